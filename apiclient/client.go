@@ -1,0 +1,179 @@
+package apiclient
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+)
+
+// Defaults of Config and PasswordConfig.
+const (
+	DefaultTimeout   = 30 * time.Second
+	DefaultUserAgent = "detachd"
+)
+
+// Authenticator puts credentials on a request. body is exactly what is sent.
+// The returned refresh is called once when the reply is a 401: it gives the
+// refused credentials up and reports whether others can be had, so that
+// authenticating and sending once more is worth it. refresh may be nil.
+//
+// An err is returned to the caller of Client as it is when it is an *Error, and
+// as the cause of one otherwise; nothing has been sent to the API then.
+type Authenticator interface {
+	Authenticate(req *http.Request, body []byte) (refresh func() bool, err error)
+}
+
+// Config makes a Client.
+type Config struct {
+	ProjectID string            // required, the 32 hex digits of the project
+	Region    string            // for example "ap-southeast-3"; gives the endpoint when Endpoint is empty
+	Endpoint  string            // base URL, overrides Region; a base path is kept
+	Auth      Authenticator     // required
+	Timeout   time.Duration     // of one request, connecting and reading included; default 30 s; fetching a token is a request of its own
+	UserAgent string            // default "detachd"
+	Transport http.RoundTripper // default: NewTransport()
+}
+
+// Client makes requests of one project. It is safe for concurrent use.
+type Client struct {
+	project   *url.URL // {endpoint}/v2/{project_id}
+	auth      Authenticator
+	timeout   time.Duration
+	userAgent string
+	transport http.RoundTripper
+}
+
+var projectID = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
+
+// New checks cfg and makes a Client. It sends nothing.
+func New(cfg Config) (*Client, error) {
+	if !projectID.MatchString(cfg.ProjectID) {
+		return nil, errors.New("apiclient: ProjectID: want 32 hex digits")
+	}
+	base, err := baseURL(cfg.Endpoint, cfg.Region, Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("apiclient: %w", err)
+	}
+	if cfg.Auth == nil {
+		return nil, errors.New("apiclient: Auth: missing")
+	}
+	if cfg.Timeout < 0 {
+		return nil, errors.New("apiclient: Timeout: negative")
+	}
+	if !validHeader(cfg.UserAgent) {
+		return nil, errors.New("apiclient: UserAgent: not printable ASCII")
+	}
+	c := &Client{
+		project:   base.JoinPath("v2", cfg.ProjectID),
+		auth:      cfg.Auth,
+		timeout:   cfg.Timeout,
+		userAgent: cfg.UserAgent,
+		transport: cfg.Transport,
+	}
+	setDefaults(&c.timeout, &c.userAgent, &c.transport)
+	return c, nil
+}
+
+func setDefaults(timeout *time.Duration, userAgent *string, transport *http.RoundTripper) {
+	if *timeout == 0 {
+		*timeout = DefaultTimeout
+	}
+	if *userAgent == "" {
+		*userAgent = DefaultUserAgent
+	}
+	if *transport == nil {
+		*transport = NewTransport()
+	}
+}
+
+// call is one request of an API operation.
+type call struct {
+	op       string
+	method   string
+	path     string // below /v2/{project_id}
+	query    url.Values
+	body     []byte
+	harmless bool // changes nothing in the cloud, whatever becomes of it
+}
+
+// do sends c, and once more when its credentials had expired. It returns a
+// whole 200; everything else is an *Error.
+func (c *Client) do(ctx context.Context, call call) (reply, error) {
+	r, refresh, err := c.attempt(ctx, call)
+	if err == nil && r.status == http.StatusUnauthorized && refresh != nil && refresh() {
+		r, _, err = c.attempt(ctx, call)
+	}
+	if err != nil {
+		return reply{}, err
+	}
+	if r.status == http.StatusOK && r.err == nil {
+		return r, nil
+	}
+	fault := newError(call, r, r.err)
+	fault.AuthFault = r.status == http.StatusUnauthorized
+	return reply{}, fault
+}
+
+func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, error) {
+	req, err := c.newRequest(ctx, call)
+	if err != nil {
+		return reply{}, nil, localError(call, err)
+	}
+	refresh, err := c.auth.Authenticate(req, call.body)
+	if err != nil {
+		return reply{}, nil, localError(call, err)
+	}
+	return exchange(c.transport, req, c.timeout), refresh, nil
+}
+
+// localError is for what went wrong before anything was sent to the API. It keeps
+// an *Error of an Authenticator, which tells more.
+func localError(call call, err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	return &Error{Op: call.op, Effect: EffectNone, Err: err}
+}
+
+func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, error) {
+	target := c.project.JoinPath(call.path)
+	// The form that is signed is the form that is sent: url.Values.Encode would
+	// write a space as "+", which the gateway need not read as one.
+	target.RawQuery = canonicalQuery(call.query)
+	req, err := http.NewRequestWithContext(ctx, call.method, target.String(), bytes.NewReader(call.body))
+	if err != nil {
+		return nil, err
+	}
+	setHeaders(req, c.userAgent)
+	return req, nil
+}
+
+func setHeaders(req *http.Request, userAgent string) {
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Language", "en-us")
+	req.Header.Set("User-Agent", userAgent)
+}
+
+// checkIDs holds for every call that names desktops.
+func checkIDs(ids []string) error {
+	if len(ids) == 0 || len(ids) > MaxDesktopsPerCall {
+		return fmt.Errorf("%d desktop ids: want 1 to %d", len(ids), MaxDesktopsPerCall)
+	}
+	seen := make(map[string]bool, len(ids))
+	for i, id := range ids {
+		switch {
+		case strings.TrimSpace(id) == "" || len(id) > maxName:
+			return fmt.Errorf("desktop id %d: want 1 to %d bytes", i, maxName)
+		case seen[id]:
+			return fmt.Errorf("desktop id %d: %s is there twice", i, printable(id, maxName))
+		}
+		seen[id] = true
+	}
+	return nil
+}

@@ -1,0 +1,208 @@
+package apiclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Desktop is what GET /v2/{project_id}/desktops/detail tells of a desktop, as
+// far as detaching is concerned. Unknown values are passed on as they are; all
+// texts are hostile input.
+type Desktop struct {
+	ID           string
+	ComputerName string
+	Type         string // DEDICATED, SHARED, POOLED
+	Status       string // ACTIVE, SHUTOFF, ERROR, HIBERNATED, …
+	TaskStatus   string // empty when idle
+	AttachState  string // ATTACHED, UNATTACH, DEATTACHED, DEATTACHING, …
+	// Users is attach_user_infos. Of a desktop that is ATTACHED and lists none
+	// it is user_name, which on any other may be the user that was taken off.
+	Users       []User
+	Frozen      bool
+	Maintenance bool
+}
+
+// User is a user or a group attached to a desktop.
+type User struct {
+	ID, Name, Group, Type string
+}
+
+// Identity is the answer of Client.Probe.
+type Identity struct {
+	RequestID  string
+	ServerTime time.Time // the Date header; zero when absent
+}
+
+const (
+	// A page of that many holds every desktop one call may name, and stays far
+	// below maxReplyBytes. The API allows 500.
+	desktopsPerPage = MaxDesktopsPerCall
+	maxDesktopPages = 100
+)
+
+// Desktops reads the named desktops, 1 to MaxDesktopsPerCall ids without
+// duplicates, with GET /v2/{project_id}/desktops/detail (ListDesktopsDetail). A
+// desktop that is not in the result does not exist in the project (any more);
+// those found are in the order of ids, and none that was not asked for is among
+// them. The list is read page by page, each with a time-out of its own; a list
+// that does not end or that contradicts itself is an error, never taken for
+// missing desktops.
+func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) {
+	if err := checkIDs(ids); err != nil {
+		return nil, localError(listCall(nil), err)
+	}
+	found := make(map[string]Desktop, len(ids))
+	for offset, pages := 0, 0; len(found) < len(ids); pages++ {
+		if pages == maxDesktopPages {
+			return nil, localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
+		}
+		query := url.Values{
+			"desktop_id": ids,
+			"limit":      {strconv.Itoa(desktopsPerPage)},
+			"offset":     {strconv.Itoa(offset)},
+		}
+		page, _, err := c.listDesktops(ctx, query)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range page.Desktops {
+			if slices.Contains(ids, string(d.ID)) {
+				found[string(d.ID)] = d.desktop()
+			}
+		}
+		offset += len(page.Desktops)
+		if page.lastAt(offset) {
+			break
+		}
+	}
+	return inOrder(ids, found), nil
+}
+
+func inOrder(ids []string, found map[string]Desktop) []Desktop {
+	var out []Desktop
+	for _, id := range ids {
+		if d, ok := found[id]; ok {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// Probe reads one desktop of the project and so shows whether endpoint,
+// credentials and project go together. It changes nothing.
+func (c *Client) Probe(ctx context.Context) (Identity, error) {
+	_, r, err := c.listDesktops(ctx, url.Values{"limit": {"1"}})
+	if err != nil {
+		return Identity{}, err
+	}
+	id := Identity{RequestID: clip(requestID(r.header, ""), maxName)}
+	if at, err := http.ParseTime(r.header.Get("Date")); err == nil {
+		id.ServerTime = at
+	}
+	return id, nil
+}
+
+func listCall(query url.Values) call {
+	return call{op: "ListDesktopsDetail", method: http.MethodGet, path: "desktops/detail", query: query, harmless: true}
+}
+
+func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPage, reply, error) {
+	list := listCall(query)
+	r, err := c.do(ctx, list)
+	if err != nil {
+		return desktopPage{}, reply{}, err
+	}
+	var page desktopPage
+	err = decodeObject(r.body, &page)
+	if err == nil {
+		err = page.check(query.Get("offset"))
+	}
+	if err != nil {
+		return desktopPage{}, reply{}, newError(list, r, err)
+	}
+	return page, r, nil
+}
+
+type desktopPage struct {
+	Desktops []desktopDetail `json:"desktops"`
+	Total    *int            `json:"total_count"`
+}
+
+var (
+	errNoList       = errors.New("the reply has no list of desktops")
+	errListMissing  = errors.New("the list is empty although total_count is not 0")
+	errNamelessItem = errors.New("a desktop of the list has no desktop_id")
+)
+
+// check refuses what would read as "these desktops are gone" and is not.
+func (p desktopPage) check(offset string) error {
+	empty := p.Total != nil && *p.Total == 0
+	if p.Desktops == nil && !empty {
+		return errNoList
+	}
+	if len(p.Desktops) == 0 && offset == "0" && p.Total != nil && !empty {
+		return errListMissing
+	}
+	for _, d := range p.Desktops {
+		if d.ID == "" {
+			return errNamelessItem
+		}
+	}
+	return nil
+}
+
+// lastAt reports whether nothing follows the first n desktops.
+func (p desktopPage) lastAt(n int) bool {
+	return len(p.Desktops) == 0 || p.Total != nil && n >= *p.Total
+}
+
+// desktopDetail leaves out what is not used. Of that, "addresses" is a trap: an
+// object in the SDK, an array in the published example.
+type desktopDetail struct {
+	ID           text `json:"desktop_id"`
+	ComputerName text `json:"computer_name"`
+	Type         text `json:"desktop_type"`
+	Status       text `json:"status"`
+	TaskStatus   text `json:"task_status"`
+	AttachState  text `json:"attach_state"`
+	UserName     text `json:"user_name"`
+	Users        []struct {
+		ID    text `json:"user_id"`
+		Name  text `json:"user_name"`
+		Group text `json:"user_group"`
+		Type  text `json:"type"`
+	} `json:"attach_user_infos"`
+	Frozen      bool `json:"is_freeze"`
+	Maintenance bool `json:"in_maintenance_mode"`
+}
+
+func (d desktopDetail) desktop() Desktop {
+	out := Desktop{
+		ID:           string(d.ID),
+		ComputerName: clip(string(d.ComputerName), maxName),
+		Type:         clip(string(d.Type), maxName),
+		Status:       clip(string(d.Status), maxName),
+		TaskStatus:   clip(string(d.TaskStatus), maxName),
+		AttachState:  clip(string(d.AttachState), maxName),
+		Frozen:       d.Frozen,
+		Maintenance:  d.Maintenance,
+	}
+	for _, u := range d.Users {
+		out.Users = append(out.Users, User{
+			ID:    clip(string(u.ID), maxName),
+			Name:  clip(string(u.Name), maxName),
+			Group: clip(string(u.Group), maxName),
+			Type:  clip(string(u.Type), maxName),
+		})
+	}
+	if len(out.Users) == 0 && d.UserName != "" && d.AttachState == "ATTACHED" {
+		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}
+	}
+	return out
+}

@@ -1,0 +1,13 @@
+// Package tasks holds what a detach request is and what became of it: the
+// operation, its desktops and their states, the payload that travels through
+// asynq, the producer that accepts requests, and the record in Redis that
+// remembers every desktop.
+//
+// A producer validates a request whole, writes it to the record, and only then
+// enqueues it; what it returned as accepted is never lost. The record is the
+// truth: queue messages may come twice or not at all, and a worker that finds
+// nothing left to do in the record does nothing.
+//
+// This package does not call the cloud and does not decide about errors; that
+// is package worker.
+package tasks

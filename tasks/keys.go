@@ -1,0 +1,89 @@
+package tasks
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+)
+
+// keys names everything the record keeps in Redis. All keys of an operation
+// carry the hash tag {operation id} and all keys of a project's gate carry
+// {p:alias}, so that each group lives on one shard of a Redis Cluster and one
+// script may touch it. Nothing ever touches two groups in one script.
+type keys struct{ prefix string }
+
+// An operation's own keys.
+func (k keys) op(id string) string     { return k.prefix + ":{" + id + "}:op" }     // HASH: what was asked, counts, times
+func (k keys) open(id string) string   { return k.prefix + ":{" + id + "}:open" }   // HASH: chunk -> desktops with work left
+func (k keys) calls(id string) string  { return k.prefix + ":{" + id + "}:calls" }  // HASH: call id -> JSON
+func (k keys) errors(id string) string { return k.prefix + ":{" + id + "}:errors" } // HASH: desktop -> JSON of its last refusal
+func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see encodeDesktop
+	return k.prefix + ":{" + id + "}:c:" + strconv.Itoa(n)
+}
+
+// Indexes over operations.
+func (k keys) operations() string    { return k.prefix + ":ops" }      // ZSET: operation by acceptance
+func (k keys) openOps() string       { return k.prefix + ":open" }     // ZSET: operation begun or with work left, by acceptance
+func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
+func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
+func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop by time of failure
+	return k.prefix + ":failures:" + g.String()
+}
+
+// historyBuckets is how many hashes the index from desktop to operations is
+// spread over: few enough that a bulk of 100,000 writes dozens of entries a
+// command, enough that at half a million recorded desktops a bucket is still a
+// listpack (128 entries).
+const historyBuckets = 4096
+
+func historyBucket(desktop string) int {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(desktop))
+	return int(h.Sum32() % historyBuckets)
+}
+
+func (k keys) history(bucket int) string { // HASH: desktop:operation -> chunk
+	return fmt.Sprintf("%s:desktops:%03x", k.prefix, bucket)
+}
+
+// Workers and projects.
+func (k keys) workers() string           { return k.prefix + ":workers" }        // ZSET: worker by its last beat
+func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks it has in hand
+func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers serve
+func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
+func (k keys) claims(alias string) string { // HASH: desktop -> holder|expiry
+	return k.prefix + ":{p:" + alias + "}:claims"
+}
+
+// Queues of a project. Each project has its own, so that none waits behind
+// another, and three of them: an urgent leaver never waits behind a bulk, and
+// small chunks, of which a worker wants many in hand to fill a call, are apart
+// from full ones, of which it wants few, so that workers share a bulk.
+type Queue string
+
+// The queues.
+const (
+	UrgentQueue Queue = "urgent"
+	SmallQueue  Queue = "small"
+	BulkQueue   Queue = "bulk"
+)
+
+// smallChunk is the most desktops of a chunk that travels in the small queue.
+const smallChunk = 10
+
+func (k keys) queue(alias string, q Queue) string {
+	return k.prefix + ":" + alias + ":" + string(q)
+}
+
+func queueOf(op Operation, n int) Queue {
+	switch size := min(ChunkSize, op.Total-n*ChunkSize); {
+	case op.Urgent:
+		return UrgentQueue
+	case size <= smallChunk:
+		return SmallQueue
+	}
+	return BulkQueue
+}
+
+func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
+func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps

@@ -1,0 +1,341 @@
+package tasks
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+)
+
+// ErrKeyReused: the idempotency key belongs to a request with other content.
+var ErrKeyReused = errors.New("the idempotency key was used before for a request with other content")
+
+// ProducerConfig makes a Producer.
+type ProducerConfig struct {
+	Projects []string         // aliases that may be named; required
+	Record   RecordConfig     // the same as the workers'
+	Now      func() time.Time // default time.Now
+}
+
+// Producer accepts requests: it writes them to the record and then enqueues
+// them. It is safe for use by many goroutines.
+type Producer struct {
+	Record *Record
+
+	projects []string
+	client   *asynq.Client
+	now      func() time.Time
+}
+
+// NewProducer makes a Producer on the Redis that the workers use. The caller
+// keeps rdb and closes it.
+func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, error) {
+	if len(cfg.Projects) == 0 {
+		return nil, errors.New("tasks: ProducerConfig.Projects is empty: name at least one project")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Producer{
+		Record: NewRecord(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
+		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now,
+	}, nil
+}
+
+// Validate says what Enqueue would refuse, and writes nothing.
+func (p *Producer) Validate(req Request) error {
+	return req.Validate(func(alias string) bool { return slices.Contains(p.projects, alias) }, p.now())
+}
+
+// Enqueue accepts a request: when it returns an operation, every desktop of it
+// is in the record and will end in a recorded state, whatever process dies. On
+// any error nothing was accepted, unless the error is Redis' own and came after
+// the last write (a reply lost on the way); sending again with the same
+// IdempotencyKey settles that. Errors: *ValidationError, ErrKeyReused, Redis'.
+func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) {
+	if err := p.Validate(req); err != nil {
+		return Operation{}, err
+	}
+	op := p.newOperation(req)
+	created, err := p.accept(ctx, op, req)
+	if err != nil {
+		return Operation{}, err
+	}
+	if !created {
+		return p.Record.Operation(ctx, op.ID)
+	}
+	// From here on the operation is accepted: a task that cannot be enqueued
+	// now is enqueued by a reconciler.
+	for n := range chunksOf(op.Total) {
+		if err := p.dispatch(ctx, op, n, 0, op.NotBefore); err != nil {
+			break
+		}
+	}
+	return op, nil
+}
+
+func (p *Producer) newOperation(req Request) Operation {
+	now := time.UnixMilli(p.now().UnixMilli()).UTC()
+	op := Operation{
+		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
+		Urgent: req.Urgent, NotBefore: req.NotBefore.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
+		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: len(req.Desktops),
+		Counts: Counts{Queued: len(req.Desktops)},
+	}
+	if req.IdempotencyKey != "" {
+		// The id is made of the key, so that the record itself is the table of
+		// keys, and a producer that died half-way is simply repeated.
+		sum := sha256.Sum256([]byte(req.RequestedBy + "\x00" + req.IdempotencyKey))
+		var id xid.ID
+		copy(id[:], sum[:])
+		op.ID = id.String()
+	}
+	if req.Deadline.IsZero() {
+		from := now
+		if op.NotBefore.After(now) {
+			from = op.NotBefore
+		}
+		op.Deadline = from.Add(DefaultDeadline)
+	}
+	return op
+}
+
+// fingerprint tells requests with the same idempotency key apart.
+func fingerprint(req Request) string {
+	req.IdempotencyKey = ""
+	sum := sha256.Sum256([]byte(mustJSON(req)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// scriptPutChunk writes a chunk of an operation that is not yet accepted.
+//
+//	KEYS  operation, chunk
+//	ARGV  fingerprint, then desktop, value, …
+//	Returns "ok", "accepted" (it is, nothing written) or "other" (the operation
+//	      belongs to another request, nothing written)
+var scriptPutChunk = redis.NewScript(`
+local v = redis.call('HMGET', KEYS[1], 'fp', 'meta', 'expired')
+if v[3] then return redis.error_reply('ERR the operation is being removed, send it again later') end
+if v[1] and v[1] ~= ARGV[1] then return 'other' end
+if v[2] then return 'accepted' end
+if not v[1] then redis.call('HSET', KEYS[1], 'fp', ARGV[1]) end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], unpack(ARGV, 2))
+return 'ok'
+`)
+
+// scriptAccept makes an operation accepted.
+//
+//	KEYS  operation, open
+//	ARGV  meta JSON, deadline ms, total, then chunk, size, …
+//	Returns 1 if this call did it
+var scriptAccept = redis.NewScript(`
+local v = redis.call('HMGET', KEYS[1], 'meta', 'fp', 'expired')
+if v[1] then return 0 end
+if v[3] or not v[2] then return redis.error_reply('ERR writing it took too long, it was rolled back: send it again') end
+redis.call('HSET', KEYS[1], 'meta', ARGV[1], 'deadline', ARGV[2], 'nQ', ARGV[3])
+redis.call('HSET', KEYS[2], unpack(ARGV, 4))
+return 1
+`)
+
+// accept writes the record. created is false if the operation was accepted
+// before. The order is what makes it whole: the intent first (so that a
+// reconciler finds and removes what was never accepted), then the desktops and
+// their history, and last the acceptance, in one step.
+func (p *Producer) accept(ctx context.Context, op Operation, req Request) (created bool, err error) {
+	r := p.Record
+	fail := func(err error) (bool, error) { return false, fmt.Errorf("the request was not accepted: %w", err) }
+	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
+	fp := fingerprint(req)
+	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
+	chunks := make([]*scriptCall, 0, chunksOf(op.Total))
+	for ids := range slices.Chunk(req.Desktops, ChunkSize) {
+		n := len(chunks)
+		args := make([]any, 0, 1+2*len(ids))
+		args = append(args, fp)
+		for i, id := range ids {
+			args = append(args, id, encodeDesktop(Desktop{State: Queued, Position: i, UpdatedAt: op.AcceptedAt}))
+		}
+		chunks = append(chunks, &scriptCall{script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: args})
+		open = append(open, n, len(ids))
+	}
+	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {
+		return fail(err)
+	}
+	for batch := range slices.Chunk(chunks, 50) {
+		if err := r.runScripts(ctx, batch, nil); err != nil {
+			return fail(err)
+		}
+		for _, c := range batch {
+			switch reply, _ := c.reply.Text(); reply {
+			case "accepted":
+				return false, nil
+			case "other":
+				return fail(ErrKeyReused)
+			}
+		}
+	}
+	if err := r.writeHistory(ctx, op.ID, req.Desktops); err != nil {
+		return fail(err)
+	}
+	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
+	err = r.runScripts(ctx, []*scriptCall{commit}, func(pipe redis.Pipeliner) { pipe.ZAddNX(ctx, r.keys.operations(), intent) })
+	if err != nil {
+		return fail(err)
+	}
+	done, _ := commit.reply.Int()
+	return done == 1, nil
+}
+
+// writeHistory enters an operation's desktops into the index from desktop to
+// operations, one command for each bucket.
+func (r *Record) writeHistory(ctx context.Context, op string, desktops []string) error {
+	buckets := map[int][]any{}
+	for i, id := range desktops {
+		b := historyBucket(id)
+		buckets[b] = append(buckets[b], historyField(id, op), i/ChunkSize)
+	}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for b, pairs := range buckets {
+			p.HSet(ctx, r.keys.history(b), pairs...)
+		}
+		return nil
+	})
+	return err
+}
+
+// Task options that asynq must be given, or its own defaults apply: it must
+// never give up a chunk (attempts and deadlines are counted in the record), and
+// a handler may wait long for a free call slot.
+const (
+	taskMaxRetry = 1 << 30
+	taskTimeout  = time.Hour
+)
+
+// dispatch enqueues one generation of a chunk. A task of that name that is
+// there already counts as success: a reply may have been lost.
+func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int, at time.Time) error {
+	payload := Payload{Operation: op.ID, Project: op.Project, Chunk: n, Generation: generation}
+	opts := []asynq.Option{
+		asynq.Queue(p.Record.QueueOf(op, n)), asynq.TaskID(payload.TaskID()),
+		asynq.MaxRetry(taskMaxRetry), asynq.Timeout(taskTimeout),
+	}
+	if at.After(p.now()) {
+		opts = append(opts, asynq.ProcessAt(at))
+	}
+	_, err := p.client.EnqueueContext(ctx, asynq.NewTask(TaskType, payload.encode()), opts...)
+	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+		return fmt.Errorf("enqueuing chunk %d of operation %s: %w", n, op.ID, err)
+	}
+	return nil
+}
+
+// Redispatch enqueues a chunk's current generation, for when its task was never
+// enqueued or got lost. Harmless while the task exists.
+func (p *Producer) Redispatch(ctx context.Context, c OpenChunk) error {
+	return p.dispatch(ctx, c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
+}
+
+// scriptBump starts the next generation of a chunk.
+//
+//	KEYS  operation
+//	ARGV  field, generation as read
+//	Returns the generation now, or -1 if another was faster
+var scriptBump = redis.NewScript(`
+if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return -1 end
+return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+`)
+
+// Regenerate enqueues a chunk as a new generation, for when its task is stuck
+// with a worker that died; the old task does nothing when asynq runs it again.
+func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
+	v, err := p.Record.runScript(ctx, scriptBump, []string{p.Record.keys.op(c.Operation.ID)}, generationField+strconv.Itoa(c.Number), c.Generation)
+	if err != nil {
+		return fmt.Errorf("renewing chunk %d of operation %s: %w", c.Number, c.Operation.ID, err)
+	}
+	generation, _ := v.(int64)
+	if generation < 0 {
+		return nil
+	}
+	return p.dispatch(ctx, c.Operation, c.Number, int(generation), c.Operation.NotBefore)
+}
+
+// Retry takes up an operation's failed desktops again, those with the given
+// error code or, when it is empty, all. Their attempts start from 0 and the
+// operation gets a new deadline, DefaultDeadline from now. It returns how many
+// were taken up.
+func (p *Producer) Retry(ctx context.Context, op Operation, code string) (int, error) {
+	r, now := p.Record, p.now()
+	taken := 0
+	for n := range chunksOf(op.Total) {
+		c, err := r.Chunk(ctx, op.ID, n)
+		if err != nil {
+			return taken, err
+		}
+		if err := r.addFailures(ctx, op, c.Desktops); err != nil {
+			return taken, err
+		}
+		ch := Change{Operation: op, Chunk: n}
+		groups := map[failureGroup][]any{}
+		for _, d := range c.Desktops {
+			if d.State != Failed || code != "" && (d.Failure == nil || d.Failure.Code != code) {
+				continue
+			}
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: d.Note, Failure: d.Failure})
+			if d.Failure != nil {
+				g := groupOf(op.Project, *d.Failure)
+				groups[g] = append(groups[g], failureMember(op.ID, d.ID))
+			}
+		}
+		if len(ch.Moves) == 0 {
+			continue
+		}
+		moved, err := p.reopen(ctx, now, ch, groups)
+		if err != nil {
+			return taken, err
+		}
+		taken += moved
+		if err := p.Regenerate(ctx, OpenChunk{op, n, c.Generation}); err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// reopen moves failed desktops back to queued. The operation is entered among
+// the open ones first, so that a crash in between leaves it to a reconciler.
+func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change, groups map[failureGroup][]any) (int, error) {
+	r, op := p.Record, ch.Operation
+	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+		pipe.ZRem(ctx, r.keys.endedOps(), op.ID)
+		pipe.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(DefaultDeadline).UnixMilli())
+		return nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("reopening operation %s: %w", op.ID, err)
+	}
+	done, err := r.apply(ctx, now, []Change{ch}, nil, func(pipe redis.Pipeliner) {
+		for g, members := range groups {
+			pipe.ZRem(ctx, r.keys.failures(g), members...)
+		}
+	})
+	if err != nil {
+		return 0, err
+	}
+	moved := 0
+	for _, d := range done[0].Desktops {
+		if d.ID != "" {
+			moved++
+		}
+	}
+	return moved, nil
+}

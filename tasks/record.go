@@ -1,0 +1,200 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// DefaultRetention is how long an ended operation is kept. At 200 bytes a
+// desktop, a fleet that detaches 10,000 desktops a day keeps 180 MB.
+const DefaultRetention = 90 * 24 * time.Hour
+
+// DefaultPrefix begins every key in Redis.
+const DefaultPrefix = "detachd"
+
+// ErrNotFound: there is no such operation, or its retention is over.
+var ErrNotFound = errors.New("no such operation (or its retention is over)")
+
+// RecordConfig makes a Record.
+type RecordConfig struct {
+	Prefix    string        // of every key; default DefaultPrefix
+	Retention time.Duration // of ended operations; default DefaultRetention
+}
+
+// Record is what is remembered of every operation and desktop. It is safe for
+// use by many goroutines and processes. Its methods return Redis' errors
+// wrapped; when one fails nothing is known to be written, and calling again is
+// harmless.
+type Record struct {
+	rdb       redis.UniversalClient
+	keys      keys
+	retention time.Duration
+}
+
+// NewRecord makes a Record on a Redis that is single, Sentinel or Cluster.
+func NewRecord(rdb redis.UniversalClient, cfg RecordConfig) *Record {
+	if cfg.Prefix == "" {
+		cfg.Prefix = DefaultPrefix
+	}
+	if cfg.Retention == 0 {
+		cfg.Retention = DefaultRetention
+	}
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention}
+}
+
+// QueueName is the asynq queue of that name of a project.
+func (r *Record) QueueName(project string, q Queue) string { return r.keys.queue(project, q) }
+
+// QueueOf is the asynq queue that carries a chunk's tasks.
+func (r *Record) QueueOf(op Operation, chunk int) string {
+	return r.keys.queue(op.Project, queueOf(op, chunk))
+}
+
+// Fields of an operation's hash.
+const (
+	fieldFingerprint = "fp"
+	fieldOperation   = "meta"     // JSON of Operation as accepted; its presence is the acceptance
+	fieldDeadline    = "deadline" // ms; a retry moves it
+	fieldEnded       = "ended"    // ms
+	fieldExpired     = "expired"  // set while expiry removes the operation
+	countField       = "n"        // + state letter
+	generationField  = "g"        // + chunk number
+)
+
+var operationFields = func() []string {
+	f := []string{fieldOperation, fieldDeadline, fieldEnded, fieldExpired}
+	for _, s := range States {
+		f = append(f, countField+string(s))
+	}
+	return f
+}()
+
+// Operation reads one operation; ErrNotFound if there is none.
+func (r *Record) Operation(ctx context.Context, id string) (Operation, error) {
+	ops, err := r.operations(ctx, []string{id})
+	if err != nil {
+		return Operation{}, err
+	}
+	if len(ops) == 0 {
+		return Operation{}, fmt.Errorf("operation %s: %w", id, ErrNotFound)
+	}
+	return ops[0], nil
+}
+
+// operations reads those of the given operations that exist, in one round trip.
+func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, id := range ids {
+			p.HMGet(ctx, r.keys.op(id), operationFields...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading operations: %w", err)
+	}
+	out := make([]Operation, 0, len(ids))
+	for i, cmd := range cmds {
+		op, ok, err := decodeOperation(ids[i], cmd.(*redis.SliceCmd).Val())
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out = append(out, op)
+		}
+	}
+	return out, nil
+}
+
+func decodeOperation(id string, v []any) (op Operation, ok bool, err error) {
+	meta, accepted := v[0].(string)
+	if !accepted || v[3] != nil {
+		return op, false, nil
+	}
+	if err := decodeJSON(meta, &op); err != nil {
+		return op, false, fmt.Errorf("operation %s cannot be read: %w", id, err)
+	}
+	if ms := number(v[1]); ms != 0 {
+		op.Deadline = time.UnixMilli(ms).UTC()
+	}
+	if ms := number(v[2]); ms != 0 {
+		op.EndedAt = time.UnixMilli(ms).UTC()
+	}
+	for i, n := range []*int{
+		&op.Counts.Queued, &op.Counts.Sending, &op.Counts.Accepted, &op.Counts.Detached,
+		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled,
+	} {
+		*n = int(number(v[4+i]))
+	}
+	return op, true, nil
+}
+
+// Chunk is what a worker needs to work on a chunk.
+type Chunk struct {
+	Operation  Operation
+	Number     int
+	Generation int       // as recorded; a task of an older one is stale
+	Desktops   []Desktop // by position
+}
+
+// Chunk reads a chunk in one round trip; ErrNotFound if the operation is gone.
+func (r *Record) Chunk(ctx context.Context, op string, n int) (Chunk, error) {
+	return r.chunk(ctx, op, n, func(redis.Pipeliner) {})
+}
+
+// chunk reads a chunk and sends what else the caller has in the same round trip.
+func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pipeliner)) (Chunk, error) {
+	var meta *redis.SliceCmd
+	var all *redis.MapStringStringCmd
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		meta = p.HMGet(ctx, r.keys.op(op), append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))...)
+		all = p.HGetAll(ctx, r.keys.chunk(op, n))
+		also(p)
+		return nil
+	})
+	if err != nil {
+		return Chunk{}, fmt.Errorf("reading chunk %d of operation %s: %w", n, op, err)
+	}
+	o, ok, err := decodeOperation(op, meta.Val())
+	if err != nil {
+		return Chunk{}, err
+	}
+	if !ok || len(all.Val()) == 0 {
+		return Chunk{}, fmt.Errorf("operation %s, chunk %d: %w", op, n, ErrNotFound)
+	}
+	c := Chunk{Operation: o, Number: n, Generation: int(number(meta.Val()[len(operationFields)]))}
+	c.Desktops, err = decodeChunk(op, n, all.Val())
+	return c, err
+}
+
+func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) {
+	out := make([]Desktop, len(values))
+	for id, value := range values {
+		d, err := decodeDesktop(op, n, id, value)
+		if err != nil {
+			return nil, err
+		}
+		if d.Position < 0 || d.Position >= len(out) || out[d.Position].ID != "" {
+			return nil, fmt.Errorf("chunk %d of operation %s cannot be read: position %d", n, op, d.Position)
+		}
+		out[d.Position] = d
+	}
+	return out, nil
+}
+
+// Ping reports whether Redis answers.
+func (r *Record) Ping(ctx context.Context) error { return r.rdb.Ping(ctx).Err() }
+
+// number reads an integer out of a reply; nil and "" are 0.
+func number(v any) int64 {
+	s, _ := v.(string)
+	n, _ := strconv.ParseInt(s, 10, 64)
+	return n
+}

@@ -1,0 +1,197 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// abandonedAfter is how long a request may take to be written before it counts
+// as one whose producer died.
+const abandonedAfter = 10 * time.Minute
+
+// OpenChunk is a chunk with work left.
+type OpenChunk struct {
+	Operation  Operation
+	Number     int
+	Generation int
+}
+
+// TaskID is the id of the chunk's current asynq task.
+func (c OpenChunk) TaskID() string {
+	return Payload{Operation: c.Operation.ID, Chunk: c.Number, Generation: c.Generation}.TaskID()
+}
+
+// Sweep looks at up to size open operations from an offset, closes those that
+// have ended, removes those that were never accepted, and returns the chunks
+// with work left. next is the offset to go on from, 0 after the last.
+func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (chunks []OpenChunk, next int, err error) {
+	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
+	if err != nil {
+		return nil, 0, fmt.Errorf("sweeping open operations: %w", err)
+	}
+	ids := make([]string, len(zs))
+	for i, z := range zs {
+		ids[i] = z.Member.(string)
+	}
+	ops, err := r.operations(ctx, ids)
+	if err != nil {
+		return nil, 0, err
+	}
+	if next = offset + len(zs); len(zs) < size {
+		next = 0
+	}
+	accepted := make(map[string]bool, len(ops))
+	var open []Operation
+	var ended []string
+	for _, op := range ops {
+		accepted[op.ID] = true
+		if op.Done() {
+			ended = append(ended, op.ID)
+		} else {
+			open = append(open, op)
+		}
+	}
+	if _, err := r.Finish(ctx, ended); err != nil {
+		return nil, 0, err
+	}
+	for _, z := range zs {
+		id := z.Member.(string)
+		if begun := time.UnixMilli(int64(z.Score)); !accepted[id] && now.Sub(begun) > abandonedAfter {
+			if err := r.remove(ctx, id); err != nil {
+				return nil, 0, err
+			}
+		}
+	}
+	chunks, err = r.openChunks(ctx, open)
+	return chunks, next, err
+}
+
+func (r *Record) openChunks(ctx context.Context, ops []Operation) ([]OpenChunk, error) {
+	var out []OpenChunk
+	for _, op := range ops {
+		left, err := r.rdb.HKeys(ctx, r.keys.open(op.ID)).Result()
+		if err != nil {
+			return nil, fmt.Errorf("sweeping operation %s: %w", op.ID, err)
+		}
+		if len(left) == 0 {
+			continue
+		}
+		fields := make([]string, len(left))
+		for i, n := range left {
+			fields[i] = generationField + n
+		}
+		gens, err := r.rdb.HMGet(ctx, r.keys.op(op.ID), fields...).Result()
+		if err != nil {
+			return nil, fmt.Errorf("sweeping operation %s: %w", op.ID, err)
+		}
+		for i, n := range left {
+			number_, err := strconv.Atoi(n)
+			if err != nil {
+				return nil, fmt.Errorf("operation %s has an open chunk %q", op.ID, n)
+			}
+			out = append(out, OpenChunk{Operation: op, Number: number_, Generation: int(number(gens[i]))})
+		}
+	}
+	return out, nil
+}
+
+// Expire removes up to limit operations whose retention is over, each whole,
+// and returns how many.
+func (r *Record) Expire(ctx context.Context, now time.Time, limit int) (int, error) {
+	ids, err := r.rdb.ZRangeByScore(ctx, r.keys.endedOps(), &redis.ZRangeBy{
+		Min: "-inf", Max: formatMS(now.Add(-r.retention)), Count: int64(limit),
+	}).Result()
+	if err != nil {
+		return 0, fmt.Errorf("expiring operations: %w", err)
+	}
+	for i, id := range ids {
+		if err := r.remove(ctx, id); err != nil {
+			return i, err
+		}
+	}
+	return len(ids), nil
+}
+
+// remove deletes everything of an operation. It is hidden first and leaves the
+// indexes that name it last, so that a crash in between is resumed.
+func (r *Record) remove(ctx context.Context, id string) error {
+	fail := func(err error) error { return fmt.Errorf("removing operation %s: %w", id, err) }
+	meta, err := r.rdb.HGet(ctx, r.keys.op(id), fieldOperation).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fail(err)
+	}
+	var op Operation
+	chunks := MaxDesktops / ChunkSize // of one that was never accepted the size is not known
+	if meta != "" {
+		if err := decodeJSON(meta, &op); err != nil {
+			return fail(err)
+		}
+		chunks = chunksOf(op.Total)
+	}
+	if err := r.rdb.HSet(ctx, r.keys.op(id), fieldExpired, 1).Err(); err != nil {
+		return fail(err)
+	}
+	if err := r.rdb.ZRem(ctx, r.keys.operations(), id).Err(); err != nil {
+		return fail(err)
+	}
+	if err := r.unindexFailures(ctx, op, id); err != nil {
+		return fail(err)
+	}
+	for n := range chunks {
+		desktops, err := r.rdb.HKeys(ctx, r.keys.chunk(id, n)).Result()
+		if err != nil {
+			return fail(err)
+		}
+		if len(desktops) == 0 && meta == "" {
+			break
+		}
+		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, d := range desktops {
+				p.HDel(ctx, r.keys.history(historyBucket(d)), historyField(d, id))
+			}
+			p.Unlink(ctx, r.keys.chunk(id, n))
+			return nil
+		})
+		if err != nil {
+			return fail(err)
+		}
+	}
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Unlink(ctx, r.keys.open(id), r.keys.calls(id), r.keys.errors(id), r.keys.op(id))
+		p.ZRem(ctx, r.keys.openOps(), id)
+		p.ZRem(ctx, r.keys.endedOps(), id)
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+func (r *Record) unindexFailures(ctx context.Context, op Operation, id string) error {
+	all, err := r.rdb.HGetAll(ctx, r.keys.errors(id)).Result()
+	if err != nil {
+		return err
+	}
+	groups := map[failureGroup][]any{}
+	for desktop, value := range all {
+		f, _, err := decodeFailure(id, op.Project, desktop, value)
+		if err != nil {
+			return err
+		}
+		g := groupOf(op.Project, f)
+		groups[g] = append(groups[g], failureMember(id, desktop))
+	}
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for g, members := range groups {
+			p.ZRem(ctx, r.keys.failures(g), members...)
+		}
+		return nil
+	})
+	return err
+}

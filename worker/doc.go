@@ -1,0 +1,21 @@
+// Package worker does the detaching: it takes chunks from asynq, gathers their
+// desktops into calls of at most 100, makes the calls, decides what each answer
+// means, and writes what became of every desktop to the record. It also looks
+// after what other workers left behind when they died.
+//
+// A desktop travels like this:
+//
+//	handler      one asynq task: reads its chunk from the record, hands what is
+//	             left to do to the lane, and waits
+//	lane         gathers waiting desktops of one project into batches and gives
+//	             each batch a free call slot (group commit: no timer)
+//	sender       claims the desktops, writes "sending", makes the call, and
+//	             splits a batch that one desktop spoils
+//	policy       a table: what an error means and what is done about it
+//	reconciler   takes up what dead workers had in hand, and chunks whose task
+//	             was lost
+//
+// The record is read before anything is done and every write to it is a
+// compare-and-set, so a task that asynq runs twice does no harm. What a 200
+// means for a desktop beyond "the cloud took it" is not decided here.
+package worker

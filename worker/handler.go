@@ -1,0 +1,183 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// retryError ends a task that is to run again after a delay. It is no failure:
+// asynq's own count of retries stays where it is, attempts are counted in the
+// record.
+type retryError struct {
+	after time.Duration
+	err   error // nil when desktops merely want another try
+}
+
+func (e *retryError) Error() string {
+	if e.err != nil {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("desktops left to do, again in %s", e.after.Round(time.Millisecond))
+}
+
+func (e *retryError) Unwrap() error { return e.err }
+
+// trouble is when a task is tried again after an error of ours or of Redis.
+const trouble = 2 * time.Second
+
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	if r := (*retryError)(nil); errors.As(err, &r) {
+		return r.after
+	}
+	return jitter(trouble)
+}
+
+// isFailure tells asynq what to count: nothing but what can never succeed, or a
+// chunk would be archived some day with work left.
+func isFailure(err error) bool { return errors.Is(err, asynq.SkipRetry) }
+
+// maxWait is how long a handler waits for its desktops before it goes back to
+// the queue; it bounds how stale what it holds can get.
+const maxWait = 5 * time.Minute
+
+// handler runs the chunks of one project's queue of either kind.
+type handler struct {
+	sender  *sender
+	worker  string
+	queue   string
+	record  *tasks.Record
+	log     zerolog.Logger
+	now     func() time.Time
+	handled *handled
+}
+
+// ProcessTask works on a chunk: what is unknown is resolved, what is queued
+// goes through the lane, and if something is left the task runs again.
+func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	p, err := tasks.DecodePayload(t.Payload())
+	if err == nil && p.Project != h.sender.project.Alias {
+		err = &tasks.PayloadError{Reason: fmt.Sprintf("project %q in a queue of project %q", p.Project, h.sender.project.Alias)}
+	}
+	if err != nil {
+		return h.reject(ctx, t, err)
+	}
+	done := h.handled.take()
+	c, err := h.record.Begin(ctx, h.worker, p, done)
+	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
+		h.handled.add(done...)
+		return err
+	}
+	defer h.handled.add(p)
+	if err != nil {
+		h.log.Warn().Err(err).Str("task", p.TaskID()).Msg("a task of an operation that is not in the record was dropped")
+		return nil
+	}
+	if p.Generation < c.Generation {
+		return nil // a reconciler enqueued the chunk anew; this is the old task
+	}
+	if early := c.Operation.NotBefore.Sub(h.now()); early > 0 {
+		return &retryError{after: early} // asynq cuts times to seconds
+	}
+	after, err := h.work(ctx, c)
+	if err != nil {
+		return err
+	}
+	if after > 0 {
+		return &retryError{after: after}
+	}
+	return nil
+}
+
+// work does what is left to do of a chunk; after > 0 asks for another run.
+func (h *handler) work(ctx context.Context, c tasks.Chunk) (after time.Duration, err error) {
+	var queued, unknown []tasks.Desktop
+	for _, d := range c.Desktops {
+		switch d.State {
+		case tasks.Queued:
+			queued = append(queued, d)
+		case tasks.Sending:
+			unknown = append(unknown, d)
+		}
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, earlier(h.now().Add(maxWait), c.Operation.Deadline), errors.New("waited long enough"))
+	defer cancel()
+	if len(unknown) > 0 {
+		again, retryAfter, err := h.sender.resolve(ctx, c.Operation, c.Number, unknown)
+		if err != nil && ctx.Err() == nil {
+			return 0, err
+		}
+		queued, after = append(queued, again...), retryAfter
+	}
+	if len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
+		j, items := newJob(c.Operation, c.Number, queued, h.now())
+		h.sender.lanes.put(items)
+		select {
+		case <-j.done:
+		case <-ctx.Done():
+			h.sender.lanes.withdraw(j)
+			<-j.done
+		}
+		after = sooner(after, j.delay)
+	}
+	if h.now().Before(c.Operation.Deadline) {
+		return min(after, max(time.Until(c.Operation.Deadline), immediately)), nil
+	}
+	return h.sender.expire(c)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sooner gives the shorter of two delays, 0 meaning none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b > 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// reject records a task that cannot be read. It is not tried again: asynq
+// archives it, and the chunk that it may have been for is enqueued anew by a
+// reconciler.
+func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error {
+	id, _ := asynq.GetTaskID(ctx)
+	h.log.Error().Err(reason).Str("queue", h.queue).Str("task", id).Msg("a task cannot be read; it is recorded and not tried again")
+	err := h.record.Reject(ctx, tasks.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: h.now()})
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %w", reason, asynq.SkipRetry)
+}
+
+// handled collects the chunks that handlers are done with, to be taken off the
+// worker's list along with the next read.
+type handled struct {
+	mu   sync.Mutex
+	list []tasks.Payload
+}
+
+func (h *handled) add(ps ...tasks.Payload) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.list, ps...)
+}
+
+func (h *handled) take() []tasks.Payload {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := h.list
+	h.list = nil
+	return out
+}

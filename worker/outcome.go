@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// onAnswer records a 200: every desktop was taken by the cloud, except those it
+// lists as refused.
+func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apiclient.DetachResult) {
+	refused := make(map[string]apiclient.DesktopFailure, len(res.Failed))
+	for _, f := range res.Failed {
+		refused[f.DesktopID] = f
+	}
+	if len(res.Unasked) > 0 {
+		s.log.Warn().Int("entries", len(res.Unasked)).Str("call", call.ID).Str("desktop", res.Unasked[0].DesktopID).
+			Msg("the cloud reported failures of desktops that were not in the call; ignored")
+	}
+	s.settle(b, group, call, func(it *item) verdict {
+		f, bad := refused[it.desktop.ID]
+		if !bad {
+			return verdict{to: tasks.Accepted, attempts: it.desktop.Attempts}
+		}
+		class := classifyDesktop(f.Code)
+		failure := &tasks.Failure{
+			DesktopName: f.DesktopName, Code: orUnknown(f.Code), Message: f.Message, Class: string(class), Status: call.Status,
+			RequestID: call.RequestID, CallID: call.ID,
+		}
+		return s.afterFailure(it, class, failure, it.desktop.Note)
+	})
+}
+
+func orUnknown(code string) string {
+	if code == "" {
+		return "UNKNOWN"
+	}
+	return code
+}
+
+// onError acts on a call that was refused or not answered, by its class.
+func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
+	e := asAPIError(err)
+	class := classifyCall(err)
+	switch class {
+	case Throttle:
+		s.closeGate(b, tasks.Throttled, s.throttlePause(e), e)
+		s.backToLane(b, group, call)
+	case Auth, Policy:
+		s.closeGate(b, tasks.BadAuth, authPause, e)
+		s.backToLane(b, group, call)
+	case Conflict, Poison:
+		s.health.good() // the service works; a desktop does not
+		s.isolate(b, group, call, class, e)
+	case Ambiguous:
+		s.closeGateIfDown(b, e)
+		// The desktops stay "sending", which says that nobody knows; the next
+		// look at their chunk reads them before anything is sent again.
+		s.settleUnknown(b, group, call)
+	default:
+		if class == Transient {
+			s.closeGateIfDown(b, e)
+		}
+		s.settle(b, group, call, func(it *item) verdict {
+			return s.afterFailure(it, class, callFailure(call, class, e), it.desktop.Note)
+		})
+	}
+}
+
+func callFailure(call *tasks.Call, class Class, e apiclient.Error) *tasks.Failure {
+	return &tasks.Failure{
+		Code: e.Code, Message: e.Message, Class: string(class), Status: e.Status,
+		RequestID: call.RequestID, CallID: call.ID,
+	}
+}
+
+// afterFailure decides for one desktop whose try failed: failed, or queued for
+// another.
+func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note tasks.Note) verdict {
+	n := it.desktop.Attempts + 1
+	f.Attempts, f.At = n, s.now()
+	if class == Permanent || class == Poison || n >= s.maxAttempts || !s.now().Before(it.job.op.Deadline) {
+		return verdict{to: tasks.Failed, attempts: n, note: note, failure: f}
+	}
+	return verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
+}
+
+// isolate finds the desktop that spoils a batch: the one that the error names,
+// or by halves. Those set aside are suspects from now on.
+func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class, e apiclient.Error) {
+	aside := func(items []*item) {
+		s.settle(b, items, call, func(it *item) verdict {
+			return s.afterFailure(it, class, callFailure(call, class, e), tasks.Suspect)
+		})
+	}
+	if len(group) == 1 {
+		aside(group)
+		return
+	}
+	named := culprits(e)
+	var bad, rest []*item
+	for _, it := range group {
+		if slices.Contains(named, it.desktop.ID) {
+			bad = append(bad, it)
+		} else {
+			rest = append(rest, it)
+		}
+	}
+	switch {
+	case len(bad) > 0:
+		aside(bad)
+		s.noteCall(b, rest, call)
+		b.push(rest)
+	case b.calls >= maxIsolationCalls:
+		// Not one of them is known to be bad: none fails for it, all try again.
+		s.settle(b, group, call, func(it *item) verdict {
+			return s.afterFailure(it, Conflict, callFailure(call, class, e), tasks.Suspect)
+		})
+	default:
+		s.noteCall(b, group, call)
+		half := len(group) / 2
+		b.push(group[half:])
+		b.push(group[:half])
+	}
+}
+
+// noteCall records a call whose desktops go into further calls at once.
+func (s *sender) noteCall(b *batch, group []*item, call *tasks.Call) {
+	if len(group) > 0 {
+		s.write(b, group, call, func(*item) (verdict, bool) { return verdict{}, false }, false)
+	}
+}
+
+// settleUnknown records the call and leaves its desktops "sending".
+func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
+	for _, it := range s.write(b, group, call, func(*item) (verdict, bool) { return verdict{}, false }, true) {
+		b.answer(it, s.backoff(it.desktop.Attempts+1))
+	}
+}
+
+// backToLane queues a group again, attempts unspent, and puts it, and what is
+// left of the batch, back to where it came from.
+func (s *sender) backToLane(b *batch, group []*item, call *tasks.Call) {
+	s.noteCall(b, group, call)
+	s.giveBack(b, group)
+}
+
+const (
+	// authPause is how long a project rests after the cloud refused its
+	// credentials or rights, before one call tries again. IAM locks accounts
+	// after wrong passwords, so it is long.
+	authPause = 10 * time.Minute
+	// longestThrottle bounds what a Retry-After can ask for.
+	longestThrottle = 10 * time.Minute
+)
+
+func (s *sender) throttlePause(e apiclient.Error) time.Duration {
+	if e.RetryAfter > 0 {
+		return min(e.RetryAfter, longestThrottle)
+	}
+	return s.backoff(s.health.throttled())
+}
+
+// closeGate pauses the project for all workers.
+func (s *sender) closeGate(b *batch, kind tasks.PauseKind, d time.Duration, e apiclient.Error) {
+	reason := fmt.Sprintf("%d %s %s", e.Status, e.Code, e.Message)
+	if err := s.record.PauseProject(s.ctx, s.project.Alias, kind, d, reason); err != nil {
+		s.log.Warn().Err(err).Str("project", s.project.Alias).Msg("the project could not be paused for other workers")
+	}
+	b.pause = min(d, recheckPause)
+	if kind == tasks.BadAuth {
+		s.log.Error().Str("project", s.project.Alias).Str("code", e.Code).Int("status", e.Status).Dur("for", d).
+			Msg("the cloud refused the credentials or rights of the project: it is paused; mend them and run `detachd resume`")
+	}
+}
+
+// closeGateIfDown pauses the project when call after call finds the service
+// down, so that an outage does not use up the attempts of every desktop.
+func (s *sender) closeGateIfDown(b *batch, e apiclient.Error) {
+	if n := s.health.bad(); n >= downAfter {
+		s.closeGate(b, tasks.Throttled, s.backoff(n-downAfter+1), e)
+	}
+}

@@ -1,0 +1,162 @@
+package worker
+
+import (
+	"errors"
+	"regexp"
+	"strings"
+
+	"github.com/detachd/detachd/apiclient"
+)
+
+// Class is what an error of the cloud means for detaching. It is recorded with
+// every failure.
+type Class string
+
+// The classes, each with what is done about it.
+const (
+	Transient Class = "transient" // passes by itself: retried with backoff, one attempt spent
+	Throttle  Class = "throttled" // the gateway refused for now: the whole project waits, no attempt spent
+	Conflict  Class = "conflict"  // a desktop is busy: the culprit is set aside and retried, the others go on
+	Ambiguous Class = "ambiguous" // it may have taken effect: the desktops are read before anything is sent again
+	Poison    Class = "poison"    // one desktop spoils the call: the batch is split until it is alone, and it fails
+	Auth      Class = "auth"      // the credentials were refused: the project pauses, no attempt spent
+	Policy    Class = "policy"    // the account may not or the endpoint is wrong: the project pauses, no attempt spent
+	Permanent Class = "permanent" // no retry can mend it: failed
+)
+
+// rule is a row of the table: the first that matches wins. Status 0 and an
+// empty code match everything; a code that ends in "*" matches by its
+// beginning.
+type rule struct {
+	status int
+	code   string
+	class  Class
+	why    string
+}
+
+// callRules says what the refusal of a whole call means. Sources: the API page
+// of DetachInstances (statuses), the gateway's error code page (APIGW.*), and
+// codes that Huawei's own Terraform provider handles (WKS.*). What is not
+// listed falls to the rows at the end, by status.
+var callRules = []rule{
+	{429, "", Throttle, "the gateway's throttling; not executed"},
+	{0, "APIGW.0308", Throttle, "the gateway's throttling; not executed"},
+
+	{401, "", Auth, "the credentials were refused"},
+	{0, "APIGW.0301", Auth, "incorrect IAM authentication information"},
+	{0, "APIGW.0303", Auth, "incorrect app authentication: signature or clock"},
+	{0, "APIGW.0307", Auth, "the token must be updated"},
+
+	{0, "APIGW.0101", Policy, "no such API: wrong endpoint, region or project"},
+	{0, "APIGW.0103", Policy, "no such back end: wrong endpoint or region"},
+	{0, "APIGW.0302", Policy, "the IAM user is not authorised for the API"},
+	{0, "APIGW.0304", Policy, "not allowed to access the API"},
+	{0, "APIGW.0305", Policy, "not allowed to access the API"},
+	{0, "APIGW.0306", Policy, "not allowed to access the API"},
+	{0, "APIGW.0310", Policy, "the project is unavailable"},
+	{0, "APIGW.0401", Policy, "this client's address is not allowed"},
+	{0, "APIGW.0402", Policy, "this client's address is not allowed"},
+	{0, "APIGW.0404", Policy, "this client's address is not allowed"},
+	{0, "APIGW.0501", Policy, "the quota is used up"},
+	{0, "APIGW.0502", Policy, "the account is frozen"},
+	{0, "APIGW.0802", Policy, "the IAM user is forbidden in this region"},
+	{0, "WKS.00010099", Policy, "the Workspace service is disabled"},
+	{0, "WKS.00170117", Policy, "the tenant does not exist"},
+
+	{409, "", Conflict, "operation conflict: a desktop is in a state that denies it"},
+	{0, "WKS.00010032", Conflict, "operation conflict: a desktop is in a state that denies it"},
+	{0, "WKS.0407", Conflict, "disks are being added to a desktop"},
+
+	{0, "APIGW.0613", Transient, "IAM is unavailable; not executed"},
+	{0, "WKS.00050902", Transient, "the service is unavailable; not executed"},
+
+	{405, "", Permanent, "the request itself is wrong"},
+	{413, "", Permanent, "the request itself is wrong"},
+	{414, "", Permanent, "the request itself is wrong"},
+	{415, "", Permanent, "the request itself is wrong"},
+	{400, "APIGW.*", Permanent, "the gateway could not read the request"},
+
+	{400, "", Poison, "a desktop of the batch is not acceptable"},
+	{403, "", Poison, "no permission for a desktop of the batch"},
+	{404, "", Poison, "a desktop of the batch does not exist"},
+	{422, "", Poison, "a desktop of the batch is not acceptable"},
+}
+
+// desktopRules says what the refusal of one desktop, listed in a 200, means.
+// The public documentation lists no codes for it, so what is not known is tried
+// again a few times and then left to a person.
+var desktopRules = []rule{
+	{0, "WKS.00010032", Conflict, "the desktop is in a state that denies it"},
+	{0, "WKS.0407", Conflict, "disks are being added"},
+	{0, "WKS.00010110", Permanent, "the desktop has no valid IP address"},
+	{0, "WKS.0001", Permanent, "the request is empty or names what does not exist"},
+	{0, "WKS.00211102", Permanent, "the parameter is invalid"},
+	{0, "WKS.00139901", Permanent, "the request is invalid"},
+	{0, "WKS.00149901", Permanent, "the request is invalid"},
+	{0, "WKS.00169901", Permanent, "the request is invalid"},
+	{0, "WKS.00000405", Permanent, "the method is not allowed for the desktop"},
+	{0, "WKS.00081102", Permanent, "no permission for the desktop"},
+	{0, "WKS.00211902", Permanent, "does not exist"},
+	{0, "WKS.00010099", Permanent, "the Workspace service is disabled"},
+	{0, "WKS.00000003", Permanent, "the service could not read its database"},
+	{0, "", Transient, "not known: tried again"},
+}
+
+func match(rules []rule, status int, code string) (rule, bool) {
+	for _, r := range rules {
+		if r.status != 0 && r.status != status {
+			continue
+		}
+		prefix, isPrefix := strings.CutSuffix(r.code, "*")
+		if r.code == "" || r.code == code || isPrefix && strings.HasPrefix(code, prefix) {
+			return r, true
+		}
+	}
+	return rule{}, false
+}
+
+// classifyCall says what an error of Detach means. Whatever the table says, a
+// request that can have had an effect is ambiguous.
+func classifyCall(err error) Class {
+	var e *apiclient.Error
+	if !errors.As(err, &e) {
+		return Ambiguous // not from the API client: nothing is known
+	}
+	if e.Effect == apiclient.EffectPossible {
+		return Ambiguous
+	}
+	if e.AuthFault {
+		return Auth
+	}
+	if r, ok := match(callRules, e.Status, e.Code); ok {
+		return r.class
+	}
+	if e.Status >= 300 && e.Status < 500 {
+		return Permanent
+	}
+	return Transient // no connection, or a 5xx that says it was not executed
+}
+
+// classifyDesktop says what an entry of failed_operation_list means.
+func classifyDesktop(code string) Class {
+	r, _ := match(desktopRules, 0, code)
+	return r.class
+}
+
+// culpritPattern finds the desktops that a message names, as in "Operation
+// conflict. The desktop current instance status is [x] and deny operation [y],
+// resource id [z]."
+var culpritPattern = regexp.MustCompile(`(?i)resource ids? \[([^\]]+)\]`)
+
+// culprits gives the desktop ids that an error's text names.
+func culprits(e apiclient.Error) []string {
+	var out []string
+	for _, text := range []string{e.Message, e.Detail} {
+		for _, m := range culpritPattern.FindAllStringSubmatch(text, -1) {
+			for id := range strings.SplitSeq(m[1], ",") {
+				out = append(out, strings.TrimSpace(id))
+			}
+		}
+	}
+	return out
+}

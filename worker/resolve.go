@@ -1,0 +1,221 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+// resolve settles the desktops of a chunk whose last call has an unknown
+// outcome: it reads them before anything is sent again. What the reading shows
+// as detached is done, what is on its way is accepted, and only what is still
+// attached is queued again. It returns the chunk's desktops that are queued now
+// and the time after which to try again if some stayed unknown (0: none did).
+func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unknown []tasks.Desktop) (queued []tasks.Desktop, retryAfter time.Duration, err error) {
+	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}
+	for _, d := range unknown {
+		claim.Desktops = append(claim.Desktops, d.ID)
+	}
+	got, err := s.record.Claim(ctx, claim, s.lease())
+	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
+		return nil, jitter(max(recheckPause, min(paused.For, time.Minute))), nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	var mine []tasks.Desktop
+	claim.Desktops = nil
+	for i, d := range unknown {
+		if got[i] {
+			mine = append(mine, d)
+			claim.Desktops = append(claim.Desktops, d.ID)
+		} else {
+			retryAfter = jitter(busyDelay) // its call may be running still
+		}
+	}
+	if len(mine) == 0 {
+		return nil, retryAfter, nil
+	}
+	found, err := s.read(ctx, claim.Desktops)
+	if err != nil {
+		return nil, s.backoff(mine[0].Attempts + 1), s.record.Release(ctx, claim)
+	}
+	calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(mine)...)
+	if err != nil {
+		return nil, 0, errors.Join(err, s.record.Release(ctx, claim))
+	}
+	change := tasks.Change{Operation: op, Chunk: chunk}
+	for _, d := range mine {
+		desktop, exists := found[d.ID]
+		change.Moves = append(change.Moves, s.judge(op, d, desktop, exists, calls[d.CallID]))
+	}
+	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
+		return s.record.Apply(s.ctx, s.now(), []tasks.Change{change}, claim)
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if done[0].Ended {
+		s.ended(op.ID)
+	}
+	for _, d := range done[0].Desktops {
+		if d.State == tasks.Queued {
+			queued = append(queued, d)
+		}
+	}
+	s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("desktops", len(mine)).Int("still_attached", len(queued)).
+		Msg("unknown outcomes were resolved by reading the desktops")
+	return queued, retryAfter, nil
+}
+
+// read asks the cloud for desktops, under the project's rate limit.
+func (s *sender) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
+	if err := s.admit(ctx); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.project.CallTimeout, errors.New("reading the desktops took longer than call_timeout"))
+	defer cancel()
+	list, err := s.project.API.Desktops(ctx, ids)
+	if err != nil {
+		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).
+			Msg("desktops with an unknown outcome could not be read; trying again")
+		b := &batch{}
+		switch e := asAPIError(err); classifyCall(err) {
+		case Throttle:
+			s.closeGate(b, tasks.Throttled, s.throttlePause(e), e)
+		case Auth, Policy:
+			s.closeGate(b, tasks.BadAuth, authPause, e)
+		default:
+			s.closeGateIfDown(b, e)
+		}
+		return nil, err
+	}
+	out := make(map[string]apiclient.Desktop, len(list))
+	for _, d := range list {
+		out[d.ID] = d
+	}
+	return out, nil
+}
+
+// judge says what a reading means for a desktop with an unknown outcome.
+// Source: the attach_state values of ListDesktopsDetail.
+func (s *sender) judge(op tasks.Operation, d tasks.Desktop, read apiclient.Desktop, exists bool, call tasks.Call) tasks.Move {
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: tasks.ReadBack}
+	switch {
+	case !exists:
+		m.To, m.Note = tasks.Detached, tasks.Gone
+	case (read.AttachState == "UNATTACH" || read.AttachState == "DEATTACHED") && len(read.Users) == 0:
+		m.To = tasks.Detached
+	case read.AttachState == "DEATTACHING" || read.AttachState == "WAITING":
+		m.To = tasks.Accepted
+	default:
+		it := &item{job: &job{op: op}, desktop: d}
+		v := s.afterFailure(it, Ambiguous, unknownFailure(call, read), tasks.Suspect)
+		if v.to == tasks.Queued && s.health.isDown() {
+			v.note = d.Note // an outage says nothing about this desktop
+		}
+		m.To, m.Attempts, m.Note, m.Failure = v.to, v.attempts, v.note, v.failure
+	}
+	return m
+}
+
+// unknownFailure describes a call without a known outcome whose desktop turned
+// out to be still attached.
+func unknownFailure(call tasks.Call, read apiclient.Desktop) *tasks.Failure {
+	f := &tasks.Failure{
+		DesktopName: read.ComputerName, Code: call.Code, Message: call.Message, Class: string(Ambiguous),
+		Status: call.Status, RequestID: call.RequestID, CallID: call.ID,
+	}
+	if f.Code == "" {
+		f.Code = "NO_REPLY"
+	}
+	if f.Message == "" {
+		f.Message = "no reply was recorded: the worker died during the call"
+	}
+	f.Message = fmt.Sprintf("%s (the desktop was then read as %s)", f.Message, read.AttachState)
+	return f
+}
+
+func callIDs(ds []tasks.Desktop) []string {
+	var out []string
+	seen := map[string]bool{"": true}
+	for _, d := range ds {
+		if !seen[d.CallID] {
+			seen[d.CallID] = true
+			out = append(out, d.CallID)
+		}
+	}
+	return out
+}
+
+// expire fails what is left of a chunk whose deadline has passed. Desktops that
+// another handler moves at the same time are left to it.
+func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
+	c, err = s.record.Chunk(s.ctx, c.Operation.ID, c.Number)
+	if err != nil {
+		return 0, err
+	}
+	if s.now().Before(c.Operation.Deadline) {
+		return immediately, nil // a retry moved the deadline
+	}
+	var left []tasks.Desktop
+	for _, d := range c.Desktops {
+		if d.State.Open() {
+			left = append(left, d)
+		}
+	}
+	if len(left) == 0 {
+		return 0, nil
+	}
+	pause, err := s.record.ProjectPause(s.ctx, c.Operation.Project)
+	if err != nil {
+		return 0, err
+	}
+	last, err := s.record.LastFailures(s.ctx, c.Operation, left)
+	if err != nil {
+		return 0, err
+	}
+	change := tasks.Change{Operation: c.Operation, Chunk: c.Number}
+	for _, d := range left {
+		change.Moves = append(change.Moves, tasks.Move{
+			Desktop: d, To: tasks.Failed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
+			Failure: s.expired(d, last[d.ID], pause),
+		})
+	}
+	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
+		return s.record.Apply(s.ctx, s.now(), []tasks.Change{change})
+	})
+	if err != nil {
+		return 0, err
+	}
+	if done[0].Ended {
+		s.ended(c.Operation.ID)
+	}
+	return 0, nil
+}
+
+// expired says why a desktop was not detached by its deadline: for its last
+// refusal, or because it never got so far.
+func (s *sender) expired(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause) *tasks.Failure {
+	f := &tasks.Failure{Code: "DEADLINE", Class: string(Transient), CallID: d.CallID}
+	switch {
+	case d.State == tasks.Sending:
+		f.Code, f.Class = "UNCONFIRMED", string(Ambiguous)
+		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
+	case last != nil:
+		*f = *last
+		f.Message = "the deadline passed after: " + last.Message
+	case pause != nil:
+		f.Message = fmt.Sprintf("the deadline passed while the project was paused (%s: %s)", pause.Kind, pause.Reason)
+	default:
+		f.Message = "the deadline passed before the desktop could be sent"
+	}
+	f.Attempts, f.At = d.Attempts, s.now()
+	return f
+}

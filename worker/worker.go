@@ -1,0 +1,361 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-redis/redis_rate/v10"
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+// API is the part of the cloud that a worker uses; *apiclient.Client has it.
+type API interface {
+	Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error)
+	Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error)
+}
+
+// Project is one cloud project that the worker serves.
+type Project struct {
+	Alias          string        // as named in requests
+	API            API           // required
+	CallsPerSecond float64       // of detach calls and readings together, shared by all workers; 0: no limit
+	Burst          int           // calls that may leave at once after a rest; default 1
+	MaxInFlight    int           // bulk calls at a time of this worker; default 10
+	CallTimeout    time.Duration // of one call; must cover the API client's own time-out; default 30 s
+}
+
+// Config makes a Worker.
+type Config struct {
+	Redis    redis.UniversalClient // required; the caller closes it
+	Record   tasks.RecordConfig
+	ID       string    // required, unique among running workers; no "/" and no "|"
+	Projects []Project // at least one
+	Log      zerolog.Logger
+
+	MaxAttempts        int           // calls that may fail for one desktop before it is failed; default 10
+	RetryBase          time.Duration // first delay, doubled with each attempt, full jitter; default 1 s
+	RetryMax           time.Duration // longest delay; default 5 min
+	BulkPollInterval   time.Duration // how often an empty bulk or small queue is asked; default 200 ms
+	UrgentPollInterval time.Duration // how often an empty urgent queue is asked; default 20 ms
+	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; must exceed every CallTimeout; default 45 s
+}
+
+// WithDefaults returns a copy with every default filled in.
+func (c Config) WithDefaults() Config {
+	def(&c.MaxAttempts, 10)
+	def(&c.RetryBase, time.Second)
+	def(&c.RetryMax, 5*time.Minute)
+	def(&c.BulkPollInterval, 200*time.Millisecond)
+	def(&c.UrgentPollInterval, 20*time.Millisecond)
+	def(&c.ShutdownTimeout, 45*time.Second)
+	c.Projects = append([]Project(nil), c.Projects...)
+	for i := range c.Projects {
+		p := &c.Projects[i]
+		def(&p.Burst, 1)
+		def(&p.MaxInFlight, 10)
+		def(&p.CallTimeout, 30*time.Second)
+	}
+	return c
+}
+
+func def[T comparable](v *T, d T) {
+	if *v == *new(T) {
+		*v = d
+	}
+}
+
+func (c Config) validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("worker.Config.%s %s", field, fmt.Sprintf(format, args...)))
+	}
+	if c.Redis == nil {
+		bad("Redis", "is missing")
+	}
+	if c.ID == "" || strings.ContainsAny(c.ID, "/|") {
+		bad("ID", "is %q: it must not be empty nor contain / or |", c.ID)
+	}
+	if len(c.Projects) == 0 {
+		bad("Projects", "is empty")
+	}
+	if c.MaxAttempts < 1 {
+		bad("MaxAttempts", "is %d: at least 1", c.MaxAttempts)
+	}
+	if c.RetryBase <= 0 || c.RetryMax < c.RetryBase {
+		bad("RetryMax", "is %s: it must not be below RetryBase, %s", c.RetryMax, c.RetryBase)
+	}
+	seen := map[string]bool{}
+	for i, p := range c.Projects {
+		field := fmt.Sprintf("Projects[%d].", i)
+		if p.Alias == "" || strings.ContainsAny(p.Alias, ":{}|") || seen[p.Alias] {
+			bad(field+"Alias", "is %q: it must be given once, without : { } and |", p.Alias)
+		}
+		seen[p.Alias] = true
+		if p.API == nil {
+			bad(field+"API", "is missing")
+		}
+		if p.CallsPerSecond < 0 || p.MaxInFlight < 1 || p.Burst < 1 {
+			bad(field+"limits", "must not be negative")
+		}
+		if c.ShutdownTimeout <= p.CallTimeout {
+			bad("ShutdownTimeout", "is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Worker serves the queues of its projects.
+type Worker struct {
+	cfg        Config
+	record     *tasks.Record
+	producer   *tasks.Producer
+	reconciler *reconciler
+	handled    *handled
+	ended      chan string
+
+	dispatchers []*dispatcher
+	servers     []*asynq.Server
+	handlers    []*handler
+
+	calls       context.Context // Redis and API calls; ended last
+	endCalls    context.CancelCauseFunc
+	dispatch    context.Context // new calls; ended first
+	endDispatch context.CancelFunc
+	background  sync.WaitGroup // dispatchers
+	helpers     sync.WaitGroup // finisher and reconciler
+	endHelpers  context.CancelFunc
+	stopOnce    sync.Once
+}
+
+// New checks the configuration and makes a Worker; the error names the field.
+func New(cfg Config) (*Worker, error) {
+	cfg = cfg.WithDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	aliases := make([]string, len(cfg.Projects))
+	for i, p := range cfg.Projects {
+		aliases[i] = p.Alias
+	}
+	producer, err := tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Projects: aliases, Record: cfg.Record})
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: &handled{}, ended: make(chan string, 4096)}
+	w.calls, w.endCalls = context.WithCancelCause(context.Background())
+	w.dispatch, w.endDispatch = context.WithCancel(w.calls)
+	w.reconciler = &reconciler{
+		worker: cfg.ID, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
+		handled: w.handled, log: cfg.Log, now: time.Now,
+	}
+	limiter := redis_rate.NewLimiter(cfg.Redis)
+	for _, p := range cfg.Projects {
+		w.addProject(p, limiter)
+	}
+	return w, nil
+}
+
+const (
+	smallConcurrency  = 1000 // small chunks in hand; enough to fill ten calls
+	urgentConcurrency = 200
+	urgentSlots       = 2
+	// urgentHeadroom is how many urgent calls may leave ahead of a rate limit
+	// that bulk calls use up; bulk then waits for as long as they borrowed.
+	urgentHeadroom = 5
+)
+
+// addProject builds the three servers and two dispatchers of a project.
+func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
+	health := &health{}
+	newSender := func(slots, burst int) *sender {
+		admit := newAdmission(limiter, w.record.RateKey(p.Alias), p.CallsPerSecond, burst, w.cfg.Log)
+		s := &sender{
+			project: p, worker: w.cfg.ID, record: w.record, log: w.cfg.Log, maxAttempts: w.cfg.MaxAttempts, now: time.Now,
+			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
+			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, ctx: w.calls,
+			slots: make(chan struct{}, slots),
+		}
+		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send})
+		return s
+	}
+	bulk := newSender(p.MaxInFlight, p.Burst)
+	urgent := newSender(urgentSlots, p.Burst+urgentHeadroom)
+	w.addServer(p, tasks.BulkQueue, bulk, 3*p.MaxInFlight, w.cfg.BulkPollInterval)
+	w.addServer(p, tasks.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
+	w.addServer(p, tasks.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
+}
+
+func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int, poll time.Duration) {
+	queue := w.record.QueueName(p.Alias, q)
+	w.servers = append(w.servers, asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
+		Concurrency: concurrency, Queues: map[string]int{queue: 1}, TaskCheckInterval: poll,
+		DelayedTaskCheckInterval: min(time.Second, 10*poll), RetryDelayFunc: retryDelay, IsFailure: isFailure,
+		BaseContext: func() context.Context { return w.calls }, ShutdownTimeout: w.cfg.ShutdownTimeout,
+		Logger: asynqLog{w.cfg.Log}, LogLevel: asynq.WarnLevel,
+	}))
+	w.handlers = append(w.handlers, &handler{
+		sender: s, worker: w.cfg.ID, queue: queue, record: w.record, log: w.cfg.Log, now: time.Now, handled: w.handled,
+	})
+}
+
+// newAdmission waits for the shared rate limit. While Redis is away nothing is
+// admitted.
+func newAdmission(l *redis_rate.Limiter, key string, perSecond float64, burst int, log zerolog.Logger) func(context.Context) error {
+	if perSecond == 0 {
+		return func(ctx context.Context) error { return ctx.Err() }
+	}
+	limit := redis_rate.Limit{Rate: 1, Period: time.Duration(float64(time.Second) / perSecond), Burst: burst}
+	return func(ctx context.Context) error {
+		for {
+			res, err := persist(ctx, log, func() (*redis_rate.Result, error) { return l.Allow(ctx, key, limit) })
+			if err != nil {
+				return err
+			}
+			if res.Allowed > 0 {
+				return nil
+			}
+			if !wait(ctx, res.RetryAfter) {
+				return ctx.Err()
+			}
+		}
+	}
+}
+
+// noteEnded hands an operation to the finisher. If that is behind, a sweep
+// finds it later.
+func (w *Worker) noteEnded(op string) {
+	select {
+	case w.ended <- op:
+	default:
+	}
+}
+
+// Start begins to work and returns. It fails if Redis cannot be reached.
+func (w *Worker) Start(ctx context.Context) error {
+	aliases := make([]string, len(w.cfg.Projects))
+	for i, p := range w.cfg.Projects {
+		aliases[i] = p.Alias
+	}
+	if err := errors.Join(w.record.AnnounceProjects(ctx, aliases...), w.record.Beat(ctx, w.cfg.ID)); err != nil {
+		return err
+	}
+	for _, alias := range aliases {
+		// A new start may well come with new credentials.
+		if err := w.record.ResumeProject(ctx, alias, tasks.BadAuth); err != nil {
+			return err
+		}
+	}
+	helpers, end := context.WithCancel(w.calls)
+	w.endHelpers = end
+	w.helpers.Go(func() { w.reconciler.run(helpers) })
+	w.helpers.Go(func() { w.finish(helpers) })
+	for _, d := range w.dispatchers {
+		w.background.Go(func() { d.run(w.dispatch) })
+	}
+	for i, s := range w.servers {
+		if err := s.Start(w.handlers[i]); err != nil {
+			w.Stop()
+			return fmt.Errorf("starting to take tasks: %w", err)
+		}
+	}
+	w.cfg.Log.Info().Str("worker", w.cfg.ID).Strs("projects", aliases).Msg("worker started")
+	return nil
+}
+
+// Stop ends the work in good order: nothing new is taken, calls in flight end
+// and are recorded, everything else goes back to the queue at once. It is
+// bounded by ShutdownTimeout and may be called more than once.
+func (w *Worker) Stop() {
+	w.stopOnce.Do(func() {
+		giveUp := time.AfterFunc(w.cfg.ShutdownTimeout, func() { w.endCalls(errors.New("shutdown_timeout is over")) })
+		defer giveUp.Stop()
+		for _, s := range w.servers {
+			s.Stop() // take no more tasks
+		}
+		w.endDispatch() // make no new calls
+		for _, d := range w.dispatchers {
+			d.lanes.close() // handlers that wait return their tasks
+		}
+		w.background.Wait() // calls in flight end and are recorded
+		var all sync.WaitGroup
+		for _, s := range w.servers {
+			all.Go(s.Shutdown)
+		}
+		all.Wait()
+		if w.endHelpers != nil {
+			w.endHelpers()
+		}
+		w.helpers.Wait()
+		w.leave()
+		w.endCalls(errors.New("the worker has stopped"))
+		w.cfg.Log.Info().Str("worker", w.cfg.ID).Msg("worker stopped")
+	})
+}
+
+// leave says that nothing is in hand. If it cannot, another worker finds this
+// one silent and looks at what it had.
+func (w *Worker) leave() {
+	ctx, cancel := context.WithTimeout(w.calls, 2*time.Second)
+	defer cancel()
+	w.finishSome(ctx, w.drainEnded(nil))
+	if err := w.record.Leave(ctx, w.cfg.ID); err != nil {
+		w.cfg.Log.Warn().Err(err).Msg("leaving could not be recorded")
+	}
+}
+
+// Run works until ctx ends, then stops.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.Start(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	w.Stop()
+	return nil
+}
+
+// finish closes ended operations, as many at a time as there are.
+func (w *Worker) finish(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case op := <-w.ended:
+			w.finishSome(ctx, w.drainEnded([]string{op}))
+		}
+	}
+}
+
+func (w *Worker) drainEnded(ids []string) []string {
+	for len(ids) < 1000 {
+		select {
+		case op := <-w.ended:
+			ids = append(ids, op)
+		default:
+			return ids
+		}
+	}
+	return ids
+}
+
+func (w *Worker) finishSome(ctx context.Context, ids []string) {
+	ops, err := w.record.Finish(ctx, ids)
+	if err != nil {
+		w.cfg.Log.Warn().Err(err).Int("operations", len(ids)).Msg("ended operations could not be closed; a sweep will")
+		return
+	}
+	for _, op := range ops {
+		w.cfg.Log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
+			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
+			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
+			Dur("took", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
+	}
+}
