@@ -25,7 +25,7 @@ type AKSKConfig struct {
 // AKSK signs requests with an access key (SDK-HMAC-SHA256). It is safe for
 // concurrent use.
 // Source: core/auth/signer of huaweicloud-sdk-go-v3 0.1.207.
-type AKSK struct{ cfg AKSKConfig }
+type AKSK struct{ cfg *AKSKConfig } // see Secret for the pointer
 
 // NewAKSK checks cfg; an error names the field.
 func NewAKSK(cfg AKSKConfig) (*AKSK, error) {
@@ -42,7 +42,7 @@ func NewAKSK(cfg AKSKConfig) (*AKSK, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &AKSK{cfg}, nil
+	return &AKSK{&cfg}, nil
 }
 
 // Format keeps the keys out of %+v.

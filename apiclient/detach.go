@@ -40,8 +40,7 @@ type DesktopFailure struct {
 // down.
 //
 // A result may list any number of req's desktops as refused, even all. A 200
-// that does not read as a result, or that carries an error_code for the whole
-// request, is an *Error with EffectPossible.
+// that does not read as a result, or that carries an error for the whole request, is an *Error with EffectPossible.
 //
 // Source: API reference "Unbinding a User", 2025-07-14; success_job_ids from
 // huaweicloud-sdk-go-v3 0.1.183.
@@ -82,10 +81,11 @@ type detachReply struct {
 	JobID         text   `json:"job_id"`
 	SuccessJobIDs []text `json:"success_job_ids"`
 	// The error table lists codes "with status code 200".
-	Code text `json:"error_code"`
+	Code  text `json:"error_code"`
+	Error text `json:"error"`
 }
 
-var errRefusedIn200 = errors.New("a 200 that carries an error_code")
+var errRefusedIn200 = errors.New("a 200 that carries an error")
 
 // decodeDetach sorts the failures of a 200 into those of sent and others. A
 // second entry for a desktop is left out.
@@ -94,7 +94,7 @@ func decodeDetach(body []byte, sent []string) (*DetachResult, error) {
 	if err := decodeObject(body, &in); err != nil {
 		return nil, err
 	}
-	if in.Code != "" {
+	if in.Code != "" || in.Error != "" {
 		return nil, errRefusedIn200
 	}
 	waiting := make(map[string]bool, len(sent))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"net/textproto"
 	"sync/atomic"
 	"time"
 )
@@ -62,10 +63,16 @@ func exchange(transport http.RoundTripper, req *http.Request, timeout time.Durat
 	return r
 }
 
+// net/textproto quotes the line, which may hold a token.
+var errBadHeaders = errors.New("the headers of the reply are malformed")
+
 // because prefers the reason why the context ended to what the transport made
 // of it, and stays recognisable as context.Canceled or DeadlineExceeded.
 func because(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
+		if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
+			return errBadHeaders
+		}
 		return err
 	}
 	cause := context.Cause(ctx)

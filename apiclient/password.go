@@ -50,7 +50,9 @@ const (
 // a wrong password cannot lock the account. Other failures are not remembered.
 //
 // Errors are *Error with Op "KeystoneCreateUserTokenByPassword" and EffectNone.
-type PasswordToken struct {
+type PasswordToken struct{ keeper *tokenKeeper } // see Secret for the pointer
+
+type tokenKeeper struct {
 	call      call
 	endpoint  string
 	password  Secret
@@ -109,7 +111,7 @@ func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 	}
 	target := base.JoinPath("v3/auth/tokens")
 	target.RawQuery = url.Values{"nocatalog": {"true"}}.Encode()
-	return &PasswordToken{
+	return &PasswordToken{&tokenKeeper{
 		call:      call{op: "KeystoneCreateUserTokenByPassword", method: http.MethodPost, body: body, harmless: true},
 		endpoint:  target.String(),
 		password:  cfg.Password,
@@ -117,7 +119,7 @@ func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 		userAgent: cfg.UserAgent,
 		transport: cfg.Transport,
 		now:       cfg.Now,
-	}, nil
+	}}, nil
 }
 
 // Format keeps password and token out of %+v.
@@ -125,87 +127,87 @@ func (p *PasswordToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("Pas
 
 // Authenticate waits for a token as long as req's context allows.
 func (p *PasswordToken) Authenticate(req *http.Request, _ []byte) (func() bool, error) {
-	token, err := p.get(req.Context())
+	token, err := p.keeper.get(req.Context())
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set(headerAuthToken, token.Reveal())
-	return func() bool { p.drop(token); return true }, nil
+	return func() bool { p.keeper.drop(token); return true }, nil
 }
 
 // drop forgets a token that the API refused. Of many callers that were refused
 // with the same token, the first makes room for a new one and the others must
 // not throw that away.
-func (p *PasswordToken) drop(refused Secret) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.token == refused {
-		p.token = ""
+func (k *tokenKeeper) drop(refused Secret) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.token == refused {
+		k.token = ""
 	}
 }
 
-func (p *PasswordToken) get(ctx context.Context) (Secret, error) {
-	p.mu.Lock()
-	token, known, err := p.known()
+func (k *tokenKeeper) get(ctx context.Context) (Secret, error) {
+	k.mu.Lock()
+	token, known, err := k.known()
 	if known {
-		p.mu.Unlock()
+		k.mu.Unlock()
 		return token, err
 	}
-	flight := p.fetching
+	flight := k.fetching
 	if flight == nil {
 		flight = &fetch{done: make(chan struct{})}
-		p.fetching = flight
+		k.fetching = flight
 		// Not under ctx: a caller that gives up must not leave IAM's answer
 		// unread. It may be a refusal, and the next caller would collect
-		// another. The goroutine ends within p.timeout.
-		go p.run(context.WithoutCancel(ctx), flight)
+		// another. The goroutine ends within k.timeout.
+		go k.run(context.WithoutCancel(ctx), flight)
 	}
-	p.mu.Unlock()
+	k.mu.Unlock()
 	select {
 	case <-flight.done:
 		return flight.token, flight.err
 	case <-ctx.Done():
-		return "", localError(p.call, because(ctx, nil))
+		return "", localError(k.call, because(ctx, nil))
 	}
 }
 
 // known answers without IAM. It is called with the lock held.
-func (p *PasswordToken) known() (token Secret, known bool, err error) {
-	now := p.now()
-	if p.token != "" && now.Before(p.renewAt) {
-		return p.token, true, nil
+func (k *tokenKeeper) known() (token Secret, known bool, err error) {
+	now := k.now()
+	if k.token != "" && now.Before(k.renewAt) {
+		return k.token, true, nil
 	}
-	if p.refusal != nil && now.Before(p.refusedUntil) {
-		return "", true, p.refusal
+	if k.refusal != nil && now.Before(k.refusedUntil) {
+		return "", true, k.refusal
 	}
 	return "", false, nil
 }
 
-func (p *PasswordToken) run(ctx context.Context, flight *fetch) {
-	token, renewAt, err := p.fetch(ctx)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (k *tokenKeeper) run(ctx context.Context, flight *fetch) {
+	token, renewAt, err := k.fetch(ctx)
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	if err == nil {
-		p.token, p.renewAt, p.refusal = token, renewAt, nil
+		k.token, k.renewAt, k.refusal = token, renewAt, nil
 	} else if refusal, ok := errors.AsType[*Error](err); ok && refusal.AuthFault {
-		p.refusal, p.refusedUntil = refusal, p.now().Add(RefusalCoolDown)
+		k.refusal, k.refusedUntil = refusal, k.now().Add(RefusalCoolDown)
 	}
 	flight.token, flight.err = token, err
-	p.fetching = nil
+	k.fetching = nil
 	close(flight.done)
 }
 
 // fetch asks IAM for a token, once.
-func (p *PasswordToken) fetch(ctx context.Context) (Secret, time.Time, error) {
-	req, err := http.NewRequestWithContext(ctx, p.call.method, p.endpoint, bytes.NewReader(p.call.body))
+func (k *tokenKeeper) fetch(ctx context.Context) (Secret, time.Time, error) {
+	req, err := http.NewRequestWithContext(ctx, k.call.method, k.endpoint, bytes.NewReader(k.call.body))
 	if err != nil {
-		return "", time.Time{}, localError(p.call, err)
+		return "", time.Time{}, localError(k.call, err)
 	}
-	setHeaders(req, p.userAgent)
-	r := exchange(p.transport, req, p.timeout)
-	r.secrets = append(r.secrets, p.password.Reveal(), r.header.Get(headerSubjectToken))
+	setHeaders(req, k.userAgent)
+	r := exchange(k.transport, req, k.timeout)
+	r.secrets = append(r.secrets, k.password.Reveal(), quoted(k.password), r.header.Get(headerSubjectToken))
 	if r.status != http.StatusCreated {
-		fault := newError(p.call, r, r.err)
+		fault := newError(k.call, r, r.err)
 		switch r.status {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 			fault.AuthFault = true
@@ -214,12 +216,21 @@ func (p *PasswordToken) fetch(ctx context.Context) (Secret, time.Time, error) {
 	}
 	token := Secret(r.header.Get(headerSubjectToken))
 	if !token.inHeader() {
-		return "", time.Time{}, newError(p.call, r, errors.New("the reply has no usable X-Subject-Token"))
+		return "", time.Time{}, newError(k.call, r, errors.New("the reply has no usable X-Subject-Token"))
 	}
-	return token, renewalOf(r.body, p.now()), nil
+	return token, renewalOf(r.body, k.now()), nil
 }
 
 const headerSubjectToken = "X-Subject-Token"
+
+// quoted is the form that a reply shows when it quotes the body.
+func quoted(s Secret) string {
+	body, err := encodeBody(s.Reveal())
+	if err != nil {
+		return ""
+	}
+	return string(body[1 : len(body)-1])
+}
 
 // renewalOf says when to replace a token that came at now. One that lives less
 // than twice renewBefore is replaced at half its life.

@@ -9,8 +9,10 @@ import (
 // nothing when it is empty); Reveal gives the value to the one place that must
 // send it.
 //
-// Trap: fmt cannot call methods on unexported fields. A struct that keeps a
-// Secret in one and may be printed needs a Format method of its own.
+// Trap: fmt cannot call methods on unexported fields, nor on what these point
+// to when the verb does not suit a pointer (%s). A struct that keeps a Secret in
+// one keeps it behind one more pointer, which fmt does not follow, and has a
+// Format method for itself.
 type Secret string
 
 // Reveal returns the value.

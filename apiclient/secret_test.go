@@ -20,14 +20,14 @@ const (
 	knownAK       = "KNOWNACCESSKEY"
 	knownSK       = "known-secret-key"
 	knownSTS      = "known-security-token"
-	knownPassword = "known-pass<word>"
+	knownPassword = `known-"pass<word>`
 	knownSubject  = "known-subject-token"
 )
 
-// leaks names the known secret that stands in s, in clear or in hex.
+// leaks names the known secret that stands in s, in clear, quoted or in hex.
 func leaks(s string) string {
 	for _, secret := range []string{knownToken, knownAK, knownSK, knownSTS, knownPassword, knownSubject} {
-		for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret)} {
+		for _, form := range []string{secret, strings.Trim(quoted(secret), `"`), fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret)} {
 			if strings.Contains(s, form) {
 				return secret
 			}
@@ -43,11 +43,18 @@ func printed(t *testing.T, v any) string {
 	for _, verb := range []string{"%v", "%+v", "%#v", "%x", "%X", "%s", "%q", "%d", "% x", "%10s"} {
 		fmt.Fprintf(&b, verb+"\n", v)
 	}
-	text, err := json.Marshal(v)
-	if err == nil {
-		b.Write(text)
-	}
+	b.WriteString(quoted(v))
 	return b.String()
+}
+
+// quoted is v as JSON, without the escapes that could hide a secret; empty when
+// there is no such thing.
+func quoted(v any) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+	return strings.TrimSpace(b.String())
 }
 
 func TestSecretIsNeverPrinted(t *testing.T) {
@@ -69,7 +76,6 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	type holder struct{ auth apiclient.Authenticator }
 	for name, v := range map[string]any{
 		"secret": secret, "pointer": &secret, "slice": []apiclient.Secret{secret}, "map": map[string]apiclient.Secret{"k": secret},
-		"key":  map[apiclient.Secret]int{secret: 1},
 		"aksk": aksk, "password": password, "static": static, "client": c, "config": cfg, "password config": passwordCfg,
 		"aksk config": apiclient.AKSKConfig{AccessKey: knownAK, SecretKey: knownSK, SecurityToken: knownSTS},
 		"held":        []any{holder{aksk}, &holder{password}, holder{static}},
@@ -82,20 +88,19 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 // TestNoErrorCarriesACredential lets servers quote all they were sent.
 func TestNoErrorCarriesACredential(t *testing.T) {
 	t.Parallel()
-	var quote = func(w http.ResponseWriter, r *http.Request, status int, shape string) {
+	quote := func(w http.ResponseWriter, r *http.Request, status int, shape string) {
 		var said strings.Builder
 		for _, header := range []string{"X-Auth-Token", "X-Security-Token", "Authorization"} {
 			said.WriteString(r.Header.Get(header) + " ")
 		}
 		if strings.HasSuffix(r.URL.Path, "/v3/auth/tokens") {
-			said.WriteString(knownPassword)
+			w.Header().Set("X-Subject-Token", knownSubject+"é") // not usable
+			said.WriteString(knownPassword + knownSubject + "é" + bodyOf(r))
 		}
-		text, _ := json.Marshal(said.String())
 		w.Header().Set("X-Request-Id", strings.TrimSpace(said.String()))
-		w.Header().Set("X-Subject-Token", knownSubject+"\u00e9") // not usable
 		w.Header().Set("Content-Type", "text/html; "+r.Header.Get("X-Auth-Token"))
 		w.WriteHeader(status)
-		_, _ = fmt.Fprint(w, strings.ReplaceAll(strings.ReplaceAll(shape, "JSON", string(text)), "TEXT", said.String()+knownSubject))
+		_, _ = fmt.Fprint(w, strings.NewReplacer("JSON", quoted(said.String()), "TEXT", said.String()).Replace(shape))
 	}
 	shapes := []string{
 		`{"error_code":JSON,"error_msg":JSON,"error_detail":JSON,"request_id":JSON,"encoded_authorization_message":JSON}`,
@@ -109,7 +114,7 @@ func TestNoErrorCarriesACredential(t *testing.T) {
 		require.True(t, errors.As(err, &e))
 		require.NotContains(t, err.Error(), "\n")
 		for ; err != nil; err = errors.Unwrap(err) {
-			require.Empty(t, leaks(strings.ReplaceAll(printed(t, err)+err.Error(), `\u003c`, "<")))
+			require.Empty(t, leaks(printed(t, err)+err.Error()), "%#v", err)
 		}
 	}
 	for _, status := range []int{200, 201, 202, 302, 400, 401, 403, 429, 500, 503} {
@@ -129,6 +134,21 @@ func TestNoErrorCarriesACredential(t *testing.T) {
 			}
 		}
 	}
+}
+
+// net/http quotes a header line that it cannot read.
+func TestMalformedHeaderIsNotQuoted(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err == nil {
+			_, _ = fmt.Fprintf(conn, "HTTP/1.1 201 Created\r\nX-Subject-Token: %s\x01\r\n\r\n", knownSubject)
+			_ = conn.Close()
+		}
+	})
+	_, _, err := tokenOf(t.Context(), passwordToken(t, srv.URL, newClock()))
+	require.Empty(t, leaks(printed(t, errors.Unwrap(err))+err.Error()))
+	require.ErrorContains(t, err, "malformed")
 }
 
 func everyClient(t *testing.T, address, iamAddress string) []*apiclient.Client {

@@ -10,9 +10,9 @@ import (
 // StaticToken authenticates with a token that somebody else fetched
 // (X-Auth-Token). It cannot be renewed: when it expires, after 24 h at most,
 // every call fails with AuthFault.
-func StaticToken(token Secret) Authenticator { return &staticToken{token} }
+func StaticToken(token Secret) Authenticator { return &staticToken{&token} }
 
-type staticToken struct{ token Secret }
+type staticToken struct{ token *Secret } // see Secret for the pointer
 
 func (s *staticToken) Authenticate(req *http.Request, _ []byte) (func() bool, error) {
 	if !s.token.inHeader() {

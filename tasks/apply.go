@@ -46,7 +46,8 @@ type Applied struct {
 var scriptApply = redis.NewScript(`
 local ids = {}
 for i = 5, #ARGV, 4 do ids[#ids+1] = ARGV[i] end
-local current = redis.call('HMGET', KEYS[2], unpack(ids))
+local current = {}
+if #ids > 0 then current = redis.call('HMGET', KEYS[2], unpack(ids)) end
 local set, put, del, delta, left, done = {}, {}, {}, {}, 0, {}
 local function open(s) return (s == 'Q' or s == 'S') and 1 or 0 end
 for n = 1, #ids do

@@ -164,7 +164,7 @@ func (r *Record) failuresAfter(ctx context.Context, groups []failureGroup, f Fai
 		// member. A bulk may have thousands within one millisecond.
 		for offset := int64(0); ; {
 			zs, err := r.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-				Key: r.keys.failures(g), Start: low, Stop: high, ByScore: true, Rev: true, Offset: offset, Count: int64(n),
+				Key: r.keys.failures(g), Start: high, Stop: low, ByScore: true, Rev: true, Offset: offset, Count: int64(n),
 			}).Result()
 			if err != nil {
 				return nil, fmt.Errorf("reading failures: %w", err)

@@ -72,7 +72,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	done := h.handled.take()
 	c, err := h.record.Begin(ctx, h.worker, p, done)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
-		h.handled.add(done...)
+		h.handled.add(append(done, p)...) // it may be entered although no reply said so
 		return err
 	}
 	defer h.handled.add(p)

@@ -1,8 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -17,11 +20,10 @@ import (
 const (
 	beatInterval   = 2 * time.Second
 	deadAfter      = 7 * time.Second
-	sweepInterval  = 5 * time.Second
 	expireInterval = time.Minute
 	sweepSize      = 200 // operations looked at in one sweep
 	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep
-	youngerThan    = 10 * time.Second
+	youngerThan    = 5 * time.Second
 )
 
 // inspector is what the reconciler asks asynq.
@@ -43,8 +45,7 @@ type reconciler struct {
 	now      func() time.Time
 
 	offset     int             // where the next sweep goes on
-	stuck      map[string]bool // tasks that seemed to be in no worker's hand at the last look
-	nextSweep  time.Time
+	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
 	nextExpire time.Time
 }
 
@@ -78,11 +79,8 @@ func (r *reconciler) tick(ctx context.Context) error {
 	if err != nil || !lead {
 		return err
 	}
-	if now := r.now(); !now.Before(r.nextSweep) {
-		r.nextSweep = now.Add(sweepInterval)
-		if err := r.sweep(ctx, alive); err != nil {
-			return err
-		}
+	if err := r.sweep(ctx, alive); err != nil {
+		return err
 	}
 	if now := r.now(); !now.Before(r.nextExpire) {
 		r.nextExpire = now.Add(expireInterval)
@@ -146,6 +144,8 @@ func hasWork(c tasks.Chunk) bool {
 }
 
 // sweep looks at some of the open chunks that no living worker has in hand.
+// Those that are active although nobody has them come first: seen so twice,
+// they are stuck.
 func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 	now := r.now()
 	chunks, next, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
@@ -163,21 +163,30 @@ func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 			held[p.TaskID()] = true
 		}
 	}
+	chunks = slices.DeleteFunc(chunks, func(c tasks.OpenChunk) bool {
+		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < youngerThan
+	})
+	// Suspicious ones first, then a sample: a long queue is looked through over
+	// several sweeps.
+	rand.Shuffle(len(chunks), func(i, j int) { chunks[i], chunks[j] = chunks[j], chunks[i] })
+	slices.SortStableFunc(chunks, func(a, b tasks.OpenChunk) int {
+		return cmp.Compare(rank(r.stuck[a.TaskID()]), rank(r.stuck[b.TaskID()]))
+	})
 	stuck := map[string]bool{}
-	looked := 0
-	for _, c := range chunks {
-		if held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < youngerThan {
-			continue
-		}
-		if looked++; looked > sweepChunks {
-			break
-		}
+	for _, c := range chunks[:min(len(chunks), sweepChunks)] {
 		if err := r.look(ctx, c, stuck); err != nil {
 			return err
 		}
 	}
 	r.stuck = stuck
 	return nil
+}
+
+func rank(suspicious bool) int {
+	if suspicious {
+		return 0
+	}
+	return 1
 }
 
 // look finds a chunk's task and enqueues the chunk if there is none that will

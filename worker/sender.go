@@ -30,9 +30,9 @@ type sender struct {
 	health      *health
 	slots       chan struct{} // capacity: calls in flight
 
-	// ctx carries Redis and API calls. It outlives the end of the dispatcher,
-	// so that a call in flight is recorded; it ends when Stop gives up.
-	ctx context.Context
+	// dispatch ends when no new call may be made; ctx, which carries Redis and
+	// API calls, outlives it, so that a call in flight is recorded.
+	dispatch, ctx context.Context
 }
 
 const (
@@ -85,6 +85,7 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("project", s.project.Alias).Msg("sending a batch panicked")
+			s.release(b.claim, items)
 		}
 		for it := range b.open {
 			b.answer(it, jitter(30*time.Second))
@@ -95,7 +96,8 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 	for len(b.groups) > 0 {
 		group := b.groups[len(b.groups)-1]
 		b.groups = b.groups[:len(b.groups)-1]
-		if b.calls > 0 && s.admit(s.ctx) != nil {
+		if b.calls > 0 && s.admit(s.dispatch) != nil {
+			s.giveBack(b, group) // the worker is stopping: no new calls
 			return 0
 		}
 		b.calls++
@@ -114,7 +116,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	claimedAt := time.Now()
 	claimed := group
 	if group = s.markSending(b, claimed, callID); len(group) < len(claimed) {
-		s.releaseDropped(b, claimed, group)
+		s.release(b.claim, without(claimed, group))
 	}
 	if len(group) == 0 {
 		return
@@ -217,16 +219,9 @@ func (s *sender) markSending(b *batch, group []*item, callID string) []*item {
 	return moved
 }
 
-// releaseDropped gives back what was claimed and then found cancelled. A claim
-// that cannot be given back ends by itself.
-func (s *sender) releaseDropped(b *batch, claimed, kept []*item) {
-	c := b.claim
-	c.Desktops = nil
-	for _, it := range claimed {
-		if !slices.Contains(kept, it) {
-			c.Desktops = append(c.Desktops, it.desktop.ID)
-		}
-	}
+// release gives items of a claim back ahead of its end.
+func (s *sender) release(c tasks.Claim, items []*item) {
+	c.Desktops = idsOf(items)
 	if err := s.record.Release(s.ctx, c); err != nil {
 		s.log.Warn().Err(err).Msg("claims were not released; they end by themselves")
 	}
@@ -362,6 +357,10 @@ func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, er
 			return v, err
 		}
 	}
+}
+
+func without(items, some []*item) []*item {
+	return slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return slices.Contains(some, it) })
 }
 
 func idsOf(items []*item) []string {

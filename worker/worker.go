@@ -181,7 +181,7 @@ func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
 		s := &sender{
 			project: p, worker: w.cfg.ID, record: w.record, log: w.cfg.Log, maxAttempts: w.cfg.MaxAttempts, now: time.Now,
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
-			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, ctx: w.calls,
+			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots),
 		}
 		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send})

@@ -1,0 +1,157 @@
+package fakecloud
+
+import (
+	"slices"
+	"time"
+)
+
+// Types of desktops.
+const (
+	Dedicated = "DEDICATED" // of one user
+	Shared    = "SHARED"    // of several users or groups
+	Pooled    = "POOLED"    // of a pool; its detach is a job
+)
+
+// Values of Desktop.Status.
+const (
+	Active     = "ACTIVE"
+	Shutoff    = "SHUTOFF"
+	Errored    = "ERROR"
+	Hibernated = "HIBERNATED"
+)
+
+// Values of Desktop.AttachState, spelled as the API spells them.
+const (
+	Attached         = "ATTACHED"
+	Attaching        = "ATTACHING"
+	Waiting          = "WAITING"
+	Unattached       = "UNATTACH"
+	Detaching        = "DEATTACHING"
+	Detached         = "DEATTACHED"
+	DetachFailed     = "DEATTACHFAIL"
+	DetachRepeatable = "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"
+)
+
+// Desktop is the state of one desktop.
+type Desktop struct {
+	ID           string
+	ComputerName string // default made from ID
+	Type         string // default Dedicated
+	Status       string // default Active
+	LoginStatus  string // default REGISTERED
+	AttachState  string // default Attached
+	Users        []User // default for Attached: one user made from ID
+
+	// TaskStatus names the task that is running, such as "rebooting"; empty
+	// when idle. It ends at TaskUntil if that is set.
+	TaskStatus string
+	TaskUntil  time.Time
+	// Process is the progress of a task in percent; nil is null.
+	Process *int
+
+	Frozen      bool // is_freeze: refused, CodeFrozen
+	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
+
+	// DetachEnds are the attach states in which the next accepted detaches of
+	// this desktop end, one each. After them, and by default: Detached.
+	DetachEnds []string
+}
+
+// User is somebody a desktop is attached to. Type is USER, the default, or
+// GROUP.
+type User struct {
+	ID, Name, Domain, Group, Type string
+}
+
+// withDefaults returns a copy in which empty fields have their meaning.
+func (d Desktop) withDefaults() Desktop {
+	d = d.clone()
+	if d.ComputerName == "" {
+		d.ComputerName = madeName("PC-", d.ID)
+	}
+	if d.Type == "" {
+		d.Type = Dedicated
+	}
+	if d.Status == "" {
+		d.Status = Active
+	}
+	if d.LoginStatus == "" {
+		d.LoginStatus = "REGISTERED"
+	}
+	if d.AttachState == "" {
+		d.AttachState = Attached
+	}
+	if d.AttachState == Attached && len(d.Users) == 0 {
+		d.Users = []User{{Name: madeName("user-", d.ID)}}
+	}
+	for i := range d.Users {
+		d.Users[i] = d.Users[i].withDefaults()
+	}
+	return d
+}
+
+func (u User) withDefaults() User {
+	if u.ID == "" {
+		u.ID = "id-" + u.Name
+	}
+	if u.Group == "" {
+		u.Group = "users"
+	}
+	if u.Type == "" {
+		u.Type = "USER"
+	}
+	return u
+}
+
+// madeName is short enough for a computer's name (15), and of ids made by
+// counting keeps the end, where they differ.
+func madeName(prefix, id string) string {
+	return prefix + id[max(0, len(id)-10):]
+}
+
+// clone shares no memory with d.
+func (d Desktop) clone() Desktop {
+	d.Users = slices.Clone(d.Users)
+	d.DetachEnds = slices.Clone(d.DetachEnds)
+	if d.Process != nil {
+		p := *d.Process
+		d.Process = &p
+	}
+	return d
+}
+
+// unattached reports that there is nothing to detach.
+func (d *Desktop) unattached() bool {
+	return d.AttachState == Unattached || d.AttachState == Detached
+}
+
+// busyWith names what makes an operation on the desktop conflict; empty: nothing.
+func (d *Desktop) busyWith() string {
+	if d.TaskStatus != "" {
+		return d.TaskStatus
+	}
+	switch d.AttachState {
+	case Attaching, Detaching, Waiting:
+		return d.AttachState
+	}
+	return ""
+}
+
+// without takes users off d as pend says, and leaves d in the state that gives.
+func (d Desktop) without(pend detachment) Desktop {
+	if pend.end != Detached {
+		d.AttachState = pend.end
+		return d
+	}
+	d.Users = slices.DeleteFunc(slices.Clone(d.Users), pend.takes)
+	if len(d.Users) > 0 {
+		d.AttachState = Attached
+		return d
+	}
+	d.Users, d.AttachState = nil, Detached
+	d.Status = pend.power(d.Type)
+	if d.Status == Shutoff {
+		d.LoginStatus = "UNREGISTER"
+	}
+	return d
+}

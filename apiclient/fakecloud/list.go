@@ -1,0 +1,148 @@
+package fakecloud
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// window is the part of a list that was asked for.
+type window struct{ offset, limit int }
+
+// pageOf reads offset and limit. maxOffset 0: any.
+func pageOf(query url.Values, maxLimit, maxOffset int) (window, *reply) {
+	w := window{limit: maxLimit}
+	for _, p := range []struct {
+		name  string
+		value *int
+		most  int
+	}{{"limit", &w.limit, maxLimit}, {"offset", &w.offset, maxOffset}} {
+		given := query.Get(p.name)
+		if given == "" {
+			continue
+		}
+		n, err := strconv.Atoi(given)
+		if err != nil || n < 0 || (p.most > 0 && n > p.most) {
+			return w, invalidParameter(fmt.Sprintf("%s: %q", p.name, given))
+		}
+		*p.value = n
+	}
+	return w, nil
+}
+
+// cut returns the window of list, not nil.
+func cut[T any](list []T, w window) []T {
+	from := min(w.offset, len(list))
+	to := min(from+w.limit, len(list))
+	return list[from:to:to]
+}
+
+// maxPage is the most desktops of one page, and the default.
+const maxPage = 500
+
+// showDesktop is GET desktops/{desktop_id}.
+func (x *exchange) showDesktop() *reply {
+	now := x.cfg.Clock()
+	p := x.project
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rec := p.find(x.pathID)
+	rec.settle(now)
+	if rec.base == nil {
+		return fail(http.StatusNotFound, "WKS.00211902", "The desktop "+x.pathID+" does not exist.")
+	}
+	return ok(map[string]any{"desktop": viewOf(rec.desktop(), p.id)})
+}
+
+// listDesktops is GET desktops/detail.
+func (x *exchange) listDesktops() *reply {
+	query := x.r.URL.Query()
+	win, bad := pageOf(query, maxPage, 0)
+	if bad != nil {
+		return bad
+	}
+	for _, name := range []string{"desktop_id", "user_names"} {
+		if n := len(query[name]); n > maxDesktops {
+			return invalidParameter(fmt.Sprintf("%s: %d, the limit is %d", name, n, maxDesktops))
+		}
+	}
+	now := x.cfg.Clock()
+	p := x.project
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := p.order
+	if ids := query["desktop_id"]; len(ids) > 0 {
+		found = p.named(ids)
+	}
+	if keep := filterOf(query, x.cfg.FuzzyUserNames); keep != nil {
+		found = selectRecords(found, keep, now)
+	}
+	views := []desktopView{}
+	for _, rec := range cut(found, win) {
+		rec.settle(now)
+		views = append(views, viewOf(rec.desktop(), p.id))
+	}
+	return ok(map[string]any{"desktops": views, "total_count": len(found)})
+}
+
+// named returns the desktops that exist of those named. p.mu is held.
+func (p *project) named(ids []string) []*record {
+	var found []*record
+	for _, id := range ids {
+		if rec := p.find(id); rec.base != nil && !slices.Contains(found, rec) {
+			found = append(found, rec)
+		}
+	}
+	return found
+}
+
+func selectRecords(from []*record, keep func(*Desktop) bool, now time.Time) []*record {
+	var kept []*record
+	for _, rec := range from {
+		rec.settle(now)
+		if d := rec.desktop(); keep(&d) {
+			kept = append(kept, rec)
+		}
+	}
+	return kept
+}
+
+// filterOf makes one filter of a query; nil: everything.
+func filterOf(query url.Values, fuzzy bool) func(*Desktop) bool {
+	var all []func(*Desktop) bool
+	if names := query["user_names"]; len(names) > 0 {
+		all = append(all, func(d *Desktop) bool { return d.hasUser(names, fuzzy) })
+	} else if name := query.Get("user_name"); name != "" {
+		all = append(all, func(d *Desktop) bool { return d.hasUser([]string{name}, true) })
+	}
+	if v := query.Get("status"); v != "" {
+		all = append(all, func(d *Desktop) bool { return d.Status == v })
+	}
+	if v := query.Get("desktop_type"); v != "" {
+		all = append(all, func(d *Desktop) bool { return d.Type == v })
+	}
+	if v := query.Get("computer_name"); v != "" {
+		all = append(all, func(d *Desktop) bool { return strings.Contains(d.ComputerName, v) })
+	}
+	if v := query.Get("user_attached"); v != "" {
+		all = append(all, func(d *Desktop) bool { return (len(d.Users) > 0) == (v == "true") })
+	}
+	if all == nil {
+		return nil
+	}
+	return func(d *Desktop) bool {
+		return !slices.ContainsFunc(all, func(keep func(*Desktop) bool) bool { return !keep(d) })
+	}
+}
+
+func (d *Desktop) hasUser(names []string, fuzzy bool) bool {
+	return slices.ContainsFunc(d.Users, func(u User) bool {
+		return slices.ContainsFunc(names, func(name string) bool {
+			return u.Name == name || (fuzzy && strings.Contains(u.Name, name))
+		})
+	})
+}

@@ -1,0 +1,150 @@
+package fakecloud
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Request is an entry of the log.
+type Request struct {
+	Seq        int       // from 1, in the order of arrival
+	Time       time.Time // of arrival, by Config.Clock
+	RequestID  string    // X-Request-Id of the reply
+	Op         Op        // empty: no such API
+	Method     string
+	Path       string // unescaped
+	Query      string // as it was sent
+	Project    string
+	DesktopIDs []string // that the request names
+	Shutoff    *bool    // shutoff_after_detach; nil: not given
+	Auth       string   // AuthNone, AuthToken or AuthSignature
+	// Header has User-Agent, Content-Type, X-Language, X-Project-Id and
+	// X-Sdk-Date, as far as they were sent.
+	Header http.Header
+	// Body as it was sent, empty for OpToken as that has a password in it.
+	Body   string
+	Status int  // answered; 0: nothing, or nothing yet
+	Effect bool // a desktop was accepted, or a token issued
+}
+
+func (x *exchange) logEntry(seq int) *Request {
+	entry := &Request{
+		Seq: seq, Time: x.cfg.Clock(), RequestID: x.requestID, Op: x.op,
+		Method: x.r.Method, Path: x.r.URL.Path, Query: x.r.URL.RawQuery,
+		Project: x.projectID, DesktopIDs: x.ids, Shutoff: x.detach.shutoff,
+		Auth: authKind(x.r), Header: http.Header{},
+	}
+	for _, name := range []string{"User-Agent", "Content-Type", "X-Language", "X-Project-Id", "X-Sdk-Date"} {
+		if values := x.r.Header.Values(name); len(values) > 0 {
+			entry.Header[name] = slices.Clone(values)
+		}
+	}
+	if x.op != OpToken {
+		entry.Body = string(x.body)
+	}
+	return entry
+}
+
+// count numbers a call. c.mu is held.
+func (c *Cloud) count(op Op, projectID string) callNumber {
+	c.calls[callKey{op: op}]++
+	n := callNumber{cloud: c.calls[callKey{op: op}]}
+	if projectID != "" {
+		c.calls[callKey{op, projectID}]++
+		n.project = c.calls[callKey{op, projectID}]
+	}
+	return n
+}
+
+// Requests returns the log, in the order of arrival.
+func (c *Cloud) Requests() []Request {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Request, len(c.log))
+	for i, entry := range c.log {
+		all[i] = *entry
+	}
+	return all
+}
+
+// Calls returns how many detach calls have arrived, whatever became of them.
+func (c *Cloud) Calls() int { return c.CallsOf(OpDetach, "") }
+
+// CallsOf returns how many calls of one kind have arrived for a project, or in
+// all if that is empty.
+func (c *Cloud) CallsOf(op Op, projectID string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calls[callKey{op, projectID}]
+}
+
+// MaxInFlight returns the most detach calls there were at the same time. A call
+// that hangs is no longer counted.
+func (c *Cloud) MaxInFlight() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peak
+}
+
+// DetachedTimes returns how often a detach of the desktop was accepted,
+// including those that had nothing to do.
+func (c *Cloud) DetachedTimes(projectID, id string) int {
+	p := c.openProject(projectID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if rec := p.records[id]; rec != nil {
+		return int(rec.accepted)
+	}
+	return 0
+}
+
+// InTwoCallsAtOnce returns, sorted, the desktops that were named by two detach
+// calls of their project that overlapped.
+func (c *Cloud) InTwoCallsAtOnce() []string {
+	c.mu.Lock()
+	var projects []*project
+	for _, p := range c.projects {
+		projects = append(projects, p)
+	}
+	c.mu.Unlock()
+	var all []string
+	for _, p := range projects {
+		p.mu.Lock()
+		all = append(all, p.overlap...)
+		p.mu.Unlock()
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Wait returns when cond holds, or with the cause of ctx's end. cond is asked
+// at once, and again whenever a request has arrived or has been dealt with; the
+// passing of time alone does not have it asked.
+func (c *Cloud) Wait(ctx context.Context, cond func() bool) error {
+	for {
+		c.mu.Lock()
+		if c.changed == nil {
+			c.changed = make(chan struct{})
+		}
+		changed := c.changed
+		c.mu.Unlock()
+		if cond() {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// notify wakes those that wait. c.mu is held.
+func (c *Cloud) notify() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
+}

@@ -1,0 +1,66 @@
+package fakecloud
+
+import (
+	"net/http"
+	"strings"
+)
+
+// Op is a kind of request.
+type Op string
+
+// The kinds of requests. OpDetach is both detach calls, OpDetail the list of
+// desktops and the single desktop; Request.Path tells them apart.
+const (
+	OpDetach  Op = "detach"
+	OpDetail  Op = "detail"
+	OpToken   Op = "token"
+	OpJob     Op = "job"
+	OpSubJobs Op = "subjobs"
+)
+
+// route is what a request's path and query say. An unknown path has no op.
+type route struct {
+	op          Op
+	projectID   string
+	pathID      string   // the desktop or job of the path
+	ids         []string // the desktops the request names
+	batch       bool     // a batch-detach
+	wrongMethod bool
+}
+
+func findRoute(r *http.Request) route {
+	var rt route
+	method := http.MethodGet
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if len(parts) < 3 {
+		return rt
+	}
+	if r.URL.Path == "/v3/auth/tokens" {
+		rt.op, method = OpToken, http.MethodPost
+		rt.wrongMethod = r.Method != method
+		return rt
+	}
+	if parts[0] != "v2" || parts[1] == "" || len(parts) > 4 {
+		return rt
+	}
+	rt.projectID = parts[1]
+	switch tail := parts[2:]; {
+	case len(tail) == 1 && tail[0] == "workspace-sub-jobs":
+		rt.op = OpSubJobs
+	case len(tail) == 1 || tail[1] == "":
+		// no such API
+	case tail[0] == "workspace-jobs":
+		rt.op, rt.pathID = OpJob, tail[1]
+	case tail[0] != "desktops":
+		// no such API
+	case tail[1] == "detach", tail[1] == "batch-detach":
+		rt.op, method = OpDetach, http.MethodPost
+		rt.batch = tail[1] == "batch-detach"
+	case tail[1] == "detail":
+		rt.op, rt.ids = OpDetail, r.URL.Query()["desktop_id"]
+	default:
+		rt.op, rt.pathID, rt.ids = OpDetail, tail[1], tail[1:2]
+	}
+	rt.wrongMethod = r.Method != method
+	return rt
+}

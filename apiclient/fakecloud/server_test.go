@@ -1,0 +1,139 @@
+package fakecloud_test
+
+import (
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+)
+
+func TestEveryReplyHasRequestIDAndDate(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c := serve(t, fakecloud.Config{Clock: clk.Now, Projects: []string{proj}})
+	seen := map[string]bool{}
+	for _, path := range []string{"/", "/v2/" + proj + "/desktops/detail", "/v2/nobody/desktops/detail", "/v3/auth/tokens"} {
+		got := c.send("GET", path, "")
+		id := got.header.Get("X-Request-Id")
+		require.Regexp(t, "^[0-9a-f]{32}$", id)
+		require.False(t, seen[id], "ids are not repeated")
+		seen[id] = true
+		require.Equal(t, "Fri, 02 Jan 2026 03:04:05 GMT", got.header.Get("Date"))
+	}
+}
+
+func TestWhatIsNotServed(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{Projects: []string{proj}, AutoCreate: true})
+	for request, want := range map[string]string{
+		"GET /v2/" + proj + "/desktops":            "404 APIGW.0101",
+		"GET /v2/" + proj + "/desktops/":           "404 APIGW.0101",
+		"GET /v2/" + proj + "/desktops/a/b":        "404 APIGW.0101",
+		"GET /v2/" + proj + "/users/a":             "404 APIGW.0101",
+		"GET /v2//desktops/a":                      "404 APIGW.0101",
+		"GET /v1/" + proj + "/desktops/a":          "404 APIGW.0101",
+		"GET /":                                    "404 APIGW.0101",
+		"GET /v2/" + proj + "/desktops/detach":     "405 WKS.00000405",
+		"POST /v2/" + proj + "/desktops/detail":    "405 WKS.00000405",
+		"DELETE /v2/" + proj + "/desktops/a":       "405 WKS.00000405",
+		"GET /v3/auth/tokens":                      "405 WKS.00000405",
+		"POST /v2/nobody/desktops/detach":          "404 WKS.00211902",
+		"GET /v2/nobody/workspace-sub-jobs?job_id": "404 WKS.00211902",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		got := c.send(method, path, detachBody("a"))
+		status, code, _ := strings.Cut(want, " ")
+		require.Equal(t, status, strconv.Itoa(got.status), request)
+		require.Contains(t, got.body, `"error_code":"`+code+`"`, request)
+	}
+	require.Empty(t, c.Desktops(proj))
+}
+
+func TestTooBigABody(t *testing.T) {
+	t.Parallel()
+	c := fakecloud.New(fakecloud.Config{})
+	got := record(c, "POST", "/v2/"+proj+"/desktops/detach", strings.Repeat(" ", 12<<20)+detachBody("a"))
+	require.Equal(t, 413, got.Code)
+	require.Contains(t, got.Body.String(), "APIGW.0201")
+}
+
+func TestRateLimit(t *testing.T) {
+	t.Parallel()
+	clk := newClock()
+	c := serve(t, fakecloud.Config{Clock: clk.Now, AutoCreate: true, RateLimit: 2, RateBurst: 3, RetryAfter: 1200 * time.Millisecond})
+	expect := func(statuses ...int) {
+		t.Helper()
+		for _, want := range statuses {
+			require.Equal(t, want, c.detach("a").status)
+		}
+	}
+	expect(200, 200, 200, 429)
+	clk.advance(499 * time.Millisecond)
+	expect(429)
+	clk.advance(time.Millisecond)
+	expect(200, 429)
+	clk.advance(time.Hour)
+	expect(200, 200, 200)
+	got := c.detach("a")
+	require.Equal(t, "2", got.header.Get("Retry-After"))
+	require.JSONEq(t, `{"error_code":"APIGW.0308","request_id":"`+got.header.Get("X-Request-Id")+`",
+		"error_msg":"The throttling threshold has been reached: policy user over ratelimit,limit:2,time:1 second"}`, got.body)
+	require.Equal(t, 200, c.get("/desktops/a").status, "only detach calls")
+	require.Equal(t, 7, c.DetachedTimes(proj, "a"))
+}
+
+func TestDelayOfAFaultIsCutShort(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true})
+	c.Fail(fakecloud.Fault{Delay: time.Hour, Status: 500})
+	failed := make(chan error)
+	go func() {
+		_, err := c.try(t.Context(), "POST", "/v2/"+proj+"/desktops/detach", detachBody("a"))
+		failed <- err
+	}()
+	require.NoError(t, c.Wait(within(t), func() bool { return c.Calls() == 1 }))
+	c.Stop()
+	require.Error(t, <-failed)
+	require.Zero(t, c.DetachedTimes(proj, "a"))
+}
+
+func TestStopAndRestart(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true})
+	c.Fail(fakecloud.Fault{Calls: []int{2}, Effect: fakecloud.HangAfter})
+	c.detach("a")
+	url := c.URL
+	failed := make(chan error)
+	go func() {
+		_, err := c.try(t.Context(), "POST", "/v2/"+proj+"/desktops/detach", detachBody("b"))
+		failed <- err
+	}()
+	require.NoError(t, c.Wait(within(t), func() bool { return c.DetachedTimes(proj, "b") == 1 }))
+
+	c.Stop()
+	require.ErrorIs(t, <-failed, io.EOF, "what hangs is cut off")
+	c.Stop()
+	_, err := c.try(t.Context(), "GET", "/", "")
+	require.ErrorContains(t, err, "refused")
+
+	require.NoError(t, c.Restart())
+	require.NoError(t, c.Restart())
+	require.Equal(t, url, c.URL)
+	require.Equal(t, 200, c.detach("b").status)
+	require.Equal(t, fakecloud.Detached, c.state("a"), "the desktops are still there")
+	require.Equal(t, 2, c.DetachedTimes(proj, "b"))
+	c.Close()
+	c.Close()
+}
+
+func TestServeReportsAnAddressInUse(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{})
+	_, err := fakecloud.Serve(fakecloud.Config{}, strings.TrimPrefix(c.URL, "http://"))
+	require.ErrorContains(t, err, "fakecloud: listen")
+}

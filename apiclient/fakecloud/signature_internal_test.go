@@ -1,0 +1,44 @@
+package fakecloud
+
+import (
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The official SDK's own unit vectors.
+func TestSDKVectors(t *testing.T) {
+	t.Parallel()
+	for _, v := range []struct{ method, url, body, want string }{
+		{"GET", "https://example.huaweicloud.com/path?limit=1", "", "5a2ce64c865e0e6046321c6f3d5a77ba8413eeaf355c3166c03d58d02ac79624"},
+		{"POST", "https://example.huaweicloud.com/path?key=value", "{\"Name\":\"test\",\"Id\":1}\n", "cecc2af119b18ab70b4d094c0750f3b42c02f254903179a0fc2cc72fc9db4f59"},
+	} {
+		const date = "20060102T150405Z"
+		r := httptest.NewRequest(v.method, v.url, nil)
+		r.Header.Set("X-Sdk-Date", date)
+		require.Equal(t, v.want, sign("SecretKey", date, canonical(r, []byte(v.body), []string{"x-sdk-date"})))
+	}
+}
+
+func TestCanonicalForm(t *testing.T) {
+	t.Parallel()
+	r := httptest.NewRequest("GET", "https://host.example/a%20b/%E7%A0%94~?b=2&a=%2F&b=1&c&a=", nil)
+	r.Header.Set("X-Two", "  spaced  ")
+	r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
+	require.Equal(t, "GET\n/a%20b/%E7%A0%94~/\na=&a=%2F&b=1&b=2&c=\nhost:host.example\nx-two:spaced\n\nhost;x-two\nUNSIGNED-PAYLOAD",
+		canonical(r, []byte("body"), []string{"host", "x-two"}))
+}
+
+func TestJitterIsWithinBoundsAndFixedBySeed(t *testing.T) {
+	t.Parallel()
+	c := New(Config{Latency: 100, Jitter: 50, Seed: 3})
+	seen := map[int64]bool{}
+	for n := range 200 {
+		d := c.latency(n)
+		require.True(t, 100 <= d && d < 150, d)
+		require.Equal(t, d, c.latency(n))
+		seen[int64(d)] = true
+	}
+	require.Greater(t, len(seen), 10)
+}

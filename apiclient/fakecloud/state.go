@@ -1,0 +1,97 @@
+package fakecloud
+
+import "slices"
+
+// Add puts desktops into a project. One whose id is there already is replaced.
+func (c *Cloud) Add(projectID string, desktops ...Desktop) {
+	p := c.openProject(projectID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range desktops {
+		d = d.withDefaults()
+		rec := p.records[d.ID]
+		if rec == nil {
+			rec = &record{id: d.ID}
+			p.records[d.ID] = rec
+		}
+		p.put(rec, &d)
+	}
+}
+
+// Get returns a desktop as it is now.
+func (c *Cloud) Get(projectID, id string) (Desktop, bool) {
+	var got Desktop
+	ok := c.visit(projectID, id, func(_ *project, rec *record) { got = rec.desktop().clone() })
+	return got, ok
+}
+
+// Desktops returns the desktops of a project as they are now, in the order in
+// which they were added.
+func (c *Cloud) Desktops(projectID string) []Desktop {
+	p := c.openProject(projectID)
+	now := c.cfg.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	all := make([]Desktop, 0, len(p.order))
+	for _, rec := range p.order {
+		rec.settle(now)
+		all = append(all, rec.desktop().clone())
+	}
+	return all
+}
+
+// Remove makes a desktop unknown and reports whether it was known. What was
+// counted about it is kept.
+func (c *Cloud) Remove(projectID, id string) bool {
+	return c.visit(projectID, id, func(p *project, rec *record) {
+		rec.base, rec.leaving = nil, nil
+		p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
+	})
+}
+
+// Update lets change alter a desktop, and reports whether there is one. A
+// detach that is on its way goes on unless change alters the attach state.
+// change must not call the Cloud.
+func (c *Cloud) Update(projectID, id string, change func(*Desktop)) bool {
+	return c.visit(projectID, id, func(p *project, rec *record) {
+		d := rec.desktop().clone()
+		was, leaving := d.AttachState, rec.leaving
+		change(&d)
+		d.ID = id
+		same := d.AttachState == was
+		if same && leaving != nil {
+			d.AttachState = Attached // what it is under a detach on its way
+		}
+		p.put(rec, &d)
+		if same {
+			rec.leaving = leaving
+		}
+	})
+}
+
+// Attach gives a desktop to users, whoever had it, and reports whether there
+// is such a desktop. A detach on its way is called off.
+func (c *Cloud) Attach(projectID, id string, users ...User) bool {
+	return c.Update(projectID, id, func(d *Desktop) {
+		d.Users, d.AttachState, d.Status, d.LoginStatus = nil, "", Active, "REGISTERED"
+		for _, u := range users {
+			d.Users = append(d.Users, u.withDefaults())
+		}
+		*d = d.withDefaults()
+	})
+}
+
+// visit calls do on a desktop if it exists, with its project locked.
+func (c *Cloud) visit(projectID, id string, do func(*project, *record)) bool {
+	p := c.openProject(projectID)
+	now := c.cfg.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	rec := p.records[id]
+	if rec == nil || rec.base == nil {
+		return false
+	}
+	rec.settle(now)
+	do(p, rec)
+	return true
+}

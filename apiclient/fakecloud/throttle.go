@@ -1,0 +1,51 @@
+package fakecloud
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// bucket is a token bucket of detach calls.
+type bucket struct {
+	tokens float64
+	at     time.Time // when tokens was right
+}
+
+// take takes a token if there is one.
+func (b *bucket) take(now time.Time, rate float64, burst int) bool {
+	if now.After(b.at) {
+		b.tokens = min(float64(burst), b.tokens+now.Sub(b.at).Seconds()*rate)
+		b.at = now
+	}
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}
+
+// throttle answers a detach call that is one too many.
+func (x *exchange) throttle() *reply {
+	c := x.Cloud
+	if c.cfg.RateLimit <= 0 {
+		return nil
+	}
+	now := c.cfg.Clock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.bucket.take(now, c.cfg.RateLimit, c.cfg.RateBurst) {
+		return nil
+	}
+	message := fmt.Sprintf("The throttling threshold has been reached: policy user over ratelimit,limit:%g,time:1 second", c.cfg.RateLimit)
+	return fail(http.StatusTooManyRequests, "APIGW.0308", message).withRetryAfter(c.cfg.RetryAfter)
+}
+
+// latency is how long the n-th detach call takes.
+func (c *Cloud) latency(n int) time.Duration {
+	d := c.cfg.Latency
+	if c.cfg.Jitter > 0 {
+		d += time.Duration(mix(mix(c.cfg.Seed)+uint64(n)) % uint64(c.cfg.Jitter))
+	}
+	return d
+}

@@ -1,0 +1,48 @@
+package fakecloud
+
+import "net/http"
+
+// Poison lets every detach call that names the desktop fail as a whole with
+// 400 WKS.0001, which does not say which desktop it was. Other codes: set Status
+// and Code of the result.
+func Poison(desktop string) Fault {
+	return Fault{Desktop: desktop, Status: http.StatusBadRequest, Code: "WKS.0001"}
+}
+
+// Throttle answers the next n detach calls with 429 APIGW.0308.
+func Throttle(n int) Fault {
+	return Fault{Times: n, Status: http.StatusTooManyRequests, Code: "APIGW.0308"}
+}
+
+// Conflict lets every detach call that names the desktop fail as a whole with
+// 409 WKS.00010032, whose message names the desktop or nothing.
+func Conflict(desktop string, named bool) Fault {
+	return Fault{Desktop: desktop, Status: http.StatusConflict, Code: "WKS.00010032", NamesCulprit: named}
+}
+
+// Refused has the desktop refused, in the 200s to the calls that name it.
+func Refused(desktop, code, message string) Fault {
+	return Fault{Desktop: desktop, Refuse: &Refusal{Code: code, Message: message}}
+}
+
+// Unavailable answers the next n detach calls with 503 WKS.00050902.
+func Unavailable(n int) Fault {
+	return Fault{Times: n, Status: http.StatusServiceUnavailable, Code: "WKS.00050902"}
+}
+
+// BackendTimeout answers the next n detach calls with 504 APIGW.0201, a code
+// that leaves open whether the call took effect; applied says it.
+func BackendTimeout(n int, applied bool) Fault {
+	return Fault{Times: n, Status: http.StatusGatewayTimeout, Code: "APIGW.0201", Applied: applied}
+}
+
+// LoseReplies lets the next n detach calls take effect and cuts their
+// connection instead of replying.
+func LoseReplies(n int) Fault {
+	return Fault{Times: n, Effect: DropAfter}
+}
+
+// Disabled answers every detach call of the project with 403 WKS.00010099.
+func Disabled(project string) Fault {
+	return Fault{Project: project, Status: http.StatusForbidden, Code: "WKS.00010099"}
+}

@@ -1,0 +1,87 @@
+package fakecloud
+
+// desktopView is DesktopDetailInfo: the fields that matter, and a few that a
+// client has to put up with.
+type desktopView struct {
+	ID              string         `json:"desktop_id"`
+	ComputerName    string         `json:"computer_name"`
+	HostName        string         `json:"os_host_name"`
+	DomainID        string         `json:"domain_id"`
+	ProjectID       string         `json:"project_id"`
+	Type            string         `json:"desktop_type"`
+	Status          string         `json:"status"`
+	TaskStatus      string         `json:"task_status"`
+	Process         *int           `json:"process"`
+	AttachState     string         `json:"attach_state"`
+	AttachUsers     []userView     `json:"attach_user_infos"`
+	UserName        string         `json:"user_name"`
+	UserList        []string       `json:"user_list"`
+	UserGroupList   []string       `json:"user_group_list"`
+	UserGroup       string         `json:"user_group"`
+	Domain          string         `json:"domain"`
+	LoginStatus     string         `json:"login_status"`
+	Frozen          bool           `json:"is_freeze"`
+	Maintenance     bool           `json:"in_maintenance_mode"`
+	Isolated        bool           `json:"isolated"`
+	Created         string         `json:"created"`
+	EnterpriseID    string         `json:"enterprise_project_id"`
+	OrderID         *string        `json:"order_id"`
+	BillResourceID  *string        `json:"bill_resource_id"`
+	OUName          *string        `json:"ou_name"`
+	SID             string         `json:"sid"`
+	Tags            []any          `json:"tags"`
+	Metadata        map[string]any `json:"metadata"`
+	DataVolumes     []any          `json:"data_volumes"`
+	Product         map[string]any `json:"product"`
+	AvailableInZone string         `json:"availability_zone"`
+
+	// The SDK declares a map of arrays, the specification's example shows an
+	// array: a client that decodes either breaks on the other.
+	Addresses []map[string]any `json:"addresses"`
+}
+
+// userView is an entry of attach_user_infos.
+type userView struct {
+	ID     string `json:"user_id"`
+	Name   string `json:"user_name"`
+	Domain string `json:"domain"`
+	Group  string `json:"user_group"`
+	Type   string `json:"type"`
+}
+
+// The parts of a view that are the same for all desktops; never written to.
+var (
+	noTags    = []any{}
+	metadata  = map[string]any{"charging_mode": "1", "metering.image_id": nil, "image_name": "Windows <10> & more"}
+	product   = map[string]any{"product_id": "workspace.x86.ultimate.large2", "flavor_id": "workspace.x86.ultimate.large2", "cpu": "2", "memory": 4096}
+	addresses = []map[string]any{{"address": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": 4, "mac": nil}}
+)
+
+func viewOf(d Desktop, projectID string) desktopView {
+	v := desktopView{
+		ID: d.ID, ComputerName: d.ComputerName, HostName: d.ComputerName, ProjectID: projectID,
+		Type: d.Type, Status: d.Status, TaskStatus: d.TaskStatus, Process: d.Process,
+		AttachState: d.AttachState, LoginStatus: d.LoginStatus, Frozen: d.Frozen, Maintenance: d.Maintenance,
+		AttachUsers: []userView{}, UserList: []string{}, UserGroupList: []string{}, UserName: d.firstUser(),
+		DomainID: "d0000000000000000000000000000000", EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
+		AvailableInZone: "ap-southeast-3a", Tags: noTags, Metadata: metadata, Product: product, Addresses: addresses,
+	}
+	for _, u := range d.Users {
+		v.AttachUsers = append(v.AttachUsers, userView(u))
+		if u.Type == "GROUP" {
+			v.UserGroupList = append(v.UserGroupList, u.Name)
+			continue
+		}
+		v.UserList = append(v.UserList, u.Name)
+		v.UserGroup, v.Domain = u.Group, u.Domain
+	}
+	return v
+}
+
+// firstUser is the name of a desktop's first user, if it has one.
+func (d *Desktop) firstUser() string {
+	if len(d.Users) == 0 {
+		return ""
+	}
+	return d.Users[0].Name
+}

@@ -1,0 +1,109 @@
+// Command bench measures detachd beside its baselines, on a redis-server that
+// it starts (AOF, everysec) and with the fake cloud in a process of its own. It
+// prints a line for each figure and writes the same as JSON. It is a benchmark,
+// not a test: a figure that is not met does not make it fail.
+//
+// The baselines are in baselines.go: "limit" is the same calls made by a bare
+// loop with no queue and no record, "bare asynq" the same chunks without a
+// record, "naive" one asynq task and one call for each desktop, "group" asynq's
+// own aggregator.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+)
+
+// figure is one line of the result. Ratio is ours against the baseline, in the
+// sense that Goal states.
+type figure struct {
+	Name     string  `json:"name"`
+	Ours     string  `json:"ours"`
+	Baseline string  `json:"baseline"`
+	Ratio    float64 `json:"ratio"`
+	Goal     string  `json:"goal"`
+	Met      bool    `json:"met"`
+}
+
+func (f figure) String() string {
+	met := "NOT MET"
+	if f.Met {
+		met = "met"
+	}
+	return fmt.Sprintf("%-46s %-26s %-30s %8.2f  %-12s %s", f.Name, f.Ours, f.Baseline, f.Ratio, f.Goal, met)
+}
+
+// benchmarks in the order in which they run.
+var benchmarks = []struct {
+	name string
+	run  func(*stage) ([]figure, error)
+}{
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost}, {"B6", scale}, {"B7", takeover},
+}
+
+func main() {
+	// The same binary is the fake cloud and the worker that B7 kills.
+	if len(os.Args) > 1 && os.Args[1] == "cloud" {
+		exit(serveCloud(os.Args[2:]))
+	}
+	if len(os.Args) > 1 && os.Args[1] == "worker" {
+		exit(serveWorker(os.Args[2:]))
+	}
+	out := flag.String("json", "bench.json", "file for the result as JSON")
+	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	exit(runAll(ctx, *only, *out))
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func runAll(ctx context.Context, only, out string) error {
+	var all []figure
+	var errs []error
+	fmt.Printf("%-46s %-26s %-30s %8s  %-12s\n", "figure", "ours", "baseline", "ratio", "goal")
+	for _, b := range benchmarks {
+		if only != "" && !strings.Contains(","+only+",", ","+b.name+",") {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		figures, err := onStage(ctx, b.run)
+		cancel()
+		for _, f := range figures {
+			fmt.Println(f)
+		}
+		all = append(all, figures...)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", b.name, err))
+		}
+	}
+	text, err := json.MarshalIndent(all, "", "  ")
+	if err == nil {
+		err = os.WriteFile(out, append(text, '\n'), 0o644)
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// onStage runs one benchmark on a Redis and a cloud of its own.
+func onStage(ctx context.Context, run func(*stage) ([]figure, error)) ([]figure, error) {
+	s, err := newStage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return run(s)
+}

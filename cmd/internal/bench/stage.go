@@ -1,0 +1,241 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/worker"
+)
+
+const (
+	alias     = "bench"
+	projectID = "0bec5db98280d2d02fd6c00c2de791ce"
+	token     = "bench-token"
+	inFlight  = 10
+)
+
+// stage is what a benchmark plays on: a redis-server, the fake cloud, and what
+// it started besides, all ended by close.
+type stage struct {
+	ctx    context.Context
+	redis  *redistest.Server
+	rdb    redis.UniversalClient
+	closes []func()
+}
+
+func newStage(ctx context.Context) (*stage, error) {
+	dir, err := os.MkdirTemp("", "detachd-bench-")
+	if err != nil {
+		return nil, err
+	}
+	s := &stage{ctx: ctx, closes: []func(){func() { _ = os.RemoveAll(dir) }}}
+	if s.redis, err = redistest.Run(dir); err != nil {
+		s.close()
+		return nil, err
+	}
+	s.closes = append(s.closes, s.redis.Stop)
+	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), PoolSize: 64})
+	s.closes = append(s.closes, func() { _ = s.rdb.Close() })
+	return s, nil
+}
+
+func (s *stage) close() {
+	for i := len(s.closes) - 1; i >= 0; i-- {
+		s.closes[i]()
+	}
+}
+
+// cloud starts the fake cloud in a process of its own and gives a client of it.
+func (s *stage) cloud(latency time.Duration) (*apiclient.Client, string, error) {
+	cmd, url, err := s.child("cloud", "-latency", latency.String())
+	if err != nil {
+		return nil, "", err
+	}
+	s.closes = append(s.closes, func() { end(cmd) })
+	c, err := newClient(url)
+	return c, url, err
+}
+
+func newClient(url string) (*apiclient.Client, error) {
+	return apiclient.New(apiclient.Config{ProjectID: projectID, Endpoint: url, Auth: apiclient.StaticToken(token)})
+}
+
+// child starts this binary in another role and reads the line it prints first.
+func (s *stage) child(args ...string) (*exec.Cmd, string, error) {
+	cmd := exec.CommandContext(s.ctx, os.Args[0], args...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe() // closed when this process ends, whatever ends it
+	if err != nil {
+		return nil, "", err
+	}
+	_ = in
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, "", err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, "", err
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		end(cmd)
+		return nil, "", fmt.Errorf("%s did not start: %w", args[0], err)
+	}
+	return cmd, strings.TrimSpace(line), nil
+}
+
+func end(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// untilParentEnds returns when the parent process has gone, or on a signal.
+func untilParentEnds() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	<-ctx.Done()
+}
+
+// serveCloud is the role "cloud".
+func serveCloud(args []string) error {
+	fs := flag.NewFlagSet("cloud", flag.ContinueOnError)
+	latency := fs.Duration("latency", 0, "of each detach call")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, AutoCreate: true, DiscardLog: true}, "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	fmt.Println(srv.URL)
+	untilParentEnds()
+	return nil
+}
+
+// serveWorker is the role "worker".
+func serveWorker(args []string) error {
+	fs := flag.NewFlagSet("worker", flag.ContinueOnError)
+	addr, url, id := fs.String("redis", "", ""), fs.String("cloud", "", ""), fs.String("id", "", "")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	rdb := redis.NewClient(&redis.Options{Addr: *addr, PoolSize: 64})
+	defer rdb.Close()
+	client, err := newClient(*url)
+	if err != nil {
+		return err
+	}
+	w, err := newWorker(rdb, *id, client)
+	if err != nil {
+		return err
+	}
+	if err := w.Start(context.Background()); err != nil {
+		return err
+	}
+	defer w.Stop()
+	fmt.Println(*id)
+	untilParentEnds()
+	return nil
+}
+
+// newWorker is a worker as a user runs it, without a rate limit.
+func newWorker(rdb redis.UniversalClient, id string, api worker.API) (*worker.Worker, error) {
+	return worker.New(worker.Config{
+		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
+		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight}},
+	})
+}
+
+func (s *stage) producer() (*tasks.Producer, error) {
+	return tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{alias}})
+}
+
+// desktopIDs makes n ids that look like the cloud's.
+func desktopIDs(first, n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("%08x-5b1d-4c62-9c1e-%012x", (first+i)*2654435761%(1<<32), first+i)
+	}
+	return out
+}
+
+// enqueue accepts ops operations of n desktops each.
+func (s *stage) enqueue(ops, n int, urgent bool) ([]string, error) {
+	p, err := s.producer()
+	if err != nil {
+		return nil, err
+	}
+	var ids []string
+	for i := range ops {
+		op, err := p.Enqueue(s.ctx, tasks.Request{Project: alias, Desktops: desktopIDs(i*n, n), Urgent: urgent})
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, op.ID)
+	}
+	return ids, nil
+}
+
+// untilEnded waits until operations have ended and gives how their desktops
+// did. It asks seldom, so as not to disturb what it measures.
+func (s *stage) untilEnded(ids []string) (total, accepted int, err error) {
+	record := tasks.NewRecord(s.rdb, tasks.RecordConfig{})
+	for _, id := range ids {
+		for {
+			op, err := record.Operation(s.ctx, id)
+			if err != nil {
+				return 0, 0, err
+			}
+			if op.Done() {
+				total, accepted = total+op.Total, accepted+op.Counts.Accepted+op.Counts.Detached
+				break
+			}
+			select {
+			case <-s.ctx.Done():
+				return 0, 0, errors.New("it took too long")
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}
+	return total, accepted, nil
+}
+
+// work runs a worker of this process until the operations have ended, and gives
+// the time that took.
+func (s *stage) work(api worker.API, ids []string) (time.Duration, error) {
+	w, err := newWorker(s.rdb, "bench-worker", api)
+	if err != nil {
+		return 0, err
+	}
+	defer w.Stop()
+	start := time.Now()
+	if err := w.Start(s.ctx); err != nil {
+		return 0, err
+	}
+	total, accepted, err := s.untilEnded(ids)
+	if err == nil && accepted != total {
+		err = fmt.Errorf("%d of %d desktops were not taken by the cloud", total-accepted, total)
+	}
+	return time.Since(start), err
+}

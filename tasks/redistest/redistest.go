@@ -1,0 +1,152 @@
+// Package redistest starts real redis-servers for tests and benchmarks: on a
+// free loopback port, with an append-only file as in production, in a directory
+// of their own. It also gives miniredis clients, for what need not be real.
+package redistest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a running redis-server.
+type Server struct {
+	dir  string
+	port int
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when the process has ended
+}
+
+// Run starts a redis-server that keeps its files in dir, and returns when it
+// answers. The caller stops it.
+func Run(dir string) (*Server, error) {
+	s := &Server{dir: dir}
+	var err error
+	for range 5 { // the free port may be taken by another in between
+		if s.port, err = freePort(); err != nil {
+			return nil, err
+		}
+		if err = s.start(); err == nil {
+			return s, nil
+		}
+	}
+	return nil, err
+}
+
+func freePort() (int, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().(*net.TCPAddr).Port, nil
+}
+
+func (s *Server) start() error {
+	log := filepath.Join(s.dir, "redis.log")
+	s.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--logfile", log)
+	if err := s.cmd.Start(); err != nil {
+		return err
+	}
+	cmd, gone := s.cmd, make(chan struct{})
+	s.gone = gone
+	go func() { _ = cmd.Wait(); close(gone) }()
+	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1})
+	defer func() { _ = c.Close() }()
+	for range 1000 {
+		if c.Ping(context.Background()).Err() == nil && s.ours(c) {
+			return nil
+		}
+		select {
+		case <-gone:
+			text, _ := os.ReadFile(log)
+			return fmt.Errorf("redis-server ended: %s", text)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	s.Kill()
+	return errors.New("redis-server does not answer")
+}
+
+// ours tells a server that took the port first from the one just started.
+func (s *Server) ours(c *redis.Client) bool {
+	info, err := c.InfoMap(context.Background(), "server").Result()
+	return err == nil && info["Server"]["process_id"] == strconv.Itoa(s.cmd.Process.Pid)
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
+
+// URL is for configurations.
+func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
+
+// Stop ends the server in good order; Kill with SIGKILL. Both return when it is
+// gone, and may be called again.
+func (s *Server) Stop() { s.end(os.Interrupt) }
+
+// Kill ends the server as a crash would.
+func (s *Server) Kill() { s.end(os.Kill) }
+
+func (s *Server) end(sig os.Signal) {
+	_ = s.cmd.Process.Signal(sig) // it may have gone already
+	select {
+	case <-s.gone:
+	case <-time.After(30 * time.Second):
+		_ = s.cmd.Process.Kill()
+		<-s.gone
+	}
+}
+
+// Restart starts the server again on the same port, with the data that its
+// append-only file holds.
+func (s *Server) Restart() error {
+	s.Stop()
+	return s.start()
+}
+
+// Start runs a redis-server for a test and ends it with the test. Without
+// redis-server on the machine the test is skipped, or, where the environment
+// says DETACHD_TEST_REDIS=required, as CI does, it fails.
+func Start(t testing.TB) *Server {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		const how = "redis-server is not installed (on Debian: apt-get install redis-server, or `make test` as root)"
+		if os.Getenv("DETACHD_TEST_REDIS") == "required" {
+			t.Fatal(how)
+		}
+		t.Skip(how)
+	}
+	s, err := Run(t.TempDir())
+	if err != nil {
+		t.Fatalf("starting redis-server: %v", err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// Client gives a client that is closed with the test.
+func (s *Server) Client(t testing.TB) redis.UniversalClient {
+	c := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// Mini gives a client of a miniredis whose clock runs, closed with the test.
+func Mini(t testing.TB) redis.UniversalClient {
+	m := miniredis.RunT(t)
+	m.ClockTTL(true)
+	c := redis.NewClient(&redis.Options{Addr: m.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}

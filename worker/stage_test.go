@@ -1,0 +1,183 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/worker"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv("DETACHD_TEST_WORKER"); role != "" {
+		os.Exit(killedWorker(role))
+	}
+	redis.SetLogger(silence{}) // it reports every failed dial, and tests take Redis away
+	// The dialling goroutine of a closed pool sleeps for a second before it
+	// notices.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+const (
+	projectID = "0bec5db98280d2d02fd6c00c2de791ce"
+	token     = "token-of-the-test"
+	patience  = 25 * time.Second
+)
+
+// stage is a redis-server, a fake cloud and what works on them.
+type stage struct {
+	t      *testing.T
+	server *redistest.Server
+	rdb    redis.UniversalClient
+	cloud  *fakecloud.Server
+	p      *tasks.Producer
+	record *tasks.Record
+}
+
+func newStage(t *testing.T, cloud fakecloud.Config) *stage {
+	t.Helper()
+	s := &stage{t: t, server: redistest.Start(t)}
+	s.rdb = redis.NewClient(&redis.Options{Addr: s.server.Addr()})
+	t.Cleanup(func() { _ = s.rdb.Close() })
+	cloud.Token = token
+	cloud.AutoCreate = true
+	var err error
+	s.cloud, err = fakecloud.Serve(cloud, "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(s.cloud.Close)
+	s.p, err = tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	require.NoError(t, err)
+	s.record = s.p.Record
+	return s
+}
+
+// client is a real client of the fake cloud.
+func client(t testing.TB, url string, timeout time.Duration) *apiclient.Client {
+	transport := apiclient.NewTransport()
+	t.Cleanup(transport.CloseIdleConnections)
+	c, err := apiclient.New(apiclient.Config{
+		ProjectID: projectID, Endpoint: url, Auth: apiclient.StaticToken(token), Timeout: timeout, Transport: transport,
+	})
+	require.NoError(t, err)
+	return c
+}
+
+// quick is a worker's configuration that retries at once, so that tests need
+// not wait.
+func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
+	return worker.Config{
+		Redis: rdb, ID: id, Log: testLog, MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond,
+		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second}},
+	}
+}
+
+// start runs a worker until the test ends.
+func (s *stage) start(change ...func(*worker.Config)) *worker.Worker {
+	s.t.Helper()
+	cfg := quick(s.rdb, "worker-1", client(s.t, s.cloud.URL, 5*time.Second))
+	for _, f := range change {
+		f(&cfg)
+	}
+	w, err := worker.New(cfg)
+	require.NoError(s.t, err)
+	require.NoError(s.t, w.Start(s.t.Context()))
+	s.t.Cleanup(w.Stop)
+	return w
+}
+
+func ids(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("d-%06d", i)
+	}
+	return out
+}
+
+func (s *stage) enqueue(req tasks.Request) tasks.Operation {
+	s.t.Helper()
+	req.Project = "hq"
+	op, err := s.p.Enqueue(s.t.Context(), req)
+	require.NoError(s.t, err)
+	return op
+}
+
+// ended waits for an operation's end, and checks what must hold of every one:
+// each desktop is in one state and the counts equal the rows.
+func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Desktop) {
+	s.t.Helper()
+	var got tasks.Operation
+	require.Eventually(s.t, func() bool {
+		var err error
+		got, err = s.record.Operation(context.Background(), op.ID)
+		return err == nil && got.Done()
+	}, patience, 10*time.Millisecond, "the operation does not end")
+	rows := s.rows(got)
+	counts := map[tasks.State]int{}
+	for _, d := range rows {
+		counts[d.State]++
+	}
+	require.Len(s.t, rows, op.Total)
+	require.Equal(s.t, tasks.Counts{
+		Queued: counts[tasks.Queued], Sending: counts[tasks.Sending], Accepted: counts[tasks.Accepted], Detached: counts[tasks.Detached],
+		Failed: counts[tasks.Failed], Held: counts[tasks.Held], Cancelled: counts[tasks.Cancelled],
+	}, got.Counts)
+	return got, rows
+}
+
+func (s *stage) rows(op tasks.Operation) map[string]tasks.Desktop {
+	s.t.Helper()
+	all, next, err := s.record.Desktops(context.Background(), op, tasks.DesktopFilter{}, op.Total+1, "")
+	require.NoError(s.t, err)
+	require.Empty(s.t, next)
+	out := map[string]tasks.Desktop{}
+	for _, d := range all {
+		out[d.ID] = d
+	}
+	return out
+}
+
+// calls checks what must hold of every call that the cloud saw.
+func (s *stage) calls() []fakecloud.Request {
+	s.t.Helper()
+	require.Empty(s.t, s.cloud.InTwoCallsAtOnce(), "a desktop was in two calls at once")
+	var out []fakecloud.Request
+	for _, r := range s.cloud.Requests() {
+		if r.Op != "detach" {
+			continue
+		}
+		require.LessOrEqual(s.t, len(r.DesktopIDs), 100)
+		seen := map[string]bool{}
+		for _, id := range r.DesktopIDs {
+			require.False(s.t, seen[id], "%s is twice in a call", id)
+			seen[id] = true
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// effects is how often the cloud took each desktop.
+func (s *stage) takenTwice(desktops []string) []string {
+	var out []string
+	for _, id := range desktops {
+		if s.cloud.DetachedTimes(projectID, id) > 1 {
+			out = append(out, id)
+		}
+	}
+	return out
+}
