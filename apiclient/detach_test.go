@@ -143,6 +143,15 @@ func TestDetachUnreadable200HasAnUnknownOutcome(t *testing.T) {
 	}
 }
 
+func TestUnaskedIsBounded(t *testing.T) {
+	t.Parallel()
+	body := `{"failed_operation_list":[` + strings.Repeat(`{"desktop_id":"x"},`, 150) + `{"desktop_id":"d1"}]}`
+	got, err := detachOne(t, client(t, serve(t, answer(200, body)).URL))
+	require.NoError(t, err)
+	require.Len(t, got.Unasked, apiclient.MaxDesktopsPerCall)
+	require.Len(t, got.Failed, 1)
+}
+
 func TestReplyJustBelowTheLimitIsRead(t *testing.T) {
 	t.Parallel()
 	_, err := detachOne(t, client(t, serve(t, answer(200, `{}`+strings.Repeat(" ", 4<<20-2))).URL))

@@ -198,6 +198,16 @@ func TestSilentRoundTripperIsNotTrusted(t *testing.T) {
 	require.Equal(t, possible, fault(t, err).Effect)
 }
 
+func TestEndedContextReachesNoRoundTripper(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	c := client(t, "http://host", func(c *apiclient.Config) { c.Transport = silent{} })
+	_, err := c.Detach(ctx, apiclient.DetachRequest{DesktopIDs: []string{"d1"}})
+	require.Equal(t, none, fault(t, err).Effect)
+	require.ErrorIs(t, err, context.Canceled)
+}
+
 type silent struct{}
 
 func (silent) RoundTrip(*http.Request) (*http.Response, error) { return nil, errors.New("failed") }

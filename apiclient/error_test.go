@@ -93,6 +93,13 @@ func TestErrorBodies(t *testing.T) {
 	}
 }
 
+func TestSummaryDoesNotCutThroughACredential(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, answer(500, strings.Repeat("x", 112)+knownToken))
+	_, err := detachOne(t, client(t, srv.URL, func(c *apiclient.Config) { c.Auth = apiclient.StaticToken(knownToken) }))
+	require.Contains(t, fault(t, err).Message, "xxx<secret>")
+}
+
 func TestRequestIDPrefersTheHeader(t *testing.T) {
 	t.Parallel()
 	body := `{"error_code":"x","request_id":"body"}`

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sort"
 	"strconv"
@@ -22,6 +23,10 @@ type Move struct {
 	Failure  *Failure // replaces what is kept of the last refusal; nil leaves it, unless To is Accepted, Detached or Cancelled
 }
 
+// ErrIllegalMove: there is no such arrow in a desktop's life; the program has a
+// mistake.
+var ErrIllegalMove = errors.New("a desktop must not be moved so")
+
 // Change is the moves of one chunk's desktops, and the call they belong to.
 type Change struct {
 	Operation Operation
@@ -36,31 +41,41 @@ type Applied struct {
 	Ended    bool      // this change was the operation's last open work
 }
 
-// scriptApply moves desktops of one chunk by compare-and-set.
+// scriptApply moves desktops of one chunk by compare-and-set: some one by one,
+// and then, if wanted, all that still share the common status.
 //
 //	KEYS  operation, chunk, open, calls, errors
-//	ARGV  now ms, chunk number, call id or "", call JSON, then per move:
+//	ARGV  now ms, chunk number, call id or "", call JSON,
+//	      common status as read or "", new common status or "" (leave),
+//	      how many must share it then, then per desktop moved alone:
 //	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove)
-//	Returns a string of 1 and 0 per move, and 1 if the operation's last open
-//	      work was done by it
+//	Returns a string of 1 and 0 per desktop moved alone, 1 if the common status
+//	      is now as wanted, and 1 if the operation's last open work was done
 var scriptApply = redis.NewScript(`
-local ids = {}
-for i = 5, #ARGV, 4 do ids[#ids+1] = ARGV[i] end
-local current = {}
+local base = redis.call('HGET', KEYS[2], '') or ''
+local count, common = base:match('^(%d+)|(.*)$')
+if not common then return {string.rep('0', (#ARGV-7)/4), 0, 0} end -- the operation is gone
+count = tonumber(count)
+local ids, current = {}, {}
+for i = 8, #ARGV, 4 do ids[#ids+1] = ARGV[i] end
 if #ids > 0 then current = redis.call('HMGET', KEYS[2], unpack(ids)) end
 local set, put, del, delta, left, done = {}, {}, {}, {}, 0, {}
 local function open(s) return (s == 'Q' or s == 'S') and 1 or 0 end
+local function move(from, to, n)
+  if from ~= to then
+    delta[from] = (delta[from] or 0) - n
+    delta[to] = (delta[to] or 0) + n
+    left = left + n * (open(to) - open(from))
+  end
+end
 for n = 1, #ids do
-  local i = 5 + (n-1)*4
-  if current[n] == ARGV[i+1] then
+  local i = 8 + (n-1)*4
+  local was = ARGV[i+1]:match(';(.)')
+  if current[n] == ARGV[i+1] and (was or common == ARGV[5]) then
     done[n] = '1'
     set[#set+1] = ids[n]; set[#set+1] = ARGV[i+2]
-    local from, to = ARGV[i+1]:sub(1,1), ARGV[i+2]:sub(1,1)
-    if from ~= to then
-      delta[from] = (delta[from] or 0) - 1
-      delta[to] = (delta[to] or 0) + 1
-      left = left + open(to) - open(from)
-    end
+    if not was then count = count - 1 end
+    move(was or common:sub(1,1), ARGV[i+2]:match(';(.)'), 1)
     if ARGV[i+3] == '-' then del[#del+1] = ids[n]
     elseif ARGV[i+3] ~= '' then put[#put+1] = ids[n]; put[#put+1] = ARGV[i+3] end
   elseif current[n] == ARGV[i+2] then
@@ -69,6 +84,16 @@ for n = 1, #ids do
     done[n] = '0'
   end
 end
+local together = 0
+if ARGV[6] ~= '' and count == tonumber(ARGV[7]) then
+  if common == ARGV[5] then
+    move(common:sub(1,1), ARGV[6]:sub(1,1), count)
+    common = ARGV[6]
+  end
+  if common == ARGV[6] then together = 1 end
+end
+local now = count .. '|' .. common
+if now ~= base then set[#set+1] = ''; set[#set+1] = now end
 if #set > 0 then redis.call('HSET', KEYS[2], unpack(set)) end
 if #put > 0 then redis.call('HSET', KEYS[5], unpack(put)) end
 if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
@@ -78,18 +103,18 @@ for s, d in pairs(delta) do
 end
 local ended = 0
 if left ~= 0 then
-  local now = redis.call('HINCRBY', KEYS[3], ARGV[2], left)
-  if now <= 0 then
+  local rest = redis.call('HINCRBY', KEYS[3], ARGV[2], left)
+  if rest <= 0 then
     redis.call('HDEL', KEYS[3], ARGV[2])
     if redis.call('EXISTS', KEYS[3]) == 0 then
       redis.call('HSET', KEYS[1], 'ended', ARGV[1])
       ended = 1
     end
-  elseif now == left then
+  elseif rest == left then
     redis.call('HDEL', KEYS[1], 'ended')
   end
 end
-return {table.concat(done), ended}
+return {table.concat(done), together, ended}
 `)
 
 // Apply writes changes, of as many operations as there are, and gives claims
@@ -99,36 +124,22 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, rel
 }
 
 func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, release []Claim, also func(redis.Pipeliner)) ([]Applied, error) {
+	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
+	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(release))
-	next := make([][]Desktop, len(changes))
 	failed := map[failureGroup][]redis.Z{}
 	for i, ch := range changes {
-		op := ch.Operation.ID
-		args := make([]any, 0, 4+4*len(ch.Moves))
-		args = append(args, now.UnixMilli(), ch.Chunk)
-		if ch.Call != nil {
-			args = append(args, ch.Call.ID, encodeCall(*ch.Call))
-		} else {
-			args = append(args, "", "")
+		var err error
+		if plans[i], err = planChange(ch, now); err != nil {
+			return nil, err
 		}
+		calls[i] = r.applyCall(ch, plans[i], now)
 		for _, m := range ch.Moves {
-			if !m.Desktop.State.CanMove(m.To) {
-				return nil, fmt.Errorf("desktop %s of operation %s: %s must not become %s", m.Desktop.ID, op, m.Desktop.State, m.To)
-			}
-			d := m.Desktop
-			d.State, d.Attempts, d.CallID, d.Note, d.UpdatedAt = m.To, m.Attempts, m.CallID, m.Note, now
-			d.value = encodeDesktop(d)
-			d.UpdatedAt = time.UnixMilli(now.UnixMilli()).UTC()
-			next[i] = append(next[i], d)
-			args = append(args, d.ID, m.Desktop.value, d.value, failureArg(m))
 			if m.To == Failed && m.Failure != nil {
 				g := groupOf(ch.Operation.Project, *m.Failure)
-				failed[g] = append(failed[g], redis.Z{Score: float64(m.Failure.At.UnixMilli()), Member: failureMember(op, d.ID)})
+				failed[g] = append(failed[g], redis.Z{Score: float64(m.Failure.At.UnixMilli()), Member: failureMember(ch.Operation.ID, m.Desktop.ID)})
 			}
 		}
-		calls[i] = &scriptCall{script: scriptApply, args: args, keys: []string{
-			r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
-		}}
 	}
 	for _, c := range release {
 		calls = append(calls, r.releaseCall(c))
@@ -143,21 +154,129 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, rel
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
 	out := make([]Applied, len(changes))
-	for i, c := range calls[:len(changes)] {
-		reply, err := c.reply.Slice()
-		if err != nil || len(reply) != 2 {
+	for i, ch := range changes {
+		reply, err := calls[i].reply.Slice()
+		if err != nil || len(reply) != 3 {
 			return nil, fmt.Errorf("writing the record: unexpected reply %v: %w", reply, err)
 		}
-		bits, _ := reply[0].(string)
-		ended, _ := reply[1].(int64)
-		out[i] = Applied{Desktops: next[i], Ended: ended == 1}
-		for n := range next[i] {
-			if bits[n] != '1' {
-				next[i][n] = Desktop{}
-			}
+		if out[i], err = r.applied(ctx, now, ch, plans[i], reply); err != nil {
+			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// applied reads a reply. Where the common status was not as read, because some
+// desktop of the chunk went its own way since, the rest is moved one by one.
+func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, reply []any) (Applied, error) {
+	bits, _ := reply[0].(string)
+	together, _ := reply[1].(int64)
+	ended, _ := reply[2].(int64)
+	out := Applied{Desktops: make([]Desktop, len(ch.Moves)), Ended: ended == 1}
+	for n, i := range p.alone {
+		if bits[n] == '1' {
+			out.Desktops[i] = p.next[i]
+		}
+	}
+	if together == 1 {
+		for _, i := range p.together {
+			out.Desktops[i] = p.next[i]
+		}
+		return out, nil
+	}
+	if len(p.together) == 0 {
+		return out, nil
+	}
+	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk}
+	for _, i := range p.together {
+		m := ch.Moves[i]
+		m.Desktop.followers = -1 // not together
+		rest.Moves = append(rest.Moves, m)
+	}
+	again, err := r.apply(ctx, now, []Change{rest}, nil, nil)
+	if err != nil {
+		return Applied{}, err
+	}
+	for n, i := range p.together {
+		out.Desktops[i] = again[0].Desktops[n]
+	}
+	out.Ended = out.Ended || again[0].Ended
+	return out, nil
+}
+
+// plan is how a Change is written: which of its moves go together, by changing
+// the common status of the chunk, and which alone.
+type plan struct {
+	next            []Desktop // per move: as stored after it
+	alone, together []int     // moves
+	common, status  string    // the common status as read, and the new one
+	followers       int       // who must share it when it is changed
+}
+
+func planChange(ch Change, now time.Time) (plan, error) {
+	p := plan{next: make([]Desktop, len(ch.Moves))}
+	sharing := 0                   // moves of desktops that share the common status
+	byStatus := map[string][]int{} // of those, the ones that may go together
+	skip := make([]bool, len(ch.Moves))
+	for i, m := range ch.Moves {
+		if !m.Desktop.State.CanMove(m.To) {
+			return p, fmt.Errorf("%w: desktop %s of operation %s, from %s to %s", ErrIllegalMove, m.Desktop.ID, ch.Operation.ID, m.Desktop.State, m.To)
+		}
+		d := m.Desktop
+		d.State, d.Attempts, d.CallID, d.Note, d.UpdatedAt = m.To, m.Attempts, m.CallID, m.Note, now
+		status := encodeStatus(d)
+		d.stored, d.common, d.followers = encodePosition(d)+";"+status, "", 0
+		p.next[i] = d
+		if m.Desktop.common != "" {
+			if p.common == "" {
+				p.common = m.Desktop.common
+			}
+			if p.common != m.Desktop.common {
+				skip[i] = true // one of the two readings is out of date
+				continue
+			}
+			sharing++
+			if failureArg(m) == "" {
+				byStatus[status] = append(byStatus[status], i)
+			}
+		}
+	}
+	for status, moves := range byStatus {
+		first := ch.Moves[moves[0]].Desktop
+		if sharing == first.followers && len(moves) > len(p.together) {
+			p.together, p.status, p.followers = moves, status, len(moves)
+		}
+	}
+	for _, i := range p.together {
+		d := &p.next[i]
+		d.stored, d.common, d.followers = encodePosition(*d), p.status, p.followers
+		skip[i] = true
+	}
+	for i := range ch.Moves {
+		if !skip[i] {
+			p.alone = append(p.alone, i)
+		}
+	}
+	return p, nil
+}
+
+func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
+	op := ch.Operation.ID
+	args := make([]any, 0, 7+4*len(p.alone))
+	args = append(args, now.UnixMilli(), ch.Chunk)
+	if ch.Call != nil {
+		args = append(args, ch.Call.ID, encodeCall(*ch.Call))
+	} else {
+		args = append(args, "", "")
+	}
+	args = append(args, p.common, p.status, p.followers)
+	for _, i := range p.alone {
+		m := ch.Moves[i]
+		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m))
+	}
+	return &scriptCall{script: scriptApply, args: args, keys: []string{
+		r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
+	}}
 }
 
 func failureArg(m Move) string {

@@ -8,19 +8,27 @@ import (
 	"time"
 )
 
-// A desktop is stored as
+// A chunk is a hash. Its field "" holds what most of its desktops have in
+// common, and how many those are,
 //
-//	<state><position>;<attempts>;<updated at>;<call id>;<note>
+//	<count>|<state>;<attempts>;<updated at>;<call id>;<note>
 //
-// with position and the time in milliseconds in base 36, for example
-// "A2r;1;mi2x8k9q;d4f0…;". It stays under the 64 bytes up to which Redis keeps a
-// hash of a hundred as a listpack: half the memory of a hash table.
+// and each desktop has a field that holds just its position, if it is one of
+// those, or its position and the same on its own account:
+//
+//	<position>
+//	<position>;<state>;<attempts>;<updated at>;<call id>;<note>
+//
+// Position and time, in milliseconds, are in base 36. In a bulk a chunk's
+// desktops go the same way together, and writing that is one small value
+// instead of a hundred. Every value stays under the 64 bytes up to which Redis
+// keeps a hash of a hundred as a listpack, at half the memory of a hash table.
+const commonField = ""
 
-func encodeDesktop(d Desktop) string {
-	b := make([]byte, 0, 48)
-	b = append(b, byte(d.State))
-	b = strconv.AppendInt(b, int64(d.Position), 36)
-	b = append(b, ';')
+// encodeStatus is what a desktop's value and the common value share.
+func encodeStatus(d Desktop) string {
+	b := make([]byte, 0, 40)
+	b = append(b, byte(d.State), ';')
 	b = strconv.AppendInt(b, int64(d.Attempts), 10)
 	b = append(b, ';')
 	b = strconv.AppendInt(b, d.UpdatedAt.UnixMilli(), 36)
@@ -31,28 +39,63 @@ func encodeDesktop(d Desktop) string {
 	return string(b)
 }
 
-func decodeDesktop(op string, chunk int, id, value string) (Desktop, error) {
-	bad := func() (Desktop, error) {
-		return Desktop{}, fmt.Errorf("record of operation %s, chunk %d, desktop %s cannot be read: %q", op, chunk, id, value)
+func encodePosition(d Desktop) string { return strconv.FormatInt(int64(d.Position), 36) }
+
+func encodeCommon(count int, status string) string { return strconv.Itoa(count) + "|" + status }
+
+// decodeStatus fills in a desktop from a status.
+func decodeStatus(d *Desktop, status string) error {
+	f := strings.Split(status, ";")
+	if len(f) != 5 || len(f[0]) != 1 || stateNames[State(f[0][0])] == "" {
+		return fmt.Errorf("status %q cannot be read", status)
 	}
-	if value == "" || stateNames[State(value[0])] == "" {
-		return bad()
+	attempts, err1 := strconv.Atoi(f[1])
+	at, err2 := strconv.ParseInt(f[2], 36, 64)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("status %q cannot be read", status)
 	}
-	f := strings.Split(value[1:], ";")
-	if len(f) != 5 {
-		return bad()
+	d.State, d.Attempts, d.UpdatedAt = State(f[0][0]), attempts, time.UnixMilli(at).UTC()
+	d.CallID, d.Note = f[3], Note(f[4])
+	return nil
+}
+
+// decodeChunk reads a chunk's hash; the desktops are in the order of their
+// positions.
+func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) {
+	bad := func(id string, err error) ([]Desktop, error) {
+		return nil, fmt.Errorf("chunk %d of operation %s, desktop %q: %w", n, op, id, err)
 	}
-	position, err1 := strconv.ParseInt(f[0], 36, 32)
-	attempts, err2 := strconv.Atoi(f[1])
-	at, err3 := strconv.ParseInt(f[2], 36, 64)
-	if err1 != nil || err2 != nil || err3 != nil {
-		return bad()
+	common := Desktop{OperationID: op, Chunk: n}
+	count, status, ok := strings.Cut(values[commonField], "|")
+	followers, err := strconv.Atoi(count)
+	if !ok || err != nil {
+		return bad(commonField, fmt.Errorf("common value %q cannot be read", values[commonField]))
 	}
-	return Desktop{
-		OperationID: op, ID: id, Chunk: chunk, Position: int(position),
-		State: State(value[0]), Attempts: attempts, UpdatedAt: time.UnixMilli(at).UTC(),
-		CallID: f[3], Note: Note(f[4]), value: value,
-	}, nil
+	if err := decodeStatus(&common, status); err != nil {
+		return bad(commonField, err)
+	}
+	out := make([]Desktop, len(values)-1)
+	for id, value := range values {
+		if id == commonField {
+			continue
+		}
+		position, own, alone := strings.Cut(value, ";")
+		place, err := strconv.ParseInt(position, 36, 32)
+		if err != nil || place < 0 || int(place) >= len(out) || out[place].ID != "" {
+			return bad(id, fmt.Errorf("position %q", position))
+		}
+		d := common
+		d.ID, d.Position, d.stored = id, int(place), value
+		if alone {
+			if err := decodeStatus(&d, own); err != nil {
+				return bad(id, err)
+			}
+		} else {
+			d.common, d.followers = status, followers
+		}
+		out[place] = d
+	}
+	return out, nil
 }
 
 // storedFailure is a Failure within its operation: what the operation's own

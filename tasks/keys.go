@@ -51,8 +51,11 @@ func (k keys) workers() string           { return k.prefix + ":workers" }       
 func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks it has in hand
 func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers serve
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
-func (k keys) claims(alias string) string { // HASH: desktop -> holder|expiry
+func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
+}
+func (k keys) holders(alias string) string { // HASH: holder -> end of its lease, and its desktops
+	return k.prefix + ":{p:" + alias + "}:holders"
 }
 
 // Queues of a project. Each project has its own, so that none waits behind

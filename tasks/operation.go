@@ -74,7 +74,10 @@ type Desktop struct {
 	Chunk       int       `json:"-"`
 	Position    int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
 
-	value string // as stored, for compare-and-set
+	// What it was read as, for compare-and-set; see codec.go.
+	stored    string // its own value
+	common    string // the status it shares with others; "": it has its own
+	followers int    // how many share it
 }
 
 // Failure says why a desktop failed, or why its last attempt did. Message and

@@ -118,7 +118,7 @@ func fingerprint(req Request) string {
 // scriptPutChunk writes a chunk of an operation that is not yet accepted.
 //
 //	KEYS  operation, chunk
-//	ARGV  fingerprint, then desktop, value, …
+//	ARGV  fingerprint, then field, value, …
 //	Returns "ok", "accepted" (it is, nothing written) or "other" (the operation
 //	      belongs to another request, nothing written)
 var scriptPutChunk = redis.NewScript(`
@@ -159,10 +159,10 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	chunks := make([]*scriptCall, 0, chunksOf(op.Total))
 	for ids := range slices.Chunk(req.Desktops, ChunkSize) {
 		n := len(chunks)
-		args := make([]any, 0, 1+2*len(ids))
-		args = append(args, fp)
+		args := make([]any, 0, 3+2*len(ids))
+		args = append(args, fp, commonField, encodeCommon(len(ids), encodeStatus(Desktop{State: Queued, UpdatedAt: op.AcceptedAt})))
 		for i, id := range ids {
-			args = append(args, id, encodeDesktop(Desktop{State: Queued, Position: i, UpdatedAt: op.AcceptedAt}))
+			args = append(args, id, encodePosition(Desktop{Position: i}))
 		}
 		chunks = append(chunks, &scriptCall{script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: args})
 		open = append(open, n, len(ids))

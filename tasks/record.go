@@ -174,21 +174,6 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 	return c, err
 }
 
-func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) {
-	out := make([]Desktop, len(values))
-	for id, value := range values {
-		d, err := decodeDesktop(op, n, id, value)
-		if err != nil {
-			return nil, err
-		}
-		if d.Position < 0 || d.Position >= len(out) || out[d.Position].ID != "" {
-			return nil, fmt.Errorf("chunk %d of operation %s cannot be read: position %d", n, op, d.Position)
-		}
-		out[d.Position] = d
-	}
-	return out, nil
-}
-
 // Ping reports whether Redis answers.
 func (r *Record) Ping(ctx context.Context) error { return r.rdb.Ping(ctx).Err() }
 

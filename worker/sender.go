@@ -347,8 +347,8 @@ func withCall(changes []tasks.Change, call tasks.Call, byOp map[string][]tasks.D
 func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, error)) (T, error) {
 	for attempt := 0; ; attempt++ {
 		v, err := write()
-		if err == nil {
-			return v, nil
+		if err == nil || errors.Is(err, tasks.ErrIllegalMove) {
+			return v, err
 		}
 		if attempt == 0 {
 			log.Warn().Err(err).Msg("the record cannot be written; trying until it can")

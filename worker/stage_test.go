@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -35,7 +36,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 const (
 	projectID = "0bec5db98280d2d02fd6c00c2de791ce"
 	token     = "token-of-the-test"
-	patience  = 25 * time.Second
+	patience  = 60 * time.Second
 )
 
 // stage is a redis-server, a fake cloud and what works on them.
@@ -80,7 +81,7 @@ func client(t testing.TB, url string, timeout time.Duration) *apiclient.Client {
 // not wait.
 func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 	return worker.Config{
-		Redis: rdb, ID: id, Log: testLog, MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+		Redis: rdb, ID: id, Log: zerolog.Nop(), MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond,
 		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second}},
 	}

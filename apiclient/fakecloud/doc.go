@@ -34,7 +34,8 @@
 //   - A desktop that is busy, or is being attached or detached, fails the whole
 //     call with 409 WKS.00010032.
 //   - A detach of a desktop without users is accepted and changes nothing.
-//   - Detach takes every user off a SHARED desktop.
+//   - Detach takes every user off a SHARED desktop. A batch-detach that names
+//     nobody and does not say all is invalid; a user who is not there is ignored.
 //   - A single-user desktop is shut down after it was detached unless
 //     shutoff_after_detach is false; a SHARED one runs unless it is true.
 //   - The ids in success_job_ids are unknown to the job calls.
@@ -48,7 +49,7 @@
 //
 // Requests is the log of what arrived, DetachedTimes says how often a desktop's
 // detach was accepted, and InTwoCallsAtOnce names the desktops that a client
-// put into overlapping calls. A call counts as over just before its reply is
-// written, or when it begins to hang; later a client that acts on the reply at
+// put into overlapping calls that passed authentication and were well-formed. A call counts as over just before its reply is
+// written, or when it begins to hang: later, a client that acts on the reply at
 // once, or has given up, would be accused wrongly.
 package fakecloud

@@ -145,7 +145,8 @@ func (r *record) accept(pend detachment, now time.Time) {
 		r.base = &d
 	}
 	if pend.due.After(now) {
-		r.leaving = &pend
+		later := pend // its own variable, so that pend stays off the heap
+		r.leaving = &later
 		return
 	}
 	r.finish(pend)

@@ -1,0 +1,112 @@
+// Package cli is the command line of detachd: it reads arguments and files,
+// asks the other packages to do the work, and says what came of it. Results go
+// to stdout, messages to stderr, and the exit code says how it went.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Program is the command line with everything it may touch, so that tests can
+// run it.
+type Program struct {
+	Version   string
+	Stdin     io.Reader
+	Stdout    io.Writer
+	Stderr    io.Writer
+	LookupEnv func(string) (string, bool)
+	Now       func() time.Time // default time.Now
+
+	configFile string // --config
+	begun      bool   // a command's own code has been reached: errors are not about usage any more
+}
+
+// Run runs one command line, without the program's name, and returns the exit
+// code. When ctx ends, a command that waits stops waiting.
+func (p Program) Run(ctx context.Context, args []string) int {
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	root := p.root()
+	root.SetArgs(args)
+	root.SetIn(p.Stdin)
+	root.SetOut(p.Stdout)
+	root.SetErr(p.Stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !p.begun {
+		err = usage("see "+cmd.CommandPath()+" --help", "%w", err)
+	}
+	return p.report(err)
+}
+
+func (p *Program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "detachd",
+		Short: "Takes cloud desktops away from people who no longer should have them",
+		Long: `detachd detaches Huawei Cloud Workspace desktops from their users, in bulk, and
+keeps a record of what became of every single one.
+
+Try it without a cloud: detachd demo
+
+Exit codes: 0 all fine, 1 internal error, 2 wrong usage or input, 3 some
+desktops failed, 4 some are held, 5 still running when --wait ended, 6 not
+authorised.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+	}
+	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
+	root.AddCommand(
+		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(),
+		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
+		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
+	)
+	return root
+}
+
+// run is what a command does. Errors before it are wrong usage.
+func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		p.begun = true
+		return do(cmd, args)
+	}
+}
+
+// say writes a message for people.
+func (p *Program) say(format string, args ...any) { fmt.Fprintf(p.Stderr, format+"\n", args...) }
+
+// out writes a line of the result.
+func (p *Program) out(format string, args ...any) { fmt.Fprintf(p.Stdout, format+"\n", args...) }
+
+func (p *Program) env(name string) string {
+	value, _ := p.LookupEnv(name)
+	return value
+}
+
+// terminal reports whether w is one.
+func terminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+func (p *Program) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  cobra.NoArgs,
+		RunE: p.run(func(*cobra.Command, []string) error {
+			p.out("detachd %s", p.Version)
+			return nil
+		}),
+	}
+}

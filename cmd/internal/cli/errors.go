@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// Exit codes.
+const (
+	exitOK            = 0
+	exitInternal      = 1
+	exitUsage         = 2
+	exitFailed        = 3
+	exitHeld          = 4
+	exitRunning       = 5
+	exitNotAuthorised = 6
+)
+
+// failure ends the program: with an exit code, why, and what to do next.
+type failure struct {
+	code int
+	err  error
+	next string
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
+
+func fail(code int, next, format string, args ...any) error {
+	return &failure{code, fmt.Errorf(format, args...), next}
+}
+
+func usage(next, format string, args ...any) error { return fail(exitUsage, next, format, args...) }
+
+// report tells a person what went wrong and what to do, and gives the exit code.
+func (p *Program) report(err error) int {
+	f := explain(err)
+	p.say("detachd: %s", printableLines(f.Error()))
+	p.say("  next: %s", printableLines(f.next))
+	return f.code
+}
+
+// printableLines keeps line breaks.
+func printableLines(s string) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	for i := range lines {
+		lines[i] = printable(strings.TrimRight(lines[i], "\r"))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// explain finds the exit code and the advice for an error that came from below.
+func explain(err error) *failure {
+	var f *failure
+	var invalid *tasks.ValidationError
+	switch {
+	case errors.As(err, &f):
+		return f
+	case errors.As(err, &invalid):
+		return &failure{exitUsage, err, "mend what is named and run it again"}
+	case errors.Is(err, tasks.ErrKeyReused):
+		return &failure{exitUsage, err, "give another --idempotency-key; or the same desktops and options as before, " +
+			"with --at and --deadline as points in time (a time counted from now makes other content)"}
+	case errors.Is(err, tasks.ErrNotFound):
+		return &failure{exitUsage, err, "detachd list shows the operations there are"}
+	case errors.Is(err, context.Canceled):
+		return &failure{exitInternal, errors.New("interrupted"), "run it again"}
+	}
+	if f := explainRedis(err); f != nil {
+		return f
+	}
+	return &failure{exitInternal, err, "detachd doctor looks at Redis, the workers and the credentials"}
+}
+
+// redisAnswers says what to do about the errors that Redis itself gives.
+var redisAnswers = []struct {
+	prefix string
+	code   int
+	next   string
+}{
+	{"NOAUTH", exitNotAuthorised, "put user and password into the configured Redis URL"},
+	{"WRONGPASS", exitNotAuthorised, "check user and password in the configured Redis URL"},
+	{"NOPERM", exitNotAuthorised, "let the Redis user run the command that is named"},
+	{"OOM", exitInternal, "Redis has no memory left: raise maxmemory or shorten the retention, then run it again"},
+	{"READONLY", exitInternal, "this Redis is a replica: point the configured URL at the primary"},
+	{"MISCONF", exitInternal, "Redis cannot write to its disk: look at its log, then run it again"},
+	{"LOADING", exitInternal, "Redis is starting: run it again in a while"},
+	{"CLUSTERDOWN", exitInternal, "the Redis cluster is incomplete: bring its nodes back, then run it again"},
+}
+
+// explainRedis knows errors of Redis and of the way to it; nil if err is none.
+// Apart from doctor, no command that ends here talks to anything else.
+func explainRedis(err error) *failure {
+	for _, a := range redisAnswers {
+		if redis.HasErrorPrefix(err, a.prefix) {
+			return &failure{a.code, fmt.Errorf("Redis refused: %w", err), a.next}
+		}
+	}
+	var network net.Error
+	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, context.DeadlineExceeded) {
+		return &failure{
+			exitInternal, fmt.Errorf("Redis cannot be reached: %w", err),
+			"check that Redis runs and that the configured URL is right (detachd doctor); nothing that was accepted before is lost",
+		}
+	}
+	return nil
+}
