@@ -120,13 +120,29 @@ return {table.concat(done), together, ended}
 // Apply writes changes, of as many operations as there are, and gives claims
 // back, in one round trip. An illegal move is an error and nothing is written.
 func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, release ...Claim) ([]Applied, error) {
-	return r.apply(ctx, now, changes, release, nil)
+	calls := make([]*scriptCall, len(release))
+	for i, c := range release {
+		calls[i] = r.releaseCall(c)
+	}
+	return r.apply(ctx, now, changes, calls, nil)
 }
 
-func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, release []Claim, also func(redis.Pipeliner)) ([]Applied, error) {
+// ApplyClaiming writes changes and takes a claim, as Claim does, in one round
+// trip. With a *PausedError the changes are written all the same, and applied
+// is valid; the caller takes back what it may not go on with.
+func (r *Record) ApplyClaiming(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (applied []Applied, got []bool, err error) {
+	claim := r.claimCall(c, lease)
+	if applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, nil); err != nil {
+		return nil, nil, err
+	}
+	got, err = claimed(c, claim.reply)
+	return applied, got, err
+}
+
+func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner)) ([]Applied, error) {
 	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
 	plans := make([]plan, len(changes))
-	calls := make([]*scriptCall, len(changes), len(changes)+len(release))
+	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
 	failed := map[failureGroup][]redis.Z{}
 	for i, ch := range changes {
 		var err error
@@ -141,10 +157,7 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, rel
 			}
 		}
 	}
-	for _, c := range release {
-		calls = append(calls, r.releaseCall(c))
-	}
-	err := r.runScripts(ctx, calls, func(p redis.Pipeliner) {
+	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
 		r.indexFailures(ctx, p, failed)
 		if also != nil {
 			also(p)

@@ -109,18 +109,29 @@ type Claim struct {
 // the gate is closed and nothing was claimed. Claiming again renews the lease.
 // The claim ends by Release, or by itself after lease.
 func (r *Record) Claim(ctx context.Context, c Claim, lease time.Duration) (got []bool, err error) {
-	v, err := r.runScript(ctx, scriptClaim, []string{r.keys.gate(c.Project), r.keys.claims(c.Project), r.keys.holders(c.Project)}, claimArgs(c.Desktops, c.Holder, lease.Milliseconds())...)
-	if err != nil {
+	call := r.claimCall(c, lease)
+	if err := r.runScripts(ctx, []*scriptCall{call}, nil); err != nil {
 		return nil, fmt.Errorf("claiming desktops of project %s: %w", c.Project, err)
 	}
-	reply, _ := v.([]any)
-	if len(reply) != 2 {
-		return nil, fmt.Errorf("claiming desktops of project %s: unexpected reply %v", c.Project, v)
+	return claimed(c, call.reply)
+}
+
+func (r *Record) claimCall(c Claim, lease time.Duration) *scriptCall {
+	return &scriptCall{
+		script: scriptClaim, args: claimArgs(c.Desktops, c.Holder, lease.Milliseconds()),
+		keys: []string{r.keys.gate(c.Project), r.keys.claims(c.Project), r.keys.holders(c.Project)},
 	}
-	if wait, _ := reply[0].(int64); wait != 0 {
+}
+
+func claimed(c Claim, reply *redis.Cmd) (got []bool, err error) {
+	v, err := reply.Slice()
+	if err != nil || len(v) != 2 {
+		return nil, fmt.Errorf("claiming desktops of project %s: unexpected reply %v: %w", c.Project, v, err)
+	}
+	if wait, _ := v[0].(int64); wait != 0 {
 		return nil, &PausedError{Project: c.Project, For: time.Duration(max(wait, 0)) * time.Millisecond}
 	}
-	bits, _ := reply[1].(string)
+	bits, _ := v[1].(string)
 	if len(bits) != len(c.Desktops) {
 		return nil, fmt.Errorf("claiming desktops of project %s: unexpected reply %q", c.Project, bits)
 	}

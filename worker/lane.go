@@ -212,8 +212,11 @@ type dispatcher struct {
 	// admit waits until the shared rate limit lets a call go.
 	admit func(ctx context.Context) error
 	// send makes a call of a batch and answers its items. A positive pause
-	// means that the project's gate is closed for so long.
+	// means that the project's gate is closed, for so long at least.
 	send func(batch []*item) (pause time.Duration)
+	// paused looks at the gate: for how long at least it stays closed, 0 when
+	// it is open.
+	paused func(ctx context.Context) time.Duration
 }
 
 // run dispatches until ctx ends, and returns when the calls in flight have
@@ -221,19 +224,21 @@ type dispatcher struct {
 func (d *dispatcher) run(ctx context.Context) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
-	var mu sync.Mutex
-	var pausedUntil time.Time
+	pauses := make(chan time.Duration, 1) // the latest that a call met
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-d.lanes.ready:
 		}
-		mu.Lock()
-		pause := time.Until(pausedUntil)
-		mu.Unlock()
-		if !wait(ctx, pause) {
-			return
+		select {
+		case pause := <-pauses:
+			for ; pause > 0; pause = d.paused(ctx) {
+				if !wait(ctx, pause) {
+					return
+				}
+			}
+		default:
 		}
 		select {
 		case <-ctx.Done():
@@ -251,9 +256,10 @@ func (d *dispatcher) run(ctx context.Context) {
 		calls.Go(func() {
 			defer func() { <-d.batches }()
 			if pause := d.send(batch); pause > 0 {
-				mu.Lock()
-				pausedUntil = time.Now().Add(pause)
-				mu.Unlock()
+				select {
+				case pauses <- pause:
+				default: // there is one to wait for already
+				}
 			}
 		})
 	}

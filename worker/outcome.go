@@ -51,10 +51,10 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	switch class {
 	case Throttle:
 		s.closeGate(b, tasks.Throttled, s.throttlePause(e), e)
-		s.backToLane(b, group, call)
+		s.giveBack(b, group, call)
 	case Auth, Policy:
 		s.closeGate(b, tasks.BadAuth, authPause, e)
-		s.backToLane(b, group, call)
+		s.giveBack(b, group, call)
 	case Conflict, Poison:
 		s.health.good() // the service works; a desktop does not
 		s.isolate(b, group, call, class, e)
@@ -144,13 +144,6 @@ func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
 	}
 }
 
-// backToLane queues a group again, attempts unspent, and puts it, and what is
-// left of the batch, back to where it came from.
-func (s *sender) backToLane(b *batch, group []*item, call *tasks.Call) {
-	s.noteCall(b, group, call)
-	s.giveBack(b, group)
-}
-
 const (
 	// authPause is how long a project rests after the cloud refused its
 	// credentials or rights, before one call tries again. IAM locks accounts
@@ -186,4 +179,20 @@ func (s *sender) closeGateIfDown(b *batch, e apiclient.Error) {
 	if n := s.health.bad(); n >= downAfter {
 		s.closeGate(b, tasks.Throttled, s.backoff(n-downAfter+1), e)
 	}
+}
+
+// paused says for how long at least the project's gate stays closed, at most
+// recheckPause at a time, so that resuming it takes effect soon. While that
+// cannot be read it counts as closed.
+func (s *sender) paused(ctx context.Context) time.Duration {
+	p, err := s.record.ProjectPause(ctx, s.project.Alias)
+	switch {
+	case err != nil:
+		return recheckPause
+	case p == nil:
+		return 0
+	case p.Until.IsZero():
+		return recheckPause
+	}
+	return min(max(time.Until(p.Until), time.Millisecond), recheckPause)
 }

@@ -55,8 +55,9 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 		desktop, exists := found[d.ID]
 		change.Moves = append(change.Moves, s.judge(op, d, desktop, exists, calls[d.CallID]))
 	}
+	now := s.now()
 	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, s.now(), []tasks.Change{change}, claim)
+		return s.record.Apply(s.ctx, now, []tasks.Change{change}, claim)
 	})
 	if err != nil {
 		return nil, 0, err
@@ -188,8 +189,9 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 			Failure: s.expired(d, last[d.ID], pause),
 		})
 	}
+	now := s.now()
 	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, s.now(), []tasks.Change{change})
+		return s.record.Apply(s.ctx, now, []tasks.Change{change})
 	})
 	if err != nil {
 		return 0, err

@@ -97,7 +97,7 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 		group := b.groups[len(b.groups)-1]
 		b.groups = b.groups[:len(b.groups)-1]
 		if b.calls > 0 && s.admit(s.dispatch) != nil {
-			s.giveBack(b, group) // the worker is stopping: no new calls
+			s.giveBack(b, group, nil) // the worker is stopping: no new calls
 			return 0
 		}
 		b.calls++
@@ -106,19 +106,13 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 	return b.pause
 }
 
-// callGroup takes one group through claim, "sending", the call and its outcome.
+// callGroup takes one group through claim and "sending", the call, and its
+// outcome.
 func (s *sender) callGroup(b *batch, group []*item) {
-	group, ok := s.claim(b, group)
-	if !ok || len(group) == 0 {
-		return
-	}
 	callID := xid.New().String()
 	claimedAt := time.Now()
-	claimed := group
-	if group = s.markSending(b, claimed, callID); len(group) < len(claimed) {
-		s.release(b.claim, without(claimed, group))
-	}
-	if len(group) == 0 {
+	group, ok := s.begin(b, group, callID)
+	if !ok || len(group) == 0 {
 		return
 	}
 	// The slot is held for the call alone, so that the record is written for one
@@ -132,7 +126,8 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	// the desktops.
 	if time.Since(claimedAt) > s.project.CallTimeout {
 		<-s.slots
-		s.settle(b, group, nil, func(it *item) verdict {
+		call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
+		s.settle(b, group, notSent(call, "no call slot came free in time"), func(it *item) verdict {
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
 		})
 		return
@@ -162,42 +157,80 @@ func (s *sender) detach(group []*item, callID string) (*tasks.Call, *apiclient.D
 // up after one CallTimeout, and the call.
 func (s *sender) lease() time.Duration { return 2*s.project.CallTimeout + claimMargin }
 
-// claim drops what another call has in hand. ok is false when the gate is
-// closed or Redis is away; everything then goes back to its lane.
-func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
-	c := b.claim
-	c.Desktops = idsOf(group)
-	got, err := s.record.Claim(s.ctx, c, s.lease())
-	if err != nil {
+// begin claims a group and writes that its request is about to leave, in one
+// round trip. Both are undone for what another call has in hand and, when the
+// project's gate is closed, for everything; ok is false then. Until they are, a
+// crash leaves desktops "sending" that never left, and reading them shows it.
+func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok bool) {
+	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
+	w := gather(group, call, func(it *item) (verdict, bool) {
+		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Queued
+	})
+	claim := b.claim
+	claim.Desktops = idsOf(group)
+	var got []bool
+	now := s.now()
+	applied, err := persist(s.ctx, s.log, func() (applied []tasks.Applied, err error) {
+		applied, got, err = s.record.ApplyClaiming(s.ctx, now, w.changes, claim, s.lease())
+		return applied, err
+	})
+	paused := (*tasks.PausedError)(nil)
+	if err != nil && !errors.As(err, &paused) {
+		return nil, false // the process is ending
+	}
+	moved := s.take(b, w, applied)
+	if paused != nil {
 		b.pause = recheckPause
-		if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
-			if paused.For > 0 {
-				b.pause = min(paused.For, recheckPause)
-			}
-		} else {
-			s.log.Warn().Err(err).Str("project", s.project.Alias).Msg("the record cannot be reached; waiting")
+		if paused.For > 0 {
+			b.pause = min(paused.For, recheckPause)
 		}
-		s.giveBack(b, group)
+		s.giveBack(b, moved, notSent(call, paused.Error()))
 		return nil, false
 	}
+	if lost := without(group, moved); len(lost) > 0 {
+		s.release(b.claim, lost)
+	}
+	held := make(map[string]bool, len(group))
 	for i, it := range group {
-		if got[i] {
+		held[it.desktop.ID] = got[i]
+	}
+	var busy []*item
+	for _, it := range moved {
+		if held[it.desktop.ID] {
 			mine = append(mine, it)
 		} else {
-			b.answer(it, jitter(busyDelay))
+			busy = append(busy, it)
 		}
+	}
+	if len(busy) > 0 {
+		if len(mine) > 0 {
+			call = nil // the outcome of the call will tell whom it was for
+		} else {
+			call = notSent(call, "every desktop was in another call")
+		}
+		s.settle(b, busy, call, func(it *item) verdict {
+			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: jitter(busyDelay)}
+		})
 	}
 	return mine, true
 }
 
-// giveBack returns a group, and all that is left of the batch, to the lane.
-func (s *sender) giveBack(b *batch, group []*item) {
+// notSent turns a call that was about to leave into one that did not.
+func notSent(call *tasks.Call, why string) *tasks.Call {
+	c := *call
+	c.Code, c.Message = "NOT_SENT", why
+	return &c
+}
+
+// giveBack returns a group, and all that is left of the batch, to the lane,
+// attempts unspent. call, if there is one, is recorded with it.
+func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 	for _, g := range b.groups {
 		group = append(group, g...)
 	}
 	b.groups = nil
 	var back []*item
-	group = s.write(b, group, nil, func(it *item) (verdict, bool) {
+	group = s.write(b, group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending
 	}, true)
 	for _, it := range group {
@@ -207,16 +240,6 @@ func (s *sender) giveBack(b *batch, group []*item) {
 		}
 	}
 	s.lanes.putBack(back)
-}
-
-// markSending writes that the request is about to leave; what is no longer
-// queued (it was cancelled) is dropped.
-func (s *sender) markSending(b *batch, group []*item, callID string) []*item {
-	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
-	moved := s.write(b, group, call, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Queued
-	}, false)
-	return moved
 }
 
 // release gives items of a claim back ahead of its end.
@@ -253,44 +276,9 @@ func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item
 // while Redis is away: what is known of a call must not be lost. An item that
 // somebody else moved (a cancel) is answered and left out.
 func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item) (verdict, bool), release bool) []*item {
-	type place struct {
-		op    string
-		chunk int
-	}
-	var out []*item
-	at := map[place]int{}
-	var changes []tasks.Change
-	var members [][]*item
-	byOp := map[string][]tasks.Desktop{}
-	for _, it := range group {
-		byOp[it.job.op.ID] = append(byOp[it.job.op.ID], it.desktop)
-		v, ok := of(it)
-		if !ok {
-			out = append(out, it)
-			continue
-		}
-		k := place{it.job.op.ID, it.job.chunk}
-		i, seen := at[k]
-		if !seen {
-			i = len(changes)
-			at[k] = i
-			changes = append(changes, tasks.Change{Operation: it.job.op, Chunk: it.job.chunk})
-			members = append(members, nil)
-		}
-		callID := it.desktop.CallID
-		if call != nil {
-			callID = call.ID
-		}
-		changes[i].Moves = append(changes[i].Moves, tasks.Move{
-			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
-		})
-		members[i] = append(members[i], it)
-	}
-	if call != nil {
-		changes = withCall(changes, *call, byOp, group)
-	}
-	if len(changes) == 0 {
-		return out
+	w := gather(group, call, of)
+	if len(w.changes) == 0 {
+		return w.as
 	}
 	var claims []tasks.Claim
 	if release {
@@ -298,18 +286,97 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 		c.Desktops = idsOf(group)
 		claims = []tasks.Claim{c}
 	}
-	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, s.now(), changes, claims...)
+	now := s.now() // once: a write that is repeated must be the same
+	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
+		return s.record.Apply(s.ctx, now, w.changes, claims...)
 	})
 	if err != nil {
-		return out // the process is ending; what was being sent is resolved by reading
+		return w.as // the process is ending; what was being sent is resolved by reading
 	}
-	for i, its := range members {
-		if done[i].Ended {
-			s.ended(changes[i].Operation.ID)
+	return s.take(b, w, applied)
+}
+
+// writing is a group's moves as the record wants them.
+type writing struct {
+	changes []tasks.Change
+	members [][]*item // per change, per move
+	as      []*item   // items that stay as they are
+}
+
+// gather turns verdicts into changes, one for each job, and puts the call into
+// the first change of each operation.
+func gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) writing {
+	var w writing
+	var jobs []*job
+	indexOf := func(j *job) int {
+		i := len(jobs) - 1 // items of a job mostly follow each other
+		for ; i >= 0 && jobs[i] != j; i-- {
+		}
+		if i < 0 {
+			i = len(jobs)
+			jobs = append(jobs, j)
+			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk})
+			w.members = append(w.members, nil)
+		}
+		return i
+	}
+	for _, it := range group {
+		v, ok := of(it)
+		if !ok {
+			w.as = append(w.as, it)
+			if call == nil {
+				continue
+			}
+		}
+		i := indexOf(it.job)
+		if !ok {
+			continue // its operation records the call all the same
+		}
+		callID := it.desktop.CallID
+		if call != nil {
+			callID = call.ID
+		}
+		w.changes[i].Moves = append(w.changes[i].Moves, tasks.Move{
+			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
+		})
+		w.members[i] = append(w.members[i], it)
+	}
+	if call != nil {
+		w.enter(*call, group)
+	}
+	return w
+}
+
+// enter puts a call into each operation that it touched, with that operation's
+// desktops.
+func (w *writing) enter(call tasks.Call, group []*item) {
+	for i := range w.changes {
+		op := w.changes[i].Operation.ID
+		if slices.ContainsFunc(w.changes[:i], func(c tasks.Change) bool { return c.Operation.ID == op }) {
+			continue
+		}
+		var desktops []tasks.Desktop
+		for _, it := range group {
+			if it.job.op.ID == op {
+				desktops = append(desktops, it.desktop)
+			}
+		}
+		c := call
+		c.Desktops = tasks.Places(desktops)
+		w.changes[i].Call = &c
+	}
+}
+
+// take brings items up to what was written of them, and answers those that
+// somebody else had moved.
+func (s *sender) take(b *batch, w writing, applied []tasks.Applied) []*item {
+	out := w.as
+	for i, its := range w.members {
+		if applied[i].Ended {
+			s.ended(w.changes[i].Operation.ID)
 		}
 		for n, it := range its {
-			if d := done[i].Desktops[n]; d.ID != "" {
+			if d := applied[i].Desktops[n]; d.ID != "" {
 				it.desktop = d
 				out = append(out, it)
 			} else {
@@ -320,34 +387,12 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 	return out
 }
 
-// withCall writes a call once into each operation that it touched, with that
-// operation's desktops.
-func withCall(changes []tasks.Change, call tasks.Call, byOp map[string][]tasks.Desktop, group []*item) []tasks.Change {
-	written := map[string]bool{}
-	entry := func(op string) *tasks.Call {
-		written[op] = true
-		c := call
-		c.Desktops = tasks.Places(byOp[op])
-		return &c
-	}
-	for i := range changes {
-		if op := changes[i].Operation.ID; !written[op] {
-			changes[i].Call = entry(op)
-		}
-	}
-	for _, it := range group {
-		if op := it.job.op.ID; !written[op] {
-			changes = append(changes, tasks.Change{Operation: it.job.op, Chunk: it.job.chunk, Call: entry(op)})
-		}
-	}
-	return changes
-}
-
 // persist repeats a write until Redis takes it or ctx ends.
 func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, error)) (T, error) {
 	for attempt := 0; ; attempt++ {
 		v, err := write()
-		if err == nil || errors.Is(err, tasks.ErrIllegalMove) {
+		var paused *tasks.PausedError
+		if err == nil || errors.Is(err, tasks.ErrIllegalMove) || errors.As(err, &paused) {
 			return v, err
 		}
 		if attempt == 0 {

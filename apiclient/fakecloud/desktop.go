@@ -148,7 +148,7 @@ func (d Desktop) without(pend detachment) Desktop {
 		d.AttachState = Attached
 		return d
 	}
-	d.Users, d.AttachState = nil, Detached
+	d.AttachState = Detached
 	d.Status = pend.power(d.Type)
 	if d.Status == Shutoff {
 		d.LoginStatus = "UNREGISTER"

@@ -1,6 +1,7 @@
 package fakecloud
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -186,7 +187,7 @@ func (x *exchange) drop(effect bool) {
 // not return.
 func (x *exchange) hang(effect bool) {
 	x.end(0, effect)
-	<-x.r.Context().Done()
+	println("hang"); <-x.r.Context().Done(); println("unhung", context.Cause(x.r.Context()).Error())
 	panic(http.ErrAbortHandler)
 }
 

@@ -104,6 +104,32 @@ func TestCallsOneAfterTheOtherDoNotOverlap(t *testing.T) {
 	require.Equal(t, 99, c.DetachedTimes(proj, "a"))
 }
 
+// A client may act on a reply the moment it comes: the call has to be over then.
+func TestCallIsOverBeforeItsReplyIsWritten(t *testing.T) {
+	t.Parallel()
+	c := fakecloud.New(fakecloud.Config{AutoCreate: true})
+	w := &atReply{httptest.NewRecorder(), func() {
+		require.Equal(t, 200, c.Requests()[0].Status)
+		require.True(t, c.Requests()[0].Effect)
+		record(c, "POST", "/v2/p/desktops/detach", detachBody("a"))
+	}}
+	c.ServeHTTP(w, httptest.NewRequest("POST", "/v2/p/desktops/detach", strings.NewReader(detachBody("a"))))
+	require.Equal(t, 2, c.Calls())
+	require.Empty(t, c.InTwoCallsAtOnce())
+	require.Equal(t, 1, c.MaxInFlight())
+}
+
+// atReply calls do when a reply begins.
+type atReply struct {
+	*httptest.ResponseRecorder
+	do func()
+}
+
+func (w *atReply) WriteHeader(status int) {
+	w.do()
+	w.ResponseRecorder.WriteHeader(status)
+}
+
 func TestWaitEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	c := fakecloud.New(fakecloud.Config{})

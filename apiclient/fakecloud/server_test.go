@@ -1,7 +1,9 @@
 package fakecloud_test
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
@@ -121,14 +123,54 @@ func TestStopAndRestart(t *testing.T) {
 	_, err := c.try(t.Context(), "GET", "/", "")
 	require.ErrorContains(t, err, "refused")
 
+	read := make(chan string)
+	go func() { read <- c.URL }() // for the race detector: needs no lock
 	require.NoError(t, c.Restart())
 	require.NoError(t, c.Restart())
+	require.Equal(t, url, <-read)
 	require.Equal(t, url, c.URL)
 	require.Equal(t, 200, c.detach("b").status)
 	require.Equal(t, fakecloud.Detached, c.state("a"), "the desktops are still there")
 	require.Equal(t, 2, c.DetachedTimes(proj, "b"))
 	c.Close()
 	c.Close()
+}
+
+// The server does not notice the end of a connection on which more has arrived.
+func TestStopEndsWhatHangsOnAPipelinedConnection(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true})
+	c.Fail(fakecloud.Fault{Effect: fakecloud.HangBefore})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	body := detachBody("a")
+	_, err = fmt.Fprintf(conn, "POST /v2/%s/desktops/detach HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s%s",
+		proj, len(body), body, strings.Repeat("GET ", 16<<10)) // more than the server's buffer
+	require.NoError(t, err)
+	require.NoError(t, c.Wait(within(t), func() bool { return c.Calls() == 1 }))
+	c.Stop()
+	require.Zero(t, c.DetachedTimes(proj, "a"))
+}
+
+func TestStopWaitsForWhatIsBeingDone(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true, Latency: time.Hour})
+	failed := make(chan error, 20)
+	for i := range cap(failed) {
+		go func() {
+			_, err := c.try(t.Context(), "POST", "/v2/"+proj+"/desktops/detach", detachBody(strconv.Itoa(i)))
+			failed <- err
+		}()
+	}
+	require.NoError(t, c.Wait(within(t), func() bool { return c.Calls() == cap(failed) }))
+	c.Stop()
+	for _, r := range c.Requests() {
+		require.True(t, r.Effect)
+	}
+	for range cap(failed) {
+		require.Error(t, <-failed)
+	}
 }
 
 func TestServeReportsAnAddressInUse(t *testing.T) {

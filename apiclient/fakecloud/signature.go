@@ -76,8 +76,8 @@ func parseAuthorization(value string) (authorization, error) {
 	switch {
 	case auth.key == "" || auth.signature == "":
 		return auth, errors.New("authorization is incomplete")
-	case !slices.IsSorted(auth.headers) || !slices.Contains(auth.headers, "x-sdk-date"):
-		return auth, errors.New("SignedHeaders must be sorted and include x-sdk-date")
+	case !slices.IsSorted(auth.headers):
+		return auth, errors.New("SignedHeaders must be sorted")
 	}
 	return auth, nil
 }

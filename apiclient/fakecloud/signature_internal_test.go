@@ -2,6 +2,7 @@ package fakecloud
 
 import (
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -28,6 +29,16 @@ func TestCanonicalForm(t *testing.T) {
 	r.Header.Set("X-Sdk-Content-Sha256", "UNSIGNED-PAYLOAD")
 	require.Equal(t, "GET\n/a%20b/%E7%A0%94~/\na=&a=%2F&b=1&b=2&c=\nhost:host.example\nx-two:spaced\n\nhost;x-two\nUNSIGNED-PAYLOAD",
 		canonical(r, []byte("body"), []string{"host", "x-two"}))
+}
+
+func TestSignedHeadersMustBeSorted(t *testing.T) {
+	t.Parallel()
+	const value = "SDK-HMAC-SHA256 Access=AK, SignedHeaders=x-b;x-a, Signature=00"
+	_, err := parseAuthorization(value)
+	require.ErrorContains(t, err, "sorted")
+	auth, err := parseAuthorization(strings.Replace(value, "x-b;x-a", "x-a;x-b", 1))
+	require.NoError(t, err)
+	require.Equal(t, authorization{key: "AK", headers: []string{"x-a", "x-b"}, signature: "00"}, auth)
 }
 
 func TestJitterIsWithinBoundsAndFixedBySeed(t *testing.T) {

@@ -58,12 +58,8 @@ func (c *Cloud) Update(projectID, id string, change func(*Desktop)) bool {
 		was, leaving := d.AttachState, rec.leaving
 		change(&d)
 		d.ID = id
-		same := d.AttachState == was
-		if same && leaving != nil {
-			d.AttachState = Attached // what it is under a detach on its way
-		}
 		p.put(rec, &d)
-		if same {
+		if d.AttachState == was {
 			rec.leaving = leaving
 		}
 	})

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/tasks"
+)
+
+// detachOptions are the flags of detach.
+type detachOptions struct {
+	file, project, at, deadline string
+	reason, ticket, key, by     string
+	shutoff, urgent             bool
+	skipInvalid, json           bool
+	wait                        waitOptions
+}
+
+func (p *Program) detachCommand() *cobra.Command {
+	var o detachOptions
+	cmd := &cobra.Command{
+		Use:   "detach [ID…]",
+		Short: "Have desktops detached",
+		Long: `Records the desktops and queues them for the workers. A file is CSV with a header
+row that has a column desktop_id (or id, or desktop) and perhaps a column
+project; other columns are ignored. Rows of several projects make one operation
+for each. If one row is bad nothing is queued, unless --skip-invalid is given.
+
+"accepted" in the results means that the cloud took the request, which is not yet
+proof that the desktop is detached.`,
+		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11
+  detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
+  report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
+		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.file, "file", "", "CSV `file` of desktops, - for stdin")
+	f.StringVar(&o.project, "project", "", "`alias` of the project of all desktops that have none of their own in the file")
+	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
+	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
+	f.StringVar(&o.at, "at", "", `not before that `+"`time`"+`: 2026-11-23T18:00:00Z, "2026-11-23 18:00" or +2h`)
+	f.StringVar(&o.deadline, "deadline", "", "give up at that `time` (default 24 hours after acceptance or --at)")
+	f.StringVar(&o.reason, "reason", "", "why, for the record")
+	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
+	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session)")
+	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
+	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.wait.flags(f)
+	return cmd
+}
+
+func (p *Program) detach(ctx context.Context, args []string, o detachOptions) error {
+	if len(args) == 0 && o.file == "" {
+		return usage("detachd detach --help shows how", "no desktops were named: give ids or --file")
+	}
+	if err := o.wait.check(); err != nil {
+		return err
+	}
+	s, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	reqs, err := p.requests(s, args, o)
+	if err != nil {
+		return err
+	}
+	ops, err := p.enqueue(ctx, s, reqs)
+	if err != nil {
+		return err
+	}
+	p.warnWithoutWorkers(ctx, s)
+	if o.wait.on {
+		return p.waitAndShow(ctx, s, ops, o.wait, o.json)
+	}
+	if o.json {
+		return printJSON(p.Stdout, operationsView{ops})
+	}
+	for _, op := range ops {
+		p.out("operation %s: %s of project %s recorded and queued", op.ID, count(op.Total, "desktop"), op.Project)
+	}
+	p.say("look at it with: detachd status %s", ops[0].ID)
+	return nil
+}
+
+// requests makes one request for each project that is named.
+func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]tasks.Request, error) {
+	at, err := parseWhen(o.at, p.Now())
+	if err != nil {
+		return nil, usage("mend --at", "--at %w", err)
+	}
+	deadline, err := parseWhen(o.deadline, p.Now())
+	if err != nil {
+		return nil, usage("mend --deadline", "--deadline %w", err)
+	}
+	list, err := p.gather(s, args, o)
+	if err != nil {
+		return nil, err
+	}
+	var reqs []tasks.Request
+	for _, x := range list.Good {
+		i := slices.IndexFunc(reqs, func(r tasks.Request) bool { return r.Project == x.Project })
+		if i < 0 {
+			i = len(reqs)
+			reqs = append(reqs, tasks.Request{
+				Project: x.Project, ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline,
+				RequestedBy: p.requestedBy(o.by), Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
+			})
+		}
+		reqs[i].Desktops = append(reqs[i].Desktops, x.Desktop)
+	}
+	for i := range reqs {
+		if len(reqs) > 1 && o.key != "" {
+			reqs[i].IdempotencyKey = o.key + "/" + reqs[i].Project
+		}
+		if err := s.Producer.Validate(reqs[i]); err != nil {
+			return nil, err
+		}
+	}
+	return reqs, nil
+}
+
+// gather reads arguments and file, and refuses the whole list if something in
+// it is bad and may not be skipped.
+func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers, error) {
+	list := newLeavers(o.project, func(alias string) bool { return slices.Contains(s.Projects, alias) })
+	for _, id := range args {
+		if err := list.add(leaver{Desktop: id}); err != nil {
+			return nil, usage("give several lists, one after the other", "%w", err)
+		}
+	}
+	if o.file != "" {
+		if err := p.readFile(list, o.file); err != nil {
+			return nil, usage("mend it and run it again; nothing was queued", "%s: %w", o.file, err)
+		}
+	}
+	if len(list.Unknown) > 0 {
+		p.say("columns that are ignored: %s", printable(strings.Join(list.Unknown, ", ")))
+	}
+	if list.BadRows > 0 {
+		if err := p.badRows(s, list, o.skipInvalid); err != nil {
+			return nil, err
+		}
+	}
+	if len(list.Good) == 0 {
+		return nil, usage("name at least one desktop", "no desktop is left to detach; nothing was queued")
+	}
+	return list, nil
+}
+
+func (p *Program) readFile(list *leavers, name string) error {
+	var in io.Reader = p.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
+			return pathErr.Err // the name is in the message already
+		}
+		if err != nil {
+			return err
+		}
+		defer func() { _ = f.Close() }()
+		in = f
+	}
+	return list.read(in)
+}
+
+// badRows lists what is wrong, and is an error unless that may be skipped.
+func (p *Program) badRows(s *app.Store, list *leavers, skip bool) error {
+	const most = 20
+	for _, b := range list.Bad[:min(most, len(list.Bad))] {
+		p.say("%s", printable(b.String()))
+	}
+	if list.BadRows > most {
+		p.say("… and %d more", list.BadRows-most)
+	}
+	if skip {
+		p.say("skipped: %s; %d of the list are queued", count(list.BadRows, "bad entry"), len(list.Good))
+		return nil
+	}
+	return usage(
+		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; the configured projects are %s", strings.Join(s.Projects, ", ")),
+		"%d of %d entries are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
+}
+
+// enqueue hands the requests over, one after the other.
+func (p *Program) enqueue(ctx context.Context, s *app.Store, reqs []tasks.Request) ([]tasks.Operation, error) {
+	var ops []tasks.Operation
+	for _, req := range reqs {
+		op, err := s.Producer.Enqueue(ctx, req)
+		if err == nil {
+			ops = append(ops, op)
+			continue
+		}
+		for _, done := range ops {
+			p.say("queued already: operation %s, %s of project %s", done.ID, count(done.Total, "desktop"), done.Project)
+		}
+		f := explain(err)
+		if len(ops) > 0 {
+			f.next += "; run it for the other projects only, or again for all with the same --idempotency-key"
+		}
+		return nil, &failure{f.code, fmt.Errorf("project %s: %w", req.Project, f.err), f.next}
+	}
+	return ops, nil
+}
+
+// requestedBy is who the record says has asked.
+func (p *Program) requestedBy(given string) string {
+	for _, name := range []string{"LOGNAME", "USER", "USERNAME"} {
+		if given != "" {
+			break
+		}
+		given = p.env(name)
+	}
+	return given
+}
+
+// warnWithoutWorkers says when nobody is there to do the work. It is a service:
+// when it cannot be found out, nothing is said.
+func (p *Program) warnWithoutWorkers(ctx context.Context, s *app.Store) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	workers, err := s.Record.Workers(ctx)
+	if err != nil || slices.ContainsFunc(workers, func(w tasks.Worker) bool { return w.Silent < silentAfter }) {
+		return
+	}
+	p.say("note: no worker is running; the desktops stay queued until one is started (detachd worker)")
+}
+
+// silentAfter is when a worker that does not beat is taken for dead; they beat
+// every few seconds.
+const silentAfter = 30 * time.Second

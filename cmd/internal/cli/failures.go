@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+type failuresView struct {
+	Failures []tasks.Failure `json:"failures"`
+}
+
+func (p *Program) failuresCommand() *cobra.Command {
+	var o struct {
+		filter       tasks.FailureFilter
+		since, until string
+		limit        int
+		json, csv    bool
+	}
+	cmd := &cobra.Command{
+		Use:   "failures",
+		Short: "List desktops that failed, over all operations, the latest first",
+		Long: `Lists desktops that failed and were not tried again since. The CSV form can be
+given to detachd detach --file once the cause is mended.`,
+		Args: cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
+				return err
+			}
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			failures, err := pages(o.limit, func(size int, token string) ([]tasks.Failure, string, error) {
+				return s.Record.Failures(cmd.Context(), o.filter, size, token)
+			})
+			if err != nil {
+				return err
+			}
+			switch {
+			case o.json:
+				return printJSON(p.Stdout, failuresView{failures})
+			case o.csv:
+				return printCSV(p.Stdout, failureRows(failures))
+			case len(failures) == 0:
+				p.say("no failure matches")
+				return nil
+			}
+			return failuresTable(failures).print(p.Stdout)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
+	f.StringVar(&o.filter.Code, "code", "", "only with that error code, for example WKS.00010032")
+	f.StringVar(&o.filter.Class, "class", "", "only of that class, for example conflict")
+	f.StringVar(&o.filter.Operation, "operation", "", "only of that operation")
+	f.StringVar(&o.since, "since", "", "only at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
+	f.StringVar(&o.until, "until", "", "only before that `time`")
+	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.csv, "csv", false, "print CSV")
+	cmd.MarkFlagsMutuallyExclusive("json", "csv")
+	return cmd
+}
+
+// period reads --since and --until.
+func (p *Program) period(since, until string) (from, to time.Time, err error) {
+	if from, err = parseSince(since, p.Now()); err != nil {
+		return from, to, usage("mend --since", "--since %w", err)
+	}
+	if to, err = parseSince(until, p.Now()); err != nil {
+		return from, to, usage("mend --until", "--until %w", err)
+	}
+	return from, to, nil
+}
+
+func failuresTable(failures []tasks.Failure) *table {
+	t := &table{header: []string{"AT", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"}}
+	for _, f := range failures {
+		t.add(clock(f.At), f.Project, f.DesktopID, f.DesktopName, f.Code, f.Class, strconv.Itoa(f.Attempts), f.OperationID, f.Message)
+	}
+	return t
+}
+
+func failureRows(failures []tasks.Failure) [][]string {
+	rows := [][]string{{
+		"project", "desktop_id", "desktop_name", "code", "class", "message", "status", "attempts", "at",
+		"operation_id", "call_id", "request_id",
+	}}
+	for _, f := range failures {
+		rows = append(rows, []string{
+			f.Project, f.DesktopID, f.DesktopName, f.Code, f.Class, f.Message, strconv.Itoa(f.Status), strconv.Itoa(f.Attempts),
+			f.At.Format(time.RFC3339), f.OperationID, f.CallID, f.RequestID,
+		})
+	}
+	return rows
+}

@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/tasks"
+)
+
+// operationsView is the JSON of commands that give operations.
+type operationsView struct {
+	Operations []tasks.Operation `json:"operations"`
+}
+
+func operationsTable(ops []tasks.Operation) *table {
+	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
+	for _, op := range ops {
+		c := op.Counts
+		row := []string{op.ID, op.Project, clock(op.AcceptedAt)}
+		for _, n := range []int{op.Total, c.Queued, c.Sending, c.Accepted, c.Detached, c.Failed, c.Held, c.Cancelled} {
+			row = append(row, strconv.Itoa(n))
+		}
+		t.add(append(row, op.RequestedBy, op.Ticket)...)
+	}
+	return t
+}
+
+func (p *Program) listCommand() *cobra.Command {
+	var o struct {
+		filter       tasks.OperationFilter
+		since, until string
+		limit        int
+		json         bool
+	}
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List operations, the latest first",
+		Args:  cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
+				return err
+			}
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			ops, err := pages(o.limit, func(size int, token string) ([]tasks.Operation, string, error) {
+				return s.Record.Operations(cmd.Context(), o.filter, size, token)
+			})
+			if err != nil {
+				return err
+			}
+			if o.json {
+				return printJSON(p.Stdout, operationsView{ops})
+			}
+			if len(ops) == 0 {
+				p.say("no operation matches")
+				return nil
+			}
+			return operationsTable(ops).print(p.Stdout)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
+	f.StringVar(&o.filter.RequestedBy, "requested-by", "", "only what they asked for")
+	f.StringVar(&o.filter.Ticket, "ticket", "", "only of that ticket")
+	f.BoolVar(&o.filter.Open, "open", false, "only those with work left")
+	f.StringVar(&o.since, "since", "", "only recorded at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
+	f.StringVar(&o.until, "until", "", "only recorded before that `time`")
+	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+// pages reads page after page, up to limit results (0: all). What it gives is
+// never nil, so that JSON has a list.
+func pages[T any](limit int, read func(size int, token string) ([]T, string, error)) ([]T, error) {
+	if limit < 0 {
+		return nil, usage("give 1 or more, or leave it out for all", "--limit is negative")
+	}
+	const most = 1000
+	out, token := []T{}, ""
+	for {
+		size := most
+		if limit > 0 {
+			size = min(most, limit-len(out))
+		}
+		page, next, err := read(size, token)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, page...)
+		if next == "" || len(out) == limit {
+			return out, nil
+		}
+		token = next
+	}
+}
+
+// statusView is the JSON of status.
+type statusView struct {
+	tasks.Operation
+	Done     bool                 `json:"done"`
+	Failures []tasks.FailureCount `json:"failures_by_code"`
+	Calls    []tasks.Call         `json:"calls"`
+}
+
+func (p *Program) statusCommand() *cobra.Command {
+	var asJSON bool
+	var wait waitOptions
+	cmd := &cobra.Command{
+		Use:   "status OPERATION",
+		Short: "Show what became of an operation so far",
+		Args:  cobra.ExactArgs(1),
+		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			if err := wait.check(); err != nil {
+				return err
+			}
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			return p.status(cmd.Context(), s, args[0], wait, asJSON)
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	wait.flags(cmd.Flags())
+	return cmd
+}
+
+func (p *Program) status(ctx context.Context, s *app.Store, id string, wait waitOptions, asJSON bool) error {
+	op, err := s.Record.Operation(ctx, id)
+	if err != nil {
+		return err
+	}
+	ops := []tasks.Operation{op}
+	if wait.on {
+		if ops, err = p.wait(ctx, s.Record, ops, wait.timeout); err != nil {
+			return err
+		}
+	}
+	// Having stopped to wait is no reason not to show what there is.
+	v, err := statusOf(context.WithoutCancel(ctx), s.Record, ops[0])
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		err = printJSON(p.Stdout, v)
+	} else {
+		err = v.print(p.Stdout)
+	}
+	if err != nil || !wait.on {
+		return err
+	}
+	return outcome(ctx, ops)
+}
+
+func statusOf(ctx context.Context, record *tasks.Record, op tasks.Operation) (statusView, error) {
+	v := statusView{Operation: op, Done: op.Done(), Failures: []tasks.FailureCount{}}
+	var err error
+	if v.Calls, err = record.Calls(ctx, op.ID); err != nil {
+		return v, err
+	}
+	if op.Counts.Failed == 0 {
+		return v, nil
+	}
+	failed, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
+		return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Failed}}, size, token)
+	})
+	if err != nil {
+		return v, err
+	}
+	for _, d := range failed {
+		if d.Failure != nil {
+			v.Failures = countFailure(v.Failures, *d.Failure)
+		}
+	}
+	return v, nil
+}
+
+// countFailure adds a failure to the counts by project, class and code.
+func countFailure(counts []tasks.FailureCount, f tasks.Failure) []tasks.FailureCount {
+	same := func(c tasks.FailureCount) bool { return c.Project == f.Project && c.Class == f.Class && c.Code == f.Code }
+	if i := slices.IndexFunc(counts, same); i >= 0 {
+		counts[i].Count++
+		return counts
+	}
+	return append(counts, tasks.FailureCount{Project: f.Project, Class: f.Class, Code: f.Code, Count: 1})
+}
+
+func (v statusView) print(w io.Writer) error {
+	field := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%-14s%s\n", name, printable(value))
+		}
+	}
+	field("operation", v.ID)
+	field("project", v.Project)
+	field("recorded", clock(v.AcceptedAt))
+	field("not before", clock(v.NotBefore))
+	field("deadline", clock(v.Deadline))
+	field("ended", clock(v.EndedAt))
+	field("requested by", v.RequestedBy)
+	field("ticket", v.Ticket)
+	field("reason", v.Reason)
+	field("options", strings.Join(v.options(), ", "))
+	field("desktops", strconv.Itoa(v.Total))
+	for _, line := range stateLines(v.Counts) {
+		fmt.Fprintf(w, "  %-12s%d\n", line.state, line.n)
+	}
+	field("calls", strconv.Itoa(len(v.Calls)))
+	field("job ids", strings.Join(jobIDs(v.Calls), ", "))
+	if len(v.Failures) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := &table{header: []string{"FAILED WITH", "CLASS", "DESKTOPS"}}
+	for _, f := range v.Failures {
+		t.add(f.Code, f.Class, strconv.Itoa(f.Count))
+	}
+	return t.print(w)
+}
+
+func (v statusView) options() (out []string) {
+	if v.ShutoffAfterDetach {
+		out = append(out, "shut down after detach")
+	}
+	if v.Urgent {
+		out = append(out, "urgent")
+	}
+	return out
+}
+
+// stateLine is the number of desktops in a state.
+type stateLine struct {
+	state tasks.State
+	n     int
+}
+
+// stateLines gives the states that desktops are in, in the order of their life.
+func stateLines(c tasks.Counts) []stateLine {
+	all := []stateLine{
+		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
+		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled},
+	}
+	return slices.DeleteFunc(all, func(l stateLine) bool { return l.n == 0 })
+}
+
+// jobIDs lists the job ids of calls, each once.
+func jobIDs(calls []tasks.Call) []string {
+	out := []string{}
+	for _, c := range calls {
+		for _, id := range append([]string{c.JobID}, c.SuccessJobIDs...) {
+			if id != "" && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"github.com/spf13/cobra"
+)
+
+type retryView struct {
+	OperationID string `json:"operation_id"`
+	Retried     int    `json:"retried"`
+}
+
+func (p *Program) retryCommand() *cobra.Command {
+	var code string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "retry OPERATION",
+		Short: "Try the failed desktops of an operation again",
+		Long: `Queues the failed desktops of an operation again. Their attempts start from 0 and
+the operation gets a new deadline, 24 hours from now.`,
+		Args: cobra.ExactArgs(1),
+		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			op, err := s.Record.Operation(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			n, err := s.Producer.Retry(cmd.Context(), op, code)
+			if err != nil {
+				p.say("%s of operation %s queued again before the error", count(n, "desktop"), op.ID)
+				return err
+			}
+			if asJSON {
+				return printJSON(p.Stdout, retryView{op.ID, n})
+			}
+			p.out("%s of operation %s queued again", count(n, "desktop"), op.ID)
+			if n == 0 && code != "" {
+				p.say("none failed with code %s; detachd failures --operation %s shows the codes", printable(code), op.ID)
+			}
+			return nil
+		}),
+	}
+	cmd.Flags().StringVar(&code, "code", "", "only those that failed with that error code")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+type cancelView struct {
+	OperationID string `json:"operation_id"`
+	Cancelled   int    `json:"cancelled"`
+	TooLate     int    `json:"too_late"`
+}
+
+func (p *Program) cancelCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "cancel OPERATION",
+		Short: "Take back what an operation has not sent yet",
+		Args:  cobra.ExactArgs(1),
+		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			op, err := s.Record.Operation(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			cancelled, late, err := s.Record.Cancel(cmd.Context(), op, p.Now())
+			if err != nil {
+				p.say("%s of operation %s cancelled before the error", count(cancelled, "desktop"), op.ID)
+				return err
+			}
+			if asJSON {
+				return printJSON(p.Stdout, cancelView{op.ID, cancelled, late})
+			}
+			p.out("operation %s: %s cancelled, %d too late (sent or ended before)", op.ID, count(cancelled, "desktop"), late)
+			return nil
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
