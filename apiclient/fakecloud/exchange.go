@@ -1,7 +1,6 @@
 package fakecloud
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -187,7 +186,7 @@ func (x *exchange) drop(effect bool) {
 // not return.
 func (x *exchange) hang(effect bool) {
 	x.end(0, effect)
-	println("hang"); <-x.r.Context().Done(); println("unhung", context.Cause(x.r.Context()).Error())
+	<-x.r.Context().Done()
 	panic(http.ErrAbortHandler)
 }
 

@@ -78,10 +78,10 @@ func (s *Server) Stop() {
 	run := s.running
 	s.running = nil
 	_ = run.http.Close() // of connections that are cut off no error matters
-	_ = run.cancel
+	run.cancel()
 	run.loop.Wait()
 	_ = run.http.Close() // a connection that was being accepted meanwhile
-	println("finish", run.open.n); run.open.finish(); println("finished")
+	run.open.finish()
 }
 
 // Close stops the server for good. It may be called more than once.
