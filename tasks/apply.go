@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sort"
 	"strconv"
 	"time"
 
@@ -231,15 +230,18 @@ func planChange(ch Change, now time.Time) (plan, error) {
 	sharing := 0                   // moves of desktops that share the common status
 	byStatus := map[string][]int{} // of those, the ones that may go together
 	skip := make([]bool, len(ch.Moves))
+	status := ""
 	for i, m := range ch.Moves {
 		if !m.Desktop.State.CanMove(m.To) {
 			return p, fmt.Errorf("%w: desktop %s of operation %s, from %s to %s", ErrIllegalMove, m.Desktop.ID, ch.Operation.ID, m.Desktop.State, m.To)
 		}
-		d := m.Desktop
+		d := &p.next[i]
+		*d = m.Desktop
 		d.State, d.Attempts, d.CallID, d.Note, d.UpdatedAt = m.To, m.Attempts, m.CallID, m.Note, now
-		status := encodeStatus(d)
-		d.stored, d.common, d.followers = encodePosition(d)+";"+status, "", 0
-		p.next[i] = d
+		if i == 0 || !sameStatus(d, &p.next[i-1]) {
+			status = encodeStatus(*d)
+		}
+		d.common, d.followers = status, 0 // until it is known to go alone
 		if m.Desktop.common != "" {
 			if p.common == "" {
 				p.common = m.Desktop.common
@@ -261,16 +263,21 @@ func planChange(ch Change, now time.Time) (plan, error) {
 		}
 	}
 	for _, i := range p.together {
-		d := &p.next[i]
-		d.stored, d.common, d.followers = encodePosition(*d), p.status, p.followers
+		p.next[i].followers = p.followers
 		skip[i] = true
 	}
 	for i := range ch.Moves {
 		if !skip[i] {
+			d := &p.next[i]
+			d.stored, d.common = encodePosition(*d)+";"+d.common, ""
 			p.alone = append(p.alone, i)
 		}
 	}
 	return p, nil
+}
+
+func sameStatus(a, b *Desktop) bool {
+	return a.State == b.State && a.Attempts == b.Attempts && a.CallID == b.CallID && a.Note == b.Note
 }
 
 func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
@@ -403,17 +410,6 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time) (cance
 }
 
 func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
-
-// Places gives the places in the request of desktops of one operation,
-// ascending, for Call.Desktops.
-func Places(ds []Desktop) []Range {
-	places := make([]int, len(ds))
-	for i, d := range ds {
-		places[i] = d.Chunk*ChunkSize + d.Position
-	}
-	sort.Ints(places)
-	return Ranges(places)
-}
 
 // failureMember is how a failed desktop is named in an index.
 func failureMember(op, desktop string) string { return op + "/" + desktop }

@@ -3,6 +3,8 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"strconv"
 	"strings"
 	"time"
 
@@ -158,11 +160,17 @@ func (r *Record) releaseCall(c Claim) *scriptCall {
 	return &scriptCall{script: scriptRelease, keys: []string{r.keys.claims(c.Project), r.keys.holders(c.Project)}, args: claimArgs(c.Desktops, c.Holder)}
 }
 
+// claimArgs appends desktops as hashes of 64 bits, which is a third of the
+// bytes. Should two ever meet, one waits for the other.
 func claimArgs(desktops []string, first ...any) []any {
+	args := make([]any, len(first), len(first)+len(desktops))
+	copy(args, first)
 	for _, d := range desktops {
-		first = append(first, d)
+		h := fnv.New64a()
+		_, _ = h.Write([]byte(d))
+		args = append(args, strconv.FormatUint(h.Sum64(), 36))
 	}
-	return first
+	return args
 }
 
 // releaseAll gives back everything that a dead worker's calls held.

@@ -3,6 +3,7 @@ package tasks
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -159,8 +160,9 @@ func decodeCall(op, value string) (Call, error) {
 // Range is a run of places in an operation's request, both ends included.
 type Range struct{ First, Last int }
 
-// Ranges packs places, given in ascending order, into runs.
+// Ranges packs places into runs; it sorts them.
 func Ranges(places []int) []Range {
+	slices.Sort(places)
 	var out []Range
 	for _, p := range places {
 		if n := len(out); n > 0 && out[n-1].Last+1 == p {

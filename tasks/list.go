@@ -95,7 +95,7 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f DesktopFilter, si
 			return nil, "", err
 		}
 		for _, d := range chunks {
-			place := d.Chunk*ChunkSize + d.Position
+			place := d.Place()
 			if place < start || len(f.States) > 0 && !slices.Contains(f.States, d.State) {
 				continue
 			}

@@ -80,6 +80,9 @@ type Desktop struct {
 	followers int    // how many share it
 }
 
+// Place is the desktop's place in its operation's request, from 0.
+func (d Desktop) Place() int { return d.Chunk*ChunkSize + d.Position }
+
 // Failure says why a desktop failed, or why its last attempt did. Message and
 // DesktopName are the cloud's text: hostile input.
 type Failure struct {

@@ -26,6 +26,8 @@ type item struct {
 	job     *job
 	desktop tasks.Desktop
 	since   time.Time
+	sending bool          // in a batch, not yet answered
+	delay   time.Duration // what its verdict says
 }
 
 // answer ends an item; retryAfter 0 means that nothing is left to do for it.
@@ -41,11 +43,20 @@ func (it *item) answer(retryAfter time.Duration) {
 	}
 }
 
+// settled answers an item that a batch was sending, once.
+func (it *item) settled(retryAfter time.Duration) {
+	if it.sending {
+		it.sending = false
+		it.answer(retryAfter)
+	}
+}
+
 func newJob(op tasks.Operation, chunk int, desktops []tasks.Desktop, now time.Time) (*job, []*item) {
 	j := &job{op: op, chunk: chunk, done: make(chan struct{}), left: len(desktops)}
-	items := make([]*item, len(desktops))
+	items, all := make([]*item, len(desktops)), make([]item, len(desktops))
 	for i, d := range desktops {
-		items[i] = &item{job: j, desktop: d, since: now}
+		all[i] = item{job: j, desktop: d, since: now}
+		items[i] = &all[i]
 	}
 	return j, items
 }

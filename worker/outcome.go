@@ -141,7 +141,7 @@ func (s *sender) noteCall(b *batch, group []*item, call *tasks.Call) {
 // settleUnknown records the call and leaves its desktops "sending".
 func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
 	for _, it := range s.write(b, group, call, func(*item) (verdict, bool) { return verdict{}, false }, true) {
-		b.answer(it, s.backoff(it.desktop.Attempts+1))
+		it.settled(s.backoff(it.desktop.Attempts + 1))
 	}
 }
 

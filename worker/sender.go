@@ -57,7 +57,6 @@ type batch struct {
 	claim  tasks.Claim
 	groups [][]*item // still to be called, the next one last
 	calls  int
-	open   map[*item]bool // not yet answered
 	pause  time.Duration
 }
 
@@ -67,28 +66,21 @@ func (b *batch) push(group []*item) {
 	}
 }
 
-func (b *batch) answer(it *item, retryAfter time.Duration) {
-	if b.open[it] {
-		delete(b.open, it)
-		it.answer(retryAfter)
-	}
-}
-
 // send makes the call for a batch, and those that splitting it takes, and
 // answers every item. Panics are contained: what was being sent is found in the
 // record and resolved by reading.
 func (s *sender) send(items []*item) (pause time.Duration) {
-	b := &batch{claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}, open: map[*item]bool{}}
+	b := &batch{claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
 	for _, it := range items {
-		b.open[it] = true
+		it.sending = true
 	}
 	defer func() {
 		if p := recover(); p != nil {
 			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("project", s.project.Alias).Msg("sending a batch panicked")
 			s.release(b.claim, items)
 		}
-		for it := range b.open {
-			b.answer(it, jitter(30*time.Second))
+		for _, it := range items {
+			it.settled(jitter(30 * time.Second))
 		}
 		pause = b.pause
 	}()
@@ -178,7 +170,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	if err != nil && !errors.As(err, &paused) {
 		return nil, false // the process is ending
 	}
-	moved := s.take(b, w, applied)
+	moved := s.take(w, applied)
 	if paused != nil {
 		b.pause = recheckPause
 		if paused.For > 0 {
@@ -187,12 +179,15 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 		s.giveBack(b, moved, notSent(call, paused.Error()))
 		return nil, false
 	}
-	if lost := without(group, moved); len(lost) > 0 {
-		s.release(b.claim, lost)
+	if len(moved) < len(group) {
+		s.release(b.claim, without(group, moved))
+	}
+	if !slices.Contains(got, false) {
+		return moved, true
 	}
 	held := make(map[string]bool, len(group))
-	for i, it := range group {
-		held[it.desktop.ID] = got[i]
+	for i, id := range claim.Desktops {
+		held[id] = got[i]
 	}
 	var busy []*item
 	for _, it := range moved {
@@ -234,8 +229,8 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending
 	}, true)
 	for _, it := range group {
-		if b.open[it] {
-			delete(b.open, it)
+		if it.sending {
+			it.sending = false
 			back = append(back, it)
 		}
 	}
@@ -262,12 +257,13 @@ type verdict struct {
 // settle writes verdicts with the call, gives the desktops back and answers the
 // items.
 func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item) verdict) {
-	verdicts := make(map[*item]verdict, len(group))
-	for _, it := range group {
-		verdicts[it] = of(it)
+	decide := func(it *item) (verdict, bool) {
+		v := of(it)
+		it.delay = v.delay
+		return v, true
 	}
-	for _, it := range s.write(b, group, call, func(it *item) (verdict, bool) { return verdicts[it], true }, true) {
-		b.answer(it, verdicts[it].delay)
+	for _, it := range s.write(b, group, call, decide, true) {
+		it.settled(it.delay)
 	}
 }
 
@@ -293,7 +289,7 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 	if err != nil {
 		return w.as // the process is ending; what was being sent is resolved by reading
 	}
-	return s.take(b, w, applied)
+	return s.take(w, applied)
 }
 
 // writing is a group's moves as the record wants them.
@@ -355,21 +351,21 @@ func (w *writing) enter(call tasks.Call, group []*item) {
 		if slices.ContainsFunc(w.changes[:i], func(c tasks.Change) bool { return c.Operation.ID == op }) {
 			continue
 		}
-		var desktops []tasks.Desktop
+		places := make([]int, 0, len(group))
 		for _, it := range group {
 			if it.job.op.ID == op {
-				desktops = append(desktops, it.desktop)
+				places = append(places, it.desktop.Place())
 			}
 		}
 		c := call
-		c.Desktops = tasks.Places(desktops)
+		c.Desktops = tasks.Ranges(places)
 		w.changes[i].Call = &c
 	}
 }
 
 // take brings items up to what was written of them, and answers those that
 // somebody else had moved.
-func (s *sender) take(b *batch, w writing, applied []tasks.Applied) []*item {
+func (s *sender) take(w writing, applied []tasks.Applied) []*item {
 	out := w.as
 	for i, its := range w.members {
 		if applied[i].Ended {
@@ -380,7 +376,7 @@ func (s *sender) take(b *batch, w writing, applied []tasks.Applied) []*item {
 				it.desktop = d
 				out = append(out, it)
 			} else {
-				b.answer(it, 0)
+				it.settled(0)
 			}
 		}
 	}
@@ -447,16 +443,19 @@ func asAPIError(err error) apiclient.Error {
 }
 
 func (s *sender) logCall(group []*item, call *tasks.Call, err error) {
+	ev := s.log.Info()
+	if err != nil {
+		ev = s.log.Warn().Err(err).Str("class", string(classifyCall(err)))
+	}
+	if !ev.Enabled() {
+		return
+	}
 	ops := make([]string, 0, 1)
 	for _, it := range group {
 		ops = append(ops, it.job.op.ID)
 	}
 	slices.Sort(ops)
 	ops = slices.Compact(ops)
-	ev := s.log.Info()
-	if err != nil {
-		ev = s.log.Warn().Err(err).Str("class", string(classifyCall(err)))
-	}
 	if len(ops) > 5 {
 		ev = ev.Int("more_operations", len(ops)-5)
 		ops = ops[:5]
