@@ -1,0 +1,37 @@
+# Everything a developer or CI runs. `make help` lists it.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+GOFLAGS += -buildvcs=false
+export GOFLAGS
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo build test bench lint fmt
+
+help: ## Show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+demo: ## Watch several hundred desktops being detached from a fake cloud
+	@go run ./cmd/detachd demo
+
+build: ## Build the static binary, bin/detachd
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/detachd ./cmd/detachd
+
+test: ## Run all tests; as root on Debian, install what they need first
+	@.ci/test
+
+bench: ## Measure beside the baselines, on a redis-server of its own (about 3 minutes)
+	@.ci/deps redis-server
+	@go run ./cmd/internal/bench -json bench.json
+
+# staticcheck is run by version and is not in go.mod, so that who imports the
+# packages does not inherit it.
+lint: ## Check formatting, vet, go.mod and staticcheck
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo 'not formatted: run make fmt'; exit 1; }
+	go vet ./...
+	go mod tidy -diff
+	go run $(STATICCHECK) ./...
+
+fmt: ## Format the code and tidy go.mod
+	gofmt -w .
+	go mod tidy

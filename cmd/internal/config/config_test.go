@@ -1,0 +1,270 @@
+package config
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/deploy"
+)
+
+func env(pairs ...string) func(string) (string, bool) {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) (string, bool) { v, ok := m[name]; return v, ok }
+}
+
+func write(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+	return path
+}
+
+const oneProject = `
+projects:
+  - alias: hq
+    project_id: 00000000000000000000000000000001
+    region: ap-southeast-3
+    credentials: {kind: token, token: {env: T}}
+`
+
+// The example is the reference: apart from its projects it is the defaults, its
+// first project has the default limits, and it names every key that there is.
+func TestExampleIsTheDefaults(t *testing.T) {
+	t.Parallel()
+	path := write(t, string(deploy.ExampleConfig))
+	got, err := Load(path, env())
+	require.NoError(t, err)
+	require.Len(t, got.Projects, 2)
+	for _, p := range got.Projects {
+		require.Equal(t, DefaultLimits(), p.Limits)
+	}
+	got.Projects = nil
+	require.Equal(t, Defaults(), got)
+	for _, key := range keysOf(reflect.TypeFor[Config]()) {
+		require.Regexp(t, `(?m)[\s{#]`+key+`:`, string(deploy.ExampleConfig), "the key %s is not documented", key)
+	}
+	for _, name := range []string{
+		"DETACHD_CONFIG", "DETACHD_REDIS_URL", "DETACHD_REDIS_PASSWORD", "DETACHD_WORKER_ID", "DETACHD_LOG_LEVEL", "DETACHD_LOG_FORMAT", "DETACHD_RETENTION",
+	} {
+		require.Contains(t, string(deploy.ExampleConfig), name)
+	}
+}
+
+func keysOf(t reflect.Type) []string {
+	var out []string
+	if t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for f := range t.Fields() {
+		if key := f.Tag.Get("yaml"); key != "" && key != "-" {
+			out = append(append(out, key), keysOf(f.Type)...)
+		}
+	}
+	return out
+}
+
+func TestUnknownKeysAreNamed(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"redis:\n  ulr: x\n":                        "line 2: redis.ulr: no such key",
+		"workers: {}\n":                             "line 1: workers: no such key",
+		oneProject + "    limit: {burst: 2}\n":      "projects[0].limit: no such key",
+		oneProject + "    limits: {brust: 2}\n":     "projects[0].limits.brust: no such key",
+		oneProject + "---\nlog: {level: debug}\n":   "more than one YAML document",
+		"redis: [\n":                                "line",
+		"worker: {max_attempts: many}\n":            "line 1",
+		"log: {level: info}\nlog: {level: debug}\n": "already defined",
+	} {
+		_, err := Load(write(t, text), env())
+		require.ErrorContains(t, err, want, text)
+	}
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), env())
+	require.ErrorContains(t, err, "none.yaml")
+}
+
+// Every bad value is named by its key, all of them at once.
+func TestBadValuesAreNamed(t *testing.T) {
+	t.Parallel()
+	text := `
+redis: {url: "http://x", prefix: "a b", tls: {cert_file: only}}
+retention: 1m
+log: {level: loud, format: xml}
+worker: {id: "a/b", max_attempts: 0, retry_base: 10s, retry_max: 1s, bulk_poll_interval: 0s, urgent_poll_interval: 2m, shutdown_timeout: 10s}
+projects:
+  - {alias: HQ, project_id: 12, credentials: {kind: none}, limits: {calls_per_second: -1, burst: 0, max_in_flight: 0, call_timeout: 10ms}}
+  - {alias: a, project_id: 00000000000000000000000000000001, region: "no region", credentials: {kind: aksk}}
+  - {alias: a, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: password}}
+  - {alias: b, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: token}}
+`
+	_, err := Load(write(t, text), env())
+	require.Error(t, err)
+	for _, key := range []string{
+		"redis.url", "redis.prefix", "redis.tls", "retention", "log.level", "log.format", "worker.id", "worker.max_attempts",
+		"worker.retry_max", "worker.bulk_poll_interval", "worker.urgent_poll_interval",
+		"projects[0].alias", "projects[0].project_id", "projects[0].region", "projects[0].credentials.kind",
+		"projects[0].limits.calls_per_second", "projects[0].limits.burst", "projects[0].limits.max_in_flight", "projects[0].limits.call_timeout",
+		"projects[1].region", "projects[1].credentials.access_key", "projects[1].credentials.secret_key", "projects[1].limits.call_timeout",
+		"projects[2].alias", "projects[2].credentials.user", "projects[2].credentials.domain", "projects[2].credentials.password",
+		"projects[3].credentials.token",
+	} {
+		require.ErrorContains(t, err, key+":")
+	}
+}
+
+func TestEnvironmentGoesBeforeTheFile(t *testing.T) {
+	t.Parallel()
+	path := write(t, oneProject+"log: {level: warn}\nretention: 48h\nworker: {id: from-file}\n")
+	got, err := Load(path, env("DETACHD_LOG_LEVEL", "debug", "DETACHD_LOG_FORMAT", "json", "DETACHD_RETENTION", "72h",
+		"DETACHD_REDIS_URL", "redis://elsewhere:1/2", "DETACHD_WORKER_ID", "w", "DETACHD_REDIS_PASSWORD", "pw"))
+	require.NoError(t, err)
+	require.Equal(t, Log{"debug", "json"}, got.Log)
+	require.Equal(t, 72*time.Hour, got.Retention)
+	require.Equal(t, "redis://elsewhere:1/2", got.Redis.URL.Reveal())
+	require.Equal(t, "w", got.Worker.ID)
+	require.Equal(t, "pw", got.Redis.Password.Value.Reveal())
+	_, err = Load(path, env("DETACHD_RETENTION", "soon"))
+	require.ErrorContains(t, err, "DETACHD_RETENTION")
+}
+
+func TestProjectFromTheConventionalEnvironment(t *testing.T) {
+	t.Parallel()
+	id := "00000000000000000000000000000001"
+	for kind, vars := range map[string][]string{
+		"aksk":     {"HUAWEICLOUD_SDK_AK", "a", "HUAWEICLOUD_SDK_SK", "s", "HUAWEICLOUD_SDK_PROJECT_ID", id, "HW_REGION_NAME", "ap-southeast-3"},
+		"token":    {"HW_AUTH_TOKEN", "t", "HW_PROJECT_ID", id, "HW_REGION_NAME", "ap-southeast-3"},
+		"password": {"HW_USER_NAME", "u", "HW_USER_PASSWORD", "p", "HW_DOMAIN_NAME", "d", "HW_PROJECT_ID", id, "HW_REGION_NAME", "ap-southeast-3"},
+	} {
+		got, err := Load("", env(vars...))
+		require.NoError(t, err, kind)
+		require.Len(t, got.Projects, 1)
+		require.Equal(t, "default", got.Projects[0].Alias)
+		require.Equal(t, kind, got.Projects[0].Credentials.Kind)
+		_, err = got.Projects[0].Authenticator(env(), "detachd/test")
+		require.NoError(t, err)
+	}
+	none, err := Load("", env())
+	require.NoError(t, err)
+	require.Empty(t, none.Projects)
+	_, err = Load("", env("HUAWEICLOUD_SDK_AK", "a"))
+	require.ErrorContains(t, err, "HUAWEICLOUD_SDK_SK")
+}
+
+func TestRedisURLs(t *testing.T) {
+	t.Parallel()
+	for raw, want := range map[string]struct {
+		addrs          []string
+		user, password string
+		master         string
+		db             int
+		tls, cluster   bool
+	}{
+		"redis://h:1/2":                      {addrs: []string{"h:1"}, db: 2},
+		"redis://u:p%40@h":                   {addrs: []string{"h:6379"}, user: "u", password: "p@"},
+		"rediss://h:1":                       {addrs: []string{"h:1"}, tls: true},
+		"unix:///run/redis.sock":             {addrs: []string{"/run/redis.sock"}},
+		"redis+sentinel://a,b:2/mymaster/3":  {addrs: []string{"a:26379", "b:2"}, master: "mymaster", db: 3},
+		"redis+sentinel://u:p@a/m?tls=true":  {addrs: []string{"a:26379"}, master: "m", user: "u", password: "p", tls: true},
+		"redis+cluster://a:1,b:2,c":          {addrs: []string{"a:1", "b:2", "c:6379"}, cluster: true},
+		"redis+cluster://:p@a:1,b?tls=true":  {addrs: []string{"a:1", "b:6379"}, password: "p", cluster: true, tls: true},
+		"redis+cluster://:p@a:1,b/?tls=true": {addrs: []string{"a:1", "b:6379"}, password: "p", cluster: true, tls: true},
+	} {
+		o, err := ParseRedisURL(apiclient.Secret(raw))
+		require.NoError(t, err, raw)
+		require.Equal(t, want.addrs, o.Addrs, raw)
+		require.Equal(t, want.user, o.Username, raw)
+		require.Equal(t, want.password, o.Password, raw)
+		require.Equal(t, want.master, o.MasterName, raw)
+		require.Equal(t, want.db, o.DB, raw)
+		require.Equal(t, want.tls, o.TLSConfig != nil, raw)
+		require.Equal(t, want.cluster, o.IsClusterMode, raw)
+		if o.TLSConfig != nil {
+			require.False(t, o.TLSConfig.InsecureSkipVerify)
+			require.GreaterOrEqual(t, o.TLSConfig.MinVersion, uint16(tls.VersionTLS12))
+		}
+	}
+	for _, raw := range []string{
+		"", "localhost:6379", "http://h", "redis://:hunter2@h:port/0", "redis+sentinel://a", "redis+sentinel://a/m/x", "redis+cluster://a/0",
+		"redis+cluster://a,,b", "redis+sentinel://u:hunter2%zz@a/m", "redis://h/nodb",
+	} {
+		_, err := ParseRedisURL(apiclient.Secret(raw))
+		require.Error(t, err, raw)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
+
+func TestSecretsAreReferencedAndNeverPrinted(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2-hunter2"
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte(secret+"\n"), 0o600))
+	empty := filepath.Join(t.TempDir(), "empty")
+	require.NoError(t, os.WriteFile(empty, nil, 0o600))
+
+	got, err := SecretRef{File: file}.Resolve(env())
+	require.NoError(t, err)
+	require.Equal(t, secret, got.Reveal(), "one newline at the end is not part of it")
+	got, err = SecretRef{Env: "S"}.Resolve(env("S", secret))
+	require.NoError(t, err)
+	require.Equal(t, secret, got.Reveal())
+	for ref, want := range map[SecretRef]string{{Env: "NONE"}: "NONE", {File: empty}: empty, {File: "/no/such"}: "/no/such"} {
+		_, err := ref.Resolve(env())
+		require.ErrorContains(t, err, want)
+	}
+
+	for _, literal := range []string{
+		strings.Replace(oneProject, "{env: T}", secret, 1),
+		strings.Replace(oneProject, "{env: T}", "{env: T, file: x}", 1),
+		strings.Replace(oneProject, "{env: T}", "{value: "+secret+"}", 1),
+		"redis: {password: " + secret + "}\n",
+		"redis: {url: 'redis://:" + secret + "@h:bad'}\n",
+	} {
+		_, err := Load(write(t, literal), env())
+		require.Error(t, err, literal)
+		require.NotContains(t, err.Error(), secret)
+	}
+
+	cfg, err := Load(write(t, oneProject+"redis: {url: 'redis://:"+secret+"@h:1/0'}\n"), env("T", secret, "DETACHD_REDIS_PASSWORD", secret))
+	require.NoError(t, err)
+	text, err := json.Marshal(cfg)
+	require.NoError(t, err)
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v %s", cfg, cfg, cfg, text), secret)
+}
+
+func TestAuthenticatorNamesTheMissingSecret(t *testing.T) {
+	t.Parallel()
+	p := Project{Alias: "hq", Credentials: Credentials{Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}}
+	_, err := p.Authenticator(env("AK", "x"), "")
+	require.ErrorContains(t, err, "project hq: credentials.secret_key")
+	require.ErrorContains(t, err, "SK")
+}
+
+func TestRedisOpenReadsItsFiles(t *testing.T) {
+	t.Parallel()
+	r := Defaults().Redis
+	r.URL, r.TLS.CAFile = "rediss://h:1", "/no/such/ca.pem"
+	_, err := r.Open(env())
+	require.ErrorContains(t, err, "/no/such/ca.pem")
+	r = Defaults().Redis
+	r.Password = SecretRef{Env: "PW"}
+	_, err = r.Open(env())
+	require.ErrorContains(t, err, "redis.password")
+	c, err := r.Open(env("PW", "x"))
+	require.NoError(t, err)
+	require.NoError(t, c.Close())
+}

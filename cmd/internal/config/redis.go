@@ -1,0 +1,149 @@
+package config
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/apiclient"
+)
+
+// ParseRedisURL reads
+//
+//	redis://[user:password@]host[:port][/db]           one server
+//	rediss://…                                         the same over TLS
+//	unix:///path/to/socket[?db=N]                      a local socket
+//	redis+sentinel://[…@]host[:port],…/master[/db]     Sentinels, and the master's name
+//	redis+cluster://[…@]host[:port],…                  nodes of a Cluster
+//
+// The last two take ?tls=true. Errors do not repeat the URL, which may hold a
+// password.
+func ParseRedisURL(raw apiclient.Secret) (*redis.UniversalOptions, error) {
+	text := raw.Reveal()
+	scheme, _, ok := strings.Cut(text, "://")
+	if !ok {
+		return nil, errors.New("is not a URL: redis://host:6379/0, for example")
+	}
+	switch scheme {
+	case "redis", "rediss", "unix":
+		o, err := redis.ParseURL(text)
+		if err != nil {
+			return nil, fmt.Errorf("the %s:// URL cannot be read: is it scheme://user:password@host:port/db, the password URL-encoded?", scheme)
+		}
+		return &redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig}, nil
+	case "redis+sentinel", "redis+cluster":
+		return parseNodes(scheme, text)
+	}
+	return nil, fmt.Errorf("scheme %q is not known: redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
+}
+
+func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
+	// net/url accepts no list of hosts with ports, so they are cut out first.
+	rest := strings.TrimPrefix(text, scheme+"://")
+	authority, tail, _ := strings.Cut(rest, "/")
+	if !strings.Contains(rest, "/") {
+		authority, tail, _ = strings.Cut(rest, "?")
+		tail = "?" + tail
+	}
+	user, hosts := "", authority
+	if at := strings.LastIndex(authority, "@"); at >= 0 {
+		user, hosts = authority[:at+1], authority[at+1:]
+	}
+	u, err := url.Parse(scheme + "://" + user + "nodes/" + tail)
+	if err != nil {
+		return nil, fmt.Errorf("the %s:// URL cannot be read: is the password URL-encoded?", scheme)
+	}
+	o := &redis.UniversalOptions{Username: u.User.Username()}
+	o.Password, _ = u.User.Password()
+	port := "6379"
+	if scheme == "redis+sentinel" {
+		port = "26379"
+	}
+	for host := range strings.SplitSeq(hosts, ",") {
+		if host == "" {
+			return nil, errors.New("a host is missing")
+		}
+		if _, _, err := net.SplitHostPort(host); err != nil {
+			host = net.JoinHostPort(host, port)
+		}
+		o.Addrs = append(o.Addrs, host)
+	}
+	if u.Query().Get("tls") == "true" {
+		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	path := strings.Split(strings.Trim(u.Path, "/"), "/")
+	if scheme == "redis+cluster" {
+		if path[0] != "" {
+			return nil, errors.New("a Cluster has no databases: leave the path out")
+		}
+		o.IsClusterMode = true
+		return o, nil
+	}
+	if path[0] == "" || len(path) > 2 {
+		return nil, errors.New("the master's name is missing: redis+sentinel://host:26379/master")
+	}
+	o.MasterName = path[0]
+	if len(path) == 2 {
+		if o.DB, err = strconv.Atoi(path[1]); err != nil {
+			return nil, errors.New("the database is not a number")
+		}
+	}
+	return o, nil
+}
+
+// Open makes a client. It connects when it is first used.
+func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, error) {
+	o, err := ParseRedisURL(r.URL)
+	if err != nil {
+		return nil, fmt.Errorf("redis.url: %w", err)
+	}
+	password, err := r.Password.Resolve(lookup)
+	if err != nil {
+		return nil, fmt.Errorf("redis.password: %w", err)
+	}
+	if password != "" {
+		o.Password = password.Reveal()
+	}
+	if r.Username != "" {
+		o.Username = r.Username
+	}
+	if o.TLSConfig != nil {
+		if err := r.TLS.apply(o.TLSConfig); err != nil {
+			return nil, fmt.Errorf("redis.tls: %w", err)
+		}
+	}
+	o.PoolSize = 64 // a worker's handlers and calls, all at once
+	return redis.NewUniversalClient(o), nil
+}
+
+func (t TLS) apply(c *tls.Config) error {
+	if t.ServerName != "" {
+		c.ServerName = t.ServerName
+	}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return fmt.Errorf("%s has no certificate in PEM", t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return err
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return nil
+}

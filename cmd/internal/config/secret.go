@@ -1,0 +1,91 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/detachd/detachd/apiclient"
+)
+
+// SecretRef says where a secret is: {env: NAME} or {file: PATH}.
+type SecretRef struct {
+	Env   string           `yaml:"env"`
+	File  string           `yaml:"file"`
+	Value apiclient.Secret `yaml:"-"` // given by the program itself
+}
+
+// UnmarshalYAML refuses a secret that stands in the file.
+func (s *SecretRef) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("line %d: a secret must not stand in the configuration: write {env: NAME} or {file: PATH}", n.Line)
+	}
+	type plain SecretRef
+	if err := n.Decode((*plain)(s)); err != nil {
+		return err
+	}
+	if (s.Env == "") == (s.File == "") {
+		return fmt.Errorf("line %d: give either env or file", n.Line)
+	}
+	return nil
+}
+
+func (s SecretRef) given() bool { return s != SecretRef{} }
+
+// Resolve reads the secret. An optional one that is not given is empty.
+func (s SecretRef) Resolve(lookup func(string) (string, bool)) (apiclient.Secret, error) {
+	switch {
+	case s.Value != "" || !s.given():
+		return s.Value, nil
+	case s.Env != "":
+		if v, _ := lookup(s.Env); v != "" {
+			return apiclient.Secret(v), nil
+		}
+		return "", fmt.Errorf("the environment variable %s is not set or empty", s.Env)
+	}
+	b, err := os.ReadFile(s.File)
+	if err != nil {
+		return "", err
+	}
+	v := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
+	if v == "" {
+		return "", fmt.Errorf("the file %s is empty", s.File)
+	}
+	return apiclient.Secret(v), nil
+}
+
+// Authenticator reads a project's secrets and makes what authenticates its
+// calls. The error names the key.
+func (p Project) Authenticator(lookup func(string) (string, bool), userAgent string) (apiclient.Authenticator, error) {
+	var errs []error
+	read := func(key string, ref SecretRef) apiclient.Secret {
+		v, err := ref.Resolve(lookup)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("project %s: credentials.%s: %w", p.Alias, key, err))
+		}
+		return v
+	}
+	c := p.Credentials
+	switch c.Kind {
+	case "token":
+		token := read("token", c.Token)
+		return apiclient.StaticToken(token), errors.Join(errs...)
+	case "password":
+		password := read("password", c.Password)
+		if len(errs) > 0 {
+			return nil, errors.Join(errs...)
+		}
+		return apiclient.NewPasswordToken(apiclient.PasswordConfig{
+			Region: p.Region, Endpoint: p.IAMEndpoint, User: c.User, Password: password, Domain: c.Domain,
+			ProjectID: p.ProjectID, UserAgent: userAgent,
+		})
+	}
+	ak, sk, token := read("access_key", c.AccessKey), read("secret_key", c.SecretKey), read("security_token", c.SecurityToken)
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return apiclient.NewAKSK(apiclient.AKSKConfig{AccessKey: ak, SecretKey: sk, SecurityToken: token, ProjectID: p.ProjectID})
+}

@@ -1,0 +1,59 @@
+// Package house holds the rules of the layout: which package may import which,
+// and what stands at the top level. Its test keeps them; nothing imports it.
+package house
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// module is the path that our own imports begin with.
+const module = "github.com/detachd/detachd/"
+
+// table says which of our packages a package may import. A package that is not
+// here may not exist.
+var table = map[string][]string{
+	"apiclient":           {},
+	"apiclient/fakecloud": {},
+	"tasks":               {},
+	"tasks/redistest":     {},
+	"worker":              {"tasks", "apiclient"},
+	"deploy":              {},
+	"cmd/internal/config": {"apiclient"},
+	"cmd/internal/app":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/config"},
+	"cmd/internal/cli":    {"tasks", "apiclient", "apiclient/fakecloud", "deploy", "cmd/internal/config", "cmd/internal/app"},
+	"cmd/internal/bench":  {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker"},
+	"cmd/internal/house":  {},
+	"cmd/detachd":         {"cmd/internal/cli"},
+}
+
+// topLevel is what may stand beside dot-files in the repository's root.
+var topLevel = []string{
+	"cmd", "worker", "tasks", "apiclient", "deploy", "README.md", "Makefile", "go.mod", "go.sum",
+	"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "staticcheck.conf",
+}
+
+// violations holds the imports of each package, by path within the module,
+// against the table.
+func violations(imports map[string][]string) []string {
+	var out []string
+	for p, list := range imports {
+		allowed, known := table[p]
+		if !known {
+			out = append(out, fmt.Sprintf("package %s is not in the table", p))
+		}
+		for _, i := range list {
+			if ours, ok := strings.CutPrefix(i, module); ok && !slices.Contains(allowed, ours) {
+				out = append(out, fmt.Sprintf("%s must not import %s", p, ours))
+			}
+		}
+	}
+	for p := range table {
+		if _, exists := imports[p]; !exists {
+			out = append(out, fmt.Sprintf("package %s is in the table and does not exist", p))
+		}
+	}
+	slices.Sort(out)
+	return out
+}

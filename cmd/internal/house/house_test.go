@@ -1,0 +1,89 @@
+package house
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const root = "../../.."
+
+// importsOf reads every Go file that is not a test.
+func importsOf(t *testing.T) map[string][]string {
+	out := map[string][]string{}
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && (name == "testdata" || strings.HasPrefix(name, ".") && path != root) {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(path))
+		if err != nil {
+			return err
+		}
+		dir = filepath.ToSlash(dir)
+		for _, i := range f.Imports {
+			p, err := strconv.Unquote(i.Path.Value)
+			if err != nil {
+				return err
+			}
+			out[dir] = append(out[dir], p)
+		}
+		if _, seen := out[dir]; !seen {
+			out[dir] = nil
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	return out
+}
+
+func TestImportsGoDownwards(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, violations(importsOf(t)))
+}
+
+// The rules can fail.
+func TestViolationsAreFound(t *testing.T) {
+	t.Parallel()
+	imports := importsOf(t)
+	imports["tasks"] = append(imports["tasks"], module+"worker")
+	imports["attic"] = nil
+	delete(imports, "worker")
+	require.Equal(t, []string{
+		"package attic is not in the table",
+		"package worker is in the table and does not exist",
+		"tasks must not import worker",
+	}, violations(imports))
+}
+
+func TestTopLevelStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	entries, err := os.ReadDir(root)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, ".") && !generated(name) {
+			require.True(t, slices.Contains(topLevel, name), "%s does not belong at the top level", name)
+		}
+	}
+}
+
+// generated is what make leaves there; git ignores it.
+func generated(name string) bool { return name == "bin" || name == "bench.json" }

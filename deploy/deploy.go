@@ -1,0 +1,17 @@
+// Package deploy holds the files that detachd is run with, and carries two of
+// them in the binary: the leavers of the demonstration and the example
+// configuration.
+package deploy
+
+import _ "embed"
+
+// Leavers is examples/leavers.csv: several hundred invented people who left,
+// with their desktops, in two projects.
+//
+//go:embed examples/leavers.csv
+var Leavers string
+
+// ExampleConfig is config.example.yaml.
+//
+//go:embed config.example.yaml
+var ExampleConfig []byte
