@@ -1,0 +1,107 @@
+package tasks_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// Random moves, some from readings that are out of date, against a model: what
+// is stored is what the model says, counts equal the rows, the operation has
+// ended exactly when nothing is open.
+func TestRecordAgainstAModel(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Mini(t))
+	rapid.Check(t, func(rt *rapid.T) {
+		size := rapid.IntRange(1, 12).Draw(rt, "size")
+		op := b.enqueue(tasks.Request{Desktops: ids(size)})
+		model := slices.Repeat([]tasks.State{tasks.Queued}, size)
+		readings := [][]tasks.Desktop{b.chunk(op, 0).Desktops}
+		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
+			b.now = b.now.Add(time.Second)
+			reading := rapid.SampledFrom(readings).Draw(rt, "reading")
+			ch := tasks.Change{Operation: op}
+			to := rapid.SampledFrom(tasks.States).Draw(rt, "to")
+			for i, d := range reading {
+				if rapid.IntRange(0, 4).Draw(rt, "stay") == 0 {
+					continue
+				}
+				if rapid.IntRange(0, 9).Draw(rt, "own way") == 0 {
+					to = rapid.SampledFrom(tasks.States).Draw(rt, "to")
+				}
+				if d.State.CanMove(to) {
+					m := tasks.Move{Desktop: reading[i], To: to, Attempts: rapid.IntRange(0, 2).Draw(rt, "attempts"), CallID: "c"}
+					if to == tasks.Failed {
+						m.Failure = &tasks.Failure{Code: "x", Class: "permanent", At: b.now}
+					}
+					ch.Moves = append(ch.Moves, m)
+				}
+			}
+			before := b.chunk(op, 0).Desktops
+			out, err := b.r.Apply(t.Context(), b.now, []tasks.Change{ch})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			after := b.chunk(op, 0).Desktops
+			for n, m := range ch.Moves {
+				i := m.Desktop.Position
+				current := sameReading(before[i], m.Desktop)
+				if applied := out[0].Desktops[n].ID != ""; applied != current {
+					rt.Fatalf("desktop %d: applied %v, its reading was current %v", i, applied, current)
+				}
+				if current {
+					model[i] = m.To
+					if !sameReading(after[i], out[0].Desktops[n]) {
+						rt.Fatalf("desktop %d: Apply gave %+v, stored is %+v", i, out[0].Desktops[n], after[i])
+					}
+				}
+			}
+			check(rt, b, op, model, after)
+			readings = append(readings, after)
+		}
+	})
+}
+
+// sameReading compares what a desktop is, not how it is stored.
+func sameReading(a, b tasks.Desktop) bool {
+	return a.ID == b.ID && a.State == b.State && a.Attempts == b.Attempts && a.UpdatedAt.Equal(b.UpdatedAt) && a.CallID == b.CallID && a.Note == b.Note
+}
+
+func check(rt *rapid.T, b *bundle, op tasks.Operation, model []tasks.State, rows []tasks.Desktop) {
+	var counts tasks.Counts
+	open := false
+	for i, d := range rows {
+		if d.State != model[i] {
+			rt.Fatalf("desktop %d is %s, not %s", i, d.State, model[i])
+		}
+		open = open || d.State.Open()
+		switch d.State {
+		case tasks.Queued:
+			counts.Queued++
+		case tasks.Sending:
+			counts.Sending++
+		case tasks.Accepted:
+			counts.Accepted++
+		case tasks.Detached:
+			counts.Detached++
+		case tasks.Failed:
+			counts.Failed++
+		case tasks.Held:
+			counts.Held++
+		case tasks.Cancelled:
+			counts.Cancelled++
+		}
+	}
+	got := b.operation(op.ID)
+	if got.Counts != counts {
+		rt.Fatalf("counts %+v, rows %+v", got.Counts, counts)
+	}
+	if got.Done() == open {
+		rt.Fatalf("done %v, open %v", got.Done(), open)
+	}
+}
