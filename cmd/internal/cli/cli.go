@@ -63,7 +63,6 @@ desktops failed, 4 some are held, 5 still running when --wait ended, 6 not
 authorised.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
 	root.AddCommand(

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -159,19 +158,18 @@ func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers
 }
 
 func (p *Program) readFile(list *leavers, name string) error {
-	var in io.Reader = p.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
-			return pathErr.Err // the name is in the message already
-		}
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		in = f
+	if name == "-" {
+		return list.read(p.Stdin)
 	}
-	return list.read(in)
+	f, err := os.Open(name)
+	if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
+		return pathErr.Err // the name is in the message already
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = f.Close() }()
+	return list.read(f)
 }
 
 // badRows lists what is wrong, and is an error unless that may be skipped.
@@ -184,12 +182,12 @@ func (p *Program) badRows(s *app.Store, list *leavers, skip bool) error {
 		p.say("… and %d more", list.BadRows-most)
 	}
 	if skip {
-		p.say("skipped: %s; %d of the list are queued", count(list.BadRows, "bad entry"), len(list.Good))
+		p.say("skipped: %s; %d of the list are queued", count(list.BadRows, "bad row"), len(list.Good))
 		return nil
 	}
 	return usage(
 		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; the configured projects are %s", strings.Join(s.Projects, ", ")),
-		"%d of %d entries are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
+		"%d of %d rows are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
 }
 
 // enqueue hands the requests over, one after the other.

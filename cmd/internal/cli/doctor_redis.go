@@ -148,7 +148,7 @@ func checkRecord(ctx context.Context, s *app.Store, fs *findings) {
 	checkWorkers(workers, fs)
 	for _, alias := range s.Projects {
 		if pause, err := s.Record.ProjectPause(ctx, alias); err == nil && pause != nil {
-			fs.pause("project "+alias, *pause, alias)
+			fs.pause(alias, *pause)
 		}
 	}
 	if rejects, err := s.Record.Rejects(ctx); err == nil && len(rejects) > 0 {
@@ -175,7 +175,8 @@ func checkWorkers(workers []tasks.Worker, fs *findings) {
 	fs.add("workers", fine, "", "%d running", alive)
 }
 
-func (fs *findings) pause(check string, pause tasks.Pause, alias string) {
+func (fs *findings) pause(alias string, pause tasks.Pause) {
+	check := "pause " + alias
 	until := "until it is resumed"
 	if !pause.Until.IsZero() {
 		until = "until " + clock(pause.Until)

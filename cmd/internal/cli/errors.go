@@ -52,7 +52,7 @@ func (p *Program) report(err error) int {
 func printableLines(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i := range lines {
-		lines[i] = printable(strings.TrimRight(lines[i], "\r"))
+		lines[i] = printable(strings.ReplaceAll(strings.TrimRight(lines[i], "\r"), "\t", "  "))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -101,13 +101,13 @@ var redisAnswers = []struct {
 func explainRedis(err error) *failure {
 	for _, a := range redisAnswers {
 		if redis.HasErrorPrefix(err, a.prefix) {
-			return &failure{a.code, fmt.Errorf("Redis refused: %w", err), a.next}
+			return &failure{a.code, fmt.Errorf("refused by Redis: %w", err), a.next}
 		}
 	}
 	var network net.Error
 	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, context.DeadlineExceeded) {
 		return &failure{
-			exitInternal, fmt.Errorf("Redis cannot be reached: %w", err),
+			exitInternal, fmt.Errorf("cannot reach Redis: %w", err),
 			"check that Redis runs and that the configured URL is right (detachd doctor); nothing that was accepted before is lost",
 		}
 	}

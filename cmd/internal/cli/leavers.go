@@ -45,7 +45,8 @@ type leavers struct {
 	BadRows int      // including those not kept in Bad
 	Unknown []string // columns that mean nothing here
 
-	project string                // the default
+	project string // the default
+	mixed   bool   // rows may name other projects than the default
 	known   func(alias string) bool
 	first   map[[2]string]leaver // by project and desktop
 	counts  map[string]int       // by project
@@ -77,7 +78,7 @@ func (l *leavers) add(x leaver) error {
 		l.bad(x.Line, "desktop id %s %s", shown(x.Desktop), problem)
 	case x.Project == "":
 		l.bad(x.Line, "desktop %s has no project: fill in the project column or give --project", shown(x.Desktop))
-	case given != "" && l.project != "" && given != l.project:
+	case given != "" && l.project != "" && given != l.project && !l.mixed:
 		l.bad(x.Line, "project %s is not the one of --project, %s", shown(given), shown(l.project))
 	case !l.known(x.Project):
 		l.bad(x.Line, "project %s is not configured", shown(x.Project))

@@ -190,7 +190,9 @@ func statusOf(ctx context.Context, record *tasks.Record, op tasks.Operation) (st
 
 // countFailure adds a failure to the counts by project, class and code.
 func countFailure(counts []tasks.FailureCount, f tasks.Failure) []tasks.FailureCount {
-	same := func(c tasks.FailureCount) bool { return c.Project == f.Project && c.Class == f.Class && c.Code == f.Code }
+	same := func(c tasks.FailureCount) bool {
+		return c.Project == f.Project && c.Class == f.Class && c.Code == f.Code
+	}
 	if i := slices.IndexFunc(counts, same); i >= 0 {
 		counts[i].Count++
 		return counts

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	firstLook    = 50 * time.Millisecond
-	longestPause = time.Second
+	firstLook     = 50 * time.Millisecond
+	longestPause  = time.Second
 	redisPatience = 30 * time.Second // how long waiting goes on while Redis is away
 )
 

@@ -1,0 +1,24 @@
+// Command detachd takes cloud desktops away from people who no longer should
+// have them. See the README, or run detachd --help.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/detachd/detachd/cmd/internal/cli"
+)
+
+// version is set by -ldflags "-X main.version=…".
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	program := cli.Program{
+		Version: version, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+	}
+	os.Exit(program.Run(ctx, os.Args[1:]))
+}

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/rs/xid"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/worker"
+)
+
+var _ worker.API = (*apiclient.Client)(nil)
+
+// App is a worker process.
+type App struct {
+	*Store
+
+	worker *worker.Worker
+	log    zerolog.Logger
+	undo   cleanups
+}
+
+// New puts the process together. Nothing is sent and nothing runs until Start;
+// Stop must be called in any case.
+func New(cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string) (*App, error) {
+	s, err := Open(cfg, lookup, version)
+	if err != nil {
+		return nil, err
+	}
+	a := &App{Store: s, log: log}
+	a.undo.add("store", func() error { s.Close(); return nil })
+	if a.worker, err = newWorker(s, log); err != nil {
+		a.Stop()
+		return nil, err
+	}
+	return a, nil
+}
+
+func newWorker(s *Store, log zerolog.Logger) (*worker.Worker, error) {
+	w := s.cfg.Worker
+	cfg := worker.Config{
+		Redis: s.Redis, Record: recordConfig(*s.cfg), ID: workerID(w.ID), Log: log,
+		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
+		BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval, ShutdownTimeout: w.ShutdownTimeout,
+	}
+	for _, p := range s.cfg.Projects {
+		client, err := s.Client(p.Alias)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Projects = append(cfg.Projects, worker.Project{
+			Alias: p.Alias, API: client, CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst,
+			MaxInFlight: p.Limits.MaxInFlight, CallTimeout: p.Limits.CallTimeout + callMargin,
+		})
+	}
+	return worker.New(cfg)
+}
+
+// callMargin is how much longer the worker waits for a call than its client
+// does: long enough for the client's own error, which tells more.
+const callMargin = time.Second
+
+// workerID is the configured one, or else one that no other process has, now or
+// later: a worker that takes up the id of a dead one would hide its death.
+func workerID(configured string) string {
+	if configured != "" {
+		return configured
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "worker"
+	}
+	return host + "-" + xid.New().String()
+}
+
+// Start begins to work and returns.
+func (a *App) Start(ctx context.Context) error {
+	if err := a.worker.Start(ctx); err != nil {
+		return err
+	}
+	a.undo.add("worker", func() error { a.worker.Stop(); return nil })
+	return nil
+}
+
+// Stop ends the work in good order, within the configured time, and then the
+// connections it needs. It may be called more than once.
+func (a *App) Stop() {
+	a.undo.run(func(name string, err error) { a.log.Warn().Err(err).Str("part", name).Msg("stopping failed") })
+}
+
+// Run works until ctx ends, then stops.
+func (a *App) Run(ctx context.Context) error {
+	defer a.Stop()
+	if err := a.Start(ctx); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	a.log.Info().Msg("stopping: calls in flight are finished and recorded")
+	return nil
+}

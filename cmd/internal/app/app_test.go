@@ -1,0 +1,120 @@
+package app
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const token = "token-that-nobody-may-see"
+
+func embedded(t *testing.T) (*Embedded, config.Config) {
+	t.Helper()
+	e, err := StartEmbedded(fakecloud.Config{Token: token, AutoCreate: true}, "127.0.0.1:0", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(e.Stop)
+	cfg := config.Defaults()
+	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
+	cfg.Projects = []config.Project{{
+		Alias: "hq", ProjectID: "00000000000000000000000000000001", Endpoint: e.Cloud.URL, Limits: config.DefaultLimits(),
+		Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: token}},
+	}}
+	return e, cfg
+}
+
+func none(string) (string, bool) { return "", false }
+
+func TestAppDetaches(t *testing.T) {
+	t.Parallel()
+	e, cfg := embedded(t)
+	var log bytes.Buffer
+	a, err := New(cfg, none, zerolog.New(zerolog.SyncWriter(&log)), "1.2.3")
+	require.NoError(t, err)
+	require.NoError(t, a.Start(t.Context()))
+	op, err := a.Producer.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1"}})
+	require.NoError(t, err)
+	require.NoError(t, e.Cloud.Wait(t.Context(), func() bool { return e.Cloud.DetachedTimes(cfg.Projects[0].ProjectID, "d1") == 1 }))
+	a.Stop()
+	a.Stop()
+	require.Contains(t, log.String(), op.ID)
+	require.NotContains(t, log.String()+fmt.Sprintf("%+v", a.Store), token)
+	require.Equal(t, "detachd/1.2.3", e.Cloud.Requests()[0].Header.Get("User-Agent"))
+}
+
+func TestAppThatCannotStart(t *testing.T) {
+	t.Parallel()
+	_, cfg := embedded(t)
+	noSecret := cfg
+	noSecret.Projects = []config.Project{cfg.Projects[0]}
+	noSecret.Projects[0].Credentials.Token = config.SecretRef{Env: "NOT_SET"}
+	_, err := New(noSecret, none, zerolog.Nop(), "test")
+	require.ErrorContains(t, err, "NOT_SET")
+
+	noProject := cfg
+	noProject.Projects = nil
+	_, err = New(noProject, none, zerolog.Nop(), "test")
+	require.ErrorIs(t, err, ErrNoProject)
+
+	noRedis := cfg
+	noRedis.Redis.URL = "redis://127.0.0.1:1/0"
+	a, err := New(noRedis, none, zerolog.Nop(), "test")
+	require.NoError(t, err, "it connects when it starts")
+	require.Error(t, a.Run(t.Context()))
+}
+
+func TestEmbeddedAddressInUse(t *testing.T) {
+	t.Parallel()
+	e, _ := embedded(t)
+	_, err := StartEmbedded(fakecloud.Config{}, "127.0.0.1:0", e.Cloud.URL[len("http://"):])
+	require.ErrorContains(t, err, "fake cloud")
+}
+
+func TestCleanupsRunBackwardsWhateverFails(t *testing.T) {
+	t.Parallel()
+	var cs cleanups
+	var done, failed []string
+	for _, name := range []string{"first", "second", "third"} {
+		cs.add(name, func() error {
+			done = append(done, name)
+			if name == "second" {
+				return errors.New("it fails")
+			}
+			return nil
+		})
+	}
+	tell := func(name string, _ error) { failed = append(failed, name) }
+	cs.run(tell)
+	cs.run(tell)
+	require.Equal(t, []string{"third", "second", "first"}, done)
+	require.Equal(t, []string{"second"}, failed)
+}
+
+func TestLogFormats(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		format   string
+		terminal bool
+		json     bool
+	}{{"auto", false, true}, {"auto", true, false}, {"json", true, true}, {"console", false, false}} {
+		var b bytes.Buffer
+		log, err := NewLogger(config.Log{Level: "info", Format: c.format}, &b, c.terminal, false)
+		require.NoError(t, err)
+		log.Debug().Msg("not shown")
+		log.Info().Msg("shown")
+		require.Equal(t, c.json, b.Bytes()[0] == '{', "%+v: %s", c, b.String())
+		require.NotContains(t, b.String(), "\x1b", "no colour")
+		require.NotContains(t, b.String(), "not shown")
+	}
+}

@@ -1,0 +1,86 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
+)
+
+// Store is what commands work on that ask for work or look at it: Redis with the
+// record in it. It connects when it is first used.
+type Store struct {
+	Redis    redis.UniversalClient
+	Record   *tasks.Record
+	Producer *tasks.Producer
+	Projects []string // aliases, as configured
+
+	cfg       *config.Config // a pointer because fmt would print the secrets of a value
+	lookup    func(string) (string, bool)
+	userAgent string
+	transport *http.Transport // of all clients
+}
+
+// ErrNoProject says that the configuration has no project.
+var ErrNoProject = errors.New("no project is configured, neither in a file nor by the environment")
+
+// Open makes a Store. The caller has to Close it. lookup, usually os.LookupEnv,
+// is where the configuration may say that secrets are.
+func Open(cfg config.Config, lookup func(string) (string, bool), version string) (*Store, error) {
+	if len(cfg.Projects) == 0 {
+		return nil, ErrNoProject
+	}
+	rdb, err := cfg.Redis.Open(lookup)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{Redis: rdb, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
+	for _, p := range cfg.Projects {
+		s.Projects = append(s.Projects, p.Alias)
+	}
+	s.Producer, err = tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: s.Projects, Record: recordConfig(cfg)})
+	if err != nil {
+		s.Close()
+		return nil, err
+	}
+	s.Record = s.Producer.Record
+	return s, nil
+}
+
+// Close ends the connections to Redis and to the cloud.
+func (s *Store) Close() {
+	s.transport.CloseIdleConnections()
+	_ = s.Redis.Close() // only ever says that it was closed before
+}
+
+func recordConfig(cfg config.Config) tasks.RecordConfig {
+	return tasks.RecordConfig{Prefix: cfg.Redis.Prefix, Retention: cfg.Retention}
+}
+
+// Client makes the client of one project's cloud. It reads the project's secrets
+// and sends nothing.
+func (s *Store) Client(alias string) (*apiclient.Client, error) {
+	i := slices.IndexFunc(s.cfg.Projects, func(p config.Project) bool { return p.Alias == alias })
+	if i < 0 {
+		return nil, fmt.Errorf("project %s is not configured", alias)
+	}
+	p := s.cfg.Projects[i]
+	auth, err := p.Authenticator(s.lookup, s.userAgent)
+	if err != nil {
+		return nil, err
+	}
+	client, err := apiclient.New(apiclient.Config{
+		ProjectID: p.ProjectID, Region: p.Region, Endpoint: p.Endpoint, Auth: auth, Timeout: p.Limits.CallTimeout,
+		UserAgent: s.userAgent, Transport: s.transport,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("project %s: %w", alias, err)
+	}
+	return client, nil
+}

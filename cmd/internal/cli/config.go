@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"errors"
+
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
+)
+
+// loadConfig reads the configuration that --config or the environment names.
+func (p *Program) loadConfig() (config.Config, error) {
+	file := p.configFile
+	if file == "" {
+		file = p.env("DETACHD_CONFIG")
+	}
+	cfg, err := config.Load(file, p.LookupEnv)
+	if err != nil {
+		return cfg, usage("mend the configuration; deploy/config.example.yaml documents every key", "%w", err)
+	}
+	return cfg, nil
+}
+
+// open gives what most commands work on. It does not connect yet.
+func (p *Program) open() (*app.Store, error) {
+	cfg, err := p.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	s, err := app.Open(cfg, p.LookupEnv, p.Version)
+	if errors.Is(err, app.ErrNoProject) {
+		return nil, usage("name a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and the like; detachd demo needs neither", "%w", err)
+	}
+	if err != nil {
+		return nil, usage("mend the configuration; deploy/config.example.yaml documents every key", "%w", err)
+	}
+	return s, nil
+}
+
+// logger is the log on stderr.
+func (p *Program) logger(cfg config.Log) (zerolog.Logger, error) {
+	isTerminal := terminal(p.Stderr)
+	return app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
+}
+
+// consoleLog is the log of parts that run to be watched.
+func (p *Program) consoleLog() zerolog.Logger {
+	log, err := p.logger(config.Log{Level: "info", Format: "console"})
+	if err != nil {
+		return zerolog.Nop()
+	}
+	return log
+}

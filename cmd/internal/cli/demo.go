@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/deploy"
+	"github.com/detachd/detachd/tasks"
+)
+
+// demoTimeout ends a demo that does not end by itself.
+const demoTimeout = 28 * time.Second
+
+type demoOptions struct {
+	file          string
+	seed          uint64
+	verbose, json bool
+}
+
+func (p *Program) demoCommand() *cobra.Command {
+	o := demoOptions{seed: 1}
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Watch a list of leavers being worked on, with a Redis in memory and a fake cloud",
+		Long: `Starts a Redis in memory, a fake cloud and a worker, and has a list of leavers
+detached while the cloud throttles, conflicts, loses replies and refuses some
+desktops. It needs nothing, touches nothing, and ends by itself. The exit code is
+0 if exactly those desktops failed that the demo planned to fail, else 3.`,
+		Args: cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), o) }),
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.file, "file", "", "another CSV `file` of leavers, - for stdin")
+	f.Uint64Var(&o.seed, "seed", o.seed, "draws which desktops have trouble")
+	f.BoolVar(&o.verbose, "verbose", false, "show the log")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	return cmd
+}
+
+func (p *Program) demo(ctx context.Context, o demoOptions) error {
+	list, err := p.demoList(o)
+	if err != nil {
+		return err
+	}
+	plan := newDemoPlan(list.Good, o.seed)
+	e, err := app.StartEmbedded(fakecloud.Config{
+		Token: embeddedToken, Seed: o.seed, Latency: 200 * time.Millisecond, Jitter: 200 * time.Millisecond,
+	}, anyPort, anyPort)
+	if err != nil {
+		return err
+	}
+	defer e.Stop()
+	plan.stage(e.Cloud.Cloud)
+	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all of it is forgotten at the end")
+	p.say("demo: %s of %s; %d of them are going to fail, and the cloud throttles, conflicts and loses a reply",
+		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails))
+	report, err := p.perform(ctx, e, plan, o)
+	if err != nil {
+		return err
+	}
+	if o.json {
+		err = printJSON(p.Stdout, report)
+	} else {
+		err = report.print(p.Stdout)
+	}
+	if err == nil && !report.AsPlanned {
+		err = fail(exitFailed, "run it again with --verbose and look at the log", "the demo did not go as planned: %s", count(len(report.Surprises), "surprise"))
+	}
+	return err
+}
+
+// demoList reads the leavers. Every project they name exists in the fake cloud.
+func (p *Program) demoList(o demoOptions) (*leavers, error) {
+	list := newLeavers("hq", func(string) bool { return true })
+	list.mixed = true
+	if o.file != "" {
+		if err := p.readFile(list, o.file); err != nil {
+			return nil, usage("mend it and run it again", "%s: %w", o.file, err)
+		}
+	} else if err := list.read(strings.NewReader(deploy.Leavers)); err != nil {
+		return nil, err
+	}
+	for _, b := range list.Bad {
+		p.say("%s", printable(b.String()))
+	}
+	if list.BadRows > 0 || len(list.Good) == 0 {
+		return nil, usage("mend it and run it again", "%s, %s", count(list.BadRows, "bad row"), count(len(list.Good), "good one"))
+	}
+	return list, nil
+}
+
+// perform runs a worker and lets it do the list.
+func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, o demoOptions) (demoReport, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
+	defer cancel()
+	cfg := embeddedConfig(e, plan.projects)
+	cfg.Worker.MaxAttempts, cfg.Worker.RetryBase, cfg.Worker.RetryMax = 6, 100*time.Millisecond, time.Second
+	log := zerolog.Nop()
+	if o.verbose {
+		log = p.consoleLog()
+	}
+	a, err := app.New(cfg, p.LookupEnv, log, p.Version)
+	if err != nil {
+		return demoReport{}, err
+	}
+	if err := a.Start(ctx); err != nil {
+		return demoReport{}, err
+	}
+	defer a.Stop()
+	begun := time.Now()
+	var ops []tasks.Operation
+	for _, alias := range plan.aliases() {
+		op, err := a.Producer.Enqueue(ctx, tasks.Request{
+			Project: alias, Desktops: plan.desktops[alias], RequestedBy: "demo", Reason: "leavers of the demo",
+		})
+		if err != nil {
+			return demoReport{}, err
+		}
+		ops = append(ops, op)
+	}
+	if ops, err = p.wait(ctx, a.Record, ops, demoTimeout); err != nil {
+		return demoReport{}, err
+	}
+	report, err := newDemoReport(context.WithoutCancel(ctx), a.Record, e.Cloud.Cloud, plan, ops)
+	report.Seed, report.TookMS = o.seed, time.Since(begun).Milliseconds()
+	return report, err
+}

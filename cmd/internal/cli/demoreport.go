@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+)
+
+// demoReport is what came of a demo: from the record, and beside it from the
+// fake cloud, which knows nothing of the record.
+type demoReport struct {
+	Seed       uint64               `json:"seed"`
+	TookMS     int64                `json:"took_ms"`
+	Operations []tasks.Operation    `json:"operations"`
+	States     tasks.Counts         `json:"states"`
+	Failures   []demoFailure        `json:"failures"`
+	Codes      []tasks.FailureCount `json:"failures_by_code"`
+	JobIDs     []string             `json:"job_ids"`
+	Cloud      demoCloud            `json:"cloud"`
+	// AsPlanned: everything ended, exactly the desktops that the demo planned to
+	// fail did, and the cloud agrees with the record.
+	AsPlanned bool     `json:"as_planned"`
+	Surprises []string `json:"surprises"`
+}
+
+// demoFailure is a failed desktop and the reason that was planned for it.
+type demoFailure struct {
+	tasks.Failure
+	Planned string `json:"planned,omitempty"`
+}
+
+// demoCloud is what the fake cloud saw.
+type demoCloud struct {
+	Calls    int            `json:"detach_calls"`
+	Statuses map[string]int `json:"detach_calls_by_status"` // "none": no reply
+	Readings int            `json:"readings"`
+	Detached int            `json:"desktops_detached"`
+}
+
+func newDemoReport(ctx context.Context, record *tasks.Record, cloud *fakecloud.Cloud, plan *demoPlan, ops []tasks.Operation) (demoReport, error) {
+	r := demoReport{
+		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
+		Failures: []demoFailure{}, Codes: []tasks.FailureCount{}, Surprises: []string{},
+	}
+	var calls []tasks.Call
+	for _, op := range ops {
+		more, err := record.Calls(ctx, op.ID)
+		if err != nil {
+			return r, err
+		}
+		calls = append(calls, more...)
+	}
+	r.JobIDs = jobIDs(calls)
+	failures, err := pages(0, func(size int, token string) ([]tasks.Failure, string, error) {
+		return record.Failures(ctx, tasks.FailureFilter{}, size, token)
+	})
+	if err != nil {
+		return r, err
+	}
+	for _, f := range failures {
+		r.Failures = append(r.Failures, demoFailure{f, plan.fails[[2]string{f.Project, f.DesktopID}]})
+		r.Codes = countFailure(r.Codes, f)
+	}
+	r.compare(plan, cloud)
+	return r, nil
+}
+
+func seenBy(cloud *fakecloud.Cloud, plan *demoPlan) demoCloud {
+	seen := demoCloud{Statuses: map[string]int{}}
+	for _, q := range cloud.Requests() {
+		switch q.Op {
+		case fakecloud.OpDetach:
+			seen.Calls++
+			status := strconv.Itoa(q.Status)
+			if q.Status == 0 {
+				status = "none"
+			}
+			seen.Statuses[status]++
+		case fakecloud.OpDetail:
+			seen.Readings++
+		}
+	}
+	for _, project := range plan.projects {
+		for _, d := range cloud.Desktops(project) {
+			if d.AttachState == fakecloud.Detached {
+				seen.Detached++
+			}
+		}
+	}
+	return seen
+}
+
+// compare holds the record against the plan and against the cloud.
+func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
+	surprise := func(format string, args ...any) { r.Surprises = append(r.Surprises, fmt.Sprintf(format, args...)) }
+	if n := unfinished(r.Operations); n > 0 {
+		surprise("%s not finished in time", count(n, "desktop"))
+	}
+	failed := map[[2]string]bool{}
+	for _, f := range r.Failures {
+		failed[[2]string{f.Project, f.DesktopID}] = true
+		if f.Planned == "" {
+			surprise("desktop %s of %s failed, which was not planned: %s", f.DesktopID, f.Project, f.Code)
+		}
+	}
+	for key, reason := range plan.fails {
+		if !failed[key] {
+			surprise("desktop %s of %s did not fail, although %s", key[1], key[0], reason)
+		}
+	}
+	if taken := r.States.Accepted + r.States.Detached; taken != r.Cloud.Detached {
+		surprise("the record has %d desktops as taken by the cloud, the cloud has %d detached", taken, r.Cloud.Detached)
+	}
+	if twice := cloud.InTwoCallsAtOnce(); len(twice) > 0 {
+		surprise("in two calls at once: %s", strings.Join(twice, ", "))
+	}
+	slices.Sort(r.Surprises)
+	r.AsPlanned = len(r.Surprises) == 0
+}
+
+// What the states mean for somebody who sees them for the first time.
+var stateTexts = map[tasks.State]string{
+	tasks.Queued: "still to be sent", tasks.Sending: "in a call just now",
+	tasks.Accepted:  "the cloud took the request",
+	tasks.Detached:  "read back as detached, after a reply was lost",
+	tasks.Failed:    "with the reasons below",
+	tasks.Cancelled: "taken back before they were sent", tasks.Held: "waiting for a person",
+}
+
+func (r demoReport) print(w io.Writer) error {
+	fmt.Fprintf(w, "%s in %s with seed %d, from the record:\n\n", count(total(r.Operations), "desktop"),
+		(time.Duration(r.TookMS) * time.Millisecond).Round(100*time.Millisecond), r.Seed)
+	states := &table{header: []string{"STATE", "DESKTOPS", ""}}
+	for _, line := range stateLines(r.States) {
+		states.add(line.state.String(), strconv.Itoa(line.n), stateTexts[line.state])
+	}
+	codes := &table{header: []string{"FAILED WITH", "PROJECT", "CLASS", "DESKTOPS"}}
+	for _, c := range r.Codes {
+		codes.add(c.Code, c.Project, c.Class, strconv.Itoa(c.Count))
+	}
+	failed := &table{header: []string{"FAILED DESKTOP", "CODE", "ATTEMPTS", "PLANNED BECAUSE"}}
+	for _, f := range r.Failures {
+		failed.add(f.DesktopID, f.Code, strconv.Itoa(f.Attempts), f.Planned)
+	}
+	jobs := &table{header: []string{"JOB ID"}}
+	for _, id := range r.JobIDs {
+		jobs.add(id)
+	}
+	for _, t := range []*table{states, codes, failed, jobs} {
+		if len(t.rows) == 0 {
+			continue
+		}
+		if err := t.print(w); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, "The fake cloud saw %s (%s) and %s, and has %s detached.\n",
+		count(r.Cloud.Calls, "detach call"), statusText(r.Cloud.Statuses), count(r.Cloud.Readings, "reading"), count(r.Cloud.Detached, "desktop"))
+	return r.printVerdict(w)
+}
+
+func statusText(statuses map[string]int) string {
+	var out []string
+	for _, s := range slices.Sorted(maps.Keys(statuses)) {
+		what := "HTTP " + s
+		if s == "none" {
+			what = "without a reply"
+		}
+		out = append(out, fmt.Sprintf("%d × %s", statuses[s], what))
+	}
+	return strings.Join(out, ", ")
+}
+
+func (r demoReport) printVerdict(w io.Writer) error {
+	for _, s := range r.Surprises {
+		fmt.Fprintf(w, "surprise: %s\n", printable(s))
+	}
+	var err error
+	if r.AsPlanned {
+		_, err = fmt.Fprintf(w, "All of it is as planned: %s, and nothing else.\n", count(len(r.Failures), "failure"))
+	}
+	return err
+}

@@ -1,0 +1,104 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
+)
+
+const (
+	anyPort       = "127.0.0.1:0"
+	embeddedToken = "token-of-the-fake-cloud"
+)
+
+func (p *Program) devCommand() *cobra.Command {
+	var redisAddr, cloudAddr string
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Run a Redis in memory, a fake cloud and a worker, to try things by hand",
+		Long: `Starts all parts on this machine and prints what to set in another terminal. The
+fake cloud has every desktop that it is asked for, in the projects hq and branch.
+Everything is forgotten when it stops.`,
+		Args: cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), redisAddr, cloudAddr) }),
+	}
+	cmd.Flags().StringVar(&redisAddr, "redis", anyPort, "`address` for Redis to listen on")
+	cmd.Flags().StringVar(&cloudAddr, "cloud", anyPort, "`address` for the fake cloud to listen on")
+	return cmd
+}
+
+func (p *Program) dev(ctx context.Context, redisAddr, cloudAddr string) error {
+	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, AutoCreate: true, Latency: 100 * time.Millisecond}, redisAddr, cloudAddr)
+	if err != nil {
+		return fail(exitInternal, "choose other addresses with --redis and --cloud", "%w", err)
+	}
+	defer e.Stop()
+	projects := map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
+	cfg := embeddedConfig(e, projects)
+	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	if err := a.Start(ctx); err != nil {
+		return err
+	}
+	file, err := writeDevConfig(e, projects)
+	if err != nil {
+		return fail(exitInternal, "make $TMPDIR writable", "%w", err)
+	}
+	defer func() { _ = os.RemoveAll(filepath.Dir(file)) }()
+	p.say("dev: EVERYTHING IS FORGOTTEN WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
+	p.say("dev: set this in another terminal, then try: detachd detach --project hq desktop-1 --wait")
+	p.out("redis       %s", e.RedisURL)
+	p.out("fake cloud  %s", e.Cloud.URL)
+	p.out("export DETACHD_CONFIG=%s", file)
+	<-ctx.Done()
+	return nil
+}
+
+// writeDevConfig writes what embeddedConfig gives for other processes, into a
+// directory of its own.
+func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, err error) {
+	dir, err := os.MkdirTemp("", "detachd-dev-")
+	if err != nil {
+		return "", err
+	}
+	token := filepath.Join(dir, "token")
+	var b strings.Builder
+	fmt.Fprintf(&b, "redis: {url: %q}\nprojects:\n", e.RedisURL)
+	for alias, id := range projects {
+		fmt.Fprintf(&b, "- alias: %s\n  project_id: %q\n  endpoint: %q\n  credentials: {kind: token, token: {file: %q}}\n",
+			alias, id, e.Cloud.URL, token)
+	}
+	file = filepath.Join(dir, "detachd.yaml")
+	return file, errors.Join(os.WriteFile(token, []byte(embeddedToken), 0o600), os.WriteFile(file, []byte(b.String()), 0o600))
+}
+
+// embeddedConfig is the configuration for embedded parts, with projects by
+// alias.
+func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
+	cfg := config.Defaults()
+	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
+	cfg.Worker.BulkPollInterval = cfg.Worker.UrgentPollInterval
+	for alias, id := range projects {
+		limits := config.DefaultLimits()
+		limits.CallsPerSecond, limits.MaxInFlight = 20, 2
+		cfg.Projects = append(cfg.Projects, config.Project{
+			Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Limits: limits,
+			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: embeddedToken}},
+		})
+	}
+	return cfg
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// levels runs doctor --json and gives the level of each check.
+func (s *stage) levels(t *testing.T, code int) map[string]string {
+	t.Helper()
+	v := s.json(t, code, "doctor")
+	out := map[string]string{}
+	for _, f := range v["findings"].([]any) {
+		f := f.(map[string]any)
+		out[f["check"].(string)] = f["level"].(string)
+		if f["level"] != "ok" {
+			require.NotEmpty(t, f["next"], "%v says what to do", f)
+		}
+	}
+	require.Equal(t, code == exitOK, v["ok"])
+	return out
+}
+
+func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	require.Equal(t, map[string]string{
+		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
+		"workers": "warn", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
+	}, s.levels(t, exitOK))
+	text := s.ok(t, "doctor")
+	require.Contains(t, text, "start one: detachd worker")
+}
+
+func TestDoctorOnARealRedis(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	s := newStage(t)
+	rdb := srv.Client(t)
+	require.NoError(t, rdb.ConfigSet(t.Context(), "requirepass", redisPassword).Err())
+	s.configure(t, srv.Addr(), s.cloud.URL)
+	s.worker(t)
+	levels := s.levels(t, exitOK)
+	for check, want := range map[string]string{
+		"redis version": "ok", "redis memory": "ok", "redis aof": "ok", "redis replicas": "warn", "workers": "ok",
+	} {
+		require.Equal(t, want, levels[check], check)
+	}
+	require.NoError(t, s.store(t).Redis.ConfigSet(t.Context(), "maxmemory-policy", "allkeys-lru").Err())
+	require.NoError(t, s.store(t).Redis.ConfigSet(t.Context(), "appendonly", "no").Err())
+	levels = s.levels(t, exitFailed)
+	require.Equal(t, "bad", levels["redis memory"])
+	require.Equal(t, "bad", levels["redis aof"])
+}
+
+func TestDoctorCredentials(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault fakecloud.Fault
+		code  int
+	}{
+		"refused":      {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 401}, exitNotAuthorised},
+		"not allowed":  {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "APIGW.0302"}, exitNotAuthorised},
+		"not found":    {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 404, Code: "APIGW.0101"}, exitFailed},
+		"out of order": {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 500}, exitFailed},
+		"no reply":     {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.DropBefore}, exitFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.cloud.Fail(c.fault)
+			require.Equal(t, "bad", s.levels(t, c.code)["project hq"])
+		})
+	}
+}
+
+func TestDoctorRedisAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.redis.Close()
+	levels := s.levels(t, exitFailed)
+	require.Equal(t, "bad", levels["redis"])
+	require.Equal(t, "ok", levels["project hq"], "the rest is looked at all the same")
+}
+
+func TestDoctorRedisRefuses(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.redis.RequireAuth("another")
+	require.Equal(t, "bad", s.levels(t, exitNotAuthorised)["redis"])
+}
+
+func TestDoctorPausesWorkersAndUnreadableTasks(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	record := s.store(t).Record
+	require.NoError(t, record.PauseProject(t.Context(), "hq", tasks.BadAuth, 0, "401"))
+	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.ByOperator, 0, "maintenance"))
+	require.NoError(t, record.Reject(t.Context(), tasks.Rejected{Queue: "q", Reason: "no JSON", Payload: "\x1b"}))
+	levels := s.levels(t, exitFailed)
+	require.Equal(t, "bad", levels["pause hq"])
+	require.Equal(t, "warn", levels["pause branch"])
+	require.Equal(t, "warn", levels["queue"])
+}
+
+func TestDoctorWorkersThatFellSilent(t *testing.T) {
+	t.Parallel()
+	var fs findings
+	checkWorkers([]tasks.Worker{{ID: "a", Silent: time.Second}, {ID: "b", Silent: time.Hour}}, &fs)
+	require.Equal(t, []finding{
+		{"worker b", warn, "has not been heard of for 1h0m0s", "look at its log; its work is taken up by other workers"},
+		{"workers", fine, "1 running", ""},
+	}, fs.All)
+}
+
+func TestDoctorClocks(t *testing.T) {
+	t.Parallel()
+	for skew, want := range map[time.Duration]level{
+		0: fine, time.Second: fine, -1900 * time.Millisecond: fine, 4 * time.Second: warn, -4 * time.Minute: warn, 6 * time.Minute: bad, -time.Hour: bad,
+	} {
+		fs := findings{OK: true}
+		fs.clocks("c", "it", skew, 10*time.Millisecond)
+		require.Equal(t, want, fs.All[0].Level, skew)
+		require.Equal(t, want != bad, fs.OK)
+	}
+}
+
+func TestDoctorNode(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"redis_version:6.0.16":              "6.0.16 is too old",
+		"redis_version:7.2.1":               "7.2.1",
+		"role:slave":                        "this is a replica",
+		"role:master\r\nconnected_slaves:2": "2 connected",
+		"maxmemory_policy:noeviction\nused_memory:90\nmaxmemory:100": "90 % of maxmemory",
+	} {
+		var fs findings
+		node{info: parseInfo(text)}.check(&fs)
+		var all strings.Builder
+		for _, f := range fs.All {
+			all.WriteString(f.Message + "\n")
+		}
+		require.Contains(t, all.String(), want)
+	}
+}

@@ -1,0 +1,58 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestCloudTextCannotActOnTheTerminal(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	tab := table{header: []string{"A", "B"}}
+	tab.add("x\x1b[2J", "tab\there\nnew row")
+	tab.add("right\u202eto left", "")
+	require.NoError(t, tab.print(&b))
+	require.NotContains(t, b.String(), "\x1b")
+	require.NotContains(t, b.String(), "\u202e")
+	require.Equal(t, 3, strings.Count(b.String(), "\n"))
+	require.Contains(t, b.String(), `x\x1b[2J`)
+}
+
+func TestCSVCellsCannotBeFormulas(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	require.NoError(t, printCSV(&b, [][]string{{"=1+1", "+1", "-1", "@x", "\tx", "\rx", "ok=1", ""}}))
+	require.Equal(t, "'=1+1,'+1,'-1,'@x,'\tx,\"'\rx\",ok=1,\n", b.String())
+}
+
+func TestWhen(t *testing.T) {
+	t.Parallel()
+	zone := time.FixedZone("here", 3600)
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, zone)
+	for text, want := range map[string]time.Time{
+		"":                          {},
+		"+2h":                       now.Add(2 * time.Hour),
+		"90m":                       now.Add(90 * time.Minute),
+		"2026-11-23T18:00:00Z":      time.Date(2026, 11, 23, 18, 0, 0, 0, time.UTC),
+		"2026-11-23T18:00:00+08:00": time.Date(2026, 11, 23, 10, 0, 0, 0, time.UTC),
+		"2026-11-23 18:00":          time.Date(2026, 11, 23, 18, 0, 0, 0, zone),
+		" 2026-11-23 18:00:30 ":     time.Date(2026, 11, 23, 18, 0, 30, 0, zone),
+		"2026-11-23T18:00":          time.Date(2026, 11, 23, 18, 0, 0, 0, zone),
+	} {
+		got, err := parseWhen(text, now)
+		require.NoError(t, err, text)
+		require.True(t, want.Equal(got), "%q is %s", text, got)
+	}
+	for _, text := range []string{"-2h", "tomorrow", "18:00", "23.11.2026", "2026-13-01 00:00"} {
+		_, err := parseWhen(text, now)
+		require.Error(t, err, text)
+	}
+	for _, text := range []string{"24h", "-24h"} {
+		got, err := parseSince(text, now)
+		require.NoError(t, err)
+		require.True(t, now.Add(-24*time.Hour).Equal(got))
+	}
+}

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Secrets of the stage; no output may have them.
+const (
+	cloudToken    = "cloud-token-that-nobody-may-see"
+	redisPassword = "redis-password-that-nobody-may-see"
+)
+
+const hqID, branchID = "00000000000000000000000000000001", "00000000000000000000000000000002"
+
+// stage is a Redis in memory, a fake cloud, and a configuration file that names
+// them. No worker runs unless a test wants one.
+type stage struct {
+	redis  *miniredis.Miniredis
+	cloud  *fakecloud.Server
+	config string
+	env    map[string]string
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{redis: miniredis.NewMiniRedis()}
+	s.redis.ClockTTL(true)
+	s.redis.RequireAuth(redisPassword)
+	require.NoError(t, s.redis.Start())
+	t.Cleanup(s.redis.Close)
+	var err error
+	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: cloudToken, AutoCreate: true}, "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(s.cloud.Close)
+	s.config = filepath.Join(t.TempDir(), "config.yaml")
+	s.env = map[string]string{"DETACHD_CONFIG": s.config, "CLOUD_TOKEN": cloudToken, "REDIS_PASSWORD": redisPassword, "USER": "jo"}
+	s.configure(t, s.redis.Addr(), s.cloud.URL)
+	return s
+}
+
+// worker starts a worker that ends with the test.
+func (s *stage) worker(t *testing.T) {
+	t.Helper()
+	cfg, err := config.Load(s.config, lookup(s.env))
+	require.NoError(t, err)
+	a, err := app.New(cfg, lookup(s.env), zerolog.Nop(), "test")
+	require.NoError(t, err)
+	t.Cleanup(a.Stop)
+	require.NoError(t, a.Start(t.Context()))
+}
+
+// store looks at what the commands did.
+func (s *stage) store(t *testing.T) *app.Store {
+	t.Helper()
+	cfg, err := config.Load(s.config, lookup(s.env))
+	require.NoError(t, err)
+	st, err := app.Open(cfg, lookup(s.env), "test")
+	require.NoError(t, err)
+	t.Cleanup(st.Close)
+	return st
+}
+
+func (s *stage) operations(t *testing.T) []tasks.Operation {
+	t.Helper()
+	ops, _, err := s.store(t).Record.Operations(t.Context(), tasks.OperationFilter{}, 0, "")
+	require.NoError(t, err)
+	return ops
+}
+
+func lookup(env map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
+}
+
+// result is what a command line did.
+type result struct {
+	code     int
+	out, err string
+}
+
+func (s *stage) run(t *testing.T, args ...string) result {
+	t.Helper()
+	return s.runWith(t, t.Context(), "", nil, args...)
+}
+
+// runWith runs a command line with a stdin and, if given, somebody who watches
+// what it says on either output.
+func (s *stage) runWith(t *testing.T, ctx context.Context, stdin string, watch func(string), args ...string) result {
+	t.Helper()
+	stdout, stderr := &watched{watch: watch}, &watched{watch: watch}
+	p := Program{Version: "test", Stdin: strings.NewReader(stdin), Stdout: stdout, Stderr: stderr, LookupEnv: lookup(s.env)}
+	code := p.Run(ctx, args)
+	r := result{code, stdout.text(), stderr.text()}
+	for _, secret := range []string{cloudToken, redisPassword} {
+		require.NotContains(t, r.out+r.err, secret, "%v", args)
+	}
+	if code != exitOK {
+		require.Contains(t, r.err, "next: ", "an error says what to do: %v", args)
+	}
+	return r
+}
+
+// watched is an output that tells what is written to it. Logs come from several
+// goroutines.
+type watched struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	watch func(string)
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf.Write(b)
+	if w.watch != nil {
+		w.watch(w.buf.String())
+	}
+	return len(b), nil
+}
+
+func (w *watched) text() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
+
+// ok runs a command that has to succeed and gives its stdout.
+func (s *stage) ok(t *testing.T, args ...string) string {
+	t.Helper()
+	r := s.run(t, args...)
+	require.Equal(t, exitOK, r.code, "%v: %s", args, r.err)
+	return r.out
+}
+
+// json runs a command with --json that has to end with code, and decodes its
+// stdout, which has to be one document.
+func (s *stage) json(t *testing.T, code int, args ...string) map[string]any {
+	t.Helper()
+	r := s.run(t, append(args, "--json")...)
+	require.Equal(t, code, r.code, "%v: %s", args, r.err)
+	return decodeOne(t, r.out)
+}
+
+func decodeOne(t *testing.T, text string) map[string]any {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(text))
+	var v map[string]any
+	require.NoError(t, dec.Decode(&v), text)
+	_, err := dec.Token()
+	require.ErrorIs(t, err, io.EOF, "one document")
+	return v
+}
+
+// refused runs a command that has to fail with code, without a result.
+func (s *stage) refused(t *testing.T, code int, want string, args ...string) {
+	t.Helper()
+	r := s.run(t, args...)
+	require.Equal(t, code, r.code, "%v: %s", args, r.err)
+	require.Empty(t, r.out, "%v", args)
+	require.Contains(t, r.err, want, "%v", args)
+}
+
+func (s *stage) file(t *testing.T, text string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "leavers.csv")
+	require.NoError(t, os.WriteFile(name, []byte(text), 0o600))
+	return name
+}
+
+// detached has n desktops of hq recorded and gives the operation's id.
+func (s *stage) detached(t *testing.T, args ...string) string {
+	t.Helper()
+	v := s.json(t, exitOK, append([]string{"detach", "--project", "hq"}, args...)...)
+	ops := v["operations"].([]any)
+	require.Len(t, ops, 1)
+	return ops[0].(map[string]any)["id"].(string)
+}
+
+func (s *stage) configure(t *testing.T, redis, cloud string) {
+	t.Helper()
+	text := fmt.Sprintf(`
+redis: {url: "redis://%s/0", password: {env: REDIS_PASSWORD}}
+worker: {max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5ms, urgent_poll_interval: 5ms}
+projects:
+- alias: hq
+  project_id: %q
+  endpoint: %q
+  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
+  limits: {calls_per_second: 0}
+- alias: branch
+  project_id: %q
+  endpoint: %q
+  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
+  limits: {calls_per_second: 0}
+`, redis, hqID, cloud, branchID, cloud)
+	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))
+}
