@@ -57,6 +57,7 @@ type batch struct {
 	claim  tasks.Claim
 	groups [][]*item // still to be called, the next one last
 	calls  int
+	back   []*item // to be put back when the batch is over: then another may take them
 	pause  time.Duration
 }
 
@@ -82,6 +83,7 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 		for _, it := range items {
 			it.settled(jitter(30 * time.Second))
 		}
+		s.lanes.putBack(b.back)
 		pause = b.pause
 	}()
 	b.push(items)
@@ -217,24 +219,22 @@ func notSent(call *tasks.Call, why string) *tasks.Call {
 	return &c
 }
 
-// giveBack returns a group, and all that is left of the batch, to the lane,
+// giveBack takes a group, and all that is left of the batch, back to the lane,
 // attempts unspent. call, if there is one, is recorded with it.
 func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 	for _, g := range b.groups {
 		group = append(group, g...)
 	}
 	b.groups = nil
-	var back []*item
 	group = s.write(b, group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending
 	}, true)
 	for _, it := range group {
 		if it.sending {
 			it.sending = false
-			back = append(back, it)
+			b.back = append(b.back, it)
 		}
 	}
-	s.lanes.putBack(back)
 }
 
 // release gives items of a claim back ahead of its end.

@@ -35,7 +35,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Now = time.Now
 	}
 	root := p.root()
-	root.SetArgs(args)
+	root.SetArgs(append([]string{}, args...)) // of nil cobra makes the process' own
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)

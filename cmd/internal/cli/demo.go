@@ -110,10 +110,10 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 	if err != nil {
 		return demoReport{}, err
 	}
+	defer a.Stop()
 	if err := a.Start(ctx); err != nil {
 		return demoReport{}, err
 	}
-	defer a.Stop()
 	begun := time.Now()
 	var ops []tasks.Operation
 	for _, alias := range plan.aliases() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 	"time"
@@ -211,15 +212,22 @@ func (p *Program) enqueue(ctx context.Context, s *app.Store, reqs []tasks.Reques
 	return ops, nil
 }
 
-// requestedBy is who the record says has asked.
+// requestedBy is who the record says has asked: as given, or else the user of
+// this session.
 func (p *Program) requestedBy(given string) string {
 	for _, name := range []string{"LOGNAME", "USER", "USERNAME"} {
-		if given != "" {
-			break
+		if given == "" {
+			given = p.env(name)
 		}
-		given = p.env(name)
 	}
-	return given
+	if given != "" {
+		return given
+	}
+	u, err := user.Current()
+	if err != nil {
+		return ""
+	}
+	return u.Username
 }
 
 // warnWithoutWorkers says when nobody is there to do the work. It is a service:
