@@ -50,7 +50,7 @@ func (c *Client) Detach(ctx context.Context, req DetachRequest) (*DetachResult, 
 		return nil, localError(detach, err)
 	}
 	var err error
-	if detach.body, err = encodeBody(detachBody{req.DesktopIDs, req.ShutoffAfterDetach}); err != nil {
+	if detach.body, err = encodeBody(detachBody(req)); err != nil {
 		return nil, localError(detach, err)
 	}
 	r, err := c.do(ctx, detach)

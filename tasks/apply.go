@@ -22,7 +22,7 @@ type Move struct {
 	Failure  *Failure // replaces what is kept of the last refusal; nil leaves it, unless To is Accepted, Detached or Cancelled
 }
 
-// ErrIllegalMove: there is no such arrow in a desktop's life; the program has a
+// ErrIllegalMove says that there is no such arrow in a desktop's life; the program has a
 // mistake.
 var ErrIllegalMove = errors.New("a desktop must not be moved so")
 

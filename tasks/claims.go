@@ -90,7 +90,7 @@ else redis.call('HSET', KEYS[2], ARGV[1], lease .. table.concat(keep, '\n')) end
 return n
 `)
 
-// PausedError: the project's gate is closed.
+// PausedError says that the project's gate is closed.
 type PausedError struct {
 	Project string
 	For     time.Duration // 0: until it is resumed

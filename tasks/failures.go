@@ -63,7 +63,7 @@ func (f FailureFilter) match(x Failure) bool {
 		(f.From.IsZero() || !x.At.Before(f.From)) && (f.To.IsZero() || x.At.Before(f.To))
 }
 
-// ErrPageToken: a page token that this program did not give out.
+// ErrPageToken is for a page token that this program did not give out.
 var ErrPageToken = errors.New("the page token is not one that was given out")
 
 // Failures lists desktops that ended failed and were not taken up again, the

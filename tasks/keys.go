@@ -58,8 +58,8 @@ func (k keys) holders(alias string) string { // HASH: holder -> end of its lease
 	return k.prefix + ":{p:" + alias + "}:holders"
 }
 
-// Queues of a project. Each project has its own, so that none waits behind
-// another, and three of them: an urgent leaver never waits behind a bulk, and
+// Queue names a queue of a project. Each project has its own, so that none waits
+// behind another, and three of them: an urgent leaver never waits behind a bulk, and
 // small chunks, of which a worker wants many in hand to fill a call, are apart
 // from full ones, of which it wants few, so that workers share a bulk.
 type Queue string

@@ -15,7 +15,7 @@ import (
 	"github.com/rs/xid"
 )
 
-// ErrKeyReused: the idempotency key belongs to a request with other content.
+// ErrKeyReused says that the idempotency key belongs to a request with other content.
 var ErrKeyReused = errors.New("the idempotency key was used before for a request with other content")
 
 // ProducerConfig makes a Producer.

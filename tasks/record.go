@@ -17,7 +17,7 @@ const DefaultRetention = 90 * 24 * time.Hour
 // DefaultPrefix begins every key in Redis.
 const DefaultPrefix = "detachd"
 
-// ErrNotFound: there is no such operation, or its retention is over.
+// ErrNotFound says that there is no such operation, or its retention is over.
 var ErrNotFound = errors.New("no such operation (or its retention is over)")
 
 // RecordConfig makes a Record.
