@@ -129,7 +129,7 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 // What the states mean for somebody who sees them for the first time.
 var stateTexts = map[tasks.State]string{
 	tasks.Queued: "still to be sent", tasks.Sending: "in a call just now",
-	tasks.Accepted:  "the cloud took the request",
+	tasks.Accepted:  "the cloud took the request, which is not yet proof",
 	tasks.Detached:  "read back as detached, after a reply was lost",
 	tasks.Failed:    "with the reasons below",
 	tasks.Cancelled: "taken back before they were sent", tasks.Held: "waiting for a person",
@@ -138,7 +138,7 @@ var stateTexts = map[tasks.State]string{
 func (r demoReport) print(w io.Writer) error {
 	fmt.Fprintf(w, "%s in %s with seed %d, from the record:\n\n", count(total(r.Operations), "desktop"),
 		(time.Duration(r.TookMS) * time.Millisecond).Round(100*time.Millisecond), r.Seed)
-	states := &table{header: []string{"STATE", "DESKTOPS", ""}}
+	states := &table{header: []string{"STATE", "DESKTOPS", "MEANING"}}
 	for _, line := range stateLines(r.States) {
 		states.add(line.state.String(), strconv.Itoa(line.n), stateTexts[line.state])
 	}
