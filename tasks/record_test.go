@@ -41,6 +41,13 @@ func TestRecordOnRedis(t *testing.T) {
 	conformance(t, func(t *testing.T) redis.UniversalClient { return server.Client(t) })
 }
 
+// On Redis Cluster whatever touches two slots at once is refused.
+func TestRecordOnCluster(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartCluster(t)
+	conformance(t, func(t *testing.T) redis.UniversalClient { return server.ClusterClient(t) })
+}
+
 // bundle is a record with a producer, under a prefix of its own.
 type bundle struct {
 	t      *testing.T

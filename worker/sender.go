@@ -462,5 +462,5 @@ func (s *sender) logCall(group []*item, call *tasks.Call, err error) {
 	}
 	ev.Str("project", s.project.Alias).Str("call", call.ID).Strs("operations", ops).Int("desktops", len(group)).
 		Int("status", call.Status).Str("code", call.Code).Str("request_id", call.RequestID).Str("job_id", call.JobID).
-		Dur("took", call.Duration).Msg("detach call")
+		Dur("took_ms", call.Duration).Msg("detach call")
 }

@@ -51,9 +51,13 @@ type stage struct {
 
 func newStage(t *testing.T, cloud fakecloud.Config) *stage {
 	t.Helper()
-	s := &stage{t: t, server: redistest.Start(t)}
-	s.rdb = redis.NewClient(&redis.Options{Addr: s.server.Addr()})
-	t.Cleanup(func() { _ = s.rdb.Close() })
+	server := redistest.Start(t)
+	return newStageOn(t, server, server.Client(t), cloud)
+}
+
+func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClient, cloud fakecloud.Config) *stage {
+	t.Helper()
+	s := &stage{t: t, server: server, rdb: rdb}
 	cloud.Token = token
 	cloud.AutoCreate = true
 	var err error

@@ -356,6 +356,6 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
-			Dur("took", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
+			Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -45,6 +46,19 @@ func TestBulkTravelsInFullCalls(t *testing.T) {
 	open, _, err := s.record.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, open)
+}
+
+func TestOnRedisCluster(t *testing.T) {
+	t.Parallel()
+	server := redistest.StartCluster(t)
+	s := newStageOn(t, server, server.ClusterClient(t), fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Poison("d-000007"), fakecloud.Fault{Calls: []int{3}, Effect: fakecloud.DropAfter})
+	s.start(func(c *worker.Config) { c.Projects[0].CallsPerSecond = 1000 })
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(550)}))
+	require.Equal(t, 549, op.Counts.Accepted+op.Counts.Detached)
+	urgent, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"u"}, Urgent: true}))
+	require.Equal(t, 1, urgent.Counts.Accepted)
+	require.Empty(t, s.takenTwice(ids(550)))
 }
 
 func TestOperationsShareCalls(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 // Server is a running redis-server.
 type Server struct {
 	dir  string
+	more []string // arguments besides the usual
 	port int
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when the process has ended
@@ -29,8 +31,9 @@ type Server struct {
 
 // Run starts a redis-server that keeps its files in dir, and returns when it
 // answers. The caller stops it.
-func Run(dir string) (*Server, error) {
-	s := &Server{dir: dir}
+// more are arguments for redis-server besides the usual.
+func Run(dir string, more ...string) (*Server, error) {
+	s := &Server{dir: dir, more: more}
 	var err error
 	for range 5 { // the free port may be taken by another in between
 		if s.port, err = freePort(); err != nil {
@@ -54,8 +57,11 @@ func freePort() (int, error) {
 
 func (s *Server) start() error {
 	log := filepath.Join(s.dir, "redis.log")
-	s.cmd = exec.Command("redis-server", "--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
-		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--logfile", log)
+	args := []string{
+		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
+		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--logfile", log,
+	}
+	s.cmd = exec.Command("redis-server", append(args, s.more...)...)
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
@@ -120,6 +126,30 @@ func (s *Server) Restart() error {
 // says DETACHD_TEST_REDIS=required, as CI does, it fails.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return startWith(t)
+}
+
+// StartCluster runs a Redis Cluster of one node, which has every slot and yet
+// refuses what touches two.
+func StartCluster(t testing.TB) *Server {
+	t.Helper()
+	s := startWith(t, "--cluster-enabled", "yes")
+	node := s.Client(t)
+	if err := node.ClusterAddSlotsRange(context.Background(), 0, 16383).Err(); err != nil {
+		t.Fatalf("giving the node its slots: %v", err)
+	}
+	for range 1000 {
+		if info, err := node.ClusterInfo(context.Background()).Result(); err == nil && strings.Contains(info, "cluster_state:ok") {
+			return s
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("the cluster does not become ready")
+	return nil
+}
+
+func startWith(t testing.TB, more ...string) *Server {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		const how = "redis-server is not installed (on Debian: apt-get install redis-server, or `make test` as root)"
 		if os.Getenv("DETACHD_TEST_REDIS") == "required" {
@@ -127,7 +157,7 @@ func Start(t testing.TB) *Server {
 		}
 		t.Skip(how)
 	}
-	s, err := Run(t.TempDir())
+	s, err := Run(t.TempDir(), more...)
 	if err != nil {
 		t.Fatalf("starting redis-server: %v", err)
 	}
@@ -138,6 +168,13 @@ func Start(t testing.TB) *Server {
 // Client gives a client that is closed with the test.
 func (s *Server) Client(t testing.TB) redis.UniversalClient {
 	c := redis.NewClient(&redis.Options{Addr: s.Addr()})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// ClusterClient gives a client of a Cluster that is closed with the test.
+func (s *Server) ClusterClient(t testing.TB) redis.UniversalClient {
+	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.Addr()}})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
