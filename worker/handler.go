@@ -69,6 +69,9 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return h.reject(ctx, t, err)
 	}
+	h.sender.lanes.arriving.Add(1)
+	arrived := sync.OnceFunc(func() { h.sender.lanes.arriving.Add(-1) })
+	defer arrived()
 	done := h.handled.take()
 	c, err := h.record.Begin(ctx, h.worker, p, done)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
@@ -86,7 +89,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if early := c.Operation.NotBefore.Sub(h.now()); early > 0 {
 		return &retryError{after: early} // asynq cuts times to seconds
 	}
-	after, err := h.work(ctx, c)
+	after, err := h.work(ctx, c, arrived)
 	if err != nil {
 		return err
 	}
@@ -97,7 +100,8 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 }
 
 // work does what is left to do of a chunk; after > 0 asks for another run.
-func (h *handler) work(ctx context.Context, c tasks.Chunk) (after time.Duration, err error) {
+// arrived is called when its desktops are in the lane.
+func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (after time.Duration, err error) {
 	var queued, unknown []tasks.Desktop
 	for _, d := range c.Desktops {
 		switch d.State {
@@ -119,6 +123,7 @@ func (h *handler) work(ctx context.Context, c tasks.Chunk) (after time.Duration,
 	if len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
 		j, items := newJob(c.Operation, c.Number, queued, h.now())
 		h.sender.lanes.put(items)
+		arrived()
 		select {
 		case <-j.done:
 		case <-ctx.Done():

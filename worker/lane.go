@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -81,12 +82,14 @@ func laneOf(it *item) laneKey {
 }
 
 // lanes gathers waiting desktops into batches: whenever a call slot is free it
-// takes what waits, up to 100, and never waits for more (group commit).
+// takes what waits, up to 100 (group commit).
 type lanes struct {
 	mu      sync.Mutex
 	waiting map[laneKey][]*item // in order of arrival
 	ready   chan struct{}       // holds one token while something may be waiting
 	closed  bool
+
+	arriving atomic.Int32 // handlers that are reading their chunk and will put it here
 }
 
 func newLanes() *lanes {
@@ -175,6 +178,20 @@ func (l *lanes) take() []*item {
 	return batch
 }
 
+// filling reports that less than a call waits and that more is about to.
+func (l *lanes) filling() bool {
+	if l.arriving.Load() == 0 {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, q := range l.waiting {
+		n += len(q)
+	}
+	return n < apiclient.MaxDesktopsPerCall
+}
+
 // withdraw takes out what a job still has waiting and answers it; what is in a
 // call already is answered by the call.
 func (l *lanes) withdraw(j *job) {
@@ -225,6 +242,9 @@ type dispatcher struct {
 	// send makes a call of a batch and answers its items. A positive pause
 	// means that the project's gate is closed, for so long at least.
 	send func(batch []*item) (pause time.Duration)
+	// linger is how long a batch may wait for handlers that are arriving while
+	// other calls are in flight anyway; an idle dispatcher never waits.
+	linger func() time.Duration
 	// paused looks at the gate: for how long at least it stays closed, 0 when
 	// it is open.
 	paused func(ctx context.Context) time.Duration
@@ -259,6 +279,9 @@ func (d *dispatcher) run(ctx context.Context) {
 		if d.admit(ctx) != nil {
 			return
 		}
+		if len(d.batches) > 1 {
+			d.gather(ctx)
+		}
 		batch := d.lanes.take()
 		if len(batch) == 0 {
 			<-d.batches
@@ -273,6 +296,15 @@ func (d *dispatcher) run(ctx context.Context) {
 				}
 			}
 		})
+	}
+}
+
+// gather lets a batch fill while it is worth it.
+func (d *dispatcher) gather(ctx context.Context) {
+	for end := time.Now().Add(d.linger()); d.lanes.filling() && time.Now().Before(end); {
+		if !wait(ctx, time.Millisecond) {
+			return
+		}
 	}
 }
 

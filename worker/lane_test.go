@@ -103,7 +103,7 @@ func TestDispatcherConcurrent(t *testing.T) {
 	sent := map[string]int{}
 	inFlight, most := 0, 0
 	l := newLanes()
-	d := &dispatcher{lanes: l, batches: make(chan struct{}, 4), admit: func(ctx context.Context) error { return ctx.Err() }}
+	d := &dispatcher{lanes: l, batches: make(chan struct{}, 4), admit: func(ctx context.Context) error { return ctx.Err() }, linger: func() time.Duration { return time.Millisecond }}
 	d.send = func(batch []*item) time.Duration {
 		mu.Lock()
 		inFlight++

@@ -184,7 +184,7 @@ func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
 			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots),
 		}
-		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused})
+		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused, linger: s.linger})
 		return s
 	}
 	bulk := newSender(p.MaxInFlight, p.Burst)

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// The test binary is the program itself when asked to be, so that what runs is
+// under the race detector too and needs no build of its own.
+const beProgram = "DETACHD_TEST_BE_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(beProgram) != "" {
+		main() // exits
+	}
+	os.Exit(m.Run())
+}
+
+// process is a program that runs until the test ends it.
+type process struct {
+	cmd *exec.Cmd
+	out *bufio.Reader
+}
+
+func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = env
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	if args[0] == "worker" { // its log is what it says
+		out, err = cmd.StderrPipe()
+		require.NoError(t, err)
+	}
+	require.NoError(t, cmd.Start())
+	p := &process{cmd, bufio.NewReader(out)}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	return p
+}
+
+// until reads lines up to one that has text, and gives that.
+func (p *process) until(t *testing.T, text string) string {
+	t.Helper()
+	for {
+		line, err := p.out.ReadString('\n')
+		require.NoError(t, err, "it ended without saying %q", text)
+		if strings.Contains(line, text) {
+			return strings.TrimSpace(line)
+		}
+	}
+}
+
+// terminate ends it as systemd and Kubernetes do, and gives what it still said.
+func (p *process) terminate(t *testing.T) string {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	rest, err := io.ReadAll(p.out)
+	require.NoError(t, err)
+	require.NoError(t, p.cmd.Wait(), "it ends with 0")
+	return string(rest)
+}
+
+func TestWorkerProcessesDoWhatIsHandedOver(t *testing.T) {
+	redis := redistest.Start(t)
+	env := append(os.Environ(), "DETACHD_REDIS_URL="+redis.URL(), "CLOUD_TOKEN=made-up", beProgram+"=1")
+	cloud := start(t, env, "fakecloud", "--auto-create", "--latency", "5ms")
+	config := filepath.Join(t.TempDir(), "detachd.yaml")
+	text := fmt.Sprintf(`projects:
+- alias: hq
+  project_id: "00000000000000000000000000000001"
+  endpoint: %s
+  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
+  limits: {calls_per_second: 0}
+`, cloud.until(t, "http://"))
+	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
+	env = append(env, "DETACHD_CONFIG="+config)
+	run := func(stdin string, args ...string) string {
+		cmd := exec.Command(os.Args[0], args...)
+		cmd.Env, cmd.Stdin = env, strings.NewReader(stdin)
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		require.NoError(t, err, "%v: %s", args, stderr.String())
+		return string(out)
+	}
+	require.Equal(t, "detachd dev\n", run("", "version"))
+	workers := []*process{start(t, env, "worker"), start(t, env, "worker")}
+	for _, w := range workers {
+		w.until(t, "worker started")
+	}
+	require.Contains(t, run("", "doctor"), "2 running")
+
+	var csv strings.Builder
+	csv.WriteString("desktop_id,project\n")
+	for i := range 2500 {
+		fmt.Fprintf(&csv, "d%d,hq\n", i)
+	}
+	var got struct {
+		Operations []struct {
+			Counts map[string]int `json:"counts"`
+		} `json:"operations"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(run(csv.String(), "detach", "--file", "-", "--wait", "--json")), &got))
+	require.Equal(t, 2500, got.Operations[0].Counts["accepted"])
+	for _, w := range workers {
+		require.Contains(t, w.terminate(t), "worker stopped")
+	}
+	require.NotContains(t, run("", "doctor"), "2 running")
+	cloud.terminate(t)
+}
