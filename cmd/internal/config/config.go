@@ -9,12 +9,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
+	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/rs/zerolog"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/detachd/detachd/apiclient"
@@ -123,76 +125,106 @@ func (p *Project) UnmarshalYAML(n *yaml.Node) error {
 }
 
 // Load reads the file at path, or none if path is empty, and the environment,
-// and checks the whole. lookup is usually os.LookupEnv. An error names every key
-// that is unknown or has a bad value.
+// and checks the whole. lookup is usually os.LookupEnv. The error names every key
+// that is unknown or has a bad value, and the line or variable that it is from.
 func Load(path string, lookup func(string) (string, bool)) (Config, error) {
 	cfg := Defaults()
+	s := strict{from: sources{}}
 	if path != "" {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			return cfg, fmt.Errorf("reading the configuration: %w", err)
 		}
-		if err := cfg.decode(text); err != nil {
+		if err := cfg.decode(text, &s); err != nil {
 			return cfg, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	if err := cfg.environment(lookup); err != nil {
+	if err := cfg.environment(lookup, &s); err != nil {
 		return cfg, err
 	}
-	if err := cfg.Validate(); err != nil {
-		if path != "" {
-			err = fmt.Errorf("%s: %w", path, err)
+	for _, p := range cfg.problems() {
+		if !s.wrong.about(p.key) { // one fault is one problem
+			s.wrong = append(s.wrong, p)
 		}
-		return cfg, err
 	}
-	return cfg, nil
+	if len(s.wrong) == 0 {
+		return cfg, nil
+	}
+	errs := make([]error, len(s.wrong))
+	for i, p := range s.wrong {
+		errs[i] = fmt.Errorf("%s%s: %s", s.from.of(p.key), p.key, p.text)
+	}
+	err := errors.Join(errs...)
+	if path != "" {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return cfg, err
 }
 
 // decode reads YAML over what is there.
-func (c *Config) decode(text []byte) error {
-	if err := knownKeys(text); err != nil {
-		return err
-	}
+func (c *Config) decode(text []byte, s *strict) error {
+	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
-	if err := dec.Decode(c); err != nil && !errors.Is(err, io.EOF) {
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return errors.New("there is more than one YAML document")
 	}
-	return nil
+	s.check(doc.Content[0], reflect.TypeFor[Config](), "")
+	return doc.Decode(c)
 }
 
 // environment puts the environment over what is there.
-func (c *Config) environment(lookup func(string) (string, bool)) error {
-	set := func(name string, put func(string) error) error {
-		if v, ok := lookup(name); ok && v != "" {
-			if err := put(v); err != nil {
-				return fmt.Errorf("environment: %s: %w", name, err)
-			}
+func (c *Config) environment(lookup func(string) (string, bool), s *strict) error {
+	get := func(name, key string) (string, bool) {
+		v, _ := lookup(name)
+		if v != "" {
+			s.from[key] = name
+			s.wrong = slices.DeleteFunc(s.wrong, func(p problem) bool { return p.key == key })
 		}
+		return v, v != ""
+	}
+	if v, ok := get("DETACHD_REDIS_URL", "redis.url"); ok {
+		c.Redis.URL = apiclient.Secret(v)
+		if o, err := ParseRedisURL(c.Redis.URL); err == nil && (o.Username != "" || o.Password != "") {
+			c.Redis.Username, c.Redis.Password = "", SecretRef{} // those of the file are another server's
+		}
+	}
+	if v, ok := get("DETACHD_REDIS_PASSWORD", "redis.password"); ok {
+		c.Redis.Password = SecretRef{Value: apiclient.Secret(v)}
+	}
+	for name, to := range map[string]struct {
+		key  string
+		text *string
+	}{
+		"DETACHD_WORKER_ID":  {"worker.id", &c.Worker.ID},
+		"DETACHD_LOG_LEVEL":  {"log.level", &c.Log.Level},
+		"DETACHD_LOG_FORMAT": {"log.format", &c.Log.Format},
+	} {
+		if v, ok := get(name, to.key); ok {
+			*to.text = v
+		}
+	}
+	if v, ok := get("DETACHD_RETENTION", "retention"); ok {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			s.wrong.add("retention", "is not a duration: 2160h, for example")
+		} else {
+			c.Retention = d
+		}
+	}
+	if len(c.Projects) > 0 || s.wrong.about("projects") {
 		return nil
 	}
-	text := func(to *string) func(string) error {
-		return func(v string) error { *to = v; return nil }
-	}
-	err := errors.Join(
-		set("DETACHD_REDIS_URL", func(v string) error { c.Redis.URL = apiclient.Secret(v); return nil }),
-		set("DETACHD_REDIS_PASSWORD", func(v string) error { c.Redis.Password = SecretRef{Value: apiclient.Secret(v)}; return nil }),
-		set("DETACHD_WORKER_ID", text(&c.Worker.ID)),
-		set("DETACHD_LOG_LEVEL", text(&c.Log.Level)),
-		set("DETACHD_LOG_FORMAT", text(&c.Log.Format)),
-		set("DETACHD_RETENTION", func(v string) (err error) { c.Retention, err = time.ParseDuration(v); return err }),
-	)
-	if err != nil || len(c.Projects) > 0 {
-		return err
-	}
-	return c.projectFromEnvironment(lookup)
+	return c.projectFromEnvironment(lookup, s.from)
 }
 
 // projectFromEnvironment makes the project "default" of the conventional names,
 // if the file has no project and they say enough.
-func (c *Config) projectFromEnvironment(lookup func(string) (string, bool)) error {
+func (c *Config) projectFromEnvironment(lookup func(string) (string, bool), from sources) error {
 	env, err := apiclient.FromEnv(lookup)
 	if err != nil {
 		return err
@@ -215,6 +247,9 @@ func (c *Config) projectFromEnvironment(lookup func(string) (string, bool)) erro
 		return nil
 	}
 	c.Projects = []Project{p}
+	from["projects[0]"] = "environment"
+	from["projects[0].project_id"] = "HUAWEICLOUD_SDK_PROJECT_ID or HW_PROJECT_ID"
+	from["projects[0].region"] = "HUAWEICLOUD_SDK_REGION or HW_REGION_NAME"
 	return nil
 }
 
@@ -227,41 +262,58 @@ var (
 // Validate says everything that is wrong, each by its key.
 func (c Config) Validate() error {
 	var errs []error
-	bad := func(key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("%s: %s", key, fmt.Sprintf(format, args...)))
+	for _, p := range c.problems() {
+		errs = append(errs, fmt.Errorf("%s: %s", p.key, p.text))
 	}
-	if _, err := ParseRedisURL(c.Redis.URL); err != nil {
-		bad("redis.url", "%v", err)
-	}
-	if !prefixSyntax.MatchString(c.Redis.Prefix) {
-		bad("redis.prefix", "is %q: 1 to 40 letters, digits, dots, dashes or underscores", c.Redis.Prefix)
-	}
-	if (c.Redis.TLS.CertFile == "") != (c.Redis.TLS.KeyFile == "") {
-		bad("redis.tls", "cert_file and key_file go together")
-	}
+	return errors.Join(errs...)
+}
+
+func (c Config) problems() problems {
+	var ps problems
+	c.Redis.validate(ps.add)
 	if c.Retention < time.Hour {
-		bad("retention", "is %s: at least 1h", c.Retention)
+		ps.add("retention", "is %s: at least 1h", c.Retention)
 	}
-	if _, err := zerolog.ParseLevel(c.Log.Level); err != nil || c.Log.Level == "" {
-		bad("log.level", "is %q: debug, info, warn or error", c.Log.Level)
+	if l := c.Log.Level; !slices.Contains([]string{"debug", "info", "warn", "error"}, l) {
+		ps.add("log.level", "is %q: debug, info, warn or error", l)
 	}
 	if f := c.Log.Format; f != "json" && f != "console" && f != "auto" {
-		bad("log.format", "is %q: json, console or auto", f)
+		ps.add("log.format", "is %q: json, console or auto", f)
 	}
-	c.Worker.validate(bad)
+	c.Worker.validate(ps.add)
 	seen := map[string]bool{}
 	for i, p := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
-		p.validate(func(field, format string, args ...any) { bad(key+"."+field, format, args...) })
+		p.validate(func(field, format string, args ...any) { ps.add(key+"."+field, format, args...) })
 		if seen[p.Alias] {
-			bad(key+".alias", "%q is there twice", p.Alias)
+			ps.add(key+".alias", "%q is there twice", p.Alias)
 		}
 		seen[p.Alias] = true
-		if p.Limits.CallTimeout >= c.Worker.ShutdownTimeout {
-			bad(key+".limits.call_timeout", "is %s: it must be below worker.shutdown_timeout, %s", p.Limits.CallTimeout, c.Worker.ShutdownTimeout)
+		if p.Limits.CallTimeout+callMargin >= c.Worker.ShutdownTimeout {
+			ps.add(key+".limits.call_timeout", "is %s: it must be more than %s below worker.shutdown_timeout, %s",
+				p.Limits.CallTimeout, callMargin, c.Worker.ShutdownTimeout)
 		}
 	}
-	return errors.Join(errs...)
+	return ps
+}
+
+// callMargin is how much longer than call_timeout a worker waits for a call, so
+// that it gets the client's own error.
+const callMargin = time.Second
+
+func (r Redis) validate(bad func(key, format string, args ...any)) {
+	o, err := ParseRedisURL(r.URL)
+	if err != nil {
+		bad("redis.url", "%v", err)
+	} else if r.TLS != (TLS{}) && o.TLSConfig == nil {
+		bad("redis.tls", "is given, but redis.url does not ask for TLS: write rediss://, or ?tls=true for Sentinels and a Cluster")
+	}
+	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
+		bad("redis.tls", "cert_file and key_file go together")
+	}
+	if !prefixSyntax.MatchString(r.Prefix) {
+		bad("redis.prefix", "is %q: 1 to 40 letters, digits, dots, dashes or underscores", r.Prefix)
+	}
 }
 
 func (w Worker) validate(bad func(key, format string, args ...any)) {
@@ -271,13 +323,20 @@ func (w Worker) validate(bad func(key, format string, args ...any)) {
 	if w.MaxAttempts < 1 {
 		bad("worker.max_attempts", "is %d: at least 1", w.MaxAttempts)
 	}
-	if w.RetryBase <= 0 || w.RetryMax < w.RetryBase {
+	if w.RetryBase <= 0 {
+		bad("worker.retry_base", "is %s: above 0", w.RetryBase)
+	} else if w.RetryMax < w.RetryBase {
 		bad("worker.retry_max", "is %s: it must not be below worker.retry_base, %s", w.RetryMax, w.RetryBase)
 	}
-	for key, d := range map[string]time.Duration{"bulk_poll_interval": w.BulkPollInterval, "urgent_poll_interval": w.UrgentPollInterval} {
+	poll := func(key string, d time.Duration) {
 		if d < time.Millisecond || d > time.Minute {
-			bad("worker."+key, "is %s: 1ms to 1m", d)
+			bad(key, "is %s: 1ms to 1m", d)
 		}
+	}
+	poll("worker.bulk_poll_interval", w.BulkPollInterval)
+	poll("worker.urgent_poll_interval", w.UrgentPollInterval)
+	if w.ShutdownTimeout < time.Second {
+		bad("worker.shutdown_timeout", "is %s: at least 1s", w.ShutdownTimeout)
 	}
 }
 
@@ -296,38 +355,59 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 			bad("region", "%v", err)
 		}
 	}
-	if p.Limits.CallsPerSecond < 0 || p.Limits.CallsPerSecond > 10_000 {
-		bad("limits.calls_per_second", "is %g: 0 (no limit) to 10000", p.Limits.CallsPerSecond)
+	address := func(field, text string) {
+		// Nothing of it is repeated: it may hold a password.
+		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
+			u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+			bad(field, "is not an address such as https://host, without user, password or query")
+		}
 	}
-	if p.Limits.Burst < 1 {
-		bad("limits.burst", "is %d: at least 1", p.Limits.Burst)
+	address("endpoint", p.Endpoint)
+	address("iam_endpoint", p.IAMEndpoint)
+	if p.Credentials.Kind == "password" && p.Region == "" && p.IAMEndpoint == "" {
+		bad("iam_endpoint", "is missing, and so is region: kind password needs one")
 	}
-	if p.Limits.MaxInFlight < 1 || p.Limits.MaxInFlight > 1000 {
-		bad("limits.max_in_flight", "is %d: 1 to 1000", p.Limits.MaxInFlight)
-	}
-	if p.Limits.CallTimeout < time.Second {
-		bad("limits.call_timeout", "is %s: at least 1s", p.Limits.CallTimeout)
-	}
+	p.Limits.validate(bad)
 	p.Credentials.validate(bad)
 }
 
-func (c Credentials) validate(bad func(field, format string, args ...any)) {
-	need := func(field string, given bool) {
-		if !given {
-			bad("credentials."+field, "is missing; kind %s needs it", c.Kind)
-		}
+func (l Limits) validate(bad func(field, format string, args ...any)) {
+	if !(l.CallsPerSecond >= 0 && l.CallsPerSecond <= 10_000) { // so that NaN is refused
+		bad("limits.calls_per_second", "is %g: 0 (no limit) to 10000", l.CallsPerSecond)
 	}
-	switch c.Kind {
-	case "token":
-		need("token", c.Token.given())
-	case "password":
-		need("user", c.User != "")
-		need("domain", c.Domain != "")
-		need("password", c.Password.given())
-	case "aksk":
-		need("access_key", c.AccessKey.given())
-		need("secret_key", c.SecretKey.given())
-	default:
-		bad("credentials.kind", "is %q: token, password or aksk", c.Kind)
+	if l.Burst < 1 {
+		bad("limits.burst", "is %d: at least 1", l.Burst)
+	}
+	if l.MaxInFlight < 1 || l.MaxInFlight > 1000 {
+		bad("limits.max_in_flight", "is %d: 1 to 1000", l.MaxInFlight)
+	}
+	if l.CallTimeout < time.Second {
+		bad("limits.call_timeout", "is %s: at least 1s", l.CallTimeout)
+	}
+}
+
+func (c Credentials) validate(bad func(field, format string, args ...any)) {
+	if c.Kind != "token" && c.Kind != "password" && c.Kind != "aksk" {
+		bad("credentials.kind", "is not one of token, password and aksk")
+		return
+	}
+	for _, f := range []struct {
+		name, kind      string
+		required, given bool
+	}{
+		{"token", "token", true, c.Token.given()},
+		{"user", "password", true, c.User != ""},
+		{"domain", "password", true, c.Domain != ""},
+		{"password", "password", true, c.Password.given()},
+		{"access_key", "aksk", true, c.AccessKey.given()},
+		{"secret_key", "aksk", true, c.SecretKey.given()},
+		{"security_token", "aksk", false, c.SecurityToken.given()},
+	} {
+		switch {
+		case f.kind != c.Kind && f.given:
+			bad("credentials."+f.name, "is not for kind %s: take it out, or change the kind", c.Kind)
+		case f.kind == c.Kind && f.required && !f.given:
+			bad("credentials."+f.name, "is missing; kind %s needs it", c.Kind)
+		}
 	}
 }

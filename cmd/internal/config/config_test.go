@@ -127,6 +127,73 @@ projects:
 	}
 }
 
+// Faults in the form do not hide those in the values, and what cannot be read
+// brings no other complaint about the same key.
+func TestAllFaultsAreNamedAtOnceWithTheirPlace(t *testing.T) {
+	t.Parallel()
+	path := write(t, `ulr: 1
+retention: 5
+worker: {max_attempts: many,
+  retry_base: soon}
+log: {level: "77"}
+projects:
+  -
+  - hunter2
+  - alias: a
+    alias: b
+    project_id: 00000000000000000000000000000001
+    endpoint: http://u:hunter2@example.com
+    credentials: {kind: token, token: {env: "hunter2!"}, user: u}
+    limits: {calls_per_second: .nan, call_timeout: 44s}
+`)
+	_, err := Load(path, env("DETACHD_REDIS_URL", "http://x", "DETACHD_LOG_FORMAT", "xml"))
+	require.Error(t, err)
+	var got []string
+	for line := range strings.SplitSeq(strings.TrimPrefix(err.Error(), path+": "), "\n") {
+		place, rest, _ := strings.Cut(line, ": ")
+		key, _, _ := strings.Cut(rest, ": ")
+		got = append(got, place+" "+key)
+	}
+	require.ElementsMatch(t, []string{
+		"line 1 ulr", "line 2 retention", "line 3 worker.max_attempts", "line 4 worker.retry_base", "line 5 log.level",
+		"line 7 projects[0]", "line 8 projects[1]", "line 9 projects[2].alias", "line 12 projects[2].endpoint",
+		"line 13 projects[2].credentials.token.env", "line 13 projects[2].credentials.user",
+		"line 14 projects[2].limits.calls_per_second", "line 14 projects[2].limits.call_timeout",
+		"DETACHD_REDIS_URL redis.url", "DETACHD_LOG_FORMAT log.format",
+	}, got, err.Error())
+	require.NotContains(t, err.Error(), "hunter2")
+}
+
+func TestTLSThatIsNotUsedIsAnError(t *testing.T) {
+	t.Parallel()
+	cfg := Defaults()
+	cfg.Redis.TLS.CAFile = "ca.pem"
+	require.ErrorContains(t, cfg.Validate(), "redis.tls: is given, but")
+	cfg.Redis.URL = "redis+cluster://h?tls=true"
+	require.NoError(t, cfg.Validate())
+}
+
+func TestShutdownMustBeBounded(t *testing.T) {
+	t.Parallel()
+	cfg := Defaults()
+	cfg.Worker.ShutdownTimeout = 0
+	require.ErrorContains(t, cfg.Validate(), "worker.shutdown_timeout:")
+}
+
+// A URL from the environment is another server: what it says about whom to be
+// goes before the file; where it says nothing, the file's still holds.
+func TestRedisURLOfTheEnvironmentBringsItsOwnUser(t *testing.T) {
+	t.Parallel()
+	path := write(t, "redis: {url: 'redis://file', username: of-file, password: {env: OF_FILE}}\n")
+	got, err := Load(path, env("DETACHD_REDIS_URL", "redis://u:p@elsewhere", "OF_FILE", "x"))
+	require.NoError(t, err)
+	require.Equal(t, Redis{URL: "redis://u:p@elsewhere", Prefix: "detachd"}, got.Redis)
+	got, err = Load(path, env("DETACHD_REDIS_URL", "redis://elsewhere"))
+	require.NoError(t, err)
+	require.Equal(t, "of-file", got.Redis.Username)
+	require.Equal(t, SecretRef{Env: "OF_FILE"}, got.Redis.Password)
+}
+
 func TestEnvironmentGoesBeforeTheFile(t *testing.T) {
 	t.Parallel()
 	path := write(t, oneProject+"log: {level: warn}\nretention: 48h\nworker: {id: from-file}\n")
@@ -182,6 +249,7 @@ func TestRedisURLs(t *testing.T) {
 		"redis+sentinel://u:p@a/m?tls=true":  {addrs: []string{"a:26379"}, master: "m", user: "u", password: "p", tls: true},
 		"redis+cluster://a:1,b:2,c":          {addrs: []string{"a:1", "b:2", "c:6379"}, cluster: true},
 		"redis+cluster://:p@a:1,b?tls=true":  {addrs: []string{"a:1", "b:6379"}, password: "p", cluster: true, tls: true},
+		"redis+cluster://[::1],[::2]:7":      {addrs: []string{"[::1]:6379", "[::2]:7"}, cluster: true},
 		"redis+cluster://:p@a:1,b/?tls=true": {addrs: []string{"a:1", "b:6379"}, password: "p", cluster: true, tls: true},
 	} {
 		o, err := ParseRedisURL(apiclient.Secret(raw))
@@ -201,6 +269,8 @@ func TestRedisURLs(t *testing.T) {
 	for _, raw := range []string{
 		"", "localhost:6379", "http://h", "redis://:hunter2@h:port/0", "redis+sentinel://a", "redis+sentinel://a/m/x", "redis+cluster://a/0",
 		"redis+cluster://a,,b", "redis+sentinel://u:hunter2%zz@a/m", "redis://h/nodb",
+		"redis+sentinel://a/m?tls=1", "redis+sentinel://a/m?tsl=true", "redis+sentinel://a/m/-1", "redis+cluster://::1", "redis+cluster://a:0",
+		"rediss://h?skip_verify=true", "redis://h?read_timeout=1s", "redis+sentinel://u:hunter2/x@a/0",
 	} {
 		_, err := ParseRedisURL(apiclient.Secret(raw))
 		require.Error(t, err, raw)
@@ -248,8 +318,12 @@ func TestSecretsAreReferencedAndNeverPrinted(t *testing.T) {
 
 func TestAuthenticatorNamesTheMissingSecret(t *testing.T) {
 	t.Parallel()
+	token := Project{Alias: "hq", Credentials: Credentials{Kind: "token", Token: SecretRef{Env: "T"}}}
+	auth, err := token.Authenticator(env(), "")
+	require.ErrorContains(t, err, "project hq: credentials.token")
+	require.Nil(t, auth)
 	p := Project{Alias: "hq", Credentials: Credentials{Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}}
-	_, err := p.Authenticator(env("AK", "x"), "")
+	_, err = p.Authenticator(env("AK", "x"), "")
 	require.ErrorContains(t, err, "project hq: credentials.secret_key")
 	require.ErrorContains(t, err, "SK")
 }

@@ -24,8 +24,9 @@ import (
 //	redis+sentinel://[…@]host[:port],…/master[/db]     Sentinels, and the master's name
 //	redis+cluster://[…@]host[:port],…                  nodes of a Cluster
 //
-// The last two take ?tls=true. Errors do not repeat the URL, which may hold a
-// password.
+// The last two take ?tls=true. Other options are refused: to leave one out
+// without a word would be to connect in another way than was asked for. Errors do
+// not repeat the URL, which may hold a password.
 func ParseRedisURL(raw apiclient.Secret) (*redis.UniversalOptions, error) {
 	text := raw.Reveal()
 	scheme, _, ok := strings.Cut(text, "://")
@@ -37,6 +38,9 @@ func ParseRedisURL(raw apiclient.Secret) (*redis.UniversalOptions, error) {
 		o, err := redis.ParseURL(text)
 		if err != nil {
 			return nil, fmt.Errorf("the %s:// URL cannot be read: is it scheme://user:password@host:port/db, the password URL-encoded?", scheme)
+		}
+		if u, err := url.Parse(text); err != nil || !onlyOption(u.Query(), map[string]string{"unix": "db"}[scheme]) {
+			return nil, fmt.Errorf("the %s:// URL has an option that is not known; TLS is set up by rediss:// and redis.tls", scheme)
 		}
 		return &redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig}, nil
 	case "redis+sentinel", "redis+cluster":
@@ -68,16 +72,21 @@ func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
 		port = "26379"
 	}
 	for host := range strings.SplitSeq(hosts, ",") {
-		if host == "" {
-			return nil, errors.New("a host is missing")
+		addr, err := address(host, port)
+		if err != nil {
+			return nil, err
 		}
-		if _, _, err := net.SplitHostPort(host); err != nil {
-			host = net.JoinHostPort(host, port)
-		}
-		o.Addrs = append(o.Addrs, host)
+		o.Addrs = append(o.Addrs, addr)
 	}
-	if u.Query().Get("tls") == "true" {
+	switch u.Query().Get("tls") {
+	case "true":
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	case "false", "":
+	default:
+		return nil, errors.New("tls is true or false")
+	}
+	if !onlyOption(u.Query(), "tls") {
+		return nil, errors.New("has an option that is not known: only ?tls=true")
 	}
 	path := strings.Split(strings.Trim(u.Path, "/"), "/")
 	if scheme == "redis+cluster" {
@@ -92,11 +101,34 @@ func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
 	}
 	o.MasterName = path[0]
 	if len(path) == 2 {
-		if o.DB, err = strconv.Atoi(path[1]); err != nil {
+		if o.DB, err = strconv.Atoi(path[1]); err != nil || o.DB < 0 {
 			return nil, errors.New("the database is not a number")
 		}
 	}
 	return o, nil
+}
+
+// address adds the port to a host that has none.
+func address(host, port string) (string, error) {
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		if n, err := strconv.ParseUint(p, 10, 16); h == "" || err != nil || n == 0 {
+			return "", errors.New("a host or its port is wrong: host:6379, for example")
+		}
+		return host, nil
+	}
+	bare := host
+	if strings.HasPrefix(host, "[") && strings.HasSuffix(host, "]") {
+		bare = host[1 : len(host)-1]
+	}
+	if bare == "" || strings.ContainsAny(bare, "[]@/") || bare == host && strings.Contains(host, ":") {
+		return "", errors.New("a host is missing or wrong: host, host:6379 or [::1]:6379, for example")
+	}
+	return net.JoinHostPort(bare, port), nil
+}
+
+// onlyOption says whether a query has no option but name, and that once.
+func onlyOption(query url.Values, name string) bool {
+	return len(query) == 0 || name != "" && len(query) == 1 && len(query[name]) == 1
 }
 
 // Open makes a client. It connects when it is first used.

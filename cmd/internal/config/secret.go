@@ -6,8 +6,6 @@ import (
 	"os"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/detachd/detachd/apiclient"
 )
 
@@ -16,21 +14,6 @@ type SecretRef struct {
 	Env   string           `yaml:"env"`
 	File  string           `yaml:"file"`
 	Value apiclient.Secret `yaml:"-"` // given by the program itself
-}
-
-// UnmarshalYAML refuses a secret that stands in the file.
-func (s *SecretRef) UnmarshalYAML(n *yaml.Node) error {
-	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("line %d: a secret must not stand in the configuration: write {env: NAME} or {file: PATH}", n.Line)
-	}
-	type plain SecretRef
-	if err := n.Decode((*plain)(s)); err != nil {
-		return err
-	}
-	if (s.Env == "") == (s.File == "") {
-		return fmt.Errorf("line %d: give either env or file", n.Line)
-	}
-	return nil
 }
 
 func (s SecretRef) given() bool { return s != SecretRef{} }
@@ -72,7 +55,10 @@ func (p Project) Authenticator(lookup func(string) (string, bool), userAgent str
 	switch c.Kind {
 	case "token":
 		token := read("token", c.Token)
-		return apiclient.StaticToken(token), errors.Join(errs...)
+		if len(errs) > 0 {
+			return nil, errors.Join(errs...)
+		}
+		return apiclient.StaticToken(token), nil
 	case "password":
 		password := read("password", c.Password)
 		if len(errs) > 0 {

@@ -1,56 +1,170 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// knownKeys refuses keys that no field has, each by its path and line. The
-// decoder's own strictness does not reach through a type with an UnmarshalYAML
-// of its own, and names no path.
-func knownKeys(text []byte) error {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return err
-	}
-	if len(doc.Content) == 0 {
-		return nil
-	}
-	var errs []error
-	check(doc.Content[0], reflect.TypeFor[Config](), "", func(n *yaml.Node, path string) {
-		errs = append(errs, fmt.Errorf("line %d: %s: no such key", n.Line, path))
-	})
-	return errors.Join(errs...)
+// problem is something wrong with a key, "projects[0].alias" for example. Its
+// text holds no value that could be a secret in the wrong place.
+type problem struct{ key, text string }
+
+// problems are what is wrong, in the order in which it was found.
+type problems []problem
+
+func (ps *problems) add(key, format string, args ...any) {
+	*ps = append(*ps, problem{key, fmt.Sprintf(format, args...)})
 }
 
-func check(n *yaml.Node, t reflect.Type, path string, unknown func(*yaml.Node, string)) {
+// about says whether something is wrong with key, a part of it, or what it is a
+// part of.
+func (ps problems) about(key string) bool {
+	return slices.ContainsFunc(ps, func(p problem) bool { return within(p.key, key) || within(key, p.key) })
+}
+
+func within(key, whole string) bool {
+	rest, ok := strings.CutPrefix(key, whole)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
+}
+
+// sources say where the value of a key comes from: "line 3", or the name of an
+// environment variable.
+type sources map[string]string
+
+// of is the source of key, or of the nearest thing that it is a part of.
+func (s sources) of(key string) string {
+	for {
+		if from, ok := s[key]; ok {
+			return from + ": "
+		}
+		i := strings.LastIndexAny(key, ".[")
+		if i < 0 {
+			return ""
+		}
+		key = key[:i]
+	}
+}
+
+// strict holds YAML against the type that it is for. The decoder's own
+// strictness names no path, quotes the values that it refuses, and does not
+// reach through a type with an UnmarshalYAML of its own. What cannot be decoded
+// is taken out of the document, so that the rest can be checked as well.
+type strict struct {
+	wrong problems
+	from  sources
+}
+
+func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Tag == "!!null" {
+		return
+	}
+	want := ""
 	switch {
-	case n.Kind == yaml.AliasNode:
-		check(n.Alias, t, path, unknown)
-	case n.Kind == yaml.SequenceNode && t.Kind() == reflect.Slice:
-		for i, e := range n.Content {
-			check(e, t.Elem(), fmt.Sprintf("%s[%d]", path, i), unknown)
+	case t == reflect.TypeFor[SecretRef]():
+		s.checkSecret(n, path)
+		return
+	case t == reflect.TypeFor[time.Duration]():
+		if _, err := time.ParseDuration(n.Value); n.Kind != yaml.ScalarNode || n.Tag != "!!str" || err != nil {
+			want = "is not a duration: 30s, 5m or 2160h, for example"
 		}
-	case n.Kind == yaml.MappingNode && t.Kind() == reflect.Struct:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key := n.Content[i]
-			at := strings.TrimPrefix(path+"."+key.Value, ".")
-			if f, ok := fieldOf(t, key.Value); ok {
-				check(n.Content[i+1], f, at, unknown)
-			} else {
-				unknown(key, at)
-			}
+	case t.Kind() == reflect.Struct:
+		if n.Kind == yaml.MappingNode {
+			s.checkKeys(n, t, path)
+			return
 		}
+		want = "must have keys of its own"
+	case t.Kind() == reflect.Slice:
+		if n.Kind == yaml.SequenceNode {
+			s.checkItems(n, t.Elem(), path)
+			return
+		}
+		want = "must be a list: begin each item with a dash"
+	case n.Kind != yaml.ScalarNode:
+		want = "must be a single value"
+	case n.Decode(reflect.New(t).Interface()) != nil:
+		want = "is not a number"
+		if t.Kind() == reflect.Int {
+			want = "is not a whole number"
+		}
+	}
+	if want != "" {
+		s.wrong.add(path, "%s", want)
+		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
+	}
+}
+
+func (s *strict) checkKeys(n *yaml.Node, t reflect.Type, path string) {
+	seen := map[string]bool{}
+	var known []*yaml.Node
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		at := strings.TrimPrefix(path+"."+key.Value, ".")
+		if seen[key.Value] {
+			s.wrong.add(at, "already defined here, and again on line %d", key.Line)
+			continue
+		}
+		seen[key.Value] = true
+		s.from[at] = fmt.Sprintf("line %d", key.Line)
+		field, ok := fieldOf(t, key.Value)
+		if !ok || key.Kind != yaml.ScalarNode {
+			s.wrong.add(at, "no such key")
+			continue
+		}
+		known = append(known, key, value)
+		s.check(value, field, at)
+	}
+	n.Content = known
+}
+
+func (s *strict) checkItems(n *yaml.Node, t reflect.Type, path string) {
+	for i, item := range n.Content {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		s.from[at] = fmt.Sprintf("line %d", item.Line)
+		if item.Tag == "!!null" {
+			s.wrong.add(at, "is empty")
+		} else {
+			s.check(item, t, at)
+		}
+		if item.Tag == "!!null" { // the decoder would leave it out, and count on from there
+			*item = yaml.Node{Kind: yaml.MappingNode}
+		}
+	}
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// checkSecret refuses a secret that stands in the file, and one where the name
+// of a variable belongs.
+func (s *strict) checkSecret(n *yaml.Node, path string) {
+	before := len(s.wrong)
+	var ref SecretRef
+	if n.Kind != yaml.MappingNode {
+		s.wrong.add(path, "a secret must not stand in the configuration: write {env: NAME} or {file: PATH}")
+	} else if s.checkKeys(n, reflect.TypeFor[SecretRef](), path); len(s.wrong) == before {
+		switch err := n.Decode(&ref); {
+		case err != nil || (ref.Env == "") == (ref.File == ""):
+			s.wrong.add(path, "give either env or file")
+		case ref.Env != "" && !variableName.MatchString(ref.Env):
+			s.wrong.add(path+".env", "is not the name of an environment variable; the secret itself does not belong here")
+		}
+	}
+	if len(s.wrong) > before {
+		*n = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 	}
 }
 
 func fieldOf(t reflect.Type, key string) (reflect.Type, bool) {
 	for f := range t.Fields() {
-		if f.Tag.Get("yaml") == key {
+		if tag := f.Tag.Get("yaml"); tag == key && tag != "-" {
 			return f.Type, true
 		}
 	}
