@@ -26,6 +26,11 @@ func groupOf(project string, f Failure) failureGroup {
 
 func (g failureGroup) String() string { return g.project + groupSep + g.class + groupSep + g.code }
 
+// failureMember is how a failed desktop is named in a group.
+func failureMember(op, desktop string) string { return op + "/" + desktop }
+
+func formatMS(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
 func parseGroup(s string) (failureGroup, bool) {
 	// The code comes last because it is the cloud's text and may hold anything.
 	f := strings.SplitN(s, groupSep, 3)

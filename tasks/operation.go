@@ -9,6 +9,9 @@ const MaxDesktops = 100_000
 // asynq task and live in one Redis hash: the most that one API call may name.
 const ChunkSize = 100
 
+// chunksOf is the number of chunks of an operation.
+func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
+
 // Request asks for desktops to be detached. Producer.Enqueue accepts it whole
 // or refuses it whole.
 type Request struct {

@@ -4,14 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // onAnswer records a 200: every desktop was taken by the cloud, except those it
 // lists as refused.

@@ -1,9 +1,11 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -47,6 +49,25 @@ type stage struct {
 	cloud  *fakecloud.Server
 	p      *tasks.Producer
 	record *tasks.Record
+	log    *logs
+}
+
+// logs is what the workers log.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func newStage(t *testing.T, cloud fakecloud.Config) *stage {
@@ -57,7 +78,8 @@ func newStage(t *testing.T, cloud fakecloud.Config) *stage {
 
 func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClient, cloud fakecloud.Config) *stage {
 	t.Helper()
-	s := &stage{t: t, server: server, rdb: rdb}
+	s := &stage{t: t, server: server, rdb: rdb, log: &logs{}}
+	t.Cleanup(func() { require.NotContains(t, s.log.String(), token, "a secret was logged") })
 	cloud.Token = token
 	cloud.AutoCreate = true
 	var err error
@@ -95,6 +117,7 @@ func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 func (s *stage) start(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
 	cfg := quick(s.rdb, "worker-1", client(s.t, s.cloud.URL, 5*time.Second))
+	cfg.Log = zerolog.New(s.log)
 	for _, f := range change {
 		f(&cfg)
 	}

@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +48,38 @@ func TestBulkTravelsInFullCalls(t *testing.T) {
 	open, _, err := s.record.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, open)
+}
+
+// One line for each call and one for an operation's end, with what is needed to
+// find them again.
+func TestLogLines(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Fault{Calls: []int{1}, Status: 409, Code: "WKS.00010032", Message: "busy \x1b[31m <b>"})
+	s.start()
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1)}))
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "operation ended") }, patience, time.Millisecond)
+	byMessage := map[string][]map[string]any{}
+	for line := range strings.Lines(s.log.String()) {
+		var fields map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &fields))
+		message, _ := fields["message"].(string)
+		byMessage[message] = append(byMessage[message], fields)
+	}
+	require.Len(t, byMessage["detach call"], 2)
+	refused, taken := byMessage["detach call"][0], byMessage["detach call"][1]
+	require.Equal(t, "conflict", refused["class"])
+	require.Equal(t, "WKS.00010032", refused["code"])
+	for _, call := range []map[string]any{refused, taken} {
+		require.Equal(t, []any{op.ID}, call["operations"])
+		require.Equal(t, "hq", call["project"])
+		require.NotEmpty(t, call["call"])
+		require.Len(t, call["request_id"], 32)
+		require.Contains(t, call, "job_id")
+	}
+	require.Len(t, byMessage["operation ended"], 1)
+	require.Equal(t, op.ID, byMessage["operation ended"][0]["operation"])
+	require.EqualValues(t, 1, byMessage["operation ended"][0]["accepted"])
 }
 
 func TestOnRedisCluster(t *testing.T) {

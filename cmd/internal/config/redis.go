@@ -152,7 +152,8 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 			return nil, fmt.Errorf("redis.tls: %w", err)
 		}
 	}
-	o.PoolSize = 64 // a worker's handlers and calls, all at once
+	o.PoolSize = 64     // a worker's handlers and calls, all at once
+	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
 	return redis.NewUniversalClient(o), nil
 }
 

@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// verdict is what becomes of one desktop.
+type verdict struct {
+	to       tasks.State
+	attempts int
+	note     tasks.Note
+	failure  *tasks.Failure
+	delay    time.Duration // until it is to be looked at again; 0: nothing left to do
+}
+
+// settle writes verdicts with the call, gives the desktops back and answers the
+// items.
+func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item) verdict) {
+	decide := func(it *item) (verdict, bool) {
+		v := of(it)
+		it.delay = v.delay
+		return v, true
+	}
+	for _, it := range s.write(b, group, call, decide, true) {
+		it.settled(it.delay)
+	}
+}
+
+// write takes those of a group for which of says so to their verdict, in the
+// record, and returns the items that are now as wanted. It does not give up
+// while Redis is away: what is known of a call must not be lost. An item that
+// somebody else moved (a cancel) is answered and left out.
+func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item) (verdict, bool), release bool) []*item {
+	w := gather(group, call, of)
+	if len(w.changes) == 0 {
+		return w.as
+	}
+	var claims []tasks.Claim
+	if release {
+		c := b.claim
+		c.Desktops = idsOf(group)
+		claims = []tasks.Claim{c}
+	}
+	now := s.now() // once: a write that is repeated must be the same
+	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
+		return s.record.Apply(s.ctx, now, w.changes, claims...)
+	})
+	if err != nil {
+		return w.as // the process is ending; what was being sent is resolved by reading
+	}
+	return s.take(w, applied)
+}
+
+// writing is a group's moves as the record wants them.
+type writing struct {
+	changes []tasks.Change
+	members [][]*item // per change, per move
+	as      []*item   // items that stay as they are
+}
+
+// gather turns verdicts into changes, one for each job, and puts the call into
+// the first change of each operation.
+func gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) writing {
+	var w writing
+	var jobs []*job
+	indexOf := func(j *job) int {
+		i := len(jobs) - 1 // items of a job mostly follow each other
+		for ; i >= 0 && jobs[i] != j; i-- {
+		}
+		if i < 0 {
+			i = len(jobs)
+			jobs = append(jobs, j)
+			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk})
+			w.members = append(w.members, nil)
+		}
+		return i
+	}
+	for _, it := range group {
+		v, ok := of(it)
+		if !ok {
+			w.as = append(w.as, it)
+			if call == nil {
+				continue
+			}
+		}
+		i := indexOf(it.job)
+		if !ok {
+			continue // its operation records the call all the same
+		}
+		callID := it.desktop.CallID
+		if call != nil {
+			callID = call.ID
+		}
+		w.changes[i].Moves = append(w.changes[i].Moves, tasks.Move{
+			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
+		})
+		w.members[i] = append(w.members[i], it)
+	}
+	if call != nil {
+		w.enter(*call, group)
+	}
+	return w
+}
+
+// enter puts a call into each operation that it touched, with that operation's
+// desktops.
+func (w *writing) enter(call tasks.Call, group []*item) {
+	for i := range w.changes {
+		op := w.changes[i].Operation.ID
+		if slices.ContainsFunc(w.changes[:i], func(c tasks.Change) bool { return c.Operation.ID == op }) {
+			continue
+		}
+		places := make([]int, 0, len(group))
+		for _, it := range group {
+			if it.job.op.ID == op {
+				places = append(places, it.desktop.Place())
+			}
+		}
+		c := call
+		c.Desktops = tasks.Ranges(places)
+		w.changes[i].Call = &c
+	}
+}
+
+// take brings items up to what was written of them, and answers those that
+// somebody else had moved.
+func (s *sender) take(w writing, applied []tasks.Applied) []*item {
+	out := w.as
+	for i, its := range w.members {
+		if applied[i].Ended {
+			s.ended(w.changes[i].Operation.ID)
+		}
+		for n, it := range its {
+			if d := applied[i].Desktops[n]; d.ID != "" {
+				it.desktop = d
+				out = append(out, it)
+			} else {
+				it.settled(0)
+			}
+		}
+	}
+	return out
+}
+
+// persist repeats a write until Redis takes it or ctx ends.
+func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, error)) (T, error) {
+	for attempt := 0; ; attempt++ {
+		v, err := write()
+		var paused *tasks.PausedError
+		if err == nil || errors.Is(err, tasks.ErrIllegalMove) || errors.As(err, &paused) {
+			return v, err
+		}
+		if attempt == 0 {
+			log.Warn().Err(err).Msg("the record cannot be written; trying until it can")
+		}
+		if !wait(ctx, backoff(50*time.Millisecond, 2*time.Second, attempt)) {
+			return v, err
+		}
+	}
+}
+
+func without(items, some []*item) []*item {
+	return slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return slices.Contains(some, it) })
+}
+
+func idsOf(items []*item) []string {
+	out := make([]string, len(items))
+	for i, it := range items {
+		out[i] = it.desktop.ID
+	}
+	return out
+}
