@@ -445,6 +445,23 @@ func TestTwoWorkersShareLimitAndDesktops(t *testing.T) {
 	}
 }
 
+// Two operations name the same desktops and two workers do them at once: each
+// desktop is in one call at a time.
+func TestNoDesktopIsInTwoCallsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{Latency: 50 * time.Millisecond})
+	a := s.enqueue(tasks.Request{Desktops: ids(700)})
+	b := s.enqueue(tasks.Request{Desktops: ids(700)})
+	s.start()
+	s.start(func(c *worker.Config) { c.ID = "worker-2" })
+	for _, op := range []tasks.Operation{a, b} {
+		got, _ := s.ended(op)
+		require.Equal(t, 700, got.Counts.Accepted)
+	}
+	s.calls()
+	require.Greater(t, s.cloud.MaxInFlight(), 1, "nothing was at once")
+}
+
 // redis-server dies in mid-run and comes back from its AOF: the worker goes on
 // by itself, and whatever was accepted ends.
 func TestRedisRestartsInMidRun(t *testing.T) {
