@@ -3,11 +3,11 @@ package tasks
 import (
 	"context"
 	"fmt"
-	"hash/fnv"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -166,9 +166,7 @@ func claimArgs(desktops []string, first ...any) []any {
 	args := make([]any, len(first), len(first)+len(desktops))
 	copy(args, first)
 	for _, d := range desktops {
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(d))
-		args = append(args, strconv.FormatUint(h.Sum64(), 36))
+		args = append(args, strconv.FormatUint(xxhash.Sum64String(d), 36))
 	}
 	return args
 }
