@@ -128,7 +128,6 @@ func (s *sender) callGroup(b *batch, group []*item) {
 		return
 	}
 	call, res, err := s.detach(group, callID)
-	<-s.slots
 	if err != nil {
 		s.onError(b, group, call, err)
 	} else {
@@ -138,8 +137,9 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	s.logCall(group, call, err)
 }
 
-// detach makes one request.
+// detach makes one request and gives the slot back, even if it panics.
 func (s *sender) detach(group []*item, callID string) (*tasks.Call, *apiclient.DetachResult, error) {
+	defer func() { <-s.slots }()
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("the call took longer than call_timeout"))
 	defer cancel()
 	req := apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach}
@@ -231,9 +231,8 @@ func notSent(call *tasks.Call, why string) *tasks.Call {
 // giveBack takes a group, and all that is left of the batch, back to the lane,
 // attempts unspent. call, if there is one, is recorded with it.
 func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
-	for _, g := range b.groups {
-		group = append(group, g...)
-	}
+	// Into a slice of its own: groups are parts of one array.
+	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
 	group = s.write(b, group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending

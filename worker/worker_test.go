@@ -178,6 +178,25 @@ func TestConflictWithoutCulprit(t *testing.T) {
 	require.Empty(t, s.takenTwice(ids(100)))
 }
 
+// A throttle in the middle of splitting a batch: what is left of it goes back
+// whole, and nothing waits for a reading.
+func TestThrottledWhileIsolating(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Fault{Calls: []int{4}, Status: 429, Code: "APIGW.0308"})
+	s.cloud.Fail(fakecloud.Poison("d-000007"))
+	s.start()
+	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
+	require.Equal(t, tasks.Counts{Accepted: 99, Failed: 1}, op.Counts)
+	for id, d := range rows {
+		if d.State == tasks.Accepted {
+			require.Zero(t, d.Attempts, id)
+		}
+	}
+	require.Zero(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), "an outcome was unknown")
+	require.Empty(t, s.takenTwice(ids(100)))
+}
+
 func TestPoisonDesktopFailsAlone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
@@ -402,7 +421,7 @@ func TestPanicIsContained(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	api := &panicking{Client: client(t, s.cloud.URL, time.Second)}
-	s.start(func(c *worker.Config) { c.Projects[0].API = api })
+	s.start(func(c *worker.Config) { c.Projects[0].API, c.Projects[0].MaxInFlight = api, 1 })
 	op := s.enqueue(tasks.Request{Desktops: ids(5)})
 	require.Eventually(t, func() bool { return api.calls.Load() == 1 }, patience, time.Millisecond)
 	other, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"after"}}))
