@@ -81,15 +81,13 @@ type Note string
 // The notes. Each is stored as its letter.
 const (
 	NoNote   Note = ""
-	Already  Note = "a" // was detached before any call of this operation took effect
 	Gone     Note = "g" // the desktop no longer exists
 	ReadBack Note = "r" // established by reading the desktop after an unknown outcome
 	Suspect  Note = "s" // refused once; from now on sent only together with other suspects
 )
 
 var noteTexts = map[Note]string{
-	Already: "already detached", Gone: "no longer exists",
-	ReadBack: "established by reading the desktop", Suspect: "sent apart from others",
+	Gone: "no longer exists", ReadBack: "established by reading the desktop", Suspect: "sent apart from others",
 }
 
 // String gives the text for people.

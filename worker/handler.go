@@ -16,19 +16,11 @@ import (
 // retryError ends a task that is to run again after a delay. It is no failure:
 // asynq's own count of retries stays where it is, attempts are counted in the
 // record.
-type retryError struct {
-	after time.Duration
-	err   error // nil when desktops merely want another try
-}
+type retryError struct{ after time.Duration }
 
 func (e *retryError) Error() string {
-	if e.err != nil {
-		return e.err.Error()
-	}
 	return fmt.Sprintf("desktops left to do, again in %s", e.after.Round(time.Millisecond))
 }
-
-func (e *retryError) Unwrap() error { return e.err }
 
 // trouble is when a task is tried again after an error of ours or of Redis.
 const trouble = 2 * time.Second

@@ -48,22 +48,22 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	class := classifyCall(err)
 	switch class {
 	case Throttle:
-		s.closeGate(b, tasks.Throttled, s.throttlePause(e), e)
+		b.pause = s.closeGate(tasks.Throttled, s.throttlePause(e), e)
 		s.giveBack(b, group, call)
 	case Auth, Policy:
-		s.closeGate(b, tasks.BadAuth, authPause, e)
+		b.pause = s.closeGate(tasks.BadAuth, authPause, e)
 		s.giveBack(b, group, call)
 	case Conflict, Poison:
 		s.health.good() // the service works; a desktop does not
 		s.isolate(b, group, call, class, e)
 	case Ambiguous:
-		s.closeGateIfDown(b, e)
+		b.pause = max(b.pause, s.closeGateIfDown(e))
 		// The desktops stay "sending", which says that nobody knows; the next
 		// look at their chunk reads them before anything is sent again.
 		s.settleUnknown(b, group, call)
 	default:
 		if class == Transient {
-			s.closeGateIfDown(b, e)
+			b.pause = max(b.pause, s.closeGateIfDown(e))
 		}
 		s.settle(b, group, call, func(it *item) verdict {
 			return s.afterFailure(it, class, callFailure(call, class, e), it.desktop.Note)
@@ -158,25 +158,27 @@ func (s *sender) throttlePause(e apiclient.Error) time.Duration {
 	return s.backoff(s.health.throttled())
 }
 
-// closeGate pauses the project for all workers.
-func (s *sender) closeGate(b *batch, kind tasks.PauseKind, d time.Duration, e apiclient.Error) {
+// closeGate pauses the project for all workers, and says when this one is to
+// look at the gate again.
+func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Error) (recheck time.Duration) {
 	reason := fmt.Sprintf("%d %s %s", e.Status, e.Code, e.Message)
 	if err := s.record.PauseProject(s.ctx, s.project.Alias, kind, d, reason); err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Msg("the project could not be paused for other workers")
 	}
-	b.pause = min(d, recheckPause)
 	if kind == tasks.BadAuth {
 		s.log.Error().Str("project", s.project.Alias).Str("code", e.Code).Int("status", e.Status).Dur("for", d).
 			Msg("the cloud refused the credentials or rights of the project: it is paused; mend them and run `detachd resume`")
 	}
+	return min(d, recheckPause)
 }
 
 // closeGateIfDown pauses the project when call after call finds the service
 // down, so that an outage does not use up the attempts of every desktop.
-func (s *sender) closeGateIfDown(b *batch, e apiclient.Error) {
+func (s *sender) closeGateIfDown(e apiclient.Error) (recheck time.Duration) {
 	if n := s.health.bad(); n >= downAfter {
-		s.closeGate(b, tasks.Throttled, s.backoff(n-downAfter+1), e)
+		return s.closeGate(tasks.Throttled, s.backoff(n-downAfter+1), e)
 	}
+	return 0
 }
 
 // paused says for how long at least the project's gate stays closed, at most

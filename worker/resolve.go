@@ -86,14 +86,13 @@ func (s *sender) read(ctx context.Context, ids []string) (map[string]apiclient.D
 	if err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).
 			Msg("desktops with an unknown outcome could not be read; trying again")
-		b := &batch{}
 		switch e := asAPIError(err); classifyCall(err) {
 		case Throttle:
-			s.closeGate(b, tasks.Throttled, s.throttlePause(e), e)
+			s.closeGate(tasks.Throttled, s.throttlePause(e), e)
 		case Auth, Policy:
-			s.closeGate(b, tasks.BadAuth, authPause, e)
+			s.closeGate(tasks.BadAuth, authPause, e)
 		default:
-			s.closeGateIfDown(b, e)
+			s.closeGateIfDown(e)
 		}
 		return nil, err
 	}
