@@ -20,7 +20,7 @@ build: ## Build the static binary, bin/detachd
 test: ## Run all tests; as root on Debian, install what they need first
 	@.ci/test
 
-bench: ## Measure beside the baselines, on a redis-server of its own (about 3 minutes)
+bench: ## Measure beside the baselines, on a redis-server of its own (about 2 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
