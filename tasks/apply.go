@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +20,8 @@ type Move struct {
 	CallID   string
 	Note     Note
 	Failure  *Failure // replaces what is kept of the last refusal; nil leaves it, unless To is Accepted, Detached or Cancelled
+	Detail   string   // for the trail: what it was seen as; default the failure's code
+	Before   *Before  // for the trail: what it was read as before the call
 }
 
 // ErrIllegalMove says that there is no such arrow in a desktop's life; the program has a
@@ -31,6 +34,8 @@ type Change struct {
 	Chunk     int
 	Call      *Call // written with the moves; nil when there was none
 	Moves     []Move
+	By        string    // for the trail: the worker or the person
+	LookAt    time.Time // when desktops moved to Accepted are to be looked at
 }
 
 // Applied is what became of a Change.
@@ -39,54 +44,63 @@ type Applied struct {
 	Ended    bool      // this change was the operation's last open work
 }
 
-// scriptApply moves desktops of one chunk by compare-and-set: some one by one,
-// and then, if wanted, all that still share the common status.
+// scriptApply moves desktops of one chunk by compare-and-set, some one by one,
+// and then, if wanted, all that still share the common status, and enters what
+// it moved in the trail.
 //
-//	KEYS  operation, chunk, open, calls, errors
+//	KEYS  operation, chunk, open, calls, errors, unproven, trail
 //	ARGV  now ms, chunk number, call id or "", call JSON,
 //	      common status as read or "", new common status or "" (leave),
-//	      how many must share it then, then per desktop moved alone:
-//	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove)
+//	      how many must share it then, what the trail says of those (["tag","positions"],…),
+//	      what it says of all (a part of a JSON object), then per desktop moved alone:
+//	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove), tag
 //	Returns a string of 1 and 0 per desktop moved alone, 1 if the common status
-//	      is now as wanted, and 1 if the operation's last open work was done
+//	      is now as wanted, and 1 if the operation's last work was done
 var scriptApply = redis.NewScript(`
+local first, step = 10, 5
 local base = redis.call('HGET', KEYS[2], '') or ''
 local count, common = base:match('^(%d+)|(.*)$')
-if not common then return {string.rep('0', (#ARGV-7)/4), 0, 0} end -- the operation is gone
+if not common then return {string.rep('0', (#ARGV-first+1)/step), 0, 0} end -- the operation is gone
 count = tonumber(count)
 local ids, current = {}, {}
-for i = 8, #ARGV, 4 do ids[#ids+1] = ARGV[i] end
+for i = first, #ARGV, step do ids[#ids+1] = ARGV[i] end
 if #ids > 0 then current = redis.call('HMGET', KEYS[2], unpack(ids)) end
-local set, put, del, delta, left, done = {}, {}, {}, {}, 0, {}
-local function open(s) return (s == 'Q' or s == 'S') and 1 or 0 end
+local set, put, del, delta, done = {}, {}, {}, {}, {}
+local tags, places = {}, {}
 local function move(from, to, n)
   if from ~= to then
     delta[from] = (delta[from] or 0) - n
     delta[to] = (delta[to] or 0) + n
-    left = left + n * (open(to) - open(from))
   end
 end
 for n = 1, #ids do
-  local i = 8 + (n-1)*4
+  local i = first + (n-1)*step
   local was = ARGV[i+1]:match(';(.)')
   if current[n] == ARGV[i+1] and (was or common == ARGV[5]) then
     done[n] = '1'
     set[#set+1] = ids[n]; set[#set+1] = ARGV[i+2]
     if not was then count = count - 1 end
-    move(was or common:sub(1,1), ARGV[i+2]:match(';(.)'), 1)
+    local position, to = ARGV[i+2]:match('^([^;]+);(.)')
+    move(was or common:sub(1,1), to, 1)
     if ARGV[i+3] == '-' then del[#del+1] = ids[n]
     elseif ARGV[i+3] ~= '' then put[#put+1] = ids[n]; put[#put+1] = ARGV[i+3] end
+    local tag = ARGV[i+4]
+    if not places[tag] then tags[#tags+1] = tag; places[tag] = {} end
+    table.insert(places[tag], string.format('%d', tonumber(position, 36)))
   elseif current[n] == ARGV[i+2] then
     done[n] = '1' -- this very write, sent again because its reply was lost
   else
     done[n] = '0'
   end
 end
+local moves = {}
+for i = 1, #tags do moves[i] = '[' .. tags[i] .. ',"' .. table.concat(places[tags[i]], ',') .. '"]' end
 local together = 0
 if ARGV[6] ~= '' and count == tonumber(ARGV[7]) then
   if common == ARGV[5] then
     move(common:sub(1,1), ARGV[6]:sub(1,1), count)
     common = ARGV[6]
+    moves[#moves+1] = ARGV[8]
   end
   if common == ARGV[6] then together = 1 end
 end
@@ -96,31 +110,41 @@ if #set > 0 then redis.call('HSET', KEYS[2], unpack(set)) end
 if #put > 0 then redis.call('HSET', KEYS[5], unpack(put)) end
 if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[3], ARGV[4]) end
+if #moves > 0 then
+  redis.call('RPUSH', KEYS[7], '{"t":' .. ARGV[1] .. ARGV[9] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
+end
 for s, d in pairs(delta) do
   if d ~= 0 then redis.call('HINCRBY', KEYS[1], 'n' .. s, d) end
 end
-local ended = 0
-if left ~= 0 then
-  local rest = redis.call('HINCRBY', KEYS[3], ARGV[2], left)
-  if rest <= 0 then
-    redis.call('HDEL', KEYS[3], ARGV[2])
-    if redis.call('EXISTS', KEYS[3]) == 0 then
-      redis.call('HSET', KEYS[1], 'ended', ARGV[1])
-      ended = 1
-    end
-  elseif rest == left then
-    redis.call('HDEL', KEYS[1], 'ended')
-  end
+local less, began = false, false
+local function left(key, d)
+  if d == 0 then return end
+  local rest = redis.call('HINCRBY', key, ARGV[2], d)
+  if rest <= 0 then redis.call('HDEL', key, ARGV[2]) end
+  if d < 0 then less = true elseif rest == d then began = true end
 end
-return {table.concat(done), together, ended}
+left(KEYS[3], (delta.Q or 0) + (delta.S or 0))
+left(KEYS[6], delta.A or 0)
+if less and redis.call('EXISTS', KEYS[3], KEYS[6]) == 0 then
+  redis.call('HSET', KEYS[1], 'ended', ARGV[1])
+  return {table.concat(done), together, 1}
+end
+if began then redis.call('HDEL', KEYS[1], 'ended') end
+return {table.concat(done), together, 0}
 `)
 
-// Apply writes changes, of as many operations as there are, and gives claims
-// back, in one round trip. An illegal move is an error and nothing is written.
-func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, release ...Claim) ([]Applied, error) {
-	calls := make([]*scriptCall, len(release))
-	for i, c := range release {
-		calls[i] = r.releaseCall(c)
+// Extra is something that is written along with changes: a Claim to give back,
+// or a Look to note.
+type Extra interface{ call(r *Record) *scriptCall }
+
+func (c Claim) call(r *Record) *scriptCall { return r.releaseCall(c) }
+
+// Apply writes changes, of as many operations as there are, and what goes with
+// them, in one round trip. An illegal move is an error and nothing is written.
+func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, extras ...Extra) ([]Applied, error) {
+	calls := make([]*scriptCall, len(extras))
+	for i, e := range extras {
+		calls[i] = e.call(r)
 	}
 	return r.apply(ctx, now, changes, calls, nil)
 }
@@ -142,14 +166,19 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
 	failed := map[failureGroup][]redis.Z{}
+	looks := map[string][]redis.Z{}
 	for i, ch := range changes {
 		var err error
 		if plans[i], err = planChange(ch, now); err != nil {
 			return nil, err
 		}
 		calls[i] = r.applyCall(ch, plans[i], now)
+		if slices.ContainsFunc(ch.Moves, func(m Move) bool { return m.To == Accepted }) {
+			key := r.keys.follow(ch.Operation.Project)
+			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
+		}
 		for _, m := range ch.Moves {
-			if m.To == Failed && m.Failure != nil {
+			if (m.To == Failed || m.To == Held) && m.Failure != nil {
 				g := groupOf(ch.Operation.Project, *m.Failure)
 				failed[g] = append(failed[g], redis.Z{Score: float64(m.Failure.At.UnixMilli()), Member: failureMember(ch.Operation.ID, m.Desktop.ID)})
 			}
@@ -157,6 +186,9 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 	}
 	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
 		r.indexFailures(ctx, p, failed)
+		for key, zs := range looks {
+			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
+		}
 		if also != nil {
 			also(p)
 		}
@@ -198,7 +230,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	if len(p.together) == 0 {
 		return out, nil
 	}
-	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk}
+	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk, By: ch.By, LookAt: ch.LookAt}
 	for _, i := range p.together {
 		m := ch.Moves[i]
 		m.Desktop.followers = -1 // not together
@@ -281,32 +313,33 @@ func sameStatus(a, b *Desktop) bool {
 
 func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	op := ch.Operation.ID
-	args := make([]any, 0, 7+4*len(p.alone))
+	args := make([]any, 0, 9+5*len(p.alone))
 	args = append(args, now.UnixMilli(), ch.Chunk)
 	if ch.Call != nil {
 		args = append(args, ch.Call.ID, encodeCall(*ch.Call))
 	} else {
 		args = append(args, "", "")
 	}
-	args = append(args, p.common, p.status, p.followers)
+	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch))
 	for _, i := range p.alone {
 		m := ch.Moves[i]
-		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m))
+		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m), trailTag(m))
 	}
 	return &scriptCall{script: scriptApply, args: args, keys: []string{
 		r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
+		r.keys.unproven(op), r.keys.trail(op, ch.Chunk),
 	}}
 }
 
 func failureArg(m Move) string {
 	switch {
-	case m.To == Accepted, m.To == Detached, m.To == Cancelled:
+	case m.To == Accepted, m.To == Detached, m.To == Cancelled, m.To == Resolved:
 		if m.Desktop.Attempts > 0 || m.Desktop.Note != NoNote {
 			return "-"
 		}
 		return "" // nothing was refused so far, so there is nothing to remove
 	case m.Failure != nil:
-		return encodeFailure(*m.Failure, m.To == Failed)
+		return encodeFailure(*m.Failure, m.To == Failed || m.To == Held)
 	}
 	return ""
 }

@@ -26,6 +26,23 @@ import (
 // keeps a hash of a hundred as a listpack, at half the memory of a hash table.
 const commonField = ""
 
+// expectField of a chunk, which no desktop id can be, is a JSON object from
+// position to the names of the expected users.
+const expectField = " "
+
+func encodeExpect(desktops []string, expect map[string][]string) (value string, any bool) {
+	if len(expect) == 0 {
+		return "", false
+	}
+	out := map[int][]string{}
+	for i, id := range desktops {
+		if names := expect[id]; len(names) > 0 {
+			out[i] = names
+		}
+	}
+	return mustJSON(out), len(out) > 0
+}
+
 // encodeStatus is what a desktop's value and the common value share.
 func encodeStatus(d Desktop) string {
 	b := make([]byte, 0, 40)
@@ -75,9 +92,17 @@ func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) 
 	if err := decodeStatus(&common, status); err != nil {
 		return bad(commonField, err)
 	}
-	out := make([]Desktop, len(values)-1)
+	rows := len(values) - 1
+	var expect map[int][]string
+	if v, named := values[expectField]; named {
+		rows--
+		if err := json.Unmarshal([]byte(v), &expect); err != nil {
+			return bad(expectField, err)
+		}
+	}
+	out := make([]Desktop, rows)
 	for id, value := range values {
-		if id == commonField {
+		if id == commonField || id == expectField {
 			continue
 		}
 		position, own, alone := strings.Cut(value, ";")
@@ -86,7 +111,7 @@ func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) 
 			return bad(id, fmt.Errorf("position %q", position))
 		}
 		d := common
-		d.ID, d.Position, d.stored = id, int(place), value
+		d.ID, d.Position, d.stored, d.Expect = id, int(place), value, expect[int(place)]
 		if alone {
 			if err := decodeStatus(&d, own); err != nil {
 				return bad(id, err)

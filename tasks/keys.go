@@ -13,8 +13,14 @@ import (
 type keys struct{ prefix string }
 
 // An operation's own keys.
-func (k keys) op(id string) string     { return k.prefix + ":{" + id + "}:op" }     // HASH: what was asked, counts, times
-func (k keys) open(id string) string   { return k.prefix + ":{" + id + "}:open" }   // HASH: chunk -> desktops with work left
+func (k keys) op(id string) string   { return k.prefix + ":{" + id + "}:op" }   // HASH: what was asked, counts, times
+func (k keys) open(id string) string { return k.prefix + ":{" + id + "}:open" } // HASH: chunk -> desktops with work left
+func (k keys) unproven(id string) string { // HASH: chunk -> desktops the cloud took that are not proven yet
+	return k.prefix + ":{" + id + "}:unproven"
+}
+func (k keys) trail(id string, n int) string { // LIST: JSON of what happened to a chunk, see TrailEntry
+	return k.prefix + ":{" + id + "}:t:" + strconv.Itoa(n)
+}
 func (k keys) calls(id string) string  { return k.prefix + ":{" + id + "}:calls" }  // HASH: call id -> JSON
 func (k keys) errors(id string) string { return k.prefix + ":{" + id + "}:errors" } // HASH: desktop -> JSON of its last refusal
 func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see encodeDesktop
@@ -54,6 +60,9 @@ func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }
+func (k keys) follow(alias string) string { // ZSET: operation:chunk with unproven desktops by when to look at it
+	return k.prefix + ":{p:" + alias + "}:follow"
+}
 func (k keys) holders(alias string) string { // HASH: holder -> end of its lease, and its desktops
 	return k.prefix + ":{p:" + alias + "}:holders"
 }
@@ -79,7 +88,7 @@ func (k keys) queue(alias string, q Queue) string {
 }
 
 func queueOf(op Operation, n int) Queue {
-	switch size := min(ChunkSize, op.Total-n*ChunkSize); {
+	switch size := op.chunkSize(n); {
 	case op.Urgent:
 		return UrgentQueue
 	case size <= smallChunk:

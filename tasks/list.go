@@ -89,8 +89,8 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f DesktopFilter, si
 		}
 	}
 	const ahead = 32 // chunks read in one round trip
-	for first := start / ChunkSize; first < chunksOf(op.Total); first += ahead {
-		chunks, err := r.readChunks(ctx, op, first, min(first+ahead, chunksOf(op.Total)))
+	for first := start / ChunkSize; first < op.Chunks(); first += ahead {
+		chunks, err := r.readChunks(ctx, op, first, min(first+ahead, op.Chunks()))
 		if err != nil {
 			return nil, "", err
 		}

@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,7 +80,7 @@ func check(rt *rapid.T, b *bundle, op tasks.Operation, model []tasks.State, rows
 		if d.State != model[i] {
 			rt.Fatalf("desktop %d is %s, not %s", i, d.State, model[i])
 		}
-		open = open || d.State.Open()
+		open = open || d.State.Open() || d.State == tasks.Accepted
 		switch d.State {
 		case tasks.Queued:
 			counts.Queued++
@@ -95,11 +96,22 @@ func check(rt *rapid.T, b *bundle, op tasks.Operation, model []tasks.State, rows
 			counts.Held++
 		case tasks.Cancelled:
 			counts.Cancelled++
+		case tasks.Resolved:
+			counts.Resolved++
 		}
 	}
 	got := b.operation(op.ID)
 	if got.Counts != counts {
 		rt.Fatalf("counts %+v, rows %+v", got.Counts, counts)
+	}
+	es, err := b.r.Evidence(b.t.Context(), got, 0, got.Chunks())
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for _, e := range es {
+		if err := e.Check(); err != nil {
+			rt.Fatalf("the trail: %v\n%s", err, strings.Join(e.Raw, "\n"))
+		}
 	}
 	if got.Done() == open {
 		rt.Fatalf("done %v, open %v", got.Done(), open)

@@ -1,6 +1,11 @@
 package tasks
 
-import "time"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
 
 // MaxDesktops is the most desktops that one operation may name.
 const MaxDesktops = 100_000
@@ -9,21 +14,38 @@ const MaxDesktops = 100_000
 // asynq task and live in one Redis hash: the most that one API call may name.
 const ChunkSize = 100
 
-// chunksOf is the number of chunks of an operation.
+// MaxUsers is the most leavers that one operation may name.
+const MaxUsers = 10_000
+
+// chunksOf is the number of chunks that so many rows take.
 func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
 
-// Request asks for desktops to be detached. Producer.Enqueue accepts it whole
-// or refuses it whole.
+// Request asks for desktops to be detached, or for all desktops of users, or
+// both. Producer.Enqueue accepts it whole or refuses it whole.
 type Request struct {
-	Project            string    // alias of a configured project; required
-	Desktops           []string  // desktop ids, 1 to MaxDesktops, printable, 1 to 255 characters, no duplicates
-	ShutoffAfterDetach bool      // shut the desktop down once it is detached
+	Project  string   // alias of a configured project; required
+	Desktops []string // desktop ids, up to MaxDesktops, printable, 1 to 255 characters, no duplicates
+	// Users names leavers, up to MaxUsers, 1 to 64 characters each, no
+	// duplicates: every desktop that has a user of exactly that name when the
+	// operation runs is taken from that user. One who has none is a success.
+	Users []string
+	// Expect names, per desktop id of Desktops, the users from whom it is to be
+	// taken. Such a desktop is read before the call: somebody else's is held,
+	// and on a SHARED desktop just those named lose access.
+	Expect             map[string][]string
+	Check              bool      // read every desktop before the call, also those without an expected user
+	AllowShared        bool      // take SHARED desktops from all their users although others than the expected are on them
+	ShutoffAfterDetach bool      // shut the desktop down once it is detached; not possible where just some users of a SHARED desktop are taken off
 	Urgent             bool      // goes through a queue and a call slot of its own
 	NotBefore          time.Time // zero: at once
-	Deadline           time.Time // zero: DefaultDeadline after the later of acceptance and NotBefore
-	RequestedBy        string    // who asked, up to 255 characters
-	Reason             string    // why, up to 1,000 characters
-	Ticket             string    // up to 255 characters
+	// DueAt is when access should have been gone, the effective time that HR
+	// gave; what the time to access removed is counted from. Zero: the
+	// acceptance. It delays nothing; NotBefore does.
+	DueAt       time.Time
+	Deadline    time.Time // zero: DefaultDeadline after the later of acceptance and NotBefore
+	RequestedBy string    // who asked, up to 255 characters
+	Reason      string    // why, up to 1,000 characters
+	Ticket      string    // up to 255 characters
 	// IdempotencyKey, 1 to 255 characters, makes sending twice harmless: the
 	// same key of the same RequestedBy with the same content answers the same
 	// operation for as long as its record is kept. Empty: every call is new.
@@ -33,24 +55,83 @@ type Request struct {
 // DefaultDeadline is how long an operation is tried for.
 const DefaultDeadline = 24 * time.Hour
 
-// Operation is one accepted request.
+// Operation is one accepted request. Its rows are the desktops and the users
+// that it names and, once those users were looked up, the desktops found.
 type Operation struct {
 	ID                 string    `json:"id"`
 	Project            string    `json:"project"`
 	ShutoffAfterDetach bool      `json:"shutoff_after_detach"`
 	Urgent             bool      `json:"urgent"`
+	Check              bool      `json:"check,omitempty"`
+	AllowShared        bool      `json:"allow_shared,omitempty"`
 	NotBefore          time.Time `json:"not_before,omitzero"`
+	DueAt              time.Time `json:"due_at"`
 	Deadline           time.Time `json:"deadline"`
 	RequestedBy        string    `json:"requested_by,omitempty"`
 	Reason             string    `json:"reason,omitempty"`
 	Ticket             string    `json:"ticket,omitempty"`
 	AcceptedAt         time.Time `json:"accepted_at"`
-	EndedAt            time.Time `json:"ended_at,omitzero"` // zero while desktops are still to be worked on
-	Total              int       `json:"total"`
+	EndedAt            time.Time `json:"ended_at,omitzero"` // zero while desktops are still to be worked on, or to be proven
+	Total              int       `json:"total"`             // rows
+	Users              int       `json:"users,omitempty"`   // of those, rows that name a user
 	Counts             Counts    `json:"counts"`
+	// Seal is the head of the trail's hash chain at the operation's last end, in
+	// hex; see Evidence.
+	Seal string `json:"seal,omitempty"`
+
+	found []int // rows of each chunk of desktops that were found by their users' names
 }
 
-// Done reports that nothing is left to be worked on.
+// The rows of an operation are in chunks: first those of the desktops that the
+// request names, then those of the users, then those of the desktops found.
+// Each of the three begins a chunk of its own.
+
+func (o Operation) userChunks() (first, end int) {
+	first = chunksOf(o.named())
+	return first, first + chunksOf(o.Users)
+}
+
+// named is how many desktops the request names.
+func (o Operation) named() int {
+	n := o.Total - o.Users
+	for _, found := range o.found {
+		n -= found
+	}
+	return n
+}
+
+// Chunks is how many chunks the operation has.
+func (o Operation) Chunks() int {
+	_, end := o.userChunks()
+	return end + len(o.found)
+}
+
+// NamesUsers reports that a chunk's rows name users, not desktops.
+func (o Operation) NamesUsers(chunk int) bool {
+	first, end := o.userChunks()
+	return first <= chunk && chunk < end
+}
+
+// chunkSize is how many rows a chunk has.
+func (o Operation) chunkSize(chunk int) int {
+	first, end := o.userChunks()
+	switch {
+	case chunk < first:
+		return min(ChunkSize, o.named()-chunk*ChunkSize)
+	case chunk < end:
+		return min(ChunkSize, o.Users-(chunk-first)*ChunkSize)
+	}
+	return o.found[chunk-end]
+}
+
+// userRow begins the id of a row that names a user.
+const userRow = "user:"
+
+// UserRow is the id of the row that names a user.
+func UserRow(name string) string { return userRow + name }
+
+// Done reports that nothing is left to be worked on and everything that the
+// cloud took is proven or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
 
 // Counts is the number of desktops in each state; the sum is Operation.Total.
@@ -62,18 +143,21 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Held      int `json:"held"`
 	Cancelled int `json:"cancelled"`
+	Resolved  int `json:"resolved,omitempty"` // users whose desktops have rows of their own
 }
 
 // Desktop is one desktop within an operation.
 type Desktop struct {
 	OperationID string    `json:"operation_id"`
-	ID          string    `json:"id"`
+	ID          string    `json:"id"` // a desktop id, or "user:" and a name
 	State       State     `json:"state"`
+	Expect      []string  `json:"expected_users,omitempty"`
 	Attempts    int       `json:"attempts"`          // calls that counted against the limit
 	UpdatedAt   time.Time `json:"updated_at"`        // when State was written
 	CallID      string    `json:"call_id,omitempty"` // the last call that named it
 	Note        Note      `json:"note,omitempty"`
 	Failure     *Failure  `json:"failure,omitempty"` // the last refusal that named it, kept with the failed and the retried
+	Before      *Before   `json:"before,omitempty"`  // as last read before a call; only where evidence was asked for
 	Chunk       int       `json:"-"`
 	Position    int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
 
@@ -83,10 +167,33 @@ type Desktop struct {
 	followers int    // how many share it
 }
 
-// Place is the desktop's place in its operation's request, from 0.
+// User gives the name if the row names a user.
+func (d Desktop) User() (name string, ok bool) { return strings.CutPrefix(d.ID, userRow) }
+
+// Place is the row's place in its operation: chunk times ChunkSize, plus the
+// position within the chunk. Without users it is the place in the request.
 func (d Desktop) Place() int { return d.Chunk*ChunkSize + d.Position }
 
-// Failure says why a desktop failed, or why its last attempt did. Message and
+// Before is what a desktop was read as before it was sent: whose access it was.
+// All texts are the cloud's: hostile input.
+type Before struct {
+	Name        string    `json:"name"` // of the computer
+	Type        string    `json:"type"` // DEDICATED, SHARED, POOLED
+	Status      string    `json:"status,omitempty"`
+	AttachState string    `json:"attach_state"`
+	Users       []Person  `json:"users"`
+	ReadAt      time.Time `json:"read_at"`
+}
+
+// Person is a user or a group on a desktop.
+type Person struct {
+	Name  string `json:"name"`
+	ID    string `json:"id,omitempty"`
+	Group string `json:"group,omitempty"` // the user group on the desktop, such as "sudo"
+	Type  string `json:"type,omitempty"`  // USER or GROUP
+}
+
+// Failure says why a desktop failed or is held, or why its last attempt failed. Message and
 // DesktopName are the cloud's text: hostile input.
 type Failure struct {
 	OperationID string    `json:"operation_id"`
@@ -119,4 +226,26 @@ type Call struct {
 	Desktops      []Range       `json:"-"`      // this operation's desktops in it
 	Worker        string        `json:"worker"` // who made it
 	Answered      bool          `json:"answered"`
+}
+
+func encodeSizes(sizes []int) string {
+	parts := make([]string, len(sizes))
+	for i, n := range sizes {
+		parts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(parts, ",")
+}
+
+func decodeSizes(s string) (out []int, total int, err error) {
+	if s == "" {
+		return nil, 0, nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, 0, fmt.Errorf("the sizes of chunks, %q, cannot be read", s)
+		}
+		out, total = append(out, n), total+n
+	}
+	return out, total, nil
 }

@@ -74,7 +74,7 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 	}
 	// From here on the operation is accepted: a task that cannot be enqueued
 	// now is enqueued by a reconciler.
-	for n := range chunksOf(op.Total) {
+	for n := range op.Chunks() {
 		if err := p.dispatch(ctx, op, n, 0, op.NotBefore); err != nil {
 			break
 		}
@@ -86,9 +86,13 @@ func (p *Producer) newOperation(req Request) Operation {
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
 	op := Operation{
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
-		Urgent: req.Urgent, NotBefore: req.NotBefore.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
-		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: len(req.Desktops),
-		Counts: Counts{Queued: len(req.Desktops)},
+		Urgent: req.Urgent, Check: req.Check, AllowShared: req.AllowShared,
+		NotBefore: req.NotBefore.UTC(), DueAt: req.DueAt.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
+		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: len(req.Desktops) + len(req.Users),
+		Users: len(req.Users), Counts: Counts{Queued: len(req.Desktops) + len(req.Users)},
+	}
+	if req.DueAt.IsZero() {
+		op.DueAt = now
 	}
 	if req.IdempotencyKey != "" {
 		// The id is made of the key, so that the record itself is the table of
@@ -156,16 +160,16 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
 	fp := fingerprint(req)
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
-	chunks := make([]*scriptCall, 0, chunksOf(op.Total))
-	for ids := range slices.Chunk(req.Desktops, ChunkSize) {
-		n := len(chunks)
-		args := make([]any, 0, 3+2*len(ids))
-		args = append(args, fp, commonField, encodeCommon(len(ids), encodeStatus(Desktop{State: Queued, UpdatedAt: op.AcceptedAt})))
-		for i, id := range ids {
-			args = append(args, id, encodePosition(Desktop{Position: i}))
+	chunks := make([]*scriptCall, 0, op.Chunks())
+	for _, rows := range [][]string{req.Desktops, userRows(req.Users)} {
+		for ids := range slices.Chunk(rows, ChunkSize) {
+			n := len(chunks)
+			chunks = append(chunks, &scriptCall{
+				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
+				args: append([]any{fp}, newChunk(ids, req.Expect, op.AcceptedAt)...),
+			})
+			open = append(open, n, len(ids))
 		}
-		chunks = append(chunks, &scriptCall{script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: args})
-		open = append(open, n, len(ids))
 	}
 	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {
 		return fail(err)
@@ -183,7 +187,10 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 			}
 		}
 	}
-	if err := r.writeHistory(ctx, op.ID, req.Desktops); err != nil {
+	if err := r.writeHistory(ctx, op.ID, req.Desktops, 0); err != nil {
+		return fail(err)
+	}
+	if err := r.writeHistory(ctx, op.ID, userRows(req.Users), chunksOf(len(req.Desktops))); err != nil {
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
@@ -195,13 +202,37 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	return done == 1, nil
 }
 
-// writeHistory enters an operation's desktops into the index from desktop to
-// operations, one command for each bucket.
-func (r *Record) writeHistory(ctx context.Context, op string, desktops []string) error {
+// newChunk gives the fields of a chunk whose rows are all queued.
+func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
+	fields := make([]any, 0, 4+2*len(ids))
+	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(Desktop{State: Queued, UpdatedAt: now})))
+	if v, any := encodeExpect(ids, expect); any {
+		fields = append(fields, expectField, v)
+	}
+	for i, id := range ids {
+		fields = append(fields, id, encodePosition(Desktop{Position: i}))
+	}
+	return fields
+}
+
+func userRows(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = UserRow(name)
+	}
+	return out
+}
+
+// writeHistory enters an operation's rows, which begin a chunk, into the index
+// from desktop (or user) to operations, one command for each bucket.
+func (r *Record) writeHistory(ctx context.Context, op string, desktops []string, chunk int) error {
+	if len(desktops) == 0 {
+		return nil
+	}
 	buckets := map[int][]any{}
 	for i, id := range desktops {
 		b := historyBucket(id)
-		buckets[b] = append(buckets[b], historyField(id, op), i/ChunkSize)
+		buckets[b] = append(buckets[b], historyField(id, op), chunk+i/ChunkSize)
 	}
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for b, pairs := range buckets {
@@ -268,14 +299,25 @@ func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
 	return p.dispatch(ctx, c.Operation, c.Number, int(generation), c.Operation.NotBefore)
 }
 
-// Retry takes up an operation's failed desktops again, those with the given
-// error code or, when it is empty, all. Their attempts start from 0 and the
-// operation gets a new deadline, DefaultDeadline from now. It returns how many
+// RetryFilter says which desktops of an operation are to be taken up again.
+type RetryFilter struct {
+	Held bool   // the held ones, instead of the failed
+	Code string // only those with this error code; empty: all
+}
+
+// Retry takes up an operation's failed or held desktops again. Guards are not
+// overridden: what is still as it was is held again. Their attempts start from
+// 0, each is read before it is sent, and the operation gets a new deadline,
+// DefaultDeadline from now. by is who asks, for the trail. It returns how many
 // were taken up.
-func (p *Producer) Retry(ctx context.Context, op Operation, code string) (int, error) {
+func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by string) (int, error) {
 	r, now := p.Record, p.now()
+	from := Failed
+	if f.Held {
+		from = Held
+	}
 	taken := 0
-	for n := range chunksOf(op.Total) {
+	for n := range op.Chunks() {
 		c, err := r.Chunk(ctx, op.ID, n)
 		if err != nil {
 			return taken, err
@@ -283,13 +325,13 @@ func (p *Producer) Retry(ctx context.Context, op Operation, code string) (int, e
 		if err := r.addFailures(ctx, op, c.Desktops); err != nil {
 			return taken, err
 		}
-		ch := Change{Operation: op, Chunk: n}
+		ch := Change{Operation: op, Chunk: n, By: by}
 		groups := map[failureGroup][]any{}
 		for _, d := range c.Desktops {
-			if d.State != Failed || code != "" && (d.Failure == nil || d.Failure.Code != code) {
+			if d.State != from || f.Code != "" && (d.Failure == nil || d.Failure.Code != f.Code) {
 				continue
 			}
-			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: d.Note, Failure: d.Failure})
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
 			if d.Failure != nil {
 				g := groupOf(op.Project, *d.Failure)
 				groups[g] = append(groups[g], failureMember(op.ID, d.ID))

@@ -61,13 +61,17 @@ const (
 	fieldOperation   = "meta"     // JSON of Operation as accepted; its presence is the acceptance
 	fieldDeadline    = "deadline" // ms; a retry moves it
 	fieldEnded       = "ended"    // ms
+	fieldSeal        = "seal"     // head of the trail at the last end
+	fieldFound       = "found"    // sizes of the chunks of desktops found by their users' names
+	fieldResolving   = "users"    // JSON of what was found, until the users' rows say so; see ResolveUsers
+	fieldToken       = "token"    // of the look-up that may write its finds
 	fieldExpired     = "expired"  // set while expiry removes the operation
 	countField       = "n"        // + state letter
 	generationField  = "g"        // + chunk number
 )
 
 var operationFields = func() []string {
-	f := []string{fieldOperation, fieldDeadline, fieldEnded, fieldExpired}
+	f := []string{fieldOperation, fieldDeadline, fieldEnded, fieldExpired, fieldSeal, fieldFound}
 	for _, s := range States {
 		f = append(f, countField+string(s))
 	}
@@ -127,13 +131,29 @@ func decodeOperation(id string, v []any) (op Operation, ok bool, err error) {
 	if ms := number(v[2]); ms != 0 {
 		op.EndedAt = time.UnixMilli(ms).UTC()
 	}
+	op.Seal, _ = v[4].(string)
+	if err := op.addFound(v[5]); err != nil {
+		return op, false, err
+	}
 	for i, n := range []*int{
 		&op.Counts.Queued, &op.Counts.Sending, &op.Counts.Accepted, &op.Counts.Detached,
-		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled,
+		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled, &op.Counts.Resolved,
 	} {
-		*n = int(number(v[4+i]))
+		*n = int(number(v[6+i]))
 	}
 	return op, true, nil
+}
+
+// addFound adds the rows of the desktops that were found since the acceptance.
+func (o *Operation) addFound(sizes any) error {
+	s, _ := sizes.(string)
+	found, total, err := decodeSizes(s)
+	if err != nil {
+		return fmt.Errorf("operation %s: %w", o.ID, err)
+	}
+	o.found = found
+	o.Total += total
+	return nil
 }
 
 // Chunk is what a worker needs to work on a chunk.
@@ -154,14 +174,22 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 	var meta *redis.SliceCmd
 	var all *redis.MapStringStringCmd
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		meta = p.HMGet(ctx, r.keys.op(op), append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))...)
-		all = p.HGetAll(ctx, r.keys.chunk(op, n))
+		meta, all = r.pipeChunk(ctx, p, op, n)
 		also(p)
 		return nil
 	})
 	if err != nil {
 		return Chunk{}, fmt.Errorf("reading chunk %d of operation %s: %w", n, op, err)
 	}
+	return decodeChunkReply(op, n, meta, all)
+}
+
+func (r *Record) pipeChunk(ctx context.Context, p redis.Pipeliner, op string, n int) (*redis.SliceCmd, *redis.MapStringStringCmd) {
+	fields := append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))
+	return p.HMGet(ctx, r.keys.op(op), fields...), p.HGetAll(ctx, r.keys.chunk(op, n))
+}
+
+func decodeChunkReply(op string, n int, meta *redis.SliceCmd, all *redis.MapStringStringCmd) (Chunk, error) {
 	o, ok, err := decodeOperation(op, meta.Val())
 	if err != nil {
 		return Chunk{}, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -366,7 +367,9 @@ func applyTogether(t *testing.T, b *bundle) {
 		require.Equal(t, i != 10 && i != 20 && i != 30, d.State == tasks.Accepted, "desktop %d", i)
 	}
 	require.Equal(t, tasks.Counts{Accepted: 97, Failed: 3}, b.operation(op.ID).Counts)
-	require.True(t, rest.Ended)
+	require.False(t, rest.Ended, "what is accepted is not proven")
+	proven := b.move(op, 0, tasks.Detached, slices.DeleteFunc(rest.Desktops, func(d tasks.Desktop) bool { return d.ID == "" })...)
+	require.True(t, proven.Ended)
 
 	// Some alone and the others together, in one change.
 	op = b.enqueue(tasks.Request{Desktops: ids(100)})
@@ -391,7 +394,7 @@ func applyTogether(t *testing.T, b *bundle) {
 func illegalMoves(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(1)})
 	d := b.chunk(op, 0).Desktops[0]
-	for _, to := range []tasks.State{tasks.Queued, tasks.Accepted} {
+	for _, to := range []tasks.State{tasks.Queued} {
 		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: d, To: to}}}})
 		require.ErrorIs(t, err, tasks.ErrIllegalMove)
 	}
@@ -519,11 +522,11 @@ func retry(t *testing.T, b *bundle) {
 	op = b.fail(op)
 	require.True(t, op.Done())
 	b.now = b.now.Add(48 * time.Hour) // long after the deadline
-	n, err := b.p.Retry(t.Context(), op, "another code")
+	n, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{Code: "another code"}, "jo")
 	require.NoError(t, err)
 	require.Zero(t, n)
 	require.True(t, b.operation(op.ID).Done())
-	n, err = b.p.Retry(t.Context(), op, "WKS.1")
+	n, err = b.p.Retry(t.Context(), op, tasks.RetryFilter{Code: "WKS.1"}, "jo")
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	got := b.operation(op.ID)
@@ -535,7 +538,7 @@ func retry(t *testing.T, b *bundle) {
 	list, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, list, "what is tried again is no failure")
-	again, err := b.p.Retry(t.Context(), op, "")
+	again, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "jo")
 	require.NoError(t, err)
 	require.Zero(t, again)
 	require.Zero(t, b.chunk(op, 0).Desktops[0].Attempts)
@@ -548,17 +551,17 @@ func retry(t *testing.T, b *bundle) {
 func cancel(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(150)})
 	b.move(op, 0, tasks.Sending, b.chunk(op, 0).Desktops[:4]...)
-	cancelled, late, err := b.r.Cancel(t.Context(), op, b.now)
+	cancelled, late, err := b.r.Cancel(t.Context(), op, b.now, "jo")
 	require.NoError(t, err)
 	require.Equal(t, 146, cancelled)
 	require.Equal(t, 4, late)
 	require.Equal(t, tasks.Counts{Sending: 4, Cancelled: 146}, b.operation(op.ID).Counts)
-	cancelled, late, err = b.r.Cancel(t.Context(), op, b.now)
+	cancelled, late, err = b.r.Cancel(t.Context(), op, b.now, "jo")
 	require.NoError(t, err)
 	require.Equal(t, 0, cancelled)
 	require.Equal(t, 4, late)
 	whole := b.enqueue(tasks.Request{Desktops: ids(3)})
-	_, _, err = b.r.Cancel(t.Context(), whole, b.now)
+	_, _, err = b.r.Cancel(t.Context(), whole, b.now, "jo")
 	require.NoError(t, err)
 	require.True(t, b.operation(whole.ID).Done())
 }

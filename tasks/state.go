@@ -18,30 +18,32 @@ const (
 	Failed    State = 'F' // retries used up, the deadline passed, or an error no retry can mend
 	Held      State = 'H' // a guard stopped it; a person decides
 	Cancelled State = 'X' // taken back before it was sent
+	Resolved  State = 'R' // of a row that names a user: their desktops were found and have rows of their own
 )
 
 // States lists every state in the order of a desktop's life.
-var States = []State{Queued, Sending, Accepted, Detached, Failed, Held, Cancelled}
+var States = []State{Queued, Sending, Accepted, Detached, Failed, Held, Cancelled, Resolved}
 
 var stateNames = map[State]string{
 	Queued: "queued", Sending: "sending", Accepted: "accepted", Detached: "detached",
-	Failed: "failed", Held: "held", Cancelled: "cancelled",
+	Failed: "failed", Held: "held", Cancelled: "cancelled", Resolved: "resolved",
 }
 
 // legalMoves are the arrows of a desktop's life; the record refuses any other.
 var legalMoves = map[State]string{
-	Queued:   "SDFHX", // D: a reading showed it was detached already; F: the deadline passed in the queue
+	Queued:   "SADFHXR", // D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
 	Sending:  "QADFH",
-	Accepted: "DF",
-	Failed:   "Q", // a person or a redrive
+	Accepted: "QDF", // Q: the cloud says that its own attempt failed and may be repeated
+	Failed:   "Q",   // a person or a redrive
 	Held:     "QX",
 }
 
 // CanMove reports whether a desktop in state s may go to state to.
 func (s State) CanMove(to State) bool { return strings.IndexByte(legalMoves[s], byte(to)) >= 0 }
 
-// Open reports that a worker still has something to do for a desktop in this
-// state.
+// Open reports that a desktop in this state is still to be sent, or to be read
+// because nobody knows whether it was. An accepted one is not open: it is
+// followed until it is proven.
 func (s State) Open() bool { return s == Queued || s == Sending }
 
 // String gives the name, for example "queued".
@@ -80,14 +82,20 @@ type Note string
 
 // The notes. Each is stored as its letter.
 const (
-	NoNote   Note = ""
-	Gone     Note = "g" // the desktop no longer exists
-	ReadBack Note = "r" // established by reading the desktop after an unknown outcome
-	Suspect  Note = "s" // refused once; from now on sent only together with other suspects
+	NoNote    Note = ""
+	Gone      Note = "g" // detached: the desktop no longer exists
+	ReadBack  Note = "r" // established by reading the desktop
+	ByJob     Note = "j" // accepted: the cloud follows it as a job; detached: the job says so
+	NotTheirs Note = "n" // detached: none of the expected users is on the desktop (any more)
+	NoDesktop Note = "u" // detached: the user named has no desktop
+	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before
+	Recheck   Note = "k" // taken up again by a person: read before it is sent
 )
 
 var noteTexts = map[Note]string{
-	Gone: "no longer exists", ReadBack: "established by reading the desktop", Suspect: "sent apart from others",
+	Gone: "no longer exists", ReadBack: "established by reading the desktop", ByJob: "followed by its job",
+	NotTheirs: "the expected user is not on it", NoDesktop: "the user has no desktop",
+	Suspect: "sent apart from others", Recheck: "taken up again",
 }
 
 // String gives the text for people.

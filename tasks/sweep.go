@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -27,8 +26,8 @@ func (c OpenChunk) TaskID() string {
 }
 
 // Sweep looks at up to size open operations from an offset, closes those that
-// have ended, removes those that were never accepted, and returns the chunks
-// with work left. next is the offset to go on from, 0 after the last.
+// have ended, removes those that were never accepted, sees to it that what is
+// not proven is followed, and returns the chunks with work left. next is the offset to go on from, 0 after the last.
 func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (chunks []OpenChunk, next int, err error) {
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
 	if err != nil {
@@ -66,6 +65,9 @@ func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (ch
 				return nil, 0, err
 			}
 		}
+	}
+	if err := r.mendFollow(ctx, now, open); err != nil {
+		return nil, 0, err
 	}
 	chunks, err = r.openChunks(ctx, open)
 	return chunks, next, err
@@ -121,17 +123,21 @@ func (r *Record) Expire(ctx context.Context, now time.Time, limit int) (int, err
 // indexes that name it last, so that a crash in between is resumed.
 func (r *Record) remove(ctx context.Context, id string) error {
 	fail := func(err error) error { return fmt.Errorf("removing operation %s: %w", id, err) }
-	meta, err := r.rdb.HGet(ctx, r.keys.op(id), fieldOperation).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldOperation, fieldFound).Result()
+	if err != nil {
 		return fail(err)
 	}
+	meta, _ := v[0].(string)
 	var op Operation
 	chunks := MaxDesktops / ChunkSize // of one that was never accepted the size is not known
 	if meta != "" {
 		if err := decodeJSON(meta, &op); err != nil {
 			return fail(err)
 		}
-		chunks = chunksOf(op.Total)
+		if err := op.addFound(v[1]); err != nil {
+			return fail(err)
+		}
+		chunks = op.Chunks()
 	}
 	if err := r.rdb.HSet(ctx, r.keys.op(id), fieldExpired, 1).Err(); err != nil {
 		return fail(err)
@@ -154,7 +160,7 @@ func (r *Record) remove(ctx context.Context, id string) error {
 			for _, d := range desktops {
 				p.HDel(ctx, r.keys.history(historyBucket(d)), historyField(d, id))
 			}
-			p.Unlink(ctx, r.keys.chunk(id, n))
+			p.Unlink(ctx, r.keys.chunk(id, n), r.keys.trail(id, n))
 			return nil
 		})
 		if err != nil {
@@ -162,7 +168,7 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		}
 	}
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Unlink(ctx, r.keys.open(id), r.keys.calls(id), r.keys.errors(id), r.keys.op(id))
+		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.op(id))
 		p.ZRem(ctx, r.keys.openOps(), id)
 		p.ZRem(ctx, r.keys.endedOps(), id)
 		return nil

@@ -2,6 +2,8 @@ package tasks
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -13,6 +15,8 @@ const (
 	maxID     = 255
 	maxName   = 255
 	maxReason = 1000
+	maxUser   = 64 // of detach_user_infos[].user_name
+	maxExpect = 500
 )
 
 // Problem is one thing that is wrong with a request.
@@ -81,6 +85,24 @@ func CheckDesktopID(id string) (problem string) {
 		return fmt.Sprintf("is longer than %d characters", maxID)
 	case strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }):
 		return "has a character that is not printable, or white space"
+	case strings.HasPrefix(id, userRow):
+		return "begins with " + userRow + ", which is how users are named"
+	}
+	return ""
+}
+
+// CheckUserName says what is wrong with a user's name, or nothing: 1 to 64
+// printable characters, as the API page limits them, without space at the ends.
+func CheckUserName(name string) (problem string) {
+	switch {
+	case name == "":
+		return "is empty"
+	case !utf8.ValidString(name):
+		return "is not valid UTF-8"
+	case utf8.RuneCountInString(name) > maxUser:
+		return fmt.Sprintf("is longer than %d characters", maxUser)
+	case strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "has a character that is not printable, or space at an end"
 	}
 	return ""
 }
@@ -97,6 +119,8 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 		ps.add("project", r.Project, "is not a configured project")
 	}
 	r.validateDesktops(&ps)
+	r.validateUsers(&ps)
+	r.validateExpect(&ps)
 	ps.text("requested_by", r.RequestedBy, maxName)
 	ps.text("ticket", r.Ticket, maxName)
 	ps.text("idempotency_key", r.IdempotencyKey, maxName)
@@ -122,8 +146,8 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 
 func (r Request) validateDesktops(ps *problems) {
 	switch n := len(r.Desktops); {
-	case n == 0:
-		ps.add("desktops", "", "is empty: name at least one desktop")
+	case n == 0 && len(r.Users) == 0:
+		ps.add("desktops", "", "is empty: name at least one desktop, or a user")
 	case n > MaxDesktops:
 		ps.add("desktops", "", "has %d desktops, more than %d: split the request", n, MaxDesktops)
 		return
@@ -140,5 +164,54 @@ func (r Request) validateDesktops(ps *problems) {
 			continue
 		}
 		first[id] = i
+	}
+}
+
+func (r Request) validateUsers(ps *problems) {
+	if n := len(r.Users); n > MaxUsers {
+		ps.add("users", "", "has %d users, more than %d: split the request", n, MaxUsers)
+		return
+	}
+	first := make(map[string]int, len(r.Users))
+	for i, name := range r.Users {
+		field := fmt.Sprintf("users[%d]", i)
+		if problem := CheckUserName(name); problem != "" {
+			ps.add(field, name, "%s", problem)
+			continue
+		}
+		if j, seen := first[name]; seen {
+			ps.add(field, name, "is the same user as users[%d]", j)
+			continue
+		}
+		first[name] = i
+	}
+}
+
+func (r Request) validateExpect(ps *problems) {
+	if len(r.Expect) == 0 || len(r.Desktops) > MaxDesktops {
+		return
+	}
+	named := make(map[string]bool, len(r.Desktops))
+	for _, id := range r.Desktops {
+		named[id] = true
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.Expect)) {
+		field := fmt.Sprintf("expect[%q]", id)
+		names := r.Expect[id]
+		switch {
+		case !named[id]:
+			ps.add(field, "", "is about a desktop that the request does not name")
+		case len(names) == 0:
+			ps.add(field, "", "names nobody: leave it out, or name a user")
+		case len(names) > maxExpect:
+			ps.add(field, "", "names %d users, more than %d", len(names), maxExpect)
+		}
+		for i, name := range names {
+			if problem := CheckUserName(name); problem != "" {
+				ps.add(field, name, "%s", problem)
+			} else if slices.Contains(names[:i], name) {
+				ps.add(field, name, "is named twice")
+			}
+		}
 	}
 }

@@ -42,15 +42,15 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 	if len(w.changes) == 0 {
 		return w.as
 	}
-	var claims []tasks.Claim
+	var extras []tasks.Extra
 	if release {
 		c := b.claim
 		c.Desktops = idsOf(group)
-		claims = []tasks.Claim{c}
+		extras = append(extras, c)
 	}
 	now := s.now() // once: a write that is repeated must be the same
 	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, now, w.changes, claims...)
+		return s.record.Apply(s.ctx, now, w.changes, extras...)
 	})
 	if err != nil {
 		return w.as // the process is ending; what was being sent is resolved by reading

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/detachd/detachd/tasks"
 	"github.com/spf13/cobra"
 )
 
@@ -28,7 +29,7 @@ the operation gets a new deadline, 24 hours from now.`,
 			if err != nil {
 				return err
 			}
-			n, err := s.Producer.Retry(cmd.Context(), op, code)
+			n, err := s.Producer.Retry(cmd.Context(), op, tasks.RetryFilter{Code: code}, p.requestedBy(""))
 			if err != nil {
 				p.say("%s of operation %s queued again before the error", count(n, "desktop"), op.ID)
 				return err
@@ -70,7 +71,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cancelled, late, err := s.Record.Cancel(cmd.Context(), op, p.Now())
+			cancelled, late, err := s.Record.Cancel(cmd.Context(), op, p.Now(), p.requestedBy(""))
 			if err != nil {
 				p.say("%s of operation %s cancelled before the error", count(cancelled, "desktop"), op.ID)
 				return err
