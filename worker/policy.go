@@ -24,95 +24,105 @@ const (
 	Permanent Class = "permanent" // no retry can mend it: failed
 )
 
-// rule is a row of the table: the first that matches wins. Status 0 and an
-// empty code match everything; a code that ends in "*" matches by its
-// beginning.
-type rule struct {
-	status int
-	code   string
-	class  Class
-	why    string
+// Rule is a row of the table of what an error code means. Status 0 and an empty
+// Code match everything; a Code that ends in "*" matches by its beginning. The
+// first row that matches wins.
+type Rule struct {
+	Of     RuleOf // what was refused
+	Status int    // HTTP status of the call
+	Code   string // error_code
+	Class  Class
+	Why    string // for people
 }
+
+// RuleOf says whether a whole call was refused, or one desktop listed in a 200.
+type RuleOf string
+
+// What a Rule is about.
+const (
+	OfCall    RuleOf = "call"
+	OfDesktop RuleOf = "desktop"
+)
 
 // callRules says what the refusal of a whole call means. Sources: the API page
 // of DetachInstances (statuses), the gateway's error code page (APIGW.*), and
 // codes that Huawei's own Terraform provider handles (WKS.*). What is not
 // listed falls to the rows at the end, by status.
-var callRules = []rule{
-	{429, "", Throttle, "the gateway's throttling; not executed"},
-	{0, "APIGW.0308", Throttle, "the gateway's throttling; not executed"},
+var callRules = []Rule{
+	{OfCall, 429, "", Throttle, "the gateway's throttling; not executed"},
+	{OfCall, 0, "APIGW.0308", Throttle, "the gateway's throttling; not executed"},
 
-	{401, "", Auth, "the credentials were refused"},
-	{0, "APIGW.0301", Auth, "incorrect IAM authentication information"},
-	{0, "APIGW.0303", Auth, "incorrect app authentication: signature or clock"},
-	{0, "APIGW.0307", Auth, "the token must be updated"},
+	{OfCall, 401, "", Auth, "the credentials were refused"},
+	{OfCall, 0, "APIGW.0301", Auth, "incorrect IAM authentication information"},
+	{OfCall, 0, "APIGW.0303", Auth, "incorrect app authentication: signature or clock"},
+	{OfCall, 0, "APIGW.0307", Auth, "the token must be updated"},
 
-	{0, "APIGW.0101", Policy, "no such API: wrong endpoint, region or project"},
-	{0, "APIGW.0103", Policy, "no such back end: wrong endpoint or region"},
-	{0, "APIGW.0302", Policy, "the IAM user is not authorised for the API"},
-	{0, "APIGW.0304", Policy, "not allowed to access the API"},
-	{0, "APIGW.0305", Policy, "not allowed to access the API"},
-	{0, "APIGW.0306", Policy, "not allowed to access the API"},
-	{0, "APIGW.0310", Policy, "the project is unavailable"},
-	{0, "APIGW.0401", Policy, "this client's address is not allowed"},
-	{0, "APIGW.0402", Policy, "this client's address is not allowed"},
-	{0, "APIGW.0404", Policy, "this client's address is not allowed"},
-	{0, "APIGW.0501", Policy, "the quota is used up"},
-	{0, "APIGW.0502", Policy, "the account is frozen"},
-	{0, "APIGW.0802", Policy, "the IAM user is forbidden in this region"},
-	{0, "WKS.00010099", Policy, "the Workspace service is disabled"},
-	{0, "WKS.00170117", Policy, "the tenant does not exist"},
+	{OfCall, 0, "APIGW.0101", Policy, "no such API: wrong endpoint, region or project"},
+	{OfCall, 0, "APIGW.0103", Policy, "no such back end: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0302", Policy, "the IAM user is not authorised for the API"},
+	{OfCall, 0, "APIGW.0304", Policy, "not allowed to access the API"},
+	{OfCall, 0, "APIGW.0305", Policy, "not allowed to access the API"},
+	{OfCall, 0, "APIGW.0306", Policy, "not allowed to access the API"},
+	{OfCall, 0, "APIGW.0310", Policy, "the project is unavailable"},
+	{OfCall, 0, "APIGW.0401", Policy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0402", Policy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0404", Policy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0501", Policy, "the quota is used up"},
+	{OfCall, 0, "APIGW.0502", Policy, "the account is frozen"},
+	{OfCall, 0, "APIGW.0802", Policy, "the IAM user is forbidden in this region"},
+	{OfCall, 0, "WKS.00010099", Policy, "the Workspace service is disabled"},
+	{OfCall, 0, "WKS.00170117", Policy, "the tenant does not exist"},
 
-	{409, "", Conflict, "operation conflict: a desktop is in a state that denies it"},
-	{0, "WKS.00010032", Conflict, "operation conflict: a desktop is in a state that denies it"},
-	{0, "WKS.0407", Conflict, "disks are being added to a desktop"},
+	{OfCall, 409, "", Conflict, "operation conflict: a desktop is in a state that denies it"},
+	{OfCall, 0, "WKS.00010032", Conflict, "operation conflict: a desktop is in a state that denies it"},
+	{OfCall, 0, "WKS.0407", Conflict, "disks are being added to a desktop"},
 
-	{0, "APIGW.0613", Transient, "IAM is unavailable; not executed"},
-	{0, "WKS.00050902", Transient, "the service is unavailable; not executed"},
+	{OfCall, 0, "APIGW.0613", Transient, "IAM is unavailable; not executed"},
+	{OfCall, 0, "WKS.00050902", Transient, "the service is unavailable; not executed"},
 
-	{405, "", Permanent, "the request itself is wrong"},
-	{413, "", Permanent, "the request itself is wrong"},
-	{414, "", Permanent, "the request itself is wrong"},
-	{415, "", Permanent, "the request itself is wrong"},
-	{400, "APIGW.*", Permanent, "the gateway could not read the request"},
+	{OfCall, 405, "", Permanent, "the request itself is wrong"},
+	{OfCall, 413, "", Permanent, "the request itself is wrong"},
+	{OfCall, 414, "", Permanent, "the request itself is wrong"},
+	{OfCall, 415, "", Permanent, "the request itself is wrong"},
+	{OfCall, 400, "APIGW.*", Permanent, "the gateway could not read the request"},
 
-	{400, "", Poison, "a desktop of the batch is not acceptable"},
-	{403, "", Poison, "no permission for a desktop of the batch"},
-	{404, "", Poison, "a desktop of the batch does not exist"},
-	{422, "", Poison, "a desktop of the batch is not acceptable"},
+	{OfCall, 400, "", Poison, "a desktop of the batch is not acceptable"},
+	{OfCall, 403, "", Poison, "no permission for a desktop of the batch"},
+	{OfCall, 404, "", Poison, "a desktop of the batch does not exist"},
+	{OfCall, 422, "", Poison, "a desktop of the batch is not acceptable"},
 }
 
 // desktopRules says what the refusal of one desktop, listed in a 200, means.
 // The public documentation lists no codes for it, so what is not known is tried
 // again a few times and then left to a person.
-var desktopRules = []rule{
-	{0, "WKS.00010032", Conflict, "the desktop is in a state that denies it"},
-	{0, "WKS.0407", Conflict, "disks are being added"},
-	{0, "WKS.00010110", Permanent, "the desktop has no valid IP address"},
-	{0, "WKS.0001", Permanent, "the request is empty or names what does not exist"},
-	{0, "WKS.00211102", Permanent, "the parameter is invalid"},
-	{0, "WKS.00139901", Permanent, "the request is invalid"},
-	{0, "WKS.00149901", Permanent, "the request is invalid"},
-	{0, "WKS.00169901", Permanent, "the request is invalid"},
-	{0, "WKS.00000405", Permanent, "the method is not allowed for the desktop"},
-	{0, "WKS.00081102", Permanent, "no permission for the desktop"},
-	{0, "WKS.00211902", Permanent, "does not exist"},
-	{0, "WKS.00010099", Permanent, "the Workspace service is disabled"},
-	{0, "WKS.00000003", Permanent, "the service could not read its database"},
-	{0, "", Transient, "not known: tried again"},
+var desktopRules = []Rule{
+	{OfDesktop, 0, "WKS.00010032", Conflict, "the desktop is in a state that denies it"},
+	{OfDesktop, 0, "WKS.0407", Conflict, "disks are being added"},
+	{OfDesktop, 0, "WKS.00010110", Permanent, "the desktop has no valid IP address"},
+	{OfDesktop, 0, "WKS.0001", Permanent, "the request is empty or names what does not exist"},
+	{OfDesktop, 0, "WKS.00211102", Permanent, "the parameter is invalid"},
+	{OfDesktop, 0, "WKS.00139901", Permanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00149901", Permanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00169901", Permanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00000405", Permanent, "the method is not allowed for the desktop"},
+	{OfDesktop, 0, "WKS.00081102", Permanent, "no permission for the desktop"},
+	{OfDesktop, 0, "WKS.00211902", Permanent, "does not exist"},
+	{OfDesktop, 0, "WKS.00010099", Permanent, "the Workspace service is disabled"},
+	{OfDesktop, 0, "WKS.00000003", Permanent, "the service could not read its database"},
+	{OfDesktop, 0, "", Transient, "not known: tried again"},
 }
 
-func match(rules []rule, status int, code string) (rule, bool) {
+func match(rules []Rule, status int, code string) (Rule, bool) {
 	for _, r := range rules {
-		if r.status != 0 && r.status != status {
+		if r.Status != 0 && r.Status != status {
 			continue
 		}
-		prefix, isPrefix := strings.CutSuffix(r.code, "*")
-		if r.code == "" || r.code == code || isPrefix && strings.HasPrefix(code, prefix) {
+		prefix, isPrefix := strings.CutSuffix(r.Code, "*")
+		if r.Code == "" || r.Code == code || isPrefix && strings.HasPrefix(code, prefix) {
 			return r, true
 		}
 	}
-	return rule{}, false
+	return Rule{}, false
 }
 
 // classifyCall says what an error of Detach means. Whatever the table says, a
@@ -129,7 +139,7 @@ func classifyCall(err error) Class {
 		return Auth
 	}
 	if r, ok := match(callRules, e.Status, e.Code); ok {
-		return r.class
+		return r.Class
 	}
 	if e.Status >= 300 && e.Status < 500 {
 		return Permanent
@@ -140,7 +150,7 @@ func classifyCall(err error) Class {
 // classifyDesktop says what an entry of failed_operation_list means.
 func classifyDesktop(code string) Class {
 	r, _ := match(desktopRules, 0, code)
-	return r.class
+	return r.Class
 }
 
 // culpritPattern finds the desktops that a message names, as in "Operation

@@ -71,11 +71,11 @@ func TestPolicyOfDesktops(t *testing.T) {
 // one, and each says why.
 func TestPolicyRowsAreAllReachable(t *testing.T) {
 	t.Parallel()
-	for name, rules := range map[string][]rule{"calls": callRules, "desktops": desktopRules} {
+	for name, rules := range map[string][]Rule{"calls": callRules, "desktops": desktopRules} {
 		for i, r := range rules {
-			require.NotEmpty(t, r.why, "%s row %d", name, i)
-			code := strings.TrimSuffix(r.code, "*")
-			first, ok := match(rules, r.status, code)
+			require.NotEmpty(t, r.Why, "%s row %d", name, i)
+			code := strings.TrimSuffix(r.Code, "*")
+			first, ok := match(rules, r.Status, code)
 			require.True(t, ok)
 			require.Equal(t, r, first, "%s row %d is hidden", name, i)
 		}

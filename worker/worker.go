@@ -27,9 +27,11 @@ type API interface {
 type Project struct {
 	Alias          string        // as named in requests
 	API            API           // required
-	CallsPerSecond float64       // of detach calls and readings together, shared by all workers; 0: no limit
+	CallsPerSecond float64       // of detach calls and the readings before them together, shared by all workers; 0: no limit
 	Burst          int           // calls that may leave at once after a rest; default 1
 	MaxInFlight    int           // bulk calls at a time of this worker; default 10
+	ReadsPerSecond float64       // of readings that prove, shared by all workers, apart from CallsPerSecond; 0: no limit
+	MaxReads       int           // readings that prove at a time of this worker; default 4
 	CallTimeout    time.Duration // of one call; must cover the API client's own time-out; default 30 s
 }
 
@@ -46,6 +48,9 @@ type Config struct {
 	RetryMax           time.Duration // longest delay; default 5 min
 	BulkPollInterval   time.Duration // how often an empty bulk or small queue is asked; default 200 ms
 	UrgentPollInterval time.Duration // how often an empty urgent queue is asked; default 20 ms
+	FirstLook          time.Duration // from when a desktop is accepted until it is first looked at; later looks are ever further apart; default 3 s
+	ConfirmWithin      time.Duration // from when a desktop is accepted until it must be proven, or it is failed; default 30 min
+	Rules              []Rule        // what further error codes mean; they go before the built-in ones
 	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; must exceed every CallTimeout; default 45 s
 }
 
@@ -56,12 +61,15 @@ func (c Config) WithDefaults() Config {
 	def(&c.RetryMax, 5*time.Minute)
 	def(&c.BulkPollInterval, 200*time.Millisecond)
 	def(&c.UrgentPollInterval, 20*time.Millisecond)
+	def(&c.FirstLook, 3*time.Second)
+	def(&c.ConfirmWithin, 30*time.Minute)
 	def(&c.ShutdownTimeout, 45*time.Second)
 	c.Projects = append([]Project(nil), c.Projects...)
 	for i := range c.Projects {
 		p := &c.Projects[i]
 		def(&p.Burst, 1)
 		def(&p.MaxInFlight, 10)
+		def(&p.MaxReads, 4)
 		def(&p.CallTimeout, 30*time.Second)
 	}
 	return c
