@@ -123,3 +123,7 @@ func (r *Record) Projects(ctx context.Context) ([]string, error) {
 func (r *Record) RateKey(project string) string {
 	return r.keys.prefix + ":{p:" + project + "}:rate"
 }
+
+// ReadRateKey is the key of the shared rate limit of a project's readings that
+// prove.
+func (r *Record) ReadRateKey(project string) string { return r.RateKey(project) + ":reads" }

@@ -394,7 +394,8 @@ func applyTogether(t *testing.T, b *bundle) {
 func illegalMoves(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(1)})
 	d := b.chunk(op, 0).Desktops[0]
-	for _, to := range []tasks.State{tasks.Queued} {
+	d = b.move(op, 0, tasks.Sending, d).Desktops[0]
+	for _, to := range []tasks.State{tasks.Sending, tasks.Cancelled, tasks.Resolved} {
 		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: d, To: to}}}})
 		require.ErrorIs(t, err, tasks.ErrIllegalMove)
 	}

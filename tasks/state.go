@@ -31,7 +31,7 @@ var stateNames = map[State]string{
 
 // legalMoves are the arrows of a desktop's life; the record refuses any other.
 var legalMoves = map[State]string{
-	Queued:   "SADFHXR", // D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
+	Queued:   "QSADFHXR", // Q: read as busy; D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
 	Sending:  "QADFH",
 	Accepted: "QDF", // Q: the cloud says that its own attempt failed and may be repeated
 	Failed:   "Q",   // a person or a redrive
@@ -89,13 +89,14 @@ const (
 	NotTheirs Note = "n" // detached: none of the expected users is on the desktop (any more)
 	NoDesktop Note = "u" // detached: the user named has no desktop
 	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before
+	Refused   Note = "p" // refused for good; read once more before it is failed
 	Recheck   Note = "k" // taken up again by a person: read before it is sent
 )
 
 var noteTexts = map[Note]string{
 	Gone: "no longer exists", ReadBack: "established by reading the desktop", ByJob: "followed by its job",
 	NotTheirs: "the expected user is not on it", NoDesktop: "the user has no desktop",
-	Suspect: "sent apart from others", Recheck: "taken up again",
+	Suspect: "sent apart from others", Refused: "refused, to be read once more", Recheck: "taken up again",
 }
 
 // String gives the text for people.

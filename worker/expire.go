@@ -17,12 +17,21 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 	if s.now().Before(c.Operation.Deadline) {
 		return immediately, nil // a retry moved the deadline
 	}
-	var left []tasks.Desktop
-	for _, d := range c.Desktops {
-		if d.State.Open() {
-			left = append(left, d)
+	if unknown := inState(c.Desktops, tasks.Sending); len(unknown) > 0 {
+		// They may well be detached: the deadline is no reason not to look, and
+		// looking goes on for as long as a proof may take.
+		_, after, err := s.resolve(s.ctx, c.Operation, c.Number, unknown)
+		if err == nil && after > 0 && s.now().Before(c.Operation.Deadline.Add(s.confirmWithin)) {
+			return after, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		if c, err = s.record.Chunk(s.ctx, c.Operation.ID, c.Number); err != nil {
+			return 0, err
 		}
 	}
+	left := append(inState(c.Desktops, tasks.Queued), inState(c.Desktops, tasks.Sending)...)
 	if len(left) == 0 {
 		return 0, nil
 	}
@@ -34,7 +43,7 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	change := tasks.Change{Operation: c.Operation, Chunk: c.Number}
+	change := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: s.worker}
 	for _, d := range left {
 		change.Moves = append(change.Moves, tasks.Move{
 			Desktop: d, To: tasks.Failed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
@@ -72,4 +81,14 @@ func (s *sender) expired(d tasks.Desktop, last *tasks.Failure, pause *tasks.Paus
 	}
 	f.Attempts, f.At = d.Attempts, s.now()
 	return f
+}
+
+func inState(ds []tasks.Desktop, state tasks.State) []tasks.Desktop {
+	var out []tasks.Desktop
+	for _, d := range ds {
+		if d.State == state {
+			out = append(out, d)
+		}
+	}
+	return out
 }

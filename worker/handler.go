@@ -94,15 +94,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // work does what is left to do of a chunk; after > 0 asks for another run.
 // arrived is called when its desktops are in the lane.
 func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (after time.Duration, err error) {
-	var queued, unknown []tasks.Desktop
-	for _, d := range c.Desktops {
-		switch d.State {
-		case tasks.Queued:
-			queued = append(queued, d)
-		case tasks.Sending:
-			unknown = append(unknown, d)
-		}
-	}
+	queued, unknown := inState(c.Desktops, tasks.Queued), inState(c.Desktops, tasks.Sending)
 	ctx, cancel := context.WithDeadlineCause(ctx, earlier(h.now().Add(maxWait), c.Operation.Deadline), errors.New("waited long enough"))
 	defer cancel()
 	if len(unknown) > 0 {
@@ -111,6 +103,13 @@ func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (afte
 			return 0, err
 		}
 		queued, after = append(queued, again...), retryAfter
+	}
+	if c.Operation.NamesUsers(c.Number) && len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
+		arrived()
+		queued = nil
+		if after, err = h.sender.lookUp(ctx, c.Operation.ID); err != nil {
+			return 0, err
+		}
 	}
 	if len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
 		j, items := newJob(c.Operation, c.Number, queued, h.now())

@@ -29,6 +29,9 @@ type item struct {
 	since   time.Time
 	sending bool          // in a batch, not yet answered
 	delay   time.Duration // what its verdict says
+
+	before  *tasks.Before    // what check read, until it is in the record
+	leavers []apiclient.User // who is to be taken off, by name; nil: everybody
 }
 
 // answer ends an item; retryAfter 0 means that nothing is left to do for it.
@@ -67,14 +70,15 @@ func newJob(op tasks.Operation, chunk int, desktops []tasks.Desktop, now time.Ti
 // in smaller calls the more often they failed.
 type laneKey struct {
 	shutoff bool
-	level   int // 0: not suspect
+	checked bool // read before they are sent
+	level   int  // 0: not suspect
 }
 
 // limit is the most desktops of a call of this lane.
 func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.level) }
 
 func laneOf(it *item) laneKey {
-	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach}
+	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach, checked: checked(it.job.op, it.desktop)}
 	if it.desktop.Note == tasks.Suspect {
 		k.level = min(max(1, it.desktop.Attempts), 7)
 	}

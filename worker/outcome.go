@@ -24,9 +24,13 @@ func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apicli
 	s.settle(b, group, call, func(it *item) verdict {
 		f, bad := refused[it.desktop.ID]
 		if !bad {
-			return verdict{to: tasks.Accepted, attempts: it.desktop.Attempts}
+			v := verdict{to: tasks.Accepted, attempts: it.desktop.Attempts}
+			if call.JobID != "" {
+				v.note = tasks.ByJob
+			}
+			return v
 		}
-		class := classifyDesktop(f.Code)
+		class := s.policy.desktop(call.Status, f.Code)
 		failure := &tasks.Failure{
 			DesktopName: f.DesktopName, Code: orUnknown(f.Code), Message: f.Message, Class: string(class), Status: call.Status,
 			RequestID: call.RequestID, CallID: call.ID,
@@ -45,7 +49,7 @@ func orUnknown(code string) string {
 // onError acts on a call that was refused or not answered, by its class.
 func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	e := asAPIError(err)
-	class := classifyCall(err)
+	class := s.policy.call(err)
 	switch class {
 	case Throttle:
 		b.pause = s.closeGate(tasks.Throttled, s.throttlePause(e), e)
@@ -79,14 +83,21 @@ func callFailure(call *tasks.Call, class Class, e apiclient.Error) *tasks.Failur
 }
 
 // afterFailure decides for one desktop whose try failed: failed, or queued for
-// another.
+// another. None is failed that was not read before its last try: what the cloud
+// refuses may be detached already, or gone.
 func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note tasks.Note) verdict {
 	n := it.desktop.Attempts + 1
 	f.Attempts, f.At = n, s.now()
-	if class == Permanent || class == Poison || n >= s.maxAttempts || !s.now().Before(it.job.op.Deadline) {
-		return verdict{to: tasks.Failed, attempts: n, note: note, failure: f}
+	v := verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
+	if class != Permanent && class != Poison && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
+		return v
 	}
-	return verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
+	if !checked(it.job.op, it.desktop) && s.now().Before(it.job.op.Deadline) {
+		v.note = tasks.Refused
+		return v
+	}
+	v.to, v.delay = tasks.Failed, 0
+	return v
 }
 
 // isolate finds the desktop that spoils a batch: the one that the error names,

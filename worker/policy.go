@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/detachd/detachd/apiclient"
@@ -22,6 +23,7 @@ const (
 	Auth      Class = "auth"      // the credentials were refused: the project pauses, no attempt spent
 	Policy    Class = "policy"    // the account may not or the endpoint is wrong: the project pauses, no attempt spent
 	Permanent Class = "permanent" // no retry can mend it: failed
+	HeldBack  Class = "held"      // not the cloud's: a guard held it, see Verdicts
 )
 
 // Rule is a row of the table of what an error code means. Status 0 and an empty
@@ -125,9 +127,28 @@ func match(rules []Rule, status int, code string) (Rule, bool) {
 	return Rule{}, false
 }
 
-// classifyCall says what an error of Detach means. Whatever the table says, a
+// policy is the table with what an operator added to it.
+type policy struct{ calls, desktops []Rule }
+
+func newPolicy(extra []Rule) policy {
+	var p policy
+	for _, r := range Table(extra) {
+		if r.Of == OfCall {
+			p.calls = append(p.calls, r)
+		} else {
+			p.desktops = append(p.desktops, r)
+		}
+	}
+	return p
+}
+
+// Table gives the whole table of what an error code means: the given rules,
+// which go before the others, and the built-in ones.
+func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktopRules) }
+
+// call says what an error of a detach call means. Whatever the table says, a
 // request that can have had an effect is ambiguous.
-func classifyCall(err error) Class {
+func (p policy) call(err error) Class {
 	var e *apiclient.Error
 	if !errors.As(err, &e) {
 		return Ambiguous // not from the API client: nothing is known
@@ -138,7 +159,7 @@ func classifyCall(err error) Class {
 	if e.AuthFault {
 		return Auth
 	}
-	if r, ok := match(callRules, e.Status, e.Code); ok {
+	if r, ok := match(p.calls, e.Status, e.Code); ok {
 		return r.Class
 	}
 	if e.Status >= 300 && e.Status < 500 {
@@ -147,9 +168,10 @@ func classifyCall(err error) Class {
 	return Transient // no connection, or a 5xx that says it was not executed
 }
 
-// classifyDesktop says what an entry of failed_operation_list means.
-func classifyDesktop(code string) Class {
-	r, _ := match(desktopRules, 0, code)
+// desktop says what an entry of failed_operation_list, in a reply of that
+// status, means.
+func (p policy) desktop(status int, code string) Class {
+	r, _ := match(p.desktops, status, code)
 	return r.Class
 }
 

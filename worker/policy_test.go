@@ -35,7 +35,7 @@ func TestPolicyOfCalls(t *testing.T) {
 		{404, "WKS.00211902", Poison}, {404, "", Poison}, {422, "", Poison},
 	} {
 		err := fmt.Errorf("wrapped: %w", &apiclient.Error{Status: row.status, Code: row.code, Effect: apiclient.EffectNone})
-		require.Equal(t, row.want, classifyCall(err), "status %d, code %q", row.status, row.code)
+		require.Equal(t, row.want, newPolicy(nil).call(err), "status %d, code %q", row.status, row.code)
 	}
 }
 
@@ -44,15 +44,15 @@ func TestPolicyOfPossibleEffectIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 200, 429, 500, 502, 503, 504} {
 		err := &apiclient.Error{Status: status, Effect: apiclient.EffectPossible}
-		require.Equal(t, Ambiguous, classifyCall(err), "status %d", status)
+		require.Equal(t, Ambiguous, newPolicy(nil).call(err), "status %d", status)
 	}
-	require.Equal(t, Ambiguous, classifyCall(errors.New("from nowhere")))
+	require.Equal(t, Ambiguous, newPolicy(nil).call(errors.New("from nowhere")))
 }
 
 func TestPolicyOfRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	err := &apiclient.Error{Op: "KeystoneCreateUserTokenByPassword", Status: 403, Effect: apiclient.EffectNone, AuthFault: true}
-	require.Equal(t, Auth, classifyCall(err))
+	require.Equal(t, Auth, newPolicy(nil).call(err))
 }
 
 func TestPolicyOfDesktops(t *testing.T) {
@@ -63,7 +63,7 @@ func TestPolicyOfDesktops(t *testing.T) {
 		"WKS.00000405": Permanent, "WKS.00081102": Permanent, "WKS.00211902": Permanent, "WKS.00010099": Permanent,
 		"WKS.00000003": Permanent, "WKS.99999999": Transient, "": Transient,
 	} {
-		require.Equal(t, want, classifyDesktop(code), "code %q", code)
+		require.Equal(t, want, newPolicy(nil).desktop(200, code), "code %q", code)
 	}
 }
 

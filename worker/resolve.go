@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,12 +51,13 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	if err != nil {
 		return nil, 0, errors.Join(err, s.record.Release(ctx, claim))
 	}
-	change := tasks.Change{Operation: op, Chunk: chunk}
+	now := s.now()
+	change := tasks.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
 	for _, d := range mine {
 		desktop, exists := found[d.ID]
-		change.Moves = append(change.Moves, s.judge(op, d, desktop, exists, calls[d.CallID]))
+		l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
+		change.Moves = append(change.Moves, s.judge(op, d, l, calls[d.CallID]))
 	}
-	now := s.now()
 	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
 		return s.record.Apply(s.ctx, now, []tasks.Change{change}, claim)
 	})
@@ -75,48 +77,60 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	return queued, retryAfter, nil
 }
 
-// read asks the cloud for desktops, under the project's rate limit.
+// read asks the cloud for desktops, under the project's rate limit and together
+// with what others want read at the same time.
 func (s *sender) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
-	if err := s.admit(ctx); err != nil {
+	return s.reader.read(ctx, ids)
+}
+
+// readNow makes one reading.
+func (s *sender) readNow(ids []string) (map[string]apiclient.Desktop, error) {
+	if err := s.admit(s.ctx); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, s.project.CallTimeout, errors.New("reading the desktops took longer than call_timeout"))
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("reading the desktops took longer than call_timeout"))
 	defer cancel()
 	list, err := s.project.API.Desktops(ctx, ids)
 	if err != nil {
-		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).
-			Msg("desktops with an unknown outcome could not be read; trying again")
-		switch e := asAPIError(err); classifyCall(err) {
-		case Throttle:
-			s.closeGate(tasks.Throttled, s.throttlePause(e), e)
-		case Auth, Policy:
-			s.closeGate(tasks.BadAuth, authPause, e)
-		default:
-			s.closeGateIfDown(e)
-		}
+		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).Msg("desktops could not be read; trying again")
+		s.afterReadError(err)
 		return nil, err
 	}
+	return byID(list), nil
+}
+
+// afterReadError closes the gate where going on would be in vain.
+func (s *sender) afterReadError(err error) {
+	switch e := asAPIError(err); s.policy.call(err) {
+	case Throttle:
+		s.closeGate(tasks.Throttled, s.throttlePause(e), e)
+	case Auth, Policy:
+		s.closeGate(tasks.BadAuth, authPause, e)
+	default:
+		s.closeGateIfDown(e)
+	}
+}
+
+func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 	out := make(map[string]apiclient.Desktop, len(list))
 	for _, d := range list {
 		out[d.ID] = d
 	}
-	return out, nil
+	return out
 }
 
 // judge says what a reading means for a desktop with an unknown outcome.
-// Source: the attach_state values of ListDesktopsDetail.
-func (s *sender) judge(op tasks.Operation, d tasks.Desktop, read apiclient.Desktop, exists bool, call tasks.Call) tasks.Move {
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: tasks.ReadBack}
-	switch {
-	case !exists:
-		m.To, m.Note = tasks.Detached, tasks.Gone
-	case (read.AttachState == "UNATTACH" || read.AttachState == "DEATTACHED") && len(read.Users) == 0:
+func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.Call) tasks.Move {
+	row := verdictOf(l)
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: l.seen()}
+	switch row.Unknown {
+	case Done:
 		m.To = tasks.Detached
-	case read.AttachState == "DEATTACHING" || read.AttachState == "WAITING":
+	case Follow:
 		m.To = tasks.Accepted
 	default:
 		it := &item{job: &job{op: op}, desktop: d}
-		v := s.afterFailure(it, Ambiguous, unknownFailure(call, read), tasks.Suspect)
+		v := s.afterFailure(it, Ambiguous, unknownFailure(call, l), tasks.Suspect)
 		if v.to == tasks.Queued && s.health.isDown() {
 			v.note = d.Note // an outage says nothing about this desktop
 		}
@@ -127,18 +141,13 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, read apiclient.Deskt
 
 // unknownFailure describes a call without a known outcome whose desktop turned
 // out to be still attached.
-func unknownFailure(call tasks.Call, read apiclient.Desktop) *tasks.Failure {
+func unknownFailure(call tasks.Call, l look) *tasks.Failure {
 	f := &tasks.Failure{
-		DesktopName: read.ComputerName, Code: call.Code, Message: call.Message, Class: string(Ambiguous),
+		DesktopName: l.ComputerName, Code: cmp.Or(call.Code, "NO_REPLY"), Class: string(Ambiguous),
 		Status: call.Status, RequestID: call.RequestID, CallID: call.ID,
 	}
-	if f.Code == "" {
-		f.Code = "NO_REPLY"
-	}
-	if f.Message == "" {
-		f.Message = "no reply was recorded: the worker died during the call"
-	}
-	f.Message = fmt.Sprintf("%s (the desktop was then read as %s)", f.Message, read.AttachState)
+	f.Message = fmt.Sprintf("%s (the desktop was then read as %s)",
+		cmp.Or(call.Message, "no reply was recorded: the worker died during the call"), l.seenBy())
 	return f
 }
 

@@ -17,19 +17,23 @@ import (
 
 // sender makes the calls of one project.
 type sender struct {
-	project     Project
-	worker      string
-	record      *tasks.Record
-	log         zerolog.Logger
-	maxAttempts int
-	backoff     func(attempt int) time.Duration
-	now         func() time.Time
-	lanes       *lanes
-	admit       func(ctx context.Context) error
-	ended       func(op string) // an operation's last open work was done
-	health      *health
-	slots       chan struct{} // capacity: calls in flight
-	took        atomic.Int64  // the last call's duration
+	project                  Project
+	worker                   string
+	record                   *tasks.Record
+	log                      zerolog.Logger
+	maxAttempts              int
+	policy                   policy
+	firstLook, confirmWithin time.Duration // see Config
+	reader                   *reader
+	producer                 *tasks.Producer
+	backoff                  func(attempt int) time.Duration
+	now                      func() time.Time
+	lanes                    *lanes
+	admit                    func(ctx context.Context) error
+	ended                    func(op string) // an operation's last open work was done
+	health                   *health
+	slots                    chan struct{} // capacity: calls in flight
+	took                     atomic.Int64  // the last call's duration
 
 	// dispatch ends when no new call may be made; ctx, which carries Redis and
 	// API calls, outlives it, so that a call in flight is recorded.
@@ -55,11 +59,13 @@ const (
 // batch is what one call slot works on: at first one group, the whole batch;
 // more when it had to be split.
 type batch struct {
-	claim  tasks.Claim
-	groups [][]*item // still to be called, the next one last
-	calls  int
-	back   []*item // to be put back when the batch is over: then another may take them
-	pause  time.Duration
+	claim   tasks.Claim
+	groups  [][]*item // still to be called, the next one last
+	calls   int
+	claimed bool      // by check: to be given back with what was not sent
+	readAt  time.Time // when check read the group that is sent next
+	back    []*item   // to be put back when the batch is over: then another may take them
+	pause   time.Duration
 }
 
 func (b *batch) push(group []*item) {
@@ -106,7 +112,14 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 func (s *sender) callGroup(b *batch, group []*item) {
 	callID := xid.New().String()
 	claimedAt := time.Now()
-	group, ok := s.begin(b, group, callID)
+	isChecked := checked(group[0].job.op, group[0].desktop)
+	ok := true
+	if isChecked {
+		if group, ok = s.check(b, group); !ok || len(group) == 0 {
+			return
+		}
+	}
+	group, ok = s.begin(b, group, callID)
 	if !ok || len(group) == 0 {
 		return
 	}
@@ -119,10 +132,14 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	}
 	// A process that waited or was frozen for so long may soon no longer hold
 	// the desktops.
-	if time.Since(claimedAt) > s.project.CallTimeout {
+	late, why := time.Since(claimedAt) > s.project.CallTimeout, "no call slot came free in time"
+	if isChecked && time.Since(b.readAt) > oldCheck {
+		late, why = true, "the reading had grown old before a call slot came free"
+	}
+	if late {
 		<-s.slots
 		call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
-		s.settle(b, group, notSent(call, "no call slot came free in time"), func(it *item) verdict {
+		s.settle(b, group, notSent(call, why), func(it *item) verdict {
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
 		})
 		return
@@ -142,9 +159,18 @@ func (s *sender) detach(group []*item, callID string) (*tasks.Call, *apiclient.D
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("the call took longer than call_timeout"))
 	defer cancel()
-	req := apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach}
 	start := s.now()
-	res, err := s.project.API.Detach(ctx, req)
+	var res *apiclient.DetachResult
+	var err error
+	if group[0].leavers != nil {
+		users := make([]apiclient.UserDetach, len(group))
+		for i, it := range group {
+			users[i] = apiclient.UserDetach{DesktopID: it.desktop.ID, Users: it.leavers}
+		}
+		res, err = s.project.API.DetachUsers(ctx, users)
+	} else {
+		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach})
+	}
 	took := s.now().Sub(start)
 	s.took.Store(int64(took))
 	return newCall(callID, s.worker, start, took, len(group), res, err), res, err
@@ -166,7 +192,7 @@ func (s *sender) lease() time.Duration { return 2*s.project.CallTimeout + claimM
 // crash leaves desktops "sending" that never left, and reading them shows it.
 func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok bool) {
 	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
-	w := gather(group, call, func(it *item) (verdict, bool) {
+	w := s.gather(group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Queued
 	})
 	claim := b.claim
@@ -183,10 +209,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	}
 	moved := s.take(w, applied)
 	if paused != nil {
-		b.pause = recheckPause
-		if paused.For > 0 {
-			b.pause = min(paused.For, recheckPause)
-		}
+		b.pause = pauseOf(paused)
 		s.giveBack(b, moved, notSent(call, paused.Error()))
 		return nil, false
 	}
@@ -221,6 +244,14 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	return mine, true
 }
 
+// pauseOf is when a closed gate is to be looked at again.
+func pauseOf(p *tasks.PausedError) time.Duration {
+	if p.For > 0 {
+		return min(p.For, recheckPause)
+	}
+	return recheckPause
+}
+
 // notSent turns a call that was about to leave into one that did not.
 func notSent(call *tasks.Call, why string) *tasks.Call {
 	c := *call
@@ -237,6 +268,9 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 	group = s.write(b, group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending
 	}, true)
+	if b.claimed {
+		s.release(b.claim, group)
+	}
 	for _, it := range group {
 		if it.sending {
 			it.sending = false

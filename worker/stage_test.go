@@ -108,7 +108,7 @@ func client(t testing.TB, url string, timeout time.Duration) *apiclient.Client {
 func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 	return worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.Nop(), MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond,
+		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, FirstLook: 10 * time.Millisecond,
 		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second}},
 	}
 }
@@ -159,12 +159,40 @@ func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Des
 	for _, d := range rows {
 		counts[d.State]++
 	}
-	require.Len(s.t, rows, op.Total)
+	require.Len(s.t, rows, got.Total)
 	require.Equal(s.t, tasks.Counts{
 		Queued: counts[tasks.Queued], Sending: counts[tasks.Sending], Accepted: counts[tasks.Accepted], Detached: counts[tasks.Detached],
 		Failed: counts[tasks.Failed], Held: counts[tasks.Held], Cancelled: counts[tasks.Cancelled],
+		Resolved: counts[tasks.Resolved],
 	}, got.Counts)
+	require.Zero(s.t, counts[tasks.Queued]+counts[tasks.Sending]+counts[tasks.Accepted], "it has ended with work left")
+	s.verifyTrail(got)
 	return got, rows
+}
+
+func (s *stage) operation(op tasks.Operation) tasks.Operation {
+	s.t.Helper()
+	got, err := s.record.Operation(context.Background(), op.ID)
+	require.NoError(s.t, err)
+	return got
+}
+
+// verifyTrail replays the trail against the rows and holds its head against the
+// seal.
+func (s *stage) verifyTrail(op tasks.Operation) {
+	s.t.Helper()
+	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())
+	require.NoError(s.t, err)
+	for _, e := range es {
+		require.NoError(s.t, e.Check())
+	}
+	require.Eventually(s.t, func() bool { // the finisher comes a moment later
+		now, err := s.record.Operation(context.Background(), op.ID)
+		require.NoError(s.t, err)
+		head, err := s.record.TrailHead(context.Background(), now)
+		require.NoError(s.t, err)
+		return now.Seal == head || !now.Done()
+	}, patience, 10*time.Millisecond, "the trail is not sealed")
 }
 
 func (s *stage) rows(op tasks.Operation) map[string]tasks.Desktop {

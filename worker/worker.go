@@ -20,7 +20,10 @@ import (
 // API is the part of the cloud that a worker uses; *apiclient.Client has it.
 type API interface {
 	Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error)
+	DetachUsers(ctx context.Context, desktops []apiclient.UserDetach) (*apiclient.DetachResult, error)
 	Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error)
+	DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error)
+	SubJobs(ctx context.Context, jobID string) ([]apiclient.SubJob, error)
 }
 
 // Project is one cloud project that the worker serves.
@@ -133,12 +136,13 @@ type Worker struct {
 	dispatchers []*dispatcher
 	servers     []*asynq.Server
 	handlers    []*handler
+	followers   []*follower
 
 	calls       context.Context // Redis and API calls; ended last
 	endCalls    context.CancelCauseFunc
 	dispatch    context.Context // new calls; ended first
 	endDispatch context.CancelFunc
-	background  sync.WaitGroup // dispatchers
+	background  sync.WaitGroup // dispatchers and followers
 	helpers     sync.WaitGroup // finisher and reconciler
 	endHelpers  context.CancelFunc
 	stopOnce    sync.Once
@@ -176,6 +180,7 @@ const (
 	smallConcurrency  = 1000 // small chunks in hand; enough to fill ten calls
 	urgentConcurrency = 200
 	urgentSlots       = 2
+	readersAtOnce     = 4 // readings of unknown outcomes and before calls, at a time
 	// urgentHeadroom is how many urgent calls may leave ahead of a rate limit
 	// that bulk calls use up; bulk then waits for as long as they borrowed.
 	urgentHeadroom = 5
@@ -183,15 +188,17 @@ const (
 
 // addProject builds the three servers and two dispatchers of a project.
 func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
-	health := &health{}
+	health, policy := &health{}, newPolicy(w.cfg.Rules)
 	newSender := func(slots, burst int) *sender {
 		admit := newAdmission(limiter, w.record.RateKey(p.Alias), p.CallsPerSecond, burst, w.cfg.Log)
 		s := &sender{
 			project: p, worker: w.cfg.ID, record: w.record, log: w.cfg.Log, maxAttempts: w.cfg.MaxAttempts, now: time.Now,
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
 			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
-			slots: make(chan struct{}, slots),
+			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
+			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin,
 		}
+		s.reader = newReader(readersAtOnce, s.readNow)
 		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused, linger: s.linger})
 		return s
 	}
@@ -200,6 +207,9 @@ func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
 	w.addServer(p, tasks.BulkQueue, bulk, 3*p.MaxInFlight, w.cfg.BulkPollInterval)
 	w.addServer(p, tasks.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
 	w.addServer(p, tasks.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
+	w.followers = append(w.followers, &follower{
+		sender: bulk, admit: newAdmission(limiter, w.record.ReadRateKey(p.Alias), p.ReadsPerSecond, p.Burst, w.cfg.Log), until: w.dispatch,
+	})
 }
 
 func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int, poll time.Duration) {
@@ -268,6 +278,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.helpers.Go(func() { w.finish(helpers) })
 	for _, d := range w.dispatchers {
 		w.background.Go(func() { d.run(w.dispatch) })
+	}
+	for _, f := range w.followers {
+		w.background.Go(f.run)
 	}
 	for i, s := range w.servers {
 		if err := s.Start(w.handlers[i]); err != nil {
@@ -364,6 +377,7 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
+			Str("trail_head", op.Seal).
 			Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
 	}
 }

@@ -17,6 +17,7 @@ type verdict struct {
 	attempts int
 	note     tasks.Note
 	failure  *tasks.Failure
+	detail   string        // what the desktop was seen as, for the trail
 	delay    time.Duration // until it is to be looked at again; 0: nothing left to do
 }
 
@@ -38,7 +39,7 @@ func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item
 // while Redis is away: what is known of a call must not be lost. An item that
 // somebody else moved (a cancel) is answered and left out.
 func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item) (verdict, bool), release bool) []*item {
-	w := gather(group, call, of)
+	w := s.gather(group, call, of)
 	if len(w.changes) == 0 {
 		return w.as
 	}
@@ -67,9 +68,10 @@ type writing struct {
 
 // gather turns verdicts into changes, one for each job, and puts the call into
 // the first change of each operation.
-func gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) writing {
+func (s *sender) gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) writing {
 	var w writing
 	var jobs []*job
+	lookAt := s.now().Add(s.firstLook)
 	indexOf := func(j *job) int {
 		i := len(jobs) - 1 // items of a job mostly follow each other
 		for ; i >= 0 && jobs[i] != j; i-- {
@@ -77,7 +79,7 @@ func gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) wri
 		if i < 0 {
 			i = len(jobs)
 			jobs = append(jobs, j)
-			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk})
+			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk, By: s.worker, LookAt: lookAt})
 			w.members = append(w.members, nil)
 		}
 		return i
@@ -100,7 +102,9 @@ func gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) wri
 		}
 		w.changes[i].Moves = append(w.changes[i].Moves, tasks.Move{
 			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
+			Detail: v.detail, Before: it.before,
 		})
+		it.before = nil // once is enough
 		w.members[i] = append(w.members[i], it)
 	}
 	if call != nil {

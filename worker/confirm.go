@@ -1,0 +1,355 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+const (
+	// lookLease is how long a chunk that is looked at is left alone by other
+	// workers. A look that takes longer, or a worker that dies, costs a second
+	// reading and nothing else.
+	lookLease = 15 * time.Second
+	// widestGap is the longest time between two looks at a desktop.
+	widestGap = 2 * time.Minute
+	// looksAtOnce bounds the chunks of one look.
+	looksAtOnce = 64
+)
+
+// follower proves what the cloud has accepted, for one project: by its job where
+// there is one, else by reading the desktops, a hundred at a time, of whatever
+// operations.
+type follower struct {
+	*sender
+	admit  func(ctx context.Context) error // to one reading
+	until  context.Context                 // ends when nothing new is to be begun
+	failed int                             // readings in a row
+}
+
+// nextLook says when a desktop that was accepted at a time is to be looked at
+// next: after firstLook, then at gaps that triple, up to widestGap, and when the
+// time for a proof is over.
+func (s *sender) nextLook(accepted, now time.Time) time.Time {
+	next, gap := accepted.Add(s.firstLook), 3*s.firstLook
+	for !next.After(now) {
+		next, gap = next.Add(gap), min(3*gap, widestGap)
+	}
+	if end := accepted.Add(s.confirmWithin); now.Before(end) && end.Before(next) {
+		return end
+	}
+	return next
+}
+
+// run looks until ctx ends. Errors of Redis end a look; its lease runs out and
+// somebody looks again.
+func (f *follower) run() {
+	idle := min(max(f.firstLook/4, 20*time.Millisecond), time.Second)
+	for {
+		n, err := f.look()
+		if err != nil && f.until.Err() == nil {
+			f.log.Warn().Err(err).Str("project", f.project.Alias).Msg("proving detached desktops failed; trying again")
+		}
+		if n > 0 && err == nil {
+			continue
+		}
+		if !wait(f.until, idle) {
+			return
+		}
+	}
+}
+
+// look takes what is due, reads it, and writes what it shows. n is how many
+// chunks it was about.
+func (f *follower) look() (n int, err error) {
+	var chunks []tasks.Followed
+	ids := map[string]bool{}
+	for len(ids) < f.project.MaxReads*apiclient.MaxDesktopsPerCall && len(chunks) < 4*looksAtOnce {
+		some, err := f.record.TakeDue(f.until, f.project.Alias, f.now(), lookLease, looksAtOnce)
+		if err != nil {
+			return 0, err
+		}
+		if len(some) == 0 {
+			break
+		}
+		for _, c := range some {
+			for _, d := range inState(c.Desktops, tasks.Accepted) {
+				ids[d.ID] = true
+			}
+		}
+		chunks = append(chunks, some...)
+	}
+	if len(chunks) == 0 {
+		return 0, nil
+	}
+	p := f.gatherProof(chunks)
+	if f.until.Err() != nil {
+		return 0, f.until.Err()
+	}
+	return len(chunks), f.settleLooks(chunks, p)
+}
+
+// proof is what the cloud said.
+type proof struct {
+	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
+	jobOf   map[string]string                      // by call
+	read    map[string]apiclient.Desktop
+	unread  map[string]error // desktops that could not be read
+	backoff time.Duration    // when to look again at those
+}
+
+// due says that a desktop is to be looked at now: one that was accepted a
+// moment ago has its own time.
+func (f *follower) due(d tasks.Desktop, now time.Time) bool {
+	return !now.Before(d.UpdatedAt.Add(f.firstLook))
+}
+
+// gatherProof asks the cloud.
+func (f *follower) gatherProof(chunks []tasks.Followed) *proof {
+	p := &proof{jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{}, unread: map[string]error{}}
+	now := f.now()
+	f.askJobs(chunks, p)
+	var ids []string
+	for _, c := range chunks {
+		for _, d := range inState(c.Desktops, tasks.Accepted) {
+			if !f.due(d, now) {
+				continue
+			}
+			// While a job runs it alone says how it goes, until time is up.
+			job, known := p.jobs[p.jobOf[d.CallID]][d.ID]
+			settled := known && (job.Status == "SUCCESS" || (job.Status == "RUNNING" || job.Status == "WAITING") && now.Before(d.UpdatedAt.Add(f.confirmWithin)))
+			if !settled {
+				ids = append(ids, d.ID)
+			}
+		}
+	}
+	slices.Sort(ids)
+	f.readAll(slices.Compact(ids), p)
+	return p
+}
+
+// askJobs reads the jobs of those that have one. What cannot be read of them is
+// left to reading the desktops.
+func (f *follower) askJobs(chunks []tasks.Followed, p *proof) {
+	calls := map[string][]string{} // by operation
+	for _, c := range chunks {
+		for _, d := range inState(c.Desktops, tasks.Accepted) {
+			if d.Note == tasks.ByJob && !slices.Contains(calls[c.Operation.ID], d.CallID) {
+				calls[c.Operation.ID] = append(calls[c.Operation.ID], d.CallID)
+			}
+		}
+	}
+	for op, ids := range calls {
+		found, err := f.record.CallsNamed(f.until, op, ids...)
+		if err != nil {
+			f.log.Warn().Err(err).Str("operation", op).Msg("the calls' jobs could not be read; the desktops are read instead")
+			continue
+		}
+		for id, call := range found {
+			p.jobOf[id] = call.JobID
+			p.jobs[call.JobID] = nil
+		}
+	}
+	delete(p.jobs, "")
+	jobs := make([]string, 0, len(p.jobs))
+	for job := range p.jobs {
+		jobs = append(jobs, job)
+	}
+	var mu sync.Mutex
+	f.inParallel(len(jobs), func(ctx context.Context, i int) {
+		parts, err := f.project.API.SubJobs(ctx, jobs[i])
+		if err != nil {
+			f.log.Warn().Err(err).Str("project", f.project.Alias).Str("job_id", jobs[i]).Msg("a job could not be read; its desktops are")
+			return
+		}
+		byDesktop := make(map[string]apiclient.SubJob, len(parts))
+		for _, s := range parts {
+			byDesktop[s.DesktopID] = s
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		p.jobs[jobs[i]] = byDesktop
+	})
+}
+
+func (f *follower) readAll(ids []string, p *proof) {
+	groups := slices.Collect(slices.Chunk(ids, apiclient.MaxDesktopsPerCall))
+	p.read = make(map[string]apiclient.Desktop, len(ids))
+	var mu sync.Mutex
+	f.inParallel(len(groups), func(ctx context.Context, i int) {
+		list, err := f.project.API.Desktops(ctx, groups[i])
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			f.failed = 0
+			for _, d := range list {
+				p.read[d.ID] = d
+			}
+			return
+		}
+		f.failed++
+		f.log.Warn().Err(err).Str("project", f.project.Alias).Int("desktops", len(groups[i])).Msg("accepted desktops could not be read; trying again")
+		p.backoff = max(p.backoff, asAPIErrorRetry(err), f.backoff(f.failed))
+		for _, id := range groups[i] {
+			p.unread[id] = err
+		}
+	})
+	for i := range groups { // those that were not begun
+		for _, id := range groups[i] {
+			if f.until.Err() != nil && p.unread[id] == nil {
+				p.unread[id] = f.until.Err()
+			}
+		}
+	}
+}
+
+func asAPIErrorRetry(err error) time.Duration {
+	e := asAPIError(err)
+	return e.RetryAfter
+}
+
+// inParallel makes n requests under the limits of readings.
+func (f *follower) inParallel(n int, request func(ctx context.Context, i int)) {
+	var all sync.WaitGroup
+	places := make(chan struct{}, f.project.MaxReads)
+	for i := range n {
+		places <- struct{}{}
+		if f.admit(f.until) != nil {
+			break
+		}
+		all.Go(func() {
+			defer func() { <-places }()
+			ctx, cancel := context.WithTimeoutCause(f.ctx, f.project.CallTimeout, errors.New("reading took longer than call_timeout"))
+			defer cancel()
+			request(ctx, i)
+		})
+	}
+	all.Wait()
+}
+
+// settleLooks enters what was proven, and when to look again at the rest.
+func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
+	now := f.now()
+	var changes []tasks.Change
+	var extras []tasks.Extra
+	again := map[int]tasks.Followed{} // by change, chunks of which something goes back to the queue
+	for _, c := range chunks {
+		ch := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: f.worker}
+		var next time.Time
+		sooner := func(t time.Time) {
+			if next.IsZero() || t.Before(next) {
+				next = t
+			}
+		}
+		for _, d := range inState(c.Desktops, tasks.Accepted) {
+			if !f.due(d, now) {
+				sooner(d.UpdatedAt.Add(f.firstLook))
+				continue
+			}
+			m, decided := f.decide(c.Operation, d, p, now)
+			switch {
+			case decided:
+				ch.Moves = append(ch.Moves, m)
+				if m.To == tasks.Queued {
+					again[len(changes)] = c
+				}
+			case p.unread[d.ID] != nil:
+				sooner(now.Add(p.backoff))
+			default:
+				sooner(f.nextLook(d.UpdatedAt, now))
+			}
+		}
+		if len(ch.Moves) > 0 {
+			changes = append(changes, ch)
+		}
+		extras = append(extras, tasks.Look{Followed: c, Next: next})
+	}
+	applied, err := persist(f.ctx, f.log, func() ([]tasks.Applied, error) {
+		return f.record.Apply(f.ctx, now, changes, extras...)
+	})
+	if err != nil {
+		return err
+	}
+	for i, a := range applied {
+		if a.Ended {
+			f.ended(changes[i].Operation.ID)
+		}
+		if c, ok := again[i]; ok {
+			// If this is lost a reconciler finds the chunk without a task.
+			if err := f.producer.Regenerate(f.ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// decide says what becomes of an accepted desktop; false if it is to be looked
+// at again.
+func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
+	timeIsUp := !now.Before(d.UpdatedAt.Add(f.confirmWithin))
+	job, hasJob := p.jobs[p.jobOf[d.CallID]][d.ID]
+	if hasJob && job.Status == "SUCCESS" {
+		m.To, m.Note, m.Detail = tasks.Detached, tasks.ByJob, "job "+job.Status
+		return m, true
+	}
+	if err := p.unread[d.ID]; err != nil {
+		// Without a reading nothing is known; that is borne twice as long.
+		if now.Before(d.UpdatedAt.Add(2 * f.confirmWithin)) {
+			return m, false
+		}
+		return f.unconfirmed(m, now, "it could not be read: "+err.Error()), true
+	}
+	desktop, exists := p.read[d.ID]
+	if !exists && hasJob && !timeIsUp && job.Status != "FAILED" {
+		return m, false // the job runs; the desktop was not read
+	}
+	l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
+	row := verdictOf(l)
+	m.Detail = l.seen()
+	action := row.After
+	failure := &tasks.Failure{
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(Transient), CallID: d.CallID, At: now,
+	}
+	if hasJob && job.Status == "FAILED" && action != Done {
+		action = Once
+		failure.Code, failure.Message = orUnknown(job.Code), fmt.Sprintf("the cloud's job failed: %s (the desktop was then read as %s)", job.Reason, l.seenBy())
+	}
+	switch {
+	case action == Done:
+		m.To, m.Note = tasks.Detached, row.note
+	case action == Later || action == Once && d.Attempts == 0:
+		m.Attempts++
+		failure.Attempts = m.Attempts
+		m.To, m.Note, m.Failure = tasks.Queued, tasks.NoNote, failure
+		if m.Attempts >= f.maxAttempts {
+			m.To = tasks.Failed
+		}
+	case action == Once:
+		m.Attempts++
+		failure.Attempts, failure.Class = m.Attempts, string(Permanent)
+		m.To, m.Failure = tasks.Failed, failure
+	case timeIsUp:
+		return f.unconfirmed(m, now, "it still reads as "+l.seenBy()), true
+	default:
+		return m, false
+	}
+	return m, true
+}
+
+// unconfirmed fails a desktop for which there is no proof in time.
+func (f *follower) unconfirmed(m tasks.Move, now time.Time, why string) tasks.Move {
+	m.To = tasks.Failed
+	m.Failure = &tasks.Failure{
+		Code: "UNCONFIRMED", Class: string(Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
+		Message: fmt.Sprintf("the cloud accepted it, but after %s %s: look at the desktop in the console, then retry", f.confirmWithin, why),
+	}
+	return m
+}

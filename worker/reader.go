@@ -1,0 +1,87 @@
+package worker
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/detachd/detachd/apiclient"
+)
+
+// reader coalesces readings: while as many as allowed are on the wire, what is
+// wanted meanwhile goes into the next, up to 100 desktops of any operations.
+type reader struct {
+	readNow func(ids []string) (map[string]apiclient.Desktop, error)
+
+	mu      sync.Mutex
+	free    int
+	waiting []*readWish
+}
+
+type readWish struct {
+	ids  []string
+	done chan struct{} // closed when found and err are there
+	got  map[string]apiclient.Desktop
+	err  error
+}
+
+func newReader(atOnce int, readNow func(ids []string) (map[string]apiclient.Desktop, error)) *reader {
+	return &reader{free: atOnce, readNow: readNow}
+}
+
+// read reads up to 100 desktops; those that do not exist are missing. Others'
+// may be among them.
+func (r *reader) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
+	w := &readWish{ids: ids, done: make(chan struct{})}
+	r.mu.Lock()
+	r.waiting = append(r.waiting, w)
+	if r.free > 0 {
+		r.free--
+		go r.work()
+	}
+	r.mu.Unlock()
+	select {
+	case <-w.done:
+		return w.got, w.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx) // it is read all the same
+	}
+}
+
+// work reads until nothing waits.
+func (r *reader) work() {
+	for {
+		wishes := r.take()
+		if len(wishes) == 0 {
+			return
+		}
+		ids := make([]string, 0, apiclient.MaxDesktopsPerCall)
+		for _, w := range wishes {
+			ids = append(ids, w.ids...)
+		}
+		slices.Sort(ids)
+		got, err := r.readNow(slices.Compact(ids))
+		for _, w := range wishes {
+			w.got, w.err = got, err
+			close(w.done)
+		}
+	}
+}
+
+// take gives the wishes of the next reading, or gives the place up.
+func (r *reader) take() []*readWish {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, size := 0, 0
+	for n < len(r.waiting) && (n == 0 || size+len(r.waiting[n].ids) <= apiclient.MaxDesktopsPerCall) {
+		size += len(r.waiting[n].ids)
+		n++
+	}
+	if n == 0 {
+		r.free++
+		return nil
+	}
+	out := r.waiting[:n:n]
+	r.waiting = r.waiting[n:]
+	return out
+}

@@ -1,0 +1,111 @@
+package worker
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+func users(names ...string) []apiclient.User {
+	var out []apiclient.User
+	for _, n := range names {
+		out = append(out, apiclient.User{Name: n, Type: "USER"})
+	}
+	return out
+}
+
+// Every row of the table, and which goes before which.
+func TestVerdicts(t *testing.T) {
+	t.Parallel()
+	group := apiclient.User{Name: "devs", Type: "GROUP"}
+	cases := map[string]struct {
+		d      apiclient.Desktop // AttachState ATTACHED, DEDICATED, ACTIVE and idle where not given
+		gone   bool
+		expect []string
+		allow  bool
+
+		before, unknown, after Action
+		code                   string
+		note                   tasks.Note
+	}{
+		"gone":                       {gone: true, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"gone, expected":             {gone: true, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"free":                       {d: apiclient.Desktop{AttachState: "UNATTACH"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
+		"freed":                      {d: apiclient.Desktop{AttachState: "DEATTACHED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
+		"free, with a user still":    {d: apiclient.Desktop{AttachState: "DEATTACHED", Users: users("ann")}, before: Send, unknown: Send, after: Wait},
+		"attached, without a user":   {before: Send, unknown: Send, after: Wait},
+		"detaching":                  {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("ann")}, before: Follow, unknown: Follow, after: Wait, note: tasks.ReadBack},
+		"detaching, of another":      {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("bob")}, expect: []string{"ann"}, before: Follow, unknown: Follow, after: Wait, note: tasks.ReadBack},
+		"waiting":                    {d: apiclient.Desktop{AttachState: "WAITING", Users: users("ann")}, before: Later, unknown: Follow, after: Wait, code: "BUSY", note: tasks.ReadBack},
+		"theirs":                     {d: apiclient.Desktop{Users: users("ann")}, expect: []string{"ann"}, before: Send, unknown: Send, after: Wait},
+		"bare":                       {d: apiclient.Desktop{Users: users("ann")}, before: Send, unknown: Send, after: Wait},
+		"another's":                  {d: apiclient.Desktop{Users: users("bob")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"another case of letters":    {d: apiclient.Desktop{Users: users("Ann")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"another's, hibernated":      {d: apiclient.Desktop{Users: users("bob"), Status: "HIBERNATED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"another's, shared":          {d: apiclient.Desktop{Users: users("bob"), Type: "SHARED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.NotTheirs},
+		"a group's":                  {d: apiclient.Desktop{Users: []apiclient.User{group}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: tasks.NotTheirs},
+		"a group of the user's name": {d: apiclient.Desktop{Users: []apiclient.User{{Name: "ann", Type: "GROUP"}}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: tasks.NotTheirs},
+		"frozen":                     {d: apiclient.Desktop{Users: users("ann"), Frozen: true}, before: Hold, unknown: Send, after: Wait, code: "FROZEN"},
+		"in maintenance":             {d: apiclient.Desktop{Users: users("ann"), Maintenance: true}, before: Hold, unknown: Send, after: Wait, code: "MAINTENANCE"},
+		"hibernated":                 {d: apiclient.Desktop{Users: users("ann"), Status: "HIBERNATED"}, before: Hold, unknown: Send, after: Wait, code: "HIBERNATED"},
+		"broken":                     {d: apiclient.Desktop{Users: users("ann"), Status: "ERROR"}, before: Hold, unknown: Send, after: Wait, code: "DESKTOP_ERROR"},
+		"half deleted":               {d: apiclient.Desktop{Users: users("ann"), TaskStatus: "deleteFailed"}, before: Hold, unknown: Send, after: Wait, code: "DESKTOP_ERROR"},
+		"shared, bare":               {d: apiclient.Desktop{Users: users("ann", "bob"), Type: "SHARED"}, before: Hold, unknown: Send, after: Wait, code: "SHARED"},
+		"shared, allowed":            {d: apiclient.Desktop{Users: users("ann", "bob"), Type: "SHARED"}, allow: true, before: Send, unknown: Send, after: Wait},
+		"shared, named":              {d: apiclient.Desktop{Users: users("ann", "bob"), Type: "SHARED"}, expect: []string{"ann"}, before: Send, unknown: Send, after: Wait},
+		"shared, of one":             {d: apiclient.Desktop{Users: users("ann"), Type: "SHARED"}, before: Send, unknown: Send, after: Wait},
+		"may be repeated":            {d: apiclient.Desktop{AttachState: "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Users: users("ann")}, before: Send, unknown: Send, after: Later, code: "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"},
+		"failed":                     {d: apiclient.Desktop{AttachState: "DEATTACHFAIL", Users: users("ann")}, before: Send, unknown: Send, after: Once, code: "DEATTACHFAIL"},
+		"assignment failed":          {d: apiclient.Desktop{AttachState: "ATTACHFAIL"}, before: Send, unknown: Send, after: Once, code: "ATTACHFAIL"},
+		"assignment may be repeated": {d: apiclient.Desktop{AttachState: "ATTACH_FAIL_CAN_ATTACH_AGAIN"}, before: Send, unknown: Send, after: Wait},
+		"attaching":                  {d: apiclient.Desktop{AttachState: "ATTACHING", Users: users("ann")}, before: Later, unknown: Send, after: Wait, code: "BUSY"},
+		"rebooting":                  {d: apiclient.Desktop{Users: users("ann"), TaskStatus: "rebooting"}, before: Later, unknown: Send, after: Wait, code: "BUSY"},
+		"a state nobody knows":       {d: apiclient.Desktop{AttachState: "LEVITATING"}, before: Send, unknown: Send, after: Wait},
+		"no state":                   {d: apiclient.Desktop{AttachState: "-"}, expect: []string{"ann"}, before: Send, unknown: Send, after: Wait},
+	}
+	hit := map[string]bool{}
+	for name, c := range cases {
+		if c.d.AttachState == "" {
+			c.d.AttachState = "ATTACHED"
+		}
+		if c.d.Type == "" {
+			c.d.Type = "DEDICATED"
+		}
+		if c.d.Status == "" {
+			c.d.Status = "ACTIVE"
+		}
+		c.d.Process = -1
+		row := verdictOf(look{Desktop: c.d, exists: !c.gone, expect: c.expect, allowShared: c.allow})
+		hit[row.Reads] = true
+		require.Equal(t, c.before, row.Before, "%s: before", name)
+		require.Equal(t, c.unknown, row.Unknown, "%s: unknown", name)
+		require.Equal(t, c.after, row.After, "%s: after", name)
+		require.Equal(t, c.code, row.Code, name)
+		require.Equal(t, c.note, row.note, name)
+	}
+	for _, row := range Verdicts() {
+		require.True(t, hit[row.Reads], "no case for %q", row.Reads)
+		require.NotEmpty(t, row.Why)
+	}
+	busy := verdictOf(look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 99}, exists: true})
+	require.Equal(t, Later, busy.Before)
+	require.Equal(t, Send, verdictOf(look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 100}, exists: true}).Before, "finished")
+}
+
+func TestJustThem(t *testing.T) {
+	t.Parallel()
+	of := func(kind string, us []apiclient.User, expect ...string) look {
+		return look{Desktop: apiclient.Desktop{Type: kind, Users: us}, exists: true, expect: expect}
+	}
+	require.False(t, of("DEDICATED", users("ann"), "ann").justThem())
+	require.False(t, of("SHARED", users("ann", "bob")).justThem(), "nobody is named")
+	require.True(t, of("SHARED", users("ann", "bob"), "ann").justThem())
+	require.True(t, of("SHARED", users("ann"), "ann").justThem(), "others may come between reading and call")
+	require.True(t, of("DEDICATED", users("ann", "bob"), "ann").justThem(), "whatever its type says")
+	require.Equal(t, users("ann"), of("SHARED", users("bob", "ann", "Ann"), "ann", "eve").leavers())
+	withGroup := append(users("ann"), apiclient.User{Name: "ann", Type: "GROUP"})
+	require.Equal(t, users("ann"), of("SHARED", withGroup, "ann").leavers(), "a group is nobody's name")
+}
