@@ -26,7 +26,7 @@ type Desktop struct {
 	Users       []User
 	Frozen      bool
 	Maintenance bool
-	Process int
+	Process     int
 }
 
 // User is a user or a group attached to a desktop.
@@ -193,7 +193,7 @@ func (d desktopDetail) desktop() Desktop {
 		AttachState:  clip(string(d.AttachState), maxName),
 		Frozen:       d.Frozen,
 		Maintenance:  d.Maintenance,
-		Process: -1,
+		Process:      -1,
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{

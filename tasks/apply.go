@@ -134,17 +134,19 @@ return {table.concat(done), together, 0}
 `)
 
 // Extra is something that is written along with changes: a Claim to give back,
-// or a Look to note.
-type Extra interface{ call(r *Record) *scriptCall }
+// or Looks to note.
+type Extra interface{ call(r *Record) *scriptCall } // nil: nothing
 
 func (c Claim) call(r *Record) *scriptCall { return r.releaseCall(c) }
 
 // Apply writes changes, of as many operations as there are, and what goes with
 // them, in one round trip. An illegal move is an error and nothing is written.
 func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, extras ...Extra) ([]Applied, error) {
-	calls := make([]*scriptCall, len(extras))
-	for i, e := range extras {
-		calls[i] = e.call(r)
+	var calls []*scriptCall
+	for _, e := range extras {
+		if c := e.call(r); c != nil {
+			calls = append(calls, c)
+		}
 	}
 	return r.apply(ctx, now, changes, calls, nil)
 }

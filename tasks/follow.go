@@ -2,8 +2,8 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +25,9 @@ type Look struct {
 	Next     time.Time
 }
 
+// Looks ends the leases of chunks of one project; see Apply.
+type Looks []Look
+
 // scriptTakeDue takes members that are due, for a while.
 //
 //	KEYS  follow
@@ -36,17 +39,20 @@ for i = 1, #due do redis.call('ZADD', KEYS[1], ARGV[2], due[i]) end
 return due
 `)
 
-// scriptLook ends a lease.
+// scriptLook ends leases.
 //
 //	KEYS  follow
-//	ARGV  member, the lease, the next look in ms or 0 (none)
+//	ARGV  member, its lease, its next look in ms or 0 (none), …
 //
 // If the score is not the lease the chunk was entered, or taken, since.
 var scriptLook = redis.NewScript(`
-local score = redis.call('ZSCORE', KEYS[1], ARGV[1])
-if not score or tonumber(score) ~= tonumber(ARGV[2]) then return 0 end
-if ARGV[3] == '0' then return redis.call('ZREM', KEYS[1], ARGV[1]) end
-redis.call('ZADD', KEYS[1], ARGV[3], ARGV[1])
+for i = 1, #ARGV, 3 do
+  local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if score and tonumber(score) == tonumber(ARGV[i+1]) then
+    if ARGV[i+2] == '0' then redis.call('ZREM', KEYS[1], ARGV[i])
+    else redis.call('ZADD', KEYS[1], ARGV[i+2], ARGV[i]) end
+  end
+end
 return 1
 `)
 
@@ -63,50 +69,84 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 	if len(members) == 0 {
 		return nil, nil
 	}
-	type read struct {
-		id   string
-		n    int
-		meta *redis.SliceCmd
-		all  *redis.MapStringStringCmd
-	}
-	reads := make([]read, 0, len(members))
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, m := range members {
-			s, _ := m.(string)
-			id, chunk, _ := strings.Cut(s, ":")
-			n, err := strconv.Atoi(chunk)
-			if err != nil {
-				return fmt.Errorf("unreadable entry %q", s)
-			}
-			x := read{id: id, n: n}
-			x.meta, x.all = r.pipeChunk(ctx, p, id, n)
-			reads = append(reads, x)
+	var refs []chunkID
+	for _, m := range members {
+		s, _ := m.(string)
+		id, chunk, _ := strings.Cut(s, ":")
+		n, err := strconv.Atoi(chunk)
+		if err != nil {
+			return nil, fmt.Errorf("what is to be proven in project %s has an unreadable entry %q", project, s)
 		}
-		return nil
-	})
+		refs = append(refs, chunkID{id, n})
+	}
+	out := make([]Followed, len(refs))
+	chunks, err := r.chunks(ctx, refs)
 	if err != nil {
-		return nil, fmt.Errorf("reading what is to be proven in project %s: %w", project, err)
+		return nil, err
 	}
-	out := make([]Followed, 0, len(reads))
-	for _, x := range reads {
-		c, err := decodeChunkReply(x.id, x.n, x.meta, x.all)
-		if errors.Is(err, ErrNotFound) {
-			c = Chunk{Operation: Operation{ID: x.id, Project: project}, Number: x.n} // expired: its Look ends it
-		} else if err != nil {
-			return nil, err
+	for i, c := range chunks {
+		if c.Operation.ID == "" {
+			c = Chunk{Operation: Operation{ID: refs[i].op, Project: project}, Number: refs[i].chunk} // expired: its Look ends it
 		}
-		out = append(out, Followed{Chunk: c, lease: until})
+		out[i] = Followed{Chunk: c, lease: until}
 	}
 	return out, nil
 }
 
-func (l Look) call(r *Record) *scriptCall {
-	next := int64(0)
-	if !l.Next.IsZero() {
-		next = l.Next.UnixMilli()
+// chunks reads chunks in one round trip; those that are gone are zero.
+func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
+	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}
+	alls := make([]*redis.MapStringStringCmd, len(refs))
+	for _, x := range refs {
+		if fields[x.op] == nil {
+			fields[x.op] = slices.Clone(operationFields)
+		}
+		fields[x.op] = append(fields[x.op], generationField+strconv.Itoa(x.chunk))
 	}
-	c := l.Followed
-	return &scriptCall{script: scriptLook, keys: []string{r.keys.follow(c.Operation.Project)}, args: []any{followMember(c.Operation.ID, c.Number), c.lease, next}}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for id, names := range fields {
+			metas[id] = p.HMGet(ctx, r.keys.op(id), names...)
+		}
+		for i, x := range refs {
+			alls[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %d chunks: %w", len(refs), err)
+	}
+	out := make([]Chunk, len(refs))
+	for i, x := range refs {
+		meta := metas[x.op].Val()
+		o, ok, err := decodeOperation(x.op, meta)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || len(alls[i].Val()) == 0 {
+			continue
+		}
+		generation := meta[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
+		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
+		if out[i].Desktops, err = decodeChunk(x.op, x.chunk, alls[i].Val()); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (l Looks) call(r *Record) *scriptCall {
+	if len(l) == 0 {
+		return nil
+	}
+	c := &scriptCall{script: scriptLook, keys: []string{r.keys.follow(l[0].Followed.Operation.Project)}}
+	for _, x := range l {
+		next := int64(0)
+		if !x.Next.IsZero() {
+			next = x.Next.UnixMilli()
+		}
+		c.args = append(c.args, followMember(x.Followed.Operation.ID, x.Followed.Number), x.Followed.lease, next)
+	}
+	return c
 }
 
 // mendFollow enters what is not proven and not followed, which a crash between

@@ -173,23 +173,16 @@ func (r *Record) Chunk(ctx context.Context, op string, n int) (Chunk, error) {
 func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pipeliner)) (Chunk, error) {
 	var meta *redis.SliceCmd
 	var all *redis.MapStringStringCmd
+	fields := append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		meta, all = r.pipeChunk(ctx, p, op, n)
+		meta = p.HMGet(ctx, r.keys.op(op), fields...)
+		all = p.HGetAll(ctx, r.keys.chunk(op, n))
 		also(p)
 		return nil
 	})
 	if err != nil {
 		return Chunk{}, fmt.Errorf("reading chunk %d of operation %s: %w", n, op, err)
 	}
-	return decodeChunkReply(op, n, meta, all)
-}
-
-func (r *Record) pipeChunk(ctx context.Context, p redis.Pipeliner, op string, n int) (*redis.SliceCmd, *redis.MapStringStringCmd) {
-	fields := append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))
-	return p.HMGet(ctx, r.keys.op(op), fields...), p.HGetAll(ctx, r.keys.chunk(op, n))
-}
-
-func decodeChunkReply(op string, n int, meta *redis.SliceCmd, all *redis.MapStringStringCmd) (Chunk, error) {
 	o, ok, err := decodeOperation(op, meta.Val())
 	if err != nil {
 		return Chunk{}, err

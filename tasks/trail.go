@@ -219,7 +219,7 @@ func (r *Record) Accepted(ctx context.Context, op string) (string, error) {
 func (r *Record) Evidence(ctx context.Context, op Operation, first, end int) ([]Evidence, error) {
 	refs := make([]chunkID, 0, end-first)
 	for n := first; n < end; n++ {
-		refs = append(refs, chunkID{op, n})
+		refs = append(refs, chunkID{op.ID, n})
 	}
 	out, err := r.evidence(ctx, refs)
 	if err != nil {
@@ -251,18 +251,23 @@ func (r *Record) Evidence(ctx context.Context, op Operation, first, end int) ([]
 	return out, nil
 }
 
+// chunkID names a chunk of any operation.
 type chunkID struct {
-	op    Operation
+	op    string
 	chunk int
 }
 
 // evidence reads chunks, of any operations, with their trails as stored.
 func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, error) {
-	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, x := range refs {
-			p.HGet(ctx, r.keys.op(x.op.ID), fieldOperation)
-			p.HGetAll(ctx, r.keys.chunk(x.op.ID, x.chunk))
-			p.LRange(ctx, r.keys.trail(x.op.ID, x.chunk), 0, -1)
+	accepted := map[string]*redis.StringCmd{}
+	chunks, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, x := range refs {
+			if accepted[x.op] == nil {
+				accepted[x.op] = p.HGet(ctx, r.keys.op(x.op), fieldOperation)
+			}
+			chunks[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+			trails[i] = p.LRange(ctx, r.keys.trail(x.op, x.chunk), 0, -1)
 		}
 		return nil
 	})
@@ -274,11 +279,11 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	}
 	out := make([]Evidence, len(refs))
 	for i, x := range refs {
-		e := Evidence{Chunk: x.chunk, Raw: cmds[3*i+2].(*redis.StringSliceCmd).Val()}
-		if e.Desktops, err = decodeChunk(x.op.ID, x.chunk, cmds[3*i+1].(*redis.MapStringStringCmd).Val()); err != nil {
+		e := Evidence{Chunk: x.chunk, Raw: trails[i].Val()}
+		if e.Desktops, err = decodeChunk(x.op, x.chunk, chunks[i].Val()); err != nil {
 			return nil, err
 		}
-		e.Chain = StartChain(cmds[3*i].(*redis.StringCmd).Val(), x.chunk, e.Desktops)
+		e.Chain = StartChain(accepted[x.op].Val(), x.chunk, e.Desktops)
 		for _, raw := range e.Raw {
 			e.Chain = e.Chain.Add(raw)
 		}
@@ -292,7 +297,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation) (map[string]string,
 	var refs []chunkID
 	for _, op := range ops {
 		for n := range op.Chunks() {
-			refs = append(refs, chunkID{op, n})
+			refs = append(refs, chunkID{op.ID, n})
 		}
 	}
 	chains := map[string][]Chain{}
@@ -302,7 +307,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation) (map[string]string,
 			return nil, err
 		}
 		for i, e := range es {
-			id := batch[i].op.ID
+			id := batch[i].op
 			chains[id] = append(chains[id], e.Chain)
 		}
 	}

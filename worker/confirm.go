@@ -237,7 +237,7 @@ func (f *follower) inParallel(n int, request func(ctx context.Context, i int)) {
 func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
 	now := f.now()
 	var changes []tasks.Change
-	var extras []tasks.Extra
+	var looks tasks.Looks
 	again := map[int]tasks.Followed{} // by change, chunks of which something goes back to the queue
 	for _, c := range chunks {
 		ch := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: f.worker}
@@ -268,10 +268,10 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
 		if len(ch.Moves) > 0 {
 			changes = append(changes, ch)
 		}
-		extras = append(extras, tasks.Look{Followed: c, Next: next})
+		looks = append(looks, tasks.Look{Followed: c, Next: next})
 	}
 	applied, err := persist(f.ctx, f.log, func() ([]tasks.Applied, error) {
-		return f.record.Apply(f.ctx, now, changes, extras...)
+		return f.record.Apply(f.ctx, now, changes, looks)
 	})
 	if err != nil {
 		return err

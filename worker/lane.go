@@ -29,6 +29,7 @@ type item struct {
 	since   time.Time
 	sending bool          // in a batch, not yet answered
 	delay   time.Duration // what its verdict says
+	again   bool          // the same
 
 	before  *tasks.Before    // what check read, until it is in the record
 	leavers []apiclient.User // who is to be taken off, by name; nil: everybody

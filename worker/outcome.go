@@ -93,7 +93,7 @@ func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note task
 		return v
 	}
 	if !checked(it.job.op, it.desktop) && s.now().Before(it.job.op.Deadline) {
-		v.note = tasks.Refused
+		v.note, v.again = tasks.Refused, true
 		return v
 	}
 	v.to, v.delay = tasks.Failed, 0

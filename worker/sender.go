@@ -65,6 +65,7 @@ type batch struct {
 	claimed bool      // by check: to be given back with what was not sent
 	readAt  time.Time // when check read the group that is sent next
 	back    []*item   // to be put back when the batch is over: then another may take them
+	again   []*item   // to be put into another lane then
 	pause   time.Duration
 }
 
@@ -91,6 +92,7 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 			it.settled(jitter(30 * time.Second))
 		}
 		s.lanes.putBack(b.back)
+		s.lanes.put(b.again)
 		pause = b.pause
 	}()
 	b.push(items)
