@@ -8,7 +8,9 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Desktop is what GET /v2/{project_id}/desktops/detail tells of a desktop, as
@@ -20,13 +22,13 @@ type Desktop struct {
 	Type         string // DEDICATED, SHARED, POOLED
 	Status       string // ACTIVE, SHUTOFF, ERROR, HIBERNATED, …
 	TaskStatus   string // empty when idle
+	Process      int    // progress of a running task in percent, -1 when there is none
 	AttachState  string // ATTACHED, UNATTACH, DEATTACHED, DEATTACHING, …
 	// Users is attach_user_infos. Of a desktop that is ATTACHED and lists none
 	// it is user_name, which on any other may be the user that was taken off.
 	Users       []User
 	Frozen      bool
 	Maintenance bool
-	Process     int
 }
 
 // User is a user or a group attached to a desktop.
@@ -49,40 +51,116 @@ const (
 
 // Desktops reads the named desktops, 1 to MaxDesktopsPerCall ids without
 // duplicates, with GET /v2/{project_id}/desktops/detail (ListDesktopsDetail). A
-// desktop that is not in the result does not exist in the project (any more);
-// those found are in the order of ids, and none that was not asked for is among
-// them. The list is read page by page, each with a time-out of its own; a list
-// that does not end or that contradicts itself is an error, never taken for
-// missing desktops.
+// desktop that is not in the result does not exist in the project (any more):
+// it was in neither of two lists, as those that a first list leaves out are
+// asked for once more by themselves. Those found are in the order of ids, and
+// none that was not asked for is among them. The list is read page by page, each
+// with a time-out of its own; a list that does not end or that contradicts
+// itself is an error, never taken for missing desktops.
 func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) {
 	if err := checkIDs(ids); err != nil {
 		return nil, localError(listCall(nil), err)
 	}
 	found := make(map[string]Desktop, len(ids))
-	for offset, pages := 0, 0; len(found) < len(ids); pages++ {
-		if pages == maxDesktopPages {
-			return nil, localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
+	missing := ids
+	for range 2 {
+		wanted := make(map[string]bool, len(missing))
+		for _, id := range missing {
+			wanted[id] = true
 		}
-		query := url.Values{
-			"desktop_id": ids,
-			"limit":      {strconv.Itoa(desktopsPerPage)},
-			"offset":     {strconv.Itoa(offset)},
-		}
-		page, _, err := c.listDesktops(ctx, query)
+		err := c.eachDesktop(ctx, url.Values{"desktop_id": missing}, desktopsPerPage, func(d Desktop) (more bool) {
+			if wanted[d.ID] {
+				found[d.ID] = d
+			}
+			return len(found) < len(ids)
+		})
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range page.Desktops {
-			if slices.Contains(ids, string(d.ID)) {
-				found[string(d.ID)] = d.desktop()
-			}
-		}
-		offset += len(page.Desktops)
-		if page.lastAt(offset) {
+		missing = slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, ok := found[id]; return ok })
+		if len(missing) == 0 {
 			break
 		}
 	}
 	return inOrder(ids, found), nil
+}
+
+// maxFilterName is the longest name that user_names takes.
+const maxFilterName = 36
+
+// DesktopsOf lists every desktop that the cloud associates with any of the
+// names, 1 to 100 without duplicates, over all pages, each desktop once. The
+// documentation does not say whether the filters user_names and user_name, which
+// takes the names of more than 36 characters one by one, are exact: desktops of
+// others may be in the result, and the caller has to compare Users. Access
+// through a group is not found by a user's name. A list that does not end or
+// that contradicts itself is an error, never taken for "no desktop".
+func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, error) {
+	if err := checkNames(names); err != nil {
+		return nil, localError(listCall(nil), err)
+	}
+	var short []string
+	var filters []url.Values
+	for _, name := range names {
+		if utf8.RuneCountInString(name) > maxFilterName {
+			filters = append(filters, url.Values{"user_name": {name}})
+		} else {
+			short = append(short, name)
+		}
+	}
+	if len(short) > 0 {
+		filters = append(filters, url.Values{"user_names": short})
+	}
+	var out []Desktop
+	seen := map[string]bool{}
+	for _, filter := range filters {
+		err := c.eachDesktop(ctx, filter, desktopsPerPage, func(d Desktop) bool {
+			if !seen[d.ID] {
+				seen[d.ID] = true
+				out = append(out, d)
+			}
+			return true
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func checkNames(names []string) error {
+	if len(names) == 0 || len(names) > MaxDesktopsPerCall {
+		return fmt.Errorf("%d user names: 1 to %d may be asked for", len(names), MaxDesktopsPerCall)
+	}
+	for i, name := range names {
+		if name == "" || slices.Contains(names[:i], name) {
+			return fmt.Errorf("user name %q is empty or given twice", name)
+		}
+	}
+	return nil
+}
+
+// eachDesktop goes through the pages of a list until use wants no more.
+func (c *Client) eachDesktop(ctx context.Context, filter url.Values, perPage int, use func(Desktop) (more bool)) error {
+	filter.Set("limit", strconv.Itoa(perPage))
+	for offset, pages := 0, 0; ; pages++ {
+		if pages == maxDesktopPages {
+			return localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
+		}
+		filter.Set("offset", strconv.Itoa(offset))
+		page, _, err := c.listDesktops(ctx, filter)
+		if err != nil {
+			return err
+		}
+		more := true
+		for _, d := range page.Desktops {
+			more = use(d.desktop())
+		}
+		offset += len(page.Desktops)
+		if !more || page.lastAt(offset) {
+			return nil
+		}
+	}
 }
 
 func inOrder(ids []string, found map[string]Desktop) []Desktop {
@@ -166,13 +244,14 @@ func (p desktopPage) lastAt(n int) bool {
 // desktopDetail leaves out what is not used. Of that, "addresses" is a trap: an
 // object in the SDK, an array in the published example.
 type desktopDetail struct {
-	ID           text `json:"desktop_id"`
-	ComputerName text `json:"computer_name"`
-	Type         text `json:"desktop_type"`
-	Status       text `json:"status"`
-	TaskStatus   text `json:"task_status"`
-	AttachState  text `json:"attach_state"`
-	UserName     text `json:"user_name"`
+	ID           text     `json:"desktop_id"`
+	ComputerName text     `json:"computer_name"`
+	Type         text     `json:"desktop_type"`
+	Status       text     `json:"status"`
+	TaskStatus   text     `json:"task_status"`
+	Process      *percent `json:"process"`
+	AttachState  text     `json:"attach_state"`
+	UserName     text     `json:"user_name"`
 	Users        []struct {
 		ID    text `json:"user_id"`
 		Name  text `json:"user_name"`
@@ -186,6 +265,7 @@ type desktopDetail struct {
 func (d desktopDetail) desktop() Desktop {
 	out := Desktop{
 		ID:           string(d.ID),
+		Process:      -1,
 		ComputerName: clip(string(d.ComputerName), maxName),
 		Type:         clip(string(d.Type), maxName),
 		Status:       clip(string(d.Status), maxName),
@@ -193,7 +273,9 @@ func (d desktopDetail) desktop() Desktop {
 		AttachState:  clip(string(d.AttachState), maxName),
 		Frozen:       d.Frozen,
 		Maintenance:  d.Maintenance,
-		Process:      -1,
+	}
+	if d.Process != nil {
+		out.Process = int(*d.Process)
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{
@@ -207,4 +289,16 @@ func (d desktopDetail) desktop() Desktop {
 		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}
 	}
 	return out
+}
+
+// percent is a number that may come as text; what is neither is no progress.
+type percent int
+
+func (p *percent) UnmarshalJSON(b []byte) error {
+	n, err := strconv.Atoi(strings.Trim(string(b), `"`))
+	if err != nil {
+		n = -1
+	}
+	*p = percent(n)
+	return nil
 }

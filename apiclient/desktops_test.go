@@ -3,6 +3,7 @@ package apiclient_test
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -29,9 +30,9 @@ func TestDesktopsAsksAndReads(t *testing.T) {
 	desktops, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1", "d3", "d2"})
 	require.NoError(t, err)
 	require.Equal(t, []apiclient.Desktop{
-		{ID: "d1", AttachState: "NEW_STATE"},
+		{ID: "d1", Process: -1, AttachState: "NEW_STATE"},
 		{
-			ID: "d2", ComputerName: "PC2", Type: "SHARED", Status: "ACTIVE", TaskStatus: "powering-off", AttachState: "ATTACHED",
+			ID: "d2", ComputerName: "PC2", Type: "SHARED", Status: "ACTIVE", TaskStatus: "powering-off", Process: -1, AttachState: "ATTACHED",
 			Users:  []apiclient.User{{ID: "u1", Name: "zoe", Group: "users", Type: "USER"}, {Name: "g", Type: "GROUP"}},
 			Frozen: true, Maintenance: true,
 		},
@@ -74,10 +75,10 @@ func TestDesktopsPages(t *testing.T) {
 		requests int32
 	}{
 		"until all are found":        {`,"total_count":5`, []string{"d1"}, 1, 2},
-		"until the total":            {`,"total_count":5`, []string{"d1", "d2", "gone"}, 2, 3},
-		"until an empty page":        {``, []string{"d1", "d2", "gone"}, 2, 4},
-		"a total that is too high":   {`,"total_count":99`, []string{"d1", "d2", "gone"}, 2, 4},
-		"the total of an early stop": {`,"total_count":2`, []string{"d1", "gone"}, 0, 1},
+		"until the total":            {`,"total_count":5`, []string{"d1", "d2", "gone"}, 2, 2 * 3},
+		"until an empty page":        {``, []string{"d1", "d2", "gone"}, 2, 2 * 4},
+		"a total that is too high":   {`,"total_count":99`, []string{"d1", "d2", "gone"}, 2, 2 * 4},
+		"the total of an early stop": {`,"total_count":2`, []string{"d1", "gone"}, 0, 2 * 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -89,6 +90,27 @@ func TestDesktopsPages(t *testing.T) {
 			require.Equal(t, test.requests, requests.Load())
 		})
 	}
+}
+
+// One list that leaves a desktop out is not enough to call it gone.
+func TestDesktopsAsksTwiceForWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	var queries []string
+	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		ids := r.URL.Query()["desktop_id"]
+		slices.Sort(ids)
+		queries = append(queries, strings.Join(ids, " "))
+		reply := `{"desktops":[{"desktop_id":"d1"}],"total_count":1}`
+		if len(queries) == 2 {
+			reply = `{"desktops":[{"desktop_id":"d2"}],"total_count":1}`
+		}
+		answer(200, reply)(w, r)
+	})
+	desktops, err := client(t, srv.URL).Desktops(t.Context(), []string{"d2", "d1", "gone"})
+	require.NoError(t, err)
+	require.Len(t, desktops, 2)
+	require.Equal(t, "d2", desktops[0].ID)
+	require.Equal(t, []string{"d1 d2 gone", "d2 gone"}, queries)
 }
 
 func TestDesktopsGivesAnEndlessListUp(t *testing.T) {
