@@ -19,7 +19,9 @@ func TestDesktopsAsksAndReads(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
 	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		got = r.Clone(t.Context())
+		if got == nil { // a second list asks for d3, which the first leaves out
+			got = r.Clone(t.Context())
+		}
 		answer(200, `{"total_count":3,"desktops":[
 			{"desktop_id":"d2","computer_name":"PC2","desktop_type":"SHARED","status":"ACTIVE","task_status":"powering-off",
 			 "attach_state":"ATTACHED","user_name":"ignored","addresses":[{"a":1}],"is_freeze":true,"in_maintenance_mode":true,
