@@ -29,6 +29,7 @@ type Desktop struct {
 	Users       []User
 	Frozen      bool
 	Maintenance bool
+	RequestID   string // of the reply that told it; a text of the cloud
 }
 
 // User is a user or a group attached to a desktop.
@@ -148,13 +149,16 @@ func (c *Client) eachDesktop(ctx context.Context, filter url.Values, perPage int
 			return localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
 		}
 		filter.Set("offset", strconv.Itoa(offset))
-		page, _, err := c.listDesktops(ctx, filter)
+		page, r, err := c.listDesktops(ctx, filter)
 		if err != nil {
 			return err
 		}
 		more := true
-		for _, d := range page.Desktops {
-			more = use(d.desktop())
+		id := clip(requestID(r.header, ""), maxName)
+		for _, item := range page.Desktops {
+			d := item.desktop()
+			d.RequestID = id
+			more = use(d)
 		}
 		offset += len(page.Desktops)
 		if !more || page.lastAt(offset) {

@@ -85,7 +85,7 @@ const (
 	NoNote    Note = ""
 	Gone      Note = "g" // detached: the desktop no longer exists
 	ReadBack  Note = "r" // established by reading the desktop
-	ByJob     Note = "j" // accepted: the cloud follows it as a job; detached: the job says so
+	ByJob     Note = "j" // accepted: the cloud follows it as a job
 	NotTheirs Note = "n" // detached: none of the expected users is on the desktop (any more)
 	NoDesktop Note = "u" // detached: the user named has no desktop
 	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before

@@ -91,7 +91,7 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 // last refusal of a desktop that was refused for good.
 func (s *sender) beforeSending(it *item, l look, refusal *tasks.Failure) verdict {
 	d, row := it.desktop, verdictOf(l)
-	v := verdict{attempts: d.Attempts, note: row.note, detail: l.seen()}
+	v := verdict{attempts: d.Attempts, note: row.note, detail: l.proof()}
 	switch row.Before {
 	case Done:
 		v.to = tasks.Detached

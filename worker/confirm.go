@@ -23,9 +23,10 @@ const (
 	looksAtOnce = 64
 )
 
-// follower proves what the cloud has accepted, for one project: by its job where
-// there is one, else by reading the desktops, a hundred at a time, of whatever
-// operations.
+// follower proves what the cloud has accepted, for one project, by reading the
+// desktops, a hundred at a time, of whatever operations. Where there is a job its
+// parts say when to read, and why it failed; that a job has succeeded is no proof:
+// the desktop may still show its users, and then it is theirs until it does not.
 type follower struct {
 	*sender
 	admit  func(ctx context.Context) error // to one reading
@@ -104,6 +105,22 @@ type proof struct {
 	backoff time.Duration    // when to look again at those
 }
 
+// job is a desktop's part of the job that its call began.
+func (p *proof) job(d tasks.Desktop) (part apiclient.SubJob, known bool) {
+	part, known = p.jobs[p.jobOf[d.CallID]][d.ID]
+	return part, known
+}
+
+func (p *proof) jobRuns(d tasks.Desktop) bool {
+	part, _ := p.job(d)
+	return part.Status == "RUNNING" || part.Status == "WAITING"
+}
+
+// timeIsUp says that the time for a proof is over.
+func (f *follower) timeIsUp(d tasks.Desktop, now time.Time) bool {
+	return !now.Before(d.UpdatedAt.Add(f.confirmWithin))
+}
+
 // due says that a desktop is to be looked at now: one that was accepted a
 // moment ago has its own time.
 func (f *follower) due(d tasks.Desktop, now time.Time) bool {
@@ -121,10 +138,7 @@ func (f *follower) gatherProof(chunks []tasks.Followed) *proof {
 			if !f.due(d, now) {
 				continue
 			}
-			// While a job runs it alone says how it goes, until time is up.
-			job, known := p.jobs[p.jobOf[d.CallID]][d.ID]
-			settled := known && (job.Status == "SUCCESS" || (job.Status == "RUNNING" || job.Status == "WAITING") && now.Before(d.UpdatedAt.Add(f.confirmWithin)))
-			if !settled {
+			if !p.jobRuns(d) || f.timeIsUp(d, now) {
 				ids = append(ids, d.ID)
 			}
 		}
@@ -195,7 +209,7 @@ func (f *follower) readAll(ids []string, p *proof) {
 		}
 		f.failed++
 		f.log.Warn().Err(err).Str("project", f.project.Alias).Int("desktops", len(groups[i])).Msg("accepted desktops could not be read; trying again")
-		p.backoff = max(p.backoff, asAPIErrorRetry(err), f.backoff(f.failed))
+		p.backoff = max(p.backoff, asAPIError(err).RetryAfter, f.backoff(f.failed))
 		for _, id := range groups[i] {
 			p.unread[id] = err
 		}
@@ -207,11 +221,6 @@ func (f *follower) readAll(ids []string, p *proof) {
 			}
 		}
 	}
-}
-
-func asAPIErrorRetry(err error) time.Duration {
-	e := asAPIError(err)
-	return e.RetryAfter
 }
 
 // inParallel makes n requests under the limits of readings.
@@ -294,11 +303,9 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
 // at again.
 func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
 	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
-	timeIsUp := !now.Before(d.UpdatedAt.Add(f.confirmWithin))
-	job, hasJob := p.jobs[p.jobOf[d.CallID]][d.ID]
-	if hasJob && job.Status == "SUCCESS" {
-		m.To, m.Note, m.Detail = tasks.Detached, tasks.ByJob, "job "+job.Status
-		return m, true
+	timeIsUp := f.timeIsUp(d, now)
+	if p.jobRuns(d) && !timeIsUp {
+		return m, false // it was not read
 	}
 	if err := p.unread[d.ID]; err != nil {
 		// Without a reading nothing is known; that is borne twice as long.
@@ -308,17 +315,15 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		return f.unconfirmed(m, now, "it could not be read: "+err.Error()), true
 	}
 	desktop, exists := p.read[d.ID]
-	if !exists && hasJob && !timeIsUp && job.Status != "FAILED" {
-		return m, false // the job runs; the desktop was not read
-	}
 	l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
 	row := verdictOf(l)
-	m.Detail = l.seen()
+	m.Detail = l.proof()
 	action := row.After
 	failure := &tasks.Failure{
 		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(Transient), CallID: d.CallID, At: now,
 	}
-	if hasJob && job.Status == "FAILED" && action != Done {
+	job, _ := p.job(d)
+	if job.Status == "FAILED" && action != Done {
 		action = Once
 		failure.Code, failure.Message = orUnknown(job.Code), fmt.Sprintf("the cloud's job failed: %s (the desktop was then read as %s)", job.Reason, l.seenBy())
 	}
@@ -337,7 +342,11 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		failure.Attempts, failure.Class = m.Attempts, string(Permanent)
 		m.To, m.Failure = tasks.Failed, failure
 	case timeIsUp:
-		return f.unconfirmed(m, now, "it still reads as "+l.seenBy()), true
+		why := "it still reads as " + l.seenBy()
+		if job.Status != "" {
+			why += fmt.Sprintf(", and its job as %.40s", job.Status)
+		}
+		return f.unconfirmed(m, now, why), true
 	default:
 		return m, false
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -141,5 +140,3 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop) tasks.F
 	}
 	return f
 }
-
-var _ = maps.Keys[map[string]bool]

@@ -147,6 +147,14 @@ func (l look) seen() string {
 	return fmt.Sprintf("%.40s", l.AttachState)
 }
 
+// proof adds the request that read it, by which the cloud's side can find it.
+func (l look) proof() string {
+	if l.RequestID == "" {
+		return l.seen()
+	}
+	return l.seen() + " by request " + l.RequestID
+}
+
 // seenBy adds the users.
 func (l look) seenBy() string {
 	if len(l.Users) == 0 {

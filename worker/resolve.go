@@ -122,7 +122,7 @@ func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 // judge says what a reading means for a desktop with an unknown outcome.
 func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.Call) tasks.Move {
 	row := verdictOf(l)
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: l.seen()}
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: l.proof()}
 	switch row.Unknown {
 	case Done:
 		m.To = tasks.Detached
