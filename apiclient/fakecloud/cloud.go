@@ -53,7 +53,10 @@ func (c *Cloud) openProject(id string) *project {
 	defer c.mu.Unlock()
 	p := c.projects[id]
 	if p == nil {
-		p = &project{id: id, autoCreate: c.cfg.AutoCreate, records: map[string]*record{}}
+		p = &project{
+			id: id, autoCreate: c.cfg.AutoCreate, records: map[string]*record{},
+			keep: !c.cfg.DiscardLog, readLag: c.cfg.ReadLag,
+		}
 		c.projects[id] = p
 	}
 	return p

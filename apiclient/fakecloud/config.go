@@ -30,6 +30,12 @@ type Config struct {
 	// desktop is DEATTACHED; it is DEATTACHING in between. 0: when the reply
 	// leaves.
 	DetachDelay time.Duration
+	// ReadLag is how long, on Clock, lists go on showing a desktop as it was before
+	// its detach had taken effect, whatever its job says by then.
+	ReadLag time.Duration
+	// JobLag is how long a desktop's part of a job goes on running after its
+	// detach has taken effect.
+	JobLag time.Duration
 	// SuccessJobIDs adds success_job_ids, one per accepted desktop, to replies.
 	SuccessJobIDs bool
 
@@ -46,6 +52,9 @@ type Config struct {
 	// AutoCreate makes a DEDICATED desktop, attached to a user of its own, out
 	// of every unknown desktop id in a call.
 	AutoCreate bool
+	// MaxPage is the most desktops of one page of a list, whatever limit says.
+	// Default 500, which is also the most that limit may be.
+	MaxPage int
 	// FuzzyUserNames makes user_names match parts of names. The documentation
 	// does not say whether it does.
 	FuzzyUserNames bool
@@ -54,7 +63,7 @@ type Config struct {
 	Seed uint64
 	// Clock tells the time. Default time.Now.
 	Clock func() time.Time
-	// DiscardLog keeps Requests empty, for long runs.
+	// DiscardLog keeps Requests and Removals empty, for long runs.
 	DiscardLog bool
 }
 

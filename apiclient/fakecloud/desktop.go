@@ -28,6 +28,8 @@ const (
 	Unattached       = "UNATTACH"
 	Detaching        = "DEATTACHING"
 	Detached         = "DEATTACHED"
+	AttachFailed     = "ATTACHFAIL"
+	AttachRepeatable = "ATTACH_FAIL_CAN_ATTACH_AGAIN"
 	DetachFailed     = "DEATTACHFAIL"
 	DetachRepeatable = "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"
 )
@@ -53,8 +55,14 @@ type Desktop struct {
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
 
 	// DetachEnds are the attach states in which the next accepted detaches of
-	// this desktop end, one each. After them, and by default: Detached.
+	// this desktop end, one each. After them, and by default: Detached. One that
+	// ends as Detaching never ends.
 	DetachEnds []string
+	// DetachTakes is how much longer than Config.DetachDelay its detaches take.
+	DetachTakes time.Duration
+	// AfterDetach are the users who have the desktop from the moment on at which
+	// nobody has it any more; once.
+	AfterDetach []User
 }
 
 // User is somebody a desktop is attached to. Type is USER, the default, or
@@ -113,6 +121,7 @@ func madeName(prefix, id string) string {
 func (d Desktop) clone() Desktop {
 	d.Users = slices.Clone(d.Users)
 	d.DetachEnds = slices.Clone(d.DetachEnds)
+	d.AfterDetach = slices.Clone(d.AfterDetach)
 	if d.Process != nil {
 		p := *d.Process
 		d.Process = &p
@@ -145,6 +154,14 @@ func (d Desktop) without(pend detachment) Desktop {
 	}
 	d.Users = slices.DeleteFunc(slices.Clone(d.Users), pend.takes)
 	if len(d.Users) > 0 {
+		d.AttachState = Attached
+		return d
+	}
+	if heirs := d.AfterDetach; len(heirs) > 0 {
+		d.Users, d.AfterDetach = nil, nil
+		for _, u := range heirs {
+			d.Users = append(d.Users, u.withDefaults())
+		}
 		d.AttachState = Attached
 		return d
 	}

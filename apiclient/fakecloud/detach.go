@@ -155,7 +155,7 @@ func (x *exchange) performDetach() (rep *reply, effect bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, rec := range x.entered {
-		rec.settle(now)
+		p.settle(rec, now)
 		if rep := conflict(rec); rep != nil {
 			return rep, false
 		}
@@ -189,7 +189,7 @@ func (x *exchange) performDetach() (rep *reply, effect bool) {
 // accept starts the detach of the i-th desktop of the call, and notes the part
 // that is a job's.
 func (x *exchange) accept(i int, rec *record, now time.Time, work *job) {
-	pend := detachment{due: now.Add(x.cfg.DetachDelay), shutoff: x.detach.shutoff}
+	pend := detachment{due: now.Add(x.cfg.DetachDelay + rec.base.DetachTakes), shutoff: x.detach.shutoff, call: x.requestID}
 	if x.detach.users != nil {
 		pend.users = x.detach.users[i]
 	}
@@ -198,13 +198,13 @@ func (x *exchange) accept(i int, rec *record, now time.Time, work *job) {
 	if pooled {
 		before = rec.desktop()
 	}
-	rec.accept(pend, now)
+	x.project.accept(rec, pend, now)
 	if pooled {
 		end := rec.base.AttachState
 		if rec.leaving != nil {
 			end = rec.leaving.end
 		}
-		work.subs = append(work.subs, newSubJob(before, pend.due, end))
+		work.subs = append(work.subs, subJob{desktop: before, due: pend.due.Add(x.cfg.JobLag), end: end})
 	}
 }
 

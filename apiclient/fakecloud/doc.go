@@ -33,6 +33,7 @@
 //     them is wrong; it has to read the desktop back.
 //   - A desktop that is busy, or is being attached or detached, fails the whole
 //     call with 409 WKS.00010032.
+//   - A detach that ends as DEATTACHING never ends; its part of a job runs on.
 //   - A detach of a desktop without users is accepted and changes nothing.
 //   - Detach takes every user off a SHARED desktop. A batch-detach that names
 //     nobody and does not say all is invalid; a user who is not there is ignored.
@@ -47,9 +48,11 @@
 //
 // # What it observes
 //
-// Requests is the log of what arrived, DetachedTimes says how often a desktop's
-// detach was accepted, and InTwoCallsAtOnce names the desktops that a client
-// put into overlapping calls that passed authentication and were well-formed. A call counts as over just before its reply is
-// written, or when it begins to hang: later, a client that acts on the reply at
-// once, or has given up, would be accused wrongly.
+// Requests is the log of what arrived, Removals who lost which desktop by which
+// call. Of a desktop, DetachedTimes says how often its detach was accepted,
+// DetachedInVain how often of these for nothing, and Reads how often it was asked
+// for. InTwoCallsAtOnce names the desktops that a client put into overlapping
+// calls that passed authentication and were well-formed. A call counts as over
+// just before its reply is written, or when it begins to hang: later, a client
+// that acts on the reply at once, or has given up, would be accused wrongly.
 package fakecloud

@@ -25,6 +25,7 @@ type exchange struct {
 	refused   *reply     // the gateway's answer to what it does not let through
 	project   *project   // nil: none named, or not served
 	entered   []*record
+	omit      string // the desktop that a fault leaves out of a list
 }
 
 // callNumber counts calls of one op from 1, in the order of their arrival.
@@ -124,6 +125,9 @@ func (x *exchange) carryOut(f Fault) {
 		}
 		x.answer(f.reply(x.op), false)
 		return
+	}
+	if f.Omit {
+		x.omit = f.Desktop
 	}
 	rep, effect := x.perform()
 	switch f.Effect {

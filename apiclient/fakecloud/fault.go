@@ -54,6 +54,9 @@ type Fault struct {
 	// the matching calls; Rate and Times then go by desktop.
 	Refuse *Refusal
 
+	// Omit leaves Desktop out of a list, of an OpDetail.
+	Omit bool
+
 	// Delay passes, in real time, before anything else.
 	Delay time.Duration
 
@@ -156,12 +159,14 @@ func (f Fault) check() {
 	default:
 		panic("fakecloud: fault with unknown Op " + string(f.Op))
 	}
-	nothing := !f.answers() && f.Refuse == nil && f.Delay <= 0 && f.Effect == NoEffect
+	nothing := !f.answers() && f.Refuse == nil && f.Delay <= 0 && f.Effect == NoEffect && !f.Omit
 	switch {
 	case nothing:
 		panic("fakecloud: fault that does nothing: " + f.String())
 	case f.Refuse != nil && (f.answers() || f.Effect != NoEffect || f.Delay > 0 || f.Op != OpDetach):
 		panic("fakecloud: Refuse goes with nothing else, and with detach only: " + f.String())
+	case f.Omit && (f.Op != OpDetail || f.Desktop == ""):
+		panic("fakecloud: Omit needs OpDetail and a Desktop: " + f.String())
 	case f.NamesCulprit && f.Desktop == "":
 		panic("fakecloud: NamesCulprit without Desktop: " + f.String())
 	}

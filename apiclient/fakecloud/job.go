@@ -30,10 +30,6 @@ type subJob struct {
 	end     string // the desktop's attach state after due
 }
 
-func newSubJob(before Desktop, due time.Time, end string) subJob {
-	return subJob{desktop: before, due: due, end: end}
-}
-
 // add keeps a job and returns its id, which is made from n.
 func (j *jobs) add(work job, n uint64) string {
 	if j.byID == nil {
@@ -47,7 +43,7 @@ func (j *jobs) add(work job, n uint64) string {
 
 func (s subJob) status(now time.Time) string {
 	switch {
-	case now.Before(s.due):
+	case now.Before(s.due), s.end == Detaching:
 		return "RUNNING"
 	case s.end == Detached || s.end == Attached || s.end == Unattached:
 		return "SUCCESS"

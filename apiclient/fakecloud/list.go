@@ -51,11 +51,12 @@ func (x *exchange) showDesktop() *reply {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	rec := p.find(x.pathID)
-	rec.settle(now)
+	p.settle(rec, now)
 	if rec.base == nil {
 		return fail(http.StatusNotFound, "WKS.00211902", "The desktop "+x.pathID+" does not exist.")
 	}
-	return ok(map[string]any{"desktop": viewOf(rec.desktop(), p.id)})
+	rec.reads++
+	return ok(map[string]any{"desktop": viewOf(p.shown(rec, now), p.id)})
 }
 
 // listDesktops is GET desktops/detail.
@@ -79,12 +80,17 @@ func (x *exchange) listDesktops() *reply {
 		found = p.named(ids)
 	}
 	if keep := filterOf(query, x.cfg.FuzzyUserNames); keep != nil {
-		found = selectRecords(found, keep, now)
+		found = p.selectRecords(found, keep, now)
+	}
+	if x.omit != "" {
+		found = slices.DeleteFunc(slices.Clone(found), func(rec *record) bool { return rec.id == x.omit })
+	}
+	if x.cfg.MaxPage > 0 {
+		win.limit = min(win.limit, x.cfg.MaxPage)
 	}
 	views := []desktopView{}
 	for _, rec := range cut(found, win) {
-		rec.settle(now)
-		views = append(views, viewOf(rec.desktop(), p.id))
+		views = append(views, viewOf(p.shown(rec, now), p.id))
 	}
 	return ok(map[string]any{"desktops": views, "total_count": len(found)})
 }
@@ -93,18 +99,20 @@ func (x *exchange) listDesktops() *reply {
 func (p *project) named(ids []string) []*record {
 	var found []*record
 	for _, id := range ids {
-		if rec := p.find(id); rec.base != nil && !slices.Contains(found, rec) {
+		rec := p.find(id)
+		if rec.base != nil && !slices.Contains(found, rec) {
+			rec.reads++
 			found = append(found, rec)
 		}
 	}
 	return found
 }
 
-func selectRecords(from []*record, keep func(*Desktop) bool, now time.Time) []*record {
+// selectRecords filters. p.mu is held.
+func (p *project) selectRecords(from []*record, keep func(*Desktop) bool, now time.Time) []*record {
 	var kept []*record
 	for _, rec := range from {
-		rec.settle(now)
-		if d := rec.desktop(); keep(&d) {
+		if d := p.shown(rec, now); keep(&d) {
 			kept = append(kept, rec)
 		}
 	}

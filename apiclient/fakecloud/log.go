@@ -91,13 +91,49 @@ func (c *Cloud) MaxInFlight() int {
 // DetachedTimes returns how often a detach of the desktop was accepted,
 // including those that had nothing to do.
 func (c *Cloud) DetachedTimes(projectID, id string) int {
+	return c.count32(projectID, id, func(rec *record) int32 { return rec.accepted })
+}
+
+func (c *Cloud) count32(projectID, id string, of func(*record) int32) int {
 	p := c.openProject(projectID)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if rec := p.records[id]; rec != nil {
-		return int(rec.accepted)
+		return int(of(rec))
 	}
 	return 0
+}
+
+// Removal is a user who lost a desktop by a detach call.
+type Removal struct {
+	DesktopID string
+	User      User
+	Time      time.Time // at which it took effect, by Config.Clock
+	RequestID string    // of the call
+}
+
+// Removals returns, in the order in which it became known, who lost which
+// desktop of a project by which call: the truth, whatever was replied.
+func (c *Cloud) Removals(projectID string) []Removal {
+	p := c.openProject(projectID)
+	now := c.cfg.Clock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, rec := range p.order {
+		p.settle(rec, now)
+	}
+	return slices.Clone(p.removed)
+}
+
+// DetachedInVain returns how often a detach of the desktop was accepted although
+// nobody had it.
+func (c *Cloud) DetachedInVain(projectID, id string) int {
+	return c.count32(projectID, id, func(rec *record) int32 { return rec.vain })
+}
+
+// Reads returns how often the desktop was asked for by its id.
+func (c *Cloud) Reads(projectID, id string) int {
+	return c.count32(projectID, id, func(rec *record) int32 { return rec.reads })
 }
 
 // InTwoCallsAtOnce returns, sorted, the desktops that were named by two detach

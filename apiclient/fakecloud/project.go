@@ -18,6 +18,9 @@ type project struct {
 	order   []*record // those that exist, as they were added: what paging walks
 	jobs    jobs
 	overlap []string
+	removed []Removal
+	keep    bool          // removed is kept
+	readLag time.Duration // Config.ReadLag
 }
 
 // record is what is known about an id that somebody mentioned. It is kept
@@ -27,9 +30,18 @@ type record struct {
 	id       string
 	base     *Desktop // never written to, only replaced; nil: no such desktop
 	leaving  *detachment
+	stale    *stale
 	accepted int32
+	vain     int32
+	reads    int32
 	inFlight int32
 	overlaps bool
+}
+
+// stale is what lists show of a desktop for a while after it has changed.
+type stale struct {
+	shown Desktop
+	until time.Time
 }
 
 // The two states most automatic desktops are in. Their ids, names and users
@@ -42,6 +54,7 @@ var (
 // detachment is a detach that was accepted and takes effect at due.
 type detachment struct {
 	due     time.Time
+	call    string // the request's id
 	end     string // the attach state it leads to
 	users   []User // the users to take off; nil: all
 	shutoff *bool
@@ -88,16 +101,16 @@ func (p *project) put(rec *record, d *Desktop) {
 	if rec.base == nil {
 		p.order = append(p.order, rec)
 	}
-	rec.base, rec.leaving = d, nil
+	rec.base, rec.leaving, rec.stale = d, nil, nil
 }
 
-// settle does what became due until now.
-func (r *record) settle(now time.Time) {
+// settle does what became due until now. p.mu is held.
+func (p *project) settle(r *record, now time.Time) {
 	if r.base == nil {
 		return
 	}
-	if r.leaving != nil && !now.Before(r.leaving.due) {
-		r.finish(*r.leaving)
+	if r.leaving != nil && r.leaving.end != Detaching && !now.Before(r.leaving.due) {
+		p.finish(r, *r.leaving)
 	}
 	if until := r.base.TaskUntil; !until.IsZero() && !now.Before(until) {
 		d := *r.base
@@ -106,15 +119,36 @@ func (r *record) settle(now time.Time) {
 	}
 }
 
-// finish lets a detachment take effect.
-func (r *record) finish(pend detachment) {
+// finish lets a detachment take effect. p.mu is held.
+func (p *project) finish(r *record, pend detachment) {
+	before := r.desktop()
 	r.leaving = nil
 	if r.base == autoAttached && pend.plain() {
 		r.base = autoDetached
+	} else {
+		d := r.desktop().without(pend)
+		r.base = &d
+	}
+	if p.readLag > 0 {
+		r.stale = &stale{before, pend.due.Add(p.readLag)}
+	}
+	if !p.keep || pend.end != Detached {
 		return
 	}
-	d := r.desktop().without(pend)
-	r.base = &d
+	for _, u := range before.Users {
+		if pend.takes(u) {
+			p.removed = append(p.removed, Removal{DesktopID: r.id, User: u, Time: pend.due, RequestID: pend.call})
+		}
+	}
+}
+
+// shown is the desktop as a list shows it. p.mu is held.
+func (p *project) shown(r *record, now time.Time) Desktop {
+	p.settle(r, now)
+	if r.stale != nil && now.Before(r.stale.until) {
+		return r.stale.shown
+	}
+	return r.desktop()
 }
 
 // desktop is the state of a settled record that exists. What it points to must
@@ -132,10 +166,11 @@ func (r *record) desktop() Desktop {
 }
 
 // accept starts a detach of a desktop that is not busy. It takes effect at
-// once when due is not after now.
-func (r *record) accept(pend detachment, now time.Time) {
+// once when due is not after now. p.mu is held.
+func (p *project) accept(r *record, pend detachment, now time.Time) {
 	r.accepted++
 	if r.base.unattached() {
+		r.vain++
 		return
 	}
 	pend.end = Detached
@@ -144,12 +179,12 @@ func (r *record) accept(pend detachment, now time.Time) {
 		pend.end, d.DetachEnds = d.DetachEnds[0], d.DetachEnds[1:]
 		r.base = &d
 	}
-	if pend.due.After(now) {
+	if pend.due.After(now) || pend.end == Detaching {
 		later := pend // its own variable, so that pend stays off the heap
 		r.leaving = &later
 		return
 	}
-	r.finish(pend)
+	p.finish(r, pend)
 }
 
 // enter notes that a detach call names ids, each once, and which of them are in

@@ -34,7 +34,7 @@ func (c *Cloud) Desktops(projectID string) []Desktop {
 	defer p.mu.Unlock()
 	all := make([]Desktop, 0, len(p.order))
 	for _, rec := range p.order {
-		rec.settle(now)
+		p.settle(rec, now)
 		all = append(all, rec.desktop().clone())
 	}
 	return all
@@ -87,7 +87,7 @@ func (c *Cloud) visit(projectID, id string, do func(*project, *record)) bool {
 	if rec == nil || rec.base == nil {
 		return false
 	}
-	rec.settle(now)
+	p.settle(rec, now)
 	do(p, rec)
 	return true
 }
