@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -45,6 +46,23 @@ const (
 	OfCall    RuleOf = "call"
 	OfDesktop RuleOf = "desktop"
 )
+
+// problem says what is wrong with a rule that somebody adds.
+func (r Rule) problem() string {
+	classes := []Class{Transient, Throttle, Conflict, Ambiguous, Poison, Auth, Policy, Permanent}
+	if r.Of == OfDesktop {
+		classes = []Class{Transient, Conflict, Permanent}
+	}
+	switch {
+	case r.Of != OfCall && r.Of != OfDesktop:
+		return fmt.Sprintf("is of %q: call or desktop", r.Of)
+	case !slices.Contains(classes, r.Class):
+		return fmt.Sprintf("has the class %q, which a refused %s cannot have", r.Class, r.Of)
+	case r.Status == 0 && strings.TrimSuffix(r.Code, "*") == "":
+		return "would match everything"
+	}
+	return ""
+}
 
 // callRules says what the refusal of a whole call means. Sources: the API page
 // of DetachInstances (statuses), the gateway's error code page (APIGW.*), and

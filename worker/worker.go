@@ -104,6 +104,14 @@ func (c Config) validate() error {
 	if c.RetryBase <= 0 || c.RetryMax < c.RetryBase {
 		bad("RetryMax", "is %s: it must not be below RetryBase, %s", c.RetryMax, c.RetryBase)
 	}
+	if c.FirstLook <= 0 || c.ConfirmWithin <= c.FirstLook {
+		bad("ConfirmWithin", "is %s: it must be above FirstLook, %s", c.ConfirmWithin, c.FirstLook)
+	}
+	for i, r := range c.Rules {
+		if why := r.problem(); why != "" {
+			bad(fmt.Sprintf("Rules[%d]", i), "%s", why)
+		}
+	}
 	seen := map[string]bool{}
 	for i, p := range c.Projects {
 		field := fmt.Sprintf("Projects[%d].", i)
@@ -114,7 +122,7 @@ func (c Config) validate() error {
 		if p.API == nil {
 			bad(field+"API", "is missing")
 		}
-		if p.CallsPerSecond < 0 || p.MaxInFlight < 1 || p.Burst < 1 {
+		if p.CallsPerSecond < 0 || p.ReadsPerSecond < 0 || p.MaxInFlight < 1 || p.MaxReads < 1 || p.Burst < 1 {
 			bad(field+"limits", "must not be negative")
 		}
 		if c.ShutdownTimeout <= p.CallTimeout {

@@ -46,6 +46,7 @@ func newWorker(s *Store, log zerolog.Logger) (*worker.Worker, error) {
 		Redis: s.Redis, Record: recordConfig(*s.cfg), ID: workerID(w.ID), Log: log,
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 		BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval, ShutdownTimeout: w.ShutdownTimeout,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg),
 	}
 	for _, p := range s.cfg.Projects {
 		client, err := s.Client(p.Alias)
@@ -54,10 +55,20 @@ func newWorker(s *Store, log zerolog.Logger) (*worker.Worker, error) {
 		}
 		cfg.Projects = append(cfg.Projects, worker.Project{
 			Alias: p.Alias, API: client, CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst,
-			MaxInFlight: p.Limits.MaxInFlight, CallTimeout: p.Limits.CallTimeout + callMargin,
+			MaxInFlight: p.Limits.MaxInFlight, ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
+			CallTimeout: p.Limits.CallTimeout + callMargin,
 		})
 	}
 	return worker.New(cfg)
+}
+
+// Rules are what the configuration says about error codes.
+func Rules(cfg config.Config) []worker.Rule {
+	var out []worker.Rule
+	for _, c := range cfg.Codes {
+		out = append(out, worker.Rule{Of: worker.RuleOf(c.Of), Status: c.Status, Code: c.Code, Class: worker.Class(c.Class), Why: c.Why})
+	}
+	return out
 }
 
 // callMargin is how much longer the worker waits for a call than its client

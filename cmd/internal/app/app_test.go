@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,6 +52,26 @@ func TestAppDetaches(t *testing.T) {
 	require.Contains(t, log.String(), op.ID)
 	require.NotContains(t, log.String()+fmt.Sprintf("%+v", a.Store), token)
 	require.Equal(t, "detachd/1.2.3", e.Cloud.Requests()[0].Header.Get("User-Agent"))
+}
+
+// What the configuration takes as a class, the worker takes as well.
+func TestCodesOfTheConfigurationReachTheWorker(t *testing.T) {
+	t.Parallel()
+	_, cfg := embedded(t)
+	for of, classes := range map[string][]string{"call": config.CallClasses, "desktop": config.DesktopClasses} {
+		for _, class := range classes {
+			cfg.Codes = append(cfg.Codes, config.Code{Of: of, Code: "X." + class, Class: class, Why: "because"})
+		}
+	}
+	require.NoError(t, cfg.Validate())
+	a, err := New(cfg, none, zerolog.Nop(), "test")
+	require.NoError(t, err)
+	a.Stop()
+	require.Equal(t, worker.Rule{Of: worker.OfCall, Code: "X.transient", Class: worker.Transient, Why: "because"},
+		Rules(config.Config{Codes: []config.Code{{Of: "call", Code: "X.transient", Class: "transient", Why: "because"}}})[0])
+	cfg.Codes[0].Class = "nonsense"
+	_, err = New(cfg, none, zerolog.Nop(), "test")
+	require.ErrorContains(t, err, "nonsense")
 }
 
 func TestAppThatCannotStart(t *testing.T) {

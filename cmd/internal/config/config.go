@@ -27,9 +27,29 @@ type Config struct {
 	Redis     Redis         `yaml:"redis"`
 	Projects  []Project     `yaml:"projects"`
 	Worker    Worker        `yaml:"worker"`
+	Codes     []Code        `yaml:"codes"`     // what further error codes mean; they go before the built-in ones
 	Retention time.Duration `yaml:"retention"` // of ended operations
 	Log       Log           `yaml:"log"`
+	// AccessRemovedWithin is the target for the time from when an operation was
+	// due to when a desktop is proven detached.
+	AccessRemovedWithin time.Duration `yaml:"access_removed_within"`
 }
+
+// Code says what an error code of the cloud means, where the built-in table does
+// not know it or knows it wrongly.
+type Code struct {
+	Of     string `yaml:"of"`     // call: a refused call; desktop: a desktop refused in a 200
+	Status int    `yaml:"status"` // HTTP status of the call; 0: any
+	Code   string `yaml:"code"`   // error_code; one that ends in * matches by its beginning
+	Class  string `yaml:"class"`  // see CallClasses and DesktopClasses
+	Why    string `yaml:"why"`    // for people
+}
+
+// The classes that a Code may give.
+var (
+	CallClasses    = []string{"transient", "throttled", "conflict", "ambiguous", "poison", "auth", "policy", "permanent"}
+	DesktopClasses = []string{"transient", "conflict", "permanent"}
+)
 
 // Redis says where the record and the queues are.
 type Redis struct {
@@ -77,8 +97,10 @@ type Credentials struct {
 type Limits struct {
 	CallsPerSecond float64       `yaml:"calls_per_second"` // of all workers together; 0: no limit
 	Burst          int           `yaml:"burst"`
-	MaxInFlight    int           `yaml:"max_in_flight"` // calls at a time of one worker
-	CallTimeout    time.Duration `yaml:"call_timeout"`
+	MaxInFlight    int           `yaml:"max_in_flight"`    // calls at a time of one worker
+	ReadsPerSecond float64       `yaml:"reads_per_second"` // of readings that prove, of all workers together, apart from the calls; 0: no limit
+	MaxReads       int           `yaml:"max_reads"`        // such readings at a time of one worker
+	CallTimeout    time.Duration `yaml:"call_timeout"`     // of one call or reading
 }
 
 // Worker is how a worker process works.
@@ -89,6 +111,8 @@ type Worker struct {
 	RetryMax           time.Duration `yaml:"retry_max"`
 	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`
 	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"`
+	FirstLook          time.Duration `yaml:"first_look"`     // from when the cloud took a desktop until it is first looked at
+	ConfirmWithin      time.Duration `yaml:"confirm_within"` // from then until it must be proven, or it is failed
 	ShutdownTimeout    time.Duration `yaml:"shutdown_timeout"`
 }
 
@@ -104,17 +128,19 @@ func Defaults() Config {
 		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd"},
 		Worker: Worker{
 			MaxAttempts: 10, RetryBase: time.Second, RetryMax: 5 * time.Minute,
-			BulkPollInterval: 200 * time.Millisecond, UrgentPollInterval: 20 * time.Millisecond, ShutdownTimeout: 45 * time.Second,
+			BulkPollInterval: 200 * time.Millisecond, UrgentPollInterval: 20 * time.Millisecond,
+			FirstLook: 3 * time.Second, ConfirmWithin: 30 * time.Minute, ShutdownTimeout: 45 * time.Second,
 		},
-		Retention: 90 * 24 * time.Hour,
-		Log:       Log{Level: "info", Format: "auto"},
+		Retention:           90 * 24 * time.Hour,
+		Log:                 Log{Level: "info", Format: "auto"},
+		AccessRemovedWithin: 15 * time.Minute,
 	}
 }
 
 // DefaultLimits are those of a project that says nothing. The cloud publishes no
 // limits; five calls a second are few, and a 429 slows them further.
 func DefaultLimits() Limits {
-	return Limits{CallsPerSecond: 5, Burst: 1, MaxInFlight: 10, CallTimeout: 30 * time.Second}
+	return Limits{CallsPerSecond: 5, Burst: 1, MaxInFlight: 10, ReadsPerSecond: 5, MaxReads: 4, CallTimeout: 30 * time.Second}
 }
 
 // UnmarshalYAML fills in the limits that a project does not name.
@@ -280,7 +306,15 @@ func (c Config) problems() problems {
 	if f := c.Log.Format; f != "json" && f != "console" && f != "auto" {
 		ps.add("log.format", "is %q: json, console or auto", f)
 	}
+	if c.AccessRemovedWithin < time.Second {
+		ps.add("access_removed_within", "is %s: at least 1s", c.AccessRemovedWithin)
+	}
 	c.Worker.validate(ps.add)
+	for i, code := range c.Codes {
+		code.validate(func(field, format string, args ...any) {
+			ps.add(fmt.Sprintf("codes[%d].%s", i, field), format, args...)
+		})
+	}
 	seen := map[string]bool{}
 	for i, p := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
@@ -335,8 +369,34 @@ func (w Worker) validate(bad func(key, format string, args ...any)) {
 	}
 	poll("worker.bulk_poll_interval", w.BulkPollInterval)
 	poll("worker.urgent_poll_interval", w.UrgentPollInterval)
+	if w.FirstLook < 100*time.Millisecond || w.FirstLook > time.Hour {
+		bad("worker.first_look", "is %s: 100ms to 1h", w.FirstLook)
+	} else if w.ConfirmWithin <= w.FirstLook {
+		bad("worker.confirm_within", "is %s: it must be above worker.first_look, %s", w.ConfirmWithin, w.FirstLook)
+	}
 	if w.ShutdownTimeout < time.Second {
 		bad("worker.shutdown_timeout", "is %s: at least 1s", w.ShutdownTimeout)
+	}
+}
+
+func (c Code) validate(bad func(field, format string, args ...any)) {
+	classes := CallClasses
+	switch c.Of {
+	case "desktop":
+		classes = DesktopClasses
+	case "call":
+	default:
+		bad("of", "is %q: call or desktop", c.Of)
+	}
+	if !slices.Contains(classes, c.Class) {
+		bad("class", "is %q: one of %s", c.Class, strings.Join(classes, ", "))
+	}
+	if c.Status != 0 && (c.Status < 200 || c.Status > 599) {
+		bad("status", "is %d: an HTTP status, or 0 for any", c.Status)
+	}
+	// Without either it would stand for everything that goes wrong.
+	if strings.TrimSuffix(c.Code, "*") == "" && c.Status == 0 {
+		bad("code", "is %q, and no status is given: give at least one", c.Code)
 	}
 }
 
@@ -380,6 +440,12 @@ func (l Limits) validate(bad func(field, format string, args ...any)) {
 	}
 	if l.MaxInFlight < 1 || l.MaxInFlight > 1000 {
 		bad("limits.max_in_flight", "is %d: 1 to 1000", l.MaxInFlight)
+	}
+	if !(l.ReadsPerSecond >= 0 && l.ReadsPerSecond <= 10_000) {
+		bad("limits.reads_per_second", "is %g: 0 (no limit) to 10000", l.ReadsPerSecond)
+	}
+	if l.MaxReads < 1 || l.MaxReads > 1000 {
+		bad("limits.max_reads", "is %d: 1 to 1000", l.MaxReads)
 	}
 	if l.CallTimeout < time.Second {
 		bad("limits.call_timeout", "is %s: at least 1s", l.CallTimeout)

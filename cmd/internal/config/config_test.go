@@ -105,9 +105,19 @@ func TestBadValuesAreNamed(t *testing.T) {
 redis: {url: "http://x", prefix: "a b", tls: {cert_file: only}}
 retention: 1m
 log: {level: loud, format: xml}
-worker: {id: "a/b", max_attempts: 0, retry_base: 10s, retry_max: 1s, bulk_poll_interval: 0s, urgent_poll_interval: 2m, shutdown_timeout: 10s}
+access_removed_within: 1ms
+codes:
+  - {of: all, code: X, class: transient}
+  - {of: call, code: X, class: held}
+  - {of: desktop, code: X, class: poison}
+  - {of: call, class: transient}
+  - {of: call, code: "*", class: transient}
+  - {of: call, status: 99, code: X, class: transient}
+  - {of: call, status: 418, class: transient}
+  - {of: desktop, code: "X.*", class: permanent, why: fine}
+worker: {id: "a/b", max_attempts: 0, retry_base: 10s, retry_max: 1s, bulk_poll_interval: 0s, urgent_poll_interval: 2m, first_look: 1ms, shutdown_timeout: 10s}
 projects:
-  - {alias: HQ, project_id: 12, credentials: {kind: none}, limits: {calls_per_second: -1, burst: 0, max_in_flight: 0, call_timeout: 10ms}}
+  - {alias: HQ, project_id: 12, credentials: {kind: none}, limits: {calls_per_second: -1, burst: 0, max_in_flight: 0, reads_per_second: -1, max_reads: 0, call_timeout: 10ms}}
   - {alias: a, project_id: 00000000000000000000000000000001, region: "no region", credentials: {kind: aksk}}
   - {alias: a, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: password}}
   - {alias: b, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: token}}
@@ -116,7 +126,9 @@ projects:
 	require.Error(t, err)
 	for _, key := range []string{
 		"redis.url", "redis.prefix", "redis.tls", "retention", "log.level", "log.format", "worker.id", "worker.max_attempts",
-		"worker.retry_max", "worker.bulk_poll_interval", "worker.urgent_poll_interval",
+		"worker.retry_max", "worker.bulk_poll_interval", "worker.urgent_poll_interval", "worker.first_look",
+		"access_removed_within", "codes[0].of", "codes[1].class", "codes[2].class", "codes[3].code", "codes[4].code", "codes[5].status",
+		"projects[0].limits.reads_per_second", "projects[0].limits.max_reads",
 		"projects[0].alias", "projects[0].project_id", "projects[0].region", "projects[0].credentials.kind",
 		"projects[0].limits.calls_per_second", "projects[0].limits.burst", "projects[0].limits.max_in_flight", "projects[0].limits.call_timeout",
 		"projects[1].region", "projects[1].credentials.access_key", "projects[1].credentials.secret_key", "projects[1].limits.call_timeout",
@@ -125,6 +137,15 @@ projects:
 	} {
 		require.ErrorContains(t, err, key+":")
 	}
+	require.NotContains(t, err.Error(), "codes[6]")
+	require.NotContains(t, err.Error(), "codes[7]")
+}
+
+func TestTheTimeForAProofIsLongerThanUntilTheFirstLook(t *testing.T) {
+	t.Parallel()
+	cfg := Defaults()
+	cfg.Worker.ConfirmWithin = cfg.Worker.FirstLook
+	require.ErrorContains(t, cfg.Validate(), "worker.confirm_within: is 3s: it must be above")
 }
 
 // Faults in the form do not hide those in the values, and what cannot be read
