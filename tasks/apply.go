@@ -341,7 +341,9 @@ func failureArg(m Move) string {
 		}
 		return "" // nothing was refused so far, so there is nothing to remove
 	case m.Failure != nil:
-		return encodeFailure(*m.Failure, m.To == Failed || m.To == Held)
+		f := *m.Failure
+		f.Expect = m.Desktop.Expect
+		return encodeFailure(f, m.To == Failed || m.To == Held)
 	}
 	return ""
 }

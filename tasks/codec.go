@@ -138,12 +138,15 @@ type storedFailure struct {
 	Attempts  int    `json:"a"`
 	At        int64  `json:"t"`
 	Final     bool   `json:"f,omitempty"`
+
+	Expect []string `json:"e,omitempty"`
 }
 
 func encodeFailure(f Failure, final bool) string {
 	return mustJSON(storedFailure{
 		Name: f.DesktopName, Code: f.Code, Message: f.Message, Class: f.Class, Status: f.Status,
 		RequestID: f.RequestID, CallID: f.CallID, Attempts: f.Attempts, At: f.At.UnixMilli(), Final: final,
+		Expect: f.Expect,
 	})
 }
 
@@ -155,7 +158,7 @@ func decodeFailure(op, project, desktop, value string) (f Failure, final bool, e
 	return Failure{
 		OperationID: op, Project: project, DesktopID: desktop, DesktopName: s.Name, Code: s.Code, Message: s.Message,
 		Class: s.Class, Status: s.Status, RequestID: s.RequestID, CallID: s.CallID, Attempts: s.Attempts,
-		At: time.UnixMilli(s.At).UTC(),
+		At: time.UnixMilli(s.At).UTC(), Expect: s.Expect,
 	}, s.Final, nil
 }
 

@@ -200,6 +200,7 @@ type Failure struct {
 	Project     string    `json:"project"`
 	DesktopID   string    `json:"desktop_id"`
 	DesktopName string    `json:"desktop_name,omitempty"`
+	Expect      []string  `json:"expected_users,omitempty"` // Desktop.Expect; filled in when it is written
 	Code        string    `json:"code"`
 	Message     string    `json:"message"`
 	Class       string    `json:"class"`

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"encoding/json"
 	"math"
 	"slices"
 	"time"
@@ -22,6 +23,15 @@ type Removal struct {
 	// Overdue are those not proven (yet) although the target has passed:
 	// waiting, accepted, held or failed. What was cancelled does not count.
 	Overdue int
+}
+
+// MarshalJSON gives the durations in milliseconds.
+func (r Removal) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]int64{
+		"proven": int64(r.Proven), "late": int64(r.Late), "overdue": int64(r.Overdue),
+		"p50_ms": r.P50.Milliseconds(), "p95_ms": r.P95.Milliseconds(), "worst_ms": r.Worst.Milliseconds(),
+		"target_ms": r.Target.Milliseconds(),
+	})
 }
 
 // Removal reads an operation's desktops and computes how long access took to be

@@ -78,7 +78,8 @@ func TestWorkerProcessesDoWhatIsHandedOver(t *testing.T) {
 	env := append(os.Environ(), "DETACHD_REDIS_URL="+redis.URL(), "CLOUD_TOKEN=made-up", beProgram+"=1")
 	cloud := start(t, env, "fakecloud", "--auto-create", "--latency", "5ms")
 	config := filepath.Join(t.TempDir(), "detachd.yaml")
-	text := fmt.Sprintf(`projects:
+	text := fmt.Sprintf(`worker: {first_look: 500ms}
+projects:
 - alias: hq
   project_id: "00000000000000000000000000000001"
   endpoint: %s
@@ -114,7 +115,7 @@ func TestWorkerProcessesDoWhatIsHandedOver(t *testing.T) {
 		} `json:"operations"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(run(csv.String(), "detach", "--file", "-", "--wait", "--json")), &got))
-	require.Equal(t, 2500, got.Operations[0].Counts["accepted"])
+	require.Equal(t, 2500, got.Operations[0].Counts["detached"])
 	for _, w := range workers {
 		require.Contains(t, w.terminate(t), "worker stopped")
 	}

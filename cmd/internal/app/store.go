@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,7 +20,8 @@ type Store struct {
 	Redis    redis.UniversalClient
 	Record   *tasks.Record
 	Producer *tasks.Producer
-	Projects []string // aliases, as configured
+	Projects []string      // aliases, as configured
+	Target   time.Duration // within what time of being due access should be gone
 
 	cfg       *config.Config // a pointer because fmt would print the secrets of a value
 	lookup    func(string) (string, bool)
@@ -40,7 +42,7 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Redis: rdb, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
+	s := &Store{Redis: rdb, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}

@@ -92,15 +92,15 @@ func TestOneOperation(t *testing.T) {
 	job := calls[0].(map[string]any)["job_id"].(string)
 	require.NotEmpty(t, job)
 	text := s.ok(t, "status", id)
-	for _, want := range []string{job, "accepted", "failed", "WKS.00010110", "left"} {
+	for _, want := range []string{job, "detached", "failed", "WKS.00010110", "left", "access gone", "trail head"} {
 		require.Contains(t, text, want)
 	}
 	require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code)
 
-	desktops := s.json(t, exitOK, "desktops", id, "--state", "accepted")["desktops"].([]any)
+	desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["desktops"].([]any)
 	require.Len(t, desktops, 1)
 	require.Equal(t, job, desktops[0].(map[string]any)["job_id"])
-	require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "accepted,failed")["desktops"], 2)
+	require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["desktops"], 2)
 	require.Len(t, s.json(t, exitOK, "desktops", id, "--limit", "1")["desktops"], 1)
 	require.Contains(t, s.ok(t, "desktops", id), "no address")
 	require.Empty(t, s.ok(t, "desktops", id, "--state", "held"))
@@ -149,11 +149,11 @@ func TestRetry(t *testing.T) {
 	require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
 	id := s.operations(t)[0].ID
 	require.InDelta(t, 0, s.json(t, exitOK, "retry", id, "--code", "other")["retried"], 0)
-	require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "none failed with code other")
+	require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "none has the code other")
 	s.cloud.ClearFaults()
 	require.Equal(t, "1 desktop of operation "+id+" queued again\n", s.ok(t, "retry", id, "--code", "WKS.00010110"))
 	require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
-	require.Equal(t, tasks.Counts{Accepted: 2}, s.operations(t)[0].Counts)
+	require.Equal(t, tasks.Counts{Detached: 2}, s.operations(t)[0].Counts)
 }
 
 func TestCancel(t *testing.T) {

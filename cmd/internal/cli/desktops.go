@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,6 +14,9 @@ import (
 // desktopView is a desktop with what its last call says.
 type desktopView struct {
 	tasks.Desktop
+	// TookMS is from when the operation was due to when the desktop was proven
+	// detached; left out while it is not.
+	TookMS    *int64 `json:"took_ms,omitempty"`
 	JobID     string `json:"job_id,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
 }
@@ -61,7 +65,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached, failed, held, cancelled")
+	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached, failed, held, cancelled, resolved")
 	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -88,20 +92,25 @@ func desktopsOf(ctx context.Context, s *app.Store, id string, filter tasks.Deskt
 		byID[c.ID] = c
 	}
 	for _, d := range desktops {
-		v.Desktops = append(v.Desktops, viewDesktop(d, byID[d.CallID]))
+		v.Desktops = append(v.Desktops, viewDesktop(op, d, byID[d.CallID]))
 	}
 	return v, nil
 }
 
-func viewDesktop(d tasks.Desktop, call tasks.Call) desktopView {
-	return desktopView{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
+func viewDesktop(op tasks.Operation, d tasks.Desktop, call tasks.Call) desktopView {
+	v := desktopView{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
+	if took, proven := d.TookFrom(op); proven {
+		ms := took.Milliseconds()
+		v.TookMS = &ms
+	}
+	return v
 }
 
 func (v desktopsView) table() *table {
-	t := &table{header: []string{"DESKTOP", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
+	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
 	for _, d := range v.Desktops {
 		code, message := d.why()
-		t.add(d.ID, d.State.String(), clock(d.UpdatedAt), strconv.Itoa(d.Attempts), d.JobID, d.RequestID, code, message)
+		t.add(d.ID, strings.Join(d.Expect, ", "), d.State.String(), clock(d.UpdatedAt), strconv.Itoa(d.Attempts), d.JobID, d.RequestID, code, message)
 	}
 	return t
 }

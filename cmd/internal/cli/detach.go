@@ -18,11 +18,13 @@ import (
 
 // detachOptions are the flags of detach.
 type detachOptions struct {
-	file, project, at, deadline string
-	reason, ticket, key, by     string
-	shutoff, urgent             bool
-	skipInvalid, json           bool
-	wait                        waitOptions
+	file, project, at, due, deadline string
+	reason, ticket, key, by          string
+	users, expected                  []string
+	check, allowShared               bool
+	shutoff, urgent                  bool
+	skipInvalid, json                bool
+	wait                             waitOptions
 }
 
 func (p *Program) detachCommand() *cobra.Command {
@@ -30,14 +32,24 @@ func (p *Program) detachCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "detach [ID…]",
 		Short: "Have desktops detached",
-		Long: `Records the desktops and queues them for the workers. A file is CSV with a header
-row that has a column desktop_id (or id, or desktop) and perhaps a column
-project; other columns are ignored. Rows of several projects make one operation
-for each. If one row is bad nothing is queued, unless --skip-invalid is given.
+		Long: `Records desktops, or users whose desktops are meant, and queues them for the
+workers. A file is CSV with a header row that has a column desktop_id (or id, or
+desktop) or a column user (or user_name), or both, and perhaps a column project;
+other columns are ignored. Rows of several projects make one operation for each.
+If one row is bad nothing is queued, unless --skip-invalid is given.
 
-"accepted" in the results means that the cloud took the request, which is not yet
-proof that the desktop is detached.`,
-		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11
+Who is cut off: a desktop that comes with a user (columns desktop_id and user, or
+--expected-user) is read before it is sent. It is taken from that user only; if
+somebody else has it, it is held, with both names. A user without a desktop
+(column user alone, or --user) stands for every desktop that has a user of
+exactly that name when the operation runs. --check has bare ids read as well:
+desktops of several users, and those hibernated, frozen or in maintenance, are
+held.
+
+"accepted" in the results means that the cloud took the request; the desktop is
+then followed until it is proven "detached", or it is failed.`,
+		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
+  detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00Z --ticket HR-4711
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
 		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
@@ -45,9 +57,14 @@ proof that the desktop is detached.`,
 	f := cmd.Flags()
 	f.StringVar(&o.file, "file", "", "CSV `file` of desktops, - for stdin")
 	f.StringVar(&o.project, "project", "", "`alias` of the project of all desktops that have none of their own in the file")
+	f.StringArrayVar(&o.users, "user", nil, "a leaver's `name`: detach every desktop that they have; may be repeated")
+	f.StringArrayVar(&o.expected, "expected-user", nil, "`name` of the user whom the ids given as arguments must belong to; may be repeated")
+	f.BoolVar(&o.check, "check", false, "read every desktop before it is sent, and hold what should not be touched")
+	f.BoolVar(&o.allowShared, "allow-shared", false, "take desktops of several users from all of them, if no user is named")
 	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
 	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
 	f.StringVar(&o.at, "at", "", `not before that `+"`time`"+`: 2026-11-23T18:00:00Z, "2026-11-23 18:00" or +2h`)
+	f.StringVar(&o.due, "due-at", "", "when access should be gone, or should have been, for the record: a `time` as for --at (default: acceptance)")
 	f.StringVar(&o.deadline, "deadline", "", "give up at that `time` (default 24 hours after acceptance or --at)")
 	f.StringVar(&o.reason, "reason", "", "why, for the record")
 	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
@@ -60,8 +77,14 @@ proof that the desktop is detached.`,
 }
 
 func (p *Program) detach(ctx context.Context, args []string, o detachOptions) error {
-	if len(args) == 0 && o.file == "" {
-		return usage("detachd detach --help shows how", "no desktops were named: give ids or --file")
+	switch {
+	case len(args) == 0 && o.file == "" && len(o.users) == 0:
+		return usage("detachd detach --help shows how", "nothing was named: give desktop ids, --user or --file")
+	case len(args) > 0 && len(o.users) > 0:
+		return usage("for these desktops of theirs give --expected-user in place of --user; for both, run it twice",
+			"--user means every desktop of a user, and desktop ids were given as well")
+	case len(args) == 0 && len(o.expected) > 0:
+		return usage("for every desktop of theirs give --user; in a file, a column user", "--expected-user is about desktop ids, and none was given")
 	}
 	if err := o.wait.check(); err != nil {
 		return err
@@ -87,7 +110,7 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		return printJSON(p.Stdout, operationsView{ops})
 	}
 	for _, op := range ops {
-		p.out("operation %s: %s of project %s recorded and queued", op.ID, count(op.Total, "desktop"), op.Project)
+		p.out("operation %s: %s of project %s recorded and queued", op.ID, size(op), op.Project)
 	}
 	p.say("look at it with: detachd status %s", ops[0].ID)
 	return nil
@@ -99,6 +122,10 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 	if err != nil {
 		return nil, usage("mend --at", "--at %w", err)
 	}
+	due, err := parseWhen(o.due, p.Now())
+	if err != nil {
+		return nil, usage("mend --due-at", "--due-at %w", err)
+	}
 	deadline, err := parseWhen(o.deadline, p.Now())
 	if err != nil {
 		return nil, usage("mend --deadline", "--deadline %w", err)
@@ -108,16 +135,32 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 		return nil, err
 	}
 	var reqs []tasks.Request
+	listed := map[[2]string]bool{}
 	for _, x := range list.Good {
 		i := slices.IndexFunc(reqs, func(r tasks.Request) bool { return r.Project == x.Project })
 		if i < 0 {
 			i = len(reqs)
 			reqs = append(reqs, tasks.Request{
-				Project: x.Project, ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline,
+				Project: x.Project, ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
+				Check: o.check, AllowShared: o.allowShared,
 				RequestedBy: p.requestedBy(o.by), Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
 			})
 		}
-		reqs[i].Desktops = append(reqs[i].Desktops, x.Desktop)
+		r := &reqs[i]
+		switch {
+		case x.Desktop == "":
+			r.Users = append(r.Users, x.User)
+			continue
+		case x.User != "":
+			if r.Expect == nil {
+				r.Expect = map[string][]string{}
+			}
+			r.Expect[x.Desktop] = append(r.Expect[x.Desktop], x.User)
+		}
+		if key := [2]string{x.Project, x.Desktop}; !listed[key] {
+			listed[key] = true
+			r.Desktops = append(r.Desktops, x.Desktop)
+		}
 	}
 	for i := range reqs {
 		if len(reqs) > 1 && o.key != "" {
@@ -134,8 +177,8 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 // it is bad and may not be skipped.
 func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers, error) {
 	list := newLeavers(o.project, func(alias string) bool { return slices.Contains(s.Projects, alias) })
-	for _, id := range args {
-		if err := list.add(leaver{Desktop: id}); err != nil {
+	for _, x := range o.named(args) {
+		if err := list.add(x); err != nil {
 			return nil, usage("give several lists, one after the other", "%w", err)
 		}
 	}
@@ -153,9 +196,26 @@ func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers
 		}
 	}
 	if len(list.Good) == 0 {
-		return nil, usage("name at least one desktop", "no desktop is left to detach; nothing was queued")
+		return nil, usage("name at least one desktop or user", "no desktop is left to detach; nothing was queued")
 	}
 	return list, nil
+}
+
+// named gives the leavers of the command line.
+func (o detachOptions) named(ids []string) []leaver {
+	var out []leaver
+	for _, user := range o.users {
+		out = append(out, leaver{User: user})
+	}
+	for _, id := range ids {
+		for _, user := range o.expected {
+			out = append(out, leaver{Desktop: id, User: user})
+		}
+		if len(o.expected) == 0 {
+			out = append(out, leaver{Desktop: id})
+		}
+	}
+	return out
 }
 
 func (p *Program) readFile(list *leavers, name string) error {
@@ -201,7 +261,7 @@ func (p *Program) enqueue(ctx context.Context, s *app.Store, reqs []tasks.Reques
 			continue
 		}
 		for _, done := range ops {
-			p.say("queued already: operation %s, %s of project %s", done.ID, count(done.Total, "desktop"), done.Project)
+			p.say("queued already: operation %s, %s of project %s", done.ID, size(done), done.Project)
 		}
 		f := explain(err)
 		if len(ops) > 0 {

@@ -46,10 +46,10 @@ func TestDetachJSONIsTheOperation(t *testing.T) {
 func TestDetachFileOfSeveralProjects(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	name := s.file(t, "\xef\xbb\xbfuser,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
+	name := s.file(t, "\xef\xbb\xbfemployee,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
 	r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
 	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "columns that are ignored: user")
+	require.Contains(t, r.err, "columns that are ignored: employee")
 	require.Len(t, s.operations(t), 2)
 	again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
 	require.Equal(t, r.out, again, "the same operations")
@@ -98,7 +98,12 @@ func TestDetachRefusesWrongUse(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	for want, args := range map[string][]string{
-		"no desktops were named":          {"detach", "--project", "hq"},
+		"nothing was named":               {"detach", "--project", "hq"},
+		"--user means every desktop":      {"detach", "d1", "--user", "zoe", "--project", "hq"},
+		"--expected-user is about":        {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
+		"space at an end":                 {"detach", "--user", "zoe ", "--project", "hq"},
+		"user \"zoe\" is given as an":     {"detach", "--user", "zoe", "--user", "zoe", "--project", "hq"},
+		"--due-at \"then\" is no time":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
 		"has no project":                  {"detach", "d1"},
 		`project "nowhere"`:               {"detach", "d1", "--project", "nowhere"},
 		"white space":                     {"detach", "d 1", "--project", "hq"},
@@ -129,21 +134,21 @@ func TestDetachKeyWithOtherContentIsRefused(t *testing.T) {
 	s.refused(t, exitUsage, "used before for a request with other content", "detach", "d2", "--project", "hq", "--idempotency-key", "k")
 }
 
-func TestDetachWaitsUntilTheCloudTookThem(t *testing.T) {
+func TestDetachWaitsUntilTheyAreProven(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.worker(t)
 	r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait", "--timeout", "1m")
 	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.out, "ACCEPTED")
+	require.Contains(t, r.out, "DETACHED")
 	require.NotContains(t, r.err, "no worker is running")
 	op := s.operations(t)[0]
-	require.Equal(t, tasks.Counts{Accepted: 2}, op.Counts)
+	require.Equal(t, tasks.Counts{Detached: 2}, op.Counts)
 
 	v := s.json(t, exitOK, "detach", "d3", "--project", "hq", "--wait")
 	counts := v["operations"].([]any)[0].(map[string]any)["counts"].(map[string]any)
-	require.InDelta(t, 1, counts["accepted"], 0)
-	require.InDelta(t, 0, counts["detached"], 0, "nothing is called detached without proof")
+	require.InDelta(t, 1, counts["detached"], 0)
+	require.NotZero(t, s.cloud.Reads(hqID, "d3"), "nothing is called detached without proof")
 }
 
 func TestDetachWaitSaysThatSomeFailed(t *testing.T) {
@@ -193,4 +198,74 @@ func TestInterruptedBeforeAnythingIsQueued(t *testing.T) {
 	require.Equal(t, exitInternal, r.code)
 	require.Contains(t, r.err, "interrupted")
 	require.Empty(t, s.operations(t))
+}
+
+func TestDetachRecordsWhoseTheDesktopsAre(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.ok(t, "detach", "d1", "d2", "--project", "hq", "--expected-user", "zoe", "--expected-user", "bob", "--check", "--allow-shared", "--due-at", "2026-01-02T03:04:05Z")
+	op := s.operations(t)[0]
+	require.True(t, op.Check && op.AllowShared)
+	require.Equal(t, "2026-01-02T03:04:05Z", op.DueAt.Format(time.RFC3339))
+	require.Contains(t, s.ok(t, "status", op.ID), "read before sending, shared desktops allowed")
+	for _, d := range s.rows(t, op) {
+		require.Equal(t, []string{"zoe", "bob"}, d.Expect)
+	}
+
+	name := s.file(t, "desktop_id,user\nd1,zoe\nd2,\nd3,zoe\nd3,bob\n")
+	require.Equal(t, exitOK, s.run(t, "detach", "--file", name, "--project", "branch").code)
+	got := map[string][]string{}
+	for _, d := range s.rows(t, s.operations(t)[0]) {
+		got[d.ID] = d.Expect
+	}
+	require.Equal(t, map[string][]string{"d1": {"zoe"}, "d2": nil, "d3": {"zoe", "bob"}}, got)
+}
+
+func TestDetachOfUsers(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	zoe := fakecloud.User{Name: "zoe"}
+	s.cloud.Add(hqID, fakecloud.Desktop{ID: "own", Users: []fakecloud.User{zoe}},
+		fakecloud.Desktop{ID: "both", Type: fakecloud.Shared, Users: []fakecloud.User{zoe, {Name: "bob"}}},
+		fakecloud.Desktop{ID: "other", Users: []fakecloud.User{{Name: "zoe2"}}})
+	s.worker(t)
+	r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--wait")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.err, "3 users of project hq recorded")
+	op := s.operations(t)[0]
+	require.Equal(t, tasks.Counts{Detached: 4, Resolved: 1}, op.Counts, "two desktops, and two users without")
+	both, _ := s.cloud.Get(hqID, "both")
+	require.Len(t, both.Users, 1)
+	other, _ := s.cloud.Get(hqID, "other")
+	require.Equal(t, fakecloud.Attached, other.AttachState)
+	require.Contains(t, s.ok(t, "status", op.ID), "resolved    1")
+	require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "detached"), "the user has no desktop")
+}
+
+func TestDetachHoldsSomebodyElsesDesktop(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "heir"}}})
+	s.worker(t)
+	r := s.run(t, "detach", "d1", "--expected-user", "zoe", "--project", "hq", "--wait")
+	require.Equal(t, exitHeld, r.code, r.err)
+	id := s.operations(t)[0].ID
+	require.Contains(t, r.err, "detachd retry "+id+" --held")
+	for _, name := range []string{"zoe", "heir", "OTHER_USER"} {
+		require.Contains(t, s.ok(t, "desktops", id, "--state", "held"), name)
+		require.Contains(t, s.ok(t, "failures"), name[:3], "what is held is listed")
+	}
+	require.Zero(t, s.cloud.Calls())
+	require.InDelta(t, 1, s.json(t, exitOK, "retry", id, "--held")["retried"], 0)
+	require.Equal(t, exitHeld, s.run(t, "status", id, "--wait").code, "nothing has changed")
+
+	// As CSV it is there only for those who ask, with its user.
+	rows := s.run(t, "failures", "--csv")
+	require.NotContains(t, rows.out, "d1")
+	require.Contains(t, rows.err, "left out: 1")
+	require.Contains(t, s.ok(t, "failures", "--csv", "--class", "held"), "hq,d1,zoe,")
+
+	s.cloud.Attach(hqID, "d1", fakecloud.User{Name: "zoe"})
+	s.ok(t, "retry", id, "--held")
+	require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -22,9 +23,10 @@ func (p *Program) failuresCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "failures",
-		Short: "List desktops that failed, over all operations, the latest first",
-		Long: `Lists desktops that failed and were not tried again since. The CSV form can be
-given to detachd detach --file once the cause is mended.`,
+		Short: "List desktops that failed or are held, over all operations, the latest first",
+		Long: `Lists desktops that failed or are held (class held) and were not tried again
+since. The CSV form can be given to detachd detach --file once the cause is
+mended; what is held is in it only with --class held.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			var err error
@@ -46,7 +48,11 @@ given to detachd detach --file once the cause is mended.`,
 			case o.json:
 				return printJSON(p.Stdout, failuresView{failures})
 			case o.csv:
-				return printCSV(p.Stdout, failureRows(failures))
+				rows, left := failureRows(failures, o.filter.Class)
+				if left > 0 {
+					p.say("left out: %d that are held, or name a user; detachd retry OPERATION --held looks at them again", left)
+				}
+				return printCSV(p.Stdout, rows)
 			case len(failures) == 0:
 				p.say("no failure matches")
 				return nil
@@ -87,16 +93,34 @@ func failuresTable(failures []tasks.Failure) *table {
 	return t
 }
 
-func failureRows(failures []tasks.Failure) [][]string {
-	rows := [][]string{{
-		"project", "desktop_id", "desktop_name", "code", "class", "message", "status", "attempts", "at",
+// heldClass is the class of what a guard held.
+const heldClass = "held"
+
+// failureRows gives a row for each failure, or for each of its expected users, so
+// that whoever hands them over again says the same about whose they are. What is
+// held is left out unless its class was asked for: handed over again without the
+// options of its operation it might not be held any more. So are rows that name a
+// user and no desktop.
+func failureRows(failures []tasks.Failure, class string) (rows [][]string, left int) {
+	rows = [][]string{{
+		"project", "desktop_id", "user", "desktop_name", "code", "class", "message", "status", "attempts", "at",
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		rows = append(rows, []string{
-			f.Project, f.DesktopID, f.DesktopName, f.Code, f.Class, f.Message, strconv.Itoa(f.Status), strconv.Itoa(f.Attempts),
-			f.At.Format(time.RFC3339), f.OperationID, f.CallID, f.RequestID,
-		})
+		if strings.HasPrefix(f.DesktopID, tasks.UserRow("")) || f.Class == heldClass && class != heldClass {
+			left++
+			continue
+		}
+		expected := f.Expect
+		if len(expected) == 0 {
+			expected = []string{""}
+		}
+		for _, user := range expected {
+			rows = append(rows, []string{
+				f.Project, f.DesktopID, user, f.DesktopName, f.Code, f.Class, f.Message, strconv.Itoa(f.Status), strconv.Itoa(f.Attempts),
+				f.At.Format(time.RFC3339), f.OperationID, f.CallID, f.RequestID,
+			})
+		}
 	}
-	return rows
+	return rows, left
 }

@@ -66,7 +66,7 @@ func historyOf(ctx context.Context, s *app.Store, desktop string) (historyView, 
 				return v, err
 			}
 		}
-		v.Events = append(v.Events, eventView{e.Operation, viewDesktop(e.Desktop, calls[e.Desktop.CallID])})
+		v.Events = append(v.Events, eventView{e.Operation, viewDesktop(e.Operation, e.Desktop, calls[e.Desktop.CallID])})
 	}
 	return v, nil
 }

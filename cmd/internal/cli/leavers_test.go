@@ -19,7 +19,7 @@ func readList(project, text string) (*leavers, error) {
 
 func TestLeaversAreRead(t *testing.T) {
 	t.Parallel()
-	want := []leaver{{2, "hq", "d1"}, {3, "branch", "d2"}}
+	want := []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "branch", Desktop: "d2"}}
 	for name, text := range map[string]string{
 		"plain":                 "project,desktop_id\nhq,d1\nbranch,d2\n",
 		"no newline at the end": "project,desktop_id\nhq,d1\nbranch,d2",
@@ -48,7 +48,7 @@ func TestLeaversWithLinesInQuotedFieldsKeepTheirLineNumbers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,reason\nd1,\"left\non Monday, really\"\n\nd 2,\nd3,x\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{2, "hq", "d1"}, {6, "hq", "d3"}}, l.Good)
+	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 6, Project: "hq", Desktop: "d3"}}, l.Good)
 	require.Equal(t, []string{"reason"}, l.Unknown)
 	require.Len(t, l.Bad, 1)
 	require.Equal(t, 5, l.Bad[0].Line)
@@ -70,7 +70,7 @@ func TestLeaversReportsEveryBadRow(t *testing.T) {
 		"d\x1b[2J,hq,",       // 11
 	}, "\n"))
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{2, "hq", "d1"}, {9, "branch", "d1"}}, l.Good)
+	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 9, Project: "branch", Desktop: "d1"}}, l.Good)
 	var lines []int
 	for _, b := range l.Bad {
 		lines = append(lines, b.Line)
@@ -88,7 +88,7 @@ func TestLeaversProjectOfTheCommandLine(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,project\nd1,\nd2,hq\nd3,branch\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{2, "hq", "d1"}, {3, "hq", "d2"}}, l.Good)
+	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
 	require.Len(t, l.Bad, 1)
 	require.Contains(t, l.Bad[0].String(), `line 4: project "branch" is not the one of --project, "hq"`)
 }
@@ -98,7 +98,7 @@ func TestLeaversOfArgumentsAndFile(t *testing.T) {
 	l := newLeavers("hq", known)
 	require.NoError(t, l.add(leaver{Desktop: "d1"}))
 	require.NoError(t, l.read(strings.NewReader("id\nd1\nd2\n")))
-	require.Equal(t, []leaver{{0, "hq", "d1"}, {3, "hq", "d2"}}, l.Good)
+	require.Equal(t, []leaver{{Line: 0, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
 	require.Equal(t, "line 2: desktop \"d1\" is given as an argument already", l.Bad[0].String())
 }
 
@@ -106,7 +106,7 @@ func TestLeaversFilesThatAreNoLists(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":           {"", "is empty"},
-		"no such column":  {"user,name\na,b\n", "no column desktop_id"},
+		"no such column":  {"account,name\na,b\n", "no column desktop_id"},
 		"two columns":     {"desktop_id,id\na,b\n", "two columns for the same"},
 		"broken header":   {"desk\"top,id\na,b\n", "header row cannot be read"},
 		"UTF-16":          {"\xff\xfed\x00e\x00", "UTF-16"},
@@ -148,6 +148,7 @@ func TestLeaversKeepsOnlySomeBadRows(t *testing.T) {
 func FuzzLeavers(f *testing.F) {
 	for _, seed := range []string{
 		"", "desktop_id\nd1\n", "\xef\xbb\xbfid;project\r\nd1;hq\r\nd1;hq\r\n", "id,project\n\"d1\nx\",hq\n\"", "project,id\n,,\nhq\n",
+		"user\nzoe\n", "id,user\nd1,zoe\nd1,bob\n,x\n",
 	} {
 		f.Add("hq", seed)
 		f.Add("", seed)
@@ -158,10 +159,12 @@ func FuzzLeavers(f *testing.F) {
 			return
 		}
 		lines := strings.Count(text, "\n") + 1
-		seen := map[[2]string]bool{}
+		seen := map[[3]string]bool{}
 		for _, x := range l.Good {
-			key := [2]string{x.Project, x.Desktop}
-			if seen[key] || tasks.CheckDesktopID(x.Desktop) != "" || !known(x.Project) || !strings.Contains(text, x.Desktop) {
+			key := [3]string{x.Project, x.Desktop, x.User}
+			good := x.Desktop == "" && x.User != "" || tasks.CheckDesktopID(x.Desktop) == ""
+			good = good && (x.User == "" || tasks.CheckUserName(x.User) == "")
+			if seen[key] || !good || !known(x.Project) || !strings.Contains(text, x.Desktop) || !strings.Contains(text, x.User) {
 				t.Errorf("row %+v must not be taken", x)
 			}
 			seen[key] = true
@@ -175,4 +178,36 @@ func FuzzLeavers(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestLeaversWithUsers(t *testing.T) {
+	t.Parallel()
+	l, err := readList("hq", "desktop_id,user_name\nd1,zoe\nd1,bob\nd1,zoe\nd2,\nd2,zoe\nd1,\n,zoe\nd3,\"a\tb\"\n")
+	require.NoError(t, err)
+	require.Equal(t, []leaver{{2, "hq", "d1", "zoe"}, {3, "hq", "d1", "bob"}, {5, "hq", "d2", ""}}, l.Good)
+	var bad []string
+	for _, b := range l.Bad {
+		bad = append(bad, b.String())
+	}
+	require.Equal(t, []string{
+		`line 4: desktop "d1" is on line 2 already`,
+		`line 6: desktop "d2" is on line 5 already, once with a user and once without`,
+		`line 7: desktop "d1" is on line 2 already, once with a user and once without`,
+		`line 8: has a user, "zoe", and no desktop: to detach all desktops of users, list them in a file without the desktop column`,
+		`line 9: user "a\tb" has a character that is not printable, or space at an end`,
+	}, bad)
+}
+
+func TestLeaversThatAreUsers(t *testing.T) {
+	t.Parallel()
+	l, err := readList("", "user,project,team\nzoe,hq,a\nzoe,branch,a\nbob,hq,b\nzoe,hq,a\n")
+	require.NoError(t, err)
+	require.Equal(t, []leaver{{2, "hq", "", "zoe"}, {3, "branch", "", "zoe"}, {4, "hq", "", "bob"}}, l.Good)
+	require.Equal(t, `line 5: user "zoe" is on line 2 already`, l.Bad[0].String())
+
+	// A misspelt column of desktops must not turn into all desktops of the users.
+	for _, name := range []string{"desktop-id", "Desktops", "uuid", "cloud desktop"} {
+		_, err := readList("hq", "user,"+name+"\nzoe,d1\n")
+		require.ErrorContains(t, err, "take it out to detach all desktops of the users", name)
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -110,7 +111,8 @@ func pages[T any](limit int, read func(size int, token string) ([]T, string, err
 type statusView struct {
 	tasks.Operation
 	Done     bool                 `json:"done"`
-	Failures []tasks.FailureCount `json:"failures_by_code"`
+	Removal  tasks.Removal        `json:"access_removed"`
+	Failures []tasks.FailureCount `json:"failures_by_code"` // and of those held
 	Calls    []tasks.Call         `json:"calls"`
 }
 
@@ -150,7 +152,7 @@ func (p *Program) status(ctx context.Context, s *app.Store, id string, wait wait
 		}
 	}
 	// Having stopped to wait is no reason not to show what there is.
-	v, err := statusOf(context.WithoutCancel(ctx), s.Record, ops[0])
+	v, err := statusOf(context.WithoutCancel(ctx), s, ops[0], p.Now())
 	if err != nil {
 		return err
 	}
@@ -165,17 +167,20 @@ func (p *Program) status(ctx context.Context, s *app.Store, id string, wait wait
 	return outcome(ctx, ops)
 }
 
-func statusOf(ctx context.Context, record *tasks.Record, op tasks.Operation) (statusView, error) {
-	v := statusView{Operation: op, Done: op.Done(), Failures: []tasks.FailureCount{}}
+func statusOf(ctx context.Context, s *app.Store, op tasks.Operation, now time.Time) (statusView, error) {
+	v, record := statusView{Operation: op, Done: op.Done(), Failures: []tasks.FailureCount{}}, s.Record
 	var err error
 	if v.Calls, err = record.Calls(ctx, op.ID); err != nil {
 		return v, err
 	}
-	if op.Counts.Failed == 0 {
+	if v.Removal, err = record.Removal(ctx, op, s.Target, now); err != nil {
+		return v, err
+	}
+	if op.Counts.Failed+op.Counts.Held == 0 {
 		return v, nil
 	}
 	failed, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
-		return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Failed}}, size, token)
+		return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Failed, tasks.Held}}, size, token)
 	})
 	if err != nil {
 		return v, err
@@ -209,6 +214,9 @@ func (v statusView) print(w io.Writer) error {
 	field("operation", v.ID)
 	field("project", v.Project)
 	field("recorded", clock(v.AcceptedAt))
+	if !v.DueAt.Equal(v.AcceptedAt) {
+		field("due", clock(v.DueAt))
+	}
 	field("not before", clock(v.NotBefore))
 	field("deadline", clock(v.Deadline))
 	field("ended", clock(v.EndedAt))
@@ -216,24 +224,50 @@ func (v statusView) print(w io.Writer) error {
 	field("ticket", v.Ticket)
 	field("reason", v.Reason)
 	field("options", strings.Join(v.options(), ", "))
-	field("desktops", strconv.Itoa(v.Total))
+	field("desktops", strconv.Itoa(v.Total-v.Users))
+	if v.Users > 0 {
+		field("users", strconv.Itoa(v.Users))
+	}
 	for _, line := range stateLines(v.Counts) {
 		fmt.Fprintf(w, "  %-12s%d\n", line.state, line.n)
 	}
+	field("access gone", removalText(v.Removal))
 	field("calls", strconv.Itoa(len(v.Calls)))
 	field("job ids", strings.Join(jobIDs(v.Calls), ", "))
+	field("trail head", v.Seal)
 	if len(v.Failures) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := &table{header: []string{"FAILED WITH", "CLASS", "DESKTOPS"}}
+	t := &table{header: []string{"FAILED OR HELD WITH", "CLASS", "DESKTOPS"}}
 	for _, f := range v.Failures {
 		t.add(f.Code, f.Class, strconv.Itoa(f.Count))
 	}
 	return t.print(w)
 }
 
+// removalText says how long it took until access was gone.
+func removalText(r tasks.Removal) string {
+	var out []string
+	if r.Proven > 0 {
+		out = append(out, fmt.Sprintf("half within %s, 95 %% within %s, the last after %s", seconds(r.P50), seconds(r.P95), seconds(r.Worst)))
+	}
+	if r.Late > 0 {
+		out = append(out, fmt.Sprintf("%d later than %s", r.Late, r.Target))
+	}
+	if r.Overdue > 0 {
+		out = append(out, fmt.Sprintf("%d not proven and overdue (%s)", r.Overdue, r.Target))
+	}
+	return strings.Join(out, "; ")
+}
+
 func (v statusView) options() (out []string) {
+	if v.Check {
+		out = append(out, "read before sending")
+	}
+	if v.AllowShared {
+		out = append(out, "shared desktops allowed")
+	}
 	if v.ShutoffAfterDetach {
 		out = append(out, "shut down after detach")
 	}
@@ -253,7 +287,7 @@ type stateLine struct {
 func stateLines(c tasks.Counts) []stateLine {
 	all := []stateLine{
 		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
-		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled},
+		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved},
 	}
 	return slices.DeleteFunc(all, func(l stateLine) bool { return l.n == 0 })
 }

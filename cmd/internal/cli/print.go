@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 	"time"
 	"unicode"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // printJSON writes one document.
@@ -113,4 +115,26 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// size says how much an operation is about.
+func size(op tasks.Operation) string {
+	switch desktops := op.Total - op.Users; {
+	case op.Users == 0:
+		return count(op.Total, "desktop")
+	case desktops == 0:
+		return count(op.Users, "user")
+	default:
+		return count(desktops, "desktop") + " and " + count(op.Users, "user")
+	}
+}
+
+// seconds shows a duration to the second.
+func seconds(d time.Duration) string { return d.Round(time.Second).String() }
+
+func are(n int) string {
+	if n == 1 {
+		return "1 desktop is"
+	}
+	return strconv.Itoa(n) + " desktops are"
 }

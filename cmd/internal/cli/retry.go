@@ -1,8 +1,9 @@
 package cli
 
 import (
-	"github.com/detachd/detachd/tasks"
 	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 type retryView struct {
@@ -11,13 +12,15 @@ type retryView struct {
 }
 
 func (p *Program) retryCommand() *cobra.Command {
-	var code string
+	var filter tasks.RetryFilter
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "retry OPERATION",
-		Short: "Try the failed desktops of an operation again",
-		Long: `Queues the failed desktops of an operation again. Their attempts start from 0 and
-the operation gets a new deadline, 24 hours from now.`,
+		Short: "Try the failed desktops of an operation again, or those held",
+		Long: `Queues the failed desktops of an operation again, or with --held those that are
+held. Their attempts start from 0, each is read before anything is sent, and the
+operation gets a new deadline, 24 hours from now. What was held is held again if
+nothing has changed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
 			s, err := p.open()
@@ -29,7 +32,7 @@ the operation gets a new deadline, 24 hours from now.`,
 			if err != nil {
 				return err
 			}
-			n, err := s.Producer.Retry(cmd.Context(), op, tasks.RetryFilter{Code: code}, p.requestedBy(""))
+			n, err := s.Producer.Retry(cmd.Context(), op, filter, p.requestedBy(""))
 			if err != nil {
 				p.say("%s of operation %s queued again before the error", count(n, "desktop"), op.ID)
 				return err
@@ -38,13 +41,17 @@ the operation gets a new deadline, 24 hours from now.`,
 				return printJSON(p.Stdout, retryView{op.ID, n})
 			}
 			p.out("%s of operation %s queued again", count(n, "desktop"), op.ID)
-			if n == 0 && code != "" {
-				p.say("none failed with code %s; detachd failures --operation %s shows the codes", printable(code), op.ID)
+			switch {
+			case n == 0 && filter.Code != "":
+				p.say("none has the code %s; detachd failures --operation %s shows the codes", printable(filter.Code), op.ID)
+			case n == 0 && !filter.Held && op.Counts.Held > 0:
+				p.say("%s held: --held looks at them again", are(op.Counts.Held))
 			}
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&code, "code", "", "only those that failed with that error code")
+	cmd.Flags().BoolVar(&filter.Held, "held", false, "those that are held, in place of those that failed")
+	cmd.Flags().StringVar(&filter.Code, "code", "", "only those with that error code")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

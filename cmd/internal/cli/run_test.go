@@ -30,7 +30,7 @@ func TestWorkerRunsUntilInterrupted(t *testing.T) {
 	require.Empty(t, r.out, "the log goes to stderr")
 	require.Contains(t, r.err, `"operation":"`+id+`"`)
 	require.Contains(t, r.err, "worker stopped")
-	require.Equal(t, 1, s.operations(t)[0].Counts.Accepted)
+	require.Equal(t, 1, s.operations(t)[0].Counts.Detached)
 }
 
 func TestDemoGoesAsPlanned(t *testing.T) {
@@ -58,7 +58,7 @@ func TestDemoOfAnotherFile(t *testing.T) {
 	s := newStage(t)
 	r := s.run(t, "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,d2\nlab,d3\nlab,d4\nlab,d5\n"), "--verbose")
 	require.Equal(t, exitOK, r.code, r.out+r.err)
-	require.Contains(t, r.out, "accepted")
+	require.Contains(t, r.out, "detached")
 	require.Contains(t, r.out, "All of it is as planned: 1 failure")
 	require.Contains(t, r.err, "operation ended")
 	s.refused(t, exitUsage, "1 bad row", "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,d1\n"))

@@ -88,6 +88,13 @@ func (s *stage) operations(t *testing.T) []tasks.Operation {
 	return ops
 }
 
+func (s *stage) rows(t *testing.T, op tasks.Operation) []tasks.Desktop {
+	t.Helper()
+	ds, _, err := s.store(t).Record.Desktops(t.Context(), op, tasks.DesktopFilter{}, op.Total, "")
+	require.NoError(t, err)
+	return ds
+}
+
 func lookup(env map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) { v, ok := env[name]; return v, ok }
 }
@@ -200,7 +207,7 @@ func (s *stage) configure(t *testing.T, redis, cloud string) {
 	t.Helper()
 	text := fmt.Sprintf(`
 redis: {url: "redis://%s/0", password: {env: REDIS_PASSWORD}}
-worker: {max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5ms, urgent_poll_interval: 5ms}
+worker: {max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5ms, urgent_poll_interval: 5ms, first_look: 100ms}
 projects:
 - alias: hq
   project_id: %q

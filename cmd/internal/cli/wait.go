@@ -26,7 +26,7 @@ type waitOptions struct {
 }
 
 func (o *waitOptions) flags(f *pflag.FlagSet) {
-	f.BoolVar(&o.on, "wait", false, "wait until every desktop was taken by the cloud or failed")
+	f.BoolVar(&o.on, "wait", false, "wait until every desktop is proven detached, failed or held")
 	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: stop waiting after that `time`, for example 10m (default: never)")
 }
 
@@ -44,7 +44,7 @@ func (o *waitOptions) check() error {
 // carries the exit code that belongs to that.
 func (p *Program) waitAndShow(ctx context.Context, s *app.Store, ops []tasks.Operation, o waitOptions, asJSON bool) error {
 	for _, op := range ops {
-		p.say("operation %s: %s of project %s recorded and queued; waiting", op.ID, count(op.Total, "desktop"), op.Project)
+		p.say("operation %s: %s of project %s recorded and queued; waiting", op.ID, size(op), op.Project)
 	}
 	ops, err := p.wait(ctx, s.Record, ops, o.timeout)
 	if err != nil {
@@ -133,7 +133,8 @@ func outcome(ctx context.Context, ops []tasks.Operation) error {
 			"%d of %d desktops failed", c.Failed, total(ops))
 	case c.Held > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Held })
-		return fail(exitHeld, fmt.Sprintf("detachd desktops %s --state held shows which", id), "%d of %d desktops are held", c.Held, total(ops))
+		return fail(exitHeld, fmt.Sprintf("detachd desktops %s --state held says why; detachd retry %s --held looks at them again, detachd cancel %s drops them", id, id, id),
+			"%d of %d desktops are held", c.Held, total(ops))
 	case c.Cancelled > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Cancelled })
 		return fail(exitFailed, fmt.Sprintf("detachd desktops %s --state cancelled shows which", id),
@@ -171,12 +172,12 @@ func total(ops []tasks.Operation) (n int) {
 	return n
 }
 
-// unfinished counts the desktops that a worker has something to do for. An
-// operation whose end is not yet written is not over.
+// unfinished counts the desktops that a worker has something to do for, to prove
+// them included. An operation whose end is not yet written is not over.
 func unfinished(ops []tasks.Operation) (n int) {
 	for _, op := range ops {
 		if !op.Done() {
-			n += max(1, op.Counts.Queued+op.Counts.Sending)
+			n += max(1, op.Counts.Queued+op.Counts.Sending+op.Counts.Accepted)
 		}
 	}
 	return n
@@ -191,6 +192,7 @@ func sum(ops []tasks.Operation) (c tasks.Counts) {
 		c.Failed += op.Counts.Failed
 		c.Held += op.Counts.Held
 		c.Cancelled += op.Counts.Cancelled
+		c.Resolved += op.Counts.Resolved
 	}
 	return c
 }
