@@ -14,22 +14,44 @@ import (
 // every failure.
 type Class string
 
-// The classes, each with what is done about it.
+// The classes; Classes says what is done about each.
 const (
-	Transient Class = "transient" // passes by itself: retried with backoff, one attempt spent
-	Throttle  Class = "throttled" // the gateway refused for now: the whole project waits, no attempt spent
-	Conflict  Class = "conflict"  // a desktop is busy: the culprit is set aside and retried, the others go on
-	Ambiguous Class = "ambiguous" // it may have taken effect: the desktops are read before anything is sent again
-	Poison    Class = "poison"    // one desktop spoils the call: the batch is split until it is alone, and it fails
-	Auth      Class = "auth"      // the credentials were refused: the project pauses, no attempt spent
-	Policy    Class = "policy"    // the account may not or the endpoint is wrong: the project pauses, no attempt spent
-	Permanent Class = "permanent" // no retry can mend it: failed
-	HeldBack  Class = "held"      // not the cloud's: a guard held it, see Verdicts
+	Transient Class = "transient"
+	Throttle  Class = "throttled"
+	Conflict  Class = "conflict"
+	Ambiguous Class = "ambiguous"
+	Poison    Class = "poison"
+	Auth      Class = "auth"
+	Policy    Class = "policy"
+	Permanent Class = "permanent"
+	HeldBack  Class = "held"
 )
 
+// ClassRow says what is done about errors of a class.
+type ClassRow struct {
+	Class Class
+	Does  string
+}
+
+// Classes gives the classes, with what is done about each.
+func Classes() []ClassRow {
+	return []ClassRow{
+		{Transient, "passes by itself: retried with backoff, one attempt spent"},
+		{Throttle, "refused for now: the whole project waits, no attempt spent"},
+		{Conflict, "a desktop is busy: it is set aside and retried, the others go on"},
+		{Ambiguous, "it may have taken effect: the desktops are read before anything is sent again"},
+		{Poison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached"},
+		{Auth, "the credentials were refused: the project pauses, no attempt spent"},
+		{Policy, "the account may not, or the endpoint is wrong: the project pauses, no attempt spent"},
+		{Permanent, "no retry can mend it: failed if it is still attached"},
+		{HeldBack, "not the cloud's: a guard held it, and a person decides"},
+	}
+}
+
 // Rule is a row of the table of what an error code means. Status 0 and an empty
-// Code match everything; a Code that ends in "*" matches by its beginning. The
-// first row that matches wins.
+// Code match everything, a Status of one digit everything that begins with it; a
+// Code that ends in "*" matches by its beginning. The first row that matches
+// wins. An error that can have had an effect is Ambiguous whatever the table says.
 type Rule struct {
 	Of     RuleOf // what was refused
 	Status int    // HTTP status of the call
@@ -110,6 +132,10 @@ var callRules = []Rule{
 	{OfCall, 403, "", Poison, "no permission for a desktop of the batch"},
 	{OfCall, 404, "", Poison, "a desktop of the batch does not exist"},
 	{OfCall, 422, "", Poison, "a desktop of the batch is not acceptable"},
+
+	{OfCall, 3, "", Permanent, "the API does not answer like that: wrong endpoint"},
+	{OfCall, 4, "", Permanent, "the request itself is wrong"},
+	{OfCall, 0, "", Transient, "no connection, or a fault that says it was not executed"},
 }
 
 // desktopRules says what the refusal of one desktop, listed in a 200, means.
@@ -118,6 +144,12 @@ var callRules = []Rule{
 var desktopRules = []Rule{
 	{OfDesktop, 0, "WKS.00010032", Conflict, "the desktop is in a state that denies it"},
 	{OfDesktop, 0, "WKS.0407", Conflict, "disks are being added"},
+	{OfDesktop, 0, "WKS.0005", Transient, "the computing service could not be reached"},
+	{OfDesktop, 0, "WKS.0009", Transient, "IAM could not be reached"},
+	{OfDesktop, 0, "WKS.00129901", Transient, "the service cannot do it now"},
+	{OfDesktop, 0, "WKS.00211401", Transient, "the operation failed and may be repeated"},
+	{OfDesktop, 0, "WKS.00170208", Permanent, "the user group does not exist"},
+	{OfDesktop, 0, "WKS.00170312", Permanent, "the user does not exist"},
 	{OfDesktop, 0, "WKS.00010110", Permanent, "the desktop has no valid IP address"},
 	{OfDesktop, 0, "WKS.0001", Permanent, "the request is empty or names what does not exist"},
 	{OfDesktop, 0, "WKS.00211102", Permanent, "the parameter is invalid"},
@@ -132,17 +164,18 @@ var desktopRules = []Rule{
 	{OfDesktop, 0, "", Transient, "not known: tried again"},
 }
 
-func match(rules []Rule, status int, code string) (Rule, bool) {
+// match finds the first row; the last of either table matches everything.
+func match(rules []Rule, status int, code string) Rule {
 	for _, r := range rules {
-		if r.Status != 0 && r.Status != status {
+		if r.Status != 0 && r.Status != status && r.Status != status/100 {
 			continue
 		}
 		prefix, isPrefix := strings.CutSuffix(r.Code, "*")
 		if r.Code == "" || r.Code == code || isPrefix && strings.HasPrefix(code, prefix) {
-			return r, true
+			return r
 		}
 	}
-	return Rule{}, false
+	panic("the last row matches everything")
 }
 
 // policy is the table with what an operator added to it.
@@ -177,20 +210,13 @@ func (p policy) call(err error) Class {
 	if e.AuthFault {
 		return Auth
 	}
-	if r, ok := match(p.calls, e.Status, e.Code); ok {
-		return r.Class
-	}
-	if e.Status >= 300 && e.Status < 500 {
-		return Permanent
-	}
-	return Transient // no connection, or a 5xx that says it was not executed
+	return match(p.calls, e.Status, e.Code).Class
 }
 
 // desktop says what an entry of failed_operation_list, in a reply of that
 // status, means.
 func (p policy) desktop(status int, code string) Class {
-	r, _ := match(p.desktops, status, code)
-	return r.Class
+	return match(p.desktops, status, code).Class
 }
 
 // culpritPattern finds the desktops that a message names, as in "Operation

@@ -67,7 +67,7 @@ authorised.`,
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
 	root.AddCommand(
 		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(),
-		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
+		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(),
 		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
 	)
 	return root

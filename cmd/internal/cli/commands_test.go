@@ -20,7 +20,7 @@ func TestHelpAndVersion(t *testing.T) {
 	require.Contains(t, s.ok(t, "completion", "bash"), "__start_detachd")
 	require.NotContains(t, s.ok(t), "fakecloud  ", "it is hidden")
 	for _, c := range []string{
-		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "doctor", "pause", "resume",
+		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "codes", "doctor", "pause", "resume",
 	} {
 		require.Contains(t, s.ok(t, c, "--help"), "detachd "+c)
 	}
@@ -222,4 +222,27 @@ func TestSecretMissing(t *testing.T) {
 	require.Equal(t, "bad", s.levels(t, exitFailed)["project hq"])
 	delete(s.env, "REDIS_PASSWORD")
 	s.refused(t, exitUsage, "REDIS_PASSWORD", "list")
+}
+
+// The tables by which workers decide, with what the configuration adds.
+func TestCodes(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.configure(t, s.redis.Addr(), s.cloud.URL)
+	s.append(t, "codes: [{of: desktop, code: WKS.00099999, class: conflict, why: being moved}]\n")
+	v := s.json(t, exitOK, "codes")
+	first := v["codes"].([]any)[0].(map[string]any)
+	require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved"}, first)
+	classes := map[any]bool{}
+	for _, c := range v["classes"].([]any) {
+		classes[c.(map[string]any)["class"]] = true
+	}
+	for _, c := range v["codes"].([]any) {
+		require.True(t, classes[c.(map[string]any)["class"]], "the class of %v is explained", c)
+	}
+	text := s.ok(t, "codes")
+	for _, want := range []string{"WKS.00099999", "being moved", "APIGW.0308", "OTHER_USER", "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"} {
+		require.Contains(t, text, want)
+	}
+	require.Contains(t, (&stage{}).ok(t, "codes"), "WKS.00010032", "it needs no configuration")
 }

@@ -203,6 +203,14 @@ func (s *stage) detached(t *testing.T, args ...string) string {
 	return ops[0].(map[string]any)["id"].(string)
 }
 
+// append adds to the configuration.
+func (s *stage) append(t *testing.T, text string) {
+	t.Helper()
+	b, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(s.config, append(b, text...), 0o600))
+}
+
 func (s *stage) configure(t *testing.T, redis, cloud string) {
 	t.Helper()
 	text := fmt.Sprintf(`

@@ -39,7 +39,7 @@ type Config struct {
 // not know it or knows it wrongly.
 type Code struct {
 	Of     string `yaml:"of"`     // call: a refused call; desktop: a desktop refused in a 200
-	Status int    `yaml:"status"` // HTTP status of the call; 0: any
+	Status int    `yaml:"status"` // HTTP status of the call, or its first digit; 0: any
 	Code   string `yaml:"code"`   // error_code; one that ends in * matches by its beginning
 	Class  string `yaml:"class"`  // see CallClasses and DesktopClasses
 	Why    string `yaml:"why"`    // for people
@@ -391,8 +391,8 @@ func (c Code) validate(bad func(field, format string, args ...any)) {
 	if !slices.Contains(classes, c.Class) {
 		bad("class", "is %q: one of %s", c.Class, strings.Join(classes, ", "))
 	}
-	if c.Status != 0 && (c.Status < 200 || c.Status > 599) {
-		bad("status", "is %d: an HTTP status, or 0 for any", c.Status)
+	if c.Status != 0 && (c.Status < 2 || c.Status > 5) && (c.Status < 200 || c.Status > 599) {
+		bad("status", "is %d: an HTTP status, its first digit, or 0 for any", c.Status)
 	}
 	// Without either it would stand for everything that goes wrong.
 	if strings.TrimSuffix(c.Code, "*") == "" && c.Status == 0 {

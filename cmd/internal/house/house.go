@@ -22,7 +22,7 @@ var table = map[string][]string{
 	"deploy":              {},
 	"cmd/internal/config": {"apiclient"},
 	"cmd/internal/app":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/config"},
-	"cmd/internal/cli":    {"tasks", "apiclient", "apiclient/fakecloud", "deploy", "cmd/internal/config", "cmd/internal/app"},
+	"cmd/internal/cli":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app"},
 	"cmd/internal/bench":  {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker"},
 	"cmd/internal/house":  {},
 	"cmd/detachd":         {"cmd/internal/cli"},
