@@ -104,9 +104,9 @@ func TestPolicyOfAnOperator(t *testing.T) {
 		{Of: OfCall, Status: 4, Code: "X.*", Class: Throttle, Why: "ours"},
 	})
 	require.Equal(t, Conflict, p.desktop(200, "WKS.00010110"))
-	require.Equal(t, Throttle, p.call(&apiclient.Error{Status: 418, Code: "X.1"}))
-	require.Equal(t, Permanent, p.call(&apiclient.Error{Status: 418, Code: "Y.1"}))
-	require.Equal(t, Transient, p.call(&apiclient.Error{Status: 503, Code: "X.1"}))
+	require.Equal(t, Throttle, p.call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, Permanent, p.call(&apiclient.Error{Status: 418, Code: "Y.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, Transient, p.call(&apiclient.Error{Status: 503, Code: "X.1", Effect: apiclient.EffectNone}))
 	require.Equal(t, Transient, p.desktop(200, "X.1"))
 	require.Equal(t, Ambiguous, p.call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectPossible}), "no rule goes over that")
 	for _, bad := range []Rule{
