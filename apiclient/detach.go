@@ -83,7 +83,7 @@ func (c *Client) DetachUsers(ctx context.Context, desktops []UserDetach) (*Detac
 			if u.Name == "" {
 				return nil, localError(detach, fmt.Errorf("a user of desktop %q has no name", d.DesktopID))
 			}
-			item.Users = append(item.Users, batchDetachUser{ID: u.ID, Name: u.Name, Group: u.Group, Type: u.Type})
+			item.Users = append(item.Users, batchDetachUser(u))
 		}
 		// A desktop that names nobody could be taken to mean everybody.
 		if n := len(d.Users); n == 0 || n > MaxUsersPerDesktop {
