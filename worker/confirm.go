@@ -312,7 +312,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		if now.Before(d.UpdatedAt.Add(2 * f.confirmWithin)) {
 			return m, false
 		}
-		return f.unconfirmed(m, now, "it could not be read: "+err.Error()), true
+		return f.unconfirmed(m, "", "it could not be read: "+err.Error(), now), true
 	}
 	desktop, exists := p.read[d.ID]
 	l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
@@ -324,7 +324,9 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 	}
 	job, _ := p.job(d)
 	if job.Status == "FAILED" && action != Done {
-		action = Once
+		if action == Wait {
+			action = Once
+		}
 		failure.Code, failure.Message = orUnknown(job.Code), fmt.Sprintf("the cloud's job failed: %s (the desktop was then read as %s)", job.Reason, l.seenBy())
 	}
 	switch {
@@ -346,7 +348,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		if job.Status != "" {
 			why += fmt.Sprintf(", and its job as %.40s", job.Status)
 		}
-		return f.unconfirmed(m, now, why), true
+		return f.unconfirmed(m, l.ComputerName, why, now), true
 	default:
 		return m, false
 	}
@@ -354,10 +356,10 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 }
 
 // unconfirmed fails a desktop for which there is no proof in time.
-func (f *follower) unconfirmed(m tasks.Move, now time.Time, why string) tasks.Move {
+func (f *follower) unconfirmed(m tasks.Move, name, why string, now time.Time) tasks.Move {
 	m.To = tasks.Failed
 	m.Failure = &tasks.Failure{
-		Code: "UNCONFIRMED", Class: string(Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
+		DesktopName: name, Code: "UNCONFIRMED", Class: string(Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
 		Message: fmt.Sprintf("the cloud accepted it, but after %s %s: look at the desktop in the console, then retry", f.confirmWithin, why),
 	}
 	return m

@@ -55,8 +55,8 @@ type Config struct {
 	// MaxPage is the most desktops of one page of a list, whatever limit says.
 	// Default 500, which is also the most that limit may be.
 	MaxPage int
-	// FuzzyUserNames makes user_names match parts of names. The documentation
-	// does not say whether it does.
+	// FuzzyUserNames makes user_names match parts of names, in any case of
+	// letters. The documentation does not say whether it does.
 	FuzzyUserNames bool
 
 	// Seed fixes which calls faults with a Rate hit, and Jitter.

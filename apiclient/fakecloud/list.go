@@ -150,7 +150,7 @@ func filterOf(query url.Values, fuzzy bool) func(*Desktop) bool {
 func (d *Desktop) hasUser(names []string, fuzzy bool) bool {
 	return slices.ContainsFunc(d.Users, func(u User) bool {
 		return slices.ContainsFunc(names, func(name string) bool {
-			return u.Name == name || (fuzzy && strings.Contains(u.Name, name))
+			return u.Name == name || (fuzzy && strings.Contains(strings.ToLower(u.Name), strings.ToLower(name)))
 		})
 	})
 }

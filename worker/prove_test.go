@@ -1,0 +1,369 @@
+package worker_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
+)
+
+func users(names ...string) (out []fakecloud.User) {
+	for _, n := range names {
+		out = append(out, fakecloud.User{Name: n})
+	}
+	return out
+}
+
+// on says who has a desktop, by name.
+func (s *stage) on(id string) []string {
+	s.t.Helper()
+	d, ok := s.cloud.Get(projectID, id)
+	require.True(s.t, ok, id)
+	out := []string{}
+	for _, u := range d.Users {
+		out = append(out, u.Name)
+	}
+	return out
+}
+
+// sent says in how many detach calls a desktop was.
+func (s *stage) sent(id string) (n int) {
+	for _, r := range s.calls() {
+		for _, named := range r.DesktopIDs {
+			if named == id {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// byOneLook has everything decided by the first look at what was accepted, or
+// soon after.
+func byOneLook(cfg *worker.Config) { cfg.ConfirmWithin = 300 * time.Millisecond }
+
+// Who is on a desktop decides what becomes of it, before anything is sent.
+func TestGuards(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		desktop     fakecloud.Desktop
+		expect      []string
+		check       bool
+		allowShared bool
+
+		want tasks.State
+		code string   // of what is held
+		left []string // who still has it
+		sent int
+	}{
+		"the leaver's own": {
+			desktop: fakecloud.Desktop{Users: users("zoe")}, expect: []string{"zoe"},
+			want: tasks.Detached, sent: 1,
+		},
+		"somebody else's": {
+			desktop: fakecloud.Desktop{Users: users("heir")}, expect: []string{"zoe"},
+			want: tasks.Held, code: "OTHER_USER", left: []string{"heir"},
+		},
+		"of a name that only looks like it": {
+			desktop: fakecloud.Desktop{Users: users("Zoe")}, expect: []string{"zoe"},
+			want: tasks.Held, code: "OTHER_USER", left: []string{"Zoe"},
+		},
+		"a group's": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "zoe", Type: "GROUP"}}}, expect: []string{"zoe"},
+			want: tasks.Held, code: "GROUP", left: []string{"zoe"},
+		},
+		"shared with a colleague": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, expect: []string{"zoe"},
+			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+		},
+		"shared by two leavers and a colleague": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob", "eve")}, expect: []string{"zoe", "eve"},
+			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+		},
+		"shared, and allowed, but the leaver is named": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, expect: []string{"zoe"}, allowShared: true,
+			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+		},
+		"shared, without the leaver": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("bob", "eve")}, expect: []string{"zoe"},
+			want: tasks.Detached, left: []string{"bob", "eve"},
+		},
+		"shared, of nobody in particular, checked": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, check: true,
+			want: tasks.Held, code: "SHARED", left: []string{"zoe", "bob"},
+		},
+		"shared, of nobody in particular, checked and allowed": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, check: true, allowShared: true,
+			want: tasks.Detached, sent: 1,
+		},
+		"shared, of nobody in particular": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")},
+			want:    tasks.Detached, sent: 1,
+		},
+		"detached already, checked": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Detached}, check: true,
+			want: tasks.Detached,
+		},
+		"never assigned, of an expected user": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Unattached}, expect: []string{"zoe"},
+			want: tasks.Detached,
+		},
+		"on its way already, checked": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")}, check: true,
+			want: tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
+		},
+		"hibernated": {
+			desktop: fakecloud.Desktop{Status: fakecloud.Hibernated, Users: users("zoe")}, check: true,
+			want: tasks.Held, code: "HIBERNATED", left: []string{"zoe"},
+		},
+		"frozen": {
+			desktop: fakecloud.Desktop{Frozen: true, Users: users("zoe")}, expect: []string{"zoe"},
+			want: tasks.Held, code: "FROZEN", left: []string{"zoe"},
+		},
+		"in maintenance": {
+			desktop: fakecloud.Desktop{Maintenance: true, Users: users("zoe")}, check: true,
+			want: tasks.Held, code: "MAINTENANCE", left: []string{"zoe"},
+		},
+		"broken": {
+			desktop: fakecloud.Desktop{Status: fakecloud.Errored, Users: users("zoe")}, check: true,
+			want: tasks.Held, code: "DESKTOP_ERROR", left: []string{"zoe"},
+		},
+		"busy for good, checked": {
+			desktop: fakecloud.Desktop{TaskStatus: "rebooting", Users: users("zoe")}, check: true,
+			want: tasks.Failed, code: "BUSY", left: []string{"zoe"},
+		},
+		"an assignment that failed": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachFailed, Users: users("zoe")}, expect: []string{"zoe"},
+			want: tasks.Detached, sent: 1,
+		},
+		"an assignment that may be repeated": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachRepeatable, Users: users("zoe")}, check: true,
+			want: tasks.Detached, sent: 1,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, fakecloud.Config{})
+			test.desktop.ID = "d"
+			test.desktop.ComputerName = "PC-OF-D"
+			s.cloud.Add(projectID, test.desktop)
+			s.start(byOneLook)
+			req := tasks.Request{Desktops: []string{"d"}, Check: test.check, AllowShared: test.allowShared}
+			if test.expect != nil {
+				req.Expect = map[string][]string{"d": test.expect}
+			}
+			op, rows := s.ended(s.enqueue(req))
+			d := rows["d"]
+			require.Equal(t, test.want, d.State, "%+v", d.Failure)
+			require.ElementsMatch(t, test.left, s.on("d"))
+			require.Equal(t, test.sent, s.sent("d"))
+			if test.code != "" {
+				require.Equal(t, test.code, d.Failure.Code)
+				require.Equal(t, "PC-OF-D", d.Failure.DesktopName)
+				for _, name := range append(test.expect, test.left...) {
+					if test.want == tasks.Held && test.code != "HIBERNATED" {
+						require.Contains(t, d.Failure.Message, fmt.Sprintf("%q", name))
+					}
+				}
+			}
+			if !test.check && test.expect == nil {
+				return
+			}
+			// The state before is kept with it.
+			es, err := s.record.Evidence(t.Context(), op, 0, op.Chunks())
+			require.NoError(t, err)
+			before := es[0].Desktops[0].Before
+			require.NotNil(t, before)
+			require.Equal(t, "PC-OF-D", before.Name)
+			require.False(t, before.ReadAt.IsZero())
+			names := []string{}
+			for _, u := range before.Users {
+				names = append(names, u.Name)
+			}
+			for _, u := range test.desktop.Users {
+				require.Contains(t, names, u.Name)
+			}
+		})
+	}
+}
+
+// The check costs one reading for a hundred desktops.
+func TestCheckReadsAHundredAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	var desktops []fakecloud.Desktop
+	for _, id := range ids(1000) {
+		desktops = append(desktops, fakecloud.Desktop{ID: id})
+	}
+	s.cloud.Add(projectID, desktops...)
+	s.start()
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000), Check: true}))
+	require.Equal(t, 1000, op.Counts.Detached)
+	for _, id := range ids(1000) {
+		require.LessOrEqual(t, s.cloud.Reads(projectID, id), 3, "before, and until it was proven")
+	}
+	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 30)
+}
+
+// Leavers are named, not desktops.
+func TestLeaversByName(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{FuzzyUserNames: true, MaxPage: 3})
+	s.cloud.Add(projectID,
+		fakecloud.Desktop{ID: "own", Users: users("zoe")},
+		fakecloud.Desktop{ID: "second", Users: users("zoe")},
+		fakecloud.Desktop{ID: "team", Type: fakecloud.Shared, Users: users("zoe", "bob", "ann")},
+		fakecloud.Desktop{ID: "like", Users: users("zoe2")},
+		fakecloud.Desktop{ID: "case", Users: users("Ann")},
+		fakecloud.Desktop{ID: "asleep", Status: fakecloud.Hibernated, Users: users("eve")},
+		fakecloud.Desktop{ID: "group", Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "nobody", Type: "GROUP"}}},
+	)
+	s.start()
+	op, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "nobody", "eve", "ANN", "ann"}, Desktops: []string{"bare"}}))
+	require.Equal(t, tasks.Resolved, rows["user:zoe"].State)
+	require.Equal(t, tasks.Resolved, rows["user:ann"].State)
+	require.Equal(t, tasks.Detached, rows["user:nobody"].State)
+	require.Equal(t, tasks.NoDesktop, rows["user:nobody"].Note)
+	require.Equal(t, tasks.Held, rows["user:ANN"].State)
+	require.Contains(t, rows["user:ANN"].Failure.Message, `"Ann"`)
+	require.Equal(t, tasks.Held, rows["asleep"].State)
+	require.Equal(t, []string{"zoe"}, rows["own"].Expect)
+	require.ElementsMatch(t, []string{"zoe", "ann"}, rows["team"].Expect)
+	for _, id := range []string{"own", "second", "team", "bare"} {
+		require.Equal(t, tasks.Detached, rows[id].State, id)
+	}
+	require.Len(t, rows, 5+1+4)
+	require.Equal(t, 10, op.Total)
+	require.Equal(t, []string{"bob"}, s.on("team"))
+	require.Equal(t, []string{"zoe2"}, s.on("like"))
+	require.Equal(t, []string{"Ann"}, s.on("case"))
+
+	// What was held is looked at again: the name is mended by then.
+	s.cloud.Attach(projectID, "case", users("ANN")...)
+	s.cloud.Update(projectID, "asleep", func(d *fakecloud.Desktop) { d.Status = fakecloud.Active })
+	n, err := s.p.Retry(t.Context(), s.operation(op), tasks.RetryFilter{Held: true}, "ann")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	op, rows = s.ended(op)
+	require.Equal(t, tasks.Detached, rows["asleep"].State)
+	require.Equal(t, tasks.Resolved, rows["user:ANN"].State)
+	require.Equal(t, tasks.Detached, rows["case"].State)
+	require.Zero(t, op.Counts.Held)
+}
+
+// Hundreds of leavers, over many pages, with desktops of their own.
+func TestManyLeaversByName(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{MaxPage: 40})
+	var names []string
+	for i := range 230 {
+		name := fmt.Sprintf("leaver-%d", i)
+		names = append(names, name)
+		s.cloud.Add(projectID, fakecloud.Desktop{ID: fmt.Sprintf("a-%d", i), Users: users(name)}, fakecloud.Desktop{ID: fmt.Sprintf("b-%d", i), Users: users(name)})
+	}
+	s.start()
+	op, _ := s.ended(s.enqueue(tasks.Request{Users: names}))
+	require.Equal(t, tasks.Counts{Detached: 460, Resolved: 230}, op.Counts)
+	for _, d := range s.cloud.Desktops(projectID) {
+		require.Empty(t, d.Users)
+	}
+}
+
+// A look-up that fails is repeated, and never taken for "no desktop".
+func TestLookUpThatFails(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "own", Users: users("zoe")})
+	s.cloud.Fail(
+		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Status: 500},
+		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Effect: fakecloud.Garbage},
+		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{"desktops":[],"total_count":1}`},
+		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{}`},
+	)
+	s.start()
+	_, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe"}}))
+	require.Equal(t, tasks.Detached, rows["own"].State)
+}
+
+// What the cloud accepted is followed: until it is so, however long that takes.
+func TestFollowedUntilItIsSo(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{DetachDelay: 700 * time.Millisecond})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "pool", Type: fakecloud.Pooled})
+	s.start()
+	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"plain", "pool"}}))
+	require.Equal(t, 2, op.Counts.Detached)
+	for id, d := range rows {
+		require.Equal(t, tasks.ReadBack, d.Note)
+		require.Equal(t, 1, s.sent(id))
+	}
+	es, err := s.record.Evidence(t.Context(), op, 0, 1)
+	require.NoError(t, err)
+	last := es[0].Trail[len(es[0].Trail)-1]
+	require.Equal(t, "worker-1", last.By)
+	require.Regexp(t, `^DEATTACHED by request [0-9a-f]{32}$`, last.Moves[0].Detail)
+	removal, err := s.record.Removal(t.Context(), op, time.Millisecond, time.Now())
+	require.NoError(t, err)
+	require.Equal(t, 2, removal.Proven)
+	require.GreaterOrEqual(t, removal.P50, 700*time.Millisecond)
+	require.Equal(t, 2, removal.Late)
+}
+
+// The cloud's own attempt may fail, late and in many ways.
+func TestDetachesThatTheCloudFails(t *testing.T) {
+	t.Parallel()
+	const again, pooled = fakecloud.DetachRepeatable, fakecloud.Pooled
+	for name, test := range map[string]struct {
+		kind string
+		ends []string
+		want tasks.State
+		code string
+		sent int
+	}{
+		"once, and it may be repeated":         {"", []string{again}, tasks.Detached, "", 2},
+		"too often, and it may be repeated":    {"", slices.Repeat([]string{again}, 20), tasks.Failed, again, 8},
+		"once":                                 {"", []string{fakecloud.DetachFailed}, tasks.Detached, "", 2},
+		"twice":                                {"", []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.Failed, "DEATTACHFAIL", 2},
+		"as an assignment that failed":         {"", []string{fakecloud.AttachFailed}, tasks.Detached, "", 2},
+		"it never ends":                        {"", []string{fakecloud.Detaching}, tasks.Failed, "UNCONFIRMED", 1},
+		"it ends as if nothing had been":       {"", []string{fakecloud.Attached}, tasks.Failed, "UNCONFIRMED", 1},
+		"it ends in a state that nobody knows": {"", []string{"PONDERING"}, tasks.Failed, "UNCONFIRMED", 1},
+		"it ends waiting":                      {"", []string{fakecloud.Waiting}, tasks.Failed, "UNCONFIRMED", 1},
+		"it ends being assigned":               {"", []string{fakecloud.Attaching}, tasks.Failed, "UNCONFIRMED", 1},
+		"it ends as an assignment to repeat":   {"", []string{fakecloud.AttachRepeatable}, tasks.Failed, "UNCONFIRMED", 1},
+
+		"a job, once, and it may be repeated":          {pooled, []string{again}, tasks.Detached, "", 2},
+		"a job, too often":                             {pooled, slices.Repeat([]string{again}, 20), tasks.Failed, "WKS.00211401", 8},
+		"a job, once":                                  {pooled, []string{fakecloud.DetachFailed}, tasks.Detached, "", 2},
+		"a job, twice":                                 {pooled, []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.Failed, "WKS.00211401", 2},
+		"a job in a state that nobody knows":           {pooled, []string{"PONDERING"}, tasks.Detached, "", 2},
+		"a job that never ends":                        {pooled, []string{fakecloud.Detaching}, tasks.Failed, "UNCONFIRMED", 1},
+		"a job that says SUCCESS and has done nothing": {pooled, []string{fakecloud.Attached}, tasks.Failed, "UNCONFIRMED", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, fakecloud.Config{})
+			s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Type: test.kind, Users: users("zoe"), DetachEnds: test.ends})
+			s.start(byOneLook)
+			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+			d := rows["d"]
+			require.Equal(t, test.want, d.State, "%+v", d.Failure)
+			require.Equal(t, test.sent, s.sent("d"))
+			if test.want == tasks.Failed {
+				require.Equal(t, test.code, d.Failure.Code, "%+v", d.Failure)
+				require.Contains(t, d.Failure.Message, "zoe", "the last state seen")
+			}
+			if strings.Contains(name, "SUCCESS") {
+				require.Contains(t, d.Failure.Message, "its job as SUCCESS")
+			}
+			require.Equal(t, test.want == tasks.Detached, len(s.on("d")) == 0)
+		})
+	}
+}
