@@ -367,3 +367,203 @@ func TestDetachesThatTheCloudFails(t *testing.T) {
 		})
 	}
 }
+
+// A job may end late, partly or never, and what it says may run ahead of what
+// the desktops show, or behind.
+func TestJobsAndReadingsThatDisagree(t *testing.T) {
+	t.Parallel()
+	for name, cfg := range map[string]fakecloud.Config{
+		"the job runs on":    {JobLag: 200 * time.Millisecond},
+		"the lists lag":      {ReadLag: 200 * time.Millisecond},
+		"both, and it takes": {JobLag: 200 * time.Millisecond, ReadLag: 300 * time.Millisecond, DetachDelay: 50 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, cfg)
+			s.cloud.Add(projectID,
+				fakecloud.Desktop{ID: "in-time", Type: fakecloud.Pooled, Users: users("a")},
+				fakecloud.Desktop{ID: "late", Type: fakecloud.Pooled, Users: users("b"), DetachTakes: 400 * time.Millisecond},
+				fakecloud.Desktop{ID: "fails", Type: fakecloud.Pooled, Users: users("c"), DetachEnds: []string{fakecloud.DetachFailed, fakecloud.DetachFailed}},
+				fakecloud.Desktop{ID: "plain", Users: users("d")},
+			)
+			s.start(func(cfg *worker.Config) { cfg.ConfirmWithin = 5 * time.Second })
+			op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"in-time", "late", "fails", "plain"}}))
+			require.Equal(t, tasks.Counts{Detached: 3, Failed: 1}, op.Counts)
+			require.Equal(t, tasks.Failed, rows["fails"].State)
+			for _, id := range []string{"in-time", "late", "plain"} {
+				require.Equal(t, 1, s.sent(id), id)
+				require.Empty(t, s.on(id))
+			}
+		})
+	}
+}
+
+// While it cannot be read nothing is claimed; the time for it is twice as long.
+func TestAcceptedButUnreadable(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		fault fakecloud.Fault
+		want  tasks.State
+	}{
+		"for a while":      {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 503, Times: 3}, tasks.Detached},
+		"cut for a while":  {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Truncate, Times: 5}, tasks.Detached},
+		"throttled":        {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 429, Code: "APIGW.0308", Times: 2}, tasks.Detached},
+		"for good":         {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 500}, tasks.Failed},
+		"garbage for good": {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Garbage}, tasks.Failed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, fakecloud.Config{})
+			s.cloud.Fail(test.fault)
+			s.start(func(cfg *worker.Config) { cfg.ConfirmWithin = time.Second })
+			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+			require.Equal(t, test.want, rows["d"].State, "%+v", rows["d"].Failure)
+			require.Equal(t, 1, s.sent("d"))
+			if test.want == tasks.Failed {
+				require.Equal(t, "UNCONFIRMED", rows["d"].Failure.Code)
+				require.Contains(t, rows["d"].Failure.Message, "it could not be read")
+			}
+		})
+	}
+}
+
+// A desktop that is somebody else's by the time it is read is theirs: it is
+// proven for the leaver, and not sent again.
+func TestReassignedWhileItWasDetached(t *testing.T) {
+	t.Parallel()
+	for name, faults := range map[string][]fakecloud.Fault{
+		"accepted":          nil,
+		"the reply is lost": {fakecloud.LoseReplies(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, fakecloud.Config{})
+			s.cloud.Add(projectID,
+				fakecloud.Desktop{ID: "named", Users: users("zoe"), AfterDetach: users("heir")},
+				fakecloud.Desktop{ID: "shared", Type: fakecloud.Shared, Users: users("zoe"), AfterDetach: users("heir", "bob")})
+			s.cloud.Fail(faults...)
+			s.cloud.Fail(faults...) // one for each of the two kinds of calls
+			s.start()
+			op, rows := s.ended(s.enqueue(tasks.Request{
+				Desktops: []string{"named", "shared"}, Expect: map[string][]string{"named": {"zoe"}, "shared": {"zoe"}},
+			}))
+			require.Equal(t, 2, op.Counts.Detached)
+			for id := range rows {
+				require.Equal(t, tasks.NotTheirs, rows[id].Note)
+				require.Equal(t, 1, s.sent(id), id)
+				require.Contains(t, s.on(id), "heir")
+			}
+		})
+	}
+}
+
+// Without an expected user nobody can tell whose it is: it is not sent again, and
+// not called detached.
+func TestBareDesktopReassignedWhileItWasDetached(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe"), AfterDetach: users("heir")})
+	s.start(byOneLook)
+	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+	require.Equal(t, "UNCONFIRMED", rows["d"].Failure.Code)
+	require.Contains(t, rows["d"].Failure.Message, `"heir"`)
+	require.Equal(t, []string{"heir"}, s.on("d"))
+	require.Equal(t, 1, s.sent("d"))
+}
+
+// A list that leaves a desktop out once does not make it gone.
+func TestListThatLeavesADesktopOut(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{DetachDelay: 300 * time.Millisecond})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe")}, fakecloud.Desktop{ID: "gone", Users: users("bob")})
+	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: "d", Omit: true, Times: 1})
+	s.start()
+	op := s.enqueue(tasks.Request{Desktops: []string{"d", "gone"}})
+	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "gone") == 1 }))
+	s.cloud.Remove(projectID, "gone")
+	_, rows := s.ended(op)
+	require.Equal(t, tasks.ReadBack, rows["d"].Note)
+	require.Equal(t, tasks.Gone, rows["gone"].Note)
+}
+
+// What was refused for good is read before it is failed: it may be detached all
+// the same.
+func TestRefusedAndDetachedAllTheSame(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "off", AttachState: fakecloud.Detached}, fakecloud.Desktop{ID: "on", Users: users("zoe")})
+	s.cloud.Fail(fakecloud.Refused("off", "WKS.00010110", "no address"), fakecloud.Refused("on", "WKS.00010110", "no address"))
+	s.start()
+	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"off", "on"}}))
+	require.Equal(t, tasks.Detached, rows["off"].State)
+	require.Equal(t, tasks.Failed, rows["on"].State)
+	require.Equal(t, "WKS.00010110", rows["on"].Failure.Code)
+	require.Equal(t, 1, s.sent("off"))
+	require.Equal(t, 1, s.sent("on"))
+}
+
+// Readings of many operations travel together.
+func TestReadingsAreCoalesced(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	for _, id := range ids(300) {
+		s.cloud.Add(projectID, fakecloud.Desktop{ID: id, Users: users("u-" + id)})
+	}
+	s.start(func(cfg *worker.Config) { cfg.FirstLook = 500 * time.Millisecond })
+	var ops []tasks.Operation
+	for _, id := range ids(300) {
+		ops = append(ops, s.enqueue(tasks.Request{Desktops: []string{id}}))
+	}
+	for _, op := range ops {
+		got, _ := s.ended(op)
+		require.Equal(t, 1, got.Counts.Detached)
+	}
+	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 60, "alone it were 300")
+}
+
+// Proving waits for its own turn: calls leave although no reading is answered.
+func TestProvingDoesNotHoldUpDetaching(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.HangAfter})
+	s.start(func(cfg *worker.Config) { cfg.Projects[0].MaxInFlight = 1; cfg.Projects[0].MaxReads = 2 })
+	op := s.enqueue(tasks.Request{Desktops: ids(2000)})
+	require.Eventually(t, func() bool { return s.operation(op).Counts.Accepted == 2000 }, patience, 10*time.Millisecond)
+	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 2)
+	s.cloud.ClearFaults()
+	s.cloud.Stop() // cuts what hangs
+	require.NoError(t, s.cloud.Restart())
+	got, _ := s.ended(op)
+	require.Equal(t, 2000, got.Counts.Detached)
+}
+
+// An operator's codes go before the built-in ones.
+func TestCodesOfTheOperator(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Fault{Desktop: "d", Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address yet"}, Times: 2})
+	s.start(func(cfg *worker.Config) {
+		cfg.Rules = []worker.Rule{{Of: worker.OfDesktop, Code: "WKS.00010110", Class: worker.Transient, Why: "it gets one soon"}}
+	})
+	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+	require.Equal(t, tasks.Detached, rows["d"].State)
+	require.Equal(t, 3, s.sent("d"))
+}
+
+// What is followed is found again when the list of it is lost.
+func TestLostListOfWhatIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{DetachDelay: time.Second})
+	s.start()
+	op := s.enqueue(tasks.Request{Desktops: ids(120)})
+	require.Eventually(t, func() bool { return s.operation(op).Counts.Accepted == 120 }, patience, time.Millisecond)
+	keys, err := s.rdb.Keys(t.Context(), "*:follow").Result()
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	require.NoError(t, s.rdb.Del(t.Context(), keys...).Err())
+	got, _ := s.ended(op)
+	require.Equal(t, 120, got.Counts.Detached)
+	for _, id := range ids(120) {
+		require.Equal(t, 1, s.cloud.DetachedTimes(projectID, id))
+	}
+}
