@@ -111,6 +111,7 @@ if #put > 0 then redis.call('HSET', KEYS[5], unpack(put)) end
 if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[3], ARGV[4]) end
 if #moves > 0 then
+  redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
   redis.call('RPUSH', KEYS[7], '{"t":' .. ARGV[1] .. ARGV[9] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
 end
 for s, d in pairs(delta) do

@@ -2,56 +2,126 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
 )
+
+// scriptSeal writes the head of a trail to which nothing was added since it was
+// read.
+//
+//	KEYS  operation
+//	ARGV  token, head
+//	Returns 1 if it was written
+var scriptSeal = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'sealing') ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], 'sealing')
+redis.call('HSET', KEYS[1], 'seal', ARGV[2])
+return 1
+`)
 
 // Finish closes those of the given operations whose last open work is done, and
 // returns them: their trails are sealed, their failures are indexed once more,
 // whole, which mends an index that a crash left short, and they leave the list
-// of open operations.
-// Harmless to repeat.
+// of open operations. One that is taken up again at the same time is left for
+// its next end. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
+	fail := func(err error) ([]Operation, error) {
+		return nil, fmt.Errorf("finishing %d operations: %w", len(ids), err)
+	}
 	ops, err := r.operations(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	var ended []Operation
+	ops = slices.DeleteFunc(ops, func(op Operation) bool { return !op.Done() })
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	token := xid.New().String()
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, op := range ops {
+			p.HSet(ctx, r.keys.op(op.ID), fieldSealing, token)
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
 	failed := map[failureGroup][]redis.Z{}
 	for _, op := range ops {
-		if !op.Done() {
-			continue
-		}
-		ended = append(ended, op)
 		if op.Counts.Failed+op.Counts.Held > 0 {
 			if err := r.collectFailures(ctx, op, failed); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if len(ended) == 0 {
-		return nil, nil
-	}
-	seals, err := r.heads(ctx, ended)
+	heads, err := r.heads(ctx, ops)
 	if err != nil {
-		return nil, fmt.Errorf("finishing %d operations: %w", len(ended), err)
+		return fail(err)
 	}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		r.indexFailures(ctx, p, failed)
-		for i, op := range ended {
-			ended[i].Seal = seals[op.ID]
-			p.HSet(ctx, r.keys.op(op.ID), fieldSeal, seals[op.ID])
+	seals := make([]*scriptCall, len(ops))
+	for i, op := range ops {
+		seals[i] = &scriptCall{script: scriptSeal, keys: []string{r.keys.op(op.ID)}, args: []any{token, heads[op.ID]}}
+	}
+	if err := r.runScripts(ctx, seals, func(p redis.Pipeliner) { r.indexFailures(ctx, p, failed) }); err != nil {
+		return fail(err)
+	}
+	var ended []Operation
+	for i, op := range ops {
+		if done, err := seals[i].reply.Int(); err != nil {
+			return fail(err)
+		} else if done == 1 {
+			op.Seal = heads[op.ID]
+			ended = append(ended, op)
+		}
+	}
+	if err := r.close(ctx, ended); err != nil {
+		return fail(err)
+	}
+	return ended, nil
+}
+
+// close takes sealed operations off the list of open ones. One that was taken up
+// again a moment before is put back.
+func (r *Record) close(ctx context.Context, ops []Operation) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	still := make([]*redis.StringCmd, len(ops))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
 			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
 			p.ZRem(ctx, r.keys.openOps(), op.ID)
+			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, fmt.Errorf("finishing %d operations: %w", len(ended), err)
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return err
 	}
-	return ended, nil
+	for i, op := range ops {
+		if errors.Is(still[i].Err(), redis.Nil) {
+			if err := r.list(ctx, op); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// list enters an operation that is about to change among the open ones, so that
+// a crash afterwards leaves it to a sweep.
+func (r *Record) list(ctx context.Context, op Operation) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+		p.ZRem(ctx, r.keys.endedOps(), op.ID)
+		return nil
+	})
+	return err
 }
 
 func (r *Record) collectFailures(ctx context.Context, op Operation, into map[failureGroup][]redis.Z) error {
@@ -76,6 +146,11 @@ func (r *Record) collectFailures(ctx context.Context, op Operation, into map[fai
 // cancelled. tooLate counts those that were sent, or had ended, before. by is
 // who cancels, for the trail.
 func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by string) (cancelled, tooLate int, err error) {
+	if op.Done() { // what is held can still be taken back, which unseals it
+		if err := r.list(ctx, op); err != nil {
+			return 0, 0, fmt.Errorf("cancelling operation %s: %w", op.ID, err)
+		}
+	}
 	for n := range op.Chunks() {
 		// What is being sent at this moment may come back to queued; a second
 		// look catches what moved between reading and writing.
@@ -114,12 +189,10 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 					cancelled++
 				}
 			}
-			if done[0].Ended {
-				if _, err := r.Finish(ctx, []string{op.ID}); err != nil {
-					return cancelled, tooLate, err
-				}
-			}
 		}
+	}
+	if _, err := r.Finish(ctx, []string{op.ID}); err != nil {
+		return cancelled, tooLate, err
 	}
 	after, err := r.Operation(ctx, op.ID)
 	return cancelled, after.Total - after.Counts.Cancelled, err

@@ -75,8 +75,8 @@ type Operation struct {
 	Total              int       `json:"total"`             // rows
 	Users              int       `json:"users,omitempty"`   // of those, rows that name a user
 	Counts             Counts    `json:"counts"`
-	// Seal is the head of the trail's hash chain at the operation's last end, in
-	// hex; see Evidence.
+	// Seal is the head of the trail's hash chain, in hex; see Evidence. It is there
+	// from a moment after the operation's end until it is taken up again.
 	Seal string `json:"seal,omitempty"`
 
 	found []int // rows of each chunk of desktops that were found by their users' names

@@ -356,12 +356,10 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by st
 // the open ones first, so that a crash in between leaves it to a reconciler.
 func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change, groups map[failureGroup][]any) (int, error) {
 	r, op := p.Record, ch.Operation
-	_, err := r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
-		pipe.ZRem(ctx, r.keys.endedOps(), op.ID)
-		pipe.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(DefaultDeadline).UnixMilli())
-		return nil
-	})
+	err := r.list(ctx, op)
+	if err == nil {
+		err = r.rdb.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(DefaultDeadline).UnixMilli()).Err()
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reopening operation %s: %w", op.ID, err)
 	}

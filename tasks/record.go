@@ -61,7 +61,8 @@ const (
 	fieldOperation   = "meta"     // JSON of Operation as accepted; its presence is the acceptance
 	fieldDeadline    = "deadline" // ms; a retry moves it
 	fieldEnded       = "ended"    // ms
-	fieldSeal        = "seal"     // head of the trail at the last end
+	fieldSeal        = "seal"     // head of the trail, from the operation's end until anything is added
+	fieldSealing     = "sealing"  // the head is being computed; gone if anything was added meanwhile
 	fieldFound       = "found"    // sizes of the chunks of desktops found by their users' names
 	fieldResolving   = "users"    // JSON of what was found, until the users' rows say so; see ResolveUsers
 	fieldToken       = "token"    // of the look-up that may write its finds

@@ -43,6 +43,8 @@ type reconciler struct {
 	handled  *handled
 	log      zerolog.Logger
 	now      func() time.Time
+	// The times of the constants of the same names; tests hurry.
+	beatInterval, deadAfter, youngerThan time.Duration
 
 	offset     int             // where the next sweep goes on
 	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
@@ -56,7 +58,7 @@ func (r *reconciler) run(ctx context.Context) {
 		if err := r.tick(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("reconciling failed; trying again")
 		}
-		if !wait(ctx, beatInterval) {
+		if !wait(ctx, r.beatInterval) {
 			return
 		}
 	}
@@ -75,7 +77,7 @@ func (r *reconciler) tick(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	lead, err := r.record.Lead(ctx, r.worker, 3*beatInterval)
+	lead, err := r.record.Lead(ctx, r.worker, 3*r.beatInterval)
 	if err != nil || !lead {
 		return err
 	}
@@ -103,7 +105,7 @@ func (r *reconciler) takeOver(ctx context.Context) (alive []string, err error) {
 		return nil, err
 	}
 	for _, w := range workers {
-		if w.Silent < deadAfter || w.ID == r.worker {
+		if w.Silent < r.deadAfter || w.ID == r.worker {
 			alive = append(alive, w.ID)
 			continue
 		}
@@ -164,7 +166,7 @@ func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 		}
 	}
 	chunks = slices.DeleteFunc(chunks, func(c tasks.OpenChunk) bool {
-		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < youngerThan
+		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < r.youngerThan
 	})
 	// Suspicious ones first, then a sample: a long queue is looked through over
 	// several sweeps.

@@ -176,6 +176,7 @@ func New(cfg Config) (*Worker, error) {
 	w.reconciler = &reconciler{
 		worker: cfg.ID, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
 		handled: w.handled, log: cfg.Log, now: time.Now,
+		beatInterval: beatInterval, deadAfter: deadAfter, youngerThan: youngerThan,
 	}
 	limiter := redis_rate.NewLimiter(cfg.Redis)
 	for _, p := range cfg.Projects {
