@@ -69,7 +69,7 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 		for _, id := range missing {
 			wanted[id] = true
 		}
-		err := c.eachDesktop(ctx, url.Values{"desktop_id": missing}, desktopsPerPage, func(d Desktop) (more bool) {
+		err := c.eachDesktop(ctx, url.Values{"desktop_id": missing}, func(d Desktop) (more bool) {
 			if wanted[d.ID] {
 				found[d.ID] = d
 			}
@@ -94,8 +94,11 @@ const maxFilterName = 36
 // documentation does not say whether the filters user_names and user_name, which
 // takes the names of more than 36 characters one by one, are exact: desktops of
 // others may be in the result, and the caller has to compare Users. Access
-// through a group is not found by a user's name. A list that does not end or
-// that contradicts itself is an error, never taken for "no desktop".
+// through a group is not found by a user's name. Who is detached while the list is
+// read leaves it, and what follows moves up, over the border of two pages: each
+// page therefore begins with the last desktop of the one before it, and a list
+// that has moved is begun again. One that goes on moving, does not end or
+// contradicts itself is an error, never taken for "no desktop".
 func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, error) {
 	if err := checkNames(names); err != nil {
 		return nil, localError(listCall(nil), err)
@@ -115,18 +118,62 @@ func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, err
 	var out []Desktop
 	seen := map[string]bool{}
 	for _, filter := range filters {
-		err := c.eachDesktop(ctx, filter, desktopsPerPage, func(d Desktop) bool {
+		list, err := c.steadyList(ctx, filter)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range list {
 			if !seen[d.ID] {
 				seen[d.ID] = true
 				out = append(out, d)
 			}
-			return true
-		})
-		if err != nil {
-			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// maxBeginnings is how often a list that moves is begun.
+const maxBeginnings = 5
+
+// steadyList reads a whole list that did not move meanwhile.
+func (c *Client) steadyList(ctx context.Context, filter url.Values) ([]Desktop, error) {
+	for range maxBeginnings {
+		list, moved, err := c.wholeList(ctx, filter)
+		if err != nil || !moved {
+			return list, err
+		}
+	}
+	return nil, localError(listCall(nil), fmt.Errorf("the list changed whenever it was read, %d times", maxBeginnings))
+}
+
+func (c *Client) wholeList(ctx context.Context, filter url.Values) (list []Desktop, moved bool, err error) {
+	filter.Set("limit", strconv.Itoa(desktopsPerPage))
+	var total *int
+	for range maxDesktopPages {
+		filter.Set("offset", strconv.Itoa(max(0, len(list)-1)))
+		page, r, err := c.listDesktops(ctx, filter)
+		if err != nil {
+			return nil, false, err
+		}
+		if total == nil {
+			total = page.Total
+		}
+		items := page.desktops(r)
+		if len(list) > 0 {
+			if len(items) == 0 || items[0].ID != list[len(list)-1].ID || (total == nil) != (page.Total == nil) || total != nil && *total != *page.Total {
+				return nil, true, nil
+			}
+			items = items[1:]
+		}
+		list = append(list, items...)
+		if len(items) == 0 && total != nil && len(list) < *total {
+			return nil, true, nil
+		}
+		if len(items) == 0 || page.lastAt(len(list)) {
+			return list, false, nil
+		}
+	}
+	return nil, false, localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", maxDesktopPages))
 }
 
 func checkNames(names []string) error {
@@ -142,8 +189,8 @@ func checkNames(names []string) error {
 }
 
 // eachDesktop goes through the pages of a list until use wants no more.
-func (c *Client) eachDesktop(ctx context.Context, filter url.Values, perPage int, use func(Desktop) (more bool)) error {
-	filter.Set("limit", strconv.Itoa(perPage))
+func (c *Client) eachDesktop(ctx context.Context, filter url.Values, use func(Desktop) (more bool)) error {
+	filter.Set("limit", strconv.Itoa(desktopsPerPage))
 	for offset, pages := 0, 0; ; pages++ {
 		if pages == maxDesktopPages {
 			return localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
@@ -154,10 +201,7 @@ func (c *Client) eachDesktop(ctx context.Context, filter url.Values, perPage int
 			return err
 		}
 		more := true
-		id := clip(requestID(r.header, ""), maxName)
-		for _, item := range page.Desktops {
-			d := item.desktop()
-			d.RequestID = id
+		for _, d := range page.desktops(r) {
 			more = use(d)
 		}
 		offset += len(page.Desktops)
@@ -238,6 +282,17 @@ func (p desktopPage) check(offset string) error {
 		}
 	}
 	return nil
+}
+
+// desktops are those of a page, which came with r.
+func (p desktopPage) desktops(r reply) []Desktop {
+	id := clip(requestID(r.header, ""), maxName)
+	out := make([]Desktop, len(p.Desktops))
+	for i, item := range p.Desktops {
+		out[i] = item.desktop()
+		out[i].RequestID = id
+	}
+	return out
 }
 
 // lastAt reports whether nothing follows the first n desktops.

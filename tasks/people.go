@@ -13,7 +13,7 @@ import (
 
 // Find is what looking up an operation's users came to.
 type Find struct {
-	Desktops []string            // to be detached, each once
+	Desktops []string            // to be detached, each once, and none that has a row already
 	Expect   map[string][]string // per desktop, the users it was found by
 	Users    map[string]UserFind // per user looked up, by name
 }
@@ -35,6 +35,25 @@ var ErrOvertaken = errors.New("the users were looked up by another worker at the
 func (r *Record) UserRows(ctx context.Context, op Operation) ([]Desktop, error) {
 	first, end := op.userChunks()
 	return r.readChunks(ctx, op, first, end)
+}
+
+// Expected gives the desktops that have rows in an operation, each with its
+// expected users.
+func (r *Record) Expected(ctx context.Context, op Operation) (map[string][]string, error) {
+	out := make(map[string][]string, op.Total)
+	const ahead = 64
+	for first := 0; first < op.Chunks(); first += ahead {
+		ds, err := r.readChunks(ctx, op, first, min(first+ahead, op.Chunks()))
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range ds {
+			if _, isUser := d.User(); !isUser {
+				out[d.ID] = d.Expect
+			}
+		}
+	}
+	return out, nil
 }
 
 // scriptPutFound writes a chunk of desktops found, while the look-up that found

@@ -89,17 +89,19 @@ func (f *follower) look() (n int, err error) {
 	if len(chunks) == 0 {
 		return 0, nil
 	}
-	p := f.gatherProof(chunks)
+	now := f.now()
+	p := f.gatherProof(chunks, now)
 	if f.until.Err() != nil {
 		return 0, f.until.Err()
 	}
-	return len(chunks), f.settleLooks(chunks, p)
+	return len(chunks), f.settleLooks(chunks, p, now)
 }
 
 // proof is what the cloud said.
 type proof struct {
 	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
 	jobOf   map[string]string                      // by call
+	asked   map[string]bool                        // desktops of lists that were answered; one that is not in read then does not exist
 	read    map[string]apiclient.Desktop
 	unread  map[string]error // desktops that could not be read
 	backoff time.Duration    // when to look again at those
@@ -128,9 +130,11 @@ func (f *follower) due(d tasks.Desktop, now time.Time) bool {
 }
 
 // gatherProof asks the cloud.
-func (f *follower) gatherProof(chunks []tasks.Followed) *proof {
-	p := &proof{jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{}, unread: map[string]error{}}
-	now := f.now()
+func (f *follower) gatherProof(chunks []tasks.Followed, now time.Time) *proof {
+	p := &proof{
+		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
+		asked: map[string]bool{}, read: map[string]apiclient.Desktop{}, unread: map[string]error{},
+	}
 	f.askJobs(chunks, p)
 	var ids []string
 	for _, c := range chunks {
@@ -194,7 +198,6 @@ func (f *follower) askJobs(chunks []tasks.Followed, p *proof) {
 
 func (f *follower) readAll(ids []string, p *proof) {
 	groups := slices.Collect(slices.Chunk(ids, apiclient.MaxDesktopsPerCall))
-	p.read = make(map[string]apiclient.Desktop, len(ids))
 	var mu sync.Mutex
 	f.inParallel(len(groups), func(ctx context.Context, i int) {
 		list, err := f.project.API.Desktops(ctx, groups[i])
@@ -202,6 +205,9 @@ func (f *follower) readAll(ids []string, p *proof) {
 		defer mu.Unlock()
 		if err == nil {
 			f.failed = 0
+			for _, id := range groups[i] {
+				p.asked[id] = true
+			}
 			for _, d := range list {
 				p.read[d.ID] = d
 			}
@@ -214,13 +220,6 @@ func (f *follower) readAll(ids []string, p *proof) {
 			p.unread[id] = err
 		}
 	})
-	for i := range groups { // those that were not begun
-		for _, id := range groups[i] {
-			if f.until.Err() != nil && p.unread[id] == nil {
-				p.unread[id] = f.until.Err()
-			}
-		}
-	}
 }
 
 // inParallel makes n requests under the limits of readings.
@@ -243,7 +242,7 @@ func (f *follower) inParallel(n int, request func(ctx context.Context, i int)) {
 }
 
 // settleLooks enters what was proven, and when to look again at the rest.
-func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
+func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Time) error {
 	now := f.now()
 	var changes []tasks.Change
 	var looks tasks.Looks
@@ -257,7 +256,7 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
 			}
 		}
 		for _, d := range inState(c.Desktops, tasks.Accepted) {
-			if !f.due(d, now) {
+			if !f.due(d, asked) {
 				sooner(d.UpdatedAt.Add(f.firstLook))
 				continue
 			}
@@ -304,15 +303,15 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof) error {
 func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
 	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
 	timeIsUp := f.timeIsUp(d, now)
-	if p.jobRuns(d) && !timeIsUp {
-		return m, false // it was not read
-	}
 	if err := p.unread[d.ID]; err != nil {
 		// Without a reading nothing is known; that is borne twice as long.
 		if now.Before(d.UpdatedAt.Add(2 * f.confirmWithin)) {
 			return m, false
 		}
 		return f.unconfirmed(m, "", "it could not be read: "+err.Error(), now), true
+	}
+	if !p.asked[d.ID] {
+		return m, false // its job runs, or the worker is stopping: nothing is known, least of all that it is gone
 	}
 	desktop, exists := p.read[d.ID]
 	l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}

@@ -50,7 +50,11 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 		if err != nil {
 			return s.backoff(rows[0].Attempts + 3), nil
 		}
-		find := s.match(rows, listed)
+		named, err := s.record.Expected(ctx, op)
+		if err != nil {
+			return 0, err
+		}
+		find := s.match(rows, listed, named)
 		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, tasks.ErrOvertaken) {
 			return jitter(busyDelay), nil
 		} else if err != nil {
@@ -89,11 +93,12 @@ func (s *sender) desktopsOf(ctx context.Context, rows []tasks.Desktop) ([]apicli
 	return out, nil
 }
 
-// match compares names exactly. A user without a desktop is done with; but a
+// match compares names exactly. named are the desktops that have rows already,
+// with their expected users: a desktop has one row in an operation. A user without a desktop is done with; but a
 // name that differs from one the cloud lists only in the case of letters is
 // more likely a slip than another person, and taking it for "no desktop" would
 // leave a leaver with access.
-func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop) tasks.Find {
+func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop, named map[string][]string) tasks.Find {
 	f := tasks.Find{Expect: map[string][]string{}, Users: map[string]tasks.UserFind{}}
 	wanted := map[string]bool{}
 	folded := map[string][]string{}
@@ -101,7 +106,7 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop) tasks.F
 		name, _ := d.User()
 		wanted[name] = true
 	}
-	has := map[string]int{}
+	has, others := map[string]int{}, map[string][]string{}
 	for _, d := range listed {
 		for _, u := range d.Users {
 			if isGroup(u) {
@@ -113,6 +118,13 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop) tasks.F
 				continue
 			}
 			if slices.Contains(f.Expect[d.ID], u.Name) {
+				continue
+			}
+			if expected, known := named[d.ID]; known {
+				has[u.Name]++
+				if len(expected) > 0 && !slices.Contains(expected, u.Name) {
+					others[u.Name] = append(others[u.Name], d.ID)
+				}
 				continue
 			}
 			if len(f.Expect[d.ID]) == 0 {
@@ -127,6 +139,12 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop) tasks.F
 		near := folded[strings.ToLower(name)]
 		slices.Sort(near)
 		switch {
+		case len(others[name]) > 0:
+			f.Users[name] = tasks.UserFind{To: tasks.Held, Failure: &tasks.Failure{
+				Code: "NAMED_FOR_OTHERS", Class: string(HeldBack), At: s.now(),
+				Message: fmt.Sprintf("%q has %s too, which this operation is to take from others only: detach it from them in an operation of its own",
+					name, strings.Join(others[name][:min(3, len(others[name]))], ", ")),
+			}}
 		case has[name] > 0:
 			f.Users[name] = tasks.UserFind{To: tasks.Resolved, Detail: fmt.Sprintf("%d desktops", has[name])}
 		case len(near) > 0:

@@ -258,6 +258,52 @@ func TestLeaversByName(t *testing.T) {
 	require.Zero(t, op.Counts.Held)
 }
 
+// A desktop has one row in an operation, though it is named and found.
+func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID,
+		fakecloud.Desktop{ID: "bare", Users: users("zoe")},
+		fakecloud.Desktop{ID: "hers", Users: users("zoe")},
+		fakecloud.Desktop{ID: "team", Type: fakecloud.Shared, Users: users("ann", "bob", "eve")},
+		fakecloud.Desktop{ID: "ann's", Users: users("ann")},
+	)
+	s.start()
+	op, rows := s.ended(s.enqueue(tasks.Request{
+		Users: []string{"zoe", "ann"}, Desktops: []string{"bare", "hers", "team"},
+		Expect: map[string][]string{"hers": {"zoe"}, "team": {"bob"}},
+	}))
+	require.Equal(t, 6, op.Total)
+	// Hers may be detached before she is looked up, or after.
+	require.Contains(t, []tasks.State{tasks.Resolved, tasks.Detached}, rows["user:zoe"].State)
+	require.Equal(t, "NAMED_FOR_OTHERS", rows["user:ann"].Failure.Code)
+	require.Contains(t, rows["user:ann"].Failure.Message, "team")
+	require.Equal(t, tasks.Detached, rows["ann's"].State)
+	require.Equal(t, []string{"ann", "eve"}, s.on("team"))
+
+	// Taken up again it is held again, and nothing is there twice.
+	_, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{Held: true}, "ann")
+	require.NoError(t, err)
+	op, _ = s.ended(op)
+	require.Equal(t, 6, op.Total)
+	require.Equal(t, 1, op.Counts.Held)
+}
+
+// What is held is taken back after the end; the trail is sealed anew.
+func TestCancelOfWhatIsHeld(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("heir")})
+	s.start()
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}, Expect: map[string][]string{"d": {"zoe"}}}))
+	n, _, err := s.record.Cancel(t.Context(), op, time.Now(), "ann")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	after, rows := s.ended(op)
+	require.Equal(t, tasks.Cancelled, rows["d"].State)
+	require.NotEqual(t, op.Seal, after.Seal)
+}
+
 // Hundreds of leavers, over many pages, with desktops of their own.
 func TestManyLeaversByName(t *testing.T) {
 	t.Parallel()

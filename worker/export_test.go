@@ -1,0 +1,9 @@
+package worker
+
+import "time"
+
+// Hurry has a worker that was not started yet notice dead ones and lost tasks
+// much sooner.
+func Hurry(w *Worker) {
+	w.reconciler.beatInterval, w.reconciler.deadAfter, w.reconciler.youngerThan = 100*time.Millisecond, 600*time.Millisecond, 200*time.Millisecond
+}

@@ -1,0 +1,690 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/worker"
+)
+
+// scenario is a random fleet, a random cloud, and what befalls them: all of it
+// drawn before it begins. What is drawn from a seed is always the same; in what
+// order things then happen is not.
+type scenario struct {
+	setup fakecloud.Config
+	fleet []fakecloud.Desktop
+	ghost []string // ids of desktops that do not exist
+	acts  [2][]step
+	heirs map[int]string // by place in the fleet: who gets which between the acts
+}
+
+// step is one thing that is done while the workers work, after some requests
+// have gone by.
+type step struct {
+	after  int
+	kind   string
+	req    tasks.Request
+	faults []fakecloud.Fault
+	held   bool
+}
+
+func person(n int) string { return "person-" + strconv.Itoa(n) }
+
+var scenarios = rapid.Custom(func(t *rapid.T) scenario {
+	s := scenario{heirs: map[int]string{}, setup: fakecloud.Config{
+		DetachDelay:    time.Duration(rapid.SampledFrom([]int{0, 0, 20, 150}).Draw(t, "delay")) * time.Millisecond,
+		JobLag:         time.Duration(rapid.SampledFrom([]int{0, 0, 80}).Draw(t, "job lag")) * time.Millisecond,
+		MaxPage:        rapid.SampledFrom([]int{0, 0, 7}).Draw(t, "page"),
+		FuzzyUserNames: rapid.Bool().Draw(t, "fuzzy"),
+		SuccessJobIDs:  rapid.Bool().Draw(t, "job ids"),
+	}}
+	size := rapid.IntRange(5, 130).Draw(t, "fleet")
+	for i := range size {
+		s.fleet = append(s.fleet, drawDesktop(t, i))
+	}
+	s.ghost = []string{"ghost-1", "ghost-2"}
+	if oneIn(t, 3, "omit") { // one list each that leaves it out; two would be believed
+		for _, d := range s.fleet[:5] {
+			s.acts[0] = append(s.acts[0], step{kind: "faults", faults: []fakecloud.Fault{{Op: fakecloud.OpDetail, Desktop: d.ID, Omit: true, Times: 1}}})
+		}
+	}
+	for act := range s.acts {
+		for range rapid.IntRange(2, 9).Draw(t, "steps") {
+			s.acts[act] = append(s.acts[act], s.drawStep(t))
+		}
+	}
+	for i := range size {
+		if rapid.IntRange(0, 5).Draw(t, "reassigned") == 0 {
+			s.heirs[i] = person(rapid.IntRange(0, 40).Draw(t, "heir"))
+		}
+	}
+	return s
+})
+
+func oneIn(t *rapid.T, n int, what string) bool { return rapid.IntRange(1, n).Draw(t, what) == 1 }
+
+func drawDesktop(t *rapid.T, i int) fakecloud.Desktop {
+	d := fakecloud.Desktop{ID: fmt.Sprintf("d-%03d", i), Users: users(person(i % 40))}
+	switch rapid.IntRange(0, 9).Draw(t, "type") {
+	case 0, 1:
+		d.Type = fakecloud.Shared
+		for n := range rapid.IntRange(0, 2).Draw(t, "colleagues") {
+			d.Users = append(d.Users, fakecloud.User{Name: person(i%40 + n + 1)})
+		}
+		if oneIn(t, 5, "group") {
+			d.Users = append(d.Users, fakecloud.User{Name: "team", Type: "GROUP"})
+		}
+	case 2:
+		d.Type = fakecloud.Pooled
+	}
+	switch rapid.IntRange(0, 14).Draw(t, "state") {
+	case 0:
+		d.AttachState, d.Users = rapid.SampledFrom([]string{fakecloud.Detached, fakecloud.Unattached}).Draw(t, "off"), nil
+	case 1:
+		d.Status = rapid.SampledFrom([]string{fakecloud.Hibernated, fakecloud.Errored, fakecloud.Shutoff}).Draw(t, "status")
+	case 2:
+		d.Frozen = true
+	case 3:
+		d.Maintenance = true
+	case 4:
+		d.AttachState = rapid.SampledFrom([]string{
+			fakecloud.AttachFailed, fakecloud.AttachRepeatable, fakecloud.DetachFailed, fakecloud.DetachRepeatable, "UNHEARD_OF",
+		}).Draw(t, "attach state")
+	}
+	if oneIn(t, 6, "ends") {
+		d.DetachEnds = rapid.SliceOfN(rapid.SampledFrom([]string{
+			fakecloud.DetachRepeatable, fakecloud.DetachFailed, fakecloud.Detached, fakecloud.Attached, fakecloud.Detaching,
+		}), 1, 3).Draw(t, "detach ends")
+	}
+	if oneIn(t, 6, "heir") {
+		d.AfterDetach = users("heir-of-" + d.ID)
+	}
+	if oneIn(t, 6, "slow") {
+		d.DetachTakes = 120 * time.Millisecond
+	}
+	return d
+}
+
+func (s scenario) drawStep(t *rapid.T) step {
+	x := step{after: rapid.IntRange(0, 6).Draw(t, "after")}
+	x.kind = rapid.SampledFrom([]string{"enqueue", "enqueue", "enqueue", "faults", "faults", "mend", "kill", "join", "cancel", "retry", "pause", "resume"}).Draw(t, "kind")
+	switch x.kind {
+	case "enqueue":
+		x.req = s.drawRequest(t)
+	case "retry":
+		x.held = rapid.Bool().Draw(t, "held")
+	case "faults":
+		for range rapid.IntRange(1, 3).Draw(t, "faults") {
+			x.faults = append(x.faults, s.drawFault(t))
+		}
+	}
+	return x
+}
+
+func (s scenario) drawRequest(t *rapid.T) tasks.Request {
+	req := tasks.Request{
+		Check: rapid.Bool().Draw(t, "check"), AllowShared: oneIn(t, 4, "allow shared"), ShutoffAfterDetach: oneIn(t, 4, "shutoff"),
+		Urgent: oneIn(t, 4, "urgent"), Expect: map[string][]string{},
+	}
+	some := rapid.SliceOfNDistinct(rapid.IntRange(0, len(s.fleet)-1), 0, len(s.fleet), rapid.ID[int]).Draw(t, "desktops")
+	named := rapid.Bool().Draw(t, "named")
+	for _, i := range some {
+		d := s.fleet[i]
+		req.Desktops = append(req.Desktops, d.ID)
+		if !named && !oneIn(t, 5, "named all the same") {
+			continue
+		}
+		switch {
+		case len(d.Users) == 0 || oneIn(t, 6, "somebody else"):
+			req.Expect[d.ID] = []string{person(rapid.IntRange(0, 60).Draw(t, "who"))}
+		default:
+			req.Expect[d.ID] = []string{d.Users[0].Name}
+		}
+	}
+	if oneIn(t, 3, "ghosts") {
+		req.Desktops = append(req.Desktops, s.ghost...)
+	}
+	if len(req.Desktops) == 0 || oneIn(t, 4, "users") {
+		for _, n := range rapid.SliceOfNDistinct(rapid.IntRange(0, 60), 1, 10, rapid.ID[int]).Draw(t, "leavers") {
+			req.Users = append(req.Users, person(n))
+		}
+	}
+	return req
+}
+
+func (s scenario) drawFault(t *rapid.T) fakecloud.Fault {
+	id := rapid.SampledFrom(s.fleet).Draw(t, "of").ID
+	few := rapid.IntRange(1, 4).Draw(t, "times")
+	f := rapid.SampledFrom([]fakecloud.Fault{
+		{Effect: fakecloud.DropBefore, Times: few}, {Effect: fakecloud.DropAfter, Times: few}, {Effect: fakecloud.HangBefore, Times: 1},
+		{Effect: fakecloud.HangAfter, Times: 1}, {Effect: fakecloud.Truncate, Times: few}, {Effect: fakecloud.Garbage, Times: few},
+		{Status: 500, Times: few}, {Status: 500, Times: few, Applied: true}, {Status: 504, Code: "APIGW.0201", Times: few, Applied: true},
+		{Status: 200, Body: `{"error_code":"WKS.0001"}`, Times: few}, {HTML: true, Times: few},
+		fakecloud.Throttle(few), fakecloud.Unavailable(few), fakecloud.Poison(id), fakecloud.Conflict(id, true),
+		{Desktop: id, Status: 409, Code: "WKS.00010032", Times: few}, fakecloud.Refused(id, "WKS.00010110", "no address"),
+		{Refuse: &fakecloud.Refusal{Code: "WKS.0005", Message: "later"}, Rate: 0.3, Times: 20},
+		{Op: fakecloud.OpDetail, Effect: fakecloud.DropBefore, Times: few}, {Op: fakecloud.OpDetail, Effect: fakecloud.Garbage, Times: few},
+		{Op: fakecloud.OpDetail, Effect: fakecloud.HangAfter, Times: 1}, {Op: fakecloud.OpDetail, Status: 500, Times: few},
+		{Op: fakecloud.OpSubJobs, Status: 403, Times: few}, {Op: fakecloud.OpJob, Status: 500, Times: few},
+	}).Draw(t, "fault")
+	return f
+}
+
+// observed is a client that remembers what the workers were told.
+type observed struct {
+	*apiclient.Client
+	*readings
+}
+
+type readings struct {
+	mu   sync.Mutex
+	seen map[string][]seen
+}
+
+// seen is one reading of a desktop.
+type seen struct {
+	at      time.Time
+	exists  bool
+	desktop apiclient.Desktop
+}
+
+func (o observed) Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error) {
+	list, err := o.Client.Desktops(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, id := range ids {
+		x := seen{at: time.Now()}
+		if i := slices.IndexFunc(list, func(d apiclient.Desktop) bool { return d.ID == id }); i >= 0 {
+			x.exists, x.desktop = true, list[i]
+		}
+		o.seen[id] = append(o.seen[id], x)
+	}
+	return list, nil
+}
+
+// off says that the reading shows the desktop without its expected users, or
+// without any if none are expected.
+func (x seen) off(expect []string) bool {
+	if !x.exists {
+		return true
+	}
+	off := x.desktop.AttachState == fakecloud.Detached || x.desktop.AttachState == fakecloud.Unattached
+	if len(x.desktop.Users) == 0 {
+		return off
+	}
+	return len(expect) > 0 && !slices.ContainsFunc(x.desktop.Users, func(u apiclient.User) bool {
+		return u.Type != "GROUP" && slices.Contains(expect, u.Name)
+	})
+}
+
+// play is a scenario on its way.
+type play struct {
+	*stage
+	scenario
+	readings *readings
+	workers  []*actor
+	started  int
+	ops      []tasks.Operation
+	stopped  sync.WaitGroup
+	given    []given // what the test gave to whom
+}
+
+type actor struct {
+	line   *line
+	rdb    redis.UniversalClient
+	worker *worker.Worker
+}
+
+// line is a way to Redis that can be cut for good.
+type line struct {
+	mu    sync.Mutex
+	cut   bool
+	conns []net.Conn
+}
+
+func (l *line) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return nil, errors.Join(errors.New("the line is cut"), c.Close())
+	}
+	l.conns = append(l.conns, c)
+	return c, nil
+}
+
+func (l *line) sever() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = true
+	for _, c := range l.conns {
+		_ = c.Close()
+	}
+}
+
+// given says that from a time on these had the desktop.
+type given struct {
+	at      time.Time
+	desktop string
+	users   []fakecloud.User
+}
+
+const mostAttempts = 8
+
+func (p *play) join() {
+	p.started++
+	l := &line{}
+	rdb := redis.NewClient(&redis.Options{Addr: p.server.Addr(), MaxRetries: -1, Dialer: l.dial})
+	cfg := quick(rdb, fmt.Sprintf("worker-%d", p.started), observed{client(p.t, p.cloud.URL, 400*time.Millisecond), p.readings})
+	cfg.Log, cfg.MaxAttempts, cfg.ConfirmWithin, cfg.ShutdownTimeout = zerolog.New(p.log), mostAttempts, 700*time.Millisecond, time.Second
+	cfg.Projects[0].CallTimeout = 500 * time.Millisecond
+	w, err := worker.New(cfg)
+	require.NoError(p.t, err)
+	worker.Hurry(w)
+	require.NoError(p.t, w.Start(p.t.Context()))
+	p.workers = append(p.workers, &actor{l, rdb, w})
+}
+
+// kill is as near as a process comes to kill -9 of a part of it: from one moment
+// to the next nothing that the worker does reaches Redis; what it has on the wire
+// to the cloud goes on.
+func (p *play) kill() {
+	if len(p.workers) == 0 {
+		return
+	}
+	a := p.workers[0]
+	p.workers = p.workers[1:]
+	a.line.sever()
+	p.stopped.Go(func() {
+		a.worker.Stop()
+		_ = a.rdb.Close()
+	})
+}
+
+func (p *play) do(x step) {
+	arrived := len(p.cloud.Requests())
+	ctx, cancel := context.WithTimeout(p.t.Context(), 150*time.Millisecond)
+	defer cancel()
+	_ = p.cloud.Wait(ctx, func() bool { return len(p.cloud.Requests()) >= arrived+x.after })
+	switch x.kind {
+	case "enqueue":
+		p.ops = append(p.ops, p.enqueue(x.req))
+	case "faults":
+		p.cloud.Fail(x.faults...)
+	case "mend":
+		p.cloud.ClearFaults()
+	case "kill":
+		p.kill()
+	case "join":
+		if len(p.workers) < 3 {
+			p.join()
+		}
+	case "pause":
+		require.NoError(p.t, p.record.PauseProject(p.t.Context(), "hq", tasks.ByOperator, 0, "model"))
+	case "resume":
+		require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
+	}
+	if len(p.ops) == 0 {
+		return
+	}
+	op := p.operation(p.ops[x.after%len(p.ops)])
+	switch x.kind {
+	case "cancel":
+		_, _, err := p.record.Cancel(p.t.Context(), op, time.Now(), "model")
+		require.NoError(p.t, err)
+	case "retry":
+		_, err := p.p.Retry(p.t.Context(), op, tasks.RetryFilter{Held: x.held}, "model")
+		require.NoError(p.t, err)
+	}
+}
+
+// settle lets the dust settle: nothing goes wrong any more, and all ends.
+func (p *play) settle() map[string]map[string]tasks.Desktop {
+	p.cloud.ClearFaults()
+	require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
+	if len(p.workers) == 0 {
+		p.join()
+	}
+	rows := map[string]map[string]tasks.Desktop{}
+	for i, op := range p.ops {
+		p.ops[i], rows[op.ID] = p.ended(op)
+	}
+	return rows
+}
+
+// Random operations, fleets, faults, crashes and what operators do, against the
+// cloud's truth. DETACHD_TEST_SEEDS=1-500 plays others than the usual ones.
+func TestTheTruth(t *testing.T) {
+	t.Parallel()
+	first, last := 1, 24
+	if s := os.Getenv("DETACHD_TEST_SEEDS"); s != "" {
+		_, err := fmt.Sscanf(s, "%d-%d", &first, &last)
+		require.NoError(t, err)
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			playOut(t, scenarios.Example(seed))
+		})
+	}
+}
+
+func playOut(t *testing.T, sc scenario) {
+	server := redistest.Start(t)
+	p := &play{stage: newStageOn(t, server, server.Client(t), sc.setup), scenario: sc, readings: &readings{seen: map[string][]seen{}}}
+	p.cloud.Add(projectID, sc.fleet...)
+	for _, id := range sc.ghost {
+		p.cloud.Add(projectID, fakecloud.Desktop{ID: id})
+		p.cloud.Remove(projectID, id)
+	}
+	for _, d := range p.cloud.Desktops(projectID) {
+		p.given = append(p.given, given{desktop: d.ID, users: d.Users})
+	}
+	t.Cleanup(func() {
+		for len(p.workers) > 0 {
+			a := p.workers[0]
+			p.workers = p.workers[1:]
+			a.worker.Stop()
+			_ = a.rdb.Close()
+		}
+		p.stopped.Wait()
+	})
+	p.join()
+	for _, x := range sc.acts[0] {
+		p.do(x)
+	}
+	p.verify(p.settle())
+	for i, name := range sc.heirs {
+		id := sc.fleet[i].ID
+		p.given = append(p.given, given{time.Now(), id, users(name)})
+		p.cloud.Attach(projectID, id, users(name)...)
+	}
+	for _, x := range sc.acts[1] {
+		p.do(x)
+	}
+	p.verify(p.settle())
+}
+
+// had says who had a desktop at a time, by what the test gave and what the cloud
+// took.
+func (p *play) had(id string, at time.Time, taken []fakecloud.Removal) map[string]bool {
+	on := map[string]bool{}
+	type event struct {
+		at    time.Time
+		apply func()
+	}
+	var events []event
+	for _, g := range p.given {
+		if g.desktop == id {
+			events = append(events, event{g.at, func() {
+				clear(on)
+				for _, u := range g.users {
+					on[u.Name] = true
+				}
+			}})
+		}
+	}
+	heir := "heir-of-" + id
+	inherits := slices.ContainsFunc(p.fleet, func(d fakecloud.Desktop) bool { return d.ID == id && d.AfterDetach != nil })
+	for _, r := range taken {
+		if r.DesktopID == id {
+			events = append(events, event{r.Time, func() {
+				delete(on, r.User.Name)
+				if len(on) == 0 && inherits {
+					inherits = false
+					on[heir] = true
+				}
+			}})
+		}
+	}
+	slices.SortStableFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	for _, e := range events {
+		if !e.at.After(at) {
+			e.apply()
+		}
+	}
+	return on
+}
+
+// verify holds the record and the calls against the truth.
+func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
+	t := p.t
+	taken := p.cloud.Removals(projectID)
+	calls := p.calls() // none above 100, none with a duplicate, no desktop in two at once
+	requests := map[string]tasks.Operation{}
+	named := map[string][]tasks.Desktop{} // every row that is about a desktop
+	runs := map[string]int{}              // how often such a row was begun
+	for _, op := range p.ops {
+		requests[op.ID] = op
+		es, err := p.record.Evidence(t.Context(), op, 0, op.Chunks())
+		require.NoError(t, err)
+		for _, e := range es {
+			for _, d := range e.Desktops {
+				named[d.ID] = append(named[d.ID], d)
+				runs[d.ID]++
+			}
+			for _, entry := range e.Trail {
+				for _, m := range entry.Moves {
+					for _, r := range m.Positions {
+						for i := r.First; i <= r.Last; i++ {
+							if m.To == tasks.Queued && (m.From == tasks.Failed || m.From == tasks.Held) {
+								runs[e.Desktops[i].ID]++
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+
+	for _, all := range rows {
+		for id, d := range all {
+			if name, isUser := d.User(); isUser {
+				if d.State == tasks.Detached {
+					for _, other := range p.fleet {
+						require.False(t, p.hadByName(other.ID, name, d.UpdatedAt, taken), "%s has %s, but was said to have none", name, other.ID)
+					}
+				}
+				continue
+			}
+			p.verifyRow(d, requests[d.OperationID], taken)
+			_ = id
+		}
+	}
+
+	// Whoever lost a desktop was meant to.
+	for _, r := range taken {
+		before := p.had(r.DesktopID, r.Time.Add(-time.Microsecond), taken)
+		meant := slices.ContainsFunc(named[r.DesktopID], func(d tasks.Desktop) bool {
+			if len(d.Expect) > 0 {
+				return slices.Contains(d.Expect, r.User.Name)
+			}
+			op := requests[d.OperationID]
+			return !op.Check || op.AllowShared || len(before) <= 1
+		})
+		require.True(t, meant, "%s lost %s by request %s, and nobody had asked for that (on it: %v)", r.User.Name, r.DesktopID, r.RequestID, before)
+	}
+
+	inCalls := map[string]int{}
+	for _, c := range calls {
+		for _, id := range c.DesktopIDs {
+			if c.Status != 429 && c.Status != 503 {
+				inCalls[id]++ // those spend no attempts
+			}
+			expect, all := expectedOf(named[id])
+			on := p.had(id, c.Time, taken)
+			if !all || len(on) == 0 {
+				continue
+			}
+			require.True(t, slices.ContainsFunc(expect, func(name string) bool { return on[name] }),
+				"%s was in a call although %v had it, and %v was expected", id, on, expect)
+			if strings.HasSuffix(c.Path, "/detach") {
+				for name := range on {
+					require.Contains(t, expect, name, "%s was taken from everybody", id)
+				}
+			}
+		}
+	}
+	for id, list := range named {
+		bare := 0
+		for _, d := range list {
+			if len(d.Expect) == 0 && !requests[d.OperationID].Check {
+				bare++
+			}
+		}
+		require.LessOrEqual(t, p.cloud.DetachedInVain(projectID, id), bare, "%s was sent although it was detached", id)
+		// The bounds. A run of a row makes at most mostAttempts calls that count,
+		// and isolating a batch of up to 128 seven more for each of them that
+		// spoils; what the cloud refuses for now (429, 503) is not counted.
+		require.LessOrEqual(t, inCalls[id], runs[id]*2*mostAttempts, "calls of %s", id)
+		// Each call has at most a reading before it and one after it; until
+		// mostLooks it is looked at to prove it.
+		const mostLooks = 8
+		require.LessOrEqual(t, len(p.readings.of(id)), 2*inCalls[id]+(mostLooks+mostAttempts)*runs[id], "readings of %s", id)
+	}
+}
+
+func (r *readings) of(id string) []seen {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.seen[id])
+}
+
+func (p *play) hadByName(id, name string, at time.Time, taken []fakecloud.Removal) bool {
+	return p.had(id, at, taken)[name]
+}
+
+// expectedOf gives the users whom any row expects; all is false if a row expects
+// nobody in particular.
+func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
+	all = true
+	for _, d := range rows {
+		names = append(names, d.Expect...)
+		all = all && len(d.Expect) > 0
+	}
+	return names, all
+}
+
+// verifyRow: detached only where the truth says that no (named) user is attached,
+// never failed where it was detached and read so.
+func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
+	t := p.t
+	switch d.State {
+	case tasks.Detached:
+		on := p.had(d.ID, d.UpdatedAt.Add(time.Millisecond), taken) // it is stored in whole ones
+		if len(d.Expect) == 0 {
+			require.Empty(t, on, "%s is called detached by %s: %+v\n%s", d.ID, op.ID, d, p.story(d.ID, taken))
+		}
+		for _, name := range d.Expect {
+			require.False(t, on[name], "%s is called detached by %s, but %s has it: %+v\n%s", d.ID, op.ID, name, d, p.story(d.ID, taken))
+		}
+	case tasks.Failed:
+		// A reading that another worker had a moment before the end may cross it.
+		for _, x := range p.readings.of(d.ID) {
+			if x.at.After(p.lastSent(d, op)) && x.at.Before(d.UpdatedAt.Add(-time.Second)) {
+				require.False(t, x.off(d.Expect), "%s failed, but was read as detached: %+v\n%s", d.ID, x, p.story(d.ID, taken))
+			}
+		}
+	}
+}
+
+// lastSent is when the last call of a desktop's row was made; if none was, when
+// the row was last begun.
+func (p *play) lastSent(d tasks.Desktop, op tasks.Operation) time.Time {
+	es, err := p.record.Evidence(p.t.Context(), op, d.Chunk, d.Chunk+1)
+	require.NoError(p.t, err)
+	at := op.AcceptedAt
+	for _, e := range es[0].Trail {
+		for _, m := range e.Moves {
+			for _, r := range m.Positions {
+				if r.First <= d.Position && d.Position <= r.Last && (m.To == tasks.Sending || m.From == tasks.Failed || m.From == tasks.Held) {
+					at = e.At
+				}
+			}
+		}
+	}
+	return at
+}
+
+// story is all that is known of a desktop, for a test that fails.
+func (p *play) story(id string, taken []fakecloud.Removal) string {
+	type line struct {
+		at   time.Time
+		text string
+	}
+	var lines []line
+	for _, g := range p.given {
+		if g.desktop == id {
+			lines = append(lines, line{g.at, fmt.Sprintf("given to %v", g.users)})
+		}
+	}
+	for _, r := range taken {
+		if r.DesktopID == id {
+			lines = append(lines, line{r.Time, fmt.Sprintf("taken from %s by %s", r.User.Name, r.RequestID)})
+		}
+	}
+	for _, c := range p.calls() {
+		if slices.Contains(c.DesktopIDs, id) {
+			lines = append(lines, line{c.Time, fmt.Sprintf("%s %s: %d, effect %t", c.RequestID, c.Path, c.Status, c.Effect)})
+		}
+	}
+	for _, x := range p.readings.of(id) {
+		lines = append(lines, line{x.at, fmt.Sprintf("read as %t %+v", x.exists, x.desktop)})
+	}
+	for _, op := range p.ops {
+		es, err := p.record.Evidence(context.Background(), op, 0, op.Chunks())
+		require.NoError(p.t, err)
+		for _, e := range es {
+			for _, d := range e.Desktops {
+				if d.ID != id {
+					continue
+				}
+				lines = append(lines, line{op.AcceptedAt, fmt.Sprintf("row of %s, expects %v, check %t", op.ID, d.Expect, op.Check)})
+				for _, entry := range e.Trail {
+					for _, m := range entry.Moves {
+						for _, r := range m.Positions {
+							if r.First <= d.Position && d.Position <= r.Last {
+								lines = append(lines, line{entry.At, fmt.Sprintf("%s: %s to %s, %s, %s, by %s", op.ID, m.From, m.To, m.Note, m.Detail, entry.By)})
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+	for _, d := range p.fleet {
+		if d.ID == id {
+			lines = append(lines, line{text: fmt.Sprintf("%+v", d)})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return a.at.Compare(b.at) })
+	var out strings.Builder
+	for _, l := range lines {
+		fmt.Fprintf(&out, "%s %s\n", l.at.Format("05.000"), l.text)
+	}
+	return out.String()
+}
