@@ -96,7 +96,9 @@ func (r *Record) openChunks(ctx context.Context, ops []Operation) ([]OpenChunk, 
 			if err != nil {
 				return nil, fmt.Errorf("operation %s has an open chunk %q", op.ID, n)
 			}
-			out = append(out, OpenChunk{Operation: op, Number: number_, Generation: int(number(gens[i]))})
+			if number_ < op.Chunks() { // else it was found after op was read, and is looked at next time
+				out = append(out, OpenChunk{Operation: op, Number: number_, Generation: int(number(gens[i]))})
+			}
 		}
 	}
 	return out, nil
