@@ -506,7 +506,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 			if name, isUser := d.User(); isUser {
 				if d.State == tasks.Detached {
 					for _, other := range p.fleet {
-						require.False(t, p.hadByName(other.ID, name, d.UpdatedAt, taken), "%s has %s, but was said to have none", name, other.ID)
+						require.False(t, p.hadByName(other.ID, name, d.UpdatedAt.Add(time.Millisecond), taken), "%s has %s, but was said to have none at %s\n%s", name, other.ID, d.UpdatedAt, p.story(other.ID, taken))
 					}
 				}
 				continue
