@@ -66,7 +66,7 @@ authorised.`,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
 	root.AddCommand(
-		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(),
+		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(),
 		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(),
 		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
 	)

@@ -20,7 +20,7 @@ func TestHelpAndVersion(t *testing.T) {
 	require.Contains(t, s.ok(t, "completion", "bash"), "__start_detachd")
 	require.NotContains(t, s.ok(t), "fakecloud  ", "it is hidden")
 	for _, c := range []string{
-		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "codes", "doctor", "pause", "resume",
+		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "codes", "report", "verify", "doctor", "pause", "resume",
 	} {
 		require.Contains(t, s.ok(t, c, "--help"), "detachd "+c)
 	}
@@ -50,7 +50,7 @@ func TestWrongUse(t *testing.T) {
 func TestUnknownOperation(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	for _, c := range []string{"status", "desktops", "retry", "cancel"} {
+	for _, c := range []string{"status", "desktops", "retry", "cancel", "report"} {
 		s.refused(t, exitUsage, "operation nowhere: no such operation", c, "nowhere")
 	}
 }
@@ -190,7 +190,7 @@ func TestRedisAway(t *testing.T) {
 	s.redis.Close()
 	for _, args := range [][]string{
 		{"detach", "d1", "--project", "hq"}, {"status", "x"}, {"list"}, {"desktops", "x"}, {"failures"}, {"history", "x"},
-		{"retry", "x"}, {"cancel", "x"}, {"pause", "hq"}, {"resume", "hq"}, {"worker"},
+		{"retry", "x"}, {"cancel", "x"}, {"report", "x"}, {"pause", "hq"}, {"resume", "hq"}, {"worker"},
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			t.Parallel()
