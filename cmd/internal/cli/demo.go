@@ -19,7 +19,7 @@ import (
 const demoTimeout = 28 * time.Second
 
 type demoOptions struct {
-	file          string
+	file, report  string
 	seed          uint64
 	verbose, json bool
 }
@@ -30,15 +30,18 @@ func (p *Program) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Watch a list of leavers being worked on, with a Redis in memory and a fake cloud",
 		Long: `Starts a Redis in memory, a fake cloud and a worker, and has a list of leavers
-detached while the cloud throttles, conflicts, loses replies and refuses some
+detached while the cloud throttles, conflicts, loses replies, ends late or never,
+and refuses some desktops; and then some leavers by name, with colleagues on their
 desktops. It needs nothing, touches nothing, and ends by itself. The exit code is
-0 if exactly those desktops failed that the demo planned to fail, else 3.`,
+0 if exactly those desktops failed, and were held, that the demo planned to, each
+desktop called detached is so in the cloud, and nobody else lost access; else 3.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.file, "file", "", "another CSV `file` of leavers, - for stdin")
 	f.Uint64Var(&o.seed, "seed", o.seed, "draws which desktops have trouble")
+	f.StringVar(&o.report, "report", "", "write the evidence of the leavers by name to that `file` (.html, .csv or .json)")
 	f.BoolVar(&o.verbose, "verbose", false, "show the log")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -52,6 +55,7 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	plan := newDemoPlan(list.Good, o.seed)
 	e, err := app.StartEmbedded(fakecloud.Config{
 		Token: embeddedToken, Seed: o.seed, Latency: 200 * time.Millisecond, Jitter: 200 * time.Millisecond,
+		DetachDelay: 500 * time.Millisecond, JobLag: time.Second,
 	}, anyPort, anyPort)
 	if err != nil {
 		return err
@@ -59,8 +63,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	defer e.Stop()
 	plan.stage(e.Cloud.Cloud)
 	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all of it is forgotten at the end")
-	p.say("demo: %s of %s; %d of them are going to fail, and the cloud throttles, conflicts and loses a reply",
-		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails))
+	p.say("demo: %s of %s, and some leavers by name; %d are going to fail, %d to be held, and the cloud throttles, conflicts and loses a reply",
+		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails), len(plan.holds))
 	report, err := p.perform(ctx, e, plan, o)
 	if err != nil {
 		return err
@@ -101,6 +105,7 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
 	defer cancel()
 	cfg := embeddedConfig(e, plan.projects)
+	cfg.Worker.FirstLook, cfg.Worker.ConfirmWithin = time.Second, 7*time.Second
 	cfg.Worker.MaxAttempts, cfg.Worker.RetryBase, cfg.Worker.RetryMax = 6, 100*time.Millisecond, time.Second
 	log := zerolog.Nop()
 	if o.verbose {
@@ -125,10 +130,21 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 		}
 		ops = append(ops, op)
 	}
+	op, err := a.Producer.Enqueue(ctx, plan.people)
+	if err != nil {
+		return demoReport{}, err
+	}
+	ops = append(ops, op)
 	if ops, err = p.wait(ctx, a.Record, ops, demoTimeout); err != nil {
 		return demoReport{}, err
 	}
-	report, err := newDemoReport(context.WithoutCancel(ctx), a.Record, e.Cloud.Cloud, plan, ops)
+	if o.report != "" {
+		if err := p.writeReport(context.WithoutCancel(ctx), a.Store, op.ID, "", o.report); err != nil {
+			return demoReport{}, err
+		}
+		p.say("demo: the evidence of operation %s is in %s; detachd verify tells whether it is altered", op.ID, o.report)
+	}
+	report, err := newDemoReport(context.WithoutCancel(ctx), a.Store, e.Cloud.Cloud, plan, ops)
 	report.Seed, report.TookMS = o.seed, time.Since(begun).Milliseconds()
 	return report, err
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
 )
 
 // demoPlan is what goes wrong in a demo, decided before it begins.
@@ -16,31 +17,42 @@ type demoPlan struct {
 	desktops map[string][]string // alias → desktop ids, as listed
 	pooled   map[string]bool     // desktop ids; their detach gives job ids
 	asleep   map[string]bool     // refused by the cloud as long as they sleep
+	ends     map[string]string   // how the first detach of a desktop ends, where not well
 	faults   []fakecloud.Fault
 	fails    map[[2]string]string // alias and desktop → why it is going to fail
+
+	// guarded are desktops of the project that comes first, where it matters whose
+	// they are; people is the request about them.
+	guarded []fakecloud.Desktop
+	people  tasks.Request
+	holds   map[[2]string]string // alias and desktop → why it is going to be held
+	keeps   map[string]string    // desktop → the colleague who must keep it
 }
 
-// trouble is what may befall one desktop. Those with a reason never recover.
+// trouble is what may befall one desktop. Those with a reason fail, or are held.
 type trouble struct {
 	reason string
+	held   bool
 	befall func(plan *demoPlan, id string)
 }
 
 // troubles in the order in which desktops are drawn for them. Faults that let a
 // call take effect come last: of those that match a call the first decides.
 var troubles = []trouble{
-	{"it spoils every call that names it", func(p *demoPlan, id string) { p.fault(fakecloud.Poison(id)) }},
-	{"", func(p *demoPlan, id string) { p.fault(times(2, fakecloud.Conflict(id, true))) }},
-	{"", func(p *demoPlan, id string) { p.fault(times(1, fakecloud.Conflict(id, false))) }},
-	{"the cloud refuses it for good", noAddress},
-	{"it sleeps, and retries are used up", func(p *demoPlan, id string) { p.asleep[id] = true }},
-	{"", func(p *demoPlan, id string) {
+	{"it spoils every call that names it", false, func(p *demoPlan, id string) { p.fault(fakecloud.Poison(id)) }},
+	{"", false, func(p *demoPlan, id string) { p.fault(times(2, fakecloud.Conflict(id, true))) }},
+	{"", false, func(p *demoPlan, id string) { p.fault(times(1, fakecloud.Conflict(id, false))) }},
+	{"the cloud refuses it for good", false, noAddress},
+	{"it sleeps, which shows once it was refused", true, func(p *demoPlan, id string) { p.asleep[id] = true }},
+	{"", false, func(p *demoPlan, id string) {
 		p.fault(times(2, fakecloud.Refused(id, "WKS.0005", "Failed to invoke ECS interface.")))
 	}},
-	{"the cloud refuses it for good", noAddress},
-	{"", func(p *demoPlan, id string) {
+	{"the cloud refuses it for good", false, noAddress},
+	{"", false, func(p *demoPlan, id string) {
 		p.fault(fakecloud.Fault{Desktop: id, Times: 1, Effect: fakecloud.DropAfter})
 	}},
+	{"", false, func(p *demoPlan, id string) { p.ends[id] = fakecloud.DetachRepeatable }},
+	{"the cloud takes it, and never comes to an end", false, func(p *demoPlan, id string) { p.ends[id] = fakecloud.Detaching }},
 }
 
 func noAddress(p *demoPlan, id string) {
@@ -58,7 +70,8 @@ func (p *demoPlan) fault(f fakecloud.Fault) { p.faults = append(p.faults, f) }
 func newDemoPlan(list []leaver, seed uint64) *demoPlan {
 	p := &demoPlan{
 		projects: map[string]string{}, desktops: map[string][]string{}, pooled: map[string]bool{},
-		asleep: map[string]bool{}, fails: map[[2]string]string{},
+		asleep: map[string]bool{}, ends: map[string]string{}, fails: map[[2]string]string{},
+		holds: map[[2]string]string{}, keeps: map[string]string{},
 	}
 	for _, x := range list {
 		if p.projects[x.Project] == "" {
@@ -74,15 +87,52 @@ func newDemoPlan(list []leaver, seed uint64) *demoPlan {
 	for i, trouble := range troubles[:min(len(troubles), len(list)/4)] {
 		x := list[order[i]]
 		trouble.befall(p, x.Desktop)
-		if trouble.reason != "" {
-			p.fails[[2]string{x.Project, x.Desktop}] = trouble.reason
+		if key := [2]string{x.Project, x.Desktop}; trouble.held {
+			p.holds[key] = trouble.reason
+		} else if trouble.reason != "" {
+			p.fails[key] = trouble.reason
 		}
 	}
 	p.fault(fakecloud.Fault{Calls: []int{3, 5, 7, 9}, Times: 2, Delay: time.Second})
 	for _, n := range order[len(order)-len(order)/6:] {
 		p.pooled[list[n].Desktop] = true
 	}
+	p.guard(p.aliases()[0])
 	return p
+}
+
+// guard makes up people: leavers whose desktops are not all theirs alone, or not
+// theirs any more.
+func (p *demoPlan) guard(alias string) {
+	const leaver, colleague = "mia.leaver", "col.league"
+	on := func(names ...string) (out []fakecloud.User) {
+		for _, n := range names {
+			out = append(out, fakecloud.User{Name: n})
+		}
+		return out
+	}
+	p.guarded = []fakecloud.Desktop{
+		{ID: "guard-own", Users: on(leaver)},
+		{ID: "guard-passed-on", Users: on("tom.heir")},
+		{ID: "guard-team", Type: fakecloud.Shared, Users: on(leaver, colleague)},
+		{ID: "guard-crowd", Type: fakecloud.Shared, Users: on("ann.other", colleague)},
+		{ID: "guard-asleep", Status: fakecloud.Hibernated, Users: on(leaver)},
+		{ID: "found-own", Users: on("ravi.leaver")},
+		{ID: "found-team", Type: fakecloud.Shared, Users: on("ravi.leaver", colleague)},
+		{ID: "found-namesake", Users: on("ravi.leaver2")},
+	}
+	p.people = tasks.Request{
+		Project: alias, RequestedBy: "demo", Reason: "leavers of the demo, by name", Ticket: "HR-4711", Check: true,
+		Desktops: []string{"guard-own", "guard-passed-on", "guard-team", "guard-crowd", "guard-asleep"},
+		Expect:   map[string][]string{"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver}},
+		Users:    []string{"ravi.leaver", "nora.leaver"},
+	}
+	p.holds[[2]string{alias, "guard-passed-on"}] = "somebody else has it by now"
+	p.holds[[2]string{alias, "guard-crowd"}] = "two are on it, and no leaver was named"
+	p.holds[[2]string{alias, "guard-asleep"}] = "it sleeps, and was read before anything was sent"
+	p.keeps["guard-team"], p.keeps["found-team"] = colleague, colleague
+	p.keeps["guard-passed-on"], p.keeps["found-namesake"] = "tom.heir", "ravi.leaver2"
+	p.keeps["guard-crowd"] = colleague
 }
 
 // aliases gives the projects in a stable order.
@@ -106,8 +156,12 @@ func (p *demoPlan) stage(cloud *fakecloud.Cloud) {
 			if p.asleep[id] {
 				d.Status = fakecloud.Hibernated
 			}
+			if end := p.ends[id]; end != "" {
+				d.DetachEnds = []string{end}
+			}
 			cloud.Add(p.projects[alias], d)
 		}
 	}
+	cloud.Add(p.projects[p.people.Project], p.guarded...)
 	cloud.Fail(p.faults...)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -22,16 +23,25 @@ type demoReport struct {
 	Operations []tasks.Operation    `json:"operations"`
 	States     tasks.Counts         `json:"states"`
 	Failures   []demoFailure        `json:"failures"`
+	Held       []demoFailure        `json:"held"`
+	Removals   []demoRemoval        `json:"access_removed"`
 	Codes      []tasks.FailureCount `json:"failures_by_code"`
 	JobIDs     []string             `json:"job_ids"`
 	Cloud      demoCloud            `json:"cloud"`
 	// AsPlanned: everything ended, exactly the desktops that the demo planned to
-	// fail did, and the cloud agrees with the record.
+	// fail or to be held did, what is called detached is so in the cloud, and who
+	// was to keep access has it.
 	AsPlanned bool     `json:"as_planned"`
 	Surprises []string `json:"surprises"`
 }
 
-// demoFailure is a failed desktop and the reason that was planned for it.
+// demoRemoval is how long it took until access was gone.
+type demoRemoval struct {
+	OperationID string        `json:"operation_id"`
+	Removal     tasks.Removal `json:"access_removed"`
+}
+
+// demoFailure is a failed or held desktop and the reason that was planned for it.
 type demoFailure struct {
 	tasks.Failure
 	Planned string `json:"planned,omitempty"`
@@ -45,8 +55,10 @@ type demoCloud struct {
 	Detached int            `json:"desktops_detached"`
 }
 
-func newDemoReport(ctx context.Context, record *tasks.Record, cloud *fakecloud.Cloud, plan *demoPlan, ops []tasks.Operation) (demoReport, error) {
+func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, plan *demoPlan, ops []tasks.Operation) (demoReport, error) {
+	record := s.Record
 	r := demoReport{
+		Held:       []demoFailure{},
 		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
 		Failures: []demoFailure{}, Codes: []tasks.FailureCount{}, Surprises: []string{},
 	}
@@ -57,6 +69,11 @@ func newDemoReport(ctx context.Context, record *tasks.Record, cloud *fakecloud.C
 			return r, err
 		}
 		calls = append(calls, more...)
+		removal, err := record.Removal(ctx, op, s.Target, time.Now())
+		if err != nil {
+			return r, err
+		}
+		r.Removals = append(r.Removals, demoRemoval{op.ID, removal})
 	}
 	r.JobIDs = jobIDs(calls)
 	failures, err := pages(0, func(size int, token string) ([]tasks.Failure, string, error) {
@@ -66,11 +83,16 @@ func newDemoReport(ctx context.Context, record *tasks.Record, cloud *fakecloud.C
 		return r, err
 	}
 	for _, f := range failures {
-		r.Failures = append(r.Failures, demoFailure{f, plan.fails[[2]string{f.Project, f.DesktopID}]})
+		key := [2]string{f.Project, f.DesktopID}
+		if f.Class == heldClass {
+			r.Held = append(r.Held, demoFailure{f, plan.holds[key]})
+			continue
+		}
+		r.Failures = append(r.Failures, demoFailure{f, plan.fails[key]})
 		r.Codes = countFailure(r.Codes, f)
 	}
 	r.compare(plan, cloud)
-	return r, nil
+	return r, r.prove(ctx, record, plan, cloud)
 }
 
 func seenBy(cloud *fakecloud.Cloud, plan *demoPlan) demoCloud {
@@ -104,39 +126,73 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 	if n := unfinished(r.Operations); n > 0 {
 		surprise("%s not finished in time", count(n, "desktop"))
 	}
-	failed := map[[2]string]bool{}
-	for _, f := range r.Failures {
-		failed[[2]string{f.Project, f.DesktopID}] = true
-		if f.Planned == "" {
-			surprise("desktop %s of %s failed, which was not planned: %s", f.DesktopID, f.Project, f.Code)
+	against := func(list []demoFailure, planned map[[2]string]string, what string) {
+		seen := map[[2]string]bool{}
+		for _, f := range list {
+			seen[[2]string{f.Project, f.DesktopID}] = true
+			if f.Planned == "" {
+				surprise("desktop %s of %s %s, which was not planned: %s", f.DesktopID, f.Project, what, f.Code)
+			}
+		}
+		for key, reason := range planned {
+			if !seen[key] {
+				surprise("desktop %s of %s: not %s, although %s", key[1], key[0], what, reason)
+			}
 		}
 	}
-	for key, reason := range plan.fails {
-		if !failed[key] {
-			surprise("desktop %s of %s did not fail, although %s", key[1], key[0], reason)
-		}
-	}
-	if taken := r.States.Accepted + r.States.Detached; taken != r.Cloud.Detached {
-		surprise("the record has %d desktops as taken by the cloud, the cloud has %d detached", taken, r.Cloud.Detached)
-	}
+	against(r.Failures, plan.fails, "failed")
+	against(r.Held, plan.holds, "held")
 	if twice := cloud.InTwoCallsAtOnce(); len(twice) > 0 {
 		surprise("in two calls at once: %s", strings.Join(twice, ", "))
 	}
+	for id, name := range plan.keeps {
+		if d, ok := cloud.Get(plan.projects[plan.people.Project], id); !ok || !has(d, name) {
+			surprise("%s lost %s", name, id)
+		}
+	}
+}
+
+func has(d fakecloud.Desktop, name string) bool {
+	return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
+}
+
+// prove holds every desktop that the record calls detached against the cloud.
+func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
+	for _, op := range r.Operations {
+		rows, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
+			return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Detached}}, size, token)
+		})
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			d, exists := cloud.Get(plan.projects[op.Project], row.ID)
+			still := len(d.Users) > 0
+			if len(row.Expect) > 0 {
+				still = slices.ContainsFunc(row.Expect, func(name string) bool { return has(d, name) })
+			}
+			if _, isUser := row.User(); !isUser && exists && still {
+				r.Surprises = append(r.Surprises, fmt.Sprintf("desktop %s of %s is called detached and is not", row.ID, op.Project))
+			}
+		}
+	}
 	slices.Sort(r.Surprises)
 	r.AsPlanned = len(r.Surprises) == 0
+	return nil
 }
 
 // What the states mean for somebody who sees them for the first time.
 var stateTexts = map[tasks.State]string{
 	tasks.Queued: "still to be sent", tasks.Sending: "in a call just now",
 	tasks.Accepted:  "the cloud took the request, which is not yet proof",
-	tasks.Detached:  "read back as detached, after a reply was lost",
+	tasks.Detached:  "proven: the cloud shows it without them",
 	tasks.Failed:    "with the reasons below",
-	tasks.Cancelled: "taken back before they were sent", tasks.Held: "waiting for a person",
+	tasks.Cancelled: "taken back before they were sent", tasks.Held: "not touched: a person decides",
+	tasks.Resolved: "users whose desktops were found, and have rows of their own",
 }
 
 func (r demoReport) print(w io.Writer) error {
-	fmt.Fprintf(w, "%s in %s with seed %d, from the record:\n\n", count(total(r.Operations), "desktop"),
+	fmt.Fprintf(w, "%s in %s with seed %d, from the record:\n\n", sizes(r.Operations),
 		(time.Duration(r.TookMS) * time.Millisecond).Round(100*time.Millisecond), r.Seed)
 	states := &table{header: []string{"STATE", "DESKTOPS", "MEANING"}}
 	for _, line := range stateLines(r.States) {
@@ -150,11 +206,19 @@ func (r demoReport) print(w io.Writer) error {
 	for _, f := range r.Failures {
 		failed.add(f.DesktopID, f.Code, strconv.Itoa(f.Attempts), f.Planned)
 	}
+	held := &table{header: []string{"HELD DESKTOP", "CODE", "PLANNED BECAUSE", "MESSAGE"}}
+	for _, f := range r.Held {
+		held.add(f.DesktopID, f.Code, f.Planned, f.Message)
+	}
+	gone := &table{header: []string{"OPERATION", "PROVEN", "ACCESS GONE"}}
+	for _, g := range r.Removals {
+		gone.add(g.OperationID, strconv.Itoa(g.Removal.Proven), removalText(g.Removal))
+	}
 	jobs := &table{header: []string{"JOB ID"}}
 	for _, id := range r.JobIDs {
 		jobs.add(id)
 	}
-	for _, t := range []*table{states, codes, failed, jobs} {
+	for _, t := range []*table{states, codes, failed, held, gone, jobs} {
 		if len(t.rows) == 0 {
 			continue
 		}
@@ -186,7 +250,8 @@ func (r demoReport) printVerdict(w io.Writer) error {
 	}
 	var err error
 	if r.AsPlanned {
-		_, err = fmt.Fprintf(w, "All of it is as planned: %s, and nothing else.\n", count(len(r.Failures), "failure"))
+		_, err = fmt.Fprintf(w, "All of it is as planned: %s, %d held, every detached desktop is so in the cloud, and no colleague lost access.\n",
+			count(len(r.Failures), "failure"), len(r.Held))
 	}
 	return err
 }

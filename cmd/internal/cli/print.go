@@ -122,3 +122,13 @@ func are(n int) string {
 	}
 	return strconv.Itoa(n) + " desktops are"
 }
+
+// sizes is size for several.
+func sizes(ops []tasks.Operation) string {
+	var all tasks.Operation
+	for _, op := range ops {
+		all.Total += op.Total
+		all.Users += op.Users
+	}
+	return size(all)
+}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/report"
 )
 
@@ -29,36 +30,43 @@ SHA-256 of what stands before it: see detachd verify.`,
   detachd report dc2a3i9ksdufo53f6ahg --format json > evidence.json`,
 		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			if format == "" {
-				if format = strings.TrimPrefix(filepath.Ext(file), "."); format == "" || format == "htm" {
-					format = string(report.HTML)
-				}
-			}
-			if !slices.Contains(report.Formats, report.Format(format)) {
-				return usage("give --format html, csv or json", "there is no format %s", shown(format))
-			}
 			s, err := p.open()
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			write := func(w io.Writer) error {
-				return report.Write(cmd.Context(), w, s.Record, args[0], report.Format(format), s.Target, p.Now())
-			}
-			if file == "" {
-				err = write(p.Stdout)
-			} else {
-				err = replaceFile(file, write)
-			}
-			if errors.Is(err, report.ErrAltered) {
-				return fail(exitFailed, "compare the trail_head that was logged when the operation ended, and find out who writes to Redis", "%w", err)
-			}
-			return err
+			return p.writeReport(cmd.Context(), s, args[0], format, file)
 		}),
 	}
 	cmd.Flags().StringVar(&format, "format", "", "`html, csv or json` (default: by the name of the file, else html)")
 	cmd.Flags().StringVarP(&file, "output", "o", "", "`file` to write, whole or not at all (default: stdout)")
 	return cmd
+}
+
+// writeReport writes the report of an operation to a file, or to stdout if file is
+// empty. Without a format it goes by the file's name.
+func (p *Program) writeReport(ctx context.Context, s *app.Store, id, format, file string) error {
+	if format == "" {
+		if format = strings.TrimPrefix(filepath.Ext(file), "."); format == "" || format == "htm" {
+			format = string(report.HTML)
+		}
+	}
+	if !slices.Contains(report.Formats, report.Format(format)) {
+		return usage("give --format html, csv or json", "there is no format %s", shown(format))
+	}
+	write := func(w io.Writer) error {
+		return report.Write(ctx, w, s.Record, id, report.Format(format), s.Target, p.Now())
+	}
+	var err error
+	if file == "" {
+		err = write(p.Stdout)
+	} else {
+		err = replaceFile(file, write)
+	}
+	if errors.Is(err, report.ErrAltered) {
+		return fail(exitFailed, "compare the trail_head that was logged when the operation ended, and find out who writes to Redis", "%w", err)
+	}
+	return err
 }
 
 // replaceFile writes a file whole or not at all. It may hold names of people, so

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -36,15 +37,20 @@ func TestWorkerRunsUntilInterrupted(t *testing.T) {
 func TestDemoGoesAsPlanned(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	r := s.run(t, "demo", "--json", "--seed", "7")
+	evidence := filepath.Join(t.TempDir(), "evidence.json")
+	r := s.run(t, "demo", "--json", "--seed", "7", "--report", evidence)
 	require.Equal(t, exitOK, r.code, r.out+r.err)
 	v := decodeOne(t, r.out)
 	require.Equal(t, true, v["as_planned"])
 	require.NotEmpty(t, v["job_ids"])
-	require.NotEmpty(t, v["failures"])
-	for _, f := range v["failures"].([]any) {
-		require.NotEmpty(t, f.(map[string]any)["planned"])
+	for _, list := range []string{"failures", "held"} {
+		require.NotEmpty(t, v[list])
+		for _, f := range v[list].([]any) {
+			require.NotEmpty(t, f.(map[string]any)["planned"])
+		}
 	}
+	require.Len(t, v["access_removed"], 3)
+	require.Contains(t, s.ok(t, "verify", evidence), "every row agrees")
 	statuses := v["cloud"].(map[string]any)["detach_calls_by_status"].(map[string]any)
 	for _, status := range []string{"200", "400", "409", "429"} {
 		require.NotEmpty(t, statuses[status], status)
