@@ -6,7 +6,7 @@ export GOFLAGS
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test bench lint fmt
+.PHONY: help demo build test bench chaos lint fmt
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -23,6 +23,10 @@ test: ## Run all tests; as root on Debian, install what they need first
 bench: ## Measure beside the baselines, on a redis-server of its own (about 2 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
+
+chaos: ## Kill workers and redis-servers, trouble the cloud, count what must not happen (about 3 minutes)
+	@.ci/deps redis-server
+	@go run ./cmd/internal/chaos
 
 # staticcheck is run by version and is not in go.mod, so that who imports the
 # packages does not inherit it.

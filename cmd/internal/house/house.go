@@ -25,6 +25,7 @@ var table = map[string][]string{
 	"cmd/internal/report": {"tasks"},
 	"cmd/internal/cli":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app", "cmd/internal/report"},
 	"cmd/internal/bench":  {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker"},
+	"cmd/internal/chaos":  {"tasks", "tasks/redistest", "apiclient/fakecloud"},
 	"cmd/internal/house":  {},
 	"cmd/detachd":         {"cmd/internal/cli"},
 }

@@ -1,0 +1,76 @@
+// Command chaos lets worker processes be killed, and redis-server with them, while
+// the cloud is cut off, slow or talking nonsense, and counts what must not happen
+// to any desktop. It runs real processes on loopback, for a bounded time, and ends
+// none that it did not start.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// silence is for a client that says of every dial that it failed; here Redis is
+// meant to go away.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+func main() {
+	redis.SetLogger(silence{})
+	if err := chaos(); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+func chaos() error {
+	p := plan{Progress: os.Stderr}
+	flag.IntVar(&p.Kills, "kills", 100, "workers to kill with SIGKILL")
+	flag.IntVar(&p.Desktops, "desktops", 6000, "desktops to detach")
+	flag.Uint64Var(&p.Seed, "seed", uint64(time.Now().UnixNano()%1e6), "draws who is killed, what goes wrong, and when")
+	flag.DurationVar(&p.Every, "every", time.Second, "from one kill to the next, on average")
+	limit := flag.Duration("limit", 10*time.Minute, "give up after that time")
+	flag.Parse()
+
+	dir, err := os.MkdirTemp("", "detachd-chaos-")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	p.Dir = dir
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, *limit)
+	defer cancel()
+	if p.Binary, err = build(ctx, dir); err != nil {
+		return err
+	}
+	fmt.Printf("seed %d: go run ./cmd/internal/chaos -seed %d -kills %d -desktops %d\n", p.Seed, p.Seed, p.Kills, p.Desktops)
+	v, err := p.run(ctx)
+	if err != nil {
+		return err
+	}
+	v.print(os.Stdout)
+	if n := v.bad(); n > 0 {
+		return fmt.Errorf("%d things that must not happen did", n)
+	}
+	return nil
+}
+
+// build compiles the program under test.
+func build(ctx context.Context, dir string) (string, error) {
+	binary := filepath.Join(dir, "detachd")
+	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/detachd/detachd/cmd/detachd").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("building detachd: %w\n%s", err, out)
+	}
+	return binary, nil
+}

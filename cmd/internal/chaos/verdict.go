@@ -1,0 +1,160 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+)
+
+// verdict is what came of a run.
+type verdict struct {
+	Kills, RedisKills, Troubles int
+	Operations, Desktops        int
+	Detached, Held              int
+	Calls, Reads                int
+	Recovery                    map[string][]time.Duration
+
+	// What must not happen, by desktop.
+	Lost          []string // accepted, and without a row or without an end
+	RecordedTwice []string // in two rows, or counts and trail that say otherwise
+	SentAgain     []string // although it was detached
+	WrongPerson   []string // lost a desktop, or would have, if the call had come through
+	Unproven      []string // called detached and is not so, or not ended as it should
+	Overlapping   []string // in two calls at once
+}
+
+func (v *verdict) forbidden() []struct {
+	what string
+	ids  []string
+} {
+	return []struct {
+		what string
+		ids  []string
+	}{
+		{"lost", v.Lost}, {"recorded twice", v.RecordedTwice}, {"sent again though detached", v.SentAgain},
+		{"wrong person", v.WrongPerson}, {"unproven", v.Unproven}, {"in two calls at once", v.Overlapping},
+	}
+}
+
+func (v *verdict) bad() (n int) {
+	for _, f := range v.forbidden() {
+		n += len(f.ids)
+	}
+	return n
+}
+
+// judge holds the record against what the cloud knows.
+func (s *stage) judge(ctx context.Context) error {
+	v, record := &s.verdict, s.producer.Record
+	rows := map[string]tasks.Desktop{}
+	for _, op := range s.ops {
+		v.Operations++
+		es, err := record.Evidence(ctx, op, 0, op.Chunks())
+		if err != nil {
+			return err
+		}
+		counts := map[tasks.State]int{}
+		var chains []tasks.Chain
+		for _, e := range es {
+			chains = append(chains, e.Chain)
+			if err := e.Check(); err != nil {
+				v.RecordedTwice = append(v.RecordedTwice, err.Error())
+			}
+			for _, d := range e.Desktops {
+				if _, twice := rows[d.ID]; twice {
+					v.RecordedTwice = append(v.RecordedTwice, d.ID)
+				}
+				rows[d.ID] = d
+				counts[d.State]++
+			}
+		}
+		if tasks.Head(chains) != op.Seal {
+			v.RecordedTwice = append(v.RecordedTwice, "the trail of "+op.ID)
+		}
+		c := op.Counts
+		if c.Detached != counts[tasks.Detached] || c.Held != counts[tasks.Held] || c.Failed != counts[tasks.Failed] ||
+			c.Queued+c.Sending+c.Accepted+c.Cancelled != 0 {
+			v.RecordedTwice = append(v.RecordedTwice, fmt.Sprintf("the counts of %s: %+v", op.ID, c))
+		}
+	}
+	for _, d := range s.cloud.Desktops(projectID) {
+		v.Desktops++
+		row, known := rows[d.ID]
+		if !known || row.State.Open() || row.State == tasks.Accepted {
+			v.Lost = append(v.Lost, d.ID)
+			continue
+		}
+		s.judgeRow(row, d)
+		if s.cloud.DetachedInVain(projectID, d.ID) > 0 {
+			v.SentAgain = append(v.SentAgain, d.ID)
+		}
+	}
+	for _, r := range s.cloud.Removals(projectID) {
+		if r.User.Name != leaver {
+			v.WrongPerson = append(v.WrongPerson, r.DesktopID)
+		}
+	}
+	for _, r := range s.cloud.Requests() {
+		switch r.Op {
+		case fakecloud.OpDetail:
+			v.Reads++
+		case fakecloud.OpDetach:
+			v.Calls++
+			for _, id := range r.DesktopIDs {
+				if strings.HasPrefix(id, "passed-on-") {
+					v.WrongPerson = append(v.WrongPerson, id)
+				}
+			}
+		}
+	}
+	v.Overlapping = s.cloud.InTwoCallsAtOnce()
+	return nil
+}
+
+func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
+	v := &s.verdict
+	on := func(name string) bool {
+		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
+	}
+	switch {
+	case strings.HasPrefix(d.ID, "passed-on-"):
+		if row.State != tasks.Held || !on(somebody) {
+			v.Unproven = append(v.Unproven, d.ID)
+		}
+		v.Held++
+	case row.State != tasks.Detached || on(leaver):
+		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
+	default:
+		v.Detached++
+	}
+	if strings.HasPrefix(d.ID, "shared-") && !on(colleague) {
+		v.WrongPerson = append(v.WrongPerson, d.ID)
+	}
+}
+
+func (v *verdict) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%d desktops of %d operations: %d proven detached, %d held because somebody else has them\n", v.Desktops, v.Operations, v.Detached, v.Held)
+	fmt.Fprintf(w, "%d workers and %d redis-servers killed with SIGKILL, %d troubles of the cloud; %d detach calls, %d readings\n\n",
+		v.Kills, v.RedisKills, v.Troubles, v.Calls, v.Reads)
+	for _, f := range v.forbidden() {
+		fmt.Fprintf(w, "%-28s%d\n", f.what, len(f.ids))
+		for _, id := range f.ids[:min(5, len(f.ids))] {
+			fmt.Fprintf(w, "    %s\n", id)
+		}
+	}
+	fmt.Fprintf(w, "\n%-28s%6s%8s%8s%8s\n", "recovery, in seconds", "n", "median", "p95", "worst")
+	for _, what := range []string{"worker", "redis-server", "cloud cut off"} {
+		list := slices.Sorted(slices.Values(v.Recovery[what]))
+		if len(list) == 0 {
+			continue
+		}
+		at := func(q float64) float64 { return list[int(q*float64(len(list)-1))].Seconds() }
+		fmt.Fprintf(w, "%-28s%6d%8.1f%8.1f%8.1f\n", what, len(list), at(0.5), at(0.95), at(1))
+	}
+}
