@@ -76,3 +76,48 @@ func bounded(t *testing.T, s string, limit int) {
 		t.Fatalf("%d characters", utf8.RuneCountInString(s))
 	}
 }
+
+func FuzzDesktopList(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"desktops":null,"total_count":0}`, `{"desktops":[{"desktop_id":"d","process":"7","addresses":{}}],"total_count":1}`,
+		`{"desktops":[{"desktop_id":1,"attach_user_infos":[{"user_name":{}},null]}]}`, `{"desktops":[{}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var p desktopPage
+		if decodeObject(body, &p) != nil || p.check("0") != nil {
+			return
+		}
+		for _, d := range p.desktops(reply{}) {
+			if d.ID == "" {
+				t.Fatal("a desktop without an id")
+			}
+			for _, s := range []string{d.ComputerName, d.Type, d.Status, d.TaskStatus, d.AttachState} {
+				bounded(t, s, maxName)
+			}
+			for _, u := range d.Users {
+				bounded(t, u.Name+u.ID, 2*maxName)
+			}
+		}
+	})
+}
+
+func FuzzSubJobs(f *testing.F) {
+	f.Add([]byte(`[{"status":"FAIL","entities":{"desktop_id":"d"}},{"desktop_id":1},null,{"entities":[]}]`))
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var page struct {
+			Jobs []subJobDetail `json:"jobs"`
+		}
+		if decodeObject(append(append([]byte(`{"jobs":`), body...), '}'), &page) != nil {
+			return
+		}
+		for _, j := range subJobs(page.Jobs) {
+			if j.DesktopID == "" || j.Status == "FAIL" || j.Status == "COMPLETE" {
+				t.Fatalf("%+v", j)
+			}
+			bounded(t, j.Reason, maxText)
+			bounded(t, j.Code, maxName)
+		}
+	})
+}
