@@ -238,6 +238,13 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"scripts are loaded again": scriptFlush,
 		"rejects":                  rejects,
 		"lead":                     lead,
+		"accepted is followed":     acceptedIsFollowed,
+		"following is mended":      followIsMended,
+		"expectations":             expectations,
+		"leavers":                  leavers,
+		"trail":                    trail,
+		"seal overtaken":           sealOvertaken,
+		"removal":                  removal,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

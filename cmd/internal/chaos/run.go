@@ -55,6 +55,7 @@ type stage struct {
 	ops      []tasks.Operation
 	next     int // desktop
 	watching sync.WaitGroup
+	working  context.Context // ends when there is nothing left to do
 
 	mu      sync.Mutex
 	verdict verdict
@@ -68,6 +69,9 @@ type process struct {
 // run lets it happen and says what came of it.
 func (p plan) run(ctx context.Context) (*verdict, error) {
 	s := &stage{plan: p, rand: rand.New(rand.NewPCG(p.Seed, p.Seed))}
+	var idle context.CancelFunc
+	s.working, idle = context.WithCancel(ctx)
+	defer idle()
 	defer s.end()
 	if err := s.begin(); err != nil {
 		return nil, err
@@ -101,6 +105,7 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 	if err := s.settle(ctx); err != nil {
 		return nil, err
 	}
+	idle()
 	s.watching.Wait()
 	return &s.verdict, s.judge(ctx)
 }
@@ -229,12 +234,13 @@ func (s *stage) recovered(what string, took time.Duration) {
 	s.verdict.Recovery[what] = append(s.verdict.Recovery[what], took)
 }
 
-// untilProgress notes how long it takes until the cloud takes a call again.
-func (s *stage) untilProgress(ctx context.Context, what string, since time.Time) {
+// untilProgress notes how long it takes until the cloud takes a call again, if
+// there is anything left to call for.
+func (s *stage) untilProgress(what string, since time.Time) {
 	before := s.taken()
 	s.watching.Go(func() {
 		for s.taken() == before {
-			if wait(ctx, 20*time.Millisecond) != nil {
+			if wait(s.working, 20*time.Millisecond) != nil {
 				return
 			}
 		}
@@ -261,7 +267,7 @@ func (s *stage) killRedis(ctx context.Context) error {
 	if err := s.redis.Restart(); err != nil {
 		return err
 	}
-	s.untilProgress(ctx, "redis-server", time.Now())
+	s.untilProgress("redis-server", time.Now())
 	return nil
 }
 
@@ -278,7 +284,7 @@ func (s *stage) troubleCloud(ctx context.Context) error {
 		if err := s.cloud.Restart(); err != nil {
 			return err
 		}
-		s.untilProgress(ctx, "cloud cut off", time.Now())
+		s.untilProgress("cloud cut off", time.Now())
 	case 1:
 		s.cloud.Fail(fakecloud.Fault{Delay: 2 * time.Second}, fakecloud.Fault{Op: fakecloud.OpDetail, Delay: time.Second})
 	case 2:

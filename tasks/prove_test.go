@@ -1,0 +1,329 @@
+package tasks_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// moves takes every desktop of a chunk that is in a state to another.
+func (b *bundle) moves(op tasks.Operation, chunk int, from, to tasks.State, change ...func(*tasks.Move)) tasks.Change {
+	b.t.Helper()
+	ch := tasks.Change{Operation: op, Chunk: chunk, By: "w", LookAt: b.now}
+	for _, d := range b.chunk(op, chunk).Desktops {
+		if d.State == from {
+			m := tasks.Move{Desktop: d, To: to, CallID: "c", Attempts: d.Attempts}
+			for _, f := range change {
+				f(&m)
+			}
+			ch.Moves = append(ch.Moves, m)
+		}
+	}
+	return ch
+}
+
+func (b *bundle) step(op tasks.Operation, chunk int, from, to tasks.State, change ...func(*tasks.Move)) tasks.Applied {
+	b.t.Helper()
+	out, err := b.r.Apply(b.t.Context(), b.now, []tasks.Change{b.moves(op, chunk, from, to, change...)})
+	require.NoError(b.t, err)
+	return out[0]
+}
+
+// What the cloud took does not end the operation, and is followed until it is
+// proven.
+func acceptedIsFollowed(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(150)})
+	for n := range 2 {
+		b.step(op, n, tasks.Queued, tasks.Sending)
+		require.False(t, b.step(op, n, tasks.Sending, tasks.Accepted).Ended, "it is not proven")
+	}
+	require.False(t, b.operation(op.ID).Done())
+
+	some, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 1)
+	require.NoError(t, err)
+	require.Len(t, some, 1)
+	rest, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Len(t, rest, 1, "one chunk is in another's hand")
+	none, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	other, err := b.r.TakeDue(t.Context(), "branch", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Empty(t, other)
+
+	// The first is looked at again in an hour; the second's holder dies.
+	_, err = b.r.Apply(t.Context(), b.now, nil, tasks.Looks{{Followed: some[0], Next: b.now.Add(time.Hour)}})
+	require.NoError(t, err)
+	b.now = b.now.Add(2 * time.Minute)
+	again, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Len(t, again, 1, "its lease is over")
+	require.Equal(t, rest[0].Number, again[0].Number)
+
+	// A look that came too late does not end what another has taken since.
+	_, err = b.r.Apply(t.Context(), b.now, nil, tasks.Looks{{Followed: rest[0]}})
+	require.NoError(t, err)
+	out, err := b.r.Apply(t.Context(), b.now, []tasks.Change{b.moves(op, again[0].Number, tasks.Accepted, tasks.Detached)}, tasks.Looks{{Followed: again[0]}})
+	require.NoError(t, err)
+	require.False(t, out[0].Ended)
+	b.now = b.now.Add(time.Hour)
+	last, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Len(t, last, 1)
+	require.True(t, b.step(op, last[0].Number, tasks.Accepted, tasks.Detached).Ended)
+	require.Equal(t, tasks.Counts{Detached: 150}, b.operation(op.ID).Counts)
+}
+
+// A sweep finds what is accepted and followed by nobody.
+func followIsMended(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(3)})
+	b.step(op, 0, tasks.Queued, tasks.Sending)
+	b.step(op, 0, tasks.Sending, tasks.Accepted)
+	taken, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	_, err = b.r.Apply(t.Context(), b.now, nil, tasks.Looks{{Followed: taken[0]}}) // forgotten
+	require.NoError(t, err)
+	b.now = b.now.Add(time.Hour)
+	lost, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Empty(t, lost)
+	_, _, err = b.r.Sweep(t.Context(), b.now, 0, 10)
+	require.NoError(t, err)
+	b.now = b.now.Add(time.Hour)
+	found, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	require.Len(t, found, 1)
+}
+
+// Expected users are stored once a chunk, and come back with every desktop.
+func expectations(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(120), Expect: map[string][]string{ids(120)[1]: {"zoe", "a|b;c"}, ids(120)[119]: {"bob"}}, Check: true, AllowShared: true})
+	require.Equal(t, op, b.operation(op.ID))
+	for n := range 2 {
+		for _, d := range b.chunk(op, n).Desktops {
+			switch d.Place() {
+			case 1:
+				require.Equal(t, []string{"zoe", "a|b;c"}, d.Expect)
+			case 119:
+				require.Equal(t, []string{"bob"}, d.Expect)
+			default:
+				require.Empty(t, d.Expect)
+			}
+		}
+	}
+	b.step(op, 0, tasks.Queued, tasks.Held, func(m *tasks.Move) {
+		m.Failure = &tasks.Failure{Code: "OTHER_USER", Class: "held", At: b.now}
+	})
+	held, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{Class: "held"}, 200, "")
+	require.NoError(t, err)
+	require.Len(t, held, 100)
+	i := slices.IndexFunc(held, func(f tasks.Failure) bool { return f.DesktopID == ids(120)[1] })
+	require.Equal(t, []string{"zoe", "a|b;c"}, held[i].Expect, "a failure says whose it was to be")
+
+	n, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{Held: true, Code: "OTHER"}, "ann")
+	require.NoError(t, err)
+	require.Zero(t, n)
+	n, err = b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{Held: true, Code: "OTHER_USER"}, "ann")
+	require.NoError(t, err)
+	require.Equal(t, 100, n)
+	require.Equal(t, tasks.Recheck, b.chunk(op, 0).Desktops[0].Note)
+	held, _, err = b.r.Failures(t.Context(), tasks.FailureFilter{Class: "held"}, 200, "")
+	require.NoError(t, err)
+	require.Empty(t, held)
+}
+
+// Leavers become rows of their own, and what is found becomes more.
+func leavers(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: []string{"named"}, Users: []string{"zoe", "nobody", "case"}})
+	require.Equal(t, 4, op.Total)
+	require.Equal(t, 3, op.Users)
+	require.Equal(t, 2, op.Chunks())
+	require.True(t, op.NamesUsers(1))
+	require.False(t, op.NamesUsers(0))
+	rows, err := b.r.UserRows(t.Context(), op)
+	require.NoError(t, err)
+	name, ok := rows[0].User()
+	require.True(t, ok)
+	require.Equal(t, "zoe", name)
+
+	find := tasks.Find{Expect: map[string][]string{}, Users: map[string]tasks.UserFind{
+		"zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "nobody": {To: tasks.Detached, Note: tasks.NoDesktop},
+		"case": {To: tasks.Held, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
+	}}
+	for _, id := range ids(150) {
+		find.Desktops = append(find.Desktops, id)
+		find.Expect[id] = []string{"zoe"}
+	}
+	after, err := b.p.AddFound(t.Context(), op, find)
+	require.NoError(t, err)
+	_, err = b.p.AddFound(t.Context(), op, find)
+	require.ErrorIs(t, err, tasks.ErrOvertaken, "it was added already")
+
+	// A crash here leaves a note of what is to become of the users.
+	noted, err := b.r.Found(t.Context(), op.ID)
+	require.NoError(t, err)
+	require.Equal(t, find.Users["zoe"], noted["zoe"])
+	ended, err := b.r.SettleUsers(t.Context(), b.now, after, noted, "w")
+	require.NoError(t, err)
+	require.False(t, ended)
+	noted, err = b.r.Found(t.Context(), op.ID)
+	require.NoError(t, err)
+	require.Nil(t, noted)
+
+	got := b.operation(op.ID)
+	require.Equal(t, tasks.Counts{Queued: 151, Detached: 1, Held: 1, Resolved: 1}, got.Counts)
+	require.Equal(t, 154, got.Total)
+	require.Equal(t, 4, got.Chunks())
+	require.False(t, got.NamesUsers(2))
+	require.Len(t, b.chunk(got, 2).Desktops, 100)
+	require.Equal(t, []string{"zoe"}, b.chunk(got, 3).Desktops[49].Expect)
+	expected, err := b.r.Expected(t.Context(), got)
+	require.NoError(t, err)
+	require.Len(t, expected, 151)
+	require.Empty(t, expected["named"])
+	events, err := b.r.History(t.Context(), ids(150)[7])
+	require.NoError(t, err)
+	require.Len(t, events, 1)
+	require.Equal(t, op.ID, events[0].Operation.ID)
+	tasksFound := b.tasksIn(tasks.BulkQueue)
+	require.Contains(t, strings.Join(tasksFound, " "), op.ID)
+
+	for _, n := range []int{0, 2, 3} {
+		b.step(got, n, tasks.Queued, tasks.Sending)
+		b.step(got, n, tasks.Sending, tasks.Detached)
+	}
+	require.True(t, b.operation(op.ID).Done())
+	b.finish(op.ID)
+	b.now = b.now.Add(48 * time.Hour)
+	n, err := b.r.Expire(t.Context(), b.now, 10)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	require.Empty(t, b.left(op.ID), "found chunks and trails go too")
+}
+
+// finish seals an operation that has ended.
+func (b *bundle) finish(id string) tasks.Operation {
+	b.t.Helper()
+	ops, err := b.r.Finish(b.t.Context(), []string{id})
+	require.NoError(b.t, err)
+	require.Len(b.t, ops, 1)
+	require.Equal(b.t, ops[0].Seal, b.operation(id).Seal)
+	return ops[0]
+}
+
+// left are the keys that name an operation.
+func (b *bundle) left(id string) (out []string) {
+	for _, k := range b.keys() {
+		if strings.Contains(k, id) && !strings.Contains(k, "asynq") {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// The trail says every step, replays, and is sealed from the end until something
+// is added.
+func trail(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(120), RequestedBy: "hr"})
+	before := &tasks.Before{Name: "PC", Type: "SHARED", AttachState: "ATTACHED", Users: []tasks.Person{{Name: "zoe \"|\" <b>", Type: "USER"}}, ReadAt: b.now.UTC()}
+	b.step(op, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+		if m.Desktop.Position == 3 {
+			m.Before = before
+		}
+	})
+	b.step(op, 0, tasks.Sending, tasks.Detached, func(m *tasks.Move) {
+		m.Note, m.Detail = tasks.ReadBack, "DEATTACHED|\"x\""
+		if m.Desktop.Position == 5 {
+			m.To, m.Note, m.Detail, m.Failure = tasks.Failed, tasks.NoNote, "", &tasks.Failure{Code: "X", At: b.now}
+		}
+	})
+	b.step(op, 1, tasks.Queued, tasks.Cancelled)
+	sealed := b.finish(op.ID)
+	es, err := b.r.Evidence(t.Context(), sealed, 0, 2)
+	require.NoError(t, err)
+	require.NoError(t, es[0].Check())
+	require.Len(t, es[0].Trail, 2)
+	require.Equal(t, before, es[0].Desktops[3].Before)
+	require.Equal(t, "X", es[0].Desktops[5].Failure.Code)
+	last := es[0].Trail[1]
+	require.Equal(t, "w", last.By)
+	require.Len(t, last.Moves, 2)
+	for _, m := range last.Moves {
+		switch m.To {
+		case tasks.Failed:
+			require.Equal(t, []tasks.Range{{First: 5, Last: 5}}, m.Positions)
+			require.Equal(t, "X", m.Detail)
+		default:
+			require.Equal(t, []tasks.Range{{First: 0, Last: 4}, {First: 6, Last: 99}}, m.Positions)
+			require.Equal(t, "DEATTACHED|\"x\"", m.Detail)
+		}
+	}
+	head, err := b.r.TrailHead(t.Context(), sealed)
+	require.NoError(t, err)
+	require.Equal(t, sealed.Seal, head)
+	require.Equal(t, head, tasks.Head([]tasks.Chain{es[0].Chain, es[1].Chain}))
+
+	// A trail that lacks a step, or has one too many, contradicts the rows.
+	short := es[0]
+	short.Trail = short.Trail[:1]
+	require.Error(t, short.Check())
+	long := es[0]
+	long.Trail = append(slices.Clone(long.Trail), long.Trail[1])
+	require.Error(t, long.Check())
+
+	_, err = b.p.Retry(t.Context(), sealed, tasks.RetryFilter{}, "ann")
+	require.NoError(t, err)
+	require.Empty(t, b.operation(op.ID).Seal, "it goes on")
+	b.step(op, 0, tasks.Queued, tasks.Detached)
+	require.NotEqual(t, sealed.Seal, b.finish(op.ID).Seal)
+}
+
+// A seal that was computed while something was added is not written, and the
+// operation stays on the list that sweeps go through.
+func sealOvertaken(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: []string{"a", "b"}})
+	b.step(op, 0, tasks.Queued, tasks.Held, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+	b.finish(op.ID)
+	cancelled, _, err := b.r.Cancel(t.Context(), b.operation(op.ID), b.now, "ann")
+	require.NoError(t, err)
+	require.Equal(t, 2, cancelled)
+	got := b.operation(op.ID)
+	head, err := b.r.TrailHead(t.Context(), got)
+	require.NoError(t, err)
+	require.Equal(t, head, got.Seal, "sealed anew")
+	open, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
+	require.NoError(t, err)
+	require.Empty(t, open)
+}
+
+// How long it took until access was gone.
+func removal(t *testing.T, b *bundle) {
+	due := b.now.Add(-time.Hour)
+	op := b.enqueue(tasks.Request{Desktops: ids(20), DueAt: due})
+	require.Equal(t, due, b.operation(op.ID).DueAt)
+	b.step(op, 0, tasks.Queued, tasks.Sending)
+	for i := range 10 { // 61, 62, … minutes after it was due
+		b.now = b.now.Add(time.Minute)
+		all := b.moves(op, 0, tasks.Sending, tasks.Detached)
+		all.Moves = all.Moves[:1]
+		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{all})
+		require.NoError(t, err, i)
+	}
+	b.step(op, 0, tasks.Sending, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", At: b.now} })
+	got, err := b.r.Removal(t.Context(), b.operation(op.ID), 68*time.Minute, b.now)
+	require.NoError(t, err)
+	require.Equal(t, tasks.Removal{
+		Proven: 10, P50: 65 * time.Minute, P95: 70 * time.Minute, Worst: 70 * time.Minute, Target: 68 * time.Minute, Late: 2, Overdue: 10,
+	}, got)
+	early := b.enqueue(tasks.Request{Desktops: []string{"e"}, DueAt: b.now.Add(time.Hour)})
+	b.step(early, 0, tasks.Queued, tasks.Detached)
+	got, err = b.r.Removal(t.Context(), b.operation(early.ID), 0, b.now)
+	require.NoError(t, err)
+	require.Equal(t, tasks.Removal{Proven: 1, Target: tasks.DefaultTarget}, got, "before it was due counts as 0")
+}
