@@ -102,6 +102,10 @@ func (p *Program) demoList(o demoOptions) (*leavers, error) {
 
 // perform runs a worker and lets it do the list.
 func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, o demoOptions) (demoReport, error) {
+	format, err := reportFormat("", o.report)
+	if err != nil {
+		return demoReport{}, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
 	defer cancel()
 	cfg := embeddedConfig(e, plan.projects)
@@ -139,7 +143,7 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 		return demoReport{}, err
 	}
 	if o.report != "" {
-		if err := p.writeReport(context.WithoutCancel(ctx), a.Store, op.ID, "", o.report); err != nil {
+		if err := p.writeReport(context.WithoutCancel(ctx), a.Store, op.ID, format, o.report); err != nil {
 			return demoReport{}, err
 		}
 		p.say("demo: the evidence of operation %s is in %s; detachd verify tells whether it is altered", op.ID, o.report)

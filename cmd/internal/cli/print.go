@@ -75,7 +75,7 @@ func printCSV(w io.Writer, rows [][]string) error {
 	cw := csv.NewWriter(w)
 	for _, row := range rows {
 		for i, cell := range row {
-			row[i] = report.Inert(cell)
+			row[i] = report.Cell(cell)
 		}
 		if err := cw.Write(row); err != nil {
 			return err

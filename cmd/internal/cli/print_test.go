@@ -25,7 +25,7 @@ func TestCSVCellsCannotBeFormulas(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
 	require.NoError(t, printCSV(&b, [][]string{{"=1+1", "+1", "-1", "@x", "\tx", "\rx", "ok=1", ""}}))
-	require.Equal(t, "'=1+1,'+1,'-1,'@x,\\tx,\\rx,ok=1,\n", b.String())
+	require.Equal(t, "'=1+1,'+1,'-1,'@x,'\tx,\"'\rx\",ok=1,\n", b.String())
 }
 
 func TestWhen(t *testing.T) {

@@ -7,165 +7,225 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/tasks"
 )
 
 func (p *Program) reportCommand() *cobra.Command {
-	var format, file string
+	var format, output string
 	cmd := &cobra.Command{
 		Use:   "report OPERATION",
-		Short: "Write the evidence of an operation, for an auditor",
-		Long: `Writes, for every desktop of an operation: who asked, why, the ticket, whose it
-was before, the calls with their request ids and job ids, every change of state
-with its time, and the proof. html is a page of its own, json has everything and
-can be verified by itself, csv is for a spreadsheet. The last line of each is the
-SHA-256 of what stands before it: see detachd verify.`,
-		Example: `  detachd report dc2a3i9ksdufo53f6ahg -o evidence.html
-  detachd report dc2a3i9ksdufo53f6ahg --format json > evidence.json`,
+		Short: "Write the evidence of an operation: what became of every desktop, and how that is known",
+		Long: `Writes what became of every desktop of an operation, whose it was before, when it
+was proven gone and by what. html is for people, csv for spreadsheets; json also
+has the whole trail, so that it can be verified by itself.
+
+The report of an operation that has not ended says that it is not final.
+detachd verify tells whether a report is as it was written.`,
 		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			f, err := reportFormat(format, output)
+			if err != nil {
+				return err
+			}
 			s, err := p.open()
 			if err != nil {
 				return err
 			}
 			defer s.Close()
-			return p.writeReport(cmd.Context(), s, args[0], format, file)
+			return p.writeReport(cmd.Context(), s, args[0], f, output)
 		}),
 	}
-	cmd.Flags().StringVar(&format, "format", "", "`html, csv or json` (default: by the name of the file, else html)")
-	cmd.Flags().StringVarP(&file, "output", "o", "", "`file` to write, whole or not at all (default: stdout)")
+	cmd.Flags().StringVar(&format, "format", "", "html, csv or json (default: as the name of --output ends, or html)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to that `file`, replacing it once all is written (default stdout)")
 	return cmd
 }
 
-// writeReport writes the report of an operation to a file, or to stdout if file is
-// empty. Without a format it goes by the file's name.
-func (p *Program) writeReport(ctx context.Context, s *app.Store, id, format, file string) error {
-	if format == "" {
-		if format = strings.TrimPrefix(filepath.Ext(file), "."); format == "" || format == "htm" {
-			format = string(report.HTML)
-		}
-	}
-	if !slices.Contains(report.Formats, report.Format(format)) {
-		return usage("give --format html, csv or json", "there is no format %s", shown(format))
-	}
+// writeReport writes a report to a file, or to stdout.
+func (p *Program) writeReport(ctx context.Context, s *app.Store, id string, f report.Format, output string) error {
 	write := func(w io.Writer) error {
-		return report.Write(ctx, w, s.Record, id, report.Format(format), s.Target, p.Now())
+		return explainReport(report.Write(ctx, w, s.Record, id, f, p.Now()))
 	}
-	var err error
-	if file == "" {
-		err = write(p.Stdout)
-	} else {
-		err = replaceFile(file, write)
+	if output == "" || output == "-" {
+		return write(p.Stdout)
 	}
-	if errors.Is(err, report.ErrAltered) {
-		return fail(exitFailed, "compare the trail_head that was logged when the operation ended, and find out who writes to Redis", "%w", err)
+	return replaceFile(output, write)
+}
+
+// reportFormat is the format asked for, or else the one that the file is named
+// after.
+func reportFormat(name, output string) (report.Format, error) {
+	if name != "" {
+		f, err := report.ParseFormat(name)
+		if err != nil {
+			return "", usage("mend --format", "--format: %w", err)
+		}
+		return f, nil
+	}
+	if output == "" || output == "-" {
+		return report.HTML, nil
+	}
+	f, err := report.ParseFormat(strings.TrimPrefix(filepath.Ext(output), "."))
+	if err != nil {
+		return "", usage("give --format html, csv or json, or a name that ends so", "--output %s does not say which format is wanted", shown(output))
+	}
+	return f, nil
+}
+
+// replaceFile puts what write writes in the place of a file, or leaves all as it
+// was. The file can be read by its owner only: a report names people.
+func replaceFile(name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), ".detachd-report-*") // mode 0600
+	if err != nil {
+		return usage("give a file in a directory that exists and may be written to", "--output: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = f.Close()
+			_ = os.Remove(f.Name())
+		}
+	}()
+	if err = write(f); err != nil {
+		return err
+	}
+	if err = errors.Join(f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		return fail(exitInternal, "nothing was written; look at the disk, then run it again", "--output: %w", err)
+	}
+	return nil
+}
+
+const askWho = "find out who can write to this Redis; compare with the log, whose line \"operation ended\" has trail_head, and with reports made before"
+
+// explainReport says what to do about what packages below found out about
+// reports.
+func explainReport(err error) error {
+	switch {
+	case errors.Is(err, report.ErrRecordAltered):
+		return fail(exitFailed, askWho, "%w", err)
+	case errors.Is(err, report.ErrUnsettled):
+		return fail(exitRunning, "run it again in a minute", "%w", err)
+	case errors.Is(err, report.ErrReportAltered):
+		return fail(exitFailed, "do not rely on it; get it anew from who made it, or with detachd report", "%w", err)
+	case errors.Is(err, report.ErrDiffers):
+		return fail(exitFailed, "do not rely on either; compare both with trail_head of the line \"operation ended\" in the log", "%w", err)
+	case errors.Is(err, report.ErrMovedOn):
+		return fail(exitFailed, "make a new report, and a json one where it has to be compared later", "%w", err)
 	}
 	return err
 }
 
-// replaceFile writes a file whole or not at all. It may hold names of people, so
-// it is for its owner only.
-func replaceFile(name string, write func(io.Writer) error) error {
-	f, err := os.CreateTemp(filepath.Dir(name), ".detachd-report-*")
-	if err != nil {
-		return usage("name a file in a directory that can be written to", "%w", err)
-	}
-	defer func() { _ = os.Remove(f.Name()) }() // gone already when all went well
-	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), name)
-}
+var hexHead = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
 
 func (p *Program) verifyCommand() *cobra.Command {
-	var head string
-	var withRecord bool
+	var o struct {
+		record bool
+		head   string
+	}
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Find out whether a report was altered",
-		Long: `Reads a report (- for stdin) and finds it altered if a single byte of it is not
-what was written. Of a report in JSON the hash chain of the trail is computed anew
-as well, and every row is held against it.
+		Short: "Tell whether a report is as it was written",
+		Long: `Verifies a file that detachd report wrote ("-": stdin). Its SHA-256 finds every
+change by somebody who did not compute the sum anew. Of a json report the trail's
+hash chains are computed and replayed too.
 
-Somebody who alters a report and computes all hashes anew is found by the head of
-the trail, when that is compared with what was kept elsewhere: --record compares
-it with the record in Redis, --head with the trail_head that was logged when the
-operation ended. The exit code is 3 if anything differs.`,
+Against somebody who did compute it anew there is the head of the trail, which
+they cannot choose: --record holds the report against the record, and proves all of
+it; --head takes the head from elsewhere, such as the line "operation ended" of
+the log, and proves the request, the rows and the trail of a json report.`,
 		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			in := p.Stdin
-			if args[0] != "-" {
-				f, err := os.Open(args[0])
-				if err != nil {
-					return usage("name a file that detachd report has written", "%w", err)
-				}
-				defer func() { _ = f.Close() }()
-				in = f
+			if o.head != "" && !hexHead.MatchString(o.head) {
+				return usage("give the 64 hex digits of trail_head", "--head %s is no head of a trail", shown(o.head))
 			}
-			res, err := report.Verify(in)
-			if errors.Is(err, report.ErrAltered) {
-				return altered(args[0], err.Error())
-			}
+			res, err := p.verifyFile(args[0])
 			if err != nil {
 				return err
 			}
-			if head != "" && !strings.EqualFold(head, res.Head) {
-				return altered(args[0], fmt.Sprintf("its trail's head is %s, not the one of --head", res.Head))
+			if o.head != "" && !strings.EqualFold(o.head, res.Head) {
+				return fail(exitFailed, "check that both are of operation "+res.Operation+" at its last end; if so, do not rely on the report",
+					"the head of the report's trail is %s, and not %s", res.Head, strings.ToLower(o.head))
 			}
-			if withRecord {
-				if err := p.compare(cmd.Context(), args[0], res); err != nil {
+			newer := 0
+			if o.record {
+				if newer, err = p.compare(cmd.Context(), res); err != nil {
 					return err
 				}
 			}
-			p.out("operation   %s", printable(res.Operation))
-			p.out("rows        %d", res.Rows)
-			p.out("trail head  %s", res.Head)
-			p.out("sha256      not altered since it was written")
-			if res.Replayed {
-				p.out("trail       computed anew, every row agrees with it")
-			}
-			if withRecord {
-				p.out("record      has the same trail")
-			}
-			if !res.Final {
-				p.say("note: the report is not final: the operation had not ended when it was written")
-			}
+			p.verified(res, o.head != "", o.record, newer)
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&head, "head", "", "the trail_head `hex` that the report must have")
-	cmd.Flags().BoolVar(&withRecord, "record", false, "compare it with the record in Redis")
+	cmd.Flags().BoolVar(&o.record, "record", false, "hold it against the record in the configured Redis")
+	cmd.Flags().StringVar(&o.head, "head", "", "hold the head of its trail against this one, in `hex`")
 	return cmd
 }
 
-func altered(file, what string) error {
-	return fail(exitFailed, "do not rely on it; write a new one with detachd report", "%s: %s", file, what)
+func (p *Program) verifyFile(name string) (report.Result, error) {
+	in := p.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return report.Result{}, usage("give a file that detachd report wrote", "%w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	res, err := report.Verify(in)
+	return res, explainReport(err)
 }
 
-// compare holds a report's head against the record's.
-func (p *Program) compare(ctx context.Context, file string, res report.Result) error {
+func (p *Program) compare(ctx context.Context, res report.Result) (newer int, err error) {
 	s, err := p.open()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer s.Close()
-	op, err := s.Record.Operation(ctx, res.Operation)
-	if err != nil {
-		return err
+	newer, err = report.Compare(ctx, s.Record, res)
+	if errors.Is(err, tasks.ErrNotFound) {
+		return 0, usage("check that the configuration is the one it was made with; what ended is forgotten after the retention, "+
+			"then --head with trail_head from the log does it", "%w", err)
 	}
-	head, err := s.Record.TrailHead(ctx, op)
-	if err != nil {
-		return err
+	return newer, explainReport(err)
+}
+
+// verified says what is proven now, and what is not.
+func (p *Program) verified(res report.Result, head, record bool, newer int) {
+	field := func(name, format string, args ...any) { p.out("%-12s%s", name, fmt.Sprintf(format, args...)) }
+	field("operation", "%s", res.Operation)
+	field("format", "%s", res.Format)
+	field("made", "%s", clock(res.Made))
+	field("rows", "%d", res.Rows)
+	field("trail head", "%s", res.Head)
+	field("sha256", "%s, fits", res.Sum)
+	if res.Format == report.JSON {
+		field("trail", "the hash chains fit the request and the rows, and every step was replayed")
 	}
-	if head != res.Head {
-		return altered(file, fmt.Sprintf(
-			"its trail's head is %s, the record's %s: it was altered, or the operation has gone on since it was written", res.Head, head))
+	if head {
+		field("--head", "the same as the head of the report")
 	}
-	return nil
+	switch {
+	case record && newer > 0:
+		field("--record", "all of the report's trail is in the record, unchanged; %d newer entries are not in the report", newer)
+	case record:
+		field("--record", "the record gives this very report")
+	}
+	if !res.Final {
+		p.say("this report is not final: the operation had not ended, or its trail was not sealed yet")
+	}
+	switch {
+	case record:
+	case !head:
+		p.say("whoever changes a report can compute its SHA-256 anew: --record or --head tell that, too")
+	case res.Format != report.JSON:
+		p.say("the head proves no row of a %s report: --record does, or --head with the json report", res.Format)
+	}
 }

@@ -1,75 +1,161 @@
 package cli
 
 import (
-	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
 )
+
+// ended has desktops of hq detached by a worker, d2 failing, and gives the
+// operation as sealed.
+func (s *stage) ended(t *testing.T) tasks.Operation {
+	t.Helper()
+	s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no <address>"))
+	s.worker(t)
+	r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait", "--reason", "left", "--ticket", "HR-1")
+	require.Equal(t, exitFailed, r.code, r.err)
+	ended, err := s.store(t).Record.Finish(t.Context(), []string{s.operations(t)[0].ID})
+	require.NoError(t, err)
+	require.Len(t, ended, 1)
+	return ended[0]
+}
 
 func TestReportAndVerify(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", ComputerName: "PC1", Users: []fakecloud.User{{Name: "zoe"}}})
-	s.worker(t)
-	require.Equal(t, exitOK, s.run(t, "detach", "d1", "--project", "hq", "--expected-user", "zoe", "--ticket", "HR-1", "--wait").code)
-	op := s.operations(t)[0]
-
-	dir := t.TempDir()
-	for _, name := range []string{"e.html", "e.csv", "e.json"} {
-		file := filepath.Join(dir, name)
-		require.Empty(t, s.ok(t, "report", op.ID, "-o", file), name)
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		for _, want := range []string{"zoe", "PC1", "HR-1", "DEATTACHED by request"} {
-			require.Contains(t, string(text), want, name)
+	op := s.ended(t)
+	for format, begins := range map[string]string{"html": "<!DOCTYPE html>", "csv": "line,subject,", "json": `{"format":"detachd report 1"`} {
+		text := s.ok(t, "report", op.ID, "--format", strings.ToUpper(format))
+		require.True(t, strings.HasPrefix(text, begins), text)
+		require.Contains(t, text, "HR-1")
+		r := s.runWith(t, t.Context(), text, nil, "verify", "-")
+		require.Equal(t, exitOK, r.code, r.err)
+		for _, want := range []string{op.ID, op.Seal, "rows        2", "sha256", format} {
+			require.Contains(t, r.out, want)
 		}
-		out := s.ok(t, "verify", file, "--record", "--head", op.Seal)
-		require.Contains(t, out, op.Seal)
-		require.Contains(t, out, "not altered")
-		require.Contains(t, out, "record      has the same trail")
+		require.Contains(t, r.err, "--record", "what is not proven is said")
 
-		s.refused(t, exitFailed, "not the one of --head", "verify", file, "--head", "00")
-		require.NoError(t, os.WriteFile(file, bytes.Replace(text, []byte("zoe"), []byte("eve"), 1), 0o600))
-		s.refused(t, exitFailed, "it was altered", "verify", file)
+		file := filepath.Join(t.TempDir(), "evidence."+format)
+		require.NoError(t, os.WriteFile(file, []byte("an older one"), 0o644))
+		require.Empty(t, s.ok(t, "report", op.ID, "-o", file))
 		info, err := os.Stat(file)
 		require.NoError(t, err)
-		require.EqualValues(t, 0o600, info.Mode().Perm())
-	}
-	require.Contains(t, s.ok(t, "report", op.ID), "<!doctype html>")
-	r := s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "json"), nil, "verify", "-")
-	require.Contains(t, r.out, "every row agrees", r.err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+		r = s.run(t, "verify", file, "--record", "--head", strings.ToUpper(op.Seal))
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.out, "the record gives this very report")
+		require.Contains(t, r.out, "the same as the head of the report")
+		require.Empty(t, r.err)
 
-	// The trail goes on: what was written before is not the record's any more.
-	file := filepath.Join(dir, "old.json")
-	s.cloud.Attach(hqID, "d2", fakecloud.User{Name: "heir"})
-	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d2", Users: []fakecloud.User{{Name: "heir"}}})
-	require.Equal(t, exitHeld, s.run(t, "detach", "d2", "--project", "hq", "--expected-user", "zoe", "--wait").code)
-	held := s.operations(t)[0]
-	s.ok(t, "report", held.ID, "-o", file)
-	s.ok(t, "cancel", held.ID)
-	s.refused(t, exitFailed, "or the operation has gone on", "verify", file, "--record")
-	s.ok(t, "verify", file)
+		whole, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(whole), begins))
+		altered := strings.Replace(string(whole), "HR-1", "HR-2", 1)
+		require.NoError(t, os.WriteFile(file, []byte(altered), 0o600))
+		s.refused(t, exitFailed, "the report was altered", "verify", file)
+		require.NoError(t, os.WriteFile(file, whole[:len(whole)/2], 0o600))
+		s.refused(t, exitFailed, "the report was altered", "verify", file, "--record")
+		names, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+		require.NoError(t, err)
+		require.Equal(t, []string{file}, names, "nothing else is left")
+	}
+	require.Contains(t, s.ok(t, "report", op.ID), "<!DOCTYPE html>", "html is the default")
+	require.Contains(t, s.ok(t, "report", op.ID, "-o", "-"), "<!DOCTYPE html>")
+	r := s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "csv"), nil, "verify", "-", "--head", op.Seal)
+	require.Contains(t, r.err, "the head proves no row of a csv report")
+	r = s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "json"), nil, "verify", "-", "--head", op.Seal)
+	require.Empty(t, r.err)
+	require.Contains(t, r.out, "every step was replayed")
 }
 
-func TestReportThatCannotBeWritten(t *testing.T) {
+func TestReportWrongUse(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	id := s.detached(t, "d1")
 	dir := t.TempDir()
-	s.refused(t, exitUsage, "there is no format", "report", id, "--format", "pdf")
-	s.refused(t, exitUsage, "there is no format", "report", id, "-o", filepath.Join(dir, "e.pdf"))
-	s.refused(t, exitUsage, "no such operation", "report", "nowhere", "-o", filepath.Join(dir, "e.html"))
-	s.refused(t, exitUsage, "no such file", "report", id, "-o", "/nowhere/e.html")
-	s.refused(t, exitUsage, "no such file", "verify", filepath.Join(dir, "e.html"))
-	left, err := os.ReadDir(dir)
+	for want, args := range map[string][]string{
+		`unknown format "pdf"`:               {"report", id, "--format", "pdf"},
+		"does not say which format":          {"report", id, "-o", filepath.Join(dir, "evidence")},
+		"does not say which format is":       {"report", id, "-o", filepath.Join(dir, "evidence.pdf")},
+		"no such file or directory":          {"report", id, "-o", filepath.Join(dir, "none", "evidence.csv")},
+		"operation nowhere: no such":         {"report", "nowhere"},
+		"nowhere: no such operation":         {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
+		"nothing.html":                       {"verify", filepath.Join(dir, "nothing.html")},
+		"--head \"12\" is no head":           {"verify", "-", "--head", "12"},
+		"accepts 1 arg(s), received 0":       {"verify"},
+		"accepts 1 arg(s), received 0\n":     {"report"},
+		"unknown flag: --recrod":             {"verify", "-", "--recrod"},
+		"flag needs an argument: --format\n": {"report", id, "--format"},
+	} {
+		s.refused(t, exitUsage, want, args...)
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
-	require.Empty(t, left, "whole or not at all")
-	r := s.runWith(t, t.Context(), s.ok(t, "report", id), nil, "verify", "-")
-	require.Equal(t, exitOK, r.code)
+	require.Empty(t, names)
+	hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
+	require.NoError(t, err)
+	require.Empty(t, hidden, "nothing is left after an error")
+	s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
+}
+
+func TestReportBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	id := s.detached(t, "d1", "--at", "+2h")
+	text := s.ok(t, "report", id)
+	require.Contains(t, text, "This report is not final")
+	r := s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
+	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "not final")
+	js := s.ok(t, "report", id, "--format", "json")
+	s.ok(t, "cancel", id)
+	r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
+	require.Equal(t, exitFailed, r.code)
+	require.Contains(t, r.err, "the record has gone on")
+	r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
+	require.Equal(t, exitOK, r.code, r.err)
+	require.Contains(t, r.out, "unchanged; 1 newer entries")
+}
+
+func TestReportOfAnAlteredRecord(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	op := s.ended(t)
+	file := filepath.Join(t.TempDir(), "evidence.json")
+	s.ok(t, "report", op.ID, "-o", file)
+	before, err := os.ReadFile(file)
+	require.NoError(t, err)
+
+	other := strings.Repeat("0", 64)
+	s.refused(t, exitFailed, "and not "+other, "verify", file, "--head", other)
+
+	var trail string
+	for _, key := range s.redis.Keys() {
+		if strings.Contains(key, "{"+op.ID+"}:t:0") {
+			trail = key
+		}
+	}
+	entries, err := s.redis.List(trail)
+	require.NoError(t, err)
+	last, err := s.redis.Pop(trail)
+	require.NoError(t, err)
+	_, err = s.redis.Push(trail, strings.Replace(last, `{"t":`, `{"t": `, 1))
+	require.NoError(t, err)
+	require.NotEmpty(t, entries)
+	s.refused(t, exitFailed, "the record was altered", "report", op.ID, "-o", file)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, string(before), string(after), "the old report stays")
+	s.refused(t, exitFailed, "the record was altered", "verify", file, "--record")
+
+	s.redis.FlushAll()
+	s.refused(t, exitUsage, "no such operation", "verify", file, "--record")
+	s.redis.Close()
+	require.Equal(t, exitOK, s.run(t, "verify", file).code, "by itself the report needs no Redis")
 }

@@ -50,7 +50,7 @@ func TestDemoGoesAsPlanned(t *testing.T) {
 		}
 	}
 	require.Len(t, v["access_removed"], 3)
-	require.Contains(t, s.ok(t, "verify", evidence), "every row agrees")
+	require.Contains(t, s.ok(t, "verify", evidence), "every step was replayed")
 	statuses := v["cloud"].(map[string]any)["detach_calls_by_status"].(map[string]any)
 	for _, status := range []string{"200", "400", "409", "429"} {
 		require.NotEmpty(t, statuses[status], status)

@@ -104,7 +104,7 @@ func look(ctx context.Context, record *tasks.Record, ops []tasks.Operation) ([]t
 	defer cancel()
 	out := make([]tasks.Operation, len(ops))
 	for i, op := range ops {
-		if op.Done() {
+		if over(op) {
 			out[i] = op
 			continue
 		}
@@ -172,11 +172,14 @@ func total(ops []tasks.Operation) (n int) {
 	return n
 }
 
+// over says that an operation has ended and its trail is sealed.
+func over(op tasks.Operation) bool { return op.Done() && op.Seal != "" }
+
 // unfinished counts the desktops that a worker has something to do for, to prove
 // them included. An operation whose end is not yet written is not over.
 func unfinished(ops []tasks.Operation) (n int) {
 	for _, op := range ops {
-		if !op.Done() {
+		if !over(op) {
 			n += max(1, op.Counts.Queued+op.Counts.Sending+op.Counts.Accepted)
 		}
 	}

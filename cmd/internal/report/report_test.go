@@ -5,321 +5,850 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-const script = `"><script>alert(1)</script>`
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
 
-// bed is a record with an operation on its way.
-type bed struct {
+// book is a record with a producer and a clock.
+type book struct {
 	t   *testing.T
 	rdb redis.UniversalClient
 	p   *tasks.Producer
+	r   *tasks.Record
 	now time.Time
 }
 
-func newBed(t *testing.T) *bed {
-	b := &bed{t: t, rdb: redistest.Mini(t), now: time.Now()}
+func newBook(t *testing.T) *book {
+	t.Helper()
+	b := &book{t: t, rdb: redistest.Mini(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
-	b.p, err = tasks.NewProducer(b.rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	b.p, err = tasks.NewProducer(b.rdb, tasks.ProducerConfig{
+		Projects: []string{"hq"}, Record: tasks.RecordConfig{Prefix: "t"}, Now: func() time.Time { return b.now },
+	})
 	require.NoError(t, err)
+	b.r = b.p.Record
 	return b
 }
 
-// move takes those of a chunk that are in one state to another.
-func (b *bed) move(op tasks.Operation, chunk int, from, to tasks.State, change func(*tasks.Move), call *tasks.Call) {
+func (b *book) enqueue(req tasks.Request) tasks.Operation {
 	b.t.Helper()
-	c, err := b.p.Record.Chunk(b.t.Context(), op.ID, chunk)
+	req.Project = "hq"
+	op, err := b.p.Enqueue(b.t.Context(), req)
 	require.NoError(b.t, err)
-	ch := tasks.Change{Operation: op, Chunk: chunk, By: "worker-1", Call: call}
-	for _, d := range c.Desktops {
-		if d.State != from {
-			continue
-		}
-		m := tasks.Move{Desktop: d, To: to, CallID: d.CallID}
-		if call != nil {
-			m.CallID = call.ID
-			call.Desktops = append(call.Desktops, tasks.Range{First: d.Place(), Last: d.Place()})
-		}
-		if change != nil {
-			change(&m)
-		}
-		ch.Moves = append(ch.Moves, m)
-	}
-	b.now = b.now.Add(time.Second)
-	_, err = b.p.Record.Apply(b.t.Context(), b.now, []tasks.Change{ch})
-	require.NoError(b.t, err)
-}
-
-// ended is an operation whose first desktop failed and whose others are
-// detached.
-func (b *bed) ended(desktops []string, text string) tasks.Operation {
-	b.t.Helper()
-	op, err := b.p.Enqueue(b.t.Context(), tasks.Request{
-		Project: "hq", Desktops: desktops, Expect: map[string][]string{desktops[0]: {"=zoe"}}, RequestedBy: "hr", Reason: text, Ticket: "=1+1",
-	})
-	require.NoError(b.t, err)
-	for n := range op.Chunks() {
-		call := &tasks.Call{ID: fmt.Sprintf("call-%d", n), At: b.now, Status: 200, RequestID: "request-1", JobID: "job-1", Size: 2, Worker: "worker-1", Answered: true}
-		b.move(op, n, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
-			m.Before = &tasks.Before{Name: "PC" + text, Type: "SHARED", AttachState: "ATTACHED", Users: []tasks.Person{{Name: "=zoe"}, {Name: "bob" + text}}, ReadAt: b.now}
-		}, call)
-		b.move(op, n, tasks.Sending, tasks.Accepted, nil, call)
-		b.move(op, n, tasks.Accepted, tasks.Detached, func(m *tasks.Move) {
-			m.Note, m.Detail = tasks.ReadBack, "DEATTACHED by request r-2"
-			if m.Desktop.ID == desktops[0] {
-				m.To, m.Note = tasks.Failed, tasks.NoNote
-				m.Failure = &tasks.Failure{Code: "UNCONFIRMED", Message: text, Class: "ambiguous", At: b.now, DesktopName: "PC" + text}
-			}
-		}, nil)
-	}
-	_, err = b.p.Record.Finish(b.t.Context(), []string{op.ID})
-	require.NoError(b.t, err)
-	op, err = b.p.Record.Operation(b.t.Context(), op.ID)
-	require.NoError(b.t, err)
-	require.NotEmpty(b.t, op.Seal)
 	return op
 }
 
-func (b *bed) write(op tasks.Operation, f Format) []byte {
+// rows reads the rows of a chunk, by id.
+func (b *book) rows(op tasks.Operation, n int) map[string]tasks.Desktop {
+	b.t.Helper()
+	c, err := b.r.Chunk(b.t.Context(), op.ID, n)
+	require.NoError(b.t, err)
+	out := map[string]tasks.Desktop{}
+	for _, d := range c.Desktops {
+		out[d.ID] = d
+	}
+	return out
+}
+
+func (b *book) apply(ch tasks.Change) {
+	b.t.Helper()
+	_, err := b.r.Apply(b.t.Context(), b.now, []tasks.Change{ch})
+	require.NoError(b.t, err)
+}
+
+// later lets time go by and gives the operation as it is.
+func (b *book) later(op tasks.Operation, d time.Duration) tasks.Operation {
+	b.t.Helper()
+	b.now = b.now.Add(d)
+	op, err := b.r.Operation(b.t.Context(), op.ID)
+	require.NoError(b.t, err)
+	return op
+}
+
+func (b *book) finish(op tasks.Operation) tasks.Operation {
+	b.t.Helper()
+	ended, err := b.r.Finish(b.t.Context(), []string{op.ID})
+	require.NoError(b.t, err)
+	require.Len(b.t, ended, 1)
+	return ended[0]
+}
+
+// texts are what the cloud and the people say.
+type texts struct{ name, user, reason, ticket, requestedBy, detail, code, message, by string }
+
+var plainTexts = texts{
+	name: "PC-4711", user: "jo", reason: "contract ended", ticket: "HR-1", requestedBy: "ann",
+	detail: "UNATTACHED", code: "WKS.00010110", message: "no address", by: "worker-1",
+}
+
+// small is an operation of two desktops and a user with a third: two are proven
+// after 90 s and 20 min, one fails. It is not finished.
+func (b *book) small(x texts) tasks.Operation {
+	b.t.Helper()
+	op := b.enqueue(tasks.Request{
+		Desktops: []string{"d-1", "d-2"}, Users: []string{"jo"}, Expect: map[string][]string{"d-1": {"jo", "ann"}},
+		RequestedBy: x.requestedBy, Reason: x.reason, Ticket: x.ticket,
+	})
+	op, err := b.p.AddFound(b.t.Context(), op, tasks.Find{
+		Desktops: []string{"d-9"}, Expect: map[string][]string{"d-9": {"jo"}},
+		Users: map[string]tasks.UserFind{"jo": {To: tasks.Resolved, Detail: "1 desktop"}},
+	})
+	require.NoError(b.t, err)
+	found, err := b.r.Found(b.t.Context(), op.ID)
+	require.NoError(b.t, err)
+	_, err = b.r.SettleUsers(b.t.Context(), b.now, op, found, x.by)
+	require.NoError(b.t, err)
+
+	before := &tasks.Before{
+		Name: x.name, Type: "SHARED", AttachState: "ATTACHED", ReadAt: b.now,
+		Users: []tasks.Person{{Name: x.user, Group: "sudo", Type: "USER"}, {Name: "staff", Type: "GROUP"}},
+	}
+	rows := b.rows(op, 0)
+	sent := tasks.Call{ID: "call-1", At: b.now, Size: 2, Desktops: []tasks.Range{{First: 0, Last: 1}}, Worker: x.by}
+	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &sent, Moves: []tasks.Move{
+		{Desktop: rows["d-1"], To: tasks.Sending, Attempts: 1, CallID: sent.ID, Before: before},
+		{Desktop: rows["d-2"], To: tasks.Sending, Attempts: 1, CallID: sent.ID},
+	}})
+	op = b.later(op, 30*time.Second)
+	rows = b.rows(op, 0)
+	answered := sent
+	answered.Answered, answered.Status, answered.Code, answered.RequestID, answered.JobID = true, 200, x.code, "req-1", "job-1"
+	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &answered, LookAt: b.now, Moves: []tasks.Move{
+		{Desktop: rows["d-1"], To: tasks.Accepted, Attempts: 1, CallID: sent.ID, Note: tasks.ByJob},
+		{Desktop: rows["d-2"], To: tasks.Failed, Attempts: 1, CallID: sent.ID, Failure: &tasks.Failure{
+			Code: x.code, Message: x.message, Class: "permanent", Status: 200, RequestID: "req-1", CallID: sent.ID, Attempts: 1, At: b.now, DesktopName: x.name,
+		}},
+	}})
+	op = b.later(op, time.Minute)
+	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Moves: []tasks.Move{
+		{Desktop: b.rows(op, 0)["d-1"], To: tasks.Detached, Attempts: 1, CallID: sent.ID, Note: tasks.ReadBack, Detail: x.detail},
+	}})
+	op = b.later(op, 20*time.Minute-90*time.Second)
+	b.apply(tasks.Change{Operation: op, Chunk: 2, By: x.by, Moves: []tasks.Move{
+		{Desktop: b.rows(op, 2)["d-9"], To: tasks.Detached, Note: tasks.NotTheirs, Detail: x.detail},
+	}})
+	return b.later(op, time.Hour)
+}
+
+func (b *book) write(op tasks.Operation, f Format) []byte {
 	b.t.Helper()
 	var out bytes.Buffer
-	require.NoError(b.t, Write(b.t.Context(), &out, b.p.Record, op.ID, f, 0, b.now))
+	require.NoError(b.t, Write(b.t.Context(), &out, b.r, op.ID, f, b.now))
 	return out.Bytes()
 }
 
-func TestReportSaysWhatHappened(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	op := b.ended([]string{"d1", "d2"}, "left")
+// reseal computes the last line anew, as a forger would.
+func reseal(f Format, text []byte) []byte {
+	body := text[:len(text)-len(f.lastLine(strings.Repeat("0", 64)))]
+	sum := sha256.Sum256(body)
+	return append(bytes.Clone(body), f.lastLine(hex.EncodeToString(sum[:]))...)
+}
+
+func forEachFormat(t *testing.T, test func(*testing.T, Format)) {
+	t.Helper()
 	for _, f := range Formats {
+		t.Run(string(f), func(t *testing.T) { t.Parallel(); test(t, f) })
+	}
+}
+
+func TestAReportVerifies(t *testing.T) {
+	t.Parallel()
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		op := b.finish(b.small(plainTexts))
 		text := b.write(op, f)
-		for _, want := range []string{
-			op.ID, "hr", "left", "PCleft", "bobleft", "zoe", "request-1", "job-1", "DEATTACHED by request r-2", "UNCONFIRMED", op.Seal,
-		} {
-			require.Contains(t, string(text), want, f)
-		}
 		res, err := Verify(bytes.NewReader(text))
-		require.NoError(t, err, f)
-		require.Equal(t, Result{Format: f, Operation: op.ID, Rows: 2, Head: op.Seal, Final: true, Replayed: f == JSON}, res)
-	}
-	require.NotContains(t, string(b.write(op, HTML)), "Not final")
-
-	var v struct {
-		Chunks []jsonChunk `json:"chunks"`
-	}
-	require.NoError(t, json.Unmarshal(b.write(op, JSON), &v))
-	d1, d2 := v.Chunks[0].Rows[0], v.Chunks[0].Rows[1]
-	require.Nil(t, d1.TookMS)
-	require.Equal(t, "UNCONFIRMED", d1.Failure.Code)
-	require.Positive(t, *d2.TookMS)
-	require.Equal(t, "established by reading the desktop: DEATTACHED by request r-2", d2.Proof)
-	require.Len(t, d2.Events, 3)
-	require.Equal(t, []call{{ID: "call-0", At: d2.Calls[0].At, Status: 200, RequestID: "request-1", JobID: "job-1"}}, d2.Calls)
-}
-
-func TestReportOfWhatHasNotEnded(t *testing.T) {
-	t.Parallel()
-	b := newBed(t)
-	op, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1"}})
-	require.NoError(t, err)
-	require.Contains(t, string(b.write(op, HTML)), "Not final")
-	for _, f := range Formats {
-		res, err := Verify(bytes.NewReader(b.write(op, f)))
 		require.NoError(t, err)
-		require.False(t, res.Final)
-	}
-	require.ErrorIs(t, Write(t.Context(), &bytes.Buffer{}, b.p.Record, "nowhere", JSON, 0, b.now), tasks.ErrNotFound)
-	require.ErrorContains(t, Write(t.Context(), &bytes.Buffer{}, b.p.Record, op.ID, "pdf", 0, b.now), "no format")
+		require.Equal(t, op.ID, res.Operation)
+		require.Equal(t, op.Seal, res.Head)
+		require.Equal(t, 4, res.Rows)
+		require.True(t, res.Final)
+		require.Equal(t, f, res.Format)
+		require.True(t, b.now.Equal(res.Made), res.Made)
+		newer, err := Compare(t.Context(), b.r, res)
+		require.NoError(t, err)
+		require.Zero(t, newer)
+		require.Equal(t, text, b.write(op, f), "the same record and time give the same bytes")
+		last := text[bytes.LastIndexByte(text[:len(text)-1], '\n')+1:]
+		sum := sha256.Sum256(text[:len(text)-len(last)])
+		require.Contains(t, string(last), hex.EncodeToString(sum[:]))
+	})
 }
 
-// Every byte that is changed, taken out or put in is found, wherever it is.
-func TestEveryAlteredByteIsFound(t *testing.T) {
+func TestEveryChangedByteIsFound(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
-	op := b.ended([]string{"d1", "d2"}, "left")
-	for _, f := range Formats {
-		t.Run(string(f), func(t *testing.T) {
-			t.Parallel()
-			text := b.write(op, f)
-			found := func(altered []byte, what string, at int) {
-				_, err := Verify(bytes.NewReader(altered))
-				require.ErrorIs(t, err, ErrAltered, "%s at byte %d of %d", what, at, len(text))
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		text := b.write(b.finish(b.small(plainTexts)), f)
+		found := func(what string, i int, changed []byte) {
+			t.Helper()
+			if _, err := Verify(bytes.NewReader(changed)); !errors.Is(err, ErrReportAltered) {
+				t.Errorf("%s byte %d of %d: %v: …%s…", what, i, len(text), err, text[max(0, i-20):min(len(text), i+20)])
 			}
-			for i := range text {
-				for _, c := range []byte{text[i] ^ 1, text[i] ^ ' ', '\n', 0} {
-					if c != text[i] {
-						one := bytes.Clone(text)
-						one[i] = c
-						found(one, fmt.Sprintf("%q for %q", c, text[i]), i)
+		}
+		const parts = 8
+		for part := range parts {
+			t.Run(strconv.Itoa(part), func(t *testing.T) {
+				t.Parallel()
+				changed := make([]byte, 0, len(text)+1)
+				for i := part; i <= len(text); i += parts {
+					for _, c := range []byte{'\n', '0'} {
+						found("inserting", i, append(append(append(changed[:0], text[:i]...), c), text[i:]...))
+					}
+					if i == len(text) {
+						break
+					}
+					found("deleting", i, append(append(changed[:0], text[:i]...), text[i+1:]...))
+					for _, mask := range []byte{1, ' '} { // ' ' is the case of a letter
+						changed = append(changed[:0], text...)
+						changed[i] ^= mask
+						found("replacing", i, changed)
 					}
 				}
-				found(append(bytes.Clone(text[:i]), text[i+1:]...), "without the one", i)
-				for _, c := range []byte{'0', '\n'} {
-					found(append(append(bytes.Clone(text[:i]), c), text[i:]...), "one more", i)
-				}
-				found(text[:i], "cut", i)
-			}
-			found(append(bytes.Clone(text), '\n'), "one more", len(text))
-			found(append(bytes.Clone(text), text...), "twice", len(text))
-		})
-	}
-	found := func(text string) {
-		_, err := Verify(strings.NewReader(text))
-		require.ErrorIs(t, err, ErrAltered)
-	}
-	found("")
-	found("hello\nworld\n")
+			})
+		}
+		for _, n := range []int{0, 1, 10, len(text) / 2} {
+			found("cutting off from", n, text[:n])
+		}
+		found("doubling", 0, append(bytes.Clone(text), text...))
+		found("windows line ends", 0, bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")))
+	})
 }
 
-// reseal computes the last line anew, as a forger would.
-func reseal(text []byte) []byte {
-	body := text[:bytes.LastIndexByte(text[:len(text)-1], '\n')+1]
-	sum := sha256.Sum256(body)
-	return append(bytes.Clone(body), hashLine(JSON, sum[:])...)
+// parts is a JSON report taken apart.
+type parts struct {
+	head
+	chunks []chunk
+	rows   int
+	trail  string
 }
 
-// Who computes the hash anew is found where a row, the request or an event does
-// not agree with the trail, and the trail with its head.
-func TestForgeryIsFoundByTheTrail(t *testing.T) {
+func takeApart(t *testing.T, text []byte) parts {
+	t.Helper()
+	var v struct {
+		Made      time.Time       `json:"made_at"`
+		Final     bool            `json:"final"`
+		Operation tasks.Operation `json:"operation"`
+		Accepted  string          `json:"accepted"`
+		Removal   removal         `json:"removal"`
+		Chunks    []chunk         `json:"chunks"`
+		Rows      int             `json:"rows"`
+		TrailHead string          `json:"trail_head"`
+	}
+	require.NoError(t, json.Unmarshal(text, &v))
+	return parts{head{v.Made, v.Final, v.Operation, v.Accepted, v.Removal}, v.Chunks, v.Rows, v.TrailHead}
+}
+
+// together writes the parts as Write does, sum and all.
+func (p parts) together(t *testing.T) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	j := &jsonRenderer{}
+	require.NoError(t, j.head(&out, p.head))
+	for _, c := range p.chunks {
+		require.NoError(t, j.chunk(&out, c))
+	}
+	require.NoError(t, j.foot(&out, foot{head: p.head, Rows: p.rows, Head: p.trail}))
+	sum := sha256.Sum256(out.Bytes())
+	return append(out.Bytes(), JSON.lastLine(hex.EncodeToString(sum[:]))...)
+}
+
+// rechain computes chains, head and seal anew.
+func (p *parts) rechain() {
+	var chains []tasks.Chain
+	for i := range p.chunks {
+		c := &p.chunks[i]
+		var ds []tasks.Desktop
+		for _, r := range c.Rows {
+			ds = append(ds, tasks.Desktop{ID: r.ID, Expect: r.Expect})
+		}
+		chain := tasks.StartChain(p.Accepted, c.Number, ds)
+		for _, raw := range c.Trail {
+			chain = chain.Add(raw)
+		}
+		c.Chain = hex.EncodeToString(chain[:])
+		chains = append(chains, chain)
+	}
+	p.trail = tasks.Head(chains)
+	p.Operation.Seal = p.trail
+}
+
+func TestForgedJSONIsFound(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
-	op := b.ended([]string{"d1", "d2"}, "left")
+	b := newBook(t)
+	op := b.finish(b.small(plainTexts))
 	text := b.write(op, JSON)
-	_, err := Verify(bytes.NewReader(reseal(text)))
-	require.NoError(t, err)
-	for _, change := range [][2]string{
-		{`"state":"failed"`, `"state":"detached"`},
-		{`"requested_by":"hr"`, `"requested_by":"me"`},
-		{`\"requested_by\":\"hr\"`, `\"requested_by\":\"me\"`},
-		{`"id":"d2"`, `"id":"d3"`},
-		{`"expected_users":["=zoe"]`, `"expected_users":["bob"]`},
-		{`{"name":"bobleft"}`, `{"name":"eveleft"}`},
-		{`\"name\":\"bobleft\"`, `\"name\":\"eveleft\"`},
-		{`"computer_name":"PCleft"`, `"computer_name":"PCother"`},
-		{`"by":"worker-1"`, `"by":"worker-2"`},
-		{`\"by\":\"worker-1\"`, `\"by\":\"worker-2\"`},
-		{`"to":"accepted"`, `"to":"detached"`},
-		{`"rows":2`, `"rows":3`},
-		{`"trail_head":"`, `"trail_head":"0`},
-		{`"chunk":0`, `"chunk":1`},
-		{`"proven_at":"2`, `"proven_at":"3`},
-		{`"due_at":"2`, `"due_at":"3`},
+	require.Equal(t, string(text), string(takeApart(t, text).together(t)), "the forger's tools are right")
+
+	// Whoever computes just the SHA-256 anew is found by the file alone.
+	for name, forge := range map[string]func(p *parts){
+		"request": func(p *parts) {
+			p.Accepted = strings.Replace(p.Accepted, "ann", "bob", 1)
+			p.Operation.RequestedBy = "bob"
+		},
+		"operation":      func(p *parts) { p.Operation.RequestedBy = "bob" },
+		"request unread": func(p *parts) { p.Accepted = "{" },
+		"id":             func(p *parts) { p.chunks[0].Rows[0].ID = "d-3" },
+		"expected users": func(p *parts) { p.chunks[0].Rows[0].Expect[0] = "bo" },
+		"state":          func(p *parts) { p.chunks[0].Rows[1].State = tasks.Detached },
+		"time of proof":  func(p *parts) { p.chunks[0].Rows[0].ProvenAt = op.DueAt },
+		"time it took":   func(p *parts) { *p.chunks[0].Rows[0].TookMS = 1 },
+		"since":          func(p *parts) { p.chunks[0].Rows[0].Since = op.DueAt },
+		"user before":    func(p *parts) { p.chunks[0].Rows[0].Before.Users[0].Name = "bo" },
+		"event":          func(p *parts) { p.chunks[0].Rows[0].Events[0].By = "bo" },
+		"no event":       func(p *parts) { p.chunks[0].Rows[0].Events = p.chunks[0].Rows[0].Events[1:] },
+		"proof":          func(p *parts) { p.chunks[0].Rows[0].Detail = "DETACHED" },
+		"call":           func(p *parts) { p.chunks[0].Rows[0].Calls[0].ID = "call-2" },
+		"no call":        func(p *parts) { p.chunks[0].Rows[0].Calls = nil },
+		"trail text": func(p *parts) {
+			p.chunks[0].Trail[2] = strings.Replace(p.chunks[0].Trail[2], "UNATTACHED", "UNUSED", 1)
+		},
+		"trail entry gone": func(p *parts) { p.chunks[0].Trail = p.chunks[0].Trail[:2] },
+		"trail unread":     func(p *parts) { p.chunks[0].Trail[0] = "{" },
+		"trail and chain": func(p *parts) {
+			h := p.trail
+			p.chunks[0].Trail[0] = p.chunks[0].Trail[0] + " "
+			p.rechain()
+			p.trail = h
+		},
+		"seal":           func(p *parts) { p.Operation.Seal = strings.Repeat("0", 64) },
+		"head":           func(p *parts) { p.trail = strings.Repeat("0", 64) },
+		"head and seal":  func(p *parts) { p.trail = strings.Repeat("0", 64); p.Operation.Seal = p.trail },
+		"chain":          func(p *parts) { p.chunks[0].Chain = p.chunks[1].Chain },
+		"a chunk gone":   func(p *parts) { p.chunks = p.chunks[:2] },
+		"chunks in turn": func(p *parts) { p.chunks[0], p.chunks[1] = p.chunks[1], p.chunks[0] },
+		"chunk number":   func(p *parts) { p.chunks[2].Number = 3 },
+		"counts":         func(p *parts) { p.Operation.Counts.Failed, p.Operation.Counts.Detached = 0, 3 },
+		"times":          func(p *parts) { p.Removal.WorstMS = 1 },
+		"late":           func(p *parts) { p.Removal.Late = 0 },
+		"rows":           func(p *parts) { p.rows = 5 },
+		"final":          func(p *parts) { p.Final = false },
+		"steps that do not follow": func(p *parts) {
+			p.chunks[0].Trail = append(p.chunks[0].Trail[:1], p.chunks[0].Trail[2:]...)
+			p.rechain()
+		},
+		"a step of no row": func(p *parts) {
+			p.chunks[1].Trail[0] = strings.Replace(p.chunks[1].Trail[0], `"0"`, `"7"`, 1)
+			p.rechain()
+		},
+		"chunk number and chain": func(p *parts) { p.chunks[2].Number = 3; p.rechain() },
 	} {
-		require.Contains(t, string(text), change[0])
-		_, err := Verify(bytes.NewReader(reseal(bytes.Replace(text, []byte(change[0]), []byte(change[1]), 1))))
-		require.ErrorIs(t, err, ErrAltered, "%s", change)
+		p := takeApart(t, text)
+		forge(&p)
+		_, err := Verify(bytes.NewReader(p.together(t)))
+		require.ErrorIs(t, err, ErrReportAltered, name)
+		require.ErrorContains(t, err, "computed anew", name)
+	}
+	// What is passed over when JSON is read is no place to hide.
+	for old, forged := range map[string]string{
+		`"rows":4,`:                `"rows":4,"rows":4,`,
+		`"final":true,`:            `"final": true,`,
+		`"removal":`:               `"REMOVAL":`,
+		`{"chunk":0,`:              `{"chunk":0,"chunk":0,`,
+		`"format":`:                `"FORMAT":`,
+		`"detachd report 1"`:       `"detachd report 2"`,
+		"],\n\"rows\"":             "],\n\n\"rows\"",
+		`"project":"hq",`:          `"project":"hq","comment":"x",`,
+		`"state":"failed",`:        `"state":"failed","State":"failed",`,
+		`"trail_head":"` + op.Seal: `"trail_head":"` + strings.ToUpper(op.Seal),
+	} {
+		changed := bytes.Replace(text, []byte(old), []byte(forged), 1)
+		require.NotEqual(t, string(text), string(changed), old)
+		_, err := Verify(bytes.NewReader(reseal(JSON, changed)))
+		require.ErrorIs(t, err, ErrReportAltered, old)
+	}
+	// Whoever computes everything anew is found by the head.
+	p := takeApart(t, text)
+	p.Accepted = strings.Replace(p.Accepted, "ann", "bob", 1)
+	p.Operation.RequestedBy = "bob"
+	p.rechain()
+	res, err := Verify(bytes.NewReader(p.together(t)))
+	require.NoError(t, err, "by itself it is a report")
+	require.NotEqual(t, op.Seal, res.Head)
+	_, err = Compare(t.Context(), b.r, res)
+	require.ErrorIs(t, err, ErrDiffers)
+	require.ErrorContains(t, err, "chunk 0")
+}
+
+// What no chain covers is found as the record gives another report.
+func TestForgedTextIsFoundByTheRecord(t *testing.T) {
+	t.Parallel()
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		op := b.finish(b.small(plainTexts))
+		text := reseal(f, bytes.ReplaceAll(b.write(op, f), []byte("no address"), []byte("no problem")))
+		res, err := Verify(bytes.NewReader(text))
+		require.NoError(t, err)
+		require.Equal(t, op.Seal, res.Head)
+		_, err = Compare(t.Context(), b.r, res)
+		require.ErrorIs(t, err, ErrDiffers)
+	})
+}
+
+func TestForgedHeadOfATextReport(t *testing.T) {
+	t.Parallel()
+	for _, f := range []Format{HTML, CSV} {
+		b := newBook(t)
+		op := b.finish(b.small(plainTexts))
+		text := b.write(op, f)
+		none := strings.Repeat("0", 64)
+		res, err := Verify(bytes.NewReader(reseal(f, bytes.ReplaceAll(text, []byte(op.Seal), []byte(none)))))
+		require.NoError(t, err)
+		require.Equal(t, none, res.Head)
+		_, err = Compare(t.Context(), b.r, res)
+		require.ErrorIs(t, err, ErrDiffers)
+		for _, bad := range []string{"x", "", strings.ToUpper(op.Seal)} {
+			_, err = Verify(bytes.NewReader(reseal(f, bytes.ReplaceAll(text, []byte(op.Seal), []byte(bad)))))
+			require.ErrorIs(t, err, ErrReportAltered)
+		}
 	}
 }
 
-// A record that was altered is not reported.
-func TestAlteredRecordIsNotReported(t *testing.T) {
+func TestTheRecordGoesOn(t *testing.T) {
 	t.Parallel()
-	for name, alter := range map[string]func(ctx context.Context, rdb redis.UniversalClient, op string) error{
-		"a state": func(ctx context.Context, rdb redis.UniversalClient, op string) error {
-			key := "detachd:{" + op + "}:c:0"
-			all, err := rdb.HGetAll(ctx, key).Result()
-			for field, value := range all {
-				if err == nil {
-					err = rdb.HSet(ctx, key, field, strings.ReplaceAll(value, ";F;", ";D;")).Err()
-				}
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		op := b.finish(b.small(plainTexts))
+		res, err := Verify(bytes.NewReader(b.write(op, f)))
+		require.NoError(t, err)
+		b.now = b.now.Add(time.Hour)
+		n, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		for _, ended := range []bool{false, true} {
+			if ended {
+				op = b.later(op, time.Minute)
+				b.apply(tasks.Change{Operation: op, Chunk: 0, By: "w", Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.Detached, Note: tasks.ReadBack}}})
+				b.finish(op)
 			}
-			return err
-		},
-		"an entry": func(ctx context.Context, rdb redis.UniversalClient, op string) error {
-			key := "detachd:{" + op + "}:t:0"
-			entry, err := rdb.LIndex(ctx, key, 0).Result()
-			if err != nil {
-				return err
+			newer, err := Compare(t.Context(), b.r, res)
+			if f == JSON {
+				require.NoError(t, err, "what the report has is in the record still")
+				require.Equal(t, map[bool]int{false: 1, true: 2}[ended], newer)
+			} else {
+				require.ErrorIs(t, err, ErrMovedOn)
 			}
-			return rdb.LSet(ctx, key, 0, strings.Replace(entry, "worker-1", "worker-2", 1)).Err()
-		},
-		"the request": func(ctx context.Context, rdb redis.UniversalClient, op string) error {
-			key := "detachd:{" + op + "}:op"
-			asked, err := rdb.HGet(ctx, key, "meta").Result()
-			if err != nil {
-				return err
-			}
-			return rdb.HSet(ctx, key, "meta", strings.Replace(asked, `"hr"`, `"me"`, 1)).Err()
-		},
-		"the seal": func(ctx context.Context, rdb redis.UniversalClient, op string) error {
-			return rdb.HSet(ctx, "detachd:{"+op+"}:op", "seal", strings.Repeat("0", 64)).Err()
-		},
+		}
+		require.NoError(t, b.rdb.LSet(t.Context(), "t:{"+op.ID+"}:t:2", 0, `{"t":1,"m":[["QD|n|","0"]]}`).Err())
+		_, err = Compare(t.Context(), b.r, res)
+		require.Error(t, err)
+		if f == JSON {
+			require.ErrorIs(t, err, ErrDiffers)
+		}
+		require.NoError(t, b.rdb.FlushDB(t.Context()).Err())
+		_, err = Compare(t.Context(), b.r, res)
+		require.ErrorIs(t, err, tasks.ErrNotFound)
+	})
+}
+
+func TestAnAlteredRecordIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		alter func(ctx context.Context, rdb redis.UniversalClient, key string) error
+		want  string
+	}{
+		"seal": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.HSet(ctx, key+":op", "seal", strings.Repeat("0", 64)).Err()
+		}, "sealed"},
+		"request": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			s := rdb.HGet(ctx, key+":op", "meta").Val()
+			return rdb.HSet(ctx, key+":op", "meta", strings.Replace(s, "ann", "bob", 1)).Err()
+		}, "sealed"},
+		"other id": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			s := rdb.HGet(ctx, key+":op", "meta").Val()
+			return rdb.HSet(ctx, key+":op", "meta", strings.Replace(s, `"id":"`, `"id":"x`, 1)).Err()
+		}, "calls itself"},
+		"counts": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.HSet(ctx, key+":op", "nF", "0", "nD", "3").Err()
+		}, "counts"},
+		"trail entry": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			s := rdb.LIndex(ctx, key+":t:0", 2).Val()
+			return rdb.LSet(ctx, key+":t:0", 2, strings.Replace(s, "UNATTACHED", "UNUSED", 1)).Err()
+		}, "sealed"},
+		"trail not UTF-8": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			s := rdb.LIndex(ctx, key+":t:0", 2).Val()
+			return rdb.LSet(ctx, key+":t:0", 2, strings.Replace(s, "UNATTACHED", "\xff", 1)).Err()
+		}, "chunk 0, entry 2"},
+		"trail entry gone": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.RPop(ctx, key+":t:0").Err()
+		}, "chunk 0"},
+		"trail entry twice": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.RPush(ctx, key+":t:0", rdb.LIndex(ctx, key+":t:0", -1).Val()).Err()
+		}, "chunk 0, entry 3"},
+		"state": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.HSet(ctx, key+":c:0", "d-2", "1;D;1;"+"mm6y5s00;call-1;").Err()
+		}, "d-2"},
+		"time of proof": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			s := rdb.HGet(ctx, key+":c:0", "d-1").Val()
+			f := strings.Split(s, ";")
+			f[3] = "mm6y5s00"
+			return rdb.HSet(ctx, key+":c:0", "d-1", strings.Join(f, ";")).Err()
+		}, "d-1"},
+		"a row more": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
+			return rdb.HSet(ctx, key+":c:0", "d-3", "2").Err()
+		}, "d-3"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBed(t)
-			op := b.ended([]string{"d1", "d2"}, "left")
-			before := b.write(op, JSON)
-			require.NoError(t, alter(t.Context(), b.rdb, op.ID))
-			var out bytes.Buffer
-			err := Write(t.Context(), &out, b.p.Record, op.ID, JSON, 0, b.now)
-			require.ErrorIs(t, err, ErrAltered)
-			require.NotEqual(t, before, out.Bytes())
+			forEachFormat(t, func(t *testing.T, f Format) {
+				b := newBook(t)
+				op := b.finish(b.small(plainTexts))
+				require.NoError(t, c.alter(t.Context(), b.rdb, "t:{"+op.ID+"}"))
+				var out bytes.Buffer
+				err := Write(t.Context(), &out, b.r, op.ID, f, b.now)
+				require.ErrorIs(t, err, ErrRecordAltered)
+				require.ErrorContains(t, err, c.want)
+				_, err = Verify(&out)
+				require.ErrorIs(t, err, ErrReportAltered, "what was written by then is no report")
+			})
 		})
 	}
 }
 
-// Whatever is in a text, it stays text.
-func TestHostileTexts(t *testing.T) {
+func TestAnAddedRowIsRefused(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
-	for _, text := range []string{
-		script, `=HYPERLINK("http://x","y")`, "-- end x", "</td></tr></table>", strings.Repeat("x", 1000), `{"chunk":7}`,
-	} {
-		op := b.ended([]string{"d1", "d2"}, text)
-		html := string(b.write(op, HTML))
-		require.NotContains(t, html, "<script", text)
-		require.Equal(t, 1, strings.Count(html, "</table>"))
-		for _, rows := range [][][]string{readCSV(t, b.write(op, CSV))} {
-			require.Len(t, rows, 1+2+2)
-			for _, row := range rows {
-				require.Len(t, row, len(columns))
-				for _, cell := range row {
-					require.False(t, cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])), "%q", cell)
-				}
-			}
-		}
-		require.True(t, json.Valid(b.write(op, JSON)))
-		for _, f := range Formats {
-			_, err := Verify(bytes.NewReader(b.write(op, f)))
-			require.NoError(t, err, "%s with %q", f, text)
-		}
-	}
-	require.Equal(t, `'=1\x1b[2J\n\u202e`, Inert("=1\x1b[2J\n\u202e"))
-	require.Equal(t, `\x1b]0;x\a`, Printable("\x1b]0;x\a"))
+	b := newBook(t)
+	op := b.enqueue(tasks.Request{Desktops: []string{"d-1"}})
+	key := "t:{" + op.ID + "}:c:0"
+	require.NoError(t, b.rdb.HSet(t.Context(), key, "d-2", "1").Err())
+	err := Write(t.Context(), io.Discard, b.r, op.ID, CSV, b.now)
+	require.ErrorIs(t, err, ErrRecordAltered)
+	require.ErrorContains(t, err, "has 2 rows, by its request 1")
 }
 
-func readCSV(t *testing.T, text []byte) [][]string {
-	t.Helper()
-	rows, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
-	require.NoError(t, err)
-	return rows
-}
-
-// A large operation is written and verified chunk by chunk.
-func TestManyChunks(t *testing.T) {
+func TestAReportOutlivesAnAlteredRecord(t *testing.T) {
 	t.Parallel()
-	b := newBed(t)
-	var ids []string
-	for i := range 40*tasks.ChunkSize + 7 {
-		ids = append(ids, fmt.Sprintf("d-%05d", i))
-	}
-	op := b.ended(ids, "left")
-	for _, f := range Formats {
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		op := b.finish(b.small(plainTexts))
 		res, err := Verify(bytes.NewReader(b.write(op, f)))
 		require.NoError(t, err)
-		require.Equal(t, len(ids), res.Rows)
+		require.NoError(t, b.rdb.LSet(t.Context(), "t:{"+op.ID+"}:t:2", 0, `{"t":1,"m":[["QD|n|","0"]]}`).Err())
+		_, err = Compare(t.Context(), b.r, res)
+		require.ErrorIs(t, err, ErrRecordAltered, "the seal says that it is not the report")
+	})
+}
+
+// After a retry nothing is final until it is sealed anew.
+func TestTakenUpAgain(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	op := b.finish(b.small(plainTexts))
+	_, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
+	require.NoError(t, err)
+	op = b.later(op, time.Minute)
+	b.apply(tasks.Change{Operation: op, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.Detached, Note: tasks.ReadBack}}})
+	b.now = b.now.Add(time.Second)
+	for _, final := range []bool{false, true} {
+		res, err := Verify(bytes.NewReader(b.write(op, JSON)))
+		require.NoError(t, err)
+		require.Equal(t, final, res.Final)
+		b.finish(op)
 	}
-	require.Len(t, readCSV(t, b.write(op, CSV)), 1+len(ids)+2)
+}
+
+func TestNotFinal(t *testing.T) {
+	t.Parallel()
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		open := b.enqueue(tasks.Request{Desktops: []string{"d-5"}})
+		unsealed := b.small(plainTexts)
+		for op, why := range map[string]string{open.ID: "the operation has not ended", unsealed.ID: "not sealed yet"} {
+			text := b.write(tasks.Operation{ID: op}, f)
+			res, err := Verify(bytes.NewReader(text))
+			require.NoError(t, err)
+			require.False(t, res.Final)
+			switch f {
+			case HTML:
+				require.Contains(t, string(text), "This report is not final: ")
+				require.Contains(t, string(text), why)
+			case CSV:
+				for _, line := range asCSV(t, text) {
+					require.Equal(t, "false", line["final"])
+				}
+			case JSON:
+				require.Contains(t, string(text), `"final":false`)
+			}
+			_, err = Compare(t.Context(), b.r, res)
+			require.NoError(t, err)
+		}
+		res, err := Verify(bytes.NewReader(b.write(open, f)))
+		require.NoError(t, err)
+		b.apply(tasks.Change{Operation: open, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(open, 0)["d-5"], To: tasks.Detached}}})
+		newer, err := Compare(t.Context(), b.r, res)
+		if f == JSON {
+			require.NoError(t, err)
+			require.Equal(t, 1, newer)
+		} else {
+			require.ErrorIs(t, err, ErrMovedOn)
+		}
+	})
+	b := newBook(t)
+	require.ErrorIs(t, Write(t.Context(), io.Discard, b.r, "nowhere", HTML, b.now), tasks.ErrNotFound)
+	require.ErrorContains(t, Write(t.Context(), io.Discard, b.r, "nowhere", "pdf", b.now), "unknown format")
+}
+
+// asCSV reads the rows of a CSV report by column, without the last two lines.
+func asCSV(t *testing.T, text []byte) []map[string]string {
+	t.Helper()
+	lines, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+	require.NoError(t, err, "it is rectangular")
+	require.Equal(t, "trail_head", lines[len(lines)-2][0])
+	require.Equal(t, "sha256", lines[len(lines)-1][0])
+	var out []map[string]string
+	for _, line := range lines[1 : len(lines)-2] {
+		row := map[string]string{}
+		for i, cell := range line {
+			row[lines[0][i]] = cell
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+func TestWhatAReportSays(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	op := b.finish(b.small(plainTexts))
+
+	rows := asCSV(t, b.write(op, CSV))
+	require.Len(t, rows, 4)
+	for column, want := range map[string]string{
+		"line": "desktop", "subject": "d-1", "operation": op.ID, "project": "hq", "requested_by": "ann", "reason": "contract ended",
+		"ticket": "HR-1", "accepted_at": "2026-03-01T12:00:00.000Z", "ended_at": "2026-03-01T12:20:00.000Z", "rows": "4", "final": "true",
+		"computer_name": "PC-4711", "type": "SHARED", "users_before": "jo (sudo, USER); staff (GROUP)", "expected_users": "jo; ann",
+		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000",
+		"proof": "established by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
+		"calls": "2026-03-01T12:00:00.000Z HTTP 200 WKS.00010110 request req-1 job job-1",
+	} {
+		require.Equal(t, want, rows[0][column], column)
+	}
+	for column, want := range map[string]string{
+		"subject": "d-2", "state": "failed", "proven_at": "", "took_seconds": "", "proof": "", "failure_code": "WKS.00010110",
+		"failure_class": "permanent", "failure_message": "no address", "since": "2026-03-01T12:00:30.000Z",
+	} {
+		require.Equal(t, want, rows[1][column], column)
+	}
+	require.Equal(t, "user", rows[2]["line"])
+	require.Equal(t, "jo", rows[2]["subject"])
+	require.Equal(t, "resolved", rows[2]["state"])
+	require.Equal(t, "d-9", rows[3]["subject"])
+	require.Equal(t, "1200.000", rows[3]["took_seconds"])
+	require.Equal(t, "the expected user is not on it: UNATTACHED", rows[3]["proof"])
+
+	text := b.write(op, JSON)
+	p := takeApart(t, text)
+	accepted, err := b.r.Accepted(t.Context(), op.ID)
+	require.NoError(t, err)
+	require.Equal(t, accepted, p.Accepted, "byte for byte")
+	require.Equal(t, removal{TargetMS: 900000, Proven: 2, P50MS: 90000, P95MS: 1200000, WorstMS: 1200000, Late: 1, Overdue: 1}, p.Removal)
+	require.Equal(t, op.Seal, p.trail)
+	es, err := b.r.Evidence(t.Context(), op, 0, op.Chunks())
+	require.NoError(t, err)
+	for i, e := range es {
+		require.Equal(t, e.Raw, p.chunks[i].Trail)
+	}
+	d1 := p.chunks[0].Rows[0]
+	require.Len(t, d1.Events, 3)
+	require.Equal(t, event{At: d1.Events[1].At, From: tasks.Sending, To: tasks.Accepted, By: "worker-1", Note: "followed by its job", CallID: "call-1"}, d1.Events[1])
+	require.Equal(t, []string{"job-1"}, d1.Calls[0].JobIDs)
+
+	page := string(b.write(op, HTML))
+	for _, want := range []string{
+		`<html lang="en">`, "<title>detachd report on operation " + op.ID, "<caption>", `scope="col"`, "prefers-color-scheme: dark", "@media print",
+		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1m30s", "20m0s", op.Seal, "no address", "job job-1",
+		"sending → accepted, followed by its job", "target is 15m0s", "2026-03-01 12:01:30",
+	} {
+		require.Contains(t, page, want)
+	}
+	require.NotContains(t, page, "not final")
+	for _, external := range []string{"<script", "src=", "href=", "url(", "@import", "http://", "https://"} {
+		require.NotContains(t, page, external)
+	}
+}
+
+const attack = `<script>alert(1)</script><img src=x onerror="x()">{{.}}' "]]>--><!-- `
+
+func TestHostileTexts(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("A<b>\u202e\x00\x1b[2J\r\n\t\u2028", 600) // more than 10 KB
+	require.Greater(t, len(long), 10_000)
+	hostile := texts{
+		name: "=cmd|' /C calc'!A0" + attack, user: "@SUM(1+1)\t" + attack, reason: "-2+3\n" + attack, ticket: "+1" + attack, requestedBy: "=1" + attack,
+		detail: "=\x1b]0;x\a" + attack + long, code: "=WKS" + attack, message: "\r\n=1+1" + attack + long, by: "=by" + attack,
+	}
+	forEachFormat(t, func(t *testing.T, f Format) {
+		b := newBook(t)
+		op := b.finish(b.small(hostile))
+		text := b.write(op, f)
+		_, err := Verify(bytes.NewReader(text))
+		require.NoError(t, err)
+		require.Equal(t, -1, strings.IndexFunc(string(text), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }), "nothing that acts on a terminal")
+		switch f {
+		case HTML:
+			requireInert(t, string(text))
+			require.Contains(t, string(text), "&lt;script&gt;alert(1)&lt;/script&gt;")
+		case CSV:
+			lines, err := csv.NewReader(bytes.NewReader(text)).ReadAll()
+			require.NoError(t, err)
+			require.Len(t, lines, 1+4+2)
+			for _, line := range lines {
+				for _, cell := range line {
+					require.False(t, cell != "" && strings.ContainsRune("=+-@\t\r\n", rune(cell[0])), cell)
+					for part := range strings.SplitSeq(cell, "; ") {
+						require.NotContains(t, []string{"=", "+", "@"}, part[:min(1, len(part))], cell)
+					}
+				}
+			}
+			require.Contains(t, lines[1][12], "'=cmd|")
+		case JSON:
+			require.NotContains(t, string(text), "<")
+			row := takeApart(t, text).chunks[0].Rows[0]
+			require.Equal(t, hostile.name, row.Before.Name, "and nothing is lost")
+			require.Equal(t, hostile.user, row.Before.Users[0].Name)
+			require.Equal(t, hostile.detail, row.Detail)
+			require.Equal(t, hostile.message, takeApart(t, text).chunks[0].Rows[1].Failure.Message)
+		}
+	})
+}
+
+// requireInert fails for an element, attribute or comment that the template does
+// not have.
+func requireInert(t *testing.T, page string) {
+	t.Helper()
+	known := map[string]bool{}
+	for _, tag := range tags(htmlText) {
+		known[name(tag)] = true
+	}
+	for _, tag := range tags(page) {
+		require.True(t, known[name(tag)], tag)
+		require.NotContains(t, tag, "onerror")
+		require.NotContains(t, tag, "src=")
+	}
+	require.Equal(t, 2, strings.Count(page, "<!--"), "just our own")
+	require.Equal(t, 2, strings.Count(page, "-->"))
+}
+
+// tags lists what a browser takes for tags.
+func tags(page string) (out []string) {
+	for i, part := range strings.Split(page, "<") {
+		if i == 0 || part == "" {
+			continue
+		}
+		if c := part[0]; c == '/' || c == '!' || c == '?' || c|' ' >= 'a' && c|' ' <= 'z' {
+			tag, _, _ := strings.Cut(part, ">")
+			out = append(out, tag)
+		}
+	}
+	return out
+}
+
+func name(tag string) string {
+	n, _, _ := strings.Cut(strings.TrimPrefix(tag, "/"), " ")
+	if strings.HasPrefix(n, "!--") {
+		return "!DOCTYPE" // counted apart
+	}
+	return n
+}
+
+// bigReads notes of how many chunks the trails are read at once, at most.
+type bigReads struct{ most atomic.Int64 }
+
+func (h *bigReads) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *bigReads) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *bigReads) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		trails := int64(0)
+		for _, c := range cmds {
+			if c.Name() == "lrange" {
+				trails++
+			}
+		}
+		h.most.Store(max(h.most.Load(), trails))
+		return next(ctx, cmds)
+	}
+}
+
+// progress notes how much was written, and how much of it at once.
+type progress struct{ most, total int }
+
+func (p *progress) Write(b []byte) (int, error) {
+	p.most, p.total = max(p.most, len(b)), p.total+len(b)
+	return len(b), nil
+}
+
+func TestALargeReportIsWrittenPieceByPiece(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	ids := make([]string, 5000)
+	for i := range ids {
+		ids[i] = fmt.Sprintf("d-%05d", i)
+	}
+	op := b.enqueue(tasks.Request{Desktops: ids})
+	reads := &bigReads{}
+	b.rdb.AddHook(reads)
+	forEachFormat(t, func(t *testing.T, f Format) {
+		p := &progress{}
+		require.NoError(t, Write(t.Context(), p, b.r, op.ID, f, b.now))
+		require.Greater(t, p.total, 500_000)
+		require.Less(t, p.most, p.total/5, "it is handed on in pieces")
+		require.LessOrEqual(t, reads.most.Load(), int64(batch))
+		require.Positive(t, reads.most.Load())
+		pr, pw := io.Pipe()
+		go func() { pw.CloseWithError(Write(t.Context(), pw, b.r, op.ID, f, b.now)) }()
+		res, err := Verify(pr)
+		require.NoError(t, err)
+		require.Equal(t, 5000, res.Rows)
+	})
+}
+
+// A report that cannot be written to its end is an error.
+func TestAFullDisk(t *testing.T) {
+	t.Parallel()
+	b := newBook(t)
+	op := b.finish(b.small(plainTexts))
+	require.ErrorIs(t, Write(t.Context(), full{}, b.r, op.ID, HTML, b.now), io.ErrShortWrite)
+	_, err := Verify(io.MultiReader(strings.NewReader("<!DOCTYPE html>\n"), broken{}))
+	require.ErrorIs(t, err, io.ErrClosedPipe)
+	require.NotErrorIs(t, err, ErrReportAltered)
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, io.ErrShortWrite }
+
+type broken struct{}
+
+func (broken) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestCells(t *testing.T) {
+	t.Parallel()
+	for _, s := range []string{"=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＠x"} {
+		require.Equal(t, "'"+s, Cell(s))
+	}
+	for _, s := range []string{"", "x", "1=1", "é=", "日本"} {
+		require.Equal(t, s, Cell(s))
+	}
+	require.Equal(t, "a; '=1", list([]string{"a", "=1"}), "also where semicolons separate cells")
+	require.Equal(t, `a\x1b\u202e`+" b", Printable("a\x1b\u202e b"))
 }

@@ -1,155 +1,126 @@
 package report
 
 import (
-	"strconv"
-	"strings"
+	"slices"
 	"time"
-	"unicode"
 
 	"github.com/detachd/detachd/tasks"
 )
 
-// row is what a report says of a desktop, or of a user that was named.
+// row is what a report says of one desktop, or of one user that the request
+// names.
 type row struct {
-	ID            string         `json:"id"`
-	ComputerName  string         `json:"computer_name,omitempty"`
-	Type          string         `json:"type,omitempty"`
-	UsersBefore   []tasks.Person `json:"users_before,omitempty"`
-	ReadBefore    time.Time      `json:"read_before_at,omitzero"`
-	ExpectedUsers []string       `json:"expected_users,omitempty"`
-	State         tasks.State    `json:"state"`
-	Attempts      int            `json:"attempts"`
-	DueAt         time.Time      `json:"due_at"`
-	ProvenAt      time.Time      `json:"proven_at,omitzero"`
-	TookMS        *int64         `json:"took_ms,omitempty"` // from due to proven
-	Proof         string         `json:"proof,omitempty"`
-	Failure       *tasks.Failure `json:"failure,omitempty"`
-	Calls         []call         `json:"calls,omitempty"`
-	Events        []event        `json:"events"`
+	ID         string         `json:"id"` // a desktop id, or "user:" and a name
+	Expect     []string       `json:"expected_users,omitempty"`
+	State      tasks.State    `json:"state"`
+	Since      time.Time      `json:"since"`
+	DueAt      time.Time      `json:"due_at"`
+	ProvenAt   time.Time      `json:"proven_at,omitzero"`
+	TookMS     *int64         `json:"took_ms,omitempty"` // from DueAt to ProvenAt; 0: before it was due
+	Note       string         `json:"note,omitempty"`
+	Detail     string         `json:"detail,omitempty"`
+	Before     *tasks.Before  `json:"before,omitempty"`
+	Events     []event        `json:"events,omitempty"`
+	Attempts   int            `json:"attempts"`
+	Failure    *tasks.Failure `json:"failure,omitempty"`
+	Calls      []call         `json:"calls,omitempty"`
+	note       tasks.Note
+	lastCallID string
 }
 
-// call is a call as far as a desktop was in it.
-type call struct {
-	ID        string    `json:"id"`
-	At        time.Time `json:"at,omitzero"`
-	Status    int       `json:"status"`
-	Code      string    `json:"code,omitempty"`
-	RequestID string    `json:"request_id,omitempty"`
-	JobID     string    `json:"job_id,omitempty"`
-}
-
-// event is a change of a desktop's state.
+// event is one step of a row. Texts are the cloud's.
 type event struct {
 	At     time.Time   `json:"at"`
 	From   tasks.State `json:"from"`
 	To     tasks.State `json:"to"`
 	By     string      `json:"by,omitempty"`
-	Why    string      `json:"why,omitempty"`
+	Note   string      `json:"note,omitempty"`
 	Detail string      `json:"detail,omitempty"`
-	CallID string      `json:"call_id,omitempty"`
+	CallID string      `json:"call,omitempty"`
 }
 
-// rowsOf makes the rows of a chunk; calls are the operation's, by id.
-func rowsOf(op tasks.Operation, e tasks.Evidence, calls map[string]tasks.Call) []row {
+// call is one request to the API that named the desktop. With only the id it is
+// not in the record.
+type call struct {
+	ID        string    `json:"id"`
+	At        time.Time `json:"at,omitzero"`
+	Answered  bool      `json:"answered"`
+	Status    int       `json:"status,omitempty"` // HTTP; 0: no reply
+	Code      string    `json:"code,omitempty"`
+	RequestID string    `json:"request_id,omitempty"`
+	JobIDs    []string  `json:"job_ids,omitempty"`
+}
+
+// derive gives the rows of a chunk as far as the request and the trail say it;
+// e.Check must have passed.
+func derive(op tasks.Operation, e tasks.Evidence) []row {
 	rows := make([]row, len(e.Desktops))
-	for i, events := range eventsOf(e) {
-		d := e.Desktops[i]
-		r := row{
-			ID: d.ID, ExpectedUsers: d.Expect, State: d.State, Attempts: d.Attempts, DueAt: op.DueAt, Failure: d.Failure, Events: events,
-		}
-		if b := d.Before; b != nil {
-			r.ComputerName, r.Type, r.UsersBefore, r.ReadBefore = b.Name, b.Type, b.Users, b.ReadAt
-		}
-		if r.ComputerName == "" && d.Failure != nil {
-			r.ComputerName = d.Failure.DesktopName
-		}
-		if took, proven := d.TookFrom(op); proven {
-			ms := took.Milliseconds()
-			r.ProvenAt, r.TookMS = d.UpdatedAt, &ms
-		}
-		seen := map[string]bool{"": true}
-		for _, ev := range events {
-			if !seen[ev.CallID] {
-				seen[ev.CallID] = true
-				c := calls[ev.CallID]
-				r.Calls = append(r.Calls, call{ev.CallID, c.At, c.Status, c.Code, c.RequestID, c.JobID})
-			}
-		}
-		if n := len(events); n > 0 && d.State == tasks.Detached {
-			r.Proof = strings.TrimPrefix(strings.Join([]string{events[n-1].Why, events[n-1].Detail}, ": "), ": ")
-			r.Proof = strings.TrimSuffix(r.Proof, ": ")
-		}
-		rows[i] = r
+	for i, d := range e.Desktops {
+		rows[i] = row{ID: d.ID, Expect: d.Expect, State: d.State, Since: d.UpdatedAt, DueAt: op.DueAt, lastCallID: d.CallID}
 	}
-	return rows
-}
-
-// eventsOf sorts a chunk's trail by desktop.
-func eventsOf(e tasks.Evidence) [][]event {
-	out := make([][]event, len(e.Desktops))
 	for _, entry := range e.Trail {
 		for _, m := range entry.Moves {
-			for _, r := range m.Positions {
-				for i := max(0, r.First); i <= r.Last && i < len(out); i++ {
-					out[i] = append(out[i], event{
-						At: entry.At, From: m.From, To: m.To, By: entry.By, Why: m.Note.String(), Detail: m.Detail, CallID: entry.CallID,
+			for _, places := range m.Positions {
+				for p := places.First; p <= places.Last; p++ {
+					r := &rows[p]
+					r.Since, r.note, r.Note, r.Detail = entry.At, m.Note, m.Note.String(), m.Detail
+					r.Events = append(r.Events, event{
+						At: entry.At, From: m.From, To: m.To, By: entry.By, Note: r.Note, Detail: m.Detail, CallID: entry.CallID,
 					})
 				}
 			}
 		}
+		for p, b := range entry.Before {
+			if p >= 0 && p < len(rows) {
+				rows[p].Before = &b
+			}
+		}
 	}
+	for i := range rows {
+		r := &rows[i]
+		if took, proven := r.took(op); proven {
+			ms := took.Milliseconds()
+			r.ProvenAt, r.TookMS = r.Since, &ms
+		}
+	}
+	return rows
+}
+
+// took is the time to access removed; false where nothing is proven, or nothing
+// was to be.
+func (r row) took(op tasks.Operation) (time.Duration, bool) {
+	return tasks.Desktop{State: r.State, Note: r.note, UpdatedAt: r.Since}.TookFrom(op)
+}
+
+// callIDs lists the calls that named the desktop, each once, in their order. The
+// last one may be known from the row alone: the trail does not name it where the
+// desktop went another way than the others of its call.
+func (r row) callIDs() (out []string) {
+	add := func(id string) {
+		if id != "" && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	for _, e := range r.Events {
+		add(e.CallID)
+	}
+	add(r.lastCallID)
 	return out
 }
 
-// Printable escapes what is not, so that neither a terminal nor a browser takes
-// it for a command.
-func Printable(s string) string {
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return s
+func viewCall(id string, calls map[string]tasks.Call) call {
+	c, known := calls[id]
+	if !known {
+		return call{ID: id}
 	}
-	var b strings.Builder
-	for _, r := range s {
-		if unicode.IsPrint(r) {
-			b.WriteRune(r)
-			continue
-		}
-		quoted := strconv.QuoteRune(r)
-		b.WriteString(quoted[1 : len(quoted)-1])
-	}
-	return b.String()
-}
-
-// Inert gives a cell that a spreadsheet does not take for a formula either: that
-// gets an apostrophe in front.
-func Inert(s string) string {
-	if s = Printable(s); s != "" && strings.ContainsRune("=+-@", rune(s[0])) {
-		return "'" + s
-	}
-	return s
-}
-
-func clock(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format(time.RFC3339)
-}
-
-func names(people []tasks.Person) string {
-	out := make([]string, len(people))
-	for i, p := range people {
-		out[i] = p.Name
-		if p.Type == "GROUP" {
-			out[i] += " (group)"
+	v := call{ID: id, At: c.At, Answered: c.Answered, Status: c.Status, Code: c.Code, RequestID: c.RequestID}
+	for _, job := range append([]string{c.JobID}, c.SuccessJobIDs...) {
+		if job != "" && !slices.Contains(v.JobIDs, job) {
+			v.JobIDs = append(v.JobIDs, job)
 		}
 	}
-	return strings.Join(out, ", ")
+	return v
 }
 
-// Took shows TookMS.
-func (r row) Took() string {
-	if r.TookMS == nil {
-		return ""
-	}
-	return (time.Duration(*r.TookMS) * time.Millisecond).String()
-}
+// user reports that the row names a user, not a desktop.
+func (r row) user() (name string, ok bool) { return tasks.Desktop{ID: r.ID}.User() }

@@ -4,231 +4,397 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
-	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/detachd/detachd/tasks"
 )
 
-// Result is a report that was found unaltered.
+// ErrReportAltered says that a file is not as Write wrote it.
+var ErrReportAltered = errors.New("the report was altered, or is none")
+
+func changed(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrReportAltered, fmt.Errorf(format, args...))
+}
+
+// Result is what Verify found a report to be.
 type Result struct {
 	Format    Format
 	Operation string
+	Made      time.Time
+	Final     bool // the operation had ended, and its trail was sealed
 	Rows      int
-	Head      string // of the trail
-	Final     bool   // the operation had ended
-	Replayed  bool   // the head was computed anew, and every row held against the trail: JSON only
+	Head      string // of the trail, in hex
+	Sum       string // SHA-256 of all bytes before the last line, in hex
+
+	chains []chainEnd // of a JSON report, by chunk
 }
 
-// maxLine bounds a line: a chunk of a report in JSON with the longest texts.
-const maxLine = 64 << 20
+// chainEnd is how far a chunk's trail went.
+type chainEnd struct {
+	entries int
+	chain   tasks.Chain
+}
 
-// Verify reads a report to its end. An error is ErrAltered and says what is
-// wrong, or comes from reading.
+// Verify tells whether a file is byte for byte what Write wrote, as far as the
+// file alone can tell; see the package comment for what that proves. Any
+// difference is an ErrReportAltered. It keeps no more of the file in memory than
+// a line, which in a JSON report is a chunk.
 func Verify(r io.Reader) (Result, error) {
-	in := bufio.NewReaderSize(r, 1<<16)
-	beginning, _ := in.Peek(len(`{"format"`))
-	res := Result{Format: CSV}
-	switch {
-	case bytes.HasPrefix(beginning, []byte(`{"format"`)):
-		res.Format = JSON
-	case bytes.HasPrefix(beginning, []byte("<!")):
-		res.Format = HTML
-	}
-	var replay *replayed
-	if res.Format == JSON {
-		replay = &replayed{}
-	}
-	sum := sha256.New()
-	var last, before []byte // the last line, and the one before it
-	for n := 1; ; n++ {
-		line, err := readLine(in)
-		if errors.Is(err, io.EOF) && len(line) == 0 {
-			break
-		}
-		if err != nil && !errors.Is(err, io.EOF) {
-			return res, err
-		}
-		if last != nil {
-			sum.Write(last)
-			if replay != nil {
-				replay.line(n-1, last)
-			}
-		}
-		before, last = last, line
-	}
-	// Compared as bytes: whatever differs from what would be written was altered.
-	if string(last) != hashLine(res.Format, sum.Sum(nil)) {
-		return res, fmt.Errorf("%w: the last line is not the SHA-256 of what stands before it", ErrAltered)
-	}
-	e, ok := parseEnd(res.Format, string(before))
-	if !ok {
-		return res, fmt.Errorf("%w: it does not end as a report does", ErrAltered)
-	}
-	res.Operation, res.Head, res.Final, res.Rows = e.Operation, e.Head, e.Final, e.Rows
-	if replay != nil {
-		if err := replay.end(e); err != nil {
-			return res, fmt.Errorf("%w: %w", ErrAltered, err)
-		}
-		res.Replayed = true
+	f := &file{r: bufio.NewReaderSize(r, 1<<14), sum: sha256.New()}
+	res, err := f.verify()
+	if err != nil {
+		return Result{}, err
 	}
 	return res, nil
 }
 
-func readLine(in *bufio.Reader) ([]byte, error) {
+// file is a report that is read line by line.
+type file struct {
+	r    *bufio.Reader
+	sum  hash.Hash
+	line int // lines read
+}
+
+// longestLine is the most bytes that Verify takes in one line.
+const longestLine = 256 << 20
+
+// next reads a line with its end, which the last one may lack; nil at the end.
+func (f *file) next() ([]byte, error) {
 	var line []byte
 	for {
-		part, err := in.ReadSlice('\n')
+		part, err := f.r.ReadSlice('\n')
 		line = append(line, part...)
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			return line, err
-		}
-		if len(line) > maxLine {
-			return nil, fmt.Errorf("%w: a line is longer than any report has", ErrAltered)
-		}
-	}
-}
-
-var (
-	htmlEnd = regexp.MustCompile(`^<!-- end ([^ ]+) ([0-9a-f]{64}) final=(true|false) rows=([0-9]+) -->\n$`)
-	csvEnd  = regexp.MustCompile(`^end,([^,]+),([0-9a-f]{64}),final=(true|false),([0-9]+),*\n$`)
-)
-
-func parseEnd(format Format, line string) (e end, ok bool) {
-	if format == JSON {
-		text, isEnd := strings.CutPrefix(line, `"end":`)
-		text, ends := strings.CutSuffix(text, ",\n")
-		return e, isEnd && ends && json.Unmarshal([]byte(text), &e) == nil
-	}
-	syntax := htmlEnd
-	if format == CSV {
-		syntax = csvEnd
-	}
-	m := syntax.FindStringSubmatch(line)
-	if m == nil {
-		return e, false
-	}
-	rows, err := strconv.Atoi(m[4])
-	return end{Operation: m[1], Head: m[2], Final: m[3] == "true", Rows: rows}, err == nil
-}
-
-// replayed computes a trail anew from the lines of a report in JSON.
-type replayed struct {
-	accepted  string
-	operation tasks.Operation
-	chains    []tasks.Chain
-	rows      int
-	err       error // the first
-}
-
-func (p *replayed) line(n int, line []byte) {
-	if p.err != nil {
-		return
-	}
-	if n == 1 {
-		text, ok := bytes.CutSuffix(line, []byte(",\n"))
-		var t jsonTop
-		if err := json.Unmarshal(append(bytes.Clone(text), '}'), &t); err != nil || !ok || t.Format != version {
-			p.err = errors.New("line 1 is not how a report begins")
-			return
-		}
-		p.accepted, p.operation = t.Accepted, t.Operation
-		var asked tasks.Operation
-		if err := json.Unmarshal([]byte(t.Accepted), &asked); err != nil {
-			p.err = fmt.Errorf("line 1: what was accepted cannot be read: %w", err)
-			return
-		}
-		if asked.ID != t.Operation.ID || asked.RequestedBy != t.Operation.RequestedBy || asked.Reason != t.Operation.Reason ||
-			asked.Ticket != t.Operation.Ticket || !asked.AcceptedAt.Equal(t.Operation.AcceptedAt) || !asked.DueAt.Equal(t.Operation.DueAt) {
-			p.err = errors.New("line 1: the operation is not the one that was accepted")
-		}
-		return
-	}
-	text := bytes.TrimPrefix(bytes.TrimSuffix(line, []byte("\n")), []byte(","))
-	if !bytes.HasPrefix(text, []byte(`{"chunk":`)) {
-		return
-	}
-	var c jsonChunk
-	if err := json.Unmarshal(text, &c); err != nil {
-		p.err = fmt.Errorf("line %d cannot be read: %w", n, err)
-		return
-	}
-	if err := p.chunk(c); err != nil {
-		p.err = fmt.Errorf("line %d: %w", n, err)
-	}
-}
-
-// chunk holds what the rows say against the trail.
-func (p *replayed) chunk(c jsonChunk) error {
-	if c.Chunk != len(p.chains) {
-		return fmt.Errorf("chunk %d follows %d", c.Chunk, len(p.chains)-1)
-	}
-	e := tasks.Evidence{Chunk: c.Chunk, Desktops: make([]tasks.Desktop, len(c.Rows))}
-	for i, r := range c.Rows {
-		e.Desktops[i] = tasks.Desktop{ID: r.ID, Expect: r.ExpectedUsers, State: r.State}
-	}
-	chain := tasks.StartChain(p.accepted, c.Chunk, e.Desktops)
-	for _, raw := range c.Trail {
-		entry, err := tasks.ParseTrailEntry(raw)
-		if err != nil {
-			return err
-		}
-		e.Trail = append(e.Trail, entry)
-		chain = chain.Add(raw)
-		for i, b := range entry.Before {
-			if i >= 0 && i < len(e.Desktops) {
-				e.Desktops[i].Before = &b
+		switch {
+		case len(line) > longestLine:
+			return nil, changed("line %d is longer than any that detachd writes", f.line+1)
+		case err == nil:
+			f.line++
+			return line, nil
+		case errors.Is(err, io.EOF):
+			if len(line) > 0 {
+				f.line++
 			}
+			return line, nil
+		case !errors.Is(err, bufio.ErrBufferFull):
+			return nil, fmt.Errorf("reading the report: %w", err)
 		}
 	}
-	if err := e.Check(); err != nil {
+}
+
+func (f *file) verify() (Result, error) {
+	start, err := f.r.Peek(len(HTML.begins()))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return Result{}, fmt.Errorf("reading the report: %w", err)
+	}
+	i := slices.IndexFunc(Formats, func(x Format) bool { return bytes.HasPrefix(start, []byte(x.begins())) })
+	if i < 0 {
+		return Result{}, changed("it does not begin as a report does")
+	}
+	if Formats[i] == JSON {
+		return f.verifyJSON()
+	}
+	return f.verifyText(Formats[i])
+}
+
+// verifyText verifies a report of which just the last two lines are read as such.
+func (f *file) verifyText(format Format) (Result, error) {
+	var foot, last []byte
+	for {
+		line, err := f.next()
+		if err != nil {
+			return Result{}, err
+		}
+		if len(line) == 0 {
+			break
+		}
+		f.sum.Write(last)
+		foot, last = last, line
+	}
+	if err := f.checkLast(format, last); err != nil {
+		return Result{}, err
+	}
+	res, ok := format.parseFoot(string(foot))
+	if !ok {
+		return Result{}, changed("line %d does not say of which operation it is, although the SHA-256 fits", f.line-1)
+	}
+	res.Format, res.Sum = format, f.hex()
+	return res, nil
+}
+
+func (f *file) hex() string { return hex.EncodeToString(f.sum.Sum(nil)) }
+
+func (f *file) checkLast(format Format, last []byte) error {
+	want := format.lastLine(f.hex())
+	if string(last) == want {
+		return nil
+	}
+	if len(last) != len(want) || !strings.HasPrefix(string(last), want[:strings.Index(want, f.hex())]) {
+		return changed("its last line is not the one with the SHA-256: it is incomplete, or something was added")
+	}
+	return changed("the SHA-256 in its last line is not that of what stands before")
+}
+
+var htmlFoot = regexp.MustCompile(`^<!-- ` + version + `: operation=([0-9a-v]{20}) trail_head=([0-9a-f]{64}) rows=(\d+) made_at=(\S+) final=(true|false) -->\n$`)
+
+// parseFoot reads the line before the last.
+func (f Format) parseFoot(line string) (res Result, ok bool) {
+	var op, head, rows, made, final string
+	switch f {
+	case HTML:
+		m := htmlFoot.FindStringSubmatch(line)
+		if m == nil {
+			return res, false
+		}
+		op, head, rows, made, final = m[1], m[2], m[3], m[4], m[5]
+	default:
+		c, err := csv.NewReader(strings.NewReader(line)).Read()
+		if err != nil || len(c) != len(columns) || c[0] != "trail_head" {
+			return res, false
+		}
+		head, op, made, final, rows = c[1], c[2], c[3], c[4], c[5]
+	}
+	res = Result{Operation: op, Head: head, Final: final == "true"}
+	var err1, err2 error
+	res.Rows, err1 = strconv.Atoi(rows)
+	res.Made, err2 = time.Parse(time.RFC3339, made)
+	return res, err1 == nil && err2 == nil && operationID.MatchString(op) && headText.MatchString(head)
+}
+
+var headText = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+// jsonFile is what is gathered while a JSON report is read.
+type jsonFile struct {
+	head
+	format string
+	tally  tally
+	ends   []chainEnd
+	wrong  error // the first thing that its parts contradict each other in
+}
+
+// verifyJSON reads the lines in the order in which they are written. A line that
+// is not as it would be written is an error at once; what lines say that does
+// not fit is kept until it is known whether the SHA-256 fits.
+func (f *file) verifyJSON() (Result, error) {
+	var j jsonFile
+	brace, err := f.r.ReadByte()
+	if err != nil {
+		return Result{}, fmt.Errorf("reading the report: %w", err)
+	}
+	f.sum.Write([]byte{brace})
+	for _, m := range []member{
+		{"format", &j.format}, {"made_at", &j.Made}, {"final", &j.Final}, {"operation", &j.Operation},
+		{"accepted", &j.Accepted}, {"removal", &j.Removal},
+	} {
+		if err := f.member(m); err != nil {
+			return Result{}, err
+		}
+	}
+	if j.format != version {
+		return Result{}, changed("it calls itself %.40q, and not %q", j.format, version)
+	}
+	j.checkHead()
+	if err := f.literal("\"chunks\":[\n"); err != nil {
+		return Result{}, err
+	}
+	for more := true; more; {
+		if more, err = f.jsonChunk(&j); err != nil {
+			return Result{}, err
+		}
+	}
+	if err := f.literal("],\n"); err != nil {
+		return Result{}, err
+	}
+	res := Result{Format: JSON, Operation: j.Operation.ID, Made: j.Made, Final: j.Final, chains: j.ends}
+	for _, m := range []member{{"rows", &res.Rows}, {"trail_head", &res.Head}} {
+		if err := f.member(m); err != nil {
+			return Result{}, err
+		}
+	}
+	j.checkFoot(res)
+	last, err := f.next()
+	if err != nil {
+		return Result{}, err
+	}
+	err = f.checkLast(JSON, last)
+	if err != nil {
+		if j.wrong != nil {
+			err = fmt.Errorf("%w; %w", err, j.wrong)
+		}
+		return Result{}, err
+	}
+	if rest, err := f.next(); err != nil || len(rest) > 0 {
+		return Result{}, errors.Join(err, changed("something stands after its last line"))
+	}
+	if j.wrong != nil {
+		return Result{}, changed("%w; its SHA-256 fits, so it was computed anew after the change", j.wrong)
+	}
+	res.Sum = f.hex()
+	return res, nil
+}
+
+// literal reads a line that has to be this.
+func (f *file) literal(want string) error {
+	line, err := f.next()
+	if err != nil {
 		return err
 	}
-	for i, events := range eventsOf(e) {
-		if err := c.Rows[i].agrees(p.operation, e.Desktops[i], events); err != nil {
-			return err
+	f.sum.Write(line)
+	if string(line) != want {
+		return f.odd()
+	}
+	return nil
+}
+
+func (f *file) odd() error { return changed("line %d is not as detachd writes it", f.line) }
+
+// member reads the line of a member into the pointer that is its value.
+func (f *file) member(m member) error {
+	line, err := f.next()
+	if err != nil {
+		return err
+	}
+	f.sum.Write(line)
+	prefix := fmt.Sprintf("%q:", m.name)
+	if len(line) < len(prefix)+2 || f.decode(line[len(prefix):len(line)-2], m.value) != nil {
+		return f.odd()
+	}
+	var again strings.Builder
+	if err := m.write(&again); err != nil || again.String() != string(line) {
+		return f.odd()
+	}
+	return nil
+}
+
+// decode reads a value that has to be written again as it is read, so that
+// nothing can stand in it that is passed over.
+func (f *file) decode(text []byte, into any) error {
+	if err := json.Unmarshal(text, into); err != nil {
+		return err
+	}
+	if again, err := encode(into); err != nil || again != string(text) {
+		return f.odd()
+	}
+	return nil
+}
+
+// jsonChunk reads the line of a chunk; more says that another has to follow.
+func (f *file) jsonChunk(j *jsonFile) (more bool, err error) {
+	line, err := f.next()
+	if err != nil {
+		return false, err
+	}
+	f.sum.Write(line)
+	text, ended := bytes.CutSuffix(line, []byte("\n"))
+	text, more = bytes.CutSuffix(text, []byte(","))
+	var c chunk
+	if !ended || f.decode(text, &c) != nil {
+		return false, f.odd()
+	}
+	j.add(c)
+	return more, nil
+}
+
+// contradiction keeps the first.
+func (j *jsonFile) contradiction(err error) {
+	if j.wrong == nil {
+		j.wrong = err
+	}
+}
+
+// checkHead holds what is said of the operation against the request as accepted.
+func (j *jsonFile) checkHead() {
+	var accepted tasks.Operation
+	if err := json.Unmarshal([]byte(j.Accepted), &accepted); err != nil {
+		j.contradiction(fmt.Errorf("the accepted request cannot be read: %w", err))
+		return
+	}
+	op := j.Operation
+	accepted.Deadline, accepted.EndedAt, accepted.Total, accepted.Counts, accepted.Seal = op.Deadline, op.EndedAt, op.Total, op.Counts, op.Seal
+	says, err1 := encode(op)
+	said, err2 := encode(accepted)
+	if err1 != nil || err2 != nil || says != said {
+		j.contradiction(errors.New("the operation is not the one that was accepted"))
+	}
+	if j.Final != (op.Done() && op.Seal != "") {
+		j.contradiction(errors.New("it is wrong about whether it is final"))
+	}
+}
+
+// add holds the rows of a chunk against its trail.
+func (j *jsonFile) add(c chunk) {
+	e := tasks.Evidence{Chunk: c.Number, Raw: c.Trail}
+	for p, r := range c.Rows {
+		e.Desktops = append(e.Desktops, tasks.Desktop{
+			ID: r.ID, Expect: r.Expect, State: r.State, UpdatedAt: r.Since, Chunk: c.Number, Position: p,
+		})
+	}
+	chain := tasks.StartChain(j.Accepted, c.Number, e.Desktops)
+	for n, raw := range c.Trail {
+		chain = chain.Add(raw)
+		entry, err := tasks.ParseTrailEntry(raw)
+		if err != nil {
+			j.contradiction(fmt.Errorf("chunk %d, entry %d: %w", c.Number, n, err))
+			entry = tasks.TrailEntry{}
 		}
+		e.Trail = append(e.Trail, entry)
 	}
-	p.chains = append(p.chains, chain)
-	p.rows += len(c.Rows)
-	return nil
-}
-
-// agrees holds a row against what the trail says of it.
-func (r row) agrees(op tasks.Operation, d tasks.Desktop, events []event) error {
-	differs := func(what string) error { return fmt.Errorf("%s: the trail says otherwise about %s", r.ID, what) }
-	if len(events) != len(r.Events) || len(events) > 0 && !reflect.DeepEqual(events, r.Events) {
-		return differs("what happened")
-	}
-	if d.Before != nil && (mustJSON(d.Before.Users) != mustJSON(r.UsersBefore) || d.Before.Name != "" && d.Before.Name != r.ComputerName || d.Before.Type != r.Type) ||
-		d.Before == nil && len(r.UsersBefore) > 0 {
-		return differs("whose it was before")
-	}
-	if !r.DueAt.Equal(op.DueAt) {
-		return differs("when it was due")
-	}
-	if n := len(events); !r.ProvenAt.IsZero() && (n == 0 || !r.ProvenAt.Equal(events[n-1].At)) {
-		return differs("when it was proven")
-	}
-	return nil
-}
-
-func (p *replayed) end(e end) error {
 	switch {
-	case p.err != nil:
-		return p.err
-	case p.accepted == "" || p.operation.ID != e.Operation:
-		return errors.New("its end is about another operation")
-	case p.rows != e.Rows:
-		return fmt.Errorf("it has %d rows and says %d", p.rows, e.Rows)
-	case tasks.Head(p.chains) != e.Head:
-		return fmt.Errorf("by its trail the head is %s, and it says %s", tasks.Head(p.chains), e.Head)
+	case c.Number != len(j.ends):
+		j.contradiction(fmt.Errorf("chunk %d stands where %d should", c.Number, len(j.ends)))
+	case hex.EncodeToString(chain[:]) != c.Chain:
+		j.contradiction(fmt.Errorf("chunk %d: its chain ends with %x, and not with %.64s", c.Number, chain, c.Chain))
 	}
-	return nil
+	j.ends = append(j.ends, chainEnd{len(c.Trail), chain})
+	if err := e.Check(); err != nil {
+		j.contradiction(err)
+		j.tally.rows += len(c.Rows)
+		return
+	}
+	for i, want := range derive(j.Operation, e) {
+		got := c.Rows[i]
+		want.Attempts, want.Failure, want.Calls = got.Attempts, got.Failure, got.Calls
+		says, err1 := encode(got)
+		said, err2 := encode(want)
+		if err1 != nil || err2 != nil || says != said {
+			j.contradiction(fmt.Errorf("chunk %d: what it says of %s is not what the trail says", c.Number, got.ID))
+		}
+		for n, id := range want.callIDs() {
+			if n >= len(got.Calls) || got.Calls[n].ID != id {
+				j.contradiction(fmt.Errorf("chunk %d: the calls of %s are not those of the trail", c.Number, got.ID))
+				break
+			}
+		}
+		j.tally.add(j.Operation, want, tasks.DefaultTarget, j.Made)
+	}
+}
+
+// checkFoot holds what the report says of all rows against them.
+func (j *jsonFile) checkFoot(res Result) {
+	chains := make([]tasks.Chain, len(j.ends))
+	for i, e := range j.ends {
+		chains[i] = e.chain
+	}
+	switch head := tasks.Head(chains); {
+	case res.Head != head:
+		j.contradiction(fmt.Errorf("the head of its trail is %s, and not %.64s", head, res.Head))
+	case j.Final && j.Operation.Seal != head:
+		j.contradiction(fmt.Errorf("the head of its trail is %s, and not %.64s, with which it was sealed", head, j.Operation.Seal))
+	}
+	if res.Rows != j.tally.rows || res.Rows != j.Operation.Total {
+		j.contradiction(fmt.Errorf("it has %d rows, and says %d", j.tally.rows, res.Rows))
+	}
+	if j.Final && (j.tally.counts != j.Operation.Counts || j.tally.removal(tasks.DefaultTarget) != j.Removal) {
+		j.contradiction(errors.New("its counts or times are not those of its rows"))
+	}
 }

@@ -1,0 +1,55 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Format is what a report is written as.
+type Format string
+
+// The formats.
+const (
+	HTML Format = "html"
+	CSV  Format = "csv"
+	JSON Format = "json"
+)
+
+// Formats lists them.
+var Formats = []Format{HTML, CSV, JSON}
+
+// ParseFormat takes a name, in any case; the error lists the names.
+func ParseFormat(name string) (Format, error) {
+	f := Format(strings.ToLower(name))
+	if !slices.Contains(Formats, f) {
+		return "", fmt.Errorf("unknown format %q: use one of html, csv, json", name)
+	}
+	return f, nil
+}
+
+// version is the first thing that a report says. Verify takes just what Write
+// of the same version writes, so any change of that needs another number.
+const version = "detachd report 1"
+
+// lastLine carries the sum, in hex, of all bytes before it.
+func (f Format) lastLine(sum string) string {
+	switch f {
+	case HTML:
+		return "<!-- sha256:" + sum + " -->\n"
+	case CSV:
+		return "sha256," + sum + strings.Repeat(",", len(columns)-2) + "\n"
+	}
+	return `"sha256":"` + sum + "\"}\n"
+}
+
+// begins tells the formats apart.
+func (f Format) begins() string {
+	switch f {
+	case HTML:
+		return "<!DOCTYPE html>\n"
+	case CSV:
+		return "line,subject,"
+	}
+	return `{"format":`
+}

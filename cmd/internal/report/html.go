@@ -1,0 +1,79 @@
+package report
+
+import (
+	_ "embed"
+	"fmt"
+	"html/template"
+	"io"
+	"strconv"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+//go:embed report.html
+var htmlText string
+
+// htmlParts has the templates head, row and foot. html/template escapes by
+// context, also where a document is written in pieces, as each piece begins and
+// ends between elements.
+var htmlParts = template.Must(template.New("report").Funcs(template.FuncMap{
+	"text":    Printable,
+	"stamp":   stamp,
+	"when":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
+	"seconds": seconds,
+	"people":  people,
+}).Parse(htmlText))
+
+type htmlRenderer struct{}
+
+// htmlHead is head with what a template cannot say.
+type htmlHead struct {
+	head
+	Counts []htmlCount
+}
+
+type htmlCount struct {
+	State tasks.State
+	N     int
+}
+
+func (h *htmlRenderer) head(w io.Writer, hd head) error {
+	c := hd.Operation.Counts
+	v := htmlHead{head: hd, Counts: []htmlCount{
+		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
+		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved},
+	}}
+	return htmlParts.ExecuteTemplate(w, "head", v)
+}
+
+// htmlRow is row with what a template cannot say.
+type htmlRow struct {
+	row
+	Subject string
+	IsUser  bool
+	Proof   string
+}
+
+func (h *htmlRenderer) chunk(w io.Writer, c chunk) error {
+	for _, r := range c.Rows {
+		v := htmlRow{row: r, Subject: r.ID, Proof: r.proof()}
+		if name, ok := r.user(); ok {
+			v.Subject, v.IsUser = name, true
+		}
+		if err := htmlParts.ExecuteTemplate(w, "row", v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (h *htmlRenderer) foot(w io.Writer, f foot) error {
+	if err := htmlParts.ExecuteTemplate(w, "foot", f); err != nil {
+		return err
+	}
+	// A template would leave the comment out.
+	_, err := fmt.Fprintf(w, "<!-- %s: operation=%s trail_head=%s rows=%d made_at=%s final=%s -->\n",
+		version, f.Operation.ID, f.Head, f.Rows, stamp(f.Made), strconv.FormatBool(f.Final))
+	return err
+}

@@ -1,0 +1,96 @@
+package report
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+// A JSON report is one object, a member or a chunk a line, in this order:
+// format, made_at, final, operation, accepted, removal, chunks, rows,
+// trail_head, sha256.
+type jsonRenderer struct{ chunks int }
+
+func (j *jsonRenderer) head(w io.Writer, h head) error {
+	if _, err := io.WriteString(w, "{"); err != nil {
+		return err
+	}
+	for _, m := range []member{
+		{"format", version}, {"made_at", h.Made}, {"final", h.Final}, {"operation", h.Operation},
+		{"accepted", h.Accepted}, {"removal", h.Removal},
+	} {
+		if err := m.write(w); err != nil {
+			return err
+		}
+	}
+	_, err := io.WriteString(w, "\"chunks\":[\n")
+	return err
+}
+
+func (j *jsonRenderer) chunk(w io.Writer, c chunk) error {
+	text, err := encode(c)
+	if err != nil {
+		return err
+	}
+	if j.chunks++; j.chunks > 1 {
+		text = ",\n" + text
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
+func (j *jsonRenderer) foot(w io.Writer, f foot) error {
+	if _, err := io.WriteString(w, "\n],\n"); err != nil {
+		return err
+	}
+	for _, m := range []member{{"rows", f.Rows}, {"trail_head", f.Head}} {
+		if err := m.write(w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// member is one line of the object.
+type member struct {
+	name  string
+	value any
+}
+
+func (m member) write(w io.Writer) error {
+	text, err := encode(m.value)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%q:%s,\n", m.name, text)
+	return err
+}
+
+// encode gives JSON in which markup and everything that is not printable is
+// escaped. What it is decoded to is encoded to the same bytes again.
+func encode(v any) (string, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	s := string(b)
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return s, nil
+	}
+	var out strings.Builder
+	for _, r := range s {
+		switch {
+		case unicode.IsPrint(r):
+			out.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&out, `\u%04x`, r)
+		}
+	}
+	return out.String(), nil
+}

@@ -1,0 +1,277 @@
+package report
+
+import (
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"regexp"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// ErrRecordAltered says that the record contradicts itself: somebody else than
+// detachd has written to it.
+var ErrRecordAltered = errors.New("the record was altered")
+
+// ErrUnsettled says that the operation was changed while it was read.
+var ErrUnsettled = errors.New("the operation was being changed while it was read")
+
+func altered(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrRecordAltered, fmt.Errorf(format, args...))
+}
+
+// head is what a report begins with.
+type head struct {
+	Made      time.Time
+	Final     bool
+	Operation tasks.Operation
+	Accepted  string // JSON, byte for byte
+	Removal   removal
+}
+
+// chunk is a part of the rows, and what proves them.
+type chunk struct {
+	Number int      `json:"chunk"`
+	Rows   []row    `json:"rows"`
+	Trail  []string `json:"trail"` // as stored
+	Chain  string   `json:"chain"` // hex
+}
+
+// foot is what is known when all rows are written.
+type foot struct {
+	head
+	Rows int
+	Head string
+}
+
+// renderer writes a report in one format, but for its last line.
+type renderer interface {
+	head(w io.Writer, h head) error
+	chunk(w io.Writer, c chunk) error
+	foot(w io.Writer, f foot) error
+}
+
+func (f Format) renderer() renderer {
+	switch f {
+	case HTML:
+		return &htmlRenderer{}
+	case CSV:
+		return &csvRenderer{}
+	}
+	return &jsonRenderer{}
+}
+
+// batch is how many chunks are in memory at a time.
+const batch = 32
+
+// operationID is what ids look like; nothing else is written into a foot.
+var operationID = regexp.MustCompile(`^[0-9a-v]{20}$`)
+
+// Write writes the report of an operation, reading it piece by piece. now, to
+// the second, is when the report is made: the same record and now give the same
+// bytes. One that has not ended, or whose trail is not sealed yet, is reported
+// as not final.
+//
+// It refuses with ErrRecordAltered where rows, trail, counts and seal do not fit
+// each other. What it has written by then is no report, as the last line is
+// missing. tasks.ErrNotFound: there is no such operation.
+func Write(ctx context.Context, w io.Writer, r *tasks.Record, id string, f Format, now time.Time) error {
+	if !slices.Contains(Formats, f) {
+		return fmt.Errorf("unknown format %q", string(f))
+	}
+	op, err := r.Operation(ctx, id)
+	if err != nil {
+		return err
+	}
+	if op.ID != id || !operationID.MatchString(id) {
+		return altered("operation %s calls itself %q", id, op.ID)
+	}
+	accepted, err := r.Accepted(ctx, id)
+	if err != nil {
+		return err
+	}
+	now = now.UTC().Truncate(time.Second)
+	times, err := r.Removal(ctx, op, tasks.DefaultTarget, now)
+	if err != nil {
+		return fmt.Errorf("reading how long access took to be gone: %w", err)
+	}
+	out := &writer{
+		record: r, renderer: f.renderer(), sum: sha256.New(),
+		head: head{Made: now, Final: op.Done() && op.Seal != "", Operation: op, Accepted: accepted, Removal: viewRemoval(times)},
+	}
+	b := bufio.NewWriterSize(w, 1<<16)
+	out.w = io.MultiWriter(b, out.sum)
+	if err := out.write(ctx); err != nil {
+		return err
+	}
+	if _, err := b.WriteString(f.lastLine(hex.EncodeToString(out.sum.Sum(nil)))); err != nil {
+		return err
+	}
+	return b.Flush()
+}
+
+// writer is a report on its way.
+type writer struct {
+	head
+	renderer renderer
+	record   *tasks.Record
+	w        io.Writer
+	sum      hash.Hash
+	tally    tally
+	chains   []tasks.Chain
+}
+
+func (w *writer) write(ctx context.Context) error {
+	if err := w.renderer.head(w.w, w.head); err != nil {
+		return err
+	}
+	for first := 0; first < w.Operation.Chunks(); first += batch {
+		if err := w.batch(ctx, first, min(first+batch, w.Operation.Chunks())); err != nil {
+			return err
+		}
+	}
+	trailHead := tasks.Head(w.chains)
+	if err := w.settled(ctx, trailHead); err != nil {
+		return err
+	}
+	return w.renderer.foot(w.w, foot{head: w.head, Rows: w.tally.rows, Head: trailHead})
+}
+
+func (w *writer) batch(ctx context.Context, first, end int) error {
+	es, err := readChecked(ctx, w.record, w.Operation, first, end)
+	if err != nil {
+		return err
+	}
+	for i, e := range es {
+		if err := w.chunk(ctx, e); err != nil {
+			return err
+		}
+		es[i] = tasks.Evidence{} // what is written need not be kept
+	}
+	return nil
+}
+
+func (w *writer) chunk(ctx context.Context, e tasks.Evidence) error {
+	w.chains = append(w.chains, e.Chain)
+	rows := derive(w.Operation, e)
+	ids := map[string]bool{}
+	var wanted []string
+	for i := range rows {
+		for _, id := range rows[i].callIDs() {
+			if !ids[id] {
+				ids[id], wanted = true, append(wanted, id)
+			}
+		}
+	}
+	calls, err := w.record.CallsNamed(ctx, w.Operation.ID, wanted...)
+	if err != nil {
+		return err
+	}
+	for i, d := range e.Desktops {
+		r := &rows[i]
+		r.Attempts, r.Failure = d.Attempts, d.Failure
+		for _, id := range r.callIDs() {
+			r.Calls = append(r.Calls, viewCall(id, calls))
+		}
+		w.tally.add(w.Operation, *r, tasks.DefaultTarget, w.Made)
+	}
+	return w.renderer.chunk(w.w, chunk{Number: e.Chunk, Rows: rows, Trail: e.Raw, Chain: hex.EncodeToString(e.Chain[:])})
+}
+
+// readChecked reads chunks and holds each one's trail against its rows. As the
+// two are not read at the same moment, what does not fit is read again.
+func readChecked(ctx context.Context, r *tasks.Record, op tasks.Operation, first, end int) ([]tasks.Evidence, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		es, err := r.Evidence(ctx, op, first, end)
+		if err != nil {
+			return nil, err
+		}
+		wrong := slices.IndexFunc(es, func(e tasks.Evidence) bool { err = check(e); return err != nil })
+		switch {
+		case wrong < 0:
+			return es, nil
+		case try == tries:
+			return nil, altered("%w", err)
+		}
+	}
+}
+
+// check is Evidence.Check and what else a trail says of its rows.
+func check(e tasks.Evidence) error {
+	if err := e.Check(); err != nil {
+		return err
+	}
+	for n, raw := range e.Raw {
+		if !utf8.ValidString(raw) {
+			return fmt.Errorf("chunk %d, entry %d of the trail is not UTF-8", e.Chunk, n)
+		}
+	}
+	last := map[int]tasks.TrailEntry{}
+	notes := map[int]tasks.Note{}
+	for _, entry := range e.Trail {
+		for _, m := range entry.Moves {
+			for _, places := range m.Positions {
+				for p := places.First; p <= places.Last; p++ {
+					last[p], notes[p] = entry, m.Note
+				}
+			}
+		}
+	}
+	for p, d := range e.Desktops {
+		if !utf8.ValidString(d.ID) || slices.ContainsFunc(d.Expect, func(s string) bool { return !utf8.ValidString(s) }) {
+			return fmt.Errorf("chunk %d: row %d is not UTF-8", e.Chunk, p)
+		}
+		if entry, moved := last[p]; moved && (!entry.At.Equal(d.UpdatedAt) || notes[p] != d.Note) {
+			return fmt.Errorf("chunk %d: by its trail %s is %s since %s, by its row since %s (%s)",
+				e.Chunk, d.ID, d.State, stamp(entry.At), stamp(d.UpdatedAt), d.Note)
+		}
+	}
+	return nil
+}
+
+// settled holds the head of the report, and the seal, against what was read.
+func (w *writer) settled(ctx context.Context, trailHead string) error {
+	op := w.Operation
+	if w.tally.rows != op.Total {
+		return altered("operation %s has %d rows, by its request %d", op.ID, w.tally.rows, op.Total)
+	}
+	if !w.Final {
+		return nil
+	}
+	var problem error
+	switch {
+	case trailHead != op.Seal:
+		problem = altered("the trail of operation %s was sealed with the head %s and has %s now; "+
+			"its request, its rows or its trail are not what they were", op.ID, op.Seal, trailHead)
+	case w.tally.counts != op.Counts:
+		problem = altered("operation %s counts %+v, its rows are %+v", op.ID, op.Counts, w.tally.counts)
+	case w.tally.removal(tasks.DefaultTarget) != w.Removal:
+	default:
+		return nil
+	}
+	now, err := w.record.Operation(ctx, op.ID)
+	if err != nil {
+		return err
+	}
+	if problem == nil || now.Seal != op.Seal || !now.EndedAt.Equal(op.EndedAt) {
+		return fmt.Errorf("operation %s: %w", op.ID, ErrUnsettled)
+	}
+	return problem
+}
+
+// stamp shows a time to the millisecond, in UTC; empty for the zero time.
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z")
+}
