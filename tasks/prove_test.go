@@ -1,11 +1,13 @@
 package tasks_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
@@ -284,8 +286,7 @@ func trail(t *testing.T, b *bundle) {
 	require.NotEqual(t, sealed.Seal, b.finish(op.ID).Seal)
 }
 
-// A seal that was computed while something was added is not written, and the
-// operation stays on the list that sweeps go through.
+// What was held is taken back after the end, and the trail sealed anew.
 func sealOvertaken(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: []string{"a", "b"}})
 	b.step(op, 0, tasks.Queued, tasks.Held, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
@@ -300,6 +301,48 @@ func sealOvertaken(t *testing.T, b *bundle) {
 	open, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, open)
+}
+
+// interruption does something once, after a pipeline that has a text in it.
+type interruption struct {
+	text string
+	do   func()
+}
+
+func (h *interruption) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *interruption) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *interruption) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		for _, c := range cmds {
+			if do := h.do; do != nil && strings.Contains(c.String(), h.text) {
+				h.do = nil
+				do()
+			}
+		}
+		return err
+	}
+}
+
+// What is added while the head is computed is not sealed over, and leaves the
+// operation on the list that sweeps go through.
+func sealRace(t *testing.T, b *bundle) {
+	for _, at := range []string{"sealing", "evalsha"} { // before the head is read; between seal and list
+		op := b.enqueue(tasks.Request{Desktops: []string{"a", "b"}})
+		b.step(op, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+		b.rdb.AddHook(&interruption{at, func() {
+			_, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "ann")
+			require.NoError(t, err)
+		}})
+		_, err := b.r.Finish(t.Context(), []string{op.ID})
+		require.NoError(t, err)
+		got := b.operation(op.ID)
+		require.False(t, got.Done(), at)
+		require.Empty(t, got.Seal, at)
+		open, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
+		require.NoError(t, err)
+		require.True(t, slices.ContainsFunc(open, func(o tasks.Operation) bool { return o.ID == op.ID }), at)
+	}
 }
 
 // How long it took until access was gone.

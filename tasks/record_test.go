@@ -244,6 +244,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"leavers":                  leavers,
 		"trail":                    trail,
 		"seal overtaken":           sealOvertaken,
+		"seal race":                sealRace,
 		"removal":                  removal,
 	} {
 		t.Run(name, func(t *testing.T) {
