@@ -8,6 +8,9 @@
 // truth: queue messages may come twice or not at all, and a worker that finds
 // nothing left to do in the record does nothing.
 //
+// Every change of a chunk adds an entry to its trail, which is hash-chained and
+// sealed when the operation ends: see Evidence.
+//
 // This package does not call the cloud and does not decide about errors; that
 // is package worker.
 package tasks

@@ -27,7 +27,8 @@ func (c OpenChunk) TaskID() string {
 
 // Sweep looks at up to size open operations from an offset, closes those that
 // have ended, removes those that were never accepted, sees to it that what is
-// not proven is followed, and returns the chunks with work left. next is the offset to go on from, 0 after the last.
+// not proven is followed, and returns the chunks with work left. next is the
+// offset to go on from, 0 after the last.
 func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (chunks []OpenChunk, next int, err error) {
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
 	if err != nil {

@@ -1,7 +1,8 @@
 // Package worker does the detaching: it takes chunks from asynq, gathers their
 // desktops into calls of at most 100, makes the calls, decides what each answer
-// means, and writes what became of every desktop to the record. It also looks
-// after what other workers left behind when they died.
+// means, follows what the cloud accepted until it is proven, and writes what
+// became of every desktop to the record. It also looks after what other workers
+// left behind when they died.
 //
 // A desktop travels like this:
 //
@@ -9,13 +10,17 @@
 //	             left to do to the lane, and waits
 //	lane         gathers waiting desktops of one project into batches and gives
 //	             each batch a free call slot (group commit: no timer)
+//	check        where it matters whose a desktop is, or there was a call
+//	             before: reads it, and holds, settles or lets go
 //	sender       claims the desktops, writes "sending", makes the call, and
 //	             splits a batch that one desktop spoils
 //	policy       a table: what an error means and what is done about it
+//	follower     reads what was accepted, a hundred at a time, until it is so;
+//	             reading.go has the table of what a reading means
 //	reconciler   takes up what dead workers had in hand, and chunks whose task
 //	             was lost
 //
 // The record is read before anything is done and every write to it is a
-// compare-and-set, so a task that asynq runs twice does no harm. What a 200
-// means for a desktop beyond "the cloud took it" is not decided here.
+// compare-and-set, so a task that asynq runs twice does no harm. A 200 means
+// that the cloud took a desktop; only a reading proves that it is detached.
 package worker
