@@ -23,6 +23,7 @@ var table = map[string][]string{
 	"cmd/internal/config": {"apiclient"},
 	"cmd/internal/app":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/config"},
 	"cmd/internal/report": {"tasks"},
+	"cmd/internal/access": {"apiclient"},
 	"cmd/internal/cli":    {"tasks", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app", "cmd/internal/report"},
 	"cmd/internal/bench":  {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker"},
 	"cmd/internal/chaos":  {"tasks", "tasks/redistest", "apiclient/fakecloud"},
