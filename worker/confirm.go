@@ -342,6 +342,8 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		m.Attempts++
 		failure.Attempts, failure.Class = m.Attempts, string(Permanent)
 		m.To, m.Failure = tasks.Failed, failure
+	case timeIsUp && l.absent(): // it never settled, but the expected user is off it
+		m.To, m.Note = tasks.Detached, tasks.NotTheirs
 	case timeIsUp:
 		why := "it still reads as " + l.seenBy()
 		if job.Status != "" {

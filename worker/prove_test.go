@@ -119,6 +119,14 @@ func TestGuards(t *testing.T) {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")}, check: true,
 			want: tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
 		},
+		"being detached from somebody else": {
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("heir")}, expect: []string{"zoe"},
+			want: tasks.Held, code: "OTHER_USER", left: []string{"heir"},
+		},
+		"being detached from others for ever, shared": {
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, AttachState: fakecloud.Detaching, Users: users("bob", "eve")}, expect: []string{"zoe"},
+			want: tasks.Detached, left: []string{"bob", "eve"},
+		},
 		"hibernated": {
 			desktop: fakecloud.Desktop{Status: fakecloud.Hibernated, Users: users("zoe")}, check: true,
 			want: tasks.Held, code: "HIBERNATED", left: []string{"zoe"},

@@ -46,6 +46,8 @@ var verdictRows = []VerdictRow{
 		tasks.Gone, func(l look) bool { return !l.exists }},
 	{"UNATTACH or DEATTACHED, without users", Done, Done, Done, "", "nobody is on it",
 		tasks.ReadBack, func(l look) bool { return l.state("UNATTACH", "DEATTACHED") && len(l.Users) == 0 }},
+	{"DEATTACHING or WAITING, of a single user who is not expected", Hold, Follow, Wait, "OTHER_USER", "it belongs to somebody else than expected",
+		tasks.NotTheirs, func(l look) bool { return l.absent() && l.Type != "SHARED" && l.state("DEATTACHING", "WAITING") }},
 	{"DEATTACHING", Follow, Follow, Wait, "", "it is being detached",
 		tasks.ReadBack, func(l look) bool { return l.state("DEATTACHING") }},
 	{"WAITING", Later, Follow, Wait, "BUSY", "an assignment or its removal has been asked for and has not begun",
