@@ -21,6 +21,7 @@ type Store struct {
 	Record   *tasks.Record
 	Producer *tasks.Producer
 	Projects []string      // aliases, as configured
+	Prefix   string        // of every key in Redis
 	Target   time.Duration // within what time of being due access should be gone
 
 	cfg       *config.Config // a pointer because fmt would print the secrets of a value
@@ -42,7 +43,7 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Redis: rdb, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
+	s := &Store{Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}

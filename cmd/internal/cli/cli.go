@@ -67,7 +67,7 @@ authorised.`,
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
 	root.AddCommand(
 		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(),
-		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(),
+		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(), p.serveCommand(), p.keysCommand(),
 		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
 	)
 	return root

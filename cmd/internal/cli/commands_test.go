@@ -20,7 +20,7 @@ func TestHelpAndVersion(t *testing.T) {
 	require.Contains(t, s.ok(t, "completion", "bash"), "__start_detachd")
 	require.NotContains(t, s.ok(t), "fakecloud  ", "it is hidden")
 	for _, c := range []string{
-		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "codes", "report", "verify", "doctor", "pause", "resume",
+		"demo", "dev", "worker", "detach", "status", "list", "desktops", "failures", "history", "retry", "cancel", "codes", "report", "verify", "serve", "keys", "doctor", "pause", "resume",
 	} {
 		require.Contains(t, s.ok(t, c, "--help"), "detachd "+c)
 	}

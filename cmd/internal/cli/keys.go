@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+)
+
+func (p *Program) keysCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "keys",
+		Short: "Make, list and revoke the keys of the HTTP API",
+		Long: `A key has one role: viewer (look), producer (hand over operations), operator
+(cancel, retry, pause, resume) or admin; each may do all that the ones before it may.
+Whoever may write to Redis may make any key.`,
+	}
+	cmd.AddCommand(p.keysCreateCommand(), p.keysListCommand(), p.keysRevokeCommand())
+	return cmd
+}
+
+// keyView is the JSON of a key that was just made.
+type keyView struct {
+	access.Key
+	Secret string `json:"key"`
+}
+
+func (p *Program) keysCreateCommand() *cobra.Command {
+	var want access.Key
+	var role, expires string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:     "create --name NAME --role ROLE",
+		Short:   "Make a key; it is shown once",
+		Example: "  detachd keys create --name hr --role producer --project hq --expires 2160h",
+		Args:    cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if want.ExpiresAt, err = parseWhen(expires, p.Now()); err != nil {
+				return usage("mend --expires", "--expires %w", err)
+			}
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			for _, alias := range want.Projects {
+				if !slices.Contains(s.Projects, alias) {
+					return usage("use one of "+strings.Join(s.Projects, ", "), "project %s is not configured", shown(alias))
+				}
+			}
+			want.Role, want.CreatedBy = access.Role(role), p.requestedBy("")
+			secret, key, err := p.keys(s).Create(cmd.Context(), want)
+			if err != nil {
+				if explainRedis(err) != nil {
+					return err
+				}
+				return usage("mend it and run it again", "%w", err)
+			}
+			if asJSON {
+				return printJSON(p.Stdout, keyView{key, string(secret)})
+			}
+			p.out("%s", string(secret))
+			p.say("key %s for %s, role %s: keep it now, it cannot be shown again", key.ID, key.Name, key.Role)
+			return nil
+		}),
+	}
+	f := cmd.Flags()
+	f.StringVar(&want.Name, "name", "", "whose it is; operations handed over with it are requested by that `name`")
+	f.StringVar(&role, "role", "", "viewer, producer, operator or admin")
+	f.StringSliceVar(&want.Projects, "project", nil, "only for that project `alias`; may be repeated (default: all)")
+	f.StringVar(&expires, "expires", "", "until that `time`, for example +2160h (default: never)")
+	f.BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (p *Program) keysListCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List the keys, the latest first, revoked ones too",
+		Args:  cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			list, err := p.keys(s).List(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(p.Stdout, map[string]any{"keys": list})
+			}
+			if len(list) == 0 {
+				p.say("there are no keys")
+				return nil
+			}
+			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "CREATED", "BY", "EXPIRES", "REVOKED", "LAST USED"}}
+			for _, k := range list {
+				t.add(k.ID+"…", k.Name, string(k.Role), strings.Join(k.Projects, ", "), clock(k.CreatedAt), k.CreatedBy,
+					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
+			}
+			return t.print(p.Stdout)
+		}),
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (p *Program) keysRevokeCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "revoke KEY",
+		Short: "End a key for good",
+		Long:  "KEY is what the list shows, the beginning of the key.",
+		Args:  cobra.ExactArgs(1),
+		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			s, err := p.open()
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			k, err := p.keys(s).Revoke(cmd.Context(), strings.TrimSuffix(args[0], "…"))
+			if errors.Is(err, access.ErrNotFound) {
+				return usage("detachd keys list shows the keys there are", "there is no such key")
+			}
+			if err != nil {
+				return err
+			}
+			p.out("key %s of %s is revoked", k.ID, k.Name)
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/server"
+)
+
+func (p *Program) serveCommand() *cobra.Command {
+	var listen string
+	var withWorker bool
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Serve the HTTP API, until stopped",
+		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
+/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. It
+speaks plain HTTP: put it behind something that speaks TLS, or keep it on loopback.`,
+		Args: cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), listen, withWorker) }),
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	cmd.Flags().BoolVar(&withWorker, "worker", false, "do the work in the same process, too")
+	return cmd
+}
+
+// stopWithin is how long requests have to end when the server stops.
+const stopWithin = 10 * time.Second
+
+func (p *Program) serve(ctx context.Context, listen string, withWorker bool) error {
+	cfg, err := p.loadConfig()
+	if err != nil {
+		return err
+	}
+	log, err := p.logger(cfg.Log)
+	if err != nil {
+		return usage("mend the log section of the configuration", "%w", err)
+	}
+	s, err := p.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	keys := p.keys(s)
+	if err := p.needKey(ctx, keys); err != nil {
+		return err
+	}
+	if withWorker {
+		a, err := app.New(cfg, p.LookupEnv, log, p.Version)
+		if err != nil {
+			return usage("mend the configuration", "%w", err)
+		}
+		defer a.Stop()
+		if err := a.Start(ctx); err != nil {
+			return err
+		}
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return fail(exitInternal, "choose another --listen address", "%w", err)
+	}
+	return serveOn(ctx, l, server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now}), log)
+}
+
+// needKey refuses to serve what nobody could use.
+func (p *Program) needKey(ctx context.Context, keys *access.Keys) error {
+	list, err := keys.List(ctx)
+	if err != nil {
+		return err
+	}
+	valid := func(k access.Key) bool {
+		return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || p.Now().Before(k.ExpiresAt))
+	}
+	if !slices.ContainsFunc(list, valid) {
+		return usage("make one: detachd keys create --name hr --role producer", "there is no valid key, so nobody could use the API")
+	}
+	return nil
+}
+
+func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Logger) error {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+	}
+	log.Info().Str("address", l.Addr().String()).Msg("serving")
+	ended := make(chan error, 1)
+	go func() { ended <- srv.Serve(l) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	defer cancel()
+	err := srv.Shutdown(stop)
+	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
+	log.Info().Msg("server stopped")
+	return err
+}
+
+// keys are those in the configured Redis.
+func (p *Program) keys(s *app.Store) *access.Keys { return access.NewKeys(s.Redis, s.Prefix, p.Now) }

@@ -1,0 +1,251 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/tasks"
+)
+
+// operationRequest is the body of POST /v1/operations; see tasks.Request.
+type operationRequest struct {
+	Project            string              `json:"project"`
+	Desktops           []string            `json:"desktops"`
+	ExpectedUsers      map[string][]string `json:"expected_users"` // by desktop
+	Users              []string            `json:"users"`
+	Check              bool                `json:"check"`
+	AllowShared        bool                `json:"allow_shared"`
+	ShutoffAfterDetach bool                `json:"shutoff_after_detach"`
+	Urgent             bool                `json:"urgent"`
+	NotBefore          time.Time           `json:"not_before"`
+	DueAt              time.Time           `json:"due_at"`
+	Deadline           time.Time           `json:"deadline"`
+	Reason             string              `json:"reason"`
+	Ticket             string              `json:"ticket"`
+	ValidateOnly       bool                `json:"validate_only"` // everything is checked and nothing written
+}
+
+// createOperation is POST /v1/operations: 202 and the operation, which is
+// recorded and has begun at best. The caller is the key's name.
+func (s *server) createOperation(r *request) error {
+	var in operationRequest
+	if err := r.decode(&in, false); err != nil {
+		return err
+	}
+	req := tasks.Request{
+		Project: in.Project, Desktops: in.Desktops, Users: in.Users, Expect: in.ExpectedUsers, Check: in.Check, AllowShared: in.AllowShared,
+		ShutoffAfterDetach: in.ShutoffAfterDetach, Urgent: in.Urgent, NotBefore: in.NotBefore, DueAt: in.DueAt, Deadline: in.Deadline,
+		RequestedBy: r.key.Name, Reason: in.Reason, Ticket: in.Ticket, IdempotencyKey: r.Header.Get("Idempotency-Key"),
+	}
+	if err := s.Store.Producer.Validate(req); err != nil {
+		return err
+	}
+	if !r.sees(in.Project) {
+		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
+	}
+	if in.ValidateOnly {
+		return r.answer(http.StatusOK, map[string]any{"valid": true, "desktops": len(in.Desktops), "users": len(in.Users)})
+	}
+	op, err := s.Store.Producer.Enqueue(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
+	return r.answer(http.StatusAccepted, op)
+}
+
+// page is the JSON of every list.
+type page[T any] struct {
+	Items         []T    `json:"items"`
+	NextPageToken string `json:"next_page_token,omitempty"`
+}
+
+func answerPage[T any](r *request, items []T, next string, err error) error {
+	if err != nil {
+		return err
+	}
+	if items == nil {
+		items = []T{}
+	}
+	return r.answer(http.StatusOK, page[T]{items, next})
+}
+
+// project is the parameter project. A key that is for some projects has to name
+// one, so that a page does not depend on what may not be seen.
+func (r *request) project(q *query) string {
+	project := q.text("project")
+	if len(r.key.Projects) > 0 && !slices.Contains(r.key.Projects, project) {
+		q.bad("project", "the key is for certain projects: name one of them")
+	}
+	return project
+}
+
+// listOperations is GET /v1/operations, the latest first.
+func (s *server) listOperations(r *request) error {
+	q := r.query("project", "requested_by", "ticket", "open", "from", "to", "page_size", "page_token")
+	f := tasks.OperationFilter{
+		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"), From: q.time("from"), To: q.time("to"),
+	}
+	size := q.size()
+	if err := q.err(); err != nil {
+		return err
+	}
+	ops, next, err := s.record.Operations(r.Context(), f, size, q.text("page_token"))
+	return answerPage(r, ops, next, err)
+}
+
+// operation reads the operation of the path. One of another project is as good as
+// none.
+func (s *server) operation(r *request) (tasks.Operation, error) {
+	op, err := s.record.Operation(r.Context(), r.vars["id"])
+	if err == nil && !r.sees(op.Project) {
+		err = tasks.ErrNotFound
+	}
+	return op, err
+}
+
+// operationView adds what is computed.
+type operationView struct {
+	tasks.Operation
+	Done    bool          `json:"done"`
+	Removal tasks.Removal `json:"access_removed"`
+}
+
+// getOperation is GET /v1/operations/{id}.
+func (s *server) getOperation(r *request) error {
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	removal, err := s.record.Removal(r.Context(), op, s.Store.Target, s.Now())
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, operationView{op, op.Done(), removal})
+}
+
+// listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.
+func (s *server) listDesktops(r *request) error {
+	q := r.query("state", "page_size", "page_token")
+	var f tasks.DesktopFilter
+	for _, name := range q.values["state"] {
+		state, err := tasks.ParseState(name)
+		if err != nil {
+			q.bad("state", "%v", err)
+		}
+		f.States = append(f.States, state)
+	}
+	size := q.size()
+	if err := q.err(); err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	desktops, next, err := s.record.Desktops(r.Context(), op, f, size, q.text("page_token"))
+	return answerPage(r, desktops, next, err)
+}
+
+// listCalls is GET /v1/operations/{id}/calls.
+func (s *server) listCalls(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	calls, err := s.record.Calls(r.Context(), op.ID)
+	return answerPage(r, calls, "", err)
+}
+
+// types of reports, by format.
+var reportTypes = map[report.Format]string{
+	report.HTML: "text/html; charset=utf-8", report.CSV: "text/csv; charset=utf-8", report.JSON: "application/json",
+}
+
+// getReport is GET /v1/operations/{id}/report: the evidence. It is sent as a file,
+// as a page of it would run in our name.
+func (s *server) getReport(r *request) error {
+	q := r.query("format")
+	format, err := report.ParseFormat(q.text("format"))
+	if q.text("format") == "" {
+		format, err = report.JSON, nil
+	}
+	if err != nil {
+		q.bad("format", "%v", err)
+	}
+	if err := q.err(); err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	out := &late{w: r.w, header: func() {
+		h := r.w.Header()
+		h.Set("Content-Type", reportTypes[format])
+		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
+	}}
+	err = report.Write(r.Context(), out, s.record, op.ID, format, s.Now())
+	if err != nil && out.begun {
+		s.Log.Error().Err(err).Str("request_id", r.id).Msg("a report broke off; what was sent has no last line, which verify finds")
+		panic(http.ErrAbortHandler) // so that the caller sees that it is not whole
+	}
+	return err
+}
+
+// late sets the header when the first byte is written, so that an error before
+// that can be a problem.
+type late struct {
+	w      http.ResponseWriter
+	header func()
+	begun  bool
+}
+
+func (l *late) Write(b []byte) (int, error) {
+	if !l.begun {
+		l.begun = true
+		l.header()
+	}
+	return l.w.Write(b)
+}
+
+// cancelOperation is POST /v1/operations/{id}:cancel.
+func (s *server) cancelOperation(r *request) error {
+	if err := r.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	cancelled, late, err := s.record.Cancel(r.Context(), op, s.Now(), r.key.Name)
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, map[string]any{"operation_id": op.ID, "cancelled": cancelled, "too_late": late})
+}
+
+// retryOperation is POST /v1/operations/{id}:retry.
+func (s *server) retryOperation(r *request) error {
+	var in struct {
+		Held bool   `json:"held"`
+		Code string `json:"code"`
+	}
+	if err := r.decode(&in, true); err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	n, err := s.Store.Producer.Retry(r.Context(), op, tasks.RetryFilter{Held: in.Held, Code: in.Code}, r.key.Name)
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, map[string]any{"operation_id": op.ID, "retried": n})
+}

@@ -1,0 +1,215 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/tasks"
+)
+
+// Config makes a handler.
+type Config struct {
+	Store *app.Store // required
+	Keys  *access.Keys
+	Log   zerolog.Logger
+	Now   func() time.Time // default time.Now
+}
+
+const (
+	// maxBody is the largest body: 100,000 ids of 80 bytes.
+	maxBody = 8 << 20
+	// patience is how long an answer may take that does not stream.
+	patience = 30 * time.Second
+)
+
+// server answers requests.
+type server struct {
+	Config
+	record *tasks.Record
+}
+
+// New gives the handler of everything that the server serves.
+func New(cfg Config) http.Handler {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &server{Config: cfg, record: cfg.Store.Record}
+}
+
+// request is one request on its way.
+type request struct {
+	*http.Request
+	w    http.ResponseWriter
+	id   string // request id
+	key  access.Key
+	vars map[string]string
+}
+
+// handler answers a request, or gives the error that is the answer.
+type handler func(s *server, r *request) error
+
+// route is a row of the table of what is served. Role "" needs no key.
+type route struct {
+	method, path string
+	role         access.Role
+	handle       handler
+}
+
+// routes is the table. {x} is a part of the path; a verb follows a colon.
+var routes = []route{
+	{"POST", "/v1/operations", access.Producer, (*server).createOperation},
+	{"GET", "/v1/operations", access.Viewer, (*server).listOperations},
+	{"GET", "/v1/operations/{id}", access.Viewer, (*server).getOperation},
+	{"GET", "/v1/operations/{id}/desktops", access.Viewer, (*server).listDesktops},
+	{"GET", "/v1/operations/{id}/calls", access.Viewer, (*server).listCalls},
+	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
+	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
+	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
+	{"GET", "/v1/desktops/{desktop}", access.Viewer, (*server).getDesktop},
+	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
+	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
+	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
+	{"GET", "/healthz", "", (*server).healthz},
+	{"GET", "/readyz", "", (*server).readyz},
+}
+
+// match finds the route of a request. known says that the path exists, for
+// another method perhaps.
+func match(method, path string) (found *route, vars map[string]string, allowed []string) {
+	for i := range routes {
+		vars, ok := routes[i].vars(path)
+		if !ok {
+			continue
+		}
+		if routes[i].method == method {
+			return &routes[i], vars, nil
+		}
+		allowed = append(allowed, routes[i].method)
+	}
+	return nil, nil, allowed
+}
+
+// vars are the parts of a path, if it is this route's.
+func (rt *route) vars(path string) (map[string]string, bool) {
+	want, have := strings.Split(rt.path, "/"), strings.Split(path, "/")
+	if len(want) != len(have) {
+		return nil, false
+	}
+	vars := map[string]string{}
+	for i, w := range want {
+		name, verb, _ := strings.Cut(w, ":")
+		if !strings.HasPrefix(name, "{") {
+			if w != have[i] {
+				return nil, false
+			}
+			continue
+		}
+		value := have[i]
+		if verb != "" {
+			var ok bool
+			if value, ok = strings.CutSuffix(value, ":"+verb); !ok {
+				return nil, false
+			}
+		}
+		// Desktops' ids may have a colon; elsewhere it begins a verb.
+		if value == "" || name != "{desktop}" && strings.Contains(value, ":") {
+			return nil, false
+		}
+		vars[strings.Trim(name, "{}")] = value
+	}
+	return vars, true
+}
+
+func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
+	r := &request{Request: hr, w: w, id: xid.New().String()}
+	begun := time.Now()
+	h := w.Header()
+	h.Set("X-Request-Id", r.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	rt, vars, allowed := match(hr.Method, hr.URL.EscapedPath())
+	var err error
+	switch {
+	case rt != nil:
+		r.vars = vars
+		err = s.serve(rt, r)
+	case len(allowed) > 0:
+		h.Set("Allow", strings.Join(allowed, ", "))
+		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not served here: %s is", hr.Method, strings.Join(allowed, ", "))
+	default:
+		err = problem(http.StatusNotFound, "not_found", "there is nothing at this path")
+	}
+	status := http.StatusOK
+	if err != nil {
+		status = s.refuse(r, err)
+	}
+	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Str("request_id", r.id).
+		Str("key", r.key.ID).Dur("took_ms", time.Since(begun)).Msg("request")
+}
+
+func (s *server) serve(rt *route, r *request) error {
+	ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("answering took too long"))
+	defer cancel()
+	r.Request = r.WithContext(ctx)
+	if rt.role != "" {
+		if err := s.authenticate(r, rt.role); err != nil {
+			return err
+		}
+	}
+	r.Body = http.MaxBytesReader(r.w, r.Body, maxBody)
+	return rt.handle(s, r)
+}
+
+// authenticate finds the key of a request: Authorization: Bearer dk_….
+func (s *server) authenticate(r *request, role access.Role) error {
+	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd"`)
+		return problem(http.StatusUnauthorized, "no_key", "send a key: Authorization: Bearer dk_…; detachd keys create makes one")
+	}
+	key, err := s.Keys.Authenticate(r.Context(), strings.TrimSpace(sent))
+	if errors.Is(err, access.ErrRefused) {
+		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd", error="invalid_token"`)
+		return problem(http.StatusUnauthorized, "key_refused", "the key is not valid: it is unknown, revoked, or has expired")
+	}
+	if err != nil {
+		return err
+	}
+	r.key = key
+	if !key.Role.Includes(role) {
+		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s", role, key.Role)
+	}
+	return nil
+}
+
+// sees refuses what belongs to a project that the key is not for. It is refused
+// as if it did not exist.
+func (r *request) sees(project string) bool { return r.key.Sees(project) }
+
+func (s *server) healthz(r *request) error {
+	return r.answer(http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// readyz asks Redis, and not the cloud: what is handed over waits for the cloud.
+func (s *server) readyz(r *request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.record.Ping(ctx); err != nil {
+		return problem(http.StatusServiceUnavailable, "redis_away", "Redis does not answer")
+	}
+	return r.answer(http.StatusOK, map[string]string{"status": "ready"})
+}
+
+// isRedisAway reports that an error is the way to Redis', not ours.
+func isRedisAway(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || isNetwork(err)
+}
