@@ -51,11 +51,14 @@ func (r *Record) indexFailures(ctx context.Context, p redis.Pipeliner, failed ma
 
 // FailureFilter says which failures are wanted; empty fields want all.
 type FailureFilter struct {
-	Project   string
-	Class     string
-	Code      string
-	Operation string
-	From, To  time.Time // of the failure; From included, To not
+	Project   string    `json:"project,omitempty"`
+	Class     string    `json:"class,omitempty"`
+	Code      string    `json:"code,omitempty"`
+	Operation string    `json:"operation,omitempty"`
+	User      string    `json:"user,omitempty"`   // an expected user, or the leaver that the row names
+	Source    string    `json:"source,omitempty"` // who asked for the operation
+	From      time.Time `json:"from,omitzero"`    // of the failure
+	To        time.Time `json:"to,omitzero"`      // not included
 }
 
 func (f FailureFilter) group(g failureGroup) bool {

@@ -73,6 +73,7 @@ func (r *Record) Operations(ctx context.Context, f OperationFilter, size int, to
 // DesktopFilter says which desktops of an operation are wanted.
 type DesktopFilter struct {
 	States []State // empty: all
+	Code   string  // only those whose last refusal has this error code; empty: all
 }
 
 // Desktops lists an operation's desktops in the order of the request, with the

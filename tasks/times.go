@@ -25,13 +25,34 @@ type Removal struct {
 	Overdue int
 }
 
+// removalJSON is the JSON of a Removal; durations are in milliseconds.
+type removalJSON struct {
+	Late    int   `json:"late"`
+	Overdue int   `json:"overdue"`
+	P50     int64 `json:"p50_ms"`
+	P95     int64 `json:"p95_ms"`
+	Proven  int   `json:"proven"`
+	Target  int64 `json:"target_ms"`
+	Worst   int64 `json:"worst_ms"`
+}
+
 // MarshalJSON gives the durations in milliseconds.
 func (r Removal) MarshalJSON() ([]byte, error) {
-	return json.Marshal(map[string]int64{
-		"proven": int64(r.Proven), "late": int64(r.Late), "overdue": int64(r.Overdue),
-		"p50_ms": r.P50.Milliseconds(), "p95_ms": r.P95.Milliseconds(), "worst_ms": r.Worst.Milliseconds(),
-		"target_ms": r.Target.Milliseconds(),
+	return json.Marshal(removalJSON{
+		Late: r.Late, Overdue: r.Overdue, P50: r.P50.Milliseconds(), P95: r.P95.Milliseconds(),
+		Proven: r.Proven, Target: r.Target.Milliseconds(), Worst: r.Worst.Milliseconds(),
 	})
+}
+
+// UnmarshalJSON reads what MarshalJSON gives.
+func (r *Removal) UnmarshalJSON(b []byte) error {
+	var j removalJSON
+	if err := json.Unmarshal(b, &j); err != nil {
+		return err
+	}
+	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
+	*r = Removal{Late: j.Late, Overdue: j.Overdue, P50: ms(j.P50), P95: ms(j.P95), Proven: j.Proven, Target: ms(j.Target), Worst: ms(j.Worst)}
+	return nil
 }
 
 // Removal reads an operation's desktops and computes how long access took to be

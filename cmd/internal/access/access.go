@@ -77,6 +77,15 @@ var (
 	ErrNotFound = errors.New("no such key")
 )
 
+// InvalidError says what is wrong with a key that was asked for.
+type InvalidError struct{ Field, Why string }
+
+func (e *InvalidError) Error() string { return e.Field + ": " + e.Why }
+
+func invalid(field, format string, args ...any) error {
+	return &InvalidError{field, fmt.Sprintf(format, args...)}
+}
+
 // Keys are the keys in a Redis. Their methods return Redis' errors wrapped.
 type Keys struct {
 	rdb    redis.UniversalClient
@@ -98,15 +107,16 @@ const begins = "dk_"
 var nameSyntax = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 
 // Create makes a key of the name, role, projects, creator and expiry of want, and
-// gives it together with its secret, which cannot be had again.
+// gives it together with its secret, which cannot be had again. The error is an
+// *InvalidError or Redis'.
 func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, error) {
 	switch now := k.now(); {
 	case !nameSyntax.MatchString(want.Name):
-		return "", Key{}, fmt.Errorf("the name %.60q is not 1 to 40 small letters, digits, dots, dashes or underscores", want.Name)
+		return "", Key{}, invalid("name", "%.60q is not 1 to 40 small letters, digits, dots, dashes or underscores", want.Name)
 	case !slices.Contains(Roles, want.Role):
-		return "", Key{}, fmt.Errorf("there is no role %.60q: viewer, producer, operator or admin", want.Role)
+		return "", Key{}, invalid("role", "%.60q is no role: viewer, producer, operator or admin", want.Role)
 	case !want.ExpiresAt.IsZero() && !want.ExpiresAt.After(now):
-		return "", Key{}, errors.New("the key would have expired already")
+		return "", Key{}, invalid("expires_at", "the key would have expired already")
 	default:
 		want.CreatedAt = now.UTC()
 	}

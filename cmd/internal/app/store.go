@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 )
 
 // Store is what commands work on that ask for work or look at it: Redis with the
@@ -87,3 +88,21 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 	}
 	return client, nil
 }
+
+// ProjectLimits are a project's limits.
+type ProjectLimits struct {
+	Alias  string
+	Limits config.Limits
+}
+
+// Limits lists the limits of all projects, in the order of the configuration.
+func (s *Store) Limits() []ProjectLimits {
+	out := make([]ProjectLimits, len(s.cfg.Projects))
+	for i, p := range s.cfg.Projects {
+		out[i] = ProjectLimits{p.Alias, p.Limits}
+	}
+	return out
+}
+
+// Rules are what the configuration says about error codes.
+func (s *Store) Rules() []worker.Rule { return Rules(*s.cfg) }

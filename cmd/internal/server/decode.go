@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // decode reads a body strictly: one JSON object without unknown fields. An empty
@@ -65,7 +67,7 @@ func pointerOf(field string) string { return "/" + indexed.ReplaceAllString(fiel
 // query reads the parameters of a request, each of which must be known.
 type query struct {
 	values url.Values
-	faults []Fault
+	faults []api.Fault
 }
 
 func (r *request) query(known ...string) *query {
@@ -78,12 +80,12 @@ func (r *request) query(known ...string) *query {
 			q.bad(name, "is given twice")
 		}
 	}
-	slices.SortFunc(q.faults, func(a, b Fault) int { return strings.Compare(a.Pointer, b.Pointer) })
+	slices.SortFunc(q.faults, func(a, b api.Fault) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return q
 }
 
 func (q *query) bad(name, format string, args ...any) {
-	q.faults = append(q.faults, Fault{fmt.Sprintf("%.60s", name), fmt.Sprintf(format, args...)})
+	q.faults = append(q.faults, api.Fault{Pointer: fmt.Sprintf("%.60s", name), Detail: fmt.Sprintf(format, args...)})
 }
 
 func (q *query) text(name string) string { return q.values.Get(name) }
@@ -134,7 +136,7 @@ func (q *query) err() error {
 	if len(q.faults) == 0 {
 		return nil
 	}
-	p := problem(http.StatusBadRequest, "invalid", "the query is not valid")
+	p := problem(http.StatusBadRequest, api.CodeInvalid, "the query is not valid")
 	p.Errors = q.faults[:min(maxFaults, len(q.faults))]
 	return p
 }

@@ -7,13 +7,9 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/worker"
 )
-
-// eventView is what one operation did about a desktop.
-type eventView struct {
-	Operation tasks.Operation `json:"operation"`
-	Desktop   tasks.Desktop   `json:"desktop"`
-}
 
 // getDesktop is GET /v1/desktops/{desktop}: its history across operations, the latest
 // first.
@@ -29,27 +25,50 @@ func (s *server) getDesktop(r *request) error {
 	if err != nil {
 		return err
 	}
-	out := []eventView{}
+	out := api.History{DesktopID: id, Events: []api.Event{}}
 	for _, e := range events {
-		if r.sees(e.Operation.Project) {
-			out = append(out, eventView{e.Operation, e.Desktop})
+		if !r.sees(e.Operation.Project) {
+			continue
 		}
+		views, err := s.views(r.Context(), e.Operation, []tasks.Desktop{e.Desktop})
+		if err != nil {
+			return err
+		}
+		out.Events = append(out.Events, api.Event{Operation: e.Operation, Desktop: views[0]})
 	}
-	return r.answer(http.StatusOK, map[string]any{"desktop_id": id, "events": out})
+	return r.answer(http.StatusOK, out)
+}
+
+// failureFilter reads the parameters that say which failures are wanted.
+func (r *request) failureFilter(more ...string) (*query, tasks.FailureFilter) {
+	q := r.query(append(more, "project", "class", "code", "operation", "user", "source", "from", "to")...)
+	return q, tasks.FailureFilter{
+		Project: r.project(q), Class: q.text("class"), Code: q.text("code"), Operation: q.text("operation"),
+		User: q.text("user"), Source: q.text("source"), From: q.time("from"), To: q.time("to"),
+	}
 }
 
 // listFailures is GET /v1/failures: failed and held desktops, the latest first.
 func (s *server) listFailures(r *request) error {
-	q := r.query("project", "class", "code", "operation", "from", "to", "page_size", "page_token")
-	f := tasks.FailureFilter{
-		Project: r.project(q), Class: q.text("class"), Code: q.text("code"), Operation: q.text("operation"), From: q.time("from"), To: q.time("to"),
-	}
+	q, f := r.failureFilter("page_size", "page_token")
 	size := q.size()
 	if err := q.err(); err != nil {
 		return err
 	}
 	failures, next, err := s.record.Failures(r.Context(), f, size, q.text("page_token"))
 	return answerPage(r, failures, next, err)
+}
+
+// countFailures is GET /v1/failures:count: how many there are, by project, class
+// and code.
+func (s *server) countFailures(r *request) error {
+	q := r.query("project", "class", "code")
+	f := tasks.FailureFilter{Project: r.project(q), Class: q.text("class"), Code: q.text("code")}
+	if err := q.err(); err != nil {
+		return err
+	}
+	counts, err := s.record.FailureCounts(r.Context(), f)
+	return answerPage(r, counts, "", err)
 }
 
 // alias is the project of the path.
@@ -63,10 +82,7 @@ func (s *server) alias(r *request) (string, error) {
 
 // pauseProject is POST /v1/projects/{alias}:pause.
 func (s *server) pauseProject(r *request) error {
-	var in struct {
-		Reason     string `json:"reason"`
-		ForSeconds int    `json:"for_seconds"` // 0: until it is resumed
-	}
+	var in api.PauseRequest
 	if err := r.decode(&in, true); err != nil {
 		return err
 	}
@@ -81,7 +97,7 @@ func (s *server) pauseProject(r *request) error {
 	if err := s.record.PauseProject(r.Context(), alias, tasks.ByOperator, time.Duration(in.ForSeconds)*time.Second, reason); err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, map[string]any{"project": alias, "paused": true})
+	return r.answer(http.StatusOK, api.Paused{Project: alias, Paused: true})
 }
 
 // resumeProject is POST /v1/projects/{alias}:resume.
@@ -96,5 +112,47 @@ func (s *server) resumeProject(r *request) error {
 	if err := s.record.ResumeProject(r.Context(), alias); err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, map[string]any{"project": alias, "paused": false})
+	return r.answer(http.StatusOK, api.Paused{Project: alias})
+}
+
+// listProjects is GET /v1/projects: those that the key is for.
+func (s *server) listProjects(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	var out []api.Project
+	for _, p := range s.Store.Limits() {
+		if !r.sees(p.Alias) {
+			continue
+		}
+		pause, err := s.record.ProjectPause(r.Context(), p.Alias)
+		if err != nil {
+			return err
+		}
+		out = append(out, api.Project{Alias: p.Alias, Pause: pause, Limits: api.Limits{
+			CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst, MaxInFlight: p.Limits.MaxInFlight,
+			ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
+		}})
+	}
+	return answerPage(r, out, "", nil)
+}
+
+// listCodes is GET /v1/codes: what refusals and readings mean.
+func (s *server) listCodes(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
+	for _, x := range worker.Table(s.Store.Rules()) {
+		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why})
+	}
+	for _, x := range worker.Classes() {
+		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does})
+	}
+	for _, x := range worker.Verdicts() {
+		out.Readings = append(out.Readings, api.Reading{
+			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
+		})
+	}
+	return r.answer(http.StatusOK, out)
 }

@@ -1,36 +1,19 @@
 package server
 
 import (
+	"context"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
-
-// operationRequest is the body of POST /v1/operations; see tasks.Request.
-type operationRequest struct {
-	Project            string              `json:"project"`
-	Desktops           []string            `json:"desktops"`
-	ExpectedUsers      map[string][]string `json:"expected_users"` // by desktop
-	Users              []string            `json:"users"`
-	Check              bool                `json:"check"`
-	AllowShared        bool                `json:"allow_shared"`
-	ShutoffAfterDetach bool                `json:"shutoff_after_detach"`
-	Urgent             bool                `json:"urgent"`
-	NotBefore          time.Time           `json:"not_before"`
-	DueAt              time.Time           `json:"due_at"`
-	Deadline           time.Time           `json:"deadline"`
-	Reason             string              `json:"reason"`
-	Ticket             string              `json:"ticket"`
-	ValidateOnly       bool                `json:"validate_only"` // everything is checked and nothing written
-}
 
 // createOperation is POST /v1/operations: 202 and the operation, which is
 // recorded and has begun at best. The caller is the key's name.
 func (s *server) createOperation(r *request) error {
-	var in operationRequest
+	var in api.OperationRequest
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
@@ -46,7 +29,7 @@ func (s *server) createOperation(r *request) error {
 		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
 	}
 	if in.ValidateOnly {
-		return r.answer(http.StatusOK, map[string]any{"valid": true, "desktops": len(in.Desktops), "users": len(in.Users)})
+		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users)})
 	}
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
@@ -56,12 +39,7 @@ func (s *server) createOperation(r *request) error {
 	return r.answer(http.StatusAccepted, op)
 }
 
-// page is the JSON of every list.
-type page[T any] struct {
-	Items         []T    `json:"items"`
-	NextPageToken string `json:"next_page_token,omitempty"`
-}
-
+// answerPage answers with a page of a list.
 func answerPage[T any](r *request, items []T, next string, err error) error {
 	if err != nil {
 		return err
@@ -69,7 +47,7 @@ func answerPage[T any](r *request, items []T, next string, err error) error {
 	if items == nil {
 		items = []T{}
 	}
-	return r.answer(http.StatusOK, page[T]{items, next})
+	return r.answer(http.StatusOK, api.Page[T]{Items: items, NextPageToken: next})
 }
 
 // project is the parameter project. A key that is for some projects has to name
@@ -106,13 +84,6 @@ func (s *server) operation(r *request) (tasks.Operation, error) {
 	return op, err
 }
 
-// operationView adds what is computed.
-type operationView struct {
-	tasks.Operation
-	Done    bool          `json:"done"`
-	Removal tasks.Removal `json:"access_removed"`
-}
-
 // getOperation is GET /v1/operations/{id}.
 func (s *server) getOperation(r *request) error {
 	op, err := s.operation(r)
@@ -123,13 +94,13 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, operationView{op, op.Done(), removal})
+	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), Removal: removal})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.
 func (s *server) listDesktops(r *request) error {
-	q := r.query("state", "page_size", "page_token")
-	var f tasks.DesktopFilter
+	q := r.query("state", "code", "page_size", "page_token")
+	f := tasks.DesktopFilter{Code: q.text("code")}
 	for _, name := range q.values["state"] {
 		state, err := tasks.ParseState(name)
 		if err != nil {
@@ -146,7 +117,35 @@ func (s *server) listDesktops(r *request) error {
 		return err
 	}
 	desktops, next, err := s.record.Desktops(r.Context(), op, f, size, q.text("page_token"))
-	return answerPage(r, desktops, next, err)
+	if err != nil {
+		return err
+	}
+	views, err := s.views(r.Context(), op, desktops)
+	return answerPage(r, views, next, err)
+}
+
+// views adds to an operation's desktops what their last calls say.
+func (s *server) views(ctx context.Context, op tasks.Operation, desktops []tasks.Desktop) ([]api.Desktop, error) {
+	var ids []string
+	for _, d := range desktops {
+		if d.CallID != "" && !slices.Contains(ids, d.CallID) {
+			ids = append(ids, d.CallID)
+		}
+	}
+	calls, err := s.record.CallsNamed(ctx, op.ID, ids...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Desktop, len(desktops))
+	for i, d := range desktops {
+		call := calls[d.CallID]
+		out[i] = api.Desktop{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
+		if took, proven := d.TookFrom(op); proven {
+			ms := took.Milliseconds()
+			out[i].TookMS = &ms
+		}
+	}
+	return out, nil
 }
 
 // listCalls is GET /v1/operations/{id}/calls.
@@ -227,15 +226,12 @@ func (s *server) cancelOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, map[string]any{"operation_id": op.ID, "cancelled": cancelled, "too_late": late})
+	return r.answer(http.StatusOK, api.Cancelled{OperationID: op.ID, Cancelled: cancelled, TooLate: late})
 }
 
 // retryOperation is POST /v1/operations/{id}:retry.
 func (s *server) retryOperation(r *request) error {
-	var in struct {
-		Held bool   `json:"held"`
-		Code string `json:"code"`
-	}
+	var in api.RetryRequest
 	if err := r.decode(&in, true); err != nil {
 		return err
 	}
@@ -247,5 +243,5 @@ func (s *server) retryOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, map[string]any{"operation_id": op.ID, "retried": n})
+	return r.answer(http.StatusOK, api.Retried{OperationID: op.ID, Retried: n})
 }

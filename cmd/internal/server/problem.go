@@ -9,62 +9,46 @@ import (
 	"net/http"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
-
-// Problem is the body of every error: application/problem+json (RFC 9457).
-type Problem struct {
-	Type      string  `json:"type"` // about:blank: Title is the status' name
-	Title     string  `json:"title"`
-	Status    int     `json:"status"`
-	Code      string  `json:"code"` // stable; for programs
-	Detail    string  `json:"detail,omitempty"`
-	RequestID string  `json:"request_id"`
-	Errors    []Fault `json:"errors,omitempty"`
-}
-
-// Fault is one thing that is wrong with a request.
-type Fault struct {
-	Pointer string `json:"pointer,omitempty"` // into the body, or the name of a query parameter
-	Detail  string `json:"detail"`
-}
-
-func (p *Problem) Error() string { return p.Detail }
 
 // maxFaults bounds what is listed.
 const maxFaults = 100
 
-func problem(status int, code, format string, args ...any) *Problem {
-	return &Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+func problem(status int, code, format string, args ...any) *api.Problem {
+	return &api.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
-func fault(pointer, format string, args ...any) *Problem {
-	p := problem(http.StatusBadRequest, "invalid", "the request is not valid; nothing was done")
-	p.Errors = []Fault{{pointer, fmt.Sprintf(format, args...)}}
+func fault(pointer, format string, args ...any) *api.Problem {
+	p := problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was done")
+	p.Errors = []api.Fault{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}
 	return p
 }
 
 // problemOf turns an error from below into one for the caller. What is not known
 // says nothing of itself.
-func problemOf(err error) *Problem {
-	var p *Problem
+func problemOf(err error) *api.Problem {
+	var p *api.Problem
 	var invalid *tasks.ValidationError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &invalid):
-		p = problem(http.StatusBadRequest, "invalid", "the request is not valid; nothing was enqueued")
+		p = problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was enqueued")
 		for _, x := range invalid.Problems[:min(maxFaults, len(invalid.Problems))] {
-			p.Errors = append(p.Errors, Fault{pointerOf(x.Field), x.Message})
+			p.Errors = append(p.Errors, api.Fault{Pointer: pointerOf(x.Field), Detail: x.Message})
 		}
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
-		return problem(http.StatusUnprocessableEntity, "idempotency_key_reused", "the Idempotency-Key was used before for a request with other content")
+		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused, "the Idempotency-Key was used before for a request with other content")
 	case errors.Is(err, tasks.ErrNotFound):
-		return problem(http.StatusNotFound, "operation_not_found", "there is no such operation, or its retention is over")
+		return problem(http.StatusNotFound, api.CodeNotFound, "there is no such operation, or its retention is over")
 	case errors.Is(err, tasks.ErrPageToken):
-		return fault("page_token", "is not one that was given out")
+		p := fault("page_token", "is not one that was given out")
+		p.Code = api.CodePageToken
+		return p
 	case isRedisAway(err):
-		return problem(http.StatusServiceUnavailable, "redis_away", "Redis does not answer; nothing is known to be done: send it again, with the same Idempotency-Key")
+		return problem(http.StatusServiceUnavailable, api.CodeRedisAway, "Redis does not answer; nothing is known to be done: send it again, with the same Idempotency-Key")
 	}
 	return problem(http.StatusInternalServerError, "internal", "something went wrong here; the log has it under the request id")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,9 @@ type Config struct {
 	Keys  *access.Keys
 	Log   zerolog.Logger
 	Now   func() time.Time // default time.Now
+	// Pages answers what is not the API's, such as / and /operations: the
+	// dashboard. Without it there is nothing there.
+	Pages http.Handler
 }
 
 const (
@@ -38,7 +42,9 @@ type server struct {
 }
 
 // New gives the handler of everything that the server serves.
-func New(cfg Config) http.Handler {
+func New(cfg Config) http.Handler { return newServer(cfg) }
+
+func newServer(cfg Config) *server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
@@ -76,6 +82,13 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, (*server).getDesktop},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
+	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
+	{"GET", "/v1/codes", access.Viewer, (*server).listCodes},
+	{"GET", "/v1/key", access.Viewer, (*server).whoAmI},
+	{"GET", "/v1/keys", access.Admin, (*server).listKeys},
+	{"POST", "/v1/keys", access.Admin, (*server).createKey},
+	{"POST", "/v1/keys/{id}:revoke", access.Admin, (*server).revokeKey},
+	{"GET", "/v1/projects", access.Viewer, (*server).listProjects},
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/healthz", "", (*server).healthz},
@@ -129,6 +142,11 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 	return vars, true
 }
 
+// isAPI reports that a path is for programs.
+func isAPI(path string) bool {
+	return path == "/v1" || strings.HasPrefix(path, "/v1/") || slices.ContainsFunc(routes, func(rt route) bool { return rt.path == path })
+}
+
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &request{Request: hr, w: w, id: xid.New().String()}
 	begun := time.Now()
@@ -139,6 +157,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	rt, vars, allowed := match(hr.Method, hr.URL.EscapedPath())
 	var err error
 	switch {
+	case s.Pages != nil && !isAPI(hr.URL.Path):
+		s.Pages.ServeHTTP(w, hr)
+		return
 	case rt != nil:
 		r.vars = vars
 		err = s.serve(rt, r)
@@ -171,6 +192,10 @@ func (s *server) serve(rt *route, r *request) error {
 
 // authenticate finds the key of a request: Authorization: Bearer dk_….
 func (s *server) authenticate(r *request, role access.Role) error {
+	if key, inside := r.Context().Value(insideKey{}).(access.Key); inside {
+		r.key = key
+		return r.mayBe(role)
+	}
 	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd"`)
@@ -185,8 +210,12 @@ func (s *server) authenticate(r *request, role access.Role) error {
 		return err
 	}
 	r.key = key
-	if !key.Role.Includes(role) {
-		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s", role, key.Role)
+	return r.mayBe(role)
+}
+
+func (r *request) mayBe(role access.Role) error {
+	if !r.key.Role.Includes(role) {
+		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s", role, r.key.Role)
 	}
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // bench is a server on a Redis in memory, with a key of each role.
@@ -98,7 +99,7 @@ func (b *bench) do(key, method, path, body string, header ...string) answer {
 	return a
 }
 
-func (a answer) problem(t *testing.T) (p Problem) {
+func (a answer) problem(t *testing.T) (p api.Problem) {
 	t.Helper()
 	require.Equal(t, "application/problem+json", a.header.Get("Content-Type"), a.body)
 	require.NoError(t, json.Unmarshal([]byte(a.body), &p))

@@ -1,0 +1,95 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+func keyOf(k access.Key) api.Key {
+	return api.Key{
+		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy,
+		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
+	}
+}
+
+// whoAmI is GET /v1/key: the key that was sent.
+func (s *server) whoAmI(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, keyOf(r.key))
+}
+
+// everywhere refuses keys that are for some projects: whoever makes keys could
+// make one for all.
+func (r *request) everywhere() error {
+	if len(r.key.Projects) > 0 {
+		return problem(http.StatusForbidden, "project_not_allowed", "the key is for certain projects, and this concerns all")
+	}
+	return nil
+}
+
+// listKeys is GET /v1/keys.
+func (s *server) listKeys(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	if err := r.everywhere(); err != nil {
+		return err
+	}
+	list, err := s.Keys.List(r.Context())
+	var out []api.Key
+	for _, k := range list {
+		out = append(out, keyOf(k))
+	}
+	return answerPage(r, out, "", err)
+}
+
+// createKey is POST /v1/keys: 201 and the key, which is shown this once.
+func (s *server) createKey(r *request) error {
+	var in api.KeyRequest
+	if err := r.decode(&in, false); err != nil {
+		return err
+	}
+	if err := r.everywhere(); err != nil {
+		return err
+	}
+	for i, alias := range in.Projects {
+		if !slices.Contains(s.Store.Projects, alias) {
+			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")
+		}
+	}
+	want := access.Key{Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name}
+	secret, key, err := s.Keys.Create(r.Context(), want)
+	var invalid *access.InvalidError
+	if errors.As(err, &invalid) {
+		return fault("/"+invalid.Field, "%s", invalid.Why)
+	}
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusCreated, api.NewKey{Key: keyOf(key), Secret: string(secret)})
+}
+
+// revokeKey is POST /v1/keys/{id}:revoke.
+func (s *server) revokeKey(r *request) error {
+	if err := r.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	if err := r.everywhere(); err != nil {
+		return err
+	}
+	k, err := s.Keys.Revoke(r.Context(), r.vars["id"])
+	if errors.Is(err, access.ErrNotFound) {
+		return problem(http.StatusNotFound, "key_not_found", "there is no such key")
+	}
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, keyOf(k))
+}

@@ -1,0 +1,197 @@
+package api
+
+import (
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// OperationRequest is the body of POST /v1/operations; see tasks.Request for what
+// each field means. Who asks is the name of the key.
+type OperationRequest struct {
+	Project            string              `json:"project"`
+	Desktops           []string            `json:"desktops,omitempty"`
+	ExpectedUsers      map[string][]string `json:"expected_users,omitempty"` // by desktop
+	Users              []string            `json:"users,omitempty"`
+	Check              bool                `json:"check,omitempty"`
+	AllowShared        bool                `json:"allow_shared,omitempty"`
+	ShutoffAfterDetach bool                `json:"shutoff_after_detach,omitempty"`
+	Urgent             bool                `json:"urgent,omitempty"`
+	NotBefore          time.Time           `json:"not_before,omitzero"`
+	DueAt              time.Time           `json:"due_at,omitzero"`
+	Deadline           time.Time           `json:"deadline,omitzero"`
+	Reason             string              `json:"reason,omitempty"`
+	Ticket             string              `json:"ticket,omitempty"`
+	ValidateOnly       bool                `json:"validate_only,omitempty"` // everything is checked and nothing written
+
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+}
+
+// Validated is the answer to a request with ValidateOnly.
+type Validated struct {
+	Valid    bool `json:"valid"`
+	Desktops int  `json:"desktops"`
+	Users    int  `json:"users"`
+}
+
+// Page is the JSON of every list.
+type Page[T any] struct {
+	Items         []T    `json:"items"` // never null
+	NextPageToken string `json:"next_page_token,omitempty"`
+}
+
+// Operation adds to an operation what is computed.
+type Operation struct {
+	tasks.Operation
+	Done    bool          `json:"done"`
+	Removal tasks.Removal `json:"access_removed"`
+}
+
+// Desktop is a desktop within an operation, with what its last call says.
+type Desktop struct {
+	tasks.Desktop
+	JobID     string `json:"job_id,omitempty"`
+	RequestID string `json:"request_id,omitempty"`
+	// TookMS is from when the operation was due to when the desktop was proven
+	// detached; left out while it is not.
+	TookMS *int64 `json:"took_ms,omitempty"`
+}
+
+// Event is what one operation did about a desktop.
+type Event struct {
+	Operation tasks.Operation `json:"operation"`
+	Desktop   Desktop         `json:"desktop"`
+}
+
+// History is a desktop across operations, the latest first.
+type History struct {
+	DesktopID string  `json:"desktop_id"`
+	Events    []Event `json:"events"`
+}
+
+// Cancelled is the answer to :cancel.
+type Cancelled struct {
+	OperationID string `json:"operation_id"`
+	Cancelled   int    `json:"cancelled"` // desktops
+	TooLate     int    `json:"too_late"`  // sent already
+}
+
+// RetryRequest is the body of :retry; see tasks.RetryFilter.
+type RetryRequest struct {
+	Held bool   `json:"held,omitempty"`
+	Code string `json:"code,omitempty"`
+}
+
+// Retried is the answer to :retry.
+type Retried struct {
+	OperationID string `json:"operation_id"`
+	Retried     int    `json:"retried"` // desktops
+}
+
+// Project is how a configured project is doing.
+type Project struct {
+	Alias  string       `json:"project"`
+	Pause  *tasks.Pause `json:"pause,omitempty"` // left out: it is not paused
+	Limits Limits       `json:"limits"`
+}
+
+// Limits are a project's configured limits.
+type Limits struct {
+	CallsPerSecond float64 `json:"calls_per_second"`
+	Burst          int     `json:"burst"`
+	MaxInFlight    int     `json:"max_in_flight"`
+	ReadsPerSecond float64 `json:"reads_per_second"`
+	MaxReads       int     `json:"max_reads"`
+}
+
+// PauseRequest is the body of :pause.
+type PauseRequest struct {
+	Reason     string `json:"reason,omitempty"`
+	ForSeconds int    `json:"for_seconds,omitempty"` // 0: until it is resumed
+}
+
+// Paused is the answer to :pause and :resume.
+type Paused struct {
+	Project string `json:"project"`
+	Paused  bool   `json:"paused"`
+}
+
+// Key is what is known of a key; what it may do is in its role: viewer, producer,
+// operator or admin, each of which may do all that the ones before it may.
+type Key struct {
+	ID         string    `json:"id"` // begins the key, to recognise it by
+	Name       string    `json:"name"`
+	Role       string    `json:"role"`
+	Projects   []string  `json:"projects,omitempty"` // empty: all
+	CreatedAt  time.Time `json:"created_at,omitzero"`
+	CreatedBy  string    `json:"created_by,omitempty"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"` // zero: never
+	RevokedAt  time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt time.Time `json:"last_used_at,omitzero"` // to the minute
+}
+
+// KeyRequest is the body of POST /v1/keys.
+type KeyRequest struct {
+	Name      string    `json:"name"`
+	Role      string    `json:"role"`
+	Projects  []string  `json:"projects,omitempty"`
+	ExpiresAt time.Time `json:"expires_at,omitzero"`
+}
+
+// NewKey is a key that was just made. Secret cannot be had again.
+type NewKey struct {
+	Key
+	Secret string `json:"key"`
+}
+
+// Codes are the tables by which workers decide.
+type Codes struct {
+	Codes    []Code    `json:"codes"`
+	Classes  []Class   `json:"classes"`
+	Readings []Reading `json:"readings"`
+}
+
+// Code says what a refusal of the cloud means; the first that matches wins.
+type Code struct {
+	Of     string `json:"of"` // call or desktop
+	Status int    `json:"status,omitempty"`
+	Code   string `json:"code,omitempty"`
+	Class  string `json:"class"`
+	Why    string `json:"why"`
+}
+
+// Class says what is done about refusals of a class.
+type Class struct {
+	Class string `json:"class"`
+	Does  string `json:"does"`
+}
+
+// Reading says what a reading of a desktop means.
+type Reading struct {
+	Reads   string `json:"reads"`
+	Before  string `json:"before_sending"`
+	Unknown string `json:"after_an_unknown_outcome"`
+	After   string `json:"after_accepted"`
+	Code    string `json:"code,omitempty"`
+	Why     string `json:"why"`
+}
+
+// RedriveRequest is the body of POST /v1/redrives: which failed desktops are to be
+// taken up again, of any operations, and how fast. Either Filter's fields or
+// Desktops say which.
+type RedriveRequest struct {
+	Filter    tasks.FailureFilter `json:"filter,omitzero"`
+	Desktops  []tasks.DesktopRef  `json:"desktops,omitempty"`   // at most 100,000
+	PerSecond int                 `json:"per_second,omitempty"` // desktops; 0: as fast as they can be taken up
+	Reason    string              `json:"reason,omitempty"`
+	// ValidateOnly answers with what matches, and takes up nothing.
+	ValidateOnly bool `json:"validate_only,omitempty"`
+
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+}
+
+// RedriveMatch is the answer to a RedriveRequest with ValidateOnly.
+type RedriveMatch struct {
+	Matched int                  `json:"matched"`
+	By      []tasks.FailureCount `json:"by"` // project, class and code
+}

@@ -1,0 +1,332 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// Config makes a Client.
+type Config struct {
+	Server string // such as https://detachd.example.com; a path is kept
+	Key    string // dk_…; sent as a bearer token, and never printed
+	// HTTP sends the requests; default a client with a time limit of a minute. It
+	// must not follow redirects to other hosts with the key; Go's own does not.
+	HTTP      *http.Client
+	UserAgent string
+}
+
+// Client talks to one server. It repeats nothing by itself: CreateOperation with an
+// IdempotencyKey may be called again whatever the error was. It is safe for use
+// by many goroutines.
+type Client struct {
+	base  string
+	key   string
+	agent string
+	http  *http.Client
+}
+
+// New makes a Client. It sends nothing.
+func New(cfg Config) (*Client, error) {
+	u, err := url.Parse(cfg.Server)
+	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("api: the server is no URL such as https://detachd.example.com")
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = &http.Client{Timeout: time.Minute}
+	}
+	if cfg.UserAgent == "" {
+		cfg.UserAgent = "detachd-client"
+	}
+	return &Client{base: strings.TrimSuffix(u.String(), "/"), key: cfg.Key, agent: cfg.UserAgent, http: cfg.HTTP}, nil
+}
+
+// String names the server, and not the key.
+func (c *Client) String() string { return c.base }
+
+// GoString is String.
+func (c *Client) GoString() string { return c.base }
+
+// request is what is to be sent.
+type request struct {
+	method, path string
+	query        url.Values
+	body         any
+	idempotency  string
+}
+
+func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	var body io.Reader
+	if r.body != nil {
+		text, err := json.Marshal(r.body)
+		if err != nil {
+			return nil, fmt.Errorf("api: %w", err)
+		}
+		body = bytes.NewReader(text)
+	}
+	to := c.base + r.path
+	if len(r.query) > 0 {
+		to += "?" + r.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, to, body)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	req.Header.Set("User-Agent", c.agent)
+	req.Header.Set("Accept", "application/json")
+	if c.key != "" {
+		req.Header.Set("Authorization", "Bearer "+c.key)
+	}
+	if r.body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if r.idempotency != "" {
+		req.Header.Set("Idempotency-Key", r.idempotency)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("asking the server: %w", err)
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, readProblem(resp)
+	}
+	return resp, nil
+}
+
+// readProblem makes a *Problem of an answer that is none, too: a proxy's.
+func readProblem(resp *http.Response) error {
+	p := &Problem{}
+	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil {
+		*p = Problem{Code: "not_detachd", Detail: fmt.Sprintf("the server answered %s, and not as detachd does: is the address right?", resp.Status)}
+	}
+	p.Status = resp.StatusCode
+	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
+		p.RetryAfter = time.Duration(s) * time.Second
+	}
+	return p
+}
+
+// call sends a request and decodes the answer.
+func call[T any](ctx context.Context, c *Client, r request) (out T, err error) {
+	resp, err := c.send(ctx, r)
+	if err != nil {
+		return out, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return out, fmt.Errorf("the server's answer cannot be read: %w", err)
+	}
+	return out, nil
+}
+
+func list[T any](ctx context.Context, c *Client, path string, q url.Values, size int, token string) ([]T, string, error) {
+	if size > 0 {
+		q.Set("page_size", strconv.Itoa(size))
+	}
+	set(q, "page_token", token)
+	p, err := call[Page[T]](ctx, c, request{method: "GET", path: path, query: q})
+	return p.Items, p.NextPageToken, err
+}
+
+func set(q url.Values, name, value string) {
+	if value != "" {
+		q.Set(name, value)
+	}
+}
+
+func setTime(q url.Values, name string, t time.Time) {
+	if !t.IsZero() {
+		q.Set(name, t.Format(time.RFC3339Nano))
+	}
+}
+
+func operationPath(id, rest string) string { return "/v1/operations/" + url.PathEscape(id) + rest }
+
+// CreateOperation has an operation accepted, or refused whole. It is in the record when
+// this returns.
+func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
+	req.ValidateOnly = false
+	return call[tasks.Operation](ctx, c, request{method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey})
+}
+
+// ValidateOperation says what CreateOperation would refuse, and writes nothing.
+func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (Validated, error) {
+	req.ValidateOnly = true
+	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
+}
+
+// Operations lists operations, the latest first. size is the most that are
+// returned, 1 to 1000 (0: 100). An empty next means that there are no more. This
+// is so for every list.
+func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size int, token string) (items []tasks.Operation, next string, err error) {
+	q := url.Values{}
+	set(q, "project", f.Project)
+	set(q, "requested_by", f.RequestedBy)
+	set(q, "ticket", f.Ticket)
+	if f.Open {
+		q.Set("open", "true")
+	}
+	setTime(q, "from", f.From)
+	setTime(q, "to", f.To)
+	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
+}
+
+// Operation reads one operation.
+func (c *Client) Operation(ctx context.Context, id string) (Operation, error) {
+	return call[Operation](ctx, c, request{method: "GET", path: operationPath(id, "")})
+}
+
+// Desktops lists an operation's desktops in the order of the request.
+func (c *Client) Desktops(ctx context.Context, operation string, f tasks.DesktopFilter, size int, token string) (items []Desktop, next string, err error) {
+	q := url.Values{}
+	for _, s := range f.States {
+		q.Add("state", s.String())
+	}
+	set(q, "code", f.Code)
+	return list[Desktop](ctx, c, operationPath(operation, "/desktops"), q, size, token)
+}
+
+// Calls lists an operation's calls to the cloud, the earliest first.
+func (c *Client) Calls(ctx context.Context, operation string) ([]tasks.Call, error) {
+	items, _, err := list[tasks.Call](ctx, c, operationPath(operation, "/calls"), url.Values{}, 0, "")
+	return items, err
+}
+
+// Report writes the evidence of an operation: format is html, csv or json. What was
+// written before an error is not whole; verify finds that.
+func (c *Client) Report(ctx context.Context, w io.Writer, operation, format string) error {
+	resp, err := c.send(ctx, request{method: "GET", path: operationPath(operation, "/report"), query: url.Values{"format": {format}}})
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(w, resp.Body); err != nil {
+		return fmt.Errorf("the report broke off: %w", err)
+	}
+	return nil
+}
+
+// Cancel takes back what was not sent.
+func (c *Client) Cancel(ctx context.Context, operation string) (Cancelled, error) {
+	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel")})
+}
+
+// Retry takes up an operation's failed or held desktops again.
+func (c *Client) Retry(ctx context.Context, operation string, f RetryRequest) (Retried, error) {
+	return call[Retried](ctx, c, request{method: "POST", path: operationPath(operation, ":retry"), body: f})
+}
+
+// History gives what every operation did about a desktop.
+func (c *Client) History(ctx context.Context, desktop string) (History, error) {
+	return call[History](ctx, c, request{method: "GET", path: "/v1/desktops/" + url.PathEscape(desktop)})
+}
+
+// Failures lists failed and held desktops, the latest first.
+func (c *Client) Failures(ctx context.Context, f tasks.FailureFilter, size int, token string) (items []tasks.Failure, next string, err error) {
+	return list[tasks.Failure](ctx, c, "/v1/failures", failureQuery(f), size, token)
+}
+
+// FailureCounts counts failures by project, class and code, the most first. Only
+// the filter's project, class and code count.
+func (c *Client) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
+	items, _, err := list[tasks.FailureCount](ctx, c, "/v1/failures:count", failureQuery(f), 0, "")
+	return items, err
+}
+
+func failureQuery(f tasks.FailureFilter) url.Values {
+	q := url.Values{}
+	set(q, "project", f.Project)
+	set(q, "class", f.Class)
+	set(q, "code", f.Code)
+	set(q, "operation", f.Operation)
+	set(q, "user", f.User)
+	set(q, "source", f.Source)
+	setTime(q, "from", f.From)
+	setTime(q, "to", f.To)
+	return q
+}
+
+// Redrive begins to take up failed desktops again.
+func (c *Client) Redrive(ctx context.Context, req RedriveRequest) (tasks.Redrive, error) {
+	req.ValidateOnly = false
+	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives", body: req, idempotency: req.IdempotencyKey})
+}
+
+// MatchRedrive says what Redrive would take up.
+func (c *Client) MatchRedrive(ctx context.Context, req RedriveRequest) (RedriveMatch, error) {
+	req.ValidateOnly = true
+	return call[RedriveMatch](ctx, c, request{method: "POST", path: "/v1/redrives", body: req})
+}
+
+// Redrives lists redrives, the latest first.
+func (c *Client) Redrives(ctx context.Context, size int, token string) (items []tasks.Redrive, next string, err error) {
+	return list[tasks.Redrive](ctx, c, "/v1/redrives", url.Values{}, size, token)
+}
+
+// RedriveByID reads one redrive.
+func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.Redrive, error) {
+	return call[tasks.Redrive](ctx, c, request{method: "GET", path: "/v1/redrives/" + url.PathEscape(id)})
+}
+
+// AbortRedrive ends a redrive; what was taken up already goes on.
+func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, error) {
+	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + url.PathEscape(id) + ":abort"})
+}
+
+// Projects lists the configured projects, by alias.
+func (c *Client) Projects(ctx context.Context) ([]Project, error) {
+	items, _, err := list[Project](ctx, c, "/v1/projects", url.Values{}, 0, "")
+	return items, err
+}
+
+func projectPath(alias, verb string) string { return "/v1/projects/" + url.PathEscape(alias) + verb }
+
+// Pause keeps a project's calls from leaving.
+func (c *Client) Pause(ctx context.Context, alias string, req PauseRequest) (Paused, error) {
+	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":pause"), body: req})
+}
+
+// Resume lets them leave again.
+func (c *Client) Resume(ctx context.Context, alias string) (Paused, error) {
+	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume")})
+}
+
+// WhoAmI gives the key that the client uses.
+func (c *Client) WhoAmI(ctx context.Context) (Key, error) {
+	return call[Key](ctx, c, request{method: "GET", path: "/v1/key"})
+}
+
+// Keys lists the keys, the latest first, revoked ones too.
+func (c *Client) Keys(ctx context.Context) ([]Key, error) {
+	items, _, err := list[Key](ctx, c, "/v1/keys", url.Values{}, 0, "")
+	return items, err
+}
+
+// CreateKey makes a key.
+func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) {
+	return call[NewKey](ctx, c, request{method: "POST", path: "/v1/keys", body: req})
+}
+
+// RevokeKey ends a key for good.
+func (c *Client) RevokeKey(ctx context.Context, id string) (Key, error) {
+	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + url.PathEscape(id) + ":revoke"})
+}
+
+// Codes explains error codes and readings.
+func (c *Client) Codes(ctx context.Context) (Codes, error) {
+	return call[Codes](ctx, c, request{method: "GET", path: "/v1/codes"})
+}
