@@ -36,6 +36,14 @@ func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop by ti
 	return k.prefix + ":failures:" + g.String()
 }
 
+// Redrives. A redrive's own keys carry the hash tag {rd:id}.
+func (k keys) redrives() string         { return k.prefix + ":redrives" }        // ZSET: redrive by its beginning
+func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }   // ZSET: those not known to have ended
+func (k keys) redrive(id string) string { return k.prefix + ":{rd:" + id + "}" } // HASH: see redriveFields
+func (k keys) redriveItems(id, writer string) string {
+	return k.prefix + ":{rd:" + id + "}:i:" + writer
+} // LIST: ms, operation/desktop
+
 // historyBuckets is how many hashes the index from desktop to operations is
 // spread over: few enough that a bulk of 100,000 writes dozens of entries a
 // command, enough that at half a million recorded desktops a bucket is still a

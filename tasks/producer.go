@@ -311,7 +311,7 @@ type RetryFilter struct {
 // DefaultDeadline from now. by is who asks, for the trail. It returns how many
 // were taken up.
 func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by string) (int, error) {
-	r, now := p.Record, p.now()
+	r := p.Record
 	from := Failed
 	if f.Held {
 		from = Held
@@ -325,31 +325,40 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by st
 		if err := r.addFailures(ctx, op, c.Desktops); err != nil {
 			return taken, err
 		}
-		ch := Change{Operation: op, Chunk: n, By: by}
-		groups := map[failureGroup][]any{}
-		for _, d := range c.Desktops {
-			if d.State != from || f.Code != "" && (d.Failure == nil || d.Failure.Code != f.Code) {
-				continue
-			}
-			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
-			if d.Failure != nil {
-				g := groupOf(op.Project, *d.Failure)
-				groups[g] = append(groups[g], failureMember(op.ID, d.ID))
-			}
-		}
-		if len(ch.Moves) == 0 {
-			continue
-		}
-		moved, err := p.reopen(ctx, now, ch, groups)
-		if err != nil {
-			return taken, err
-		}
-		taken += moved
-		if err := p.Regenerate(ctx, OpenChunk{op, n, c.Generation}); err != nil {
+		moved, err := p.retryChunk(ctx, c, func(d Desktop) bool {
+			return d.State == from && (f.Code == "" || d.Failure != nil && d.Failure.Code == f.Code)
+		}, by)
+		if taken += moved; err != nil {
 			return taken, err
 		}
 	}
 	return taken, nil
+}
+
+// retryChunk takes up those desktops of a chunk that are wanted, which must be
+// failed or held and have their failures.
+func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop) bool, by string) (int, error) {
+	op := c.Operation
+	ch := Change{Operation: op, Chunk: c.Number, By: by}
+	groups := map[failureGroup][]any{}
+	for _, d := range c.Desktops {
+		if !wanted(d) {
+			continue
+		}
+		ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
+		if d.Failure != nil {
+			g := groupOf(op.Project, *d.Failure)
+			groups[g] = append(groups[g], failureMember(op.ID, d.ID))
+		}
+	}
+	if len(ch.Moves) == 0 {
+		return 0, nil
+	}
+	moved, err := p.reopen(ctx, p.now(), ch, groups)
+	if err != nil {
+		return moved, err
+	}
+	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
 }
 
 // reopen moves failed desktops back to queued. The operation is entered among

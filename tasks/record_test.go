@@ -246,6 +246,13 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"seal overtaken":           sealOvertaken,
 		"seal race":                sealRace,
 		"removal":                  removal,
+		"redrive":                  redriveMatches,
+		"redrive named":            redriveNamed,
+		"redrive velocity":         redriveVelocity,
+		"redrive skips":            redriveSkips,
+		"redrive crash":            redriveCrash,
+		"redrive idempotency":      redriveIdempotency,
+		"redrive abandoned":        redriveAbandoned,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,19 @@
 package tasks
 
-import "time"
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+)
 
 // DesktopRef names a desktop within an operation.
 type DesktopRef struct {
@@ -8,19 +21,642 @@ type DesktopRef struct {
 	DesktopID   string `json:"desktop_id"`
 }
 
+// RedriveRequest asks for failed or held desktops, of any operations, to be taken
+// up again.
+type RedriveRequest struct {
+	// Filter says which; what is held is among them only if Class is "held",
+	// because a guard that stopped it stops it again until somebody changed
+	// something. Leave it empty where Desktops are named.
+	Filter FailureFilter
+	// Desktops names them, up to MaxDesktops. Those that are neither failed nor
+	// held (any more) are left out.
+	Desktops       []DesktopRef
+	Projects       []string // only of these; empty: of all
+	PerSecond      int      // how many are taken up a second, up to 10,000; 0: as fast as they can be
+	RequestedBy    string   // who asks, up to 255 characters
+	Reason         string   // up to 1,000 characters
+	IdempotencyKey string   // as Request's
+}
+
 // Redrive takes failed or held desktops, of any operations, up again. What it
-// matched when it was begun is kept; what changes later is not among it.
+// matched when it was begun is kept; what fails later is not among it.
 type Redrive struct {
 	ID          string        `json:"id"`
 	Filter      FailureFilter `json:"filter,omitzero"` // what was asked for; empty where desktops were named
+	Named       int           `json:"named,omitempty"` // how many desktops were named
 	PerSecond   int           `json:"per_second"`      // desktops; 0: as fast as they can be taken up
 	RequestedBy string        `json:"requested_by"`
 	Reason      string        `json:"reason,omitempty"`
 	CreatedAt   time.Time     `json:"created_at"`
 	EndedAt     time.Time     `json:"ended_at,omitzero"` // when all were looked at, or it was aborted
-	Aborted     bool          `json:"aborted,omitempty"`
 	AbortedBy   string        `json:"aborted_by,omitempty"`
-	Matched     int           `json:"matched"` // desktops, at the start
-	Retried     int           `json:"retried"` // of those: taken up again
-	Skipped     int           `json:"skipped"` // of those: no longer what they were matched as
+	Matched     int           `json:"matched"`  // desktops, at the start
+	Projects    []string      `json:"projects"` // of those
+	Retried     int           `json:"retried"`  // of those: taken up again
+	// Skipped are those that were no longer what they were matched as. When a
+	// worker was killed, they include what it had just taken up.
+	Skipped int `json:"skipped"`
+
+	items string // key of what was matched
 }
+
+// Done reports that it has ended.
+func (x Redrive) Done() bool { return !x.EndedAt.IsZero() }
+
+// RedriveItem is a desktop that a redrive matched, and what it is now.
+type RedriveItem struct {
+	DesktopRef
+	MatchedAt time.Time `json:"matched_at"` // when it had failed
+	Taken     bool      `json:"taken"`      // the redrive has come to it
+	Desktop   *Desktop  `json:"desktop,omitempty"`
+}
+
+const maxPerSecond = 10_000
+
+// ErrTooMany says that a redrive would match more than MaxDesktops.
+var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
+
+func (q RedriveRequest) validate() error {
+	var ps problems
+	if n := len(q.Desktops); n > MaxDesktops {
+		ps.add("desktops", "", "has %d desktops, more than %d", n, MaxDesktops)
+	} else {
+		seen := make(map[DesktopRef]int, n)
+		for i, d := range q.Desktops {
+			field := fmt.Sprintf("desktops[%d]", i)
+			switch j, twice := seen[d]; {
+			case twice:
+				ps.add(field, "", "is the same as desktops[%d]", j)
+			case d.OperationID == "" || d.DesktopID == "" || strings.ContainsAny(d.OperationID, "/{}"):
+				ps.add(field, "", "does not name an operation and a desktop")
+			}
+			seen[d] = i
+		}
+	}
+	if len(q.Desktops) > 0 && q.Filter != (FailureFilter{}) {
+		ps.add("filter", "", "and desktops do not go together: give one of them")
+	}
+	if q.PerSecond < 0 || q.PerSecond > maxPerSecond {
+		ps.add("per_second", "", "is not 0 to %d", maxPerSecond)
+	}
+	ps.text("requested_by", q.RequestedBy, maxName)
+	ps.text("reason", q.Reason, maxReason)
+	ps.text("idempotency_key", q.IdempotencyKey, maxName)
+	if len(ps) > 0 {
+		return &ValidationError{Problems: ps}
+	}
+	return nil
+}
+
+// MatchRedrive counts what a redrive would match, by project, class and code, and
+// writes nothing. Errors: *ValidationError, ErrTooMany, Redis'.
+func (r *Record) MatchRedrive(ctx context.Context, q RedriveRequest) ([]FailureCount, error) {
+	found, err := r.matchRedrive(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	var out []FailureCount
+	at := map[failureGroup]int{}
+	for _, f := range found {
+		g := groupOf(f.Project, f)
+		i, seen := at[g]
+		if !seen {
+			i, at[g] = len(out), len(out)
+			out = append(out, FailureCount{Project: g.project, Class: g.class, Code: g.code})
+		}
+		out[i].Count++
+	}
+	slices.SortStableFunc(out, func(a, b FailureCount) int { return b.Count - a.Count })
+	return out, nil
+}
+
+func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
+	if err := q.validate(); err != nil {
+		return nil, err
+	}
+	all, err := r.failuresNamed(ctx, q.Desktops)
+	if len(q.Desktops) == 0 {
+		all, err = r.failuresMatching(ctx, q.Filter)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(all, func(f Failure) bool {
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
+			len(q.Desktops) == 0 && f.Class == heldClass && q.Filter.Class != heldClass
+	}), nil
+}
+
+// heldClass is the class of what a guard held.
+const heldClass = "held"
+
+func (r *Record) failuresMatching(ctx context.Context, f FailureFilter) ([]Failure, error) {
+	var all []Failure
+	for token := ""; ; {
+		page, next, err := r.Failures(ctx, f, 1000, token)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, page...); len(all) > MaxDesktops {
+			return nil, ErrTooMany
+		}
+		if next == "" {
+			return all, nil
+		}
+		token = next
+	}
+}
+
+// failuresNamed reads the failures of desktops; those that are none now are left
+// out.
+func (r *Record) failuresNamed(ctx context.Context, refs []DesktopRef) ([]Failure, error) {
+	byOp := map[string][]string{}
+	var ids []string
+	for _, d := range refs {
+		if byOp[d.OperationID] == nil {
+			ids = append(ids, d.OperationID)
+		}
+		byOp[d.OperationID] = append(byOp[d.OperationID], d.DesktopID)
+	}
+	var out []Failure
+	for batch := range slices.Chunk(ids, 500) {
+		ops, err := r.operations(ctx, batch)
+		if err != nil {
+			return nil, err
+		}
+		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, op := range ops {
+				p.HMGet(ctx, r.keys.errors(op.ID), byOp[op.ID]...)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading failures: %w", err)
+		}
+		for i, cmd := range cmds {
+			for j, v := range cmd.(*redis.SliceCmd).Val() {
+				s, is := v.(string)
+				if !is {
+					continue
+				}
+				f, final, err := decodeFailure(ops[i].ID, ops[i].Project, byOp[ops[i].ID][j], s)
+				if err != nil {
+					return nil, err
+				}
+				if final {
+					out = append(out, f)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// redriveFields are those of a redrive's hash: JSON of Redrive as begun, the key of
+// what it matched, how many of those were looked at, how many were taken up, when
+// it ended in ms, and who aborted it.
+var redriveFields = []string{"meta", "items", "next", "retried", "ended", "aborted"}
+
+// redriveOrphan is how long items are kept that no redrive claims: their writer
+// died.
+const redriveOrphan = time.Hour
+
+// Redrive begins to take up what a request matches now. Workers do it; it goes on
+// whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused,
+// Redis'.
+func (p *Producer) Redrive(ctx context.Context, q RedriveRequest) (Redrive, error) {
+	r := p.Record
+	now := time.UnixMilli(p.now().UnixMilli()).UTC()
+	x := Redrive{
+		ID: xid.NewWithTime(now).String(), Filter: q.Filter, Named: len(q.Desktops), PerSecond: q.PerSecond, RequestedBy: q.RequestedBy,
+		Reason: q.Reason, CreatedAt: now, Projects: []string{},
+	}
+	if q.IdempotencyKey != "" {
+		sum := sha256.Sum256([]byte("redrive\x00" + q.RequestedBy + "\x00" + q.IdempotencyKey))
+		var id xid.ID
+		copy(id[:], sum[:])
+		x.ID = id.String()
+	}
+	fail := func(err error) (Redrive, error) { return Redrive{}, fmt.Errorf("the redrive was not begun: %w", err) }
+	if err := q.validate(); err != nil {
+		return Redrive{}, err
+	}
+	// What was begun before is answered before anything is matched: what it took
+	// up does not match any more.
+	if old, err := r.begun(ctx, x.ID, fingerprintOf(q)); err == nil || !errors.Is(err, ErrNoRedrive) {
+		return old, err
+	}
+	found, err := r.matchRedrive(ctx, q)
+	if err != nil {
+		return Redrive{}, err
+	}
+	x.Matched = len(found)
+	for _, f := range found {
+		if !slices.Contains(x.Projects, f.Project) {
+			x.Projects = append(x.Projects, f.Project)
+		}
+	}
+	slices.Sort(x.Projects)
+	items := r.keys.redriveItems(x.ID, xid.New().String())
+	if err := r.putRedriveItems(ctx, items, found); err != nil {
+		return fail(err)
+	}
+	// It is listed first, so that one that has begun is always found.
+	listed := redis.Z{Score: float64(now.UnixMilli()), Member: x.ID}
+	_, err = r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
+		pipe.ZAddNX(ctx, r.keys.redrives(), listed)
+		pipe.ZAddNX(ctx, r.keys.openRedrives(), listed)
+		pipe.ZRemRangeByScore(ctx, r.keys.redrives(), "-inf", formatMS(now.Add(-2*r.retention)))
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fingerprintOf(q), mustJSON(x), items); err != nil {
+		return fail(err)
+	}
+	return r.begun(ctx, x.ID, fingerprintOf(q))
+}
+
+// scriptRedrive begins a redrive, unless another call has.
+//
+//	KEYS  redrive, items
+//	ARGV  fingerprint, JSON of Redrive, key of the items
+var scriptRedrive = redis.NewScript(`
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'meta', ARGV[2], 'items', ARGV[3])
+  redis.call('PERSIST', KEYS[2])
+end
+return 1
+`)
+
+// fingerprintOf tells requests with the same idempotency key apart.
+func fingerprintOf(q RedriveRequest) string {
+	q.IdempotencyKey = ""
+	sum := sha256.Sum256([]byte(mustJSON(q)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// begun reads a redrive that was begun with a request.
+func (r *Record) begun(ctx context.Context, id, fingerprint string) (Redrive, error) {
+	fp, err := r.rdb.HGet(ctx, r.keys.redrive(id), "fp").Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return Redrive{}, ErrNoRedrive
+	case err != nil:
+		return Redrive{}, fmt.Errorf("reading redrive %s: %w", id, err)
+	case fp != fingerprint:
+		return Redrive{}, ErrKeyReused
+	}
+	return r.Redrive(ctx, id)
+}
+
+// putRedriveItems writes what was matched. Until a redrive claims it, it goes away
+// by itself.
+func (r *Record) putRedriveItems(ctx context.Context, key string, found []Failure) error {
+	for batch := range slices.Chunk(found, 2000) {
+		values := make([]any, len(batch))
+		for i, f := range batch {
+			values[i] = formatMS(f.At) + " " + failureMember(f.OperationID, f.DesktopID)
+		}
+		_, err := r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.RPush(ctx, key, values...)
+			p.Expire(ctx, key, redriveOrphan)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ErrNoRedrive says that there is no such redrive, or its retention is over.
+var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
+
+// Redrive reads one; ErrNoRedrive if there is none.
+func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
+	xs, err := r.readRedrives(ctx, []string{id})
+	if err == nil && len(xs) == 0 {
+		err = fmt.Errorf("redrive %s: %w", id, ErrNoRedrive)
+	}
+	if err != nil {
+		return Redrive{}, err
+	}
+	return xs[0], nil
+}
+
+// Redrives lists redrives, the latest first. size is the most that are returned
+// (default 100). An empty next means that there are no more.
+func (r *Record) Redrives(ctx context.Context, size int, token string) (out []Redrive, next string, err error) {
+	if size <= 0 {
+		size = 100
+	}
+	offset := 0
+	if token != "" {
+		if offset, err = strconv.Atoi(token); err != nil || offset < 0 {
+			return nil, "", ErrPageToken
+		}
+	}
+	ids, err := r.rdb.ZRevRange(ctx, r.keys.redrives(), int64(offset), int64(offset+size-1)).Result()
+	if err != nil {
+		return nil, "", fmt.Errorf("listing redrives: %w", err)
+	}
+	if len(ids) == size {
+		next = strconv.Itoa(offset + size)
+	}
+	out, err = r.readRedrives(ctx, ids)
+	return out, next, err
+}
+
+func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, id := range ids {
+			p.HMGet(ctx, r.keys.redrive(id), redriveFields...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading redrives: %w", err)
+	}
+	var out []Redrive
+	for i, cmd := range cmds {
+		v := cmd.(*redis.SliceCmd).Val()
+		meta, begun := v[0].(string)
+		if !begun {
+			continue
+		}
+		var x Redrive
+		if err := decodeJSON(meta, &x); err != nil {
+			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
+		}
+		x.items, _ = v[1].(string)
+		x.AbortedBy, _ = v[5].(string)
+		x.Retried = int(number(v[3]))
+		x.Skipped = int(number(v[2])) - x.Retried
+		if ms := number(v[4]); ms != 0 {
+			x.EndedAt = time.UnixMilli(ms).UTC()
+		}
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+// scriptEndRedrive ends a redrive unless it has ended.
+//
+//	KEYS  redrive, items
+//	ARGV  now ms, who aborts it or "", retention ms
+var scriptEndRedrive = redis.NewScript(`
+if redis.call('HSETNX', KEYS[1], 'ended', ARGV[1]) == 0 then return 0 end
+if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'aborted', ARGV[2]) end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1
+`)
+
+func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
+	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items}, now.UnixMilli(), by, r.retention.Milliseconds())
+	if err == nil {
+		err = r.rdb.ZRem(ctx, r.keys.openRedrives(), x.ID).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("ending redrive %s: %w", x.ID, err)
+	}
+	return nil
+}
+
+// AbortRedrive ends a redrive, for by. What it has taken up goes on, and so does
+// what a worker is taking up at this moment: up to about a second's worth. One
+// that has ended stays as it is.
+func (r *Record) AbortRedrive(ctx context.Context, id string, now time.Time, by string) (Redrive, error) {
+	x, err := r.Redrive(ctx, id)
+	if err != nil || x.Done() {
+		return x, err
+	}
+	if by == "" {
+		by = "somebody"
+	}
+	if err := r.endRedrive(ctx, x, now, by); err != nil {
+		return Redrive{}, err
+	}
+	return r.Redrive(ctx, id)
+}
+
+// RedriveItems lists what a redrive matched, in the order in which it is taken up,
+// and what each is now. size is the most that are returned (default 100). An empty
+// next means that there are no more.
+func (r *Record) RedriveItems(ctx context.Context, x Redrive, size int, token string) (out []RedriveItem, next string, err error) {
+	if size <= 0 {
+		size = 100
+	}
+	from := 0
+	if token != "" {
+		if from, err = strconv.Atoi(token); err != nil || from < 0 {
+			return nil, "", ErrPageToken
+		}
+	}
+	items, err := r.redriveItems(ctx, x, from, size)
+	if err != nil {
+		return nil, "", err
+	}
+	rows, err := r.locate(ctx, items)
+	if err != nil {
+		return nil, "", err
+	}
+	for i, it := range items {
+		it.Taken = from+i < x.Retried+x.Skipped
+		for _, c := range rows {
+			for j := range c.Desktops {
+				if d := &c.Desktops[j]; d.OperationID == it.OperationID && d.ID == it.DesktopID {
+					it.Desktop = d
+				}
+			}
+		}
+		out = append(out, it)
+	}
+	if len(items) == size && from+size < x.Matched {
+		next = strconv.Itoa(from + size)
+	}
+	return out, next, nil
+}
+
+func (r *Record) redriveItems(ctx context.Context, x Redrive, from, n int) ([]RedriveItem, error) {
+	vs, err := r.rdb.LRange(ctx, x.items, int64(from), int64(from+n-1)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading redrive %s: %w", x.ID, err)
+	}
+	out := make([]RedriveItem, len(vs))
+	for i, v := range vs {
+		at, member, _ := strings.Cut(v, " ")
+		ms, err := strconv.ParseInt(at, 10, 64)
+		op, desktop, ok := strings.Cut(member, "/")
+		if err != nil || !ok {
+			return nil, fmt.Errorf("redrive %s has an entry %.60q", x.ID, v)
+		}
+		out[i] = RedriveItem{DesktopRef: DesktopRef{op, desktop}, MatchedAt: time.UnixMilli(ms).UTC()}
+	}
+	return out, nil
+}
+
+// locate reads the chunks that desktops are in, with the failures of those
+// desktops. Operations that are gone are left out.
+func (r *Record) locate(ctx context.Context, items []RedriveItem) ([]Chunk, error) {
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, it := range items {
+			p.HGet(ctx, r.keys.history(historyBucket(it.DesktopID)), historyField(it.DesktopID, it.OperationID))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("finding desktops: %w", err)
+	}
+	type place struct {
+		op    string
+		chunk int
+	}
+	var places []place
+	wanted := map[place]map[string]bool{}
+	for i, cmd := range cmds {
+		n, err := cmd.(*redis.StringCmd).Int()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("finding desktops: %w", err)
+		}
+		at := place{items[i].OperationID, n}
+		if wanted[at] == nil {
+			places, wanted[at] = append(places, at), map[string]bool{}
+		}
+		wanted[at][items[i].DesktopID] = true
+	}
+	var out []Chunk
+	for _, at := range places {
+		c, err := r.Chunk(ctx, at.op, at.chunk)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.Desktops = slices.DeleteFunc(c.Desktops, func(d Desktop) bool { return !wanted[at][d.ID] })
+		if err := r.addFailures(ctx, c.Operation, c.Desktops); err != nil {
+			return nil, err
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+// redriveBatch is how many desktops are taken up between two looks at whether a
+// redrive was aborted.
+const redriveBatch = 200
+
+// AdvanceRedrives takes up what is due of every redrive, for at most about the
+// time given, and returns how many were taken up. One worker calls it again and
+// again; two at a time waste effort and do no harm.
+func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (int, error) {
+	r := p.Record
+	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openRedrives(), 0, 99).Result()
+	if err != nil {
+		return 0, fmt.Errorf("looking for redrives: %w", err)
+	}
+	taken, until := 0, time.Now().Add(within)
+	for _, z := range zs {
+		id := z.Member.(string)
+		n, err := p.advanceRedrive(ctx, id, until)
+		if taken += n; errors.Is(err, ErrNoRedrive) {
+			err = nil
+			if p.now().Sub(time.UnixMilli(int64(z.Score))) > abandonedAfter { // else it may be about to begin
+				err = r.rdb.ZRem(ctx, r.keys.openRedrives(), id).Err()
+			}
+		}
+		if err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// scriptAdvance notes that items were looked at, unless somebody else was faster.
+//
+//	KEYS  redrive
+//	ARGV  how many were looked at before, how many more, of those how many were taken up
+var scriptAdvance = redis.NewScript(`
+if tonumber(redis.call('HGET', KEYS[1], 'next') or 0) ~= tonumber(ARGV[1]) then return 0 end
+redis.call('HINCRBY', KEYS[1], 'next', ARGV[2])
+redis.call('HINCRBY', KEYS[1], 'retried', ARGV[3])
+return 1
+`)
+
+func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Time) (taken int, err error) {
+	r := p.Record
+	for first := true; first || time.Now().Before(until); first = false {
+		x, err := r.Redrive(ctx, id)
+		if err != nil {
+			return taken, err
+		}
+		seen := x.Retried + x.Skipped
+		if x.Done() || seen >= x.Matched {
+			return taken, r.endRedrive(ctx, x, p.now(), "")
+		}
+		n := min(redriveBatch, x.due(p.now())-seen)
+		if n <= 0 {
+			return taken, nil
+		}
+		items, err := r.redriveItems(ctx, x, seen, n)
+		if err != nil {
+			return taken, err
+		}
+		if len(items) == 0 { // its retention is over
+			return taken, r.endRedrive(ctx, x, p.now(), "")
+		}
+		moved, err := p.take(ctx, x, items)
+		if err != nil {
+			return taken, err
+		}
+		taken += moved
+		if _, err := r.runScript(ctx, scriptAdvance, []string{r.keys.redrive(id)}, seen, len(items), moved); err != nil {
+			return taken, fmt.Errorf("advancing redrive %s: %w", id, err)
+		}
+	}
+	return taken, nil
+}
+
+// due is how many may have been looked at by now.
+func (x Redrive) due(now time.Time) int {
+	if x.PerSecond == 0 {
+		return x.Matched
+	}
+	elapsed := max(0, now.Sub(x.CreatedAt)) // a clock may be behind
+	return min(x.Matched, int(elapsed.Seconds()*float64(x.PerSecond)))
+}
+
+// take takes items up that are still as they were matched.
+func (p *Producer) take(ctx context.Context, x Redrive, items []RedriveItem) (int, error) {
+	matched := make(map[DesktopRef]time.Time, len(items))
+	for _, it := range items {
+		matched[it.DesktopRef] = it.MatchedAt
+	}
+	chunks, err := p.Record.locate(ctx, items)
+	if err != nil {
+		return 0, err
+	}
+	taken := 0
+	for _, c := range chunks {
+		as := func(d Desktop) bool {
+			return (d.State == Failed || d.State == Held) && d.Failure != nil && d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
+		}
+		n, err := p.retryChunk(ctx, c, as, x.by())
+		if taken += n; err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// by is who the trail says took a desktop up.
+func (x Redrive) by() string { return strings.TrimSpace(x.RequestedBy + " by redrive " + x.ID) }

@@ -24,6 +24,7 @@ const (
 	sweepSize      = 200 // operations looked at in one sweep
 	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep
 	youngerThan    = 5 * time.Second
+	redriveWithin  = time.Second // of a beat, for all redrives
 )
 
 // inspector is what the reconciler asks asynq.
@@ -83,6 +84,11 @@ func (r *reconciler) tick(ctx context.Context) error {
 	}
 	if err := r.sweep(ctx, alive); err != nil {
 		return err
+	}
+	if n, err := r.producer.AdvanceRedrives(ctx, redriveWithin); err != nil {
+		return err
+	} else if n > 0 {
+		r.log.Info().Int("desktops", n).Msg("failed desktops were taken up again by redrives")
 	}
 	if now := r.now(); !now.Before(r.nextExpire) {
 		r.nextExpire = now.Add(expireInterval)
