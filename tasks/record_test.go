@@ -250,6 +250,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"redrive named":            redriveNamed,
 		"redrive velocity":         redriveVelocity,
 		"redrive skips":            redriveSkips,
+		"redrive abort":            redriveAbort,
 		"redrive crash":            redriveCrash,
 		"redrive idempotency":      redriveIdempotency,
 		"redrive abandoned":        redriveAbandoned,

@@ -241,8 +241,7 @@ func (p *Producer) Redrive(ctx context.Context, q RedriveRequest) (Redrive, erro
 	if err := q.validate(); err != nil {
 		return Redrive{}, err
 	}
-	// What was begun before is answered before anything is matched: what it took
-	// up does not match any more.
+	// What was begun before is answered at once: matching is costly.
 	if old, err := r.begun(ctx, x.ID, fingerprintOf(q)); err == nil || !errors.Is(err, ErrNoRedrive) {
 		return old, err
 	}

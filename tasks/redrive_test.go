@@ -217,16 +217,41 @@ func redriveCrash(t *testing.T, b *bundle) {
 	require.Equal(t, 100, x.Skipped)
 }
 
-// onRedriveNote fails what notes a redrive's progress.
-type onRedriveNote struct{ err error }
+// Abort stops a worker that is in the middle of it.
+func redriveAbort(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(300)})
+	for n := range op.Chunks() {
+		b.move(op, n, tasks.Failed, b.chunk(op, n).Desktops...)
+	}
+	x := b.redrive(tasks.RedriveRequest{})
+	b.rdb.AddHook(&onRedriveNote{do: func() {
+		_, err := b.r.AbortRedrive(t.Context(), x.ID, b.now, "jo")
+		require.NoError(t, err)
+	}})
+	require.Equal(t, 200, b.advance())
+	require.Equal(t, 200, strings.Count(b.states(op), "Q"))
+	require.Equal(t, 200, b.readRedrive(x.ID).Retried)
+}
+
+// onRedriveNote does something once, or fails, when a redrive's progress is noted.
+type onRedriveNote struct {
+	err error
+	do  func()
+}
 
 func (h *onRedriveNote) DialHook(next redis.DialHook) redis.DialHook          { return next }
 func (h *onRedriveNote) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (h *onRedriveNote) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		args := cmds[0].Args()
-		if h.err != nil && len(args) == 7 && strings.Contains(fmt.Sprint(args[3]), "{rd:") {
-			return h.err
+		if len(args) == 7 && strings.HasSuffix(fmt.Sprint(args[3]), "}") && strings.Contains(fmt.Sprint(args[3]), "{rd:") {
+			if do := h.do; do != nil {
+				h.do = nil
+				do()
+			}
+			if h.err != nil {
+				return h.err
+			}
 		}
 		return next(ctx, cmds)
 	}

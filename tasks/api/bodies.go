@@ -177,8 +177,8 @@ type Reading struct {
 }
 
 // RedriveRequest is the body of POST /v1/redrives: which failed desktops are to be
-// taken up again, of any operations, and how fast. Either Filter's fields or
-// Desktops say which.
+// taken up again, of any operations, and how fast. Either Filter or Desktops say
+// which; see tasks.RedriveRequest.
 type RedriveRequest struct {
 	Filter    tasks.FailureFilter `json:"filter,omitzero"`
 	Desktops  []tasks.DesktopRef  `json:"desktops,omitempty"`   // at most 100,000

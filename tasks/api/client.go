@@ -282,6 +282,11 @@ func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.Redrive, err
 	return call[tasks.Redrive](ctx, c, request{method: "GET", path: "/v1/redrives/" + url.PathEscape(id)})
 }
 
+// RedriveItems lists what a redrive matched, and what each desktop is now.
+func (c *Client) RedriveItems(ctx context.Context, id string, size int, token string) (items []tasks.RedriveItem, next string, err error) {
+	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+url.PathEscape(id)+"/desktops", url.Values{}, size, token)
+}
+
 // AbortRedrive ends a redrive; what was taken up already goes on.
 func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, error) {
 	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + url.PathEscape(id) + ":abort"})

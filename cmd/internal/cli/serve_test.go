@@ -70,7 +70,7 @@ func TestKeys(t *testing.T) {
 	s.refused(t, exitUsage, "there is no valid key", "serve", "--listen", anyPort)
 	for want, args := range map[string][]string{
 		"no such key":                {"keys", "revoke", "dk_nowhere"},
-		"is no role":           {"keys", "create", "--name", "a", "--role", "root"},
+		"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
 		"small letters":              {"keys", "create", "--role", "viewer"},
 		"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
 		"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},

@@ -34,13 +34,15 @@ func problemOf(err error) *api.Problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &invalid):
-		p = problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was enqueued")
+		p = problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was done")
 		for _, x := range invalid.Problems[:min(maxFaults, len(invalid.Problems))] {
 			p.Errors = append(p.Errors, api.Fault{Pointer: pointerOf(x.Field), Detail: x.Message})
 		}
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
 		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused, "the Idempotency-Key was used before for a request with other content")
+	case errors.Is(err, tasks.ErrTooMany):
+		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrNotFound):
 		return problem(http.StatusNotFound, api.CodeNotFound, "there is no such operation, or its retention is over")
 	case errors.Is(err, tasks.ErrPageToken):

@@ -1,0 +1,96 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// failed has desktops of an operation fail.
+func (b *bench) failed(project string, desktops ...string) tasks.Operation {
+	b.t.Helper()
+	op, err := b.store.Producer.Enqueue(b.t.Context(), tasks.Request{Project: project, Desktops: desktops, RequestedBy: "hr"})
+	require.NoError(b.t, err)
+	c, err := b.store.Record.Chunk(b.t.Context(), op.ID, 0)
+	require.NoError(b.t, err)
+	ch := tasks.Change{Operation: op}
+	for _, d := range c.Desktops {
+		ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.Failed, Attempts: 1, Failure: &tasks.Failure{
+			Project: project, OperationID: op.ID, DesktopID: d.ID, Code: "WKS.1", Class: "permanent", Message: "no", At: time.Now(),
+		}})
+	}
+	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []tasks.Change{ch})
+	require.NoError(b.t, err)
+	return op
+}
+
+// client asks from within the process.
+func (b *bench) client(key access.Key) *api.Client {
+	return NewInside(Config{Store: b.store, Keys: b.keys}).As(key)
+}
+
+func TestRedriveOverHTTP(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := t.Context()
+	b.failed("hq", "d1", "d2")
+	other := b.failed("branch", "d3")
+	ann := b.client(access.Key{Name: "ann", Role: access.Operator})
+	match, err := ann.MatchRedrive(ctx, api.RedriveRequest{})
+	require.NoError(t, err)
+	require.Equal(t, 3, match.Matched)
+	require.Len(t, match.By, 2)
+	list, _, err := ann.Redrives(ctx, 0, "")
+	require.NoError(t, err)
+	require.Empty(t, list, "nothing was done")
+
+	hq := b.client(access.Key{Name: "jo", Role: access.Operator, Projects: []string{"hq"}})
+	mine, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "mended", IdempotencyKey: "k"})
+	require.NoError(t, err)
+	require.Equal(t, 2, mine.Matched, "not the other project's")
+	require.Equal(t, "jo", mine.RequestedBy)
+	again, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "mended", IdempotencyKey: "k"})
+	require.NoError(t, err)
+	require.Equal(t, mine, again)
+	_, err = hq.Redrive(ctx, api.RedriveRequest{IdempotencyKey: "k"})
+	require.ErrorIs(t, err, tasks.ErrKeyReused)
+
+	theirs, err := ann.Redrive(ctx, api.RedriveRequest{Desktops: []tasks.DesktopRef{{OperationID: other.ID, DesktopID: "d3"}}, PerSecond: 1})
+	require.NoError(t, err)
+	require.Equal(t, 1, theirs.Matched)
+	for _, ask := range []func() error{
+		func() error { _, err := hq.RedriveByID(ctx, theirs.ID); return err },
+		func() error { _, err := hq.AbortRedrive(ctx, theirs.ID); return err },
+		func() error { _, _, err := hq.RedriveItems(ctx, theirs.ID, 0, ""); return err },
+		func() error { _, err := ann.RedriveByID(ctx, "nowhere"); return err },
+	} {
+		var p *api.Problem
+		require.ErrorAs(t, ask(), &p)
+		require.Equal(t, "redrive_not_found", p.Code)
+	}
+	list, _, err = hq.Redrives(ctx, 0, "")
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	items, _, err := ann.RedriveItems(ctx, mine.ID, 1, "")
+	require.NoError(t, err)
+	require.Len(t, items, 1)
+	require.Equal(t, tasks.Failed, items[0].Desktop.State)
+	ended, err := ann.AbortRedrive(ctx, mine.ID)
+	require.NoError(t, err)
+	require.Equal(t, "ann", ended.AbortedBy)
+	got, err := ann.RedriveByID(ctx, mine.ID)
+	require.NoError(t, err)
+	require.Equal(t, ended, got)
+
+	a := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"desktops":[{"operation_id":"","desktop_id":"d"}]}`)
+	require.Equal(t, 400, a.status)
+	require.Equal(t, "/desktops/0", a.problem(t).Errors[0].Pointer)
+	a = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":5,"filter":{"code":"WKS.1"}}`)
+	require.Equal(t, 202, a.status)
+	require.Equal(t, "/v1/redrives/"+a.json(t)["id"].(string), a.header.Get("Location"))
+}
