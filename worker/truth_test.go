@@ -125,11 +125,11 @@ func drawDesktop(t *rapid.T, i int) fakecloud.Desktop {
 
 func (s scenario) drawStep(t *rapid.T) step {
 	x := step{after: rapid.IntRange(0, 6).Draw(t, "after")}
-	x.kind = rapid.SampledFrom([]string{"enqueue", "enqueue", "enqueue", "faults", "faults", "mend", "kill", "join", "cancel", "retry", "pause", "resume"}).Draw(t, "kind")
+	x.kind = rapid.SampledFrom([]string{"enqueue", "enqueue", "enqueue", "faults", "faults", "mend", "kill", "join", "cancel", "retry", "redrive", "pause", "resume"}).Draw(t, "kind")
 	switch x.kind {
 	case "enqueue":
 		x.req = s.drawRequest(t)
-	case "retry":
+	case "retry", "redrive":
 		x.held = rapid.Bool().Draw(t, "held")
 	case "faults":
 		for range rapid.IntRange(1, 3).Draw(t, "faults") {
@@ -246,6 +246,7 @@ type play struct {
 	workers  []*actor
 	started  int
 	ops      []tasks.Operation
+	redrives []tasks.Redrive
 	stopped  sync.WaitGroup
 	given    []given // what the test gave to whom
 }
@@ -347,6 +348,14 @@ func (p *play) do(x step) {
 		require.NoError(p.t, p.record.PauseProject(p.t.Context(), "hq", tasks.ByOperator, 0, "model"))
 	case "resume":
 		require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
+	case "redrive":
+		q := tasks.RedriveRequest{RequestedBy: "model"}
+		if x.held {
+			q.Filter.Class = "held"
+		}
+		r, err := p.p.Redrive(p.t.Context(), q)
+		require.NoError(p.t, err)
+		p.redrives = append(p.redrives, r)
 	}
 	if len(p.ops) == 0 {
 		return
@@ -368,6 +377,12 @@ func (p *play) settle() map[string]map[string]tasks.Desktop {
 	require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
 	if len(p.workers) == 0 {
 		p.join()
+	}
+	for _, x := range p.redrives {
+		require.Eventually(p.t, func() bool {
+			r, err := p.record.Redrive(context.Background(), x.ID)
+			return err == nil && r.Done() && r.Retried+r.Skipped == r.Matched
+		}, patience, 10*time.Millisecond, "the redrive does not end")
 	}
 	rows := map[string]map[string]tasks.Desktop{}
 	for i, op := range p.ops {

@@ -379,6 +379,33 @@ func TestRetryTakesUpTheFailed(t *testing.T) {
 	require.Empty(t, failures)
 }
 
+func TestRedriveTakesUpTheFailedOfAllOperations(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	for _, id := range []string{"a", "b", "c"} {
+		s.cloud.Fail(fakecloud.Fault{Desktop: id, Times: 1, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
+	}
+	s.start()
+	var ops []tasks.Operation
+	for _, req := range []tasks.Request{{Desktops: []string{"a"}}, {Desktops: append(ids(120), "b", "c")}} {
+		op, _ := s.ended(s.enqueue(req))
+		require.NotZero(t, op.Counts.Failed)
+		ops = append(ops, op)
+	}
+	x, err := s.p.Redrive(t.Context(), tasks.RedriveRequest{Filter: tasks.FailureFilter{Code: "WKS.00010110"}})
+	require.NoError(t, err)
+	require.Equal(t, 3, x.Matched)
+	require.Eventually(t, func() bool {
+		x, err = s.record.Redrive(context.Background(), x.ID)
+		return err == nil && x.Done()
+	}, patience, 10*time.Millisecond)
+	require.Equal(t, 3, x.Retried)
+	for _, op := range ops {
+		op, _ = s.ended(op)
+		require.Equal(t, op.Total, op.Counts.Detached)
+	}
+}
+
 // A payload that cannot be read is recorded with its reason and not tried for
 // ever; the work it may have been for is found by the reconciler.
 func TestUnreadablePayload(t *testing.T) {
