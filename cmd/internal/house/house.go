@@ -29,6 +29,7 @@ var table = map[string][]string{
 	"cmd/internal/cli":    {"tasks", "tasks/api", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app", "cmd/internal/report", "cmd/internal/access", "cmd/internal/server"},
 	"cmd/internal/bench":  {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker"},
 	"cmd/internal/chaos":  {"tasks", "tasks/redistest", "apiclient/fakecloud"},
+	"cmd/internal/load":   {"tasks", "tasks/api", "tasks/redistest", "apiclient/fakecloud"},
 	"cmd/internal/house":  {},
 	"cmd/detachd":         {"cmd/internal/cli"},
 }

@@ -1,0 +1,33 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A short run of what make load does at length: a real server, a real kill.
+func TestLoad(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
+		t.Skip("redis-server is not installed")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	p := plan{Rate: 100, Steady: 2 * time.Second, Killed: 3 * time.Second, Dir: t.TempDir()}
+	var err error
+	p.Binary, err = build(ctx, t.TempDir())
+	require.NoError(t, err)
+	v, err := p.run(ctx)
+	require.NoError(t, err)
+	var text bytes.Buffer
+	v.print(&text)
+	require.Zero(t, v.bad(), text.String())
+	require.Len(t, v.Steady.Took, 200)
+	require.Len(t, v.Killed.Took, 300)
+	require.NotZero(t, v.Killed.Unanswered, "nobody noticed the kill")
+}
