@@ -54,7 +54,7 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 		if err != nil {
 			return 0, err
 		}
-		find := s.match(rows, listed, named)
+		find := matchUsers(s.now(), rows, listed, named)
 		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, tasks.ErrOvertaken) {
 			return jitter(busyDelay), nil
 		} else if err != nil {
@@ -93,12 +93,12 @@ func (s *sender) desktopsOf(ctx context.Context, rows []tasks.Desktop) ([]apicli
 	return out, nil
 }
 
-// match compares names exactly. named are the desktops that have rows already,
+// matchUsers compares names exactly. named are the desktops that have rows already,
 // with their expected users: a desktop has one row in an operation. A user without a desktop is done with; but a
 // name that differs from one the cloud lists only in the case of letters is
 // more likely a slip than another person, and taking it for "no desktop" would
 // leave a leaver with access.
-func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop, named map[string][]string) tasks.Find {
+func matchUsers(now time.Time, rows []tasks.Desktop, listed []apiclient.Desktop, named map[string][]string) tasks.Find {
 	f := tasks.Find{Expect: map[string][]string{}, Users: map[string]tasks.UserFind{}}
 	wanted := map[string]bool{}
 	folded := map[string][]string{}
@@ -141,7 +141,7 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop, named m
 		switch {
 		case len(others[name]) > 0:
 			f.Users[name] = tasks.UserFind{To: tasks.Held, Failure: &tasks.Failure{
-				Code: "NAMED_FOR_OTHERS", Class: string(HeldBack), At: s.now(),
+				Code: "NAMED_FOR_OTHERS", Class: string(HeldBack), At: now,
 				Message: fmt.Sprintf("%q has %s too, which this operation is to take from others only: detach it from them in an operation of its own",
 					name, strings.Join(others[name][:min(3, len(others[name]))], ", ")),
 			}}
@@ -149,7 +149,7 @@ func (s *sender) match(rows []tasks.Desktop, listed []apiclient.Desktop, named m
 			f.Users[name] = tasks.UserFind{To: tasks.Resolved, Detail: fmt.Sprintf("%d desktops", has[name])}
 		case len(near) > 0:
 			f.Users[name] = tasks.UserFind{To: tasks.Held, Failure: &tasks.Failure{
-				Code: "USER_NAME", Class: string(HeldBack), At: s.now(),
+				Code: "USER_NAME", Class: string(HeldBack), At: now,
 				Message: fmt.Sprintf("no desktop has a user %q, but there is %s: name them as the cloud does", name, strings.Join(quoted(slices.Compact(near)), ", ")),
 			}}
 		default:
