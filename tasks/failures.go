@@ -3,7 +3,6 @@ package tasks
 import (
 	"cmp"
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"slices"
@@ -55,7 +54,7 @@ type FailureFilter struct {
 	Class     string    `json:"class,omitempty"`
 	Code      string    `json:"code,omitempty"`
 	Operation string    `json:"operation,omitempty"`
-	User      string    `json:"user,omitempty"`   // an expected user, or the leaver that the row names
+	User      string    `json:"user,omitempty"`   // an expected user, or the leaver that the row names; whatever the case
 	Source    string    `json:"source,omitempty"` // who asked for the operation
 	From      time.Time `json:"from,omitzero"`    // of the failure
 	To        time.Time `json:"to,omitzero"`      // not included
@@ -66,81 +65,212 @@ func (f FailureFilter) group(g failureGroup) bool {
 		(f.Class == "" || f.Class == g.class) && (f.Code == "" || f.Code == g.code)
 }
 
+// match leaves out Source, which is not in a failure.
 func (f FailureFilter) match(x Failure) bool {
-	return f.group(groupOf(x.Project, x)) && (f.Operation == "" || f.Operation == x.OperationID) &&
+	return f.group(groupOf(x.Project, x)) && (f.Operation == "" || f.Operation == x.OperationID) && f.named(x) &&
 		(f.From.IsZero() || !x.At.Before(f.From)) && (f.To.IsZero() || x.At.Before(f.To))
 }
 
-// ErrPageToken is for a page token that this program did not give out.
-var ErrPageToken = errors.New("the page token is not one that was given out")
+func (f FailureFilter) named(x Failure) bool {
+	if f.User == "" {
+		return true
+	}
+	name := foldName(f.User)
+	row, isUser := strings.CutPrefix(x.DesktopID, userRow)
+	return isUser && foldName(row) == name || slices.ContainsFunc(x.Expect, func(s string) bool { return foldName(s) == name })
+}
 
-// Failures lists desktops that ended failed and were not taken up again, the
-// latest first. size is the most that are returned (default 100). An empty next
-// means that there are no more.
+// Failures lists desktops that ended failed or held and were not taken up again,
+// the latest first; with Operation or User those that are asked for are read by
+// operation, the latest first, in the order of the request. size is the most
+// that are returned (default 100). An empty next means that there are no more. A
+// page takes a bounded time: where little of what it looks through is wanted it
+// is short, or empty, and next says where to go on.
 func (r *Record) Failures(ctx context.Context, f FailureFilter, size int, token string) (out []Failure, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
-	groups, err := r.matchingGroups(ctx, f)
+	switch {
+	case f.Operation != "":
+		return r.failuresOf(ctx, f, size, token)
+	case f.User != "":
+		return r.failuresOfUser(ctx, f, size, token)
+	}
+	last, err := parsePlace(token)
 	if err != nil {
 		return nil, "", err
 	}
-	last, err := parseFailureToken(token)
+	w, err := r.walkFailures(ctx, f, last, size)
 	if err != nil {
 		return nil, "", err
 	}
-	for len(out) < size {
-		batch, err := r.failuresAfter(ctx, groups, f, last, size)
+	for seen, read := 0, 0; seen < max(size, pageEntries); {
+		batch, err := w.next(ctx, max(size, pageReads))
 		if err != nil {
 			return nil, "", err
 		}
 		if len(batch) == 0 {
 			return out, "", nil
 		}
-		found, err := r.failureDetails(ctx, batch)
+		seen += len(batch)
+		wanted, err := r.failuresFrom(ctx, f.Source, batch)
 		if err != nil {
 			return nil, "", err
 		}
-		for i, x := range found {
-			last = batch[i]
-			if x == nil || !f.match(*x) {
-				continue // taken up again, or expired, since it was indexed
+		for part := range slices.Chunk(wanted, size) {
+			if read >= max(size, pageReads) {
+				return out, last.token(), nil
 			}
-			if out = append(out, *x); len(out) == size {
-				break
+			read += len(part)
+			found, err := r.failureDetails(ctx, part)
+			if err != nil {
+				return nil, "", err
+			}
+			for i, x := range found {
+				last = part[i].place
+				if x == nil || !f.match(*x) {
+					continue // taken up again, or expired, since it was indexed
+				}
+				if out = append(out, *x); len(out) == size {
+					return out, last.token(), nil
+				}
 			}
 		}
+		last = batch[len(batch)-1].place
 	}
 	return out, last.token(), nil
 }
 
+// failuresOf reads an operation's own, by what its rows say.
+func (r *Record) failuresOf(ctx context.Context, f FailureFilter, size int, token string) ([]Failure, string, error) {
+	op, err := r.Operation(ctx, f.Operation)
+	if errors.Is(err, ErrNotFound) {
+		return nil, "", nil
+	}
+	if err != nil || f.Project != "" && f.Project != op.Project || f.Source != "" && f.Source != op.RequestedBy {
+		return nil, "", err
+	}
+	rows, next, err := r.Desktops(ctx, op, DesktopFilter{States: []State{Failed, Held}, Code: f.Code}, size, token)
+	var out []Failure
+	for _, d := range rows {
+		if d.Failure != nil && f.match(*d.Failure) {
+			out = append(out, *d.Failure)
+		}
+	}
+	return out, next, err
+}
+
 // failureRef is an entry of the index: when, and operation/desktop.
 type failureRef struct {
-	at     int64
-	member string
-	group  failureGroup
+	place
+	group failureGroup
 }
 
-// compareRefs orders the latest first, and by member within a millisecond.
-func compareRefs(a, b failureRef) int {
-	return cmp.Or(-cmp.Compare(a.at, b.at), -cmp.Compare(a.member, b.member))
+func (x failureRef) operation() string {
+	op, _, _ := strings.Cut(x.member, "/")
+	return op
 }
 
-func (x failureRef) token() string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(x.at, 10) + " " + x.member))
-}
-
-func parseFailureToken(token string) (failureRef, error) {
-	if token == "" {
-		return failureRef{at: 1 << 53, member: "\xff"}, nil
+// failuresFrom gives those of some entries whose operations somebody asked for.
+func (r *Record) failuresFrom(ctx context.Context, source string, refs []failureRef) ([]failureRef, error) {
+	if source == "" {
+		return refs, nil
 	}
-	b, err := base64.RawURLEncoding.DecodeString(token)
-	at, member, ok := strings.Cut(string(b), " ")
-	ms, err2 := strconv.ParseInt(at, 10, 64)
-	if err != nil || err2 != nil || !ok {
-		return failureRef{}, ErrPageToken
+	at, ids := map[string]int{}, []string{}
+	for _, x := range refs {
+		if _, known := at[x.operation()]; !known {
+			at[x.operation()] = len(ids)
+			ids = append(ids, x.operation())
+		}
 	}
-	return failureRef{at: ms, member: member}, nil
+	theirs, err := r.inAll(ctx, r.keys.indexesOf(indexed{RequestedBy: source}), ids)
+	if err != nil {
+		return nil, fmt.Errorf("reading failures: %w", err)
+	}
+	var out []failureRef
+	for _, x := range refs {
+		if theirs[at[x.operation()]] {
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// failureWalk goes through the entries of some groups, the latest first.
+type failureWalk struct {
+	r      *Record
+	low    int64
+	groups []*groupWalk
+}
+
+type groupWalk struct {
+	group failureGroup
+	last  place
+	n     int     // how many to read next
+	ahead []place // read, and not gone through
+	ended bool    // nothing is left to be read
+}
+
+func (r *Record) walkFailures(ctx context.Context, f FailureFilter, last place, size int) (*failureWalk, error) {
+	groups, err := r.matchingGroups(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	w := &failureWalk{r: r, low: earliest(f.From)}
+	for _, g := range groups {
+		w.groups = append(w.groups, &groupWalk{group: g, last: last.before(f.To), n: max(16, 2*size/len(groups))})
+	}
+	return w, nil
+}
+
+// next gives up to n entries; none when there are no more.
+func (w *failureWalk) next(ctx context.Context, n int) ([]failureRef, error) {
+	var out []failureRef
+	for len(out) < n {
+		if err := w.fill(ctx); err != nil {
+			return nil, fmt.Errorf("reading failures: %w", err)
+		}
+		var first *groupWalk
+		for _, g := range w.groups {
+			if len(g.ahead) > 0 && (first == nil || comparePlaces(g.ahead[0], first.ahead[0]) < 0) {
+				first = g
+			}
+		}
+		if first == nil {
+			break
+		}
+		out = append(out, failureRef{first.ahead[0], first.group})
+		first.ahead = first.ahead[1:]
+	}
+	return out, nil
+}
+
+// fill reads on, in one round trip, where nothing is left of what was read.
+func (w *failureWalk) fill(ctx context.Context) error {
+	var calls []*scriptCall
+	var of []*groupWalk
+	for _, g := range w.groups {
+		if len(g.ahead) == 0 && !g.ended {
+			calls, of = append(calls, w.r.afterCall(w.r.keys.failures(g.group), g.last, g.n)), append(of, g)
+		}
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	if err := w.r.runScripts(ctx, calls, nil); err != nil {
+		return err
+	}
+	for i, g := range of {
+		var err error
+		if g.ahead, g.ended, err = placesOf(calls[i], g.n, w.low); err != nil {
+			return err
+		}
+		if len(g.ahead) > 0 {
+			g.last = g.ahead[len(g.ahead)-1]
+		}
+		g.n = min(2*g.n, pageReads)
+	}
+	return nil
 }
 
 func (r *Record) matchingGroups(ctx context.Context, f FailureFilter) ([]failureGroup, error) {
@@ -155,44 +285,6 @@ func (r *Record) matchingGroups(ctx context.Context, f FailureFilter) ([]failure
 		}
 	}
 	return out, nil
-}
-
-// failuresAfter gives the next n entries after last over all groups.
-func (r *Record) failuresAfter(ctx context.Context, groups []failureGroup, f FailureFilter, last failureRef, n int) ([]failureRef, error) {
-	low, high := "-inf", strconv.FormatInt(last.at, 10)
-	if !f.From.IsZero() {
-		low = formatMS(f.From)
-	}
-	if !f.To.IsZero() && f.To.UnixMilli() <= last.at {
-		high = "(" + formatMS(f.To)
-	}
-	var refs []failureRef
-	for _, g := range groups {
-		// Entries of the last page's millisecond come again; skip them by
-		// member. A bulk may have thousands within one millisecond.
-		for offset := int64(0); ; {
-			zs, err := r.rdb.ZRangeArgsWithScores(ctx, redis.ZRangeArgs{
-				Key: r.keys.failures(g), Start: high, Stop: low, ByScore: true, Rev: true, Offset: offset, Count: int64(n),
-			}).Result()
-			if err != nil {
-				return nil, fmt.Errorf("reading failures: %w", err)
-			}
-			found := 0
-			for _, z := range zs {
-				x := failureRef{int64(z.Score), z.Member.(string), g}
-				if compareRefs(last, x) < 0 {
-					refs = append(refs, x)
-					found++
-				}
-			}
-			if found > 0 || len(zs) < n {
-				break
-			}
-			offset += int64(n)
-		}
-	}
-	slices.SortFunc(refs, compareRefs)
-	return refs[:min(n, len(refs))], nil
 }
 
 // failureDetails reads each entry's failure; nil where it is no longer one.
@@ -236,15 +328,24 @@ type FailureCount struct {
 	Count   int    `json:"count"`
 }
 
-// FailureCounts counts failures by project, class and code, the most first.
+// FailureCounts counts failures by project, class and code, the most first. It
+// counts entries of the index, so that it takes no time: of the filter it heeds
+// Project, Class, Code, From and To, and not Operation, User and Source.
 func (r *Record) FailureCounts(ctx context.Context, f FailureFilter) ([]FailureCount, error) {
 	groups, err := r.matchingGroups(ctx, f)
 	if err != nil {
 		return nil, err
 	}
+	low, high := "-inf", "+inf"
+	if !f.From.IsZero() {
+		low = strconv.FormatInt(ceilMS(f.From), 10)
+	}
+	if !f.To.IsZero() {
+		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
+	}
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, g := range groups {
-			p.ZCard(ctx, r.keys.failures(g))
+			p.ZCount(ctx, r.keys.failures(g), low, high)
 		}
 		return nil
 	})

@@ -26,8 +26,8 @@ return 1
 
 // Finish closes those of the given operations whose last open work is done, and
 // returns them: their trails are sealed, their failures are indexed once more,
-// whole, which mends an index that a crash left short, and they leave the list
-// of open operations. One that is taken up again at the same time is left for
+// whole, and so are they, which mends indexes that a crash left short, and they
+// leave the list of open operations. One that is taken up again at the same time is left for
 // its next end. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
 	fail := func(err error) ([]Operation, error) {
@@ -94,6 +94,7 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 	still := make([]*redis.StringCmd, len(ops))
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, op := range ops {
+			r.indexOperation(ctx, p, op)
 			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
 			p.ZRem(ctx, r.keys.openOps(), op.ID)
 			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)

@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"hash/fnv"
 	"strconv"
@@ -28,7 +30,11 @@ func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see en
 }
 
 // Indexes over operations.
-func (k keys) operations() string    { return k.prefix + ":ops" }      // ZSET: operation by acceptance
+func (k keys) operations() string { return k.prefix + ":ops" } // ZSET: operation by acceptance
+func (k keys) operationsBy(what, value string) string { // ZSET: the same, of one project, requester or ticket
+	// Hashed, because the value is anybody's text.
+	return k.prefix + ":ops:" + what + ":" + shortHash(value, 16)
+}
 func (k keys) openOps() string       { return k.prefix + ":open" }     // ZSET: operation begun or with work left, by acceptance
 func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
@@ -58,6 +64,24 @@ func historyBucket(desktop string) int {
 
 func (k keys) history(bucket int) string { // HASH: desktop:operation -> chunk
 	return fmt.Sprintf("%s:desktops:%03x", k.prefix, bucket)
+}
+
+// nameBuckets is how many sorted sets the index of names is spread over.
+const nameBuckets = 4096
+
+func nameBucket(term string) string {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(term))
+	return fmt.Sprintf("%03x", h.Sum32()%nameBuckets)
+}
+
+func (k keys) named(bucket string) string { return k.prefix + ":named:" + bucket }    // ZSET: see nameEntry
+func (k keys) names(id string) string     { return k.prefix + ":{" + id + "}:names" } // STRING: what the operation has in it
+
+// shortHash is the first bytes of a text's SHA-256, in letters, digits, - and _.
+func shortHash(text string, bytes int) string {
+	sum := sha256.Sum256([]byte(text))
+	return base64.RawURLEncoding.EncodeToString(sum[:bytes])
 }
 
 // Workers and projects.

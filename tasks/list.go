@@ -7,68 +7,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 )
-
-// OperationFilter says which operations are wanted; empty fields want all.
-type OperationFilter struct {
-	Project     string
-	RequestedBy string
-	Ticket      string
-	Open        bool // only those with work left
-	From, To    time.Time
-}
-
-func (f OperationFilter) match(o Operation) bool {
-	return (f.Project == "" || f.Project == o.Project) && (f.RequestedBy == "" || f.RequestedBy == o.RequestedBy) &&
-		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || !o.Done()) &&
-		(f.From.IsZero() || !o.AcceptedAt.Before(f.From)) && (f.To.IsZero() || o.AcceptedAt.Before(f.To))
-}
-
-// Operations lists operations, the latest first. size is the most that are
-// returned (default 100). An empty next means that there are no more.
-func (r *Record) Operations(ctx context.Context, f OperationFilter, size int, token string) (out []Operation, next string, err error) {
-	if size <= 0 {
-		size = 100
-	}
-	offset := 0
-	if token != "" {
-		if offset, err = strconv.Atoi(token); err != nil || offset < 0 {
-			return nil, "", ErrPageToken
-		}
-	}
-	key := r.keys.operations()
-	if f.Open {
-		key = r.keys.openOps()
-	}
-	for {
-		ids, err := r.rdb.ZRevRange(ctx, key, int64(offset), int64(offset+size-1)).Result()
-		if err != nil {
-			return nil, "", fmt.Errorf("listing operations: %w", err)
-		}
-		if len(ids) == 0 {
-			return out, "", nil
-		}
-		ops, err := r.operations(ctx, ids)
-		if err != nil {
-			return nil, "", err
-		}
-		found := make(map[string]Operation, len(ops))
-		for _, o := range ops {
-			found[o.ID] = o
-		}
-		for _, id := range ids {
-			offset++
-			if o, ok := found[id]; ok && f.match(o) {
-				if out = append(out, o); len(out) == size {
-					return out, strconv.Itoa(offset), nil
-				}
-			}
-		}
-	}
-}
 
 // DesktopFilter says which desktops of an operation are wanted.
 type DesktopFilter struct {
@@ -76,9 +17,21 @@ type DesktopFilter struct {
 	Code   string  // only those whose last refusal has this error code; empty: all
 }
 
+// want says whether a row is wanted as far as its status says it. One that has
+// no refusal to its name has no code.
+func (f DesktopFilter) want(d Desktop) bool {
+	return (len(f.States) == 0 || slices.Contains(f.States, d.State)) && (f.Code == "" || mayHaveFailure(d))
+}
+
+func mayHaveFailure(d Desktop) bool {
+	return d.State == Failed || d.State == Held || d.State.Open() && d.Attempts > 0
+}
+
 // Desktops lists an operation's desktops in the order of the request, with the
 // last refusal of each that had one. size is the most that are returned
-// (default 100). An empty next means that there are no more.
+// (default 100). An empty next means that there are no more. A page takes a
+// bounded time: where little of what it looks through is wanted it is short, or
+// empty, and next says where to go on.
 func (r *Record) Desktops(ctx context.Context, op Operation, f DesktopFilter, size int, token string) (out []Desktop, next string, err error) {
 	if size <= 0 {
 		size = 100
@@ -89,29 +42,87 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f DesktopFilter, si
 			return nil, "", ErrPageToken
 		}
 	}
-	const ahead = 32 // chunks read in one round trip
-	for first := start / ChunkSize; first < op.Chunks(); first += ahead {
-		chunks, err := r.readChunks(ctx, op, first, min(first+ahead, op.Chunks()))
+	chunks, end, err := r.chunksWanted(ctx, op, f, start/ChunkSize)
+	if err != nil {
+		return nil, "", err
+	}
+	budget := max(pageChunks, chunksOf(size)+1)
+	for ahead := min(32, chunksOf(size)+1); len(chunks) > 0; ahead = min(32, 2*ahead) {
+		if budget <= 0 {
+			return out, strconv.Itoa(chunks[0] * ChunkSize), nil
+		}
+		n := min(ahead, budget, len(chunks))
+		rows, err := r.readChunks(ctx, op, chunks[:n]...)
 		if err != nil {
 			return nil, "", err
 		}
-		for _, d := range chunks {
-			place := d.Place()
-			if place < start || len(f.States) > 0 && !slices.Contains(f.States, d.State) {
+		rows = slices.DeleteFunc(rows, func(d Desktop) bool { return d.Place() < start || !f.want(d) })
+		if f.Code == "" {
+			rows = rows[:min(len(rows), size-len(out)+1)] // one more, to know whether there is
+		}
+		if err := r.addFailuresOf(ctx, op, rows, f.Code); err != nil {
+			return nil, "", err
+		}
+		for _, d := range rows {
+			if f.Code != "" && (d.Failure == nil || d.Failure.Code != f.Code) {
 				continue
 			}
 			if len(out) == size {
-				return out, strconv.Itoa(place), r.addFailures(ctx, op, out)
+				return out, strconv.Itoa(d.Place()), nil
 			}
 			out = append(out, d)
 		}
+		chunks, budget = chunks[n:], budget-n
 	}
-	return out, "", r.addFailures(ctx, op, out)
+	if end < op.Chunks() {
+		next = strconv.Itoa(end * ChunkSize)
+	}
+	return out, next, nil
 }
 
-func (r *Record) readChunks(ctx context.Context, op Operation, first, end int) ([]Desktop, error) {
+// chunksWanted gives the chunks, from first on, in which some row may be wanted,
+// as far as end. Most rows share their chunk's common status, so that most
+// chunks need not be read for it.
+func (r *Record) chunksWanted(ctx context.Context, op Operation, f DesktopFilter, first int) (out []int, end int, err error) {
+	end = min(op.Chunks(), first+2000)
+	all := len(f.States) == 0 && f.Code == ""
+	var commons []*redis.StringCmd
+	var now *redis.SliceCmd
+	if !all && first < end {
+		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			now = p.HMGet(ctx, r.keys.op(op.ID), operationFields...) // op may have been read long ago
+			for n := first; n < end; n++ {
+				commons = append(commons, p.HGet(ctx, r.keys.chunk(op.ID, n), commonField))
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return nil, 0, fmt.Errorf("reading desktops of operation %s: %w", op.ID, err)
+		}
+		current, ok, err := decodeOperation(op.ID, now.Val())
+		if err != nil {
+			return nil, 0, err
+		}
+		if !ok || len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s State) bool { return current.Counts.of(s) > 0 }) {
+			return nil, op.Chunks(), nil
+		}
+	}
+	for n := first; n < end; n++ {
+		if !all {
+			count, status, _ := strings.Cut(commons[n-first].Val(), "|")
+			var common Desktop
+			if err := decodeStatus(&common, status); err == nil && count == strconv.Itoa(op.chunkSize(n)) && !f.want(common) {
+				continue
+			}
+		}
+		out = append(out, n)
+	}
+	return out, end, nil
+}
+
+func (r *Record) readChunks(ctx context.Context, op Operation, chunks ...int) ([]Desktop, error) {
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for n := first; n < end; n++ {
+		for _, n := range chunks {
 			p.HGetAll(ctx, r.keys.chunk(op.ID, n))
 		}
 		return nil
@@ -121,7 +132,7 @@ func (r *Record) readChunks(ctx context.Context, op Operation, first, end int) (
 	}
 	var out []Desktop
 	for i, cmd := range cmds {
-		ds, err := decodeChunk(op.ID, first+i, cmd.(*redis.MapStringStringCmd).Val())
+		ds, err := decodeChunk(op.ID, chunks[i], cmd.(*redis.MapStringStringCmd).Val())
 		if err != nil {
 			return nil, err
 		}
@@ -132,10 +143,15 @@ func (r *Record) readChunks(ctx context.Context, op Operation, first, end int) (
 
 // addFailures fills in Desktop.Failure for those that may have one.
 func (r *Record) addFailures(ctx context.Context, op Operation, ds []Desktop) error {
+	return r.addFailuresOf(ctx, op, ds, "")
+}
+
+// addFailuresOf is addFailures for those of one code, at least; empty: all.
+func (r *Record) addFailuresOf(ctx context.Context, op Operation, ds []Desktop, code string) error {
 	var ids []string
 	var at []int
 	for i, d := range ds {
-		if d.State == Failed || d.State == Held || d.State.Open() && d.Attempts > 0 {
+		if mayHaveFailure(d) {
 			ids, at = append(ids, d.ID), append(at, i)
 		}
 	}
@@ -146,9 +162,10 @@ func (r *Record) addFailures(ctx context.Context, op Operation, ds []Desktop) er
 	if err != nil {
 		return fmt.Errorf("reading failures of operation %s: %w", op.ID, err)
 	}
+	has := `"c":` + mustJSON(code) // as encodeFailure writes it; decoding all takes long
 	for n, v := range values {
 		s, ok := v.(string)
-		if !ok {
+		if !ok || code != "" && !strings.Contains(s, has) {
 			continue
 		}
 		f, _, err := decodeFailure(op.ID, op.Project, ids[n], s)

@@ -146,6 +146,14 @@ type Counts struct {
 	Resolved  int `json:"resolved,omitempty"` // users whose desktops have rows of their own
 }
 
+// of is the number of desktops in a state.
+func (c Counts) of(s State) int {
+	return map[State]int{
+		Queued: c.Queued, Sending: c.Sending, Accepted: c.Accepted, Detached: c.Detached,
+		Failed: c.Failed, Held: c.Held, Cancelled: c.Cancelled, Resolved: c.Resolved,
+	}[s]
+}
+
 // Desktop is one desktop within an operation.
 type Desktop struct {
 	OperationID string    `json:"operation_id"`
@@ -249,4 +257,13 @@ func decodeSizes(s string) (out []int, total int, err error) {
 		out, total = append(out, n), total+n
 	}
 	return out, total, nil
+}
+
+// chunkRange lists the chunks from first to end, which is not included.
+func chunkRange(first, end int) []int {
+	out := make([]int, 0, max(0, end-first))
+	for n := first; n < end; n++ {
+		out = append(out, n)
+	}
+	return out
 }

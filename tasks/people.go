@@ -34,7 +34,7 @@ var ErrOvertaken = errors.New("the users were looked up by another worker at the
 // UserRows reads an operation's rows that name users.
 func (r *Record) UserRows(ctx context.Context, op Operation) ([]Desktop, error) {
 	first, end := op.userChunks()
-	return r.readChunks(ctx, op, first, end)
+	return r.readChunks(ctx, op, chunkRange(first, end)...)
 }
 
 // Expected gives the desktops that have rows in an operation, each with its
@@ -43,7 +43,7 @@ func (r *Record) Expected(ctx context.Context, op Operation) (map[string][]strin
 	out := make(map[string][]string, op.Total)
 	const ahead = 64
 	for first := 0; first < op.Chunks(); first += ahead {
-		ds, err := r.readChunks(ctx, op, first, min(first+ahead, op.Chunks()))
+		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
 		if err != nil {
 			return nil, err
 		}
@@ -103,7 +103,7 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 	if err := r.rdb.HSet(ctx, r.keys.op(op.ID), fieldToken, token).Err(); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op.ID, f.Desktops, op.Chunks()); err != nil {
+	if err := r.writeHistory(ctx, op, f.Desktops, f.Expect, op.Chunks()); err != nil {
 		return fail(err)
 	}
 	after := op

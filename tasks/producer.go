@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -122,7 +123,7 @@ func fingerprint(req Request) string {
 // scriptPutChunk writes a chunk of an operation that is not yet accepted.
 //
 //	KEYS  operation, chunk
-//	ARGV  fingerprint, then field, value, …
+//	ARGV  fingerprint, JSON of indexed, then field, value, …
 //	Returns "ok", "accepted" (it is, nothing written) or "other" (the operation
 //	      belongs to another request, nothing written)
 var scriptPutChunk = redis.NewScript(`
@@ -130,9 +131,9 @@ local v = redis.call('HMGET', KEYS[1], 'fp', 'meta', 'expired')
 if v[3] then return redis.error_reply('ERR the operation is being removed, send it again later') end
 if v[1] and v[1] ~= ARGV[1] then return 'other' end
 if v[2] then return 'accepted' end
-if not v[1] then redis.call('HSET', KEYS[1], 'fp', ARGV[1]) end
+if not v[1] then redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'index', ARGV[2]) end
 redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 2))
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
 return 'ok'
 `)
 
@@ -140,11 +141,13 @@ return 'ok'
 //
 //	KEYS  operation, open
 //	ARGV  meta JSON, deadline ms, total, then chunk, size, …
-//	Returns 1 if this call did it
+//	Returns 1 if this call did it, 0 if it was accepted before, -1 if it was
+//	      removed because it took too long
 var scriptAccept = redis.NewScript(`
 local v = redis.call('HMGET', KEYS[1], 'meta', 'fp', 'expired')
 if v[1] then return 0 end
-if v[3] or not v[2] then return redis.error_reply('ERR writing it took too long, it was rolled back: send it again') end
+if v[3] or not v[2] then return -1 end
+redis.call('HDEL', KEYS[1], 'index') -- the meta says it
 redis.call('HSET', KEYS[1], 'meta', ARGV[1], 'deadline', ARGV[2], 'nQ', ARGV[3])
 redis.call('HSET', KEYS[2], unpack(ARGV, 4))
 return 1
@@ -158,7 +161,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	r := p.Record
 	fail := func(err error) (bool, error) { return false, fmt.Errorf("the request was not accepted: %w", err) }
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
-	fp := fingerprint(req)
+	fp, index := fingerprint(req), mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
 	chunks := make([]*scriptCall, 0, op.Chunks())
 	for _, rows := range [][]string{req.Desktops, userRows(req.Users)} {
@@ -166,7 +169,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 			n := len(chunks)
 			chunks = append(chunks, &scriptCall{
 				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-				args: append([]any{fp}, newChunk(ids, req.Expect, op.AcceptedAt)...),
+				args: append([]any{fp, index}, newChunk(ids, req.Expect, op.AcceptedAt)...),
 			})
 			open = append(open, n, len(ids))
 		}
@@ -187,18 +190,24 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 			}
 		}
 	}
-	if err := r.writeHistory(ctx, op.ID, req.Desktops, 0); err != nil {
+	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op.ID, userRows(req.Users), chunksOf(len(req.Desktops))); err != nil {
+	if err := r.writeHistory(ctx, op, userRows(req.Users), nil, chunksOf(len(req.Desktops))); err != nil {
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
-	err = r.runScripts(ctx, []*scriptCall{commit}, func(pipe redis.Pipeliner) { pipe.ZAddNX(ctx, r.keys.operations(), intent) })
+	err = r.runScripts(ctx, []*scriptCall{commit}, func(pipe redis.Pipeliner) { r.indexOperation(ctx, pipe, op) })
 	if err != nil {
 		return fail(err)
 	}
-	done, _ := commit.reply.Int()
+	done, err := commit.reply.Int()
+	if err == nil && done < 0 {
+		err = errors.Join(errors.New("writing it took too long, it was rolled back: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+	}
+	if err != nil {
+		return fail(err)
+	}
 	return done == 1, nil
 }
 
@@ -224,20 +233,27 @@ func userRows(names []string) []string {
 }
 
 // writeHistory enters an operation's rows, which begin a chunk, into the index
-// from desktop (or user) to operations, one command for each bucket.
-func (r *Record) writeHistory(ctx context.Context, op string, desktops []string, chunk int) error {
+// from desktop (or user) to operations, one command for each bucket, and the
+// users that they name, or are expected on them, into that of names.
+func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
 	if len(desktops) == 0 {
 		return nil
 	}
 	buckets := map[int][]any{}
+	var named nameWrites
 	for i, id := range desktops {
-		b := historyBucket(id)
-		buckets[b] = append(buckets[b], historyField(id, op), chunk+i/ChunkSize)
+		b, n := historyBucket(id), chunk+i/ChunkSize
+		buckets[b] = append(buckets[b], historyField(id, op.ID), n)
+		named.add(op, n, expect[id]...)
+		if name, isUser := strings.CutPrefix(id, userRow); isUser {
+			named.add(op, n, name)
+		}
 	}
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for b, pairs := range buckets {
 			p.HSet(ctx, r.keys.history(b), pairs...)
 		}
+		r.indexNames(ctx, p, named)
 		return nil
 	})
 	return err

@@ -66,6 +66,7 @@ const (
 	fieldFound       = "found"    // sizes of the chunks of desktops found by their users' names
 	fieldResolving   = "users"    // JSON of what was found, until the users' rows say so; see ResolveUsers
 	fieldToken       = "token"    // of the look-up that may write its finds
+	fieldIndex       = "index"    // JSON of indexed, until the operation is accepted
 	fieldExpired     = "expired"  // set while expiry removes the operation
 	countField       = "n"        // + state letter
 	generationField  = "g"        // + chunk number

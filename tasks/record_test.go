@@ -476,7 +476,7 @@ func failures(t *testing.T, b *bundle) {
 	require.Equal(t, []string{"c"}, list(tasks.FailureFilter{Project: "branch"}))
 	require.Equal(t, []string{"c"}, list(tasks.FailureFilter{From: b.now}))
 	require.Equal(t, []string{"b", "a"}, list(tasks.FailureFilter{To: b.now}))
-	require.Equal(t, []string{"b", "a"}, list(tasks.FailureFilter{Operation: hq.ID, Class: "permanent", Code: "WKS.1"}))
+	require.Equal(t, []string{"a", "b"}, list(tasks.FailureFilter{Operation: hq.ID, Class: "permanent", Code: "WKS.1"}), "of one operation in the order of the request")
 	require.Empty(t, list(tasks.FailureFilter{Code: "other"}))
 	require.Empty(t, list(tasks.FailureFilter{Class: "transient"}))
 	all, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{Project: "branch"}, 10, "")

@@ -126,12 +126,13 @@ func (r *Record) Expire(ctx context.Context, now time.Time, limit int) (int, err
 // indexes that name it last, so that a crash in between is resumed.
 func (r *Record) remove(ctx context.Context, id string) error {
 	fail := func(err error) error { return fmt.Errorf("removing operation %s: %w", id, err) }
-	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldOperation, fieldFound).Result()
+	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldOperation, fieldFound, fieldIndex).Result()
 	if err != nil {
 		return fail(err)
 	}
 	meta, _ := v[0].(string)
 	var op Operation
+	var index indexed
 	chunks := MaxDesktops / ChunkSize // of one that was never accepted the size is not known
 	if meta != "" {
 		if err := decodeJSON(meta, &op); err != nil {
@@ -140,15 +141,22 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		if err := op.addFound(v[1]); err != nil {
 			return fail(err)
 		}
-		chunks = op.Chunks()
+		chunks, index = op.Chunks(), indexedOf(op)
+	} else if s, begun := v[2].(string); begun {
+		if err := decodeJSON(s, &index); err != nil {
+			return fail(err)
+		}
 	}
 	if err := r.rdb.HSet(ctx, r.keys.op(id), fieldExpired, 1).Err(); err != nil {
 		return fail(err)
 	}
-	if err := r.rdb.ZRem(ctx, r.keys.operations(), id).Err(); err != nil {
+	if err := r.unindexOperation(ctx, id, index); err != nil {
 		return fail(err)
 	}
 	if err := r.unindexFailures(ctx, op, id); err != nil {
+		return fail(err)
+	}
+	if err := r.unindexNames(ctx, id); err != nil {
 		return fail(err)
 	}
 	for n := range chunks {
@@ -171,7 +179,7 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		}
 	}
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.op(id))
+		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.names(id), r.keys.op(id))
 		p.ZRem(ctx, r.keys.openOps(), id)
 		p.ZRem(ctx, r.keys.endedOps(), id)
 		return nil

@@ -65,7 +65,7 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 	var took []time.Duration
 	const ahead = 64
 	for first := 0; first < op.Chunks(); first += ahead {
-		ds, err := r.readChunks(ctx, op, first, min(first+ahead, op.Chunks()))
+		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
 		if err != nil {
 			return Removal{}, err
 		}

@@ -100,7 +100,7 @@ func pages[T any](limit int, read func(size int, token string) ([]T, string, err
 			return nil, err
 		}
 		out = append(out, page...)
-		if next == "" || len(out) == limit {
+		if next == "" || limit > 0 && len(out) == limit { // a page may be empty and not the last
 			return out, nil
 		}
 		token = next

@@ -80,6 +80,7 @@ var routes = []route{
 	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
 	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
+	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, (*server).getDesktop},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},

@@ -1,0 +1,50 @@
+package server
+
+import (
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// searchPage is the most rows that a page of a search has.
+const searchPage = 100
+
+// searchDesktops is GET /v1/desktops?q=: rows by desktop id, user or name of the
+// computer, in any operation, the latest first. What a key may not see is left
+// out of the page, which is then short.
+func (s *server) searchDesktops(r *request) error {
+	q := r.query("q", "page_size", "page_token")
+	text, size := strings.TrimSpace(q.text("q")), q.size()
+	if text == "" {
+		q.bad("q", "say what to look for: a desktop id, a user or the name of a computer")
+	}
+	if err := q.err(); err != nil {
+		return err
+	}
+	events, next, err := s.record.Search(r.Context(), text, min(size, searchPage), q.text("page_token"))
+	if err != nil {
+		return err
+	}
+	var out []api.Event
+	for len(events) > 0 {
+		// Rows of one operation follow each other.
+		op := events[0].Operation
+		var rows []tasks.Desktop
+		for len(events) > 0 && events[0].Operation.ID == op.ID {
+			rows = append(rows, events[0].Desktop)
+			events = events[1:]
+		}
+		if !r.sees(op.Project) {
+			continue
+		}
+		views, err := s.views(r.Context(), op, rows)
+		if err != nil {
+			return err
+		}
+		for _, v := range views {
+			out = append(out, api.Event{Operation: op, Desktop: v})
+		}
+	}
+	return answerPage(r, out, next, nil)
+}
