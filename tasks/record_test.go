@@ -254,6 +254,13 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"redrive crash":            redriveCrash,
 		"redrive idempotency":      redriveIdempotency,
 		"redrive abandoned":        redriveAbandoned,
+		"old tokens":               oldTokens,
+		"operations are mended":    operationsMended,
+		"nothing is left":          nothingLeft,
+		"indexed, not accepted":    indexedAndNotAccepted,
+		"rolled back":              rolledBack,
+		"search":                   search,
+		"failure counts":           failureCounts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
