@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,8 +22,9 @@ import (
 type Config struct {
 	Server string // such as https://detachd.example.com; a path is kept
 	Key    string // dk_…; sent as a bearer token, and never printed
-	// HTTP sends the requests; default a client with a time limit of a minute. It
-	// must not follow redirects to other hosts with the key; Go's own does not.
+	// HTTP sends the requests; default a client with a time limit of a minute. What
+	// it says of redirects is not heeded: none is followed, as the key would go with
+	// it, and a POST come out as a GET.
 	HTTP      *http.Client
 	UserAgent string
 }
@@ -32,7 +34,7 @@ type Config struct {
 // by many goroutines.
 type Client struct {
 	base  string
-	key   string
+	key   secret
 	agent string
 	http  *http.Client
 }
@@ -49,8 +51,16 @@ func New(cfg Config) (*Client, error) {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "detachd-client"
 	}
-	return &Client{base: strings.TrimSuffix(u.String(), "/"), key: cfg.Key, agent: cfg.UserAgent, http: cfg.HTTP}, nil
+	direct := *cfg.HTTP
+	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	return &Client{base: strings.TrimRight(u.String(), "/"), key: secret(cfg.Key), agent: cfg.UserAgent, http: &direct}, nil
 }
+
+// secret is not printed, however deep in something that is.
+type secret string
+
+func (secret) String() string   { return "<secret>" }
+func (secret) GoString() string { return "<secret>" }
 
 // String names the server, and not the key.
 func (c *Client) String() string { return c.base }
@@ -64,9 +74,30 @@ type request struct {
 	query        url.Values
 	body         any
 	idempotency  string
+	kinds        []string // of the answer; default application/json
+}
+
+func (r request) answers() []string {
+	if len(r.kinds) > 0 {
+		return r.kinds
+	}
+	return []string{"application/json"}
+}
+
+func mediaType(resp *http.Response) string {
+	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
+	return kind
+}
+
+func notDetachd(resp *http.Response, how string) *Problem {
+	return &Problem{Status: resp.StatusCode, Code: CodeNotDetachd,
+		Detail: fmt.Sprintf("the server answered %s %s, and not as detachd does: is the address right?", resp.Status, how)}
 }
 
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
+	if strings.HasSuffix(r.path, "/") || strings.Contains(r.path, "//") || strings.Contains(r.path, "/:") {
+		return nil, &Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "an id is empty; nothing was sent"}
+	}
 	var body io.Reader
 	if r.body != nil {
 		text, err := json.Marshal(r.body)
@@ -86,7 +117,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("Accept", "application/json")
 	if c.key != "" {
-		req.Header.Set("Authorization", "Bearer "+c.key)
+		req.Header.Set("Authorization", "Bearer "+string(c.key))
 	}
 	if r.body != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -102,16 +133,27 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		defer resp.Body.Close()
 		return nil, readProblem(resp)
 	}
+	if kind := mediaType(resp); !slices.Contains(r.answers(), kind) {
+		defer resp.Body.Close()
+		return nil, notDetachd(resp, fmt.Sprintf("with %.60q", kind))
+	}
 	return resp, nil
 }
+
+// ErrBrokeOff says that an answer is not whole. What was asked for may be done.
+var ErrBrokeOff = errors.New("the server's answer is not whole, or none of detachd")
 
 // readProblem makes a *Problem of an answer that is none, too: a proxy's.
 func readProblem(resp *http.Response) error {
 	p := &Problem{}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil {
-		*p = Problem{Code: "not_detachd", Detail: fmt.Sprintf("the server answered %s, and not as detachd does: is the address right?", resp.Status)}
+	kind := mediaType(resp)
+	if err != nil || kind != "application/problem+json" || json.Unmarshal(text, p) != nil || p.Code == "" {
+		how := fmt.Sprintf("with %.60q", kind)
+		if to := resp.Header.Get("Location"); to != "" {
+			how = fmt.Sprintf("and points to %.200q", to)
+		}
+		p = notDetachd(resp, how)
 	}
 	p.Status = resp.StatusCode
 	if s, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
@@ -128,7 +170,7 @@ func call[T any](ctx context.Context, c *Client, r request) (out T, err error) {
 	}
 	defer resp.Body.Close()
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return out, fmt.Errorf("the server's answer cannot be read: %w", err)
+		return out, fmt.Errorf("%w: %w", ErrBrokeOff, err)
 	}
 	return out, nil
 }
@@ -154,7 +196,16 @@ func setTime(q url.Values, name string, t time.Time) {
 	}
 }
 
-func operationPath(id, rest string) string { return "/v1/operations/" + url.PathEscape(id) + rest }
+// segment is a part of a path, whatever is in it: a colon would begin a verb, and
+// dots would be taken for the way up.
+func segment(s string) string {
+	if s == "." || s == ".." {
+		return strings.ReplaceAll(s, ".", "%2E")
+	}
+	return strings.ReplaceAll(url.PathEscape(s), ":", "%3A")
+}
+
+func operationPath(id, rest string) string { return "/v1/operations/" + segment(id) + rest }
 
 // CreateOperation has an operation accepted, or refused whole. It is in the record when
 // this returns.
@@ -206,16 +257,19 @@ func (c *Client) Calls(ctx context.Context, operation string) ([]tasks.Call, err
 	return items, err
 }
 
+// reportKinds are the media types of reports, by format.
+var reportKinds = map[string]string{"html": "text/html", "csv": "text/csv", "json": "application/json"}
+
 // Report writes the evidence of an operation: format is html, csv or json. What was
 // written before an error is not whole; verify finds that.
 func (c *Client) Report(ctx context.Context, w io.Writer, operation, format string) error {
-	resp, err := c.send(ctx, request{method: "GET", path: operationPath(operation, "/report"), query: url.Values{"format": {format}}})
+	resp, err := c.send(ctx, request{method: "GET", path: operationPath(operation, "/report"), query: url.Values{"format": {format}}, kinds: []string{reportKinds[format]}})
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if _, err := io.Copy(w, resp.Body); err != nil {
-		return fmt.Errorf("the report broke off: %w", err)
+		return fmt.Errorf("%w: %w", ErrBrokeOff, err)
 	}
 	return nil
 }
@@ -232,7 +286,7 @@ func (c *Client) Retry(ctx context.Context, operation string, f RetryRequest) (R
 
 // History gives what every operation did about a desktop.
 func (c *Client) History(ctx context.Context, desktop string) (History, error) {
-	return call[History](ctx, c, request{method: "GET", path: "/v1/desktops/" + url.PathEscape(desktop)})
+	return call[History](ctx, c, request{method: "GET", path: "/v1/desktops/" + segment(desktop)})
 }
 
 // Failures lists failed and held desktops, the latest first.
@@ -279,7 +333,7 @@ func (c *Client) Redrives(ctx context.Context, size int, token string) (items []
 
 // RedriveByID reads one redrive.
 func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.Redrive, error) {
-	return call[tasks.Redrive](ctx, c, request{method: "GET", path: "/v1/redrives/" + url.PathEscape(id)})
+	return call[tasks.Redrive](ctx, c, request{method: "GET", path: "/v1/redrives/" + segment(id)})
 }
 
 // RedriveItems lists what a redrive matched, and what each desktop is now.
@@ -289,7 +343,7 @@ func (c *Client) RedriveItems(ctx context.Context, id string, size int, token st
 
 // AbortRedrive ends a redrive; what was taken up already goes on.
 func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, error) {
-	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + url.PathEscape(id) + ":abort"})
+	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + segment(id) + ":abort"})
 }
 
 // Projects lists the configured projects, by alias.
@@ -298,7 +352,7 @@ func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 	return items, err
 }
 
-func projectPath(alias, verb string) string { return "/v1/projects/" + url.PathEscape(alias) + verb }
+func projectPath(alias, verb string) string { return "/v1/projects/" + segment(alias) + verb }
 
 // Pause keeps a project's calls from leaving.
 func (c *Client) Pause(ctx context.Context, alias string, req PauseRequest) (Paused, error) {
@@ -328,7 +382,7 @@ func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) 
 
 // RevokeKey ends a key for good.
 func (c *Client) RevokeKey(ctx context.Context, id string) (Key, error) {
-	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + url.PathEscape(id) + ":revoke"})
+	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke"})
 }
 
 // Codes explains error codes and readings.

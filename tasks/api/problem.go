@@ -52,6 +52,10 @@ const (
 	CodePageToken = "page_token"
 	CodeInvalid   = "invalid"
 	CodeRedisAway = "redis_away"
+
+	CodeRecordAltered = "record_altered" // a report: the record contradicts itself
+	CodeUnsettled     = "unsettled"      // a report: the operation was changed meanwhile
+	CodeNotDetachd    = "not_detachd"    // it was not detachd that answered
 )
 
 // Is makes errors.Is(err, tasks.ErrNotFound) and its kin work.

@@ -25,6 +25,8 @@ type Program struct {
 	Now       func() time.Time // default time.Now
 
 	configFile string // --config
+	serverFlag string // --server
+	keyFile    string // --key-file
 	begun      bool   // a command's own code has been reached: errors are not about usage any more
 }
 
@@ -58,6 +60,11 @@ keeps a record of what became of every single one.
 
 Try it without a cloud: detachd demo
 
+Commands work on the configured Redis, or with --server or DETACHD_SERVER over the
+HTTP API of a server. The key for it is in DETACHD_API_KEY, or in the file that
+DETACHD_API_KEY_FILE or --key-file names; its role says what it may do, and its
+name is who has asked.
+
 Exit codes: 0 all fine, 1 internal error, 2 wrong usage or input, 3 some
 desktops failed, 4 some are held, 5 still running when --wait ended, 6 not
 authorised.`,
@@ -65,6 +72,8 @@ authorised.`,
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
+	root.PersistentFlags().StringVar(&p.serverFlag, "server", "", "work over the HTTP API at that `URL` (default $DETACHD_SERVER; if neither is given: on the configured Redis)")
+	root.PersistentFlags().StringVar(&p.keyFile, "key-file", "", "`file` with the key for the server (default: $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
 	root.AddCommand(
 		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(),
 		p.retryCommand(), p.cancelCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(), p.serveCommand(), p.keysCommand(),

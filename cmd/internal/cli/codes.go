@@ -1,42 +1,15 @@
 package cli
 
 import (
+	"context"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/detachd/detachd/cmd/internal/app"
-	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/cmd/internal/server"
+	"github.com/detachd/detachd/tasks/api"
 )
-
-// codesView is the JSON of codes.
-type codesView struct {
-	Codes    []codeView    `json:"codes"`
-	Classes  []classView   `json:"classes"`
-	Readings []readingView `json:"readings"`
-}
-
-type codeView struct {
-	Of     worker.RuleOf `json:"of"`
-	Status int           `json:"status,omitempty"`
-	Code   string        `json:"code,omitempty"`
-	Class  worker.Class  `json:"class"`
-	Why    string        `json:"why"`
-}
-
-type classView struct {
-	Class worker.Class `json:"class"`
-	Does  string       `json:"does"`
-}
-
-type readingView struct {
-	Reads   string        `json:"reads"`
-	Before  worker.Action `json:"before_sending"`
-	Unknown worker.Action `json:"after_an_unknown_outcome"`
-	After   worker.Action `json:"after_accepted"`
-	Code    string        `json:"code,omitempty"`
-	Why     string        `json:"why"`
-}
 
 func (p *Program) codesCommand() *cobra.Command {
 	var asJSON bool
@@ -49,16 +22,15 @@ after a call whose outcome nobody knows, and after the cloud has accepted it. In
 each the first row that matches wins; codes of the configuration go first.
 Whatever may have taken effect is ambiguous, whatever the table says.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(*cobra.Command, []string) error {
-			cfg, err := p.loadConfig()
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			v, err := p.codes(cmd.Context())
 			if err != nil {
 				return err
 			}
-			v := codesOf(app.Rules(cfg))
 			if asJSON {
 				return printJSON(p.Stdout, v)
 			}
-			for i, t := range v.tables() {
+			for i, t := range codeTables(v) {
 				if i > 0 {
 					p.out("")
 				}
@@ -73,21 +45,22 @@ Whatever may have taken effect is ambiguous, whatever the table says.`,
 	return cmd
 }
 
-func codesOf(extra []worker.Rule) codesView {
-	var v codesView
-	for _, r := range worker.Table(extra) {
-		v.Codes = append(v.Codes, codeView(r))
+// codes asks the server. Without one the configuration is enough, which may lack
+// projects and Redis.
+func (p *Program) codes(ctx context.Context) (api.Codes, error) {
+	if p.serverURL() == "" {
+		cfg, err := p.loadConfig()
+		return server.Codes(app.Rules(cfg)), err
 	}
-	for _, c := range worker.Classes() {
-		v.Classes = append(v.Classes, classView(c))
+	c, err := p.connect("")
+	if err != nil {
+		return api.Codes{}, err
 	}
-	for _, r := range worker.Verdicts() {
-		v.Readings = append(v.Readings, readingView{r.Reads, r.Before, r.Unknown, r.After, r.Code, r.Why})
-	}
-	return v
+	defer c.close()
+	return c.Codes(ctx)
 }
 
-func (v codesView) tables() []*table {
+func codeTables(v api.Codes) []*table {
 	codes := &table{header: []string{"REFUSED", "STATUS", "CODE", "CLASS", "WHY"}}
 	for _, c := range v.Codes {
 		status := strconv.Itoa(c.Status)
@@ -97,15 +70,15 @@ func (v codesView) tables() []*table {
 		case c.Status < 10:
 			status += "xx"
 		}
-		codes.add(string(c.Of), status, c.Code, string(c.Class), c.Why)
+		codes.add(c.Of, status, c.Code, c.Class, c.Why)
 	}
 	classes := &table{header: []string{"CLASS", "WHAT IS DONE"}}
 	for _, c := range v.Classes {
-		classes.add(string(c.Class), c.Does)
+		classes.add(c.Class, c.Does)
 	}
 	readings := &table{header: []string{"A DESKTOP READS AS", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED", "CODE", "WHY"}}
 	for _, r := range v.Readings {
-		readings.add(r.Reads, string(r.Before), string(r.Unknown), string(r.After), r.Code, r.Why)
+		readings.add(r.Reads, r.Before, r.Unknown, r.After, r.Code, r.Why)
 	}
 	return []*table{codes, classes, readings}
 }

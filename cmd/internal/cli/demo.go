@@ -139,7 +139,7 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 		return demoReport{}, err
 	}
 	ops = append(ops, op)
-	if ops, err = p.wait(ctx, a.Record, ops, demoTimeout); err != nil {
+	if ops, err = p.wait(ctx, a.Record.Operation, ops, demoTimeout); err != nil {
 		return demoReport{}, err
 	}
 	if o.report != "" {

@@ -1,29 +1,18 @@
 package cli
 
 import (
-	"context"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
-
-// desktopView is a desktop with what its last call says.
-type desktopView struct {
-	tasks.Desktop
-	// TookMS is from when the operation was due to when the desktop was proven
-	// detached; left out while it is not.
-	TookMS    *int64 `json:"took_ms,omitempty"`
-	JobID     string `json:"job_id,omitempty"`
-	RequestID string `json:"request_id,omitempty"`
-}
 
 type desktopsView struct {
 	OperationID string        `json:"operation_id"`
-	Desktops    []desktopView `json:"desktops"`
+	Desktops    []api.Desktop `json:"desktops"`
 }
 
 func (p *Program) desktopsCommand() *cobra.Command {
@@ -45,14 +34,17 @@ func (p *Program) desktopsCommand() *cobra.Command {
 				}
 				filter.States = append(filter.States, state)
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			v, err := desktopsOf(cmd.Context(), s, args[0], filter, o.limit)
+			defer c.close()
+			v := desktopsView{OperationID: args[0]}
+			v.Desktops, err = pages(o.limit, func(size int, token string) ([]api.Desktop, string, error) {
+				return c.Desktops(cmd.Context(), args[0], filter, size, token)
+			})
 			if err != nil {
-				return err
+				return ofOperation(args[0], err)
 			}
 			if o.json {
 				return printJSON(p.Stdout, v)
@@ -71,52 +63,17 @@ func (p *Program) desktopsCommand() *cobra.Command {
 	return cmd
 }
 
-func desktopsOf(ctx context.Context, s *app.Store, id string, filter tasks.DesktopFilter, limit int) (desktopsView, error) {
-	v := desktopsView{OperationID: id, Desktops: []desktopView{}}
-	op, err := s.Record.Operation(ctx, id)
-	if err != nil {
-		return v, err
-	}
-	desktops, err := pages(limit, func(size int, token string) ([]tasks.Desktop, string, error) {
-		return s.Record.Desktops(ctx, op, filter, size, token)
-	})
-	if err != nil {
-		return v, err
-	}
-	calls, err := s.Record.Calls(ctx, id)
-	if err != nil {
-		return v, err
-	}
-	byID := make(map[string]tasks.Call, len(calls))
-	for _, c := range calls {
-		byID[c.ID] = c
-	}
-	for _, d := range desktops {
-		v.Desktops = append(v.Desktops, viewDesktop(op, d, byID[d.CallID]))
-	}
-	return v, nil
-}
-
-func viewDesktop(op tasks.Operation, d tasks.Desktop, call tasks.Call) desktopView {
-	v := desktopView{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
-	if took, proven := d.TookFrom(op); proven {
-		ms := took.Milliseconds()
-		v.TookMS = &ms
-	}
-	return v
-}
-
 func (v desktopsView) table() *table {
 	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
 	for _, d := range v.Desktops {
-		code, message := d.why()
+		code, message := whyOf(d)
 		t.add(d.ID, strings.Join(d.Expect, ", "), d.State.String(), clock(d.UpdatedAt), strconv.Itoa(d.Attempts), d.JobID, d.RequestID, code, message)
 	}
 	return t
 }
 
-// why says how a desktop came to its state, as far as that was written down.
-func (d desktopView) why() (code, message string) {
+// whyOf says how a desktop came to its state, as far as that was written down.
+func whyOf(d api.Desktop) (code, message string) {
 	if d.Failure != nil {
 		return d.Failure.Code, d.Failure.Message
 	}

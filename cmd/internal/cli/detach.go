@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // detachOptions are the flags of detach.
@@ -68,7 +68,7 @@ then followed until it is proven "detached", or it is failed.`,
 	f.StringVar(&o.deadline, "deadline", "", "give up at that `time` (default 24 hours after acceptance or --at)")
 	f.StringVar(&o.reason, "reason", "", "why, for the record")
 	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
-	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session)")
+	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session); over a server it is the name of the key, and this is refused")
 	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
 	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -89,22 +89,22 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	if err := o.wait.check(); err != nil {
 		return err
 	}
-	s, err := p.open()
+	c, err := p.connect(o.by)
 	if err != nil {
 		return err
 	}
-	defer s.Close()
-	reqs, err := p.requests(s, args, o)
+	defer c.close()
+	reqs, err := p.requests(ctx, c, args, o)
 	if err != nil {
 		return err
 	}
-	ops, err := p.enqueue(ctx, s, reqs)
+	ops, err := p.enqueue(ctx, c, reqs)
 	if err != nil {
 		return err
 	}
-	p.warnWithoutWorkers(ctx, s)
+	p.warnWithoutWorkers(ctx, c)
 	if o.wait.on {
-		return p.waitAndShow(ctx, s, ops, o.wait, o.json)
+		return p.waitAndShow(ctx, c, ops, o.wait, o.json)
 	}
 	if o.json {
 		return printJSON(p.Stdout, operationsView{ops})
@@ -116,8 +116,9 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	return nil
 }
 
-// requests makes one request for each project that is named.
-func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]tasks.Request, error) {
+// requests makes one request for each project that is named, or more where a
+// server would not take it in one.
+func (p *Program) requests(ctx context.Context, c *client, args []string, o detachOptions) ([]api.OperationRequest, error) {
 	at, err := parseWhen(o.at, p.Now())
 	if err != nil {
 		return nil, usage("mend --at", "--at %w", err)
@@ -130,7 +131,11 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 	if err != nil {
 		return nil, usage("mend --deadline", "--deadline %w", err)
 	}
-	list, err := p.gather(s, args, o)
+	projects, err := c.projects(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := p.gather(projects, args, o)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +148,7 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 			reqs = append(reqs, tasks.Request{
 				Project: x.Project, ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
 				Check: o.check, AllowShared: o.allowShared,
-				RequestedBy: p.requestedBy(o.by), Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
+				RequestedBy: o.by, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
 			})
 		}
 		r := &reqs[i]
@@ -162,21 +167,37 @@ func (p *Program) requests(s *app.Store, args []string, o detachOptions) ([]task
 			r.Desktops = append(r.Desktops, x.Desktop)
 		}
 	}
-	for i := range reqs {
+	var out []api.OperationRequest
+	for _, r := range reqs {
 		if len(reqs) > 1 && o.key != "" {
-			reqs[i].IdempotencyKey = o.key + "/" + reqs[i].Project
+			r.IdempotencyKey = o.key + "/" + r.Project
 		}
-		if err := s.Producer.Validate(reqs[i]); err != nil {
+		// Here, so that nothing is queued for one project if another's request is bad.
+		if err := r.Validate(func(alias string) bool { return slices.Contains(projects, alias) }, p.Now()); err != nil {
 			return nil, err
 		}
+		whole := operationRequest(r)
+		if c.remote {
+			out = append(out, split(whole, largestBody)...)
+		} else {
+			out = append(out, whole)
+		}
 	}
-	return reqs, nil
+	return out, nil
+}
+
+func operationRequest(r tasks.Request) api.OperationRequest {
+	return api.OperationRequest{
+		Project: r.Project, Desktops: r.Desktops, ExpectedUsers: r.Expect, Users: r.Users, Check: r.Check, AllowShared: r.AllowShared,
+		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
+		Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
+	}
 }
 
 // gather reads arguments and file, and refuses the whole list if something in
 // it is bad and may not be skipped.
-func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers, error) {
-	list := newLeavers(o.project, func(alias string) bool { return slices.Contains(s.Projects, alias) })
+func (p *Program) gather(projects, args []string, o detachOptions) (*leavers, error) {
+	list := newLeavers(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
 	for _, x := range o.named(args) {
 		if err := list.add(x); err != nil {
 			return nil, usage("give several lists, one after the other", "%w", err)
@@ -191,7 +212,7 @@ func (p *Program) gather(s *app.Store, args []string, o detachOptions) (*leavers
 		p.say("columns that are ignored: %s", printable(strings.Join(list.Unknown, ", ")))
 	}
 	if list.BadRows > 0 {
-		if err := p.badRows(s, list, o.skipInvalid); err != nil {
+		if err := p.badRows(projects, list, o.skipInvalid); err != nil {
 			return nil, err
 		}
 	}
@@ -234,7 +255,7 @@ func (p *Program) readFile(list *leavers, name string) error {
 }
 
 // badRows lists what is wrong, and is an error unless that may be skipped.
-func (p *Program) badRows(s *app.Store, list *leavers, skip bool) error {
+func (p *Program) badRows(projects []string, list *leavers, skip bool) error {
 	const most = 20
 	for _, b := range list.Bad[:min(most, len(list.Bad))] {
 		p.say("%s", printable(b.String()))
@@ -247,15 +268,15 @@ func (p *Program) badRows(s *app.Store, list *leavers, skip bool) error {
 		return nil
 	}
 	return usage(
-		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; the configured projects are %s", strings.Join(s.Projects, ", ")),
+		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; the configured projects are %s", strings.Join(projects, ", ")),
 		"%d of %d rows are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
 }
 
 // enqueue hands the requests over, one after the other.
-func (p *Program) enqueue(ctx context.Context, s *app.Store, reqs []tasks.Request) ([]tasks.Operation, error) {
+func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRequest) ([]tasks.Operation, error) {
 	var ops []tasks.Operation
 	for _, req := range reqs {
-		op, err := s.Producer.Enqueue(ctx, req)
+		op, err := c.CreateOperation(ctx, req)
 		if err == nil {
 			ops = append(ops, op)
 			continue
@@ -292,11 +313,11 @@ func (p *Program) requestedBy(given string) string {
 
 // warnWithoutWorkers says when nobody is there to do the work. It is a service:
 // when it cannot be found out, nothing is said.
-func (p *Program) warnWithoutWorkers(ctx context.Context, s *app.Store) {
+func (p *Program) warnWithoutWorkers(ctx context.Context, c *client) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	workers, err := s.Record.Workers(ctx)
-	if err != nil || slices.ContainsFunc(workers, func(w tasks.Worker) bool { return w.Silent < silentAfter }) {
+	workers, err := c.Workers(ctx)
+	if err != nil || slices.ContainsFunc(workers, func(w api.Worker) bool { return w.SilentMS < silentAfter.Milliseconds() }) {
 		return
 	}
 	p.say("note: no worker is running; the desktops stay queued until one is started (detachd worker)")

@@ -10,7 +10,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // Exit codes.
@@ -60,6 +62,10 @@ func printableLines(s string) string {
 // explain finds the exit code and the advice for an error that came from below.
 func explain(err error) *failure {
 	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	err = asItWas(err)
 	var invalid *tasks.ValidationError
 	switch {
 	case errors.As(err, &f):
@@ -74,10 +80,31 @@ func explain(err error) *failure {
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInternal, errors.New("interrupted"), "run it again"}
 	}
+	if f := explainServer(err); f != nil {
+		return f
+	}
 	if f := explainRedis(err); f != nil {
 		return f
 	}
 	return &failure{exitInternal, err, "detachd doctor looks at Redis, the workers and the credentials"}
+}
+
+// asItWas is an error of a server within this process without the way it took.
+func asItWas(err error) error {
+	var local *server.LocalError
+	if errors.As(err, &local) {
+		return local.Err
+	}
+	return err
+}
+
+// ofOperation names the operation that a server does not know.
+func ofOperation(id string, err error) error {
+	var p *api.Problem
+	if errors.As(asItWas(err), &p) && p.Code == api.CodeNotFound {
+		return usage("detachd list shows the operations there are", "operation %s: %w", id, tasks.ErrNotFound)
+	}
+	return err
 }
 
 // redisAnswers says what to do about the errors that Redis itself gives.
@@ -97,7 +124,7 @@ var redisAnswers = []struct {
 }
 
 // explainRedis knows errors of Redis and of the way to it; nil if err is none.
-// Apart from doctor, no command that ends here talks to anything else.
+// explainServer was asked first: what is left is of nothing else.
 func explainRedis(err error) *failure {
 	for _, a := range redisAnswers {
 		if redis.HasErrorPrefix(err, a.prefix) {

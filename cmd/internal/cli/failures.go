@@ -33,13 +33,13 @@ mended; what is held is in it only with --class held.`,
 			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
 				return err
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
+			defer c.close()
 			failures, err := pages(o.limit, func(size int, token string) ([]tasks.Failure, string, error) {
-				return s.Record.Failures(cmd.Context(), o.filter, size, token)
+				return c.Failures(cmd.Context(), o.filter, size, token)
 			})
 			if err != nil {
 				return err

@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"errors"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 func (p *Program) keysCommand() *cobra.Command {
@@ -22,15 +20,9 @@ Whoever may write to Redis may make any key.`,
 	return cmd
 }
 
-// keyView is the JSON of a key that was just made.
-type keyView struct {
-	access.Key
-	Secret string `json:"key"`
-}
-
 func (p *Program) keysCreateCommand() *cobra.Command {
-	var want access.Key
-	var role, expires string
+	var want api.KeyRequest
+	var expires string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "create --name NAME --role ROLE",
@@ -42,35 +34,29 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 			if want.ExpiresAt, err = parseWhen(expires, p.Now()); err != nil {
 				return usage("mend --expires", "--expires %w", err)
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			for _, alias := range want.Projects {
-				if !slices.Contains(s.Projects, alias) {
-					return usage("use one of "+strings.Join(s.Projects, ", "), "project %s is not configured", shown(alias))
-				}
+			defer c.close()
+			if err := c.configured(cmd.Context(), want.Projects...); err != nil {
+				return err
 			}
-			want.Role, want.CreatedBy = access.Role(role), p.requestedBy("")
-			secret, key, err := p.keys(s).Create(cmd.Context(), want)
+			key, err := c.CreateKey(cmd.Context(), want)
 			if err != nil {
-				if explainRedis(err) != nil {
-					return err
-				}
-				return usage("mend it and run it again", "%w", err)
+				return err
 			}
 			if asJSON {
-				return printJSON(p.Stdout, keyView{key, string(secret)})
+				return printJSON(p.Stdout, key)
 			}
-			p.out("%s", string(secret))
+			p.out("%s", key.Secret)
 			p.say("key %s for %s, role %s: keep it now, it cannot be shown again", key.ID, key.Name, key.Role)
 			return nil
 		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&want.Name, "name", "", "whose it is; operations handed over with it are requested by that `name`")
-	f.StringVar(&role, "role", "", "viewer, producer, operator or admin")
+	f.StringVar(&want.Role, "role", "", "viewer, producer, operator or admin")
 	f.StringSliceVar(&want.Projects, "project", nil, "only for that project `alias`; may be repeated (default: all)")
 	f.StringVar(&expires, "expires", "", "until that `time`, for example +2160h (default: never)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
@@ -84,12 +70,12 @@ func (p *Program) keysListCommand() *cobra.Command {
 		Short: "List the keys, the latest first, revoked ones too",
 		Args:  cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			list, err := p.keys(s).List(cmd.Context())
+			defer c.close()
+			list, err := c.Keys(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -102,7 +88,7 @@ func (p *Program) keysListCommand() *cobra.Command {
 			}
 			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "CREATED", "BY", "EXPIRES", "REVOKED", "LAST USED"}}
 			for _, k := range list {
-				t.add(k.ID+"…", k.Name, string(k.Role), strings.Join(k.Projects, ", "), clock(k.CreatedAt), k.CreatedBy,
+				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
 			}
 			return t.print(p.Stdout)
@@ -119,15 +105,12 @@ func (p *Program) keysRevokeCommand() *cobra.Command {
 		Long:  "KEY is what the list shows, the beginning of the key.",
 		Args:  cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			k, err := p.keys(s).Revoke(cmd.Context(), strings.TrimSuffix(args[0], "…"))
-			if errors.Is(err, access.ErrNotFound) {
-				return usage("detachd keys list shows the keys there are", "there is no such key")
-			}
+			defer c.close()
+			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"))
 			if err != nil {
 				return err
 			}

@@ -7,12 +7,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // operationsView is the JSON of commands that give operations.
@@ -49,13 +48,13 @@ func (p *Program) listCommand() *cobra.Command {
 			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
 				return err
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
+			defer c.close()
 			ops, err := pages(o.limit, func(size int, token string) ([]tasks.Operation, string, error) {
-				return s.Record.Operations(cmd.Context(), o.filter, size, token)
+				return c.Operations(cmd.Context(), o.filter, size, token)
 			})
 			if err != nil {
 				return err
@@ -109,9 +108,7 @@ func pages[T any](limit int, read func(size int, token string) ([]T, string, err
 
 // statusView is the JSON of status.
 type statusView struct {
-	tasks.Operation
-	Done     bool                 `json:"done"`
-	Removal  tasks.Removal        `json:"access_removed"`
+	api.Operation
 	Failures []tasks.FailureCount `json:"failures_by_code"` // and of those held
 	Calls    []tasks.Call         `json:"calls"`
 }
@@ -127,12 +124,12 @@ func (p *Program) statusCommand() *cobra.Command {
 			if err := wait.check(); err != nil {
 				return err
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			return p.status(cmd.Context(), s, args[0], wait, asJSON)
+			defer c.close()
+			return p.status(cmd.Context(), c, args[0], wait, asJSON)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -140,19 +137,19 @@ func (p *Program) statusCommand() *cobra.Command {
 	return cmd
 }
 
-func (p *Program) status(ctx context.Context, s *app.Store, id string, wait waitOptions, asJSON bool) error {
-	op, err := s.Record.Operation(ctx, id)
+func (p *Program) status(ctx context.Context, c *client, id string, wait waitOptions, asJSON bool) error {
+	op, err := c.Operation(ctx, id)
 	if err != nil {
-		return err
+		return ofOperation(id, err)
 	}
-	ops := []tasks.Operation{op}
+	ops := []tasks.Operation{op.Operation}
 	if wait.on {
-		if ops, err = p.wait(ctx, s.Record, ops, wait.timeout); err != nil {
+		if ops, err = p.wait(ctx, c.look, ops, wait.timeout); err != nil {
 			return err
 		}
 	}
 	// Having stopped to wait is no reason not to show what there is.
-	v, err := statusOf(context.WithoutCancel(ctx), s, ops[0], p.Now())
+	v, err := statusOf(context.WithoutCancel(ctx), c, id)
 	if err != nil {
 		return err
 	}
@@ -167,20 +164,20 @@ func (p *Program) status(ctx context.Context, s *app.Store, id string, wait wait
 	return outcome(ctx, ops)
 }
 
-func statusOf(ctx context.Context, s *app.Store, op tasks.Operation, now time.Time) (statusView, error) {
-	v, record := statusView{Operation: op, Done: op.Done(), Failures: []tasks.FailureCount{}}, s.Record
+func statusOf(ctx context.Context, c *client, id string) (statusView, error) {
+	v := statusView{Failures: []tasks.FailureCount{}}
 	var err error
-	if v.Calls, err = record.Calls(ctx, op.ID); err != nil {
+	if v.Operation, err = c.Operation(ctx, id); err != nil {
 		return v, err
 	}
-	if v.Removal, err = record.Removal(ctx, op, s.Target, now); err != nil {
+	if v.Calls, err = c.Calls(ctx, id); err != nil {
 		return v, err
 	}
-	if op.Counts.Failed+op.Counts.Held == 0 {
+	if v.Counts.Failed+v.Counts.Held == 0 {
 		return v, nil
 	}
-	failed, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
-		return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Failed, tasks.Held}}, size, token)
+	failed, err := pages(0, func(size int, token string) ([]api.Desktop, string, error) {
+		return c.Desktops(ctx, id, tasks.DesktopFilter{States: []tasks.State{tasks.Failed, tasks.Held}}, size, token)
 	})
 	if err != nil {
 		return v, err

@@ -1,14 +1,11 @@
 package cli
 
 import (
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/app"
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 func (p *Program) pauseCommand() *cobra.Command {
@@ -20,15 +17,18 @@ func (p *Program) pauseCommand() *cobra.Command {
 		Long:  "No worker calls the cloud for the project until it is resumed. What is queued stays queued; calls in flight end.",
 		Args:  cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			if length < 0 {
-				return usage("give a duration such as 2h", "--for is negative")
+			if length < 0 || length > 0 && length < time.Second {
+				return usage("give a duration such as 2h", "--for is negative, or less than a second")
 			}
-			s, err := p.openProject(args[0])
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			if err := s.Record.PauseProject(cmd.Context(), args[0], tasks.ByOperator, length, reason); err != nil {
+			defer c.close()
+			if err := c.configured(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			if _, err := c.Pause(cmd.Context(), args[0], api.PauseRequest{Reason: reason, ForSeconds: int(length / time.Second)}); err != nil {
 				return err
 			}
 			p.out("project %s paused", args[0])
@@ -47,29 +47,19 @@ func (p *Program) resumeCommand() *cobra.Command {
 		Short: "Let a paused project go on",
 		Args:  cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			s, err := p.openProject(args[0])
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			if err := s.Record.ResumeProject(cmd.Context(), args[0]); err != nil {
+			defer c.close()
+			if err := c.configured(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			if _, err := c.Resume(cmd.Context(), args[0]); err != nil {
 				return err
 			}
 			p.out("project %s resumed", args[0])
 			return nil
 		}),
 	}
-}
-
-// openProject opens the store for a command about one project.
-func (p *Program) openProject(alias string) (*app.Store, error) {
-	s, err := p.open()
-	if err != nil {
-		return nil, err
-	}
-	if !slices.Contains(s.Projects, alias) {
-		s.Close()
-		return nil, usage("use one of "+strings.Join(s.Projects, ", "), "project %s is not configured", shown(alias))
-	}
-	return s, nil
 }

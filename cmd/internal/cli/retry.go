@@ -3,16 +3,11 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
-type retryView struct {
-	OperationID string `json:"operation_id"`
-	Retried     int    `json:"retried"`
-}
-
 func (p *Program) retryCommand() *cobra.Command {
-	var filter tasks.RetryFilter
+	var filter api.RetryRequest
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "retry OPERATION",
@@ -23,28 +18,27 @@ operation gets a new deadline, 24 hours from now. What was held is held again if
 nothing has changed.`,
 		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			op, err := s.Record.Operation(cmd.Context(), args[0])
+			defer c.close()
+			done, err := c.Retry(cmd.Context(), args[0], filter)
 			if err != nil {
-				return err
-			}
-			n, err := s.Producer.Retry(cmd.Context(), op, filter, p.requestedBy(""))
-			if err != nil {
-				p.say("%s of operation %s queued again before the error", count(n, "desktop"), op.ID)
-				return err
+				return ofOperation(args[0], err)
 			}
 			if asJSON {
-				return printJSON(p.Stdout, retryView{op.ID, n})
+				return printJSON(p.Stdout, done)
 			}
-			p.out("%s of operation %s queued again", count(n, "desktop"), op.ID)
-			switch {
-			case n == 0 && filter.Code != "":
-				p.say("none has the code %s; detachd failures --operation %s shows the codes", printable(filter.Code), op.ID)
-			case n == 0 && !filter.Held && op.Counts.Held > 0:
+			p.out("%s of operation %s queued again", count(done.Retried, "desktop"), done.OperationID)
+			if done.Retried > 0 {
+				return nil
+			}
+			if filter.Code != "" {
+				p.say("none has the code %s; detachd failures --operation %s shows the codes", printable(filter.Code), done.OperationID)
+				return nil
+			}
+			if op, err := c.Operation(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
 				p.say("%s held: --held looks at them again", are(op.Counts.Held))
 			}
 			return nil
@@ -56,12 +50,6 @@ nothing has changed.`,
 	return cmd
 }
 
-type cancelView struct {
-	OperationID string `json:"operation_id"`
-	Cancelled   int    `json:"cancelled"`
-	TooLate     int    `json:"too_late"`
-}
-
 func (p *Program) cancelCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -69,24 +57,19 @@ func (p *Program) cancelCommand() *cobra.Command {
 		Short: "Take back what an operation has not sent yet",
 		Args:  cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			op, err := s.Record.Operation(cmd.Context(), args[0])
+			defer c.close()
+			done, err := c.Cancel(cmd.Context(), args[0])
 			if err != nil {
-				return err
-			}
-			cancelled, late, err := s.Record.Cancel(cmd.Context(), op, p.Now(), p.requestedBy(""))
-			if err != nil {
-				p.say("%s of operation %s cancelled before the error", count(cancelled, "desktop"), op.ID)
-				return err
+				return ofOperation(args[0], err)
 			}
 			if asJSON {
-				return printJSON(p.Stdout, cancelView{op.ID, cancelled, late})
+				return printJSON(p.Stdout, done)
 			}
-			p.out("operation %s: %s cancelled, %d too late (sent or ended before)", op.ID, count(cancelled, "desktop"), late)
+			p.out("operation %s: %s cancelled, %d too late (sent or ended before)", done.OperationID, count(done.Cancelled, "desktop"), done.TooLate)
 			return nil
 		}),
 	}

@@ -9,14 +9,13 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/pflag"
 
-	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
 )
 
 const (
-	firstLook     = 50 * time.Millisecond
-	longestPause  = time.Second
-	redisPatience = 30 * time.Second // how long waiting goes on while Redis is away
+	firstLook    = 50 * time.Millisecond
+	longestPause = time.Second
+	awayPatience = 30 * time.Second // how long waiting goes on while Redis or the server is away
 )
 
 // waitOptions are the flags of commands that can wait for operations.
@@ -42,11 +41,11 @@ func (o *waitOptions) check() error {
 
 // waitAndShow waits for operations and prints what became of them. The error
 // carries the exit code that belongs to that.
-func (p *Program) waitAndShow(ctx context.Context, s *app.Store, ops []tasks.Operation, o waitOptions, asJSON bool) error {
+func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool) error {
 	for _, op := range ops {
 		p.say("operation %s: %s of project %s recorded and queued; waiting", op.ID, size(op), op.Project)
 	}
-	ops, err := p.wait(ctx, s.Record, ops, o.timeout)
+	ops, err := p.wait(ctx, c.look, ops, o.timeout)
 	if err != nil {
 		return err
 	}
@@ -61,9 +60,18 @@ func (p *Program) waitAndShow(ctx context.Context, s *app.Store, ops []tasks.Ope
 	return outcome(ctx, ops)
 }
 
+// reader reads an operation.
+type reader func(ctx context.Context, id string) (tasks.Operation, error)
+
+// look is a reader.
+func (c *client) look(ctx context.Context, id string) (tasks.Operation, error) {
+	op, err := c.Operation(ctx, id)
+	return op.Operation, err
+}
+
 // wait returns the operations as they are when all are done, or ctx ends, or
 // timeout (0: none) is over.
-func (p *Program) wait(ctx context.Context, record *tasks.Record, ops []tasks.Operation, timeout time.Duration) ([]tasks.Operation, error) {
+func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, timeout time.Duration) ([]tasks.Operation, error) {
 	var over <-chan time.Time
 	if timeout > 0 {
 		t := time.NewTimer(timeout)
@@ -75,11 +83,12 @@ func (p *Program) wait(ctx context.Context, record *tasks.Record, ops []tasks.Op
 	answered := time.Now()
 	for pause := firstLook; ; pause = min(2*pause, longestPause) {
 		// A look at the record is finished even if waiting is over by then.
-		now, err := look(context.WithoutCancel(ctx), record, ops)
+		now, err := look(context.WithoutCancel(ctx), read, ops)
 		switch {
 		case err == nil:
 			ops, answered = now, time.Now()
-		case ctx.Err() == nil && time.Since(answered) < redisPatience:
+		case ctx.Err() == nil && mayPass(err) && time.Since(answered) < awayPatience:
+			pause = max(pause, min(retryAfter(err), awayPatience))
 		default:
 			f := explain(err)
 			return nil, &failure{f.code, fmt.Errorf("waiting ended, the work goes on: %w", f.err), lookAgain(ops)}
@@ -99,7 +108,7 @@ func (p *Program) wait(ctx context.Context, record *tasks.Record, ops []tasks.Op
 }
 
 // look reads the operations again.
-func look(ctx context.Context, record *tasks.Record, ops []tasks.Operation) ([]tasks.Operation, error) {
+func look(ctx context.Context, read reader, ops []tasks.Operation) ([]tasks.Operation, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out := make([]tasks.Operation, len(ops))
@@ -109,7 +118,7 @@ func look(ctx context.Context, record *tasks.Record, ops []tasks.Operation) ([]t
 			continue
 		}
 		var err error
-		if out[i], err = record.Operation(ctx, op.ID); err != nil {
+		if out[i], err = read(ctx, op.ID); err != nil {
 			return nil, err
 		}
 	}

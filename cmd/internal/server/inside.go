@@ -18,18 +18,41 @@ type insideKey struct{}
 // Inside gives clients of a server in the same process, without a network: the
 // dashboard's, and the command line's when it is told no server. What they may
 // do is decided by the same table of routes as for everybody else.
-type Inside struct{ handler http.Handler }
+type Inside struct {
+	handler http.Handler
+	local   bool
+}
+
+// LocalError is why a server of a Config with Local did not answer, as it came
+// about there and not as others are told: in place of a problem, of a fault of the
+// way there, and of an answer that breaks off.
+type LocalError struct{ Err error }
+
+func (e *LocalError) Error() string { return e.Err.Error() }
+func (e *LocalError) Unwrap() error { return e.Err }
+
+// tellKey is the context's key of the func that tells a client inside of an error.
+type tellKey struct{}
+
+// tellInside gives the client inside the error itself.
+func (r *request) tellInside(err error) bool {
+	tell, inside := r.Context().Value(tellKey{}).(func(error))
+	if inside {
+		tell(&LocalError{err})
+	}
+	return inside
+}
 
 // NewInside makes a server and gives its clients.
 func NewInside(cfg Config) *Inside {
 	cfg.Pages = nil
-	return &Inside{newServer(cfg)}
+	return &Inside{newServer(cfg), cfg.Local}
 }
 
 // As gives a client that asks as the holder of a key does. The key is taken as it
 // is: that it is valid is the caller's to know.
 func (in *Inside) As(key access.Key) *api.Client {
-	c, err := api.New(api.Config{Server: "http://inside", HTTP: &http.Client{Transport: transport{in.handler, key}}})
+	c, err := api.New(api.Config{Server: "http://inside", HTTP: &http.Client{Transport: transport{in.handler, key, in.local}}})
 	if err != nil {
 		panic(err) // the address is right
 	}
@@ -40,17 +63,21 @@ func (in *Inside) As(key access.Key) *api.Client {
 type transport struct {
 	handler http.Handler
 	key     access.Key
+	local   bool
 }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), insideKey{}, t.key))
+	from, to := io.Pipe()
+	w := &pipeWriter{header: http.Header{}, body: to, begun: make(chan struct{})}
+	if t.local {
+		ctx = context.WithValue(ctx, tellKey{}, w.fail)
+	}
 	in := req.Clone(ctx)
 	in.RequestURI = in.URL.RequestURI()
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
-	from, to := io.Pipe()
-	w := &pipeWriter{header: http.Header{}, body: to, begun: make(chan struct{})}
 	go func() {
 		defer cancel()
 		defer func() {
@@ -71,6 +98,9 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		case <-w.begun:
 		default:
 			_ = from.CloseWithError(ctx.Err())
+			if t.local {
+				return nil, &LocalError{context.Cause(ctx)}
+			}
 			return nil, context.Cause(ctx)
 		}
 	}

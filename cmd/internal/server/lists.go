@@ -142,8 +142,13 @@ func (s *server) listCodes(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
+	return r.answer(http.StatusOK, Codes(s.Store.Rules()))
+}
+
+// Codes are the tables by which workers decide, with the rules of a configuration.
+func Codes(rules []worker.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
-	for _, x := range worker.Table(s.Store.Rules()) {
+	for _, x := range worker.Table(rules) {
 		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why})
 	}
 	for _, x := range worker.Classes() {
@@ -154,5 +159,5 @@ func (s *server) listCodes(r *request) error {
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
 		})
 	}
-	return r.answer(http.StatusOK, out)
+	return out
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -49,6 +50,10 @@ func problemOf(err error) *api.Problem {
 		p := fault("page_token", "is not one that was given out")
 		p.Code = api.CodePageToken
 		return p
+	case errors.Is(err, report.ErrRecordAltered):
+		return problem(http.StatusConflict, api.CodeRecordAltered, "the record contradicts itself: somebody else than detachd has written to it; the log says what does not fit")
+	case errors.Is(err, report.ErrUnsettled):
+		return problem(http.StatusConflict, api.CodeUnsettled, "the operation was being changed while it was read: ask again in a minute")
 	case isRedisAway(err):
 		return problem(http.StatusServiceUnavailable, api.CodeRedisAway, "Redis does not answer; nothing is known to be done: send it again, with the same Idempotency-Key")
 	}
@@ -63,8 +68,11 @@ func isNetwork(err error) bool {
 // refuse answers with a problem and gives its status.
 func (s *server) refuse(r *request, err error) int {
 	p := *problemOf(err)
+	if s.Local && r.tellInside(err) {
+		return p.Status
+	}
 	p.RequestID = r.id
-	if p.Status >= 500 {
+	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
 		s.Log.Error().Err(err).Str("request_id", r.id).Str("path", r.URL.Path).Msg("a request could not be answered")
 	}
 	if p.Status == http.StatusServiceUnavailable {
