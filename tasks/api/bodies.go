@@ -40,6 +40,12 @@ type Page[T any] struct {
 	NextPageToken string `json:"next_page_token,omitempty"`
 }
 
+// OperationState is an Operation without Removal.
+type OperationState struct {
+	tasks.Operation
+	Done bool `json:"done"`
+}
+
 // Operation adds to an operation what is computed.
 type Operation struct {
 	tasks.Operation

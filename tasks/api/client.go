@@ -236,6 +236,12 @@ func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size i
 	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
 }
 
+// OperationState is Operation for those who look again and again: it does not take
+// reading every desktop.
+func (c *Client) OperationState(ctx context.Context, id string) (OperationState, error) {
+	return call[OperationState](ctx, c, request{method: "GET", path: operationPath(id, ""), query: url.Values{"access_removed": {"false"}}})
+}
+
 // Operation reads one operation.
 func (c *Client) Operation(ctx context.Context, id string) (Operation, error) {
 	return call[Operation](ctx, c, request{method: "GET", path: operationPath(id, "")})
@@ -268,6 +274,10 @@ func (c *Client) Report(ctx context.Context, w io.Writer, operation, format stri
 		return err
 	}
 	defer resp.Body.Close()
+	// A sign-in page of whatever stands in front of the server is text/html too.
+	if name := resp.Header.Get("Content-Disposition"); !strings.Contains(name, operation) {
+		return notDetachd(resp, "with something that is no report of it")
+	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrBrokeOff, err)
 	}

@@ -27,161 +27,161 @@ func TestHelpAndVersion(t *testing.T) {
 }
 
 func TestWrongUse(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	for want, args := range map[string][]string{
-		`unknown command "statsu"`:      {"statsu"},
-		"unknown flag: --nonsense":      {"list", "--nonsense"},
-		"accepts 1 arg(s), received 0":  {"status"},
-		"accepts 1 arg(s), received 2":  {"cancel", "a", "b"},
-		"--limit is negative":           {"list", "--limit", "-1"},
-		"--since \"x\" is no time":      {"failures", "--since", "x"},
-		"--until \"x\" is no time":      {"list", "--until", "x"},
-		`unknown state "gone"`:          {"desktops", "op", "--state", "gone"},
-		"[csv json]":                    {"failures", "--json", "--csv"},
-		"invalid argument \"x\"":        {"list", "--limit", "x"},
-		`project "x" is not configured`: {"pause", "x"},
-		"desktop id \"a b\"":            {"history", "a b"},
-	} {
-		s.refused(t, exitUsage, want, args...)
-	}
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for want, args := range map[string][]string{
+			`unknown command "statsu"`:      {"statsu"},
+			"unknown flag: --nonsense":      {"list", "--nonsense"},
+			"accepts 1 arg(s), received 0":  {"status"},
+			"accepts 1 arg(s), received 2":  {"cancel", "a", "b"},
+			"--limit is negative":           {"list", "--limit", "-1"},
+			"--since \"x\" is no time":      {"failures", "--since", "x"},
+			"--until \"x\" is no time":      {"list", "--until", "x"},
+			`unknown state "gone"`:          {"desktops", "op", "--state", "gone"},
+			"[csv json]":                    {"failures", "--json", "--csv"},
+			"invalid argument \"x\"":        {"list", "--limit", "x"},
+			`project "x" is not configured`: {"pause", "x"},
+			"desktop id \"a b\"":            {"history", "a b"},
+		} {
+			s.refused(t, exitUsage, want, args...)
+		}
+	})
 }
 
 func TestUnknownOperation(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	for _, c := range []string{"status", "desktops", "retry", "cancel", "report"} {
-		s.refused(t, exitUsage, "operation nowhere: no such operation", c, "nowhere")
-	}
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for _, c := range []string{"status", "desktops", "retry", "cancel", "report"} {
+			s.refused(t, exitUsage, "operation nowhere: no such operation", c, "nowhere")
+		}
+	})
 }
 
 func TestLists(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	require.Empty(t, s.ok(t, "list"))
-	require.Empty(t, s.json(t, exitOK, "list")["operations"])
-	first := s.detached(t, "d1", "--ticket", "HR-1")
-	s.ok(t, "detach", "d1", "--project", "branch", "--requested-by", "ann")
-	require.Len(t, s.json(t, exitOK, "list")["operations"], 2)
-	require.Len(t, s.json(t, exitOK, "list", "--limit", "1")["operations"], 1)
-	for _, filter := range [][]string{{"--project", "hq"}, {"--ticket", "HR-1"}, {"--requested-by", "jo", "--open", "--since", "1h"}} {
-		ops := s.json(t, exitOK, append([]string{"list"}, filter...)...)["operations"].([]any)
-		require.Len(t, ops, 1, filter)
-		require.Equal(t, first, ops[0].(map[string]any)["id"])
-	}
-	require.Empty(t, s.json(t, exitOK, "list", "--until", "1h")["operations"])
-	require.Contains(t, s.ok(t, "list"), first)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		require.Empty(t, s.ok(t, "list"))
+		require.Empty(t, s.json(t, exitOK, "list")["operations"])
+		first := s.detached(t, "d1", "--ticket", "HR-1")
+		s.here(t).ok(t, "detach", "d1", "--project", "branch", "--requested-by", "ann")
+		require.Len(t, s.json(t, exitOK, "list")["operations"], 2)
+		require.Len(t, s.json(t, exitOK, "list", "--limit", "1")["operations"], 1)
+		for _, filter := range [][]string{{"--project", "hq"}, {"--ticket", "HR-1"}, {"--requested-by", "jo", "--open", "--since", "1h"}} {
+			ops := s.json(t, exitOK, append([]string{"list"}, filter...)...)["operations"].([]any)
+			require.Len(t, ops, 1, filter)
+			require.Equal(t, first, ops[0].(map[string]any)["id"])
+		}
+		require.Empty(t, s.json(t, exitOK, "list", "--until", "1h")["operations"])
+		require.Contains(t, s.ok(t, "list"), first)
+	})
 }
 
 func TestOneOperation(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.cloud.Add(hqID, fakecloud.Desktop{ID: "pool-1", Type: fakecloud.Pooled})
-	s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no address"))
-	s.worker(t)
-	r := s.run(t, "detach", "pool-1", "d2", "--project", "hq", "--wait", "--reason", "left")
-	require.Equal(t, exitFailed, r.code, r.err)
-	id := s.operations(t)[0].ID
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "pool-1", Type: fakecloud.Pooled})
+		s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no address"))
+		s.worker(t)
+		r := s.run(t, "detach", "pool-1", "d2", "--project", "hq", "--wait", "--reason", "left")
+		require.Equal(t, exitFailed, r.code, r.err)
+		id := s.operations(t)[0].ID
 
-	v := s.json(t, exitOK, "status", id)
-	require.Equal(t, true, v["done"])
-	require.InDelta(t, 1, v["counts"].(map[string]any)["failed"], 0)
-	require.Equal(t, "WKS.00010110", v["failures_by_code"].([]any)[0].(map[string]any)["code"])
-	calls := v["calls"].([]any)
-	require.NotEmpty(t, calls)
-	job := calls[0].(map[string]any)["job_id"].(string)
-	require.NotEmpty(t, job)
-	text := s.ok(t, "status", id)
-	for _, want := range []string{job, "detached", "failed", "WKS.00010110", "left", "access gone", "trail head"} {
-		require.Contains(t, text, want)
-	}
-	require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code)
+		v := s.json(t, exitOK, "status", id)
+		require.Equal(t, true, v["done"])
+		require.InDelta(t, 1, v["counts"].(map[string]any)["failed"], 0)
+		require.Equal(t, "WKS.00010110", v["failures_by_code"].([]any)[0].(map[string]any)["code"])
+		calls := v["calls"].([]any)
+		require.NotEmpty(t, calls)
+		job := calls[0].(map[string]any)["job_id"].(string)
+		require.NotEmpty(t, job)
+		text := s.ok(t, "status", id)
+		for _, want := range []string{job, "detached", "failed", "WKS.00010110", "left", "access gone", "trail head"} {
+			require.Contains(t, text, want)
+		}
+		require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code)
 
-	desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["desktops"].([]any)
-	require.Len(t, desktops, 1)
-	require.Equal(t, job, desktops[0].(map[string]any)["job_id"])
-	require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["desktops"], 2)
-	require.Len(t, s.json(t, exitOK, "desktops", id, "--limit", "1")["desktops"], 1)
-	require.Contains(t, s.ok(t, "desktops", id), "no address")
-	require.Empty(t, s.ok(t, "desktops", id, "--state", "held"))
+		desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["desktops"].([]any)
+		require.Len(t, desktops, 1)
+		require.Equal(t, job, desktops[0].(map[string]any)["job_id"])
+		require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["desktops"], 2)
+		require.Len(t, s.json(t, exitOK, "desktops", id, "--limit", "1")["desktops"], 1)
+		require.Contains(t, s.ok(t, "desktops", id), "no address")
+		require.Empty(t, s.ok(t, "desktops", id, "--state", "held"))
 
-	events := s.json(t, exitOK, "history", "d2")["events"].([]any)
-	require.Len(t, events, 1)
-	require.Equal(t, "failed", events[0].(map[string]any)["desktop"].(map[string]any)["state"])
-	require.Contains(t, s.ok(t, "history", "d2"), "WKS.00010110")
-	require.Empty(t, s.ok(t, "history", "d9"))
-	require.Empty(t, s.json(t, exitOK, "history", "d9")["events"])
+		events := s.json(t, exitOK, "history", "d2")["events"].([]any)
+		require.Len(t, events, 1)
+		require.Equal(t, "failed", events[0].(map[string]any)["desktop"].(map[string]any)["state"])
+		require.Contains(t, s.ok(t, "history", "d2"), "WKS.00010110")
+		require.Empty(t, s.ok(t, "history", "d9"))
+		require.Empty(t, s.json(t, exitOK, "history", "d9")["events"])
+	})
 }
 
 func TestFailuresInEveryForm(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	require.Empty(t, s.ok(t, "failures"))
-	require.Empty(t, s.json(t, exitOK, "failures")["failures"])
-	s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "=HYPERLINK(\"x\")"))
-	s.worker(t)
-	require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		require.Empty(t, s.ok(t, "failures"))
+		require.Empty(t, s.json(t, exitOK, "failures")["failures"])
+		s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "=HYPERLINK(\"x\")"))
+		s.worker(t)
+		require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
 
-	failures := s.json(t, exitOK, "failures", "--project", "hq", "--code", "WKS.00010110", "--class", "permanent", "--since", "1h")["failures"].([]any)
-	require.Len(t, failures, 1)
-	require.Equal(t, "d2", failures[0].(map[string]any)["desktop_id"])
-	require.Contains(t, s.ok(t, "failures"), "d2")
-	for _, none := range [][]string{{"--project", "branch"}, {"--code", "x"}, {"--class", "poison"}, {"--operation", "x"}, {"--until", "1h"}} {
-		require.Empty(t, s.json(t, exitOK, append([]string{"failures"}, none...)...)["failures"], none)
-	}
-	text := s.ok(t, "failures", "--csv")
-	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
-	require.NoError(t, err)
-	require.Len(t, rows, 2)
-	require.Contains(t, rows[1], "'=HYPERLINK(\"x\")")
+		failures := s.json(t, exitOK, "failures", "--project", "hq", "--code", "WKS.00010110", "--class", "permanent", "--since", "1h")["failures"].([]any)
+		require.Len(t, failures, 1)
+		require.Equal(t, "d2", failures[0].(map[string]any)["desktop_id"])
+		require.Contains(t, s.ok(t, "failures"), "d2")
+		for _, none := range [][]string{{"--project", "branch"}, {"--code", "x"}, {"--class", "poison"}, {"--operation", "x"}, {"--until", "1h"}} {
+			require.Empty(t, s.json(t, exitOK, append([]string{"failures"}, none...)...)["failures"], none)
+		}
+		text := s.ok(t, "failures", "--csv")
+		rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
+		require.NoError(t, err)
+		require.Len(t, rows, 2)
+		require.Contains(t, rows[1], "'=HYPERLINK(\"x\")")
 
-	// What failed can be handed over again.
-	s.cloud.ClearFaults()
-	r := s.runWith(t, t.Context(), text, nil, "detach", "--file", "-", "--wait")
-	require.Equal(t, exitOK, r.code, r.err)
+		// What failed can be handed over again.
+		s.cloud.ClearFaults()
+		r := s.runWith(t, t.Context(), text, nil, "detach", "--file", "-", "--wait")
+		require.Equal(t, exitOK, r.code, r.err)
+	})
 }
 
 func TestRetry(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.cloud.Fail(fakecloud.Refused("d1", "WKS.00010110", "no address"))
-	s.worker(t)
-	require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
-	id := s.operations(t)[0].ID
-	require.InDelta(t, 0, s.json(t, exitOK, "retry", id, "--code", "other")["retried"], 0)
-	require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "none has the code other")
-	s.cloud.ClearFaults()
-	require.Equal(t, "1 desktop of operation "+id+" queued again\n", s.ok(t, "retry", id, "--code", "WKS.00010110"))
-	require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
-	require.Equal(t, tasks.Counts{Detached: 2}, s.operations(t)[0].Counts)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Fail(fakecloud.Refused("d1", "WKS.00010110", "no address"))
+		s.worker(t)
+		require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
+		id := s.operations(t)[0].ID
+		require.InDelta(t, 0, s.json(t, exitOK, "retry", id, "--code", "other")["retried"], 0)
+		require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "none has the code other")
+		s.cloud.ClearFaults()
+		require.Equal(t, "1 desktop of operation "+id+" queued again\n", s.ok(t, "retry", id, "--code", "WKS.00010110"))
+		require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+		require.Equal(t, tasks.Counts{Detached: 2}, s.operations(t)[0].Counts)
+	})
 }
 
 func TestCancel(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	id := s.detached(t, "d1", "d2", "--at", "+2h")
-	require.Equal(t, "operation "+id+": 2 desktops cancelled, 0 too late (sent or ended before)\n", s.ok(t, "cancel", id))
-	v := s.json(t, exitOK, "cancel", id)
-	require.InDelta(t, 0, v["cancelled"], 0)
-	require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code, "not all were taken by the cloud")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		id := s.detached(t, "d1", "d2", "--at", "+2h")
+		require.Equal(t, "operation "+id+": 2 desktops cancelled, 0 too late (sent or ended before)\n", s.ok(t, "cancel", id))
+		v := s.json(t, exitOK, "cancel", id)
+		require.InDelta(t, 0, v["cancelled"], 0)
+		require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code, "not all were taken by the cloud")
 
-	s.worker(t)
-	require.Equal(t, exitOK, s.run(t, "detach", "d3", "--project", "hq", "--wait").code)
-	v = s.json(t, exitOK, "cancel", s.operations(t)[0].ID)
-	require.InDelta(t, 1, v["too_late"], 0)
+		s.worker(t)
+		require.Equal(t, exitOK, s.run(t, "detach", "d3", "--project", "hq", "--wait").code)
+		v = s.json(t, exitOK, "cancel", s.operations(t)[0].ID)
+		require.InDelta(t, 1, v["too_late"], 0)
+	})
 }
 
 func TestPauseAndResume(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.worker(t)
-	require.Equal(t, "project hq paused\n", s.ok(t, "pause", "hq", "--reason", "maintenance"))
-	id := s.detached(t, "d1")
-	require.Contains(t, s.run(t, "doctor").out, "maintenance")
-	require.Equal(t, exitOK, s.run(t, "detach", "d1", "--project", "branch", "--wait").code, "other projects go on")
-	require.Zero(t, s.cloud.DetachedTimes(hqID, "d1"))
-	require.Equal(t, "project hq resumed\n", s.ok(t, "resume", "hq"))
-	require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.worker(t)
+		require.Equal(t, "project hq paused\n", s.ok(t, "pause", "hq", "--reason", "maintenance"))
+		id := s.detached(t, "d1")
+		require.Contains(t, s.here(t).run(t, "doctor").out, "maintenance")
+		require.Equal(t, exitOK, s.run(t, "detach", "d1", "--project", "branch", "--wait").code, "other projects go on")
+		require.Zero(t, s.cloud.DetachedTimes(hqID, "d1"))
+		require.Equal(t, "project hq resumed\n", s.ok(t, "resume", "hq"))
+		require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+	})
 }
 
 func TestRedisAway(t *testing.T) {
@@ -226,23 +226,21 @@ func TestSecretMissing(t *testing.T) {
 
 // The tables by which workers decide, with what the configuration adds.
 func TestCodes(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.configure(t, s.redis.Addr(), s.cloud.URL)
-	s.append(t, "codes: [{of: desktop, code: WKS.00099999, class: conflict, why: being moved}]\n")
-	v := s.json(t, exitOK, "codes")
-	first := v["codes"].([]any)[0].(map[string]any)
-	require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved"}, first)
-	classes := map[any]bool{}
-	for _, c := range v["classes"].([]any) {
-		classes[c.(map[string]any)["class"]] = true
-	}
-	for _, c := range v["codes"].([]any) {
-		require.True(t, classes[c.(map[string]any)["class"]], "the class of %v is explained", c)
-	}
-	text := s.ok(t, "codes")
-	for _, want := range []string{"WKS.00099999", "being moved", "APIGW.0308", "OTHER_USER", "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"} {
-		require.Contains(t, text, want)
-	}
-	require.Contains(t, (&stage{}).ok(t, "codes"), "WKS.00010032", "it needs no configuration")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		v := s.json(t, exitOK, "codes")
+		first := v["codes"].([]any)[0].(map[string]any)
+		require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved"}, first)
+		classes := map[any]bool{}
+		for _, c := range v["classes"].([]any) {
+			classes[c.(map[string]any)["class"]] = true
+		}
+		for _, c := range v["codes"].([]any) {
+			require.True(t, classes[c.(map[string]any)["class"]], "the class of %v is explained", c)
+		}
+		text := s.ok(t, "codes")
+		for _, want := range []string{"WKS.00099999", "being moved", "APIGW.0308", "OTHER_USER", "DEATTACH_FAIL_CAN_DEATTACH_AGAIN"} {
+			require.Contains(t, text, want)
+		}
+		require.Contains(t, (&stage{}).ok(t, "codes"), "WKS.00010032", "it needs no configuration")
+	})
 }

@@ -3,6 +3,8 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/deploy"
 	"github.com/detachd/detachd/tasks"
 )
@@ -20,6 +23,7 @@ const demoTimeout = 28 * time.Second
 
 type demoOptions struct {
 	file, report  string
+	serve         string
 	seed          uint64
 	verbose, json bool
 }
@@ -42,12 +46,24 @@ desktop called detached is so in the cloud, and nobody else lost access; else 3.
 	f.StringVar(&o.file, "file", "", "another CSV `file` of leavers, - for stdin")
 	f.Uint64Var(&o.seed, "seed", o.seed, "draws which desktops have trouble")
 	f.StringVar(&o.report, "report", "", "write the evidence of the leavers by name to that `file` (.html, .csv or .json)")
+	f.StringVar(&o.serve, "serve", "", "afterwards serve the HTTP API at that loopback `address` until interrupted, to look at what is left")
 	f.BoolVar(&o.verbose, "verbose", false, "show the log")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
 func (p *Program) demo(ctx context.Context, o demoOptions) error {
+	if err := p.localOnly("demo"); err != nil {
+		return err
+	}
+	var l net.Listener
+	if o.serve != "" {
+		var err error
+		if l, err = listenLoopback("--serve", o.serve); err != nil {
+			return err
+		}
+		defer l.Close()
+	}
 	list, err := p.demoList(o)
 	if err != nil {
 		return err
@@ -65,19 +81,42 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all of it is forgotten at the end")
 	p.say("demo: %s of %s, and some leavers by name; %d are going to fail, %d to be held, and the cloud throttles, conflicts and loses a reply",
 		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails), len(plan.holds))
-	report, err := p.perform(ctx, e, plan, o)
+	format, err := reportFormat("", o.report)
+	if err != nil {
+		return err
+	}
+	a, err := p.demoApp(e, plan, o)
+	if err != nil {
+		return err
+	}
+	defer a.Stop()
+	summary, err := p.perform(ctx, e, a, plan, o, format)
 	if err != nil {
 		return err
 	}
 	if o.json {
-		err = printJSON(p.Stdout, report)
+		err = printJSON(p.Stdout, summary)
 	} else {
-		err = report.print(p.Stdout)
+		err = summary.print(p.Stdout)
 	}
-	if err == nil && !report.AsPlanned {
-		err = fail(exitFailed, "run it again with --verbose and look at the log", "the demo did not go as planned: %s", count(len(report.Surprises), "surprise"))
+	if err == nil && l != nil {
+		err = p.demoServe(ctx, a, l)
+	}
+	if err == nil && !summary.AsPlanned {
+		err = fail(exitFailed, "run it again with --verbose and look at the log", "the demo did not go as planned: %s", count(len(summary.Surprises), "surprise"))
 	}
 	return err
+}
+
+// demoServe serves what the demo has left behind, which the worker goes on with.
+func (p *Program) demoServe(ctx context.Context, a *app.App, l net.Listener) error {
+	try, err := p.tryAPI(ctx, a.Store, "demo")
+	if err != nil {
+		return err
+	}
+	p.say("demo: serving at http://%s until ctrl-C; set this in another terminal, then try: detachd list", l.Addr())
+	try.exports(p.Stderr, l)
+	return serveOn(ctx, l, try.handler, zerolog.Nop())
 }
 
 // demoList reads the leavers. Every project they name exists in the fake cloud.
@@ -100,14 +139,8 @@ func (p *Program) demoList(o demoOptions) (*leavers, error) {
 	return list, nil
 }
 
-// perform runs a worker and lets it do the list.
-func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, o demoOptions) (demoReport, error) {
-	format, err := reportFormat("", o.report)
-	if err != nil {
-		return demoReport{}, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
-	defer cancel()
+// demoApp is a worker that is hasty.
+func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions) (*app.App, error) {
 	cfg := embeddedConfig(e, plan.projects)
 	cfg.Worker.FirstLook, cfg.Worker.ConfirmWithin = time.Second, 7*time.Second
 	cfg.Worker.MaxAttempts, cfg.Worker.RetryBase, cfg.Worker.RetryMax = 6, 100*time.Millisecond, time.Second
@@ -115,12 +148,14 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 	if o.verbose {
 		log = p.consoleLog()
 	}
-	a, err := app.New(cfg, p.LookupEnv, log, p.Version)
-	if err != nil {
-		return demoReport{}, err
-	}
-	defer a.Stop()
-	if err := a.Start(ctx); err != nil {
+	return app.New(cfg, p.LookupEnv, log, p.Version)
+}
+
+// perform starts the worker and lets it do the list.
+func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.App, plan *demoPlan, o demoOptions, format report.Format) (demoReport, error) {
+	ctx, cancel := context.WithTimeoutCause(interrupted, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
+	defer cancel()
+	if err := a.Start(interrupted); err != nil {
 		return demoReport{}, err
 	}
 	begun := time.Now()
@@ -143,12 +178,14 @@ func (p *Program) perform(ctx context.Context, e *app.Embedded, plan *demoPlan, 
 		return demoReport{}, err
 	}
 	if o.report != "" {
-		if err := p.writeReport(context.WithoutCancel(ctx), a.Store, op.ID, format, o.report); err != nil {
+		if err := p.writeReport(o.report, func(w io.Writer) error {
+			return explainReport(report.Write(context.WithoutCancel(ctx), w, a.Record, op.ID, format, p.Now()))
+		}); err != nil {
 			return demoReport{}, err
 		}
 		p.say("demo: the evidence of operation %s is in %s; detachd verify tells whether it is altered", op.ID, o.report)
 	}
-	report, err := newDemoReport(context.WithoutCancel(ctx), a.Store, e.Cloud.Cloud, plan, ops)
-	report.Seed, report.TookMS = o.seed, time.Since(begun).Milliseconds()
-	return report, err
+	summary, err := newDemoReport(context.WithoutCancel(ctx), a.Store, e.Cloud.Cloud, plan, ops)
+	summary.Seed, summary.TookMS = o.seed, time.Since(begun).Milliseconds()
+	return summary, err
 }

@@ -13,259 +13,259 @@ import (
 )
 
 func TestDetachRecordsWhatWasAsked(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--shutoff", "--urgent", "--at", "2126-11-23T18:00:00Z",
-		"--deadline", "2126-11-24T18:00:00Z", "--reason", "left", "--ticket", "HR-1")
-	require.Equal(t, exitOK, r.code, r.err)
-	ops := s.operations(t)
-	require.Len(t, ops, 1)
-	op := ops[0]
-	require.Equal(t, "operation "+op.ID+": 2 desktops of project hq recorded and queued\n", r.out)
-	require.Contains(t, r.err, "detachd status "+op.ID)
-	require.Contains(t, r.err, "no worker is running")
-	require.True(t, op.ShutoffAfterDetach && op.Urgent)
-	require.Equal(t, "2126-11-23T18:00:00Z", op.NotBefore.Format(time.RFC3339))
-	require.Equal(t, "2126-11-24T18:00:00Z", op.Deadline.Format(time.RFC3339))
-	require.Equal(t, []string{"jo", "left", "HR-1"}, []string{op.RequestedBy, op.Reason, op.Ticket})
-	require.Equal(t, tasks.Counts{Queued: 2}, op.Counts)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--shutoff", "--urgent", "--at", "2126-11-23T18:00:00Z",
+			"--deadline", "2126-11-24T18:00:00Z", "--reason", "left", "--ticket", "HR-1")
+		require.Equal(t, exitOK, r.code, r.err)
+		ops := s.operations(t)
+		require.Len(t, ops, 1)
+		op := ops[0]
+		require.Equal(t, "operation "+op.ID+": 2 desktops of project hq recorded and queued\n", r.out)
+		require.Contains(t, r.err, "detachd status "+op.ID)
+		require.Contains(t, r.err, "no worker is running")
+		require.True(t, op.ShutoffAfterDetach && op.Urgent)
+		require.Equal(t, "2126-11-23T18:00:00Z", op.NotBefore.Format(time.RFC3339))
+		require.Equal(t, "2126-11-24T18:00:00Z", op.Deadline.Format(time.RFC3339))
+		require.Equal(t, []string{"jo", "left", "HR-1"}, []string{op.RequestedBy, op.Reason, op.Ticket})
+		require.Equal(t, tasks.Counts{Queued: 2}, op.Counts)
+	})
 }
 
 func TestDetachJSONIsTheOperation(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	v := s.json(t, exitOK, "detach", "d1", "--project", "hq")
-	ops := v["operations"].([]any)
-	require.Len(t, ops, 1)
-	op := ops[0].(map[string]any)
-	require.Equal(t, "hq", op["project"])
-	require.InDelta(t, 1, op["total"], 0)
-	require.InDelta(t, 1, op["counts"].(map[string]any)["queued"], 0)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		v := s.json(t, exitOK, "detach", "d1", "--project", "hq")
+		ops := v["operations"].([]any)
+		require.Len(t, ops, 1)
+		op := ops[0].(map[string]any)
+		require.Equal(t, "hq", op["project"])
+		require.InDelta(t, 1, op["total"], 0)
+		require.InDelta(t, 1, op["counts"].(map[string]any)["queued"], 0)
+	})
 }
 
 func TestDetachFileOfSeveralProjects(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	name := s.file(t, "\xef\xbb\xbfemployee,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
-	r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "columns that are ignored: employee")
-	require.Len(t, s.operations(t), 2)
-	again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
-	require.Equal(t, r.out, again, "the same operations")
-	require.Len(t, s.operations(t), 2)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		name := s.file(t, "\xef\xbb\xbfemployee,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
+		r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.err, "columns that are ignored: employee")
+		require.Len(t, s.operations(t), 2)
+		again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
+		require.Equal(t, r.out, again, "the same operations")
+		require.Len(t, s.operations(t), 2)
+	})
 }
 
 func TestDetachReadsStdin(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	r := s.runWith(t, t.Context(), "desktop_id\nd1\nd2\n", nil, "detach", "d3", "--file", "-", "--project", "hq")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Equal(t, 3, s.operations(t)[0].Total)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		r := s.runWith(t, t.Context(), "desktop_id\nd1\nd2\n", nil, "detach", "d3", "--file", "-", "--project", "hq")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Equal(t, 3, s.operations(t)[0].Total)
+	})
 }
 
 func TestDetachBadRowsQueueNothing(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	name := s.file(t, "desktop_id,project\nd1,hq\nd1,hq\n,hq\nd2,nowhere\nd3\n")
-	r := s.run(t, "detach", "--file", name)
-	require.Equal(t, exitUsage, r.code)
-	require.Empty(t, r.out)
-	for _, want := range []string{
-		`line 3: desktop "d1" is on line 2 already`, "line 4: desktop id \"\" is empty", `line 5: project "nowhere" is not configured`,
-		"line 6: has 1 fields", "4 of 5 rows are bad; nothing was queued", "--skip-invalid", "hq",
-	} {
-		require.Contains(t, r.err, want)
-	}
-	require.Empty(t, s.operations(t))
+	inBothModes(t, func(t *testing.T, s *stage) {
+		name := s.file(t, "desktop_id,project\nd1,hq\nd1,hq\n,hq\nd2,nowhere\nd3\n")
+		r := s.run(t, "detach", "--file", name)
+		require.Equal(t, exitUsage, r.code)
+		require.Empty(t, r.out)
+		for _, want := range []string{
+			`line 3: desktop "d1" is on line 2 already`, "line 4: desktop id \"\" is empty", `line 5: project "nowhere" is not configured`,
+			"line 6: has 1 fields", "4 of 5 rows are bad; nothing was queued", "--skip-invalid", "hq",
+		} {
+			require.Contains(t, r.err, want)
+		}
+		require.Empty(t, s.operations(t))
 
-	r = s.run(t, "detach", "--file", name, "--skip-invalid")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "4 bad rows")
-	require.Equal(t, 1, s.operations(t)[0].Total)
+		r = s.run(t, "detach", "--file", name, "--skip-invalid")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.err, "4 bad rows")
+		require.Equal(t, 1, s.operations(t)[0].Total)
+	})
 }
 
 func TestDetachPrintsOnlySomeBadRows(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "id\n"+strings.Repeat("a b\n", 500)))
-	require.Equal(t, exitUsage, r.code)
-	require.Contains(t, r.err, "… and 480 more")
-	require.Less(t, strings.Count(r.err, "\n"), 30)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "id\n"+strings.Repeat("a b\n", 500)))
+		require.Equal(t, exitUsage, r.code)
+		require.Contains(t, r.err, "… and 480 more")
+		require.Less(t, strings.Count(r.err, "\n"), 30)
+	})
 }
 
 func TestDetachRefusesWrongUse(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	for want, args := range map[string][]string{
-		"nothing was named":               {"detach", "--project", "hq"},
-		"--user means every desktop":      {"detach", "d1", "--user", "zoe", "--project", "hq"},
-		"--expected-user is about":        {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
-		"space at an end":                 {"detach", "--user", "zoe ", "--project", "hq"},
-		"user \"zoe\" is given as an":     {"detach", "--user", "zoe", "--user", "zoe", "--project", "hq"},
-		"--due-at \"then\" is no time":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
-		"has no project":                  {"detach", "d1"},
-		`project "nowhere"`:               {"detach", "d1", "--project", "nowhere"},
-		"white space":                     {"detach", "d 1", "--project", "hq"},
-		"given as an argument already":    {"detach", "d1", "d1", "--project", "hq"},
-		"--at \"soon\" is no time":        {"detach", "d1", "--project", "hq", "--at", "soon"},
-		"--deadline \"never\" is no time": {"detach", "d1", "--project", "hq", "--deadline", "never"},
-		"deadline: has passed already":    {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
-		"deadline: is not after":          {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
-		"no such file":                    {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
-		"no column desktop_id":            {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
-		"no desktop is left":              {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
-		"--timeout means nothing":         {"detach", "d1", "--project", "hq", "--timeout", "1m"},
-		"--timeout is negative":           {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
-		"unknown flag: --projekt":         {"detach", "d1", "--projekt", "hq"},
-		"ticket: is longer":               {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
-		"reason: is longer":               {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
-		"idempotency_key: has a control":  {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
-	} {
-		s.refused(t, exitUsage, want, args...)
-	}
-	require.Empty(t, s.operations(t))
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for want, args := range map[string][]string{
+			"nothing was named":               {"detach", "--project", "hq"},
+			"--user means every desktop":      {"detach", "d1", "--user", "zoe", "--project", "hq"},
+			"--expected-user is about":        {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
+			"space at an end":                 {"detach", "--user", "zoe ", "--project", "hq"},
+			"user \"zoe\" is given as an":     {"detach", "--user", "zoe", "--user", "zoe", "--project", "hq"},
+			"--due-at \"then\" is no time":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
+			"has no project":                  {"detach", "d1"},
+			`project "nowhere"`:               {"detach", "d1", "--project", "nowhere"},
+			"white space":                     {"detach", "d 1", "--project", "hq"},
+			"given as an argument already":    {"detach", "d1", "d1", "--project", "hq"},
+			"--at \"soon\" is no time":        {"detach", "d1", "--project", "hq", "--at", "soon"},
+			"--deadline \"never\" is no time": {"detach", "d1", "--project", "hq", "--deadline", "never"},
+			"deadline: has passed already":    {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
+			"deadline: is not after":          {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
+			"no such file":                    {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
+			"no column desktop_id":            {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
+			"no desktop is left":              {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
+			"--timeout means nothing":         {"detach", "d1", "--project", "hq", "--timeout", "1m"},
+			"--timeout is negative":           {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
+			"unknown flag: --projekt":         {"detach", "d1", "--projekt", "hq"},
+			"ticket: is longer":               {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
+			"reason: is longer":               {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
+			"idempotency_key: has a control":  {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
+		} {
+			s.refused(t, exitUsage, want, args...)
+		}
+		require.Empty(t, s.operations(t))
+	})
 }
 
 func TestDetachKeyWithOtherContentIsRefused(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.ok(t, "detach", "d1", "--project", "hq", "--idempotency-key", "k")
-	s.refused(t, exitUsage, "used before for a request with other content", "detach", "d2", "--project", "hq", "--idempotency-key", "k")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.ok(t, "detach", "d1", "--project", "hq", "--idempotency-key", "k")
+		s.refused(t, exitUsage, "used before for a request with other content", "detach", "d2", "--project", "hq", "--idempotency-key", "k")
+	})
 }
 
 func TestDetachWaitsUntilTheyAreProven(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.worker(t)
-	r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait", "--timeout", "1m")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.out, "DETACHED")
-	require.NotContains(t, r.err, "no worker is running")
-	op := s.operations(t)[0]
-	require.Equal(t, tasks.Counts{Detached: 2}, op.Counts)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.worker(t)
+		r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait", "--timeout", "1m")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.out, "DETACHED")
+		require.NotContains(t, r.err, "no worker is running")
+		op := s.operations(t)[0]
+		require.Equal(t, tasks.Counts{Detached: 2}, op.Counts)
 
-	v := s.json(t, exitOK, "detach", "d3", "--project", "hq", "--wait")
-	counts := v["operations"].([]any)[0].(map[string]any)["counts"].(map[string]any)
-	require.InDelta(t, 1, counts["detached"], 0)
-	require.NotZero(t, s.cloud.Reads(hqID, "d3"), "nothing is called detached without proof")
+		v := s.json(t, exitOK, "detach", "d3", "--project", "hq", "--wait")
+		counts := v["operations"].([]any)[0].(map[string]any)["counts"].(map[string]any)
+		require.InDelta(t, 1, counts["detached"], 0)
+		require.NotZero(t, s.cloud.Reads(hqID, "d3"), "nothing is called detached without proof")
+	})
 }
 
 func TestDetachWaitSaysThatSomeFailed(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no address \x1b[2J"))
-	s.worker(t)
-	r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait")
-	require.Equal(t, exitFailed, r.code, r.err)
-	id := s.operations(t)[0].ID
-	require.Contains(t, r.err, "1 of 2 desktops failed")
-	require.Contains(t, r.err, "detachd failures --operation "+id)
-	require.Contains(t, r.out, id)
-	require.NotContains(t, s.ok(t, "failures"), "\x1b")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no address \x1b[2J"))
+		s.worker(t)
+		r := s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait")
+		require.Equal(t, exitFailed, r.code, r.err)
+		id := s.operations(t)[0].ID
+		require.Contains(t, r.err, "1 of 2 desktops failed")
+		require.Contains(t, r.err, "detachd failures --operation "+id)
+		require.Contains(t, r.out, id)
+		require.NotContains(t, s.ok(t, "failures"), "\x1b")
+	})
 }
 
 func TestDetachWaitThatRunsOut(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	r := s.run(t, "detach", "d1", "--project", "hq", "--wait", "--timeout", "1ns")
-	require.Equal(t, exitRunning, r.code, r.err)
-	require.Contains(t, r.err, "--timeout is over: 1 of 1 desktops are not finished")
-	require.Contains(t, r.err, "detachd status "+s.operations(t)[0].ID)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		r := s.run(t, "detach", "d1", "--project", "hq", "--wait", "--timeout", "1ns")
+		require.Equal(t, exitRunning, r.code, r.err)
+		require.Contains(t, r.err, "--timeout is over: 1 of 1 desktops are not finished")
+		require.Contains(t, r.err, "detachd status "+s.operations(t)[0].ID)
+	})
 }
 
 func TestInterruptedWaitLeavesTheWorkAlone(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	ctx, interrupt := context.WithCancel(t.Context())
-	defer interrupt()
-	r := s.runWith(t, ctx, "", func(text string) {
-		if strings.Contains(text, "; waiting") {
-			interrupt()
-		}
-	}, "detach", "d1", "--project", "hq", "--wait")
-	require.Equal(t, exitRunning, r.code, r.err)
-	require.Contains(t, r.err, "you stopped waiting; the work goes on")
-	require.Equal(t, tasks.Counts{Queued: 1}, s.operations(t)[0].Counts)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
+		r := s.runWith(t, ctx, "", func(text string) {
+			if strings.Contains(text, "; waiting") {
+				interrupt()
+			}
+		}, "detach", "d1", "--project", "hq", "--wait")
+		require.Equal(t, exitRunning, r.code, r.err)
+		require.Contains(t, r.err, "you stopped waiting; the work goes on")
+		require.Equal(t, tasks.Counts{Queued: 1}, s.operations(t)[0].Counts)
+	})
 }
 
 func TestInterruptedBeforeAnythingIsQueued(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	ctx, interrupt := context.WithCancel(t.Context())
-	interrupt()
-	r := s.runWith(t, ctx, "", nil, "detach", "d1", "--project", "hq")
-	require.Equal(t, exitInternal, r.code)
-	require.Contains(t, r.err, "interrupted")
-	require.Empty(t, s.operations(t))
+	inBothModes(t, func(t *testing.T, s *stage) {
+		ctx, interrupt := context.WithCancel(t.Context())
+		interrupt()
+		r := s.runWith(t, ctx, "", nil, "detach", "d1", "--project", "hq")
+		require.Equal(t, exitInternal, r.code)
+		require.Contains(t, r.err, "interrupted")
+		require.Empty(t, s.operations(t))
+	})
 }
 
 func TestDetachRecordsWhoseTheDesktopsAre(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.ok(t, "detach", "d1", "d2", "--project", "hq", "--expected-user", "zoe", "--expected-user", "bob", "--check", "--allow-shared", "--due-at", "2026-01-02T03:04:05Z")
-	op := s.operations(t)[0]
-	require.True(t, op.Check && op.AllowShared)
-	require.Equal(t, "2026-01-02T03:04:05Z", op.DueAt.Format(time.RFC3339))
-	require.Contains(t, s.ok(t, "status", op.ID), "read before sending, shared desktops allowed")
-	for _, d := range s.rows(t, op) {
-		require.Equal(t, []string{"zoe", "bob"}, d.Expect)
-	}
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.ok(t, "detach", "d1", "d2", "--project", "hq", "--expected-user", "zoe", "--expected-user", "bob", "--check", "--allow-shared", "--due-at", "2026-01-02T03:04:05Z")
+		op := s.operations(t)[0]
+		require.True(t, op.Check && op.AllowShared)
+		require.Equal(t, "2026-01-02T03:04:05Z", op.DueAt.Format(time.RFC3339))
+		require.Contains(t, s.ok(t, "status", op.ID), "read before sending, shared desktops allowed")
+		for _, d := range s.rows(t, op) {
+			require.Equal(t, []string{"zoe", "bob"}, d.Expect)
+		}
 
-	name := s.file(t, "desktop_id,user\nd1,zoe\nd2,\nd3,zoe\nd3,bob\n")
-	require.Equal(t, exitOK, s.run(t, "detach", "--file", name, "--project", "branch").code)
-	got := map[string][]string{}
-	for _, d := range s.rows(t, s.operations(t)[0]) {
-		got[d.ID] = d.Expect
-	}
-	require.Equal(t, map[string][]string{"d1": {"zoe"}, "d2": nil, "d3": {"zoe", "bob"}}, got)
+		name := s.file(t, "desktop_id,user\nd1,zoe\nd2,\nd3,zoe\nd3,bob\n")
+		require.Equal(t, exitOK, s.run(t, "detach", "--file", name, "--project", "branch").code)
+		got := map[string][]string{}
+		for _, d := range s.rows(t, s.operations(t)[0]) {
+			got[d.ID] = d.Expect
+		}
+		require.Equal(t, map[string][]string{"d1": {"zoe"}, "d2": nil, "d3": {"zoe", "bob"}}, got)
+	})
 }
 
 func TestDetachOfUsers(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	zoe := fakecloud.User{Name: "zoe"}
-	s.cloud.Add(hqID, fakecloud.Desktop{ID: "own", Users: []fakecloud.User{zoe}},
-		fakecloud.Desktop{ID: "both", Type: fakecloud.Shared, Users: []fakecloud.User{zoe, {Name: "bob"}}},
-		fakecloud.Desktop{ID: "other", Users: []fakecloud.User{{Name: "zoe2"}}})
-	s.worker(t)
-	r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--wait")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "3 users of project hq recorded")
-	op := s.operations(t)[0]
-	require.Equal(t, tasks.Counts{Detached: 4, Resolved: 1}, op.Counts, "two desktops, and two users without")
-	both, _ := s.cloud.Get(hqID, "both")
-	require.Len(t, both.Users, 1)
-	other, _ := s.cloud.Get(hqID, "other")
-	require.Equal(t, fakecloud.Attached, other.AttachState)
-	require.Contains(t, s.ok(t, "status", op.ID), "resolved    1")
-	require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "detached"), "the user has no desktop")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		zoe := fakecloud.User{Name: "zoe"}
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "own", Users: []fakecloud.User{zoe}},
+			fakecloud.Desktop{ID: "both", Type: fakecloud.Shared, Users: []fakecloud.User{zoe, {Name: "bob"}}},
+			fakecloud.Desktop{ID: "other", Users: []fakecloud.User{{Name: "zoe2"}}})
+		s.worker(t)
+		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--wait")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.err, "3 users of project hq recorded")
+		op := s.operations(t)[0]
+		require.Equal(t, tasks.Counts{Detached: 4, Resolved: 1}, op.Counts, "two desktops, and two users without")
+		both, _ := s.cloud.Get(hqID, "both")
+		require.Len(t, both.Users, 1)
+		other, _ := s.cloud.Get(hqID, "other")
+		require.Equal(t, fakecloud.Attached, other.AttachState)
+		require.Contains(t, s.ok(t, "status", op.ID), "resolved    1")
+		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "detached"), "the user has no desktop")
+	})
 }
 
 func TestDetachHoldsSomebodyElsesDesktop(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "heir"}}})
-	s.worker(t)
-	r := s.run(t, "detach", "d1", "--expected-user", "zoe", "--project", "hq", "--wait")
-	require.Equal(t, exitHeld, r.code, r.err)
-	id := s.operations(t)[0].ID
-	require.Contains(t, r.err, "detachd retry "+id+" --held")
-	for _, name := range []string{"zoe", "heir", "OTHER_USER"} {
-		require.Contains(t, s.ok(t, "desktops", id, "--state", "held"), name)
-		require.Contains(t, s.ok(t, "failures"), name[:3], "what is held is listed")
-	}
-	require.Zero(t, s.cloud.Calls())
-	require.InDelta(t, 1, s.json(t, exitOK, "retry", id, "--held")["retried"], 0)
-	require.Equal(t, exitHeld, s.run(t, "status", id, "--wait").code, "nothing has changed")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "heir"}}})
+		s.worker(t)
+		r := s.run(t, "detach", "d1", "--expected-user", "zoe", "--project", "hq", "--wait")
+		require.Equal(t, exitHeld, r.code, r.err)
+		id := s.operations(t)[0].ID
+		require.Contains(t, r.err, "detachd retry "+id+" --held")
+		for _, name := range []string{"zoe", "heir", "OTHER_USER"} {
+			require.Contains(t, s.ok(t, "desktops", id, "--state", "held"), name)
+			require.Contains(t, s.ok(t, "failures"), name[:3], "what is held is listed")
+		}
+		require.Zero(t, s.cloud.Calls())
+		require.InDelta(t, 1, s.json(t, exitOK, "retry", id, "--held")["retried"], 0)
+		require.Equal(t, exitHeld, s.run(t, "status", id, "--wait").code, "nothing has changed")
 
-	// As CSV it is there only for those who ask, with its user.
-	rows := s.run(t, "failures", "--csv")
-	require.NotContains(t, rows.out, "d1")
-	require.Contains(t, rows.err, "left out: 1")
-	require.Contains(t, s.ok(t, "failures", "--csv", "--class", "held"), "hq,d1,zoe,")
+		// As CSV it is there only for those who ask, with its user.
+		rows := s.run(t, "failures", "--csv")
+		require.NotContains(t, rows.out, "d1")
+		require.Contains(t, rows.err, "left out: 1")
+		require.Contains(t, s.ok(t, "failures", "--csv", "--class", "held"), "hq,d1,zoe,")
 
-	s.cloud.Attach(hqID, "d1", fakecloud.User{Name: "zoe"})
-	s.ok(t, "retry", id, "--held")
-	require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+		s.cloud.Attach(hqID, "d1", fakecloud.User{Name: "zoe"})
+		s.ok(t, "retry", id, "--held")
+		require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+	})
 }

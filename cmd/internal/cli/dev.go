@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
 	"github.com/detachd/detachd/apiclient"
@@ -23,23 +24,36 @@ const (
 )
 
 func (p *Program) devCommand() *cobra.Command {
-	var redisAddr, cloudAddr string
+	var at devAddresses
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a Redis in memory, a fake cloud and a worker, to try things by hand",
-		Long: `Starts all parts on this machine and prints what to set in another terminal. The
-fake cloud has every desktop that it is asked for, in the projects hq and branch.
-Everything is forgotten when it stops.`,
+		Short: "Run a Redis in memory, a fake cloud, a worker and the HTTP API, to try things by hand",
+		Long: `Starts all parts on this machine and prints what to set in another terminal:
+DETACHD_CONFIG to work on its Redis, or DETACHD_SERVER and DETACHD_API_KEY to go
+through its HTTP API. The fake cloud has every desktop that it is asked for, in the
+projects hq and branch. Everything is forgotten when it stops.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), redisAddr, cloudAddr) }),
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), at) }),
 	}
-	cmd.Flags().StringVar(&redisAddr, "redis", anyPort, "`address` for Redis to listen on")
-	cmd.Flags().StringVar(&cloudAddr, "cloud", anyPort, "`address` for the fake cloud to listen on")
+	cmd.Flags().StringVar(&at.redis, "redis", anyPort, "`address` for Redis to listen on")
+	cmd.Flags().StringVar(&at.cloud, "cloud", anyPort, "`address` for the fake cloud to listen on")
+	cmd.Flags().StringVar(&at.api, "listen", anyPort, "loopback `address` for the HTTP API to listen on")
 	return cmd
 }
 
-func (p *Program) dev(ctx context.Context, redisAddr, cloudAddr string) error {
-	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, AutoCreate: true, Latency: 100 * time.Millisecond}, redisAddr, cloudAddr)
+// devAddresses are where the parts listen.
+type devAddresses struct{ redis, cloud, api string }
+
+func (p *Program) dev(ctx context.Context, at devAddresses) error {
+	if err := p.localOnly("dev"); err != nil {
+		return err
+	}
+	l, err := listenLoopback("--listen", at.api)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, AutoCreate: true, Latency: 100 * time.Millisecond}, at.redis, at.cloud)
 	if err != nil {
 		return fail(exitInternal, "choose other addresses with --redis and --cloud", "%w", err)
 	}
@@ -59,13 +73,18 @@ func (p *Program) dev(ctx context.Context, redisAddr, cloudAddr string) error {
 		return fail(exitInternal, "make $TMPDIR writable", "%w", err)
 	}
 	defer func() { _ = os.RemoveAll(filepath.Dir(file)) }()
+	try, err := p.tryAPI(ctx, a.Store, "dev")
+	if err != nil {
+		return err
+	}
 	p.say("dev: EVERYTHING IS FORGOTTEN WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
 	p.say("dev: set this in another terminal, then try: detachd detach --project hq desktop-1 --wait")
 	p.out("redis       %s", e.RedisURL)
 	p.out("fake cloud  %s", e.Cloud.URL)
+	p.out("http api    http://%s", l.Addr())
 	p.out("export DETACHD_CONFIG=%s", file)
-	<-ctx.Done()
-	return nil
+	try.exports(p.Stdout, l)
+	return serveOn(ctx, l, try.handler, zerolog.Nop())
 }
 
 // writeDevConfig writes what embeddedConfig gives for other processes, into a

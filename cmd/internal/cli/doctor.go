@@ -48,15 +48,14 @@ func (p *Program) doctorCommand() *cobra.Command {
 		Short: "Look for what is wrong with Redis, workers, credentials and clocks",
 		Long: `Looks at everything that detachd depends on, changes nothing, and says for each
 finding what to do. Exit code 0 if nothing is bad, 3 if something is, 6 if
-credentials were refused.`,
+credentials were refused. With a server it looks at that and at the key; the rest is
+for a doctor on the server's side.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			s, err := p.open()
+			fs, err := p.examineAll(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			fs := p.examine(cmd.Context(), s)
 			if asJSON {
 				err = printJSON(p.Stdout, fs)
 			} else {
@@ -70,6 +69,23 @@ credentials were refused.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+func (p *Program) examineAll(ctx context.Context) (findings, error) {
+	if p.serverURL() != "" {
+		c, err := p.connect("")
+		if err != nil {
+			return findings{}, err
+		}
+		defer c.close()
+		return p.examineServer(ctx, c), nil
+	}
+	s, err := p.open()
+	if err != nil {
+		return findings{}, err
+	}
+	defer s.Close()
+	return p.examine(ctx, s), nil
 }
 
 // examine looks at everything, whatever fails on the way.

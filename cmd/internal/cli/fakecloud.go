@@ -19,6 +19,9 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			if err := p.localOnly("fakecloud"); err != nil {
+				return err
+			}
 			srv, err := fakecloud.Serve(cfg, listen)
 			if err != nil {
 				return fail(exitInternal, "choose another --listen address", "%w", err)

@@ -138,11 +138,11 @@ func (p *Program) statusCommand() *cobra.Command {
 }
 
 func (p *Program) status(ctx context.Context, c *client, id string, wait waitOptions, asJSON bool) error {
-	op, err := c.Operation(ctx, id)
+	op, err := c.look(ctx, id)
 	if err != nil {
 		return ofOperation(id, err)
 	}
-	ops := []tasks.Operation{op.Operation}
+	ops := []tasks.Operation{op}
 	if wait.on {
 		if ops, err = p.wait(ctx, c.look, ops, wait.timeout); err != nil {
 			return err

@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 )
@@ -34,12 +33,14 @@ detachd verify tells whether a report is as it was written.`,
 			if err != nil {
 				return err
 			}
-			s, err := p.open()
+			c, err := p.connect("")
 			if err != nil {
 				return err
 			}
-			defer s.Close()
-			return p.writeReport(cmd.Context(), s, args[0], f, output)
+			defer c.close()
+			return p.writeReport(output, func(w io.Writer) error {
+				return explainReport(ofOperation(args[0], c.Report(cmd.Context(), w, args[0], string(f))))
+			})
 		}),
 	}
 	cmd.Flags().StringVar(&format, "format", "", "html, csv or json (default: as the name of --output ends, or html)")
@@ -47,11 +48,8 @@ detachd verify tells whether a report is as it was written.`,
 	return cmd
 }
 
-// writeReport writes a report to a file, or to stdout.
-func (p *Program) writeReport(ctx context.Context, s *app.Store, id string, f report.Format, output string) error {
-	write := func(w io.Writer) error {
-		return explainReport(report.Write(ctx, w, s.Record, id, f, p.Now()))
-	}
+// writeReport has a report written to a file, or to stdout.
+func (p *Program) writeReport(output string, write func(io.Writer) error) error {
 	if output == "" || output == "-" {
 		return write(p.Stdout)
 	}
@@ -108,6 +106,7 @@ const askWho = "find out who can write to this Redis; compare with the log, whos
 // explainReport says what to do about what packages below found out about
 // reports.
 func explainReport(err error) error {
+	err = asItWas(err)
 	switch {
 	case errors.Is(err, report.ErrRecordAltered):
 		return fail(exitFailed, askWho, "%w", err)
@@ -164,7 +163,7 @@ the log, and proves the request, the rows and the trail of a json report.`,
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&o.record, "record", false, "hold it against the record in the configured Redis")
+	cmd.Flags().BoolVar(&o.record, "record", false, "hold it against the record, in the configured Redis or of the server")
 	cmd.Flags().StringVar(&o.head, "head", "", "hold the head of its trail against this one, in `hex`")
 	return cmd
 }
@@ -183,17 +182,28 @@ func (p *Program) verifyFile(name string) (report.Result, error) {
 	return res, explainReport(err)
 }
 
+// compare holds a report against what the record gives now, which is kept in a file
+// meanwhile: it may be large.
 func (p *Program) compare(ctx context.Context, res report.Result) (newer int, err error) {
-	s, err := p.open()
+	c, err := p.connect("")
 	if err != nil {
 		return 0, err
 	}
-	defer s.Close()
-	newer, err = report.Compare(ctx, s.Record, res)
-	if errors.Is(err, tasks.ErrNotFound) {
-		return 0, usage("check that the configuration is the one it was made with; what ended is forgotten after the retention, "+
-			"then --head with trail_head from the log does it", "%w", err)
+	defer c.close()
+	now, err := os.CreateTemp("", "detachd-report-*") // mode 0600
+	if err != nil {
+		return 0, fail(exitInternal, "make $TMPDIR writable", "%w", err)
 	}
+	defer func() { _ = errors.Join(now.Close(), os.Remove(now.Name())) }()
+	err = ofOperation(res.Operation, c.Report(ctx, now, res.Operation, string(report.JSON)))
+	if errors.Is(err, tasks.ErrNotFound) {
+		return 0, usage("check that it was made with this configuration or server; what ended is forgotten after the retention, "+
+			"then --head with trail_head from the log does it", "%w", asItWas(err))
+	}
+	if err != nil {
+		return 0, explainReport(err)
+	}
+	newer, err = report.Compare(now, res)
 	return newer, explainReport(err)
 }
 

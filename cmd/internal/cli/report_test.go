@@ -27,135 +27,139 @@ func (s *stage) ended(t *testing.T) tasks.Operation {
 }
 
 func TestReportAndVerify(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	op := s.ended(t)
-	for format, begins := range map[string]string{"html": "<!DOCTYPE html>", "csv": "line,subject,", "json": `{"format":"detachd report 1"`} {
-		text := s.ok(t, "report", op.ID, "--format", strings.ToUpper(format))
-		require.True(t, strings.HasPrefix(text, begins), text)
-		require.Contains(t, text, "HR-1")
-		r := s.runWith(t, t.Context(), text, nil, "verify", "-")
-		require.Equal(t, exitOK, r.code, r.err)
-		for _, want := range []string{op.ID, op.Seal, "rows        2", "sha256", format} {
-			require.Contains(t, r.out, want)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		op := s.ended(t)
+		for format, begins := range map[string]string{"html": "<!DOCTYPE html>", "csv": "line,subject,", "json": `{"format":"detachd report 1"`} {
+			text := s.ok(t, "report", op.ID, "--format", strings.ToUpper(format))
+			require.True(t, strings.HasPrefix(text, begins), text)
+			require.Contains(t, text, "HR-1")
+			r := s.runWith(t, t.Context(), text, nil, "verify", "-")
+			require.Equal(t, exitOK, r.code, r.err)
+			for _, want := range []string{op.ID, op.Seal, "rows        2", "sha256", format} {
+				require.Contains(t, r.out, want)
+			}
+			require.Contains(t, r.err, "--record", "what is not proven is said")
+
+			file := filepath.Join(t.TempDir(), "evidence."+format)
+			require.NoError(t, os.WriteFile(file, []byte("an older one"), 0o644))
+			require.Empty(t, s.ok(t, "report", op.ID, "-o", file))
+			info, err := os.Stat(file)
+			require.NoError(t, err)
+			require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+			r = s.run(t, "verify", file, "--record", "--head", strings.ToUpper(op.Seal))
+			require.Equal(t, exitOK, r.code, r.err)
+			require.Contains(t, r.out, "the record gives this very report")
+			require.Contains(t, r.out, "the same as the head of the report")
+			require.Empty(t, r.err)
+
+			whole, err := os.ReadFile(file)
+			require.NoError(t, err)
+			require.True(t, strings.HasPrefix(string(whole), begins))
+			altered := strings.Replace(string(whole), "HR-1", "HR-2", 1)
+			require.NoError(t, os.WriteFile(file, []byte(altered), 0o600))
+			s.refused(t, exitFailed, "the report was altered", "verify", file)
+			require.NoError(t, os.WriteFile(file, whole[:len(whole)/2], 0o600))
+			s.refused(t, exitFailed, "the report was altered", "verify", file, "--record")
+			names, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
+			require.NoError(t, err)
+			require.Equal(t, []string{file}, names, "nothing else is left")
 		}
-		require.Contains(t, r.err, "--record", "what is not proven is said")
-
-		file := filepath.Join(t.TempDir(), "evidence."+format)
-		require.NoError(t, os.WriteFile(file, []byte("an older one"), 0o644))
-		require.Empty(t, s.ok(t, "report", op.ID, "-o", file))
-		info, err := os.Stat(file)
-		require.NoError(t, err)
-		require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
-		r = s.run(t, "verify", file, "--record", "--head", strings.ToUpper(op.Seal))
-		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.out, "the record gives this very report")
-		require.Contains(t, r.out, "the same as the head of the report")
+		require.Contains(t, s.ok(t, "report", op.ID), "<!DOCTYPE html>", "html is the default")
+		require.Contains(t, s.ok(t, "report", op.ID, "-o", "-"), "<!DOCTYPE html>")
+		r := s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "csv"), nil, "verify", "-", "--head", op.Seal)
+		require.Contains(t, r.err, "the head proves no row of a csv report")
+		r = s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "json"), nil, "verify", "-", "--head", op.Seal)
 		require.Empty(t, r.err)
-
-		whole, err := os.ReadFile(file)
-		require.NoError(t, err)
-		require.True(t, strings.HasPrefix(string(whole), begins))
-		altered := strings.Replace(string(whole), "HR-1", "HR-2", 1)
-		require.NoError(t, os.WriteFile(file, []byte(altered), 0o600))
-		s.refused(t, exitFailed, "the report was altered", "verify", file)
-		require.NoError(t, os.WriteFile(file, whole[:len(whole)/2], 0o600))
-		s.refused(t, exitFailed, "the report was altered", "verify", file, "--record")
-		names, err := filepath.Glob(filepath.Join(filepath.Dir(file), "*"))
-		require.NoError(t, err)
-		require.Equal(t, []string{file}, names, "nothing else is left")
-	}
-	require.Contains(t, s.ok(t, "report", op.ID), "<!DOCTYPE html>", "html is the default")
-	require.Contains(t, s.ok(t, "report", op.ID, "-o", "-"), "<!DOCTYPE html>")
-	r := s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "csv"), nil, "verify", "-", "--head", op.Seal)
-	require.Contains(t, r.err, "the head proves no row of a csv report")
-	r = s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "json"), nil, "verify", "-", "--head", op.Seal)
-	require.Empty(t, r.err)
-	require.Contains(t, r.out, "every step was replayed")
+		require.Contains(t, r.out, "every step was replayed")
+	})
 }
 
 func TestReportWrongUse(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	id := s.detached(t, "d1")
-	dir := t.TempDir()
-	for want, args := range map[string][]string{
-		`unknown format "pdf"`:               {"report", id, "--format", "pdf"},
-		"does not say which format":          {"report", id, "-o", filepath.Join(dir, "evidence")},
-		"does not say which format is":       {"report", id, "-o", filepath.Join(dir, "evidence.pdf")},
-		"no such file or directory":          {"report", id, "-o", filepath.Join(dir, "none", "evidence.csv")},
-		"operation nowhere: no such":         {"report", "nowhere"},
-		"nowhere: no such operation":         {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
-		"nothing.html":                       {"verify", filepath.Join(dir, "nothing.html")},
-		"--head \"12\" is no head":           {"verify", "-", "--head", "12"},
-		"accepts 1 arg(s), received 0":       {"verify"},
-		"accepts 1 arg(s), received 0\n":     {"report"},
-		"unknown flag: --recrod":             {"verify", "-", "--recrod"},
-		"flag needs an argument: --format\n": {"report", id, "--format"},
-	} {
-		s.refused(t, exitUsage, want, args...)
-	}
-	names, err := filepath.Glob(filepath.Join(dir, "*"))
-	require.NoError(t, err)
-	require.Empty(t, names)
-	hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
-	require.NoError(t, err)
-	require.Empty(t, hidden, "nothing is left after an error")
-	s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		id := s.detached(t, "d1")
+		dir := t.TempDir()
+		for want, args := range map[string][]string{
+			`unknown format "pdf"`:               {"report", id, "--format", "pdf"},
+			"does not say which format":          {"report", id, "-o", filepath.Join(dir, "evidence")},
+			"does not say which format is":       {"report", id, "-o", filepath.Join(dir, "evidence.pdf")},
+			"no such file or directory":          {"report", id, "-o", filepath.Join(dir, "none", "evidence.csv")},
+			"operation nowhere: no such":         {"report", "nowhere"},
+			"nowhere: no such operation":         {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
+			"nothing.html":                       {"verify", filepath.Join(dir, "nothing.html")},
+			"--head \"12\" is no head":           {"verify", "-", "--head", "12"},
+			"accepts 1 arg(s), received 0":       {"verify"},
+			"accepts 1 arg(s), received 0\n":     {"report"},
+			"unknown flag: --recrod":             {"verify", "-", "--recrod"},
+			"flag needs an argument: --format\n": {"report", id, "--format"},
+		} {
+			s.refused(t, exitUsage, want, args...)
+		}
+		names, err := filepath.Glob(filepath.Join(dir, "*"))
+		require.NoError(t, err)
+		require.Empty(t, names)
+		hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
+		require.NoError(t, err)
+		require.Empty(t, hidden, "nothing is left after an error")
+		s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
+	})
 }
 
 func TestReportBeforeTheEnd(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	id := s.detached(t, "d1", "--at", "+2h")
-	text := s.ok(t, "report", id)
-	require.Contains(t, text, "This report is not final")
-	r := s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "not final")
-	js := s.ok(t, "report", id, "--format", "json")
-	s.ok(t, "cancel", id)
-	r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
-	require.Equal(t, exitFailed, r.code)
-	require.Contains(t, r.err, "the record has gone on")
-	r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
-	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.out, "unchanged; 1 newer entries")
+	inBothModes(t, func(t *testing.T, s *stage) {
+		id := s.detached(t, "d1", "--at", "+2h")
+		text := s.ok(t, "report", id)
+		require.Contains(t, text, "This report is not final")
+		r := s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.err, "not final")
+		js := s.ok(t, "report", id, "--format", "json")
+		s.ok(t, "cancel", id)
+		r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
+		require.Equal(t, exitFailed, r.code)
+		require.Contains(t, r.err, "the record has gone on")
+		r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
+		require.Equal(t, exitOK, r.code, r.err)
+		require.Contains(t, r.out, "unchanged; 1 newer entries")
+	})
 }
 
 func TestReportOfAnAlteredRecord(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	op := s.ended(t)
-	file := filepath.Join(t.TempDir(), "evidence.json")
-	s.ok(t, "report", op.ID, "-o", file)
-	before, err := os.ReadFile(file)
-	require.NoError(t, err)
+	inBothModes(t, func(t *testing.T, s *stage) {
+		op := s.ended(t)
+		file := filepath.Join(t.TempDir(), "evidence.json")
+		s.ok(t, "report", op.ID, "-o", file)
+		before, err := os.ReadFile(file)
+		require.NoError(t, err)
 
-	other := strings.Repeat("0", 64)
-	s.refused(t, exitFailed, "and not "+other, "verify", file, "--head", other)
+		other := strings.Repeat("0", 64)
+		s.refused(t, exitFailed, "and not "+other, "verify", file, "--head", other)
 
-	var trail string
-	for _, key := range s.redis.Keys() {
-		if strings.Contains(key, "{"+op.ID+"}:t:0") {
-			trail = key
+		var trail string
+		for _, key := range s.redis.Keys() {
+			if strings.Contains(key, "{"+op.ID+"}:t:0") {
+				trail = key
+			}
 		}
-	}
-	entries, err := s.redis.List(trail)
-	require.NoError(t, err)
-	last, err := s.redis.Pop(trail)
-	require.NoError(t, err)
-	_, err = s.redis.Push(trail, strings.Replace(last, `{"t":`, `{"t": `, 1))
-	require.NoError(t, err)
-	require.NotEmpty(t, entries)
-	s.refused(t, exitFailed, "the record was altered", "report", op.ID, "-o", file)
-	after, err := os.ReadFile(file)
-	require.NoError(t, err)
-	require.Equal(t, string(before), string(after), "the old report stays")
-	s.refused(t, exitFailed, "the record was altered", "verify", file, "--record")
+		entries, err := s.redis.List(trail)
+		require.NoError(t, err)
+		last, err := s.redis.Pop(trail)
+		require.NoError(t, err)
+		_, err = s.redis.Push(trail, strings.Replace(last, `{"t":`, `{"t": `, 1))
+		require.NoError(t, err)
+		require.NotEmpty(t, entries)
+		s.refused(t, exitFailed, "the record was altered", "report", op.ID, "-o", file)
+		after, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Equal(t, string(before), string(after), "the old report stays")
+		s.refused(t, exitFailed, "the record was altered", "verify", file, "--record")
 
-	s.redis.FlushAll()
-	s.refused(t, exitUsage, "no such operation", "verify", file, "--record")
-	s.redis.Close()
-	require.Equal(t, exitOK, s.run(t, "verify", file).code, "by itself the report needs no Redis")
+		for _, key := range s.redis.Keys() {
+			if !strings.Contains(key, ":access:") {
+				s.redis.Del(key)
+			}
+		}
+		s.refused(t, exitUsage, "no such operation", "verify", file, "--record")
+		s.redis.Close()
+		require.Equal(t, exitOK, s.run(t, "verify", file).code, "by itself the report needs no Redis")
+	})
 }

@@ -38,7 +38,7 @@ nothing has changed.`,
 				p.say("none has the code %s; detachd failures --operation %s shows the codes", printable(filter.Code), done.OperationID)
 				return nil
 			}
-			if op, err := c.Operation(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
+			if op, err := c.look(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
 				p.say("%s held: --held looks at them again", are(op.Counts.Held))
 			}
 			return nil

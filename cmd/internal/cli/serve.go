@@ -37,6 +37,9 @@ speaks plain HTTP: put it behind something that speaks TLS, or keep it on loopba
 const stopWithin = 10 * time.Second
 
 func (p *Program) serve(ctx context.Context, listen string, withWorker bool) error {
+	if err := p.localOnly("serve"); err != nil {
+		return err
+	}
 	cfg, err := p.loadConfig()
 	if err != nil {
 		return err

@@ -56,25 +56,29 @@ func TestServe(t *testing.T) {
 }
 
 func TestKeys(t *testing.T) {
-	t.Parallel()
-	s := newStage(t)
-	require.Contains(t, s.run(t, "keys", "list").err, "there are no keys")
-	v := s.json(t, exitOK, "keys", "create", "--name", "hr", "--role", "viewer", "--project", "hq", "--expires", "+1h")
-	id := v["id"].(string)
-	require.True(t, strings.HasPrefix(v["key"].(string), id))
-	text := s.ok(t, "keys", "list")
-	require.Contains(t, text, id)
-	require.NotContains(t, text, v["key"])
-	require.Contains(t, s.ok(t, "keys", "revoke", id), "is revoked")
-	require.NotEmpty(t, s.json(t, exitOK, "keys", "list")["keys"].([]any)[0].(map[string]any)["revoked_at"])
-	s.refused(t, exitUsage, "there is no valid key", "serve", "--listen", anyPort)
-	for want, args := range map[string][]string{
-		"no such key":                {"keys", "revoke", "dk_nowhere"},
-		"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
-		"small letters":              {"keys", "create", "--role", "viewer"},
-		"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
-		"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
-	} {
-		s.refused(t, exitUsage, want, args...)
-	}
+	inBothModes(t, func(t *testing.T, s *stage) {
+		if s.url == "" {
+			require.Contains(t, s.run(t, "keys", "list").err, "there are no keys")
+		}
+		v := s.json(t, exitOK, "keys", "create", "--name", "hr", "--role", "viewer", "--project", "hq", "--expires", "+1h")
+		id := v["id"].(string)
+		require.True(t, strings.HasPrefix(v["key"].(string), id))
+		text := s.ok(t, "keys", "list")
+		require.Contains(t, text, id)
+		require.NotContains(t, text, v["key"])
+		require.Contains(t, s.ok(t, "keys", "revoke", id), "is revoked")
+		require.NotEmpty(t, s.json(t, exitOK, "keys", "list")["keys"].([]any)[0].(map[string]any)["revoked_at"])
+		if s.url == "" {
+			s.refused(t, exitUsage, "there is no valid key", "serve", "--listen", anyPort)
+		}
+		for want, args := range map[string][]string{
+			"no such key":                {"keys", "revoke", "dk_nowhere"},
+			"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
+			"small letters":              {"keys", "create", "--role", "viewer"},
+			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
+			"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
+		} {
+			s.refused(t, exitUsage, want, args...)
+		}
+	})
 }

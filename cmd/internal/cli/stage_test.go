@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
@@ -18,9 +20,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,6 +45,70 @@ type stage struct {
 	cloud  *fakecloud.Server
 	config string
 	env    map[string]string
+	url    string // of the server that commands go through; empty: none
+	key    string // for it
+}
+
+// inBothModes runs a test with commands that work on Redis, and with commands that
+// go through a server.
+func inBothModes(t *testing.T, test func(t *testing.T, s *stage)) {
+	t.Helper()
+	t.Parallel()
+	bothModes(t, newStage, test)
+}
+
+func bothModes(t *testing.T, newStage func(*testing.T) *stage, test func(t *testing.T, s *stage)) {
+	t.Helper()
+	t.Run("redis", func(t *testing.T) {
+		t.Parallel()
+		test(t, newStage(t))
+	})
+	t.Run("server", func(t *testing.T) {
+		t.Parallel()
+		s := newStage(t)
+		s.serve(t)
+		test(t, s)
+	})
+}
+
+// newStageOnServer is newStage with a real redis-server.
+func newStageOnServer(t *testing.T) *stage {
+	t.Helper()
+	s := newStage(t)
+	real := redistest.Start(t)
+	require.NoError(t, real.Client(t).ConfigSet(t.Context(), "requirepass", redisPassword).Err())
+	s.configure(t, real.Addr(), s.cloud.URL)
+	return s
+}
+
+// serve starts a server that ends with the test, and has all commands go through
+// it, with a key that may do all and is called as the user of the session is.
+func (s *stage) serve(t *testing.T) {
+	t.Helper()
+	st := s.store(t)
+	keys := access.NewKeys(st.Redis, st.Prefix, time.Now)
+	secret, _, err := keys.Create(t.Context(), access.Key{Name: s.env["USER"], Role: access.Admin})
+	require.NoError(t, err)
+	srv := httptest.NewServer(server.New(server.Config{Store: st, Keys: keys, Log: zerolog.Nop()}))
+	t.Cleanup(srv.Close)
+	s.url, s.key = srv.URL, string(secret)
+	s.env["DETACHD_SERVER"], s.env["DETACHD_API_KEY"] = s.url, s.key
+	// Commands have nothing but the server; what the test starts itself has.
+	delete(s.env, "DETACHD_CONFIG")
+}
+
+// here runs a command that does its work on this machine whatever the mode.
+func (s *stage) here(t *testing.T) *stage {
+	t.Helper()
+	env := map[string]string{}
+	for k, v := range s.env {
+		env[k] = v
+	}
+	delete(env, "DETACHD_SERVER")
+	env["DETACHD_CONFIG"] = s.config
+	local := *s
+	local.env, local.url = env, ""
+	return &local
 }
 
 func newStage(t *testing.T) *stage {
@@ -118,7 +187,10 @@ func (s *stage) runWith(t *testing.T, ctx context.Context, stdin string, watch f
 	p := Program{Version: "test", Stdin: strings.NewReader(stdin), Stdout: stdout, Stderr: stderr, LookupEnv: lookup(s.env)}
 	code := p.Run(ctx, args)
 	r := result{code, stdout.text(), stderr.text()}
-	for _, secret := range []string{cloudToken, redisPassword} {
+	for _, secret := range []string{cloudToken, redisPassword, s.key} {
+		if secret == "" {
+			continue
+		}
 		require.NotContains(t, r.out+r.err, secret, "%v", args)
 	}
 	if code != exitOK {
@@ -203,14 +275,6 @@ func (s *stage) detached(t *testing.T, args ...string) string {
 	return ops[0].(map[string]any)["id"].(string)
 }
 
-// append adds to the configuration.
-func (s *stage) append(t *testing.T, text string) {
-	t.Helper()
-	b, err := os.ReadFile(s.config)
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(s.config, append(b, text...), 0o600))
-}
-
 func (s *stage) configure(t *testing.T, redis, cloud string) {
 	t.Helper()
 	text := fmt.Sprintf(`
@@ -227,6 +291,7 @@ projects:
   endpoint: %q
   credentials: {kind: token, token: {env: CLOUD_TOKEN}}
   limits: {calls_per_second: 0}
+codes: [{of: desktop, code: WKS.00099999, class: conflict, why: being moved}]
 `, redis, hqID, cloud, branchID, cloud)
 	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))
 }

@@ -65,7 +65,7 @@ type reader func(ctx context.Context, id string) (tasks.Operation, error)
 
 // look is a reader.
 func (c *client) look(ctx context.Context, id string) (tasks.Operation, error) {
-	op, err := c.Operation(ctx, id)
+	op, err := c.OperationState(ctx, id)
 	return op.Operation, err
 }
 

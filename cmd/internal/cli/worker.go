@@ -21,6 +21,9 @@ ends it in good order; what is left is done by other workers, or the next start.
 }
 
 func (p *Program) work(ctx context.Context) error {
+	if err := p.localOnly("worker"); err != nil {
+		return err
+	}
 	cfg, err := p.loadConfig()
 	if err != nil {
 		return err

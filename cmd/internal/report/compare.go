@@ -1,12 +1,14 @@
 package report
 
 import (
-	"context"
+	"bufio"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
+	"io"
+	"time"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -23,90 +25,113 @@ func differs(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrDiffers, fmt.Errorf(format, args...))
 }
 
-// Compare holds a report that Verify has passed against the record. Without an
-// error and with newer 0 the record gives the very same report. With newer more
-// than 0, which a JSON report only can have, so many entries were added to the
-// trail since, and all that the report has of it is in the record unchanged.
+// Compare holds a report that Verify has passed against the record, which is known
+// from now: a JSON report that Write, or a server, made of the same operation just
+// now. Without an error and with newer 0 the record gives the very same report.
+// With newer more than 0, which a JSON report only can have, so many entries were
+// added to the trail since, and all that the report has of it is in the record
+// unchanged.
 //
-// The error is ErrDiffers, ErrRecordAltered where the record contradicts itself,
-// ErrMovedOn, or tasks.ErrNotFound where the operation is not in the record (any
-// more).
-func Compare(ctx context.Context, r *tasks.Record, res Result) (newer int, err error) {
-	op, err := r.Operation(ctx, res.Operation)
-	if err != nil {
-		return 0, err
-	}
-	now, err := read(ctx, r, op, res.chains)
+// The error is ErrDiffers, ErrMovedOn, or that now is not whole, or is of another
+// operation.
+func Compare(now io.ReadSeeker, res Result) (newer int, err error) {
+	n := &trails{ends: res.chains, made: res.Made}
+	is, err := readNow(now, n)
 	if err != nil {
 		return 0, err
 	}
 	switch {
-	case now.head == res.Head:
-		return 0, same(ctx, r, res)
-	case op.Done() && op.Seal == res.Head:
-		return 0, altered("the trail of operation %s was sealed with the head %s, which the report has too; now its head is %s",
-			op.ID, op.Seal, now.head)
-	case res.Format == JSON && now.wrong != nil:
-		return 0, now.wrong
+	case is.Format != JSON || is.Operation != res.Operation:
+		return 0, fmt.Errorf("what was made to be compared with is a %s report of operation %s, and not the json of %s", is.Format, is.Operation, res.Operation)
+	case is.Head == res.Head:
+		return 0, same(now, n, res)
+	case res.Format == JSON && n.wrong == nil && len(res.chains) > n.chunks:
+		return 0, differs("it has %d chunks, the record has %d", len(res.chains), n.chunks)
+	case res.Format == JSON && n.wrong != nil:
+		return 0, n.wrong
 	case res.Format == JSON:
-		return now.newer, nil
-	case !res.Final || !op.Done() || now.lastMS >= res.Made.UnixMilli():
-		return 0, fmt.Errorf("operation %s: %w", op.ID, ErrMovedOn)
+		return n.newer, nil
+	case !res.Final || !n.operation.Done() || n.lastMS >= res.Made.UnixMilli():
+		return 0, fmt.Errorf("operation %s: %w", res.Operation, ErrMovedOn)
 	}
-	return 0, differs("the head of its trail is %s, in the record it is %s", res.Head, now.head)
+	return 0, differs("the head of its trail is %s, in the record it is %s", res.Head, is.Head)
+}
+
+// readNow verifies what the record gives now while w looks on.
+func readNow(now io.ReadSeeker, w watcher) (Result, error) {
+	if _, err := now.Seek(0, io.SeekStart); err != nil {
+		return Result{}, fmt.Errorf("reading what the record gives: %w", err)
+	}
+	f := &file{r: bufio.NewReaderSize(now, 1<<14), sum: sha256.New(), watcher: w}
+	is, err := f.verify()
+	if err != nil {
+		return is, fmt.Errorf("what the record gives now is not whole: %v", err) //nolint:errorlint // it is not the report in question that was altered
+	}
+	return is, nil
+}
+
+// watcher sees the parts of a JSON report as they are verified. Rows have all that
+// Write knows of them.
+type watcher interface {
+	begin(h head) error
+	chunk(h head, e tasks.Evidence, c chunk) error
 }
 
 // trails is what the trails of an operation are in the record.
 type trails struct {
-	head   string
-	lastMS int64 // time of the latest entry
-	newer  int   // entries that the report does not have
-	wrong  error // how the report's chains are not the beginnings of these
+	ends []chainEnd // of the report that is compared
+
+	operation tasks.Operation
+	chunks    int
+	lastMS    int64     // time of the latest entry
+	newer     int       // entries that the report does not have
+	wrong     error     // how the report's chains are not the beginnings of these
+	made      time.Time // when the report was
+	tally     tally     // of the rows, as of then
 }
 
-func read(ctx context.Context, r *tasks.Record, op tasks.Operation, ends []chainEnd) (trails, error) {
-	var out trails
-	accepted, err := r.Accepted(ctx, op.ID)
-	if err != nil {
-		return out, err
-	}
-	var chains []tasks.Chain
-	for first := 0; first < op.Chunks(); first += batch {
-		es, err := r.Evidence(ctx, op, first, min(first+batch, op.Chunks()))
-		if err != nil {
-			return out, err
-		}
-		for _, e := range es {
-			chains = append(chains, e.Chain)
-			for _, entry := range e.Trail {
-				out.lastMS = max(out.lastMS, entry.At.UnixMilli())
-			}
-			out.newer += len(e.Raw)
-			if e.Chunk >= len(ends) {
-				continue
-			}
-			end := ends[e.Chunk]
-			out.newer -= end.entries
-			chain := tasks.StartChain(accepted, e.Chunk, e.Desktops)
-			for _, raw := range e.Raw[:min(end.entries, len(e.Raw))] {
-				chain = chain.Add(raw)
-			}
-			if out.wrong == nil && (end.entries > len(e.Raw) || chain != end.chain) {
-				out.wrong = differs("chunk %d has another trail, other rows or another request in the record", e.Chunk)
-			}
-		}
-	}
-	if out.wrong == nil && len(ends) > len(chains) {
-		out.wrong = differs("it has %d chunks, the record has %d", len(ends), len(chains))
-	}
-	out.head = tasks.Head(chains)
-	return out, nil
+func (t *trails) begin(h head) error {
+	t.operation = h.Operation
+	return nil
 }
 
-// same writes the report again and compares the sums.
-func same(ctx context.Context, r *tasks.Record, res Result) error {
+func (t *trails) chunk(h head, e tasks.Evidence, c chunk) error {
+	t.chunks++
+	for _, r := range c.Rows {
+		t.tally.add(h.Operation, r, tasks.DefaultTarget, t.made)
+	}
+	for _, entry := range e.Trail {
+		t.lastMS = max(t.lastMS, entry.At.UnixMilli())
+	}
+	t.newer += len(e.Raw)
+	if e.Chunk >= len(t.ends) {
+		return nil
+	}
+	end := t.ends[e.Chunk]
+	t.newer -= end.entries
+	chain := tasks.StartChain(h.Accepted, e.Chunk, e.Desktops)
+	for _, raw := range e.Raw[:min(end.entries, len(e.Raw))] {
+		chain = chain.Add(raw)
+	}
+	if t.wrong == nil && (end.entries > len(e.Raw) || chain != end.chain) {
+		t.wrong = differs("chunk %d has another trail, other rows or another request in the record", e.Chunk)
+	}
+	return nil
+}
+
+// same writes the report again, of what the record gives now and as of when it was
+// made, and compares the sums.
+func same(now io.ReadSeeker, t *trails, res Result) error {
 	sum := sumButLast{hash: sha256.New(), last: len(res.Format.lastLine(res.Sum))}
-	if err := Write(ctx, &sum, r, res.Operation, res.Format, res.Made); err != nil {
+	again := &rewriter{w: &sum, renderer: res.Format.renderer(), made: res.Made, removal: t.tally.removal(tasks.DefaultTarget)}
+	is, err := readNow(now, again)
+	if err != nil {
+		return err
+	}
+	if err := again.renderer.foot(&sum, foot{head: again.head, Rows: is.Rows, Head: is.Head}); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(&sum, res.Format.lastLine(res.Sum)); err != nil {
 		return err
 	}
 	if hex.EncodeToString(sum.hash.Sum(nil)) != res.Sum {
@@ -114,6 +139,23 @@ func same(ctx context.Context, r *tasks.Record, res Result) error {
 	}
 	return nil
 }
+
+// rewriter writes a report that is read, in another format and as of another time.
+type rewriter struct {
+	head     head
+	w        io.Writer
+	renderer renderer
+	made     time.Time
+	removal  removal
+}
+
+func (r *rewriter) begin(h head) error {
+	h.Made, h.Removal = r.made, r.removal
+	r.head = h
+	return r.renderer.head(r.w, h)
+}
+
+func (r *rewriter) chunk(_ head, _ tasks.Evidence, c chunk) error { return r.renderer.chunk(r.w, c) }
 
 // sumButLast sums all that is written but for the last bytes.
 type sumButLast struct {

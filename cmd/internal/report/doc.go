@@ -16,7 +16,7 @@
 //     not prove what the trail does not have: attempts, the messages of failures,
 //     and what the calls were answered.
 //   - An HTML or CSV report only names its head. Its rows are proven by Compare,
-//     which writes the same report from the record again.
+//     which writes the same report again from what the record gives now.
 //
 // Texts of the cloud and of users are hostile: in no format can they act, and
 // nothing that is not printable reaches a report as it is.

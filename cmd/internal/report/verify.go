@@ -64,6 +64,8 @@ type file struct {
 	r    *bufio.Reader
 	sum  hash.Hash
 	line int // lines read
+
+	watcher watcher // of a JSON report; may be nil
 }
 
 // longestLine is the most bytes that Verify takes in one line.
@@ -204,6 +206,11 @@ func (f *file) verifyJSON() (Result, error) {
 		return Result{}, changed("it calls itself %.40q, and not %q", j.format, version)
 	}
 	j.checkHead()
+	if f.watcher != nil {
+		if err := f.watcher.begin(j.head); err != nil {
+			return Result{}, err
+		}
+	}
 	if err := f.literal("\"chunks\":[\n"); err != nil {
 		return Result{}, err
 	}
@@ -301,7 +308,13 @@ func (f *file) jsonChunk(j *jsonFile) (more bool, err error) {
 	if !ended || f.decode(text, &c) != nil {
 		return false, f.odd()
 	}
-	j.add(c)
+	e, rows := j.add(c)
+	if f.watcher != nil && j.wrong == nil {
+		c.Rows = rows
+		if err := f.watcher.chunk(j.head, e, c); err != nil {
+			return false, err
+		}
+	}
 	return more, nil
 }
 
@@ -331,8 +344,9 @@ func (j *jsonFile) checkHead() {
 	}
 }
 
-// add holds the rows of a chunk against its trail.
-func (j *jsonFile) add(c chunk) {
+// add holds the rows of a chunk against its trail. It gives both, the rows with all
+// that Write knows of them; they are whole where nothing was wrong.
+func (j *jsonFile) add(c chunk) (tasks.Evidence, []row) {
 	e := tasks.Evidence{Chunk: c.Number, Raw: c.Trail}
 	for p, r := range c.Rows {
 		e.Desktops = append(e.Desktops, tasks.Desktop{
@@ -359,10 +373,11 @@ func (j *jsonFile) add(c chunk) {
 	if err := e.Check(); err != nil {
 		j.contradiction(err)
 		j.tally.rows += len(c.Rows)
-		return
+		return e, nil
 	}
-	for i, want := range derive(j.Operation, e) {
-		got := c.Rows[i]
+	rows := derive(j.Operation, e)
+	for i := range rows {
+		got, want := c.Rows[i], &rows[i]
 		want.Attempts, want.Failure, want.Calls = got.Attempts, got.Failure, got.Calls
 		says, err1 := encode(got)
 		said, err2 := encode(want)
@@ -375,8 +390,9 @@ func (j *jsonFile) add(c chunk) {
 				break
 			}
 		}
-		j.tally.add(j.Operation, want, tasks.DefaultTarget, j.Made)
+		j.tally.add(j.Operation, *want, tasks.DefaultTarget, j.Made)
 	}
+	return e, rows
 }
 
 // checkFoot holds what the report says of all rows against them.

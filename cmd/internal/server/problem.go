@@ -51,7 +51,7 @@ func problemOf(err error) *api.Problem {
 		p.Code = api.CodePageToken
 		return p
 	case errors.Is(err, report.ErrRecordAltered):
-		return problem(http.StatusConflict, api.CodeRecordAltered, "the record contradicts itself: somebody else than detachd has written to it; the log says what does not fit")
+		return problem(http.StatusConflict, api.CodeRecordAltered, "the record was altered: it contradicts itself, and the log says in what")
 	case errors.Is(err, report.ErrUnsettled):
 		return problem(http.StatusConflict, api.CodeUnsettled, "the operation was being changed while it was read: ask again in a minute")
 	case isRedisAway(err):
