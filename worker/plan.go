@@ -15,23 +15,6 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// MaxPlanned is how many desktops and users a plan looks at, at most.
-const MaxPlanned = 1000
-
-// Planned is what would become of a desktop, or of a user, if the request ran now.
-type Planned struct {
-	ID     string   `json:"id"` // a desktop id, or "user:" and a name, as of tasks.Desktop
-	Expect []string `json:"expected_users,omitempty"`
-	// Does is what happens first: send, done (nothing to do), follow, later (busy) or
-	// hold. Of a user: find (their desktops follow as rows of their own), done (they
-	// have none), or hold.
-	Does string         `json:"does"`
-	From []tasks.Person `json:"from,omitempty"` // who loses access; the cloud's text
-	Now  *tasks.Before  `json:"now,omitempty"`  // what it was read as; left out where it does not exist
-	Code string         `json:"code,omitempty"` // of what holds or delays it
-	Why  string         `json:"why,omitempty"`
-}
-
 // Planner says what requests would do. It reads the cloud, within the rate limit of
 // readings that all workers share, and writes nothing.
 type Planner struct {
@@ -50,14 +33,14 @@ func NewPlanner(rdb redis.UniversalClient, record *tasks.Record, p Project, log 
 
 // Plan says what would become of a valid request, in its order: first the desktops
 // that it names, then the users, then the desktops found by their names. left is
-// how many it did not look at because there are more than MaxPlanned. An error is
+// how many it did not look at because there are more than tasks.MaxPlanned. An error is
 // the cloud's, an *apiclient.Error, or that ctx ended.
-func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []Planned, left int, err error) {
+func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []tasks.Planned, left int, err error) {
 	desktops, users := req.Desktops, req.Users
-	if n := MaxPlanned; len(desktops) > n {
+	if n := tasks.MaxPlanned; len(desktops) > n {
 		left, desktops = len(desktops)-n, desktops[:n]
 	}
-	if n := MaxPlanned - len(desktops); len(users) > n {
+	if n := tasks.MaxPlanned - len(desktops); len(users) > n {
 		left, users = left+len(users)-n, users[:n]
 	}
 	if out, err = p.desktops(ctx, req, desktops, req.Expect, req.Check); err != nil || len(users) == 0 {
@@ -71,15 +54,15 @@ func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []Planned, l
 		out = append(out, plannedUser(name, find.Users[name]))
 	}
 	found := find.Desktops
-	if n := max(0, 2*MaxPlanned-len(out)); len(found) > n {
+	if n := max(0, 2*tasks.MaxPlanned-len(out)); len(found) > n {
 		left, found = left+len(found)-n, found[:n]
 	}
 	theirs, err := p.desktops(ctx, req, found, find.Expect, true)
 	return append(out, theirs...), left, err
 }
 
-func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string, expect map[string][]string, check bool) ([]Planned, error) {
-	var out []Planned
+func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string, expect map[string][]string, check bool) ([]tasks.Planned, error) {
+	var out []tasks.Planned
 	for some := range slices.Chunk(ids, apiclient.MaxDesktopsPerCall) {
 		if err := p.admit(ctx); err != nil {
 			return nil, err
@@ -100,9 +83,9 @@ func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string,
 
 // planned is what a reading would lead to. What is not checked before it is sent is
 // sent whatever it reads as.
-func (p *Planner) planned(id string, l look, check bool) Planned {
+func (p *Planner) planned(id string, l look, check bool) tasks.Planned {
 	row := verdictOf(l)
-	out := Planned{ID: id, Expect: l.expect, Does: string(row.Before), Why: row.Why}
+	out := tasks.Planned{ID: id, Expect: l.expect, Does: string(row.Before), Why: row.Why}
 	if l.exists {
 		out.Now = l.before(p.now())
 	}
@@ -147,8 +130,8 @@ func (p *Planner) users(ctx context.Context, names []string, req tasks.Request) 
 	return matchUsers(p.now(), rows, listed, named), nil
 }
 
-func plannedUser(name string, f tasks.UserFind) Planned {
-	out := Planned{ID: tasks.UserRow(name)}
+func plannedUser(name string, f tasks.UserFind) tasks.Planned {
+	out := tasks.Planned{ID: tasks.UserRow(name)}
 	switch f.To {
 	case tasks.Held:
 		out.Does, out.Code, out.Why = string(Hold), f.Failure.Code, f.Failure.Message

@@ -27,6 +27,15 @@ type OperationRequest struct {
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
 }
 
+// Task is what is asked of tasks.Producer.
+func (r OperationRequest) Task(requestedBy string) tasks.Request {
+	return tasks.Request{
+		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Expect: r.ExpectedUsers, Check: r.Check, AllowShared: r.AllowShared,
+		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
+		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
+	}
+}
+
 // Validated is the answer to a request with ValidateOnly.
 type Validated struct {
 	Valid    bool `json:"valid"`

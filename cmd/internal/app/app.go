@@ -49,17 +49,23 @@ func newWorker(s *Store, log zerolog.Logger) (*worker.Worker, error) {
 		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg),
 	}
 	for _, p := range s.cfg.Projects {
-		client, err := s.Client(p.Alias)
+		project, err := s.project(p)
 		if err != nil {
 			return nil, err
 		}
-		cfg.Projects = append(cfg.Projects, worker.Project{
-			Alias: p.Alias, API: client, CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst,
-			MaxInFlight: p.Limits.MaxInFlight, ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
-			CallTimeout: p.Limits.CallTimeout + callMargin,
-		})
+		cfg.Projects = append(cfg.Projects, project)
 	}
 	return worker.New(cfg)
+}
+
+// project is a project as workers and planners have it.
+func (s *Store) project(p config.Project) (worker.Project, error) {
+	client, err := s.Client(p.Alias)
+	return worker.Project{
+		Alias: p.Alias, API: client, CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst,
+		MaxInFlight: p.Limits.MaxInFlight, ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
+		CallTimeout: p.Limits.CallTimeout + callMargin,
+	}, err
 }
 
 // Rules are what the configuration says about error codes.

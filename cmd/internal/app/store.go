@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
@@ -29,6 +31,9 @@ type Store struct {
 	lookup    func(string) (string, bool)
 	userAgent string
 	transport *http.Transport // of all clients
+
+	mu       sync.Mutex
+	planners map[string]*worker.Planner // by alias
 }
 
 // ErrNoProject says that the configuration has no project.
@@ -44,7 +49,8 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport()}
+	s := &Store{Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport(),
+		planners: map[string]*worker.Planner{}}
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}
@@ -87,6 +93,27 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 		return nil, fmt.Errorf("project %s: %w", alias, err)
 	}
 	return client, nil
+}
+
+// Planner says what requests for a project would do. It is made once, since its
+// client has a token that is worth keeping.
+func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p, made := s.planners[alias]; made {
+		return p, nil
+	}
+	i := slices.IndexFunc(s.cfg.Projects, func(p config.Project) bool { return p.Alias == alias })
+	if i < 0 {
+		return nil, fmt.Errorf("project %s is not configured", alias)
+	}
+	project, err := s.project(s.cfg.Projects[i])
+	if err != nil {
+		return nil, err
+	}
+	p := worker.NewPlanner(s.Redis, s.Record, project, log)
+	s.planners[alias] = p
+	return p, nil
 }
 
 // ProjectLimits are a project's limits.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/deploy"
 	"github.com/detachd/detachd/tasks"
@@ -120,14 +121,14 @@ func (p *Program) demoServe(ctx context.Context, a *app.App, l net.Listener) err
 }
 
 // demoList reads the leavers. Every project they name exists in the fake cloud.
-func (p *Program) demoList(o demoOptions) (*leavers, error) {
-	list := newLeavers("hq", func(string) bool { return true })
-	list.mixed = true
+func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
+	list := leavers.New("hq", func(string) bool { return true })
+	list.Mixed = true
 	if o.file != "" {
 		if err := p.readFile(list, o.file); err != nil {
 			return nil, usage("mend it and run it again", "%s: %w", o.file, err)
 		}
-	} else if err := list.read(strings.NewReader(deploy.Leavers)); err != nil {
+	} else if err := list.Read(strings.NewReader(deploy.Leavers)); err != nil {
 		return nil, err
 	}
 	for _, b := range list.Bad {

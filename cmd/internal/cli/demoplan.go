@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -67,7 +68,7 @@ func times(n int, f fakecloud.Fault) fakecloud.Fault {
 func (p *demoPlan) fault(f fakecloud.Fault) { p.faults = append(p.faults, f) }
 
 // newDemoPlan draws from the list who has trouble; no more than one in four.
-func newDemoPlan(list []leaver, seed uint64) *demoPlan {
+func newDemoPlan(list []leavers.Leaver, seed uint64) *demoPlan {
 	p := &demoPlan{
 		projects: map[string]string{}, desktops: map[string][]string{}, pooled: map[string]bool{},
 		asleep: map[string]bool{}, ends: map[string]string{}, fails: map[[2]string]string{},

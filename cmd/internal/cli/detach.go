@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -23,7 +24,7 @@ type detachOptions struct {
 	users, expected                  []string
 	check, allowShared               bool
 	shutoff, urgent                  bool
-	skipInvalid, json                bool
+	skipInvalid, plan, json          bool
 	wait                             waitOptions
 }
 
@@ -51,6 +52,7 @@ then followed until it is proven "detached", or it is failed.`,
 		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
   detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00Z --ticket HR-4711
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
+  detachd detach --file leavers.csv --project hq --plan
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
 		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
 	}
@@ -71,6 +73,7 @@ then followed until it is proven "detached", or it is failed.`,
 	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session); over a server it is the name of the key, and this is refused")
 	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
 	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list")
+	f.BoolVar(&o.plan, "plan", false, "show who would be cut off and what would be held, as the cloud is now, and queue nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	o.wait.flags(f)
 	return cmd
@@ -89,6 +92,9 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	if err := o.wait.check(); err != nil {
 		return err
 	}
+	if o.plan && o.wait.on {
+		return usage("leave one of them out", "--plan queues nothing, so there is nothing to --wait for")
+	}
 	c, err := p.connect(o.by)
 	if err != nil {
 		return err
@@ -97,6 +103,9 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	reqs, err := p.requests(ctx, c, args, o)
 	if err != nil {
 		return err
+	}
+	if o.plan {
+		return p.plan(ctx, c, reqs, o.json)
 	}
 	ops, err := p.enqueue(ctx, c, reqs)
 	if err != nil {
@@ -139,67 +148,34 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 	if err != nil {
 		return nil, err
 	}
-	var reqs []tasks.Request
-	listed := map[[2]string]bool{}
-	for _, x := range list.Good {
-		i := slices.IndexFunc(reqs, func(r tasks.Request) bool { return r.Project == x.Project })
-		if i < 0 {
-			i = len(reqs)
-			reqs = append(reqs, tasks.Request{
-				Project: x.Project, ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
-				Check: o.check, AllowShared: o.allowShared,
-				RequestedBy: o.by, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
-			})
-		}
-		r := &reqs[i]
-		switch {
-		case x.Desktop == "":
-			r.Users = append(r.Users, x.User)
-			continue
-		case x.User != "":
-			if r.Expect == nil {
-				r.Expect = map[string][]string{}
-			}
-			r.Expect[x.Desktop] = append(r.Expect[x.Desktop], x.User)
-		}
-		if key := [2]string{x.Project, x.Desktop}; !listed[key] {
-			listed[key] = true
-			r.Desktops = append(r.Desktops, x.Desktop)
-		}
-	}
+	reqs := list.Requests(api.OperationRequest{
+		ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
+		Check: o.check, AllowShared: o.allowShared, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
+	})
 	var out []api.OperationRequest
 	for _, r := range reqs {
 		if len(reqs) > 1 && o.key != "" {
 			r.IdempotencyKey = o.key + "/" + r.Project
 		}
 		// Here, so that nothing is queued for one project if another's request is bad.
-		if err := r.Validate(func(alias string) bool { return slices.Contains(projects, alias) }, p.Now()); err != nil {
+		if err := r.Task(o.by).Validate(func(alias string) bool { return slices.Contains(projects, alias) }, p.Now()); err != nil {
 			return nil, err
 		}
-		whole := operationRequest(r)
 		if c.remote {
-			out = append(out, split(whole, largestBody)...)
+			out = append(out, split(r, largestBody)...)
 		} else {
-			out = append(out, whole)
+			out = append(out, r)
 		}
 	}
 	return out, nil
 }
 
-func operationRequest(r tasks.Request) api.OperationRequest {
-	return api.OperationRequest{
-		Project: r.Project, Desktops: r.Desktops, ExpectedUsers: r.Expect, Users: r.Users, Check: r.Check, AllowShared: r.AllowShared,
-		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
-		Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
-	}
-}
-
 // gather reads arguments and file, and refuses the whole list if something in
 // it is bad and may not be skipped.
-func (p *Program) gather(projects, args []string, o detachOptions) (*leavers, error) {
-	list := newLeavers(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
+func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.List, error) {
+	list := leavers.New(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
 	for _, x := range o.named(args) {
-		if err := list.add(x); err != nil {
+		if err := list.Add(x); err != nil {
 			return nil, usage("give several lists, one after the other", "%w", err)
 		}
 	}
@@ -223,25 +199,25 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers, er
 }
 
 // named gives the leavers of the command line.
-func (o detachOptions) named(ids []string) []leaver {
-	var out []leaver
+func (o detachOptions) named(ids []string) []leavers.Leaver {
+	var out []leavers.Leaver
 	for _, user := range o.users {
-		out = append(out, leaver{User: user})
+		out = append(out, leavers.Leaver{User: user})
 	}
 	for _, id := range ids {
 		for _, user := range o.expected {
-			out = append(out, leaver{Desktop: id, User: user})
+			out = append(out, leavers.Leaver{Desktop: id, User: user})
 		}
 		if len(o.expected) == 0 {
-			out = append(out, leaver{Desktop: id})
+			out = append(out, leavers.Leaver{Desktop: id})
 		}
 	}
 	return out
 }
 
-func (p *Program) readFile(list *leavers, name string) error {
+func (p *Program) readFile(list *leavers.List, name string) error {
 	if name == "-" {
-		return list.read(p.Stdin)
+		return list.Read(p.Stdin)
 	}
 	f, err := os.Open(name)
 	if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
@@ -251,11 +227,11 @@ func (p *Program) readFile(list *leavers, name string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	return list.read(f)
+	return list.Read(f)
 }
 
 // badRows lists what is wrong, and is an error unless that may be skipped.
-func (p *Program) badRows(projects []string, list *leavers, skip bool) error {
+func (p *Program) badRows(projects []string, list *leavers.List, skip bool) error {
 	const most = 20
 	for _, b := range list.Bad[:min(most, len(list.Bad))] {
 		p.say("%s", printable(b.String()))
@@ -268,7 +244,7 @@ func (p *Program) badRows(projects []string, list *leavers, skip bool) error {
 		return nil
 	}
 	return usage(
-		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; the configured projects are %s", strings.Join(projects, ", ")),
+		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; --project names one for the whole list, the configured ones are %s", strings.Join(projects, ", ")),
 		"%d of %d rows are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
 }
 

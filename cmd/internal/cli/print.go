@@ -57,6 +57,9 @@ func orDash(s string) string {
 // cloud are hostile input.
 func printable(s string) string { return report.Printable(s) }
 
+// shown quotes what somebody wrote, shortened, for a message.
+func shown(s string) string { return fmt.Sprintf("%.60q", s) }
+
 // clip cuts s to n characters and marks the cut.
 func clip(s string, n int) string {
 	at := 0

@@ -17,11 +17,8 @@ func (s *server) createOperation(r *request) error {
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	req := tasks.Request{
-		Project: in.Project, Desktops: in.Desktops, Users: in.Users, Expect: in.ExpectedUsers, Check: in.Check, AllowShared: in.AllowShared,
-		ShutoffAfterDetach: in.ShutoffAfterDetach, Urgent: in.Urgent, NotBefore: in.NotBefore, DueAt: in.DueAt, Deadline: in.Deadline,
-		RequestedBy: r.key.Name, Reason: in.Reason, Ticket: in.Ticket, IdempotencyKey: r.Header.Get("Idempotency-Key"),
-	}
+	in.IdempotencyKey = r.Header.Get("Idempotency-Key")
+	req := in.Task(r.key.Name)
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
 	}

@@ -76,6 +76,7 @@ type route struct {
 // routes is the table. {x} is a part of the path; a verb follows a colon.
 var routes = []route{
 	{"POST", "/v1/operations", access.Producer, (*server).createOperation},
+	{"POST", "/v1/plans", access.Producer, (*server).createPlan},
 	{"GET", "/v1/operations", access.Viewer, (*server).listOperations},
 	{"GET", "/v1/operations/{id}", access.Viewer, (*server).getOperation},
 	{"GET", "/v1/operations/{id}/desktops", access.Viewer, (*server).listDesktops},

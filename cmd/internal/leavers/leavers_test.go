@@ -1,4 +1,4 @@
-package cli
+package leavers
 
 import (
 	"fmt"
@@ -12,14 +12,14 @@ import (
 
 func known(alias string) bool { return alias == "hq" || alias == "branch" }
 
-func readList(project, text string) (*leavers, error) {
-	l := newLeavers(project, known)
-	return l, l.read(strings.NewReader(text))
+func readList(project, text string) (*List, error) {
+	l := New(project, known)
+	return l, l.Read(strings.NewReader(text))
 }
 
 func TestLeaversAreRead(t *testing.T) {
 	t.Parallel()
-	want := []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "branch", Desktop: "d2"}}
+	want := []Leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "branch", Desktop: "d2"}}
 	for name, text := range map[string]string{
 		"plain":                 "project,desktop_id\nhq,d1\nbranch,d2\n",
 		"no newline at the end": "project,desktop_id\nhq,d1\nbranch,d2",
@@ -48,7 +48,7 @@ func TestLeaversWithLinesInQuotedFieldsKeepTheirLineNumbers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,reason\nd1,\"left\non Monday, really\"\n\nd 2,\nd3,x\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 6, Project: "hq", Desktop: "d3"}}, l.Good)
+	require.Equal(t, []Leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 6, Project: "hq", Desktop: "d3"}}, l.Good)
 	require.Equal(t, []string{"reason"}, l.Unknown)
 	require.Len(t, l.Bad, 1)
 	require.Equal(t, 5, l.Bad[0].Line)
@@ -70,7 +70,7 @@ func TestLeaversReportsEveryBadRow(t *testing.T) {
 		"d\x1b[2J,hq,",       // 11
 	}, "\n"))
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 9, Project: "branch", Desktop: "d1"}}, l.Good)
+	require.Equal(t, []Leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 9, Project: "branch", Desktop: "d1"}}, l.Good)
 	var lines []int
 	for _, b := range l.Bad {
 		lines = append(lines, b.Line)
@@ -80,7 +80,7 @@ func TestLeaversReportsEveryBadRow(t *testing.T) {
 	require.Equal(t, `line 6: desktop "d1" is on line 2 already`, l.Bad[3].String())
 	require.Contains(t, l.Bad[0].String(), "is empty")
 	require.Contains(t, l.Bad[1].String(), `project "nowhere" is not configured`)
-	require.Contains(t, l.Bad[2].String(), "--project")
+	require.Contains(t, l.Bad[2].String(), "has no project")
 	require.NotContains(t, l.Bad[7].String(), "\x1b")
 }
 
@@ -88,17 +88,17 @@ func TestLeaversProjectOfTheCommandLine(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,project\nd1,\nd2,hq\nd3,branch\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
+	require.Equal(t, []Leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
 	require.Len(t, l.Bad, 1)
-	require.Contains(t, l.Bad[0].String(), `line 4: project "branch" is not the one of --project, "hq"`)
+	require.Contains(t, l.Bad[0].String(), `line 4: project "branch" is not that of the list, "hq"`)
 }
 
 func TestLeaversOfArgumentsAndFile(t *testing.T) {
 	t.Parallel()
-	l := newLeavers("hq", known)
-	require.NoError(t, l.add(leaver{Desktop: "d1"}))
-	require.NoError(t, l.read(strings.NewReader("id\nd1\nd2\n")))
-	require.Equal(t, []leaver{{Line: 0, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
+	l := New("hq", known)
+	require.NoError(t, l.Add(Leaver{Desktop: "d1"}))
+	require.NoError(t, l.Read(strings.NewReader("id\nd1\nd2\n")))
+	require.Equal(t, []Leaver{{Line: 0, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
 	require.Equal(t, "line 2: desktop \"d1\" is given as an argument already", l.Bad[0].String())
 }
 
@@ -184,7 +184,7 @@ func TestLeaversWithUsers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,user_name\nd1,zoe\nd1,bob\nd1,zoe\nd2,\nd2,zoe\nd1,\n,zoe\nd3,\"a\tb\"\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{2, "hq", "d1", "zoe"}, {3, "hq", "d1", "bob"}, {5, "hq", "d2", ""}}, l.Good)
+	require.Equal(t, []Leaver{{2, "hq", "d1", "zoe"}, {3, "hq", "d1", "bob"}, {5, "hq", "d2", ""}}, l.Good)
 	var bad []string
 	for _, b := range l.Bad {
 		bad = append(bad, b.String())
@@ -202,7 +202,7 @@ func TestLeaversThatAreUsers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("", "user,project,team\nzoe,hq,a\nzoe,branch,a\nbob,hq,b\nzoe,hq,a\n")
 	require.NoError(t, err)
-	require.Equal(t, []leaver{{2, "hq", "", "zoe"}, {3, "branch", "", "zoe"}, {4, "hq", "", "bob"}}, l.Good)
+	require.Equal(t, []Leaver{{2, "hq", "", "zoe"}, {3, "branch", "", "zoe"}, {4, "hq", "", "bob"}}, l.Good)
 	require.Equal(t, `line 5: user "zoe" is on line 2 already`, l.Bad[0].String())
 
 	// A misspelt column of desktops must not turn into all desktops of the users.

@@ -1,0 +1,33 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// createPlan is POST /v1/plans: what a request would do. It is one of those who may
+// have it done, as it says who has which desktop.
+func (s *server) createPlan(r *request) error {
+	var in api.OperationRequest
+	if err := r.decode(&in, false); err != nil {
+		return err
+	}
+	req := in.Task(r.key.Name)
+	if err := s.Store.Producer.Validate(req); err != nil {
+		return err
+	}
+	if !r.sees(in.Project) {
+		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
+	}
+	planner, err := s.Store.Planner(in.Project, s.Log)
+	if err != nil {
+		return err
+	}
+	items, left, err := planner.Plan(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Plan{Items: append([]tasks.Planned{}, items...), Left: left})
+}
