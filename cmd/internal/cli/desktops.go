@@ -18,6 +18,7 @@ type desktopsView struct {
 func (p *Program) desktopsCommand() *cobra.Command {
 	var o struct {
 		states []string
+		code   string
 		limit  int
 		json   bool
 	}
@@ -26,7 +27,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 		Short: "List the desktops of an operation and what became of each",
 		Args:  cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			var filter tasks.DesktopFilter
+			filter := tasks.DesktopFilter{Code: o.code}
 			for _, name := range o.states {
 				state, err := tasks.ParseState(name)
 				if err != nil {
@@ -50,7 +51,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 				return printJSON(p.Stdout, v)
 			}
 			if len(v.Desktops) == 0 {
-				p.say("no desktop of the operation is in that state")
+				p.say("no desktop of the operation matches")
 				return nil
 			}
 			return v.table().print(p.Stdout)
@@ -58,6 +59,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached, failed, held, cancelled, resolved")
+	f.StringVar(&o.code, "code", "", "only with that error code, for example WKS.00010032")
 	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd

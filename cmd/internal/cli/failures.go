@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -16,10 +17,9 @@ type failuresView struct {
 
 func (p *Program) failuresCommand() *cobra.Command {
 	var o struct {
-		filter       tasks.FailureFilter
-		since, until string
-		limit        int
-		json, csv    bool
+		failureFlags
+		limit     int
+		json, csv bool
 	}
 	cmd := &cobra.Command{
 		Use:   "failures",
@@ -29,8 +29,7 @@ since. The CSV form can be given to detachd detach --file once the cause is
 mended; what is held is in it only with --class held.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			var err error
-			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
+			if err := o.read(p); err != nil {
 				return err
 			}
 			c, err := p.connect("")
@@ -61,17 +60,35 @@ mended; what is held is in it only with --class held.`,
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
-	f.StringVar(&o.filter.Code, "code", "", "only with that error code, for example WKS.00010032")
-	f.StringVar(&o.filter.Class, "class", "", "only of that class, for example conflict")
-	f.StringVar(&o.filter.Operation, "operation", "", "only of that operation")
-	f.StringVar(&o.since, "since", "", "only at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
-	f.StringVar(&o.until, "until", "", "only before that `time`")
+	o.flags(f)
 	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.csv, "csv", false, "print CSV")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
+}
+
+// failureFlags say which failures are meant.
+type failureFlags struct {
+	filter       tasks.FailureFilter
+	since, until string
+}
+
+func (o *failureFlags) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
+	f.StringVar(&o.filter.Code, "code", "", "only with that error code, for example WKS.00010032")
+	f.StringVar(&o.filter.Class, "class", "", "only of that class, for example conflict")
+	f.StringVar(&o.filter.Operation, "operation", "", "only of that operation")
+	f.StringVar(&o.filter.User, "user", "", "only of desktops that this user had, or that were asked for by their `name`")
+	f.StringVar(&o.filter.Source, "requested-by", "", "only of operations that this `name` has asked for")
+	f.StringVar(&o.since, "since", "", "only at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
+	f.StringVar(&o.until, "until", "", "only before that `time`")
+}
+
+// read completes the filter.
+func (o *failureFlags) read(p *Program) (err error) {
+	o.filter.From, o.filter.To, err = p.period(o.since, o.until)
+	return err
 }
 
 // period reads --since and --until.

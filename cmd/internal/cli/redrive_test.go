@@ -1,0 +1,92 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+)
+
+func TestRedrive(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Fail(fakecloud.Refused("d1", "WKS.00010110", "no address"))
+		s.cloud.Fail(fakecloud.Refused("d2", "WKS.00010110", "no address"))
+		s.cloud.Fail(fakecloud.Refused("d3", "WKS.00010111", "other"))
+		s.worker(t)
+		require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d3", "--project", "hq", "--wait").code)
+		require.Equal(t, exitFailed, s.run(t, "detach", "d2", "--project", "branch", "--wait").code)
+
+		s.refused(t, exitUsage, "a redrive takes a filter or --all", "redrive", "start")
+		s.refused(t, exitUsage, "a redrive takes a filter or --all", "redrive", "start", "--all", "--code", "x")
+		s.refused(t, exitUsage, "there is no redrive \"x\"", "redrive", "show", "x")
+		s.refused(t, exitUsage, "there is no redrive \"x\"", "redrive", "abort", "x")
+		require.Contains(t, s.run(t, "redrive", "start", "--code", "none", "--dry-run").err, "no failure matches")
+		r := s.run(t, "redrive", "start", "--code", "WKS.00010110", "--dry-run")
+		require.Regexp(t, `hq +\S+ +WKS.00010110 +1\n`, r.out)
+		require.Contains(t, r.err, "2 desktops would be taken up again; nothing was done")
+		require.Contains(t, s.run(t, "redrive", "list").err, "there is no redrive")
+
+		s.cloud.ClearFaults()
+		x := s.json(t, exitOK, "redrive", "start", "--code", "WKS.00010110", "--reason", "mended", "--idempotency-key", "k")
+		require.InDelta(t, 2, x["matched"], 0)
+		require.Equal(t, "jo", x["requested_by"])
+		id := x["id"].(string)
+		again := s.json(t, exitOK, "redrive", "start", "--code", "WKS.00010110", "--reason", "mended", "--idempotency-key", "k")
+		require.Equal(t, id, again["id"])
+		// A worker carries it on; when it has ended, both are done or on their way.
+		for redriveEnded := false; !redriveEnded; {
+			redriveEnded = s.json(t, exitOK, "redrive", "show", id)["ended_at"] != nil
+		}
+		for _, op := range s.operations(t) {
+			s.run(t, "status", op.ID, "--wait")
+		}
+		require.Regexp(t, id+` +ended +2 +0 +2 +jo .*code WKS.00010110\n`, s.ok(t, "redrive", "list"))
+		shown := s.ok(t, "redrive", "show", id, "--desktops")
+		require.Regexp(t, `d1 .*yes +detached`, shown)
+		require.Regexp(t, `d2 .*yes +detached`, shown)
+		require.NotContains(t, shown, "d3 ")
+		require.Contains(t, s.ok(t, "redrive", "abort", id), "had ended already: 2 desktops of 2 taken up")
+		require.Len(t, s.failures(t), 1)
+	})
+}
+
+func TestRedriveAborted(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		ids := []string{"d1", "d2", "d3", "d4", "d5"}
+		for _, id := range ids {
+			s.cloud.Fail(fakecloud.Refused(id, "WKS.00010110", "no address"))
+		}
+		s.worker(t)
+		require.Equal(t, exitFailed, s.run(t, append([]string{"detach", "--project", "hq", "--wait"}, ids...)...).code)
+		x := s.json(t, exitOK, "redrive", "start", "--all", "--per-second", "1") // so that it cannot have ended
+		shown := s.json(t, exitOK, "redrive", "abort", x["id"].(string))
+		require.Equal(t, "jo", shown["aborted_by"])
+		require.Contains(t, s.ok(t, "redrive", "list"), "aborted")
+	})
+}
+
+// What lists can be asked for.
+func TestListsByCodeAndUser(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}}, fakecloud.Desktop{ID: "d2", Users: []fakecloud.User{{Name: "ann"}}})
+		s.worker(t)
+		file := s.file(t, "desktop_id,user\nd1,eve\nd2,eve\nd3,eve\n")
+		require.NotEqual(t, exitOK, s.run(t, "detach", "--file", file, "--project", "hq", "--wait").code)
+		require.Contains(t, s.ok(t, "failures", "--user", "EVE"), "OTHER_USER")
+		require.Contains(t, s.run(t, "failures", "--user", "nobody").err, "no failure matches")
+		require.Contains(t, s.ok(t, "failures", "--requested-by", "jo"), "OTHER_USER")
+		require.Contains(t, s.run(t, "failures", "--requested-by", "nobody").err, "no failure matches")
+		op := s.operations(t)[0].ID
+		require.Contains(t, s.ok(t, "desktops", op, "--code", "OTHER_USER"), "d1")
+		require.Contains(t, s.run(t, "desktops", op, "--code", "X").err, "no desktop of the operation matches")
+	})
+}
+
+func (s *stage) failures(t *testing.T) []tasks.Failure {
+	t.Helper()
+	all, _, err := s.store(t).Record.Failures(t.Context(), tasks.FailureFilter{}, 100, "")
+	require.NoError(t, err)
+	return all
+}
