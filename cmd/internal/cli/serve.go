@@ -17,18 +17,18 @@ import (
 )
 
 func (p *Program) serveCommand() *cobra.Command {
-	var listen string
+	var d door
 	var withWorker bool
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the HTTP API, until stopped",
 		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
-/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. It
-speaks plain HTTP: put it behind something that speaks TLS, or keep it on loopback.`,
+/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. Beyond
+loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), listen, withWorker) }),
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, withWorker) }),
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:8080", "`address` to listen on")
+	d.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&withWorker, "worker", false, "do the work in the same process, too")
 	return cmd
 }
@@ -36,7 +36,7 @@ speaks plain HTTP: put it behind something that speaks TLS, or keep it on loopba
 // stopWithin is how long requests have to end when the server stops.
 const stopWithin = 10 * time.Second
 
-func (p *Program) serve(ctx context.Context, listen string, withWorker bool) error {
+func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err := p.localOnly("serve"); err != nil {
 		return err
 	}
@@ -67,11 +67,11 @@ func (p *Program) serve(ctx context.Context, listen string, withWorker bool) err
 			return err
 		}
 	}
-	l, err := net.Listen("tcp", listen)
+	l, wrap, err := d.open(log)
 	if err != nil {
-		return fail(exitInternal, "choose another --listen address", "%w", err)
+		return err
 	}
-	return serveOn(ctx, l, server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now}), log)
+	return serveOn(ctx, l, wrap(server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now})), log)
 }
 
 // needKey refuses to serve what nobody could use.
