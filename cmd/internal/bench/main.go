@@ -45,7 +45,7 @@ var benchmarks = []struct {
 	name string
 	run  func(*stage) ([]figure, error)
 }{
-	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost}, {"B6", scale}, {"B7", takeover}, {"B8", proof},
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
 }
 
 func main() {
