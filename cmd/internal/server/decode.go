@@ -1,68 +1,123 @@
 package server
 
 import (
-	"encoding/json"
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// decode reads a body strictly: one JSON object without unknown fields. An empty
-// body is an empty object where optional says so.
+// decode reads a body strictly: one JSON object without unknown or repeated
+// fields, names in their exact case. An empty body is an empty object where
+// optional says so. It is decoded by what Go's encoding/json became in version 2,
+// as version 1 names neither the element of a list nor a time that it refuses.
 func (r *request) decode(into any, optional bool) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || kind != "application/json") && r.ContentLength != 0 {
 		return problem(http.StatusUnsupportedMediaType, "media_type", "send application/json")
 	}
-	text, err := io.ReadAll(r.Body)
-	var tooBig *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooBig):
-		return problem(http.StatusRequestEntityTooLarge, "too_large", "the body is larger than %d bytes", tooBig.Limit)
-	case err != nil:
-		return problem(http.StatusBadRequest, "unreadable", "the body could not be read")
-	case len(text) == 0 && optional:
+	text, err := r.read()
+	if err != nil {
+		return err
+	}
+	if len(text) == 0 && optional {
 		return nil
 	}
-	dec := json.NewDecoder(strings.NewReader(string(text)))
-	dec.DisallowUnknownFields()
-	err = dec.Decode(into)
-	if err == nil {
-		if _, more := dec.Token(); errors.Is(more, io.EOF) {
-			return nil
-		}
-		return fault("", "there is something after the object")
+	return decodeText(text, into)
+}
+
+func decodeText(text []byte, into any) error {
+	// null would pass as an object that says nothing.
+	if begins := bytes.TrimLeft(text, " \t\r\n"); len(begins) > 0 && begins[0] != '{' {
+		return fault("", "the body is no JSON object")
 	}
-	var kind *json.UnmarshalTypeError
-	var when *time.ParseError
+	err := json.Unmarshal(text, into, json.RejectUnknownMembers(true))
+	var syntax *jsontext.SyntacticError
+	var meaning *json.SemanticError
 	switch {
-	case errors.As(err, &kind):
-		return fault("/"+strings.ReplaceAll(kind.Field, ".", "/"), "is a %s, and must not be", kind.Value)
-	case errors.As(err, &when):
-		return fault("", "%.60q is no time such as 2026-11-30T18:00:00Z", strings.Trim(when.Value, `"`))
-	case strings.HasPrefix(err.Error(), "json: unknown field "):
-		name, quoteErr := strconv.Unquote(strings.TrimPrefix(err.Error(), "json: unknown field "))
-		if quoteErr != nil {
-			name = ""
-		}
-		return fault(fmt.Sprintf("/%.60s", name), "there is no such field")
+	case err == nil:
+		return nil
+	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
+		return fault(short(syntax.JSONPointer), "is there twice")
+	case errors.As(err, &syntax):
+		return fault(short(syntax.JSONPointer), "is no JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
+	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
+		return fault(short(meaning.JSONPointer), "there is no such field")
+	case errors.As(err, &meaning):
+		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
 	return fault("", "the body is no JSON object")
 }
 
-var indexed = regexp.MustCompile(`\[("?)([^\]"]*)"?\]`)
+// wanted names what a type takes, for people.
+func wanted(t reflect.Type) string {
+	if t == nil {
+		return "what it has to be"
+	}
+	if t == reflect.TypeFor[time.Time]() {
+		return "a time such as 2026-11-30T18:00:00Z"
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return "a text"
+	case reflect.Bool:
+		return "true or false"
+	case reflect.Slice:
+		return "a list"
+	case reflect.Int:
+		return "a whole number"
+	}
+	return "an object"
+}
 
-// pointerOf turns "desktops[17]" into "/desktops/17".
-func pointerOf(field string) string { return "/" + indexed.ReplaceAllString(field, "/$2") }
+// short cuts a pointer at a part's end, as who sends nonsense decides how long it is.
+func short(p jsontext.Pointer) string {
+	const longest = 200
+	if len(p) <= longest {
+		return string(p)
+	}
+	if cut := strings.LastIndexByte(string(p[:longest]), '/'); cut > 0 {
+		return string(p[:cut])
+	}
+	return strings.ToValidUTF8(string(p[:60]), "")
+}
+
+var indexed = regexp.MustCompile(`^([a-z_]+)\[(.+)\]$`)
+
+// pointerOf turns "desktops[17]" into "/desktops/17". Fields are named as
+// tasks.Request has them.
+func pointerOf(field string) string {
+	name, index := field, ""
+	if m := indexed.FindStringSubmatch(field); m != nil {
+		name, index = m[1], m[2]
+	}
+	switch name {
+	case "idempotency_key":
+		return "Idempotency-Key" // a header
+	case "expect":
+		name = "expected_users"
+	}
+	p := jsontext.Pointer("").AppendToken(name)
+	if index != "" {
+		if id, err := strconv.Unquote(index); err == nil {
+			index = id
+		}
+		p = p.AppendToken(index)
+	}
+	return string(p)
+}
 
 // query reads the parameters of a request, each of which must be known.
 type query struct {

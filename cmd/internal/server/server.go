@@ -42,6 +42,9 @@ const (
 type server struct {
 	Config
 	record *tasks.Record
+	turns  turns
+
+	bodyPatience, turnPatience time.Duration
 }
 
 // New gives the handler of everything that the server serves.
@@ -51,16 +54,21 @@ func newServer(cfg Config) *server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &server{Config: cfg, record: cfg.Store.Record}
+	return &server{
+		Config: cfg, record: cfg.Store.Record, turns: make(turns, largeBodies),
+		bodyPatience: bodyPatience, turnPatience: turnPatience,
+	}
 }
 
 // request is one request on its way.
 type request struct {
 	*http.Request
-	w    http.ResponseWriter
-	id   string // request id
-	key  access.Key
-	vars map[string]string
+	server *server
+	w      http.ResponseWriter
+	id     string // request id
+	key    access.Key
+	vars   map[string]string
+	after  []func() // run once it is answered
 }
 
 // handler answers a request, or gives the error that is the answer.
@@ -159,7 +167,7 @@ func isAPI(path string) bool {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := &request{Request: hr, w: w, id: xid.New().String()}
+	r := &request{Request: hr, server: s, w: w, id: xid.New().String()}
 	begun := time.Now()
 	h := w.Header()
 	h.Set("X-Request-Id", r.id)
@@ -189,6 +197,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 }
 
 func (s *server) serve(rt *route, r *request) error {
+	defer func() {
+		for _, f := range r.after {
+			f()
+		}
+	}()
 	if !s.Local {
 		ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("answering took too long"))
 		defer cancel()

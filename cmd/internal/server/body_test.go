@@ -1,0 +1,108 @@
+package server
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+)
+
+// dial sends the head of a POST /v1/operations and what begins its body, and
+// gives the connection, on which nothing more is sent.
+func (b *bench) dial(length int, begins string) (net.Conn, *bufio.Reader) {
+	b.t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = c.Close() })
+	_, err = fmt.Fprintf(c, "POST /v1/operations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		b.key[access.Producer], length, begins)
+	require.NoError(b.t, err)
+	return c, bufio.NewReader(c)
+}
+
+// A client that sends a part of its body and no more is sent away, and what it
+// held is free again.
+func TestSlowClient(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.srv.bodyPatience = 20 * time.Millisecond
+	for _, sent := range []int{0, 1, smallBody + 1} {
+		_, from := b.dial(smallBody*2, strings.Repeat(" ", sent))
+		resp, err := http.ReadResponse(from, nil)
+		require.NoError(t, err)
+		text, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusRequestTimeout, resp.StatusCode, string(text))
+		require.Contains(t, string(text), `"code":"too_slow"`)
+		_, err = from.ReadByte()
+		require.Error(t, err, "the connection is closed")
+	}
+	require.Empty(t, b.srv.turns, "its turn was given back")
+}
+
+// The deadline does not outlive the body: passing it would end the request while it
+// is worked on.
+func TestDeadlineEndsWithTheBody(t *testing.T) {
+	t.Parallel()
+	w := &deadlines{ResponseRecorder: httptest.NewRecorder()}
+	r := &request{Request: httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader("{}")), w: w, server: &server{bodyPatience: time.Hour}}
+	text, err := r.read()
+	require.NoError(t, err)
+	require.Equal(t, "{}", string(text))
+	require.Len(t, w.set, 2)
+	require.WithinRange(t, w.set[0], time.Now(), time.Now().Add(time.Hour))
+	require.Zero(t, w.set[1])
+}
+
+// deadlines notes those that are set.
+type deadlines struct {
+	*httptest.ResponseRecorder
+	set []time.Time
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.set = append(d.set, t)
+	return nil
+}
+
+// Just so many larger bodies are worked on at a time. Small ones need no turn.
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.srv.turnPatience = time.Millisecond
+	large := `{"project":"hq","desktops":["d1"]` + strings.Repeat(" ", smallBody) + `}`
+	for range largeBodies {
+		b.srv.turns <- struct{}{}
+	}
+	a := b.do(b.key[access.Producer], "POST", "/v1/operations", large)
+	require.Equal(t, http.StatusServiceUnavailable, a.status)
+	require.Equal(t, "busy", a.problem(t).Code)
+	require.NotEmpty(t, a.header.Get("Retry-After"))
+	b.create(`{"project":"hq","desktops":["d2"]}`)
+	<-b.srv.turns
+	b.create(large)
+	b.create(large)
+	require.Len(t, b.srv.turns, largeBodies-1, "each turn was given back")
+}
+
+// What the process asks of itself has any size.
+func TestLocalBodiesHaveAnySize(t *testing.T) {
+	t.Parallel()
+	r := &request{
+		Request: httptest.NewRequestWithContext(t.Context(), "POST", "/", strings.NewReader(strings.Repeat(" ", maxBody+1))),
+		w:       httptest.NewRecorder(), server: &server{Config: Config{Local: true}},
+	}
+	text, err := r.read()
+	require.NoError(t, err)
+	require.Len(t, text, maxBody+1)
+}
