@@ -55,7 +55,7 @@ const (
 )
 
 // Authenticate adds X-Sdk-Date, X-Project-Id and X-Security-Token and signs
-// every header that is there by then. A 401 has no remedy: refresh is nil.
+// every header that is there by then, but for those that change on the way. A 401 has no remedy: refresh is nil.
 func (a *AKSK) Authenticate(req *http.Request, body []byte) (func() bool, error) {
 	date := a.cfg.Now().UTC().Format("20060102T150405Z")
 	req.Header.Del(headerAuthorization)
@@ -77,11 +77,15 @@ func (a *AKSK) Authenticate(req *http.Request, body []byte) (func() bool, error)
 
 // signedHeaders gives the lower-case names that the SDK signs: all but
 // Content-Type and those with an underscore, which proxies drop. Host is not
-// in an http.Header and the SDK does not sign it.
+// in an http.Header and the SDK does not sign it. For traceparent see
+// WithTraceparent.
 func signedHeaders(h http.Header) []string {
 	var names []string
 	for name := range h {
 		name = strings.ToLower(name)
+		if name == "traceparent" {
+			continue
+		}
 		if !strings.HasPrefix(name, "content-type") && !strings.Contains(name, "_") {
 			names = append(names, name)
 		}

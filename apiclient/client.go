@@ -151,6 +151,7 @@ func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, erro
 		return nil, err
 	}
 	setHeaders(req, c.userAgent)
+	setTraceparent(ctx, req.Header)
 	return req, nil
 }
 

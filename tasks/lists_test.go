@@ -368,7 +368,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	noted, err := b.r.Found(t.Context(), op.ID)
 	require.NoError(t, err)
-	_, err = b.r.SettleUsers(t.Context(), b.now, found, noted, "w")
+	_, _, err = b.r.SettleUsers(t.Context(), b.now, found, noted, "w")
 	require.NoError(t, err)
 	for _, n := range []int{0, 1, 3} {
 		ch := tasks.Change{Operation: found, Chunk: n}

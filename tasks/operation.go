@@ -50,6 +50,10 @@ type Request struct {
 	// same key of the same RequestedBy with the same content answers the same
 	// operation for as long as its record is kept. Empty: every call is new.
 	IdempotencyKey string
+	// Trace is the W3C traceparent of what asks, see ValidTraceparent: the call that
+	// detaches carries it to the cloud. It is no part of the content that the same
+	// IdempotencyKey must have: the operation keeps the first.
+	Trace string `json:",omitempty"`
 }
 
 // DefaultDeadline is how long an operation is tried for.
@@ -70,6 +74,7 @@ type Operation struct {
 	RequestedBy        string    `json:"requested_by,omitempty"`
 	Reason             string    `json:"reason,omitempty"`
 	Ticket             string    `json:"ticket,omitempty"`
+	Trace              string    `json:"trace,omitempty"` // a W3C traceparent
 	AcceptedAt         time.Time `json:"accepted_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"` // zero while desktops are still to be worked on, or to be proven
 	Total              int       `json:"total"`             // rows

@@ -156,13 +156,13 @@ func (r *Record) Found(ctx context.Context, op string) (map[string]UserFind, err
 	return out, decodeJSON(s, &out)
 }
 
-// SettleUsers writes what AddFound noted to the users' rows.
-func (r *Record) SettleUsers(ctx context.Context, now time.Time, op Operation, found map[string]UserFind, by string) (ended bool, err error) {
+// SettleUsers writes what AddFound noted to the users' rows. It returns what it
+// wrote, also with an error that came after that.
+func (r *Record) SettleUsers(ctx context.Context, now time.Time, op Operation, found map[string]UserFind, by string) (changes []Change, done []Applied, err error) {
 	rows, err := r.UserRows(ctx, op)
 	if err != nil {
-		return false, err
+		return nil, nil, err
 	}
-	var changes []Change
 	for _, d := range rows {
 		name, _ := d.User()
 		find, looked := found[name]
@@ -177,15 +177,11 @@ func (r *Record) SettleUsers(ctx context.Context, now time.Time, op Operation, f
 			Desktop: d, To: find.To, Attempts: d.Attempts, Note: find.Note, Failure: find.Failure, Detail: find.Detail,
 		})
 	}
-	done, err := r.apply(ctx, now, changes, nil, nil)
-	if err != nil {
-		return false, err
-	}
-	for _, a := range done {
-		ended = ended || a.Ended
+	if done, err = r.apply(ctx, now, changes, nil, nil); err != nil {
+		return nil, nil, err
 	}
 	if err := r.rdb.HDel(ctx, r.keys.op(op.ID), fieldResolving).Err(); err != nil {
-		return ended, fmt.Errorf("settling the users of operation %s: %w", op.ID, err)
+		return changes, done, fmt.Errorf("settling the users of operation %s: %w", op.ID, err)
 	}
-	return ended, nil
+	return changes, done, nil
 }

@@ -24,6 +24,9 @@ type ProducerConfig struct {
 	Projects []string         // aliases that may be named; required
 	Record   RecordConfig     // the same as the workers'
 	Now      func() time.Time // default time.Now
+	// Accepted is told of every operation that this Producer has accepted, once,
+	// however often it is sent; nil: nobody is.
+	Accepted func(Operation)
 }
 
 // Producer accepts requests: it writes them to the record and then enqueues
@@ -34,6 +37,7 @@ type Producer struct {
 	projects []string
 	client   *asynq.Client
 	now      func() time.Time
+	accepted func(Operation)
 }
 
 // NewProducer makes a Producer on the Redis that the workers use. The caller
@@ -45,9 +49,12 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Accepted == nil {
+		cfg.Accepted = func(Operation) {}
+	}
 	return &Producer{
 		Record: NewRecord(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
-		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now,
+		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now, accepted: cfg.Accepted,
 	}, nil
 }
 
@@ -73,6 +80,7 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 	if !created {
 		return p.Record.Operation(ctx, op.ID)
 	}
+	p.accepted(op)
 	// From here on the operation is accepted: a task that cannot be enqueued
 	// now is enqueued by a reconciler.
 	for n := range op.Chunks() {
@@ -89,7 +97,7 @@ func (p *Producer) newOperation(req Request) Operation {
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
 		Urgent: req.Urgent, Check: req.Check, AllowShared: req.AllowShared,
 		NotBefore: req.NotBefore.UTC(), DueAt: req.DueAt.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
-		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: len(req.Desktops) + len(req.Users),
+		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: len(req.Desktops) + len(req.Users),
 		Users: len(req.Users), Counts: Counts{Queued: len(req.Desktops) + len(req.Users)},
 	}
 	if req.DueAt.IsZero() {
@@ -115,7 +123,7 @@ func (p *Producer) newOperation(req Request) Operation {
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req Request) string {
-	req.IdempotencyKey = ""
+	req.IdempotencyKey, req.Trace = "", "" // and so it is what it was before there were traces
 	sum := sha256.Sum256([]byte(mustJSON(req)))
 	return hex.EncodeToString(sum[:16])
 }

@@ -171,9 +171,12 @@ func leavers(t *testing.T, b *bundle) {
 	noted, err := b.r.Found(t.Context(), op.ID)
 	require.NoError(t, err)
 	require.Equal(t, find.Users["zoe"], noted["zoe"])
-	ended, err := b.r.SettleUsers(t.Context(), b.now, after, noted, "w")
+	_, done, err := b.r.SettleUsers(t.Context(), b.now, after, noted, "w")
 	require.NoError(t, err)
-	require.False(t, ended)
+	require.NotEmpty(t, done)
+	for _, a := range done {
+		require.False(t, a.Ended)
+	}
 	noted, err = b.r.Found(t.Context(), op.ID)
 	require.NoError(t, err)
 	require.Nil(t, noted)

@@ -124,6 +124,9 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 	ps.text("requested_by", r.RequestedBy, maxName)
 	ps.text("ticket", r.Ticket, maxName)
 	ps.text("idempotency_key", r.IdempotencyKey, maxName)
+	if r.Trace != "" && !ValidTraceparent(r.Trace) {
+		ps.add("trace", r.Trace, "is no W3C traceparent of version 00")
+	}
 	if utf8.RuneCountInString(r.Reason) > maxReason {
 		ps.add("reason", r.Reason, "is longer than %d characters", maxReason)
 	}

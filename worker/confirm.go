@@ -181,7 +181,9 @@ func (f *follower) askJobs(chunks []tasks.Followed, p *proof) {
 	}
 	var mu sync.Mutex
 	f.inParallel(len(jobs), func(ctx context.Context, i int) {
+		begun := f.now()
 		parts, err := f.project.API.SubJobs(ctx, jobs[i])
+		f.tellReading(ReadJob, 1, begun, err)
 		if err != nil {
 			f.log.Warn().Err(err).Str("project", f.project.Alias).Str("job_id", jobs[i]).Msg("a job could not be read; its desktops are")
 			return
@@ -200,7 +202,9 @@ func (f *follower) readAll(ids []string, p *proof) {
 	groups := slices.Collect(slices.Chunk(ids, apiclient.MaxDesktopsPerCall))
 	var mu sync.Mutex
 	f.inParallel(len(groups), func(ctx context.Context, i int) {
+		begun := f.now()
 		list, err := f.project.API.Desktops(ctx, groups[i])
+		f.tellReading(ReadDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
@@ -285,6 +289,7 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 		return err
 	}
 	for i, a := range applied {
+		tellMoves(f.observer, changes[i], a)
 		if a.Ended {
 			f.ended(changes[i].Operation.ID)
 		}

@@ -57,6 +57,7 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
+	tellMoves(s.observer, change, done[0])
 	if done[0].Ended {
 		s.ended(c.Operation.ID)
 	}

@@ -64,9 +64,12 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 		s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("users", len(rows)).Int("desktops", len(find.Desktops)).
 			Msg("users were looked up")
 	}
-	ended, err := s.record.SettleUsers(ctx, s.now(), op, found, s.worker)
-	if ended {
-		s.ended(op.ID)
+	changes, applied, err := s.record.SettleUsers(ctx, s.now(), op, found, s.worker)
+	for i, a := range applied {
+		tellMoves(s.observer, changes[i], a)
+		if a.Ended {
+			s.ended(op.ID)
+		}
 	}
 	return 0, err
 }
@@ -82,7 +85,9 @@ func (s *sender) desktopsOf(ctx context.Context, rows []tasks.Desktop) ([]apicli
 		if err := s.admit(ctx); err != nil {
 			return nil, err
 		}
+		begun := s.now()
 		list, err := s.project.API.DesktopsOf(ctx, names)
+		s.tellReading(ReadUsers, len(names), begun, err)
 		if err != nil {
 			s.log.Warn().Err(err).Str("project", s.project.Alias).Int("users", len(names)).Msg("users could not be looked up; trying again")
 			s.afterReadError(err)

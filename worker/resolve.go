@@ -64,6 +64,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	if err != nil {
 		return nil, 0, err
 	}
+	tellMoves(s.observer, change, done[0])
 	if done[0].Ended {
 		s.ended(op.ID)
 	}
@@ -90,7 +91,9 @@ func (s *sender) readNow(ids []string) (map[string]apiclient.Desktop, error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("reading the desktops took longer than call_timeout"))
 	defer cancel()
+	begun := s.now()
 	list, err := s.project.API.Desktops(ctx, ids)
+	s.tellReading(ReadDesktops, len(ids), begun, err)
 	if err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).Msg("desktops could not be read; trying again")
 		s.afterReadError(err)

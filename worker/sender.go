@@ -32,6 +32,7 @@ type sender struct {
 	admit                    func(ctx context.Context) error
 	ended                    func(op string) // an operation's last open work was done
 	health                   *health
+	observer                 Observer
 	slots                    chan struct{} // capacity: calls in flight
 	took                     atomic.Int64  // the last call's duration
 
@@ -60,6 +61,7 @@ const (
 // more when it had to be split.
 type batch struct {
 	claim   tasks.Claim
+	begun   time.Time // when it was taken from its lane
 	groups  [][]*item // still to be called, the next one last
 	calls   int
 	claimed bool      // by check: to be given back with what was not sent
@@ -79,7 +81,7 @@ func (b *batch) push(group []*item) {
 // answers every item. Panics are contained: what was being sent is found in the
 // record and resolved by reading.
 func (s *sender) send(items []*item) (pause time.Duration) {
-	b := &batch{claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
+	b := &batch{begun: s.now(), claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
 	for _, it := range items {
 		it.sending = true
 	}
@@ -147,6 +149,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 		return
 	}
 	call, res, err := s.detach(group, callID)
+	s.tellCall(b, group, call, err)
 	if err != nil {
 		s.onError(b, group, call, err)
 	} else {
@@ -161,6 +164,7 @@ func (s *sender) detach(group []*item, callID string) (*tasks.Call, *apiclient.D
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("the call took longer than call_timeout"))
 	defer cancel()
+	ctx = traced(ctx, group)
 	start := s.now()
 	var res *apiclient.DetachResult
 	var err error

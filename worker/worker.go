@@ -55,6 +55,7 @@ type Config struct {
 	ConfirmWithin      time.Duration // from when a desktop is accepted until it must be proven, or it is failed; default 30 min
 	Rules              []Rule        // what further error codes mean; they go before the built-in ones
 	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; must exceed every CallTimeout; default 45 s
+	Observer           Observer      // told what the worker does; nil: nobody
 }
 
 // WithDefaults returns a copy with every default filled in.
@@ -67,6 +68,9 @@ func (c Config) WithDefaults() Config {
 	def(&c.FirstLook, 3*time.Second)
 	def(&c.ConfirmWithin, 30*time.Minute)
 	def(&c.ShutdownTimeout, 45*time.Second)
+	if c.Observer == nil {
+		c.Observer = nobody{}
+	}
 	c.Projects = append([]Project(nil), c.Projects...)
 	for i := range c.Projects {
 		p := &c.Projects[i]
@@ -205,7 +209,7 @@ func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
 			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
-			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin,
+			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, observer: w.cfg.Observer,
 		}
 		s.reader = newReader(readersAtOnce, s.readNow)
 		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused, linger: s.linger})

@@ -147,6 +147,7 @@ func (s *sender) take(w writing, applied []tasks.Applied) []*item {
 		if applied[i].Ended {
 			s.ended(w.changes[i].Operation.ID)
 		}
+		tellMoves(s.observer, w.changes[i], applied[i])
 		for n, it := range its {
 			if d := applied[i].Desktops[n]; d.ID != "" {
 				it.desktop = d

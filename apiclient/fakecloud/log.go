@@ -20,8 +20,8 @@ type Request struct {
 	DesktopIDs []string // that the request names
 	Shutoff    *bool    // shutoff_after_detach; nil: not given
 	Auth       string   // AuthNone, AuthToken or AuthSignature
-	// Header has User-Agent, Content-Type, X-Language, X-Project-Id and
-	// X-Sdk-Date, as far as they were sent.
+	// Header has User-Agent, Content-Type, X-Language, X-Project-Id, X-Sdk-Date
+	// and Traceparent, as far as they were sent.
 	Header http.Header
 	// Body as it was sent, empty for OpToken as that has a password in it.
 	Body   string
@@ -36,7 +36,7 @@ func (x *exchange) logEntry(seq int) *Request {
 		Project: x.projectID, DesktopIDs: x.ids, Shutoff: x.detach.shutoff,
 		Auth: authKind(x.r), Header: http.Header{},
 	}
-	for _, name := range []string{"User-Agent", "Content-Type", "X-Language", "X-Project-Id", "X-Sdk-Date"} {
+	for _, name := range []string{"User-Agent", "Content-Type", "X-Language", "X-Project-Id", "X-Sdk-Date", "Traceparent"} {
 		if values := x.r.Header.Values(name); len(values) > 0 {
 			entry.Header[name] = slices.Clone(values)
 		}

@@ -25,6 +25,7 @@ type OperationRequest struct {
 	ValidateOnly       bool                `json:"validate_only,omitempty"` // everything is checked and nothing written
 
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+	Traceparent    string `json:"-"` // the header traceparent of W3C Trace Context: the calls to the cloud carry it on
 }
 
 // Task is what is asked of tasks.Producer.
@@ -32,7 +33,7 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
 		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Expect: r.ExpectedUsers, Check: r.Check, AllowShared: r.AllowShared,
 		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
-		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
+		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey, Trace: r.Traceparent,
 	}
 }
 

@@ -74,6 +74,7 @@ type request struct {
 	query        url.Values
 	body         any
 	idempotency  string
+	trace        string
 	kinds        []string // of the answer; default application/json
 }
 
@@ -124,6 +125,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.idempotency != "" {
 		req.Header.Set("Idempotency-Key", r.idempotency)
+	}
+	if r.trace != "" {
+		req.Header.Set("Traceparent", r.trace)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -211,7 +215,7 @@ func operationPath(id, rest string) string { return "/v1/operations/" + segment(
 // this returns.
 func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
 	req.ValidateOnly = false
-	return call[tasks.Operation](ctx, c, request{method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey})
+	return call[tasks.Operation](ctx, c, request{method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent})
 }
 
 // ValidateOperation says what CreateOperation would refuse, and writes nothing.

@@ -116,7 +116,7 @@ func (b *book) small(x texts) tasks.Operation {
 	require.NoError(b.t, err)
 	found, err := b.r.Found(b.t.Context(), op.ID)
 	require.NoError(b.t, err)
-	_, err = b.r.SettleUsers(b.t.Context(), b.now, op, found, x.by)
+	_, _, err = b.r.SettleUsers(b.t.Context(), b.now, op, found, x.by)
 	require.NoError(b.t, err)
 
 	before := &tasks.Before{

@@ -18,6 +18,9 @@ func (s *server) createOperation(r *request) error {
 		return err
 	}
 	in.IdempotencyKey = r.Header.Get("Idempotency-Key")
+	if trace := r.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
+		in.Traceparent = trace // one that is not valid is to be treated as if it was not there
+	}
 	req := in.Task(r.key.Name)
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err

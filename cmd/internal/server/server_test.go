@@ -294,3 +294,16 @@ func TestRedisAway(t *testing.T) {
 	require.NotContains(t, a.body, addr, "nothing of the inside is told")
 	require.NotContains(t, b.log.String(), b.key[access.Producer])
 }
+
+// The trace that a request came with goes on to the cloud; what is no trace is
+// treated as if it was not there.
+func TestTraceparentOfARequest(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	for sent, kept := range map[string]any{trace: trace, "00-1-2-3": nil} {
+		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent)
+		require.Equal(t, http.StatusAccepted, a.status)
+		require.Equal(t, kept, a.json(t)["trace"])
+	}
+}

@@ -1,0 +1,115 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// Observer is told what a worker does, for counting. Its methods are called by
+// many goroutines, in the middle of the work: they must return at once and never
+// panic. What they do changes nothing.
+type Observer interface {
+	Call(SeenCall)
+	Reading(SeenReading)
+	Move(SeenMove)
+}
+
+// SeenCall is a detach call that was made.
+type SeenCall struct {
+	Project  string
+	Status   int    // HTTP status; 0: no reply
+	Code     string // error_code of a refused call: the cloud's text; empty: it was answered
+	Class    Class  // what the error means; empty: it was answered
+	Desktops int    // in the call
+	Took     time.Duration
+	// Waited is how long the first of its desktops waited to be put into a call.
+	Waited time.Duration
+}
+
+// SeenReading is a request that read.
+type SeenReading struct {
+	Project string
+	Of      ReadingOf
+	Asked   int // desktops, users or jobs named
+	Class   Class
+	Took    time.Duration
+}
+
+// ReadingOf says what a reading was of.
+type ReadingOf string
+
+// What a reading can be of.
+const (
+	ReadDesktops ReadingOf = "desktops"
+	ReadUsers    ReadingOf = "users" // their desktops
+	ReadJob      ReadingOf = "job"
+)
+
+// SeenMove is a desktop that was moved, as the record has it now. A desktop that
+// ends, is taken up again and ends once more is told twice.
+type SeenMove struct {
+	Project string
+	State   tasks.State // Detached, Failed, Held or Resolved: it ends; Queued: what was refused is tried again
+	Code    string      // of the failure, if there is one
+	Class   Class       // the same
+	// Took is from when the operation was due to the proof; Proven says that there
+	// is one, which a user without a desktop has not.
+	Took   time.Duration
+	Proven bool
+}
+
+// nobody observes nothing.
+type nobody struct{}
+
+func (nobody) Call(SeenCall)       {}
+func (nobody) Reading(SeenReading) {}
+func (nobody) Move(SeenMove)       {}
+
+// tellMoves tells of the moves of a change that were applied.
+func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
+	for i, d := range a.Desktops {
+		if d.ID == "" {
+			continue
+		}
+		f := ch.Moves[i].Failure
+		seen := SeenMove{Project: ch.Operation.Project, State: d.State}
+		switch d.State {
+		case tasks.Detached:
+			seen.Took, seen.Proven = d.TookFrom(ch.Operation)
+		case tasks.Failed, tasks.Held:
+		case tasks.Resolved:
+		case tasks.Queued:
+			if f == nil || d.Note == tasks.Refused { // the latter is read once more, not tried
+				continue
+			}
+		default:
+			continue
+		}
+		if f != nil {
+			seen.Code, seen.Class = f.Code, Class(f.Class)
+		}
+		o.Move(seen)
+	}
+}
+
+// tellReading tells of a reading that began at a time of the sender's clock.
+func (s *sender) tellReading(of ReadingOf, asked int, begun time.Time, err error) {
+	seen := SeenReading{Project: s.project.Alias, Of: of, Asked: asked, Took: s.now().Sub(begun)}
+	if err != nil {
+		seen.Class = s.policy.call(err)
+	}
+	s.observer.Reading(seen)
+}
+
+// tellCall tells of a call for a group.
+func (s *sender) tellCall(b *batch, group []*item, call *tasks.Call, err error) {
+	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Desktops: len(group), Took: call.Duration}
+	if err != nil {
+		seen.Class = s.policy.call(err)
+	}
+	for _, it := range group {
+		seen.Waited = max(seen.Waited, b.begun.Sub(it.since))
+	}
+	s.observer.Call(seen)
+}
