@@ -24,7 +24,7 @@ type OperationRequest struct {
 	Ticket             string              `json:"ticket,omitempty"`
 	ValidateOnly       bool                `json:"validate_only,omitempty"` // everything is checked and nothing written
 
-	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key; it belongs to the name of the key that is sent with
 	Traceparent    string `json:"-"` // the header traceparent of W3C Trace Context: the calls to the cloud carry it on
 }
 

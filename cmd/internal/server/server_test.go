@@ -77,6 +77,11 @@ type answer struct {
 
 func (b *bench) do(key, method, path, body string, header ...string) answer {
 	b.t.Helper()
+	return b.send(b.request(key, method, path, body, header...))
+}
+
+func (b *bench) request(key, method, path, body string, header ...string) *http.Request {
+	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
 	require.NoError(b.t, err)
 	if body != "" {
@@ -88,12 +93,24 @@ func (b *bench) do(key, method, path, body string, header ...string) answer {
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	return req
+}
+
+// exchange is send for goroutines that are not the test's.
+func exchange(req *http.Request) (answer, error) {
 	resp, err := http.DefaultClient.Do(req)
-	require.NoError(b.t, err)
+	if err != nil {
+		return answer{}, err
+	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	return answer{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+func (b *bench) send(req *http.Request) answer {
+	b.t.Helper()
+	a, err := exchange(req)
 	require.NoError(b.t, err)
-	a := answer{resp.StatusCode, resp.Header, string(text)}
 	require.NotEmpty(b.t, a.header.Get("X-Request-Id"))
 	if a.status >= 400 {
 		p := a.problem(b.t)
