@@ -169,17 +169,19 @@ type Codes struct {
 
 // Code says what a refusal of the cloud means; the first that matches wins.
 type Code struct {
-	Of     string `json:"of"` // call or desktop
+	Of     string `json:"of"` // call, desktop, or worker for workers' own codes
 	Status int    `json:"status,omitempty"`
 	Code   string `json:"code,omitempty"`
 	Class  string `json:"class"`
 	Why    string `json:"why"`
 }
 
-// Class says what is done about refusals of a class.
+// Class says what is done about refusals of a class, and what a person can do about
+// desktops that failed with it.
 type Class struct {
-	Class string `json:"class"`
-	Does  string `json:"does"`
+	Class  string `json:"class"`
+	Does   string `json:"does"`
+	Advice string `json:"advice"`
 }
 
 // Reading says what a reading of a desktop means.

@@ -57,6 +57,11 @@ type Key struct {
 	LastUsedAt time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
+// valid reports that the key is neither revoked nor expired.
+func (k Key) valid(now time.Time) bool {
+	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
 // Sees reports whether the key is for a project.
 func (k Key) Sees(project string) bool {
 	return len(k.Projects) == 0 || slices.Contains(k.Projects, project)
@@ -172,7 +177,7 @@ func (k *Keys) Authenticate(ctx context.Context, sent string) (Key, error) {
 	}
 	now := k.now()
 	right := subtle.ConstantTimeCompare([]byte(hash(sent)), []byte(s.Hash)) == 1
-	if !right || !s.RevokedAt.IsZero() || !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt) {
+	if !right || !s.valid(now) {
 		return Key{}, ErrRefused
 	}
 	if err := k.note(ctx, s.ID, now); err != nil {

@@ -152,7 +152,7 @@ func Codes(rules []worker.Rule) api.Codes {
 		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why})
 	}
 	for _, x := range worker.Classes() {
-		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does})
+		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
 	}
 	for _, x := range worker.Verdicts() {
 		out.Readings = append(out.Readings, api.Reading{
