@@ -205,13 +205,21 @@ func artifacts(t *testing.T) string {
 	return dir
 }
 
-// shoot takes a picture of the whole page, in light and in dark.
+// shoot takes a picture of the whole page, in light and in dark. The window is made
+// as high as the page, as what sticks to the edge of a window would be in the midst
+// of a picture.
 func (b *browser) shoot(dir, name string, width int64) {
 	b.t.Helper()
+	const highest = 6000
 	for _, scheme := range []string{"light", "dark"} {
+		var high int64
+		b.run(
+			chromedp.EmulateViewport(width, 900),
+			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+			chromedp.Evaluate(`document.documentElement.scrollHeight`, &high),
+		)
 		var picture []byte
-		b.run(chromedp.EmulateViewport(width, 900), emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}), chromedp.FullScreenshot(&picture, 100))
-		require.NotEmpty(b.t, picture)
+		b.run(chromedp.EmulateViewport(width, min(max(high, 900), highest)), chromedp.CaptureScreenshot(&picture))
 		require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
 	}
 }

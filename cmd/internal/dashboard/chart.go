@@ -107,6 +107,13 @@ func removedOf(stats []api.Stats) (rows []removedRow, all int) {
 		before = b.AtMostSeconds
 		rows = append(rows, removedRow{label, b.Desktops, share(b.Desktops, most)})
 	}
+	// What is empty on both sides says nothing.
+	for len(rows) > 0 && rows[0].N == 0 {
+		rows = rows[1:]
+	}
+	for len(rows) > 0 && rows[len(rows)-1].N == 0 {
+		rows = rows[:len(rows)-1]
+	}
 	return rows, all
 }
 
