@@ -71,6 +71,9 @@ type Desktop struct {
 	// TookMS is from when the operation was due to when the desktop was proven
 	// detached; left out while it is not.
 	TookMS *int64 `json:"took_ms,omitempty"`
+	// Steps are what happened to it, the earliest first: with GET
+	// /v1/desktops/{id} only.
+	Steps []tasks.Step `json:"steps,omitempty"`
 }
 
 // Event is what one operation did about a desktop.

@@ -34,6 +34,9 @@ func (s *server) getDesktop(r *request) error {
 		if err != nil {
 			return err
 		}
+		if views[0].Steps, err = s.record.Steps(r.Context(), &views[0].Desktop); err != nil {
+			return err
+		}
 		out.Events = append(out.Events, api.Event{Operation: e.Operation, Desktop: views[0]})
 	}
 	return r.answer(http.StatusOK, out)
