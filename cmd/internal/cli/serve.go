@@ -73,14 +73,7 @@ func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(doors(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now})), log)
-}
-
-// doors is the HTTP API with the dashboard, which asks it within the process.
-func doors(cfg server.Config) http.Handler {
-	inside := server.NewInside(cfg)
-	cfg.Pages = dashboard.New(dashboard.Config{As: inside.As, Keys: cfg.Keys, Log: cfg.Log, Now: cfg.Now})
-	return server.New(cfg)
+	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now})), log)
 }
 
 // needKey refuses to serve what nobody could use.

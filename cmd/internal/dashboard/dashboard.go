@@ -10,6 +10,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -84,6 +85,12 @@ func New(cfg Config) http.Handler {
 		v.fail(&api.Problem{Status: http.StatusForbidden, Code: "cross_site", Title: "Refused", Detail: "this was sent by a page of another site, and nothing was done"})
 	}))
 	return secured(crossOrigin.Handler(mux))
+}
+
+// Serve gives the handler of the HTTP API with the dashboard at all other addresses.
+func Serve(cfg server.Config) http.Handler {
+	cfg.Pages = New(Config{As: server.NewInside(cfg).As, Keys: cfg.Keys, Log: cfg.Log, Now: cfg.Now})
+	return server.New(cfg)
 }
 
 // contentPolicy lets a page load and run just what is ours, and nobody frame it.

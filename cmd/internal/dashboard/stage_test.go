@@ -70,9 +70,7 @@ func newStage(t *testing.T) *stage {
 	s.rdb = s.store.Redis
 	s.keys = access.NewKeys(s.store.Redis, s.store.Prefix, time.Now)
 	conf := server.Config{Store: s.store, Keys: s.keys, Log: zerolog.New(io.Discard), Now: time.Now}
-	inside := server.NewInside(conf)
-	conf.Pages = dashboard.New(dashboard.Config{As: inside.As, Keys: s.keys, Log: conf.Log, Now: conf.Now})
-	srv := httptest.NewServer(server.New(conf))
+	srv := httptest.NewServer(dashboard.Serve(conf))
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
 	return s
