@@ -62,7 +62,7 @@ func (k Key) Sees(project string) bool {
 	return len(k.Projects) == 0 || slices.Contains(k.Projects, project)
 }
 
-// Valid reports whether the key can be used: it is not revoked, and has not expired.
+// Valid reports that the key is neither revoked nor expired.
 func (k Key) Valid(now time.Time) bool {
 	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }

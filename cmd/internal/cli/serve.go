@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/dashboard"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
@@ -21,9 +22,10 @@ func (p *Program) serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the HTTP API, until stopped",
-		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
-/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. Beyond
+		Short: "Serve the HTTP API and the dashboard, until stopped",
+		Long: `Serves /v1 for systems that hand over operations and ask what became of them, the
+dashboard at / for people, and /healthz and /readyz. All but those two takes a key: see
+detachd keys. Browsers keep the dashboard's cookie over TLS or on this machine only. Beyond
 loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, o) }),
@@ -80,7 +82,7 @@ func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit})), log)
+	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit})), log)
 }
 
 // needKey refuses to serve what nobody could use.

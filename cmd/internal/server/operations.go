@@ -152,6 +152,9 @@ func (s *server) listDesktops(r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.record.AddBefore(r.Context(), op, desktops); err != nil {
+		return err
+	}
 	views, err := s.views(r.Context(), op, desktops)
 	return answerPage(r, views, next, err)
 }
