@@ -128,16 +128,17 @@ const (
 // visit is one request on its way.
 type visit struct {
 	*http.Request
-	d   *dashboard
-	w   http.ResponseWriter
-	key access.Key
-	api *api.Client
+	connection context.Context // ends when the visitor has gone; that of Request is for a page
+	d          *dashboard
+	w          http.ResponseWriter
+	key        access.Key
+	api        *api.Client
 }
 
 func (d *dashboard) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("the page took too long"))
 	defer cancel()
-	v := &visit{Request: r.WithContext(ctx), d: d, w: w}
+	v := &visit{Request: r.WithContext(ctx), connection: r.Context(), d: d, w: w}
 	most := int64(smallForm)
 	if strings.HasPrefix(r.URL.Path, "/new") {
 		most = largeForm

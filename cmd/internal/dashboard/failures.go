@@ -2,7 +2,9 @@ package dashboard
 
 import (
 	"cmp"
+	"context"
 	"encoding/csv"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -137,35 +139,41 @@ func (v *visit) failuresCSV() error {
 	if err != nil {
 		return err
 	}
-	out := &fileWriter{w: v.w, name: "failures.csv", kind: "text/csv; charset=utf-8"}
-	rows := csv.NewWriter(out)
-	columns := []string{"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id", "call_id", "request_id"}
-	if err := rows.Write(columns); err != nil {
-		return err
+	return v.file("failures.csv", "text/csv; charset=utf-8", func(ctx context.Context, w io.Writer) error {
+		rows := csv.NewWriter(w)
+		columns := []string{"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id", "call_id", "request_id"}
+		if err := rows.Write(columns); err != nil {
+			return err
+		}
+		for token := ""; ; {
+			page, next, err := v.api.Failures(ctx, f, 1000, token)
+			if err != nil {
+				return err
+			}
+			for _, x := range page {
+				if err := rows.Write(failureRow(x)); err != nil {
+					return err
+				}
+			}
+			if next == "" {
+				rows.Flush()
+				return rows.Error()
+			}
+			token = next
+		}
+	})
+}
+
+// failureRow is a failure's row; no cell of it is a formula.
+func failureRow(x tasks.Failure) []string {
+	row := []string{
+		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(x.Expect, "; "), x.Class, x.Code, x.Message,
+		strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
 	}
-	for token := ""; ; {
-		page, next, err := v.api.Failures(v.Context(), f, 1000, token)
-		if err != nil {
-			return out.end(err)
-		}
-		for _, x := range page {
-			row := []string{
-				x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(x.Expect, "; "), x.Class, x.Code, x.Message,
-				strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
-			}
-			for i, cell := range row {
-				row[i] = report.Cell(cell)
-			}
-			if err := rows.Write(row); err != nil {
-				return out.end(err)
-			}
-		}
-		if next == "" {
-			rows.Flush()
-			return out.end(rows.Error())
-		}
-		token = next
+	for i, cell := range row {
+		row[i] = report.Cell(cell)
 	}
+	return row
 }
 
 // picks are the desktops that were chosen; each is named by its operation, a slash

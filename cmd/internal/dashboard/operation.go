@@ -1,6 +1,8 @@
 package dashboard
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -63,34 +65,9 @@ func (v *visit) report() error {
 		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: []api.Fault{{Pointer: "format", Detail: err.Error()}}}
 	}
 	id := v.PathValue("id")
-	out := &fileWriter{w: v.w, name: id + "." + string(format), kind: kinds[string(format)]}
-	return out.end(v.api.Report(v.Context(), out, id, string(format)))
-}
-
-// fileWriter answers with a file. It sets the header when the first byte is
-// written, so that an error before that can be a page.
-type fileWriter struct {
-	w          http.ResponseWriter
-	name, kind string
-	begun      bool
-}
-
-func (f *fileWriter) Write(b []byte) (int, error) {
-	if !f.begun {
-		f.begun = true
-		f.w.Header().Set("Content-Type", f.kind)
-		f.w.Header().Set("Content-Disposition", `attachment; filename="`+f.name+`"`)
-	}
-	return f.w.Write(b)
-}
-
-// end breaks the answer off if the file is not whole, so that it is not taken for
-// such.
-func (f *fileWriter) end(err error) error {
-	if err != nil && f.begun {
-		panic(http.ErrAbortHandler)
-	}
-	return err
+	return v.file(id+"."+string(format), kinds[string(format)], func(ctx context.Context, w io.Writer) error {
+		return v.api.Report(ctx, w, id, string(format))
+	})
 }
 
 func (v *visit) operationPath() string { return "/operations/" + v.PathValue("id") }
