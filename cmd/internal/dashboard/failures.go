@@ -166,8 +166,12 @@ func (v *visit) failuresCSV() error {
 
 // failureRow is a failure's row; no cell of it is a formula.
 func failureRow(x tasks.Failure) []string {
+	users := make([]string, len(x.Expect))
+	for i, name := range x.Expect {
+		users[i] = report.Cell(name) // semicolons separate cells, too, where the comma is a decimal point
+	}
 	row := []string{
-		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(x.Expect, "; "), x.Class, x.Code, x.Message,
+		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(users, "; "), x.Class, x.Code, x.Message,
 		strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
 	}
 	for i, cell := range row {

@@ -4,17 +4,12 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
-
-func sortMoments(list []moment) {
-	slices.SortStableFunc(list, func(a, b moment) int { return a.At.Compare(b.At) })
-}
 
 // operation is the page of one operation.
 type operation struct {

@@ -1,0 +1,113 @@
+package dashboard
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// calls is the page of an operation's calls to the cloud, and of its moments.
+type calls struct {
+	Op      progress
+	Moments []moment
+	Rows    []tasks.Call
+	All     int
+	More    more
+}
+
+func (c calls) refreshAfter() int { return movingOperation(c.Op.Operation) }
+
+// movingOperation says how soon a page about an operation is to be made again.
+func movingOperation(op tasks.Operation) int {
+	if op.Done() && op.Seal != "" {
+		return 0
+	}
+	return 2
+}
+
+// moment is something that happened to an operation.
+type moment struct {
+	At   time.Time
+	What string
+	By   string
+	Dot  tasks.State // colours it
+}
+
+func (v *visit) calls() error {
+	op, err := v.api.OperationState(v.Context(), v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	all, err := v.api.Calls(v.Context(), op.ID)
+	if err != nil {
+		return err
+	}
+	p := calls{Op: progressOf(op.Operation), All: len(all), Moments: momentsOf(op.Operation, all, v.d.Now())}
+	first, err := whole("page_token", v.token())
+	if err != nil {
+		return err
+	}
+	first = min(max(0, first), len(all))
+	end := min(first+rowsShown, len(all))
+	p.Rows = all[first:end]
+	next := ""
+	if end < len(all) {
+		next = strconv.Itoa(end)
+	}
+	p.More = v.more(next, len(p.Rows))
+	return v.page(http.StatusOK, "calls", "Timeline of "+op.ID, p)
+}
+
+// momentsOf tells an operation's life in the order in which it happened; what is
+// still to come is at the end.
+func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
+	out := []moment{{At: op.AcceptedAt, What: "accepted: " + plural(op.Total, "desktop", "desktops"), By: op.RequestedBy, Dot: tasks.Queued}}
+	if op.NotBefore.After(op.AcceptedAt) {
+		out = append(out, moment{At: op.NotBefore, What: "may begin", Dot: tasks.Queued})
+	}
+	if !op.DueAt.Equal(op.AcceptedAt) {
+		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.Held})
+	}
+	if len(all) > 0 {
+		first, last, refused, unanswered := all[0], all[len(all)-1], 0, 0
+		for _, c := range all {
+			switch {
+			case !c.Answered:
+				unanswered++
+			case c.Status >= 300:
+				refused++
+			}
+		}
+		out = append(out, moment{At: first.At, What: "first call to the cloud", By: first.Worker, Dot: tasks.Sending})
+		if len(all) > 1 {
+			what := "last of " + plural(len(all), "call", "calls")
+			if refused > 0 {
+				what += ", " + plural(refused, "was", "were") + " refused"
+			}
+			if unanswered > 0 {
+				what += ", " + plural(unanswered, "was", "were") + " not answered"
+			}
+			out = append(out, moment{At: last.At, What: what, By: last.Worker, Dot: tasks.Accepted})
+		}
+	}
+	if op.Done() {
+		end := moment{At: op.EndedAt, What: "ended: " + plural(op.Counts.Detached, "desktop is", "desktops are") + " proven detached", Dot: tasks.Detached}
+		if n := op.Counts.Failed; n > 0 {
+			end.What, end.Dot = end.What+", "+thousands(n)+" failed", tasks.Failed
+		}
+		if n := op.Counts.Held; n > 0 {
+			end.What += ", " + thousands(n) + " held"
+		}
+		out = append(out, end)
+		if op.Seal != "" {
+			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: tasks.Detached})
+		}
+	} else if op.Deadline.After(now) {
+		out = append(out, moment{At: op.Deadline, What: "deadline: what is not sent by then is failed", Dot: tasks.Cancelled})
+	}
+	slices.SortStableFunc(out, func(a, b moment) int { return a.At.Compare(b.At) })
+	return out
+}
