@@ -190,8 +190,8 @@ func (s *Server) ClusterClient(t testing.TB) redis.UniversalClient {
 }
 
 // Mini gives a client of a miniredis, closed with the test. Nothing expires in it:
-// with ClockTTL it would sort all its keys before every command, which takes
-// minutes for thousands of desktops under the race detector.
+// with ClockTTL it would sort all its keys before every command, which for
+// thousands of desktops under the race detector takes longer than tests wait.
 func Mini(t testing.TB) redis.UniversalClient {
 	c := redis.NewClient(Options(miniredis.RunT(t).Addr()))
 	t.Cleanup(func() { _ = c.Close() })

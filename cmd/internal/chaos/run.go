@@ -126,7 +126,7 @@ func (s *stage) begin() error {
 	if s.redis, err = redistest.Run(s.Dir, "--appendfsync", "always"); err != nil {
 		return err
 	}
-	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
+	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{
 		Token: "made-up", Seed: s.Seed, Latency: 50 * time.Millisecond, Jitter: 200 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 	}, "127.0.0.1:0")

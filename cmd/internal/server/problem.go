@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/report"
@@ -76,6 +77,9 @@ func (s *server) refuse(r *request, err error) int {
 		return p.Status
 	}
 	p.RequestID = r.id
+	if trace := r.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
+		p.TraceID = strings.Split(trace, "-")[1]
+	}
 	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
 		s.Log.Error().Err(err).Str("request_id", r.id).Str("path", r.URL.Path).Msg("a request could not be answered")
 	}

@@ -26,6 +26,7 @@ import (
 type bench struct {
 	t     *testing.T
 	redis *miniredis.Miniredis
+	cfg   config.Config
 	store *app.Store
 	keys  *access.Keys
 	url   string
@@ -36,12 +37,22 @@ type bench struct {
 
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
+	return newBenchOn(t, "http://127.0.0.1:1", change...)
+}
+
+// newBenchOn has a cloud.
+func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
+	t.Helper()
 	b := &bench{t: t, redis: miniredis.RunT(t), log: &bytes.Buffer{}, key: map[access.Role]string{}}
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret("redis://" + b.redis.Addr())
 	for i, alias := range []string{"hq", "branch"} {
-		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: "http://127.0.0.1:1", Limits: config.DefaultLimits()})
+		cfg.Projects = append(cfg.Projects, config.Project{
+			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Limits: config.DefaultLimits(),
+			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: "token"}},
+		})
 	}
+	b.cfg = cfg
 	var err error
 	b.store, err = app.Open(cfg, func(string) (string, bool) { return "", false }, "test")
 	require.NoError(t, err)
@@ -75,10 +86,25 @@ type answer struct {
 	body   string
 }
 
+// do sends a request. The answer is as the contract says.
 func (b *bench) do(key, method, path, body string, header ...string) answer {
 	b.t.Helper()
-	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
+	a, err := b.send(key, method, path, body, header...)
 	require.NoError(b.t, err)
+	theContract().check(b.t, method, path, a)
+	if a.status >= 400 {
+		p := a.problem(b.t)
+		require.Equal(b.t, a.status, p.Status)
+		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
+	}
+	return a
+}
+
+func (b *bench) send(key, method, path, body string, header ...string) (answer, error) {
+	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
+	if err != nil {
+		return answer{}, err
+	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -89,19 +115,12 @@ func (b *bench) do(key, method, path, body string, header ...string) answer {
 		req.Header.Set(header[i], header[i+1])
 	}
 	resp, err := http.DefaultClient.Do(req)
-	require.NoError(b.t, err)
+	if err != nil {
+		return answer{}, err
+	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
-	require.NoError(b.t, err)
-	a := answer{resp.StatusCode, resp.Header, string(text)}
-	require.NotEmpty(b.t, a.header.Get("X-Request-Id"))
-	if a.status >= 400 {
-		p := a.problem(b.t)
-		require.Equal(b.t, a.status, p.Status)
-		require.NotEmpty(b.t, p.Code)
-		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
-	}
-	return a
+	return answer{resp.StatusCode, resp.Header, string(text)}, err
 }
 
 func (a answer) problem(t *testing.T) (p api.Problem) {
@@ -272,7 +291,9 @@ func TestPauseOverHTTP(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "operator: moving", pause.Reason)
 	require.False(t, pause.Until.IsZero())
-	require.Equal(t, 400, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:pause", `{"for_seconds":-1}`).status)
+	for _, body := range []string{`{"for_seconds":-1}`, `{"for_seconds":31536001}`, `{"reason":"` + strings.Repeat("x", 1001) + `"}`} {
+		require.Equal(t, 400, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:pause", body).status, "%.60s", body)
+	}
 	require.Equal(t, 200, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:resume", "").status)
 	pause, err = b.store.Record.ProjectPause(t.Context(), "hq")
 	require.NoError(t, err)
@@ -305,5 +326,7 @@ func TestTraceparentOfARequest(t *testing.T) {
 		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent)
 		require.Equal(t, http.StatusAccepted, a.status)
 		require.Equal(t, kept, a.json(t)["trace"])
+		id := b.do(b.key[access.Viewer], "GET", "/v1/operations/nowhere", "", "Traceparent", sent).problem(t).TraceID
+		require.Equal(t, map[any]string{trace: trace[3:35], nil: ""}[kept], id)
 	}
 }
