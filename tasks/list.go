@@ -103,7 +103,7 @@ func (r *Record) chunksWanted(ctx context.Context, op Operation, f DesktopFilter
 		if err != nil {
 			return nil, 0, err
 		}
-		if !ok || len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s State) bool { return current.Counts.of(s) > 0 }) {
+		if !ok || len(f.States) > 0 && !slices.ContainsFunc(f.States, func(s State) bool { return current.Counts.Of(s) > 0 }) {
 			return nil, op.Chunks(), nil
 		}
 	}

@@ -151,8 +151,8 @@ type Counts struct {
 	Resolved  int `json:"resolved,omitempty"` // users whose desktops have rows of their own
 }
 
-// of is the number of desktops in a state.
-func (c Counts) of(s State) int {
+// Of is the number of desktops in a state.
+func (c Counts) Of(s State) int {
 	return map[State]int{
 		Queued: c.Queued, Sending: c.Sending, Accepted: c.Accepted, Detached: c.Detached,
 		Failed: c.Failed, Held: c.Held, Cancelled: c.Cancelled, Resolved: c.Resolved,

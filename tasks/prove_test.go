@@ -2,6 +2,7 @@ package tasks_test
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -256,6 +257,24 @@ func trail(t *testing.T, b *bundle) {
 	require.Len(t, es[0].Trail, 2)
 	require.Equal(t, before, es[0].Desktops[3].Before)
 	require.Equal(t, "X", es[0].Desktops[5].Failure.Code)
+	rows, _, err := b.r.Desktops(t.Context(), sealed, tasks.DesktopFilter{}, 200, "")
+	require.NoError(t, err)
+	require.NoError(t, b.r.AddBefore(t.Context(), sealed, rows))
+	require.Equal(t, before, rows[3].Before)
+	require.Nil(t, rows[4].Before)
+	for place, want := range map[int]string{3: "queued sending , sending detached DEATTACHED|\"x\"", 5: "queued sending , sending failed X", 105: "queued cancelled "} {
+		d := rows[place]
+		d.Before = nil
+		steps, err := b.r.Steps(t.Context(), &d)
+		require.NoError(t, err)
+		var said []string
+		for _, s := range steps {
+			require.Equal(t, "w", s.By)
+			said = append(said, fmt.Sprint(s.From, " ", s.To, " ", s.Detail))
+		}
+		require.Equal(t, want, strings.Join(said, ", "))
+		require.Equal(t, rows[place].Before, d.Before)
+	}
 	last := es[0].Trail[1]
 	require.Equal(t, "w", last.By)
 	require.Len(t, last.Moves, 2)

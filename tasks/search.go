@@ -212,20 +212,10 @@ func (r *Record) rowsOf(ctx context.Context, places []string) ([]opRow, error) {
 
 // addBefores fills in what a chunk's rows were read as.
 func addBefores(rows []opRow, trail []string) error {
-	for _, raw := range trail {
-		if !strings.Contains(raw, `"b":`) {
-			continue // most say nothing of it
+	return eachBefore(trail, func(at int, b Before) {
+		if at >= 0 && at < len(rows) {
+			rows[at].befores = append(rows[at].befores, b)
+			rows[at].Before = &b
 		}
-		entry, err := ParseTrailEntry(raw)
-		if err != nil {
-			return err
-		}
-		for at, b := range entry.Before {
-			if at >= 0 && at < len(rows) {
-				rows[at].befores = append(rows[at].befores, b)
-				rows[at].Before = &b
-			}
-		}
-	}
-	return nil
+	})
 }

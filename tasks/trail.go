@@ -183,18 +183,14 @@ func (e Evidence) Check() error {
 		at[i] = Queued
 	}
 	for n, entry := range e.Trail {
-		for _, m := range entry.Moves {
-			for _, r := range m.Positions {
-				for p := r.First; p <= r.Last; p++ {
-					if p < 0 || p >= len(at) {
-						return fmt.Errorf("chunk %d, entry %d of the trail is about row %d, which does not exist", e.Chunk, n, p)
-					}
-					if at[p] != m.From {
-						return fmt.Errorf("chunk %d, entry %d of the trail takes %s from %s, but it was %s", e.Chunk, n, e.Desktops[p].ID, m.From, at[p])
-					}
-					at[p] = m.To
-				}
+		for p, s := range entry.Steps() {
+			if p < 0 || p >= len(at) {
+				return fmt.Errorf("chunk %d, entry %d of the trail is about row %d, which does not exist", e.Chunk, n, p)
 			}
+			if at[p] != s.From {
+				return fmt.Errorf("chunk %d, entry %d of the trail takes %s from %s, but it was %s", e.Chunk, n, e.Desktops[p].ID, s.From, at[p])
+			}
+			at[p] = s.To
 		}
 	}
 	for i, d := range e.Desktops {

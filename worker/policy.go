@@ -27,24 +27,26 @@ const (
 	HeldBack  Class = "held"
 )
 
-// ClassRow says what is done about errors of a class.
+// ClassRow says what is done about errors of a class, and what a person can do about
+// desktops that failed with it.
 type ClassRow struct {
-	Class Class
-	Does  string
+	Class  Class
+	Does   string
+	Advice string
 }
 
 // Classes gives the classes, with what is done about each.
 func Classes() []ClassRow {
 	return []ClassRow{
-		{Transient, "passes by itself: retried with backoff, one attempt spent"},
-		{Throttle, "refused for now: the whole project waits, no attempt spent"},
-		{Conflict, "a desktop is busy: it is set aside and retried, the others go on"},
-		{Ambiguous, "it may have taken effect: the desktops are read before anything is sent again"},
-		{Poison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached"},
-		{Auth, "the credentials were refused: the project pauses, no attempt spent"},
-		{Policy, "the account may not, or the endpoint is wrong: the project pauses, no attempt spent"},
-		{Permanent, "no retry can mend it: failed if it is still attached"},
-		{HeldBack, "not the cloud's: a guard held it, and a person decides"},
+		{Transient, "passes by itself: retried with backoff, one attempt spent", "the tries were used up, or the deadline passed: redrive it once the service is well"},
+		{Throttle, "refused for now: the whole project waits, no attempt spent", "nothing: it goes on by itself; if it lasts, lower the limits of the project"},
+		{Conflict, "a desktop is busy: it is set aside and retried, the others go on", "see in the console what the desktop is doing, and redrive it when that is done"},
+		{Ambiguous, "it may have taken effect: the desktops are read before anything is sent again", "look at the desktop in the console, then redrive it: it is read before anything is sent"},
+		{Poison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached", "the cloud does not take this desktop: mend in the console what the message says, then redrive it"},
+		{Auth, "the credentials were refused: the project pauses, no attempt spent", "mend the project's credentials, then resume the project"},
+		{Policy, "the account may not, or the endpoint is wrong: the project pauses, no attempt spent", "mend the rights of the IAM user, the endpoint or the account, then resume the project"},
+		{Permanent, "no retry can mend it: failed if it is still attached", "mend in the console what the message says, then redrive it"},
+		{HeldBack, "not the cloud's: a guard held it, and a person decides", "settle whose the desktop is, or what state it is in, then retry it; or cancel the operation"},
 	}
 }
 
@@ -63,10 +65,12 @@ type Rule struct {
 // RuleOf says whether a whole call was refused, or one desktop listed in a 200.
 type RuleOf string
 
-// What a Rule is about.
+// What a Rule is about. OfWorker are codes that are not the cloud's but a worker's
+// own; nobody can add any.
 const (
 	OfCall    RuleOf = "call"
 	OfDesktop RuleOf = "desktop"
+	OfWorker  RuleOf = "worker"
 )
 
 // problem says what is wrong with a rule that somebody adds.
@@ -164,6 +168,17 @@ var desktopRules = []Rule{
 	{OfDesktop, 0, "", Transient, "not known: tried again"},
 }
 
+// ownRules explains the codes that workers give themselves. Those of guards that
+// read a desktop are in Verdicts.
+var ownRules = []Rule{
+	{OfWorker, 0, "UNCONFIRMED", Ambiguous, "the cloud took it and did not show it detached in time"},
+	{OfWorker, 0, "DEADLINE", Transient, "the deadline of the operation passed before it could be sent"},
+	{OfWorker, 0, "NO_REPLY", Transient, "no answer came, and it is certain that nothing was done"},
+	{OfWorker, 0, "UNKNOWN", Transient, "the cloud named no code"},
+	{OfWorker, 0, "USER_NAME", HeldBack, "no user has just this name, but one differs from it in upper and lower case"},
+	{OfWorker, 0, "NAMED_FOR_OTHERS", HeldBack, "the operation names this desktop of the leaver for somebody else"},
+}
+
 // match finds the first row; the last of either table matches everything.
 func match(rules []Rule, status int, code string) Rule {
 	for _, r := range rules {
@@ -184,9 +199,10 @@ type policy struct{ calls, desktops []Rule }
 func newPolicy(extra []Rule) policy {
 	var p policy
 	for _, r := range Table(extra) {
-		if r.Of == OfCall {
+		switch r.Of {
+		case OfCall:
 			p.calls = append(p.calls, r)
-		} else {
+		case OfDesktop:
 			p.desktops = append(p.desktops, r)
 		}
 	}
@@ -194,8 +210,8 @@ func newPolicy(extra []Rule) policy {
 }
 
 // Table gives the whole table of what an error code means: the given rules,
-// which go before the others, and the built-in ones.
-func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktopRules) }
+// which go before the others, the built-in ones, and workers' own codes.
+func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktopRules, ownRules) }
 
 // call says what an error of a detach call means. Whatever the table says, a
 // request that can have had an effect is ambiguous.

@@ -24,7 +24,7 @@ type OperationRequest struct {
 	Ticket             string              `json:"ticket,omitempty"`
 	ValidateOnly       bool                `json:"validate_only,omitempty"` // everything is checked and nothing written
 
-	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key; it belongs to the name of the key that is sent with
 	Traceparent    string `json:"-"` // the header traceparent of W3C Trace Context: the calls to the cloud carry it on
 }
 
@@ -71,6 +71,9 @@ type Desktop struct {
 	// TookMS is from when the operation was due to when the desktop was proven
 	// detached; left out while it is not.
 	TookMS *int64 `json:"took_ms,omitempty"`
+	// Steps are what happened to it, the earliest first: with GET
+	// /v1/desktops/{id} only.
+	Steps []tasks.Step `json:"steps,omitempty"`
 }
 
 // Event is what one operation did about a desktop.
@@ -169,17 +172,19 @@ type Codes struct {
 
 // Code says what a refusal of the cloud means; the first that matches wins.
 type Code struct {
-	Of     string `json:"of"` // call or desktop
+	Of     string `json:"of"` // call, desktop, or worker for workers' own codes
 	Status int    `json:"status,omitempty"`
 	Code   string `json:"code,omitempty"`
 	Class  string `json:"class"`
 	Why    string `json:"why"`
 }
 
-// Class says what is done about refusals of a class.
+// Class says what is done about refusals of a class, and what a person can do about
+// desktops that failed with it.
 type Class struct {
-	Class string `json:"class"`
-	Does  string `json:"does"`
+	Class  string `json:"class"`
+	Does   string `json:"does"`
+	Advice string `json:"advice"`
 }
 
 // Reading says what a reading of a desktop means.

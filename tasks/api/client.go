@@ -75,6 +75,7 @@ type request struct {
 	body         any
 	idempotency  string
 	trace        string
+	lastEvent    string   // its id, where events are asked for again
 	kinds        []string // of the answer; default application/json
 }
 
@@ -116,7 +117,7 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 		return nil, fmt.Errorf("api: %w", err)
 	}
 	req.Header.Set("User-Agent", c.agent)
-	req.Header.Set("Accept", "application/json")
+	req.Header.Set("Accept", strings.Join(r.answers(), ", "))
 	if c.key != "" {
 		req.Header.Set("Authorization", "Bearer "+string(c.key))
 	}
@@ -125,6 +126,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.idempotency != "" {
 		req.Header.Set("Idempotency-Key", r.idempotency)
+	}
+	if r.lastEvent != "" {
+		req.Header.Set("Last-Event-ID", r.lastEvent)
 	}
 	if r.trace != "" {
 		req.Header.Set("Traceparent", r.trace)

@@ -52,6 +52,7 @@ const (
 	CodePageToken = "page_token"
 	CodeInvalid   = "invalid"
 	CodeRedisAway = "redis_away"
+	CodeBusy      = "busy" // the server has too much at hand; nothing was done
 
 	CodeRecordAltered = "record_altered" // a report: the record contradicts itself
 	CodeUnsettled     = "unsettled"      // a report: the operation was changed meanwhile

@@ -62,6 +62,11 @@ func (k Key) Sees(project string) bool {
 	return len(k.Projects) == 0 || slices.Contains(k.Projects, project)
 }
 
+// Valid reports that the key is neither revoked nor expired.
+func (k Key) Valid(now time.Time) bool {
+	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
 // stored adds the hash. A key has 160 bits of chance, so that one SHA-256 is
 // enough: there is nothing to guess from.
 type stored struct {
@@ -172,13 +177,23 @@ func (k *Keys) Authenticate(ctx context.Context, sent string) (Key, error) {
 	}
 	now := k.now()
 	right := subtle.ConstantTimeCompare([]byte(hash(sent)), []byte(s.Hash)) == 1
-	if !right || !s.RevokedAt.IsZero() || !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt) {
+	if !right || !s.Valid(now) {
 		return Key{}, ErrRefused
 	}
 	if err := k.note(ctx, s.ID, now); err != nil {
 		return Key{}, err
 	}
 	return s.Key, nil
+}
+
+// Recheck looks whether a key that was authenticated a while ago is still valid;
+// ErrRefused if it is not.
+func (k *Keys) Recheck(ctx context.Context, id string) error {
+	s, err := k.read(ctx, id)
+	if errors.Is(err, ErrNotFound) || err == nil && !s.Valid(k.now()) {
+		return ErrRefused
+	}
+	return err
 }
 
 func (k *Keys) note(ctx context.Context, id string, now time.Time) error {

@@ -38,29 +38,46 @@ func lists(s *stage) ([]figure, error) {
 		for s.info("persistence", "aof_rewrite_in_progress") == 1 { // it takes one of two cores
 			time.Sleep(100 * time.Millisecond)
 		}
-		slowest, worst := "", 0.0
-		for name, read := range l.pages() {
-			var took []float64
-			for range 100 {
-				start := time.Now()
-				rows, err := read(s.ctx)
-				if err != nil {
-					return nil, fmt.Errorf("%s: %w", name, err)
-				}
-				if rows == 0 {
-					return nil, fmt.Errorf("%s: the first page is empty", name)
-				}
-				took = append(took, float64(time.Since(start).Microseconds())/1000)
-			}
-			if v := quantile(took, .95); v > worst {
-				slowest, worst = name, v
-			}
+		web, err := s.web(l)
+		if err != nil {
+			return nil, err
 		}
-		out = append(out, figure{
-			"B9 first page, 1,000,000 desktops, " + x.name, fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), "goal 50 ms", worst / 50, "<= 50 ms", worst <= 50,
-		})
+		for _, of := range []struct {
+			name  string
+			pages map[string]func(context.Context) (int, error)
+		}{{"first page", l.pages()}, {"dashboard", web}} {
+			f, err := slowestOf(s.ctx, of.pages)
+			if err != nil {
+				return nil, err
+			}
+			f.Name = fmt.Sprintf("B9 %s, 1,000,000 desktops, %s", of.name, x.name)
+			out = append(out, f)
+		}
 	}
 	return out, nil
+}
+
+// slowestOf makes each page a hundred times, and gives the one that takes longest.
+func slowestOf(ctx context.Context, pages map[string]func(context.Context) (int, error)) (figure, error) {
+	slowest, worst := "", 0.0
+	for name, read := range pages {
+		var took []float64
+		for range 100 {
+			start := time.Now()
+			rows, err := read(ctx)
+			if err != nil {
+				return figure{}, fmt.Errorf("%s: %w", name, err)
+			}
+			if rows == 0 {
+				return figure{}, fmt.Errorf("%s: the first page is empty", name)
+			}
+			took = append(took, float64(time.Since(start).Microseconds())/1000)
+		}
+		if v := quantile(took, .95); v > worst {
+			slowest, worst = name, v
+		}
+	}
+	return figure{Ours: fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), Baseline: "goal 50 ms", Ratio: worst / 50, Goal: "<= 50 ms", Met: worst <= 50}, nil
 }
 
 // filled is a record with a million desktops.

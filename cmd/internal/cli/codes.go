@@ -72,9 +72,9 @@ func codeTables(v api.Codes) []*table {
 		}
 		codes.add(c.Of, status, c.Code, c.Class, c.Why)
 	}
-	classes := &table{header: []string{"CLASS", "WHAT IS DONE"}}
+	classes := &table{header: []string{"CLASS", "WHAT IS DONE", "WHAT YOU CAN DO"}}
 	for _, c := range v.Classes {
-		classes.add(c.Class, c.Does)
+		classes.add(c.Class, c.Does, c.Advice)
 	}
 	readings := &table{header: []string{"A DESKTOP READS AS", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED", "CODE", "WHY"}}
 	for _, r := range v.Readings {

@@ -47,7 +47,7 @@ desktop called detached is so in the cloud, and nobody else lost access; else 3.
 	f.StringVar(&o.file, "file", "", "another CSV `file` of leavers, - for stdin")
 	f.Uint64Var(&o.seed, "seed", o.seed, "draws which desktops have trouble")
 	f.StringVar(&o.report, "report", "", "write the evidence of the leavers by name to that `file` (.html, .csv or .json)")
-	f.StringVar(&o.serve, "serve", "", "afterwards serve the HTTP API at that loopback `address` until interrupted, to look at what is left")
+	f.StringVar(&o.serve, "serve", "", "afterwards serve the dashboard and the HTTP API at that loopback `address` until interrupted, to look at what is left")
 	f.BoolVar(&o.verbose, "verbose", false, "show the log")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -115,7 +115,7 @@ func (p *Program) demoServe(ctx context.Context, a *app.App, l net.Listener) err
 	if err != nil {
 		return err
 	}
-	p.say("demo: serving at http://%s until ctrl-C; set this in another terminal, then try: detachd list", l.Addr())
+	p.say("demo: the dashboard is at http://%s until ctrl-C; sign in with the key below, or set both in another terminal and try: detachd list", l.Addr())
 	try.exports(p.Stderr, l)
 	return serveOn(ctx, l, try.handler, zerolog.Nop())
 }

@@ -27,17 +27,17 @@ func (p *Program) devCommand() *cobra.Command {
 	var at devAddresses
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a Redis in memory, a fake cloud, a worker and the HTTP API, to try things by hand",
+		Short: "Run a Redis in memory, a fake cloud, a worker, the HTTP API and the dashboard, to try things by hand",
 		Long: `Starts all parts on this machine and prints what to set in another terminal:
 DETACHD_CONFIG to work on its Redis, or DETACHD_SERVER and DETACHD_API_KEY to go
-through its HTTP API. The fake cloud has every desktop that it is asked for, in the
+through its HTTP API; with that key one signs in to the dashboard, too. The fake cloud has every desktop that it is asked for, in the
 projects hq and branch. Everything is forgotten when it stops.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), at) }),
 	}
 	cmd.Flags().StringVar(&at.redis, "redis", anyPort, "`address` for Redis to listen on")
 	cmd.Flags().StringVar(&at.cloud, "cloud", anyPort, "`address` for the fake cloud to listen on")
-	cmd.Flags().StringVar(&at.api, "listen", anyPort, "loopback `address` for the HTTP API to listen on")
+	cmd.Flags().StringVar(&at.api, "listen", anyPort, "loopback `address` for the HTTP API and the dashboard to listen on")
 	return cmd
 }
 
@@ -81,7 +81,7 @@ func (p *Program) dev(ctx context.Context, at devAddresses) error {
 	p.say("dev: set this in another terminal, then try: detachd detach --project hq desktop-1 --wait")
 	p.out("redis       %s", e.RedisURL)
 	p.out("fake cloud  %s", e.Cloud.URL)
-	p.out("http api    http://%s", l.Addr())
+	p.out("dashboard   http://%s", l.Addr())
 	p.out("export DETACHD_CONFIG=%s", file)
 	try.exports(p.Stdout, l)
 	return serveOn(ctx, l, try.handler, zerolog.Nop())

@@ -18,6 +18,7 @@ var problemAdvice = map[string]struct {
 }{
 	"no_key":              {exitNotAuthorised, "give a key: DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
 	"key_refused":         {exitNotAuthorised, "check the key; detachd keys list, where Redis is configured, says whether it was revoked or has expired"},
+	"slow_down":           {exitNotAuthorised, "check the key, and wait: wrong keys have come from this address, yours or others'"},
 	"role_missing":        {exitNotAuthorised, "use a key with that role; detachd keys create makes one"},
 	"project_not_allowed": {exitNotAuthorised, "use a key that is for the project, or for all"},
 	"key_not_found":       {exitUsage, "detachd keys list shows the keys there are"},

@@ -13,32 +13,43 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/dashboard"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
 func (p *Program) serveCommand() *cobra.Command {
 	var d door
-	var withWorker bool
+	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the HTTP API, until stopped",
-		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
-/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. Beyond
+		Short: "Serve the HTTP API and the dashboard, until stopped",
+		Long: `Serves /v1 for systems that hand over operations and ask what became of them, the
+dashboard at / for people, and /healthz and /readyz. All but those two takes a key: see
+detachd keys. Browsers keep the dashboard's cookie over TLS or on this machine only. Beyond
 loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, withWorker) }),
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, o) }),
 	}
 	d.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&withWorker, "worker", false, "do the work in the same process, too")
+	cmd.Flags().BoolVar(&o.worker, "worker", false, "do the work in the same process, too")
+	cmd.Flags().IntVar(&o.rateLimit, "rate-limit", 1000, "the most `requests` a second of each key, and twice as many at once; 0 for no limit")
 	return cmd
+}
+
+type serveOptions struct {
+	worker    bool
+	rateLimit int
 }
 
 // stopWithin is how long requests have to end when the server stops.
 const stopWithin = 10 * time.Second
 
-func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
+func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	if err := p.localOnly("serve"); err != nil {
 		return err
+	}
+	if o.rateLimit < 0 {
+		return usage("give a number of requests a second, or 0 for no limit", "--rate-limit is negative")
 	}
 	cfg, err := p.loadConfig()
 	if err != nil {
@@ -57,7 +68,7 @@ func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
-	if withWorker {
+	if o.worker {
 		a, err := app.New(cfg, p.LookupEnv, log, p.Version)
 		if err != nil {
 			return usage("mend the configuration", "%w", err)
@@ -71,7 +82,7 @@ func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now})), log)
+	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit})), log)
 }
 
 // needKey refuses to serve what nobody could use.
@@ -80,19 +91,28 @@ func (p *Program) needKey(ctx context.Context, keys *access.Keys) error {
 	if err != nil {
 		return err
 	}
-	valid := func(k access.Key) bool {
-		return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || p.Now().Before(k.ExpiresAt))
-	}
-	if !slices.ContainsFunc(list, valid) {
+	if !slices.ContainsFunc(list, func(k access.Key) bool { return k.Valid(p.Now()) }) {
 		return usage("make one: detachd keys create --name hr --role producer", "there is no valid key, so nobody could use the API")
 	}
 	return nil
 }
 
-func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Logger) error {
+// httpServer gives nobody who is slow a connection for long: answers have half a
+// minute to be made and the rest of WriteTimeout to be taken, and those that stream
+// move that along with each part. When it shuts down streams of events end at once.
+func httpServer(h http.Handler) *http.Server {
+	stop := make(chan struct{})
 	srv := &http.Server{
-		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10,
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute,
+		MaxHeaderBytes: 32 << 10,
+		BaseContext:    func(net.Listener) context.Context { return server.WithStop(context.Background(), stop) },
 	}
+	srv.RegisterOnShutdown(func() { close(stop) })
+	return srv
+}
+
+func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Logger) error {
+	srv := httpServer(h)
 	log.Info().Str("address", l.Addr().String()).Msg("serving")
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()
@@ -104,6 +124,9 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Lo
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 	defer cancel()
 	err := srv.Shutdown(stop)
+	if err != nil {
+		err = errors.Join(err, srv.Close())
+	}
 	if served := <-ended; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}

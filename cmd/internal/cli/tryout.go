@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/dashboard"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
@@ -25,7 +26,7 @@ type tryout struct {
 func (p *Program) tryAPI(ctx context.Context, s *app.Store, name string) (tryout, error) {
 	keys := p.keys(s)
 	secret, _, err := keys.Create(ctx, access.Key{Name: name, Role: access.Admin})
-	return tryout{server.New(server.Config{Store: s, Keys: keys, Log: zerolog.Nop(), Now: p.Now}), secret}, err
+	return tryout{dashboard.Serve(server.Config{Store: s, Keys: keys, Log: zerolog.Nop(), Now: p.Now}), secret}, err
 }
 
 // exports writes what to set in another terminal.

@@ -59,16 +59,10 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 		rows[i] = row{ID: d.ID, Expect: d.Expect, State: d.State, Since: d.UpdatedAt, DueAt: op.DueAt, lastCallID: d.CallID}
 	}
 	for _, entry := range e.Trail {
-		for _, m := range entry.Moves {
-			for _, places := range m.Positions {
-				for p := places.First; p <= places.Last; p++ {
-					r := &rows[p]
-					r.Since, r.note, r.Note, r.Detail = entry.At, m.Note, m.Note.String(), m.Detail
-					r.Events = append(r.Events, event{
-						At: entry.At, From: m.From, To: m.To, By: entry.By, Note: r.Note, Detail: m.Detail, CallID: entry.CallID,
-					})
-				}
-			}
+		for p, s := range entry.Steps() {
+			r := &rows[p]
+			r.Since, r.note, r.Note, r.Detail = s.At, s.Note, s.Note.String(), s.Detail
+			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: r.Note, Detail: s.Detail, CallID: s.CallID})
 		}
 		for p, b := range entry.Before {
 			if p >= 0 && p < len(rows) {

@@ -35,7 +35,7 @@ func (t turns) wait(ctx context.Context, patience time.Duration) (done func(), e
 	case t <- struct{}{}:
 		return func() { <-t }, nil
 	case <-ctx.Done():
-		return nil, problem(http.StatusServiceUnavailable, "busy", "too many large requests are being worked on; nothing was done: send it again")
+		return nil, problem(http.StatusServiceUnavailable, api.CodeBusy, "too many large requests are being worked on; nothing was done: send it again")
 	}
 }
 

@@ -67,11 +67,16 @@ func TestDeadlineEndsWithTheBody(t *testing.T) {
 // deadlines notes those that are set.
 type deadlines struct {
 	*httptest.ResponseRecorder
-	set []time.Time
+	set, writes []time.Time
 }
 
 func (d *deadlines) SetReadDeadline(t time.Time) error {
 	d.set = append(d.set, t)
+	return nil
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.writes = append(d.writes, t)
 	return nil
 }
 
@@ -105,4 +110,51 @@ func TestLocalBodiesHaveAnySize(t *testing.T) {
 	text, err := r.read()
 	require.NoError(t, err)
 	require.Len(t, text, maxBody+1)
+}
+
+// Over HTTP/2 all of it holds as well.
+func TestNonsenseOverHTTP2(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).briskly(nil)
+	srv := httptest.NewUnstartedServer(b.srv)
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	ask := func(method, path string, body io.Reader, length int64) *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), method, srv.URL+path, body)
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+b.key[access.Producer])
+		req.ContentLength = length
+		resp, err := srv.Client().Do(req)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = resp.Body.Close() })
+		require.Equal(t, 2, resp.ProtoMajor)
+		return resp
+	}
+	silent, _ := io.Pipe()
+	for code, c := range map[string]struct {
+		body     io.Reader
+		length   int64
+		patience time.Duration
+	}{
+		"too_slow":  {io.MultiReader(strings.NewReader(strings.Repeat(" ", smallBody+1)), silent), 2 * smallBody, 20 * time.Millisecond},
+		"too_large": {strings.NewReader(strings.Repeat(" ", maxBody+1)), maxBody + 1, time.Hour},
+		"invalid":   {strings.NewReader(strings.Repeat("[", maxBody)), -1, time.Hour},
+	} {
+		b.srv.bodyPatience = c.patience
+		text, err := io.ReadAll(ask("POST", "/v1/operations", c.body, c.length).Body)
+		require.NoError(t, err)
+		require.Contains(t, string(text), `"code":"`+code+`"`)
+	}
+	require.Empty(t, b.srv.turns)
+
+	op := b.create(`{"project":"hq","desktops":["d1"]}`)
+	s := &eventStream{t: t, from: bufio.NewReader(ask("GET", "/v1/operations/"+op+"/events", nil, 0).Body)}
+	require.Equal(t, "retry: 2000\n", s.part())
+	s.state()
+	b.cancel(op)
+	for part := s.part(); part != endOfEvents; part = s.part() {
+		require.NotEmpty(t, part)
+	}
 }

@@ -38,7 +38,7 @@ var schemas = map[string]reflect.Type{
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
-	"Stats": reflect.TypeFor[api.Stats](), "StatsBucket": reflect.TypeFor[api.StatsBucket](), "RemovedBucket": reflect.TypeFor[api.RemovedBucket](),
+	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[api.Stats](), "StatsBucket": reflect.TypeFor[api.StatsBucket](), "RemovedBucket": reflect.TypeFor[api.RemovedBucket](),
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
 }
 
@@ -212,7 +212,7 @@ func TestContractEnums(t *testing.T) {
 		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),
 		"Planned/properties/does": {string(worker.Send), string(worker.Done), string(worker.Follow), string(worker.Later), string(worker.Hold), "find"},
 		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
-		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop)},
+		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop), string(worker.OfWorker)},
 	} {
 		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)
 	}

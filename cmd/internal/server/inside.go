@@ -78,6 +78,8 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
+	// Who no longer reads is waited for no longer, even if the body is never closed.
+	context.AfterFunc(ctx, func() { _ = to.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		defer cancel()
 		defer func() {

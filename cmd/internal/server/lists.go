@@ -35,6 +35,9 @@ func (s *server) getDesktop(r *request) error {
 		if err != nil {
 			return err
 		}
+		if views[0].Steps, err = s.record.Steps(r.Context(), &views[0].Desktop); err != nil {
+			return err
+		}
 		out.Events = append(out.Events, api.Event{Operation: e.Operation, Desktop: views[0]})
 	}
 	return r.answer(http.StatusOK, out)
@@ -162,7 +165,7 @@ func Codes(rules []worker.Rule) api.Codes {
 		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why})
 	}
 	for _, x := range worker.Classes() {
-		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does})
+		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
 	}
 	for _, x := range worker.Verdicts() {
 		out.Readings = append(out.Readings, api.Reading{

@@ -4,6 +4,9 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
@@ -11,16 +14,19 @@ import (
 )
 
 // createOperation is POST /v1/operations: 202 and the operation, which is
-// recorded and has begun at best. The caller is the key's name.
+// recorded and has begun at best. The caller is the key's name, to which the
+// Idempotency-Key belongs, too: several keys of one name share it, so that one can
+// take the place of another.
 func (s *server) createOperation(r *request) error {
 	var in api.OperationRequest
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	in.IdempotencyKey = r.Header.Get("Idempotency-Key")
-	if trace := r.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
-		in.Traceparent = trace // one that is not valid is to be treated as if it was not there
+	var err error
+	if in.IdempotencyKey, err = r.idempotencyKey(); err != nil {
+		return err
 	}
+	in.Traceparent = r.trace
 	req := in.Task(r.key.Name)
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
@@ -37,6 +43,23 @@ func (s *server) createOperation(r *request) error {
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, op)
+}
+
+// idempotencyKey is the header of that name: 1 to 255 printable characters, all of
+// which count, as quotes do; empty if there is none.
+func (r *request) idempotencyKey() (string, error) {
+	switch sent := r.Header.Values("Idempotency-Key"); {
+	case len(sent) == 0:
+		return "", nil
+	case len(sent) > 1:
+		return "", fault("Idempotency-Key", "is given twice")
+	case sent[0] == "":
+		return "", fault("Idempotency-Key", "is empty: leave it out, or give 1 to 255 printable characters")
+	case utf8.RuneCountInString(sent[0]) > 255 || !utf8.ValidString(sent[0]) || strings.ContainsFunc(sent[0], func(c rune) bool { return !unicode.IsPrint(c) }):
+		return "", fault("Idempotency-Key", "is not 1 to 255 printable characters")
+	default:
+		return sent[0], nil
+	}
 }
 
 // answerPage answers with a page of a list.
@@ -129,6 +152,9 @@ func (s *server) listDesktops(r *request) error {
 	if err != nil {
 		return err
 	}
+	if err := s.record.AddBefore(r.Context(), op, desktops); err != nil {
+		return err
+	}
 	views, err := s.views(r.Context(), op, desktops)
 	return answerPage(r, views, next, err)
 }
@@ -193,17 +219,19 @@ func (s *server) getReport(r *request) error {
 	if err != nil {
 		return err
 	}
-	out := &late{w: r.w, header: func() {
+	ctx, cancel := r.unhurried(longestReport)
+	defer cancel()
+	out := &late{r: r, header: func() {
 		h := r.w.Header()
 		h.Set("Content-Type", reportTypes[format])
 		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
 	}}
-	err = report.Write(r.Context(), out, s.record, op.ID, format, s.Now())
+	err = report.Write(ctx, out, s.record, op.ID, format, s.Now())
 	if err != nil && out.begun && s.Local && r.tellInside(err) {
 		return nil
 	}
 	if err != nil && out.begun {
-		s.Log.Error().Err(err).Str("request_id", r.id).Msg("a report broke off; what was sent has no last line, which verify finds")
+		s.Log.Error().Err(err).Func(r.tag).Msg("a report broke off; what was sent has no last line, which verify finds")
 		panic(http.ErrAbortHandler) // so that the caller sees that it is not whole
 	}
 	return err
@@ -212,7 +240,7 @@ func (s *server) getReport(r *request) error {
 // late sets the header when the first byte is written, so that an error before
 // that can be a problem.
 type late struct {
-	w      http.ResponseWriter
+	r      *request
 	header func()
 	begun  bool
 }
@@ -222,7 +250,8 @@ func (l *late) Write(b []byte) (int, error) {
 		l.begun = true
 		l.header()
 	}
-	return l.w.Write(b)
+	l.r.goesOn(patience)
+	return l.r.w.Write(b)
 }
 
 // cancelOperation is POST /v1/operations/{id}:cancel.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
-	"strings"
+	"strconv"
+	"time"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/report"
@@ -76,15 +78,15 @@ func (s *server) refuse(r *request, err error) int {
 	if s.Local && r.tellInside(err) {
 		return p.Status
 	}
-	p.RequestID = r.id
-	if trace := r.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
-		p.TraceID = strings.Split(trace, "-")[1]
-	}
+	p.RequestID, p.TraceID = r.id, r.traceID()
 	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
-		s.Log.Error().Err(err).Str("request_id", r.id).Str("path", r.URL.Path).Msg("a request could not be answered")
+		s.Log.Error().Err(err).Func(r.tag).Str("path", r.URL.Path).Msg("a request could not be answered")
 	}
-	if p.Status == http.StatusServiceUnavailable {
-		r.w.Header().Set("Retry-After", "5")
+	if p.Status == http.StatusServiceUnavailable && p.RetryAfter == 0 {
+		p.RetryAfter = 5 * time.Second
+	}
+	if p.RetryAfter > 0 {
+		r.w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(p.RetryAfter.Seconds()))))
 	}
 	r.w.Header().Set("Content-Type", "application/problem+json")
 	r.w.WriteHeader(p.Status)

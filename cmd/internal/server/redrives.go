@@ -14,9 +14,13 @@ func (s *server) createRedrive(r *request) error {
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
+	idempotency, err := r.idempotencyKey()
+	if err != nil {
+		return err
+	}
 	q := tasks.RedriveRequest{
 		Filter: in.Filter, Desktops: in.Desktops, Projects: r.key.Projects, PerSecond: in.PerSecond,
-		RequestedBy: r.key.Name, Reason: in.Reason, IdempotencyKey: r.Header.Get("Idempotency-Key"),
+		RequestedBy: r.key.Name, Reason: in.Reason, IdempotencyKey: idempotency,
 	}
 	if in.ValidateOnly {
 		by, err := s.record.MatchRedrive(r.Context(), q)

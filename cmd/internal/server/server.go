@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -21,11 +22,15 @@ import (
 type Config struct {
 	Store *app.Store // required
 	Keys  *access.Keys
+	Guard *access.Guard // against who guesses keys; default one of its own
 	Log   zerolog.Logger
 	Now   func() time.Time // default time.Now
 	// Pages answers what is not the API's, such as / and /operations: the
 	// dashboard. Without it there is nothing there.
 	Pages http.Handler
+	// RateLimit is how many requests a second each key may send to this process, and
+	// twice as many at once; 0: any number. Clients inside have no limit.
+	RateLimit int
 	// Local says that NewInside's clients are the process itself: bodies may have any
 	// size and answers take any time, and what is refused comes as a *LocalError.
 	Local bool
@@ -34,17 +39,21 @@ type Config struct {
 const (
 	// maxBody is the largest body: 100,000 ids of 80 bytes.
 	maxBody = 8 << 20
-	// patience is how long an answer may take that does not stream.
+	// patience is how long an answer may take that does not stream, and how long a
+	// client may leave the next part of one that does unread.
 	patience = 30 * time.Second
 )
 
 // server answers requests.
 type server struct {
 	Config
-	record *tasks.Record
-	turns  turns
+	record  *tasks.Record
+	turns   turns
+	limits  *limits
+	streams *streams
 
 	bodyPatience, turnPatience time.Duration
+	pace                       pace
 }
 
 // New gives the handler of everything that the server serves.
@@ -54,9 +63,12 @@ func newServer(cfg Config) *server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	if cfg.Guard == nil {
+		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
+	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, turns: make(turns, largeBodies),
-		bodyPatience: bodyPatience, turnPatience: turnPatience,
+		Config: cfg, record: cfg.Store.Record, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(),
+		bodyPatience: bodyPatience, turnPatience: turnPatience, pace: usualPace,
 	}
 }
 
@@ -66,9 +78,12 @@ type request struct {
 	server *server
 	w      http.ResponseWriter
 	id     string // request id
+	trace  string // a valid traceparent, or empty
 	key    access.Key
 	vars   map[string]string
 	after  []func() // run once it is answered
+
+	connection context.Context // as it came, without patience
 }
 
 // handler answers a request, or gives the error that is the answer.
@@ -88,6 +103,7 @@ var routes = []route{
 	{"GET", "/v1/operations", access.Viewer, (*server).listOperations},
 	{"GET", "/v1/operations/{id}", access.Viewer, (*server).getOperation},
 	{"GET", "/v1/operations/{id}/desktops", access.Viewer, (*server).listDesktops},
+	{"GET", "/v1/operations/{id}/events", access.Viewer, (*server).watchOperation},
 	{"GET", "/v1/operations/{id}/calls", access.Viewer, (*server).listCalls},
 	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
 	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
@@ -168,7 +184,10 @@ func isAPI(path string) bool {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := &request{Request: hr, server: s, w: w, id: xid.New().String()}
+	r := &request{Request: hr, server: s, w: w, id: requestID(hr), connection: hr.Context()}
+	if trace := hr.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
+		r.trace = trace // one that is not valid is to be treated as if it was not there
+	}
 	begun := time.Now()
 	h := w.Header()
 	h.Set("X-Request-Id", r.id)
@@ -193,8 +212,35 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if err != nil {
 		status = s.refuse(r, err)
 	}
-	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Str("request_id", r.id).
+	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Func(r.tag).
 		Str("key", r.key.ID).Dur("took_ms", time.Since(begun)).Msg("request")
+}
+
+var sane = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// requestID is the one that the caller has given, if it is fit to stand in a log.
+func requestID(r *http.Request) string {
+	if id := r.Header.Get("X-Request-Id"); sane.MatchString(id) {
+		return id
+	}
+	return xid.New().String()
+}
+
+// traceID is what the request is found by in the caller's traces; empty if it came
+// without one.
+func (r *request) traceID() string {
+	if r.trace == "" {
+		return ""
+	}
+	return r.trace[3:35]
+}
+
+// tag adds to a line of the log what the request is found by.
+func (r *request) tag(e *zerolog.Event) {
+	e.Str("request_id", r.id)
+	if id := r.traceID(); id != "" {
+		e.Str("trace_id", id)
+	}
 }
 
 func (s *server) serve(rt *route, r *request) error {
@@ -219,7 +265,8 @@ func (s *server) serve(rt *route, r *request) error {
 	return rt.handle(s, r)
 }
 
-// authenticate finds the key of a request: Authorization: Bearer dk_….
+// authenticate finds the key of a request: Authorization: Bearer dk_…. Who has sent
+// many wrong ones has to wait before another is looked at.
 func (s *server) authenticate(r *request, role access.Role) error {
 	if key, inside := r.Context().Value(insideKey{}).(access.Key); inside {
 		r.key = key
@@ -230,15 +277,26 @@ func (s *server) authenticate(r *request, role access.Role) error {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd"`)
 		return problem(http.StatusUnauthorized, "no_key", "send a key: Authorization: Bearer dk_…; detachd keys create makes one")
 	}
-	key, err := s.Keys.Authenticate(r.Context(), strings.TrimSpace(sent))
+	sent = strings.TrimSpace(sent)
+	if after, ok := s.Guard.Wait(r.RemoteAddr, sent); !ok {
+		p := problem(http.StatusTooManyRequests, "slow_down", "too many wrong keys came from this address: wait before you send another")
+		p.RetryAfter = after
+		return p
+	}
+	key, err := s.Keys.Authenticate(r.Context(), sent)
 	if errors.Is(err, access.ErrRefused) {
+		s.Guard.Failed(r.RemoteAddr, sent)
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd", error="invalid_token"`)
 		return problem(http.StatusUnauthorized, "key_refused", "the key is not valid: it is unknown, revoked, or has expired")
 	}
 	if err != nil {
 		return err
 	}
+	s.Guard.Succeeded(r.RemoteAddr, sent)
 	r.key = key
+	if err := s.limits.take(r.w.Header(), key.ID, s.Now()); err != nil {
+		return err
+	}
 	return r.mayBe(role)
 }
 

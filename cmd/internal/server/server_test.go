@@ -89,22 +89,13 @@ type answer struct {
 // do sends a request. The answer is as the contract says.
 func (b *bench) do(key, method, path, body string, header ...string) answer {
 	b.t.Helper()
-	a, err := b.send(key, method, path, body, header...)
-	require.NoError(b.t, err)
-	theContract().check(b.t, method, path, a)
-	if a.status >= 400 {
-		p := a.problem(b.t)
-		require.Equal(b.t, a.status, p.Status)
-		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
-	}
-	return a
+	return b.send(b.request(key, method, path, body, header...))
 }
 
-func (b *bench) send(key, method, path, body string, header ...string) (answer, error) {
+func (b *bench) request(key, method, path, body string, header ...string) *http.Request {
+	b.t.Helper()
 	req, err := http.NewRequestWithContext(b.t.Context(), method, b.url+path, strings.NewReader(body))
-	if err != nil {
-		return answer{}, err
-	}
+	require.NoError(b.t, err)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -114,6 +105,11 @@ func (b *bench) send(key, method, path, body string, header ...string) (answer, 
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	return req
+}
+
+// exchange is send for goroutines that are not the test's.
+func exchange(req *http.Request) (answer, error) {
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return answer{}, err
@@ -121,6 +117,19 @@ func (b *bench) send(key, method, path, body string, header ...string) (answer, 
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	return answer{resp.StatusCode, resp.Header, string(text)}, err
+}
+
+func (b *bench) send(req *http.Request) answer {
+	b.t.Helper()
+	a, err := exchange(req)
+	require.NoError(b.t, err)
+	theContract().check(b.t, req.Method, req.URL.RequestURI(), a)
+	if a.status >= 400 {
+		p := a.problem(b.t)
+		require.Equal(b.t, a.status, p.Status)
+		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
+	}
+	return a
 }
 
 func (a answer) problem(t *testing.T) (p api.Problem) {

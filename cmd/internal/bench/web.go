@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/cmd/internal/server"
+)
+
+// web gives the dashboard's pages of what is filled in, each with the number of its
+// tables and histories: an empty list has none.
+func (s *stage) web(l *filled) (map[string]func(context.Context) (int, error), error) {
+	cfg := config.Defaults()
+	cfg.Redis.URL = apiclient.Secret(s.redis.URL())
+	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Limits: config.DefaultLimits()}}
+	store, err := app.Open(cfg, func(string) (string, bool) { return "", false }, "bench")
+	if err != nil {
+		return nil, err
+	}
+	s.closes = append(s.closes, store.Close)
+	keys := access.NewKeys(store.Redis, store.Prefix, time.Now)
+	key, _, err := keys.Create(s.ctx, access.Key{Name: "bench", Role: access.Operator})
+	if err != nil {
+		return nil, err
+	}
+	session, _, err := keys.SignIn(s.ctx, string(key))
+	if err != nil {
+		return nil, err
+	}
+	h := dashboard.Serve(server.Config{Store: store, Keys: keys, Log: zerolog.Nop(), Now: time.Now})
+	out := map[string]func(context.Context) (int, error){}
+	for _, path := range []string{
+		"/", "/operations", "/operations?requested_by=" + rarePerson, "/operations?open=1", "/operations/" + l.op.ID + "?state=detached", "/operations/" + l.op.ID + "?state=failed",
+		"/failures", "/failures?class=permanent", "/failures?code=" + rareCode, "/failures?user=" + rareUser, "/failures?source=hr", "/search?q=" + rareUser, "/desktop?id=" + url.QueryEscape(l.id),
+	} {
+		out[strings.ReplaceAll(path, l.op.ID, "{id}")] = func(ctx context.Context) (int, error) {
+			req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)
+			req.AddCookie(&http.Cookie{Name: "__Host-detachd", Value: string(session)})
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			if w.Code != http.StatusOK {
+				return 0, fmt.Errorf("%s answers %d", path, w.Code)
+			}
+			return strings.Count(w.Body.String(), "<tbody") + strings.Count(w.Body.String(), `aria-label="Operation `), nil
+		}
+	}
+	return out, nil
+}

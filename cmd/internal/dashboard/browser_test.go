@@ -1,0 +1,225 @@
+package dashboard_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+)
+
+// chromium starts the one browser of all tests, which TestMain ends. Each test has a
+// context of its own in it, with cookies of its own.
+var chromium = sync.OnceValues(func() (context.Context, error) {
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		return nil, fmt.Errorf("chromium is not installed (on Debian: apt-get install chromium, or `make test` as root): %w", err)
+	}
+	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path),
+		chromedp.NoSandbox, // root cannot have one, and it visits only this test's server
+		chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+		// A host that is not this machine is not asked for.
+		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.WSURLReadTimeout(time.Minute))
+	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	endChromium = func() { cancel(); end() }
+	return ctx, chromedp.Run(ctx)
+})
+
+var endChromium = func() {}
+
+// browser is a window.
+type browser struct {
+	t   *testing.T
+	ctx context.Context
+	url string
+
+	mu     sync.Mutex
+	faults []string // what the console and the network said
+	allow  []string // of those: parts of what is expected
+}
+
+// patience is how long a page may take to show what is waited for.
+const patience = 30 * time.Second
+
+// newBrowser opens a window, in which a test fails if anything is wrong that a
+// person would find in the console. Without chromium on the machine the test is
+// skipped, or, where the environment says DETACHD_TEST_REDIS=required, as CI does,
+// it fails.
+func newBrowser(t *testing.T, url string) *browser {
+	t.Helper()
+	root, err := chromium()
+	if err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
+		t.Skip(err)
+	}
+	require.NoError(t, err)
+	// A tab with cookies of its own takes a window of its own, which
+	// chromedp.WithNewBrowserContext does not ask for.
+	executor := cdp.WithExecutor(root, chromedp.FromContext(root).Browser)
+	jar, err := target.CreateBrowserContext().Do(executor)
+	require.NoError(t, err)
+	tab, err := target.CreateTarget("about:blank").WithBrowserContextID(jar).WithNewWindow(true).Do(executor)
+	require.NoError(t, err)
+	ctx, cancel := chromedp.NewContext(root, chromedp.WithTargetID(tab))
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, target.DisposeBrowserContext(jar).Do(executor))
+	})
+	b := &browser{t: t, ctx: ctx, url: url}
+	chromedp.ListenTarget(ctx, b.hear)
+	require.NoError(t, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900)))
+	t.Cleanup(func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		require.Empty(t, b.faults, "the console is silent")
+	})
+	return b
+}
+
+// hear notes what the console, the page's policy and the network complain of.
+func (b *browser) hear(event any) {
+	switch e := event.(type) {
+	case *runtime.EventExceptionThrown:
+		b.fault("exception: " + e.ExceptionDetails.Error())
+	case *runtime.EventConsoleAPICalled:
+		b.fault(fmt.Sprintf("console: %s, %d arguments", e.Type, len(e.Args)))
+	case *log.EventEntryAdded:
+		b.fault(fmt.Sprintf("%s: %s %s", e.Entry.Level, e.Entry.Text, e.Entry.URL))
+	case *network.EventRequestWillBeSent:
+		if !strings.HasPrefix(e.Request.URL, b.url) && !strings.HasPrefix(e.Request.URL, "data:") && e.Request.URL != "about:blank" {
+			b.fault("the page asks for " + e.Request.URL)
+		}
+	case *page.EventJavascriptDialogOpening:
+		b.fault("a dialog: " + e.Message)
+	}
+}
+
+func (b *browser) fault(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.ContainsFunc(b.allow, func(part string) bool { return strings.Contains(text, part) }) {
+		b.faults = append(b.faults, text)
+	}
+}
+
+// expect says that a complaint with that text is part of the test.
+func (b *browser) expect(part string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.allow = append(b.allow, part)
+}
+
+// run does things in the window, within the patience.
+func (b *browser) run(actions ...chromedp.Action) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	if err := chromedp.Run(ctx, actions...); err != nil {
+		require.NoError(b.t, err, "the page shows:\n%s", b.text())
+	}
+}
+
+// text is what the page shows.
+func (b *browser) text() (out string) {
+	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
+	defer cancel()
+	_ = chromedp.Run(ctx, chromedp.Evaluate(`location.pathname + "\n" + document.body.innerText`, &out))
+	return out
+}
+
+// open goes to a page.
+func (b *browser) open(path string) {
+	b.t.Helper()
+	b.run(chromedp.Navigate(b.url + path))
+}
+
+// sees waits until the page shows a text.
+func (b *browser) sees(text string) {
+	b.t.Helper()
+	b.until(`document.body.innerText.includes(` + quote(text) + `)`)
+}
+
+// at waits until the window is at a page.
+func (b *browser) at(path string) {
+	b.t.Helper()
+	b.until(`document.readyState === "complete" && location.pathname + location.search === ` + quote(path))
+}
+
+// until waits until an expression is true, in whatever page comes.
+func (b *browser) until(expression string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience)))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil || !strings.Contains(err.Error(), "navigated") && !strings.Contains(err.Error(), "context") {
+			require.NoError(b.t, err, "waiting for %s, the page shows:\n%s", expression, b.text())
+		}
+	}
+}
+
+// press clicks the button, the link or the summary with a text.
+func (b *browser) press(text string) {
+	b.t.Helper()
+	b.run(chromedp.Click(fmt.Sprintf(`//*[self::button or self::a or self::summary][contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch))
+}
+
+// signIn signs in with a key.
+func (b *browser) signIn(key string) {
+	b.t.Helper()
+	b.open("/signin")
+	b.run(chromedp.SendKeys("#key", key+"\r", chromedp.ByQuery))
+	b.at("/")
+	b.sees("Sign out")
+}
+
+func quote(s string) string { return fmt.Sprintf("%q", s) }
+
+// artifacts is where screenshots are kept for who wants to look at them: CI's, and
+// `make test`'s.
+func artifacts(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("DETACHD_ARTIFACTS")
+	if dir == "" {
+		return t.TempDir()
+	}
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	return dir
+}
+
+// shoot takes a picture of the whole page, in light and in dark. The window is made
+// as high as the page, as what sticks to the edge of a window would be in the midst
+// of a picture.
+func (b *browser) shoot(dir, name string, width int64) {
+	b.t.Helper()
+	const highest = 6000
+	for _, scheme := range []string{"light", "dark"} {
+		var high int64
+		b.run(
+			chromedp.EmulateViewport(width, 900),
+			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
+			chromedp.Evaluate(`document.documentElement.scrollHeight`, &high),
+		)
+		var picture []byte
+		b.run(chromedp.EmulateViewport(width, min(max(high, 900), highest)), chromedp.CaptureScreenshot(&picture))
+		require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
+	}
+}

@@ -1,0 +1,129 @@
+package dashboard
+
+import (
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// chart is a picture of outcomes over the last day: a stack of bars for each step.
+// Lengths are in units of the picture.
+type chart struct {
+	Width, Height float64 // of the whole
+	Base          float64 // y of the line that bars stand on
+	Bars          []chartBar
+	Hours         []chartLabel
+	Max           int // what a full stack stands for
+	Steps         []chartStep
+	Empty         bool
+}
+
+// chartBar is a part of a stack.
+type chartBar struct {
+	State               tasks.State
+	X, Y, Width, Height float64
+}
+
+// chartLabel is a text below.
+type chartLabel struct {
+	X    float64
+	Text string
+}
+
+// chartStep is the same in numbers, for who reads rather than looks.
+type chartStep struct {
+	From                           time.Time
+	Detached, Failed, Held, Others int
+}
+
+const (
+	chartWidth, chartHeight = 760.0, 190.0
+	chartBase, chartTop     = 165.0, 10.0
+)
+
+// outcomesOf adds up the steps of projects; each has the same ones.
+func outcomesOf(stats []api.Stats) chart {
+	c := chart{Width: chartWidth, Height: chartHeight, Base: chartBase, Empty: true}
+	for _, s := range stats {
+		for i, b := range s.Buckets {
+			if i == len(c.Steps) {
+				c.Steps = append(c.Steps, chartStep{From: b.From})
+			}
+			x := &c.Steps[i]
+			x.Detached, x.Failed, x.Held, x.Others = x.Detached+b.Detached, x.Failed+b.Failed, x.Held+b.Held, x.Others+b.Cancelled
+			c.Max = max(c.Max, x.Detached+x.Failed+x.Held)
+		}
+	}
+	if c.Max == 0 {
+		return c
+	}
+	c.Empty = false
+	wide := chartWidth / float64(len(c.Steps))
+	for i, x := range c.Steps {
+		left, y := float64(i)*wide, chartBase
+		for _, part := range []stateCount{{tasks.Detached, x.Detached}, {tasks.Held, x.Held}, {tasks.Failed, x.Failed}} {
+			if part.N == 0 {
+				continue
+			}
+			// Few beside many are to be seen, too.
+			high := max(1.5, float64(part.N)/float64(c.Max)*(chartBase-chartTop))
+			y -= high
+			c.Bars = append(c.Bars, chartBar{part.State, left + 0.5, y, wide - 1, high})
+		}
+		if at := x.From.UTC(); at.Minute() == 0 && at.Hour()%3 == 0 && left > 20 && left < chartWidth-20 {
+			c.Hours = append(c.Hours, chartLabel{left, clock(at)})
+		}
+	}
+	return c
+}
+
+// removedRow is how many desktops took how long until access was gone.
+type removedRow struct {
+	Label string
+	N     int
+	Share float64
+}
+
+func removedOf(stats []api.Stats) (rows []removedRow, all int) {
+	var sums []api.RemovedBucket
+	for _, s := range stats {
+		for i, b := range s.Removed {
+			if i == len(sums) {
+				sums = append(sums, api.RemovedBucket{AtMostSeconds: b.AtMostSeconds})
+			}
+			sums[i].Desktops += b.Desktops
+		}
+	}
+	most, before := 0, 0
+	for _, b := range sums {
+		all, most = all+b.Desktops, max(most, b.Desktops)
+	}
+	for _, b := range sums {
+		label := "up to " + short(time.Duration(b.AtMostSeconds)*time.Second)
+		if b.AtMostSeconds == 0 {
+			label = "over " + short(time.Duration(before)*time.Second)
+		}
+		before = b.AtMostSeconds
+		rows = append(rows, removedRow{label, b.Desktops, share(b.Desktops, most)})
+	}
+	// What is empty on both sides says nothing.
+	for len(rows) > 0 && rows[0].N == 0 {
+		rows = rows[1:]
+	}
+	for len(rows) > 0 && rows[len(rows)-1].N == 0 {
+		rows = rows[:len(rows)-1]
+	}
+	return rows, all
+}
+
+// short gives a round duration in its largest unit.
+func short(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return plural(int(d.Seconds()), "second", "seconds")
+	case d < time.Hour:
+		return plural(int(d.Minutes()), "minute", "minutes")
+	}
+	return plural(int(d.Hours()), "hour", "hours")
+}

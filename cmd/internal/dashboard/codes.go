@@ -1,0 +1,60 @@
+package dashboard
+
+import (
+	"cmp"
+	"net/http"
+	"strconv"
+
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// codes is the page of what error codes and readings mean.
+type codes struct{ api.Codes }
+
+// Status gives a row's status: a digit alone stands for all that begin with it.
+func (codes) Status(n int) string {
+	switch {
+	case n == 0:
+		return "any"
+	case n < 10:
+		return strconv.Itoa(n) + "xx"
+	}
+	return strconv.Itoa(n)
+}
+
+func (v *visit) codes() error {
+	c, err := v.api.Codes(v.Context())
+	if err != nil {
+		return err
+	}
+	return v.page(http.StatusOK, "codes", "What error codes mean", codes{c})
+}
+
+// meanings explains codes and classes, by the tables by which workers decide.
+type meanings struct {
+	codes   map[string]string
+	classes map[string]api.Class
+}
+
+func (v *visit) meanings() (meanings, error) {
+	c, err := v.api.Codes(v.Context())
+	m := meanings{map[string]string{}, map[string]api.Class{}}
+	// The first row of a code wins; what is said of single desktops goes before what
+	// is said of calls.
+	for _, of := range []string{"worker", "desktop", "call"} {
+		for _, x := range c.Codes {
+			if x.Of == of && x.Code != "" {
+				m.codes[x.Code] = cmp.Or(m.codes[x.Code], x.Why)
+			}
+		}
+	}
+	for _, x := range c.Readings {
+		if x.Code != "" {
+			m.codes[x.Code] = cmp.Or(m.codes[x.Code], x.Why)
+		}
+	}
+	for _, x := range c.Classes {
+		m.classes[x.Class] = x
+	}
+	return m, err
+}

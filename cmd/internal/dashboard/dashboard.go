@@ -1,0 +1,180 @@
+package dashboard
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/server"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// Config makes a handler. All of it is required.
+type Config struct {
+	As    func(access.Key) *api.Client // asks the API as the holder of a key
+	Keys  *access.Keys
+	Guard *access.Guard // the API's, so that who guesses has no second try here
+	Log   zerolog.Logger
+	Now   func() time.Time
+}
+
+// dashboard answers requests for pages.
+type dashboard struct {
+	Config
+	large chan struct{} // turns for large forms: so many are worked on at a time
+}
+
+// route is a page or a deed, with the role that it takes; "" needs nobody to be
+// signed in.
+type route struct {
+	pattern string // as http.ServeMux has it
+	role    access.Role
+	handle  func(*visit) error
+}
+
+// routes is the table. What changes something is a POST, which browsers send from
+// our own pages only.
+var routes = []route{
+	{"GET /signin", "", (*visit).signinPage},
+	{"POST /signin", "", (*visit).signIn},
+	{"GET /assets/{file}", "", (*visit).asset},
+	{"POST /signout", access.Viewer, (*visit).signOut},
+	{"GET /{$}", access.Viewer, (*visit).overview},
+	{"GET /operations", access.Viewer, (*visit).operations},
+	{"GET /operations/{id}", access.Viewer, (*visit).operation},
+	{"GET /operations/{id}/calls", access.Viewer, (*visit).calls},
+	{"GET /operations/{id}/report", access.Viewer, (*visit).report},
+	{"POST /operations/{id}/cancel", access.Operator, (*visit).cancel},
+	{"POST /operations/{id}/retry", access.Operator, (*visit).retry},
+	{"GET /failures", access.Viewer, (*visit).failures},
+	{"GET /failures.csv", access.Viewer, (*visit).failuresCSV},
+	{"GET /redrives", access.Viewer, (*visit).redrives},
+	{"POST /redrives/preview", access.Operator, (*visit).previewRedrive},
+	{"POST /redrives", access.Operator, (*visit).startRedrive},
+	{"GET /redrives/{id}", access.Viewer, (*visit).redrive},
+	{"POST /redrives/{id}/abort", access.Operator, (*visit).abortRedrive},
+	{"GET /search", access.Viewer, (*visit).search},
+	{"GET /desktop", access.Viewer, (*visit).desktop},
+	{"GET /new", access.Producer, (*visit).newDetach},
+	{"POST /new/plan", access.Producer, (*visit).planDetach},
+	{"POST /new", access.Producer, (*visit).startDetach},
+	{"GET /projects", access.Viewer, (*visit).projects},
+	{"POST /projects/{alias}/pause", access.Operator, (*visit).pause},
+	{"POST /projects/{alias}/resume", access.Operator, (*visit).resume},
+	{"GET /keys", access.Admin, (*visit).keys},
+	{"POST /keys", access.Admin, (*visit).createKey},
+	{"POST /keys/{id}/revoke", access.Admin, (*visit).revokeKey},
+	{"GET /codes", access.Viewer, (*visit).codes},
+	{"/", access.Viewer, (*visit).nowhere},
+}
+
+// New gives the handler of all pages.
+func New(cfg Config) http.Handler {
+	d := &dashboard{Config: cfg, large: make(chan struct{}, 4)}
+	mux := http.NewServeMux()
+	for _, rt := range routes {
+		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(rt, w, r) })
+	}
+	crossOrigin := http.NewCrossOriginProtection()
+	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v := &visit{Request: r, d: d, w: w}
+		v.fail(&api.Problem{Status: http.StatusForbidden, Code: "cross_site", Title: "Refused", Detail: "this was sent by a page of another site, and nothing was done"})
+	}))
+	return secured(crossOrigin.Handler(mux))
+}
+
+// Serve gives the handler of the HTTP API with the dashboard at all other addresses.
+func Serve(cfg server.Config) http.Handler {
+	if cfg.Guard == nil {
+		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
+	}
+	cfg.Pages = New(Config{As: server.NewInside(cfg).As, Keys: cfg.Keys, Guard: cfg.Guard, Log: cfg.Log, Now: cfg.Now})
+	return server.New(cfg)
+}
+
+// contentPolicy lets a page load and run just what is ours, and nobody frame it.
+const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
+	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+func secured(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		head := w.Header()
+		head.Set("Content-Security-Policy", contentPolicy)
+		head.Set("X-Content-Type-Options", "nosniff")
+		head.Set("Referrer-Policy", "same-origin")
+		head.Set("Cross-Origin-Opener-Policy", "same-origin")
+		head.Set("Cross-Origin-Resource-Policy", "same-origin")
+		head.Set("Cache-Control", "no-store")
+		if r.TLS != nil {
+			head.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+const (
+	// patience is how long a page may take.
+	patience = 30 * time.Second
+	// smallForm and largeForm are the most bytes of a form; the latter is for lists.
+	smallForm = 1 << 20
+	largeForm = 8 << 20
+)
+
+// visit is one request on its way.
+type visit struct {
+	*http.Request
+	d   *dashboard
+	w   http.ResponseWriter
+	key access.Key
+	api *api.Client
+}
+
+func (d *dashboard) serve(rt route, w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("the page took too long"))
+	defer cancel()
+	v := &visit{Request: r.WithContext(ctx), d: d, w: w}
+	most := int64(smallForm)
+	if strings.HasPrefix(r.URL.Path, "/new") {
+		most = largeForm
+	}
+	v.Body = http.MaxBytesReader(w, r.Body, most)
+	if err := v.enter(rt); err != nil {
+		v.fail(err)
+	}
+}
+
+// enter finds who visits, and lets in whom the role allows.
+func (v *visit) enter(rt route) error {
+	if rt.role == "" {
+		return rt.handle(v)
+	}
+	key, err := v.d.Keys.Session(v.Context(), v.sessionCookie(), !v.refreshes())
+	if errors.Is(err, access.ErrRefused) {
+		return v.askToSignIn()
+	}
+	if err != nil {
+		v.d.Log.Error().Err(err).Msg("a session could not be read")
+		return &api.Problem{Status: http.StatusServiceUnavailable, Code: api.CodeRedisAway}
+	}
+	v.key, v.api = key, v.d.As(key)
+	if !v.may(rt.role) {
+		return &api.Problem{Status: http.StatusForbidden, Code: "role_missing",
+			Detail: "this takes the role " + string(rt.role) + ", and your key has " + string(key.Role)}
+	}
+	return rt.handle(v)
+}
+
+// may reports whether the visitor has a role, or one that includes it.
+func (v *visit) may(role access.Role) bool { return v.key.Role.Includes(role) }
+
+// refreshes says that it is the script that looks after a page, and no person.
+func (v *visit) refreshes() bool { return v.Header.Get("Detachd-Refresh") != "" }
+
+func (v *visit) nowhere() error {
+	return &api.Problem{Status: http.StatusNotFound, Code: "not_found", Detail: "there is no page at this address"}
+}

@@ -1,0 +1,182 @@
+package dashboard
+
+import (
+	"cmp"
+	"encoding/csv"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// failureFields are the fields of a filter of failures, as they are in addresses and
+// forms.
+type failureFields struct{ Project, Class, Code, Operation, User, Source, From, To string }
+
+// fieldsOf reads them by name.
+func fieldsOf(get func(string) string) failureFields {
+	text := func(name string) string { return strings.TrimSpace(get(name)) }
+	return failureFields{
+		Project: text("project"), Class: text("class"), Code: text("code"), Operation: text("operation"),
+		User: text("user"), Source: text("source"), From: text("from"), To: text("to"),
+	}
+}
+
+func (f failureFields) filter() (tasks.FailureFilter, error) {
+	var at times
+	out := tasks.FailureFilter{
+		Project: f.Project, Class: f.Class, Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
+		From: at.parse("from", f.From), To: at.parse("to", f.To),
+	}
+	return out, at.err()
+}
+
+// failures is the page of what failed or is held, and was not taken up again.
+type failures struct {
+	choice
+	Filter  failureFields
+	By      string // what it is grouped by: code, class or project
+	Groups  []failureGroup
+	Classes []string // that there are
+	Total   int
+	Rows    []tasks.Failure
+	More    more
+}
+
+func (failures) refreshAfter() int { return 10 }
+
+// Filtered reports that something besides the project is asked for.
+func (f failures) Filtered() bool { return f.Filter != failureFields{Project: f.Filter.Project} }
+
+// failureGroup is how many failures have something in common.
+type failureGroup struct {
+	Project, Class, Code string // empty: of several
+	Count                int
+	Why                  string // what the code means
+	Does                 string // what was done about the class
+	Advice               string // what a person does
+}
+
+// groupings are what failures can be grouped by.
+var groupings = map[string]func(*failureGroup){
+	"code":    func(g *failureGroup) { g.Project = "" },
+	"class":   func(g *failureGroup) { g.Project, g.Code = "", "" },
+	"project": func(g *failureGroup) { g.Class, g.Code = "", "" },
+}
+
+func groupsOf(counts []tasks.FailureCount, by string, m meanings) []failureGroup {
+	keep := groupings[by]
+	sum := map[failureGroup]int{}
+	for _, c := range counts {
+		g := failureGroup{Project: c.Project, Class: c.Class, Code: c.Code}
+		keep(&g)
+		sum[g] += c.Count
+	}
+	var out []failureGroup
+	for g, n := range sum {
+		g.Count, g.Why, g.Does, g.Advice = n, m.codes[g.Code], m.classes[g.Class].Does, m.classes[g.Class].Advice
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(a, b failureGroup) int {
+		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Project, b.Project))
+	})
+	return out
+}
+
+func (v *visit) failures() error {
+	p := failures{Filter: fieldsOf(v.param), By: v.param("by")}
+	if groupings[p.By] == nil {
+		p.By = "code"
+	}
+	f, err := v.failureFilter(&p.Filter, &p.choice)
+	if err != nil {
+		return err
+	}
+	m, err := v.meanings()
+	if err != nil {
+		return err
+	}
+	counts, err := v.api.FailureCounts(v.Context(), tasks.FailureFilter{Project: f.Project})
+	if err != nil {
+		return err
+	}
+	p.Groups = groupsOf(counts, p.By, m)
+	for _, g := range groupsOf(counts, "class", m) {
+		p.Classes, p.Total = append(p.Classes, g.Class), p.Total+g.Count
+	}
+	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.Failure, string, error) {
+		return v.api.Failures(v.Context(), f, size, token)
+	})
+	if err != nil {
+		return err
+	}
+	p.Rows, p.More = rows, v.more(next, len(rows))
+	return v.page(http.StatusOK, "failures", "Failures", p)
+}
+
+// failureFilter completes the fields by the project that the key has to name, and
+// makes a filter of them.
+func (v *visit) failureFilter(fields *failureFields, c *choice) (tasks.FailureFilter, error) {
+	var err error
+	if *c, err = v.choose(fields.Project); err != nil {
+		return tasks.FailureFilter{}, err
+	}
+	fields.Project = c.Project
+	return fields.filter()
+}
+
+// failuresCSV is the list as a file for spreadsheets, all of it.
+func (v *visit) failuresCSV() error {
+	fields, c := fieldsOf(v.param), choice{}
+	f, err := v.failureFilter(&fields, &c)
+	if err != nil {
+		return err
+	}
+	out := &fileWriter{w: v.w, name: "failures.csv", kind: "text/csv; charset=utf-8"}
+	rows := csv.NewWriter(out)
+	columns := []string{"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id", "call_id", "request_id"}
+	if err := rows.Write(columns); err != nil {
+		return err
+	}
+	for token := ""; ; {
+		page, next, err := v.api.Failures(v.Context(), f, 1000, token)
+		if err != nil {
+			return out.end(err)
+		}
+		for _, x := range page {
+			row := []string{
+				x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(x.Expect, "; "), x.Class, x.Code, x.Message,
+				strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
+			}
+			for i, cell := range row {
+				row[i] = report.Cell(cell)
+			}
+			if err := rows.Write(row); err != nil {
+				return out.end(err)
+			}
+		}
+		if next == "" {
+			rows.Flush()
+			return out.end(rows.Error())
+		}
+		token = next
+	}
+}
+
+// picks are the desktops that were chosen; each is named by its operation, a slash
+// and its id.
+func (v *visit) picks() (out []tasks.DesktopRef, err error) {
+	for _, text := range v.PostForm["pick"] {
+		op, desktop, ok := strings.Cut(text, "/")
+		if !ok {
+			return nil, &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "a row that was chosen names no desktop"}
+		}
+		out = append(out, tasks.DesktopRef{OperationID: op, DesktopID: desktop})
+	}
+	return out, nil
+}

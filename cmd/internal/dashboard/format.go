@@ -1,0 +1,158 @@
+package dashboard
+
+import (
+	"fmt"
+	"html/template"
+	"net/url"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/tasks"
+)
+
+// funcs are what templates call.
+var funcs = template.FuncMap{
+	"text": report.Printable, "long": long, "opening": opening,
+	"stamp": stamp, "clock": clock, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
+	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
+	"query": query, "people": people, "isUser": isUser, "userName": userName, "states": func() []tasks.State { return tasks.States },
+	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
+	"groupings": func() []string { return []string{"code", "class", "project"} },
+}
+
+// opens is about how many characters of a long text are shown at first.
+const opens = 200
+
+func long(s string) bool { return utf8.RuneCountInString(s) > opens+50 }
+
+func opening(s string) string {
+	r := []rune(s)
+	return report.Printable(string(r[:min(len(r), opens)])) + "…"
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04") }
+
+func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// ago says how long before now a time was, or after it.
+func ago(now, t time.Time) string {
+	switch d := now.Sub(t); {
+	case t.IsZero():
+		return ""
+	case d < -time.Second:
+		return "in " + took(-d)
+	case d < time.Second:
+		return "now"
+	default:
+		return took(d) + " ago"
+	}
+}
+
+// took gives a duration in the two largest units, for people.
+func took(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "0 s"
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
+	case d < time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < time.Hour:
+		return both(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
+	case d < 48*time.Hour:
+		return both(int(d.Hours()), "h", int(d.Minutes())%60, "min")
+	}
+	return fmt.Sprintf("%d days", int(d.Hours()/24))
+}
+
+func both(n int, unit string, rest int, smaller string) string {
+	if rest == 0 {
+		return fmt.Sprintf("%d %s", n, unit)
+	}
+	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
+}
+
+// thousands puts commas into a number.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return thousands(n) + " " + many
+}
+
+// share is a part of a whole in percent, for the width of a bar.
+func share(part, whole int) float64 {
+	if whole <= 0 {
+		return 0
+	}
+	return 100 * float64(part) / float64(whole)
+}
+
+// query makes a link: a path, and pairs of a parameter and its value, of which
+// empty ones are left out.
+func query(to string, pairs ...any) (string, error) {
+	if len(pairs)%2 != 0 {
+		return "", fmt.Errorf("a parameter of %s has no value", to)
+	}
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		v := pairs[i+1]
+		if t, is := v.(time.Time); is {
+			if v = ""; !t.IsZero() {
+				v = iso(t)
+			}
+		}
+		if text := fmt.Sprint(v); text != "" && !reflect.ValueOf(v).IsZero() {
+			q.Set(fmt.Sprint(pairs[i]), text)
+		}
+	}
+	if len(q) == 0 {
+		return to, nil
+	}
+	return to + "?" + q.Encode(), nil
+}
+
+func people(list []tasks.Person) string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.Name
+		if p.Type == "GROUP" {
+			out[i] += " (group)"
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func isUser(id string) bool { return strings.HasPrefix(id, tasks.UserRow("")) }
+
+func userName(id string) string { return strings.TrimPrefix(id, tasks.UserRow("")) }
+
+// readsFrom says whose a desktop was, as last read before a call.
+func readsFrom(b *tasks.Before) string {
+	if b == nil {
+		return ""
+	}
+	if len(b.Users) == 0 {
+		return "nobody"
+	}
+	return people(b.Users)
+}

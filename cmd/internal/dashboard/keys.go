@@ -1,0 +1,64 @@
+package dashboard
+
+import (
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// keys is the page of keys.
+type keys struct {
+	Rows     []api.Key
+	Projects []string
+	Roles    []access.Role
+	New      *api.NewKey // just made: this is the one time that it is shown
+	Now      time.Time
+}
+
+// Ended reports that a key is of no use any more.
+func (k keys) Ended(x api.Key) bool {
+	return !x.RevokedAt.IsZero() || !x.ExpiresAt.IsZero() && !k.Now.Before(x.ExpiresAt)
+}
+
+func (v *visit) keys() error { return v.keysPage(http.StatusOK, nil) }
+
+func (v *visit) keysPage(status int, made *api.NewKey) error {
+	list, err := v.api.Keys(v.Context())
+	if err != nil {
+		return err
+	}
+	c, err := v.choose("")
+	if err != nil {
+		return err
+	}
+	return v.page(status, "keys", "Keys", keys{Rows: list, Projects: c.Choices, Roles: access.Roles, New: made, Now: v.d.Now()})
+}
+
+func (v *visit) createKey() error {
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	var at times
+	req := api.KeyRequest{
+		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"], ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
+	}
+	if err := at.err(); err != nil {
+		return err
+	}
+	made, err := v.api.CreateKey(v.Context(), req)
+	if err != nil {
+		return err
+	}
+	return v.keysPage(http.StatusCreated, &made)
+}
+
+func (v *visit) revokeKey() error {
+	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.see("/keys", "Key "+k.ID+" of "+k.Name+" is revoked, and what was signed in with it is signed out.")
+}

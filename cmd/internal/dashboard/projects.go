@@ -1,0 +1,61 @@
+package dashboard
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// projects is the page of how projects are doing.
+type projects struct{ Rows []projectRow }
+
+func (projects) refreshAfter() int { return 5 }
+
+// projectRow is a project with its limits.
+type projectRow struct {
+	api.Stats
+	Limits api.Limits
+}
+
+func (v *visit) projects() error {
+	list, err := v.api.Projects(v.Context())
+	if err != nil {
+		return err
+	}
+	stats, err := v.api.Stats(v.Context(), "")
+	if err != nil {
+		return err
+	}
+	by := map[string]api.Stats{}
+	for _, s := range stats {
+		by[s.Project] = s
+	}
+	var p projects
+	for _, x := range list {
+		row := projectRow{Stats: by[x.Alias], Limits: x.Limits}
+		row.Project, row.Pause = x.Alias, x.Pause
+		p.Rows = append(p.Rows, row)
+	}
+	return v.page(http.StatusOK, "projects", "Projects", p)
+}
+
+func (v *visit) pause() error {
+	minutes, err := whole("minutes", v.PostFormValue("minutes"))
+	if err != nil {
+		return err
+	}
+	done, err := v.api.Pause(v.Context(), v.PathValue("alias"), api.PauseRequest{Reason: strings.TrimSpace(v.PostFormValue("reason")), ForSeconds: 60 * minutes})
+	if err != nil {
+		return err
+	}
+	return v.see("/projects", "Project "+done.Project+" is paused: none of its calls leaves.")
+}
+
+func (v *visit) resume() error {
+	done, err := v.api.Resume(v.Context(), v.PathValue("alias"))
+	if err != nil {
+		return err
+	}
+	return v.see("/projects", "Project "+done.Project+" is resumed.")
+}

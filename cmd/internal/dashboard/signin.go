@@ -1,0 +1,106 @@
+package dashboard
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// Cookies with this prefix are taken over TLS, or from this very machine, only, and
+// set by no other host of the domain (RFC 6265bis).
+const (
+	sessionName = "__Host-detachd"
+	saidName    = "__Host-detachd-said"
+)
+
+func (v *visit) cookie(name, value string, maxAge int) {
+	http.SetCookie(v.w, &http.Cookie{
+		Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: true, HttpOnly: true, SameSite: http.SameSiteLaxMode,
+	})
+}
+
+func (v *visit) sessionCookie() string {
+	c, err := v.Cookie(sessionName)
+	if err != nil {
+		return ""
+	}
+	return c.Value
+}
+
+// askToSignIn leads to the page for it, and back.
+func (v *visit) askToSignIn() error {
+	if v.refreshes() {
+		v.w.WriteHeader(http.StatusUnauthorized) // the script says so on the page
+		return nil
+	}
+	to := "/signin"
+	if v.Method == http.MethodGet && v.URL.Path != "/" {
+		to += "?to=" + url.QueryEscape(v.URL.RequestURI())
+	}
+	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
+	return nil
+}
+
+// ownPath takes the path of a page of ours, and nothing that leads elsewhere.
+func ownPath(to string) string {
+	u, err := url.Parse(to)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n\t") {
+		return "/"
+	}
+	return to
+}
+
+// signin is the page for signing in.
+type signin struct{ To, Wrong string }
+
+func (v *visit) signinPage() error {
+	return v.page(http.StatusOK, "signin", "Sign in", signin{To: ownPath(v.URL.Query().Get("to"))})
+}
+
+func (v *visit) signIn() error {
+	v.Body = http.MaxBytesReader(v.w, v.Body, 16<<10)
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	to := ownPath(v.PostFormValue("to"))
+	sent := strings.TrimSpace(v.PostFormValue("key"))
+	if after, ok := v.d.Guard.Wait(v.RemoteAddr, sent); !ok {
+		seconds := int(math.Ceil(after.Seconds()))
+		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
+		return v.page(http.StatusTooManyRequests, "signin", "Sign in", signin{To: to, Wrong: fmt.Sprintf("Too many wrong keys came from your address: try again in %d s.", seconds)})
+	}
+	session, key, err := v.d.Keys.SignIn(v.Context(), sent)
+	host, _, _ := net.SplitHostPort(v.RemoteAddr)
+	switch {
+	case errors.Is(err, access.ErrRefused):
+		v.d.Guard.Failed(v.RemoteAddr, sent)
+		v.d.Log.Warn().Str("client", host).Msg("somebody tried to sign in with a key that is not valid")
+		return v.page(http.StatusUnauthorized, "signin", "Sign in", signin{To: to, Wrong: "That key is not valid: it is unknown, revoked, or has expired."})
+	case err != nil:
+		v.d.Log.Error().Err(err).Msg("nobody can sign in")
+		return &api.Problem{Status: http.StatusServiceUnavailable, Code: api.CodeRedisAway}
+	}
+	v.d.Guard.Succeeded(v.RemoteAddr, sent)
+	v.d.Log.Info().Str("client", host).Str("key", key.ID).Str("name", key.Name).Msg("signed in")
+	v.cookie(sessionName, string(session), int(access.SessionLasts.Seconds()))
+	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
+	return nil
+}
+
+func (v *visit) signOut() error {
+	err := v.d.Keys.SignOut(v.Context(), v.sessionCookie())
+	v.cookie(sessionName, "", -1)
+	if err != nil {
+		return err
+	}
+	http.Redirect(v.w, v.Request, "/signin", http.StatusSeeOther)
+	return nil
+}

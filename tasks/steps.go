@@ -1,0 +1,119 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Step is one step of a row, as the trail tells it. Detail is the cloud's text.
+type Step struct {
+	At     time.Time `json:"at"`
+	From   State     `json:"from"`
+	To     State     `json:"to"`
+	By     string    `json:"by,omitempty"` // the worker, or the person
+	Note   Note      `json:"note,omitempty"`
+	Detail string    `json:"detail,omitempty"` // what it was seen as, or the error's code
+	CallID string    `json:"call,omitempty"`
+}
+
+// Steps goes through the steps of an entry, with the position in the chunk of the
+// row that each is about. Only Check says that there is such a row.
+func (e TrailEntry) Steps() iter.Seq2[int, Step] {
+	return func(yield func(int, Step) bool) {
+		for _, m := range e.Moves {
+			s := Step{At: e.At, From: m.From, To: m.To, By: e.By, Note: m.Note, Detail: m.Detail, CallID: e.CallID}
+			for _, places := range m.Positions {
+				for p := places.First; p <= places.Last; p++ {
+					if !yield(p, s) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// Steps reads what happened to one row of an operation, and fills in Before.
+func (r *Record) Steps(ctx context.Context, d *Desktop) ([]Step, error) {
+	raws, err := r.rdb.LRange(ctx, r.keys.trail(d.OperationID, d.Chunk), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the trail of operation %s: %w", d.OperationID, err)
+	}
+	var out []Step
+	for _, raw := range raws {
+		e, err := ParseTrailEntry(raw)
+		if err != nil {
+			return nil, fmt.Errorf("operation %s, chunk %d: %w", d.OperationID, d.Chunk, err)
+		}
+		if b, read := e.Before[d.Position]; read {
+			d.Before = &b
+		}
+		for p, s := range e.Steps() {
+			if p == d.Position {
+				out = append(out, s)
+			}
+		}
+	}
+	return out, nil
+}
+
+// AddBefore fills in what some of an operation's rows were read as before a call,
+// in one round trip. It reads the trail of every chunk that one of them is in.
+func (r *Record) AddBefore(ctx context.Context, op Operation, ds []Desktop) error {
+	rows := map[int][]*Desktop{} // by chunk
+	var chunks []int
+	for i := range ds {
+		n := ds[i].Chunk
+		if rows[n] == nil {
+			chunks = append(chunks, n)
+		}
+		rows[n] = append(rows[n], &ds[i])
+	}
+	if len(chunks) == 0 {
+		return nil
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, n := range chunks {
+			p.LRange(ctx, r.keys.trail(op.ID, n), 0, -1)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the trail of operation %s: %w", op.ID, err)
+	}
+	for i, n := range chunks {
+		err := eachBefore(cmds[i].(*redis.StringSliceCmd).Val(), func(position int, b Before) {
+			if at := slices.IndexFunc(rows[n], func(d *Desktop) bool { return d.Position == position }); at >= 0 {
+				rows[n][at].Before = &b
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("operation %s, chunk %d: %w", op.ID, n, err)
+		}
+	}
+	return nil
+}
+
+// eachBefore goes through what a trail says that rows were read as, the earliest
+// first.
+func eachBefore(trail []string, do func(position int, b Before)) error {
+	for _, raw := range trail {
+		if !strings.Contains(raw, `"b":`) {
+			continue // most say nothing of it
+		}
+		entry, err := ParseTrailEntry(raw)
+		if err != nil {
+			return err
+		}
+		for p, b := range entry.Before {
+			do(p, b)
+		}
+	}
+	return nil
+}
