@@ -194,7 +194,7 @@ type Before struct {
 	Type        string    `json:"type"` // DEDICATED, SHARED, POOLED
 	Status      string    `json:"status,omitempty"`
 	AttachState string    `json:"attach_state"`
-	Users       []Person  `json:"users"`
+	Users       []Person  `json:"users"` // never null
 	ReadAt      time.Time `json:"read_at"`
 }
 

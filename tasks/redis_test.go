@@ -2,9 +2,7 @@ package tasks_test
 
 import (
 	"testing"
-	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
@@ -57,9 +55,7 @@ func TestRedisInTrouble(t *testing.T) {
 func TestRedisGoneAndBack(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1, DialTimeout: time.Second})
-	defer rdb.Close()
-	b := newBundle(t, rdb)
+	b := newBundle(t, server.Client(t))
 	op := b.enqueue(tasks.Request{Desktops: ids(250)})
 	server.Stop()
 	_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(1)})

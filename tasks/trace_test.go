@@ -3,19 +3,16 @@ package tasks_test
 import (
 	"testing"
 
-	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // A request that is sent again comes with another trace: it is the same request.
 func TestTraceIsNoContent(t *testing.T) {
 	t.Parallel()
-	rdb := redis.NewClient(&redis.Options{Addr: miniredis.RunT(t).Addr()})
-	t.Cleanup(func() { _ = rdb.Close() })
-	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	p, err := tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
 	req := tasks.Request{Project: "hq", Desktops: []string{"d1"}, IdempotencyKey: "k", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
 	first, err := p.Enqueue(t.Context(), req)

@@ -17,6 +17,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -26,7 +27,7 @@ const killAtCall = 4
 // killedWorker is the role of this test binary in which it is a worker that
 // kills itself with SIGKILL at a point.
 func killedWorker(point string) int {
-	rdb := redis.NewClient(&redis.Options{Addr: os.Getenv("DETACHD_TEST_ADDR")})
+	rdb := redis.NewClient(redistest.Options(os.Getenv("DETACHD_TEST_ADDR")))
 	c, err := apiclient.New(apiclient.Config{ProjectID: projectID, Endpoint: os.Getenv("DETACHD_TEST_CLOUD"), Auth: apiclient.StaticToken(token)})
 	if err != nil {
 		return 1

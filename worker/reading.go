@@ -194,7 +194,7 @@ func quoted(names []string) []string {
 
 // before is what the record keeps of a reading.
 func (l look) before(at time.Time) *tasks.Before {
-	b := &tasks.Before{Name: l.ComputerName, Type: l.Type, Status: l.Status, AttachState: l.AttachState, ReadAt: at.UTC()}
+	b := &tasks.Before{Name: l.ComputerName, Type: l.Type, Status: l.Status, AttachState: l.AttachState, Users: []tasks.Person{}, ReadAt: at.UTC()}
 	for _, u := range l.Users {
 		b.Users = append(b.Users, tasks.Person{Name: u.Name, ID: u.ID, Group: u.Group, Type: u.Type})
 	}

@@ -94,7 +94,7 @@ func (s *stage) begin(ctx context.Context) error {
 	if s.redis, err = redistest.Run(s.Dir); err != nil {
 		return err
 	}
-	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
 	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", AutoCreate: true, Latency: 50 * time.Millisecond}, "127.0.0.1:0")
 	if err != nil {

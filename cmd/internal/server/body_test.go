@@ -16,15 +16,15 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 )
 
-// dial sends the head of a POST /v1/operations and what begins its body, and
-// gives the connection, on which nothing more is sent.
-func (b *bench) dial(length int, begins string) (net.Conn, *bufio.Reader) {
+// dial sends the head of a POST and what begins its body, and gives the
+// connection, on which nothing more is sent.
+func (b *bench) dial(path string, length int, begins string) (net.Conn, *bufio.Reader) {
 	b.t.Helper()
 	c, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = c.Close() })
-	_, err = fmt.Fprintf(c, "POST /v1/operations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
-		b.key[access.Producer], length, begins)
+	_, err = fmt.Fprintf(c, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s",
+		path, b.key[access.Admin], length, begins)
 	require.NoError(b.t, err)
 	return c, bufio.NewReader(c)
 }
@@ -36,7 +36,7 @@ func TestSlowClient(t *testing.T) {
 	b := newBench(t)
 	b.srv.bodyPatience = 20 * time.Millisecond
 	for _, sent := range []int{0, 1, smallBody + 1} {
-		_, from := b.dial(smallBody*2, strings.Repeat(" ", sent))
+		_, from := b.dial("/v1/operations", smallBody*2, strings.Repeat(" ", sent))
 		resp, err := http.ReadResponse(from, nil)
 		require.NoError(t, err)
 		text, err := io.ReadAll(resp.Body)

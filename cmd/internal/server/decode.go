@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -22,9 +23,13 @@ import (
 
 // decode reads a body strictly: one JSON object without unknown or repeated
 // fields, names in their exact case. An empty body is an empty object where
-// optional says so. It is decoded by what Go's encoding/json became in version 2,
+// optional says so. A parameter is refused: who sends ?validate_only=true must not
+// be taken to want the deed. It is decoded by what Go's encoding/json became in version 2,
 // as version 1 names neither the element of a list nor a time that it refuses.
 func (r *request) decode(into any, optional bool) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || kind != "application/json") && r.ContentLength != 0 {
 		return problem(http.StatusUnsupportedMediaType, "media_type", "send application/json")
 	}
@@ -130,7 +135,7 @@ func (r *request) query(known ...string) *query {
 	for name, values := range q.values {
 		switch {
 		case !slices.Contains(known, name):
-			q.bad(name, "there is no such parameter")
+			q.bad(name, "there is no such parameter; known: %s", cmp.Or(strings.Join(known, ", "), "none"))
 		case len(values) > 1 && name != "state":
 			q.bad(name, "is given twice")
 		}

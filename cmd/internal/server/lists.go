@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -19,7 +20,7 @@ func (s *server) getDesktop(r *request) error {
 	}
 	id, err := url.PathUnescape(r.vars["desktop"])
 	if why := tasks.CheckDesktopID(id); err != nil || why != "" {
-		return fault("id", "the desktop id %s", why)
+		return fault("desktop", "the desktop id %s", why)
 	}
 	events, err := s.record.History(r.Context(), id)
 	if err != nil {
@@ -83,14 +84,23 @@ func (s *server) alias(r *request) (string, error) {
 	return alias, nil
 }
 
+// Limits of a pause.
+const (
+	maxPause  = 365 * 24 * 60 * 60 // seconds
+	maxReason = 1000               // characters
+)
+
 // pauseProject is POST /v1/projects/{alias}:pause.
 func (s *server) pauseProject(r *request) error {
 	var in api.PauseRequest
 	if err := r.decode(&in, true); err != nil {
 		return err
 	}
-	if in.ForSeconds < 0 {
-		return fault("/for_seconds", "is negative")
+	if in.ForSeconds < 0 || in.ForSeconds > maxPause {
+		return fault("/for_seconds", "is not 0 to %d", maxPause)
+	}
+	if utf8.RuneCountInString(in.Reason) > maxReason {
+		return fault("/reason", "is longer than %d characters", maxReason)
 	}
 	alias, err := s.alias(r)
 	if err != nil {

@@ -126,6 +126,7 @@ var routes = []route{
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/v1/workers", access.Viewer, (*server).listWorkers},
+	{"GET", "/openapi.json", "", (*server).openAPI},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
 }

@@ -26,6 +26,7 @@ import (
 type bench struct {
 	t     *testing.T
 	redis *miniredis.Miniredis
+	cfg   config.Config
 	store *app.Store
 	keys  *access.Keys
 	url   string
@@ -36,12 +37,22 @@ type bench struct {
 
 func newBench(t *testing.T, change ...func(*Config)) *bench {
 	t.Helper()
+	return newBenchOn(t, "http://127.0.0.1:1", change...)
+}
+
+// newBenchOn has a cloud.
+func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
+	t.Helper()
 	b := &bench{t: t, redis: miniredis.RunT(t), log: &bytes.Buffer{}, key: map[access.Role]string{}}
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret("redis://" + b.redis.Addr())
 	for i, alias := range []string{"hq", "branch"} {
-		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: "http://127.0.0.1:1", Limits: config.DefaultLimits()})
+		cfg.Projects = append(cfg.Projects, config.Project{
+			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Limits: config.DefaultLimits(),
+			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: "token"}},
+		})
 	}
+	b.cfg = cfg
 	var err error
 	b.store, err = app.Open(cfg, func(string) (string, bool) { return "", false }, "test")
 	require.NoError(t, err)
@@ -75,6 +86,7 @@ type answer struct {
 	body   string
 }
 
+// do sends a request. The answer is as the contract says.
 func (b *bench) do(key, method, path, body string, header ...string) answer {
 	b.t.Helper()
 	return b.send(b.request(key, method, path, body, header...))
@@ -111,11 +123,10 @@ func (b *bench) send(req *http.Request) answer {
 	b.t.Helper()
 	a, err := exchange(req)
 	require.NoError(b.t, err)
-	require.NotEmpty(b.t, a.header.Get("X-Request-Id"))
+	theContract().check(b.t, req.Method, req.URL.RequestURI(), a)
 	if a.status >= 400 {
 		p := a.problem(b.t)
 		require.Equal(b.t, a.status, p.Status)
-		require.NotEmpty(b.t, p.Code)
 		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
 	}
 	return a
@@ -289,7 +300,9 @@ func TestPauseOverHTTP(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "operator: moving", pause.Reason)
 	require.False(t, pause.Until.IsZero())
-	require.Equal(t, 400, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:pause", `{"for_seconds":-1}`).status)
+	for _, body := range []string{`{"for_seconds":-1}`, `{"for_seconds":31536001}`, `{"reason":"` + strings.Repeat("x", 1001) + `"}`} {
+		require.Equal(t, 400, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:pause", body).status, "%.60s", body)
+	}
 	require.Equal(t, 200, b.do(b.key[access.Operator], "POST", "/v1/projects/hq:resume", "").status)
 	pause, err = b.store.Record.ProjectPause(t.Context(), "hq")
 	require.NoError(t, err)
@@ -322,5 +335,7 @@ func TestTraceparentOfARequest(t *testing.T) {
 		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent)
 		require.Equal(t, http.StatusAccepted, a.status)
 		require.Equal(t, kept, a.json(t)["trace"])
+		id := b.do(b.key[access.Viewer], "GET", "/v1/operations/nowhere", "", "Traceparent", sent).problem(t).TraceID
+		require.Equal(t, map[any]string{trace: trace[3:35], nil: ""}[kept], id)
 	}
 }

@@ -1,0 +1,478 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/app"
+)
+
+// scene is a bench with a cloud and a worker on which the contract's examples have
+// happened, so that its ids are there: an id follows from who asks and the
+// Idempotency-Key.
+type scene struct {
+	*bench
+	contract *document
+	cloud    *fakecloud.Server
+	replace  *strings.Replacer // what is not the same as in the examples
+	answers  []given
+}
+
+// given is an answer and the place of what is said of it.
+type given struct {
+	place string
+	body  any
+}
+
+const (
+	theOperation = "mignt50o6fnapq0v5n7g"
+	theRedrive   = "ju35p2tvak7dif6fl5bg"
+	theKey       = "dk_4f2k6x7a"
+)
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	cloud, err := fakecloud.Serve(fakecloud.Config{Token: "token", AutoCreate: true, SuccessJobIDs: true}, "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(cloud.Close)
+	s := &scene{bench: newBenchOn(t, cloud.URL), contract: theContract(), cloud: cloud}
+	s.redis.ClockTTL(true) // workers wait for what expires
+	for role, name := range map[access.Role]string{access.Viewer: "auditor", access.Producer: "hr", access.Operator: "desk", access.Admin: "root"} {
+		s.key[role] = s.newKey(access.Key{Name: name, Role: role})
+	}
+	hq := s.cfg.Projects[0].ProjectID
+	cloud.Add(hq,
+		fakecloud.Desktop{ID: "f5057fee-4c3e-4459-82dd-21250b729601", Users: []fakecloud.User{{Name: "zoe"}}},
+		fakecloud.Desktop{ID: "15e4a139-b7b4-4f95-96f6-b914a200fae3", Users: []fakecloud.User{{Name: "tom"}}},
+		fakecloud.Desktop{ID: "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"},
+		fakecloud.Desktop{ID: "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", Type: fakecloud.Pooled, Users: []fakecloud.User{{Name: "mia"}}},
+		fakecloud.Desktop{ID: "ba1ce0de-6b7a-4f0c-8f0e-7d1a2b3c4d5e", Users: []fakecloud.User{{Name: "ben"}}},
+		fakecloud.Desktop{ID: "unused", AttachState: fakecloud.Unattached},
+	)
+	cloud.Fail(
+		fakecloud.Fault{Calls: []int{1}, Status: 409, Code: "WKS.00010032", Message: "busy"},
+		fakecloud.Fault{Desktop: "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2", Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "the cloud does not take it"}},
+	)
+	w := &s.cfg.Worker
+	w.RetryBase, w.RetryMax, w.FirstLook = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
+	w.BulkPollInterval, w.UrgentPollInterval = 5*time.Millisecond, 5*time.Millisecond
+	for i := range s.cfg.Projects {
+		s.cfg.Projects[i].Limits.CallsPerSecond, s.cfg.Projects[i].Limits.ReadsPerSecond = 0, 0
+	}
+	a, err := app.New(s.cfg, func(string) (string, bool) { return "", false }, zerolog.New(io.Discard), "test")
+	require.NoError(t, err)
+	t.Cleanup(a.Stop)
+	require.NoError(t, a.Start(t.Context()))
+
+	s.ask(access.Producer, "POST", "/v1/operations", s.example("/v1/operations", "leaver"))
+	s.settled(theOperation)
+	s.ask(access.Operator, "POST", "/v1/redrives", s.example("/v1/redrives", "begin"))
+	require.Eventually(t, func() bool {
+		return s.do(s.key[access.Viewer], "GET", "/v1/redrives/"+theRedrive, "").json(t)["ended_at"] != nil
+	}, time.Minute, 10*time.Millisecond)
+	s.settled(theOperation)
+	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
+	s.replace = strings.NewReplacer(theKey, key["id"].(string))
+	return s
+}
+
+// settled waits until an operation is done and its trail is sealed.
+func (s *scene) settled(id string) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		op := s.do(s.key[access.Viewer], "GET", "/v1/operations/"+id+"?access_removed=false", "").json(s.t)
+		return op["done"] == true && op["seal"] != nil
+	}, time.Minute, 10*time.Millisecond)
+}
+
+// ask sends a request and keeps its answer.
+func (s *scene) ask(role access.Role, method, path string, x object) answer {
+	s.t.Helper()
+	var header []string
+	send, _ := x["x-send"].(object)
+	for name, value := range send {
+		header = append(header, name, value.(string))
+	}
+	body := ""
+	if x["value"] != nil {
+		text, err := json.Marshal(x["value"])
+		require.NoError(s.t, err)
+		body = string(text)
+	}
+	a := s.do(s.key[role], method, path, body, header...)
+	u, err := url.Parse(path)
+	require.NoError(s.t, err)
+	if kind := a.header.Get("Content-Type"); strings.HasSuffix(kind, "json") {
+		place := s.contract.response(s.t, method, u.EscapedPath(), a.status)
+		s.answers = append(s.answers, given{at(place, "content", kind, "schema"), parse(s.t, a.body)})
+	}
+	return a
+}
+
+// example is one of a POST.
+func (s *scene) example(path, name string) object {
+	s.t.Helper()
+	x, ok := s.contract.get(at("#/paths", path, "post", "requestBody", "content", "application/json", "examples", name)).(object)
+	require.True(s.t, ok, name)
+	return x
+}
+
+// requests are the examples of an operation: each of its bodies, each of the values
+// of its parameters. The status is what it has to get.
+type exampleRequest struct {
+	path   string
+	body   object
+	status int
+}
+
+func (s *scene) requests(rt route, place string) (out []exampleRequest) {
+	d := s.contract
+	path := rt.path
+	for _, p := range d.parameters(rt, "path") {
+		value, ok := d.get(at(p, "example")).(string)
+		require.True(s.t, ok, "%s has no example", p)
+		path = strings.ReplaceAll(path, "{"+d.get(at(p, "name")).(string)+"}", s.replace.Replace(value))
+	}
+	statuses := d.keys(at(place, "responses"))
+	slices.Reverse(statuses)
+	success, _ := strconv.Atoi(statuses[slices.IndexFunc(statuses, func(s string) bool { return s[0] == '2' })])
+
+	// Each parameter with each of its values, and all together.
+	all := url.Values{}
+	queries := []url.Values{{}}
+	for _, p := range d.parameters(rt, "query") {
+		name := d.get(at(p, "name")).(string)
+		var values []string
+		switch x := d.get(at(p, "example")).(type) {
+		case nil:
+			continue
+		case []any:
+			for _, v := range x {
+				values = append(values, fmt.Sprint(v))
+			}
+			queries = append(queries, url.Values{name: values})
+		default:
+			values = []string{fmt.Sprint(x)}
+			queries = append(queries, url.Values{name: values})
+		}
+		enum, _ := d.get(at(p, "schema", "enum")).([]any)
+		for _, v := range enum {
+			queries = append(queries, url.Values{name: {fmt.Sprint(v)}})
+		}
+		if d.get(at(p, "schema", "type")) == "boolean" {
+			queries = append(queries, url.Values{name: {"true"}}, url.Values{name: {"false"}})
+		}
+		all[name] = values
+	}
+	for _, q := range append(queries, all) {
+		for _, p := range d.parameters(rt, "query") {
+			if name := d.get(at(p, "name")).(string); d.get(at(p, "required")) == true {
+				q[name] = all[name]
+			}
+		}
+		if d.get(at(place, "requestBody")) == nil {
+			out = append(out, exampleRequest{path + "?" + q.Encode(), nil, success})
+		}
+	}
+	body := d.follow(at(place, "requestBody"))
+	if d.get(at(body, "required")) == false {
+		out = append(out, exampleRequest{path, nil, success})
+	}
+	examples := at(body, "content", "application/json", "examples")
+	for _, name := range d.keys(examples) {
+		x := d.get(at(examples, name)).(object)
+		status := success
+		if said, ok := x["x-status"].(string); ok {
+			status, _ = strconv.Atoi(said)
+		}
+		out = append(out, exampleRequest{path, x, status})
+	}
+	return out
+}
+
+// Every example of a request is sent and gets the status that it should, and every
+// answer is as documented. All that is documented of answers is seen in one.
+func TestEveryExampleIsExecuted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for _, method := range []string{"GET", "POST"} { // first look, then change
+		s.contract.operations(func(rt route, place string) {
+			if rt.method != method {
+				return
+			}
+			for _, x := range s.requests(rt, place) {
+				a := s.ask(rt.role, rt.method, x.path, x.body)
+				require.Equal(t, x.status, a.status, "%s %s %v: %s", rt.method, x.path, x.body, a.body)
+			}
+		})
+	}
+	s.more()
+
+	seen := map[string]bool{}
+	for _, a := range s.answers {
+		s.contract.visit(t, a.place, a.body, seen)
+	}
+	var missing []string
+	for _, p := range s.contract.answered() {
+		if !seen[p] {
+			missing = append(missing, p)
+		}
+	}
+	require.Empty(t, missing, "documented, and in no answer")
+}
+
+// answered are the places of all properties that answers with success may have.
+func (d *document) answered() (out []string) {
+	looked := map[string]bool{}
+	var look func(place string)
+	look = func(place string) {
+		o, ok := d.get(place).(object)
+		if !ok || looked[place] {
+			return
+		}
+		looked[place] = true
+		if ref, ok := o["$ref"].(string); ok {
+			look(ref)
+		}
+		for _, all := range []string{"allOf", "oneOf"} {
+			for i := range list(o[all]) {
+				look(at(place, all, strconv.Itoa(i)))
+			}
+		}
+		for _, name := range d.keys(at(place, "properties")) {
+			out = append(out, at(place, "properties", name))
+			look(at(place, "properties", name))
+		}
+		look(at(place, "items"))
+	}
+	d.operations(func(_ route, place string) {
+		for _, status := range d.keys(at(place, "responses")) {
+			if status[0] == '2' {
+				look(at(place, "responses", status, "content", "application/json", "schema"))
+			}
+		}
+	})
+	return out
+}
+
+// more asks for what the examples do not show.
+func (s *scene) more() {
+	s.t.Helper()
+	role := access.Admin
+	post := func(path string, body object) object {
+		return s.ask(role, "POST", path, object{"value": body}).json(s.t)
+	}
+	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "check": true, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
+	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
+	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
+	s.ask(role, "GET", "/v1/projects", nil)
+	x := post("/v1/redrives", object{"desktops": []any{object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"}}, "per_second": 1})
+	post("/v1/redrives/"+x["id"].(string)+":abort", object{})
+	post("/v1/redrives", object{"filter": object{
+		"project": "hq", "class": "poison", "code": "x", "operation": theOperation, "user": "zoe", "source": "hr", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z",
+	}})
+	stream := s.ask(role, "GET", "/v1/operations/"+theOperation+"/events", nil)
+	_, state, ok := strings.Cut(stream.body, "event: operation\ndata: ")
+	require.True(s.t, ok, stream.body)
+	state, _, _ = strings.Cut(state, "\n")
+	s.contract.validate(s.t, "#/components/schemas/OperationState", parse(s.t, state), "an event")
+	for _, path := range []string{
+		"/v1/keys", "/v1/operations?page_size=1", "/v1/operations/" + theOperation + "/desktops?page_size=1", "/v1/desktops?q=zoe&page_size=1",
+		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom",
+	} {
+		s.ask(role, "GET", path, nil)
+	}
+}
+
+// visit notes the places of the properties that a value has.
+func (d *document) visit(t *testing.T, place string, v any, seen map[string]bool) {
+	t.Helper()
+	o, ok := d.get(place).(object)
+	if !ok {
+		return
+	}
+	if ref, ok := o["$ref"].(string); ok {
+		d.visit(t, ref, v, seen)
+	}
+	for i := range len(list(o["allOf"])) {
+		d.visit(t, at(place, "allOf", strconv.Itoa(i)), v, seen)
+	}
+	for i := range len(list(o["oneOf"])) {
+		if one := at(place, "oneOf", strconv.Itoa(i)); d.schema(t, one).Validate(v) == nil {
+			d.visit(t, one, v, seen)
+		}
+	}
+	switch v := v.(type) {
+	case object:
+		for name, x := range v {
+			if p := at(place, "properties", name); d.get(p) != nil {
+				seen[p] = true
+				d.visit(t, p, x, seen)
+			}
+		}
+	case []any:
+		for _, x := range v {
+			d.visit(t, at(place, "items"), x, seen)
+		}
+	}
+}
+
+func list(v any) []any { out, _ := v.([]any); return out }
+
+// provocation notes which refusals it has got.
+type provocation struct {
+	*bench
+	got map[string]bool
+}
+
+func refusal(rt route, status int) string { return fmt.Sprintf("%s %s %d", rt.method, rt.path, status) }
+
+// try sends what has to get a status; do checks the answer.
+func (p *provocation) try(rt route, status int, key, path, body string, header ...string) {
+	p.t.Helper()
+	a := p.do(key, rt.method, path, body, header...)
+	require.Equal(p.t, status, a.status, "%s %s %s", rt.method, path, a.body)
+	p.got[refusal(rt, status)] = true
+}
+
+// begin sends the beginning of a body and no more.
+func (p *provocation) begin(rt route, status int, path string, length int) {
+	p.t.Helper()
+	_, from := p.dial(path, length, "{")
+	resp, err := http.ReadResponse(from, nil)
+	require.NoError(p.t, err)
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(p.t, err)
+	require.NoError(p.t, resp.Body.Close())
+	require.Equal(p.t, status, resp.StatusCode)
+	theContract().check(p.t, rt.method, path, answer{resp.StatusCode, resp.Header, string(text)})
+	p.got[refusal(rt, status)] = true
+}
+
+// away asks all routes at once without Redis, as each takes a while to be sure.
+func (p *provocation) away(path func(route) string) {
+	p.t.Helper()
+	p.redis.Close()
+	answers, asks := make([]answer, len(routes)), make([]*http.Request, len(routes))
+	var all errgroup.Group
+	for i, rt := range routes {
+		asks[i] = p.request(p.key[rt.role], rt.method, path(rt), "")
+		all.Go(func() (err error) {
+			answers[i], err = exchange(asks[i])
+			return err
+		})
+	}
+	require.NoError(p.t, all.Wait())
+	for i, rt := range routes {
+		theContract().check(p.t, rt.method, path(rt), answers[i])
+		if answers[i].status != http.StatusOK {
+			require.Equal(p.t, http.StatusServiceUnavailable, answers[i].status)
+			p.got[refusal(rt, answers[i].status)] = true
+		}
+	}
+}
+
+func routeOf(method, path string) route {
+	return routes[slices.IndexFunc(routes, func(rt route) bool { return rt.method == method && rt.path == path })]
+}
+
+// Every refusal that is documented can be provoked, and is as documented.
+func TestEveryRefusalIsProvoked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	p := &provocation{b, map[string]bool{}}
+	id := b.failed("hq", "d1").ID
+	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`, "Idempotency-Key", "used").json(t)["id"].(string)
+	b.create(`{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
+	b.srv.bodyPatience = 50 * time.Millisecond
+	path := func(rt route) string {
+		id := id
+		if strings.HasPrefix(rt.path, "/v1/redrives") {
+			id = redrive
+		}
+		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
+	}
+	for _, rt := range routes {
+		if rt.role == "" {
+			continue
+		}
+		path, key := path(rt), b.key[rt.role]
+		p.try(rt, 401, "", path, "")
+		if rt.role != access.Viewer {
+			p.try(rt, 403, b.key[access.Roles[slices.Index(access.Roles, rt.role)-1]], path, "")
+		}
+		p.try(rt, 400, key, path+"?nonsense=1", "", "Traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+		if strings.Contains(rt.path, "{id}") || strings.Contains(rt.path, "{alias}") {
+			p.try(rt, 404, key, strings.NewReplacer("{id}", "nowhere", "{alias}", "nowhere").Replace(rt.path), "")
+		}
+		if rt.method == "POST" {
+			p.try(rt, 400, key, path, `{"nonsense":1}`)
+			p.try(rt, 415, key, path, `{}`, "Content-Type", "text/plain")
+			p.begin(rt, 413, path, maxBody+1)
+			p.begin(rt, 408, path, 9)
+		}
+	}
+	p.few(path)
+	wrong := "dk_" + strings.Repeat("a", 32)
+	for i := 0; i < 20 && b.do(wrong, "GET", "/v1/key", "").status == 401; i++ {
+	}
+	for _, rt := range routes {
+		if rt.role != "" {
+			p.try(rt, 429, wrong, path(rt), "")
+		}
+	}
+
+	// The record answers what cannot be, and then not at all.
+	b.redis.SetError("ERR something is broken")
+	for _, rt := range routes {
+		if rt.role != "" {
+			p.try(rt, 500, b.key[rt.role], path(rt), "")
+		}
+	}
+	p.away(path)
+	documented := map[string]bool{}
+	theContract().operations(func(rt route, place string) {
+		for _, status := range theContract().keys(at(place, "responses")) {
+			if code, _ := strconv.Atoi(status); code >= 300 {
+				documented[refusal(rt, code)] = true
+			}
+		}
+	})
+	require.Equal(t, documented, p.got)
+}
+
+// few are the refusals of certain routes.
+func (p *provocation) few(path func(route) string) {
+	p.t.Helper()
+	create, plan, redrive := routeOf("POST", "/v1/operations"), routeOf("POST", "/v1/plans"), routeOf("POST", "/v1/redrives")
+	bound := p.newKey(access.Key{Name: "bound", Role: access.Admin, Projects: []string{"hq"}})
+	for _, rt := range []route{create, plan} {
+		p.try(rt, 403, bound, rt.path, `{"project":"branch","desktops":["d1"]}`)
+	}
+	for _, rt := range []route{routeOf("GET", "/v1/keys"), routeOf("POST", "/v1/keys"), routeOf("POST", "/v1/keys/{id}:revoke")} {
+		p.try(rt, 403, bound, path(rt), `{}`)
+	}
+	p.try(create, 422, p.key[access.Producer], create.path, `{"project":"hq","desktops":["d2"]}`, "Idempotency-Key", "used")
+	p.try(redrive, 422, p.key[access.Operator], redrive.path, `{}`, "Idempotency-Key", "used")
+	p.try(plan, 502, p.key[access.Producer], plan.path, `{"project":"hq","desktops":["d1"]}`)
+	report := routeOf("GET", "/v1/operations/{id}/report")
+	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
+	require.NoError(p.t, err)
+	p.try(report, 409, p.key[access.Viewer], path(report), "")
+	openAPI := routeOf("GET", "/openapi.json")
+	p.try(openAPI, 304, "", openAPI.path, "", "If-None-Match", p.do("", "GET", openAPI.path, "").header.Get("Etag"))
+}

@@ -1,0 +1,339 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pb33f/libopenapi/datamodel"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+type object = map[string]any
+
+// document is the contract. Places in it are JSON pointers that begin with #.
+type document struct {
+	root object
+
+	mu       sync.Mutex
+	compiler *jsonschema.Compiler
+}
+
+var theContract = sync.OnceValue(func() *document {
+	text, _ := contract()
+	root, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		panic(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("mem:///contract", root); err != nil {
+		panic(err)
+	}
+	return &document{root: root.(object), compiler: c}
+})
+
+var (
+	escape   = strings.NewReplacer("~", "~0", "/", "~1")
+	unescape = strings.NewReplacer("~1", "/", "~0", "~")
+)
+
+// at goes on from a place.
+func at(place string, keys ...string) string {
+	for _, k := range keys {
+		place += "/" + escape.Replace(k)
+	}
+	return place
+}
+
+// get reads what is at a place; nil if there is nothing.
+func (d *document) get(place string) any {
+	var v any = d.root
+	for _, k := range strings.Split(place, "/")[1:] {
+		k = unescape.Replace(k)
+		switch x := v.(type) {
+		case object:
+			v = x[k]
+		case []any:
+			i, err := strconv.Atoi(k)
+			if err != nil || i >= len(x) {
+				return nil
+			}
+			v = x[i]
+		default:
+			return nil
+		}
+	}
+	return v
+}
+
+// follow goes to where a place refers to, if it is a reference and nothing else.
+func (d *document) follow(place string) string {
+	if o, ok := d.get(place).(object); ok && len(o) == 1 {
+		if ref, ok := o["$ref"].(string); ok {
+			return ref
+		}
+	}
+	return place
+}
+
+// keys of the object at a place, sorted.
+func (d *document) keys(place string) []string {
+	o, _ := d.get(place).(object)
+	return slices.Sorted(maps.Keys(o))
+}
+
+func (d *document) schema(t *testing.T, place string) *jsonschema.Schema {
+	t.Helper()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fragment := strings.ReplaceAll(url.PathEscape(strings.TrimPrefix(place, "#")), "%2F", "/")
+	s, err := d.compiler.Compile("mem:///contract#" + fragment)
+	require.NoError(t, err, place)
+	return s
+}
+
+// validate holds a value against the schema at a place.
+func (d *document) validate(t *testing.T, place string, v any, why string) {
+	t.Helper()
+	require.NoError(t, d.schema(t, place).Validate(v), "%s: %v", why, v)
+}
+
+func parse(t *testing.T, text string) any {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	require.NoError(t, err, text)
+	return v
+}
+
+// operation is the place of a row of the table of routes.
+func operationOf(rt route) string { return at("#/paths", rt.path, strings.ToLower(rt.method)) }
+
+// response is the place of what is said of a status; it fails where nothing is.
+func (d *document) response(t *testing.T, method, path string, status int) (place string) {
+	t.Helper()
+	found, _, allowed := match(method, path)
+	switch {
+	case found != nil:
+		place = d.follow(at(operationOf(*found), "responses", strconv.Itoa(status)))
+	case len(allowed) > 0:
+		require.Equal(t, http.StatusMethodNotAllowed, status)
+		place = "#/components/responses/MethodNotAllowed"
+	default:
+		require.Equal(t, http.StatusNotFound, status)
+		place = "#/components/responses/NothingHere"
+	}
+	require.NotNil(t, d.get(place), "%s %s answers %d, which is not documented", method, path, status)
+	return place
+}
+
+// usual headers are not documented one by one.
+var usual = []string{"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering", "X-Content-Type-Options"}
+
+// check holds an answer against the contract.
+func (d *document) check(t *testing.T, method, path string, a answer) {
+	t.Helper()
+	u, err := url.Parse(path)
+	require.NoError(t, err)
+	place := d.response(t, method, u.EscapedPath(), a.status)
+	why := fmt.Sprintf("%s %s answers %d %.500s", method, path, a.status, a.body)
+	for _, name := range d.keys(at(place, "headers")) {
+		if d.get(at(d.follow(at(place, "headers", name)), "required")) != true && a.header.Get(name) == "" {
+			continue
+		}
+		require.Contains(t, a.header, http.CanonicalHeaderKey(name), why)
+		d.validate(t, at(d.follow(at(place, "headers", name)), "schema"), a.header.Get(name), why)
+	}
+	for name := range a.header {
+		documented := slices.ContainsFunc(d.keys(at(place, "headers")), func(s string) bool { return http.CanonicalHeaderKey(s) == name })
+		require.True(t, documented || slices.Contains(usual, name), "%s, with the header %s, which is not documented", why, name)
+	}
+	kinds := d.keys(at(place, "content"))
+	if len(kinds) == 0 {
+		require.Empty(t, a.body, why)
+		return
+	}
+	kind := a.header.Get("Content-Type")
+	require.Contains(t, kinds, kind, why)
+	var v any = a.body
+	if strings.HasSuffix(kind, "json") {
+		v = parse(t, a.body)
+	}
+	d.validate(t, at(place, "content", kind, "schema"), v, why)
+}
+
+// operations calls f for every operation of the document.
+func (d *document) operations(f func(rt route, place string)) {
+	for _, path := range d.keys("#/paths") {
+		for _, method := range d.keys(at("#/paths", path)) {
+			if place := at("#/paths", path, method); method != "parameters" {
+				role, _ := d.get(at(place, "x-role")).(string)
+				f(route{method: strings.ToUpper(method), path: path, role: access.Role(role)}, place)
+			}
+		}
+	}
+}
+
+// parameters gives the places of an operation's parameters in the query, the path
+// or the header.
+func (d *document) parameters(rt route, in string) (places []string) {
+	for _, list := range []string{at("#/paths", rt.path, "parameters"), at(operationOf(rt), "parameters")} {
+		all, _ := d.get(list).([]any)
+		for i := range all {
+			if place := d.follow(at(list, strconv.Itoa(i))); d.get(at(place, "in")) == in {
+				places = append(places, place)
+			}
+		}
+	}
+	return places
+}
+
+func (d *document) names(places []string) (out []string) {
+	for _, p := range places {
+		out = append(out, d.get(at(p, "name")).(string))
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestContractIsOpenAPI(t *testing.T) {
+	t.Parallel()
+	d := theContract()
+	meta, err := jsonschema.UnmarshalJSON(strings.NewReader(datamodel.OpenAPI31SchemaData))
+	require.NoError(t, err)
+	c := jsonschema.NewCompiler()
+	require.NoError(t, c.AddResource("mem:///meta", meta))
+	s, err := c.Compile("mem:///meta")
+	require.NoError(t, err)
+	require.NoError(t, s.Validate(d.root))
+	wrong := maps.Clone(d.root)
+	wrong["pathes"] = object{}
+	require.Error(t, s.Validate(wrong), "the meta-schema refuses what is wrong")
+	// It says nothing of what schemas are.
+	d.walk("#", func(place string, v any) {
+		if ref, ok := v.(object)["$ref"].(string); ok {
+			require.NotNil(t, d.get(ref), "%s refers to nothing", place)
+		}
+		for k, x := range v.(object) {
+			require.NotNil(t, x, "%s: %s is a part of a text that should be in quotes", place, k)
+		}
+	})
+	for _, name := range d.keys("#/components/schemas") {
+		d.schema(t, at("#/components/schemas", name))
+		require.NotEmpty(t, d.get(at("#/components/schemas", name, "description")), name)
+	}
+	names := map[string]bool{}
+	d.operations(func(rt route, place string) {
+		id := d.get(at(place, "operationId")).(string)
+		require.False(t, names[id], id)
+		names[id] = true
+		require.NotEmpty(t, d.get(at(place, "summary")), place)
+		require.NotEmpty(t, d.get(at(place, "description")), place)
+		require.Equal(t, d.names(d.parameters(rt, "path")), variables(rt.path), "%s has all variables of its path", place)
+	})
+}
+
+func variables(path string) (out []string) {
+	for part := range strings.SplitSeq(path, "/") {
+		if name, _, _ := strings.Cut(part, ":"); strings.HasPrefix(name, "{") {
+			out = append(out, strings.Trim(name, "{}"))
+		}
+	}
+	return out
+}
+
+// walk calls f for every object of the document.
+func (d *document) walk(place string, f func(place string, v any)) {
+	switch v := d.get(place).(type) {
+	case object:
+		f(place, v)
+		for k := range v {
+			d.walk(at(place, k), f)
+		}
+	case []any:
+		for i := range v {
+			d.walk(at(place, strconv.Itoa(i)), f)
+		}
+	}
+}
+
+// The table of routes and the contract are the same, both ways, roles included.
+func TestContractHasEveryRoute(t *testing.T) {
+	t.Parallel()
+	d := theContract()
+	documented, served := map[string]string{}, map[string]string{}
+	d.operations(func(rt route, place string) {
+		documented[rt.method+" "+rt.path] = string(rt.role)
+		security, said := d.get(at(place, "security")).([]any)
+		require.Equal(t, rt.role == "", said && len(security) == 0, "%s takes a key if it takes a role", place)
+	})
+	for _, rt := range routes {
+		served[rt.method+" "+rt.path] = string(rt.role)
+	}
+	require.Equal(t, served, documented)
+}
+
+// Every parameter that a route knows is in the contract, and the other way round.
+func TestContractHasEveryParameter(t *testing.T) {
+	t.Parallel()
+	d, b := theContract(), newBench(t)
+	d.operations(func(rt route, place string) {
+		if rt.role == "" {
+			require.Empty(t, d.parameters(rt, "query"), "what needs no key passes over parameters")
+			return
+		}
+		path := strings.NewReplacer("{id}", "nowhere", "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
+		a := b.do(b.key[rt.role], rt.method, path+"?nonsense=1", "")
+		require.Equal(t, http.StatusBadRequest, a.status, place)
+		i := slices.IndexFunc(a.problem(t).Errors, func(f api.Fault) bool { return f.Pointer == "nonsense" })
+		require.GreaterOrEqual(t, i, 0, a.body)
+		_, known, ok := strings.Cut(a.problem(t).Errors[i].Detail, "known: ")
+		require.True(t, ok)
+		var names []string
+		if known != "none" {
+			names = strings.Split(known, ", ")
+		}
+		slices.Sort(names)
+		require.Equal(t, names, d.names(d.parameters(rt, "query")), place)
+	})
+}
+
+// Examples are what their schemas say.
+func TestContractExamples(t *testing.T) {
+	t.Parallel()
+	d, n := theContract(), 0
+	d.walk("#", func(place string, v any) {
+		o := v.(object)
+		if o["schema"] == nil {
+			return
+		}
+		if example, has := o["example"]; has {
+			n++
+			d.validate(t, at(place, "schema"), example, place)
+		}
+		for _, name := range d.keys(at(place, "examples")) {
+			if d.get(at(place, "examples", name, "x-status")) == "400" {
+				continue // it is wrong on purpose
+			}
+			n++
+			d.validate(t, at(place, "schema"), d.get(at(place, "examples", name, "value")), at(place, name))
+		}
+	})
+	require.Greater(t, n, 60)
+	d.walk("#", func(place string, v any) {
+		if s, ok := v.(object)["schema"].(object); ok && strings.Contains(place, "/content/application") && s["required"] == nil {
+			require.NotEmpty(t, d.keys(at(place, "examples")), "%s has no example", place)
+		}
+	})
+}

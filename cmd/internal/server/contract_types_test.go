@@ -1,0 +1,222 @@
+package server
+
+import (
+	"encoding"
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/worker"
+)
+
+// schemas are the types of bodies, by the names of their schemas.
+var schemas = map[string]reflect.Type{
+	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](),
+	"Operation": reflect.TypeFor[tasks.Operation](), "OperationState": reflect.TypeFor[api.OperationState](),
+	"OperationWithTimes": reflect.TypeFor[api.Operation](), "Counts": reflect.TypeFor[tasks.Counts](), "Removal": reflect.TypeFor[tasks.Removal](),
+	"RecordedDesktop": reflect.TypeFor[tasks.Desktop](), "Desktop": reflect.TypeFor[api.Desktop](), "Before": reflect.TypeFor[tasks.Before](),
+	"Person": reflect.TypeFor[tasks.Person](), "Failure": reflect.TypeFor[tasks.Failure](), "FailureFilter": reflect.TypeFor[tasks.FailureFilter](),
+	"FailureCount": reflect.TypeFor[tasks.FailureCount](), "Call": reflect.TypeFor[tasks.Call](), "Event": reflect.TypeFor[api.Event](),
+	"History": reflect.TypeFor[api.History](), "Cancelled": reflect.TypeFor[api.Cancelled](), "RetryRequest": reflect.TypeFor[api.RetryRequest](),
+	"Retried": reflect.TypeFor[api.Retried](), "Plan": reflect.TypeFor[api.Plan](), "Planned": reflect.TypeFor[tasks.Planned](),
+	"DesktopRef": reflect.TypeFor[tasks.DesktopRef](), "RedriveRequest": reflect.TypeFor[api.RedriveRequest](),
+	"RedriveMatch": reflect.TypeFor[api.RedriveMatch](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
+	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
+	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
+	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
+	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
+	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[api.Stats](), "StatsBucket": reflect.TypeFor[api.StatsBucket](), "RemovedBucket": reflect.TypeFor[api.RemovedBucket](),
+	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
+}
+
+// field is a field of a JSON object.
+type field struct {
+	of       reflect.Type // nil: not known
+	required bool
+}
+
+// fieldsOf gives the fields that a type has in JSON, those of embedded ones too.
+func fieldsOf(t *testing.T, of reflect.Type) map[string]field {
+	t.Helper()
+	out := map[string]field{}
+	if v, ok := reflect.Zero(of).Interface().(json.Marshaler); ok {
+		text, err := v.MarshalJSON()
+		require.NoError(t, err)
+		for name := range parse(t, string(text)).(object) {
+			out[name] = field{nil, true}
+		}
+		return out
+	}
+	for f := range of.Fields() {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			for name, f := range fieldsOf(t, f.Type) {
+				out[name] = f
+			}
+		case !f.IsExported() || name == "-":
+		default:
+			require.NotEmpty(t, name, "%s.%s has no name in JSON", of, f.Name)
+			out[name] = field{f.Type, options == ""}
+		}
+	}
+	return out
+}
+
+// properties gives the places of the properties that a schema has, and which are
+// required.
+func (d *document) properties(place string) (all map[string]string, required []string) {
+	all = map[string]string{}
+	o, _ := d.get(place).(object)
+	parts := []string{place}
+	for i := range list(o["allOf"]) {
+		parts = append(parts, d.get(place).(object)["allOf"].([]any)[i].(object)["$ref"].(string))
+	}
+	for _, part := range parts {
+		for _, name := range d.keys(at(part, "properties")) {
+			all[name] = at(part, "properties", name)
+		}
+		for _, name := range list(d.get(at(part, "required"))) {
+			required = append(required, name.(string))
+		}
+	}
+	slices.Sort(required)
+	return all, required
+}
+
+// Bodies in Go and in the contract have the same fields, of the same types.
+func TestContractAgreesWithGo(t *testing.T) {
+	t.Parallel()
+	d := theContract()
+	for name, of := range schemas {
+		place := at("#/components/schemas", name)
+		require.NotNil(t, d.get(place), name)
+		properties, required := d.properties(place)
+		fields := fieldsOf(t, of)
+		var must []string
+		for f, x := range fields {
+			require.Contains(t, properties, f, "%s lacks a field of %s", name, of)
+			if x.required {
+				must = append(must, f)
+			}
+			if x.of != nil {
+				d.agrees(t, properties[f], x.of)
+			}
+		}
+		slices.Sort(must)
+		require.Equal(t, must, required, "%s: what is required", name)
+		for f := range properties {
+			require.Contains(t, fields, f, "%s has a field that %s lacks", name, of)
+		}
+		closed := d.get(at(place, "unevaluatedProperties")) == false || d.get(at(place, "additionalProperties")) == false || name == "Paging"
+		require.True(t, closed, "%s lets unknown fields pass", name)
+	}
+}
+
+// agrees holds the type of a field against its schema.
+func (d *document) agrees(t *testing.T, place string, of reflect.Type) {
+	t.Helper()
+	for of.Kind() == reflect.Pointer {
+		of = of.Elem()
+	}
+	o := d.get(place).(object)
+	ref, _ := o["$ref"].(string)
+	if of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]() {
+		require.Equal(t, of, schemas[strings.TrimPrefix(ref, "#/components/schemas/")], place)
+		return
+	}
+	kind, want := o["type"], ""
+	if ref != "" {
+		kind = d.get(at(ref, "type"))
+	}
+	switch {
+	case of.Implements(reflect.TypeFor[encoding.TextMarshaler]()), of.Kind() == reflect.String:
+		want = "string"
+	case of.Kind() == reflect.Bool:
+		want = "boolean"
+	case of.Kind() == reflect.Int, of.Kind() == reflect.Int64:
+		want = "integer"
+	case of.Kind() == reflect.Float64:
+		want = "number"
+	case of.Kind() == reflect.Slice:
+		want = "array"
+		if of.Elem().Kind() != reflect.Interface {
+			d.agrees(t, at(place, "items"), of.Elem())
+		}
+	case of.Kind() == reflect.Map:
+		want = "object"
+		d.agrees(t, at(place, "additionalProperties"), of.Elem())
+	}
+	require.Equal(t, want, kind, "%s is a %s", place, of)
+	if of == reflect.TypeFor[time.Time]() {
+		require.Equal(t, "#/components/schemas/Time", ref, place)
+	}
+}
+
+// Every body of the Go client is held against the contract.
+func TestContractHasEveryBody(t *testing.T) {
+	t.Parallel()
+	known := map[string]bool{"Page": true} // see Paging
+	for _, of := range schemas {
+		known[of.Name()] = true
+	}
+	files, err := filepath.Glob("../../../tasks/api/*.go")
+	require.NoError(t, err)
+	found := 0
+	for _, name := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		require.NoError(t, err)
+		ast.Inspect(f, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if s, ok := spec.Type.(*ast.StructType); ok && slices.ContainsFunc(s.Fields.List, func(f *ast.Field) bool { return f.Tag != nil }) {
+				found++
+				require.True(t, known[spec.Name.Name], "%s has no schema", spec.Name.Name)
+			}
+			return true
+		})
+	}
+	require.Greater(t, found, 20)
+}
+
+func texts[T any](of []T, text func(T) string) (out []string) {
+	for _, x := range of {
+		out = append(out, text(x))
+	}
+	return out
+}
+
+func TestContractEnums(t *testing.T) {
+	t.Parallel()
+	d := theContract()
+	for place, want := range map[string][]string{
+		"State":                   texts(tasks.States, tasks.State.String),
+		"Note":                    texts([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.ByJob, tasks.NotTheirs, tasks.NoDesktop, tasks.Suspect, tasks.Refused, tasks.Recheck}, tasks.Note.String),
+		"Role":                    texts(access.Roles, func(r access.Role) string { return string(r) }),
+		"FailureClass":            texts(worker.Classes(), func(c worker.ClassRow) string { return string(c.Class) }),
+		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),
+		"Planned/properties/does": {string(worker.Send), string(worker.Done), string(worker.Follow), string(worker.Later), string(worker.Hold), "find"},
+		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
+		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop), string(worker.OfWorker)},
+	} {
+		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)
+	}
+	format := d.parameters(route{method: "GET", path: "/v1/operations/{id}/report"}, "query")[0]
+	require.Equal(t, texts(report.Formats, func(f report.Format) string { return string(f) }),
+		texts(list(d.get(at(format, "schema", "enum"))), func(v any) string { return v.(string) }))
+}
