@@ -19,7 +19,7 @@ type Step struct {
 	By     string    `json:"by,omitempty"` // the worker, or the person
 	Note   Note      `json:"note,omitempty"`
 	Detail string    `json:"detail,omitempty"` // what it was seen as, or the error's code
-	CallID string    `json:"call,omitempty"`
+	CallID string    `json:"call_id,omitempty"`
 }
 
 // Steps goes through the steps of an entry, with the position in the chunk of the

@@ -312,9 +312,10 @@ func (c *Client) Failures(ctx context.Context, f tasks.FailureFilter, size int, 
 	return list[tasks.Failure](ctx, c, "/v1/failures", failureQuery(f), size, token)
 }
 
-// FailureCounts counts failures by project, class and code, the most first. Only
-// the filter's project, class and code count.
+// FailureCounts counts failures by project, class and code, the most first. The
+// filter's Operation, User and Source are passed over.
 func (c *Client) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
+	f.Operation, f.User, f.Source = "", "", ""
 	items, _, err := list[tasks.FailureCount](ctx, c, "/v1/failures:count", failureQuery(f), 0, "")
 	return items, err
 }

@@ -103,7 +103,7 @@ func (v *visit) failures() error {
 	if err != nil {
 		return err
 	}
-	counts, err := v.api.FailureCounts(v.Context(), tasks.FailureFilter{Project: f.Project})
+	counts, err := v.api.FailureCounts(v.Context(), tasks.FailureFilter{Project: f.Project, From: f.From, To: f.To})
 	if err != nil {
 		return err
 	}

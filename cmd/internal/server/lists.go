@@ -66,8 +66,8 @@ func (s *server) listFailures(r *request) error {
 // countFailures is GET /v1/failures:count: how many there are, by project, class
 // and code.
 func (s *server) countFailures(r *request) error {
-	q := r.query("project", "class", "code")
-	f := tasks.FailureFilter{Project: r.project(q), Class: q.text("class"), Code: q.text("code")}
+	q := r.query("project", "class", "code", "from", "to")
+	f := tasks.FailureFilter{Project: r.project(q), Class: q.text("class"), Code: q.text("code"), From: q.time("from"), To: q.time("to")}
 	if err := q.err(); err != nil {
 		return err
 	}
