@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/metrics"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
@@ -23,8 +24,8 @@ func (p *Program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the HTTP API, until stopped",
 		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
-/healthz and /readyz. Every request under /v1 takes a key: see detachd keys. Beyond
-loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
+/healthz, /readyz and /metrics. Every request under /v1, and for /metrics, takes a
+key: see detachd keys. Beyond loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, withWorker) }),
 	}
@@ -57,8 +58,10 @@ func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
+	m := metrics.New(p.Version)
+	m.Watch(s.Record, s.Projects)
 	if withWorker {
-		a, err := app.New(cfg, p.LookupEnv, log, p.Version)
+		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 		if err != nil {
 			return usage("mend the configuration", "%w", err)
 		}
@@ -71,7 +74,7 @@ func (p *Program) serve(ctx context.Context, d door, withWorker bool) error {
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now})), log)
+	return serveOn(ctx, l, wrap(server.New(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, Metrics: m})), log)
 }
 
 // needKey refuses to serve what nobody could use.

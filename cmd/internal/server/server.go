@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -26,6 +27,8 @@ type Config struct {
 	// Pages answers what is not the API's, such as / and /operations: the
 	// dashboard. Without it there is nothing there.
 	Pages http.Handler
+	// Metrics counts requests, and is what GET /metrics gives; nil: nothing.
+	Metrics Metrics
 	// Local says that NewInside's clients are the process itself: bodies may have any
 	// size and answers take any time, and what is refused comes as a *LocalError.
 	Local bool
@@ -42,7 +45,9 @@ const (
 type server struct {
 	Config
 	record *tasks.Record
+	routes []route
 	turns  turns
+	stats  statsCache
 
 	bodyPatience, turnPatience time.Duration
 }
@@ -55,7 +60,7 @@ func newServer(cfg Config) *server {
 		cfg.Now = time.Now
 	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, turns: make(turns, largeBodies),
+		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies),
 		bodyPatience: bodyPatience, turnPatience: turnPatience,
 	}
 }
@@ -110,13 +115,15 @@ var routes = []route{
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/v1/workers", access.Viewer, (*server).listWorkers},
+	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
+	{"GET", "/metrics", access.Viewer, (*server).getMetrics},
 }
 
 // match finds the route of a request. known says that the path exists, for
 // another method perhaps.
-func match(method, path string) (found *route, vars map[string]string, allowed []string) {
+func match(routes []route, method, path string) (found *route, vars map[string]string, allowed []string) {
 	for i := range routes {
 		vars, ok := routes[i].vars(path)
 		if !ok {
@@ -173,11 +180,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	h.Set("X-Request-Id", r.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	rt, vars, allowed := match(hr.Method, hr.URL.EscapedPath())
+	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
 	var err error
 	switch {
 	case s.Pages != nil && !isAPI(hr.URL.Path):
-		s.Pages.ServeHTTP(w, hr)
+		sw := &statusWriter{ResponseWriter: w}
+		s.Pages.ServeHTTP(sw, hr)
+		s.count("pages", hr.Method, cmp.Or(sw.status, http.StatusOK), begun)
 		return
 	case rt != nil:
 		r.vars = vars
@@ -194,6 +203,17 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Str("request_id", r.id).
 		Str("key", r.key.ID).Dur("took_ms", time.Since(begun)).Msg("request")
+	path := "none"
+	if rt != nil {
+		path = rt.path
+	}
+	s.count(path, hr.Method, status, begun)
+}
+
+func (s *server) count(route, method string, status int, begun time.Time) {
+	if s.Metrics != nil {
+		s.Metrics.Request(route, method, status, time.Since(begun))
+	}
 }
 
 func (s *server) serve(rt *route, r *request) error {
