@@ -192,6 +192,10 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 			}
 		}
 	}
+	if cancelled > 0 {
+		// Beside the point if it fails: it is for looking at.
+		_ = r.AddTallies(ctx, "", "", []MinuteTally{{Project: op.Project, Minute: now, Tally: Tally{Cancelled: cancelled}}})
+	}
 	if _, err := r.Finish(ctx, []string{op.ID}); err != nil {
 		return cancelled, tooLate, err
 	}

@@ -99,6 +99,17 @@ func (k keys) holders(alias string) string { // HASH: holder -> end of its lease
 	return k.prefix + ":{p:" + alias + "}:holders"
 }
 
+// Tallies; see scriptTally. An hour is counted since 1970.
+func (k keys) tallied(alias, by string) string { // STRING: the last batch that was added
+	return k.prefix + ":{p:" + alias + "}:tallied:" + by
+}
+func (k keys) minutes(alias string, hour int64) string { // HASH: minute and what -> how many
+	return k.prefix + ":{p:" + alias + "}:minutes:" + strconv.FormatInt(hour, 10)
+}
+func (k keys) quarters(alias string, hour int64) string { // HASH: quarter and what -> how many
+	return k.prefix + ":{p:" + alias + "}:quarters:" + strconv.FormatInt(hour, 10)
+}
+
 // Queue names a queue of a project. Each project has its own, so that none waits
 // behind another, and three of them: an urgent leaver never waits behind a bulk, and
 // small chunks, of which a worker wants many in hand to fill a call, are apart

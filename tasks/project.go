@@ -51,7 +51,8 @@ return 1
 // PauseProject closes a project's gate for all workers, for d or, when d is 0,
 // until ResumeProject.
 func (r *Record) PauseProject(ctx context.Context, project string, kind PauseKind, d time.Duration, reason string) error {
-	if _, err := r.runScript(ctx, scriptPause, []string{r.keys.gate(project)}, string(kind), d.Milliseconds(), reason); err != nil {
+	ms := (d + time.Millisecond - 1).Milliseconds() // less than one is not for ever
+	if _, err := r.runScript(ctx, scriptPause, []string{r.keys.gate(project)}, string(kind), ms, reason); err != nil {
 		return fmt.Errorf("pausing project %s: %w", project, err)
 	}
 	return nil
@@ -84,22 +85,29 @@ func (r *Record) ResumeProject(ctx context.Context, project string, kinds ...Pau
 
 // ProjectPause reads a project's gate; nil means open.
 func (r *Record) ProjectPause(ctx context.Context, project string) (*Pause, error) {
-	v, err := r.rdb.HMGet(ctx, r.keys.gate(project), "kind", "until", "reason").Result()
+	v, err := r.rdb.HMGet(ctx, r.keys.gate(project), gateFields...).Result()
 	if err != nil {
 		return nil, fmt.Errorf("reading the gate of project %s: %w", project, err)
 	}
+	return decodePause(v), nil
+}
+
+var gateFields = []string{"kind", "until", "reason"}
+
+// decodePause makes a Pause of the gate's fields; nil if it is over, or none.
+func decodePause(v []any) *Pause {
 	kind, ok := v[0].(string)
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	p := &Pause{Kind: PauseKind(kind)}
 	p.Reason, _ = v[2].(string)
 	if ms := number(v[1]); ms != 0 {
 		if p.Until = time.UnixMilli(ms).UTC(); !p.Until.After(time.Now()) {
-			return nil, nil
+			return nil
 		}
 	}
-	return p, nil
+	return p
 }
 
 // AnnounceProjects says that workers serve these projects.

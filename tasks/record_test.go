@@ -261,6 +261,11 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"rolled back":              rolledBack,
 		"search":                   search,
 		"failure counts":           failureCounts,
+		"stats now":                statsNow,
+		"stats partial":            statsPartial,
+		"tallies":                  tallies,
+		"tallies stay small":       talliesStaySmall,
+		"stats round trips":        statsRoundTrips,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -683,6 +688,9 @@ func pause(t *testing.T, b *bundle) {
 		require.NoError(t, b.r.PauseProject(t.Context(), "hq", kind, d, "because"))
 	}
 	require.Nil(t, gate())
+	set(tasks.Throttled, time.Microsecond)
+	brief := gate()
+	require.True(t, brief == nil || !brief.Until.IsZero(), "less than a millisecond is not for ever")
 	set(tasks.Throttled, time.Hour)
 	long := gate().Until
 	set(tasks.Throttled, time.Minute)

@@ -64,3 +64,19 @@ func TestRedisGoneAndBack(t *testing.T) {
 	require.Equal(t, op, b.operation(op.ID), "the append-only file has it")
 	require.Len(t, b.chunk(op, 2).Desktops, 50)
 }
+
+// A day of everything that is counted, with the largest numbers, takes a project less
+// than 50 KB.
+func TestTalliesAreSmall(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	talliesStaySmall(t, b)
+	var size int64
+	for _, key := range b.keys() {
+		size += b.rdb.MemoryUsage(t.Context(), key).Val()
+		if b.rdb.Type(t.Context(), key).Val() == "hash" {
+			require.Equal(t, "listpack", b.rdb.ObjectEncoding(t.Context(), key).Val(), key)
+		}
+	}
+	require.Less(t, size, int64(50<<10))
+}

@@ -59,12 +59,29 @@ type SeenMove struct {
 	Proven bool
 }
 
-// nobody observes nothing.
-type nobody struct{}
+// Observers tells several, in their order.
+type Observers []Observer
 
-func (nobody) Call(SeenCall)       {}
-func (nobody) Reading(SeenReading) {}
-func (nobody) Move(SeenMove)       {}
+// Call tells of a call.
+func (os Observers) Call(x SeenCall) {
+	for _, o := range os {
+		o.Call(x)
+	}
+}
+
+// Reading tells of a request that read.
+func (os Observers) Reading(x SeenReading) {
+	for _, o := range os {
+		o.Reading(x)
+	}
+}
+
+// Move tells of a desktop that was moved.
+func (os Observers) Move(x SeenMove) {
+	for _, o := range os {
+		o.Move(x)
+	}
+}
 
 // tellMoves tells of the moves of a change that were applied.
 func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {

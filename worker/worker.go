@@ -69,7 +69,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.ConfirmWithin, 30*time.Minute)
 	def(&c.ShutdownTimeout, 45*time.Second)
 	if c.Observer == nil {
-		c.Observer = nobody{}
+		c.Observer = Observers{}
 	}
 	c.Projects = append([]Project(nil), c.Projects...)
 	for i := range c.Projects {
@@ -142,6 +142,7 @@ type Worker struct {
 	record     *tasks.Record
 	producer   *tasks.Producer
 	reconciler *reconciler
+	counter    *counter
 	handled    *handled
 	ended      chan string
 
@@ -155,7 +156,7 @@ type Worker struct {
 	dispatch    context.Context // new calls; ended first
 	endDispatch context.CancelFunc
 	background  sync.WaitGroup // dispatchers and followers
-	helpers     sync.WaitGroup // finisher and reconciler
+	helpers     sync.WaitGroup // finisher, reconciler and counter
 	endHelpers  context.CancelFunc
 	stopOnce    sync.Once
 }
@@ -182,6 +183,7 @@ func New(cfg Config) (*Worker, error) {
 		handled: w.handled, log: cfg.Log, now: time.Now,
 		beatInterval: beatInterval, deadAfter: deadAfter, youngerThan: youngerThan,
 	}
+	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	limiter := redis_rate.NewLimiter(cfg.Redis)
 	for _, p := range cfg.Projects {
 		w.addProject(p, limiter)
@@ -209,7 +211,7 @@ func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
 			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
-			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, observer: w.cfg.Observer,
+			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, observer: Observers{w.counter, w.cfg.Observer},
 		}
 		s.reader = newReader(readersAtOnce, s.readNow)
 		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused, linger: s.linger})
@@ -289,6 +291,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.endHelpers = end
 	w.helpers.Go(func() { w.reconciler.run(helpers) })
 	w.helpers.Go(func() { w.finish(helpers) })
+	w.helpers.Go(func() { w.counter.run(helpers) })
 	for _, d := range w.dispatchers {
 		w.background.Go(func() { d.run(w.dispatch) })
 	}
@@ -335,12 +338,15 @@ func (w *Worker) Stop() {
 	})
 }
 
-// leave says that nothing is in hand. If it cannot, another worker finds this
+// leave adds the last counts and says that nothing is in hand. If it cannot, another worker finds this
 // one silent and looks at what it had.
 func (w *Worker) leave() {
 	ctx, cancel := context.WithTimeout(w.calls, 2*time.Second)
 	defer cancel()
 	w.finishSome(ctx, w.drainEnded(nil))
+	if err := w.counter.flush(ctx); err != nil {
+		w.cfg.Log.Warn().Err(err).Msg("the last counts could not be added to the record; they are lost")
+	}
 	if err := w.record.Leave(ctx, w.cfg.ID); err != nil {
 		w.cfg.Log.Warn().Err(err).Msg("leaving could not be recorded")
 	}

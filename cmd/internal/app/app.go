@@ -25,28 +25,28 @@ type App struct {
 }
 
 // New puts the process together. Nothing is sent and nothing runs until Start;
-// Stop must be called in any case.
-func New(cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string) (*App, error) {
+// Stop must be called in any case. observers are told what the worker does.
+func New(cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string, observers ...worker.Observer) (*App, error) {
 	s, err := Open(cfg, lookup, version)
 	if err != nil {
 		return nil, err
 	}
 	a := &App{Store: s, log: log}
 	a.undo.add("store", func() error { s.Close(); return nil })
-	if a.worker, err = newWorker(s, log); err != nil {
+	if a.worker, err = newWorker(s, log, observers); err != nil {
 		a.Stop()
 		return nil, err
 	}
 	return a, nil
 }
 
-func newWorker(s *Store, log zerolog.Logger) (*worker.Worker, error) {
+func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worker.Worker, error) {
 	w := s.cfg.Worker
 	cfg := worker.Config{
 		Redis: s.Redis, Record: recordConfig(*s.cfg), ID: workerID(w.ID), Log: log,
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 		BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval, ShutdownTimeout: w.ShutdownTimeout,
-		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg),
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg), Observer: observers,
 	}
 	for _, p := range s.cfg.Projects {
 		project, err := s.project(p)

@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/leavers"
+	"github.com/detachd/detachd/cmd/internal/metrics"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/deploy"
 	"github.com/detachd/detachd/tasks"
@@ -86,7 +87,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	a, err := p.demoApp(e, plan, o)
+	m := metrics.New(p.Version)
+	a, err := p.demoApp(e, plan, o, m)
 	if err != nil {
 		return err
 	}
@@ -101,7 +103,7 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 		err = summary.print(p.Stdout)
 	}
 	if err == nil && l != nil {
-		err = p.demoServe(ctx, a, l)
+		err = p.demoServe(ctx, a, m, l)
 	}
 	if err == nil && !summary.AsPlanned {
 		err = fail(exitFailed, "run it again with --verbose and look at the log", "the demo did not go as planned: %s", count(len(summary.Surprises), "surprise"))
@@ -110,8 +112,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 }
 
 // demoServe serves what the demo has left behind, which the worker goes on with.
-func (p *Program) demoServe(ctx context.Context, a *app.App, l net.Listener) error {
-	try, err := p.tryAPI(ctx, a.Store, "demo")
+func (p *Program) demoServe(ctx context.Context, a *app.App, m *metrics.Metrics, l net.Listener) error {
+	try, err := p.tryAPI(ctx, a.Store, m, "demo")
 	if err != nil {
 		return err
 	}
@@ -141,7 +143,7 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 }
 
 // demoApp is a worker that is hasty.
-func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions) (*app.App, error) {
+func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions, m *metrics.Metrics) (*app.App, error) {
 	cfg := embeddedConfig(e, plan.projects)
 	cfg.Worker.FirstLook, cfg.Worker.ConfirmWithin = time.Second, 7*time.Second
 	cfg.Worker.MaxAttempts, cfg.Worker.RetryBase, cfg.Worker.RetryMax = 6, 100*time.Millisecond, time.Second
@@ -149,7 +151,7 @@ func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions) (*app.
 	if o.verbose {
 		log = p.consoleLog()
 	}
-	return app.New(cfg, p.LookupEnv, log, p.Version)
+	return app.New(cfg, p.LookupEnv, log, p.Version, m)
 }
 
 // perform starts the worker and lets it do the list.

@@ -16,6 +16,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/metrics"
 )
 
 const (
@@ -60,7 +61,8 @@ func (p *Program) dev(ctx context.Context, at devAddresses) error {
 	defer e.Stop()
 	projects := map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
 	cfg := embeddedConfig(e, projects)
-	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version)
+	m := metrics.New(p.Version)
+	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version, m)
 	if err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func (p *Program) dev(ctx context.Context, at devAddresses) error {
 		return fail(exitInternal, "make $TMPDIR writable", "%w", err)
 	}
 	defer func() { _ = os.RemoveAll(filepath.Dir(file)) }()
-	try, err := p.tryAPI(ctx, a.Store, "dev")
+	try, err := p.tryAPI(ctx, a.Store, m, "dev")
 	if err != nil {
 		return err
 	}

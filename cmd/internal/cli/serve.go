@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/cmd/internal/metrics"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
@@ -24,8 +25,8 @@ func (p *Program) serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Serve the HTTP API and the dashboard, until stopped",
 		Long: `Serves /v1 for systems that hand over operations and ask what became of them, the
-dashboard at / for people, and /healthz and /readyz. All but those two takes a key: see
-detachd keys. Browsers keep the dashboard's cookie over TLS or on this machine only. Beyond
+dashboard at / for people, and /healthz, /readyz, /metrics and /openapi.json. All takes a key but what is
+asked to see whether it lives, and the contract: see detachd keys. Browsers keep the dashboard's cookie over TLS or on this machine only. Beyond
 loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, o) }),
@@ -68,8 +69,10 @@ func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
+	m := metrics.New(p.Version)
+	m.Watch(s.Record, s.Projects)
 	if o.worker {
-		a, err := app.New(cfg, p.LookupEnv, log, p.Version)
+		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 		if err != nil {
 			return usage("mend the configuration", "%w", err)
 		}
@@ -82,7 +85,7 @@ func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit})), log)
+	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m})), log)
 }
 
 // needKey refuses to serve what nobody could use.

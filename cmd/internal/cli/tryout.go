@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/cmd/internal/metrics"
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
@@ -22,11 +23,13 @@ type tryout struct {
 	key     apiclient.Secret
 }
 
-// tryAPI makes a key called name, and what serves those who have it.
-func (p *Program) tryAPI(ctx context.Context, s *app.Store, name string) (tryout, error) {
+// tryAPI makes a key called name, and what serves those who have it, with the metrics
+// of the worker.
+func (p *Program) tryAPI(ctx context.Context, s *app.Store, m *metrics.Metrics, name string) (tryout, error) {
+	m.Watch(s.Record, s.Projects)
 	keys := p.keys(s)
 	secret, _, err := keys.Create(ctx, access.Key{Name: name, Role: access.Admin})
-	return tryout{dashboard.Serve(server.Config{Store: s, Keys: keys, Log: zerolog.Nop(), Now: p.Now}), secret}, err
+	return tryout{dashboard.Serve(server.Config{Store: s, Keys: keys, Log: zerolog.Nop(), Now: p.Now, Metrics: m}), secret}, err
 }
 
 // exports writes what to set in another terminal.

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/api"
 )
 
 // chart is a picture of outcomes over the last day: a stack of bars for each step.
@@ -43,7 +42,7 @@ const (
 )
 
 // outcomesOf adds up the steps of projects; each has the same ones.
-func outcomesOf(stats []api.Stats) chart {
+func outcomesOf(stats []tasks.Stats) chart {
 	c := chart{Width: chartWidth, Height: chartHeight, Base: chartBase, Empty: true}
 	for _, s := range stats {
 		for i, b := range s.Buckets {
@@ -85,12 +84,12 @@ type removedRow struct {
 	Share float64
 }
 
-func removedOf(stats []api.Stats) (rows []removedRow, all int) {
-	var sums []api.RemovedBucket
+func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
+	var sums []tasks.RemovedBucket
 	for _, s := range stats {
 		for i, b := range s.Removed {
 			if i == len(sums) {
-				sums = append(sums, api.RemovedBucket{AtMostSeconds: b.AtMostSeconds})
+				sums = append(sums, tasks.RemovedBucket{AtMostSeconds: b.AtMostSeconds})
 			}
 			sums[i].Desktops += b.Desktops
 		}

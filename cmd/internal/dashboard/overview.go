@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/api"
 )
 
 // overview is the first page: what needs a person, what is moving, and what came of
@@ -79,7 +78,7 @@ func (v *visit) overview() error {
 	return v.page(http.StatusOK, "overview", "Overview", p)
 }
 
-func (p *overview) add(s api.Stats) {
+func (p *overview) add(s tasks.Stats) {
 	p.Counts.Queued += s.Counts.Queued
 	p.Counts.Sending += s.Counts.Sending
 	p.Counts.Accepted += s.Counts.Accepted
@@ -99,7 +98,7 @@ func (p *overview) add(s api.Stats) {
 const heldClass = "held"
 
 // todosOf lists what needs a person, the worst first.
-func todosOf(stats []api.Stats, workers int, m meanings, now time.Time) []todo {
+func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo {
 	var out []todo
 	if workers == 0 {
 		out = append(out, todo{Weight: "bad", Label: "no worker", What: "No worker is running: nothing moves.", Why: "Start detachd worker; detachd doctor says what is wrong."})
@@ -131,7 +130,7 @@ func todosOf(stats []api.Stats, workers int, m meanings, now time.Time) []todo {
 	return out
 }
 
-func pausedTodo(s api.Stats, now time.Time) todo {
+func pausedTodo(s tasks.Stats, now time.Time) todo {
 	t := todo{Weight: "warn", Label: "paused", What: "Project " + s.Project + " is paused", Why: s.Pause.Reason, Link: "/projects"}
 	switch s.Pause.Kind {
 	case tasks.BadAuth:

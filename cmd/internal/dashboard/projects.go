@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -14,7 +15,7 @@ func (projects) refreshAfter() int { return 5 }
 
 // projectRow is a project with its limits.
 type projectRow struct {
-	api.Stats
+	tasks.Stats
 	Limits api.Limits
 }
 
@@ -27,7 +28,7 @@ func (v *visit) projects() error {
 	if err != nil {
 		return err
 	}
-	by := map[string]api.Stats{}
+	by := map[string]tasks.Stats{}
 	for _, s := range stats {
 		by[s.Project] = s
 	}

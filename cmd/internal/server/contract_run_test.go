@@ -463,7 +463,7 @@ func (p *provocation) few(path func(route) string) {
 	for _, rt := range []route{create, plan} {
 		p.try(rt, 403, bound, rt.path, `{"project":"branch","desktops":["d1"]}`)
 	}
-	for _, rt := range []route{routeOf("GET", "/v1/keys"), routeOf("POST", "/v1/keys"), routeOf("POST", "/v1/keys/{id}:revoke")} {
+	for _, rt := range []route{routeOf("GET", "/metrics"), routeOf("GET", "/v1/keys"), routeOf("POST", "/v1/keys"), routeOf("POST", "/v1/keys/{id}:revoke")} {
 		p.try(rt, 403, bound, path(rt), `{}`)
 	}
 	p.try(create, 422, p.key[access.Producer], create.path, `{"project":"hq","desktops":["d2"]}`, "Idempotency-Key", "used")

@@ -38,7 +38,7 @@ var schemas = map[string]reflect.Type{
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
-	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[api.Stats](), "StatsBucket": reflect.TypeFor[api.StatsBucket](), "RemovedBucket": reflect.TypeFor[api.RemovedBucket](),
+	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
 }
 

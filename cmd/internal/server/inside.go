@@ -45,7 +45,7 @@ func (r *request) tellInside(err error) bool {
 
 // NewInside makes a server and gives its clients.
 func NewInside(cfg Config) *Inside {
-	cfg.Pages = nil
+	cfg.Pages, cfg.Metrics = nil, nil
 	return &Inside{newServer(cfg), cfg.Local}
 }
 

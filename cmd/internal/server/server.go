@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -31,6 +32,8 @@ type Config struct {
 	// RateLimit is how many requests a second each key may send to this process, and
 	// twice as many at once; 0: any number. Clients inside have no limit.
 	RateLimit int
+	// Metrics counts requests, and is what GET /metrics gives; nil: nothing.
+	Metrics Metrics
 	// Local says that NewInside's clients are the process itself: bodies may have any
 	// size and answers take any time, and what is refused comes as a *LocalError.
 	Local bool
@@ -48,9 +51,11 @@ const (
 type server struct {
 	Config
 	record  *tasks.Record
+	routes  []route
 	turns   turns
 	limits  *limits
 	streams *streams
+	stats   statsCache
 
 	bodyPatience, turnPatience time.Duration
 	pace                       pace
@@ -67,7 +72,7 @@ func newServer(cfg Config) *server {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
 	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(),
+		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(),
 		bodyPatience: bodyPatience, turnPatience: turnPatience, pace: usualPace,
 	}
 }
@@ -127,13 +132,15 @@ var routes = []route{
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/v1/workers", access.Viewer, (*server).listWorkers},
 	{"GET", "/openapi.json", "", (*server).openAPI},
+	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
+	{"GET", "/metrics", access.Viewer, (*server).getMetrics},
 }
 
 // match finds the route of a request. known says that the path exists, for
 // another method perhaps.
-func match(method, path string) (found *route, vars map[string]string, allowed []string) {
+func match(routes []route, method, path string) (found *route, vars map[string]string, allowed []string) {
 	for i := range routes {
 		vars, ok := routes[i].vars(path)
 		if !ok {
@@ -193,11 +200,13 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	h.Set("X-Request-Id", r.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	rt, vars, allowed := match(hr.Method, hr.URL.EscapedPath())
+	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
 	var err error
 	switch {
 	case s.Pages != nil && !isAPI(hr.URL.Path):
-		s.Pages.ServeHTTP(w, hr)
+		sw := &statusWriter{ResponseWriter: w}
+		s.Pages.ServeHTTP(sw, hr)
+		s.count("pages", hr.Method, cmp.Or(sw.status, http.StatusOK), begun)
 		return
 	case rt != nil:
 		r.vars = vars
@@ -214,6 +223,17 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Func(r.tag).
 		Str("key", r.key.ID).Dur("took_ms", time.Since(begun)).Msg("request")
+	path := "none"
+	if rt != nil {
+		path = rt.path
+	}
+	s.count(path, hr.Method, status, begun)
+}
+
+func (s *server) count(route, method string, status int, begun time.Time) {
+	if s.Metrics != nil {
+		s.Metrics.Request(route, method, status, time.Since(begun))
+	}
 }
 
 var sane = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)

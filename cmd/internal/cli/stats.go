@@ -1,0 +1,72 @@
+package cli
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+type statsView struct {
+	Projects []tasks.Stats `json:"projects"`
+}
+
+func (p *Program) statsCommand() *cobra.Command {
+	var project string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Show how each project is doing",
+		Long: `Shows what is queued, with the cloud or not proven, what failed or is held, what
+came of the last 24 hours, how long the queue is and has been waiting, and whether a
+project is paused. --json has the day in steps of a quarter of an hour, too. Numbers
+of what happened lag some seconds behind.`,
+		Args: cobra.NoArgs,
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+			c, err := p.connect("")
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			all, err := c.Stats(cmd.Context(), project)
+			if err != nil {
+				return err
+			}
+			if asJSON {
+				return printJSON(p.Stdout, statsView{all})
+			}
+			for _, s := range all {
+				if s.Partial {
+					p.say("note: more operations are open than were looked at; more is queued, sending and accepted than shown")
+					break
+				}
+			}
+			return statsTable(all).print(p.Stdout)
+		}),
+	}
+	cmd.Flags().StringVar(&project, "project", "", "only that project `alias`")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func statsTable(all []tasks.Stats) *table {
+	t := &table{header: []string{
+		"PROJECT", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/S", "THROTTLED 1H", "PAUSED",
+	}}
+	for _, s := range all {
+		paused, waited := "", ""
+		if s.Pause != nil {
+			paused = fmt.Sprintf("%s: %s", s.Pause.Kind, s.Pause.Reason)
+		}
+		if s.Waiting > 0 {
+			waited = seconds(time.Duration(s.OldestMS) * time.Millisecond)
+		}
+		t.add(s.Project, strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending), strconv.Itoa(s.Counts.Accepted),
+			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
+			strconv.FormatFloat(s.CallsPerSecond, 'f', 1, 64), strconv.Itoa(s.Throttled), paused)
+	}
+	return t
+}

@@ -1,0 +1,269 @@
+package metrics
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/worker"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
+}
+
+const projectID = "0bec5db98280d2d02fd6c00c2de791ce"
+
+// page is what Prometheus reads.
+func page(t *testing.T, m *Metrics) (map[string]*dto.MetricFamily, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	require.Equal(t, 200, w.Code)
+	text := w.Body.String()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(text))
+	require.NoError(t, err, text)
+	return families, text
+}
+
+// value adds up the series of a family that have the labels.
+func value(t *testing.T, families map[string]*dto.MetricFamily, name string, labels ...string) (sum float64) {
+	t.Helper()
+	require.Contains(t, families, name)
+	for _, m := range families[name].Metric {
+		has := map[string]string{}
+		for _, l := range m.Label {
+			has[l.GetName()] = l.GetValue()
+		}
+		match := true
+		for i := 0; i < len(labels); i += 2 {
+			match = match && has[labels[i]] == labels[i+1]
+		}
+		if match {
+			sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+		}
+	}
+	return sum
+}
+
+// afterARun gives metrics of a worker that has done an operation and stopped, with a
+// throttled call, a refusal, a retry and something that waits.
+func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
+	t.Helper()
+	cloud, err := fakecloud.Serve(fakecloud.Config{Token: "t", AutoCreate: true}, "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(cloud.Close)
+	cloud.Fail(fakecloud.Fault{Calls: []int{1}, Status: 429})
+	cloud.Fail(fakecloud.Fault{Calls: []int{2}, Status: 503})
+	cloud.Fail(fakecloud.Fault{Desktop: "bad", Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
+	cloud.Add(projectID, fakecloud.Desktop{ID: "frozen", Frozen: true})
+	transport := apiclient.NewTransport()
+	t.Cleanup(transport.CloseIdleConnections)
+	api, err := apiclient.New(apiclient.Config{ProjectID: projectID, Endpoint: cloud.URL, Auth: apiclient.StaticToken("t"), Transport: transport})
+	require.NoError(t, err)
+	m := New("1.2.3")
+	w, err := worker.New(worker.Config{
+		Redis: rdb, ID: "w", Log: zerolog.Nop(), RetryBase: time.Millisecond, RetryMax: 10 * time.Millisecond, FirstLook: 10 * time.Millisecond,
+		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, Observer: m,
+		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 35 * time.Second}},
+	})
+	require.NoError(t, err)
+	require.NoError(t, w.Start(t.Context()))
+	t.Cleanup(w.Stop)
+	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	require.NoError(t, err)
+	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1", "d2", "bad", "frozen"}, Check: true})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		op, err = p.Record.Operation(t.Context(), op.ID)
+		return err == nil && op.Done()
+	}, time.Minute, 10*time.Millisecond)
+	require.Equal(t, tasks.Counts{Detached: 2, Failed: 1, Held: 1}, op.Counts)
+	m.Watch(p.Record, []string{"hq", "branch"})
+	m.Request("/v1/stats", "GET", 200, time.Millisecond)
+	m.Request("none", "PROPFIND-OF-SOMEBODY", 404, time.Millisecond)
+	return m
+}
+
+func TestWhatARunLeavesBehind(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Mini(t)
+	m := afterARun(t, rdb)
+	record := tasks.NewRecord(rdb, tasks.RecordConfig{})
+	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.BadAuth, 0, "refused"))
+	families, text := page(t, m)
+	for _, x := range []struct {
+		want   float64
+		name   string
+		labels []string
+	}{
+		{1, "detachd_build_info", []string{"version", "1.2.3"}},
+		{1, "detachd_redis_up", nil},
+		{1, "detachd_workers", nil},
+		{1, "detachd_operations", []string{"project", "hq"}},
+		{0, "detachd_operations_open", nil},
+		{0, "detachd_desktops_open", []string{"project", "hq", "state", "accepted"}},
+		{2, "detachd_desktops_total", []string{"project", "hq", "outcome", "detached", "code", ""}},
+		{1, "detachd_desktops_total", []string{"outcome", "failed", "code", "WKS.00010110"}},
+		{1, "detachd_desktops_total", []string{"outcome", "held", "code", "FROZEN"}},
+		{1, "detachd_failures", []string{"project", "hq", "class", "permanent", "code", "WKS.00010110"}},
+		{1, "detachd_failures", []string{"class", "held", "code", "FROZEN"}},
+		{1, "detachd_calls_total", []string{"status", "429", "class", "throttled"}},
+		{1, "detachd_calls_total", []string{"status", "503"}},
+		{1, "detachd_throttles_total", []string{"project", "hq"}},
+		{0, "detachd_queue_tasks", []string{"project", "hq", "queue", "small"}},
+		{0, "detachd_queue_oldest_seconds", nil},
+		{1, "detachd_project_paused", []string{"project", "branch", "kind", "auth"}},
+		{1, "detachd_project_paused", nil},
+		{2, "detachd_access_removed_seconds", []string{"project", "hq"}},
+		{1, "detachd_http_requests_total", []string{"route", "/v1/stats", "method", "GET", "status", "2xx"}},
+		{1, "detachd_http_requests_total", []string{"route", "none", "method", "other", "status", "4xx"}},
+		{1, "detachd_http_request_duration_seconds", []string{"route", "/v1/stats"}},
+	} {
+		require.InDelta(t, x.want, value(t, families, x.name, x.labels...), 0, "%s %v\n%s", x.name, x.labels, text)
+	}
+	calls := value(t, families, "detachd_calls_total")
+	require.GreaterOrEqual(t, calls, 3.0)
+	for _, name := range []string{"detachd_call_duration_seconds", "detachd_call_desktops", "detachd_call_wait_seconds"} {
+		require.InDelta(t, calls, value(t, families, name), 0, name)
+	}
+	for _, name := range []string{"detachd_retries_total", "detachd_readings_total", "detachd_reading_duration_seconds", "go_goroutines", "process_open_fds"} {
+		require.Positive(t, value(t, families, name), name)
+	}
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	require.NoError(t, err)
+	require.Empty(t, problems, "names follow the conventions")
+}
+
+// Without Redis what the process counted is served all the same.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
+	defer rdb.Close()
+	m := New("1")
+	m.Watch(tasks.NewRecord(rdb, tasks.RecordConfig{}), []string{"hq"})
+	m.Call(worker.SeenCall{Project: "hq", Status: 200})
+	families, _ := page(t, m)
+	require.Zero(t, value(t, families, "detachd_redis_up"))
+	require.NotContains(t, families, "detachd_workers")
+	require.InDelta(t, 1, value(t, families, "detachd_calls_total"), 0)
+}
+
+// What others write makes no end of series.
+func TestCardinalityIsBounded(t *testing.T) {
+	t.Parallel()
+	m := New("1")
+	record := &recordCollector{codes: m.codes}
+	hostile := []string{"a\nb", `x"} 1`, "<script>", strings.Repeat("A", 65), "\xff", "ümlaut", " ", "1"}
+	for _, code := range hostile {
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Call(worker.SeenCall{Project: "hq", Status: -1, Code: code})
+	}
+	var s tasks.Stats
+	for n := range 10_000 {
+		code := fmt.Sprintf("WKS.%08d", n)
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Call(worker.SeenCall{Project: "hq", Status: n, Code: code})
+		s.Failures = append(s.Failures, tasks.FailureCount{Project: "hq", Class: "permanent", Code: code, Count: 2})
+	}
+	m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: "WKS.00000000"})
+	families, _ := page(t, m)
+	require.Len(t, families["detachd_desktops_total"].Metric, knownCodes+1)
+	require.InDelta(t, 2, value(t, families, "detachd_desktops_total", "code", "WKS.00000000"), 0, "the first that came")
+	require.InDelta(t, 10_000-knownCodes+len(hostile), value(t, families, "detachd_desktops_total", "code", "other"), 0)
+	require.LessOrEqual(t, len(families["detachd_calls_total"].Metric), 502)
+	got := record.failures(s)
+	require.Len(t, got, knownCodes+1)
+	require.Equal(t, 2*(10_000-knownCodes), got[tasks.FailureCount{Project: "hq", Class: "permanent", Code: "other"}])
+}
+
+// Whatever the cloud calls an error, the page can be read.
+func FuzzCodes(f *testing.F) {
+	for _, seed := range []string{"WKS.0001", "a\nb", `x"} 1`, "\xff", "a{b=\"c\"}", "A\n", ""} {
+		f.Add(seed, 400)
+	}
+	m := New("1")
+	f.Fuzz(func(t *testing.T, code string, status int) {
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Call(worker.SeenCall{Project: "hq", Status: status, Code: code})
+		w := httptest.NewRecorder()
+		m.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		parser := expfmt.NewTextParser(model.LegacyValidation)
+		families, err := parser.TextToMetricFamilies(w.Body)
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(families["detachd_desktops_total"].Metric), knownCodes+2)
+	})
+}
+
+// The alerts ask for series that exist, with labels that they have.
+func TestAlertRules(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../deploy/prometheus-rules.yaml")
+	require.NoError(t, err)
+	var rules struct {
+		Groups []struct {
+			Name  string
+			Rules []struct {
+				Alert, Expr, For    string
+				Labels, Annotations map[string]string
+			}
+		}
+	}
+	dec := yaml.NewDecoder(strings.NewReader(string(text)))
+	dec.KnownFields(true)
+	require.NoError(t, dec.Decode(&rules))
+	families, _ := page(t, afterARun(t, redistest.Mini(t)))
+	series := regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([a-z]+)="([a-z]+)"\})?`)
+	by := regexp.MustCompile(`by \(([a-z, ]+)\)`)
+	n := 0
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			require.Equal(t, strings.Count(r.Expr, "("), strings.Count(r.Expr, ")"), r.Alert)
+			require.NotEmpty(t, r.Annotations["summary"], r.Alert)
+			require.NotEmpty(t, r.Annotations["action"], r.Alert)
+			require.NotEmpty(t, r.Labels["severity"], r.Alert)
+			found := series.FindAllStringSubmatch(r.Expr, -1)
+			require.NotEmpty(t, found, r.Alert)
+			for _, m := range found {
+				f := families[strings.TrimSuffix(m[1], "_bucket")]
+				require.NotNil(t, f, "%s asks for %s", r.Alert, m[1])
+				require.Equal(t, f.GetType() == dto.MetricType_HISTOGRAM, strings.HasSuffix(m[1], "_bucket"), m[1])
+				labels := map[string][]string{}
+				for _, x := range f.Metric {
+					for _, l := range x.Label {
+						labels[l.GetName()] = append(labels[l.GetName()], l.GetValue())
+					}
+				}
+				if m[2] != "" {
+					require.Contains(t, labels[m[2]], m[3], r.Alert)
+				}
+				for _, names := range by.FindAllStringSubmatch(r.Expr, -1) {
+					for _, name := range strings.Split(names[1], ", ") {
+						require.True(t, labels[name] != nil || name == "le" && f.GetType() == dto.MetricType_HISTOGRAM, "%s: by %s", r.Alert, name)
+					}
+				}
+				n++
+			}
+		}
+	}
+	require.GreaterOrEqual(t, n, 7)
+}

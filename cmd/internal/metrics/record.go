@@ -1,0 +1,113 @@
+package metrics
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+const (
+	// readPatience bounds what reading the record takes of an answer.
+	readPatience = 5 * time.Second
+	// silentAfter is when a worker that does not beat is taken for dead; they beat
+	// every two seconds.
+	silentAfter = 30 * time.Second
+)
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(name, help, labels, nil)
+}
+
+// What is read from the record is the same in every process that reads it: take the
+// max over them, not the sum.
+var (
+	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, what is read from it is left out.")
+	workersAlive   = desc("detachd_workers", "Workers that beat.")
+	operations     = desc("detachd_operations", "Operations in the record.", "project")
+	openOperations = desc("detachd_operations_open", "Operations with work left, or with desktops that are not proven; of at most 10,000, the oldest.", "project")
+	openDesktops   = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
+	failures       = desc("detachd_failures", "Desktops that failed or are held (class held), and were not taken up again.", "project", "class", "code")
+	queueTasks     = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
+	queueOldest    = desc("detachd_queue_oldest_seconds", "For how long the first task of a queue has been waiting.", "project", "queue")
+	paused         = desc("detachd_project_paused", "Whether a project is paused, by what has paused it.", "project", "kind")
+)
+
+// recordCollector reads the record when it is asked.
+type recordCollector struct {
+	record   *tasks.Record
+	projects []string
+	codes    *known
+}
+
+// Watch adds what the record shows of projects. It is for one record, once.
+func (m *Metrics) Watch(record *tasks.Record, projects []string) {
+	m.registry.MustRegister(&recordCollector{record, projects, m.codes})
+}
+
+// Describe is of prometheus.Collector.
+func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{redisUp, workersAlive, operations, openOperations, openDesktops, failures, queueTasks, queueOldest, paused} {
+		to <- d
+	}
+}
+
+// Collect is of prometheus.Collector.
+func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readPatience)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	workers, err := c.record.Workers(ctx)
+	var all []tasks.Stats
+	if err == nil {
+		all, err = c.record.Stats(ctx, c.projects, time.Now())
+	}
+	gauge(redisUp, truth(err == nil))
+	if err != nil {
+		return
+	}
+	alive := 0
+	for _, w := range workers {
+		if w.Silent < silentAfter {
+			alive++
+		}
+	}
+	gauge(workersAlive, float64(alive))
+	for _, s := range all {
+		gauge(operations, float64(s.Operations), s.Project)
+		gauge(openOperations, float64(s.Open), s.Project)
+		for state, n := range map[tasks.State]int{tasks.Queued: s.Counts.Queued, tasks.Sending: s.Counts.Sending, tasks.Accepted: s.Counts.Accepted} {
+			gauge(openDesktops, float64(n), s.Project, state.String())
+		}
+		for _, q := range s.Queues {
+			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))
+			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, string(q.Queue))
+		}
+		for _, kind := range []tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.ByOperator} {
+			gauge(paused, truth(s.Pause != nil && s.Pause.Kind == kind), s.Project, string(kind))
+		}
+		for f, n := range c.failures(s) {
+			gauge(failures, float64(n), f.Project, f.Class, f.Code)
+		}
+	}
+}
+
+// failures adds up those whose codes have no series of their own.
+func (c *recordCollector) failures(s tasks.Stats) map[tasks.FailureCount]int {
+	out := map[tasks.FailureCount]int{}
+	for _, f := range s.Failures {
+		out[tasks.FailureCount{Project: f.Project, Class: f.Class, Code: c.codes.name(f.Code)}] += f.Count
+	}
+	return out
+}
+
+func truth(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}

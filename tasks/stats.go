@@ -1,0 +1,287 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Stats is how a project is doing: what needs a person, what is moving, and what
+// came of the last day. It is for looking at; the record of each operation is the
+// truth. How exact it is:
+//
+//   - Queued, sending and accepted are the sums over the open operations, each exact
+//     at the moment it was read, a fraction of a second apart. Where there are more
+//     than 10,000 the oldest of them are summed, and Partial is set.
+//   - Failures are entries of the index: one that was just taken up again may still
+//     be among them.
+//   - What comes from tallies (Buckets, Removed, CallsPerSecond, Throttled, the counts
+//     of the last 24 hours) lags a few seconds behind, lacks the last seconds of a
+//     worker that was killed, and is by the clocks of the workers.
+type Stats struct {
+	Project string `json:"project"`
+	Pause   *Pause `json:"pause,omitempty"`
+	// Counts are rows: desktops, and users who are still to be looked up. Queued,
+	// sending and accepted: now; failed and held: not taken up again; detached and
+	// cancelled: of the last 24 hours. Resolved is not counted.
+	Counts     Counts         `json:"counts"`
+	Operations int            `json:"operations"`      // in the record
+	Open       int            `json:"open_operations"` // with work left, or with desktops that are not proven
+	Partial    bool           `json:"partial,omitempty"`
+	Failures   []FailureCount `json:"failures"` // never null; the most first
+	// Waiting is how many tasks (chunks of at most 100 desktops) wait in the queues,
+	// and OldestMS for how long the first of them has. Those whose time has not come,
+	// as they are to be tried again later, do not count.
+	Waiting        int          `json:"waiting"`
+	OldestMS       int64        `json:"oldest_ms"`
+	Queues         []QueueDepth `json:"queues"`           // the same by queue
+	CallsPerSecond float64      `json:"calls_per_second"` // of the last minute
+	Throttled      int          `json:"throttled"`        // calls that the cloud turned away in the last hour
+	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, those
+	// without anything included. The last is the current one.
+	Buckets []StatsBucket `json:"buckets"`
+	// Removed counts desktops of the last 24 hours by how long it took from being
+	// due to the proof.
+	Removed []RemovedBucket `json:"access_removed"`
+}
+
+// QueueDepth is what waits in one of a project's queues.
+type QueueDepth struct {
+	Queue    Queue `json:"queue"`
+	Waiting  int   `json:"waiting"`
+	OldestMS int64 `json:"oldest_ms"`
+}
+
+// StatsStep is the length of a bucket.
+const StatsStep = 15 * time.Minute
+
+const (
+	statsSteps  = int(24 * time.Hour / StatsStep)
+	openCounted = 10_000 // open operations that Stats sums up; that takes about 100 ms
+	openBatch   = 1000
+)
+
+// StatsBucket is what happened within a step.
+type StatsBucket struct {
+	From time.Time `json:"from"`
+	Tally
+}
+
+// RemovedBucket counts the desktops that took at most so long, and longer than
+// the bucket before says. The last has no limit: 0.
+type RemovedBucket struct {
+	AtMostSeconds int `json:"at_most_seconds"`
+	Desktops      int `json:"desktops"`
+}
+
+// Stats reads how projects are doing, in their order. It takes one round trip,
+// two for the failures, and one for every 1,000 open operations, however many
+// projects there are.
+func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([]Stats, error) {
+	out := make([]Stats, len(projects))
+	at := make(map[string]*Stats, len(projects))
+	for i, alias := range projects {
+		out[i] = Stats{Project: alias, Failures: []FailureCount{}}
+		at[alias] = &out[i]
+	}
+	if len(projects) == 0 {
+		return out, nil
+	}
+	if err := r.readTallies(ctx, out, now); err != nil {
+		return nil, fmt.Errorf("reading how projects are doing: %w", err)
+	}
+	if err := r.sumOpen(ctx, at); err != nil {
+		return nil, fmt.Errorf("reading how projects are doing: %w", err)
+	}
+	failures, err := r.FailureCounts(ctx, FailureFilter{})
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range failures {
+		s := at[f.Project]
+		if s == nil {
+			continue
+		}
+		s.Failures = append(s.Failures, f)
+		if f.Class == heldClass {
+			s.Counts.Held += f.Count
+		} else {
+			s.Counts.Failed += f.Count
+		}
+	}
+	return out, nil
+}
+
+// readTallies reads all that is kept by project.
+func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) error {
+	type reading struct {
+		gate     *redis.SliceCmd
+		ops      *redis.IntCmd
+		hours    map[int64]*redis.MapStringStringCmd // of quarters
+		lastHour map[int64]*redis.MapStringStringCmd // of minutes
+	}
+	reads := make([]reading, len(into))
+	var depths []*scriptCall
+	for _, s := range into {
+		for _, q := range queues {
+			depths = append(depths, r.depthCall(s.Project, q, now))
+		}
+	}
+	hour, _, _ := placeOfTally(now)
+	err := r.runScripts(ctx, depths, func(p redis.Pipeliner) {
+		for i, s := range into {
+			x := reading{hours: map[int64]*redis.MapStringStringCmd{}, lastHour: map[int64]*redis.MapStringStringCmd{}}
+			x.gate = p.HMGet(ctx, r.keys.gate(s.Project), gateFields...)
+			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
+			for h := hour - 24; h <= hour; h++ {
+				x.hours[h] = p.HGetAll(ctx, r.keys.quarters(s.Project, h))
+			}
+			for h := hour - 1; h <= hour; h++ {
+				x.lastHour[h] = p.HGetAll(ctx, r.keys.minutes(s.Project, h))
+			}
+			reads[i] = x
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for i, x := range reads {
+		s := &into[i]
+		gate, err := x.gate.Result()
+		if err != nil {
+			return err
+		}
+		s.Pause, s.Operations = decodePause(gate), int(x.ops.Val())
+		s.addBuckets(now, func(t time.Time) Tally {
+			h, _, quarter := placeOfTally(t)
+			return decodeTally(x.hours[h].Val(), quarter)
+		})
+		s.addMinutes(now, func(t time.Time) Tally {
+			h, minute, _ := placeOfTally(t)
+			return decodeTally(x.lastHour[h].Val(), minute)
+		})
+		for n, q := range queues {
+			d, err := decodeDepth(depths[i*len(queues)+n], q, now)
+			if err != nil {
+				return err
+			}
+			s.Queues = append(s.Queues, d)
+			s.Waiting += d.Waiting
+			s.OldestMS = max(s.OldestMS, d.OldestMS)
+		}
+	}
+	return nil
+}
+
+func decodeTally(hash map[string]string, place int) (t Tally) {
+	t.each(func(name string, n *int) { *n = int(number(hash[strconv.Itoa(place)+name])) })
+	return t
+}
+
+func (s *Stats) addBuckets(now time.Time, of func(time.Time) Tally) {
+	var all Tally
+	for n := statsSteps - 1; n >= 0; n-- {
+		from := now.UTC().Truncate(StatsStep).Add(-time.Duration(n) * StatsStep)
+		b := StatsBucket{from, of(from)}
+		all.add(b.Tally)
+		s.Buckets = append(s.Buckets, b)
+	}
+	s.Counts.Detached, s.Counts.Cancelled = all.Detached, all.Cancelled
+	for i, n := range all.Removed {
+		b := RemovedBucket{Desktops: n}
+		if i < len(RemovedSteps) {
+			b.AtMostSeconds = RemovedSteps[i]
+		}
+		s.Removed = append(s.Removed, b)
+	}
+}
+
+func (s *Stats) addMinutes(now time.Time, of func(time.Time) Tally) {
+	before := func(minutes int) Tally { return of(now.Add(-time.Duration(minutes) * time.Minute)) }
+	for n := range 60 {
+		s.Throttled += before(n).Throttled
+	}
+	// Of the minute before the current one, what is left of the last 60 seconds.
+	left := 1 - now.Sub(now.Truncate(time.Minute)).Minutes()
+	s.CallsPerSecond = (float64(before(0).Calls) + left*float64(before(1).Calls)) / 60
+}
+
+// sumOpen adds up the open operations.
+func (r *Record) sumOpen(ctx context.Context, at map[string]*Stats) error {
+	ids, err := r.rdb.ZRange(ctx, r.keys.openOps(), 0, openCounted).Result()
+	if err != nil {
+		return err
+	}
+	if len(ids) > openCounted {
+		ids = ids[:openCounted]
+		for _, s := range at {
+			s.Partial = true
+		}
+	}
+	for some := range slices.Chunk(ids, openBatch) {
+		ops, err := r.operations(ctx, some)
+		if err != nil {
+			return err
+		}
+		for _, op := range ops {
+			s := at[op.Project]
+			if s == nil || op.Done() {
+				continue
+			}
+			s.Open++
+			s.Counts.Queued += op.Counts.Queued
+			s.Counts.Sending += op.Counts.Sending
+			s.Counts.Accepted += op.Counts.Accepted
+		}
+	}
+	return nil
+}
+
+var queues = []Queue{UrgentQueue, SmallQueue, BulkQueue}
+
+// scriptDepth looks at an asynq queue. Its tasks leave the list at the end; those
+// that are scheduled, or to be tried again, wait once their second has come: asynq
+// moves them only while a worker is there.
+//
+//	KEYS  pending, scheduled, retry
+//	ARGV  what begins the key of a task, now in s
+//	Returns how many wait, since when the first does in ms ("0": nobody knows)
+var scriptDepth = redis.NewScript(`
+local n, since = redis.call('LLEN', KEYS[1]), 0
+if n > 0 then
+  local first = redis.call('LINDEX', KEYS[1], -1)
+  since = math.floor(tonumber(redis.call('HGET', ARGV[1] .. first, 'pending_since') or '0') / 1e6)
+end
+for i = 2, 3 do
+  local due = redis.call('ZCOUNT', KEYS[i], '-inf', ARGV[2])
+  if due > 0 then
+    n = n + due
+    local t = tonumber(redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')[2]) * 1000
+    if since == 0 or t < since then since = t end
+  end
+end
+return {n, string.format('%.0f', since)}
+`)
+
+func (r *Record) depthCall(project string, q Queue, now time.Time) *scriptCall {
+	key := "asynq:{" + r.keys.queue(project, q) + "}:"
+	return &scriptCall{script: scriptDepth, keys: []string{key + "pending", key + "scheduled", key + "retry"}, args: []any{key + "t:", now.Unix()}}
+}
+
+func decodeDepth(c *scriptCall, q Queue, now time.Time) (QueueDepth, error) {
+	d := QueueDepth{Queue: q}
+	reply, err := c.reply.Slice()
+	if err != nil || len(reply) != 2 {
+		return d, fmt.Errorf("unexpected reply %v: %w", reply, err)
+	}
+	n, _ := reply[0].(int64)
+	d.Waiting = int(n)
+	if since := number(reply[1]); since > 0 {
+		d.OldestMS = max(0, now.UnixMilli()-since)
+	}
+	return d, nil
+}

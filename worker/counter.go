@@ -1,0 +1,137 @@
+package worker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/rs/xid"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+const (
+	countInterval = 3 * time.Second
+	// countsKept bounds what waits to be added to the record while Redis is away:
+	// minutes of all projects together, the latest. A minute takes 200 bytes.
+	countsKept = 5000
+)
+
+// counter is an Observer that adds what it is told to the record's tallies, every
+// few seconds: counting costs an uncontended lock, and no round trip.
+type counter struct {
+	record *tasks.Record
+	worker string
+	log    zerolog.Logger
+	now    func() time.Time
+	kept   int // countsKept
+
+	mu     sync.Mutex
+	counts map[minuteOf]*tasks.Tally // since the last flush
+
+	// What flush was not told to be added yet. It is sent under the same name until
+	// it is: the record counts it once.
+	sending []tasks.MinuteTally
+	batch   string
+}
+
+// minuteOf is a minute of a project.
+type minuteOf struct {
+	project string
+	minute  int64 // since 1970
+}
+
+func newCounter(record *tasks.Record, worker string, log zerolog.Logger) *counter {
+	return &counter{record: record, worker: worker, log: log, now: time.Now, kept: countsKept, counts: map[minuteOf]*tasks.Tally{}}
+}
+
+// Call counts a call.
+func (c *counter) Call(x SeenCall) {
+	c.count(x.Project, func(t *tasks.Tally) {
+		t.Calls++
+		if x.Class == Throttle {
+			t.Throttled++
+		}
+	})
+}
+
+// Reading counts nothing.
+func (c *counter) Reading(SeenReading) {}
+
+// Move counts a desktop.
+func (c *counter) Move(x SeenMove) {
+	c.count(x.Project, func(t *tasks.Tally) {
+		switch x.State {
+		case tasks.Detached:
+			t.Detached++
+		case tasks.Failed:
+			t.Failed++
+		case tasks.Held:
+			t.Held++
+		case tasks.Queued:
+			t.Retried++
+		}
+		if x.Proven {
+			t.AddRemoved(x.Took)
+		}
+	})
+}
+
+func (c *counter) count(project string, add func(*tasks.Tally)) {
+	at := minuteOf{project, c.now().Unix() / 60}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.counts[at]
+	if t == nil {
+		t = &tasks.Tally{}
+		c.counts[at] = t
+		if len(c.counts) > c.kept {
+			delete(c.counts, slices.MinFunc(slices.Collect(maps.Keys(c.counts)), func(a, b minuteOf) int { return int(a.minute - b.minute) }))
+		}
+	}
+	add(t)
+}
+
+// take gives what was counted since it was last called.
+func (c *counter) take() []tasks.MinuteTally {
+	c.mu.Lock()
+	counts := c.counts
+	c.counts = map[minuteOf]*tasks.Tally{}
+	c.mu.Unlock()
+	out := make([]tasks.MinuteTally, 0, len(counts))
+	for at, t := range counts {
+		out = append(out, tasks.MinuteTally{Project: at.project, Minute: time.Unix(at.minute*60, 0), Tally: *t})
+	}
+	return out
+}
+
+// flush adds to the record what was counted: first what could not be added
+// before. It is for one goroutine at a time.
+func (c *counter) flush(ctx context.Context) error {
+	for {
+		if len(c.sending) == 0 {
+			if c.sending, c.batch = c.take(), xid.New().String(); len(c.sending) == 0 {
+				return nil
+			}
+		}
+		if err := c.record.AddTallies(ctx, c.worker, c.batch, c.sending); err != nil {
+			return err
+		}
+		c.sending = nil
+	}
+}
+
+// run flushes until ctx ends.
+func (c *counter) run(ctx context.Context) {
+	failing := false
+	for wait(ctx, countInterval) {
+		err := c.flush(ctx)
+		if err != nil && !failing && ctx.Err() == nil {
+			c.log.Warn().Err(err).Msg("what was counted could not be added to the record; it is kept and tried again")
+		}
+		failing = err != nil
+	}
+}

@@ -1,0 +1,89 @@
+package worker_test
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
+)
+
+// told keeps what it is told.
+type told struct {
+	mu    sync.Mutex
+	moves map[tasks.State]int
+	calls int
+	reads int
+}
+
+func (o *told) Call(worker.SeenCall)       { o.mu.Lock(); defer o.mu.Unlock(); o.calls++ }
+func (o *told) Reading(worker.SeenReading) { o.mu.Lock(); defer o.mu.Unlock(); o.reads++ }
+func (o *told) Move(m worker.SeenMove) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.moves[m.State]++
+}
+
+// What workers counted is what the record says of every desktop, and what the cloud
+// saw; and whoever else observes is told the same.
+func TestCountsAreThoseOfTheRecord(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "held", Users: users("heir")}, fakecloud.Desktop{ID: "own", Users: users("zoe")})
+	s.cloud.Fail(fakecloud.Fault{Calls: []int{2, 3}, Status: 429})
+	s.cloud.Fail(fakecloud.Fault{Calls: []int{5}, Status: 503})
+	for _, id := range []string{"d-000301", "d-000955"} {
+		s.cloud.Fail(fakecloud.Fault{Desktop: id, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
+	}
+	one, two := &told{moves: map[tasks.State]int{}}, &told{moves: map[tasks.State]int{}}
+	first := s.start(func(c *worker.Config) { c.Observer = one })
+	second := s.start(func(c *worker.Config) { c.ID, c.Observer = "worker-2", two })
+	bulk, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
+	guarded, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"held"}, Expect: map[string][]string{"held": {"zoe"}}, Users: []string{"zoe", "nobody"}}))
+	first.Stop()
+	second.Stop()
+
+	all, err := s.record.Stats(t.Context(), []string{"hq"}, time.Now())
+	require.NoError(t, err)
+	got := all[0]
+	var day tasks.Tally
+	for _, b := range got.Buckets {
+		day.Calls += b.Calls
+		day.Throttled += b.Throttled
+		day.Detached += b.Detached
+		day.Failed += b.Failed
+		day.Held += b.Held
+		day.Retried += b.Retried
+	}
+	throttled := 0
+	calls := s.calls()
+	for _, c := range calls {
+		if c.Status == 429 {
+			throttled++
+		}
+	}
+	require.Equal(t, 2, throttled)
+	require.Equal(t, tasks.Tally{
+		Calls: len(calls), Throttled: throttled, Detached: bulk.Counts.Detached + guarded.Counts.Detached, Failed: 2, Held: 1,
+		Retried: one.moves[tasks.Queued] + two.moves[tasks.Queued],
+	}, day)
+	require.Positive(t, day.Retried)
+	require.Equal(t, day.Calls, one.calls+two.calls)
+	for state, n := range map[tasks.State]int{tasks.Detached: day.Detached, tasks.Failed: 2, tasks.Held: 1, tasks.Resolved: guarded.Counts.Resolved} {
+		require.Equal(t, n, one.moves[state]+two.moves[state], state)
+	}
+	require.Equal(t, throttled, got.Throttled)
+	require.Equal(t, tasks.Counts{Detached: day.Detached, Failed: 2, Held: 1}, got.Counts)
+	removed := 0
+	for _, r := range got.Removed {
+		removed += r.Desktops
+	}
+	require.Equal(t, day.Detached-1, removed, "a user without a desktop has no access that ended")
+	require.Positive(t, got.CallsPerSecond)
+	require.NotContains(t, strings.ToLower(s.log.String()), "counts could not")
+}
