@@ -402,7 +402,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 		if accepted || b.accepted() {
 			break
 		}
-		_, _, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+		_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
 		require.NoError(t, err)
 		require.Equal(t, before, b.everything(), "cut off before round trip %d", after)
 	}
@@ -429,7 +429,7 @@ func indexedAndNotAccepted(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, ops)
 	require.Empty(t, next)
-	_, _, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
 	require.NoError(t, err)
 	require.Equal(t, before, b.everything())
 }
@@ -479,7 +479,7 @@ func (h *sweepFirst) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 		})
 		if isCommit && !h.done {
 			h.done = true
-			if _, _, err := h.b.r.Sweep(ctx, h.b.now.Add(time.Hour), 0, 10); err != nil {
+			if _, err := h.b.r.Sweep(ctx, h.b.now.Add(time.Hour), 0, 10); err != nil {
 				return err
 			}
 		}

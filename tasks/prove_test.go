@@ -96,7 +96,7 @@ func followIsMended(t *testing.T, b *bundle) {
 	lost, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
 	require.NoError(t, err)
 	require.Empty(t, lost)
-	_, _, err = b.r.Sweep(t.Context(), b.now, 0, 10)
+	_, err = b.r.Sweep(t.Context(), b.now, 0, 10)
 	require.NoError(t, err)
 	b.now = b.now.Add(time.Hour)
 	found, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)

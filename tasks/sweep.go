@@ -25,14 +25,20 @@ func (c OpenChunk) TaskID() string {
 	return Payload{Operation: c.Operation.ID, Chunk: c.Number, Generation: c.Generation}.TaskID()
 }
 
+// Swept is what a sweep found.
+type Swept struct {
+	Chunks []OpenChunk // with work left
+	Ended  []Operation // closed by this sweep, and by nobody else
+	Next   int         // the offset to go on from, 0 after the last
+}
+
 // Sweep looks at up to size open operations from an offset, closes those that
-// have ended, removes those that were never accepted, sees to it that what is
-// not proven is followed, and returns the chunks with work left. next is the
-// offset to go on from, 0 after the last.
-func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (chunks []OpenChunk, next int, err error) {
+// have ended, removes those that were never accepted, and sees to it that what is
+// not proven is followed.
+func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (out Swept, err error) {
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
 	if err != nil {
-		return nil, 0, fmt.Errorf("sweeping open operations: %w", err)
+		return Swept{}, fmt.Errorf("sweeping open operations: %w", err)
 	}
 	ids := make([]string, len(zs))
 	for i, z := range zs {
@@ -40,10 +46,10 @@ func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (ch
 	}
 	ops, err := r.operations(ctx, ids)
 	if err != nil {
-		return nil, 0, err
+		return out, err
 	}
-	if next = offset + len(zs); len(zs) < size {
-		next = 0
+	if out.Next = offset + len(zs); len(zs) < size {
+		out.Next = 0
 	}
 	accepted := make(map[string]bool, len(ops))
 	var open []Operation
@@ -56,22 +62,22 @@ func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (ch
 			open = append(open, op)
 		}
 	}
-	if _, err := r.Finish(ctx, ended); err != nil {
-		return nil, 0, err
+	if out.Ended, err = r.Finish(ctx, ended); err != nil {
+		return out, err
 	}
 	for _, z := range zs {
 		id := z.Member.(string)
 		if begun := time.UnixMilli(int64(z.Score)); !accepted[id] && now.Sub(begun) > abandonedAfter {
 			if err := r.remove(ctx, id); err != nil {
-				return nil, 0, err
+				return out, err
 			}
 		}
 	}
 	if err := r.mendFollow(ctx, now, open); err != nil {
-		return nil, 0, err
+		return out, err
 	}
-	chunks, err = r.openChunks(ctx, open)
-	return chunks, next, err
+	out.Chunks, err = r.openChunks(ctx, open)
+	return out, err
 }
 
 func (r *Record) openChunks(ctx context.Context, ops []Operation) ([]OpenChunk, error) {

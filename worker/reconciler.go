@@ -156,11 +156,12 @@ func hasWork(c tasks.Chunk) bool {
 // they are stuck.
 func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 	now := r.now()
-	chunks, next, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
+	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
+	logEnded(r.log, swept.Ended)
 	if err != nil {
 		return err
 	}
-	r.offset = next
+	r.offset = swept.Next
 	held := map[string]bool{}
 	for _, w := range alive {
 		ps, err := r.record.InHand(ctx, w)
@@ -171,7 +172,7 @@ func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 			held[p.TaskID()] = true
 		}
 	}
-	chunks = slices.DeleteFunc(chunks, func(c tasks.OpenChunk) bool {
+	chunks := slices.DeleteFunc(swept.Chunks, func(c tasks.OpenChunk) bool {
 		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < r.youngerThan
 	})
 	// Suspicious ones first, then a sample: a long queue is looked through over

@@ -392,8 +392,14 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Warn().Err(err).Int("operations", len(ids)).Msg("ended operations could not be closed; a sweep will")
 		return
 	}
+	logEnded(w.cfg.Log, ops)
+}
+
+// logEnded says, once for each, that operations have ended, with the heads of their
+// trails: whoever keeps the log can tell whether the record was altered since.
+func logEnded(log zerolog.Logger, ops []tasks.Operation) {
 	for _, op := range ops {
-		w.cfg.Log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
+		log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
 			Str("trail_head", op.Seal).
