@@ -24,10 +24,11 @@ func (p *Program) serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the HTTP API and the dashboard, until stopped",
-		Long: `Serves /v1 for systems that hand over operations and ask what became of them, the
-dashboard at / for people, and /healthz, /readyz, /metrics and /openapi.json. All takes a key but what is
-asked to see whether it lives, and the contract: see detachd keys. Browsers keep the dashboard's cookie over TLS or on this machine only. Beyond
-loopback give it a certificate, or put it behind a proxy that speaks TLS.`,
+		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
+the dashboard at / for people. Both take a key, as does /metrics: see detachd keys.
+/healthz, /readyz and /openapi.json are for everybody. Beyond loopback give it a
+certificate, or put it behind a proxy that speaks TLS: browsers keep the dashboard's
+cookie over TLS, or on this machine, only.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, o) }),
 	}
