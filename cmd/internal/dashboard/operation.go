@@ -14,8 +14,8 @@ import (
 // operation is the page of one operation.
 type operation struct {
 	Op      progress
-	Removal tasks.Removal
-	State   string // the rows wanted
+	Removal *tasks.Removal // nil: not computed
+	State   string         // the rows wanted
 	Code    string
 	Rows    []api.Desktop
 	More    more
@@ -26,12 +26,25 @@ func (o operation) refreshAfter() int { return movingOperation(o.Op.Operation) }
 // Waits is how many desktops can still be taken back.
 func (o operation) Waits() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
 
+// removalUnasked is up to how many desktops an operation may have for the time to
+// access removed to be computed unasked: every one of them is read for it.
+const removalUnasked = 10_000
+
 func (v *visit) operation() error {
-	op, err := v.api.Operation(v.Context(), v.PathValue("id"))
+	state, err := v.api.OperationState(v.Context(), v.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	p := operation{Op: progressOf(op.Operation), Removal: op.Removal, State: v.param("state"), Code: v.param("code")}
+	op := state.Operation
+	p := operation{State: v.param("state"), Code: v.param("code")}
+	if op.Total <= removalUnasked || v.param("removal") != "" {
+		whole, err := v.api.Operation(v.Context(), op.ID)
+		if err != nil {
+			return err
+		}
+		op, p.Removal = whole.Operation, &whole.Removal
+	}
+	p.Op = progressOf(op)
 	f := tasks.DesktopFilter{Code: p.Code}
 	if p.State != "" {
 		s, err := tasks.ParseState(p.State)
