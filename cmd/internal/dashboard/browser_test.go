@@ -43,10 +43,15 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 
 var endChromium = func() {}
 
+// windows are turns: so many tests have a window at a time, as pages that several
+// browsers draw at once on a small machine come too late for anybody's patience.
+var windows = make(chan struct{}, 2)
+
 // browser is a window.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
+	jar cdp.BrowserContextID // its cookies
 	url string
 
 	mu     sync.Mutex
@@ -62,6 +67,19 @@ const patience = 30 * time.Second
 // skipped, or, where the environment says DETACHD_TEST_REDIS=required, as CI does,
 // it fails.
 func newBrowser(t *testing.T, url string) *browser {
+	t.Helper()
+	windows <- struct{}{}
+	t.Cleanup(func() { <-windows })
+	return openWindow(t, url)
+}
+
+// another opens a window of somebody else, in the turn of this one.
+func (b *browser) another() *browser {
+	b.t.Helper()
+	return openWindow(b.t, b.url)
+}
+
+func openWindow(t *testing.T, url string) *browser {
 	t.Helper()
 	root, err := chromium()
 	if err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
@@ -80,9 +98,10 @@ func newBrowser(t *testing.T, url string) *browser {
 		cancel()
 		require.NoError(t, target.DisposeBrowserContext(jar).Do(executor))
 	})
-	b := &browser{t: t, ctx: ctx, url: url}
+	b := &browser{t: t, ctx: ctx, jar: jar, url: url}
 	chromedp.ListenTarget(ctx, b.hear)
-	require.NoError(t, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900)))
+	require.NoError(t, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900),
+		emulation.SetFocusEmulationEnabled(true))) // each window is the one that somebody looks at
 	t.Cleanup(func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -179,7 +198,45 @@ func (b *browser) until(expression string) {
 // press clicks the button, the link or the summary with a text.
 func (b *browser) press(text string) {
 	b.t.Helper()
-	b.run(chromedp.Click(fmt.Sprintf(`//*[self::button or self::a or self::summary][contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch))
+	b.click(fmt.Sprintf(`//*[self::button or self::a or self::summary][contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch)
+}
+
+// click clicks what a selector finds; again where that was replaced by a fresh copy
+// before it was hit.
+func (b *browser) click(selector string, by ...chromedp.QueryOption) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	for {
+		err := chromedp.Run(ctx, chromedp.Click(selector, append(by, chromedp.NodeVisible)...))
+		if err == nil {
+			return
+		}
+		if ctx.Err() != nil {
+			require.NoError(b.t, err, "to click %s, the page shows:\n%s", selector, b.text())
+		}
+	}
+}
+
+// fill types into the field that a selector finds, over what it has.
+func (b *browser) fill(selector, text string) {
+	b.t.Helper()
+	b.run(chromedp.Focus(selector, chromedp.ByQuery, chromedp.NodeVisible), chromedp.Evaluate(`document.activeElement.select()`, nil), chromedp.KeyEvent(text))
+}
+
+// choose chooses a file with a content where files are chosen.
+func (b *browser) choose(selector, name, content string) {
+	b.t.Helper()
+	path := filepath.Join(b.t.TempDir(), name)
+	require.NoError(b.t, os.WriteFile(path, []byte(content), 0o600))
+	b.run(chromedp.SetUploadFiles(selector, []string{path}, chromedp.ByQuery))
+}
+
+// value gives what an expression is in the page.
+func value[T any](b *browser, expression string) (out T) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(expression, &out))
+	return out
 }
 
 // signIn signs in with a key.

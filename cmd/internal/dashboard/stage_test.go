@@ -1,11 +1,17 @@
 package dashboard_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"mime/multipart"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,14 +26,21 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/cmd/internal/dashboard"
 	"github.com/detachd/detachd/cmd/internal/server"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
 func TestMain(m *testing.M) {
+	redis.SetLogger(silence{}) // it reports every failed dial, and tests take Redis away
 	code := m.Run()
 	endChromium()
 	os.Exit(code)
 }
+
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
 
 // ids of the projects in the cloud.
 var projectIDs = map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
@@ -35,19 +48,39 @@ var projectIDs = map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.
 // stage is a redis-server, a fake cloud, a server with the dashboard, and a worker
 // once a test wants one.
 type stage struct {
-	t     *testing.T
-	redis *redistest.Server
-	rdb   redis.UniversalClient
-	cloud *fakecloud.Server
-	store *app.Store
-	cfg   config.Config
-	keys  *access.Keys
-	url   string
+	t      *testing.T
+	redis  *redistest.Server
+	rdb    redis.UniversalClient
+	cloud  *fakecloud.Server
+	store  *app.Store
+	cfg    config.Config
+	keys   *access.Keys
+	inside *server.Inside
+	url    string
+	log    *logs // of the server and the worker
+}
+
+// logs is what was logged.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{t: t, redis: redistest.Start(t)}
+	s := &stage{t: t, redis: redistest.Start(t), log: &logs{}}
 	var err error
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "t", AutoCreate: true}, "127.0.0.1:0")
 	require.NoError(t, err)
@@ -56,6 +89,8 @@ func newStage(t *testing.T) *stage {
 	s.cfg.Redis.URL = apiclient.Secret(s.redis.URL())
 	s.cfg.Worker.BulkPollInterval = s.cfg.Worker.UrgentPollInterval
 	s.cfg.Worker.FirstLook = 100 * time.Millisecond
+	s.cfg.Worker.MaxAttempts = 2
+	s.cfg.Worker.RetryBase = 50 * time.Millisecond
 	for _, alias := range []string{"hq", "branch"} {
 		limits := config.DefaultLimits()
 		limits.CallsPerSecond = 100
@@ -69,8 +104,10 @@ func newStage(t *testing.T) *stage {
 	t.Cleanup(s.store.Close)
 	s.rdb = s.store.Redis
 	s.keys = access.NewKeys(s.store.Redis, s.store.Prefix, time.Now)
-	conf := server.Config{Store: s.store, Keys: s.keys, Log: zerolog.New(io.Discard), Now: time.Now}
-	srv := httptest.NewServer(dashboard.Serve(conf))
+	conf := server.Config{Store: s.store, Keys: s.keys, Log: zerolog.New(s.log), Now: time.Now}
+	s.inside = server.NewInside(conf)
+	conf.Pages = dashboard.New(dashboard.Config{As: s.inside.As, Keys: s.keys, Log: conf.Log, Now: conf.Now})
+	srv := httptest.NewServer(server.New(conf))
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
 	return s
@@ -81,7 +118,7 @@ func nobody(string) (string, bool) { return "", false }
 // work starts a worker.
 func (s *stage) work() {
 	s.t.Helper()
-	a, err := app.New(s.cfg, nobody, zerolog.Nop(), "test")
+	a, err := app.New(s.cfg, nobody, zerolog.New(s.log), "test")
 	require.NoError(s.t, err)
 	s.t.Cleanup(a.Stop)
 	require.NoError(s.t, a.Start(s.t.Context()))
@@ -95,21 +132,125 @@ func (s *stage) key(role access.Role, projects ...string) string {
 	return string(secret)
 }
 
-// post sends a form as a program would, with a session's cookie.
-func (s *stage) post(path, session, kind string, body io.Reader, header ...string) *http.Response {
+// session makes a key and signs in with it.
+func (s *stage) session(role access.Role, projects ...string) string {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, s.url+path, body)
+	session, _, err := s.keys.SignIn(s.t.Context(), s.key(role, projects...))
 	require.NoError(s.t, err)
-	req.Header.Set("Content-Type", kind)
+	return string(session)
+}
+
+// api asks as an administrator.
+func (s *stage) api() *api.Client {
+	return s.inside.As(access.Key{Name: "hr", Role: access.Admin})
+}
+
+// handOver has an operation accepted.
+func (s *stage) handOver(req api.OperationRequest) tasks.Operation {
+	s.t.Helper()
+	op, err := s.api().CreateOperation(s.t.Context(), req)
+	require.NoError(s.t, err)
+	return op
+}
+
+// ended waits until an operation has ended and is sealed.
+func (s *stage) ended(id string) (op api.OperationState) {
+	s.t.Helper()
+	require.Eventually(s.t, func() bool {
+		var err error
+		op, err = s.api().OperationState(s.t.Context(), id)
+		return err == nil && op.Done && op.Seal != ""
+	}, patience, 10*time.Millisecond)
+	return op
+}
+
+// all is what Redis holds besides sessions and when keys were used, by name.
+func (s *stage) all() map[string]string {
+	s.t.Helper()
+	out := map[string]string{}
+	names := s.rdb.Scan(s.t.Context(), 0, "*", 1000).Iterator()
+	for names.Next(s.t.Context()) {
+		name := names.Val()
+		if !strings.Contains(name, ":access:session:") && !strings.HasSuffix(name, ":access:used") {
+			out[name] = s.rdb.Dump(s.t.Context(), name).Val()
+		}
+	}
+	require.NoError(s.t, names.Err())
+	return out
+}
+
+// answer is a reply.
+type answer struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// cookie gives a cookie that was set; nil if it was not.
+func (a answer) cookie(name string) *http.Cookie {
+	for _, c := range (&http.Response{Header: a.header}).Cookies() {
+		if c.Name == name {
+			return c
+		}
+	}
+	return nil
+}
+
+// direct follows no redirect.
+var direct = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// do sends a request as a program would, with a session's cookie.
+func (s *stage) do(method, path, session string, body io.Reader, header ...string) answer {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, body)
+	require.NoError(s.t, err)
 	if session != "" {
 		req.AddCookie(&http.Cookie{Name: "__Host-detachd", Value: session})
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
-	c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := c.Do(req)
+	resp, err := direct.Do(req)
 	require.NoError(s.t, err)
-	s.t.Cleanup(func() { _ = resp.Body.Close() })
-	return resp
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	require.NoError(s.t, err)
+	return answer{resp.StatusCode, resp.Header, string(text)}
+}
+
+func (s *stage) get(path, session string) answer {
+	s.t.Helper()
+	return s.do("GET", path, session, nil)
+}
+
+// post sends a form: pairs of a field and its value.
+func (s *stage) post(path, session string, fields ...string) answer {
+	s.t.Helper()
+	return s.do("POST", path, session, strings.NewReader(form(fields...)), "Content-Type", "application/x-www-form-urlencoded")
+}
+
+func form(fields ...string) string {
+	q := url.Values{}
+	for i := 0; i < len(fields); i += 2 {
+		q.Add(fields[i], fields[i+1])
+	}
+	return q.Encode()
+}
+
+// multi is the same for a form that may have files.
+func multi(fields ...string) (body *bytes.Buffer, kind string) {
+	body = &bytes.Buffer{}
+	w := multipart.NewWriter(body)
+	for i := 0; i < len(fields); i += 2 {
+		_ = w.WriteField(fields[i], fields[i+1]) // a buffer takes all
+	}
+	_ = w.Close()
+	return body, w.FormDataContentType()
+}
+
+// postMulti sends such a form.
+func (s *stage) postMulti(path, session string, fields ...string) answer {
+	s.t.Helper()
+	body, kind := multi(fields...)
+	return s.do("POST", path, session, body, "Content-Type", kind)
 }

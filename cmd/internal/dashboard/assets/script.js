@@ -97,6 +97,10 @@
     count();
   }
 
+  // A page that shows a new key came of sending a form. Loading it again is to look at
+  // the keys, not to make another.
+  if ($("#new-key")) history.replaceState(null, "", location.href);
+
   // A list that is dropped is put where lists are chosen.
   const drop = $(".drop");
   if (drop) {

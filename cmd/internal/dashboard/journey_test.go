@@ -1,0 +1,393 @@
+package dashboard_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	cdpbrowser "github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// leavers is a CSV of thirty desktops of project hq with their users. In the cloud the
+// first has passed on to somebody else, and the second sleeps.
+func (s *stage) leavers() (csv string) {
+	s.t.Helper()
+	csv = "desktop_id,user\n"
+	for i := range 30 {
+		d := fakecloud.Desktop{ID: desktopID(i), Users: []fakecloud.User{{Name: fmt.Sprintf("user.%02d", i)}}}
+		csv += d.ID + "," + d.Users[0].Name + "\n"
+		switch i {
+		case 0:
+			d.Users[0].Name = "tom.heir"
+		case 1:
+			d.Status = fakecloud.Hibernated
+		}
+		s.cloud.Add(projectIDs["hq"], d)
+	}
+	return csv
+}
+
+func desktopID(i int) string { return fmt.Sprintf("d-%04d", i) }
+
+// refuse has the cloud refuse desktops of leavers for good.
+func (s *stage) refuse(code, message string, from, to int) {
+	for i := from; i < to; i++ {
+		s.cloud.Fail(fakecloud.Refused(desktopID(i), code, message))
+	}
+}
+
+// mark leaves a mark in the page that is gone once it is loaded again.
+func (b *browser) mark() { value[bool](b, `window.marked = true`) }
+
+func (b *browser) stayed() {
+	b.t.Helper()
+	require.True(b.t, value[bool](b, `window.marked === true`), "the page was not loaded again")
+}
+
+// From a file to proof: the plan, its number, and the operation's page, which
+// follows by itself.
+func TestHandOver(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	list := s.leavers()
+	b := newBrowser(t, s.url)
+	b.expect("400")
+	b.signIn(s.key(access.Operator))
+	b.press("New detach")
+	b.at("/new")
+	b.choose("input[name=file]", "leavers.csv", list)
+	b.run(chromedp.SetValue("select[name=project]", "hq", chromedp.ByQuery))
+	b.fill("input[name=reason]", "contract ended")
+	b.fill("input[name=ticket]", "HR-4711")
+	b.press("Show the plan")
+	b.at("/new/plan")
+	b.sees("28 people lose access")
+	b.sees("2 will be held")
+	rows := value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`)
+	require.Len(t, rows, 30)
+	require.Contains(t, rows[0], "d-0000", "what is held goes first")
+	require.Regexp(t, `(?s)hold.*ATTACHED, tom\.heir.*OTHER_USER.*expected "user\.00"`, rows[0])
+	require.Regexp(t, `(?s)d-0001.*hold.*user\.01.*HIBERNATED`, rows[1])
+	require.Regexp(t, `(?s)d-0002.*send.*user\.02`, rows[2], "who is cut off")
+
+	b.fill("input[name=count]", "29")
+	b.press("Detach")
+	require.True(t, value[bool](b, `document.querySelector("input[name=count]").matches(":invalid")`), "the browser refuses it")
+	fields := value[[]string](b, `[...new FormData(document.querySelector("form[action='/new']"))].flat()`)
+	refused := s.postMulti("/new", s.session(access.Operator), fields...)
+	require.Equal(t, http.StatusBadRequest, refused.status)
+	require.Contains(t, refused.body, "nothing was done: type the number of desktops, 30, to confirm")
+	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
+	require.NoError(t, err)
+	require.Empty(t, ops)
+
+	b.fill("input[name=count]", "30")
+	b.press("Detach")
+	b.sees("Accepted. What becomes of each desktop is shown here.")
+	b.sees("Under way: 0 of 30 settled")
+	b.mark()
+	s.work()
+	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.stayed()
+	require.Equal(t, []string{"detached 28", "held 2"}, value[[]string](b, `[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
+	b.sees("contract ended")
+	b.sees("HR-4711")
+	id := value[string](b, `location.pathname`)
+	b.press("held 2")
+	b.at(id + "?state=held")
+	require.Equal(t, []string{"d-0000", "d-0001"}, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
+	b.press("Timeline and calls")
+	b.at(id + "/calls")
+	b.sees("trail sealed")
+	b.sees("28 desktops are proven detached, 2 held")
+
+	// The same plan again is the same operation.
+	again := s.postMulti("/new", s.session(access.Operator), append(fields, "count", "30")...)
+	require.Equal(t, http.StatusBadRequest, again.status, "the wrong number goes before the right one")
+	for i := 0; i < len(fields); i += 2 {
+		if fields[i] == "count" {
+			fields[i+1] = "30"
+		}
+	}
+	s.postMulti("/new", s.session(access.Operator), fields...)
+	ops, _, err = s.api().Operations(t.Context(), tasks.OperationFilter{RequestedBy: "operator"}, 0, "")
+	require.NoError(t, err)
+	require.Len(t, ops, 1, "a plan is carried out once")
+}
+
+// Fourteen failures of two codes in two projects, and what is done about them.
+func TestRedrive(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.leavers()
+	s.refuse("WKS.00010110", "no network address", 2, 14)
+	s.cloud.Fail(fakecloud.Poison("d-0014"), fakecloud.Refused("b-1", "WKS.00010110", "no network address"))
+	s.work()
+	req := api.OperationRequest{Project: "hq"}
+	for i := 2; i < 20; i++ {
+		req.Desktops = append(req.Desktops, desktopID(i))
+	}
+	op := s.ended(s.handOver(req).ID)
+	require.Equal(t, tasks.Counts{Detached: 5, Failed: 13}, op.Counts)
+	s.ended(s.handOver(api.OperationRequest{Project: "branch", Desktops: []string{"b-1"}}).ID)
+
+	b := newBrowser(t, s.url)
+	b.expect("400")
+	b.signIn(s.key(access.Operator))
+	b.sees("What needs a person")
+	b.press("Look")
+	b.at("/failures?class=permanent&code=WKS.00010110")
+	groups := func() []string {
+		return value[[]string](b, `[...document.querySelectorAll("#groups tbody tr")].map((row) => row.innerText.replace(/\s+/g, " "))`)
+	}
+	b.open("/failures")
+	require.Len(t, groups(), 2)
+	require.Contains(t, groups()[0], "WKS.00010110 permanent 13 ")
+	require.Contains(t, groups()[0], "mend in the console what the message says, then redrive it", "the advice")
+	require.Contains(t, groups()[1], "WKS.0001 poison 1 ")
+	b.press("by class")
+	b.at("/failures?by=class")
+	require.Contains(t, groups()[0], "permanent 13 no retry can mend it")
+	b.press("by project")
+	b.at("/failures?by=project")
+	require.Equal(t, []string{"hq 13", "branch 1"}, groups())
+	b.press("by code")
+	b.press("WKS.0001")
+
+	// One, chosen.
+	s.cloud.ClearFaults()
+	b.open("/failures?code=WKS.0001")
+	require.True(t, value[bool](b, `document.querySelector("button[data-picks]").disabled`), "nothing is chosen")
+	b.click("input[name=pick]")
+	b.sees("1 chosen")
+	b.press("Redrive the chosen…")
+	b.sees("Redrive 1 desktop?")
+	b.fill("input[name=reason]", "mended")
+	b.press("Redrive 1 desktop")
+	b.sees("The redrive has begun.")
+	b.mark()
+	b.sees("Ended: 1 of 1 taken up")
+	b.until(`document.querySelector("#items tbody").innerText.includes("detached")`)
+	b.stayed()
+	b.sees("mended")
+
+	// All that match, slowly, until somebody thinks better of it.
+	s.refuse("WKS.00010110", "no network address", 2, 14)
+	b.open("/failures?project=hq&code=WKS.00010110")
+	b.press("Redrive all that match…")
+	b.sees("Redrive 12 desktops?")
+	b.fill("input[name=per_second]", "1")
+	b.fill("input[name=count]", "11")
+	b.press("Redrive 12 desktops")
+	require.True(t, value[bool](b, `document.querySelector("input[name=count]").matches(":invalid")`), "the browser refuses it")
+	refused := s.post("/redrives", s.session(access.Operator), value[[]string](b, `[...new FormData(document.querySelector("form[action='/redrives']"))].flat()`)...)
+	require.Equal(t, http.StatusBadRequest, refused.status)
+	require.Contains(t, refused.body, "type the number of desktops, 12, to confirm")
+	b.fill("input[name=count]", "12")
+	b.press("Redrive 12 desktops")
+	b.sees("The redrive has begun.")
+	b.mark()
+	b.until(`/^Under way: [1-9][0-9]* of 12 taken up/.test(document.querySelector("#progress-head").innerText)`)
+	b.stayed()
+	b.press("Abort")
+	b.sees("The redrive was aborted.")
+	b.sees("Aborted by operator")
+	id := strings.TrimPrefix(value[string](b, `location.pathname`), "/redrives/")
+	x, err := s.api().RedriveByID(t.Context(), id)
+	require.NoError(t, err)
+	require.Less(t, x.Retried, 12)
+	require.Equal(t, "operator", x.AbortedBy)
+	require.Equal(t, 1, x.PerSecond)
+	require.Eventually(t, func() bool { // those that were taken up fail again, the others still do
+		left, err := s.api().FailureCounts(t.Context(), tasks.FailureFilter{Project: "hq"})
+		return err == nil && len(left) == 1 && left[0].Count == 12
+	}, patience, 10*time.Millisecond)
+
+	// All of them, as fast as can be.
+	s.cloud.ClearFaults()
+	b.open("/failures?project=hq")
+	b.press("Redrive all that match…")
+	b.sees("Redrive 12 desktops?")
+	b.fill("input[name=count]", "12")
+	b.press("Redrive 12 desktops")
+	b.sees("Ended: 12 of 12 taken up")
+	b.press("Redrives")
+	b.at("/redrives")
+	require.Len(t, value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`), 3)
+	b.sees("aborted")
+	require.Equal(t, tasks.Counts{Detached: 18}, s.ended(op.ID).Counts)
+}
+
+func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.work()
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.press("Projects")
+	b.at("/projects")
+	b.click("#projects section:last-child summary") // projects stand as they are configured
+	b.fill("#projects section:last-child input[name=reason]", "the cloud is being mended")
+	b.press("Pause branch")
+	b.sees("Project branch is paused: none of its calls leaves.")
+	b.sees("operator: the cloud is being mended")
+	op := s.handOver(api.OperationRequest{Project: "branch", Desktops: []string{"b-1", "b-2"}})
+	s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
+	require.Zero(t, s.cloud.CallsOf(fakecloud.OpDetach, projectIDs["branch"]))
+	b.press("Overview")
+	b.sees("Project branch is paused")
+	b.open("/operations/" + op.ID)
+	b.sees("Under way: 0 of 2 settled")
+	b.press("Projects")
+	b.press("Resume")
+	b.sees("Project branch is resumed.")
+	b.open("/operations/" + op.ID)
+	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+
+	// For so many minutes.
+	b.press("Projects")
+	b.click("#projects section:first-child summary")
+	b.fill("#projects section:first-child input[name=reason]", "lunch")
+	b.fill("#projects section:first-child input[name=minutes]", "45")
+	b.press("Pause hq")
+	b.sees("Project hq is paused")
+	list, err := s.api().Projects(t.Context())
+	require.NoError(t, err)
+	require.WithinDuration(t, time.Now().Add(45*time.Minute), list[0].Pause.Until, 5*time.Minute)
+}
+
+func TestSearchAndHistory(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.work()
+	s.cloud.Add(projectIDs["hq"],
+		fakecloud.Desktop{ID: "d-1", ComputerName: "FRONTDESK-1", Users: []fakecloud.User{{Name: "zoe.leaver"}}},
+		fakecloud.Desktop{ID: "d-2", ComputerName: "FRONTDESK-2", Users: []fakecloud.User{{Name: "zoe.leaver"}}})
+	s.cloud.Fail(fakecloud.Refused("d-1", "WKS.00010110", "no network address"))
+	ask := map[string][]string{"d-1": {"zoe.leaver"}, "d-2": {"zoe.leaver"}}
+	first := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}, ExpectedUsers: ask}).ID)
+	s.cloud.ClearFaults()
+	second := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
+
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Viewer))
+	search := func(text string) {
+		b.fill("#search", text+"\r")
+		b.until(`document.readyState === "complete" && document.querySelector("#search").value === ` + quote(text) + ` || location.pathname === "/desktop"`)
+	}
+	search("D-1")
+	b.at("/desktop?id=d-1")
+	require.Equal(t, []string{second.ID, first.ID}, value[[]string](b, `[...document.querySelectorAll("#history .facts .id[href^='/operations']")].map((a) => a.innerText)`), "the latest first")
+	b.sees("WKS.00010110")
+	b.sees("zoe.leaver")
+	b.sees("FRONTDESK-1")
+	search("Zoe.Leaver")
+	b.at("/search?q=Zoe.Leaver")
+	b.sees("d-1")
+	b.sees("d-2")
+	search("frontdesk-2")
+	b.at("/search?q=frontdesk-2")
+	require.Equal(t, []string{"d-2"}, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
+	b.press("d-2")
+	b.at("/desktop?id=d-2")
+	search("nobody.at.all")
+	b.sees("Nothing was found for “nobody.at.all”")
+}
+
+// downloads has the files that the window downloads kept, and gives a func that waits
+// for one.
+func (b *browser) downloads() func(name string) string {
+	b.t.Helper()
+	dir := b.t.TempDir()
+	executor := cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)
+	require.NoError(b.t, cdpbrowser.SetDownloadBehavior(cdpbrowser.SetDownloadBehaviorBehaviorAllow).WithBrowserContextID(b.jar).WithDownloadPath(dir).Do(executor))
+	return func(name string) (text string) {
+		b.t.Helper()
+		require.Eventually(b.t, func() bool { // it has another name while it comes
+			content, err := os.ReadFile(filepath.Join(dir, name))
+			text = string(content)
+			return err == nil && text != ""
+		}, patience, 10*time.Millisecond, "%s is not downloaded", name)
+		return text
+	}
+}
+
+func TestReports(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.work()
+	s.cloud.Fail(fakecloud.Refused("d-1", "WKS.00010110", "no network address"))
+	op := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}}).ID)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Viewer))
+	file := b.downloads()
+	b.open("/operations/" + op.ID)
+	b.mark()
+	b.press("Report for people")
+	require.Contains(t, file(op.ID+".html"), "no network address")
+	b.press("CSV")
+	require.Regexp(t, `(?m)^desktop,d-1,.*WKS\.00010110`, file(op.ID+".csv"))
+	b.press("JSON")
+	require.Contains(t, file(op.ID+".json"), op.Seal)
+	b.stayed()
+	require.False(t, value[bool](b, `document.body.classList.contains("busy")`), "nothing goes on")
+	b.open("/failures")
+	b.press("All that match as CSV")
+	require.Regexp(t, `(?m)^[0-9TZ:-]+,hq,d-1,`, file("failures.csv"))
+}
+
+func TestKeysPage(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Admin))
+	b.press("Keys")
+	b.at("/keys")
+	b.fill("input[name=name]", "desk")
+	b.run(chromedp.SetValue("select[name=role]", "producer", chromedp.ByQuery))
+	b.click("input[name=project][value=branch]")
+	b.press("Make the key")
+	b.sees("keep it now, it cannot be shown again")
+	key := value[string](b, `document.querySelector("#new-key").innerText`)
+	require.Regexp(t, regexp.MustCompile(`^dk_[a-z2-7]{32}$`), key)
+	b.run(chromedp.Reload())
+	b.sees("Make a key")
+	require.NotContains(t, value[string](b, `document.documentElement.outerHTML`), key)
+	all, err := s.keys.List(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 2, "loading the page again makes no second key")
+	require.Equal(t, access.Producer, all[0].Role)
+	require.Equal(t, []string{"branch"}, all[0].Projects)
+
+	// Who is signed in with it is out when it is revoked: at the next click, and on a
+	// page that merely stands there.
+	desk, other := b.another(), b.another()
+	for _, w := range []*browser{desk, other} {
+		w.expect("401")
+		w.signIn(key)
+	}
+	desk.open("/codes") // which does not look after itself
+	require.Equal(t, "desk producer", strings.Join(strings.Fields(value[string](desk, `document.querySelector(".account span").innerText`)), " "))
+	b.click(fmt.Sprintf(`//tr[contains(., "%s")]//summary`, all[0].ID), chromedp.BySearch)
+	b.press("Revoke desk")
+	b.sees("is revoked, and what was signed in with it is signed out")
+	b.sees("revoked")
+	desk.press("Operations")
+	desk.at("/signin?to=%2Foperations")
+	other.sees("You are signed out. Load this page again to sign in.")
+	other.run(chromedp.Reload())
+	other.at("/signin")
+}
