@@ -165,11 +165,12 @@ func TestRedrive(t *testing.T) {
 	b.at("/failures?by=project")
 	require.Equal(t, []string{"hq 13", "branch 1"}, groups())
 	b.press("by code")
-	b.press("WKS.0001")
+	b.at("/failures?by=code")
+	b.click("#groups a[href*='code=WKS.0001']")
+	b.at("/failures?class=poison&code=WKS.0001")
 
 	// One, chosen.
 	s.cloud.ClearFaults()
-	b.open("/failures?code=WKS.0001")
 	require.True(t, value[bool](b, `document.querySelector("button[data-picks]").disabled`), "nothing is chosen")
 	b.click("input[name=pick]")
 	b.sees("1 chosen")
