@@ -166,7 +166,7 @@ func TestRedrive(t *testing.T) {
 	require.Equal(t, []string{"hq 13", "branch 1"}, groups())
 	b.press("by code")
 	b.at("/failures?by=code")
-	b.click("#groups a[href*='code=WKS.0001']")
+	b.click("#groups a[href$='code=WKS.0001']")
 	b.at("/failures?class=poison&code=WKS.0001")
 
 	// One, chosen.
