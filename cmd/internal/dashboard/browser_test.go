@@ -250,33 +250,28 @@ func (b *browser) signIn(key string) {
 
 func quote(s string) string { return fmt.Sprintf("%q", s) }
 
-// artifacts is where screenshots are kept for who wants to look at them: CI's, and
-// `make test`'s.
-func artifacts(t *testing.T) string {
-	t.Helper()
+// shoot takes pictures of the whole page, wide and narrow, in light and in dark, for
+// who wants to look at them: CI's, and `make test`'s, which say by DETACHD_ARTIFACTS
+// where to keep them. The window is made as high as the page, as what sticks to the
+// edge of a window would be in the midst of a picture.
+func (b *browser) shoot(name string) {
+	b.t.Helper()
 	dir := os.Getenv("DETACHD_ARTIFACTS")
 	if dir == "" {
-		return t.TempDir()
+		return
 	}
-	require.NoError(t, os.MkdirAll(dir, 0o755))
-	return dir
-}
-
-// shoot takes a picture of the whole page, in light and in dark. The window is made
-// as high as the page, as what sticks to the edge of a window would be in the midst
-// of a picture.
-func (b *browser) shoot(dir, name string, width int64) {
-	b.t.Helper()
+	require.NoError(b.t, os.MkdirAll(dir, 0o755))
 	const highest = 6000
-	for _, scheme := range []string{"light", "dark"} {
-		var high int64
-		b.run(
-			chromedp.EmulateViewport(width, 900),
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-			chromedp.Evaluate(`document.documentElement.scrollHeight`, &high),
-		)
-		var picture []byte
-		b.run(chromedp.EmulateViewport(width, min(max(high, 900), highest)), chromedp.CaptureScreenshot(&picture))
-		require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
+	for _, width := range []int64{1280, 400} {
+		b.run(chromedp.EmulateViewport(width, 900))
+		high := value[int64](b, `document.documentElement.scrollHeight`)
+		b.run(chromedp.EmulateViewport(width, min(max(high, 900), highest)))
+		for _, scheme := range []string{"light", "dark"} {
+			var picture []byte
+			b.scheme(scheme)
+			b.run(chromedp.CaptureScreenshot(&picture))
+			require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
+		}
 	}
+	b.run(chromedp.EmulateViewport(1280, 900))
 }

@@ -1,0 +1,150 @@
+package dashboard_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// texts are what people and the cloud write.
+type texts struct{ Desktop, Computer, User, Code, Message, Request, Reason, Ticket, Pause string }
+
+var usual = texts{
+	Desktop: "f5057fee-4c3e-4459-82dd-21250b7296", Computer: "FRONTDESK", User: "zoe.leaver", Code: "WKS.00010110", Message: "The desktop has no network address.",
+	Request: "0b7d8a2e4c5f46f0a1d2c3b4a5968778", Reason: "contract ended", Ticket: "HR-4711", Pause: "the cloud is being mended",
+}
+
+// story is what a stage has seen: an operation that ended with what failed and what is
+// held, one that waits as its project is paused, and a redrive that ended.
+type story struct {
+	texts
+	s           *stage
+	ended, open tasks.Operation
+	redrive     tasks.Redrive
+}
+
+// id is the id of one of the story's desktops. The first twelve fail, two are held, and
+// four are detached.
+func (x texts) id(i int) string { return fmt.Sprintf("%s%02d", x.Desktop, i) }
+
+func (s *stage) tell(x texts) *story {
+	s.t.Helper()
+	out := &story{texts: x, s: s}
+	s.work()
+	req := api.OperationRequest{Project: "hq", Reason: x.Reason, Ticket: x.Ticket, ExpectedUsers: map[string][]string{}}
+	for i := range 18 {
+		id := x.id(i)
+		req.Desktops = append(req.Desktops, id)
+		req.ExpectedUsers[id] = []string{x.User}
+		d := fakecloud.Desktop{ID: id, ComputerName: x.Computer, Users: []fakecloud.User{{Name: x.User}}}
+		switch {
+		case i < 11:
+			s.cloud.Fail(fakecloud.Refused(id, x.Code, x.Message))
+		case i == 11: // it spoils every call that it is in
+			s.cloud.Fail(fakecloud.Fault{Desktop: id, Status: http.StatusBadRequest, Code: "WKS.0001", Message: x.Message, Header: http.Header{"X-Request-Id": {x.Request}}})
+		case i < 14:
+			d.Users[0].Name = "tom.heir" + x.Computer
+		}
+		s.cloud.Add(projectIDs["hq"], d)
+	}
+	out.ended = s.ended(s.handOver(req).ID).Operation
+	require.Equal(s.t, tasks.Counts{Detached: 4, Failed: 12, Held: 2}, out.ended.Counts)
+	picks := []tasks.DesktopRef{{OperationID: out.ended.ID, DesktopID: x.id(0)}, {OperationID: out.ended.ID, DesktopID: x.id(1)}}
+	var err error
+	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: x.Reason, PerSecond: 100})
+	require.NoError(s.t, err)
+	require.Eventually(s.t, func() bool {
+		op, err := s.api().OperationState(s.t.Context(), out.ended.ID)
+		out.redrive, _ = s.api().RedriveByID(s.t.Context(), out.redrive.ID)
+		return err == nil && op.Counts.Failed == 12 && out.redrive.Retried == 2 && out.redrive.Done()
+	}, patience, 10*time.Millisecond)
+	_, err = s.api().Pause(s.t.Context(), "branch", api.PauseRequest{Reason: x.Pause})
+	require.NoError(s.t, err)
+	out.open = s.handOver(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)}, Reason: x.Reason, Urgent: true})
+	return out
+}
+
+// place is a page in a state, and the way there. visit is by whom.
+type place struct {
+	name  string
+	visit func(b *browser)
+}
+
+func goTo(path string) func(*browser) { return func(b *browser) { b.open(path) } }
+
+// places are the pages of a story, for somebody who may do everything.
+func (x *story) places() []place {
+	return []place{
+		{"overview", goTo("/")},
+		{"operations", goTo("/operations")},
+		{"operations-none", goTo("/operations?ticket=nothing")},
+		{"operation", goTo("/operations/" + x.ended.ID)},
+		{"operation-open", goTo("/operations/" + x.open.ID)},
+		{"operation-none", goTo("/operations/" + x.ended.ID + "?state=cancelled")},
+		{"calls", goTo("/operations/" + x.ended.ID + "/calls")},
+		{"calls-none", goTo("/operations/" + x.open.ID + "/calls")},
+		{"failures-code", goTo("/failures")},
+		{"failures-class", goTo("/failures?by=class")},
+		{"failures-project", goTo("/failures?by=project")},
+		{"failures-none", goTo("/failures?user=nobody")},
+		{"preview", func(b *browser) {
+			b.open("/failures")
+			b.press("Redrive all that match…")
+			b.sees("Redrive 12 desktops?")
+		}},
+		{"redrives", goTo("/redrives")},
+		{"redrive", goTo("/redrives/" + x.redrive.ID)},
+		{"search", goTo("/search?q=" + url.QueryEscape(x.User))},
+		{"search-none", goTo("/search?q=nobody.at.all")},
+		{"search-empty", goTo("/search")},
+		{"desktop", goTo("/desktop?id=" + url.QueryEscape(x.id(0)))},
+		{"desktop-none", goTo("/desktop?id=nothing")},
+		{"new", goTo("/new")},
+		{"new-wrong", func(b *browser) {
+			x.list(b, "desktop_id,user\n"+x.id(0)+",\n"+x.id(0)+",\n"+x.id(1)+",nobody,too,much\n", "hq")
+			b.sees("2 things are wrong, and nothing was queued")
+		}},
+		{"plan", func(b *browser) {
+			list := "desktop_id,user\n"
+			for i := range 18 {
+				list += fmt.Sprintf("%q,%q\n", x.id(i), x.User)
+			}
+			x.list(b, list, "hq")
+			b.sees("Nothing was queued yet.")
+		}},
+		{"projects", goTo("/projects")},
+		{"keys", goTo("/keys")},
+		{"codes", goTo("/codes")},
+		{"not-found", goTo("/operations/nothing")},
+		{"bad-filter", goTo("/operations?from=yesterday")},
+	}
+}
+
+// list pastes a list into the page for it and asks for the plan.
+func (x *story) list(b *browser, list, project string) {
+	b.t.Helper()
+	b.open("/new")
+	b.run(chromedp.Evaluate(`document.querySelector("#list").value = `+quote(list), nil), chromedp.SetValue("select[name=project]", project, chromedp.ByQuery))
+	b.press("Show the plan")
+}
+
+// emptyPlaces are pages of a stage where nothing was ever done, and no worker runs.
+var emptyPlaces = []place{
+	{"empty-overview", goTo("/")}, {"empty-operations", goTo("/operations")}, {"empty-failures", goTo("/failures")}, {"empty-redrives", goTo("/redrives")}, {"empty-projects", goTo("/projects")},
+}
+
+// told is a story and a window of somebody who may do all in it.
+func told(s *stage, x texts, b *browser) *story {
+	out := s.tell(x)
+	b.signIn(s.key(access.Admin))
+	return out
+}
