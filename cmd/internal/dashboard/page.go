@@ -124,7 +124,7 @@ func (v *visit) fail(err error) {
 		f.Headline, f.Advice = "Redis is away", "The record and the queue cannot be reached, so nothing can be shown or done just now. Nothing that was accepted is lost; workers wait and go on by themselves. detachd doctor says more."
 		f.Detail = ""
 	case p.Status == http.StatusForbidden && p.Code != "cross_site":
-		f.Headline, f.Advice = "Not with this key", "Ask an administrator for a key with that role, or sign in with another one."
+		f.Headline, f.Advice = "Not with this key", "Ask an administrator for a key that may do this, or sign in with another one."
 		f.Again = ""
 	case p.Status == http.StatusNotFound:
 		f.Headline, f.Advice = "There is nothing here", "It may be misspelt, of a project that your key is not for, or past its retention."
