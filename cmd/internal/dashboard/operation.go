@@ -93,6 +93,9 @@ func (v *visit) cancel() error {
 }
 
 func (v *visit) retry() error {
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
 	held := v.PostFormValue("held") != ""
 	done, err := v.api.Retry(v.Context(), v.PathValue("id"), api.RetryRequest{Held: held, Code: strings.TrimSpace(v.PostFormValue("code"))})
 	if err != nil {

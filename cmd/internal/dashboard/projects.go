@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/detachd/detachd/tasks"
@@ -41,10 +42,21 @@ func (v *visit) projects() error {
 	return v.page(http.StatusOK, "projects", "Projects", p)
 }
 
+// longestPause is a year, in minutes. More than a few of them would not fit into a
+// duration.
+const longestPause = 365 * 24 * 60
+
 func (v *visit) pause() error {
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
 	minutes, err := whole("minutes", v.PostFormValue("minutes"))
 	if err != nil {
 		return err
+	}
+	if minutes > longestPause {
+		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done",
+			Errors: []api.Fault{{Pointer: "minutes", Detail: "is more than a year, " + strconv.Itoa(longestPause)}}}
 	}
 	done, err := v.api.Pause(v.Context(), v.PathValue("alias"), api.PauseRequest{Reason: strings.TrimSpace(v.PostFormValue("reason")), ForSeconds: 60 * minutes})
 	if err != nil {

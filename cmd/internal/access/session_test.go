@@ -1,0 +1,147 @@
+package access
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+)
+
+// door is Keys on a Redis in memory, whose clock stands still as the test's does.
+type door struct {
+	*Keys
+	t     *testing.T
+	redis *miniredis.Miniredis
+	now   time.Time
+}
+
+func newDoor(t *testing.T) *door {
+	d := &door{t: t, redis: miniredis.RunT(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	rdb := redis.NewClient(&redis.Options{Addr: d.redis.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	d.Keys = NewKeys(rdb, "x", func() time.Time { return d.now })
+	return d
+}
+
+func (d *door) pass(time time.Duration) {
+	d.now = d.now.Add(time)
+	d.redis.FastForward(time)
+}
+
+func (d *door) signIn(want Key) (session, secret string, key Key) {
+	d.t.Helper()
+	made, _, err := d.Create(d.t.Context(), want)
+	require.NoError(d.t, err)
+	s, key, err := d.SignIn(d.t.Context(), string(made))
+	require.NoError(d.t, err)
+	return string(s), string(made), key
+}
+
+func (d *door) in(session string, used bool) bool {
+	d.t.Helper()
+	_, err := d.Session(d.t.Context(), session, used)
+	if err != nil {
+		require.ErrorIs(d.t, err, ErrRefused)
+	}
+	return err == nil
+}
+
+func TestSession(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	session, secret, key := d.signIn(Key{Name: "desk", Role: Operator, Projects: []string{"hq"}})
+	require.Len(t, session, 32)
+	got, err := d.Session(t.Context(), session, true)
+	require.NoError(t, err)
+	require.Equal(t, key, got)
+	other, _, err := d.SignIn(t.Context(), secret)
+	require.NoError(t, err)
+	require.NotEqual(t, session, string(other), "each signing in is a session of its own")
+
+	// It is stored hashed, and so is what it was begun with.
+	for _, secret := range []string{session, secret[len(key.ID):]} {
+		require.NotContains(t, d.redis.Dump(), secret)
+	}
+	for _, bad := range []string{"", "x", session + "x", session[1:], strings.ToLower(session), secret, "*", hash(session)} {
+		require.False(t, d.in(bad, true), bad)
+	}
+	_, _, err = d.SignIn(t.Context(), session)
+	require.ErrorIs(t, err, ErrRefused, "a session is no key")
+	_, err = d.Authenticate(t.Context(), session)
+	require.ErrorIs(t, err, ErrRefused)
+
+	require.NoError(t, d.SignOut(t.Context(), session))
+	require.False(t, d.in(session, true))
+	require.True(t, d.in(string(other), true), "another goes on")
+	require.NoError(t, d.SignOut(t.Context(), session))
+	require.NoError(t, d.SignOut(t.Context(), ""))
+}
+
+func TestSessionEndsWhenItIsNotUsed(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	session, _, _ := d.signIn(Key{Name: "desk", Role: Viewer})
+	for range 3 {
+		d.pass(SessionIdle - time.Second)
+		require.True(t, d.in(session, true))
+	}
+	for range 3 { // a page that is looked after by itself keeps nobody signed in
+		d.pass(SessionIdle/4 - time.Second)
+		require.True(t, d.in(session, false))
+	}
+	d.pass(SessionIdle/4 + 3*time.Second)
+	require.False(t, d.in(session, false))
+	require.False(t, d.in(session, true))
+}
+
+func TestSessionEndsAfterHalfADay(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	session, _, _ := d.signIn(Key{Name: "desk", Role: Viewer})
+	for range 23 {
+		d.pass(30 * time.Minute)
+		require.True(t, d.in(session, true))
+	}
+	d.pass(30*time.Minute - time.Second)
+	require.True(t, d.in(session, true))
+	d.pass(time.Second)
+	require.False(t, d.in(session, true), "however much it is used")
+}
+
+func TestSessionEndsWithItsKey(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	revoked, secret, key := d.signIn(Key{Name: "desk", Role: Viewer})
+	expiring, _, _ := d.signIn(Key{Name: "temp", Role: Viewer, ExpiresAt: d.now.Add(time.Minute)})
+	_, err := d.Revoke(t.Context(), key.ID)
+	require.NoError(t, err)
+	require.False(t, d.in(revoked, true))
+	_, _, err = d.SignIn(t.Context(), secret)
+	require.ErrorIs(t, err, ErrRefused)
+	require.True(t, d.in(expiring, true))
+	d.pass(time.Minute)
+	require.False(t, d.in(expiring, true))
+}
+
+// What is no session of ours in its place lets nobody in, and that Redis is away is
+// not taken for an answer.
+func TestSessionThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	session, _, key := d.signIn(Key{Name: "desk", Role: Viewer})
+	for _, value := range []string{"", key.ID, key.ID + " ", key.ID + " soon", "dk_nowhere0 " + "1772366400000"} {
+		require.NoError(t, d.redis.Set(d.session(session), value))
+		require.False(t, d.in(session, true), value)
+	}
+	d.redis.SetError("away")
+	_, err := d.Session(t.Context(), session, true)
+	require.ErrorContains(t, err, "away")
+	require.NotErrorIs(t, err, ErrRefused)
+	_, _, err = d.SignIn(t.Context(), "dk_"+strings.Repeat("a", 32))
+	require.Error(t, err)
+	require.NotErrorIs(t, err, ErrRefused)
+	require.Error(t, d.SignOut(t.Context(), session))
+}
