@@ -248,6 +248,11 @@ func (b *browser) signIn(key string) {
 	b.sees("Sign out")
 }
 
+// cookieOf sets a cookie as the server at url would.
+func cookieOf(url, name, value string) chromedp.Action {
+	return network.SetCookie(name, value).WithURL(url).WithPath("/").WithSecure(true).WithHTTPOnly(true)
+}
+
 func quote(s string) string { return fmt.Sprintf("%q", s) }
 
 // shoot takes pictures of the whole page, wide and narrow, in light and in dark, for

@@ -168,14 +168,14 @@ func (v *visit) failuresCSV() error {
 func failureRow(x tasks.Failure) []string {
 	users := make([]string, len(x.Expect))
 	for i, name := range x.Expect {
-		users[i] = report.Cell(name) // semicolons separate cells, too, where the comma is a decimal point
+		users[i] = report.Cell(report.Printable(name)) // semicolons separate cells, too, where the comma is a decimal point
 	}
 	row := []string{
 		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(users, "; "), x.Class, x.Code, x.Message,
 		strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
 	}
 	for i, cell := range row {
-		row[i] = report.Cell(cell)
+		row[i] = report.Cell(report.Printable(cell))
 	}
 	return row
 }

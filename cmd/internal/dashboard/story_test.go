@@ -1,9 +1,11 @@
 package dashboard_test
 
 import (
+	"encoding/csv"
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/chromedp/chromedp"
@@ -60,7 +62,7 @@ func (s *stage) tell(x texts) *story {
 	require.Equal(s.t, tasks.Counts{Detached: 4, Failed: 12, Held: 2}, out.ended.Counts)
 	picks := []tasks.DesktopRef{{OperationID: out.ended.ID, DesktopID: x.id(0)}, {OperationID: out.ended.ID, DesktopID: x.id(1)}}
 	var err error
-	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: x.Reason, PerSecond: 100})
+	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: strings.ReplaceAll(x.Reason, "\n", " "), PerSecond: 100})
 	require.NoError(s.t, err)
 	require.Eventually(s.t, func() bool {
 		op, err := s.api().OperationState(s.t.Context(), out.ended.ID)
@@ -114,11 +116,14 @@ func (x *story) places() []place {
 			b.sees("2 things are wrong, and nothing was queued")
 		}},
 		{"plan", func(b *browser) {
-			list := "desktop_id,user\n"
+			var list strings.Builder
+			rows := csv.NewWriter(&list)
+			_ = rows.Write([]string{"desktop_id", "user"}) // a builder takes all
 			for i := range 18 {
-				list += fmt.Sprintf("%q,%q\n", x.id(i), x.User)
+				_ = rows.Write([]string{x.id(i), x.User})
 			}
-			x.list(b, list, "hq")
+			rows.Flush()
+			x.list(b, list.String(), "hq")
 			b.sees("Nothing was queued yet.")
 		}},
 		{"projects", goTo("/projects")},
