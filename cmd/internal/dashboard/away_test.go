@@ -1,0 +1,85 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// While Redis is away every page says so, a page that stands there says as of when it
+// is, and all is well again when Redis is back.
+func TestRedisAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
+	b := newBrowser(t, s.url)
+	b.expect("503")
+	b.signIn(s.key(access.Admin))
+	session := s.session(access.Admin)
+	b.open("/operations/" + op.ID)
+	b.mark()
+	s.redis.Kill()
+
+	for _, rt := range dashboard.Routes() {
+		if rt.Role == "" {
+			continue
+		}
+		path := strings.NewReplacer("{id}", op.ID, "{alias}", "hq", "{$}", "").Replace(rt.Path)
+		got := s.do(rt.Method, path, session, nil)
+		require.Equal(t, http.StatusServiceUnavailable, got.status, path)
+		require.Contains(t, got.body, "Redis is away", path)
+		require.Contains(t, got.body, "Nothing that was accepted is lost", path)
+		got.guarded(t, path)
+	}
+	require.Equal(t, http.StatusServiceUnavailable, s.post("/signin", "", "key", s.someKey()).status)
+	require.Contains(t, s.get("/signin", "").body, "Sign in with a key", "which needs no Redis")
+
+	b.sees("The server does not answer, so this is how it was at ")
+	b.sees("Under way: 0 of 2 settled")
+	b.accessible("a page that stands there while Redis is away")
+	b.shoot("redis-away-live")
+	other := b.another()
+	other.expect("503")
+	other.run(cookieOf(s.url, "__Host-detachd", session))
+	other.look(place{"redis-away", goTo("/operations/" + op.ID)})
+	other.sees("Redis is away")
+	other.sees("Try again")
+
+	require.NoError(t, s.redis.Restart())
+	b.until(`document.querySelector("#connection").hidden`)
+	b.stayed()
+	other.signIn(s.key(access.Viewer))
+	s.work()
+	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.stayed()
+}
+
+// someKey looks like a key, and is none.
+func (s *stage) someKey() string { return "dk_" + strings.Repeat("a", 32) }
+
+// The cloud away: the plan says so, and what is known can be handed over all the same.
+func TestCloudAway(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Producer))
+	s.cloud.Stop()
+	x := story{texts: usual, s: s}
+	x.list(b, "d-1\nd-2\n", "hq")
+	b.sees("The cloud did not say whose they are:")
+	b.accessible("plan without the cloud")
+	b.narrow("plan without the cloud")
+	b.shoot("plan-cloud-away")
+	b.press("Detach")
+	b.sees("Under way: 0 of 2 settled")
+	require.NoError(t, s.cloud.Restart())
+	s.work()
+	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.sees("detached 2")
+}

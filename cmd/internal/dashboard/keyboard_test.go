@@ -1,0 +1,195 @@
+package dashboard_test
+
+import (
+	"testing"
+
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// reachable numbers what can be clicked or filled in, from 1; of radio buttons of a
+// name, the one that is chosen.
+const reachable = `(() => {
+  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary")].filter((e) =>
+    e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.type !== "hidden" && e.tabIndex >= 0 && (e.type !== "radio" || e.checked));
+  window.reachable = new Map(all.map((e, i) => [e, i + 1]));
+  document.activeElement.blur();
+  return all.map((e) => e.tagName + " " + (e.getAttribute("aria-label") || e.innerText || e.name || "").trim().slice(0, 30));
+})()`
+
+// focus is what has it: its number, 0 for anything else, and whether that is to be seen.
+type focus struct {
+	Number int
+	Seen   bool
+	What   string
+}
+
+func (b *browser) focus() focus {
+	b.t.Helper()
+	return value[focus](b, `(() => {
+		const e = document.activeElement, style = getComputedStyle(e);
+		const box = e.getBoundingClientRect();
+		return {
+			number: window.reachable?.get(e) ?? 0, what: e.tagName + "#" + e.id,
+			seen: e.matches(":focus-visible") && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 && box.width > 1 && box.bottom > 0 && box.top < innerHeight,
+		};
+	})()`)
+}
+
+func (b *browser) tap(key string) {
+	b.t.Helper()
+	b.run(chromedp.KeyEvent(key))
+}
+
+// slash types one. chromedp.KeyEvent would have the letter come by an event of its
+// own, even where the page has said that the key's was all.
+func (b *browser) slash() {
+	b.t.Helper()
+	key := input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithCode("Slash").WithText("/")
+	b.run(key, input.DispatchKeyEvent(input.KeyUp).WithKey("/").WithCode("Slash"))
+}
+
+// walk goes through a page by Tab, and fails the test if it does not come to
+// everything, in the order of the page, and to be seen.
+func (b *browser) walk(page string) {
+	b.t.Helper()
+	want := value[[]string](b, reachable)
+	require.NotEmpty(b.t, want)
+	next := 1
+	for range 4*len(want) + 10 { // a field for a time has several stops
+		b.tap(kb.Tab)
+		f := b.focus()
+		if f.Number == 0 {
+			continue // such as a table that scrolls
+		}
+		if f.Number == next-1 {
+			continue
+		}
+		require.Equal(b.t, next, f.Number, "%s: after %s comes %s", page, want[max(0, next-2)], f.What)
+		require.True(b.t, f.Seen, "%s: the focus on %s is not to be seen", page, want[next-1])
+		if next++; next > len(want) {
+			return
+		}
+	}
+	require.Fail(b.t, "Tab does not come to "+want[next-1], page)
+}
+
+// Whoever uses no mouse gets everywhere, and sees where they are.
+func TestByKeyboard(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := newBrowser(t, s.url)
+	x := told(s, usual, b)
+	for _, p := range x.places() {
+		switch p.name {
+		case "overview", "operation-open", "failures-code", "plan", "new", "projects", "keys":
+			p.visit(b)
+			b.walk(p.name)
+		}
+	}
+
+	// The way past the top is the first, and leads to the content.
+	b.open("/failures")
+	b.tap(kb.Tab)
+	require.Equal(t, "Skip to the content", value[string](b, `document.activeElement.innerText`))
+	require.True(t, value[bool](b, `(() => { const box = document.activeElement.getBoundingClientRect(); return box.top >= 0 && box.width > 50 })()`), "it is to be seen")
+	b.tap(kb.Enter)
+	require.Equal(t, "main", value[string](b, `document.activeElement.id`))
+	b.tap(kb.Tab)
+	require.True(t, value[bool](b, `document.querySelector("main").contains(document.activeElement)`))
+
+	// "/" goes to the search, but not from where somebody writes.
+	b.open("/failures")
+	b.slash()
+	require.Equal(t, "search", value[string](b, `document.activeElement.id`))
+	b.tap("a/b")
+	require.Equal(t, "a/b", value[string](b, `document.querySelector("#search").value`))
+	b.run(chromedp.Focus("input[name=code]", chromedp.ByQuery))
+	b.slash()
+	require.Equal(t, "/", value[string](b, `document.querySelector("input[name=code]").value`))
+
+	// Choose by Space, go on by Enter.
+	b.open("/failures")
+	b.run(chromedp.Focus("#pick-page", chromedp.ByQuery))
+	b.tap(" ")
+	b.sees("14 chosen")
+	b.tap(" ")
+	b.sees("none chosen")
+	b.run(chromedp.Focus("input[name=pick]", chromedp.ByQuery))
+	b.tap(" ")
+	b.sees("1 chosen")
+	b.run(chromedp.Focus("button[data-picks]", chromedp.ByQuery))
+	b.tap(kb.Enter)
+	b.sees("Redrive 1 desktop?")
+	b.run(chromedp.Focus("button.primary", chromedp.ByQuery))
+	b.tap(" ")
+	b.sees("The redrive has begun.")
+
+	// Fold out by Enter, confirm by Enter in a field.
+	b.open("/projects")
+	b.run(chromedp.Focus("#projects section summary", chromedp.ByQuery))
+	b.tap(kb.Enter)
+	b.tap(kb.Tab)
+	b.tap("by hand")
+	b.tap(kb.Enter)
+	b.sees("Project hq is paused")
+	b.run(chromedp.Focus("nav a[href='/keys']", chromedp.ByQuery))
+	b.tap(kb.Enter)
+	b.at("/keys")
+}
+
+// What is kept up to date takes nobody's focus, and what somebody has unfolded stays
+// so.
+func TestFreshCopiesDisturbNobody(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.open("/operations/" + op.ID)
+	fresh := func() { // it was looked at again
+		was := value[string](b, `document.querySelector("#as-of time").dateTime`)
+		b.until(`document.querySelector("#as-of time").dateTime !== ` + quote(was))
+	}
+	b.mark()
+	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
+	b.click("#acts summary")
+	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
+	b.run(chromedp.Evaluate(`window.focused = document.activeElement`, nil))
+	s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-3"}})
+	fresh()
+	fresh()
+	require.True(t, value[bool](b, `document.activeElement === window.focused && window.focused.isConnected`), "the focus is where it was")
+	require.True(t, value[bool](b, `document.querySelector("#acts details").open`), "what was unfolded is still so")
+	// What nobody is busy with has gone on meanwhile.
+	s.work()
+	s.ended(op.ID)
+	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	require.True(t, value[bool](b, `document.activeElement === window.focused && window.focused.isConnected`))
+	b.stayed()
+	for _, live := range value[[]string](b, `[...document.querySelectorAll("[data-live]")].map((e) => (e.getAttribute("aria-live") || "") + (e.getAttribute("role") || ""))`) {
+		require.Empty(t, live, "a part that changes every two seconds is not read out each time")
+	}
+}
+
+// A narrow window hides nothing that can be done.
+func TestNarrowWindowOffersTheSame(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := newBrowser(t, s.url)
+	x := told(s, usual, b)
+	links := `[...document.querySelectorAll("a[href], button, select, textarea, input:not([type=hidden])")].filter((e) => e.checkVisibility() && !e.closest(".search") && e.id !== "pick-page").length`
+	for _, path := range []string{"/", "/failures", "/operations/" + x.ended.ID, "/projects", "/keys"} {
+		b.open(path)
+		wide := value[int](b, links)
+		b.run(chromedp.EmulateViewport(400, 900))
+		require.Equal(t, wide, value[int](b, links), path)
+		require.NotZero(t, value[int](b, `[...document.querySelectorAll("nav a")].filter((e) => { e.scrollIntoView(); const box = e.getBoundingClientRect(); return box.right <= innerWidth }).length`))
+		b.run(chromedp.EmulateViewport(1280, 900))
+	}
+}
