@@ -58,7 +58,7 @@ func TestHostileTextIsInert(t *testing.T) {
 	b.expect("404")
 	x := told(s, hostile, b)
 	visited := x.places()
-	for _, text := range []string{hostile.User, hostile.Computer, hostile.Message[:300], hostile.Desktop, "javascript:pwned=11", "\u202e"} {
+	for _, text := range []string{hostile.User, hostile.Message[:300], hostile.Desktop, "javascript:pwned=11\u202e"} {
 		q := url.QueryEscape(text)
 		visited = append(visited,
 			place{"search", goTo("/search?q=" + q)}, place{"desktop", goTo("/desktop?id=" + q)}, place{"new", goTo("/new?list=" + q + "&project=" + q)},
@@ -78,7 +78,7 @@ func TestHostileTextIsInert(t *testing.T) {
 			b.wrong(p.name+", unfolded", value[[]string](b, inert))
 		}
 		b.narrow(p.name)
-		if slices.ContainsFunc(x.places(), func(y place) bool { return y.name == p.name }) {
+		if slices.Contains([]string{"overview", "projects", "operation", "failures-code", "plan"}, p.name) {
 			b.shoot("hostile-" + p.name)
 		}
 	}
