@@ -272,9 +272,12 @@ func (b *browser) shoot(name string) {
 		high := value[int64](b, `document.documentElement.scrollHeight`)
 		b.run(chromedp.EmulateViewport(width, min(max(high, 900), highest)))
 		for _, scheme := range []string{"light", "dark"} {
-			var picture []byte
 			b.scheme(scheme)
-			b.run(chromedp.CaptureScreenshot(&picture))
+			var picture []byte
+			b.run(chromedp.ActionFunc(func(ctx context.Context) (err error) {
+				picture, err = page.CaptureScreenshot().WithOptimizeForSpeed(true).Do(ctx)
+				return err
+			}))
 			require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, width, scheme)), picture, 0o644))
 		}
 	}
