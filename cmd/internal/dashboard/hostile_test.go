@@ -28,7 +28,7 @@ var hostile = texts{
 	Request:  `"><img/src=x/onerror=pwned=7>`,
 	Reason:   "+1\n</dd></textarea></title><script>pwned=8</script>\u202e" + strings.Repeat("ä<i>", 200),
 	Ticket:   `-1"><svg onload=pwned=9>javascript:pwned=9`,
-	Pause:    `</p><iframe srcdoc="<script>parent.pwned=10</script>">` + strings.Repeat("<u>long ", 10<<10/8),
+	Pause:    `</p><iframe srcdoc="<script>parent.pwned=10</script>">` + strings.Repeat("<u>long ", 900/8),
 }
 
 // inert is what a page has that would act, or is not as it was written.

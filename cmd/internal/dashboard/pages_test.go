@@ -2,8 +2,6 @@ package dashboard_test
 
 import (
 	"net/http"
-	"net/url"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -34,23 +32,15 @@ func TestSignIn(t *testing.T) {
 func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	signIn := func(key string) *http.Response {
-		return s.post("/signin", "", "application/x-www-form-urlencoded", strings.NewReader(url.Values{"key": {key}}.Encode()))
-	}
+	signIn := func(key string) answer { return s.post("/signin", "", "key", key) }
 	mine := s.key(access.Viewer)
-	require.Equal(t, http.StatusSeeOther, signIn(mine).StatusCode)
+	require.Equal(t, http.StatusSeeOther, signIn(mine).status)
 	for range 10 {
-		require.Equal(t, http.StatusUnauthorized, signIn("dk_nonsense").StatusCode)
+		require.Equal(t, http.StatusUnauthorized, signIn("dk_nonsense").status)
 	}
-	resp := signIn("dk_nonsense")
-	require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
-	require.NotEmpty(t, resp.Header.Get("Retry-After"))
-	require.Equal(t, http.StatusSeeOther, signIn(mine).StatusCode, "it was accepted from here before")
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/v1/key", nil)
-	require.NoError(t, err)
-	req.Header.Set("Authorization", "Bearer dk_nonsense")
-	resp, err = http.DefaultClient.Do(req)
-	require.NoError(t, err)
-	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusTooManyRequests, resp.StatusCode)
+	a := signIn("dk_nonsense")
+	require.Equal(t, http.StatusTooManyRequests, a.status)
+	require.NotEmpty(t, a.header.Get("Retry-After"))
+	require.Equal(t, http.StatusSeeOther, signIn(mine).status, "it was accepted from here before")
+	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer dk_nonsense").status)
 }

@@ -302,7 +302,7 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "is no time such as"},
 		{"a project that is none", "/keys", urlencoded, "name=a&role=viewer&project=nowhere", 400, "there is no such project"},
 		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is no whole number"},
-		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is negative"},
+		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is not 0 to"},
 		{"minutes for ever", "/projects/hq/pause", urlencoded, "reason=x&minutes=153722867280912931", 400, "minutes"},
 		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is no whole number"},
 		{"no project", "/projects/nowhere/pause", urlencoded, "reason=x", 404, "there is no such project"},

@@ -106,8 +106,7 @@ func newStage(t *testing.T) *stage {
 	s.keys = access.NewKeys(s.store.Redis, s.store.Prefix, time.Now)
 	conf := server.Config{Store: s.store, Keys: s.keys, Log: zerolog.New(s.log), Now: time.Now}
 	s.inside = server.NewInside(conf)
-	conf.Pages = dashboard.New(dashboard.Config{As: s.inside.As, Keys: s.keys, Log: conf.Log, Now: conf.Now})
-	srv := httptest.NewServer(server.New(conf))
+	srv := httptest.NewServer(dashboard.Serve(conf))
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
 	return s
