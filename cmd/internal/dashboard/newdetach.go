@@ -19,15 +19,13 @@ import (
 // newDetach is the page where desktops or users are handed over.
 type newDetach struct {
 	choice
-	Names                                 string // the "desktops" or "users" that the list has, where it has no header row
-	List                                  string
-	Reason, Ticket                        string
-	NotBefore, DueAt, Deadline            string
-	Check, AllowShared, Shutoff, Urgent   bool
-	Faults                                []api.Fault
-	FaultCount                            int // all of them
-	Unknown                               []string
-	UsersOnly, DesktopsOnly, FromFileOnly bool
+	Names                               string // what lines without a header row are: desktops or users
+	List                                string
+	Reason, Ticket                      string
+	NotBefore, DueAt, Deadline          string
+	Check, AllowShared, Shutoff, Urgent bool
+	Faults                              []api.Fault
+	FaultCount                          int // with those that are not among Faults
 }
 
 func (v *visit) newDetach() error {
@@ -52,10 +50,11 @@ func (v *visit) turn() (done func(), err error) {
 // runs.
 type plan struct {
 	Projects []projectPlan
-	Text     string // JSON of the requests: just what is shown is what is handed over
-	Key      string // makes sending it twice harmless
-	Asked    int    // desktops and users
-	Type     bool   // the number has to be typed
+	Text     string   // JSON of the requests: just what is shown is what is handed over
+	Key      string   // makes sending it twice harmless
+	Asked    int      // desktops and users
+	Type     bool     // the number has to be typed
+	Ignored  []string // columns that mean nothing here
 }
 
 // projectPlan is what is planned in one project.
@@ -103,7 +102,7 @@ func (v *visit) planDetach() error {
 		NotBefore: at.parse("not before", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
 	}
 	reqs := list.Requests(base)
-	p := plan{Key: rand.Text()}
+	p := plan{Key: rand.Text(), Ignored: list.Unknown}
 	faults := at.faults
 	for _, req := range reqs {
 		x, found, err := v.planFor(req, list)
@@ -161,7 +160,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	for _, b := range list.Bad {
 		form.Faults = append(form.Faults, api.Fault{Detail: b.String()})
 	}
-	form.FaultCount, form.Unknown = list.BadRows, list.Unknown
+	form.FaultCount = list.BadRows
 	if list.BadRows == 0 && len(list.Good) == 0 {
 		form.fault("the list is empty: paste desktop ids or users, one on a line, or choose a CSV file")
 	}

@@ -44,3 +44,14 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, signIn(mine).status, "it was accepted from here before")
 	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer dk_nonsense").status)
 }
+
+// Columns that mean nothing here are named: one of them may have been meant.
+func TestColumnsThatArePassedOver(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	session := s.session(access.Producer)
+	a := s.postMulti("/new/plan", session, "project", "hq", "names", "desktops", "list", "desktop_id,department\nd-1,sales\n")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, a.body, "passed over: department")
+	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "passed over")
+}
