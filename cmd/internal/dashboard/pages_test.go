@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -54,4 +55,24 @@ func TestColumnsThatArePassedOver(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.status, a.body)
 	require.Contains(t, a.body, "passed over: department")
 	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "passed over")
+}
+
+// A browser that keeps no cookie without TLS is not led round in a circle.
+func TestSigningInWithoutTLS(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	key := s.key(access.Viewer)
+	signIn := func(host string) string {
+		a := s.do("POST", "/signin", "", strings.NewReader(form("key", key, "to", "/failures")), "Content-Type", "application/x-www-form-urlencoded", "Host", host)
+		require.Equal(t, http.StatusSeeOther, a.status)
+		return a.header.Get("Location")
+	}
+	for _, host := range []string{"localhost:8080", "127.0.0.1", "[::1]:8080"} {
+		require.Equal(t, "/failures", signIn(host), host)
+	}
+	to := signIn("detachd.example.com:8080")
+	require.Contains(t, s.get(to, "").body, "https only")
+	a := s.get(to, s.session(access.Viewer))
+	require.Equal(t, http.StatusSeeOther, a.status, "a proxy spoke TLS, and the cookie was kept")
+	require.Equal(t, "/failures", a.header.Get("Location"))
 }

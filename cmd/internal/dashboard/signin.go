@@ -62,7 +62,27 @@ func ownPath(to string) string {
 type signin struct{ To, Wrong string }
 
 func (v *visit) signinPage() error {
-	return v.page(http.StatusOK, "signin", "Sign in", signin{To: ownPath(v.URL.Query().Get("to"))})
+	p := signin{To: ownPath(v.param("to"))}
+	switch {
+	case v.param("signed") == "":
+	case v.sessionCookie() != "":
+		http.Redirect(v.w, v.Request, p.To, http.StatusSeeOther)
+		return nil
+	default:
+		p.Wrong = "The key is right, but your browser did not keep you signed in: it does so over https only. Open this page with https, or on the machine where the server runs."
+	}
+	return v.page(http.StatusOK, "signin", "Sign in", p)
+}
+
+// mayForget says that a browser would forget the session's cookie at once, unless a
+// proxy speaks TLS with it. Names of this very machine are as good as TLS to it.
+func (v *visit) mayForget() bool {
+	host, _, err := net.SplitHostPort(v.Host)
+	if err != nil {
+		host = v.Host
+	}
+	ip := net.ParseIP(strings.Trim(host, "[]"))
+	return v.TLS == nil && host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
 func (v *visit) signIn() error {
@@ -91,6 +111,9 @@ func (v *visit) signIn() error {
 	v.d.Guard.Succeeded(v.RemoteAddr, sent)
 	v.d.Log.Info().Str("client", host).Str("key", key.ID).Str("name", key.Name).Msg("signed in")
 	v.cookie(sessionName, string(session), int(access.SessionLasts.Seconds()))
+	if v.mayForget() {
+		to = "/signin?" + url.Values{"signed": {"in"}, "to": {to}}.Encode() // which sees whether it did
+	}
 	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
 	return nil
 }

@@ -209,6 +209,9 @@ func (s *stage) do(method, path, session string, body io.Reader, header ...strin
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
+	if host := req.Header.Get("Host"); host != "" {
+		req.Host = host
+	}
 	resp, err := direct.Do(req)
 	require.NoError(s.t, err)
 	defer resp.Body.Close()
