@@ -65,7 +65,18 @@ func value(t *testing.T, families map[string]*dto.MetricFamily, name string, lab
 	return sum
 }
 
-// afterARun gives metrics of a worker that has done an operation and stopped, with a
+// ends is an Observer that hears of a desktop's end.
+type ends chan tasks.State
+
+func (e ends) Call(worker.SeenCall)       {}
+func (e ends) Reading(worker.SeenReading) {}
+func (e ends) Move(x worker.SeenMove) {
+	if x.State != tasks.Queued {
+		e <- x.State
+	}
+}
+
+// afterARun gives metrics of a worker that has done an operation, with a
 // throttled call, a refusal, a retry and something that waits.
 func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	t.Helper()
@@ -80,10 +91,10 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	t.Cleanup(transport.CloseIdleConnections)
 	api, err := apiclient.New(apiclient.Config{ProjectID: projectID, Endpoint: cloud.URL, Auth: apiclient.StaticToken("t"), Transport: transport})
 	require.NoError(t, err)
-	m := New("1.2.3")
+	m, told := New("1.2.3"), make(ends, 4)
 	w, err := worker.New(worker.Config{
 		Redis: rdb, ID: "w", Log: zerolog.Nop(), RetryBase: time.Millisecond, RetryMax: 10 * time.Millisecond, FirstLook: 10 * time.Millisecond,
-		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, Observer: m,
+		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, Observer: worker.Observers{m, told},
 		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 35 * time.Second}},
 	})
 	require.NoError(t, err)
@@ -98,6 +109,9 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 		return err == nil && op.Done()
 	}, time.Minute, 10*time.Millisecond)
 	require.Equal(t, tasks.Counts{Detached: 2, Failed: 1, Held: 1}, op.Counts)
+	for range op.Total {
+		<-told // the record is written before observers are told
+	}
 	m.Watch(p.Record, []string{"hq", "branch"})
 	m.Request("/v1/stats", "GET", 200, time.Millisecond)
 	m.Request("none", "PROPFIND-OF-SOMEBODY", 404, time.Millisecond)
