@@ -14,7 +14,7 @@ import (
 
 // The index of names leads from a user or a computer to the chunks that name
 // them. Plain bulks have no names, so that they pay nothing for it, but for the
-// computers of those that failed. What it says is looked up in the record; an
+// computers of those that ended failed or held. What it says is looked up in the record; an
 // entry too many is harmless.
 //
 // An entry has a fixed length, whatever the text is: the name's hash, how late
@@ -91,7 +91,7 @@ func (w *nameWrites) add(op Operation, chunk int, names ...string) {
 
 // addMove adds the names that a move brings into the record.
 func (w *nameWrites) addMove(ch Change, m Move) {
-	if m.Failure != nil && m.Failure.DesktopName != "" {
+	if m.Failure != nil && m.Failure.DesktopName != "" && (m.To == Failed || m.To == Held) { // not with each try
 		w.add(ch.Operation, ch.Chunk, m.Failure.DesktopName)
 	}
 	if m.Before == nil {

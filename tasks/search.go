@@ -13,7 +13,8 @@ import (
 // Search finds rows by desktop id, by user and by the name of the computer, whole
 // and whatever the case, over all operations, the latest first: a user is one
 // who was named as a leaver, was expected on the desktop, or was on it when it
-// was last read before a call. Desktop.Before is filled in. size is the most
+// was last read before a call; a computer's name is as it was read then, or as
+// the cloud gave it when the desktop failed. Desktop.Before is filled in. size is the most
 // that are returned (default 100). An empty next means that there are no more;
 // a page that takes too long is short, or empty, and next says where to go on.
 func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []Event, next string, err error) {
