@@ -65,9 +65,11 @@ func (s *stage) tell(x texts) *story {
 	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: strings.ReplaceAll(x.Reason, "\n", " "), PerSecond: 100})
 	require.NoError(s.t, err)
 	require.Eventually(s.t, func() bool {
-		op, err := s.api().OperationState(s.t.Context(), out.ended.ID)
-		out.redrive, _ = s.api().RedriveByID(s.t.Context(), out.redrive.ID)
-		return err == nil && op.Counts.Failed == 12 && out.redrive.Retried == 2 && out.redrive.Done()
+		// In this order: once both were taken up, twelve have failed only when both did again.
+		x, err := s.api().RedriveByID(s.t.Context(), out.redrive.ID)
+		op, opErr := s.api().OperationState(s.t.Context(), out.ended.ID)
+		out.redrive = x
+		return err == nil && opErr == nil && x.Retried == 2 && x.Done() && op.Counts.Failed == 12
 	}, patience, 10*time.Millisecond)
 	_, err = s.api().Pause(s.t.Context(), "branch", api.PauseRequest{Reason: x.Pause})
 	require.NoError(s.t, err)
