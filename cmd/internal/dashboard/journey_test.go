@@ -213,8 +213,12 @@ func TestRedrive(t *testing.T) {
 	require.Equal(t, "operator", x.AbortedBy)
 	require.Equal(t, 1, x.PerSecond)
 	require.Eventually(t, func() bool { // those that were taken up fail again, the others still do
-		left, err := s.api().FailureCounts(t.Context(), tasks.FailureFilter{Project: "hq"})
-		return err == nil && len(left) == 1 && left[0].Count == 12
+		ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{Project: "hq"}, 0, "")
+		failed := 0
+		for _, op := range ops {
+			failed += op.Counts.Failed
+		}
+		return err == nil && failed == 12
 	}, patience, 10*time.Millisecond)
 
 	// All of them, as fast as can be.
