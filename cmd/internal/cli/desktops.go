@@ -66,10 +66,14 @@ func (p *Program) desktopsCommand() *cobra.Command {
 }
 
 func (v desktopsView) table() *table {
-	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
+	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "USERS BEFORE", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
 	for _, d := range v.Desktops {
 		code, message := whyOf(d)
-		t.add(d.ID, strings.Join(d.Expect, ", "), d.State.String(), clock(d.UpdatedAt), strconv.Itoa(d.Attempts), d.JobID, d.RequestID, code, message)
+		before := ""
+		if d.Before != nil {
+			before = namesOf(d.Before.Users)
+		}
+		t.add(d.ID, strings.Join(d.Expect, ", "), before, d.State.String(), clock(d.UpdatedAt), strconv.Itoa(d.Attempts), d.JobID, d.RequestID, code, message)
 	}
 	return t
 }

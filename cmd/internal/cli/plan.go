@@ -36,7 +36,7 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		left += x.Left
 		for _, row := range x.Items {
 			does[row.Does]++
-			t.add(row.ID, x.Project, row.Does, cutOff(row.From), row.Code, row.Why)
+			t.add(row.ID, x.Project, row.Does, namesOf(row.From), row.Code, row.Why)
 		}
 	}
 	if err := t.print(p.Stdout); err != nil {
@@ -57,8 +57,8 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 	return nil
 }
 
-// cutOff names who loses access.
-func cutOff(people []tasks.Person) string {
+// namesOf names people.
+func namesOf(people []tasks.Person) string {
 	names := make([]string, len(people))
 	for i, x := range people {
 		names[i] = x.Name

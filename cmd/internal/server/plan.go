@@ -26,6 +26,10 @@ func (s *server) createPlan(r *request) error {
 		return err
 	}
 	items, left, err := planner.Plan(r.Context(), req)
+	if err != nil && r.Context().Err() != nil {
+		// Not Redis' fault: readings have to wait for the project's limit, and for the cloud.
+		return problem(http.StatusBadGateway, api.CodeCloud, "the cloud: reading the desktops took longer than %s, as it is slow or the limit of reads is used up; nothing was done", s.patience)
+	}
 	if err != nil {
 		return err
 	}

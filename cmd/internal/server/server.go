@@ -57,8 +57,8 @@ type server struct {
 	streams *streams
 	stats   statsCache
 
-	bodyPatience, turnPatience time.Duration
-	pace                       pace
+	patience, bodyPatience, turnPatience time.Duration
+	pace                                 pace
 }
 
 // New gives the handler of everything that the server serves.
@@ -73,7 +73,7 @@ func newServer(cfg Config) *server {
 	}
 	return &server{
 		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(),
-		bodyPatience: bodyPatience, turnPatience: turnPatience, pace: usualPace,
+		patience: patience, bodyPatience: bodyPatience, turnPatience: turnPatience, pace: usualPace,
 	}
 }
 
@@ -270,7 +270,7 @@ func (s *server) serve(rt *route, r *request) error {
 		}
 	}()
 	if !s.Local {
-		ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("answering took too long"))
+		ctx, cancel := context.WithTimeoutCause(r.Context(), s.patience, errors.New("answering took too long"))
 		defer cancel()
 		r.Request = r.WithContext(ctx)
 	}
