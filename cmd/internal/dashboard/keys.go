@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"time"
@@ -27,11 +28,9 @@ func (v *visit) keys() error { return v.keysPage(http.StatusOK, nil) }
 
 func (v *visit) keysPage(status int, made *api.NewKey) error {
 	list, err := v.api.Keys(v.Context())
-	if err != nil {
-		return err
-	}
-	c, err := v.choose("")
-	if err != nil {
+	c, choiceErr := v.choose("")
+	// A key that was made is shown whatever else cannot be: there is no other time.
+	if err = cmp.Or(err, choiceErr); err != nil && made == nil {
 		return err
 	}
 	return v.page(status, "keys", "Keys", keys{Rows: list, Projects: c.Choices, Roles: access.Roles, New: made, Now: v.d.Now()})
