@@ -1,0 +1,133 @@
+package dashboard
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func TestTextsForPeople(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-1: "0 s", 1200 * time.Millisecond: "1.2 s", 59 * time.Second: "59 s", time.Minute: "1 min", 61 * time.Second: "1 min 1 s",
+		90 * time.Minute: "1 h 30 min", 47 * time.Hour: "47 h", 49 * time.Hour: "2 days",
+	} {
+		require.Equal(t, want, took(d))
+	}
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1000: "-1,000"} {
+		require.Equal(t, want, thousands(n))
+	}
+	require.Equal(t, "in 2 min", ago(noon, noon.Add(2*time.Minute)))
+	require.Equal(t, "now", ago(noon, noon))
+	link, err := query("/failures", "code", "a&b", "class", "", "from", time.Time{}, "to", noon, "n", 0)
+	require.NoError(t, err)
+	require.Equal(t, "/failures?code=a%26b&to=2026-03-01T12%3A00%3A00Z", link)
+	_, err = query("/x", "code")
+	require.Error(t, err)
+}
+
+// A bar is as long as the whole, whatever is in it.
+func TestBarsAreWhole(t *testing.T) {
+	t.Parallel()
+	p := progressOf(tasks.Operation{Total: 10, Counts: tasks.Counts{Queued: 1, Sending: 1, Accepted: 1, Detached: 3, Failed: 2, Held: 1, Cancelled: 1}})
+	require.Equal(t, 7, p.Settled())
+	end := 0.0
+	for _, part := range p.Bar {
+		require.InDelta(t, end, part.From, 1e-9)
+		end += part.Width
+	}
+	require.InDelta(t, 100, end, 1e-9)
+	require.Equal(t, tasks.Detached, p.Bar[0].State, "what is done grows from the left")
+	require.Empty(t, progressOf(tasks.Operation{}).Bar)
+}
+
+func buckets(change map[int]tasks.Tally) (out []tasks.StatsBucket) {
+	for i := range 96 {
+		out = append(out, tasks.StatsBucket{From: noon.Add(time.Duration(i-95) * tasks.StatsStep), Tally: change[i]})
+	}
+	return out
+}
+
+// The picture adds projects up, and nothing in it leaves it or vanishes.
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	require.True(t, outcomesOf([]tasks.Stats{{Buckets: buckets(nil)}}).Empty)
+	c := outcomesOf([]tasks.Stats{
+		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 900, Failed: 1}})}, {Buckets: buckets(map[int]tasks.Tally{3: {Detached: 99}, 95: {Held: 5}})},
+	})
+	require.False(t, c.Empty)
+	require.Equal(t, 1000, c.Max)
+	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.StatsStep), Detached: 999, Failed: 1}, c.Steps[3])
+	require.Len(t, c.Bars, 3)
+	for _, b := range c.Bars {
+		require.GreaterOrEqual(t, b.Height, 1.0, "few beside many are to be seen")
+		require.GreaterOrEqual(t, b.Y, 0.0)
+		require.LessOrEqual(t, b.X+b.Width, c.Width)
+	}
+	require.InDelta(t, c.Base, c.Bars[0].Y+c.Bars[0].Height, 1e-9)
+	require.InDelta(t, c.Bars[0].Y, c.Bars[1].Y+c.Bars[1].Height, 1e-9, "one stands on the other")
+	require.Equal(t, tasks.Held, c.Bars[2].State)
+	for _, h := range c.Hours {
+		require.Regexp(t, `^(00|03|06|09|12|15|18|21):00$`, h.Text)
+	}
+}
+
+func TestTimesUntilAccessWasGone(t *testing.T) {
+	t.Parallel()
+	rows, all := removedOf([]tasks.Stats{
+		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3}, {AtMostSeconds: 3600}, {AtMostSeconds: 7200}}},
+		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1}, {AtMostSeconds: 3600, Desktops: 2}, {AtMostSeconds: 7200}}},
+	})
+	require.Equal(t, 6, all)
+	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100}, {"up to 1 hour", 2, 50}}, rows, "without what is empty on both sides")
+	rows, _ = removedOf([]tasks.Stats{{Removed: []tasks.RemovedBucket{{AtMostSeconds: 86400}, {Desktops: 1}}}})
+	require.Equal(t, []removedRow{{"over 24 hours", 1, 100}}, rows)
+}
+
+// What needs a person: the worst first, and all of it.
+func TestTodos(t *testing.T) {
+	t.Parallel()
+	m := meanings{codes: map[string]string{"X": "it is broken"}, classes: map[string]api.Class{}}
+	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000}}, 1, m, noon))
+	var got []string
+	for _, x := range todosOf([]tasks.Stats{
+		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: heldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
+		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.BadAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
+		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.Throttled}},
+	}, 0, m, noon) {
+		got = append(got, x.Weight+" "+x.Label+" "+x.Code+x.What)
+	}
+	require.Equal(t, []string{
+		"bad no worker No worker is running: nothing moves.",
+		"bad paused Project branch: the cloud refuses its credentials, for another 1 min",
+		"bad failed X",
+		"warn waiting Project hq: the oldest has waited for 10 min",
+		"warn throttled Project labs: the cloud asked for fewer calls",
+		"warn held OTHER_USER",
+	}, got)
+}
+
+// An operation's moments are in their order, and what is to come is the last.
+func TestMoments(t *testing.T) {
+	t.Parallel()
+	op := tasks.Operation{Total: 2, AcceptedAt: noon, DueAt: noon.Add(-time.Hour), NotBefore: noon.Add(time.Minute), Deadline: noon.Add(24 * time.Hour), RequestedBy: "hr"}
+	calls := []tasks.Call{{At: noon.Add(2 * time.Minute), Answered: true, Status: 409}, {At: noon.Add(3 * time.Minute)}, {At: noon.Add(4 * time.Minute), Answered: true, Status: 200}}
+	whats := func(now time.Time) (out []string) {
+		for _, x := range momentsOf(op, calls, now) {
+			out = append(out, x.What)
+		}
+		return out
+	}
+	require.Equal(t, []string{
+		"access should be gone", "accepted: 2 desktops", "may begin", "first call to the cloud", "last of 3 calls, 1 was refused, 1 was not answered",
+		"deadline: what is not sent by then is failed",
+	}, whats(noon))
+	op.EndedAt, op.Seal, op.Counts = noon.Add(5*time.Minute), "abc", tasks.Counts{Detached: 1, Failed: 1}
+	require.Equal(t, []string{"ended: 1 desktop is proven detached, 1 failed", "trail sealed: abc"}, whats(noon)[5:])
+}
