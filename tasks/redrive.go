@@ -143,12 +143,12 @@ func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure,
 	}
 	return slices.DeleteFunc(all, func(f Failure) bool {
 		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
-			len(q.Desktops) == 0 && f.Class == heldClass && q.Filter.Class != heldClass
+			len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
 	}), nil
 }
 
-// heldClass is the class of what a guard held.
-const heldClass = "held"
+// HeldClass is the class of what a guard held.
+const HeldClass = "held"
 
 func (r *Record) failuresMatching(ctx context.Context, f FailureFilter) ([]Failure, error) {
 	var all []Failure

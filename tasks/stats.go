@@ -107,7 +107,7 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 			continue
 		}
 		s.Failures = append(s.Failures, f)
-		if f.Class == heldClass {
+		if f.Class == HeldClass {
 			s.Counts.Held += f.Count
 		} else {
 			s.Counts.Failed += f.Count

@@ -84,7 +84,7 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 	}
 	for _, f := range failures {
 		key := [2]string{f.Project, f.DesktopID}
-		if f.Class == heldClass {
+		if f.Class == tasks.HeldClass {
 			r.Held = append(r.Held, demoFailure{f, plan.holds[key]})
 			continue
 		}

@@ -110,9 +110,6 @@ func failuresTable(failures []tasks.Failure) *table {
 	return t
 }
 
-// heldClass is the class of what a guard held.
-const heldClass = "held"
-
 // failureRows gives a row for each failure, or for each of its expected users, so
 // that whoever hands them over again says the same about whose they are. What is
 // held is left out unless its class was asked for: handed over again without the
@@ -124,7 +121,7 @@ func failureRows(failures []tasks.Failure, class string) (rows [][]string, left 
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		if strings.HasPrefix(f.DesktopID, tasks.UserRow("")) || f.Class == heldClass && class != heldClass {
+		if strings.HasPrefix(f.DesktopID, tasks.UserRow("")) || f.Class == tasks.HeldClass && class != tasks.HeldClass {
 			left++
 			continue
 		}

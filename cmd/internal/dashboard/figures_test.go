@@ -97,7 +97,7 @@ func TestTodos(t *testing.T) {
 	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000}}, 1, m, noon))
 	var got []string
 	for _, x := range todosOf([]tasks.Stats{
-		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: heldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
+		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.HeldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
 		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.BadAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
 		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.Throttled}},
 	}, 0, m, noon) {

@@ -17,7 +17,7 @@ import (
 // funcs are what templates call.
 var funcs = template.FuncMap{
 	"text": report.Printable, "long": long, "opening": opening,
-	"stamp": stamp, "clock": clock, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
+	"stamp": stamp, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
 	"query": query, "people": people, "isUser": isUser, "userName": userName, "states": func() []tasks.State { return tasks.States },
 	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,

@@ -128,6 +128,17 @@ func TestHandOver(t *testing.T) {
 	require.Len(t, ops, 1, "a plan is carried out once")
 }
 
+// Columns that mean nothing here are named: one of them may have been meant.
+func TestColumnsThatArePassedOver(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	session := s.session(access.Producer)
+	a := s.postMulti("/new/plan", session, "project", "hq", "names", "desktops", "list", "desktop_id,department\nd-1,sales\n")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, a.body, "passed over: department")
+	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "passed over")
+}
+
 // Fourteen failures of two codes in two projects, and what is done about them.
 func TestRedrive(t *testing.T) {
 	t.Parallel()

@@ -63,9 +63,6 @@ func (v *visit) operation() error {
 	return v.page(http.StatusOK, "operation", "Operation "+op.ID, p)
 }
 
-// kinds of reports, by format.
-var kinds = map[string]string{"html": "text/html; charset=utf-8", "csv": "text/csv; charset=utf-8", "json": "application/json"}
-
 // report hands the evidence on, as a file: a page of it would run in our name.
 func (v *visit) report() error {
 	format, err := report.ParseFormat(v.param("format"))
@@ -73,7 +70,7 @@ func (v *visit) report() error {
 		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: []api.Fault{{Pointer: "format", Detail: err.Error()}}}
 	}
 	id := v.PathValue("id")
-	return v.file(id+"."+string(format), kinds[string(format)], func(ctx context.Context, w io.Writer) error {
+	return v.file(id+"."+string(format), format.ContentType(), func(ctx context.Context, w io.Writer) error {
 		return v.api.Report(ctx, w, id, string(format))
 	})
 }

@@ -86,16 +86,13 @@ func (p *overview) add(s tasks.Stats) {
 	p.Calls += s.CallsPerSecond
 	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
 	for _, f := range s.Failures {
-		if f.Class == heldClass {
+		if f.Class == tasks.HeldClass {
 			p.Held += f.Count
 		} else {
 			p.Failed += f.Count
 		}
 	}
 }
-
-// heldClass is the class of what a guard held.
-const heldClass = "held"
 
 // todosOf lists what needs a person, the worst first.
 func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo {
@@ -115,7 +112,7 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 	}
 	for _, g := range groupsOf(counts, "code", m) {
 		t := todo{Weight: "bad", Label: "failed", Code: g.Code, N: g.Count, Why: g.Why}
-		if g.Class == heldClass {
+		if g.Class == tasks.HeldClass {
 			t.Weight, t.Label = "warn", "held"
 		}
 		link, err := query("/failures", "class", g.Class, "code", g.Code)

@@ -19,6 +19,17 @@ const (
 // Formats lists them.
 var Formats = []Format{HTML, CSV, JSON}
 
+// ContentType is the media type of a report in a format.
+func (f Format) ContentType() string {
+	switch f {
+	case HTML:
+		return "text/html; charset=utf-8"
+	case CSV:
+		return "text/csv; charset=utf-8"
+	}
+	return "application/json"
+}
+
 // ParseFormat takes a name, in any case; the error lists the names.
 func ParseFormat(name string) (Format, error) {
 	f := Format(strings.ToLower(name))

@@ -196,11 +196,6 @@ func (s *server) listCalls(r *request) error {
 	return answerPage(r, calls, "", err)
 }
 
-// types of reports, by format.
-var reportTypes = map[report.Format]string{
-	report.HTML: "text/html; charset=utf-8", report.CSV: "text/csv; charset=utf-8", report.JSON: "application/json",
-}
-
 // getReport is GET /v1/operations/{id}/report: the evidence. It is sent as a file,
 // as a page of it would run in our name.
 func (s *server) getReport(r *request) error {
@@ -223,7 +218,7 @@ func (s *server) getReport(r *request) error {
 	defer cancel()
 	out := &late{r: r, header: func() {
 		h := r.w.Header()
-		h.Set("Content-Type", reportTypes[format])
+		h.Set("Content-Type", format.ContentType())
 		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
 	}}
 	err = report.Write(ctx, out, s.record, op.ID, format, s.Now())

@@ -59,7 +59,7 @@
     }
   });
   addEventListener("submit", (event) => {
-    busy(!event.target.hasAttribute("data-download"));
+    busy(true);
     const button = event.submitter;
     if (!button || event.target.method !== "post") return;
     // Only after the form's data were taken: a disabled button's name is not sent.

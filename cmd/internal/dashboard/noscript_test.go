@@ -1,0 +1,57 @@
+package dashboard_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
+)
+
+// Without a script everything can be done: signing in, a plan and its confirmation,
+// and a redrive of chosen failures.
+func TestWithoutScripts(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	list := s.leavers()
+	s.refuse("WKS.00010110", "no address", 5, 7)
+	s.work()
+	b := newBrowser(t, s.url)
+	b.run(emulation.SetScriptExecutionDisabled(true))
+	// What waits in the page itself would wait for ever.
+	shows := func(text string) {
+		t.Helper()
+		b.run(chromedp.WaitReady(fmt.Sprintf(`//main//*[contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch))
+	}
+	b.open("/signin?to=%2Fnew")
+	b.run(chromedp.SendKeys("#key", s.key(access.Operator)+"\r", chromedp.ByQuery))
+	shows("New detach")
+	b.run(chromedp.SendKeys("#list", list, chromedp.ByQuery), chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
+	b.press("Show the plan")
+	shows("28 people lose access")
+	b.run(chromedp.SendKeys("input[name=count]", "30", chromedp.ByQuery))
+	b.press("Detach")
+	shows("Accepted. What becomes of each desktop is shown here.")
+	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
+	require.NoError(t, err)
+	require.Len(t, ops, 1)
+	require.Equal(t, tasks.Counts{Detached: 26, Failed: 2, Held: 2}, s.ended(ops[0].ID).Counts)
+
+	b.open("/failures?class=permanent")
+	b.run(chromedp.WaitReady("#pick-page[hidden]", chromedp.ByQuery)) // the script would show it
+	b.run(chromedp.Click(`input[value$="/d-0005"]`, chromedp.ByQuery))
+	s.cloud.ClearFaults()
+	b.press("Redrive the chosen")
+	shows("Redrive 1 desktop?")
+	b.press("Redrive 1 desktop")
+	shows("The redrive has begun.")
+	require.Eventually(t, func() bool {
+		op, err := s.api().OperationState(t.Context(), ops[0].ID)
+		return err == nil && op.Counts.Detached == 27 && op.Counts.Failed == 1
+	}, patience, 10*time.Millisecond)
+}
