@@ -339,7 +339,7 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 
 func failureArg(m Move) string {
 	switch {
-	case m.To == Accepted, m.To == Detached, m.To == Cancelled, m.To == Resolved:
+	case m.To == Accepted, m.To == Detached, m.To == Cancelled, m.To == Resolved, m.To == NoDesktop:
 		if m.Desktop.Attempts > 0 || m.Desktop.Note != NoNote {
 			return "-"
 		}

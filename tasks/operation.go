@@ -14,8 +14,15 @@ const MaxDesktops = 100_000
 // asynq task and live in one Redis hash: the most that one API call may name.
 const ChunkSize = 100
 
-// MaxUsers is the most leavers that one operation may name.
-const MaxUsers = 10_000
+// MaxLookups is the most users and computers, together, that one operation may
+// name: each is looked up in the cloud when the operation runs.
+const MaxLookups = 10_000
+
+// What Request.UnknownUsers can be.
+const (
+	HoldUnknown   = "hold"   // the row is held, USER_UNKNOWN
+	IgnoreUnknown = "ignore" // the row ends as NoDesktop: HR feeds mostly name people who never had one
+)
 
 // chunksOf is the number of chunks that so many rows take.
 func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
@@ -25,15 +32,22 @@ func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
 type Request struct {
 	Project  string   // alias of a configured project; required
 	Desktops []string // desktop ids, up to MaxDesktops, printable, 1 to 255 characters, no duplicates
-	// Users names leavers, up to MaxUsers, 1 to 64 characters each, no
+	// Users names leavers, up to MaxLookups, 1 to 64 characters each, no
 	// duplicates: every desktop that has a user of exactly that name when the
 	// operation runs is taken from that user. One who has none is a success.
 	Users []string
-	// Expect names, per desktop id of Desktops, the users from whom it is to be
-	// taken. Such a desktop is read before the call: somebody else's is held,
-	// and on a SHARED desktop just those named lose access.
-	Expect             map[string][]string
-	Check              bool      // read every desktop before the call, also those without an expected user
+	// Computers names computers, up to MaxLookups together with Users, no
+	// duplicates: the desktop with exactly that computer name in the project when
+	// the operation runs is meant. None, or several, of that name: held.
+	Computers []string
+	// Expect names, per desktop id of Desktops or ComputerRow of Computers, the
+	// users from whom it is to be taken: somebody else's desktop is held, and on a
+	// SHARED desktop just those named lose access. Where nobody is named, the users
+	// that the first reading shows are the expected ones from then on.
+	Expect map[string][]string
+	// UnknownUsers says what becomes of a user of Users whom Workspace does not
+	// know: HoldUnknown or IgnoreUnknown. Empty: as the worker's project says.
+	UnknownUsers       string
 	AllowShared        bool      // take SHARED desktops from all their users although others than the expected are on them
 	ShutoffAfterDetach bool      // shut the desktop down once it is detached; not possible where just some users of a SHARED desktop are taken off
 	Urgent             bool      // goes through a queue and a call slot of its own
@@ -66,7 +80,6 @@ type Operation struct {
 	Project            string    `json:"project"`
 	ShutoffAfterDetach bool      `json:"shutoff_after_detach"`
 	Urgent             bool      `json:"urgent"`
-	Check              bool      `json:"check,omitempty"`
 	AllowShared        bool      `json:"allow_shared,omitempty"`
 	NotBefore          time.Time `json:"not_before,omitzero"`
 	DueAt              time.Time `json:"due_at"`
@@ -76,9 +89,11 @@ type Operation struct {
 	Ticket             string    `json:"ticket,omitempty"`
 	Trace              string    `json:"trace,omitempty"` // a W3C traceparent
 	AcceptedAt         time.Time `json:"accepted_at"`
-	EndedAt            time.Time `json:"ended_at,omitzero"` // zero while desktops are still to be worked on, or to be proven
-	Total              int       `json:"total"`             // rows
-	Users              int       `json:"users,omitempty"`   // of those, rows that name a user
+	EndedAt            time.Time `json:"ended_at,omitzero"`   // zero while desktops are still to be worked on, or to be proven
+	Total              int       `json:"total"`               // rows
+	Users              int       `json:"users,omitempty"`     // of those, rows that name a user
+	Computers          int       `json:"computers,omitempty"` // of those, rows that name a computer
+	UnknownUsers       string    `json:"unknown_users,omitempty"`
 	Counts             Counts    `json:"counts"`
 	// Seal is the head of the trail's hash chain, in hex; see Evidence. It is there
 	// from a moment after the operation's end until it is taken up again.
@@ -88,17 +103,20 @@ type Operation struct {
 }
 
 // The rows of an operation are in chunks: first those of the desktops that the
-// request names, then those of the users, then those of the desktops found.
-// Each of the three begins a chunk of its own.
+// request names, then the look-ups (users, then computers), then those of the
+// desktops found. Each of the three begins a chunk of its own.
 
-func (o Operation) userChunks() (first, end int) {
+// lookups is how many rows name a user or a computer.
+func (o Operation) lookups() int { return o.Users + o.Computers }
+
+func (o Operation) lookupChunks() (first, end int) {
 	first = chunksOf(o.named())
-	return first, first + chunksOf(o.Users)
+	return first, first + chunksOf(o.lookups())
 }
 
 // named is how many desktops the request names.
 func (o Operation) named() int {
-	n := o.Total - o.Users
+	n := o.Total - o.lookups()
 	for _, found := range o.found {
 		n -= found
 	}
@@ -107,33 +125,39 @@ func (o Operation) named() int {
 
 // Chunks is how many chunks the operation has.
 func (o Operation) Chunks() int {
-	_, end := o.userChunks()
+	_, end := o.lookupChunks()
 	return end + len(o.found)
 }
 
-// NamesUsers reports that a chunk's rows name users, not desktops.
-func (o Operation) NamesUsers(chunk int) bool {
-	first, end := o.userChunks()
+// LooksUp reports that a chunk's rows name users or computers, not desktops.
+func (o Operation) LooksUp(chunk int) bool {
+	first, end := o.lookupChunks()
 	return first <= chunk && chunk < end
 }
 
 // chunkSize is how many rows a chunk has.
 func (o Operation) chunkSize(chunk int) int {
-	first, end := o.userChunks()
+	first, end := o.lookupChunks()
 	switch {
 	case chunk < first:
 		return min(ChunkSize, o.named()-chunk*ChunkSize)
 	case chunk < end:
-		return min(ChunkSize, o.Users-(chunk-first)*ChunkSize)
+		return min(ChunkSize, o.lookups()-(chunk-first)*ChunkSize)
 	}
 	return o.found[chunk-end]
 }
 
-// userRow begins the id of a row that names a user.
-const userRow = "user:"
+// What the ids of rows that name no desktop begin with.
+const (
+	userRow     = "user:"
+	computerRow = "computer:"
+)
 
 // UserRow is the id of the row that names a user.
 func UserRow(name string) string { return userRow + name }
+
+// ComputerRow is the id of the row that names a computer.
+func ComputerRow(name string) string { return computerRow + name }
 
 // Done reports that nothing is left to be worked on and everything that the
 // cloud took is proven or given up.
@@ -148,21 +172,22 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Held      int `json:"held"`
 	Cancelled int `json:"cancelled"`
-	Resolved  int `json:"resolved,omitempty"` // users whose desktops have rows of their own
+	Resolved  int `json:"resolved,omitempty"`   // users and computers whose desktops have rows of their own
+	NoDesktop int `json:"no_desktop,omitempty"` // users who have none
 }
 
 // Of is the number of desktops in a state.
 func (c Counts) Of(s State) int {
 	return map[State]int{
 		Queued: c.Queued, Sending: c.Sending, Accepted: c.Accepted, Detached: c.Detached,
-		Failed: c.Failed, Held: c.Held, Cancelled: c.Cancelled, Resolved: c.Resolved,
+		Failed: c.Failed, Held: c.Held, Cancelled: c.Cancelled, Resolved: c.Resolved, NoDesktop: c.NoDesktop,
 	}[s]
 }
 
 // Desktop is one desktop within an operation.
 type Desktop struct {
 	OperationID string    `json:"operation_id"`
-	ID          string    `json:"id"` // a desktop id, or "user:" and a name
+	ID          string    `json:"id"` // a desktop id, or "user:" or "computer:" and a name
 	State       State     `json:"state"`
 	Expect      []string  `json:"expected_users,omitempty"`
 	Attempts    int       `json:"attempts"`          // calls that counted against the limit
@@ -183,6 +208,9 @@ type Desktop struct {
 // User gives the name if the row names a user.
 func (d Desktop) User() (name string, ok bool) { return strings.CutPrefix(d.ID, userRow) }
 
+// Computer gives the name if the row names a computer.
+func (d Desktop) Computer() (name string, ok bool) { return strings.CutPrefix(d.ID, computerRow) }
+
 // Place is the row's place in its operation: chunk times ChunkSize, plus the
 // position within the chunk. Without users it is the place in the request.
 func (d Desktop) Place() int { return d.Chunk*ChunkSize + d.Position }
@@ -194,16 +222,18 @@ type Before struct {
 	Type        string    `json:"type"` // DEDICATED, SHARED, POOLED
 	Status      string    `json:"status,omitempty"`
 	AttachState string    `json:"attach_state"`
-	Users       []Person  `json:"users"` // never null
+	Users       []Person  `json:"users"`          // never null
+	Tags        []string  `json:"tags,omitempty"` // key=value
 	ReadAt      time.Time `json:"read_at"`
 }
 
 // Person is a user or a group on a desktop.
 type Person struct {
-	Name  string `json:"name"`
-	ID    string `json:"id,omitempty"`
-	Group string `json:"group,omitempty"` // the user group on the desktop, such as "sudo"
-	Type  string `json:"type,omitempty"`  // USER or GROUP
+	Name   string `json:"name"`
+	ID     string `json:"id,omitempty"`
+	Domain string `json:"domain,omitempty"`
+	Group  string `json:"group,omitempty"` // the user group on the desktop, such as "sudo"
+	Type   string `json:"type,omitempty"`  // USER or GROUP
 }
 
 // Failure says why a desktop failed or is held, or why its last attempt failed. Message and

@@ -19,7 +19,7 @@ type Find struct {
 }
 
 // UserFind is what became of one user of an operation: their row goes to To,
-// which is Resolved, Detached with NoDesktop, Held or Failed, with a Failure.
+// which is Resolved, NoDesktop, Held or Failed, with a Failure.
 type UserFind struct {
 	To      State    `json:"to"`
 	Note    Note     `json:"note,omitempty"`
@@ -33,7 +33,7 @@ var ErrOvertaken = errors.New("the users were looked up by another worker at the
 
 // UserRows reads an operation's rows that name users.
 func (r *Record) UserRows(ctx context.Context, op Operation) ([]Desktop, error) {
-	first, end := op.userChunks()
+	first, end := op.lookupChunks()
 	return r.readChunks(ctx, op, chunkRange(first, end)...)
 }
 

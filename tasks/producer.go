@@ -93,12 +93,13 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 
 func (p *Producer) newOperation(req Request) Operation {
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
+	total := len(req.Desktops) + len(req.Users) + len(req.Computers)
 	op := Operation{
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
-		Urgent: req.Urgent, Check: req.Check, AllowShared: req.AllowShared,
+		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
 		NotBefore: req.NotBefore.UTC(), DueAt: req.DueAt.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
-		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: len(req.Desktops) + len(req.Users),
-		Users: len(req.Users), Counts: Counts{Queued: len(req.Desktops) + len(req.Users)},
+		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: total,
+		Users: len(req.Users), Computers: len(req.Computers), Counts: Counts{Queued: total},
 	}
 	if req.DueAt.IsZero() {
 		op.DueAt = now
@@ -172,7 +173,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	fp, index := fingerprint(req), mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
 	chunks := make([]*scriptCall, 0, op.Chunks())
-	for _, rows := range [][]string{req.Desktops, userRows(req.Users)} {
+	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
 			n := len(chunks)
 			chunks = append(chunks, &scriptCall{
@@ -201,7 +202,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op, userRows(req.Users), nil, chunksOf(len(req.Desktops))); err != nil {
+	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
@@ -232,10 +233,14 @@ func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
 	return fields
 }
 
-func userRows(names []string) []string {
-	out := make([]string, len(names))
-	for i, name := range names {
-		out[i] = UserRow(name)
+// lookupRows are the rows of what is looked up, in their order.
+func lookupRows(req Request) []string {
+	out := make([]string, 0, len(req.Users)+len(req.Computers))
+	for _, name := range req.Users {
+		out = append(out, UserRow(name))
+	}
+	for _, name := range req.Computers {
+		out = append(out, ComputerRow(name))
 	}
 	return out
 }

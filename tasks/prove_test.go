@@ -106,7 +106,7 @@ func followIsMended(t *testing.T, b *bundle) {
 
 // Expected users are stored once a chunk, and come back with every desktop.
 func expectations(t *testing.T, b *bundle) {
-	op := b.enqueue(tasks.Request{Desktops: ids(120), Expect: map[string][]string{ids(120)[1]: {"zoe", "a|b;c"}, ids(120)[119]: {"bob"}}, Check: true, AllowShared: true})
+	op := b.enqueue(tasks.Request{Desktops: ids(120), Expect: map[string][]string{ids(120)[1]: {"zoe", "a|b;c"}, ids(120)[119]: {"bob"}}, AllowShared: true})
 	require.Equal(t, op, b.operation(op.ID))
 	for n := range 2 {
 		for _, d := range b.chunk(op, n).Desktops {
@@ -147,8 +147,8 @@ func leavers(t *testing.T, b *bundle) {
 	require.Equal(t, 4, op.Total)
 	require.Equal(t, 3, op.Users)
 	require.Equal(t, 2, op.Chunks())
-	require.True(t, op.NamesUsers(1))
-	require.False(t, op.NamesUsers(0))
+	require.True(t, op.LooksUp(1))
+	require.False(t, op.LooksUp(0))
 	rows, err := b.r.UserRows(t.Context(), op)
 	require.NoError(t, err)
 	name, ok := rows[0].User()
@@ -156,7 +156,7 @@ func leavers(t *testing.T, b *bundle) {
 	require.Equal(t, "zoe", name)
 
 	find := tasks.Find{Expect: map[string][]string{}, Users: map[string]tasks.UserFind{
-		"zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "nobody": {To: tasks.Detached, Note: tasks.NoDesktop},
+		"zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "nobody": {To: tasks.NoDesktop},
 		"case": {To: tasks.Held, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
 	}}
 	for _, id := range ids(150) {
@@ -183,10 +183,10 @@ func leavers(t *testing.T, b *bundle) {
 	require.Nil(t, noted)
 
 	got := b.operation(op.ID)
-	require.Equal(t, tasks.Counts{Queued: 151, Detached: 1, Held: 1, Resolved: 1}, got.Counts)
+	require.Equal(t, tasks.Counts{Queued: 151, NoDesktop: 1, Held: 1, Resolved: 1}, got.Counts)
 	require.Equal(t, 154, got.Total)
 	require.Equal(t, 4, got.Chunks())
-	require.False(t, got.NamesUsers(2))
+	require.False(t, got.LooksUp(2))
 	require.Len(t, b.chunk(got, 2).Desktops, 100)
 	require.Equal(t, []string{"zoe"}, b.chunk(got, 3).Desktops[49].Expect)
 	expected, err := b.r.Expected(t.Context(), got)

@@ -139,7 +139,7 @@ func decodeOperation(id string, v []any) (op Operation, ok bool, err error) {
 	}
 	for i, n := range []*int{
 		&op.Counts.Queued, &op.Counts.Sending, &op.Counts.Accepted, &op.Counts.Detached,
-		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled, &op.Counts.Resolved,
+		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled, &op.Counts.Resolved, &op.Counts.NoDesktop,
 	} {
 		*n = int(number(v[6+i]))
 	}

@@ -18,20 +18,21 @@ const (
 	Failed    State = 'F' // retries used up, the deadline passed, or an error no retry can mend
 	Held      State = 'H' // a guard stopped it; a person decides
 	Cancelled State = 'X' // taken back before it was sent
-	Resolved  State = 'R' // of a row that names a user: their desktops were found and have rows of their own
+	Resolved  State = 'R' // of a row that names a user or a computer: the desktops were found and have rows of their own
+	NoDesktop State = 'N' // of a row that names a user: there is no desktop to take; a success, but nothing was detached
 )
 
 // States lists every state in the order of a desktop's life.
-var States = []State{Queued, Sending, Accepted, Detached, Failed, Held, Cancelled, Resolved}
+var States = []State{Queued, Sending, Accepted, Detached, Failed, Held, Cancelled, Resolved, NoDesktop}
 
 var stateNames = map[State]string{
 	Queued: "queued", Sending: "sending", Accepted: "accepted", Detached: "detached",
-	Failed: "failed", Held: "held", Cancelled: "cancelled", Resolved: "resolved",
+	Failed: "failed", Held: "held", Cancelled: "cancelled", Resolved: "resolved", NoDesktop: "no_desktop",
 }
 
 // legalMoves are the arrows of a desktop's life; the record refuses any other.
 var legalMoves = map[State]string{
-	Queued:   "QSADFHXR", // Q: read as busy; D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
+	Queued:   "QSADFHXRN", // Q: read as busy; D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
 	Sending:  "QADFH",
 	Accepted: "QDF", // Q: the cloud says that its own attempt failed and may be repeated
 	Failed:   "Q",   // a person or a redrive
@@ -87,7 +88,7 @@ const (
 	ReadBack  Note = "r" // established by reading the desktop
 	ByJob     Note = "j" // accepted: the cloud follows it as a job
 	NotTheirs Note = "n" // detached: none of the expected users is on the desktop (any more)
-	NoDesktop Note = "u" // detached: the user named has no desktop
+	Unknown   Note = "u" // no desktop: Workspace does not know the user, which was to be ignored
 	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before
 	Refused   Note = "p" // refused for good; read once more before it is failed
 	Recheck   Note = "k" // taken up again by a person: read before it is sent
@@ -95,7 +96,7 @@ const (
 
 var noteTexts = map[Note]string{
 	Gone: "no longer exists", ReadBack: "established by reading the desktop", ByJob: "followed by its job",
-	NotTheirs: "the expected user is not on it", NoDesktop: "the user has no desktop",
+	NotTheirs: "the expected user is not on it", Unknown: "not known to Workspace, ignored as asked",
 	Suspect: "sent apart from others", Refused: "refused, to be read once more", Recheck: "taken up again",
 }
 

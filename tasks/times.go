@@ -77,7 +77,7 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 				if t > out.Target {
 					out.Late++
 				}
-			case d.State == Cancelled || d.State == Resolved || d.Note == NoDesktop:
+			case d.State == Cancelled || d.State == Resolved || d.State == NoDesktop:
 			case now.After(op.DueAt.Add(out.Target)):
 				out.Overdue++
 			}
@@ -93,7 +93,7 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 // TookFrom is the time from when the operation was due to when the desktop was
 // proven detached; false if it is not, or is no desktop.
 func (d Desktop) TookFrom(op Operation) (time.Duration, bool) {
-	if d.State != Detached || d.Note == NoDesktop {
+	if d.State != Detached {
 		return 0, false
 	}
 	return max(0, d.UpdatedAt.Sub(op.DueAt)), true

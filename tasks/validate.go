@@ -85,8 +85,8 @@ func CheckDesktopID(id string) (problem string) {
 		return fmt.Sprintf("is longer than %d characters", maxID)
 	case strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }):
 		return "has a character that is not printable, or white space"
-	case strings.HasPrefix(id, userRow):
-		return "begins with " + userRow + ", which is how users are named"
+	case strings.HasPrefix(id, userRow), strings.HasPrefix(id, computerRow):
+		return "begins with " + userRow + " or " + computerRow + ", which is how users and computers are named"
 	}
 	return ""
 }
@@ -107,6 +107,22 @@ func CheckUserName(name string) (problem string) {
 	return ""
 }
 
+// CheckComputerName says what is wrong with a computer's name, or nothing: 1 to 255
+// printable characters without white space, as the API page limits computer_name.
+func CheckComputerName(name string) (problem string) {
+	switch {
+	case name == "":
+		return "is empty"
+	case !utf8.ValidString(name):
+		return "is not valid UTF-8"
+	case utf8.RuneCountInString(name) > maxName:
+		return fmt.Sprintf("is longer than %d characters", maxName)
+	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }):
+		return "has a character that is not printable, or white space"
+	}
+	return ""
+}
+
 // Validate says everything that is wrong with the request, as a
 // *ValidationError, or nil. known reports whether a project alias exists; now
 // is what the times are held against.
@@ -119,7 +135,7 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 		ps.add("project", r.Project, "is not a configured project")
 	}
 	r.validateDesktops(&ps)
-	r.validateUsers(&ps)
+	r.validateLookups(&ps)
 	r.validateExpect(&ps)
 	ps.text("requested_by", r.RequestedBy, maxName)
 	ps.text("ticket", r.Ticket, maxName)
@@ -149,8 +165,8 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 
 func (r Request) validateDesktops(ps *problems) {
 	switch n := len(r.Desktops); {
-	case n == 0 && len(r.Users) == 0:
-		ps.add("desktops", "", "is empty: name at least one desktop, or a user")
+	case n == 0 && len(r.Users)+len(r.Computers) == 0:
+		ps.add("desktops", "", "is empty: name at least one desktop, computer or user")
 	case n > MaxDesktops:
 		ps.add("desktops", "", "has %d desktops, more than %d: split the request", n, MaxDesktops)
 		return
@@ -170,24 +186,35 @@ func (r Request) validateDesktops(ps *problems) {
 	}
 }
 
-func (r Request) validateUsers(ps *problems) {
-	if n := len(r.Users); n > MaxUsers {
-		ps.add("users", "", "has %d users, more than %d: split the request", n, MaxUsers)
+func (r Request) validateLookups(ps *problems) {
+	field := "users"
+	if len(r.Users) == 0 {
+		field = "computers"
+	}
+	if n := len(r.Users) + len(r.Computers); n > MaxLookups {
+		ps.add(field, "", "names %d users and computers to be looked up, more than %d: split the request", n, MaxLookups)
 		return
 	}
-	first := make(map[string]int, len(r.Users))
-	for i, name := range r.Users {
-		field := fmt.Sprintf("users[%d]", i)
-		if problem := CheckUserName(name); problem != "" {
-			ps.add(field, name, "%s", problem)
-			continue
-		}
-		if j, seen := first[name]; seen {
-			ps.add(field, name, "is the same user as users[%d]", j)
-			continue
-		}
-		first[name] = i
+	if u := r.UnknownUsers; u != "" && u != HoldUnknown && u != IgnoreUnknown {
+		ps.add("unknown_users", u, "is neither %s nor %s", HoldUnknown, IgnoreUnknown)
 	}
+	distinct := func(what, field string, names []string, check func(string) string) {
+		first := make(map[string]int, len(names))
+		for i, name := range names {
+			at := fmt.Sprintf("%s[%d]", field, i)
+			if problem := check(name); problem != "" {
+				ps.add(at, name, "%s", problem)
+				continue
+			}
+			if j, seen := first[name]; seen {
+				ps.add(at, name, "is the same %s as %s[%d]", what, field, j)
+				continue
+			}
+			first[name] = i
+		}
+	}
+	distinct("user", "users", r.Users, CheckUserName)
+	distinct("computer", "computers", r.Computers, CheckComputerName)
 }
 
 func (r Request) validateExpect(ps *problems) {
@@ -198,12 +225,15 @@ func (r Request) validateExpect(ps *problems) {
 	for _, id := range r.Desktops {
 		named[id] = true
 	}
+	for _, name := range r.Computers {
+		named[ComputerRow(name)] = true
+	}
 	for _, id := range slices.Sorted(maps.Keys(r.Expect)) {
 		field := fmt.Sprintf("expect[%q]", id)
 		names := r.Expect[id]
 		switch {
 		case !named[id]:
-			ps.add(field, "", "is about a desktop that the request does not name")
+			ps.add(field, "", "is about a desktop or computer that the request does not name")
 		case len(names) == 0:
 			ps.add(field, "", "names nobody: leave it out, or name a user")
 		case len(names) > maxExpect:

@@ -10,13 +10,6 @@ import (
 // oldCheck is how old a reading may be when the call leaves that it is for.
 const oldCheck = 5 * time.Second
 
-// checked says that a desktop is read before it is sent: where the request asks
-// for that or names a user, and wherever there was a call before, or a person
-// took the desktop up again.
-func checked(op tasks.Operation, d tasks.Desktop) bool {
-	return op.Check || len(d.Expect) > 0 || d.Attempts > 0 || d.Note != tasks.NoNote
-}
-
 // check claims and reads a group before it is sent, and settles what the reading
 // decides already: what is detached, on its way, busy, or must not be touched.
 // It returns those to be sent, all by naming their leavers or none.

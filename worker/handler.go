@@ -104,7 +104,7 @@ func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (afte
 		}
 		queued, after = append(queued, again...), retryAfter
 	}
-	if c.Operation.NamesUsers(c.Number) && len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
+	if c.Operation.LooksUp(c.Number) && len(queued) > 0 && h.now().Before(c.Operation.Deadline) {
 		arrived()
 		queued = nil
 		if after, err = h.sender.lookUp(ctx, c.Operation.ID); err != nil {

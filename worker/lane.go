@@ -71,15 +71,14 @@ func newJob(op tasks.Operation, chunk int, desktops []tasks.Desktop, now time.Ti
 // in smaller calls the more often they failed.
 type laneKey struct {
 	shutoff bool
-	checked bool // read before they are sent
-	level   int  // 0: not suspect
+	level   int // 0: not suspect
 }
 
 // limit is the most desktops of a call of this lane.
 func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.level) }
 
 func laneOf(it *item) laneKey {
-	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach, checked: checked(it.job.op, it.desktop)}
+	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach}
 	if it.desktop.Note == tasks.Suspect {
 		k.level = min(max(1, it.desktop.Attempts), 7)
 	}

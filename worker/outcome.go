@@ -92,10 +92,6 @@ func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note task
 	if class != Permanent && class != Poison && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
 		return v
 	}
-	if !checked(it.job.op, it.desktop) && s.now().Before(it.job.op.Deadline) {
-		v.note, v.again = tasks.Refused, true
-		return v
-	}
 	v.to, v.delay = tasks.Failed, 0
 	return v
 }

@@ -158,7 +158,7 @@ func matchUsers(now time.Time, rows []tasks.Desktop, listed []apiclient.Desktop,
 				Message: fmt.Sprintf("no desktop has a user %q, but there is %s: name them as the cloud does", name, strings.Join(quoted(slices.Compact(near)), ", ")),
 			}}
 		default:
-			f.Users[name] = tasks.UserFind{To: tasks.Detached, Note: tasks.NoDesktop}
+			f.Users[name] = tasks.UserFind{To: tasks.NoDesktop}
 		}
 	}
 	return f

@@ -43,7 +43,7 @@ func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []tasks.Plan
 	if n := tasks.MaxPlanned - len(desktops); len(users) > n {
 		left, users = left+len(users)-n, users[:n]
 	}
-	if out, err = p.desktops(ctx, req, desktops, req.Expect, req.Check); err != nil || len(users) == 0 {
+	if out, err = p.desktops(ctx, req, desktops, req.Expect); err != nil || len(users) == 0 {
 		return out, left, err
 	}
 	find, err := p.users(ctx, users, req)
@@ -57,11 +57,11 @@ func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []tasks.Plan
 	if n := max(0, 2*tasks.MaxPlanned-len(out)); len(found) > n {
 		left, found = left+len(found)-n, found[:n]
 	}
-	theirs, err := p.desktops(ctx, req, found, find.Expect, true)
+	theirs, err := p.desktops(ctx, req, found, find.Expect)
 	return append(out, theirs...), left, err
 }
 
-func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string, expect map[string][]string, check bool) ([]tasks.Planned, error) {
+func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string, expect map[string][]string) ([]tasks.Planned, error) {
 	var out []tasks.Planned
 	for some := range slices.Chunk(ids, apiclient.MaxDesktopsPerCall) {
 		if err := p.admit(ctx); err != nil {
@@ -75,15 +75,14 @@ func (p *Planner) desktops(ctx context.Context, req tasks.Request, ids []string,
 		for _, id := range some {
 			d, exists := read[id]
 			l := look{Desktop: d, exists: exists, expect: expect[id], allowShared: req.AllowShared}
-			out = append(out, p.planned(id, l, check || len(l.expect) > 0))
+			out = append(out, p.planned(id, l))
 		}
 	}
 	return out, nil
 }
 
-// planned is what a reading would lead to. What is not checked before it is sent is
-// sent whatever it reads as.
-func (p *Planner) planned(id string, l look, check bool) tasks.Planned {
+// planned is what a reading would lead to.
+func (p *Planner) planned(id string, l look) tasks.Planned {
 	row := verdictOf(l)
 	out := tasks.Planned{ID: id, Expect: l.expect, Does: string(row.Before), Why: row.Why}
 	if l.exists {
@@ -91,9 +90,6 @@ func (p *Planner) planned(id string, l look, check bool) tasks.Planned {
 	}
 	if row.Before == Hold || row.Before == Later {
 		out.Code, out.Why = row.Code, l.reason(row)
-	}
-	if !check && (row.Before == Hold || row.Before == Later) {
-		out.Does, out.Why = string(Send), "sent without being read first; with check it would not be: "+out.Why
 	}
 	if out.Does == string(Send) {
 		losing := l.Users
@@ -138,7 +134,7 @@ func plannedUser(name string, f tasks.UserFind) tasks.Planned {
 	case tasks.Resolved:
 		out.Does, out.Why = "find", fmt.Sprintf("has %s", strings.Replace(f.Detail, "1 desktops", "1 desktop", 1))
 	default:
-		out.Does, out.Why = string(Done), tasks.NoDesktop.String()
+		out.Does, out.Why = string(Done), "the user has no desktop"
 	}
 	return out
 }

@@ -29,7 +29,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		fakecloud.Desktop{ID: "found", Users: user("leaver")}, fakecloud.Desktop{ID: "empty", AttachState: fakecloud.Detached},
 	)
 	req := tasks.Request{
-		Project: "hq", Desktops: []string{"ann's", "zoe's", "shared", "crowd", "empty"}, Users: []string{"leaver", "nobody", "BOB"}, Check: true,
+		Project: "hq", Desktops: []string{"ann's", "zoe's", "shared", "crowd", "empty"}, Users: []string{"leaver", "nobody", "BOB"},
 		Expect: map[string][]string{"ann's": {"ann"}, "zoe's": {"ann"}, "shared": {"ann"}},
 	}
 	planner := worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(t, s.cloud.URL, 5*time.Second), ReadsPerSecond: 1000}, zerolog.Nop())

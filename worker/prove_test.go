@@ -96,11 +96,11 @@ func TestGuards(t *testing.T) {
 			want: tasks.Detached, left: []string{"bob", "eve"},
 		},
 		"shared, of nobody in particular, checked": {
-			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, check: true,
-			want: tasks.Held, code: "SHARED", left: []string{"zoe", "bob"},
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")},
+			want:    tasks.Held, code: "SHARED", left: []string{"zoe", "bob"},
 		},
 		"shared, of nobody in particular, checked and allowed": {
-			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, check: true, allowShared: true,
+			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, allowShared: true,
 			want: tasks.Detached, sent: 1,
 		},
 		"shared, of nobody in particular": {
@@ -108,16 +108,16 @@ func TestGuards(t *testing.T) {
 			want:    tasks.Detached, sent: 1,
 		},
 		"detached already, checked": {
-			desktop: fakecloud.Desktop{AttachState: fakecloud.Detached}, check: true,
-			want: tasks.Detached,
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Detached},
+			want:    tasks.Detached,
 		},
 		"never assigned, of an expected user": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Unattached}, expect: []string{"zoe"},
 			want: tasks.Detached,
 		},
 		"on its way already, checked": {
-			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")}, check: true,
-			want: tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
+			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")},
+			want:    tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
 		},
 		"being detached from somebody else": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("heir")}, expect: []string{"zoe"},
@@ -128,32 +128,32 @@ func TestGuards(t *testing.T) {
 			want: tasks.Detached, left: []string{"bob", "eve"},
 		},
 		"hibernated": {
-			desktop: fakecloud.Desktop{Status: fakecloud.Hibernated, Users: users("zoe")}, check: true,
-			want: tasks.Held, code: "HIBERNATED", left: []string{"zoe"},
+			desktop: fakecloud.Desktop{Status: fakecloud.Hibernated, Users: users("zoe")},
+			want:    tasks.Held, code: "HIBERNATED", left: []string{"zoe"},
 		},
 		"frozen": {
 			desktop: fakecloud.Desktop{Frozen: true, Users: users("zoe")}, expect: []string{"zoe"},
 			want: tasks.Held, code: "FROZEN", left: []string{"zoe"},
 		},
 		"in maintenance": {
-			desktop: fakecloud.Desktop{Maintenance: true, Users: users("zoe")}, check: true,
-			want: tasks.Held, code: "MAINTENANCE", left: []string{"zoe"},
+			desktop: fakecloud.Desktop{Maintenance: true, Users: users("zoe")},
+			want:    tasks.Held, code: "MAINTENANCE", left: []string{"zoe"},
 		},
 		"broken": {
-			desktop: fakecloud.Desktop{Status: fakecloud.Errored, Users: users("zoe")}, check: true,
-			want: tasks.Held, code: "DESKTOP_ERROR", left: []string{"zoe"},
+			desktop: fakecloud.Desktop{Status: fakecloud.Errored, Users: users("zoe")},
+			want:    tasks.Held, code: "DESKTOP_ERROR", left: []string{"zoe"},
 		},
 		"busy for good, checked": {
-			desktop: fakecloud.Desktop{TaskStatus: "rebooting", Users: users("zoe")}, check: true,
-			want: tasks.Failed, code: "BUSY", left: []string{"zoe"},
+			desktop: fakecloud.Desktop{TaskStatus: "rebooting", Users: users("zoe")},
+			want:    tasks.Failed, code: "BUSY", left: []string{"zoe"},
 		},
 		"an assignment that failed": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachFailed, Users: users("zoe")}, expect: []string{"zoe"},
 			want: tasks.Detached, sent: 1,
 		},
 		"an assignment that may be repeated": {
-			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachRepeatable, Users: users("zoe")}, check: true,
-			want: tasks.Detached, sent: 1,
+			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachRepeatable, Users: users("zoe")},
+			want:    tasks.Detached, sent: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestGuards(t *testing.T) {
 			test.desktop.ComputerName = "PC-OF-D"
 			s.cloud.Add(projectID, test.desktop)
 			s.start(byOneLook)
-			req := tasks.Request{Desktops: []string{"d"}, Check: test.check, AllowShared: test.allowShared}
+			req := tasks.Request{Desktops: []string{"d"}, AllowShared: test.allowShared}
 			if test.expect != nil {
 				req.Expect = map[string][]string{"d": test.expect}
 			}
@@ -180,9 +180,6 @@ func TestGuards(t *testing.T) {
 						require.Contains(t, d.Failure.Message, fmt.Sprintf("%q", name))
 					}
 				}
-			}
-			if !test.check && test.expect == nil {
-				return
 			}
 			// The state before is kept with it.
 			es, err := s.record.Evidence(t.Context(), op, 0, op.Chunks())
@@ -212,7 +209,7 @@ func TestCheckReadsAHundredAtOnce(t *testing.T) {
 	}
 	s.cloud.Add(projectID, desktops...)
 	s.start()
-	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000), Check: true}))
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
 	require.Equal(t, 1000, op.Counts.Detached)
 	for _, id := range ids(1000) {
 		require.LessOrEqual(t, s.cloud.Reads(projectID, id), 3, "before, and until it was proven")

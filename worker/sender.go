@@ -116,12 +116,9 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 func (s *sender) callGroup(b *batch, group []*item) {
 	callID := xid.New().String()
 	claimedAt := time.Now()
-	isChecked := checked(group[0].job.op, group[0].desktop)
 	ok := true
-	if isChecked {
-		if group, ok = s.check(b, group); !ok || len(group) == 0 {
-			return
-		}
+	if group, ok = s.check(b, group); !ok || len(group) == 0 {
+		return
 	}
 	group, ok = s.begin(b, group, callID)
 	if !ok || len(group) == 0 {
@@ -137,7 +134,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	// A process that waited or was frozen for so long may soon no longer hold
 	// the desktops.
 	late, why := time.Since(claimedAt) > s.project.CallTimeout, "no call slot came free in time"
-	if isChecked && time.Since(b.readAt) > oldCheck {
+	if time.Since(b.readAt) > oldCheck {
 		late, why = true, "the reading had grown old before a call slot came free"
 	}
 	if late {

@@ -11,9 +11,10 @@ import (
 type OperationRequest struct {
 	Project            string              `json:"project"`
 	Desktops           []string            `json:"desktops,omitempty"`
-	ExpectedUsers      map[string][]string `json:"expected_users,omitempty"` // by desktop
+	ExpectedUsers      map[string][]string `json:"expected_users,omitempty"` // by desktop, or by "computer:" and a computer's name
 	Users              []string            `json:"users,omitempty"`
-	Check              bool                `json:"check,omitempty"`
+	Computers          []string            `json:"computers,omitempty"`
+	UnknownUsers       string              `json:"unknown_users,omitempty"` // hold or ignore; empty: as the key or the project says
 	AllowShared        bool                `json:"allow_shared,omitempty"`
 	ShutoffAfterDetach bool                `json:"shutoff_after_detach,omitempty"`
 	Urgent             bool                `json:"urgent,omitempty"`
@@ -31,7 +32,8 @@ type OperationRequest struct {
 // Task is what is asked of tasks.Producer.
 func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
-		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Expect: r.ExpectedUsers, Check: r.Check, AllowShared: r.AllowShared,
+		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Computers: r.Computers, Expect: r.ExpectedUsers,
+		UnknownUsers: r.UnknownUsers, AllowShared: r.AllowShared,
 		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
 		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey, Trace: r.Traceparent,
 	}
@@ -39,9 +41,10 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 
 // Validated is the answer to a request with ValidateOnly.
 type Validated struct {
-	Valid    bool `json:"valid"`
-	Desktops int  `json:"desktops"`
-	Users    int  `json:"users"`
+	Valid     bool `json:"valid"`
+	Desktops  int  `json:"desktops"`
+	Users     int  `json:"users"`
+	Computers int  `json:"computers"`
 }
 
 // Page is the JSON of every list.

@@ -123,7 +123,7 @@ func (p *demoPlan) guard(alias string) {
 		{ID: "found-namesake", Users: on("ravi.leaver2")},
 	}
 	p.people = tasks.Request{
-		Project: alias, RequestedBy: "demo", Reason: "leavers of the demo, by name", Ticket: "HR-4711", Check: true,
+		Project: alias, RequestedBy: "demo", Reason: "leavers of the demo, by name", Ticket: "HR-4711",
 		Desktops: []string{"guard-own", "guard-passed-on", "guard-team", "guard-crowd", "guard-asleep"},
 		Expect:   map[string][]string{"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver}},
 		Users:    []string{"ravi.leaver", "nora.leaver"},

@@ -22,7 +22,7 @@ type detachOptions struct {
 	file, project, at, due, deadline string
 	reason, ticket, key, by          string
 	users, expected                  []string
-	check, allowShared               bool
+	allowShared                      bool
 	shutoff, urgent                  bool
 	skipInvalid, plan, json          bool
 	wait                             waitOptions
@@ -39,13 +39,12 @@ desktop) or a column user (or user_name), or both, and perhaps a column project;
 other columns are ignored. Rows of several projects make one operation for each.
 If one row is bad nothing is queued, unless --skip-invalid is given.
 
-Who is cut off: a desktop that comes with a user (columns desktop_id and user, or
---expected-user) is read before it is sent. It is taken from that user only; if
-somebody else has it, it is held, with both names. A user without a desktop
-(column user alone, or --user) stands for every desktop that has a user of
-exactly that name when the operation runs. --check has bare ids read as well:
-desktops of several users, and those hibernated, frozen or in maintenance, are
-held.
+Who is cut off: every desktop is read before it is sent. One that comes with a
+user (columns desktop_id and user, or --expected-user) is taken from that user
+only; if somebody else has it, it is held, with both names. A user without a
+desktop (column user alone, or --user) stands for every desktop that has a user
+of exactly that name when the operation runs. Desktops of several users of whom
+none is named, and those hibernated, frozen or in maintenance, are held.
 
 "accepted" in the results means that the cloud took the request; the desktop is
 then followed until it is proven "detached", or it is failed.`,
@@ -61,7 +60,6 @@ then followed until it is proven "detached", or it is failed.`,
 	f.StringVar(&o.project, "project", "", "`alias` of the project of all desktops that have none of their own in the file")
 	f.StringArrayVar(&o.users, "user", nil, "a leaver's `name`: detach every desktop that they have; may be repeated")
 	f.StringArrayVar(&o.expected, "expected-user", nil, "`name` of the user whom the ids given as arguments must belong to; may be repeated")
-	f.BoolVar(&o.check, "check", false, "read every desktop before it is sent, and hold what should not be touched")
 	f.BoolVar(&o.allowShared, "allow-shared", false, "take desktops of several users from all of them, if no user is named")
 	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
 	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
@@ -150,7 +148,7 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 	}
 	reqs := list.Requests(api.OperationRequest{
 		ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
-		Check: o.check, AllowShared: o.allowShared, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
+		AllowShared: o.allowShared, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
 	})
 	var out []api.OperationRequest
 	for _, r := range reqs {

@@ -202,11 +202,11 @@ func TestInterruptedBeforeAnythingIsQueued(t *testing.T) {
 
 func TestDetachRecordsWhoseTheDesktopsAre(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
-		s.ok(t, "detach", "d1", "d2", "--project", "hq", "--expected-user", "zoe", "--expected-user", "bob", "--check", "--allow-shared", "--due-at", "2026-01-02T03:04:05Z")
+		s.ok(t, "detach", "d1", "d2", "--project", "hq", "--expected-user", "zoe", "--expected-user", "bob", "--allow-shared", "--due-at", "2026-01-02T03:04:05Z")
 		op := s.operations(t)[0]
-		require.True(t, op.Check && op.AllowShared)
+		require.True(t, op.AllowShared)
 		require.Equal(t, "2026-01-02T03:04:05Z", op.DueAt.Format(time.RFC3339))
-		require.Contains(t, s.ok(t, "status", op.ID), "read before sending, shared desktops allowed")
+		require.Contains(t, s.ok(t, "status", op.ID), "shared desktops allowed")
 		for _, d := range s.rows(t, op) {
 			require.Equal(t, []string{"zoe", "bob"}, d.Expect)
 		}

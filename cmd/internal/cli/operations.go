@@ -259,9 +259,6 @@ func removalText(r tasks.Removal) string {
 }
 
 func (v statusView) options() (out []string) {
-	if v.Check {
-		out = append(out, "read before sending")
-	}
 	if v.AllowShared {
 		out = append(out, "shared desktops allowed")
 	}
@@ -284,7 +281,7 @@ type stateLine struct {
 func stateLines(c tasks.Counts) []stateLine {
 	all := []stateLine{
 		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
-		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved},
+		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved}, {tasks.NoDesktop, c.NoDesktop},
 	}
 	return slices.DeleteFunc(all, func(l stateLine) bool { return l.n == 0 })
 }

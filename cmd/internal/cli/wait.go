@@ -205,6 +205,7 @@ func sum(ops []tasks.Operation) (c tasks.Counts) {
 		c.Held += op.Counts.Held
 		c.Cancelled += op.Counts.Cancelled
 		c.Resolved += op.Counts.Resolved
+		c.NoDesktop += op.Counts.NoDesktop
 	}
 	return c
 }

@@ -19,13 +19,13 @@ import (
 // newDetach is the page where desktops or users are handed over.
 type newDetach struct {
 	choice
-	Names                               string // what lines without a header row are: desktops or users
-	List                                string
-	Reason, Ticket                      string
-	NotBefore, DueAt, Deadline          string
-	Check, AllowShared, Shutoff, Urgent bool
-	Faults                              []api.Fault
-	FaultCount                          int // with those that are not among Faults
+	Names                        string // what lines without a header row are: desktops or users
+	List                         string
+	Reason, Ticket               string
+	NotBefore, DueAt, Deadline   string
+	AllowShared, Shutoff, Urgent bool
+	Faults                       []api.Fault
+	FaultCount                   int // with those that are not among Faults
 }
 
 func (v *visit) newDetach() error {
@@ -98,7 +98,7 @@ func (v *visit) planDetach() error {
 	}
 	var at times
 	base := api.OperationRequest{
-		Check: form.Check, AllowShared: form.AllowShared, ShutoffAfterDetach: form.Shutoff, Urgent: form.Urgent, Reason: form.Reason, Ticket: form.Ticket,
+		AllowShared: form.AllowShared, ShutoffAfterDetach: form.Shutoff, Urgent: form.Urgent, Reason: form.Reason, Ticket: form.Ticket,
 		NotBefore: at.parse("not before", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
 	}
 	reqs := list.Requests(base)
@@ -133,7 +133,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	get := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
 	form = newDetach{
 		Names: get("names"), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"),
-		Check: get("check") != "", AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
+		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}
 	if form.choice, err = v.choose(get("project")); err != nil {
 		return form, nil, err

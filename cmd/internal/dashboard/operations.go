@@ -26,7 +26,7 @@ type stateCount struct {
 }
 
 // settledFirst is the order of a bar: what is done grows from the left.
-var settledFirst = []tasks.State{tasks.Detached, tasks.Resolved, tasks.Cancelled, tasks.Failed, tasks.Held, tasks.Accepted, tasks.Sending, tasks.Queued}
+var settledFirst = []tasks.State{tasks.Detached, tasks.Resolved, tasks.NoDesktop, tasks.Cancelled, tasks.Failed, tasks.Held, tasks.Accepted, tasks.Sending, tasks.Queued}
 
 func progressOf(op tasks.Operation) progress {
 	p := progress{Operation: op}

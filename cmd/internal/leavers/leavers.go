@@ -128,7 +128,7 @@ func (l *List) take(x Leaver) error {
 	}
 	what, most := "desktops", tasks.MaxDesktops
 	if x.Desktop == "" {
-		what, most = "users", tasks.MaxUsers
+		what, most = "users", tasks.MaxLookups
 	}
 	if !known || x.Desktop == "" {
 		n := [2]string{what, x.Project}

@@ -102,7 +102,7 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	t.Cleanup(w.Stop)
 	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
-	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1", "d2", "bad", "frozen"}, Check: true})
+	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1", "d2", "bad", "frozen"}})
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {
 		op, err = p.Record.Operation(t.Context(), op.ID)

@@ -42,7 +42,7 @@ func (h *htmlRenderer) head(w io.Writer, hd head) error {
 	c := hd.Operation.Counts
 	v := htmlHead{head: hd, Counts: []htmlCount{
 		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
-		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved},
+		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved}, {tasks.NoDesktop, c.NoDesktop},
 	}}
 	return htmlParts.ExecuteTemplate(w, "head", v)
 }

@@ -40,7 +40,7 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 	*map[tasks.State]*int{
 		tasks.Queued: &t.counts.Queued, tasks.Sending: &t.counts.Sending, tasks.Accepted: &t.counts.Accepted,
 		tasks.Detached: &t.counts.Detached, tasks.Failed: &t.counts.Failed, tasks.Held: &t.counts.Held,
-		tasks.Cancelled: &t.counts.Cancelled, tasks.Resolved: &t.counts.Resolved,
+		tasks.Cancelled: &t.counts.Cancelled, tasks.Resolved: &t.counts.Resolved, tasks.NoDesktop: &t.counts.NoDesktop,
 	}[r.State]++
 	took, proven := r.took(op)
 	switch {
@@ -49,7 +49,7 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 		if took > target {
 			t.sums.Late++
 		}
-	case r.State == tasks.Cancelled || r.State == tasks.Resolved || r.note == tasks.NoDesktop:
+	case r.State == tasks.Cancelled || r.State == tasks.Resolved || r.State == tasks.NoDesktop:
 	case now.After(op.DueAt.Add(target)):
 		t.sums.Overdue++
 	}

@@ -35,7 +35,7 @@ func (s *server) createOperation(r *request) error {
 		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
 	}
 	if in.ValidateOnly {
-		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users)})
+		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers)})
 	}
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
