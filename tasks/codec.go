@@ -43,6 +43,21 @@ func encodeExpect(desktops []string, expect map[string][]string) (value string, 
 	return mustJSON(out), len(out) > 0
 }
 
+// foundAsField of a chunk is a JSON object from position to the computer's name that
+// a desktop was found by.
+const foundAsField = "  "
+
+// encodeFoundAs is the value of foundAsField.
+func encodeFoundAs(desktops []string, foundAs map[string]string) (value string, any bool) {
+	out := map[int]string{}
+	for i, id := range desktops {
+		if name := foundAs[id]; name != "" {
+			out[i] = name
+		}
+	}
+	return mustJSON(out), len(out) > 0
+}
+
 // encodeStatus is what a desktop's value and the common value share.
 func encodeStatus(d Desktop) string {
 	b := make([]byte, 0, 40)
@@ -100,9 +115,16 @@ func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) 
 			return bad(expectField, err)
 		}
 	}
+	var foundAs map[int]string
+	if v, named := values[foundAsField]; named {
+		rows--
+		if err := json.Unmarshal([]byte(v), &foundAs); err != nil {
+			return bad(foundAsField, err)
+		}
+	}
 	out := make([]Desktop, rows)
 	for id, value := range values {
-		if id == commonField || id == expectField {
+		if id == commonField || id == expectField || id == foundAsField {
 			continue
 		}
 		position, own, alone := strings.Cut(value, ";")
@@ -111,7 +133,7 @@ func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) 
 			return bad(id, fmt.Errorf("position %q", position))
 		}
 		d := common
-		d.ID, d.Position, d.stored, d.Expect = id, int(place), value, expect[int(place)]
+		d.ID, d.Position, d.stored, d.Expect, d.FoundAs = id, int(place), value, expect[int(place)], foundAs[int(place)]
 		if alone {
 			if err := decodeStatus(&d, own); err != nil {
 				return bad(id, err)

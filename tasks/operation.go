@@ -196,6 +196,8 @@ type Desktop struct {
 	Note        Note      `json:"note,omitempty"`
 	Failure     *Failure  `json:"failure,omitempty"` // the last refusal that named it, kept with the failed and the retried
 	Before      *Before   `json:"before,omitempty"`  // as last read before a call; only where evidence was asked for
+	Pinned      []string  `json:"pinned_users,omitempty"` // who was on it when it was first read, if Expect is empty
+	FoundAs     string    `json:"found_as,omitempty"`     // the computer's name that it was found by
 	Chunk       int       `json:"-"`
 	Position    int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
 
@@ -203,6 +205,15 @@ type Desktop struct {
 	stored    string // its own value
 	common    string // the status it shares with others; "": it has its own
 	followers int    // how many share it
+}
+
+// Expected are the users from whom the desktop is to be taken: those that the
+// request names, or else those that the first reading pinned.
+func (d Desktop) Expected() []string {
+	if len(d.Expect) > 0 {
+		return d.Expect
+	}
+	return d.Pinned
 }
 
 // User gives the name if the row names a user.

@@ -16,6 +16,8 @@ type PauseKind string
 const (
 	Throttled  PauseKind = "throttled" // the cloud asked for fewer calls
 	BadAuth    PauseKind = "auth"      // the cloud refused the credentials
+	NoRight    PauseKind = "no_right"  // the cloud refuses whatever is asked: a right of the IAM user is missing
+	NotAPI     PauseKind = "not_api"   // something else than the API answers: a proxy, a firewall, a wrong endpoint
 	ByOperator PauseKind = "operator"  // a person
 )
 
@@ -32,7 +34,7 @@ type Pause struct {
 //	ARGV  kind, ms from now (0: until resumed), reason
 //	Returns 1 if it was written
 var scriptPause = redis.NewScript(`
-local rank = {throttled=1, auth=2, operator=3}
+local rank = {throttled=1, auth=2, no_right=2, not_api=2, operator=3}
 local t = redis.call('TIME')
 local now = t[1]*1000 + math.floor(t[2]/1000)
 local cur = redis.call('HMGET', KEYS[1], 'kind', 'until')

@@ -63,8 +63,10 @@ const (
 	fieldEnded       = "ended"    // ms
 	fieldSeal        = "seal"     // head of the trail, from the operation's end until anything is added
 	fieldSealing     = "sealing"  // the head is being computed; gone if anything was added meanwhile
-	fieldFound       = "found"    // sizes of the chunks of desktops found by their users' names
-	fieldResolving   = "users"    // JSON of what was found, until the users' rows say so; see ResolveUsers
+	fieldFound       = "found"    // sizes of the chunks of desktops that were looked up
+	fieldResolving   = "users"    // JSON of what was found, until the rows looked up say so; see SettleLookups
+	fieldHints       = "hints"    // of how many rows hints were looked for
+	findField        = "find"     // + chunk number: JSON of what its look-ups came to; see NoteFinds
 	fieldToken       = "token"    // of the look-up that may write its finds
 	fieldIndex       = "index"    // JSON of indexed, until the operation is accepted
 	fieldExpired     = "expired"  // set while expiry removes the operation

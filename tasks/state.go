@@ -90,14 +90,14 @@ const (
 	NotTheirs Note = "n" // detached: none of the expected users is on the desktop (any more)
 	Unknown   Note = "u" // no desktop: Workspace does not know the user, which was to be ignored
 	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before
-	Refused   Note = "p" // refused for good; read once more before it is failed
+	Denied    Note = "p" // refused alone for want of a right, which may be one of the project
 	Recheck   Note = "k" // taken up again by a person: read before it is sent
 )
 
 var noteTexts = map[Note]string{
 	Gone: "no longer exists", ReadBack: "established by reading the desktop", ByJob: "followed by its job",
 	NotTheirs: "the expected user is not on it", Unknown: "not known to Workspace, ignored as asked",
-	Suspect: "sent apart from others", Refused: "refused, to be read once more", Recheck: "taken up again",
+	Suspect: "sent apart from others", Denied: "refused for want of a right", Recheck: "taken up again",
 }
 
 // String gives the text for people.

@@ -23,6 +23,9 @@ func newCall(id, worker string, at time.Time, took time.Duration, size int, res 
 	return c
 }
 
+// notAPI is the code of a call that something else than the API answered.
+const notAPI = "NOT_API"
+
 // asAPIError gives an error the client's shape, so that every failure has a
 // code and a text.
 func asAPIError(err error) apiclient.Error {
@@ -33,6 +36,12 @@ func asAPIError(err error) apiclient.Error {
 	out := *e
 	if out.Code == "" && out.Status != 0 {
 		out.Code = "HTTP_" + strconv.Itoa(out.Status)
+	}
+	switch {
+	case e.Local:
+		out.Code = "BAD_REQUEST"
+	case e.NotAPI:
+		out.Code = notAPI
 	}
 	out.Code = cmp.Or(out.Code, "NO_REPLY")
 	if out.Message == "" && out.Err != nil {

@@ -2,18 +2,75 @@ package worker
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 )
 
-// oldCheck is how old a reading may be when the call leaves that it is for.
-const oldCheck = 5 * time.Second
+// freshReading is how old a reading may be when the call leaves that it is for.
+const freshReading = 5 * time.Second
 
 // check claims and reads a group before it is sent, and settles what the reading
-// decides already: what is detached, on its way, busy, or must not be touched.
-// It returns those to be sent, all by naming their leavers or none.
+// decides already: what is detached, on its way, busy, unknown, or must not be
+// touched. It returns those to be sent, all by naming their leavers or none. Parts of
+// a batch that had to be split use the batch's reading while it is fresh.
 func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
+	if time.Since(b.readAt) < freshReading {
+		return group, true
+	}
+	mine, ok := s.claim(b, group)
+	if !ok || len(mine) == 0 {
+		return nil, ok
+	}
+	read, err := s.readNow(idsOf(mine), s.priority)
+	if err != nil {
+		s.onReadError(b, mine, err)
+		return nil, true
+	}
+	b.readAt = time.Now()
+	seen, err := s.seen(mine, read)
+	if err != nil {
+		return nil, false // the process is ending
+	}
+	looks := make(map[*item]look, len(mine))
+	var decided, plain, byName []*item
+	for _, it := range mine {
+		l := lookAt(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		looks[it] = l
+		it.before, it.leavers = nil, nil
+		if l.exists {
+			it.before = l.before(s.now())
+			if len(it.desktop.Expected()) == 0 {
+				it.desktop.Pinned = l.pins()
+			}
+		}
+		switch {
+		case verdictOf(l).Before != Send:
+			decided = append(decided, it)
+		case l.justThem():
+			it.leavers = l.leavers()
+			byName = append(byName, it)
+		default:
+			plain = append(plain, it)
+		}
+	}
+	if len(decided) > 0 {
+		s.settle(b, decided, nil, func(it *item) verdict { return s.beforeSending(it, looks[it]) })
+		s.explainMissing(decided)
+	}
+	if len(plain) > 0 && len(byName) > 0 {
+		b.push(byName)
+		return plain, true
+	}
+	return append(plain, byName...), true
+}
+
+// claim claims a group; who is in another call is answered. ok is false if the
+// project's gate is closed, or the process is ending.
+func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
 	claim := b.claim
 	claim.Desktops = idsOf(group)
 	got, err := persist(s.ctx, s.log, func() ([]bool, error) { return s.record.Claim(s.ctx, claim, s.lease()) })
@@ -26,7 +83,6 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 		return nil, false // the process is ending
 	}
 	b.claimed = true
-	var mine []*item
 	for i, it := range group {
 		if got[i] {
 			mine = append(mine, it)
@@ -34,106 +90,93 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 			it.settled(jitter(busyDelay))
 		}
 	}
-	if len(mine) == 0 {
-		return nil, true
-	}
-	read, err := s.read(s.ctx, idsOf(mine))
-	if err != nil {
-		s.release(b.claim, mine)
-		for _, it := range mine {
-			it.settled(s.backoff(it.desktop.Attempts + 1))
-		}
-		return nil, true
-	}
-	b.readAt = time.Now()
-	looks := make(map[*item]look, len(mine))
-	var decided, plain, byName []*item
-	for _, it := range mine {
-		d, exists := read[it.desktop.ID]
-		l := look{Desktop: d, exists: exists, expect: it.desktop.Expect, allowShared: it.job.op.AllowShared}
-		looks[it] = l
-		it.before, it.leavers = nil, nil
-		if exists {
-			it.before = l.before(s.now())
-		}
-		switch {
-		case verdictOf(l).Before != Send || it.desktop.Note == tasks.Refused:
-			decided = append(decided, it)
-		case l.justThem():
-			it.leavers = l.leavers()
-			byName = append(byName, it)
-		default:
-			plain = append(plain, it)
-		}
-	}
-	if len(decided) > 0 {
-		refusals, err := s.refusals(decided)
-		if err != nil {
-			return nil, false
-		}
-		s.settle(b, decided, nil, func(it *item) verdict { return s.beforeSending(it, looks[it], refusals[it]) })
-	}
-	if len(plain) > 0 && len(byName) > 0 {
-		b.push(byName)
-		return plain, true
-	}
-	return append(plain, byName...), true
+	return mine, true
 }
 
-// beforeSending turns a reading before a call into a verdict. refusal is the
-// last refusal of a desktop that was refused for good.
-func (s *sender) beforeSending(it *item, l look, refusal *tasks.Failure) verdict {
+// seen tells, of those that a reading leaves out, which some reading of the project
+// has shown before.
+func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[string]bool, error) {
+	var missing []string
+	for _, it := range items {
+		if _, exists := read[it.desktop.ID]; !exists {
+			missing = append(missing, it.desktop.ID)
+		}
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	return persist(s.ctx, s.log, func() (map[string]bool, error) { return s.record.Seen(s.ctx, s.project.Alias, missing) })
+}
+
+// onReadError acts on a reading before a call that failed. Where the request itself
+// is refused the desktop that spoils it is looked for; nothing else spends an attempt.
+func (s *sender) onReadError(b *batch, group []*item, err error) {
+	e, class := asAPIError(err), s.policy.call(err)
+	spoiled := class == Local || class == Poison || class == Permanent || class == Conflict
+	named, rest := split(group, culprits(e))
+	switch {
+	case spoiled && len(named) > 0:
+		b.push(rest)
+		s.failUnread(b, named, class, e)
+	case spoiled && len(group) > 1:
+		b.push(group[:len(group)/2])
+		b.push(group[len(group)/2:])
+	case spoiled:
+		s.failUnread(b, group, class, e)
+	default:
+		b.pause = max(b.pause, s.afterReadError(err))
+		s.release(b.claim, group)
+		for _, it := range group {
+			it.settled(s.backoff(it.desktop.Attempts + 1))
+		}
+	}
+}
+
+// failUnread fails desktops that the cloud, or the client, does not even read.
+func (s *sender) failUnread(b *batch, items []*item, class Class, e apiclient.Error) {
+	s.settle(b, items, nil, func(it *item) verdict {
+		f := &tasks.Failure{
+			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: string(class), Status: e.Status,
+			RequestID: e.RequestID, Attempts: it.desktop.Attempts, At: s.now(),
+		}
+		return verdict{to: tasks.Failed, attempts: it.desktop.Attempts, failure: f}
+	})
+}
+
+// split divides a group into those with the given ids and the others.
+func split(group []*item, ids []string) (named, rest []*item) {
+	for _, it := range group {
+		if slices.Contains(ids, it.desktop.ID) {
+			named = append(named, it)
+		} else {
+			rest = append(rest, it)
+		}
+	}
+	return named, rest
+}
+
+// beforeSending turns a reading before a call into a verdict.
+func (s *sender) beforeSending(it *item, l look) verdict {
 	d, row := it.desktop, verdictOf(l)
 	v := verdict{attempts: d.Attempts, note: row.note, detail: l.proof()}
+	failure := &tasks.Failure{
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(HeldBack), CallID: d.CallID,
+		Attempts: d.Attempts, At: s.now(),
+	}
 	switch row.Before {
 	case Done:
 		v.to = tasks.Detached
 	case Follow:
 		v.to = tasks.Accepted
 	case Hold:
-		v.to = tasks.Held
-		v.failure = &tasks.Failure{
-			DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(HeldBack), CallID: d.CallID,
-			Attempts: d.Attempts, At: s.now(),
+		if row.Code == notFound {
+			failure.Message = fmt.Sprintf("there is no desktop %q in project %s (%s), and none was ever seen there", d.ID, s.project.Alias, s.project.where())
 		}
-	case Later:
-		return s.afterFailure(it, Conflict, &tasks.Failure{
-			DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(Conflict), CallID: d.CallID,
-		}, d.Note)
-	default: // refused for good, and still attached
-		v.to, v.note, v.failure = tasks.Failed, tasks.NoNote, refusal
+		it.heldAs = row.Code
+		v.to, v.note, v.failure = tasks.Held, tasks.NoNote, failure
+	default: // Later
+		failure.Class = string(Conflict)
+		return s.afterFailure(it, Conflict, failure, d.Note)
 	}
 	return v
-}
-
-// refusals reads the last refusals of those that were refused for good.
-func (s *sender) refusals(items []*item) (map[*item]*tasks.Failure, error) {
-	out := map[*item]*tasks.Failure{}
-	byOp := map[string][]*item{}
-	for _, it := range items {
-		if it.desktop.Note == tasks.Refused {
-			byOp[it.job.op.ID] = append(byOp[it.job.op.ID], it)
-		}
-	}
-	for _, its := range byOp {
-		ds := make([]tasks.Desktop, len(its))
-		for i, it := range its {
-			ds[i] = it.desktop
-		}
-		last, err := persist(s.ctx, s.log, func() (map[string]*tasks.Failure, error) {
-			return s.record.LastFailures(s.ctx, its[0].job.op, ds)
-		})
-		if err != nil {
-			return nil, err
-		}
-		for _, it := range its {
-			f := last[it.desktop.ID]
-			if f == nil {
-				f = &tasks.Failure{Code: "UNKNOWN", Message: "the cloud refused it", Class: string(Permanent), Attempts: it.desktop.Attempts}
-			}
-			f.At = s.now()
-			out[it] = f
-		}
-	}
-	return out, nil
 }

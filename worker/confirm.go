@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -29,9 +28,8 @@ const (
 // the desktop may still show its users, and then it is theirs until it does not.
 type follower struct {
 	*sender
-	admit  func(ctx context.Context) error // to one reading
-	until  context.Context                 // ends when nothing new is to be begun
-	failed int                             // readings in a row
+	until  context.Context // ends when nothing new is to be begun
+	failed int             // readings in a row
 }
 
 // nextLook says when a desktop that was accepted at a time is to be looked at
@@ -232,12 +230,12 @@ func (f *follower) inParallel(n int, request func(ctx context.Context, i int)) {
 	places := make(chan struct{}, f.project.MaxReads)
 	for i := range n {
 		places <- struct{}{}
-		if f.admit(f.until) != nil {
+		if f.limit.take(f.until, readRequest, toProve) != nil {
 			break
 		}
 		all.Go(func() {
 			defer func() { <-places }()
-			ctx, cancel := context.WithTimeoutCause(f.ctx, f.project.CallTimeout, errors.New("reading took longer than call_timeout"))
+			ctx, cancel := context.WithTimeoutCause(f.ctx, f.project.CallTimeout, errSlowReading)
 			defer cancel()
 			request(ctx, i)
 		})
@@ -318,8 +316,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 	if !p.asked[d.ID] {
 		return m, false // its job runs, or the worker is stopping: nothing is known, least of all that it is gone
 	}
-	desktop, exists := p.read[d.ID]
-	l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
+	l := lookAt(op, d, p.read, true)
 	row := verdictOf(l)
 	m.Detail = l.proof()
 	action := row.After

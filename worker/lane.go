@@ -29,8 +29,8 @@ type item struct {
 	since   time.Time
 	sending bool          // in a batch, not yet answered
 	delay   time.Duration // what its verdict says
-	again   bool          // the same
 
+	heldAs  string           // the code that check held it for
 	before  *tasks.Before    // what check read, until it is in the record
 	leavers []apiclient.User // who is to be taken off, by name; nil: everybody
 }
@@ -79,8 +79,11 @@ func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.lev
 
 func laneOf(it *item) laneKey {
 	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach}
-	if it.desktop.Note == tasks.Suspect {
+	switch it.desktop.Note {
+	case tasks.Suspect:
 		k.level = min(max(1, it.desktop.Attempts), 7)
+	case tasks.Denied:
+		k.level = 7
 	}
 	return k
 }
@@ -240,11 +243,12 @@ const immediately = time.Millisecond
 // slots.
 type dispatcher struct {
 	lanes   *lanes
-	batches chan struct{} // capacity: batches at a time, a few more than there are call slots
-	// admit waits until the shared rate limit lets a call go.
-	admit func(ctx context.Context) error
-	// send makes a call of a batch and answers its items. A positive pause
-	// means that the project's gate is closed, for so long at least.
+	batches chan struct{} // capacity: batches at a time, a few more than there are call slots: their outcomes are written beside other calls
+	// admit waits for the right to make a call, and unadmit gives it back unused.
+	admit   func(ctx context.Context) error
+	unadmit func()
+	// send makes a call of a batch that was admitted and answers its items. A
+	// positive pause means that the project's gate is closed, for so long at least.
 	send func(batch []*item) (pause time.Duration)
 	// linger is how long a batch may wait for handlers that are arriving while
 	// other calls are in flight anyway; an idle dispatcher never waits.
@@ -288,6 +292,7 @@ func (d *dispatcher) run(ctx context.Context) {
 		}
 		batch := d.lanes.take()
 		if len(batch) == 0 {
+			d.unadmit()
 			<-d.batches
 			continue
 		}

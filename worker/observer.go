@@ -41,9 +41,11 @@ type ReadingOf string
 
 // What a reading can be of.
 const (
-	ReadDesktops ReadingOf = "desktops"
-	ReadUsers    ReadingOf = "users" // their desktops
-	ReadJob      ReadingOf = "job"
+	ReadDesktops  ReadingOf = "desktops"
+	ReadUsers     ReadingOf = "users"     // their desktops
+	ReadComputers ReadingOf = "computers" // their desktops
+	ReadDirectory ReadingOf = "directory" // the users of Workspace
+	ReadJob       ReadingOf = "job"
 )
 
 // SeenMove is a desktop that was moved, as the record has it now. A desktop that
@@ -95,9 +97,9 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 		case tasks.Detached:
 			seen.Took, seen.Proven = d.TookFrom(ch.Operation)
 		case tasks.Failed, tasks.Held:
-		case tasks.Resolved:
+		case tasks.Resolved, tasks.NoDesktop:
 		case tasks.Queued:
-			if f == nil || d.Note == tasks.Refused { // the latter is read once more, not tried
+			if f == nil {
 				continue
 			}
 		default:

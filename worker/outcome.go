@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -57,9 +56,21 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	case Auth, Policy:
 		b.pause = s.closeGate(tasks.BadAuth, authPause, e)
 		s.giveBack(b, group, call)
-	case Conflict, Poison:
-		s.health.good() // the service works; a desktop does not
+	case Foreign:
+		b.pause = s.closeGate(tasks.NotAPI, authPause, e)
+		if e.Effect == apiclient.EffectPossible {
+			s.settleUnknown(b, group, call) // the API may have got it all the same
+		} else {
+			s.giveBack(b, group, call)
+		}
+	case Conflict, Poison, Local:
+		if class != Local {
+			s.health.answered() // the service works; a desktop does not
+		}
 		s.isolate(b, group, call, class, e)
+	case Denied:
+		s.health.answered()
+		s.onDenied(b, group, call, e)
 	case Ambiguous:
 		b.pause = max(b.pause, s.closeGateIfDown(e))
 		// The desktops stay "sending", which says that nobody knows; the next
@@ -89,11 +100,66 @@ func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note task
 	n := it.desktop.Attempts + 1
 	f.Attempts, f.At = n, s.now()
 	v := verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
-	if class != Permanent && class != Poison && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
+	if class != Permanent && class != Poison && class != Local && class != Denied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
 		return v
 	}
 	v.to, v.delay = tasks.Failed, 0
 	return v
+}
+
+// onDenied acts on a 403, or a 404, that names no desktop: it may be about one of
+// them, or about the whole project. The batch is split, down to single desktops,
+// while no call gets a 200. A desktop that is refused alone fails only if the project
+// got a 200 since it was first refused; and what deniedAfter calls in a row met with,
+// the last of them for a single desktop, pauses the project. Neither spends attempts.
+func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient.Error) {
+	if named, _ := split(group, culprits(e)); len(named) > 0 {
+		s.isolate(b, group, call, Poison, e)
+		return
+	}
+	n := s.health.denied()
+	if b.deniedAt.IsZero() {
+		b.deniedAt = s.now()
+	}
+	if len(group) > 1 {
+		s.noteCall(b, group, call)
+		first := len(group) / 2
+		if n >= deniedAfter-1 {
+			first = 1
+		}
+		b.push(group[:first])
+		b.push(group[first:])
+		return
+	}
+	it := group[0]
+	since := b.deniedAt
+	if it.desktop.Note == tasks.Denied {
+		since = it.desktop.UpdatedAt
+	}
+	switch {
+	case s.health.goodSince(since):
+		s.settle(b, group, call, func(it *item) verdict {
+			return s.afterFailure(it, Denied, callFailure(call, Denied, e), tasks.NoNote)
+		})
+	case n >= deniedAfter:
+		e.Message = fmt.Sprintf("%d calls in a row were refused, down to a single desktop (does the IAM user have %s?): %s", n, actionOf(group), e.Message)
+		b.pause = s.closeGate(tasks.NoRight, authPause, e)
+		s.giveBack(b, group, call)
+	default:
+		s.settle(b, group, call, func(it *item) verdict {
+			f := callFailure(call, Denied, e)
+			f.Attempts, f.At = it.desktop.Attempts, s.now()
+			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: tasks.Denied, failure: f, delay: s.backoff(n)}
+		})
+	}
+}
+
+// actionOf is the action that a call of a group needs.
+func actionOf(group []*item) string {
+	if group[0].leavers != nil {
+		return "workspace:desktops:batchDetach"
+	}
+	return "workspace:desktops:detach"
 }
 
 // isolate finds the desktop that spoils a batch: the one that the error names,
@@ -108,15 +174,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class,
 		aside(group)
 		return
 	}
-	named := culprits(e)
-	var bad, rest []*item
-	for _, it := range group {
-		if slices.Contains(named, it.desktop.ID) {
-			bad = append(bad, it)
-		} else {
-			rest = append(rest, it)
-		}
-	}
+	bad, rest := split(group, culprits(e))
 	switch {
 	case len(bad) > 0:
 		aside(bad)
@@ -130,8 +188,8 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class,
 	default:
 		s.noteCall(b, group, call)
 		half := len(group) / 2
-		b.push(group[half:])
 		b.push(group[:half])
+		b.push(group[half:])
 	}
 }
 
@@ -169,12 +227,15 @@ func (s *sender) throttlePause(e apiclient.Error) time.Duration {
 // look at the gate again.
 func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Error) (recheck time.Duration) {
 	reason := fmt.Sprintf("%d %s %s", e.Status, e.Code, e.Message)
+	if e.Host != "" {
+		reason += " (answered by " + e.Host + ")"
+	}
 	if err := s.record.PauseProject(s.ctx, s.project.Alias, kind, d, reason); err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Msg("the project could not be paused for other workers")
 	}
-	if kind == tasks.BadAuth {
-		s.log.Error().Str("project", s.project.Alias).Str("code", e.Code).Int("status", e.Status).Dur("for", d).
-			Msg("the cloud refused the credentials or rights of the project: it is paused; mend them and run `detachd resume`")
+	if kind != tasks.Throttled {
+		s.log.Error().Str("project", s.project.Alias).Str("kind", string(kind)).Str("code", e.Code).Int("status", e.Status).Str("host", e.Host).Dur("for", d).
+			Msg("the project is paused, as all that is asked of its cloud is refused: correct what the reason says, then run `detachd resume`")
 	}
 	return min(d, recheckPause)
 }

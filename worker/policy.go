@@ -23,6 +23,9 @@ const (
 	Poison    Class = "poison"
 	Auth      Class = "auth"
 	Policy    Class = "policy"
+	Foreign   Class = "not_api"
+	Denied    Class = "denied"
+	Local     Class = "local"
 	Permanent Class = "permanent"
 	HeldBack  Class = "held"
 )
@@ -45,6 +48,9 @@ func Classes() []ClassRow {
 		{Poison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached", "the cloud does not take this desktop: mend in the console what the message says, then redrive it"},
 		{Auth, "the credentials were refused: the project pauses, no attempt spent", "mend the project's credentials, then resume the project"},
 		{Policy, "the account may not, or the endpoint is wrong: the project pauses, no attempt spent", "mend the rights of the IAM user, the endpoint or the account, then resume the project"},
+		{Foreign, "not an answer of the API, but of a proxy, a firewall or another server: the project pauses, no attempt spent", "see to it that the project's endpoint can be reached directly, then resume the project"},
+		{Denied, "refused, and no desktop is named: tried down to single desktops; the project pauses when eight calls in a row got it, no attempt spent", "give the IAM user the right that the message names, then resume the project"},
+		{Local, "the request is not one that can be sent: the batch is split until the desktop is alone, and it fails", "correct the id that the message names, and ask again"},
 		{Permanent, "no retry can mend it: failed if it is still attached", "mend in the console what the message says, then redrive it"},
 		{HeldBack, "not the cloud's: a guard held it, and a person decides", "settle whose the desktop is, or what state it is in, then retry it; or cancel the operation"},
 	}
@@ -75,7 +81,7 @@ const (
 
 // problem says what is wrong with a rule that somebody adds.
 func (r Rule) problem() string {
-	classes := []Class{Transient, Throttle, Conflict, Ambiguous, Poison, Auth, Policy, Permanent}
+	classes := []Class{Transient, Throttle, Conflict, Ambiguous, Poison, Auth, Policy, Foreign, Denied, Permanent}
 	if r.Of == OfDesktop {
 		classes = []Class{Transient, Conflict, Permanent}
 	}
@@ -126,18 +132,18 @@ var callRules = []Rule{
 	{OfCall, 0, "APIGW.0613", Transient, "IAM is unavailable; not executed"},
 	{OfCall, 0, "WKS.00050902", Transient, "the service is unavailable; not executed"},
 
+	{OfCall, 407, "", Foreign, "a proxy wants credentials of its own"},
+	{OfCall, 3, "", Foreign, "a redirect: the API does not answer like that"},
 	{OfCall, 405, "", Permanent, "the request itself is wrong"},
 	{OfCall, 413, "", Permanent, "the request itself is wrong"},
 	{OfCall, 414, "", Permanent, "the request itself is wrong"},
 	{OfCall, 415, "", Permanent, "the request itself is wrong"},
-	{OfCall, 400, "APIGW.*", Permanent, "the gateway could not read the request"},
 
 	{OfCall, 400, "", Poison, "a desktop of the batch is not acceptable"},
-	{OfCall, 403, "", Poison, "no permission for a desktop of the batch"},
-	{OfCall, 404, "", Poison, "a desktop of the batch does not exist"},
+	{OfCall, 403, "", Denied, "no permission: for a desktop of the batch, or for the whole project"},
+	{OfCall, 404, "", Denied, "not found: a desktop of the batch, or the whole project"},
 	{OfCall, 422, "", Poison, "a desktop of the batch is not acceptable"},
 
-	{OfCall, 3, "", Permanent, "the API does not answer like that: wrong endpoint"},
 	{OfCall, 4, "", Permanent, "the request itself is wrong"},
 	{OfCall, 0, "", Transient, "no connection, or a fault that says it was not executed"},
 }
@@ -175,7 +181,12 @@ var ownRules = []Rule{
 	{OfWorker, 0, "DEADLINE", Transient, "the deadline of the operation passed before it could be sent"},
 	{OfWorker, 0, "NO_REPLY", Transient, "no answer came, and it is certain that nothing was done"},
 	{OfWorker, 0, "UNKNOWN", Transient, "the cloud named no code"},
-	{OfWorker, 0, "USER_NAME", HeldBack, "no user has just this name, but one differs from it in upper and lower case"},
+	{OfWorker, 0, "NOT_SENT", Transient, "the call did not leave"},
+	{OfWorker, 0, "NOT_API", Foreign, "what answered is not the API"},
+	{OfWorker, 0, "BAD_REQUEST", Local, "the request is not one that can be sent"},
+	{OfWorker, 0, "USER_NAME", HeldBack, "no user has exactly this name, but one has it in another form"},
+	{OfWorker, 0, "USER_UNKNOWN", HeldBack, "Workspace does not know the user, or does not say"},
+	{OfWorker, 0, "COMPUTER_NAME", HeldBack, "no computer, or several, has exactly this name"},
 	{OfWorker, 0, "NAMED_FOR_OTHERS", HeldBack, "the operation names this desktop of the leaver for somebody else"},
 }
 
@@ -217,8 +228,13 @@ func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktop
 // request that can have had an effect is ambiguous.
 func (p policy) call(err error) Class {
 	var e *apiclient.Error
-	if !errors.As(err, &e) {
+	switch {
+	case !errors.As(err, &e):
 		return Ambiguous // not from the API client: nothing is known
+	case e.Local:
+		return Local
+	case e.NotAPI:
+		return Foreign // even if it can have had an effect: then the desktops stay "sending", see onError
 	}
 	if e.Effect == apiclient.EffectPossible {
 		return Ambiguous

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 )
@@ -42,8 +44,12 @@ type VerdictRow struct {
 // detach is our reading of it, on the safe side. A list of users that is empty
 // proves nothing while attach_state does not agree, and the other way round.
 var verdictRows = []VerdictRow{
-	{"not in the list", Done, Done, Done, "", "the desktop no longer exists",
+	{"not in the list, and never seen", Hold, Done, Done, "NOT_FOUND", "there is no such desktop, and none was ever seen",
+		tasks.Gone, func(l look) bool { return !l.exists && !l.seenBefore }},
+	{"not in the list, but seen before", Done, Done, Done, "", "the desktop no longer exists",
 		tasks.Gone, func(l look) bool { return !l.exists }},
+	{"status DELETED", Done, Done, Done, "", "the desktop was deleted",
+		tasks.Gone, func(l look) bool { return l.Status == "DELETED" }},
 	{"UNATTACH or DEATTACHED, without users", Done, Done, Done, "", "nobody is on it",
 		tasks.ReadBack, func(l look) bool { return l.state("UNATTACH", "DEATTACHED") && len(l.Users) == 0 }},
 	{"DEATTACHING or WAITING, of a single user who is not expected", Hold, Follow, Wait, "OTHER_USER", "it belongs to somebody else than expected",
@@ -58,6 +64,8 @@ var verdictRows = []VerdictRow{
 		tasks.NotTheirs, func(l look) bool { return l.absent() && l.Type == "SHARED" }},
 	{"only users who are not expected", Hold, Done, Done, "OTHER_USER", "it belongs to somebody else than expected",
 		tasks.NotTheirs, func(l look) bool { return l.absent() }},
+	{"another computer name than the one it was found by", Hold, Send, Wait, "COMPUTER_NAME", "the desktop was renamed since it was found by its computer's name",
+		"", func(l look) bool { return l.computer != "" && !sameName(l.computer, l.ComputerName) }},
 	{"frozen", Hold, Send, Wait, "FROZEN", "a frozen desktop cannot be detached: settle the order first",
 		"", func(l look) bool { return l.Frozen }},
 	{"in maintenance", Hold, Send, Wait, "MAINTENANCE", "a desktop in maintenance cannot be detached",
@@ -67,7 +75,7 @@ var verdictRows = []VerdictRow{
 	{"status ERROR or a deletion that failed", Hold, Send, Wait, "DESKTOP_ERROR", "the desktop is broken: look at it in the console",
 		"", func(l look) bool { return l.Status == "ERROR" || l.TaskStatus == "deleteFailed" }},
 	{"several users, none of them expected by name", Hold, Send, Wait, "SHARED", "others are on it: name the leavers, or allow it",
-		"", func(l look) bool { return !l.allowShared && len(l.expect) == 0 && len(l.Users) > 1 }},
+		"", func(l look) bool { return !l.allowShared && !l.named && len(l.Users) > 1 }},
 	{"DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Send, Send, Later, "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", "the cloud's attempt failed and may be repeated",
 		"", func(l look) bool { return l.state("DEATTACH_FAIL_CAN_DEATTACH_AGAIN") }},
 	{"DEATTACHFAIL", Send, Send, Once, "DEATTACHFAIL", "the cloud could not detach it",
@@ -78,9 +86,15 @@ var verdictRows = []VerdictRow{
 		"", func(l look) bool { return l.state("ATTACHING") }},
 	{"a task is running", Later, Send, Wait, "BUSY", "a task is running on it",
 		"", func(l look) bool { return l.TaskStatus != "" || l.Process >= 0 && l.Process < 100 }},
+	{"a status that is not known", Send, Send, Wait, "", "it is still attached, and the cloud decides what its status allows",
+		"", func(l look) bool { return !slices.Contains(knownStatuses, l.Status) }},
 	{"anything else: ATTACHED, ATTACH_FAIL_CAN_ATTACH_AGAIN, states not known", Send, Send, Wait, "", "it is still attached",
 		"", func(look) bool { return true }},
 }
+
+// knownStatuses are those that the documentation of ListDesktopsDetail names, but
+// for DELETED; older replies have none.
+var knownStatuses = []string{"", "ACTIVE", "SHUTOFF", "ERROR", "HIBERNATED"}
 
 // Verdicts gives the table of what a reading of a desktop means.
 func Verdicts() []VerdictRow { return slices.Clone(verdictRows) }
@@ -89,8 +103,21 @@ func Verdicts() []VerdictRow { return slices.Clone(verdictRows) }
 type look struct {
 	apiclient.Desktop
 	exists      bool
+	seenBefore  bool     // some reading of this project has shown it
 	expect      []string // users whose access is to end; empty: everybody's
+	named       bool     // expect is what the request says, and not what a reading pinned
+	computer    string   // the computer's name that it was found by
 	allowShared bool
+}
+
+// lookAt is a reading of a row's desktop. seenBefore says that an earlier reading has
+// shown it; wherever a call was made one has.
+func lookAt(op tasks.Operation, d tasks.Desktop, read map[string]apiclient.Desktop, seenBefore bool) look {
+	desktop, exists := read[d.ID]
+	return look{
+		Desktop: desktop, exists: exists, seenBefore: seenBefore,
+		expect: d.Expected(), named: len(d.Expect) > 0, computer: d.FoundAs, allowShared: op.AllowShared,
+	}
 }
 
 // verdictOf finds the row that a look falls into.
@@ -108,16 +135,21 @@ func (l look) state(any ...string) bool { return slices.Contains(any, l.AttachSt
 func isGroup(u apiclient.User) bool { return u.Type == "GROUP" }
 
 // leavers are the expected users that are on the desktop. Names are compared
-// exactly: the cloud's own filters are fuzzy.
+// exactly, in NFC: the cloud's own filters are fuzzy. A group is among them only if a
+// reading pinned it: requests name users.
 func (l look) leavers() []apiclient.User {
 	var out []apiclient.User
 	for _, u := range l.Users {
-		if !isGroup(u) && slices.Contains(l.expect, u.Name) {
+		if (!l.named || !isGroup(u)) && slices.ContainsFunc(l.expect, func(name string) bool { return sameName(name, u.Name) }) {
 			out = append(out, u)
 		}
 	}
 	return out
 }
+
+// sameName compares two names as the cloud may spell them: the same letters, composed
+// or not.
+func sameName(a, b string) bool { return norm.NFC.String(a) == norm.NFC.String(b) }
 
 func (l look) groups() []apiclient.User {
 	var out []apiclient.User
@@ -137,7 +169,7 @@ func (l look) absent() bool { return len(l.expect) > 0 && len(l.Users) > 0 && le
 // everybody off would take others off too, or could.
 func (l look) justThem() bool {
 	leavers := l.leavers()
-	return len(leavers) > 0 && (l.Type == "SHARED" || len(leavers) < len(l.Users))
+	return len(leavers) > 0 && (l.named && l.Type == "SHARED" || len(leavers) < len(l.Users))
 }
 
 // seen describes a reading in a few words, for the trail and for people. It is
@@ -194,9 +226,26 @@ func quoted(names []string) []string {
 
 // before is what the record keeps of a reading.
 func (l look) before(at time.Time) *tasks.Before {
-	b := &tasks.Before{Name: l.ComputerName, Type: l.Type, Status: l.Status, AttachState: l.AttachState, Users: []tasks.Person{}, ReadAt: at.UTC()}
-	for _, u := range l.Users {
-		b.Users = append(b.Users, tasks.Person{Name: u.Name, ID: u.ID, Group: u.Group, Type: u.Type})
+	return &tasks.Before{
+		Name: l.ComputerName, Type: l.Type, Status: l.Status, AttachState: l.AttachState, Tags: l.Tags, Users: persons(l.Users), ReadAt: at.UTC(),
 	}
-	return b
+}
+
+// persons are users as the record has them; never nil.
+func persons(users []apiclient.User) []tasks.Person {
+	out := make([]tasks.Person, len(users))
+	for i, u := range users {
+		out[i] = tasks.Person{Name: u.Name, ID: u.ID, Domain: u.Domain, Group: u.Group, Type: u.Type}
+	}
+	return out
+}
+
+// pins are the names of those who are on a desktop when it is first read: from then
+// on they are whose it is, if the request names nobody.
+func (l look) pins() []string {
+	var out []string
+	for _, u := range l.Users {
+		out = append(out, u.Name)
+	}
+	return out
 }

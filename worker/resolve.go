@@ -43,8 +43,9 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	if len(mine) == 0 {
 		return nil, retryAfter, nil
 	}
-	found, err := s.read(ctx, claim.Desktops)
+	found, err := s.reader.read(ctx, claim.Desktops)
 	if err != nil {
+		s.afterReadError(err)
 		return nil, s.backoff(mine[0].Attempts + 1), s.record.Release(ctx, claim)
 	}
 	calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(mine)...)
@@ -54,9 +55,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	now := s.now()
 	change := tasks.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
 	for _, d := range mine {
-		desktop, exists := found[d.ID]
-		l := look{Desktop: desktop, exists: exists, expect: d.Expect, allowShared: op.AllowShared}
-		change.Moves = append(change.Moves, s.judge(op, d, l, calls[d.CallID]))
+		change.Moves = append(change.Moves, s.judge(op, d, lookAt(op, d, found, true), calls[d.CallID]))
 	}
 	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
 		return s.record.Apply(s.ctx, now, []tasks.Change{change}, claim)
@@ -78,40 +77,46 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	return queued, retryAfter, nil
 }
 
-// read asks the cloud for desktops, under the project's rate limit and together
-// with what others want read at the same time.
-func (s *sender) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
-	return s.reader.read(ctx, ids)
-}
+var errSlowReading = errors.New("reading took longer than call_timeout")
 
-// readNow makes one reading.
-func (s *sender) readNow(ids []string) (map[string]apiclient.Desktop, error) {
-	if err := s.admit(s.ctx); err != nil {
+// readNow makes one reading, of up to 100 desktops.
+func (s *sender) readNow(ids []string, p priority) (map[string]apiclient.Desktop, error) {
+	if err := s.limit.take(s.ctx, readRequest, p); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("reading the desktops took longer than call_timeout"))
+	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errSlowReading)
 	defer cancel()
 	begun := s.now()
 	list, err := s.project.API.Desktops(ctx, ids)
 	s.tellReading(ReadDesktops, len(ids), begun, err)
 	if err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("desktops", len(ids)).Msg("desktops could not be read; trying again")
-		s.afterReadError(err)
 		return nil, err
 	}
+	s.readHealth.good(s.now())
 	return byID(list), nil
 }
 
-// afterReadError closes the gate where going on would be in vain.
-func (s *sender) afterReadError(err error) {
+// afterReadError closes the gate where going on would be in vain, and says when this
+// worker is to look at it again; 0: it is open.
+func (s *sender) afterReadError(err error) (recheck time.Duration) {
 	switch e := asAPIError(err); s.policy.call(err) {
 	case Throttle:
-		s.closeGate(tasks.Throttled, s.throttlePause(e), e)
+		return s.closeGate(tasks.Throttled, s.throttlePause(e), e)
 	case Auth, Policy:
-		s.closeGate(tasks.BadAuth, authPause, e)
-	default:
-		s.closeGateIfDown(e)
+		return s.closeGate(tasks.BadAuth, authPause, e)
+	case Foreign:
+		return s.closeGate(tasks.NotAPI, authPause, e)
+	case Denied:
+		if n := s.readHealth.denied(); n >= deniedAfter {
+			e.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, e.Message)
+			return s.closeGate(tasks.NoRight, authPause, e)
+		}
+		return 0
+	case Transient, Ambiguous:
+		return s.closeGateIfDown(e)
 	}
+	return 0
 }
 
 func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
@@ -132,6 +137,11 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.C
 	case Follow:
 		m.To = tasks.Accepted
 	default:
+		if call.Code == notAPI { // it says nothing about the desktop
+			m.To, m.Note, m.Failure = tasks.Queued, d.Note, unknownFailure(call, l)
+			m.Failure.Attempts, m.Failure.At = d.Attempts, s.now()
+			return m
+		}
 		it := &item{job: &job{op: op}, desktop: d}
 		v := s.afterFailure(it, Ambiguous, unknownFailure(call, l), tasks.Suspect)
 		if v.to == tasks.Queued && s.health.isDown() {

@@ -29,11 +29,14 @@ type sender struct {
 	backoff                  func(attempt int) time.Duration
 	now                      func() time.Time
 	lanes                    *lanes
-	admit                    func(ctx context.Context) error
+	limit                    *limiter
+	priority                 priority // of its requests, before others of the credential
+	directory                *directory
+	hints                    *hinter
 	ended                    func(op string) // an operation's last open work was done
-	health                   *health
+	health, readHealth       *health         // of calls, of readings
 	observer                 Observer
-	slots                    chan struct{} // capacity: calls in flight
+	slots                    chan struct{} // capacity: batches that are read and called at a time
 	took                     atomic.Int64  // the last call's duration
 
 	// dispatch ends when no new call may be made; ctx, which carries Redis and
@@ -49,8 +52,8 @@ const (
 	// busyDelay is the time until a desktop that is in another call is looked
 	// at again.
 	busyDelay = time.Second
-	// claimMargin is how much longer a claim lasts than the wait for a slot and
-	// the call that it is for.
+	// claimMargin is how much longer a claim lasts than the reading and the call
+	// that it is for.
 	claimMargin = 10 * time.Second
 	// recheckPause is how often a closed gate is looked at again, so that
 	// resuming a project takes effect soon.
@@ -60,15 +63,16 @@ const (
 // batch is what one call slot works on: at first one group, the whole batch;
 // more when it had to be split.
 type batch struct {
-	claim   tasks.Claim
-	begun   time.Time // when it was taken from its lane
-	groups  [][]*item // still to be called, the next one last
-	calls   int
-	claimed bool      // by check: to be given back with what was not sent
-	readAt  time.Time // when check read the group that is sent next
-	back    []*item   // to be put back when the batch is over: then another may take them
-	again   []*item   // to be put into another lane then
-	pause   time.Duration
+	claim    tasks.Claim
+	begun    time.Time // when it was taken from its lane
+	groups   [][]*item // still to be called, in their order
+	calls    int
+	admitted bool      // it holds a call's token and a slot, not used yet
+	claimed  bool      // by check: to be given back with what was not sent
+	readAt   time.Time // when check read it; zero: not yet
+	deniedAt time.Time // when a call of it was first refused without a desktop being named
+	back     []*item   // to be put back when the batch is over: then another may take them
+	pause    time.Duration
 }
 
 func (b *batch) push(group []*item) {
@@ -77,11 +81,32 @@ func (b *batch) push(group []*item) {
 	}
 }
 
-// send makes the call for a batch, and those that splitting it takes, and
-// answers every item. Panics are contained: what was being sent is found in the
+// admit waits for a call's token and a free slot, in this order: a slot is only held
+// by what can go on.
+func (s *sender) admit(ctx context.Context) error {
+	if err := s.limit.take(ctx, callRequest, s.priority); err != nil {
+		return err
+	}
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		s.limit.giveBack(callRequest)
+		return ctx.Err()
+	}
+}
+
+// unadmit gives back what admit got and no call used.
+func (s *sender) unadmit() {
+	<-s.slots
+	s.limit.giveBack(callRequest)
+}
+
+// send makes the call for a batch that was admitted, and those that splitting it
+// takes, and answers every item. Panics are contained: what was being sent is found in the
 // record and resolved by reading.
 func (s *sender) send(items []*item) (pause time.Duration) {
-	b := &batch{begun: s.now(), claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
+	b := &batch{begun: s.now(), admitted: true, claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
 	for _, it := range items {
 		it.sending = true
 	}
@@ -93,64 +118,54 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 		for _, it := range items {
 			it.settled(jitter(30 * time.Second))
 		}
+		if b.admitted {
+			s.unadmit()
+		}
 		s.lanes.putBack(b.back)
-		s.lanes.put(b.again)
 		pause = b.pause
 	}()
 	b.push(items)
 	for len(b.groups) > 0 {
-		group := b.groups[len(b.groups)-1]
-		b.groups = b.groups[:len(b.groups)-1]
-		if b.calls > 0 && s.admit(s.dispatch) != nil {
-			s.giveBack(b, group, nil) // the worker is stopping: no new calls
-			return 0
+		group := b.groups[0]
+		b.groups = b.groups[1:]
+		if !b.admitted {
+			if s.admit(s.dispatch) != nil {
+				s.giveBack(b, group, nil) // the worker is stopping: no new calls
+				return 0
+			}
+			b.admitted = true
 		}
-		b.calls++
 		s.callGroup(b, group)
 	}
 	return b.pause
 }
 
-// callGroup takes one group through claim and "sending", the call, and its
-// outcome.
+// callGroup takes one group through claim and reading, "sending", the call, and its
+// outcome. What was admitted and makes no call is left to the next group.
 func (s *sender) callGroup(b *batch, group []*item) {
-	callID := xid.New().String()
-	claimedAt := time.Now()
-	ok := true
-	if group, ok = s.check(b, group); !ok || len(group) == 0 {
-		return
-	}
-	group, ok = s.begin(b, group, callID)
+	group, ok := s.check(b, group)
 	if !ok || len(group) == 0 {
 		return
 	}
-	// The slot is held for the call alone, so that the record is written for one
-	// batch while others are on the wire.
-	select {
-	case s.slots <- struct{}{}:
-	case <-s.ctx.Done():
+	callID := xid.New().String()
+	if group, ok = s.begin(b, group, callID); !ok || len(group) == 0 {
 		return
 	}
-	// A process that waited or was frozen for so long may soon no longer hold
-	// the desktops.
-	late, why := time.Since(claimedAt) > s.project.CallTimeout, "no call slot came free in time"
-	if time.Since(b.readAt) > oldCheck {
-		late, why = true, "the reading had grown old before a call slot came free"
-	}
-	if late {
-		<-s.slots
+	if time.Since(b.readAt) > freshReading { // the record could not be written, or the process was frozen
 		call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
-		s.settle(b, group, notSent(call, why), func(it *item) verdict {
+		s.settle(b, group, notSent(call, "the reading had grown old before the call could leave"), func(it *item) verdict {
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
 		})
 		return
 	}
+	b.calls++
+	b.admitted = false
 	call, res, err := s.detach(group, callID)
 	s.tellCall(b, group, call, err)
 	if err != nil {
 		s.onError(b, group, call, err)
 	} else {
-		s.health.good()
+		s.health.good(s.now())
 		s.onAnswer(b, group, call, res)
 	}
 	s.logCall(group, call, err)
@@ -185,8 +200,7 @@ func (s *sender) linger() time.Duration {
 	return min(time.Duration(s.took.Load())/4, 25*time.Millisecond)
 }
 
-// lease is how long desktops are claimed for: the wait for a slot, which gives
-// up after one CallTimeout, and the call.
+// lease is how long desktops are claimed for: a reading and a call.
 func (s *sender) lease() time.Duration { return 2*s.project.CallTimeout + claimMargin }
 
 // begin claims a group and writes that its request is about to leave, in one

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-redis/redis_rate/v10"
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -23,12 +22,17 @@ type API interface {
 	DetachUsers(ctx context.Context, desktops []apiclient.UserDetach) (*apiclient.DetachResult, error)
 	Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error)
 	DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error)
+	DesktopsNamed(ctx context.Context, computers []string) ([]apiclient.Desktop, error)
+	Users(ctx context.Context) ([]apiclient.Person, error)
 	SubJobs(ctx context.Context, jobID string) ([]apiclient.SubJob, error)
 }
 
 // Project is one cloud project that the worker serves.
 type Project struct {
 	Alias          string        // as named in requests
+	ProjectID      string        // of the cloud, for messages; may be empty
+	Region         string        // the same
+	UnknownUsers   string        // tasks.HoldUnknown, the default, or tasks.IgnoreUnknown, where a request does not say
 	API            API           // required
 	CallsPerSecond float64       // of detach calls and the readings before them together, shared by all workers; 0: no limit
 	Burst          int           // calls that may leave at once after a rest; default 1
@@ -36,6 +40,18 @@ type Project struct {
 	ReadsPerSecond float64       // of readings that prove, shared by all workers, apart from CallsPerSecond; 0: no limit
 	MaxReads       int           // readings that prove at a time of this worker; default 4
 	CallTimeout    time.Duration // of one call; must cover the API client's own time-out; default 30 s
+}
+
+// where names the project as the cloud does, for people.
+func (p Project) where() string {
+	var parts []string
+	if p.ProjectID != "" {
+		parts = append(parts, "project id "+p.ProjectID)
+	}
+	if p.Region != "" {
+		parts = append(parts, "region "+p.Region)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // Config makes a Worker.
@@ -143,6 +159,7 @@ type Worker struct {
 	producer   *tasks.Producer
 	reconciler *reconciler
 	counter    *counter
+	hints      *hinter
 	handled    *handled
 	ended      chan string
 
@@ -184,9 +201,9 @@ func New(cfg Config) (*Worker, error) {
 		beatInterval: beatInterval, deadAfter: deadAfter, youngerThan: youngerThan,
 	}
 	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
-	limiter := redis_rate.NewLimiter(cfg.Redis)
+	w.hints = newHinter(w.record, cfg.Log)
 	for _, p := range cfg.Projects {
-		w.addProject(p, limiter)
+		w.addProject(p, limiterOf(cfg.Redis, w.record, p, cfg.Log))
 	}
 	return w, nil
 }
@@ -195,36 +212,34 @@ const (
 	smallConcurrency  = 1000 // small chunks in hand; enough to fill ten calls
 	urgentConcurrency = 200
 	urgentSlots       = 2
-	readersAtOnce     = 4 // readings of unknown outcomes and before calls, at a time
-	// urgentHeadroom is how many urgent calls may leave ahead of a rate limit
-	// that bulk calls use up; bulk then waits for as long as they borrowed.
-	urgentHeadroom = 5
+	readersAtOnce     = 4 // readings of unknown outcomes, at a time
 )
 
 // addProject builds the three servers and two dispatchers of a project.
-func (w *Worker) addProject(p Project, limiter *redis_rate.Limiter) {
-	health, policy := &health{}, newPolicy(w.cfg.Rules)
-	newSender := func(slots, burst int) *sender {
-		admit := newAdmission(limiter, w.record.RateKey(p.Alias), p.CallsPerSecond, burst, w.cfg.Log)
+func (w *Worker) addProject(p Project, limit *limiter) {
+	calls, readings, policy, people := &health{}, &health{}, newPolicy(w.cfg.Rules), &directory{}
+	newSender := func(slots int, urgency priority) *sender {
 		s := &sender{
 			project: p, worker: w.cfg.ID, record: w.record, log: w.cfg.Log, maxAttempts: w.cfg.MaxAttempts, now: time.Now,
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
-			lanes:   newLanes(), admit: admit, ended: w.noteEnded, health: health, dispatch: w.dispatch, ctx: w.calls,
+			lanes:   newLanes(), limit: limit, priority: urgency, directory: people, hints: w.hints,
+			ended: w.noteEnded, health: calls, readHealth: readings, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
 			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, observer: Observers{w.counter, w.cfg.Observer},
 		}
-		s.reader = newReader(readersAtOnce, s.readNow)
-		w.dispatchers = append(w.dispatchers, &dispatcher{lanes: s.lanes, batches: make(chan struct{}, slots+1+slots/5), admit: admit, send: s.send, paused: s.paused, linger: s.linger})
+		s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, urgency) })
+		w.dispatchers = append(w.dispatchers, &dispatcher{
+			lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit, send: s.send, paused: s.paused, linger: s.linger,
+		})
 		return s
 	}
-	bulk := newSender(p.MaxInFlight, p.Burst)
-	urgent := newSender(urgentSlots, p.Burst+urgentHeadroom)
-	w.addServer(p, tasks.BulkQueue, bulk, 3*p.MaxInFlight, w.cfg.BulkPollInterval)
+	bulk := newSender(p.MaxInFlight, beforeCall)
+	urgent := newSender(urgentSlots, urgentFirst)
+	w.addServer(p, tasks.BulkQueue, bulk, 4*p.MaxInFlight, w.cfg.BulkPollInterval)
 	w.addServer(p, tasks.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
 	w.addServer(p, tasks.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
-	w.followers = append(w.followers, &follower{
-		sender: bulk, admit: newAdmission(limiter, w.record.ReadRateKey(p.Alias), p.ReadsPerSecond, p.Burst, w.cfg.Log), until: w.dispatch,
-	})
+	w.followers = append(w.followers, &follower{sender: bulk, until: w.dispatch})
+	w.hints.senders = append(w.hints.senders, bulk)
 }
 
 func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int, poll time.Duration) {
@@ -238,29 +253,6 @@ func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int,
 	w.handlers = append(w.handlers, &handler{
 		sender: s, worker: w.cfg.ID, queue: queue, record: w.record, log: w.cfg.Log, now: time.Now, handled: w.handled,
 	})
-}
-
-// newAdmission waits for the shared rate limit. While Redis is away nothing is
-// admitted.
-func newAdmission(l *redis_rate.Limiter, key string, perSecond float64, burst int, log zerolog.Logger) func(context.Context) error {
-	if perSecond == 0 {
-		return func(ctx context.Context) error { return ctx.Err() }
-	}
-	limit := redis_rate.Limit{Rate: 1, Period: time.Duration(float64(time.Second) / perSecond), Burst: burst}
-	return func(ctx context.Context) error {
-		for {
-			res, err := persist(ctx, log, func() (*redis_rate.Result, error) { return l.Allow(ctx, key, limit) })
-			if err != nil {
-				return err
-			}
-			if res.Allowed > 0 {
-				return nil
-			}
-			if !wait(ctx, res.RetryAfter) {
-				return ctx.Err()
-			}
-		}
-	}
 }
 
 // noteEnded hands an operation to the finisher. If that is behind, a sweep
@@ -282,8 +274,8 @@ func (w *Worker) Start(ctx context.Context) error {
 		return err
 	}
 	for _, alias := range aliases {
-		// A new start may well come with new credentials.
-		if err := w.record.ResumeProject(ctx, alias, tasks.BadAuth); err != nil {
+		// A new start may well come with new credentials, or another endpoint.
+		if err := w.record.ResumeProject(ctx, alias, tasks.BadAuth, tasks.NoRight, tasks.NotAPI); err != nil {
 			return err
 		}
 	}
@@ -292,6 +284,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	w.helpers.Go(func() { w.reconciler.run(helpers) })
 	w.helpers.Go(func() { w.finish(helpers) })
 	w.helpers.Go(func() { w.counter.run(helpers) })
+	w.helpers.Go(func() { w.hints.run(helpers) })
 	for _, d := range w.dispatchers {
 		w.background.Go(func() { d.run(w.dispatch) })
 	}

@@ -18,7 +18,6 @@ type verdict struct {
 	note     tasks.Note
 	failure  *tasks.Failure
 	detail   string        // what the desktop was seen as, for the trail
-	again    bool          // at once: back into the lane, without the detour over the queue
 	delay    time.Duration // until it is to be looked at again; 0: nothing left to do
 }
 
@@ -27,15 +26,10 @@ type verdict struct {
 func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item) verdict) {
 	decide := func(it *item) (verdict, bool) {
 		v := of(it)
-		it.delay, it.again = v.delay, v.again
+		it.delay = v.delay
 		return v, true
 	}
 	for _, it := range s.write(b, group, call, decide, true) {
-		if it.again && it.sending {
-			it.sending = false
-			b.again = append(b.again, it)
-			continue
-		}
 		it.settled(it.delay)
 	}
 }

@@ -87,7 +87,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))
 			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, string(q.Queue))
 		}
-		for _, kind := range []tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.ByOperator} {
+		for _, kind := range []tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator} {
 			gauge(paused, truth(s.Pause != nil && s.Pause.Kind == kind), s.Project, string(kind))
 		}
 		for f, n := range c.failures(s) {

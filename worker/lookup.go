@@ -1,0 +1,406 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+)
+
+// lookUp finds the desktops of the users and computers that an operation names and
+// makes them rows of it, when all are found: then a desktop has one row, however many
+// of them lead to it. What was found is kept for every hundred, so that who goes on
+// after a crash, or after the time of a handler, does not begin again. after > 0 asks
+// for another run.
+func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, err error) {
+	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
+	got, err := s.record.Claim(ctx, claim, s.lease())
+	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
+		return jitter(max(recheckPause, min(paused.For, time.Minute))), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if !got[0] {
+		return jitter(busyDelay), nil // a handler of another of its chunks is at it
+	}
+	defer func() { err = errors.Join(err, s.record.Release(s.ctx, claim)) }()
+	op, err := s.record.Operation(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	settled, err := s.record.Found(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	if settled == nil {
+		rows, finds, after, err := s.findAll(ctx, op, claim)
+		if err != nil || after > 0 || len(rows) == 0 {
+			return after, err
+		}
+		find, err := s.joinFinds(ctx, op, rows, finds)
+		if err != nil {
+			return 0, err
+		}
+		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, tasks.ErrOvertaken) {
+			return jitter(busyDelay), nil
+		} else if err != nil {
+			return 0, err
+		}
+		settled = find.Rows
+		s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("looked_up", len(rows)).Int("desktops", len(find.Desktops)).
+			Msg("users and computers were looked up")
+	}
+	changes, applied, err := s.record.SettleLookups(ctx, s.now(), op, settled, s.worker)
+	for i, a := range applied {
+		tellMoves(s.observer, changes[i], a)
+		if a.Ended {
+			s.ended(op.ID)
+		}
+	}
+	return 0, err
+}
+
+// findAll looks up what is not looked up yet, a hundred at a time.
+func (s *sender) findAll(ctx context.Context, op tasks.Operation, claim tasks.Claim) (rows []tasks.Desktop, finds map[string]tasks.RowFind, after time.Duration, err error) {
+	if rows, err = s.record.LookupRows(ctx, op); err != nil {
+		return nil, nil, 0, err
+	}
+	rows = inState(rows, tasks.Queued)
+	noted, err := s.record.Finds(ctx, op)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	finds = map[string]tasks.RowFind{}
+	for left := rows; len(left) > 0; {
+		chunk, n := left[0].Chunk, 1
+		for n < len(left) && left[n].Chunk == chunk {
+			n++
+		}
+		some := left[:n]
+		left = left[n:]
+		found := noted[chunk]
+		if found == nil {
+			if found, after, err = s.findSome(ctx, op, chunk, some, claim); err != nil || after > 0 {
+				return nil, nil, after, err
+			}
+		}
+		maps.Copy(finds, found)
+	}
+	return rows, finds, 0, nil
+}
+
+// findSome looks up the rows of one chunk, and notes what it found.
+func (s *sender) findSome(ctx context.Context, op tasks.Operation, chunk int, rows []tasks.Desktop, claim tasks.Claim) (found map[string]tasks.RowFind, after time.Duration, err error) {
+	if ctx.Err() != nil {
+		return nil, immediately, nil // the time of this handler is over
+	}
+	if _, err := s.record.Claim(ctx, claim, s.lease()); err != nil { // it renews the lease
+		return nil, jitter(busyDelay), nil
+	}
+	if found, err = s.finder().find(ctx, rows, op); err != nil {
+		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("rows", len(rows)).Msg("users or computers could not be looked up; trying again")
+		s.afterReadError(err)
+		return nil, s.backoff(rows[0].Attempts + 3), nil
+	}
+	return found, 0, s.record.NoteFinds(ctx, op.ID, chunk, found)
+}
+
+// joinFinds makes one find of those of all rows.
+func (s *sender) joinFinds(ctx context.Context, op tasks.Operation, rows []tasks.Desktop, finds map[string]tasks.RowFind) (tasks.Find, error) {
+	var ids []string
+	for _, f := range finds {
+		ids = append(ids, f.Desktops...)
+	}
+	slices.Sort(ids)
+	named, err := s.record.RowsNamed(ctx, op, slices.Compact(ids))
+	if err != nil {
+		return tasks.Find{}, err
+	}
+	return join(s.now(), rows, finds, named), nil
+}
+
+// join makes one find of those of all rows, in their order. named are the desktops
+// that have rows in the operation already: a desktop has one row. A user's row adds
+// the user to those from whom a desktop is taken; a computer's row adds those that it
+// names. Where a row that is there already takes the desktop from others only, the row
+// that led to it is held: who was named would keep the desktop.
+func join(now time.Time, rows []tasks.Desktop, finds map[string]tasks.RowFind, named map[string]tasks.Desktop) tasks.Find {
+	out := tasks.Find{Expect: map[string][]string{}, FoundAs: map[string]string{}, Rows: map[string]tasks.RowFind{}}
+	known := map[string]bool{}
+	for _, row := range rows {
+		f, looked := finds[row.ID]
+		if !looked {
+			continue
+		}
+		expect := row.Expect
+		user, isUser := row.User()
+		if isUser {
+			expect = []string{user}
+		}
+		var others []string
+		for _, id := range f.Desktops {
+			if other, has := named[id]; has {
+				if !covers(other.Expect, expect, isUser) {
+					others = append(others, id)
+				}
+				continue
+			}
+			if !known[id] {
+				known[id] = true
+				out.Desktops = append(out.Desktops, id)
+			}
+			for _, name := range expect {
+				if !slices.Contains(out.Expect[id], name) {
+					out.Expect[id] = append(out.Expect[id], name)
+				}
+			}
+			if name, isComputer := row.Computer(); isComputer {
+				out.FoundAs[id] = name
+			}
+		}
+		if len(others) > 0 {
+			f = tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{
+				Code: "NAMED_FOR_OTHERS", Class: string(HeldBack), At: now, Expect: row.Expect,
+				Message: fmt.Sprintf("%s leads to %s too, which this operation names for somebody else, or for nobody: detach it in an operation of its own",
+					shownRow(row), strings.Join(others[:min(3, len(others))], ", ")),
+			}}
+		}
+		f.Desktops = nil
+		out.Rows[row.ID] = f
+	}
+	return out
+}
+
+// covers says that a row which takes a desktop from have does what another that takes
+// it from want asks for. Empty: from whoever has it.
+func covers(have, want []string, ofUser bool) bool {
+	if len(have) == 0 {
+		return ofUser || len(want) == 0 // for a computer's guard somebody else could have it
+	}
+	for _, name := range want {
+		if !slices.Contains(have, name) {
+			return false
+		}
+	}
+	return len(want) > 0
+}
+
+// shownRow names a look-up for people.
+func shownRow(row tasks.Desktop) string {
+	if name, isUser := row.User(); isUser {
+		return fmt.Sprintf("user %q", name)
+	}
+	name, _ := row.Computer()
+	return fmt.Sprintf("computer %q", name)
+}
+
+// finder looks up users and computers in one project.
+type finder struct {
+	api       API
+	admit     func(ctx context.Context) error // to one request that reads
+	told      func(of ReadingOf, asked int, begun time.Time, err error)
+	directory *directory
+	now       func() time.Time
+	where     string // the project, for people
+	unknown   string // what becomes of unknown users where the operation does not say
+}
+
+func (s *sender) finder() *finder {
+	return &finder{
+		api: s.project.API, directory: s.directory, now: s.now, where: s.project.Alias, unknown: s.project.UnknownUsers,
+		admit: func(ctx context.Context) error { return s.limit.take(ctx, readRequest, s.priority) }, told: s.tellReading,
+	}
+}
+
+// find looks up to 100 rows up, of users and of computers. An error is the cloud's.
+func (f *finder) find(ctx context.Context, rows []tasks.Desktop, op tasks.Operation) (map[string]tasks.RowFind, error) {
+	var users, computers []tasks.Desktop
+	for _, row := range rows {
+		if _, isUser := row.User(); isUser {
+			users = append(users, row)
+		} else {
+			computers = append(computers, row)
+		}
+	}
+	out := map[string]tasks.RowFind{}
+	if err := f.findUsers(ctx, users, op, out); err != nil {
+		return nil, err
+	}
+	return out, f.findComputers(ctx, computers, out)
+}
+
+func (f *finder) list(ctx context.Context, of ReadingOf, names []string, list func(context.Context, []string) ([]apiclient.Desktop, error)) ([]apiclient.Desktop, error) {
+	if err := f.admit(ctx); err != nil {
+		return nil, err
+	}
+	begun := f.now()
+	ds, err := list(ctx, names)
+	f.told(of, len(names), begun, err)
+	return ds, err
+}
+
+// findUsers compares names exactly. Who has no desktop is looked for among the users
+// of Workspace: one who is known has none, which is a success; for one who is not, the
+// forms that people write are compared, as a name that means nobody leaves a leaver
+// with access.
+func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.Operation, out map[string]tasks.RowFind) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	listed, err := f.list(ctx, ReadUsers, namesOf(rows), f.api.DesktopsOf)
+	if err != nil {
+		return err
+	}
+	var without []tasks.Desktop
+	for _, row := range rows {
+		name, _ := row.User()
+		var ids []string
+		for _, d := range listed {
+			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !isGroup(u) && sameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
+				ids = append(ids, d.ID)
+			}
+		}
+		if len(ids) == 0 {
+			without = append(without, row)
+			continue
+		}
+		out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: counted(len(ids))}
+	}
+	if len(without) == 0 {
+		return nil
+	}
+	people, refusal, err := f.directory.read(ctx, f)
+	if err != nil {
+		return err
+	}
+	for _, d := range listed {
+		for _, u := range d.Users {
+			if !isGroup(u) {
+				people = append(people, apiclient.Person{Name: u.Name, ID: u.ID, Domain: u.Domain})
+			}
+		}
+	}
+	for _, row := range without {
+		out[row.ID] = f.withoutDesktop(row, people, refusal, op)
+	}
+	return nil
+}
+
+// withoutDesktop says what becomes of a user who has no desktop.
+func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, refusal error, op tasks.Operation) tasks.RowFind {
+	name, _ := row.User()
+	near := nearPeople(name, people)
+	switch {
+	case slices.ContainsFunc(people, func(p apiclient.Person) bool { return sameName(p.Name, name) }):
+		return tasks.RowFind{To: tasks.NoDesktop, Detail: "known to Workspace, without a desktop"}
+	case len(near) > 0:
+		return f.hold("USER_NAME", "no user is named %q in project %s, but there is %s: name them as the cloud does", name, f.where, strings.Join(near, ", "))
+	case refusal != nil:
+		return f.hold("USER_UNKNOWN", "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.where, name, refusal)
+	case firstOf(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown:
+		return tasks.RowFind{To: tasks.NoDesktop, Note: tasks.Unknown}
+	}
+	return f.hold("USER_UNKNOWN", "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or have unknown users ignored", name, f.where)
+}
+
+func (f *finder) hold(code, format string, args ...any) tasks.RowFind {
+	return tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: string(HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
+}
+
+// findComputers compares names exactly. What is not found is looked for once more in
+// the forms that people write.
+func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out map[string]tasks.RowFind) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	listed, err := f.list(ctx, ReadComputers, namesOf(rows), f.api.DesktopsNamed)
+	if err != nil {
+		return err
+	}
+	var forms []string
+	for _, row := range rows {
+		name, _ := row.Computer()
+		if len(named(listed, name)) == 0 {
+			for _, form := range computerForms(name) {
+				if form != name && !slices.Contains(forms, form) {
+					forms = append(forms, form)
+				}
+			}
+		}
+	}
+	near := listed
+	for some := range slices.Chunk(forms, apiclient.MaxDesktopsPerCall) {
+		more, err := f.list(ctx, ReadComputers, some, f.api.DesktopsNamed)
+		if err != nil {
+			return err
+		}
+		near = append(near, more...)
+	}
+	for _, row := range rows {
+		name, _ := row.Computer()
+		switch ids := named(listed, name); len(ids) {
+		case 1:
+			out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: "desktop " + ids[0]}
+		case 0:
+			hold := f.hold("COMPUTER_NAME", "no desktop in project %s has the computer name %q", f.where, name)
+			if like := nearComputers(name, near); len(like) > 0 {
+				hold.Failure.Message += ", but there is " + strings.Join(like, ", ") + ": name it as the cloud does"
+			}
+			out[row.ID] = hold
+		default:
+			out[row.ID] = f.hold("COMPUTER_NAME", "%d desktops in project %s have the computer name %q: name the one that is meant by its id: %s",
+				len(ids), f.where, name, strings.Join(ids[:min(5, len(ids))], ", "))
+		}
+	}
+	return nil
+}
+
+// named are the ids of those of exactly a computer's name.
+func named(listed []apiclient.Desktop, name string) (ids []string) {
+	for _, d := range listed {
+		if sameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
+			ids = append(ids, d.ID)
+		}
+	}
+	return ids
+}
+
+func namesOf(rows []tasks.Desktop) []string {
+	out := make([]string, len(rows))
+	for i, row := range rows {
+		_, out[i], _ = strings.Cut(row.ID, ":")
+	}
+	return out
+}
+
+func counted(desktops int) string {
+	if desktops == 1 {
+		return "1 desktop"
+	}
+	return fmt.Sprintf("%d desktops", desktops)
+}
+
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}
+
+// refused says that an error is an answer that another try would not change.
+func refused(err error) bool {
+	e := asAPIError(err)
+	return e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized && e.Status != http.StatusTooManyRequests && e.Status != http.StatusProxyAuthRequired
+}

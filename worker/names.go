@@ -1,0 +1,97 @@
+package worker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/cases"
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/detachd/detachd/apiclient"
+)
+
+// fold is what names are compared as when somebody may have written one in another
+// form: compatibility forms, case, invisible characters and spaces do not count.
+func fold(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) || unicode.IsSpace(r) || !unicode.IsGraphic(r) {
+			return -1
+		}
+		return r
+	}, norm.NFKC.String(name))
+	return norm.NFKC.String(cases.Fold().String(name))
+}
+
+// userForms are the forms in which a user's name is written: as it is, without the
+// domain before a backslash or slash, and without the part after the @.
+func userForms(name string) []string {
+	name = fold(name)
+	forms := []string{name}
+	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
+		forms = append(forms, name[i+1:])
+	}
+	for _, form := range forms {
+		if local, _, found := strings.Cut(form, "@"); found {
+			forms = append(forms, local)
+		}
+	}
+	return slices.DeleteFunc(forms, func(s string) bool { return s == "" })
+}
+
+// nearPeople are those who were probably meant by a name that nobody has, for people.
+func nearPeople(name string, people []apiclient.Person) []string {
+	forms := userForms(name)
+	var out []string
+	for _, p := range people {
+		theirs := append(userForms(p.Name), userForms(p.Email)...)
+		if slices.ContainsFunc(theirs, func(form string) bool { return slices.Contains(forms, form) }) {
+			out = append(out, fmt.Sprintf("%q", p.Name))
+		}
+	}
+	return fewSorted(out)
+}
+
+// computerForms are the forms in which a computer's name is written: in small and
+// capital letters, without its DNS suffix, its domain, or the $ of a directory's account.
+func computerForms(name string) []string {
+	name = norm.NFKC.String(name)
+	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
+		name = name[i+1:]
+	}
+	name = strings.TrimSuffix(name, "$")
+	forms := []string{name}
+	if host, _, found := strings.Cut(name, "."); found {
+		forms = append(forms, host)
+	}
+	for _, form := range forms {
+		forms = append(forms, strings.ToLower(form), strings.ToUpper(form))
+	}
+	slices.Sort(forms)
+	return slices.DeleteFunc(slices.Compact(forms), func(s string) bool { return s == "" })
+}
+
+// nearComputers are those that were probably meant by a name that no computer has.
+func nearComputers(name string, listed []apiclient.Desktop) []string {
+	var forms, out []string
+	for _, form := range computerForms(name) {
+		forms = append(forms, fold(form))
+	}
+	for _, d := range listed {
+		if slices.Contains(forms, fold(d.ComputerName)) {
+			out = append(out, fmt.Sprintf("%q", d.ComputerName))
+		}
+	}
+	return fewSorted(out)
+}
+
+// fewSorted are some of a list, each once, in their order.
+func fewSorted(list []string) []string {
+	slices.Sort(list)
+	list = slices.Compact(list)
+	if more := len(list) - 5; more > 0 {
+		list = append(list[:5:5], fmt.Sprintf("and %d more", more))
+	}
+	return list
+}
