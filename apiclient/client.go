@@ -106,7 +106,7 @@ type call struct {
 // whole 200; everything else is an *Error.
 func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	r, refresh, err := c.attempt(ctx, call)
-	if err == nil && r.status == http.StatusUnauthorized && refresh != nil && refresh() {
+	if err == nil && r.status == http.StatusUnauthorized && !r.foreign() && refresh != nil && refresh() {
 		r, _, err = c.attempt(ctx, call)
 	}
 	if err != nil {
@@ -116,7 +116,7 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 		return r, nil
 	}
 	fault := newError(call, r, r.err)
-	fault.AuthFault = r.status == http.StatusUnauthorized
+	fault.AuthFault = r.status == http.StatusUnauthorized && !fault.NotAPI
 	return reply{}, fault
 }
 
@@ -127,14 +127,20 @@ func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, er
 	}
 	refresh, err := c.auth.Authenticate(req, call.body)
 	if err != nil {
-		return reply{}, nil, localError(call, err)
+		return reply{}, nil, unsent(call, err)
 	}
 	return exchange(c.transport, req, c.timeout), refresh, nil
 }
 
-// localError is for what went wrong before anything was sent to the API. It keeps
-// an *Error of an Authenticator, which tells more.
+// localError is for a request that the client refuses for what it says, before
+// anything is sent.
 func localError(call call, err error) error {
+	return &Error{Op: call.op, Effect: EffectNone, Local: true, Err: err}
+}
+
+// unsent is for a request that is in order and was not sent. It keeps an *Error of
+// an Authenticator, which tells more.
+func unsent(call call, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -29,12 +28,14 @@ type Desktop struct {
 	Users       []User
 	Frozen      bool
 	Maintenance bool
-	RequestID   string // of the reply that told it; a text of the cloud
+	// Tags are those of the desktop as "key=value", the first 100 of them.
+	Tags      []string
+	RequestID string // of the reply that told it; a text of the cloud
 }
 
 // User is a user or a group attached to a desktop.
 type User struct {
-	ID, Name, Group, Type string
+	ID, Name, Domain, Group, Type string
 }
 
 // Identity is the answer of Client.Probe.
@@ -43,21 +44,21 @@ type Identity struct {
 	ServerTime time.Time // the Date header; zero when absent
 }
 
-const (
-	// A page of that many holds every desktop one call may name, and stays far
-	// below maxReplyBytes. The API allows 500.
-	desktopsPerPage = MaxDesktopsPerCall
-	maxDesktopPages = 100
-)
+// A page of that many holds every desktop one call may name, and stays far below
+// maxReplyBytes. The API allows 500.
+const desktopsPerPage = MaxDesktopsPerCall
 
 // Desktops reads the named desktops, 1 to MaxDesktopsPerCall ids without
 // duplicates, with GET /v2/{project_id}/desktops/detail (ListDesktopsDetail). A
 // desktop that is not in the result does not exist in the project (any more):
 // it was in neither of two lists, as those that a first list leaves out are
 // asked for once more by themselves. Those found are in the order of ids, and
-// none that was not asked for is among them. The list is read page by page, each
-// with a time-out of its own; a list that does not end or that contradicts
-// itself is an error, never taken for missing desktops.
+// none that was not asked for is among them. Lists are read steadily as those of
+// DesktopsOf, page by page, each with a time-out of its own: one that goes on
+// moving, does not end or contradicts itself is an error, never taken for missing
+// desktops. Ids are asked for in as many requests as keep each below 6 KiB, and
+// where the cloud refuses them with a 4xx (401, 403 and 429 apart) in halves; an id
+// that is refused alone is an *Error with About.
 func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) {
 	if err := checkIDs(ids); err != nil {
 		return nil, localError(listCall(nil), err)
@@ -65,15 +66,8 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 	found := make(map[string]Desktop, len(ids))
 	missing := ids
 	for range 2 {
-		wanted := make(map[string]bool, len(missing))
-		for _, id := range missing {
-			wanted[id] = true
-		}
-		err := c.eachDesktop(ctx, url.Values{"desktop_id": missing}, func(d Desktop) (more bool) {
-			if wanted[d.ID] {
-				found[d.ID] = d
-			}
-			return len(found) < len(ids)
+		err := inParts("desktop_id", missing, func(filter url.Values) error {
+			return c.collect(ctx, filter, found)
 		})
 		if err != nil {
 			return nil, err
@@ -84,6 +78,31 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 		}
 	}
 	return inOrder(ids, found), nil
+}
+
+// collect puts the desktops of a list that filter names by id into found.
+func (c *Client) collect(ctx context.Context, filter url.Values, found map[string]Desktop) error {
+	wanted := map[string]bool{}
+	for _, id := range filter["desktop_id"] {
+		wanted[id] = true
+	}
+	// What was not asked for must not prolong the reading once all are there.
+	enough := func(list []Desktop) bool {
+		seen := map[string]bool{}
+		for _, d := range list {
+			if wanted[d.ID] {
+				seen[d.ID] = true
+			}
+		}
+		return len(seen) == len(wanted)
+	}
+	list, err := c.steadyList(ctx, filter, enough)
+	for _, d := range list {
+		if wanted[d.ID] {
+			found[d.ID] = d
+		}
+	}
+	return err
 }
 
 // maxFilterName is the longest name that user_names takes.
@@ -98,117 +117,95 @@ const maxFilterName = 36
 // read leaves it, and what follows moves up, over the border of two pages: each
 // page therefore begins with the last desktop of the one before it, and a list
 // that has moved is begun again. One that goes on moving, does not end or
-// contradicts itself is an error, never taken for "no desktop".
+// contradicts itself is an error, never taken for "no desktop". Many or long names
+// are asked for in parts, and a name that is refused alone is an *Error with About,
+// as the ids of Desktops.
 func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, error) {
-	if err := checkNames(names); err != nil {
+	if err := checkNames("user", names); err != nil {
 		return nil, localError(listCall(nil), err)
 	}
-	var short []string
-	var filters []url.Values
+	var short, long []string
 	for _, name := range names {
 		if utf8.RuneCountInString(name) > maxFilterName {
-			filters = append(filters, url.Values{"user_name": {name}})
+			long = append(long, name)
 		} else {
 			short = append(short, name)
 		}
 	}
-	if len(short) > 0 {
-		filters = append(filters, url.Values{"user_names": short})
-	}
-	var out []Desktop
-	seen := map[string]bool{}
-	for _, filter := range filters {
-		list, err := c.steadyList(ctx, filter)
-		if err != nil {
+	all := desktopSet{seen: map[string]bool{}}
+	for _, name := range long {
+		if err := c.add(ctx, &all, "user_name", []string{name}); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.add(ctx, &all, "user_names", short); err != nil {
+		return nil, err
+	}
+	return all.list, nil
+}
+
+// DesktopsNamed lists every desktop whose computer has any of the names, 1 to 100
+// without duplicates, over all pages, each desktop once. The documentation does not
+// say whether the filter computer_names is exact: others may be in the result, and
+// the caller has to compare ComputerName. It reads as DesktopsOf does, and its
+// errors are the same. Source: computer_names of ListDesktopsDetailRequest in
+// huaweicloud-sdk-go-v3.
+func (c *Client) DesktopsNamed(ctx context.Context, names []string) ([]Desktop, error) {
+	if err := checkNames("computer", names); err != nil {
+		return nil, localError(listCall(nil), err)
+	}
+	all := desktopSet{seen: map[string]bool{}}
+	if err := c.add(ctx, &all, "computer_names", names); err != nil {
+		return nil, err
+	}
+	return all.list, nil
+}
+
+// desktopSet is desktops, each once.
+type desktopSet struct {
+	list []Desktop
+	seen map[string]bool
+}
+
+// add reads the list filtered by the names under key into set.
+func (c *Client) add(ctx context.Context, set *desktopSet, key string, names []string) error {
+	return inParts(key, names, func(filter url.Values) error {
+		list, err := c.steadyList(ctx, filter, nil)
 		for _, d := range list {
-			if !seen[d.ID] {
-				seen[d.ID] = true
-				out = append(out, d)
+			if !set.seen[d.ID] {
+				set.seen[d.ID] = true
+				set.list = append(set.list, d)
 			}
 		}
-	}
-	return out, nil
+		return err
+	})
 }
 
-// maxBeginnings is how often a list that moves is begun.
-const maxBeginnings = 5
-
-// steadyList reads a whole list that did not move meanwhile.
-func (c *Client) steadyList(ctx context.Context, filter url.Values) ([]Desktop, error) {
-	for range maxBeginnings {
-		list, moved, err := c.wholeList(ctx, filter)
-		if err != nil || !moved {
-			return list, err
-		}
-	}
-	return nil, localError(listCall(nil), fmt.Errorf("the list changed whenever it was read, %d times", maxBeginnings))
-}
-
-func (c *Client) wholeList(ctx context.Context, filter url.Values) (list []Desktop, moved bool, err error) {
+// steadyList reads a whole list of desktops, or as much as is enough.
+func (c *Client) steadyList(ctx context.Context, filter url.Values, enough func([]Desktop) bool) ([]Desktop, error) {
 	filter.Set("limit", strconv.Itoa(desktopsPerPage))
-	var total *int
-	for range maxDesktopPages {
-		filter.Set("offset", strconv.Itoa(max(0, len(list)-1)))
-		page, r, err := c.listDesktops(ctx, filter)
-		if err != nil {
-			return nil, false, err
-		}
-		if total == nil {
-			total = page.Total
-		}
-		items := page.desktops(r)
-		if len(list) > 0 {
-			if len(items) == 0 || items[0].ID != list[len(list)-1].ID || (total == nil) != (page.Total == nil) || total != nil && *total != *page.Total {
-				return nil, true, nil
-			}
-			items = items[1:]
-		}
-		list = append(list, items...)
-		if len(items) == 0 && total != nil && len(list) < *total {
-			return nil, true, nil
-		}
-		if len(items) == 0 || page.lastAt(len(list)) {
-			return list, false, nil
-		}
-	}
-	return nil, false, localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", maxDesktopPages))
+	return listing[Desktop]{
+		call:   listCall(filter),
+		key:    func(d Desktop) string { return d.ID },
+		enough: enough,
+		read: func(offset int) (page[Desktop], error) {
+			filter.Set("offset", strconv.Itoa(offset))
+			in, r, err := c.listDesktops(ctx, filter)
+			return page[Desktop]{in.desktops(r), in.Total}, err
+		},
+	}.steady()
 }
 
-func checkNames(names []string) error {
+func checkNames(whose string, names []string) error {
 	if len(names) == 0 || len(names) > MaxDesktopsPerCall {
-		return fmt.Errorf("%d user names: 1 to %d may be asked for", len(names), MaxDesktopsPerCall)
+		return fmt.Errorf("%d %s names: 1 to %d may be asked for", len(names), whose, MaxDesktopsPerCall)
 	}
 	for i, name := range names {
 		if name == "" || slices.Contains(names[:i], name) {
-			return fmt.Errorf("user name %q is empty or given twice", name)
+			return fmt.Errorf("%s name %q is empty or given twice", whose, name)
 		}
 	}
 	return nil
-}
-
-// eachDesktop goes through the pages of a list until use wants no more.
-func (c *Client) eachDesktop(ctx context.Context, filter url.Values, use func(Desktop) (more bool)) error {
-	filter.Set("limit", strconv.Itoa(desktopsPerPage))
-	for offset, pages := 0, 0; ; pages++ {
-		if pages == maxDesktopPages {
-			return localError(listCall(nil), fmt.Errorf("the list does not end after %d pages", pages))
-		}
-		filter.Set("offset", strconv.Itoa(offset))
-		page, r, err := c.listDesktops(ctx, filter)
-		if err != nil {
-			return err
-		}
-		more := true
-		for _, d := range page.desktops(r) {
-			more = use(d)
-		}
-		offset += len(page.Desktops)
-		if !more || page.lastAt(offset) {
-			return nil
-		}
-	}
 }
 
 func inOrder(ids []string, found map[string]Desktop) []Desktop {
@@ -248,7 +245,8 @@ func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPag
 	var page desktopPage
 	err = decodeObject(r.body, &page)
 	if err == nil {
-		err = page.check(query.Get("offset"))
+		offset, _ := strconv.Atoi(query.Get("offset")) // absent: 0
+		err = page.check(offset)
 	}
 	if err != nil {
 		return desktopPage{}, reply{}, newError(list, r, err)
@@ -262,19 +260,26 @@ type desktopPage struct {
 }
 
 var (
-	errNoList       = errors.New("the reply has no list of desktops")
+	errNoList       = errors.New("the reply has no list")
 	errListMissing  = errors.New("the list is empty although total_count is not 0")
 	errNamelessItem = errors.New("a desktop of the list has no desktop_id")
 )
 
-// check refuses what would read as "these desktops are gone" and is not.
-func (p desktopPage) check(offset string) error {
-	empty := p.Total != nil && *p.Total == 0
-	if p.Desktops == nil && !empty {
+// checkList refuses what would read as "these are gone" and is not.
+func checkList(absent bool, length, offset int, total *int) error {
+	empty := total != nil && *total == 0
+	if absent && !empty {
 		return errNoList
 	}
-	if len(p.Desktops) == 0 && offset == "0" && p.Total != nil && !empty {
+	if length == 0 && offset == 0 && total != nil && !empty {
 		return errListMissing
+	}
+	return nil
+}
+
+func (p desktopPage) check(offset int) error {
+	if err := checkList(p.Desktops == nil, len(p.Desktops), offset, p.Total); err != nil {
+		return err
 	}
 	for _, d := range p.Desktops {
 		if d.ID == "" {
@@ -295,36 +300,33 @@ func (p desktopPage) desktops(r reply) []Desktop {
 	return out
 }
 
-// lastAt reports whether nothing follows the first n desktops.
-func (p desktopPage) lastAt(n int) bool {
-	return len(p.Desktops) == 0 || p.Total != nil && n >= *p.Total
-}
-
 // desktopDetail leaves out what is not used. Of that, "addresses" is a trap: an
 // object in the SDK, an array in the published example.
 type desktopDetail struct {
-	ID           text     `json:"desktop_id"`
-	ComputerName text     `json:"computer_name"`
-	Type         text     `json:"desktop_type"`
-	Status       text     `json:"status"`
-	TaskStatus   text     `json:"task_status"`
-	Process      *percent `json:"process"`
-	AttachState  text     `json:"attach_state"`
-	UserName     text     `json:"user_name"`
+	ID           text    `json:"desktop_id"`
+	ComputerName text    `json:"computer_name"`
+	Type         text    `json:"desktop_type"`
+	Status       text    `json:"status"`
+	TaskStatus   text    `json:"task_status"`
+	Process      *number `json:"process"`
+	AttachState  text    `json:"attach_state"`
+	UserName     text    `json:"user_name"`
 	Users        []struct {
-		ID    text `json:"user_id"`
-		Name  text `json:"user_name"`
-		Group text `json:"user_group"`
-		Type  text `json:"type"`
+		ID     text `json:"user_id"`
+		Name   text `json:"user_name"`
+		Domain text `json:"domain"`
+		Group  text `json:"user_group"`
+		Type   text `json:"type"`
 	} `json:"attach_user_infos"`
 	Frozen      bool `json:"is_freeze"`
 	Maintenance bool `json:"in_maintenance_mode"`
+	Tags        tags `json:"tags"`
 }
 
 func (d desktopDetail) desktop() Desktop {
 	out := Desktop{
 		ID:           string(d.ID),
-		Process:      -1,
+		Process:      d.Process.or(-1),
 		ComputerName: clip(string(d.ComputerName), maxName),
 		Type:         clip(string(d.Type), maxName),
 		Status:       clip(string(d.Status), maxName),
@@ -332,32 +334,19 @@ func (d desktopDetail) desktop() Desktop {
 		AttachState:  clip(string(d.AttachState), maxName),
 		Frozen:       d.Frozen,
 		Maintenance:  d.Maintenance,
-	}
-	if d.Process != nil {
-		out.Process = int(*d.Process)
+		Tags:         d.Tags,
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{
-			ID:    clip(string(u.ID), maxName),
-			Name:  clip(string(u.Name), maxName),
-			Group: clip(string(u.Group), maxName),
-			Type:  clip(string(u.Type), maxName),
+			ID:     clip(string(u.ID), maxName),
+			Name:   clip(string(u.Name), maxName),
+			Domain: clip(string(u.Domain), maxName),
+			Group:  clip(string(u.Group), maxName),
+			Type:   clip(string(u.Type), maxName),
 		})
 	}
 	if len(out.Users) == 0 && d.UserName != "" && d.AttachState == "ATTACHED" {
 		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}
 	}
 	return out
-}
-
-// percent is a number that may come as text; what is neither is no progress.
-type percent int
-
-func (p *percent) UnmarshalJSON(b []byte) error {
-	n, err := strconv.Atoi(strings.Trim(string(b), `"`))
-	if err != nil {
-		n = -1
-	}
-	*p = percent(n)
-	return nil
 }

@@ -35,7 +35,7 @@ func TestDesktopsAsksAndReads(t *testing.T) {
 		{ID: "d1", Process: -1, AttachState: "NEW_STATE"},
 		{
 			ID: "d2", ComputerName: "PC2", Type: "SHARED", Status: "ACTIVE", TaskStatus: "powering-off", Process: -1, AttachState: "ATTACHED",
-			Users:  []apiclient.User{{ID: "u1", Name: "zoe", Group: "users", Type: "USER"}, {Name: "g", Type: "GROUP"}},
+			Users:  []apiclient.User{{ID: "u1", Name: "zoe", Domain: "x", Group: "users", Type: "USER"}, {Name: "g", Type: "GROUP"}},
 			Frozen: true, Maintenance: true,
 		},
 	}, desktops)
@@ -77,9 +77,8 @@ func TestDesktopsPages(t *testing.T) {
 		requests int32
 	}{
 		"until all are found":        {`,"total_count":5`, []string{"d1"}, 1, 2},
-		"until the total":            {`,"total_count":5`, []string{"d1", "d2", "gone"}, 2, 2 * 3},
-		"until an empty page":        {``, []string{"d1", "d2", "gone"}, 2, 2 * 4},
-		"a total that is too high":   {`,"total_count":99`, []string{"d1", "d2", "gone"}, 2, 2 * 4},
+		"until the total":            {`,"total_count":5`, []string{"d1", "d2", "gone"}, 2, 2 * 4},
+		"until a page with nothing":  {``, []string{"d1", "d2", "gone"}, 2, 2 * 5},
 		"the total of an early stop": {`,"total_count":2`, []string{"d1", "gone"}, 0, 2 * 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,11 +119,24 @@ func TestDesktopsGivesAnEndlessListUp(t *testing.T) {
 	var requests atomic.Int32
 	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
-		answer(200, `{"desktops":[{"desktop_id":"other"}]}`)(w, r)
+		offset, _ := strconv.Atoi(r.URL.Query().Get("offset"))
+		answer(200, fmt.Sprintf(`{"desktops":[{"desktop_id":"other%d"},{"desktop_id":"other%d"}]}`, offset, offset+1))(w, r)
 	})
 	_, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1"})
 	require.ErrorContains(t, fault(t, err), "does not end")
 	require.EqualValues(t, 100, requests.Load())
+}
+
+// A total that no page comes to contradicts the list: nothing is missing for that.
+func TestDesktopsOfAListThatContradictsItself(t *testing.T) {
+	t.Parallel()
+	var requests atomic.Int32
+	srv := serve(t, pages([]string{"d1", "x"}, 2, `,"total_count":99`, &requests))
+	_, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1", "gone"})
+	require.ErrorContains(t, fault(t, err), "contradicts itself")
+	found, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1"})
+	require.NoError(t, err)
+	require.Len(t, found, 1, "all that was asked for is there: the rest of the list matters to nobody")
 }
 
 // A desktop that is missing from a list counts as gone, so a reply that is no

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // MaxDesktopsPerCall is the most desktop ids that one call may name.
@@ -55,6 +56,27 @@ func (c *Client) Detach(ctx context.Context, req DetachRequest) (*DetachResult, 
 		return nil, localError(detach, err)
 	}
 	return c.sendDetach(ctx, detach, req.DesktopIDs)
+}
+
+// nobodysDesktop is an id that no desktop has.
+const nobodysDesktop = "00000000-0000-0000-0000-000000000000"
+
+// ProbeDetach finds out whether the credentials may detach, without detaching
+// anything: it asks for the detach of the nil UUID, which no desktop has. A cloud
+// that says of it that it does not exist has checked the right before, and the
+// answer is nil: a 200, with or without that desktop refused in it, or an error of
+// the service (400, 404, 409, 422) with a WKS code. Everything else is the *Error
+// that came: a missing right is a 403. That the cloud checks the right first is
+// what its kind commonly do; it was not tried against the real one.
+func (c *Client) ProbeDetach(ctx context.Context) error {
+	_, err := c.Detach(ctx, DetachRequest{DesktopIDs: []string{nobodysDesktop}})
+	if e, ok := errors.AsType[*Error](err); ok && !e.NotAPI && strings.HasPrefix(e.Code, "WKS.") {
+		switch e.Status {
+		case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
+			return nil
+		}
+	}
+	return err
 }
 
 // MaxUsersPerDesktop is the most users that DetachUsers may name for one
@@ -112,10 +134,11 @@ type batchDetachItem struct {
 }
 
 type batchDetachUser struct {
-	ID    string `json:"user_id,omitempty"`
-	Name  string `json:"user_name"`
-	Group string `json:"user_group,omitempty"`
-	Type  string `json:"type,omitempty"`
+	ID     string `json:"user_id,omitempty"`
+	Name   string `json:"user_name"`
+	Domain string `json:"domain,omitempty"`
+	Group  string `json:"user_group,omitempty"`
+	Type   string `json:"type,omitempty"`
 }
 
 // sendDetach makes either detach call; ids are its desktops.

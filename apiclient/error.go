@@ -44,8 +44,18 @@ type Error struct {
 	RequestID  string        // X-Request-Id header, else request_id of a gateway body, else X-IAM-Trace-Id
 	RetryAfter time.Duration // from Retry-After (seconds or date), 0 when absent, at most an hour
 	Effect     Effect
-	AuthFault  bool  // the credentials were refused (401, or IAM refused the password): do not go on with them
-	Err        error // the cause where there is one (context, net, decoding)
+	AuthFault  bool // the credentials were refused (401, or IAM refused the password): do not go on with them
+	// NotAPI: what answered is not the API: 407, any 3xx, HTML whatever its status,
+	// other content that is no JSON object (502 to 504 apart, which are an outage).
+	// It says nothing about what was asked. Nothing was executed with 407, 3xx and
+	// 4xx; with 2xx and 5xx it may have been, as Effect says.
+	NotAPI bool
+	Host   string // that answered, with its port if it has one; empty when no reply came
+	// Local: this client refused the request for what it says, before anything was
+	// sent. It tells nothing about the cloud, and would be refused again.
+	Local bool
+	About string // the one id or name that a reading was refused for; else empty
+	Err   error  // the cause where there is one (context, net, decoding)
 }
 
 const (
@@ -60,10 +70,16 @@ const (
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
+	if e.About != "" {
+		b.WriteString(" of " + printable(strconv.Quote(e.About), maxName))
+	}
 	if e.Status != 0 {
 		fmt.Fprintf(&b, ": HTTP %d", e.Status)
 	} else if e.Effect == EffectPossible {
 		b.WriteString(": no reply")
+	}
+	if e.NotAPI {
+		b.WriteString(": answered by " + printable(e.Host, maxName))
 	}
 	for _, text := range []string{e.Code, e.Message, e.Detail} {
 		if text != "" {
@@ -91,6 +107,7 @@ func newError(c call, r reply, cause error) *Error {
 	if r.status != 0 {
 		e.describe(r)
 	}
+	e.whoAnswered(r)
 	e.RequestID = requestID(r.header, e.RequestID)
 	for _, text := range []*string{&e.Code, &e.Message, &e.Detail, &e.AuthzInfo, &e.RequestID} {
 		*text = strike(*text, r.secrets)
@@ -147,6 +164,12 @@ func (e *Error) describe(r reply) {
 	}
 	if e.Code == "" && e.Message == "" {
 		e.Message = summary(r)
+	}
+	switch {
+	case r.status == http.StatusProxyAuthRequired:
+		e.Message = "a proxy asks for a user and a password: " + e.Message
+	case isRedirect(r.status):
+		e.Message = redirection(r.header) + ": " + e.Message
 	}
 }
 

@@ -75,19 +75,21 @@ func TestErrorBodies(t *testing.T) {
 		"IAM new":    {`{"error_code":"IAM.0011","error_msg":"m"}`, "application/json", apiclient.Error{Code: "IAM.0011", Message: "m"}},
 		"odd types":  {`{"error_code":11,"error_msg":["m"],"error":"x"}`, "application/json", apiclient.Error{Code: "11", Message: `["m"]`}},
 		"empty":      {``, "text/plain", apiclient.Error{Message: "empty reply, text/plain"}},
-		"null":       {`null`, "application/json", apiclient.Error{Message: "reply is not one of the API: application/json, 4 bytes: null"}},
+		"null":       {`null`, "application/json", apiclient.Error{Message: "reply is not one of the API: application/json, 4 bytes: null", NotAPI: true}},
 		"other JSON": {`{"a":1}`, "application/json", apiclient.Error{Message: `reply is not one of the API: application/json, 7 bytes: {"a":1}`}},
-		"truncated":  {`{"error_code":"WK`, "application/json", apiclient.Error{Message: `reply is not one of the API: application/json, 17 bytes: {"error_code":"WK`}},
-		"binary":     {"\x00\x01a\x1b[31mb", "a/b", apiclient.Error{Message: "reply is not one of the API: a/b, 9 bytes: a [31mb"}},
+		"truncated":  {`{"error_code":"WK`, "application/json", apiclient.Error{Message: `reply is not one of the API: application/json, 17 bytes: {"error_code":"WK`, NotAPI: true}},
+		"binary":     {"\x00\x01a\x1b[31mb", "a/b", apiclient.Error{Message: "reply is not one of the API: a/b, 9 bytes: a [31mb", NotAPI: true}},
 		"HTML of WAF": {
 			"<html>\n<head>" + strings.Repeat("x", 500), "text/html",
-			apiclient.Error{Message: "reply is not one of the API: text/html, 513 bytes: <html> <head>" + strings.Repeat("x", 107) + "…"},
+			apiclient.Error{Message: "reply is not one of the API: text/html, 513 bytes: <html> <head>" + strings.Repeat("x", 107) + "…", NotAPI: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, err := detachOne(t, client(t, serve(t, answer(403, test.body, "Content-Type", test.contentType)).URL))
+			srv := serve(t, answer(403, test.body, "Content-Type", test.contentType))
+			_, err := detachOne(t, client(t, srv.URL))
 			test.want.Op, test.want.Status, test.want.Effect = "DetachInstances", 403, none
+			test.want.Host = strings.TrimPrefix(srv.URL, "http://")
 			require.Equal(t, &test.want, fault(t, err))
 		})
 	}

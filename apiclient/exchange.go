@@ -19,7 +19,8 @@ var errReplyTooLarge = fmt.Errorf("the reply is larger than %d bytes", maxReplyB
 
 // reply is what came back for one request.
 type reply struct {
-	status  int // 0: nothing came
+	status  int    // 0: nothing came
+	host    string // that answered
 	header  http.Header
 	body    []byte
 	err     error    // why the reply is missing or not whole
@@ -37,7 +38,7 @@ type reply struct {
 // when HTTP/2 guarantees that it was not processed (REFUSED_STREAM, GOAWAY).
 // An Idempotency-Key header would lift that restriction: never set one.
 func exchange(transport http.RoundTripper, req *http.Request, timeout time.Duration) reply {
-	r := reply{secrets: secretsOf(req.Header)}
+	r := reply{secrets: secretsOf(req.Header), host: answers(transport, req)}
 	ctx, cancel := context.WithTimeoutCause(req.Context(), timeout,
 		fmt.Errorf("time-out of %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()

@@ -86,7 +86,7 @@ func FuzzDesktopList(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var p desktopPage
-		if decodeObject(body, &p) != nil || p.check("0") != nil {
+		if decodeObject(body, &p) != nil || p.check(0) != nil {
 			return
 		}
 		for _, d := range p.desktops(reply{}) {

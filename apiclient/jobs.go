@@ -38,7 +38,7 @@ func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 	var out []SubJob
 	for offset, pages := 0, 0; ; pages++ {
 		if pages == maxSubJobsPages {
-			return nil, localError(list, fmt.Errorf("the list does not end after %d pages", pages))
+			return nil, listError(list, fmt.Errorf("the list does not end after %d pages", pages))
 		}
 		list.query = url.Values{"job_id": {jobID}, "limit": {strconv.Itoa(subJobsPerPage)}, "offset": {strconv.Itoa(offset)}}
 		var page struct {

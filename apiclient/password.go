@@ -167,7 +167,7 @@ func (k *tokenKeeper) get(ctx context.Context) (Secret, error) {
 	case <-flight.done:
 		return flight.token, flight.err
 	case <-ctx.Done():
-		return "", localError(k.call, because(ctx, nil))
+		return "", unsent(k.call, because(ctx, nil))
 	}
 }
 
@@ -201,7 +201,7 @@ func (k *tokenKeeper) run(ctx context.Context, flight *fetch) {
 func (k *tokenKeeper) fetch(ctx context.Context) (Secret, time.Time, error) {
 	req, err := http.NewRequestWithContext(ctx, k.call.method, k.endpoint, bytes.NewReader(k.call.body))
 	if err != nil {
-		return "", time.Time{}, localError(k.call, err)
+		return "", time.Time{}, unsent(k.call, err)
 	}
 	setHeaders(req, k.userAgent)
 	r := exchange(k.transport, req, k.timeout)
@@ -210,7 +210,7 @@ func (k *tokenKeeper) fetch(ctx context.Context) (Secret, time.Time, error) {
 		fault := newError(k.call, r, r.err)
 		switch r.status {
 		case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
-			fault.AuthFault = true
+			fault.AuthFault = !fault.NotAPI
 		}
 		return "", time.Time{}, fault
 	}

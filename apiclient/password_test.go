@@ -283,6 +283,7 @@ func TestRefusalByIAMIsNotTriedAgain(t *testing.T) {
 			e := fault(t, err)
 			require.Equal(t, apiclient.Error{
 				Op: fetchOp, Status: status, Message: "The username or password is wrong.", Effect: none, AuthFault: true,
+				Host: strings.TrimPrefix(idp.URL, "http://"),
 			}, *e)
 			require.EqualValues(t, 1, fetches.Load())
 

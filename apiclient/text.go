@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
+	"strings"
 )
 
 // text is a string of a reply that decides nothing, so that a number, a null or
@@ -31,6 +33,59 @@ func firstText(texts ...text) text {
 		}
 	}
 	return ""
+}
+
+// number is a whole number that may come as text; what is neither is noNumber.
+type number int
+
+const noNumber number = -1
+
+// UnmarshalJSON takes any JSON value.
+func (n *number) UnmarshalJSON(b []byte) error {
+	i, err := strconv.Atoi(strings.Trim(string(b), `"`))
+	if err != nil || i < 0 {
+		i = int(noNumber)
+	}
+	*n = number(i)
+	return nil
+}
+
+// or is n, or fallback when there is none.
+func (n *number) or(fallback int) int {
+	if n == nil || *n == noNumber {
+		return fallback
+	}
+	return int(*n)
+}
+
+// maxTags: the cloud allows 20 a desktop.
+const maxTags = 100
+
+// tags are [{"key":"k","value":"v"}] as "k=v". A text in such a place stays as it
+// is; what is neither, and a list that is none, is left out.
+type tags []string
+
+// UnmarshalJSON takes any JSON value.
+func (t *tags) UnmarshalJSON(b []byte) error {
+	*t = nil
+	var items []json.RawMessage
+	if json.Unmarshal(b, &items) != nil {
+		return nil
+	}
+	for _, raw := range items[:min(len(items), maxTags)] {
+		var tag struct {
+			Key   text `json:"key"`
+			Value text `json:"value"`
+		}
+		var plain string
+		switch {
+		case json.Unmarshal(raw, &plain) == nil && plain != "":
+			*t = append(*t, clip(plain, 2*maxName+1))
+		case decodeObject(raw, &tag) == nil && tag.Key != "":
+			*t = append(*t, clip(string(tag.Key), maxName)+"="+clip(string(tag.Value), maxName))
+		}
+	}
+	return nil
 }
 
 var (

@@ -17,13 +17,14 @@ import (
 func NewTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
-		Proxy:               proxyFromEnvironment,
-		DialContext:         dialer.DialContext,
-		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12},
-		TLSHandshakeTimeout: 10 * time.Second,
-		ForceAttemptHTTP2:   true, // a TLSClientConfig or DialContext turns it off otherwise
-		MaxIdleConns:        128,
-		MaxIdleConnsPerHost: 64,
+		Proxy:                  proxyFromEnvironment,
+		OnProxyConnectResponse: onProxyConnect,
+		DialContext:            dialer.DialContext,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:    10 * time.Second,
+		ForceAttemptHTTP2:      true, // a TLSClientConfig or DialContext turns it off otherwise
+		MaxIdleConns:           128,
+		MaxIdleConnsPerHost:    64,
 		// Shorter than the 60 s after which load balancers usually hang up: a
 		// POST that meets a closing connection has an unknown outcome.
 		IdleConnTimeout:        45 * time.Second,
