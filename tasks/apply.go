@@ -274,6 +274,9 @@ func planChange(ch Change, now time.Time) (plan, error) {
 		}
 		d := &p.next[i]
 		*d = m.Desktop
+		if m.Before != nil {
+			d.pin(*m.Before)
+		}
 		d.State, d.Attempts, d.CallID, d.Note, d.UpdatedAt = m.To, m.Attempts, m.CallID, m.Note, now
 		if i == 0 || !sameStatus(d, &p.next[i-1]) {
 			status = encodeStatus(*d)
@@ -288,7 +291,7 @@ func planChange(ch Change, now time.Time) (plan, error) {
 				continue
 			}
 			sharing++
-			if failureArg(m) == "" {
+			if failureArg(m, *d) == "" {
 				byStatus[status] = append(byStatus[status], i)
 			}
 		}
@@ -329,7 +332,7 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch))
 	for _, i := range p.alone {
 		m := ch.Moves[i]
-		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m), trailTag(m))
+		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))
 	}
 	return &scriptCall{script: scriptApply, args: args, keys: []string{
 		r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
@@ -337,7 +340,7 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	}}
 }
 
-func failureArg(m Move) string {
+func failureArg(m Move, after Desktop) string {
 	switch {
 	case m.To == Accepted, m.To == Detached, m.To == Cancelled, m.To == Resolved, m.To == NoDesktop:
 		if m.Desktop.Attempts > 0 || m.Desktop.Note != NoNote {
@@ -346,7 +349,7 @@ func failureArg(m Move) string {
 		return "" // nothing was refused so far, so there is nothing to remove
 	case m.Failure != nil:
 		f := *m.Failure
-		f.Expect = m.Desktop.Expect
+		f.Expect = after.Expected()
 		return encodeFailure(f, m.To == Failed || m.To == Held)
 	}
 	return ""

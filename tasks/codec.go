@@ -146,6 +146,18 @@ func decodeChunk(op string, n int, values map[string]string) ([]Desktop, error) 
 	return out, nil
 }
 
+// decodePinned is decodeChunk with whose the desktops are by their first reading.
+func decodePinned(op string, n int, values map[string]string, trail []string) ([]Desktop, error) {
+	out, err := decodeChunk(op, n, values)
+	if err != nil {
+		return nil, err
+	}
+	if err := addPins(out, trail); err != nil {
+		return nil, fmt.Errorf("chunk %d of operation %s: %w", n, op, err)
+	}
+	return out, nil
+}
+
 // storedFailure is a Failure within its operation: what the operation's own
 // keys say already is left out. Final marks a desktop that ended failed; the
 // others are being retried.

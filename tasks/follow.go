@@ -96,7 +96,7 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 // chunks reads chunks in one round trip; those that are gone are zero.
 func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}
-	alls := make([]*redis.MapStringStringCmd, len(refs))
+	alls, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))
 	for _, x := range refs {
 		if fields[x.op] == nil {
 			fields[x.op] = slices.Clone(operationFields)
@@ -109,6 +109,7 @@ func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 		}
 		for i, x := range refs {
 			alls[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+			trails[i] = p.LRange(ctx, r.keys.trail(x.op, x.chunk), 0, -1)
 		}
 		return nil
 	})
@@ -127,7 +128,7 @@ func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 		}
 		generation := meta[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
 		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
-		if out[i].Desktops, err = decodeChunk(x.op, x.chunk, alls[i].Val()); err != nil {
+		if out[i].Desktops, err = decodePinned(x.op, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
 			return nil, err
 		}
 	}

@@ -186,20 +186,23 @@ func (c Counts) Of(s State) int {
 
 // Desktop is one desktop within an operation.
 type Desktop struct {
-	OperationID string    `json:"operation_id"`
-	ID          string    `json:"id"` // a desktop id, or "user:" or "computer:" and a name
-	State       State     `json:"state"`
-	Expect      []string  `json:"expected_users,omitempty"`
-	Attempts    int       `json:"attempts"`          // calls that counted against the limit
-	UpdatedAt   time.Time `json:"updated_at"`        // when State was written
-	CallID      string    `json:"call_id,omitempty"` // the last call that named it
-	Note        Note      `json:"note,omitempty"`
-	Failure     *Failure  `json:"failure,omitempty"` // the last refusal that named it, kept with the failed and the retried
-	Before      *Before   `json:"before,omitempty"`  // as last read before a call; only where evidence was asked for
-	Pinned      []string  `json:"pinned_users,omitempty"` // who was on it when it was first read, if Expect is empty
-	FoundAs     string    `json:"found_as,omitempty"`     // the computer's name that it was found by
-	Chunk       int       `json:"-"`
-	Position    int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
+	OperationID string   `json:"operation_id"`
+	ID          string   `json:"id"` // a desktop id, or "user:" or "computer:" and a name
+	State       State    `json:"state"`
+	Expect      []string `json:"expected_users,omitempty"`
+	// Pinned are the users and groups whom the first reading that showed any showed:
+	// whose the desktop is from then on, where Expect names nobody. Filled in for
+	// workers and where Before is.
+	Pinned    []string  `json:"pinned_users,omitempty"`
+	FoundAs   string    `json:"found_as,omitempty"` // the computer's name that it was found by
+	Attempts  int       `json:"attempts"`           // calls that counted against the limit
+	UpdatedAt time.Time `json:"updated_at"`         // when State was written
+	CallID    string    `json:"call_id,omitempty"`  // the last call that named it
+	Note      Note      `json:"note,omitempty"`
+	Failure   *Failure  `json:"failure,omitempty"` // the last refusal that named it, kept with the failed and the retried
+	Before    *Before   `json:"before,omitempty"`  // as last read before a call; only where evidence was asked for
+	Chunk     int       `json:"-"`
+	Position  int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
 
 	// What it was read as, for compare-and-set; see codec.go.
 	stored    string // its own value
@@ -207,8 +210,8 @@ type Desktop struct {
 	followers int    // how many share it
 }
 
-// Expected are the users from whom the desktop is to be taken: those that the
-// request names, or else those that the first reading pinned.
+// Expected are the users from whom the desktop is to be taken: those named, else
+// those pinned.
 func (d Desktop) Expected() []string {
 	if len(d.Expect) > 0 {
 		return d.Expect
@@ -254,7 +257,7 @@ type Failure struct {
 	Project     string    `json:"project"`
 	DesktopID   string    `json:"desktop_id"`
 	DesktopName string    `json:"desktop_name,omitempty"`
-	Expect      []string  `json:"expected_users,omitempty"` // Desktop.Expect; filled in when it is written
+	Expect      []string  `json:"expected_users,omitempty"` // Desktop.Expected; filled in when it is written
 	Code        string    `json:"code"`
 	Message     string    `json:"message"`
 	Class       string    `json:"class"`

@@ -141,6 +141,62 @@ func expectations(t *testing.T, b *bundle) {
 	require.Empty(t, held)
 }
 
+// The first reading of a bare id says whose it is, to every worker from then on.
+func pins(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(5), Expect: map[string][]string{ids(5)[1]: {"zoe"}}})
+	require.Nil(t, b.chunk(op, 0).Desktops[0].Pinned, "nothing was read yet")
+	read := func(names ...string) func(*tasks.Move) {
+		return func(m *tasks.Move) {
+			if m.Desktop.Position == 4 {
+				return
+			}
+			m.Before = &tasks.Before{Name: "PC", Users: []tasks.Person{{Name: "staff", Type: "GROUP"}}}
+			for _, name := range names {
+				if m.Desktop.Position != 2 {
+					m.Before.Users = append(m.Before.Users, tasks.Person{Name: name, Type: "USER"})
+				}
+			}
+		}
+	}
+	first := b.step(op, 0, tasks.Queued, tasks.Sending, read("ann", "bob"))
+	want := [][]string{{"ann", "bob"}, nil, {}, {"ann", "bob"}, nil}
+	expected := [][]string{{"ann", "bob"}, {"zoe"}, {}, {"ann", "bob"}, nil}
+	check := func(where string, rows []tasks.Desktop) {
+		for i, d := range rows {
+			require.Equal(t, want[d.Position], d.Pinned, "%s, row %d", where, i)
+			require.Equal(t, expected[d.Position], d.Expected(), "%s, row %d", where, i)
+		}
+	}
+	check("Apply", first.Desktops)
+	b.step(op, 0, tasks.Sending, tasks.Queued)
+	b.step(op, 0, tasks.Queued, tasks.Sending, read("heir"))
+	check("Chunk", b.chunk(op, 0).Desktops)
+	begun, err := b.r.Begin(t.Context(), "w", tasks.Payload{Operation: op.ID, Project: "hq"}, nil)
+	require.NoError(t, err)
+	check("Begin", begun.Desktops)
+	b.step(op, 0, tasks.Sending, tasks.Accepted)
+	due, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
+	require.NoError(t, err)
+	check("TakeDue", due[0].Desktops)
+
+	rows, _, err := b.r.Desktops(t.Context(), op, tasks.DesktopFilter{}, 10, "")
+	require.NoError(t, err)
+	require.NoError(t, b.r.AddBefore(t.Context(), op, rows))
+	check("AddBefore", rows)
+	require.Equal(t, "heir", rows[0].Before.Users[1].Name, "the state before is the latest")
+	_, err = b.r.Steps(t.Context(), &due[0].Desktops[0])
+	require.NoError(t, err)
+	check("Steps", due[0].Desktops)
+
+	b.step(op, 0, tasks.Accepted, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+	es, err := b.r.Evidence(t.Context(), b.finish(op.ID), 0, 1)
+	require.NoError(t, err)
+	check("Evidence", es[0].Desktops)
+	for i, d := range es[0].Desktops {
+		require.ElementsMatch(t, expected[i], d.Failure.Expect, "a failure says whose it was to be")
+	}
+}
+
 // Leavers become rows of their own, and what is found becomes more.
 func leavers(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: []string{"named"}, Users: []string{"zoe", "nobody", "case"}})

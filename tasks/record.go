@@ -165,7 +165,7 @@ type Chunk struct {
 	Operation  Operation
 	Number     int
 	Generation int       // as recorded; a task of an older one is stale
-	Desktops   []Desktop // by position
+	Desktops   []Desktop // by position, with Pinned
 }
 
 // Chunk reads a chunk in one round trip; ErrNotFound if the operation is gone.
@@ -177,10 +177,12 @@ func (r *Record) Chunk(ctx context.Context, op string, n int) (Chunk, error) {
 func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pipeliner)) (Chunk, error) {
 	var meta *redis.SliceCmd
 	var all *redis.MapStringStringCmd
+	var trail *redis.StringSliceCmd
 	fields := append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		meta = p.HMGet(ctx, r.keys.op(op), fields...)
 		all = p.HGetAll(ctx, r.keys.chunk(op, n))
+		trail = p.LRange(ctx, r.keys.trail(op, n), 0, -1)
 		also(p)
 		return nil
 	})
@@ -195,7 +197,7 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 		return Chunk{}, fmt.Errorf("operation %s, chunk %d: %w", op, n, ErrNotFound)
 	}
 	c := Chunk{Operation: o, Number: n, Generation: int(number(meta.Val()[len(operationFields)]))}
-	c.Desktops, err = decodeChunk(op, n, all.Val())
+	c.Desktops, err = decodePinned(op, n, all.Val(), trail.Val())
 	return c, err
 }
 

@@ -241,6 +241,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"accepted is followed":     acceptedIsFollowed,
 		"following is mended":      followIsMended,
 		"expectations":             expectations,
+		"pins":                     pins,
 		"leavers":                  leavers,
 		"trail":                    trail,
 		"seal overtaken":           sealOvertaken,

@@ -214,9 +214,9 @@ func (r *Record) rowsOf(ctx context.Context, places []string) ([]opRow, error) {
 // addBefores fills in what a chunk's rows were read as.
 func addBefores(rows []opRow, trail []string) error {
 	return eachBefore(trail, func(at int, b Before) {
-		if at >= 0 && at < len(rows) {
+		if at < len(rows) {
 			rows[at].befores = append(rows[at].befores, b)
-			rows[at].Before = &b
+			rows[at].readAs(b)
 		}
 	})
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -39,7 +38,8 @@ func (e TrailEntry) Steps() iter.Seq2[int, Step] {
 	}
 }
 
-// Steps reads what happened to one row of an operation, and fills in Before.
+// Steps reads what happened to one row of an operation, and fills in Before
+// and Pinned.
 func (r *Record) Steps(ctx context.Context, d *Desktop) ([]Step, error) {
 	raws, err := r.rdb.LRange(ctx, r.keys.trail(d.OperationID, d.Chunk), 0, -1).Result()
 	if err != nil {
@@ -52,7 +52,7 @@ func (r *Record) Steps(ctx context.Context, d *Desktop) ([]Step, error) {
 			return nil, fmt.Errorf("operation %s, chunk %d: %w", d.OperationID, d.Chunk, err)
 		}
 		if b, read := e.Before[d.Position]; read {
-			d.Before = &b
+			d.readAs(b)
 		}
 		for p, s := range e.Steps() {
 			if p == d.Position {
@@ -63,8 +63,8 @@ func (r *Record) Steps(ctx context.Context, d *Desktop) ([]Step, error) {
 	return out, nil
 }
 
-// AddBefore fills in what some of an operation's rows were read as before a call,
-// in one round trip. It reads the trail of every chunk that one of them is in.
+// AddBefore fills in Before and Pinned of some of an operation's rows, in one round
+// trip. It reads the trail of every chunk that one of them is in.
 func (r *Record) AddBefore(ctx context.Context, op Operation, ds []Desktop) error {
 	rows := map[int][]*Desktop{} // by chunk
 	var chunks []int
@@ -90,29 +90,11 @@ func (r *Record) AddBefore(ctx context.Context, op Operation, ds []Desktop) erro
 	for i, n := range chunks {
 		err := eachBefore(cmds[i].(*redis.StringSliceCmd).Val(), func(position int, b Before) {
 			if at := slices.IndexFunc(rows[n], func(d *Desktop) bool { return d.Position == position }); at >= 0 {
-				rows[n][at].Before = &b
+				rows[n][at].readAs(b)
 			}
 		})
 		if err != nil {
 			return fmt.Errorf("operation %s, chunk %d: %w", op.ID, n, err)
-		}
-	}
-	return nil
-}
-
-// eachBefore goes through what a trail says that rows were read as, the earliest
-// first.
-func eachBefore(trail []string, do func(position int, b Before)) error {
-	for _, raw := range trail {
-		if !strings.Contains(raw, `"b":`) {
-			continue // most say nothing of it
-		}
-		entry, err := ParseTrailEntry(raw)
-		if err != nil {
-			return err
-		}
-		for p, b := range entry.Before {
-			do(p, b)
 		}
 	}
 	return nil

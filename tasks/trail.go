@@ -35,7 +35,7 @@ type TrailEntry struct {
 	By     string         // the worker, or the person
 	CallID string         // the call that it belongs to
 	Moves  []TrailMove    // of its desktops
-	Before map[int]Before // by position: what was read before the call
+	Before map[int]Before // by position in the chunk: what was read before the call; times to the millisecond
 }
 
 // TrailMove is one step of some desktops of a chunk.
@@ -49,11 +49,11 @@ type TrailMove struct {
 // storedEntry is a TrailEntry as the script writes it. A move is a pair: from
 // and to, note, and detail, separated by "|", and the positions.
 type storedEntry struct {
-	At     int64          `json:"t"`
-	By     string         `json:"by"`
-	CallID string         `json:"call"`
-	Before map[int]Before `json:"b"`
-	Moves  [][2]string    `json:"m"`
+	At     int64       `json:"t"`
+	By     string      `json:"by"`
+	CallID string      `json:"call"`
+	Before string      `json:"b"` // see packBefore
+	Moves  [][2]string `json:"m"`
 }
 
 func trailTag(m Move) string {
@@ -88,20 +88,22 @@ func trailTogether(ch Change, p plan) string {
 // trailHead is what an entry says of the whole change, to follow its time.
 func trailHead(ch Change) string {
 	head := struct {
-		By     string         `json:"by,omitempty"`
-		CallID string         `json:"call,omitempty"`
-		Before map[int]Before `json:"b,omitempty"`
+		By     string `json:"by,omitempty"`
+		CallID string `json:"call,omitempty"`
+		Before string `json:"b,omitempty"`
 	}{By: ch.By}
 	if ch.Call != nil {
 		head.CallID = ch.Call.ID
 	}
+	var read []beforeAt
 	for _, m := range ch.Moves {
 		if m.Before != nil {
-			if head.Before == nil {
-				head.Before = map[int]Before{}
-			}
-			head.Before[m.Desktop.Position] = *m.Before
+			read = append(read, beforeAt{m.Desktop.Position, *m.Before})
 		}
+	}
+	if len(read) > 0 {
+		slices.SortFunc(read, func(a, b beforeAt) int { return a.position - b.position })
+		head.Before = packBefore(read)
 	}
 	s := mustJSON(head)
 	if s == "{}" {
@@ -116,7 +118,17 @@ func ParseTrailEntry(raw string) (TrailEntry, error) {
 	if err := json.Unmarshal([]byte(raw), &s); err != nil {
 		return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
 	}
-	e := TrailEntry{At: time.UnixMilli(s.At).UTC(), By: s.By, CallID: s.CallID, Before: s.Before}
+	e := TrailEntry{At: time.UnixMilli(s.At).UTC(), By: s.By, CallID: s.CallID}
+	if s.Before != "" {
+		readings, err := unpackBefore(s.Before)
+		if err != nil {
+			return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
+		}
+		e.Before = make(map[int]Before, len(readings))
+		for _, b := range readings {
+			e.Before[b.position] = b.Before
+		}
+	}
 	for _, move := range s.Moves {
 		f := strings.SplitN(move[0], "|", 3)
 		if len(f) != 3 || len(f[0]) != 2 {
@@ -238,8 +250,8 @@ func (r *Record) Evidence(ctx context.Context, op Operation, first, end int) ([]
 			}
 			out[i].Trail = append(out[i].Trail, entry)
 			for p, b := range entry.Before {
-				if p >= 0 && p < n {
-					out[i].Desktops[p].Before = &b
+				if p < n {
+					out[i].Desktops[p].readAs(b)
 				}
 			}
 		}
