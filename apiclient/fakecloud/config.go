@@ -50,14 +50,19 @@ type Config struct {
 	RetryAfter time.Duration
 
 	// AutoCreate makes a DEDICATED desktop, attached to a user of its own, out
-	// of every unknown desktop id in a call.
+	// of every unknown desktop id in a request. It hides whatever comes of wrong
+	// ids: it is for loads of more desktops than one would want to add.
 	AutoCreate bool
-	// MaxPage is the most desktops of one page of a list, whatever limit says.
-	// Default 500, which is also the most that limit may be.
+	// MaxPage is the most desktops, or users, of one page of a list, whatever limit says.
+	// Default 500, which is also the most that limit may be; of users all.
 	MaxPage int
 	// FuzzyUserNames makes user_names match parts of names, in any case of
 	// letters. The documentation does not say whether it does.
 	FuzzyUserNames bool
+
+	// FuzzyComputerNames makes computer_names match parts of names, in any case of
+	// letters. The documentation does not say whether it does.
+	FuzzyComputerNames bool
 
 	// Seed fixes which calls faults with a Rate hit, and Jitter.
 	Seed uint64

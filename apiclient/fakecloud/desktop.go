@@ -12,12 +12,13 @@ const (
 	Pooled    = "POOLED"    // of a pool; its detach is a job
 )
 
-// Values of Desktop.Status.
+// Values of Desktop.Status. It may be anything: what is given is shown.
 const (
 	Active     = "ACTIVE"
 	Shutoff    = "SHUTOFF"
 	Errored    = "ERROR"
 	Hibernated = "HIBERNATED"
+	Deleted    = "DELETED" // not documented as a value; the cloud says nothing against it
 )
 
 // Values of Desktop.AttachState, spelled as the API spells them.
@@ -50,6 +51,8 @@ type Desktop struct {
 	TaskUntil  time.Time
 	// Process is the progress of a task in percent; nil is null.
 	Process *int
+
+	Tags []string // as "key=value"
 
 	Frozen      bool // is_freeze: refused, CodeFrozen
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
@@ -120,6 +123,7 @@ func madeName(prefix, id string) string {
 // clone shares no memory with d.
 func (d Desktop) clone() Desktop {
 	d.Users = slices.Clone(d.Users)
+	d.Tags = slices.Clone(d.Tags)
 	d.DetachEnds = slices.Clone(d.DetachEnds)
 	d.AfterDetach = slices.Clone(d.AfterDetach)
 	if d.Process != nil {

@@ -94,7 +94,7 @@ func readUsers(infos []json.RawMessage, all bool) ([]User, error) {
 	users := make([]User, len(infos))
 	for i, raw := range infos {
 		u := &users[i]
-		if err := fields(raw, map[string]any{"user_id": &u.ID, "user_name": &u.Name, "type": &u.Type}); err != nil {
+		if err := fields(raw, map[string]any{"user_id": &u.ID, "user_name": &u.Name, "domain": &u.Domain, "type": &u.Type}); err != nil {
 			return nil, err
 		}
 		if u.Name == "" {

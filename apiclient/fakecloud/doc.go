@@ -9,6 +9,7 @@
 //	POST /v2/{project_id}/desktops/batch-detach
 //	GET  /v2/{project_id}/desktops/detail
 //	GET  /v2/{project_id}/desktops/{desktop_id}
+//	GET  /v2/{project_id}/users
 //	GET  /v2/{project_id}/workspace-jobs/{job_id}
 //	GET  /v2/{project_id}/workspace-sub-jobs
 //
@@ -40,7 +41,10 @@
 //   - A single-user desktop is shut down after it was detached unless
 //     shutoff_after_detach is false; a SHARED one runs unless it is true.
 //   - The ids in success_job_ids are unknown to the job calls.
-//   - user_names matches exactly (see Config.FuzzyUserNames), user_name any part.
+//   - user_names and computer_names match exactly (see Config.FuzzyUserNames and
+//     FuzzyComputerNames), user_name and computer_name any part.
+//   - Users are everybody who ever was on a desktop of the project, and those of
+//     AddPeople.
 //   - An unknown project is 404 WKS.00211902; a token asked for another project,
 //     or for none, is 403 APIGW.0302.
 //   - A client that gives up while it waits for its reply does not stop the

@@ -116,6 +116,9 @@ func (x *exchange) admit() *reply {
 
 // carryOut lets the service do its work as far as the fault allows, and answers.
 func (x *exchange) carryOut(f Fault) {
+	if x.project != nil && len(f.Vanish) > 0 {
+		defer x.project.vanish(f.Vanish) // also when the connection is dropped
+	}
 	if !f.happens() {
 		switch f.Effect {
 		case DropBefore:
@@ -161,6 +164,8 @@ func (x *exchange) perform() (rep *reply, effect bool) {
 		return x.showJob(), false
 	case OpSubJobs:
 		return x.listSubJobs(), false
+	case OpUsers:
+		return x.listUsers(), false
 	default:
 		return x.issueToken()
 	}

@@ -57,6 +57,10 @@ type Fault struct {
 	// Omit leaves Desktop out of a list, of an OpDetail.
 	Omit bool
 
+	// Vanish are desktops that exist no more once the request was dealt with,
+	// whether it named them or not: with a list, from the next page on.
+	Vanish []string
+
 	// Delay passes, in real time, before anything else.
 	Delay time.Duration
 
@@ -155,15 +159,15 @@ func or(n, fallback int) int {
 // check panics at a fault that can't do what its author wanted.
 func (f Fault) check() {
 	switch f.Op {
-	case OpDetach, OpDetail, OpToken, OpJob, OpSubJobs:
+	case OpDetach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers:
 	default:
 		panic("fakecloud: fault with unknown Op " + string(f.Op))
 	}
-	nothing := !f.answers() && f.Refuse == nil && f.Delay <= 0 && f.Effect == NoEffect && !f.Omit
+	nothing := !f.answers() && f.Refuse == nil && f.Delay <= 0 && f.Effect == NoEffect && !f.Omit && len(f.Vanish) == 0
 	switch {
 	case nothing:
 		panic("fakecloud: fault that does nothing: " + f.String())
-	case f.Refuse != nil && (f.answers() || f.Effect != NoEffect || f.Delay > 0 || f.Op != OpDetach):
+	case f.Refuse != nil && (f.answers() || len(f.Vanish) > 0 || f.Effect != NoEffect || f.Delay > 0 || f.Op != OpDetach):
 		panic("fakecloud: Refuse goes with nothing else, and with detach only: " + f.String())
 	case f.Omit && (f.Op != OpDetail || f.Desktop == ""):
 		panic("fakecloud: Omit needs OpDetail and a Desktop: " + f.String())

@@ -66,7 +66,7 @@ func (x *exchange) listDesktops() *reply {
 	if bad != nil {
 		return bad
 	}
-	for _, name := range []string{"desktop_id", "user_names"} {
+	for _, name := range []string{"desktop_id", "user_names", "computer_names"} {
 		if n := len(query[name]); n > maxDesktops {
 			return invalidParameter(fmt.Sprintf("%s: %d, the limit is %d", name, n, maxDesktops))
 		}
@@ -79,7 +79,7 @@ func (x *exchange) listDesktops() *reply {
 	if ids := query["desktop_id"]; len(ids) > 0 {
 		found = p.named(ids)
 	}
-	if keep := filterOf(query, x.cfg.FuzzyUserNames); keep != nil {
+	if keep := filterOf(query, x.cfg); keep != nil {
 		found = p.selectRecords(found, keep, now)
 	}
 	if x.omit != "" {
@@ -120,10 +120,10 @@ func (p *project) selectRecords(from []*record, keep func(*Desktop) bool, now ti
 }
 
 // filterOf makes one filter of a query; nil: everything.
-func filterOf(query url.Values, fuzzy bool) func(*Desktop) bool {
+func filterOf(query url.Values, cfg Config) func(*Desktop) bool {
 	var all []func(*Desktop) bool
 	if names := query["user_names"]; len(names) > 0 {
-		all = append(all, func(d *Desktop) bool { return d.hasUser(names, fuzzy) })
+		all = append(all, func(d *Desktop) bool { return d.hasUser(names, cfg.FuzzyUserNames) })
 	} else if name := query.Get("user_name"); name != "" {
 		all = append(all, func(d *Desktop) bool { return d.hasUser([]string{name}, true) })
 	}
@@ -132,6 +132,9 @@ func filterOf(query url.Values, fuzzy bool) func(*Desktop) bool {
 	}
 	if v := query.Get("desktop_type"); v != "" {
 		all = append(all, func(d *Desktop) bool { return d.Type == v })
+	}
+	if names := query["computer_names"]; len(names) > 0 {
+		all = append(all, func(d *Desktop) bool { return matches(d.ComputerName, names, cfg.FuzzyComputerNames) })
 	}
 	if v := query.Get("computer_name"); v != "" {
 		all = append(all, func(d *Desktop) bool { return strings.Contains(d.ComputerName, v) })
@@ -148,9 +151,12 @@ func filterOf(query url.Values, fuzzy bool) func(*Desktop) bool {
 }
 
 func (d *Desktop) hasUser(names []string, fuzzy bool) bool {
-	return slices.ContainsFunc(d.Users, func(u User) bool {
-		return slices.ContainsFunc(names, func(name string) bool {
-			return u.Name == name || (fuzzy && strings.Contains(strings.ToLower(u.Name), strings.ToLower(name)))
-		})
+	return slices.ContainsFunc(d.Users, func(u User) bool { return matches(u.Name, names, fuzzy) })
+}
+
+// matches reports that s is one of names, or fuzzily has one in it.
+func matches(s string, names []string, fuzzy bool) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		return s == name || (fuzzy && strings.Contains(strings.ToLower(s), strings.ToLower(name)))
 	})
 }

@@ -18,6 +18,7 @@ type project struct {
 	order   []*record // those that exist, as they were added: what paging walks
 	jobs    jobs
 	overlap []string
+	people  people
 	removed []Removal
 	keep    bool          // removed is kept
 	readLag time.Duration // Config.ReadLag
@@ -62,7 +63,7 @@ type detachment struct {
 
 func (p *detachment) takes(u User) bool {
 	return p.users == nil || slices.ContainsFunc(p.users, func(o User) bool {
-		return o.Name == u.Name && o.Type == u.Type
+		return o.Name == u.Name && o.Type == u.Type && (o.Domain == "" || o.Domain == u.Domain)
 	})
 }
 
@@ -102,6 +103,7 @@ func (p *project) put(rec *record, d *Desktop) {
 		p.order = append(p.order, rec)
 	}
 	rec.base, rec.leaving, rec.stale = d, nil, nil
+	p.people.meetAll(d.Users)
 }
 
 // settle does what became due until now. p.mu is held.
@@ -128,6 +130,7 @@ func (p *project) finish(r *record, pend detachment) {
 	} else {
 		d := r.desktop().without(pend)
 		r.base = &d
+		p.people.meetAll(d.Users)
 	}
 	if p.readLag > 0 {
 		r.stale = &stale{before, pend.due.Add(p.readLag)}

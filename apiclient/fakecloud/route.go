@@ -16,6 +16,7 @@ const (
 	OpToken   Op = "token"
 	OpJob     Op = "job"
 	OpSubJobs Op = "subjobs"
+	OpUsers   Op = "users"
 )
 
 // route is what a request's path and query say. An unknown path has no op.
@@ -47,6 +48,8 @@ func findRoute(r *http.Request) route {
 	switch tail := parts[2:]; {
 	case len(tail) == 1 && tail[0] == "workspace-sub-jobs":
 		rt.op = OpSubJobs
+	case len(tail) == 1 && tail[0] == "users":
+		rt.op = OpUsers
 	case len(tail) == 1 || tail[1] == "":
 		// no such API
 	case tail[0] == "workspace-jobs":

@@ -44,9 +44,24 @@ func (c *Cloud) Desktops(projectID string) []Desktop {
 // counted about it is kept.
 func (c *Cloud) Remove(projectID, id string) bool {
 	return c.visit(projectID, id, func(p *project, rec *record) {
-		rec.base, rec.leaving = nil, nil
-		p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
+		p.forget(rec)
 	})
+}
+
+// forget makes a desktop unknown. p.mu is held.
+func (p *project) forget(rec *record) {
+	rec.base, rec.leaving, rec.stale = nil, nil, nil
+	p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
+}
+
+func (p *project) vanish(ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range ids {
+		if rec := p.records[id]; rec != nil {
+			p.forget(rec)
+		}
+	}
 }
 
 // Update lets change alter a desktop, and reports whether there is one. A

@@ -46,3 +46,28 @@ func LoseReplies(n int) Fault {
 func Disabled(project string) Fault {
 	return Fault{Project: project, Status: http.StatusForbidden, Code: "WKS.00010099"}
 }
+
+// WebPage answers the next n detach calls with a page for people, as a firewall
+// does; set Op to have others answered so.
+func WebPage(n, status int) Fault {
+	return Fault{Times: n, Status: status, HTML: true}
+}
+
+// ProxyLogin answers the next n detach calls with a proxy's 407.
+func ProxyLogin(n int) Fault {
+	f := WebPage(n, http.StatusProxyAuthRequired)
+	f.Header = http.Header{"Proxy-Authenticate": {`Basic realm="proxy"`}}
+	return f
+}
+
+// Redirect answers the next n detach calls with a 302 to an address.
+func Redirect(n int, address string) Fault {
+	f := WebPage(n, http.StatusFound)
+	f.Header = http.Header{"Location": {address}}
+	return f
+}
+
+// WrongContent answers the next n detach calls with a 200 of plain text.
+func WrongContent(n int) Fault {
+	return Fault{Times: n, Status: http.StatusOK, Body: "It works!\n", Header: http.Header{"Content-Type": {"text/plain"}}}
+}

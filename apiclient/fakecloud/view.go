@@ -1,5 +1,7 @@
 package fakecloud
 
+import "strings"
+
 // desktopView is DesktopDetailInfo: the fields that matter, and a few that a
 // client has to put up with.
 type desktopView struct {
@@ -29,7 +31,7 @@ type desktopView struct {
 	BillResourceID  *string        `json:"bill_resource_id"`
 	OUName          *string        `json:"ou_name"`
 	SID             string         `json:"sid"`
-	Tags            []any          `json:"tags"`
+	Tags            []tagView      `json:"tags"`
 	Metadata        map[string]any `json:"metadata"`
 	DataVolumes     []any          `json:"data_volumes"`
 	Product         map[string]any `json:"product"`
@@ -49,9 +51,15 @@ type userView struct {
 	Type   string `json:"type"`
 }
 
+// tagView is an entry of tags.
+type tagView struct {
+	Key   string `json:"key"`
+	Value string `json:"value"`
+}
+
 // The parts of a view that are the same for all desktops; never written to.
 var (
-	noTags    = []any{}
+	noTags    = []tagView{}
 	metadata  = map[string]any{"charging_mode": "1", "metering.image_id": nil, "image_name": "Windows <10> & more"}
 	product   = map[string]any{"product_id": "workspace.x86.ultimate.large2", "flavor_id": "workspace.x86.ultimate.large2", "cpu": "2", "memory": 4096}
 	addresses = []map[string]any{{"address": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": 4, "mac": nil}}
@@ -65,6 +73,10 @@ func viewOf(d Desktop, projectID string) desktopView {
 		AttachUsers: []userView{}, UserList: []string{}, UserGroupList: []string{}, UserName: d.firstUser(),
 		DomainID: "d0000000000000000000000000000000", EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
 		AvailableInZone: "ap-southeast-3a", Tags: noTags, Metadata: metadata, Product: product, Addresses: addresses,
+	}
+	for _, tag := range d.Tags {
+		key, value, _ := strings.Cut(tag, "=")
+		v.Tags = append(v.Tags, tagView{key, value})
 	}
 	for _, u := range d.Users {
 		v.AttachUsers = append(v.AttachUsers, userView(u))
