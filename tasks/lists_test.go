@@ -363,12 +363,12 @@ func nothingLeft(t *testing.T, b *bundle) {
 	before := b.everything()
 	op := b.enqueue(req)
 	found, err := b.p.AddFound(t.Context(), op, tasks.Find{
-		Desktops: []string{"f1"}, Expect: map[string][]string{"f1": {"Zoe"}}, Users: map[string]tasks.UserFind{"Zoe": {To: tasks.Resolved}},
+		Desktops: []string{"f1"}, Expect: map[string][]string{"f1": {"Zoe"}}, Rows: map[string]tasks.RowFind{"user:Zoe": {To: tasks.Resolved}},
 	})
 	require.NoError(t, err)
 	noted, err := b.r.Found(t.Context(), op.ID)
 	require.NoError(t, err)
-	_, _, err = b.r.SettleUsers(t.Context(), b.now, found, noted, "w")
+	_, _, err = b.r.SettleLookups(t.Context(), b.now, found, noted, "w")
 	require.NoError(t, err)
 	for _, n := range []int{0, 1, 3} {
 		ch := tasks.Change{Operation: found, Chunk: n}

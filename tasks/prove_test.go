@@ -205,15 +205,15 @@ func leavers(t *testing.T, b *bundle) {
 	require.Equal(t, 2, op.Chunks())
 	require.True(t, op.LooksUp(1))
 	require.False(t, op.LooksUp(0))
-	rows, err := b.r.UserRows(t.Context(), op)
+	rows, err := b.r.LookupRows(t.Context(), op)
 	require.NoError(t, err)
 	name, ok := rows[0].User()
 	require.True(t, ok)
 	require.Equal(t, "zoe", name)
 
-	find := tasks.Find{Expect: map[string][]string{}, Users: map[string]tasks.UserFind{
-		"zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "nobody": {To: tasks.NoDesktop},
-		"case": {To: tasks.Held, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
+	find := tasks.Find{Expect: map[string][]string{}, Rows: map[string]tasks.RowFind{
+		"user:zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "user:nobody": {To: tasks.NoDesktop},
+		"user:case": {To: tasks.Held, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
 	}}
 	for _, id := range ids(150) {
 		find.Desktops = append(find.Desktops, id)
@@ -227,8 +227,8 @@ func leavers(t *testing.T, b *bundle) {
 	// A crash here leaves a note of what is to become of the users.
 	noted, err := b.r.Found(t.Context(), op.ID)
 	require.NoError(t, err)
-	require.Equal(t, find.Users["zoe"], noted["zoe"])
-	_, done, err := b.r.SettleUsers(t.Context(), b.now, after, noted, "w")
+	require.Equal(t, find.Rows["user:zoe"], noted["user:zoe"])
+	_, done, err := b.r.SettleLookups(t.Context(), b.now, after, noted, "w")
 	require.NoError(t, err)
 	require.NotEmpty(t, done)
 	for _, a := range done {
@@ -245,10 +245,11 @@ func leavers(t *testing.T, b *bundle) {
 	require.False(t, got.LooksUp(2))
 	require.Len(t, b.chunk(got, 2).Desktops, 100)
 	require.Equal(t, []string{"zoe"}, b.chunk(got, 3).Desktops[49].Expect)
-	expected, err := b.r.Expected(t.Context(), got)
+	have, err := b.r.RowsNamed(t.Context(), got, append(ids(150), "named", "another"))
 	require.NoError(t, err)
-	require.Len(t, expected, 151)
-	require.Empty(t, expected["named"])
+	require.Len(t, have, 151)
+	require.Empty(t, have["named"].Expect)
+	require.Equal(t, []string{"zoe"}, have[ids(150)[7]].Expect)
 	events, err := b.r.History(t.Context(), ids(150)[7])
 	require.NoError(t, err)
 	require.Len(t, events, 1)

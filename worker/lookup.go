@@ -25,7 +25,7 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
 	got, err := s.record.Claim(ctx, claim, s.lease())
 	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
-		return jitter(max(recheckPause, min(paused.For, time.Minute))), nil
+		return afterPause(paused), nil
 	}
 	if err != nil {
 		return 0, err

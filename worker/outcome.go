@@ -57,7 +57,7 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 		b.pause = s.closeGate(tasks.BadAuth, authPause, e)
 		s.giveBack(b, group, call)
 	case Foreign:
-		b.pause = s.closeGate(tasks.NotAPI, authPause, e)
+		b.pause = s.closeGate(tasks.NotAPI, foreignPause, e)
 		if e.Effect == apiclient.EffectPossible {
 			s.settleUnknown(b, group, call) // the API may have got it all the same
 		} else {
@@ -212,6 +212,9 @@ const (
 	// credentials or rights, before one call tries again. IAM locks accounts
 	// after wrong passwords, so it is long.
 	authPause = 10 * time.Minute
+	// foreignPause is how long a project rests after something else than the API
+	// answered.
+	foreignPause = time.Minute
 	// longestThrottle bounds what a Retry-After can ask for.
 	longestThrottle = 10 * time.Minute
 )

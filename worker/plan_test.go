@@ -32,7 +32,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		Project: "hq", Desktops: []string{"ann's", "zoe's", "shared", "crowd", "empty"}, Users: []string{"leaver", "nobody", "BOB"},
 		Expect: map[string][]string{"ann's": {"ann"}, "zoe's": {"ann"}, "shared": {"ann"}},
 	}
-	planner := worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(t, s.cloud.URL, 5*time.Second), ReadsPerSecond: 1000}, zerolog.Nop())
+	planner := worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(t, s.cloud.URL, 5*time.Second)}, zerolog.Nop())
 	plan, left, err := planner.Plan(t.Context(), req)
 	require.NoError(t, err)
 	require.Zero(t, left)
@@ -45,7 +45,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 	}
 	require.Equal(t, map[string]string{
 		"ann's": "send ", "zoe's": "hold OTHER_USER", "shared": "send ", "crowd": "hold SHARED", "empty": "done ",
-		"user:leaver": "find ", "user:nobody": "done ", "user:BOB": "hold USER_NAME", "found": "send ",
+		"user:leaver": "find ", "user:nobody": "hold USER_UNKNOWN", "user:BOB": "hold USER_NAME", "found": "send ",
 	}, does)
 	require.Equal(t, map[string][]string{"ann's": {"ann"}, "shared": {"ann"}, "found": {"leaver"}}, from)
 	require.Empty(t, s.calls(), "nothing is sent for a plan")
@@ -72,8 +72,8 @@ func TestPlanIsWhatHappens(t *testing.T) {
 	}
 }
 
-// Without check a desktop is sent whatever it reads as, and the plan says so.
-func TestPlanOfWhatIsNotChecked(t *testing.T) {
+// A plan that cannot be read is none, and one that is too large says what is left.
+func TestPlanThatIsTooLargeOrCannotBeRead(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "crowd", Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "ann"}, {Name: "bob"}}})
@@ -82,10 +82,9 @@ func TestPlanOfWhatIsNotChecked(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, left)
 	require.Len(t, plan, tasks.MaxPlanned)
-	require.Equal(t, "send", plan[0].Does)
+	require.Equal(t, "hold", plan[0].Does)
 	require.Equal(t, "SHARED", plan[0].Code)
-	require.Len(t, plan[0].From, 2)
-	require.Contains(t, plan[0].Why, "without being read first")
+	require.Equal(t, "NOT_FOUND", plan[1].Code)
 
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 500})
 	_, _, err = planner.Plan(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"crowd"}})

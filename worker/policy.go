@@ -259,6 +259,9 @@ var culpritPattern = regexp.MustCompile(`(?i)resource ids? \[([^\]]+)\]`)
 // culprits gives the desktop ids that an error's text names.
 func culprits(e apiclient.Error) []string {
 	var out []string
+	if e.About != "" {
+		out = append(out, e.About)
+	}
 	for _, text := range []string{e.Message, e.Detail} {
 		for _, m := range culpritPattern.FindAllStringSubmatch(text, -1) {
 			for id := range strings.SplitSeq(m[1], ",") {

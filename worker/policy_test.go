@@ -29,14 +29,26 @@ func TestPolicyOfCalls(t *testing.T) {
 		{409, "WKS.00010032", Conflict}, {409, "", Conflict}, {400, "WKS.0407", Conflict},
 		{503, "APIGW.0613", Transient}, {503, "WKS.00050902", Transient}, {0, "", Transient},
 		{405, "WKS.00000405", Permanent}, {413, "APIGW.0201", Permanent}, {414, "APIGW.0201", Permanent}, {415, "", Permanent},
-		{494, "APIGW.0201", Permanent}, {302, "", Permanent},
-		{400, "APIGW.0106", Permanent}, {400, "APIGW.0201", Permanent}, {400, "APIGW.0602", Permanent},
-		{400, "WKS.0001", Poison}, {400, "WKS.00211102", Poison}, {403, "WKS.00081102", Poison}, {403, "", Poison},
-		{404, "WKS.00211902", Poison}, {404, "", Poison}, {422, "", Poison},
+		{494, "APIGW.0201", Permanent}, {302, "", Foreign}, {407, "", Foreign},
+		{400, "APIGW.0106", Poison}, {400, "APIGW.0201", Poison}, {400, "APIGW.0602", Poison},
+		{400, "WKS.0001", Poison}, {400, "WKS.00211102", Poison}, {403, "WKS.00081102", Denied}, {403, "", Denied},
+		{404, "WKS.00211902", Denied}, {404, "", Denied}, {422, "", Poison},
 	} {
 		err := fmt.Errorf("wrapped: %w", &apiclient.Error{Status: row.status, Code: row.code, Effect: apiclient.EffectNone})
 		require.Equal(t, row.want, newPolicy(nil).call(err), "status %d, code %q", row.status, row.code)
 	}
+}
+
+// What is no answer of the API, or was never sent, says nothing of a desktop, whatever
+// else is known of it.
+func TestPolicyOfWhatIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 302, 403, 404, 407, 502} {
+		for _, effect := range []apiclient.Effect{apiclient.EffectNone, apiclient.EffectPossible} {
+			require.Equal(t, Foreign, newPolicy(nil).call(&apiclient.Error{Status: status, NotAPI: true, Effect: effect}), "status %d", status)
+		}
+	}
+	require.Equal(t, Local, newPolicy(nil).call(&apiclient.Error{Local: true, Effect: apiclient.EffectNone}))
 }
 
 // Whatever the status says, what may have taken effect is never repeated blindly.

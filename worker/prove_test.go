@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
@@ -55,7 +57,6 @@ func TestGuards(t *testing.T) {
 	for name, test := range map[string]struct {
 		desktop     fakecloud.Desktop
 		expect      []string
-		check       bool
 		allowShared bool
 
 		want tasks.State
@@ -95,19 +96,15 @@ func TestGuards(t *testing.T) {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("bob", "eve")}, expect: []string{"zoe"},
 			want: tasks.Detached, left: []string{"bob", "eve"},
 		},
-		"shared, of nobody in particular, checked": {
+		"shared, of nobody in particular": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")},
 			want:    tasks.Held, code: "SHARED", left: []string{"zoe", "bob"},
 		},
-		"shared, of nobody in particular, checked and allowed": {
+		"shared, of nobody in particular, and allowed": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, allowShared: true,
 			want: tasks.Detached, sent: 1,
 		},
-		"shared, of nobody in particular": {
-			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")},
-			want:    tasks.Detached, sent: 1,
-		},
-		"detached already, checked": {
+		"detached already": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detached},
 			want:    tasks.Detached,
 		},
@@ -115,7 +112,7 @@ func TestGuards(t *testing.T) {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Unattached}, expect: []string{"zoe"},
 			want: tasks.Detached,
 		},
-		"on its way already, checked": {
+		"on its way already": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")},
 			want:    tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
 		},
@@ -143,7 +140,7 @@ func TestGuards(t *testing.T) {
 			desktop: fakecloud.Desktop{Status: fakecloud.Errored, Users: users("zoe")},
 			want:    tasks.Held, code: "DESKTOP_ERROR", left: []string{"zoe"},
 		},
-		"busy for good, checked": {
+		"busy for good": {
 			desktop: fakecloud.Desktop{TaskStatus: "rebooting", Users: users("zoe")},
 			want:    tasks.Failed, code: "BUSY", left: []string{"zoe"},
 		},
@@ -199,22 +196,33 @@ func TestGuards(t *testing.T) {
 	}
 }
 
-// The check costs one reading for a hundred desktops.
-func TestCheckReadsAHundredAtOnce(t *testing.T) {
+// Each desktop is read before its call, and until it is proven; how many readings that
+// takes is the bench's business.
+func TestEveryDesktopIsReadBeforeItsCall(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	var desktops []fakecloud.Desktop
-	for _, id := range ids(1000) {
-		desktops = append(desktops, fakecloud.Desktop{ID: id})
-	}
-	s.cloud.Add(projectID, desktops...)
 	s.start()
-	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
+	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
 	require.Equal(t, 1000, op.Counts.Detached)
-	for _, id := range ids(1000) {
-		require.LessOrEqual(t, s.cloud.Reads(projectID, id), 3, "before, and until it was proven")
+	readAt := map[string]bool{}
+	for _, r := range s.cloud.Requests() {
+		for _, id := range r.DesktopIDs {
+			if r.Op == fakecloud.OpDetail {
+				readAt[id] = true
+			} else {
+				require.True(t, readAt[id], "%s was sent unread", id)
+			}
+		}
 	}
-	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 30)
+	es, err := s.record.Evidence(t.Context(), op, 0, op.Chunks())
+	require.NoError(t, err)
+	for _, e := range es {
+		for _, d := range e.Desktops {
+			require.NotNil(t, d.Before, d.ID)
+			require.Equal(t, []string{d.Before.Users[0].Name}, d.Pinned)
+			require.Contains(t, rows, d.ID)
+		}
+	}
 }
 
 // Leavers are named, not desktops.
@@ -234,8 +242,9 @@ func TestLeaversByName(t *testing.T) {
 	op, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "nobody", "eve", "ANN", "ann"}, Desktops: []string{"bare"}}))
 	require.Equal(t, tasks.Resolved, rows["user:zoe"].State)
 	require.Equal(t, tasks.Resolved, rows["user:ann"].State)
-	require.Equal(t, tasks.Detached, rows["user:nobody"].State)
-	require.Equal(t, tasks.NoDesktop, rows["user:nobody"].Note)
+	require.Equal(t, tasks.Held, rows["user:nobody"].State)
+	require.Equal(t, "USER_UNKNOWN", rows["user:nobody"].Failure.Code)
+	require.Equal(t, "USER_NAME", rows["user:ANN"].Failure.Code)
 	require.Equal(t, tasks.Held, rows["user:ANN"].State)
 	require.Contains(t, rows["user:ANN"].Failure.Message, `"Ann"`)
 	require.Equal(t, tasks.Held, rows["asleep"].State)
@@ -255,12 +264,12 @@ func TestLeaversByName(t *testing.T) {
 	s.cloud.Update(projectID, "asleep", func(d *fakecloud.Desktop) { d.Status = fakecloud.Active })
 	n, err := s.p.Retry(t.Context(), s.operation(op), tasks.RetryFilter{Held: true}, "ann")
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
+	require.Equal(t, 3, n)
 	op, rows = s.ended(op)
 	require.Equal(t, tasks.Detached, rows["asleep"].State)
 	require.Equal(t, tasks.Resolved, rows["user:ANN"].State)
 	require.Equal(t, tasks.Detached, rows["case"].State)
-	require.Zero(t, op.Counts.Held)
+	require.Equal(t, 1, op.Counts.Held, "nobody")
 }
 
 // A desktop has one row in an operation, though it is named and found.
@@ -280,7 +289,7 @@ func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 	}))
 	require.Equal(t, 6, op.Total)
 	// Hers may be detached before she is looked up, or after.
-	require.Contains(t, []tasks.State{tasks.Resolved, tasks.Detached}, rows["user:zoe"].State)
+	require.Contains(t, []tasks.State{tasks.Resolved, tasks.NoDesktop}, rows["user:zoe"].State)
 	require.Equal(t, "NAMED_FOR_OTHERS", rows["user:ann"].Failure.Code)
 	require.Contains(t, rows["user:ann"].Failure.Message, "team")
 	require.Equal(t, tasks.Detached, rows["ann's"].State)
@@ -334,7 +343,6 @@ func TestLookUpThatFails(t *testing.T) {
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "own", Users: users("zoe")})
 	s.cloud.Fail(
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Status: 500},
-		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Effect: fakecloud.Garbage},
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{"desktops":[],"total_count":1}`},
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{}`},
 	)
@@ -465,9 +473,11 @@ func TestAcceptedButUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newStage(t, fakecloud.Config{})
+			s.start(func(cfg *worker.Config) { cfg.FirstLook, cfg.ConfirmWithin = 200*time.Millisecond, time.Second })
+			op := s.enqueue(tasks.Request{Desktops: []string{"d"}})
+			require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "d") == 1 }))
 			s.cloud.Fail(test.fault)
-			s.start(func(cfg *worker.Config) { cfg.ConfirmWithin = time.Second })
-			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+			_, rows := s.ended(op)
 			require.Equal(t, test.want, rows["d"].State, "%+v", rows["d"].Failure)
 			require.Equal(t, 1, s.sent("d"))
 			if test.want == tasks.Failed {
@@ -508,18 +518,47 @@ func TestReassignedWhileItWasDetached(t *testing.T) {
 	}
 }
 
-// Without an expected user nobody can tell whose it is: it is not sent again, and
-// not called detached.
+// The first reading pins whose a bare id is: it is proven against them, and an heir
+// keeps the desktop.
 func TestBareDesktopReassignedWhileItWasDetached(t *testing.T) {
 	t.Parallel()
+	for name, faults := range map[string][]fakecloud.Fault{
+		"accepted":          nil,
+		"the reply is lost": {fakecloud.LoseReplies(1)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t, fakecloud.Config{})
+			s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe"), AfterDetach: users("heir")})
+			s.cloud.Fail(faults...)
+			s.start()
+			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+			require.Equal(t, tasks.Detached, rows["d"].State)
+			require.Equal(t, tasks.NotTheirs, rows["d"].Note)
+			require.Equal(t, []string{"heir"}, s.on("d"))
+			require.Equal(t, 1, s.sent("d"))
+		})
+	}
+}
+
+// A bare id that failed and was given to somebody else meanwhile is not taken from
+// them when a person retries it.
+func TestRetriedBareDesktopIsStillWhoseItWas(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe"), AfterDetach: users("heir")})
-	s.start(byOneLook)
-	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
-	require.Equal(t, "UNCONFIRMED", rows["d"].Failure.Code)
-	require.Contains(t, rows["d"].Failure.Message, `"heir"`)
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe")})
+	s.cloud.Fail(fakecloud.Refused("d", "WKS.00010110", "no address"))
+	s.start()
+	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
+	require.Equal(t, tasks.Failed, rows["d"].State)
+	s.cloud.ClearFaults()
+	s.cloud.Attach(projectID, "d", users("heir")...)
+	_, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
+	require.NoError(t, err)
+	_, rows = s.ended(op)
+	require.Equal(t, tasks.Held, rows["d"].State)
+	require.Equal(t, "OTHER_USER", rows["d"].Failure.Code)
 	require.Equal(t, []string{"heir"}, s.on("d"))
-	require.Equal(t, 1, s.sent("d"))
 }
 
 // A list that leaves a desktop out once does not make it gone.
@@ -537,9 +576,8 @@ func TestListThatLeavesADesktopOut(t *testing.T) {
 	require.Equal(t, tasks.Gone, rows["gone"].Note)
 }
 
-// What was refused for good is read before it is failed: it may be detached all
-// the same.
-func TestRefusedAndDetachedAllTheSame(t *testing.T) {
+// What is detached already is never sent, and what is refused for good fails.
+func TestDetachedAlreadyAndRefusedForGood(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "off", AttachState: fakecloud.Detached}, fakecloud.Desktop{ID: "on", Users: users("zoe")})
@@ -549,43 +587,45 @@ func TestRefusedAndDetachedAllTheSame(t *testing.T) {
 	require.Equal(t, tasks.Detached, rows["off"].State)
 	require.Equal(t, tasks.Failed, rows["on"].State)
 	require.Equal(t, "WKS.00010110", rows["on"].Failure.Code)
-	require.Equal(t, 1, s.sent("off"))
+	require.Zero(t, s.sent("off"))
 	require.Equal(t, 1, s.sent("on"))
 }
 
-// Readings of many operations travel together.
-func TestReadingsAreCoalesced(t *testing.T) {
-	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
-	for _, id := range ids(300) {
-		s.cloud.Add(projectID, fakecloud.Desktop{ID: id, Users: users("u-" + id)})
-	}
-	s.start(func(cfg *worker.Config) { cfg.FirstLook = 500 * time.Millisecond })
-	var ops []tasks.Operation
-	for _, id := range ids(300) {
-		ops = append(ops, s.enqueue(tasks.Request{Desktops: []string{id}}))
-	}
-	for _, op := range ops {
-		got, _ := s.ended(op)
-		require.Equal(t, 1, got.Counts.Detached)
-	}
-	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 60, "alone it were 300")
-}
-
-// Proving waits for its own turn: calls leave although no reading is answered.
+// Proving waits for its own turn: calls leave although no reading that proves is
+// answered.
 func TestProvingDoesNotHoldUpDetaching(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.HangAfter})
-	s.start(func(cfg *worker.Config) { cfg.Projects[0].MaxInFlight = 1; cfg.Projects[0].MaxReads = 2 })
+	api := &stuckProof{API: client(t, s.cloud.URL, 5*time.Second), taken: s.takenTimes, release: make(chan struct{})}
+	s.start(func(cfg *worker.Config) {
+		cfg.Projects[0].MaxInFlight, cfg.Projects[0].MaxReads, cfg.Projects[0].API = 1, 2, api
+	})
 	op := s.enqueue(tasks.Request{Desktops: ids(2000)})
 	require.Eventually(t, func() bool { return s.operation(op).Counts.Accepted == 2000 }, patience, 10*time.Millisecond)
-	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, projectID), 2)
-	s.cloud.ClearFaults()
-	s.cloud.Stop() // cuts what hangs
-	require.NoError(t, s.cloud.Restart())
+	close(api.release)
 	got, _ := s.ended(op)
 	require.Equal(t, 2000, got.Counts.Detached)
+}
+
+func (s *stage) takenTimes(id string) int { return s.cloud.DetachedTimes(projectID, id) }
+
+// stuckProof answers no reading of a desktop that the cloud has taken until it is
+// released.
+type stuckProof struct {
+	worker.API
+	taken   func(id string) int
+	release chan struct{}
+}
+
+func (p *stuckProof) Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error) {
+	if p.taken(ids[0]) > 0 {
+		select {
+		case <-p.release:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return p.API.Desktops(ctx, ids)
 }
 
 // An operator's codes go before the built-in ones.

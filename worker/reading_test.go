@@ -26,13 +26,27 @@ func TestVerdicts(t *testing.T) {
 		gone   bool
 		expect []string
 		allow  bool
+		seen   bool
+		pinned bool // expect is what a reading pinned
+		as     string
 
 		before, unknown, after Action
 		code                   string
 		note                   tasks.Note
 	}{
-		"gone":                       {gone: true, before: Done, unknown: Done, after: Done, note: tasks.Gone},
-		"gone, expected":             {gone: true, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"gone":                       {gone: true, seen: true, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"gone, expected":             {gone: true, seen: true, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"never seen":                 {gone: true, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: tasks.Gone},
+		"never seen, expected":       {gone: true, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: tasks.Gone},
+		"deleted":                    {d: apiclient.Desktop{Users: users("ann"), Status: "DELETED"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"deleted, another's":         {d: apiclient.Desktop{Users: users("bob"), Status: "DELETED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"a status nobody knows":      {d: apiclient.Desktop{Users: users("ann"), Status: "LEVITATING"}, before: Send, unknown: Send, after: Wait},
+		"such a one, of another":     {d: apiclient.Desktop{Users: users("bob"), Status: "LEVITATING"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"renamed":                    {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-2"}, as: "WS-1", before: Hold, unknown: Send, after: Wait, code: "COMPUTER_NAME"},
+		"not renamed":                {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-1"}, as: "WS-1", before: Send, unknown: Send, after: Wait},
+		"bare, given to an heir":     {d: apiclient.Desktop{Users: users("heir")}, expect: []string{"ann"}, pinned: true, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"bare, pinned, shared":       {d: apiclient.Desktop{Users: users("ann", "bob"), Type: "SHARED"}, expect: []string{"ann", "bob"}, pinned: true, before: Hold, unknown: Send, after: Wait, code: "SHARED"},
+		"decomposed":                 {d: apiclient.Desktop{Users: users("zoe\u0301")}, expect: []string{"zo\u00e9"}, before: Send, unknown: Send, after: Wait},
 		"free":                       {d: apiclient.Desktop{AttachState: "UNATTACH"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
 		"freed":                      {d: apiclient.Desktop{AttachState: "DEATTACHED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
 		"free, with a user still":    {d: apiclient.Desktop{AttachState: "DEATTACHED", Users: users("ann")}, before: Send, unknown: Send, after: Wait},
@@ -79,7 +93,7 @@ func TestVerdicts(t *testing.T) {
 			c.d.Status = "ACTIVE"
 		}
 		c.d.Process = -1
-		row := verdictOf(look{Desktop: c.d, exists: !c.gone, expect: c.expect, allowShared: c.allow})
+		row := verdictOf(look{Desktop: c.d, exists: !c.gone, seenBefore: c.seen, expect: c.expect, named: len(c.expect) > 0 && !c.pinned, computer: c.as, allowShared: c.allow})
 		hit[row.Reads] = true
 		require.Equal(t, c.before, row.Before, "%s: before", name)
 		require.Equal(t, c.unknown, row.Unknown, "%s: unknown", name)
@@ -99,7 +113,7 @@ func TestVerdicts(t *testing.T) {
 func TestJustThem(t *testing.T) {
 	t.Parallel()
 	of := func(kind string, us []apiclient.User, expect ...string) look {
-		return look{Desktop: apiclient.Desktop{Type: kind, Users: us}, exists: true, expect: expect}
+		return look{Desktop: apiclient.Desktop{Type: kind, Users: us}, exists: true, expect: expect, named: len(expect) > 0}
 	}
 	require.False(t, of("DEDICATED", users("ann"), "ann").justThem())
 	require.False(t, of("SHARED", users("ann", "bob")).justThem(), "nobody is named")
@@ -107,6 +121,10 @@ func TestJustThem(t *testing.T) {
 	require.True(t, of("SHARED", users("ann"), "ann").justThem(), "others may come between reading and call")
 	require.True(t, of("DEDICATED", users("ann", "bob"), "ann").justThem(), "whatever its type says")
 	require.Equal(t, users("ann"), of("SHARED", users("bob", "ann", "Ann"), "ann", "eve").leavers())
+	pinned := look{Desktop: apiclient.Desktop{Type: "SHARED", Users: users("ann", "bob")}, exists: true, expect: []string{"ann", "bob"}}
+	require.False(t, pinned.justThem(), "all who are on it were pinned")
+	pinned.Users = users("ann", "bob", "new")
+	require.True(t, pinned.justThem(), "somebody else is on it by now")
 	withGroup := append(users("ann"), apiclient.User{Name: "ann", Type: "GROUP"})
 	require.Equal(t, users("ann"), of("SHARED", withGroup, "ann").leavers(), "a group is nobody's name")
 }

@@ -25,7 +25,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	}
 	got, err := s.record.Claim(ctx, claim, s.lease())
 	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
-		return nil, jitter(max(recheckPause, min(paused.For, time.Minute))), nil
+		return nil, afterPause(paused), nil
 	}
 	if err != nil {
 		return nil, 0, err
@@ -106,7 +106,7 @@ func (s *sender) afterReadError(err error) (recheck time.Duration) {
 	case Auth, Policy:
 		return s.closeGate(tasks.BadAuth, authPause, e)
 	case Foreign:
-		return s.closeGate(tasks.NotAPI, authPause, e)
+		return s.closeGate(tasks.NotAPI, foreignPause, e)
 	case Denied:
 		if n := s.readHealth.denied(); n >= deniedAfter {
 			e.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, e.Message)

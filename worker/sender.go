@@ -269,6 +269,16 @@ func pauseOf(p *tasks.PausedError) time.Duration {
 	return recheckPause
 }
 
+// afterPause is when a task that met a closed gate runs again: soon enough for
+// resuming the project to take effect, and seldom enough for many of them.
+func afterPause(p *tasks.PausedError) time.Duration {
+	const longest = 5 * time.Second
+	if p.For > 0 {
+		return jitter(min(p.For, longest))
+	}
+	return jitter(longest)
+}
+
 // notSent turns a call that was about to leave into one that did not.
 func notSent(call *tasks.Call, why string) *tasks.Call {
 	c := *call

@@ -50,6 +50,7 @@ type stage struct {
 	p      *tasks.Producer
 	record *tasks.Record
 	log    *logs
+	absent bool // desktops that are named and do not exist are not made
 }
 
 // logs is what the workers log.
@@ -81,7 +82,6 @@ func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClien
 	s := &stage{t: t, server: server, rdb: rdb, log: &logs{}}
 	t.Cleanup(func() { require.NotContains(t, s.log.String(), token, "a secret was logged") })
 	cloud.Token = token
-	cloud.AutoCreate = true
 	var err error
 	s.cloud, err = fakecloud.Serve(cloud, "127.0.0.1:0")
 	require.NoError(t, err)
@@ -136,9 +136,21 @@ func ids(n int) []string {
 	return out
 }
 
+// exist sees to it that there are desktops with these ids, each of a user of its own.
+func (s *stage) exist(ids ...string) {
+	for _, id := range ids {
+		if _, known := s.cloud.Get(projectID, id); !known {
+			s.cloud.Add(projectID, fakecloud.Desktop{ID: id})
+		}
+	}
+}
+
 func (s *stage) enqueue(req tasks.Request) tasks.Operation {
 	s.t.Helper()
 	req.Project = "hq"
+	if !s.absent {
+		s.exist(req.Desktops...)
+	}
 	op, err := s.p.Enqueue(s.t.Context(), req)
 	require.NoError(s.t, err)
 	return op
@@ -163,7 +175,7 @@ func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Des
 	require.Equal(s.t, tasks.Counts{
 		Queued: counts[tasks.Queued], Sending: counts[tasks.Sending], Accepted: counts[tasks.Accepted], Detached: counts[tasks.Detached],
 		Failed: counts[tasks.Failed], Held: counts[tasks.Held], Cancelled: counts[tasks.Cancelled],
-		Resolved: counts[tasks.Resolved],
+		Resolved: counts[tasks.Resolved], NoDesktop: counts[tasks.NoDesktop],
 	}, got.Counts)
 	require.Zero(s.t, counts[tasks.Queued]+counts[tasks.Sending]+counts[tasks.Accepted], "it has ended with work left")
 	s.verifyTrail(got)

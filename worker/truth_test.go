@@ -31,9 +31,10 @@ import (
 type scenario struct {
 	setup fakecloud.Config
 	fleet []fakecloud.Desktop
-	ghost []string // ids of desktops that do not exist
+	ghost []string // ids of desktops that do not exist in the project
 	acts  [2][]step
 	heirs map[int]string // by place in the fleet: who gets which between the acts
+	names map[int]string // by place in the fleet: whose computer is renamed between the acts, and to what
 }
 
 // step is one thing that is done while the workers work, after some requests
@@ -48,8 +49,16 @@ type step struct {
 
 func person(n int) string { return "person-" + strconv.Itoa(n) }
 
+// Of the people, those up to knownPeople are known to Workspace.
+const knownPeople = 50
+
+func computer(n int) string { return fmt.Sprintf("WS-%03d", n) }
+
+// elsewhere is another project, whose ids mean nothing in this one.
+const elsewhere = "00000000000000000000000000000002"
+
 var scenarios = rapid.Custom(func(t *rapid.T) scenario {
-	s := scenario{heirs: map[int]string{}, setup: fakecloud.Config{
+	s := scenario{heirs: map[int]string{}, names: map[int]string{}, setup: fakecloud.Config{
 		DetachDelay:    time.Duration(rapid.SampledFrom([]int{0, 0, 20, 150}).Draw(t, "delay")) * time.Millisecond,
 		JobLag:         time.Duration(rapid.SampledFrom([]int{0, 0, 80}).Draw(t, "job lag")) * time.Millisecond,
 		MaxPage:        rapid.SampledFrom([]int{0, 0, 7}).Draw(t, "page"),
@@ -60,7 +69,7 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 	for i := range size {
 		s.fleet = append(s.fleet, drawDesktop(t, i))
 	}
-	s.ghost = []string{"ghost-1", "ghost-2"}
+	s.ghost = []string{"ghost-1", "elsewhere-1", computer(1)}
 	if oneIn(t, 3, "omit") { // one list each that leaves it out; two would be believed
 		for _, d := range s.fleet[:5] {
 			s.acts[0] = append(s.acts[0], step{kind: "faults", faults: []fakecloud.Fault{{Op: fakecloud.OpDetail, Desktop: d.ID, Omit: true, Times: 1}}})
@@ -75,6 +84,9 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 		if rapid.IntRange(0, 5).Draw(t, "reassigned") == 0 {
 			s.heirs[i] = person(rapid.IntRange(0, 40).Draw(t, "heir"))
 		}
+		if rapid.IntRange(0, 7).Draw(t, "renamed") == 0 {
+			s.names[i] = computer(rapid.IntRange(0, size+20).Draw(t, "new name"))
+		}
 	}
 	return s
 })
@@ -82,7 +94,10 @@ var scenarios = rapid.Custom(func(t *rapid.T) scenario {
 func oneIn(t *rapid.T, n int, what string) bool { return rapid.IntRange(1, n).Draw(t, what) == 1 }
 
 func drawDesktop(t *rapid.T, i int) fakecloud.Desktop {
-	d := fakecloud.Desktop{ID: fmt.Sprintf("d-%03d", i), Users: users(person(i % 40))}
+	d := fakecloud.Desktop{ID: fmt.Sprintf("d-%03d", i), ComputerName: computer(i), Users: users(person(i % 40))}
+	if oneIn(t, 15, "twice the name") {
+		d.ComputerName = computer(i + 1)
+	}
 	switch rapid.IntRange(0, 9).Draw(t, "type") {
 	case 0, 1:
 		d.Type = fakecloud.Shared
@@ -164,8 +179,28 @@ func (s scenario) drawRequest(t *rapid.T) tasks.Request {
 	}
 	if len(req.Desktops) == 0 || oneIn(t, 4, "users") {
 		for _, n := range rapid.SliceOfNDistinct(rapid.IntRange(0, 60), 1, 10, rapid.ID[int]).Draw(t, "leavers") {
-			req.Users = append(req.Users, person(n))
+			name := person(n)
+			switch rapid.IntRange(0, 5).Draw(t, "form") {
+			case 0:
+				name = strings.ToUpper(name)
+			case 1:
+				name += "@corp.example"
+			}
+			req.Users = append(req.Users, name)
 		}
+		req.UnknownUsers = rapid.SampledFrom([]string{"", tasks.HoldUnknown, tasks.IgnoreUnknown}).Draw(t, "unknown")
+	}
+	if oneIn(t, 4, "computers") {
+		for _, n := range rapid.SliceOfNDistinct(rapid.IntRange(0, len(s.fleet)+5), 1, 10, rapid.ID[int]).Draw(t, "machines") {
+			name := computer(n)
+			req.Computers = append(req.Computers, name)
+			if n < len(s.fleet) && rapid.Bool().Draw(t, "guarded") {
+				req.Expect[tasks.ComputerRow(name)] = []string{rapid.SampledFrom([]string{person(n % 40), person(60)}).Draw(t, "whose")}
+			}
+		}
+	}
+	if oneIn(t, 5, "not before") {
+		req.NotBefore = time.Unix(0, 0).Add(time.Duration(rapid.IntRange(50, 400).Draw(t, "later")) * time.Millisecond) // from when it is handed over
 	}
 	return req
 }
@@ -183,6 +218,9 @@ func (s scenario) drawFault(t *rapid.T) fakecloud.Fault {
 		{Refuse: &fakecloud.Refusal{Code: "WKS.0005", Message: "later"}, Rate: 0.3, Times: 20},
 		{Op: fakecloud.OpDetail, Effect: fakecloud.DropBefore, Times: few}, {Op: fakecloud.OpDetail, Effect: fakecloud.Garbage, Times: few},
 		{Op: fakecloud.OpDetail, Effect: fakecloud.HangAfter, Times: 1}, {Op: fakecloud.OpDetail, Status: 500, Times: few},
+		{Status: 403, Code: "WKS.00081102", Times: few}, {Status: 404, Times: few}, {Status: 407, Times: 1}, {Status: 302, Times: 1},
+		{Op: fakecloud.OpDetail, Status: 403, Times: few}, {Op: fakecloud.OpDetail, HTML: true, Times: 1},
+		{Op: fakecloud.OpUsers, Status: 403, Times: few}, {Op: fakecloud.OpUsers, Status: 500, Times: few},
 		{Op: fakecloud.OpSubJobs, Status: 403, Times: few}, {Op: fakecloud.OpJob, Status: 500, Times: few},
 	}).Draw(t, "fault")
 	return f
@@ -249,6 +287,15 @@ type play struct {
 	redrives []tasks.Redrive
 	stopped  sync.WaitGroup
 	given    []given // what the test gave to whom
+	renamed  time.Time
+}
+
+// computerName is what a desktop's computer was called at a time.
+func (p *play) computerName(i int, at time.Time) string {
+	if name, again := p.names[i]; again && !p.renamed.IsZero() && at.After(p.renamed) {
+		return name
+	}
+	return p.fleet[i].ComputerName
 }
 
 type actor struct {
@@ -333,6 +380,9 @@ func (p *play) do(x step) {
 	_ = p.cloud.Wait(ctx, func() bool { return len(p.cloud.Requests()) >= arrived+x.after })
 	switch x.kind {
 	case "enqueue":
+		if !x.req.NotBefore.IsZero() {
+			x.req.NotBefore = time.Now().Add(x.req.NotBefore.Sub(time.Unix(0, 0)))
+		}
 		p.ops = append(p.ops, p.enqueue(x.req))
 	case "faults":
 		p.cloud.Fail(x.faults...)
@@ -386,6 +436,11 @@ func (p *play) settle() map[string]map[string]tasks.Desktop {
 	}
 	rows := map[string]map[string]tasks.Desktop{}
 	for i, op := range p.ops {
+		require.Eventually(p.t, func() bool {
+			// What was on the wire when the faults ended may still pause the project.
+			err := p.record.ResumeProject(context.Background(), "hq", tasks.BadAuth, tasks.NoRight, tasks.NotAPI)
+			return err == nil && p.operation(op).Done()
+		}, patience, 20*time.Millisecond, "the operation does not end")
 		p.ops[i], rows[op.ID] = p.ended(op)
 	}
 	return rows
@@ -412,9 +467,10 @@ func playOut(t *testing.T, sc scenario) {
 	server := redistest.Start(t)
 	p := &play{stage: newStageOn(t, server, server.Client(t), sc.setup), scenario: sc, readings: &readings{seen: map[string][]seen{}}}
 	p.cloud.Add(projectID, sc.fleet...)
-	for _, id := range sc.ghost {
-		p.cloud.Add(projectID, fakecloud.Desktop{ID: id})
-		p.cloud.Remove(projectID, id)
+	p.absent = true
+	p.cloud.Add(elsewhere, fakecloud.Desktop{ID: "elsewhere-1"})
+	for n := range knownPeople + 1 {
+		p.cloud.AddPeople(projectID, fakecloud.Person{Name: person(n)})
 	}
 	for _, d := range p.cloud.Desktops(projectID) {
 		p.given = append(p.given, given{desktop: d.ID, users: d.Users})
@@ -437,6 +493,10 @@ func playOut(t *testing.T, sc scenario) {
 		id := sc.fleet[i].ID
 		p.given = append(p.given, given{time.Now(), id, users(name)})
 		p.cloud.Attach(projectID, id, users(name)...)
+	}
+	p.renamed = time.Now()
+	for i, name := range sc.names {
+		p.cloud.Update(projectID, sc.fleet[i].ID, func(d *fakecloud.Desktop) { d.ComputerName = name })
 	}
 	for _, x := range sc.acts[1] {
 		p.do(x)
@@ -516,30 +576,35 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 		}
 	}
 
-	for _, all := range rows {
-		for id, d := range all {
-			if name, isUser := d.User(); isUser {
-				if d.State == tasks.Detached {
-					for _, other := range p.fleet {
-						require.False(t, p.hadByName(other.ID, name, d.UpdatedAt.Add(time.Millisecond), taken), "%s has %s, but was said to have none at %s\n%s", name, other.ID, d.UpdatedAt, p.story(other.ID, taken))
-					}
-				}
-				continue
+	for id, list := range named {
+		for _, d := range list {
+			require.Equal(t, rows[d.OperationID][id].State, d.State)
+			op := requests[d.OperationID]
+			if _, isUser := d.User(); isUser {
+				p.verifyUser(d, op, taken)
+			} else if name, isComputer := d.Computer(); isComputer {
+				require.Contains(t, []tasks.State{tasks.Resolved, tasks.Held, tasks.Cancelled, tasks.Failed}, d.State, "%s: %+v", name, d)
+			} else {
+				p.verifyRow(d, op, taken)
 			}
-			p.verifyRow(d, requests[d.OperationID], taken)
-			_ = id
 		}
 	}
 
-	// Whoever lost a desktop was meant to.
+	// Whoever lost a desktop was meant to, by an operation that had begun.
 	for _, r := range taken {
 		before := p.had(r.DesktopID, r.Time.Add(-time.Microsecond), taken)
 		meant := slices.ContainsFunc(named[r.DesktopID], func(d tasks.Desktop) bool {
-			if len(d.Expect) > 0 {
-				return slices.Contains(d.Expect, r.User.Name)
-			}
 			op := requests[d.OperationID]
-			return op.AllowShared || len(before) <= 1
+			if r.Time.Before(op.NotBefore.Truncate(time.Millisecond)) {
+				return false
+			}
+			if i := slices.IndexFunc(p.fleet, func(f fakecloud.Desktop) bool { return f.ID == r.DesktopID }); d.FoundAs != "" && d.FoundAs != p.computerName(i, r.Time) {
+				return false
+			}
+			if len(d.Expected()) > 0 && !slices.Contains(d.Expected(), r.User.Name) {
+				return false
+			}
+			return len(d.Expect) > 0 || op.AllowShared || len(before) <= 1
 		})
 		require.True(t, meant, "%s lost %s by request %s, and nobody had asked for that (on it: %v)", r.User.Name, r.DesktopID, r.RequestID, before)
 	}
@@ -550,6 +615,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 			if c.Status != 429 && c.Status != 503 {
 				inCalls[id]++ // those spend no attempts
 			}
+			require.NotContains(t, p.ghost, id, "what does not exist was sent")
 			expect, all := expectedOf(named[id])
 			on := p.had(id, c.Time, taken)
 			if !all || len(on) == 0 {
@@ -591,11 +657,37 @@ func (p *play) hadByName(id, name string, at time.Time, taken []fakecloud.Remova
 // nobody in particular.
 func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
 	all = true
-	for _, d := range rows {
+	for _, d := range rows { // of what the requests say: what is pinned follows from it
 		names = append(names, d.Expect...)
 		all = all && len(d.Expect) > 0
 	}
 	return names, all
+}
+
+// verifyUser: no desktop only where nobody of just that name has one, and where
+// Workspace knows the user, or unknown ones were to be ignored; never for a name that
+// somebody has in another form.
+func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
+	t := p.t
+	name, _ := d.User()
+	require.NotEqual(t, tasks.Detached, d.State, "a user is not a desktop: %+v", d)
+	if d.State != tasks.NoDesktop {
+		return
+	}
+	for _, other := range p.fleet {
+		require.False(t, p.hadByName(other.ID, name, d.UpdatedAt.Add(time.Millisecond), taken), "%s has %s, but was said to have none at %s\n%s", name, other.ID, d.UpdatedAt, p.story(other.ID, taken))
+	}
+	var n int
+	if _, err := fmt.Sscanf(name, "person-%d", &n); err == nil && name == person(n) && n <= knownPeople {
+		require.Empty(t, d.Note, "%s is known", name)
+		return
+	}
+	require.Equal(t, tasks.Unknown, d.Note, "%s is not known", name)
+	require.Equal(t, tasks.IgnoreUnknown, op.UnknownUsers)
+	lower, _, _ := strings.Cut(strings.ToLower(name), "@")
+	if _, err := fmt.Sscanf(lower, "person-%d", &n); err == nil {
+		require.Greater(t, n, knownPeople, "%s is known in another form", name)
+	}
 }
 
 // verifyRow: detached only where the truth says that no (named) user is attached,
@@ -604,18 +696,20 @@ func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.
 	t := p.t
 	switch d.State {
 	case tasks.Detached:
+		require.NotContains(t, p.ghost, d.ID, "nothing of that name was ever detached: %+v", d)
+		require.True(t, slices.ContainsFunc(p.readings.of(d.ID), func(x seen) bool { return x.exists }), "no reading ever showed %s", d.ID)
 		on := p.had(d.ID, d.UpdatedAt.Add(time.Millisecond), taken) // it is stored in whole ones
-		if len(d.Expect) == 0 {
+		if len(d.Expected()) == 0 {
 			require.Empty(t, on, "%s is called detached by %s: %+v\n%s", d.ID, op.ID, d, p.story(d.ID, taken))
 		}
-		for _, name := range d.Expect {
+		for _, name := range d.Expected() {
 			require.False(t, on[name], "%s is called detached by %s, but %s has it: %+v\n%s", d.ID, op.ID, name, d, p.story(d.ID, taken))
 		}
 	case tasks.Failed:
 		// A reading that another worker had a moment before the end may cross it.
 		for _, x := range p.readings.of(d.ID) {
 			if x.at.After(p.lastSent(d, op)) && x.at.Before(d.UpdatedAt.Add(-time.Second)) {
-				require.False(t, x.off(d.Expect), "%s failed, but was read as detached: %+v\n%s", d.ID, x, p.story(d.ID, taken))
+				require.False(t, x.off(d.Expected()), "%s failed, but was read as detached: %+v\n%s", d.ID, x, p.story(d.ID, taken))
 			}
 		}
 	}
