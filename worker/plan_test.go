@@ -32,7 +32,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 		Project: "hq", Desktops: []string{"ann's", "zoe's", "shared", "crowd", "empty"}, Users: []string{"leaver", "nobody", "BOB"},
 		Expect: map[string][]string{"ann's": {"ann"}, "zoe's": {"ann"}, "shared": {"ann"}},
 	}
-	planner := worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(t, s.cloud.URL, 5*time.Second), ReadsPerSecond: 1000}, zerolog.Nop())
+	planner := worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(t, s.cloud.URL, 5*time.Second), ReadsPerMinute: 60_000}, zerolog.Nop())
 	plan, left, err := planner.Plan(t.Context(), req)
 	require.NoError(t, err)
 	require.Zero(t, left)
