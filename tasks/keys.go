@@ -95,6 +95,9 @@ func (k keys) claims(alias string) string { // SET: desktops in a call
 func (k keys) follow(alias string) string { // ZSET: operation:chunk with unproven desktops by when to look at it
 	return k.prefix + ":{p:" + alias + "}:follow"
 }
+func (k keys) limit(credential string) string { // see LimitKey
+	return k.prefix + ":{cred:" + credential + "}"
+}
 func (k keys) holders(alias string) string { // HASH: holder -> end of its lease, and its desktops
 	return k.prefix + ":{p:" + alias + "}:holders"
 }

@@ -129,11 +129,5 @@ func (r *Record) Projects(ctx context.Context) ([]string, error) {
 	return v, nil
 }
 
-// RateKey is the key of a project's shared rate limit.
-func (r *Record) RateKey(project string) string {
-	return r.keys.prefix + ":{p:" + project + "}:rate"
-}
-
-// ReadRateKey is the key of the shared rate limit of a project's readings that
-// prove.
-func (r *Record) ReadRateKey(project string) string { return r.RateKey(project) + ":reads" }
+// LimitKey begins the keys by which all processes share what a credential may send.
+func (r *Record) LimitKey(credential string) string { return r.keys.limit(credential) }

@@ -2,6 +2,9 @@ package worker
 
 import (
 	"context"
+	"fmt"
+	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
@@ -9,13 +12,18 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
+// requestKind is what the cloud counts apart.
 type requestKind int
 
 const (
 	callRequest requestKind = iota
 	readRequest
+	requestKinds
 )
 
+func (k requestKind) String() string { return [...]string{"calls", "reads"}[k] }
+
+// priority orders requests that wait, of all processes that share a credential.
 type priority int
 
 const (
@@ -23,13 +31,300 @@ const (
 	beforeCall
 	toProve
 	toHint
+	priorities
 )
 
-type limiter struct{}
+const (
+	// defaultBurst is how many requests of a kind an idle credential may send at
+	// once. A minute may have so many more than its limit.
+	defaultBurst = 5
+	// minBurst leaves each priority a place of its own, see scriptLimit.
+	minBurst = int(priorities)
+)
 
-func (l *limiter) take(ctx context.Context, kind requestKind, p priority) error { return ctx.Err() }
-func (l *limiter) giveBack(kind requestKind)                                    {}
+// limiter shares out what a credential may send a minute among all processes that
+// use it. One process asks Redis for one kind at a time, for all that wait, and not
+// before there may be something: at most one script for each request let through,
+// besides those that another process was quicker than.
+type limiter struct {
+	kinds [requestKinds]*turns // nil: no limit
+}
 
+// newLimiter makes one for a credential; key is tasks.Record.LimitKey. Limits are a
+// minute, 0 is none. burst is how many may go at once after a rest, at least
+// minBurst.
+func newLimiter(rdb redis.UniversalClient, key string, callsPerMinute, readsPerMinute, burst int, log zerolog.Logger) *limiter {
+	l := &limiter{}
+	for kind, perMinute := range map[requestKind]int{callRequest: callsPerMinute, readRequest: readsPerMinute} {
+		if perMinute > 0 {
+			l.kinds[kind] = &turns{
+				rdb: rdb, key: fmt.Sprintf("%s:%s", key, kind), log: log,
+				interval: intervalOf(perMinute), burst: max(burst, minBurst),
+				wake: make(chan struct{}, 1), now: time.Now,
+			}
+		}
+	}
+	return l
+}
+
+// intervalOf is the time from one request to the next, in whole µs, rounded up.
+func intervalOf(perMinute int) time.Duration {
+	return time.Duration((time.Minute.Microseconds()+int64(perMinute)-1)/int64(perMinute)) * time.Microsecond
+}
+
+// limiterOf makes the limiter of a project's credential.
 func limiterOf(rdb redis.UniversalClient, record *tasks.Record, p Project, log zerolog.Logger) *limiter {
-	return &limiter{}
+	p.fillIn()
+	return newLimiter(rdb, record.LimitKey(p.Credential), p.CallsPerMinute, p.ReadsPerMinute, p.Burst, log)
+}
+
+// take waits until a request may be made; the error is that ctx ended. While Redis
+// is away nothing is let through.
+func (l *limiter) take(ctx context.Context, kind requestKind, p priority) error {
+	if err := ctx.Err(); err != nil || l.kinds[kind] == nil {
+		return err
+	}
+	return l.kinds[kind].wait(ctx, p)
+}
+
+// giveBack returns what was taken for a request that was not made. It does not
+// wait; what Redis does not hear of is lost.
+func (l *limiter) giveBack(kind requestKind) {
+	if q := l.kinds[kind]; q != nil {
+		q.giveBack()
+	}
+}
+
+// scriptLimit lets requests through, GCRA: the key holds when, at one request an
+// interval, all that were let through will have been made. Requests of the first
+// priority may bring this up to burst intervals ahead, those of each further one
+// less by a fifth of it, at least one. So whatever the others use up, those
+// before them find room, and while these wait, in any process, those behind get
+// nothing.
+//
+//	KEYS  limit
+//	ARGV  interval in µs, burst, how many come back unused, how many wait of each
+//	      priority, and in tests the time in µs
+//	Returns how many are let through, the first ones first, and how far the key
+//	is ahead in µs
+var scriptLimit = redis.NewScript(`
+local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
+local now = tonumber(ARGV[8])
+if not now then
+  local t = redis.call('TIME')
+  now = t[1]*1000000 + t[2]
+end
+local ahead = tonumber(redis.call('GET', KEYS[1]) or now) - now
+if ahead > burst*interval then ahead = burst*interval end -- the clock went back, or the limit was made wider
+ahead = math.max(0, ahead - tonumber(ARGV[3])*interval)
+local step = math.max(1, math.floor(burst/5))
+local through = 0
+for p = 0, 3 do
+  local wanted = tonumber(ARGV[4+p])
+  local room = math.floor(((burst - p*step)*interval - ahead) / interval)
+  local n = math.max(0, math.min(wanted, room))
+  ahead = ahead + n*interval
+  through = through + n
+  if n < wanted then break end
+end
+if ahead > 0 then
+  redis.call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', math.ceil(ahead/1000) + 60000)
+else
+  redis.call('DEL', KEYS[1])
+end
+return {through, ahead}
+`)
+
+// turns is the line of those that wait to make requests of one kind.
+type turns struct {
+	rdb      redis.UniversalClient
+	key      string
+	log      zerolog.Logger
+	interval time.Duration
+	burst    int
+	now      func() time.Time
+	fake     bool          // in tests: now is also the time of the script
+	wake     chan struct{} // the line changed
+
+	mu      sync.Mutex
+	waiting [priorities][]*turn // in order of arrival
+	unused  int                 // to be given back
+	asking  bool                // one goroutine asks for all
+	giveUp  context.CancelFunc  // ends what is being asked, as nobody waits any more
+	made    time.Time           // when all that was let through will have been made, as of the last answer
+}
+
+// turn is one that waits.
+type turn struct{ come chan struct{} }
+
+// wait lines up and waits.
+func (q *turns) wait(ctx context.Context, p priority) error {
+	t := q.lineUp(p)
+	q.ask()
+	select {
+	case <-t.come:
+		return nil
+	case <-ctx.Done():
+		q.leave(t, p)
+		return ctx.Err()
+	}
+}
+
+func (q *turns) lineUp(p priority) *turn {
+	t := &turn{come: make(chan struct{})}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting[p] = append(q.waiting[p], t)
+	return t
+}
+
+// leave takes out one that waits no more, or gives back what it has got already.
+func (q *turns) leave(t *turn, p priority) {
+	q.mu.Lock()
+	for i, other := range q.waiting[p] {
+		if other == t {
+			q.waiting[p] = append(q.waiting[p][:i:i], q.waiting[p][i+1:]...)
+			if _, _, some := q.line(); !some && q.giveUp != nil {
+				q.giveUp()
+			}
+			q.mu.Unlock()
+			q.signal()
+			return
+		}
+	}
+	q.mu.Unlock()
+	q.giveBack()
+}
+
+func (q *turns) giveBack() {
+	q.mu.Lock()
+	q.unused++
+	q.mu.Unlock()
+	q.ask()
+}
+
+// line counts those that wait, and says which the first priority among them is.
+func (q *turns) line() (counts [priorities]int, first priority, some bool) {
+	for p := priorities - 1; p >= 0; p-- {
+		if counts[p] = len(q.waiting[p]); counts[p] > 0 {
+			first, some = p, true
+		}
+	}
+	return counts, first, some
+}
+
+func (q *turns) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ask has the line served, by a goroutine that ends when nobody waits.
+func (q *turns) ask() {
+	q.mu.Lock()
+	serve := !q.asking
+	q.asking = true
+	q.mu.Unlock()
+	if serve {
+		go q.serve()
+	}
+	q.signal()
+}
+
+func (q *turns) serve() {
+	for {
+		delay, more := q.next()
+		switch {
+		case !more:
+			return
+		case delay <= 0:
+			q.letThrough()
+		default:
+			t := time.NewTimer(delay)
+			select {
+			case <-t.C:
+			case <-q.wake: // perhaps one that need not wait so long
+			}
+			t.Stop()
+		}
+	}
+}
+
+// next is how long it is useless to ask. more is false when there is nothing to ask
+// for; the next that comes starts anew.
+func (q *turns) next() (delay time.Duration, more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	_, first, some := q.line()
+	if q.unused > 0 {
+		return 0, true
+	}
+	if !some {
+		q.asking = false
+		return 0, false
+	}
+	room := q.burst - int(first)*max(1, q.burst/5) - 1 // as in the script
+	return q.made.Add(-time.Duration(room) * q.interval).Sub(q.now()), true
+}
+
+// letThrough asks Redis once and lets those through that it grants.
+func (q *turns) letThrough() {
+	q.mu.Lock()
+	ctx, cancel := context.WithCancel(context.Background())
+	_, _, some := q.line()
+	q.giveUp = cancel
+	q.mu.Unlock()
+	defer cancel()
+	run := func() (granted, error) { return q.run(ctx) }
+	var g granted
+	var err error
+	if some {
+		g, err = persist(ctx, q.log, run)
+	} else {
+		g, err = run() // just to give back: once
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.giveUp = nil
+	if err != nil {
+		return
+	}
+	q.made = q.now().Add(g.ahead)
+	for ; g.through > 0; g.through-- {
+		_, first, some := q.line()
+		if !some {
+			q.unused += g.through // they left meanwhile
+			return
+		}
+		close(q.waiting[first][0].come)
+		q.waiting[first] = q.waiting[first][1:]
+	}
+}
+
+// granted is what the script says.
+type granted struct {
+	through int
+	ahead   time.Duration
+}
+
+// run runs the script for those that wait now. What comes back unused is told once:
+// if the answer is lost nobody knows whether it was heard.
+func (q *turns) run(ctx context.Context) (granted, error) {
+	q.mu.Lock()
+	counts, _, _ := q.line()
+	args := []any{q.interval.Microseconds(), q.burst, q.unused}
+	q.unused = 0
+	q.mu.Unlock()
+	for _, n := range counts {
+		args = append(args, n)
+	}
+	if q.fake {
+		args = append(args, q.now().UnixMicro())
+	}
+	reply, err := scriptLimit.Run(ctx, q.rdb, []string{q.key}, args...).Int64Slice()
+	if err != nil {
+		return granted{}, err
+	}
+	return granted{through: int(reply[0]), ahead: time.Duration(reply[1]) * time.Microsecond}, nil
 }

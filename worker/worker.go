@@ -34,13 +34,17 @@ type Project struct {
 	Region         string        // the same
 	UnknownUsers   string        // tasks.HoldUnknown, the default, or tasks.IgnoreUnknown, where a request does not say
 	API            API           // required
-	CallsPerSecond float64       // of detach calls and the readings before them together, shared by all workers; 0: no limit
-	Burst          int           // calls that may leave at once after a rest; default 1
+	Credential     string        // whose requests the limits count, over all projects and workers that name it; default: the alias
+	CallsPerMinute int           // of detach calls; 0: no limit
+	ReadsPerMinute int           // of everything else, apart from the calls; 0: no limit
+	Burst          int           // requests of a kind that may leave at once after a rest; default 5, at least 4
 	MaxInFlight    int           // bulk calls at a time of this worker; default 10
-	ReadsPerSecond float64       // of readings that prove, shared by all workers, apart from CallsPerSecond; 0: no limit
 	MaxReads       int           // readings that prove at a time of this worker; default 4
 	CallTimeout    time.Duration // of one call; must cover the API client's own time-out; default 30 s
 }
+
+// limits are what projects of one credential have in common.
+func (p Project) limits() [3]int { return [...]int{p.CallsPerMinute, p.ReadsPerMinute, p.Burst} }
 
 // where names the project as the cloud does, for people.
 func (p Project) where() string {
@@ -89,13 +93,17 @@ func (c Config) WithDefaults() Config {
 	}
 	c.Projects = append([]Project(nil), c.Projects...)
 	for i := range c.Projects {
-		p := &c.Projects[i]
-		def(&p.Burst, 1)
-		def(&p.MaxInFlight, 10)
-		def(&p.MaxReads, 4)
-		def(&p.CallTimeout, 30*time.Second)
+		c.Projects[i].fillIn()
 	}
 	return c
+}
+
+func (p *Project) fillIn() {
+	def(&p.Credential, p.Alias)
+	def(&p.Burst, defaultBurst)
+	def(&p.MaxInFlight, 10)
+	def(&p.MaxReads, 4)
+	def(&p.CallTimeout, 30*time.Second)
 }
 
 func def[T comparable](v *T, d T) {
@@ -132,7 +140,7 @@ func (c Config) validate() error {
 			bad(fmt.Sprintf("Rules[%d]", i), "%s", why)
 		}
 	}
-	seen := map[string]bool{}
+	seen, sharing := map[string]bool{}, map[string]Project{}
 	for i, p := range c.Projects {
 		field := fmt.Sprintf("Projects[%d].", i)
 		if p.Alias == "" || strings.ContainsAny(p.Alias, ":{}|") || seen[p.Alias] {
@@ -142,8 +150,21 @@ func (c Config) validate() error {
 		if p.API == nil {
 			bad(field+"API", "is missing")
 		}
-		if p.CallsPerSecond < 0 || p.ReadsPerSecond < 0 || p.MaxInFlight < 1 || p.MaxReads < 1 || p.Burst < 1 {
+		if strings.ContainsAny(p.Credential, "{}") {
+			bad(field+"Credential", "is %q: it must not contain { or }", p.Credential)
+		}
+		if p.CallsPerMinute < 0 || p.ReadsPerMinute < 0 || p.MaxInFlight < 1 || p.MaxReads < 1 {
 			bad(field+"limits", "must not be negative")
+		}
+		if p.Burst < minBurst {
+			bad(field+"Burst", "is %d: at least %d, one for each priority", p.Burst, minBurst)
+		}
+		if other, ok := sharing[p.Credential]; ok && other.limits() != p.limits() {
+			bad(field+"limits", "are not those of %s, which shares its credential %s", other.Alias, p.Credential)
+		}
+		sharing[p.Credential] = p
+		if u := p.UnknownUsers; u != "" && u != tasks.HoldUnknown && u != tasks.IgnoreUnknown {
+			bad(field+"UnknownUsers", "is %q: %s or %s", u, tasks.HoldUnknown, tasks.IgnoreUnknown)
 		}
 		if c.ShutdownTimeout <= p.CallTimeout {
 			bad("ShutdownTimeout", "is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
@@ -202,8 +223,12 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.hints = newHinter(w.record, cfg.Log)
+	limiters := map[string]*limiter{}
 	for _, p := range cfg.Projects {
-		w.addProject(p, limiterOf(cfg.Redis, w.record, p, cfg.Log))
+		if limiters[p.Credential] == nil {
+			limiters[p.Credential] = limiterOf(cfg.Redis, w.record, p, cfg.Log)
+		}
+		w.addProject(p, limiters[p.Credential])
 	}
 	return w, nil
 }

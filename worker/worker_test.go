@@ -88,7 +88,7 @@ func TestOnRedisCluster(t *testing.T) {
 	server := redistest.StartCluster(t)
 	s := newStageOn(t, server, server.ClusterClient(t), fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Poison("d-000007"), fakecloud.Fault{Calls: []int{3}, Effect: fakecloud.DropAfter})
-	s.start(func(c *worker.Config) { c.Projects[0].CallsPerSecond = 1000 })
+	s.start(func(c *worker.Config) { c.Projects[0].CallsPerMinute = 60_000 })
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(550)}))
 	require.Equal(t, 549, op.Counts.Detached)
 	urgent, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"u"}, Urgent: true}))
@@ -468,7 +468,7 @@ func TestTwoWorkersShareLimitAndDesktops(t *testing.T) {
 	s := newStage(t, fakecloud.Config{Latency: 20 * time.Millisecond, RateLimit: 20, RateBurst: 6})
 	limited := func(id string) func(*worker.Config) {
 		return func(c *worker.Config) {
-			c.ID, c.Projects[0].CallsPerSecond = id, 20
+			c.ID, c.Projects[0].CallsPerMinute = id, 20*60
 		}
 	}
 	a := s.enqueue(tasks.Request{Desktops: ids(1500)})

@@ -62,8 +62,8 @@ func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worke
 func (s *Store) project(p config.Project) (worker.Project, error) {
 	client, err := s.Client(p.Alias)
 	return worker.Project{
-		Alias: p.Alias, API: client, CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst,
-		MaxInFlight: p.Limits.MaxInFlight, ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
+		Alias: p.Alias, API: client, CallsPerMinute: int(60 * p.Limits.CallsPerSecond), Burst: max(4, p.Limits.Burst),
+		MaxInFlight: p.Limits.MaxInFlight, ReadsPerMinute: int(60 * p.Limits.ReadsPerSecond), MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + callMargin,
 	}, err
 }
