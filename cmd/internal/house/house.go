@@ -26,7 +26,7 @@ var table = map[string][]string{
 	"cmd/internal/app":       {"tasks", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/config"},
 	"cmd/internal/report":    {"tasks"},
 	"cmd/internal/access":    {"apiclient"},
-	"cmd/internal/leavers":   {"tasks", "tasks/api", "apiclient/desktopid"},
+	"cmd/internal/leavers":   {"tasks", "tasks/api"},
 	"cmd/internal/metrics":   {"tasks", "worker"},
 	"cmd/internal/server":    {"tasks", "tasks/api", "apiclient", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/leavers", "cmd/internal/report"},
 	"cmd/internal/dashboard": {"tasks", "tasks/api", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/report", "cmd/internal/server"},
