@@ -123,6 +123,6 @@ func TestClientSignsWhatItSends(t *testing.T) {
 	_, err = detachOne(t, c)
 	require.NoError(t, err)
 	traced := apiclient.WithTraceparent(t.Context(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-	_, err = c.Desktops(traced, []string{"b/ +é", "a&b=c", "%41"})
+	_, err = c.Desktops(traced, []string{"b/+é", "a&b=c", "%41"})
 	require.NoError(t, err)
 }

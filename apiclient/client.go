@@ -8,8 +8,9 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"strings"
 	"time"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // Defaults of Config and PasswordConfig.
@@ -174,10 +175,10 @@ func checkIDs(ids []string) error {
 	}
 	seen := make(map[string]bool, len(ids))
 	for i, id := range ids {
-		switch {
-		case strings.TrimSpace(id) == "" || len(id) > maxName:
-			return fmt.Errorf("desktop id %d: want 1 to %d bytes", i, maxName)
-		case seen[id]:
+		if problem := desktopid.Check(id); problem != "" {
+			return fmt.Errorf("desktop id %d: %s %s", i, printable(id, maxName), problem)
+		}
+		if seen[id] {
 			return fmt.Errorf("desktop id %d: %s is there twice", i, printable(id, maxName))
 		}
 		seen[id] = true

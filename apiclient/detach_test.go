@@ -157,3 +157,15 @@ func TestReplyJustBelowTheLimitIsRead(t *testing.T) {
 	_, err := detachOne(t, client(t, serve(t, answer(200, `{}`+strings.Repeat(" ", 4<<20-2))).URL))
 	require.NoError(t, err)
 }
+
+func TestOneRuleForIDs(t *testing.T) {
+	t.Parallel()
+	srv := serve(t, answer(200, `{"desktops":[],"total_count":0}`))
+	c := client(t, srv.URL)
+	_, err := c.Desktops(t.Context(), []string{strings.Repeat("é", 255)})
+	require.NoError(t, err, "characters, not bytes")
+	for want, id := range map[string]string{"longer than 255 characters": strings.Repeat("é", 256), "white space": "a b", "number that a spreadsheet made": "7.0E+13", "is empty": ""} {
+		_, err := c.Desktops(t.Context(), []string{id})
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -72,6 +72,7 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 	if err := p.Validate(req); err != nil {
 		return Operation{}, err
 	}
+	req = req.Canonical()
 	op := p.newOperation(req)
 	created, err := p.accept(ctx, op, req)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/text/unicode/norm"
 )
 
 // Search finds rows by desktop id, by user and by the name of the computer, whole
@@ -18,9 +19,10 @@ import (
 // that are returned (default 100). An empty next means that there are no more;
 // a page that takes too long is short, or empty, and next says where to go on.
 func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []Event, next string, err error) {
+	text = norm.NFC.String(CanonicalDesktopID(text))
 	name := foldName(strings.TrimPrefix(text, userRow))
 	id := foldName(text)
-	if name == "" || len(id) > 4*maxID {
+	if name == "" || len(id) > 4*maxName {
 		return nil, "", nil
 	}
 	about, err := r.chunksAbout(ctx, text)

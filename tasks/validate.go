@@ -8,11 +8,14 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // Limits of a request's texts, in characters.
 const (
-	maxID     = 255
 	maxName   = 255
 	maxReason = 1000
 	maxUser   = 64 // of detach_user_infos[].user_name
@@ -73,61 +76,104 @@ func (ps *problems) text(field, value string, longest int) {
 	}
 }
 
-// CheckDesktopID says what is wrong with one desktop id, or nothing: 1 to 255
-// printable characters without white space, as the API page limits them.
+// CheckDesktopID says what is wrong with one desktop id, in whatever spelling, or
+// nothing: the rule is desktopid.Parse's, and it must not look like a row that names
+// a user or a computer.
 func CheckDesktopID(id string) (problem string) {
-	switch {
-	case id == "":
-		return "is empty"
-	case !utf8.ValidString(id):
-		return "is not valid UTF-8"
-	case utf8.RuneCountInString(id) > maxID:
-		return fmt.Sprintf("is longer than %d characters", maxID)
-	case strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }):
-		return "has a character that is not printable, or white space"
-	case strings.HasPrefix(id, userRow), strings.HasPrefix(id, computerRow):
+	if strings.HasPrefix(id, userRow) || strings.HasPrefix(id, computerRow) {
 		return "begins with " + userRow + " or " + computerRow + ", which is how users and computers are named"
 	}
-	return ""
+	_, problem = desktopid.Parse(id)
+	return problem
 }
 
 // CheckUserName says what is wrong with a user's name, or nothing: 1 to 64
-// printable characters, as the API page limits them, without space at the ends.
-func CheckUserName(name string) (problem string) {
-	switch {
-	case name == "":
-		return "is empty"
-	case !utf8.ValidString(name):
-		return "is not valid UTF-8"
-	case utf8.RuneCountInString(name) > maxUser:
-		return fmt.Sprintf("is longer than %d characters", maxUser)
-	case strings.TrimSpace(name) != name || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return "has a character that is not printable, or space at an end"
+// characters, as the API page limits them, in NFC, without space at the ends.
+// Invisible characters are taken as they are: such a name is nobody's, so its row is
+// held when it is looked up.
+func CheckUserName(name string) (problem string) { return checkName(norm.NFC.String(name), maxUser) }
+
+// CheckComputerName says what is wrong with a computer's name, or nothing: as
+// CheckUserName, and 1 to 255 characters without white space.
+func CheckComputerName(name string) (problem string) {
+	name = norm.NFC.String(name)
+	if problem := checkName(name, maxName); problem != "" {
+		return problem
+	}
+	if strings.ContainsFunc(name, unicode.IsSpace) {
+		return "has white space"
 	}
 	return ""
 }
 
-// CheckComputerName says what is wrong with a computer's name, or nothing: 1 to 255
-// printable characters without white space, as the API page limits computer_name.
-func CheckComputerName(name string) (problem string) {
+func checkName(name string, longest int) (problem string) {
 	switch {
 	case name == "":
 		return "is empty"
 	case !utf8.ValidString(name):
 		return "is not valid UTF-8"
-	case utf8.RuneCountInString(name) > maxName:
-		return fmt.Sprintf("is longer than %d characters", maxName)
-	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }):
-		return "has a character that is not printable, or white space"
+	case utf8.RuneCountInString(name) > longest:
+		return fmt.Sprintf("is longer than %d characters", longest)
+	case strings.TrimSpace(name) != name:
+		return "has space at an end"
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp) }):
+		return "has a control character"
 	}
 	return ""
+}
+
+// Canonical is the request with every desktop in the one spelling that desktopid.Parse
+// gives it, and every name in NFC. What is wrong with the request stays wrong. Keys of
+// Expect that are the same desktop become one, which Validate refuses.
+func (r Request) Canonical() Request {
+	r.Desktops = each(r.Desktops, CanonicalDesktopID)
+	r.Users = each(r.Users, norm.NFC.String)
+	r.Computers = each(r.Computers, norm.NFC.String)
+	if len(r.Expect) == 0 {
+		return r
+	}
+	expect := make(map[string][]string, len(r.Expect))
+	for _, key := range slices.Sorted(maps.Keys(r.Expect)) {
+		expect[canonicalRow(key)] = each(r.Expect[key], norm.NFC.String)
+	}
+	r.Expect = expect
+	return r
+}
+
+// CanonicalDesktopID is the one spelling of an id; what can be none is left as it is.
+func CanonicalDesktopID(text string) string {
+	id, _ := desktopid.Parse(text)
+	return id
+}
+
+// canonicalRow is that of a key of Expect: a desktop's id, or a ComputerRow.
+func canonicalRow(key string) string {
+	if name, ok := strings.CutPrefix(key, computerRow); ok {
+		return ComputerRow(norm.NFC.String(name))
+	}
+	return CanonicalDesktopID(key)
+}
+
+// each is list with f applied; nil stays nil, as it is part of a request's fingerprint.
+func each(list []string, f func(string) string) []string {
+	if list == nil {
+		return nil
+	}
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = f(s)
+	}
+	return out
 }
 
 // Validate says everything that is wrong with the request, as a
-// *ValidationError, or nil. known reports whether a project alias exists; now
-// is what the times are held against.
+// *ValidationError, or nil. The same desktop or name in two spellings is there
+// twice. known reports whether a project alias exists; now is what the times are
+// held against.
 func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 	var ps problems
+	given := r
+	r = r.Canonical()
 	switch {
 	case r.Project == "":
 		ps.add("project", "", "is missing: name one of the configured projects")
@@ -136,7 +182,7 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 	}
 	r.validateDesktops(&ps)
 	r.validateLookups(&ps)
-	r.validateExpect(&ps)
+	r.validateExpect(&ps, given.Expect)
 	ps.text("requested_by", r.RequestedBy, maxName)
 	ps.text("ticket", r.Ticket, maxName)
 	ps.text("idempotency_key", r.IdempotencyKey, maxName)
@@ -217,8 +263,9 @@ func (r Request) validateLookups(ps *problems) {
 	distinct("computer", "computers", r.Computers, CheckComputerName)
 }
 
-func (r Request) validateExpect(ps *problems) {
-	if len(r.Expect) == 0 || len(r.Desktops) > MaxDesktops {
+// validateExpect names the keys as they were given, which Canonical may have merged.
+func (r Request) validateExpect(ps *problems, given map[string][]string) {
+	if len(given) == 0 || len(r.Desktops) > MaxDesktops {
 		return
 	}
 	named := make(map[string]bool, len(r.Desktops))
@@ -228,9 +275,15 @@ func (r Request) validateExpect(ps *problems) {
 	for _, name := range r.Computers {
 		named[ComputerRow(name)] = true
 	}
-	for _, id := range slices.Sorted(maps.Keys(r.Expect)) {
-		field := fmt.Sprintf("expect[%q]", id)
-		names := r.Expect[id]
+	first := make(map[string]string, len(given))
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		field := fmt.Sprintf("expect[%q]", key)
+		names, id := each(given[key], norm.NFC.String), canonicalRow(key)
+		if other, twice := first[id]; twice {
+			ps.add(field, "", "is the same desktop or computer as expect[%q]", other)
+			continue
+		}
+		first[id] = key
 		switch {
 		case !named[id]:
 			ps.add(field, "", "is about a desktop or computer that the request does not name")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+	"unicode/utf8"
 )
 
 const (
@@ -115,7 +116,7 @@ func checkIDs(ids []string) *reply {
 	}
 	seen := make(map[string]struct{}, len(ids))
 	for _, id := range ids {
-		if id == "" || len(id) > maxID {
+		if id == "" || utf8.RuneCountInString(id) > maxID {
 			return invalidParameter("desktop_ids: an id of wrong length")
 		}
 		if _, twice := seen[id]; twice {

@@ -153,7 +153,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	case !errors.Is(err, http.ErrMissingFile):
 		return form, nil, badForm(err)
 	}
-	if err := list.ReadText(text, form.Names == "users"); err != nil {
+	if err := list.ReadText(text, leavers.Lines(form.Names)); err != nil {
 		form.fault(err.Error())
 		return form, list, nil
 	}

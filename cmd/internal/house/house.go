@@ -14,9 +14,10 @@ const module = "github.com/detachd/detachd/"
 // table says which of our packages a package may import. A package that is not
 // here may not exist.
 var table = map[string][]string{
-	"apiclient":              {},
+	"apiclient":              {"apiclient/desktopid"},
+	"apiclient/desktopid":    {},
 	"apiclient/fakecloud":    {},
-	"tasks":                  {},
+	"tasks":                  {"apiclient/desktopid"},
 	"tasks/redistest":        {},
 	"tasks/api":              {"tasks"},
 	"worker":                 {"tasks", "apiclient"},
@@ -27,7 +28,7 @@ var table = map[string][]string{
 	"cmd/internal/access":    {"apiclient"},
 	"cmd/internal/leavers":   {"tasks", "tasks/api"},
 	"cmd/internal/metrics":   {"tasks", "worker"},
-	"cmd/internal/server":    {"tasks", "tasks/api", "apiclient", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/report"},
+	"cmd/internal/server":    {"tasks", "tasks/api", "apiclient", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/leavers", "cmd/internal/report"},
 	"cmd/internal/dashboard": {"tasks", "tasks/api", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/report", "cmd/internal/server"},
 	"cmd/internal/cli":       {"tasks", "tasks/api", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app", "cmd/internal/report", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/server", "cmd/internal/dashboard"},
 	"cmd/internal/bench":     {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/server"},

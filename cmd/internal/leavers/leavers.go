@@ -3,28 +3,71 @@ package leavers
 import (
 	"fmt"
 
+	"golang.org/x/text/unicode/norm"
+
 	"github.com/detachd/detachd/tasks"
 )
 
 // maxBadRows are kept; more are counted.
 const maxBadRows = 1000
 
-// Leaver is a desktop that somebody wants detached, from a user if one is named;
-// or a user, without a desktop, all of whose desktops are meant. Line is 0 for
-// one that was given as an argument.
+// Leaver is a desktop, or the computer by whose name it is to be found, that somebody
+// wants detached, from a user if one is named; or a user, without either, all of whose
+// desktops are meant. Line is 0 for one that was given as an argument. Desktop may be
+// the id of a row as detachd shows it: "computer:" or "user:" and a name.
 type Leaver struct {
-	Line    int
-	Project string
-	Desktop string
-	User    string
+	Line     int
+	Project  string
+	Desktop  string
+	Computer string
+	User     string
+}
+
+// row is the id of the row that it becomes.
+func (x Leaver) row() string {
+	switch {
+	case x.Desktop != "":
+		return x.Desktop
+	case x.Computer != "":
+		return tasks.ComputerRow(x.Computer)
+	case x.User != "":
+		return tasks.UserRow(x.User)
+	}
+	return ""
+}
+
+// guard is the user whose it has to be; empty: whoever has it.
+func (x Leaver) guard() string {
+	if x.Desktop == "" && x.Computer == "" {
+		return ""
+	}
+	return x.User
 }
 
 // subject is what the leaver is about, for a message.
 func (x Leaver) subject() string {
-	if x.Desktop == "" {
-		return "user " + shown(x.User)
+	switch {
+	case x.Desktop != "":
+		return "desktop " + shown(x.Desktop)
+	case x.Computer != "":
+		return "computer " + shown(x.Computer)
 	}
-	return "desktop " + shown(x.Desktop)
+	return "user " + shown(x.User)
+}
+
+// canonical is the leaver as tasks.Request.Canonical has it, and with the id of a row
+// taken for what it names.
+func (x Leaver) canonical() Leaver {
+	named := tasks.Desktop{ID: x.Desktop}
+	if name, ok := named.Computer(); ok && x.Computer == "" {
+		x.Desktop, x.Computer = "", name
+	}
+	if name, ok := named.User(); ok && x.User == "" && x.Computer == "" {
+		x.Desktop, x.User = "", name
+	}
+	x.Desktop = tasks.CanonicalDesktopID(x.Desktop)
+	x.Computer, x.User = norm.NFC.String(x.Computer), norm.NFC.String(x.User)
+	return x
 }
 
 // BadRow is a row that cannot be used.
@@ -40,26 +83,28 @@ func (b BadRow) String() string {
 	return fmt.Sprintf("line %d: %s", b.Line, b.Problem)
 }
 
-// List is what a list says: each desktop once, or once for each of its users,
-// and each user without a desktop once.
+// List is what a list says: each desktop or computer once, or once for each of its
+// users, and each user without a desktop once. Rows that say the same as another are
+// left out of it.
 type List struct {
 	Good    []Leaver
 	Bad     []BadRow
 	BadRows int      // including those not kept in Bad
-	Unknown []string // columns that mean nothing here
+	Unknown []string // columns that were ignored
 	Mixed   bool     // rows may name other projects than the default
+	Columns Columns  // to be set before reading
 
 	project string // the default
 	known   func(alias string) bool
-	first   map[[2]string]Leaver // by project and desktop
-	named   map[[3]string]Leaver // by project, desktop and user
-	counts  map[[2]string]int    // desktops and users, by project
+	first   map[[2]string]Leaver // by project and row
+	named   map[[3]string]bool   // by project, row and guard
+	counts  map[[2]string]int    // desktops and look-ups, by project
 }
 
 // New makes an empty list. project is the default for desktops without
 // one, and must agree with those that have one; known says which there are.
 func New(project string, known func(alias string) bool) *List {
-	return &List{project: project, known: known, first: map[[2]string]Leaver{}, named: map[[3]string]Leaver{}, counts: map[[2]string]int{}}
+	return &List{project: project, known: known, first: map[[2]string]Leaver{}, named: map[[3]string]bool{}, counts: map[[2]string]int{}}
 }
 
 func (l *List) bad(line int, format string, args ...any) {
@@ -71,6 +116,7 @@ func (l *List) bad(line int, format string, args ...any) {
 // Add takes a leaver, or notes why it cannot be taken. The error is for what
 // makes the whole list unusable.
 func (l *List) Add(x Leaver) error {
+	x = x.canonical()
 	given := x.Project
 	if x.Project == "" {
 		x.Project = l.project
@@ -90,9 +136,13 @@ func (l *List) Add(x Leaver) error {
 	return nil
 }
 
-// problem says what is wrong with the ids alone.
+// problem says what is wrong with the ids and names alone.
 func (x Leaver) problem() string {
-	if x.Desktop != "" || x.User == "" {
+	if x.Computer != "" {
+		if problem := tasks.CheckComputerName(x.Computer); problem != "" {
+			return fmt.Sprintf("computer %s %s", shown(x.Computer), problem)
+		}
+	} else if x.Desktop != "" || x.User == "" {
 		if problem := tasks.CheckDesktopID(x.Desktop); problem != "" {
 			return fmt.Sprintf("desktop id %s %s", shown(x.Desktop), problem)
 		}
@@ -108,37 +158,33 @@ func (x Leaver) problem() string {
 // take takes a leaver that is there for the first time. A desktop may come again
 // with another user: then it is to be taken from both.
 func (l *List) take(x Leaver) error {
-	again := func(before Leaver, how string) {
-		where := fmt.Sprintf("is on line %d already", before.Line)
-		if before.Line == 0 {
+	row := [2]string{x.Project, x.row()}
+	key := [3]string{x.Project, x.row(), x.guard()}
+	first, known := l.first[row]
+	switch {
+	case l.named[key]:
+		return nil
+	case known && (first.guard() == "") != (x.guard() == ""):
+		where := fmt.Sprintf("is on line %d already", first.Line)
+		if first.Line == 0 {
 			where = "is given as an argument already"
 		}
-		l.bad(x.Line, "%s %s%s", x.subject(), where, how)
-	}
-	key := [3]string{x.Project, x.Desktop, x.User}
-	first, known := l.first[[2]string(key[:2])]
-	before, twice := l.named[key]
-	switch {
-	case twice:
-		again(before, "")
-		return nil
-	case known && x.Desktop != "" && (first.User == "") != (x.User == ""):
-		again(first, ", once with a user and once without")
+		l.bad(x.Line, "%s %s, once with a user and once without", x.subject(), where)
 		return nil
 	}
 	what, most := "desktops", tasks.MaxDesktops
 	if x.Desktop == "" {
-		what, most = "users", tasks.MaxLookups
+		what, most = "users and computers", tasks.MaxLookups
 	}
-	if !known || x.Desktop == "" {
+	if !known {
 		n := [2]string{what, x.Project}
 		if l.counts[n] == most {
 			return fmt.Errorf("more than %d %s of project %s: split the list", most, what, x.Project)
 		}
 		l.counts[n]++
-		l.first[[2]string(key[:2])] = x
+		l.first[row] = x
 	}
-	l.named[key] = x
+	l.named[key] = true
 	l.Good = append(l.Good, x)
 	return nil
 }

@@ -75,13 +75,12 @@ func TestLeaversReportsEveryBadRow(t *testing.T) {
 	for _, b := range l.Bad {
 		lines = append(lines, b.Line)
 	}
-	require.Equal(t, []int{3, 4, 5, 6, 7, 8, 10, 11}, lines)
-	require.Equal(t, 8, l.BadRows)
-	require.Equal(t, `line 6: desktop "d1" is on line 2 already`, l.Bad[3].String())
+	require.Equal(t, []int{3, 4, 5, 7, 8, 10, 11}, lines, "line 6 says the same as line 2")
+	require.Equal(t, 7, l.BadRows)
 	require.Contains(t, l.Bad[0].String(), "is empty")
 	require.Contains(t, l.Bad[1].String(), `project "nowhere" is not configured`)
 	require.Contains(t, l.Bad[2].String(), "has no project")
-	require.NotContains(t, l.Bad[7].String(), "\x1b")
+	require.NotContains(t, l.Bad[6].String(), "\x1b")
 }
 
 func TestLeaversProjectOfTheCommandLine(t *testing.T) {
@@ -99,17 +98,17 @@ func TestLeaversOfArgumentsAndFile(t *testing.T) {
 	require.NoError(t, l.Add(Leaver{Desktop: "d1"}))
 	require.NoError(t, l.Read(strings.NewReader("id\nd1\nd2\n")))
 	require.Equal(t, []Leaver{{Line: 0, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
-	require.Equal(t, "line 2: desktop \"d1\" is given as an argument already", l.Bad[0].String())
+	require.Empty(t, l.Bad, "what says the same counts once")
 }
 
 func TestLeaversFilesThatAreNoLists(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, want string }{
 		"empty":           {"", "is empty"},
-		"no such column":  {"account,name\na,b\n", "no column desktop_id"},
-		"two columns":     {"desktop_id,id\na,b\n", "two columns for the same"},
+		"no such column":  {"kennel,note\na,b\n", "no column desktop_id"},
+		"two columns":     {"desktop_id,id\na,b\n", "several columns name the desktop"},
 		"broken header":   {"desk\"top,id\na,b\n", "header row cannot be read"},
-		"UTF-16":          {"\xff\xfed\x00e\x00", "UTF-16"},
+		"UTF-16":          {"\xff\xfed\x00e\x00x", "UTF-16"},
 		"only a newline":  {"\n", "is empty"},
 		"an HTML page":    {"<html>\n<body>sign in</body>\n", "no column desktop_id"},
 		"ids, no header":  {"8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11\n", "no column desktop_id"},
@@ -184,17 +183,16 @@ func TestLeaversWithUsers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("hq", "desktop_id,user_name\nd1,zoe\nd1,bob\nd1,zoe\nd2,\nd2,zoe\nd1,\n,zoe\nd3,\"a\tb\"\n")
 	require.NoError(t, err)
-	require.Equal(t, []Leaver{{2, "hq", "d1", "zoe"}, {3, "hq", "d1", "bob"}, {5, "hq", "d2", ""}}, l.Good)
+	require.Equal(t, []Leaver{{Line: 2, Project: "hq", Desktop: "d1", User: "zoe"}, {Line: 3, Project: "hq", Desktop: "d1", User: "bob"}, {Line: 5, Project: "hq", Desktop: "d2"}}, l.Good)
 	var bad []string
 	for _, b := range l.Bad {
 		bad = append(bad, b.String())
 	}
 	require.Equal(t, []string{
-		`line 4: desktop "d1" is on line 2 already`,
 		`line 6: desktop "d2" is on line 5 already, once with a user and once without`,
 		`line 7: desktop "d1" is on line 2 already, once with a user and once without`,
 		`line 8: has a user, "zoe", and no desktop: to detach all desktops of users, list them in a file without the desktop column`,
-		`line 9: user "a\tb" has a character that is not printable, or space at an end`,
+		`line 9: user "a\tb" has a control character`,
 	}, bad)
 }
 
@@ -202,12 +200,12 @@ func TestLeaversThatAreUsers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("", "user,project,team\nzoe,hq,a\nzoe,branch,a\nbob,hq,b\nzoe,hq,a\n")
 	require.NoError(t, err)
-	require.Equal(t, []Leaver{{2, "hq", "", "zoe"}, {3, "branch", "", "zoe"}, {4, "hq", "", "bob"}}, l.Good)
-	require.Equal(t, `line 5: user "zoe" is on line 2 already`, l.Bad[0].String())
+	require.Equal(t, []Leaver{{Line: 2, Project: "hq", User: "zoe"}, {Line: 3, Project: "branch", User: "zoe"}, {Line: 4, Project: "hq", User: "bob"}}, l.Good)
+	require.Empty(t, l.Bad)
 
 	// A misspelt column of desktops must not turn into all desktops of the users.
-	for _, name := range []string{"desktop-id", "Desktops", "uuid", "cloud desktop"} {
+	for _, name := range []string{"Desktops", "uuid", "cloud desktop", "Serial number", "VMHost", "Desktop type", "name"} {
 		_, err := readList("hq", "user,"+name+"\nzoe,d1\n")
-		require.ErrorContains(t, err, "take it out to detach all desktops of the users", name)
+		require.ErrorContains(t, err, "all desktops of the users would be taken", name)
 	}
 }

@@ -1,12 +1,11 @@
 package leavers
 
 import (
-	"encoding/csv"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -24,19 +23,24 @@ func (l *List) Requests(base api.OperationRequest) (out []api.OperationRequest) 
 			out[i].Project = x.Project
 		}
 		r := &out[i]
-		switch {
-		case x.Desktop == "":
-			r.Users = append(r.Users, x.User)
-			continue
-		case x.User != "":
+		if guard := x.guard(); guard != "" {
 			if r.ExpectedUsers == nil {
 				r.ExpectedUsers = map[string][]string{}
 			}
-			r.ExpectedUsers[x.Desktop] = append(r.ExpectedUsers[x.Desktop], x.User)
+			r.ExpectedUsers[x.row()] = append(r.ExpectedUsers[x.row()], guard)
 		}
-		if key := [2]string{x.Project, x.Desktop}; !listed[key] {
-			listed[key] = true
+		key := [2]string{x.Project, x.row()}
+		if listed[key] {
+			continue
+		}
+		listed[key] = true
+		switch {
+		case x.Desktop != "":
 			r.Desktops = append(r.Desktops, x.Desktop)
+		case x.Computer != "":
+			r.Computers = append(r.Computers, x.Computer)
+		default:
+			r.Users = append(r.Users, x.User)
 		}
 	}
 	return out
@@ -45,42 +49,35 @@ func (l *List) Requests(base api.OperationRequest) (out []api.OperationRequest) 
 // Line is the line of the row that a pointer into one of its Requests is about, for
 // example /desktops/17; 0 where it is about none.
 func (l *List) Line(r api.OperationRequest, pointer string) int {
-	field, place, _ := strings.Cut(strings.TrimPrefix(pointer, "/"), "/")
-	n, err := strconv.Atoi(place)
-	of := func(match func(Leaver) bool) int {
-		i := slices.IndexFunc(l.Good, func(x Leaver) bool { return x.Project == r.Project && match(x) })
-		if i < 0 {
-			return 0
-		}
-		return l.Good[i].Line
+	parts := strings.Split(pointer, "/")
+	if len(parts) < 3 {
+		return 0
 	}
-	switch {
-	case field == "desktops" && err == nil && n >= 0 && n < len(r.Desktops):
-		return of(func(x Leaver) bool { return x.Desktop == r.Desktops[n] })
-	case field == "users" && err == nil && n >= 0 && n < len(r.Users):
-		return of(func(x Leaver) bool { return x.Desktop == "" && x.User == r.Users[n] })
-	case field == "expected_users" && place != "":
-		return of(func(x Leaver) bool { return x.Desktop == place || strings.HasPrefix(place, x.Desktop+"/") })
+	field, place := parts[1], unescape.Replace(parts[2])
+	var row string
+	if field == "expected_users" {
+		row = place
+	} else if n, err := strconv.Atoi(place); err == nil {
+		nth := func(list []string, row func(string) string) string {
+			if n < 0 || n >= len(list) {
+				return ""
+			}
+			return row(list[n])
+		}
+		switch field {
+		case "desktops":
+			row = nth(r.Desktops, func(id string) string { return id })
+		case "computers":
+			row = nth(r.Computers, tasks.ComputerRow)
+		case "users":
+			row = nth(r.Users, tasks.UserRow)
+		}
+	}
+	if i := slices.IndexFunc(l.Good, func(x Leaver) bool { return x.Project == r.Project && x.row() == row }); i >= 0 {
+		return l.Good[i].Line
 	}
 	return 0
 }
 
-// WriteCSV writes the rows so that Read reads the same list again. It has either
-// desktops or users.
-func (l *List) WriteCSV(to io.Writer) error {
-	w := csv.NewWriter(to)
-	users := len(l.Good) > 0 && l.Good[0].Desktop == ""
-	columns := []string{"desktop_id", "user", "project"}
-	if users {
-		columns = columns[1:]
-	}
-	rows := [][]string{columns}
-	for _, x := range l.Good {
-		row := []string{x.Desktop, x.User, x.Project}
-		if users {
-			row = row[1:]
-		}
-		rows = append(rows, row)
-	}
-	return w.WriteAll(rows)
-}
+// unescape undoes what JSON pointers do to the characters that they need themselves.
+var unescape = strings.NewReplacer("~1", "/", "~0", "~")

@@ -22,6 +22,7 @@ func (s *server) getDesktop(r *request) error {
 	if why := tasks.CheckDesktopID(id); err != nil || why != "" {
 		return fault("desktop", "the desktop id %s", why)
 	}
+	id = tasks.CanonicalDesktopID(id)
 	events, err := s.record.History(r.Context(), id)
 	if err != nil {
 		return err

@@ -25,7 +25,7 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
-	items, left, err := planner.Plan(r.Context(), req)
+	items, left, err := planner.Plan(r.Context(), req.Canonical())
 	if err != nil && r.Context().Err() != nil {
 		// Not Redis' fault: readings have to wait for the project's limit, and for the cloud.
 		return problem(http.StatusBadGateway, api.CodeCloud, "the cloud: reading the desktops took longer than %s, as it is slow or the limit of reads is used up; nothing was done", s.patience)

@@ -1,0 +1,314 @@
+package leavers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+)
+
+// None in place of a column's name says that no column is meant.
+const None = "-"
+
+// Columns names the columns of a list that are meant, where what they are called
+// does not say it, or says something else. Empty: as they are called.
+type Columns struct{ Desktop, Computer, User string }
+
+// ColumnError says that a header does not tell which column names the user, the
+// computer or the desktop: nothing is read until Columns says so.
+type ColumnError struct {
+	What    string   // "user", "computer" or "desktop"
+	Columns []string // those that it may be
+	why     string
+}
+
+func (e *ColumnError) Error() string { return e.why }
+
+// meaning is what a column may be by its name.
+type meaning uint
+
+const (
+	isUser meaning = 1 << iota
+	isDesktop
+	isComputer
+	isProject
+	mayBeUser            // has a word for people: never ignored, unless Columns.User says who is meant
+	namesPeople          // tells people apart in a way that no cloud knows: ignored beside a user
+	mayBeMachine         // has a word for machines: ignored beside a desktop
+	ofMachine            // says something of a machine: ignored beside a desktop or a computer
+	unknown              // may be anything: ignored beside a user
+	harmless     meaning = 0
+)
+
+// meaningOf looks a header's name up. Known names come first; then what compounds are
+// about is in their last word (user type), or the first one (tipo de usuario).
+func meaningOf(name string) meaning {
+	key := fold(name)
+	if m, known := names[key]; known {
+		return m
+	}
+	words := wordsOf(name)
+	switch {
+	case strings.TrimSpace(name) == "#":
+		return harmless
+	case len(words) == 0:
+		return unknown
+	}
+	var m meaning
+	if containsAny(key, peopleParts) || slices.ContainsFunc(words, func(w string) bool { return peopleWords[w] }) {
+		m |= mayBeUser
+	}
+	if containsAny(key, machineParts) || slices.ContainsFunc(words, func(w string) bool { return machineWords[w] }) {
+		m |= mayBeMachine
+	}
+	for len(words) > 1 && strings.Trim(words[len(words)-1], "0123456789") == "" {
+		words = words[:len(words)-1]
+	}
+	attribute := attributes[words[len(words)-1]] || attributesFirst[words[0]] ||
+		slices.ContainsFunc(attributeEnds, func(end string) bool { return strings.HasSuffix(key, end) })
+	switch {
+	case attribute && m&mayBeMachine != 0:
+		return ofMachine
+	case attribute:
+		return harmless
+	case m == 0:
+		return unknown
+	}
+	return m
+}
+
+func containsAny(s string, parts []string) bool {
+	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(s, p) })
+}
+
+// fold is what names of columns are compared as: letters and digits without case,
+// accents and width.
+func fold(name string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsDigit(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, norm.NFKD.String(name))
+}
+
+// wordsOf splits a name at what is no letter or digit, and where small letters turn
+// into capital ones and back: "Last_logon", "lastLogon", "VMHost".
+func wordsOf(name string) (out []string) {
+	var word []rune
+	end := func() {
+		if len(word) > 0 {
+			out = append(out, strings.ToLower(string(word)))
+			word = word[:0]
+		}
+	}
+	var before rune
+	for _, r := range norm.NFKD.String(name) {
+		switch {
+		case unicode.Is(unicode.Mn, r):
+			continue
+		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
+			end()
+		default:
+			switch {
+			case unicode.IsUpper(r) && unicode.IsLower(before), unicode.IsDigit(r) != unicode.IsDigit(before):
+				end()
+			case unicode.IsLower(r) && unicode.IsUpper(before) && len(word) > 1: // VMHost
+				first := word[len(word)-1]
+				word = word[:len(word)-1]
+				end()
+				word = append(word, first)
+			}
+			word = append(word, r)
+		}
+		before = r
+	}
+	end()
+	return out
+}
+
+// columns is where in a row to look; -1 if there is no such column.
+type columns struct {
+	desktop, computer, user, project int
+	names                            []string
+}
+
+// header is a header row while it is made sense of.
+type header struct {
+	names []string
+	means []meaning
+	empty []bool // no row has anything in that column
+}
+
+// title names a column for people.
+func (h header) title(i int) string {
+	if h.names[i] == "" {
+		return fmt.Sprintf("column %d, which has no name", i+1)
+	}
+	return shown(h.names[i])
+}
+
+func (h header) titles(at []int) string {
+	out := make([]string, len(at))
+	for i, n := range at {
+		out[i] = h.title(n)
+	}
+	return strings.Join(out, ", ")
+}
+
+// having are the columns that may be one of these.
+func (h header) having(m meaning) (at []int) {
+	for i := range h.names {
+		if h.means[i]&m != 0 {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// unclear is the error for columns that may be what.
+func (h header) unclear(what string, at []int, format string, args ...any) error {
+	e := &ColumnError{What: what, why: fmt.Sprintf(format, args...)}
+	for _, i := range at {
+		if h.names[i] != "" {
+			e.Columns = append(e.Columns, h.names[i])
+		}
+	}
+	return e
+}
+
+// chosen is where the column is that somebody has named; -1 for None or "".
+func (h header) chosen(what, name string) (int, error) {
+	if name == "" || name == None {
+		return -1, nil
+	}
+	same := func(is func(string) bool) (at []int) {
+		for i, n := range h.names {
+			if is(n) {
+				at = append(at, i)
+			}
+		}
+		return at
+	}
+	at := same(func(n string) bool { return n == name })
+	if len(at) == 0 && fold(name) != "" {
+		at = same(func(n string) bool { return fold(n) == fold(name) })
+	}
+	switch len(at) {
+	case 0:
+		return -1, fmt.Errorf("there is no column %s, which was to be the %s: it has %s", shown(name), what, shown(strings.Join(h.names, ", ")))
+	case 1:
+		return at[0], nil
+	}
+	return -1, fmt.Errorf("%d columns are called %s, which was to be the %s: rename all but one", len(at), shown(name), what)
+}
+
+// columns decides what each column is. A column that may be a guard is never passed
+// over: then the error asks which one is meant.
+func (h header) columns(choice Columns) (c columns, ignored []string, err error) {
+	c = columns{project: -1, names: h.names}
+	if c.desktop, err = h.chosen("desktop", choice.Desktop); err != nil {
+		return c, nil, err
+	}
+	if c.computer, err = h.chosen("computer", choice.Computer); err != nil {
+		return c, nil, err
+	}
+	if c.user, err = h.chosen("user", choice.User); err != nil {
+		return c, nil, err
+	}
+	taken := slices.DeleteFunc([]int{c.desktop, c.computer, c.user}, func(i int) bool { return i < 0 })
+	slices.Sort(taken)
+	if len(slices.Compact(slices.Clone(taken))) != len(taken) {
+		return c, nil, fmt.Errorf("one column was named twice: %s", h.title(taken[0]))
+	}
+	for _, i := range taken {
+		h.means[i] = harmless
+	}
+	if projects := h.having(isProject); len(projects) > 1 {
+		return c, nil, fmt.Errorf("several columns name the project: %s: take out all but one", h.titles(projects))
+	} else if len(projects) == 1 {
+		c.project = projects[0]
+	}
+	// Who says which column is the computer means computers, whatever else is there.
+	if choice.Desktop == "" && c.computer < 0 {
+		if c.desktop, err = h.only("desktop", isDesktop); err != nil {
+			return c, nil, err
+		}
+	}
+	if c.desktop >= 0 {
+		c.computer = -1
+	} else if choice.Computer == "" {
+		if c.computer, err = h.only("computer", isComputer); err != nil {
+			return c, nil, err
+		}
+	}
+	if choice.User == "" {
+		if c.user, err = h.only("user", isUser); err != nil {
+			return c, nil, err
+		}
+	}
+	if err := h.complete(c, choice); err != nil {
+		return c, nil, err
+	}
+	for i := range h.names {
+		if i != c.desktop && i != c.computer && i != c.user && i != c.project && !(h.names[i] == "" && h.empty[i]) {
+			ignored = append(ignored, h.names[i])
+			if h.names[i] == "" {
+				ignored[len(ignored)-1] = fmt.Sprintf("column %d", i+1)
+			}
+		}
+	}
+	return c, ignored, nil
+}
+
+// only is the column that is what; -1 if none is.
+func (h header) only(what string, m meaning) (int, error) {
+	switch at := h.having(m); len(at) {
+	case 0:
+		return -1, nil
+	case 1:
+		return at[0], nil
+	default:
+		return -1, h.unclear(what, at, "several columns name the %s: %s: say which is meant", what, h.titles(at))
+	}
+}
+
+// complete refuses a header in which a column that is passed over may be the guard,
+// or the machine that is meant in place of all that somebody has.
+func (h header) complete(c columns, choice Columns) error {
+	filled := func(m meaning) []int {
+		return slices.DeleteFunc(h.having(m), func(i int) bool { return h.empty[i] || i == c.user || i == c.computer || i == c.desktop })
+	}
+	if choice.User == "" {
+		guards := mayBeUser
+		if c.user < 0 {
+			guards |= namesPeople | unknown
+		}
+		if at := filled(guards); len(at) > 0 && (c.desktop >= 0 || c.computer >= 0 || c.user >= 0) {
+			if c.user >= 0 {
+				at = append([]int{c.user}, at...)
+				return h.unclear("user", at, "it is not clear which column names the user: %s: say which is meant", h.titles(at))
+			}
+			return h.unclear("user", at, "it is not clear whether one of these columns says whose the desktops are: %s: say which is the user, or that none is", h.titles(at))
+		}
+	}
+	if c.desktop < 0 && choice.Computer == "" {
+		machines := mayBeMachine
+		if c.computer < 0 {
+			machines |= ofMachine
+		}
+		if at := filled(machines); len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
+			if c.computer >= 0 {
+				at = append([]int{c.computer}, at...)
+				return h.unclear("computer", at, "it is not clear which column names the computer: %s: say which is meant", h.titles(at))
+			}
+			return h.unclear("computer", at, "all desktops of the users would be taken, but these columns may say which desktop is meant: %s: say which is the computer, or that none is", h.titles(at))
+		}
+	}
+	if c.desktop < 0 && c.computer < 0 && c.user < 0 {
+		return fmt.Errorf("the header row has no column desktop_id, computer or user: it has %s", shown(strings.Join(h.names, ", ")))
+	}
+	return nil
+}
