@@ -548,14 +548,14 @@ func expireNew(t *testing.T, b *bundle, names map[string]string) {
 }
 
 func failureCounts(t *testing.T, b *bundle) {
-	b.fail(b.enqueue(tasks.Request{Desktops: ids(3)}))
+	b.fail(b.enqueue(tasks.Request{Desktops: ids(3), RequestedBy: "hr"}))
 	from := b.now.Add(time.Microsecond)
 	b.now = b.now.Add(time.Second)
-	b.fail(b.enqueue(tasks.Request{Desktops: ids(2)}))
+	b.fail(b.enqueue(tasks.Request{Project: "branch", Desktops: ids(2)}))
 	for _, test := range []struct {
 		f    tasks.FailureFilter
 		want int
-	}{{tasks.FailureFilter{}, 5}, {tasks.FailureFilter{From: from}, 2}, {tasks.FailureFilter{To: from}, 3}, {tasks.FailureFilter{To: b.now}, 3}, {tasks.FailureFilter{From: b.now}, 2}} {
+	}{{tasks.FailureFilter{}, 3}, {tasks.FailureFilter{From: from}, 2}, {tasks.FailureFilter{To: from}, 3}, {tasks.FailureFilter{To: b.now}, 3}, {tasks.FailureFilter{From: b.now}, 2}} {
 		counts, err := b.r.FailureCounts(t.Context(), test.f)
 		require.NoError(t, err)
 		require.Equal(t, test.want, counts[0].Count)

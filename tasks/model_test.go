@@ -98,6 +98,8 @@ func check(rt *rapid.T, b *bundle, op tasks.Operation, model []tasks.State, rows
 			counts.Cancelled++
 		case tasks.Resolved:
 			counts.Resolved++
+		case tasks.NoDesktop:
+			counts.NoDesktop++
 		}
 	}
 	got := b.operation(op.ID)

@@ -369,21 +369,15 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by st
 func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop) bool, by string) (int, error) {
 	op := c.Operation
 	ch := Change{Operation: op, Chunk: c.Number, By: by}
-	groups := map[failureGroup][]any{}
 	for _, d := range c.Desktops {
-		if !wanted(d) {
-			continue
-		}
-		ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
-		if d.Failure != nil {
-			g := groupOf(op.Project, *d.Failure)
-			groups[g] = append(groups[g], failureMember(op.ID, d.ID))
+		if wanted(d) {
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
 		}
 	}
 	if len(ch.Moves) == 0 {
 		return 0, nil
 	}
-	moved, err := p.reopen(ctx, p.now(), ch, groups)
+	moved, err := p.reopen(ctx, p.now(), ch)
 	if err != nil {
 		return moved, err
 	}
@@ -392,7 +386,7 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop)
 
 // reopen moves failed desktops back to queued. The operation is entered among
 // the open ones first, so that a crash in between leaves it to a reconciler.
-func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change, groups map[failureGroup][]any) (int, error) {
+func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) (int, error) {
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)
 	if err == nil {
@@ -401,11 +395,7 @@ func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change, groups 
 	if err != nil {
 		return 0, fmt.Errorf("reopening operation %s: %w", op.ID, err)
 	}
-	done, err := r.apply(ctx, now, []Change{ch}, nil, func(pipe redis.Pipeliner) {
-		for g, members := range groups {
-			pipe.ZRem(ctx, r.keys.failures(g), members...)
-		}
-	})
+	done, err := r.apply(ctx, now, []Change{ch}, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -24,12 +24,12 @@ type DesktopRef struct {
 // RedriveRequest asks for failed or held desktops, of any operations, to be taken
 // up again.
 type RedriveRequest struct {
-	// Filter says which; what is held is among them only if Class is "held",
+	// Filter says which of the inbox; what is held is among them only if Class is "held",
 	// because a guard that stopped it stops it again until somebody changed
 	// something. Leave it empty where Desktops are named.
 	Filter FailureFilter
-	// Desktops names them, up to MaxDesktops. Those that are neither failed nor
-	// held (any more) are left out.
+	// Desktops names them, up to MaxDesktops, whether or not they are in the inbox.
+	// Those that are neither failed nor held (any more) are left out.
 	Desktops       []DesktopRef
 	Projects       []string // only of these; empty: of all
 	PerSecond      int      // how many are taken up a second, up to 10,000; 0: as fast as they can be
@@ -115,22 +115,28 @@ func (r *Record) MatchRedrive(ctx context.Context, q RedriveRequest) ([]FailureC
 	if err != nil {
 		return nil, err
 	}
-	var out []FailureCount
-	at := map[failureGroup]int{}
+	return countsOf(found), nil
+}
+
+// countsOf counts failures by project, class and code, the most first.
+func countsOf(found []Failure) []FailureCount {
+	counts := map[failureGroup]int{}
 	for _, f := range found {
-		g := groupOf(f.Project, f)
-		i, seen := at[g]
-		if !seen {
-			i, at[g] = len(out), len(out)
-			out = append(out, FailureCount{Project: g.project, Class: g.class, Code: g.code})
-		}
-		out[i].Count++
+		counts[groupOf(f.Project, f)]++
 	}
-	slices.SortStableFunc(out, func(a, b FailureCount) int { return b.Count - a.Count })
-	return out, nil
+	return sortedCounts(counts)
 }
 
 func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
+	all, err := r.matchFailures(ctx, q)
+	return slices.DeleteFunc(all, func(f Failure) bool {
+		return len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
+	}), err
+}
+
+// matchFailures reads the failures that a request names, or those in the inbox that
+// match its filter.
+func (r *Record) matchFailures(ctx context.Context, q RedriveRequest) ([]Failure, error) {
 	if err := q.validate(); err != nil {
 		return nil, err
 	}
@@ -138,13 +144,9 @@ func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure,
 	if len(q.Desktops) == 0 {
 		all, err = r.failuresMatching(ctx, q.Filter)
 	}
-	if err != nil {
-		return nil, err
-	}
 	return slices.DeleteFunc(all, func(f Failure) bool {
-		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
-			len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
-	}), nil
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project)
+	}), err
 }
 
 // HeldClass is the class of what a guard held.
