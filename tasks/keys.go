@@ -56,7 +56,8 @@ func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }  
 func (k keys) redrive(id string) string { return k.prefix + ":{rd:" + id + "}" } // HASH: see redriveFields
 func (k keys) redriveItems(id, writer string) string {
 	return k.prefix + ":{rd:" + id + "}:i:" + writer
-} // LIST: ms, operation/desktop
+}                                            // LIST: ms, operation/desktop
+func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
 
 // historyBuckets is how many hashes the index from desktop to operations is
 // spread over: few enough that a bulk of 100,000 writes dozens of entries a
