@@ -149,7 +149,7 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, ext
 			calls = append(calls, c)
 		}
 	}
-	return r.apply(ctx, now, changes, calls, nil)
+	return r.apply(ctx, now, changes, calls)
 }
 
 // ApplyClaiming writes changes and takes a claim, as Claim does, in one round
@@ -157,18 +157,31 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, ext
 // is valid; the caller takes back what it may not go on with.
 func (r *Record) ApplyClaiming(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (applied []Applied, got []bool, err error) {
 	claim := r.claimCall(c, lease)
-	if applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, nil); err != nil {
+	if applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}); err != nil {
 		return nil, nil, err
 	}
 	got, err = claimed(c, claim.reply)
 	return applied, got, err
 }
 
-func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner)) ([]Applied, error) {
+// apply writes changes, and what they mean for the inbox.
+func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall) ([]Applied, error) {
+	if err := r.announceFailures(ctx, changes); err != nil {
+		return nil, err
+	}
+	var some map[string]*redis.IntCmd
+	out, err := r.write(ctx, now, changes, others, func(p redis.Pipeliner) { some = r.inboxesIn(ctx, p, changes) })
+	if err != nil {
+		return nil, err
+	}
+	return out, r.settleFailures(ctx, changes, out, some)
+}
+
+// write writes changes, what goes with them, and some of the indexes.
+func (r *Record) write(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner)) ([]Applied, error) {
 	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
-	failed := map[failureGroup][]redis.Z{}
 	looks := map[string][]redis.Z{}
 	var named nameWrites
 	for i, ch := range changes {
@@ -183,14 +196,9 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 		}
 		for _, m := range ch.Moves {
 			named.addMove(ch, m)
-			if (m.To == Failed || m.To == Held) && m.Failure != nil {
-				g := groupOf(ch.Operation.Project, *m.Failure)
-				failed[g] = append(failed[g], redis.Z{Score: float64(m.Failure.At.UnixMilli()), Member: failureMember(ch.Operation.ID, m.Desktop.ID)})
-			}
 		}
 	}
 	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
-		r.indexFailures(ctx, p, failed)
 		r.indexNames(ctx, p, named)
 		for key, zs := range looks {
 			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
@@ -242,7 +250,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 		m.Desktop.followers = -1 // not together
 		rest.Moves = append(rest.Moves, m)
 	}
-	again, err := r.apply(ctx, now, []Change{rest}, nil, nil)
+	again, err := r.write(ctx, now, []Change{rest}, nil, nil)
 	if err != nil {
 		return Applied{}, err
 	}

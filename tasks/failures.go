@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// failureGroup is what failures are indexed by: one sorted set for each
-// project, class and code, so that every filter reads only what it wants.
+// failureGroup is what the inbox is listed by: one sorted set for each project,
+// class and code, so that every filter reads only what it wants.
 type failureGroup struct{ project, class, code string }
 
 const groupSep = "|"
@@ -37,15 +37,6 @@ func parseGroup(s string) (failureGroup, bool) {
 		return failureGroup{}, false
 	}
 	return failureGroup{f[0], f[1], f[2]}, true
-}
-
-func (r *Record) indexFailures(ctx context.Context, p redis.Pipeliner, failed map[failureGroup][]redis.Z) {
-	for g, zs := range failed {
-		for batch := range slices.Chunk(zs, 1000) {
-			p.ZAdd(ctx, r.keys.failures(g), batch...)
-		}
-		p.SAdd(ctx, r.keys.failureGroups(), g.String())
-	}
 }
 
 // FailureFilter says which failures are wanted; empty fields want all.
@@ -80,9 +71,11 @@ func (f FailureFilter) named(x Failure) bool {
 	return isUser && foldName(row) == name || slices.ContainsFunc(x.Expect, func(s string) bool { return foldName(s) == name })
 }
 
-// Failures lists desktops that ended failed or held and were not taken up again,
-// the latest first; with Operation or User those that are asked for are read by
-// operation, the latest first, in the order of the request. size is the most
+// Failures lists the inbox: desktops that failed or are held and that nobody has
+// seen to since, each once for the same users, the latest first; with Operation or
+// User they are read by operation, the latest first, in the order of the request. A
+// failed row that is not listed was dismissed, or another operation has detached its
+// desktop since, or has failed for it later; Desktops lists rows. size is the most
 // that are returned (default 100). An empty next means that there are no more. A
 // page takes a bounded time: where little of what it looks through is wanted it
 // is short, or empty, and next says where to go on.
@@ -151,12 +144,16 @@ func (r *Record) failuresOf(ctx context.Context, f FailureFilter, size int, toke
 		return nil, "", err
 	}
 	rows, next, err := r.Desktops(ctx, op, DesktopFilter{States: []State{Failed, Held}, Code: f.Code}, size, token)
+	if err != nil {
+		return nil, "", err
+	}
 	var out []Failure
 	for _, d := range rows {
 		if d.Failure != nil && f.match(*d.Failure) {
 			out = append(out, *d.Failure)
 		}
 	}
+	out, err = r.inInbox(ctx, out)
 	return out, next, err
 }
 
@@ -328,13 +325,80 @@ type FailureCount struct {
 	Count   int    `json:"count"`
 }
 
-// FailureCounts counts failures by project, class and code, the most first. It
-// counts entries of the index, so that it takes no time: of the filter it heeds
-// Project, Class, Code, From and To, and not Operation, User and Source.
+// FailureCounts counts what Failures lists with the same filter, by project, class
+// and code, the most first. With Operation or User it reads what it counts; without
+// them it counts entries of the index, among which one that was just taken up again
+// may still be.
 func (r *Record) FailureCounts(ctx context.Context, f FailureFilter) ([]FailureCount, error) {
-	groups, err := r.matchingGroups(ctx, f)
+	counts := map[failureGroup]int{}
+	var err error
+	switch {
+	case f.Operation != "" || f.User != "":
+		err = r.countListed(ctx, f, counts)
+	case f.Source != "":
+		err = r.countFrom(ctx, f, counts)
+	default:
+		err = r.countIndex(ctx, f, counts)
+	}
 	if err != nil {
 		return nil, err
+	}
+	return sortedCounts(counts), nil
+}
+
+func sortedCounts(counts map[failureGroup]int) []FailureCount {
+	var out []FailureCount
+	for g, n := range counts {
+		if n > 0 {
+			out = append(out, FailureCount{g.project, g.class, g.code, n})
+		}
+	}
+	slices.SortFunc(out, func(a, b FailureCount) int {
+		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Project, b.Project), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Class, b.Class))
+	})
+	return out
+}
+
+func (r *Record) countListed(ctx context.Context, f FailureFilter, counts map[failureGroup]int) error {
+	for token := ""; ; {
+		page, next, err := r.Failures(ctx, f, pageReads, token)
+		if err != nil {
+			return err
+		}
+		for _, x := range page {
+			counts[groupOf(x.Project, x)]++
+		}
+		if next == "" {
+			return nil
+		}
+		token = next
+	}
+}
+
+func (r *Record) countFrom(ctx context.Context, f FailureFilter, counts map[failureGroup]int) error {
+	w, err := r.walkFailures(ctx, f, latest, pageEntries)
+	if err != nil {
+		return err
+	}
+	for {
+		batch, err := w.next(ctx, pageEntries)
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		theirs, err := r.failuresFrom(ctx, f.Source, batch)
+		if err != nil {
+			return err
+		}
+		for _, x := range theirs {
+			counts[x.group]++
+		}
+	}
+}
+
+func (r *Record) countIndex(ctx context.Context, f FailureFilter, counts map[failureGroup]int) error {
+	groups, err := r.matchingGroups(ctx, f)
+	if err != nil {
+		return err
 	}
 	low, high := "-inf", "+inf"
 	if !f.From.IsZero() {
@@ -350,16 +414,10 @@ func (r *Record) FailureCounts(ctx context.Context, f FailureFilter) ([]FailureC
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("counting failures: %w", err)
+		return fmt.Errorf("counting failures: %w", err)
 	}
-	var out []FailureCount
 	for i, cmd := range cmds {
-		if n := int(cmd.(*redis.IntCmd).Val()); n > 0 {
-			out = append(out, FailureCount{groups[i].project, groups[i].class, groups[i].code, n})
-		}
+		counts[groups[i]] = int(cmd.(*redis.IntCmd).Val())
 	}
-	slices.SortFunc(out, func(a, b FailureCount) int {
-		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Project, b.Project), cmp.Compare(a.Code, b.Code))
-	})
-	return out, nil
+	return nil
 }

@@ -25,8 +25,8 @@ return 1
 `)
 
 // Finish closes those of the given operations whose last open work is done, and
-// returns them: their trails are sealed, their failures are indexed once more,
-// whole, and so are they, which mends indexes that a crash left short, and they
+// returns them: their trails are sealed, the inbox is settled with them and they
+// are indexed once more, which mends what a crash left short, and they
 // leave the list of open operations. One that is taken up again at the same time is left for
 // its next end. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
@@ -51,15 +51,11 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	if err != nil {
 		return fail(err)
 	}
-	failed := map[failureGroup][]redis.Z{}
-	for _, op := range ops {
-		if op.Counts.Failed+op.Counts.Held > 0 {
-			if err := r.collectFailures(ctx, op, failed); err != nil {
-				return nil, err
-			}
-		}
+	settle, err := r.settleInbox(ctx, ops)
+	if err != nil {
+		return fail(err)
 	}
-	heads, err := r.heads(ctx, ops)
+	heads, err := r.heads(ctx, ops, settle)
 	if err != nil {
 		return fail(err)
 	}
@@ -67,7 +63,7 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	for i, op := range ops {
 		seals[i] = &scriptCall{script: scriptSeal, keys: []string{r.keys.op(op.ID)}, args: []any{token, heads[op.ID]}}
 	}
-	if err := r.runScripts(ctx, seals, func(p redis.Pipeliner) { r.indexFailures(ctx, p, failed) }); err != nil {
+	if err := r.runScripts(ctx, seals, nil); err != nil {
 		return fail(err)
 	}
 	var ended []Operation
@@ -125,24 +121,6 @@ func (r *Record) list(ctx context.Context, op Operation) error {
 	return err
 }
 
-func (r *Record) collectFailures(ctx context.Context, op Operation, into map[failureGroup][]redis.Z) error {
-	all, err := r.rdb.HGetAll(ctx, r.keys.errors(op.ID)).Result()
-	if err != nil {
-		return fmt.Errorf("finishing operation %s: %w", op.ID, err)
-	}
-	for id, value := range all {
-		f, final, err := decodeFailure(op.ID, op.Project, id, value)
-		if err != nil {
-			return err
-		}
-		if final {
-			g := groupOf(op.Project, f)
-			into[g] = append(into[g], redis.Z{Score: float64(f.At.UnixMilli()), Member: failureMember(op.ID, id)})
-		}
-	}
-	return nil
-}
-
 // Cancel takes back what has not been sent: queued and held desktops become
 // cancelled. tooLate counts those that were sent, or had ended, before. by is
 // who cancels, for the trail.
@@ -164,24 +142,15 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 				return cancelled, tooLate, err
 			}
 			ch := Change{Operation: op, Chunk: n, By: by}
-			held := map[failureGroup][]any{}
 			for _, d := range c.Desktops {
 				if d.State.CanMove(Cancelled) {
 					ch.Moves = append(ch.Moves, Move{Desktop: d, To: Cancelled, Attempts: d.Attempts, CallID: d.CallID})
-					if d.State == Held && d.Failure != nil {
-						g := groupOf(op.Project, *d.Failure)
-						held[g] = append(held[g], failureMember(op.ID, d.ID))
-					}
 				}
 			}
 			if len(ch.Moves) == 0 {
 				break
 			}
-			done, err := r.apply(ctx, now, []Change{ch}, nil, func(p redis.Pipeliner) {
-				for g, members := range held {
-					p.ZRem(ctx, r.keys.failures(g), members...)
-				}
-			})
+			done, err := r.apply(ctx, now, []Change{ch}, nil)
 			if err != nil {
 				return cancelled, tooLate, err
 			}

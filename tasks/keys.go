@@ -38,9 +38,17 @@ func (k keys) operationsBy(what, value string) string { // ZSET: the same, of on
 func (k keys) openOps() string       { return k.prefix + ":open" }     // ZSET: operation begun or with work left, by acceptance
 func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
-func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop by time of failure
-	return k.prefix + ":failures:" + g.String()
+func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure
+	return k.failureSets(g.project) + g.class + groupSep + g.code
 }
+func (k keys) failureSets(alias string) string { return k.prefix + ":{p:" + alias + "}:failures:" } // what those begin with
+func (k keys) inbox(alias string) string { // HASH: desktop -> lines of inboxEntry
+	return k.prefix + ":{p:" + alias + "}:inbox"
+}
+func (k keys) announced(alias string) string { // HASH: the same of what is not in the inbox yet
+	return k.prefix + ":{p:" + alias + "}:announced"
+}
+func (k keys) inboxes(alias string) []string { return []string{k.inbox(alias), k.announced(alias)} }
 
 // Redrives. A redrive's own keys carry the hash tag {rd:id}.
 func (k keys) redrives() string         { return k.prefix + ":redrives" }        // ZSET: redrive by its beginning
@@ -48,7 +56,8 @@ func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }  
 func (k keys) redrive(id string) string { return k.prefix + ":{rd:" + id + "}" } // HASH: see redriveFields
 func (k keys) redriveItems(id, writer string) string {
 	return k.prefix + ":{rd:" + id + "}:i:" + writer
-} // LIST: ms, operation/desktop
+}                                            // LIST: ms, operation/desktop
+func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
 
 // historyBuckets is how many hashes the index from desktop to operations is
 // spread over: few enough that a bulk of 100,000 writes dozens of entries a

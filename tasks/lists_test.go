@@ -36,7 +36,8 @@ func everyPage[T any](t require.TestingT, read func(token string) ([]T, string, 
 // listed is a record with a bit of everything, under random filters.
 type listed struct {
 	*bundle
-	ops []tasks.Operation
+	ops     []tasks.Operation
+	leavers map[string]bool // by project and name: in the inbox each would be once
 }
 
 var (
@@ -53,12 +54,16 @@ func (l *listed) add(rt *rapid.T) {
 	if draw("large", 8) == 0 {
 		size = 230
 	}
-	req := tasks.Request{
-		Project: []string{"hq", "branch"}[draw("project", 2)], Desktops: ids(size), Ticket: someTickets[draw("ticket", 4)],
-		RequestedBy: somePeople[draw("by", 3)], Expect: map[string][]string{"d-000000": {someUsers[draw("user", 3)]}},
+	desktops := ids(size)
+	for i := range desktops {
+		desktops[i] += fmt.Sprint("-", len(l.ops))
 	}
-	if draw("leaver", 3) == 0 {
-		req.Users = []string{someUsers[draw("leaver's", 3)]}
+	req := tasks.Request{
+		Project: []string{"hq", "branch"}[draw("project", 2)], Desktops: desktops, Ticket: someTickets[draw("ticket", 4)],
+		RequestedBy: somePeople[draw("by", 3)], Expect: map[string][]string{desktops[0]: {someUsers[draw("user", 3)]}},
+	}
+	if name := someUsers[draw("leaver's", 3)]; draw("leaver", 3) == 0 && !l.leavers[req.Project+name] {
+		req.Users, l.leavers[req.Project+name] = []string{name}, true
 	}
 	op := l.enqueue(req)
 	for n := range op.Chunks() {
@@ -95,7 +100,7 @@ func TestPagesGiveEverythingOnce(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rapid.Check(t, func(rt *rapid.T) {
-		l := &listed{bundle: newBundle(t, server.Client(t))}
+		l := &listed{bundle: newBundle(t, server.Client(t)), leavers: map[string]bool{}}
 		for range rapid.IntRange(1, 12).Draw(rt, "operations") {
 			l.add(rt)
 		}
@@ -224,7 +229,7 @@ func TestPagesAreBounded(t *testing.T) {
 		if strings.HasPrefix(key, b.prefix+":ops") {
 			fill(zs, key)
 		}
-		if strings.HasPrefix(key, b.prefix+":failures:") {
+		if strings.HasPrefix(key, b.prefix+":{p:hq}:failures:") {
 			fill(fs, key)
 		}
 	}
@@ -548,14 +553,14 @@ func expireNew(t *testing.T, b *bundle, names map[string]string) {
 }
 
 func failureCounts(t *testing.T, b *bundle) {
-	b.fail(b.enqueue(tasks.Request{Desktops: ids(3)}))
+	b.fail(b.enqueue(tasks.Request{Desktops: ids(3), RequestedBy: "hr"}))
 	from := b.now.Add(time.Microsecond)
 	b.now = b.now.Add(time.Second)
-	b.fail(b.enqueue(tasks.Request{Desktops: ids(2)}))
+	b.fail(b.enqueue(tasks.Request{Project: "branch", Desktops: ids(2)}))
 	for _, test := range []struct {
 		f    tasks.FailureFilter
 		want int
-	}{{tasks.FailureFilter{}, 5}, {tasks.FailureFilter{From: from}, 2}, {tasks.FailureFilter{To: from}, 3}, {tasks.FailureFilter{To: b.now}, 3}, {tasks.FailureFilter{From: b.now}, 2}} {
+	}{{tasks.FailureFilter{}, 3}, {tasks.FailureFilter{From: from}, 2}, {tasks.FailureFilter{To: from}, 3}, {tasks.FailureFilter{To: b.now}, 3}, {tasks.FailureFilter{From: b.now}, 2}} {
 		counts, err := b.r.FailureCounts(t.Context(), test.f)
 		require.NoError(t, err)
 		require.Equal(t, test.want, counts[0].Count)

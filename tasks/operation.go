@@ -280,9 +280,10 @@ type Call struct {
 	RequestID     string        `json:"request_id,omitempty"`
 	JobID         string        `json:"job_id,omitempty"`
 	SuccessJobIDs []string      `json:"success_job_ids,omitempty"`
-	Size          int           `json:"size"`   // desktops in the request, of all operations
-	Desktops      []Range       `json:"-"`      // this operation's desktops in it
-	Worker        string        `json:"worker"` // who made it
+	Size          int           `json:"size"`              // desktops in the request, of all operations
+	Refused       int           `json:"refused,omitempty"` // of those, that an answer which took others refused
+	Desktops      []Range       `json:"-"`                 // this operation's desktops in it
+	Worker        string        `json:"worker"`            // who made it
 	Answered      bool          `json:"answered"`
 }
 

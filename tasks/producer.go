@@ -358,7 +358,7 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by st
 		moved, err := p.retryChunk(ctx, c, func(d Desktop) bool {
 			return d.State == from && (f.Code == "" || d.Failure != nil && d.Failure.Code == f.Code)
 		}, by)
-		if taken += moved; err != nil {
+		if taken += len(moved); err != nil {
 			return taken, err
 		}
 	}
@@ -366,25 +366,19 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by st
 }
 
 // retryChunk takes up those desktops of a chunk that are wanted, which must be
-// failed or held and have their failures.
-func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop) bool, by string) (int, error) {
+// failed or held and have their failures. It returns them.
+func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop) bool, by string) ([]Desktop, error) {
 	op := c.Operation
 	ch := Change{Operation: op, Chunk: c.Number, By: by}
-	groups := map[failureGroup][]any{}
 	for _, d := range c.Desktops {
-		if !wanted(d) {
-			continue
-		}
-		ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
-		if d.Failure != nil {
-			g := groupOf(op.Project, *d.Failure)
-			groups[g] = append(groups[g], failureMember(op.ID, d.ID))
+		if wanted(d) {
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
 		}
 	}
 	if len(ch.Moves) == 0 {
-		return 0, nil
+		return nil, nil
 	}
-	moved, err := p.reopen(ctx, p.now(), ch, groups)
+	moved, err := p.reopen(ctx, p.now(), ch)
 	if err != nil {
 		return moved, err
 	}
@@ -393,28 +387,18 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop)
 
 // reopen moves failed desktops back to queued. The operation is entered among
 // the open ones first, so that a crash in between leaves it to a reconciler.
-func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change, groups map[failureGroup][]any) (int, error) {
+func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Desktop, error) {
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)
 	if err == nil {
 		err = r.rdb.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(DefaultDeadline).UnixMilli()).Err()
 	}
 	if err != nil {
-		return 0, fmt.Errorf("reopening operation %s: %w", op.ID, err)
+		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)
 	}
-	done, err := r.apply(ctx, now, []Change{ch}, nil, func(pipe redis.Pipeliner) {
-		for g, members := range groups {
-			pipe.ZRem(ctx, r.keys.failures(g), members...)
-		}
-	})
+	done, err := r.apply(ctx, now, []Change{ch}, nil)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	moved := 0
-	for _, d := range done[0].Desktops {
-		if d.ID != "" {
-			moved++
-		}
-	}
-	return moved, nil
+	return slices.DeleteFunc(done[0].Desktops, func(d Desktop) bool { return d.ID == "" }), nil
 }

@@ -221,7 +221,10 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"ended once":               endedOnce,
 		"calls":                    calls,
 		"failures":                 failures,
-		"failures are mended":      failuresMended,
+		"inbox":                    inbox,
+		"inbox costs":              inboxCosts,
+		"inbox is mended":          inboxMended,
+		"dismiss":                  dismiss,
 		"failures page":            failuresPage,
 		"retry":                    retry,
 		"cancel":                   cancel,
@@ -502,26 +505,6 @@ func failures(t *testing.T, b *bundle) {
 	require.Equal(t, []tasks.FailureCount{{"hq", "permanent", "WKS.1", 2}, {"branch", "permanent", "WKS.1", 1}}, counts)
 	_, _, err = b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "not a token")
 	require.ErrorIs(t, err, tasks.ErrPageToken)
-}
-
-// A crash may leave the index without what the record has; closing the operation
-// mends it.
-func failuresMended(t *testing.T, b *bundle) {
-	op := b.enqueue(tasks.Request{Desktops: ids(3)})
-	b.move(op, 0, tasks.Failed, b.chunk(op, 0).Desktops...)
-	for _, key := range b.keys() {
-		if strings.HasPrefix(key, b.prefix+":failures") {
-			require.NoError(t, b.rdb.Del(t.Context(), key).Err())
-		}
-	}
-	list, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "")
-	require.NoError(t, err)
-	require.Empty(t, list)
-	_, err = b.r.Finish(t.Context(), []string{op.ID})
-	require.NoError(t, err)
-	list, _, err = b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "")
-	require.NoError(t, err)
-	require.Len(t, list, 3)
 }
 
 // A bulk fails within one millisecond; paging must come through it.

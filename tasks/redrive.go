@@ -24,12 +24,12 @@ type DesktopRef struct {
 // RedriveRequest asks for failed or held desktops, of any operations, to be taken
 // up again.
 type RedriveRequest struct {
-	// Filter says which; what is held is among them only if Class is "held",
+	// Filter says which of the inbox; what is held is among them only if Class is "held",
 	// because a guard that stopped it stops it again until somebody changed
 	// something. Leave it empty where Desktops are named.
 	Filter FailureFilter
-	// Desktops names them, up to MaxDesktops. Those that are neither failed nor
-	// held (any more) are left out.
+	// Desktops names them, up to MaxDesktops, whether or not they are in the inbox.
+	// Those that are neither failed nor held (any more) are left out.
 	Desktops       []DesktopRef
 	Projects       []string // only of these; empty: of all
 	PerSecond      int      // how many are taken up a second, up to 10,000; 0: as fast as they can be
@@ -115,22 +115,28 @@ func (r *Record) MatchRedrive(ctx context.Context, q RedriveRequest) ([]FailureC
 	if err != nil {
 		return nil, err
 	}
-	var out []FailureCount
-	at := map[failureGroup]int{}
+	return countsOf(found), nil
+}
+
+// countsOf counts failures by project, class and code, the most first.
+func countsOf(found []Failure) []FailureCount {
+	counts := map[failureGroup]int{}
 	for _, f := range found {
-		g := groupOf(f.Project, f)
-		i, seen := at[g]
-		if !seen {
-			i, at[g] = len(out), len(out)
-			out = append(out, FailureCount{Project: g.project, Class: g.class, Code: g.code})
-		}
-		out[i].Count++
+		counts[groupOf(f.Project, f)]++
 	}
-	slices.SortStableFunc(out, func(a, b FailureCount) int { return b.Count - a.Count })
-	return out, nil
+	return sortedCounts(counts)
 }
 
 func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
+	all, err := r.matchFailures(ctx, q)
+	return slices.DeleteFunc(all, func(f Failure) bool {
+		return len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
+	}), err
+}
+
+// matchFailures reads the failures that a request names, or those in the inbox that
+// match its filter.
+func (r *Record) matchFailures(ctx context.Context, q RedriveRequest) ([]Failure, error) {
 	if err := q.validate(); err != nil {
 		return nil, err
 	}
@@ -138,13 +144,9 @@ func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure,
 	if len(q.Desktops) == 0 {
 		all, err = r.failuresMatching(ctx, q.Filter)
 	}
-	if err != nil {
-		return nil, err
-	}
 	return slices.DeleteFunc(all, func(f Failure) bool {
-		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
-			len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
-	}), nil
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project)
+	}), err
 }
 
 // HeldClass is the class of what a guard held.
@@ -406,18 +408,19 @@ func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, err
 
 // scriptEndRedrive ends a redrive unless it has ended.
 //
-//	KEYS  redrive, items
+//	KEYS  redrive, items, taken
 //	ARGV  now ms, who aborts it or "", retention ms
 var scriptEndRedrive = redis.NewScript(`
 if redis.call('HSETNX', KEYS[1], 'ended', ARGV[1]) == 0 then return 0 end
 if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'aborted', ARGV[2]) end
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
+redis.call('PEXPIRE', KEYS[3], ARGV[3])
 return 1
 `)
 
 func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
-	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items}, now.UnixMilli(), by, r.retention.Milliseconds())
+	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}, now.UnixMilli(), by, r.retention.Milliseconds())
 	if err == nil {
 		err = r.rdb.ZRem(ctx, r.keys.openRedrives(), x.ID).Err()
 	}
@@ -582,12 +585,17 @@ func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (i
 
 // scriptAdvance notes that items were looked at, unless somebody else was faster.
 //
-//	KEYS  redrive
-//	ARGV  how many were looked at before, how many more, of those how many were taken up
+//	KEYS  redrive, taken
+//	ARGV  how many were looked at before, how many more, of those how many were taken up,
+//	      then operation:chunk, positions, …
 var scriptAdvance = redis.NewScript(`
 if tonumber(redis.call('HGET', KEYS[1], 'next') or 0) ~= tonumber(ARGV[1]) then return 0 end
 redis.call('HINCRBY', KEYS[1], 'next', ARGV[2])
 redis.call('HINCRBY', KEYS[1], 'retried', ARGV[3])
+for i = 4, #ARGV, 2 do
+  local had = redis.call('HGET', KEYS[2], ARGV[i])
+  redis.call('HSET', KEYS[2], ARGV[i], (had and had .. ',' or '') .. ARGV[i+1])
+end
 return 1
 `)
 
@@ -617,12 +625,30 @@ func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Tim
 		if err != nil {
 			return taken, err
 		}
-		taken += moved
-		if _, err := r.runScript(ctx, scriptAdvance, []string{r.keys.redrive(id)}, seen, len(items), moved); err != nil {
+		taken += len(moved)
+		keys := []string{r.keys.redrive(id), r.keys.redriveTaken(id)}
+		if _, err := r.runScript(ctx, scriptAdvance, keys, append([]any{seen, len(items), len(moved)}, placesTaken(moved)...)...); err != nil {
 			return taken, fmt.Errorf("advancing redrive %s: %w", id, err)
 		}
 	}
 	return taken, nil
+}
+
+// placesTaken are the chunks that desktops are in, each followed by their positions.
+func placesTaken(ds []Desktop) (out []any) {
+	var chunks []string
+	places := map[string][]int{}
+	for _, d := range ds {
+		at := followMember(d.OperationID, d.Chunk)
+		if places[at] == nil {
+			chunks = append(chunks, at)
+		}
+		places[at] = append(places[at], d.Position)
+	}
+	for _, at := range chunks {
+		out = append(out, at, encodeRanges(Ranges(places[at])))
+	}
+	return out
 }
 
 // due is how many may have been looked at by now.
@@ -635,22 +661,22 @@ func (x Redrive) due(now time.Time) int {
 }
 
 // take takes items up that are still as they were matched.
-func (p *Producer) take(ctx context.Context, x Redrive, items []RedriveItem) (int, error) {
+func (p *Producer) take(ctx context.Context, x Redrive, items []RedriveItem) ([]Desktop, error) {
 	matched := make(map[DesktopRef]time.Time, len(items))
 	for _, it := range items {
 		matched[it.DesktopRef] = it.MatchedAt
 	}
 	chunks, err := p.Record.locate(ctx, items)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	taken := 0
+	var taken []Desktop
 	for _, c := range chunks {
 		as := func(d Desktop) bool {
 			return (d.State == Failed || d.State == Held) && d.Failure != nil && d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
 		}
-		n, err := p.retryChunk(ctx, c, as, x.by())
-		if taken += n; err != nil {
+		moved, err := p.retryChunk(ctx, c, as, x.by())
+		if taken = append(taken, moved...); err != nil {
 			return taken, err
 		}
 	}

@@ -244,7 +244,7 @@ func (h *onRedriveNote) ProcessHook(next redis.ProcessHook) redis.ProcessHook { 
 func (h *onRedriveNote) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		args := cmds[0].Args()
-		if len(args) == 7 && strings.HasSuffix(fmt.Sprint(args[3]), "}") && strings.Contains(fmt.Sprint(args[3]), "{rd:") {
+		if len(args) > 4 && strings.HasSuffix(fmt.Sprint(args[4]), "}:taken") {
 			if do := h.do; do != nil {
 				h.do = nil
 				do()

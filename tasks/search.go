@@ -90,7 +90,8 @@ func (r *Record) failuresOfUser(ctx context.Context, f FailureFilter, size int, 
 			out = append(out, *e.Desktop.Failure)
 		}
 	}
-	return out, next, nil
+	out, err = r.inInbox(ctx, out)
+	return out, next, err
 }
 
 // walkNamed reads the rows, of the chunks that the index gives for a name and of

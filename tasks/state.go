@@ -92,12 +92,14 @@ const (
 	Suspect   Note = "s" // refused once; from now on sent only together with other suspects, and read before
 	Denied    Note = "p" // refused alone for want of a right, which may be one of the project
 	Recheck   Note = "k" // taken up again by a person: read before it is sent
+	Dismissed Note = "d" // in the trail only: taken out of the inbox by a person; the row stays as it is
 )
 
 var noteTexts = map[Note]string{
 	Gone: "no longer exists", ReadBack: "established by reading the desktop", ByJob: "followed by its job",
 	NotTheirs: "the expected user is not on it", Unknown: "not known to Workspace, ignored as asked",
 	Suspect: "sent apart from others", Denied: "refused for want of a right", Recheck: "taken up again",
+	Dismissed: "dismissed",
 }
 
 // String gives the text for people.

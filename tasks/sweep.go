@@ -159,8 +159,10 @@ func (r *Record) remove(ctx context.Context, id string) error {
 	if err := r.unindexOperation(ctx, id, index); err != nil {
 		return fail(err)
 	}
-	if err := r.unindexFailures(ctx, op, id); err != nil {
-		return fail(err)
+	if meta != "" {
+		if err := r.leaveInbox(ctx, op); err != nil {
+			return fail(err)
+		}
 	}
 	if err := r.unindexNames(ctx, id); err != nil {
 		return fail(err)
@@ -194,27 +196,4 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		return fail(err)
 	}
 	return nil
-}
-
-func (r *Record) unindexFailures(ctx context.Context, op Operation, id string) error {
-	all, err := r.rdb.HGetAll(ctx, r.keys.errors(id)).Result()
-	if err != nil {
-		return err
-	}
-	groups := map[failureGroup][]any{}
-	for desktop, value := range all {
-		f, _, err := decodeFailure(id, op.Project, desktop, value)
-		if err != nil {
-			return err
-		}
-		g := groupOf(op.Project, f)
-		groups[g] = append(groups[g], failureMember(id, desktop))
-	}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for g, members := range groups {
-			p.ZRem(ctx, r.keys.failures(g), members...)
-		}
-		return nil
-	})
-	return err
 }

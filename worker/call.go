@@ -15,6 +15,7 @@ func newCall(id, worker string, at time.Time, took time.Duration, size int, res 
 	c := &tasks.Call{ID: id, At: at, Duration: took, Size: size, Worker: worker, Answered: true}
 	if err == nil {
 		c.Status, c.RequestID, c.JobID, c.SuccessJobIDs = res.Status, res.RequestID, res.JobID, res.SuccessJobIDs
+		c.Refused = len(res.Failed)
 		return c
 	}
 	e := asAPIError(err)

@@ -1,0 +1,157 @@
+package tasks
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Pace is how fast rows come to their end: detached, failed, held, or another state
+// that nothing is to be done in.
+type Pace struct {
+	PerMinute float64   `json:"per_minute"`       // rows, as in the last minute
+	EndsAt    time.Time `json:"ends_at,omitzero"` // when the rest will have, at that rate; zero where there is no rest or no rate
+}
+
+// paceMeter counts what came to its end lately.
+type paceMeter struct {
+	since, now time.Time
+	settled    int // since then
+}
+
+// newPaceMeter measures the last minute, or since the work began if that is later.
+func newPaceMeter(begun, now time.Time) *paceMeter {
+	since := now.Add(-time.Minute)
+	if begun.After(since) {
+		since = begun
+	}
+	return &paceMeter{since: since, now: now}
+}
+
+func (m *paceMeter) add(d Desktop) {
+	if !d.State.Open() && d.State != Accepted && d.UpdatedAt.After(m.since) {
+		m.settled++
+	}
+}
+
+// pace takes how many are left.
+func (m *paceMeter) pace(left int) Pace {
+	took := max(time.Second, m.now.Sub(m.since))
+	if left <= 0 || m.settled == 0 || m.since.After(m.now) {
+		return Pace{}
+	}
+	rest := time.Duration(float64(left) / float64(m.settled) * float64(took))
+	return Pace{PerMinute: float64(m.settled) / took.Minutes(), EndsAt: m.now.Add(rest).Truncate(time.Second).UTC()}
+}
+
+// Pace reads an operation's rows, unless it has ended, and says how fast they come to
+// their end.
+func (r *Record) Pace(ctx context.Context, op Operation, now time.Time) (Pace, error) {
+	begun := op.AcceptedAt
+	if op.NotBefore.After(begun) {
+		begun = op.NotBefore
+	}
+	if op.Done() || begun.After(now) {
+		return Pace{}, nil
+	}
+	meter := newPaceMeter(begun, now)
+	const ahead = 64
+	for first := 0; first < op.Chunks(); first += ahead {
+		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
+		if err != nil {
+			return Pace{}, err
+		}
+		for _, d := range ds {
+			meter.add(d)
+		}
+	}
+	return meter.pace(op.Counts.Queued + op.Counts.Sending + op.Counts.Accepted), nil
+}
+
+// RedriveProgress is a redrive with what came of what it took up.
+type RedriveProgress struct {
+	Redrive
+	// Counts are the rows that it has taken up, as they are now: those detached,
+	// failed again, held again, and still under way. What has passed its retention is
+	// missing.
+	Counts Counts `json:"counts"`
+	Left   int    `json:"left"` // not yet come to; 0 once it has ended
+	Pace   Pace   `json:"pace"` // at which these, and what is under way, come to their end
+}
+
+// Moves reports that something of it may still change.
+func (x RedriveProgress) Moves() bool { return x.Open() > 0 || !x.Done() }
+
+// Open is how many are to be taken up, or are under way.
+func (x RedriveProgress) Open() int {
+	return x.Left + x.Counts.Queued + x.Counts.Sending + x.Counts.Accepted
+}
+
+// RedriveProgress reads the rows that a redrive has taken up.
+func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) (RedriveProgress, error) {
+	out := RedriveProgress{Redrive: x}
+	if !x.Done() {
+		out.Left = x.Matched - x.Retried - x.Skipped
+	}
+	taken, err := r.rdb.HGetAll(ctx, r.keys.redriveTaken(x.ID)).Result()
+	if err != nil {
+		return out, fmt.Errorf("reading redrive %s: %w", x.ID, err)
+	}
+	type part struct {
+		chunkID
+		places []Range
+	}
+	var parts []part
+	for at, places := range taken {
+		op, number, _ := strings.Cut(at, ":")
+		n, err := strconv.Atoi(number)
+		ranges, err2 := decodeRanges(places)
+		if err != nil || err2 != nil {
+			return out, fmt.Errorf("redrive %s has an entry %.60q", x.ID, at)
+		}
+		parts = append(parts, part{chunkID{op, n}, ranges})
+	}
+	meter := newPaceMeter(x.CreatedAt, now)
+	for batch := range slices.Chunk(parts, 100) {
+		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, x := range batch {
+				p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+			}
+			return nil
+		})
+		if err != nil {
+			return out, fmt.Errorf("reading redrive %s: %w", x.ID, err)
+		}
+		for i, cmd := range cmds {
+			values := cmd.(*redis.MapStringStringCmd).Val()
+			if len(values) == 0 {
+				continue // its retention is over
+			}
+			ds, err := decodeChunk(batch[i].op, batch[i].chunk, values)
+			if err != nil {
+				return out, err
+			}
+			for _, places := range batch[i].places {
+				for n := places.First; n <= places.Last && n < len(ds); n++ {
+					out.Counts.add(ds[n].State)
+					meter.add(ds[n])
+				}
+			}
+		}
+	}
+	out.Pace = meter.pace(out.Open())
+	return out, nil
+}
+
+// add counts a row.
+func (c *Counts) add(s State) {
+	*map[State]*int{
+		Queued: &c.Queued, Sending: &c.Sending, Accepted: &c.Accepted, Detached: &c.Detached,
+		Failed: &c.Failed, Held: &c.Held, Cancelled: &c.Cancelled, Resolved: &c.Resolved, NoDesktop: &c.NoDesktop,
+	}[s]++
+}
