@@ -150,7 +150,7 @@ return table.concat(done)
 // usersOf are those from whom a row's desktop is to be taken: what its entry in the
 // inbox is kept by.
 func usersOf(d Desktop) []string {
-	out := slices.Clone(d.Expect)
+	out := slices.Clone(d.Expected())
 	slices.Sort(out)
 	return slices.Compact(out)
 }
