@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,61 +24,127 @@ type DismissRequest struct {
 	Reason   string   // required, up to 1,000 characters
 }
 
-func (q DismissRequest) matching() RedriveRequest {
-	return RedriveRequest{Filter: q.Filter, Desktops: q.Desktops, Projects: q.Projects, RequestedBy: q.By, Reason: q.Reason}
-}
-
 // MatchDismiss counts what Dismiss would dismiss, by project, class and code, and
-// writes nothing; it needs no reason. Errors: *ValidationError, ErrTooMany, Redis'.
+// writes nothing; it needs no reason. Errors: *ValidationError, Redis'.
 func (r *Record) MatchDismiss(ctx context.Context, q DismissRequest) ([]FailureCount, error) {
-	found, err := r.matchDismiss(ctx, q)
-	return countsOf(found), err
+	if err := q.validate(); err != nil {
+		return nil, err
+	}
+	if len(q.Desktops) > 0 {
+		found, err := r.named(ctx, q)
+		return countsOf(found), err
+	}
+	var out []FailureCount
+	for _, f := range q.filters(time.Time{}) {
+		counts, err := r.FailureCounts(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, counts...)
+	}
+	return out, nil
 }
 
-func (r *Record) matchDismiss(ctx context.Context, q DismissRequest) ([]Failure, error) {
-	found, err := r.matchFailures(ctx, q.matching())
+func (q DismissRequest) validate() error {
+	return RedriveRequest{Filter: q.Filter, Desktops: q.Desktops, RequestedBy: q.By, Reason: q.Reason}.validate()
+}
+
+// filters are the filter for each of the projects. What fails after now, which may
+// be zero, is not among it.
+func (q DismissRequest) filters(now time.Time) (out []FailureFilter) {
+	f := q.Filter
+	if !now.IsZero() && (f.To.IsZero() || f.To.After(now)) {
+		f.To = now.Add(time.Millisecond)
+	}
+	if f.Project == "" && len(q.Projects) > 0 {
+		for _, project := range q.Projects {
+			f.Project = project
+			out = append(out, f)
+		}
+		return out
+	}
+	if len(q.Projects) == 0 || slices.Contains(q.Projects, f.Project) {
+		out = append(out, f)
+	}
+	return out
+}
+
+// named reads those that are named and are in the inbox.
+func (r *Record) named(ctx context.Context, q DismissRequest) ([]Failure, error) {
+	found, err := r.failuresNamed(ctx, q.Desktops)
 	if err != nil {
 		return nil, err
 	}
-	return r.inInbox(ctx, found)
+	return r.inInbox(ctx, slices.DeleteFunc(found, func(f Failure) bool {
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project)
+	}))
 }
 
 // Dismiss takes desktops out of the inbox. Their rows, and the counts of their
 // operations, stay as they are; the trail says who dismissed them, and why. They come
 // back when they fail anew. It returns how many were dismissed, also with an error;
-// repeating it dismisses the rest. Errors: *ValidationError, ErrTooMany, Redis'.
+// repeating it dismisses the rest. Errors: *ValidationError, Redis'.
 func (r *Record) Dismiss(ctx context.Context, q DismissRequest, now time.Time) (int, error) {
-	if strings.TrimSpace(q.Reason) == "" {
-		return 0, &ValidationError{Problems: []Problem{{Field: "reason", Message: "is missing: say why nothing is to be done"}}}
+	err := q.validate()
+	if err == nil && strings.TrimSpace(q.Reason) == "" {
+		err = &ValidationError{Problems: []Problem{{Field: "reason", Message: "is missing: say why nothing is to be done"}}}
 	}
-	found, err := r.matchDismiss(ctx, q)
 	if err != nil {
 		return 0, err
 	}
-	// By operation, so that the trail of each is sealed once.
-	slices.SortStableFunc(found, func(a, b Failure) int { return strings.Compare(a.OperationID, b.OperationID) })
-	done, waiting := 0, []string{}
-	for batch := range slices.Chunk(found, redriveBatch) {
-		n, err := r.dismiss(ctx, batch, q, now)
-		done += n
+	d := dismissal{DismissRequest: q, now: now, touched: map[string]bool{}}
+	if len(q.Desktops) > 0 {
+		found, err := r.named(ctx, q)
+		if err == nil {
+			err = r.dismiss(ctx, &d, found)
+		}
 		if err != nil {
-			return done, err
+			return d.done, err
 		}
-		last := batch[len(batch)-1].OperationID
-		for _, f := range batch {
-			if len(waiting) == 0 || waiting[len(waiting)-1] != f.OperationID {
-				waiting = append(waiting, f.OperationID)
+	} else {
+		for _, f := range q.filters(now) {
+			if err := r.dismissAll(ctx, &d, f); err != nil {
+				return d.done, err
 			}
-		}
-		if len(waiting) > 1 { // more of the last may follow
-			if _, err := r.Finish(ctx, waiting[:len(waiting)-1]); err != nil {
-				return done, err
-			}
-			waiting = []string{last}
 		}
 	}
-	_, err = r.Finish(ctx, waiting)
-	return done, err
+	// Their trails are longer now. What is not sealed here, a sweep seals.
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(d.touched)), 100) {
+		if _, err := r.Finish(ctx, ids); err != nil {
+			return d.done, err
+		}
+	}
+	return d.done, nil
+}
+
+// dismissal is a Dismiss on its way.
+type dismissal struct {
+	DismissRequest
+	now     time.Time
+	done    int
+	touched map[string]bool // operations
+}
+
+func (r *Record) dismissAll(ctx context.Context, d *dismissal, f FailureFilter) error {
+	for token := ""; ; {
+		page, next, err := r.Failures(ctx, f, pageReads, token)
+		if err != nil {
+			return err
+		}
+		if err := r.dismiss(ctx, d, page); err != nil || next == "" {
+			return err
+		}
+		token = next
+	}
+}
+
+func (r *Record) dismiss(ctx context.Context, d *dismissal, found []Failure) error {
+	for batch := range slices.Chunk(found, redriveBatch) {
+		if err := r.dismissBatch(ctx, d, batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // scriptDismiss adds to a chunk's trail that rows were dismissed which are still as
@@ -113,9 +180,10 @@ end
 return table.concat(done)
 `)
 
-// dismiss writes the trails first: a crash then leaves a desktop in the inbox that is
-// dismissed once more, and never one out of it of which no trail tells.
-func (r *Record) dismiss(ctx context.Context, found []Failure, q DismissRequest, now time.Time) (int, error) {
+// dismissBatch writes the trails first: a crash then leaves a desktop in the inbox that
+// is dismissed once more, and never one out of it of which no trail tells.
+func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []Failure) error {
+	fail := func(err error) error { return fmt.Errorf("dismissing: %w", err) }
 	matched := make(map[DesktopRef]time.Time, len(found))
 	items := make([]RedriveItem, len(found))
 	for i, f := range found {
@@ -123,52 +191,52 @@ func (r *Record) dismiss(ctx context.Context, found []Failure, q DismissRequest,
 		matched[items[i].DesktopRef] = f.At
 	}
 	chunks, err := r.locate(ctx, items)
-	if err != nil {
-		return 0, err
+	if err != nil || len(chunks) == 0 {
+		return err
 	}
-	tag := func(s State) string {
-		return mustJSON(string(s) + string(s) + "|" + string(Dismissed) + "|" + q.Reason)
-	}
-	calls := make([]*scriptCall, 0, len(chunks))
-	for i := range chunks {
-		c := &chunks[i]
-		c.Desktops = slices.DeleteFunc(c.Desktops, func(d Desktop) bool {
-			return d.State != Failed && d.State != Held || d.Failure == nil || !d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
+	calls := make([]*scriptCall, len(chunks))
+	for i, c := range chunks {
+		chunks[i].Desktops = slices.DeleteFunc(c.Desktops, func(x Desktop) bool {
+			return x.State != Failed && x.State != Held || x.Failure == nil || !x.Failure.At.Equal(matched[DesktopRef{x.OperationID, x.ID}])
 		})
 		if c.Operation.Done() {
 			if err := r.list(ctx, c.Operation); err != nil {
-				return 0, fmt.Errorf("dismissing: %w", err)
+				return fail(err)
 			}
 		}
-		op := c.Operation.ID
-		args := []any{now.UnixMilli(), trailHead(Change{By: q.By}), tag(Failed), tag(Held)}
-		for _, d := range c.Desktops {
-			args = append(args, d.ID, d.stored, d.common, d.Position)
-		}
-		calls = append(calls, &scriptCall{script: scriptDismiss, args: args, keys: []string{r.keys.op(op), r.keys.chunk(op, c.Number), r.keys.trail(op, c.Number)}})
-	}
-	if len(calls) == 0 {
-		return 0, nil
+		d.touched[c.Operation.ID] = true
+		calls[i] = r.dismissCall(d, chunks[i])
 	}
 	if err := r.runScripts(ctx, calls, nil); err != nil {
-		return 0, fmt.Errorf("dismissing: %w", err)
+		return fail(err)
 	}
 	writes := inboxWrites{}
 	for i, c := range calls {
 		bits, err := c.reply.Text()
 		if err != nil {
-			return 0, fmt.Errorf("dismissing: %w", err)
+			return fail(err)
 		}
-		for n, d := range chunks[i].Desktops {
+		for n, x := range chunks[i].Desktops {
 			if bits[n] == '1' {
-				writes.add(chunks[i].Operation.Project, leave, d.ID, inboxEntry{Operation: d.OperationID, At: d.Failure.At.UnixMilli()})
+				writes.add(chunks[i].Operation.Project, leave, x.ID, inboxEntry{Operation: x.OperationID, At: x.Failure.At.UnixMilli()})
 			}
 		}
 	}
 	left, err := r.writeInbox(ctx, writes, nil)
-	n := 0
 	for _, bits := range left {
-		n += strings.Count(bits, "1")
+		d.done += strings.Count(bits, "1")
 	}
-	return n, err
+	return err
+}
+
+func (r *Record) dismissCall(d *dismissal, c Chunk) *scriptCall {
+	op := c.Operation.ID
+	tag := func(s State) string {
+		return mustJSON(string(s) + string(s) + "|" + string(Dismissed) + "|" + d.Reason)
+	}
+	args := []any{d.now.UnixMilli(), trailHead(Change{By: d.By}), tag(Failed), tag(Held)}
+	for _, x := range c.Desktops {
+		args = append(args, x.ID, x.stored, x.common, x.Position)
+	}
+	return &scriptCall{script: scriptDismiss, args: args, keys: []string{r.keys.op(op), r.keys.chunk(op, c.Number), r.keys.trail(op, c.Number)}}
 }

@@ -128,15 +128,6 @@ func countsOf(found []Failure) []FailureCount {
 }
 
 func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
-	all, err := r.matchFailures(ctx, q)
-	return slices.DeleteFunc(all, func(f Failure) bool {
-		return len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
-	}), err
-}
-
-// matchFailures reads the failures that a request names, or those in the inbox that
-// match its filter.
-func (r *Record) matchFailures(ctx context.Context, q RedriveRequest) ([]Failure, error) {
 	if err := q.validate(); err != nil {
 		return nil, err
 	}
@@ -144,9 +135,13 @@ func (r *Record) matchFailures(ctx context.Context, q RedriveRequest) ([]Failure
 	if len(q.Desktops) == 0 {
 		all, err = r.failuresMatching(ctx, q.Filter)
 	}
+	if err != nil {
+		return nil, err
+	}
 	return slices.DeleteFunc(all, func(f Failure) bool {
-		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project)
-	}), err
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
+			len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
+	}), nil
 }
 
 // HeldClass is the class of what a guard held.

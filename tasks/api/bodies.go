@@ -64,6 +64,7 @@ type Operation struct {
 	tasks.Operation
 	Done    bool          `json:"done"`
 	Removal tasks.Removal `json:"access_removed"`
+	Pace    tasks.Pace    `json:"pace"` // zero once it has ended
 }
 
 // Desktop is a desktop within an operation, with what its last call says.
@@ -180,6 +181,7 @@ type Code struct {
 	Code   string `json:"code,omitempty"`
 	Class  string `json:"class"`
 	Why    string `json:"why"`
+	Advice string `json:"advice"` // what a person can do about desktops that failed with it
 }
 
 // Class says what is done about refusals of a class, and what a person can do about
@@ -198,6 +200,7 @@ type Reading struct {
 	After   string `json:"after_accepted"`
 	Code    string `json:"code,omitempty"`
 	Why     string `json:"why"`
+	Advice  string `json:"advice,omitempty"` // where there is a code
 }
 
 // RedriveRequest is the body of POST /v1/redrives: which failed desktops are to be
@@ -218,4 +221,22 @@ type RedriveRequest struct {
 type RedriveMatch struct {
 	Matched int                  `json:"matched"`
 	By      []tasks.FailureCount `json:"by"` // project, class and code
+}
+
+// DismissRequest is the body of POST /v1/failures:dismiss: which desktops are to leave
+// the inbox. Either Filter or Desktops say which; see tasks.DismissRequest.
+type DismissRequest struct {
+	Filter   tasks.FailureFilter `json:"filter,omitzero"`
+	Desktops []tasks.DesktopRef  `json:"desktops,omitempty"` // at most 100,000
+	Reason   string              `json:"reason,omitempty"`   // required, unless ValidateOnly is set
+	// ValidateOnly answers with what matches, and dismisses nothing.
+	ValidateOnly bool `json:"validate_only,omitempty"`
+}
+
+// DismissMatch is the answer to a DismissRequest with ValidateOnly.
+type DismissMatch = RedriveMatch
+
+// Dismissed is the answer to a DismissRequest.
+type Dismissed struct {
+	Dismissed int `json:"dismissed"` // desktops
 }

@@ -307,15 +307,26 @@ func (c *Client) History(ctx context.Context, desktop string) (History, error) {
 	return call[History](ctx, c, request{method: "GET", path: "/v1/desktops/" + segment(desktop)})
 }
 
-// Failures lists failed and held desktops, the latest first.
+// Failures lists the inbox: failed and held desktops, the latest first.
 func (c *Client) Failures(ctx context.Context, f tasks.FailureFilter, size int, token string) (items []tasks.Failure, next string, err error) {
 	return list[tasks.Failure](ctx, c, "/v1/failures", failureQuery(f), size, token)
 }
 
-// FailureCounts counts failures by project, class and code, the most first. The
-// filter's Operation, User and Source are passed over.
+// Dismiss takes desktops out of the inbox, for a reason.
+func (c *Client) Dismiss(ctx context.Context, req DismissRequest) (Dismissed, error) {
+	req.ValidateOnly = false
+	return call[Dismissed](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
+}
+
+// MatchDismiss says what Dismiss would dismiss.
+func (c *Client) MatchDismiss(ctx context.Context, req DismissRequest) (DismissMatch, error) {
+	req.ValidateOnly = true
+	return call[DismissMatch](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
+}
+
+// FailureCounts counts what Failures lists, by project, class and code, the most
+// first.
 func (c *Client) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
-	f.Operation, f.User, f.Source = "", "", ""
 	items, _, err := list[tasks.FailureCount](ctx, c, "/v1/failures:count", failureQuery(f), 0, "")
 	return items, err
 }
@@ -350,9 +361,9 @@ func (c *Client) Redrives(ctx context.Context, size int, token string) (items []
 	return list[tasks.Redrive](ctx, c, "/v1/redrives", url.Values{}, size, token)
 }
 
-// RedriveByID reads one redrive.
-func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.Redrive, error) {
-	return call[tasks.Redrive](ctx, c, request{method: "GET", path: "/v1/redrives/" + segment(id)})
+// RedriveByID reads one redrive, with what came of what it took up.
+func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.RedriveProgress, error) {
+	return call[tasks.RedriveProgress](ctx, c, request{method: "GET", path: "/v1/redrives/" + segment(id)})
 }
 
 // RedriveItems lists what a redrive matched, and what each desktop is now.

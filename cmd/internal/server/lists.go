@@ -64,16 +64,36 @@ func (s *server) listFailures(r *request) error {
 	return answerPage(r, failures, next, err)
 }
 
-// countFailures is GET /v1/failures:count: how many there are, by project, class
-// and code.
+// countFailures is GET /v1/failures:count: how many listFailures lists, by project,
+// class and code.
 func (s *server) countFailures(r *request) error {
-	q := r.query("project", "class", "code", "from", "to")
-	f := tasks.FailureFilter{Project: r.project(q), Class: q.text("class"), Code: q.text("code"), From: q.time("from"), To: q.time("to")}
+	q, f := r.failureFilter()
 	if err := q.err(); err != nil {
 		return err
 	}
 	counts, err := s.record.FailureCounts(r.Context(), f)
 	return answerPage(r, counts, "", err)
+}
+
+// dismissFailures is POST /v1/failures:dismiss.
+func (s *server) dismissFailures(r *request) error {
+	var in api.DismissRequest
+	if err := r.decode(&in, false); err != nil {
+		return err
+	}
+	q := tasks.DismissRequest{Filter: in.Filter, Desktops: in.Desktops, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason}
+	if in.ValidateOnly {
+		by, err := s.record.MatchDismiss(r.Context(), q)
+		if err != nil {
+			return err
+		}
+		return r.answer(http.StatusOK, matchOf(by))
+	}
+	n, err := s.record.Dismiss(r.Context(), q, s.Now())
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Dismissed{Dismissed: n})
 }
 
 // alias is the project of the path.
@@ -163,15 +183,19 @@ func (s *server) listCodes(r *request) error {
 func Codes(rules []worker.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
 	for _, x := range worker.Table(rules) {
-		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why})
+		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: worker.Advice(x.Code, string(x.Class))})
 	}
 	for _, x := range worker.Classes() {
 		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
 	}
 	for _, x := range worker.Verdicts() {
-		out.Readings = append(out.Readings, api.Reading{
+		reading := api.Reading{
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
-		})
+		}
+		if x.Code != "" {
+			reading.Advice = worker.Advice(x.Code, string(worker.HeldBack))
+		}
+		out.Readings = append(out.Readings, reading)
 	}
 	return out
 }

@@ -126,7 +126,11 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), Removal: removal})
+	pace, err := s.record.Pace(r.Context(), op, s.Now())
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), Removal: removal, Pace: pace})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.

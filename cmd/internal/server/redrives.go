@@ -27,11 +27,7 @@ func (s *server) createRedrive(r *request) error {
 		if err != nil {
 			return err
 		}
-		out := api.RedriveMatch{By: append([]tasks.FailureCount{}, by...)}
-		for _, c := range by {
-			out.Matched += c.Count
-		}
-		return r.answer(http.StatusOK, out)
+		return r.answer(http.StatusOK, matchOf(by))
 	}
 	x, err := s.Store.Producer.Redrive(r.Context(), q)
 	if err != nil {
@@ -39,6 +35,15 @@ func (s *server) createRedrive(r *request) error {
 	}
 	r.w.Header().Set("Location", "/v1/redrives/"+x.ID)
 	return r.answer(http.StatusAccepted, x)
+}
+
+// matchOf adds up what matches.
+func matchOf(by []tasks.FailureCount) api.RedriveMatch {
+	out := api.RedriveMatch{By: append([]tasks.FailureCount{}, by...)}
+	for _, c := range by {
+		out.Matched += c.Count
+	}
+	return out
 }
 
 // listRedrives is GET /v1/redrives, the latest first. Those of projects that the
@@ -78,7 +83,7 @@ func (s *server) redrive(r *request) (tasks.Redrive, error) {
 	return x, err
 }
 
-// getRedrive is GET /v1/redrives/{id}.
+// getRedrive is GET /v1/redrives/{id}, with what came of it.
 func (s *server) getRedrive(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -87,7 +92,11 @@ func (s *server) getRedrive(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, x)
+	progress, err := s.record.RedriveProgress(r.Context(), x, s.Now())
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, progress)
 }
 
 // listRedriven is GET /v1/redrives/{id}/desktops: what it matched, and what each is

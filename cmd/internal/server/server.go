@@ -117,6 +117,7 @@ var routes = []route{
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, (*server).getDesktop},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
+	{"POST", "/v1/failures:dismiss", access.Operator, (*server).dismissFailures},
 	{"POST", "/v1/redrives", access.Operator, (*server).createRedrive},
 	{"GET", "/v1/redrives", access.Viewer, (*server).listRedrives},
 	{"GET", "/v1/redrives/{id}", access.Viewer, (*server).getRedrive},
