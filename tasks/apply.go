@@ -170,7 +170,7 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
 	failed := map[failureGroup][]redis.Z{}
 	looks := map[string][]redis.Z{}
-	var named nameWrites
+	named := indexWrites{}
 	for i, ch := range changes {
 		var err error
 		if plans[i], err = planChange(ch, now); err != nil {
@@ -181,17 +181,16 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 			key := r.keys.follow(ch.Operation.Project)
 			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
-		for _, m := range ch.Moves {
-			named.addMove(ch, m)
+		for n, m := range ch.Moves {
+			named.addMove(ch, m, plans[i].next[n])
 			if (m.To == Failed || m.To == Held) && m.Failure != nil {
 				g := groupOf(ch.Operation.Project, *m.Failure)
 				failed[g] = append(failed[g], redis.Z{Score: float64(m.Failure.At.UnixMilli()), Member: failureMember(ch.Operation.ID, m.Desktop.ID)})
 			}
 		}
 	}
-	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
+	err := r.runScripts(ctx, append(append(calls, others...), r.nameCalls(named)...), func(p redis.Pipeliner) {
 		r.indexFailures(ctx, p, failed)
-		r.indexNames(ctx, p, named)
 		for key, zs := range looks {
 			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
 		}

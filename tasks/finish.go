@@ -25,9 +25,10 @@ return 1
 `)
 
 // Finish closes those of the given operations whose last open work is done, and
-// returns them: their trails are sealed, their failures are indexed once more,
-// whole, and so are they, which mends indexes that a crash left short, and they
-// leave the list of open operations. One that is taken up again at the same time is left for
+// returns them: their trails are sealed, the users who were read on their
+// desktops are entered into the index of names, their failures are indexed once
+// more, whole, and so are they, which mends indexes that a crash left short, and
+// they leave the list of open operations. One that is taken up again at the same time is left for
 // its next end. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
 	fail := func(err error) ([]Operation, error) {
@@ -59,7 +60,11 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 			}
 		}
 	}
-	heads, err := r.heads(ctx, ops)
+	named := indexWrites{}
+	heads, err := r.heads(ctx, ops, named.addTrail)
+	if err == nil {
+		err = r.runBatches(ctx, r.nameCalls(named))
+	}
 	if err != nil {
 		return fail(err)
 	}

@@ -300,10 +300,13 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	return out, nil
 }
 
-// heads computes the heads of operations' trails, by operation.
-func (r *Record) heads(ctx context.Context, ops []Operation) (map[string]string, error) {
+// heads computes the heads of operations' trails, by operation, and shows each chunk
+// that it reads for that.
+func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation, Evidence) error) (map[string]string, error) {
 	var refs []chunkID
+	byID := map[string]Operation{}
 	for _, op := range ops {
+		byID[op.ID] = op
 		for n := range op.Chunks() {
 			refs = append(refs, chunkID{op.ID, n})
 		}
@@ -317,6 +320,9 @@ func (r *Record) heads(ctx context.Context, ops []Operation) (map[string]string,
 		for i, e := range es {
 			id := batch[i].op
 			chains[id] = append(chains[id], e.Chain)
+			if err := show(byID[id], e); err != nil {
+				return nil, fmt.Errorf("operation %s, chunk %d: %w", id, e.Chunk, err)
+			}
 		}
 	}
 	out := make(map[string]string, len(ops))
@@ -328,7 +334,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation) (map[string]string,
 
 // TrailHead computes the head of an operation's trail as it is now, in hex.
 func (r *Record) TrailHead(ctx context.Context, op Operation) (string, error) {
-	heads, err := r.heads(ctx, []Operation{op})
+	heads, err := r.heads(ctx, []Operation{op}, func(Operation, Evidence) error { return nil })
 	return heads[op.ID], err
 }
 
