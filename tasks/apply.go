@@ -183,7 +183,7 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
 	looks := map[string][]redis.Z{}
-	var named nameWrites
+	named := indexWrites{}
 	for i, ch := range changes {
 		var err error
 		if plans[i], err = planChange(ch, now); err != nil {
@@ -194,12 +194,11 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 			key := r.keys.follow(ch.Operation.Project)
 			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
-		for _, m := range ch.Moves {
-			named.addMove(ch, m)
+		for n, m := range ch.Moves {
+			named.addMove(ch, m, plans[i].next[n])
 		}
 	}
-	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
-		r.indexNames(ctx, p, named)
+	err := r.runScripts(ctx, append(append(calls, others...), r.nameCalls(named)...), func(p redis.Pipeliner) {
 		for key, zs := range looks {
 			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
 		}

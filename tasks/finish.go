@@ -25,8 +25,9 @@ return 1
 `)
 
 // Finish closes those of the given operations whose last open work is done, and
-// returns them: their trails are sealed, the inbox is settled with them and they
-// are indexed once more, which mends what a crash left short, and they
+// returns them: their trails are sealed, the users who were read on their
+// desktops are entered into the index of names, the inbox is settled with them and
+// they are indexed once more, which repairs what a crash left short, and they
 // leave the list of open operations. One that is taken up again at the same time is left for
 // its next end. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
@@ -55,7 +56,13 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	if err != nil {
 		return fail(err)
 	}
-	heads, err := r.heads(ctx, ops, settle)
+	named := indexWrites{}
+	heads, err := r.heads(ctx, ops, func(op Operation, e Evidence) error {
+		return errors.Join(settle(op, e), named.addTrail(op, e))
+	})
+	if err == nil {
+		err = r.runBatches(ctx, r.nameCalls(named))
+	}
 	if err != nil {
 		return fail(err)
 	}

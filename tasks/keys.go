@@ -3,8 +3,6 @@ package tasks
 import (
 	"crypto/sha256"
 	"encoding/base64"
-	"fmt"
-	"hash/fnv"
 	"strconv"
 )
 
@@ -59,33 +57,14 @@ func (k keys) redriveItems(id, writer string) string {
 }                                            // LIST: ms, operation/desktop
 func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
 
-// historyBuckets is how many hashes the index from desktop to operations is
-// spread over: few enough that a bulk of 100,000 writes dozens of entries a
-// command, enough that at half a million recorded desktops a bucket is still a
-// listpack (128 entries).
-const historyBuckets = 4096
-
-func historyBucket(desktop string) int {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(desktop))
-	return int(h.Sum32() % historyBuckets)
+// The buckets of two indexes; see index.
+func (k keys) history(bucket int) string { // by desktop id, or what else a row is named
+	return k.prefix + ":desktops:" + strconv.Itoa(bucket)
 }
-
-func (k keys) history(bucket int) string { // HASH: desktop:operation -> chunk
-	return fmt.Sprintf("%s:desktops:%03x", k.prefix, bucket)
+func (k keys) named(bucket int) string { // by user and by computer
+	return k.prefix + ":named:" + strconv.Itoa(bucket)
 }
-
-// nameBuckets is how many sorted sets the index of names is spread over.
-const nameBuckets = 4096
-
-func nameBucket(term string) string {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(term))
-	return fmt.Sprintf("%03x", h.Sum32()%nameBuckets)
-}
-
-func (k keys) named(bucket string) string { return k.prefix + ":named:" + bucket }    // ZSET: see nameEntry
-func (k keys) names(id string) string     { return k.prefix + ":{" + id + "}:names" } // STRING: what the operation has in it
+func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see loggedBuckets
 
 // shortHash is the first bytes of a text's SHA-256, in letters, digits, - and _.
 func shortHash(text string, bytes int) string {

@@ -241,19 +241,17 @@ type Event struct {
 // History lists every operation that named a desktop id, in any project, the
 // latest first.
 func (r *Record) History(ctx context.Context, desktop string) ([]Event, error) {
-	entries, err := r.historyEntries(ctx, desktop)
+	entries, err := r.find(ctx, r.keys.history, desktop)
+	if err != nil {
+		return nil, fmt.Errorf("reading the history of desktop %s: %w", desktop, err)
+	}
+	refs := chunksIn(entries[0])
+	chunks, err := r.chunks(ctx, refs)
 	if err != nil {
 		return nil, err
 	}
 	var out []Event
-	for op, n := range entries {
-		c, err := r.Chunk(ctx, op, n)
-		if errors.Is(err, ErrNotFound) {
-			continue // never committed, or expired
-		}
-		if err != nil {
-			return nil, err
-		}
+	for _, c := range chunks { // zero: never committed, or expired
 		i := slices.IndexFunc(c.Desktops, func(d Desktop) bool { return d.ID == desktop })
 		if i < 0 {
 			continue
@@ -268,25 +266,52 @@ func (r *Record) History(ctx context.Context, desktop string) ([]Event, error) {
 	return out, nil
 }
 
-func historyField(desktop, op string) string { return desktop + ":" + op }
-
-var escapeGlob = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
-
-func (r *Record) historyEntries(ctx context.Context, desktop string) (map[string]int, error) {
-	out := map[string]int{}
-	for cursor := uint64(0); ; {
-		kv, c, err := r.rdb.HScan(ctx, r.keys.history(historyBucket(desktop)), cursor, escapeGlob.Replace(desktop)+":*", 1000).Result()
-		if err != nil {
-			return nil, fmt.Errorf("reading the history of desktop %s: %w", desktop, err)
-		}
-		for i := 0; i+1 < len(kv); i += 2 {
-			op := kv[i][len(desktop)+1:]
-			if n, err := strconv.Atoi(kv[i+1]); err == nil && !strings.Contains(op, ":") {
-				out[op] = n
+// RowsNamed gives those of some desktops that have rows in an operation, by id. It
+// reads the chunks that the index names, or all if that is less.
+func (r *Record) RowsNamed(ctx context.Context, op Operation, ids []string) (map[string]Desktop, error) {
+	wanted := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		wanted[id] = true
+	}
+	if len(wanted) >= op.Chunks() {
+		return r.rowsAmong(ctx, op, wanted, chunkRange(0, op.Chunks()))
+	}
+	entries, err := r.find(ctx, r.keys.history, ids...)
+	if err != nil {
+		return nil, err
+	}
+	var chunks []int
+	indexed := map[string]bool{}
+	for i, es := range entries {
+		for _, at := range chunksIn(es) {
+			if at.op == op.ID && at.chunk < op.Chunks() {
+				chunks = append(chunks, at.chunk)
+				indexed[ids[i]] = true
 			}
 		}
-		if cursor = c; cursor == 0 {
-			return out, nil
+	}
+	slices.Sort(chunks)
+	out, err := r.rowsAmong(ctx, op, indexed, slices.Compact(chunks))
+	if err == nil && len(out) < len(indexed) {
+		// The index is of a find that was overtaken, or of another id with its hash.
+		return r.rowsAmong(ctx, op, wanted, chunkRange(0, op.Chunks()))
+	}
+	return out, err
+}
+
+// rowsAmong gives the wanted rows of chunks, by id.
+func (r *Record) rowsAmong(ctx context.Context, op Operation, wanted map[string]bool, chunks []int) (map[string]Desktop, error) {
+	out := make(map[string]Desktop, len(wanted))
+	for batch := range slices.Chunk(chunks, 64) {
+		ds, err := r.readChunks(ctx, op, batch...)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range ds {
+			if wanted[d.ID] {
+				out[d.ID] = d
+			}
 		}
 	}
+	return out, nil
 }

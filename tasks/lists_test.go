@@ -349,6 +349,10 @@ func (b *bundle) everything() map[string][]string {
 			members = b.rdb.HKeys(b.t.Context(), key).Val()
 		case "set":
 			members = b.rdb.SMembers(b.t.Context(), key).Val()
+		case "string": // a bucket of an index
+			for part := range slices.Chunk([]byte(b.rdb.Get(b.t.Context(), key).Val()), 30) {
+				members = append(members, string(part))
+			}
 		}
 		slices.Sort(members)
 		out[key] = members
@@ -500,7 +504,7 @@ func search(t *testing.T, b *bundle) {
 	d := b.chunk(second, 0).Desktops
 	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: second, Moves: []tasks.Move{
 		{Desktop: d[0], To: tasks.Failed, Failure: &tasks.Failure{DesktopName: "Pc-9", Code: "x", Class: "permanent", At: b.now}},
-		{Desktop: d[1], To: tasks.Sending, Before: &tasks.Before{Name: "PC-8", Users: []tasks.Person{{Name: "eve"}}}},
+		{Desktop: d[1], To: tasks.Held, Before: &tasks.Before{Name: "PC-8", Users: []tasks.Person{{Name: "eve"}}}},
 	}}})
 	require.NoError(t, err)
 	third := b.enqueue(tasks.Request{Desktops: []string{"d-000005"}, Users: []string{"Mia"}})
@@ -535,6 +539,51 @@ func search(t *testing.T, b *bundle) {
 	events, _, err := b.r.Search(t.Context(), "eve", 1, "")
 	require.NoError(t, err)
 	require.Equal(t, "PC-8", events[0].Desktop.Before.Name)
+}
+
+// The users of what was detached are found when their operation has ended, and the
+// computers of what was not.
+func searchRead(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(230), Expect: map[string][]string{ids(230)[7]: {"zoe"}}, Computers: []string{"Lab-1"}})
+	read := func(m *tasks.Move) {
+		m.Before = &tasks.Before{Name: fmt.Sprint("PC-", m.Desktop.Place()), Users: []tasks.Person{{Name: "everywhere"}, {Name: fmt.Sprint("Mia-", m.Desktop.Place())}}}
+	}
+	find := func(text string) string {
+		var out []string
+		for _, e := range everyPage(t, func(token string) ([]tasks.Event, string, error) { return b.r.Search(t.Context(), text, 100, token) }, func() {}) {
+			out = append(out, e.Desktop.ID)
+		}
+		return strings.Join(out, " ")
+	}
+	for n := range op.Chunks() {
+		b.step(op, n, tasks.Queued, tasks.Sending, read)
+		b.step(op, n, tasks.Sending, tasks.Accepted)
+		if n == 0 { // everywhere is in chunks 0, 1, and 2
+			b.step(op, n, tasks.Accepted, tasks.Detached)
+		}
+	}
+	require.Equal(t, "d-000007", find("zoe"), "whom a request names is found at once")
+	require.Equal(t, "computer:Lab-1", find("lab-1"))
+	for _, text := range []string{"mia-3", "mia-103", "pc-103"} {
+		require.Empty(t, find(text), text)
+	}
+	ch := b.moves(op, 1, tasks.Accepted, tasks.Detached)
+	ch.Moves[3].To, ch.Moves[3].Failure = tasks.Failed, &tasks.Failure{Code: "X", Class: "permanent", DesktopName: "PC-103", At: b.now}
+	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{ch})
+	require.NoError(t, err)
+	for _, text := range []string{"mia-103", "pc-103"} {
+		require.Equal(t, "d-000103", find(text), "what failed is found at once")
+	}
+	require.Empty(t, find("mia-4"))
+	b.step(op, 2, tasks.Accepted, tasks.Detached)
+	b.step(op, 3, tasks.Accepted, tasks.Detached)
+	b.finish(op.ID)
+	for text, want := range map[string]string{
+		"mia-3": "d-000003", "MIA-103": "d-000103", "pc-103": "d-000103", "zoe": "d-000007", "pc-3": "", "mia-7": "d-000007",
+		"everywhere": strings.Join(append(ids(230), "computer:Lab-1"), " "),
+	} {
+		require.Equal(t, want, find(text), text)
+	}
 }
 
 // expireNew ends and removes the operations that are not in names.

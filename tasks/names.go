@@ -1,169 +1,74 @@
 package tasks
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// The index of names leads from a user or a computer to the chunks that name
-// them. Plain bulks have no names, so that they pay nothing for it, but for the
-// computers of those that ended failed or held. What it says is looked up in the record; an
-// entry too many is harmless.
-//
-// An entry has a fixed length, whatever the text is: the name's hash, how late
-// the operation was accepted (the later, the smaller), the operation, the chunk.
-// So a range of a bucket is what a name has, the latest first.
-const (
-	nameHash  = 11 // characters: 8 bytes
-	lateWidth = 9
-	opWidth   = 20
-	chunkText = 4
-)
-
-// maxIndexedName is the longest name, in bytes, that is indexed; a computer's may be
-// anything.
-const maxIndexedName = 255
+// The index of names leads from a user or a computer to the chunks that name them:
+// users and computers that a request names, and users that it expects, from the
+// acceptance on; of what failed or is held, the computer and the users that were
+// read, from then on; and the users that were read of everything else when the
+// operation ends. The computers of what was detached are not in it.
 
 // foldName is what names are compared as.
 func foldName(s string) string { return strings.ToLower(s) }
 
-func base36(n int64, width int) string {
-	s := strconv.FormatInt(n, 36)
-	return strings.Repeat("0", max(0, width-len(s))) + s
-}
-
-// lateness sorts the latest first.
-func lateness(t time.Time) string {
-	const end = 36*36*36*36*36*36*36*36*36 - 1 // in the year 5188
-	return base36(end-t.UnixMilli(), lateWidth)
-}
-
-// chunkPlace is a chunk as the index names it; they sort as search lists them.
-func chunkPlace(op Operation, chunk int) string {
-	return lateness(op.AcceptedAt) + op.ID + base36(int64(chunk), chunkText)
-}
-
-// parseChunkPlace undoes chunkPlace.
-func parseChunkPlace(s string) (late string, ref chunkID, ok bool) {
-	if len(s) != lateWidth+opWidth+chunkText {
-		return "", chunkID{}, false
-	}
-	n, err := strconv.ParseInt(s[lateWidth+opWidth:], 36, 32)
-	return s[:lateWidth], chunkID{s[lateWidth : lateWidth+opWidth], int(n)}, err == nil
-}
-
-// nameEntry is an entry of the index.
-func nameEntry(term, place string) string { return shortHash(term, 8) + place }
-
-// nameWrites is what is to be entered into the index.
-type nameWrites struct {
-	buckets map[string][]string // by term, chunkPlaces
-	ops     map[string]*strings.Builder
-}
-
-func (w *nameWrites) add(op Operation, chunk int, names ...string) {
+func (w indexWrites) addNames(op Operation, chunk int, names ...string) {
 	for _, name := range names {
-		term := foldName(name)
-		if term == "" || len(term) > maxIndexedName {
-			continue
+		if name != "" {
+			w.add(op, chunk, foldName(name))
 		}
-		if w.buckets == nil {
-			w.buckets, w.ops = map[string][]string{}, map[string]*strings.Builder{}
-		}
-		place := chunkPlace(op, chunk)
-		if have := w.buckets[term]; len(have) > 0 && have[len(have)-1] == place {
-			continue
-		}
-		w.buckets[term] = append(w.buckets[term], place)
-		if w.ops[op.ID] == nil {
-			w.ops[op.ID] = &strings.Builder{}
-		}
-		writeLogged(w.ops[op.ID], term, place)
 	}
 }
 
-// addMove adds the names that a move brings into the record.
-func (w *nameWrites) addMove(ch Change, m Move) {
-	if m.Failure != nil && m.Failure.DesktopName != "" && (m.To == Failed || m.To == Held) { // not with each try
-		w.add(ch.Operation, ch.Chunk, m.Failure.DesktopName)
+// addRow adds what a row names, as it was accepted.
+func (w indexWrites) addRow(op Operation, chunk int, d Desktop) {
+	w.addNames(op, chunk, d.Expect...)
+	for _, named := range []func() (string, bool){d.User, d.Computer} {
+		if name, is := named(); is {
+			w.addNames(op, chunk, name)
+		}
 	}
-	if m.Before == nil {
+}
+
+// addMove adds what is known of a desktop that fails or is held. after is how it is
+// stored then.
+func (w indexWrites) addMove(ch Change, m Move, after Desktop) {
+	if m.To != Failed && m.To != Held {
 		return
 	}
-	w.add(ch.Operation, ch.Chunk, m.Before.Name)
-	for _, p := range m.Before.Users {
-		if !slices.ContainsFunc(m.Desktop.Expect, func(s string) bool { return foldName(s) == foldName(p.Name) }) { // those are there
-			w.add(ch.Operation, ch.Chunk, p.Name)
+	if m.Failure != nil {
+		w.addNames(ch.Operation, ch.Chunk, m.Failure.DesktopName)
+	}
+	w.addNames(ch.Operation, ch.Chunk, after.Pinned...)
+	if m.Before != nil {
+		w.addReading(ch.Operation, ch.Chunk, after, *m.Before)
+	}
+}
+
+// addReading adds whom, and what, a reading of a row showed.
+func (w indexWrites) addReading(op Operation, chunk int, d Desktop, b Before) {
+	if d.State == Failed || d.State == Held {
+		w.addNames(op, chunk, b.Name)
+	}
+	for _, p := range b.Users {
+		if !slices.Contains(d.Expect, p.Name) { // those are there
+			w.addNames(op, chunk, p.Name)
 		}
 	}
 }
 
-// logged is the length of what an operation's own list keeps of an entry, for its
-// removal: the bucket, in hex, and the entry without the operation.
-const logged = 3 + nameHash + lateWidth + chunkText
-
-func writeLogged(b *strings.Builder, term, place string) {
-	b.WriteString(nameBucket(term))
-	b.WriteString(shortHash(term, 8))
-	b.WriteString(place[:lateWidth])
-	b.WriteString(place[lateWidth+opWidth:])
-}
-
-func (r *Record) indexNames(ctx context.Context, p redis.Pipeliner, w nameWrites) {
-	for op, list := range w.ops {
-		p.Append(ctx, r.keys.names(op), list.String()) // first: without it nothing would remove them
-	}
-	for term, places := range w.buckets {
-		zs := make([]redis.Z, len(places))
-		for i, place := range places {
-			zs[i].Member = nameEntry(term, place)
+// addTrail adds the readings of a chunk that has ended.
+func (w indexWrites) addTrail(op Operation, e Evidence) error {
+	return eachBefore(e.Raw, func(position int, b Before) {
+		if position < len(e.Desktops) {
+			w.addReading(op, e.Chunk, e.Desktops[position], b)
 		}
-		p.ZAdd(ctx, r.keys.named(nameBucket(term)), zs...)
-	}
-}
-
-// unindexNames removes an operation's entries.
-func (r *Record) unindexNames(ctx context.Context, op string) error {
-	list, err := r.rdb.Get(ctx, r.keys.names(op)).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	buckets := map[string][]any{}
-	for ; len(list) >= logged; list = list[logged:] {
-		bucket, hash, late, chunk := list[:3], list[3:3+nameHash], list[3+nameHash:logged-chunkText], list[logged-chunkText:logged]
-		buckets[bucket] = append(buckets[bucket], hash+late+op+chunk)
-	}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for bucket, members := range buckets {
-			p.ZRem(ctx, r.keys.named(bucket), members...)
-		}
-		return nil
 	})
-	return err
 }
 
-// chunksNamed gives up to n chunks that name somebody or a computer, from a
-// chunkPlace on.
-func (r *Record) chunksNamed(ctx context.Context, term, from string, n int) ([]string, error) {
-	hash := shortHash(term, 8)
-	entries, err := r.rdb.ZRangeByLex(ctx, r.keys.named(nameBucket(term)), &redis.ZRangeBy{
-		Min: "[" + hash + from, Max: "(" + hash + "~", Count: int64(n),
-	}).Result()
-	if err != nil {
-		return nil, fmt.Errorf("reading the index of names: %w", err)
-	}
-	for i := range entries {
-		entries[i] = entries[i][nameHash:]
-	}
-	return entries, nil
+// nameCalls enters names, which the operation's log tells of.
+func (r *Record) nameCalls(w indexWrites) []*scriptCall {
+	return append(r.logCalls(w, 0), w.calls(r.keys.named)...)
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -246,31 +245,20 @@ func lookupRows(req Request) []string {
 	return out
 }
 
-// writeHistory enters an operation's rows, which begin a chunk, into the index
-// from desktop (or user) to operations, one command for each bucket, and the
-// users that they name, or are expected on them, into that of names.
+// writeHistory enters an operation's rows, which begin a chunk, into the index of
+// desktops, and whom they name into that of names, one command for each bucket.
 func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
-	if len(desktops) == 0 {
-		return nil
-	}
-	buckets := map[int][]any{}
-	var named nameWrites
+	rows, names := indexWrites{}, indexWrites{}
 	for i, id := range desktops {
-		b, n := historyBucket(id), chunk+i/ChunkSize
-		buckets[b] = append(buckets[b], historyField(id, op.ID), n)
-		named.add(op, n, expect[id]...)
-		if name, isUser := strings.CutPrefix(id, userRow); isUser {
-			named.add(op, n, name)
-		}
+		n := chunk + i/ChunkSize
+		rows.add(op, n, id)
+		names.addRow(op, n, Desktop{ID: id, Expect: expect[id]})
 	}
-	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for b, pairs := range buckets {
-			p.HSet(ctx, r.keys.history(b), pairs...)
-		}
-		r.indexNames(ctx, p, named)
-		return nil
-	})
-	return err
+	var calls []*scriptCall
+	if chunk >= op.Chunks() {
+		calls = r.logCalls(rows, historyLogged) // the chunk may never be written
+	}
+	return r.runBatches(ctx, append(append(calls, rows.calls(r.keys.history)...), r.nameCalls(names)...))
 }
 
 // Task options that asynq must be given, or its own defaults apply: it must

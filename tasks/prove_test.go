@@ -159,8 +159,8 @@ func pins(t *testing.T, b *bundle) {
 		}
 	}
 	first := b.step(op, 0, tasks.Queued, tasks.Sending, read("ann", "bob"))
-	want := [][]string{{"ann", "bob"}, nil, {}, {"ann", "bob"}, nil}
-	expected := [][]string{{"ann", "bob"}, {"zoe"}, {}, {"ann", "bob"}, nil}
+	want := [][]string{{"staff", "ann", "bob"}, nil, {"staff"}, {"staff", "ann", "bob"}, nil}
+	expected := [][]string{{"staff", "ann", "bob"}, {"zoe"}, {"staff"}, {"staff", "ann", "bob"}, nil}
 	check := func(where string, rows []tasks.Desktop) {
 		for i, d := range rows {
 			require.Equal(t, want[d.Position], d.Pinned, "%s, row %d", where, i)

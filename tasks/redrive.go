@@ -501,34 +501,26 @@ func (r *Record) redriveItems(ctx context.Context, x Redrive, from, n int) ([]Re
 // locate reads the chunks that desktops are in, with the failures of those
 // desktops. Operations that are gone are left out.
 func (r *Record) locate(ctx context.Context, items []RedriveItem) ([]Chunk, error) {
-	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, it := range items {
-			p.HGet(ctx, r.keys.history(historyBucket(it.DesktopID)), historyField(it.DesktopID, it.OperationID))
-		}
-		return nil
-	})
-	if err != nil && !errors.Is(err, redis.Nil) {
+	ids := make([]string, len(items))
+	for i, it := range items {
+		ids[i] = it.DesktopID
+	}
+	entries, err := r.find(ctx, r.keys.history, ids...)
+	if err != nil {
 		return nil, fmt.Errorf("finding desktops: %w", err)
 	}
-	type place struct {
-		op    string
-		chunk int
-	}
-	var places []place
-	wanted := map[place]map[string]bool{}
-	for i, cmd := range cmds {
-		n, err := cmd.(*redis.StringCmd).Int()
-		if errors.Is(err, redis.Nil) {
-			continue
+	var places []chunkID
+	wanted := map[chunkID]map[string]bool{}
+	for i, it := range items {
+		for _, at := range chunksIn(entries[i]) {
+			if at.op != it.OperationID {
+				continue
+			}
+			if wanted[at] == nil {
+				places, wanted[at] = append(places, at), map[string]bool{}
+			}
+			wanted[at][it.DesktopID] = true
 		}
-		if err != nil {
-			return nil, fmt.Errorf("finding desktops: %w", err)
-		}
-		at := place{items[i].OperationID, n}
-		if wanted[at] == nil {
-			places, wanted[at] = append(places, at), map[string]bool{}
-		}
-		wanted[at][items[i].DesktopID] = true
 	}
 	var out []Chunk
 	for _, at := range places {

@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -12,52 +13,32 @@ import (
 )
 
 // Search finds rows by desktop id, by user and by the name of the computer, whole
-// and whatever the case, over all operations, the latest first: a user is one
-// who was named as a leaver, was expected on the desktop, or was on it when it
-// was last read before a call; a computer's name is as it was read then, or as
-// the cloud gave it when the desktop failed. Desktop.Before is filled in. size is the most
-// that are returned (default 100). An empty next means that there are no more;
-// a page that takes too long is short, or empty, and next says where to go on.
+// and whatever the case, over all operations, the latest first: a user who was
+// named as a leaver, or was expected on the desktop, from the acceptance on, and one
+// who was on it when it was read before a call once the operation has ended, or the
+// desktop failed or is held; a computer that was named, and one that was read so,
+// or that the cloud gave so, once the desktop failed or is held. A desktop that was
+// detached is found by its id and its users, not by its computer's name.
+// Desktop.Before is filled in. size is the most that are returned (default 100). An
+// empty next means that there are no more; a page that takes too long is short, or
+// empty, and next says where to go on.
 func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []Event, next string, err error) {
 	text = norm.NFC.String(CanonicalDesktopID(text))
-	name := foldName(strings.TrimPrefix(text, userRow))
+	name := foldName(strings.TrimPrefix(strings.TrimPrefix(text, userRow), computerRow))
 	id := foldName(text)
 	if name == "" || len(id) > 4*maxName {
 		return nil, "", nil
 	}
-	about, err := r.chunksAbout(ctx, text)
+	// Ids are looked for as they are written and in small and capital letters.
+	forms := []string{text, strings.ToLower(text), strings.ToUpper(text)}
+	slices.Sort(forms)
+	byID, err := r.find(ctx, r.keys.history, slices.Compact(forms)...)
 	if err != nil {
 		return nil, "", err
 	}
-	return r.walkNamed(ctx, name, about, size, token, func(row rowTrail) bool {
+	return r.walkNamed(ctx, name, slices.Concat(byID...), size, token, func(row rowTrail) bool {
 		return foldName(row.ID) == id || row.names(name)
 	})
-}
-
-// chunksAbout gives the chunks that have a desktop id, by chunkPlace. Ids are
-// looked for as they are written and in small and capital letters.
-func (r *Record) chunksAbout(ctx context.Context, id string) ([]string, error) {
-	forms := []string{id, strings.ToLower(id), strings.ToUpper(id)}
-	slices.Sort(forms)
-	var out []string
-	for _, id := range slices.Compact(forms) {
-		entries, err := r.historyEntries(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		ids := make([]string, 0, len(entries))
-		for op := range entries {
-			ids = append(ids, op)
-		}
-		ops, err := r.operations(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		for _, op := range ops {
-			out = append(out, chunkPlace(op, entries[op.ID]))
-		}
-	}
-	return out, nil
 }
 
 // rowTrail is a row with all readings of it.
@@ -69,7 +50,9 @@ type rowTrail struct {
 // names reports whether a row has to do with a user or a computer.
 func (row rowTrail) names(name string) bool {
 	is := func(s string) bool { return foldName(s) == name }
-	if user, isUser := row.User(); isUser && is(user) || slices.ContainsFunc(row.Expect, is) || row.Failure != nil && is(row.Failure.DesktopName) {
+	user, isUser := row.User()
+	computer, isComputer := row.Computer()
+	if isUser && is(user) || isComputer && is(computer) || slices.ContainsFunc(row.Expect, is) || row.Failure != nil && is(row.Failure.DesktopName) {
 		return true
 	}
 	return slices.ContainsFunc(row.befores, func(b Before) bool {
@@ -94,54 +77,65 @@ func (r *Record) failuresOfUser(ctx context.Context, f FailureFilter, size int, 
 	return out, next, err
 }
 
+// token gives the place of a row for a page's token.
+func (c chunkPlace) token(position int) string {
+	return fmt.Sprintf("%x.%s.%d.%d", c.late, c.op, c.chunk, position)
+}
+
+func parseChunkToken(token string) (from chunkPlace, position int, err error) {
+	f := strings.Split(token, ".")
+	if len(f) != 4 {
+		return from, 0, ErrPageToken
+	}
+	late, err1 := strconv.ParseUint(f[0], 16, 48)
+	chunk, err2 := strconv.ParseUint(f[2], 10, 16)
+	row, err3 := strconv.ParseUint(f[3], 10, 16)
+	if errors.Join(err1, err2, err3) != nil {
+		return from, 0, ErrPageToken
+	}
+	return chunkPlace{late, chunkID{f[1], int(chunk)}}, int(row), nil
+}
+
 // walkNamed reads the rows, of the chunks that the index gives for a name and of
 // some more, that keep wants.
-func (r *Record) walkNamed(ctx context.Context, name string, more []string, size int, token string, keep func(rowTrail) bool) (out []Event, next string, err error) {
+func (r *Record) walkNamed(ctx context.Context, name string, more []indexEntry, size int, token string, keep func(rowTrail) bool) (out []Event, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
-	from, position := "", 0
+	var from chunkPlace
+	position := 0
 	if token != "" {
-		place, at, ok := strings.Cut(token, ".")
-		_, _, valid := parseChunkPlace(place)
-		if position, err = strconv.Atoi(at); err != nil || !ok || !valid || position < 0 {
-			return nil, "", ErrPageToken
-		}
-		from = place
-	}
-	for left := pageChunks; ; {
-		n := min(left, 8)
-		places, err := r.chunksNamed(ctx, name, from, n+1)
-		if err != nil {
+		if from, position, err = parseChunkToken(token); err != nil {
 			return nil, "", err
 		}
-		for _, place := range more {
-			if place >= from {
-				places = append(places, place)
-			}
-		}
-		slices.Sort(places)
-		places = slices.Compact(places)
+	}
+	named, err := r.find(ctx, r.keys.named, name)
+	if err != nil {
+		return nil, "", err
+	}
+	places := chunksFrom(append(named[0], more...), from, pageChunks+1)
+	for left := pageChunks; ; {
+		n := min(left, 8)
 		rows, err := r.rowsOf(ctx, places[:min(n, len(places))])
 		if err != nil {
 			return nil, "", err
 		}
 		for _, row := range rows {
-			place := chunkPlace(row.op, row.Chunk)
+			place := placeOf(row.op, row.Chunk)
 			if place == from && row.Position < position || !keep(row.rowTrail) {
 				continue
 			}
 			if len(out) == size {
-				return out, place + "." + strconv.Itoa(row.Position), nil
+				return out, place.token(row.Position), nil
 			}
 			out = append(out, Event{row.op, row.Desktop})
 		}
 		if len(places) <= n {
 			return out, "", nil
 		}
-		from, position = places[n], 0
+		places = places[n:]
 		if left -= n; left == 0 {
-			return out, from + ".0", nil
+			return out, places[0].token(0), nil
 		}
 	}
 }
@@ -154,13 +148,11 @@ type opRow struct {
 
 // rowsOf reads the rows of chunks, in their order, with what is known of each.
 // Those that are gone, or were never accepted, are missing.
-func (r *Record) rowsOf(ctx context.Context, places []string) ([]opRow, error) {
+func (r *Record) rowsOf(ctx context.Context, places []chunkPlace) ([]opRow, error) {
 	fail := func(err error) ([]opRow, error) { return nil, fmt.Errorf("reading desktops: %w", err) }
-	ids := make([]string, 0, len(places))
-	for _, place := range places {
-		if _, ref, ok := parseChunkPlace(place); ok {
-			ids = append(ids, ref.op)
-		}
+	ids := make([]string, len(places))
+	for i, at := range places {
+		ids[i] = at.op
 	}
 	slices.Sort(ids)
 	ops, err := r.operations(ctx, slices.Compact(ids))
@@ -172,11 +164,10 @@ func (r *Record) rowsOf(ctx context.Context, places []string) ([]opRow, error) {
 	for _, op := range ops {
 		byID[op.ID] = op
 	}
-	for _, place := range places {
+	for _, at := range places {
 		// Two who accept the same request at once both write their time; one counts.
-		late, ref, ok := parseChunkPlace(place)
-		if op, known := byID[ref.op]; ok && known && late == lateness(op.AcceptedAt) && ref.chunk < op.Chunks() {
-			refs = append(refs, ref)
+		if op, known := byID[at.op]; known && at.late == lateness(op.AcceptedAt) && at.chunk < op.Chunks() {
+			refs = append(refs, at.chunkID)
 		}
 	}
 	chunks, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))

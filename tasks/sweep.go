@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -164,22 +165,22 @@ func (r *Record) remove(ctx context.Context, id string) error {
 			return fail(err)
 		}
 	}
-	if err := r.unindexNames(ctx, id); err != nil {
+	buckets, err := r.loggedBuckets(ctx, id)
+	if err != nil {
 		return fail(err)
 	}
-	for n := range chunks {
-		desktops, err := r.rdb.HKeys(ctx, r.keys.chunk(id, n)).Result()
-		if err != nil {
-			return fail(err)
-		}
-		if len(desktops) == 0 && meta == "" {
-			break
-		}
-		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, d := range desktops {
-				p.HDel(ctx, r.keys.history(historyBucket(d)), historyField(d, id))
+	chunks, err = r.bucketsOf(ctx, id, chunks, meta != "", buckets)
+	if err != nil {
+		return fail(err)
+	}
+	if err := r.unindex(ctx, id, buckets); err != nil {
+		return fail(err)
+	}
+	for end := chunks; end > 0; end -= 64 { // the last first, as a next try begins at the first
+		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for n := end - 1; n >= max(0, end-64); n-- {
+				p.Unlink(ctx, r.keys.chunk(id, n), r.keys.trail(id, n))
 			}
-			p.Unlink(ctx, r.keys.chunk(id, n), r.keys.trail(id, n))
 			return nil
 		})
 		if err != nil {
@@ -187,7 +188,7 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		}
 	}
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.names(id), r.keys.op(id))
+		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.logged(id), r.keys.op(id))
 		p.ZRem(ctx, r.keys.openOps(), id)
 		p.ZRem(ctx, r.keys.endedOps(), id)
 		return nil
@@ -196,4 +197,32 @@ func (r *Record) remove(ctx context.Context, id string) error {
 		return fail(err)
 	}
 	return nil
+}
+
+// bucketsOf adds the buckets of the index of desktops that an operation's chunks are
+// in. Where it is not known that there are so many it ends with the first that is
+// not there; it gives how many there are.
+func (r *Record) bucketsOf(ctx context.Context, id string, chunks int, all bool, into map[string]bool) (int, error) {
+	for first := 0; first < chunks; first += 64 {
+		end := min(first+64, chunks)
+		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for n := first; n < end; n++ {
+				p.HKeys(ctx, r.keys.chunk(id, n))
+			}
+			return nil
+		})
+		if err != nil {
+			return 0, err
+		}
+		for i, cmd := range cmds {
+			rows := cmd.(*redis.StringSliceCmd).Val()
+			if len(rows) == 0 && !all {
+				return first + i, nil
+			}
+			for _, row := range rows {
+				into[r.keys.history(hashBucket(xxhash.Sum64String(row)))] = true
+			}
+		}
+	}
+	return chunks, nil
 }

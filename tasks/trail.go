@@ -300,11 +300,11 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	return out, nil
 }
 
-// heads computes the heads of operations' trails, by operation. each, if there is
-// one, is shown every chunk on the way.
-func (r *Record) heads(ctx context.Context, ops []Operation, each func(Operation, Evidence) error) (map[string]string, error) {
-	byID := map[string]Operation{}
+// heads computes the heads of operations' trails, by operation, and shows each chunk
+// that it reads for that.
+func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation, Evidence) error) (map[string]string, error) {
 	var refs []chunkID
+	byID := map[string]Operation{}
 	for _, op := range ops {
 		byID[op.ID] = op
 		for n := range op.Chunks() {
@@ -320,11 +320,8 @@ func (r *Record) heads(ctx context.Context, ops []Operation, each func(Operation
 		for i, e := range es {
 			id := batch[i].op
 			chains[id] = append(chains[id], e.Chain)
-			if each == nil {
-				continue
-			}
-			if err := each(byID[id], e); err != nil {
-				return nil, err
+			if err := show(byID[id], e); err != nil {
+				return nil, fmt.Errorf("operation %s, chunk %d: %w", id, e.Chunk, err)
 			}
 		}
 	}
@@ -337,7 +334,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation, each func(Operation
 
 // TrailHead computes the head of an operation's trail as it is now, in hex.
 func (r *Record) TrailHead(ctx context.Context, op Operation) (string, error) {
-	heads, err := r.heads(ctx, []Operation{op}, nil)
+	heads, err := r.heads(ctx, []Operation{op}, func(Operation, Evidence) error { return nil })
 	return heads[op.ID], err
 }
 

@@ -31,6 +31,8 @@ var adviceByCode = map[string]string{
 	"DEADLINE":    "see why it waited (a pause, the limits, no worker), then retry: it gets a new deadline",
 	"NO_REPLY":    "check the way to the cloud (detachd doctor), then retry",
 	"UNKNOWN":     "read the message and the request id, ask the cloud's support with them if it says too little, then retry",
+	"NOT_SENT":    "nothing: it goes on by itself",
+	"BAD_REQUEST": "correct the id that the message names, and ask again",
 	"NOT_API":     "something else than the API answers at this address, such as a proxy or a sign-in page: correct the endpoint or the proxy, then resume the project",
 	"NO_RIGHT":    "give the IAM user the right that the message names, try it with detachd doctor --probe, then resume the project",
 

@@ -344,7 +344,6 @@ func TestLookUpThatFails(t *testing.T) {
 	s.cloud.Fail(
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Status: 500},
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{"desktops":[],"total_count":1}`},
-		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Body: `{}`},
 	)
 	s.start()
 	_, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe"}}))

@@ -141,7 +141,7 @@ func (v *visit) redrive() error {
 	if err != nil {
 		return err
 	}
-	p := redrive{X: x, Rows: rows, More: v.more(next, len(rows)), Moves: !x.Done(), Filter: failureFields{
+	p := redrive{X: x.Redrive, Rows: rows, More: v.more(next, len(rows)), Moves: !x.Done(), Filter: failureFields{
 		Project: x.Filter.Project, Class: x.Filter.Class, Code: x.Filter.Code, Operation: x.Filter.Operation, User: x.Filter.User, Source: x.Filter.Source,
 		From: stamp(x.Filter.From), To: stamp(x.Filter.To),
 	}}

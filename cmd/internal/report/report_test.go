@@ -111,12 +111,12 @@ func (b *book) small(x texts) tasks.Operation {
 	})
 	op, err := b.p.AddFound(b.t.Context(), op, tasks.Find{
 		Desktops: []string{"d-9"}, Expect: map[string][]string{"d-9": {"jo"}},
-		Users: map[string]tasks.UserFind{"jo": {To: tasks.Resolved, Detail: "1 desktop"}},
+		Rows: map[string]tasks.RowFind{"user:jo": {To: tasks.Resolved, Detail: "1 desktop"}},
 	})
 	require.NoError(b.t, err)
 	found, err := b.r.Found(b.t.Context(), op.ID)
 	require.NoError(b.t, err)
-	_, _, err = b.r.SettleUsers(b.t.Context(), b.now, op, found, x.by)
+	_, _, err = b.r.SettleLookups(b.t.Context(), b.now, op, found, x.by)
 	require.NoError(b.t, err)
 
 	before := &tasks.Before{

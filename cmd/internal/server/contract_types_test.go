@@ -206,7 +206,7 @@ func TestContractEnums(t *testing.T) {
 	d := theContract()
 	for place, want := range map[string][]string{
 		"State":                   texts(tasks.States, tasks.State.String),
-		"Note":                    texts([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.ByJob, tasks.NotTheirs, tasks.Unknown, tasks.Suspect, tasks.Refused, tasks.Recheck}, tasks.Note.String),
+		"Note":                    texts([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.ByJob, tasks.NotTheirs, tasks.Unknown, tasks.Suspect, tasks.Denied, tasks.Recheck}, tasks.Note.String),
 		"Role":                    texts(access.Roles, func(r access.Role) string { return string(r) }),
 		"FailureClass":            texts(worker.Classes(), func(c worker.ClassRow) string { return string(c.Class) }),
 		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),

@@ -1,0 +1,324 @@
+package tasks
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+)
+
+// An index leads from a text, a desktop's id or a name, to the chunks that have to
+// do with it. It is spread over buckets by the text's hash, each a STRING of
+// entries of a fixed length, which takes nothing but its bytes however many there
+// are; hashes and sorted sets take three times as much once they are large.
+//
+// An entry is, in bytes: the hash (8), the operation (12), the first and the last
+// chunk of a run (2 each), how late the operation was accepted (6; the later, the
+// smaller). What it says is looked up in the record: one too many is harmless, and
+// so are two texts of one hash.
+const (
+	indexBuckets = 4096
+	hashBytes    = 8
+	opAt         = hashBytes
+	chunksAt     = opAt + 12
+	lateAt       = chunksAt + 4
+	entryBytes   = lateAt + 6
+)
+
+// index gives the key of a bucket.
+type index func(bucket int) string
+
+func hashBucket(hash uint64) int { return int(hash >> (64 - 12)) } // of 4096
+
+// lateness sorts the latest first.
+func lateness(t time.Time) uint64 { return 1<<48 - 1 - uint64(t.UnixMilli())&(1<<48-1) }
+
+// chunkPlace is a chunk as an index names it; they sort as search lists them.
+type chunkPlace struct {
+	late uint64
+	chunkID
+}
+
+func placeOf(op Operation, chunk int) chunkPlace {
+	return chunkPlace{lateness(op.AcceptedAt), chunkID{op.ID, chunk}}
+}
+
+func compareChunks(a, b chunkPlace) int {
+	return cmp.Or(cmp.Compare(a.late, b.late), cmp.Compare(a.op, b.op), cmp.Compare(a.chunk, b.chunk))
+}
+
+// indexEntry is an entry as it is read.
+type indexEntry struct {
+	chunkPlace
+	last int // chunk of the run
+}
+
+func parseEntries(s string) []indexEntry {
+	out := make([]indexEntry, 0, len(s)/entryBytes)
+	for ; len(s) >= entryBytes; s = s[entryBytes:] {
+		e := []byte(s[:entryBytes])
+		out = append(out, indexEntry{
+			chunkPlace{binary.BigEndian.Uint64(e[lateAt-2:]) & (1<<48 - 1), chunkID{xid.ID(e[opAt:chunksAt]).String(), int(binary.BigEndian.Uint16(e[chunksAt:]))}},
+			int(binary.BigEndian.Uint16(e[chunksAt+2:])),
+		})
+	}
+	return out
+}
+
+// chunksFrom gives the first n chunks of entries from a place on, each once.
+func chunksFrom(entries []indexEntry, from chunkPlace, n int) (out []chunkPlace) {
+	slices.SortFunc(entries, func(a, b indexEntry) int { return compareChunks(a.chunkPlace, b.chunkPlace) })
+	for _, e := range entries {
+		at := e.chunkPlace
+		if at.late == from.late && at.op == from.op {
+			at.chunk = max(at.chunk, from.chunk)
+		}
+		if len(out) > 0 && out[len(out)-1].late == at.late && out[len(out)-1].op == at.op {
+			at.chunk = max(at.chunk, out[len(out)-1].chunk+1)
+		}
+		for ; at.chunk <= e.last; at.chunk++ {
+			if compareChunks(at, from) < 0 {
+				break // an operation before it
+			}
+			if len(out) == n {
+				return out
+			}
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// chunksIn gives all chunks of entries, each once.
+func chunksIn(entries []indexEntry) (out []chunkID) {
+	for _, at := range chunksFrom(entries, chunkPlace{}, math.MaxInt) {
+		if !slices.Contains(out, at.chunkID) { // two who accept the same request at once both write their time
+			out = append(out, at.chunkID)
+		}
+	}
+	return out
+}
+
+// indexWrites is what is to be entered into an index, by bucket.
+type indexWrites map[int][]byte
+
+func (w indexWrites) add(op Operation, chunk int, text string) {
+	id, err := xid.FromString(op.ID)
+	if err != nil || chunk > math.MaxUint16 {
+		return // no operation that a producer accepted
+	}
+	e := make([]byte, 0, entryBytes)
+	hash := xxhash.Sum64String(text)
+	e = binary.BigEndian.AppendUint64(e, hash)
+	e = append(e, id[:]...)
+	e = binary.BigEndian.AppendUint16(e, uint16(chunk))
+	e = binary.BigEndian.AppendUint16(e, uint16(chunk))
+	e = append(e, binary.BigEndian.AppendUint64(nil, lateness(op.AcceptedAt))[2:]...)
+	have := w[hashBucket(hash)]
+	for i := len(have) - entryBytes; i >= 0; i -= entryBytes {
+		if string(have[i:i+chunksAt]) != string(e[:chunksAt]) {
+			continue
+		}
+		switch last := binary.BigEndian.Uint16(have[i+chunksAt+2:]); chunk {
+		case int(last):
+			return
+		case int(last) + 1:
+			binary.BigEndian.PutUint16(have[i+chunksAt+2:], uint16(chunk))
+			return
+		}
+	}
+	w[hashBucket(hash)] = append(have, e...)
+}
+
+// buckets lists, by operation, the buckets that are written to.
+func (w indexWrites) buckets() map[string][]int {
+	out := map[string][]int{}
+	for bucket, entries := range w {
+		for _, e := range parseEntries(string(entries)) {
+			if have := out[e.op]; len(have) == 0 || have[len(have)-1] != bucket {
+				out[e.op] = append(have, bucket)
+			}
+		}
+	}
+	return out
+}
+
+// findBytes is a Lua function: where some bytes are in others, from a place on, or nil.
+const findBytes = `
+local function find(s, bytes, from) return from <= #s and s:find(bytes, from, true) or nil end
+`
+
+// scriptIndexAdd enters what is not in a bucket yet. It writes the bucket anew, as
+// APPEND leaves up to half of it empty.
+//
+//	KEYS  bucket
+//	ARGV  entries, bytes of each
+var scriptIndexAdd = redis.NewScript(findBytes + `
+local have, size = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[2])
+local function known(e)
+  local at = find(have, e, 1)
+  while at and at % size ~= 1 do at = find(have, e, at + 1) end
+  return at
+end
+local new = {have}
+for i = 1, #ARGV[1], size do
+  local e = ARGV[1]:sub(i, i + size - 1)
+  if have == '' or not known(e) then new[#new+1] = e end
+end
+if #new > 1 then redis.call('SET', KEYS[1], table.concat(new)) end
+return 1
+`)
+
+// scriptIndexFind reads entries.
+//
+//	KEYS  bucket
+//	ARGV  bytes of an entry, hashes…
+//	Returns, per hash, its entries
+var scriptIndexFind = redis.NewScript(findBytes + `
+local have, size = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[1])
+local out = {}
+for n = 2, #ARGV do
+  local found, at = {}, find(have, ARGV[n], 1)
+  while at do
+    local step = 1
+    if at % size == 1 then found[#found+1] = have:sub(at, at + size - 1); step = size end
+    at = find(have, ARGV[n], at + step)
+  end
+  out[n-1] = table.concat(found)
+end
+return out
+`)
+
+// scriptIndexRemove removes an operation's entries.
+//
+//	KEYS  bucket
+//	ARGV  operation, bytes of an entry, where the operation stands in it
+var scriptIndexRemove = redis.NewScript(findBytes + `
+local have, size, place = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+if not have then return 0 end
+local keep, from, at = {}, 1, find(have, ARGV[1], 1)
+while at do
+  local step = 1
+  if (at - 1) % size == place then
+    keep[#keep+1] = have:sub(from, at - place - 1)
+    from = at - place + size
+    step = size
+  end
+  at = find(have, ARGV[1], at + step)
+end
+if from == 1 then return 0 end
+keep[#keep+1] = have:sub(from)
+local rest = table.concat(keep)
+if rest == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], rest) end
+return 1
+`)
+
+func (w indexWrites) calls(key index) []*scriptCall {
+	out := make([]*scriptCall, 0, len(w))
+	for bucket, entries := range w {
+		out = append(out, &scriptCall{script: scriptIndexAdd, keys: []string{key(bucket)}, args: []any{entries, entryBytes}})
+	}
+	return out
+}
+
+// indexBatch is how many buckets are written in one round trip.
+const indexBatch = 512
+
+func (r *Record) runBatches(ctx context.Context, calls []*scriptCall) error {
+	for batch := range slices.Chunk(calls, indexBatch) {
+		if err := r.runScripts(ctx, batch, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// find reads what an index has of texts, in their order.
+func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]indexEntry, error) {
+	byBucket := map[int]*scriptCall{}
+	asked := map[int][]int{} // texts
+	var calls []*scriptCall
+	for i, text := range texts {
+		hash := xxhash.Sum64String(text)
+		bucket := hashBucket(hash)
+		c := byBucket[bucket]
+		if c == nil {
+			c = &scriptCall{script: scriptIndexFind, keys: []string{key(bucket)}, args: []any{entryBytes}}
+			byBucket[bucket], calls = c, append(calls, c)
+		}
+		c.args = append(c.args, binary.BigEndian.AppendUint64(nil, hash))
+		asked[bucket] = append(asked[bucket], i)
+	}
+	if err := r.runBatches(ctx, calls); err != nil {
+		return nil, fmt.Errorf("reading an index: %w", err)
+	}
+	out := make([][]indexEntry, len(texts))
+	for bucket, c := range byBucket {
+		found, err := c.reply.StringSlice()
+		if err != nil || len(found) != len(asked[bucket]) {
+			return nil, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
+		}
+		for n, i := range asked[bucket] {
+			out[i] = parseEntries(found[n])
+		}
+	}
+	return out, nil
+}
+
+// unindex removes an operation's entries from buckets.
+func (r *Record) unindex(ctx context.Context, op string, buckets map[string]bool) error {
+	id, err := xid.FromString(op)
+	if err != nil {
+		return nil // it has none
+	}
+	var calls []*scriptCall
+	for key := range buckets {
+		calls = append(calls, &scriptCall{script: scriptIndexRemove, keys: []string{key}, args: []any{id[:], entryBytes, opAt}})
+	}
+	return r.runBatches(ctx, calls)
+}
+
+// The log of an operation says, for its removal, which buckets have entries of it
+// that its chunks do not tell: two bytes each.
+const historyLogged = 1 << 15 // of the index of desktops, and not of names
+
+// scriptLog appends to the log. It is a script so that it goes before the entries in
+// a pipeline: without it nothing would remove them.
+var scriptLog = redis.NewScript(`return redis.call('APPEND', KEYS[1], ARGV[1])`)
+
+func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
+	for op, buckets := range w.buckets() {
+		var log []byte
+		for _, b := range buckets {
+			log = binary.BigEndian.AppendUint16(log, uint16(b)|flag)
+		}
+		out = append(out, &scriptCall{script: scriptLog, keys: []string{r.keys.logged(op)}, args: []any{log}})
+	}
+	return out
+}
+
+// loggedBuckets reads the log.
+func (r *Record) loggedBuckets(ctx context.Context, op string) (map[string]bool, error) {
+	log, err := r.rdb.Get(ctx, r.keys.logged(op)).Bytes()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, err
+	}
+	out := map[string]bool{}
+	for ; len(log) >= 2; log = log[2:] {
+		b := binary.BigEndian.Uint16(log)
+		if b&historyLogged != 0 {
+			out[r.keys.history(int(b&^historyLogged))] = true
+		} else {
+			out[r.keys.named(int(b))] = true
+		}
+	}
+	return out, nil
+}
