@@ -35,6 +35,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "held", Users: users("heir")}, fakecloud.Desktop{ID: "own", Users: users("zoe")})
+	s.cloud.AddPeople(projectID, fakecloud.Person{Name: "idle"})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{2, 3}, Status: 429})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{5}, Status: 503})
 	for _, id := range []string{"d-000301", "d-000955"} {
@@ -44,7 +45,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	first := s.start(func(c *worker.Config) { c.Observer = one })
 	second := s.start(func(c *worker.Config) { c.ID, c.Observer = "worker-2", two })
 	bulk, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
-	guarded, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"held"}, Expect: map[string][]string{"held": {"zoe"}}, Users: []string{"zoe", "nobody"}}))
+	guarded, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"held"}, Expect: map[string][]string{"held": {"zoe"}}, Users: []string{"zoe", "idle"}}))
 	first.Stop()
 	second.Stop()
 
@@ -74,7 +75,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	}, day)
 	require.Positive(t, day.Retried)
 	require.Equal(t, day.Calls, one.calls+two.calls)
-	for state, n := range map[tasks.State]int{tasks.Detached: day.Detached, tasks.Failed: 2, tasks.Held: 1, tasks.Resolved: guarded.Counts.Resolved} {
+	for state, n := range map[tasks.State]int{tasks.Detached: day.Detached, tasks.Failed: 2, tasks.Held: 1, tasks.Resolved: guarded.Counts.Resolved, tasks.NoDesktop: guarded.Counts.NoDesktop} {
 		require.Equal(t, n, one.moves[state]+two.moves[state], state)
 	}
 	require.Equal(t, throttled, got.Throttled)
@@ -83,7 +84,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	for _, r := range got.Removed {
 		removed += r.Desktops
 	}
-	require.Equal(t, day.Detached-1, removed, "a user without a desktop has no access that ended")
+	require.Equal(t, day.Detached, removed, "a user without a desktop has no access that ended")
 	require.Positive(t, got.CallsPerSecond)
 	require.NotContains(t, strings.ToLower(s.log.String()), "counts could not")
 }

@@ -165,7 +165,7 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 			v := struct {
 				tasks.Redrive
 				Desktops []tasks.RedriveItem `json:"desktops,omitempty"`
-			}{Redrive: x}
+			}{Redrive: x.Redrive}
 			if desktops {
 				v.Desktops, err = pages(0, func(size int, token string) ([]tasks.RedriveItem, string, error) {
 					return c.RedriveItems(cmd.Context(), args[0], size, token)
@@ -177,7 +177,7 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(p.Stdout, v)
 			}
-			if err := redriveTable(x).print(p.Stdout); err != nil || !desktops {
+			if err := redriveTable(x.Redrive).print(p.Stdout); err != nil || !desktops {
 				return err
 			}
 			p.out("")

@@ -68,7 +68,7 @@ func (s *stage) tell(x texts) *story {
 		// In this order: once both were taken up, twelve have failed only when both did again.
 		x, err := s.api().RedriveByID(s.t.Context(), out.redrive.ID)
 		op, opErr := s.api().OperationState(s.t.Context(), out.ended.ID)
-		out.redrive = x
+		out.redrive = x.Redrive
 		return err == nil && opErr == nil && x.Retried == 2 && x.Done() && op.Counts.Failed == 12
 	}, patience, 10*time.Millisecond)
 	_, err = s.api().Pause(s.t.Context(), "branch", api.PauseRequest{Reason: x.Pause})
