@@ -290,17 +290,15 @@ func (r *Record) unindex(ctx context.Context, op string, buckets map[string]bool
 // that its chunks do not tell: two bytes each.
 const historyLogged = 1 << 15 // of the index of desktops, and not of names
 
-// scriptLog appends to the log. It is a script so that it goes before the entries in
-// a pipeline: without it nothing would remove them.
-var scriptLog = redis.NewScript(`return redis.call('APPEND', KEYS[1], ARGV[1])`)
-
+// logCalls append to the log; they go before the entries, as nothing would remove
+// those without it. No script does it: Redis may not know one, and know the other.
 func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
 	for op, buckets := range w.buckets() {
 		var log []byte
 		for _, b := range buckets {
 			log = binary.BigEndian.AppendUint16(log, uint16(b)|flag)
 		}
-		out = append(out, &scriptCall{script: scriptLog, keys: []string{r.keys.logged(op)}, args: []any{log}})
+		out = append(out, &scriptCall{args: []any{"APPEND", r.keys.logged(op), log}})
 	}
 	return out
 }

@@ -351,7 +351,7 @@ func (b *bundle) everything() map[string][]string {
 			members = b.rdb.SMembers(b.t.Context(), key).Val()
 		case "string": // a bucket of an index
 			for part := range slices.Chunk([]byte(b.rdb.Get(b.t.Context(), key).Val()), 30) {
-				members = append(members, string(part))
+				members = append(members, fmt.Sprintf("%x", part))
 			}
 		}
 		slices.Sort(members)

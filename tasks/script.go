@@ -9,7 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scriptCall is one run of a Lua script within a pipeline.
+// scriptCall is one run of a Lua script within a pipeline, or, without one, the
+// command that args are.
 type scriptCall struct {
 	script *redis.Script
 	keys   []string
@@ -25,7 +26,9 @@ func (r *Record) runScripts(ctx context.Context, calls []*scriptCall, also func(
 	send := func(calls []*scriptCall, whole bool, also func(redis.Pipeliner)) error {
 		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, c := range calls {
-				if whole {
+				if c.script == nil {
+					c.reply = p.Do(ctx, c.args...)
+				} else if whole {
 					c.reply = c.script.Eval(ctx, p, c.keys, c.args...)
 				} else {
 					c.reply = c.script.EvalSha(ctx, p, c.keys, c.args...)
