@@ -98,6 +98,11 @@ func TestDoctorUsersThatCannotBeListed(t *testing.T) {
 func TestDoctorProbesTheRightToDetach(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
+	var err error
+	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: cloudToken}, "127.0.0.1:0") // one that makes nothing up
+	require.NoError(t, err)
+	t.Cleanup(s.cloud.Close)
+	s.configure(t, s.redis.Addr(), s.cloud.URL)
 	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1"})
 	require.NotContains(t, s.levels(t, exitOK), "project hq detach")
 	require.Zero(t, s.cloud.Calls(), "a doctor that is not asked to sends no detach call")
