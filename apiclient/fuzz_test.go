@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"bytes"
 	"net/http"
 	"slices"
 	"testing"
@@ -61,6 +62,9 @@ func FuzzErrorReply(f *testing.F) {
 		bounded(t, e.Message, maxText)
 		bounded(t, e.Detail, maxText)
 		bounded(t, e.Code, maxName)
+		if isRedirect(status) && !e.NotAPI || e.NotAPI && isObject(bytes.TrimSpace(body)) && status != 407 && !isRedirect(status) {
+			t.Fatalf("%d %q: %v", status, body, e.NotAPI)
+		}
 		for _, r := range e.Error() {
 			if r < ' ' || r == 0x7f || r == '\u202e' {
 				t.Fatalf("%q", e.Error())
@@ -81,6 +85,8 @@ func FuzzDesktopList(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `{"desktops":null,"total_count":0}`, `{"desktops":[{"desktop_id":"d","process":"7","addresses":{}}],"total_count":1}`,
 		`{"desktops":[{"desktop_id":1,"attach_user_infos":[{"user_name":{}},null]}]}`, `{"desktops":[{}]}`,
+		`{"desktops":[{"desktop_id":"d","tags":[{"key":"k","value":"v"},"k=v",null,{"key":{}},7]}]}`,
+		`{"desktops":[{"desktop_id":"d","tags":{"k":"v"},"attach_user_infos":[{"user_name":"u","domain":1}]}]}`,
 	} {
 		f.Add([]byte(seed))
 	}
@@ -98,7 +104,46 @@ func FuzzDesktopList(f *testing.F) {
 			}
 			for _, u := range d.Users {
 				bounded(t, u.Name+u.ID, 2*maxName)
+				bounded(t, u.Domain, maxName)
 			}
+			if len(d.Tags) > maxTags {
+				t.Fatalf("%d tags", len(d.Tags))
+			}
+			for _, tag := range d.Tags {
+				if tag == "" {
+					t.Fatal("a tag that says nothing")
+				}
+				bounded(t, tag, 2*maxName+2)
+			}
+		}
+	})
+}
+
+func FuzzUserList(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"users":null,"total_count":0}`, `{"users":[{}]}`, `{"users":[null]}`,
+		`{"users":[{"id":"u","user_name":"zoe","user_email":"z@x","domain":"d","total_desktops":"7"}],"total_count":1}`,
+		`{"users":[{"id":1,"user_name":{},"total_desktops":-5},{"user_name":"a","total_desktops":1.5}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var p userPage
+		if decodeObject(body, &p) != nil || p.check(0) != nil {
+			return
+		}
+		people := p.people()
+		if p.Total != nil && *p.Total > 0 && len(people) == 0 {
+			t.Fatal("a list that says that it is not empty passes for empty")
+		}
+		for _, one := range people {
+			if one.ID == "" && one.Name == "" || one.Desktops < -1 {
+				t.Fatalf("%+v", one)
+			}
+			bounded(t, one.ID, maxName)
+			bounded(t, one.Name, maxName)
+			bounded(t, one.Email, maxName)
+			bounded(t, one.Domain, maxName)
 		}
 	})
 }

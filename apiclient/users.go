@@ -24,18 +24,26 @@ const usersPerPage = 1000
 // itself is an error, never taken for "not known". Source: ListUsersRequest and
 // UserInfo of huaweicloud-sdk-go-v3, whose limit and offset are strings.
 func (c *Client) Users(ctx context.Context) ([]Person, error) {
-	read := call{op: "ListUsers", method: http.MethodGet, path: "users", harmless: true}
 	return listing[Person]{
-		call: read,
+		call: usersCall(0, 0),
 		key:  func(p Person) string { return p.ID + "\x00" + p.Name },
-		read: func(offset int) (page[Person], error) {
-			read.query = url.Values{"limit": {strconv.Itoa(usersPerPage)}, "offset": {strconv.Itoa(offset)}}
-			return c.listUsers(ctx, read, offset)
-		},
+		read: func(offset int) (page[Person], error) { return c.listUsers(ctx, usersPerPage, offset) },
 	}.steady()
 }
 
-func (c *Client) listUsers(ctx context.Context, read call, offset int) (page[Person], error) {
+// ProbeUsers reads one user and so shows whether the credentials may list them.
+func (c *Client) ProbeUsers(ctx context.Context) error {
+	_, err := c.listUsers(ctx, 1, 0)
+	return err
+}
+
+func usersCall(limit, offset int) call {
+	query := url.Values{"limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)}}
+	return call{op: "ListUsers", method: http.MethodGet, path: "users", query: query, harmless: true}
+}
+
+func (c *Client) listUsers(ctx context.Context, limit, offset int) (page[Person], error) {
+	read := usersCall(limit, offset)
 	r, err := c.do(ctx, read)
 	if err != nil {
 		return page[Person]{}, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -128,7 +129,7 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 	list.Mixed = true
 	if o.file != "" {
 		if err := p.readFile(list, o.file); err != nil {
-			return nil, usage("mend it and run it again", "%s: %w", o.file, err)
+			return nil, usage("correct it and run it again", "%s: %w", o.file, err)
 		}
 	} else if err := list.Read(strings.NewReader(deploy.Leavers)); err != nil {
 		return nil, err
@@ -136,8 +137,11 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 	for _, b := range list.Bad {
 		p.say("%s", printable(b.String()))
 	}
+	if slices.ContainsFunc(list.Good, func(x leavers.Leaver) bool { return x.Desktop == "" }) {
+		return nil, usage("give each row a desktop id", "the demo takes lists of desktops, and this one has rows without")
+	}
 	if list.BadRows > 0 || len(list.Good) == 0 {
-		return nil, usage("mend it and run it again", "%s, %s", count(list.BadRows, "bad row"), count(len(list.Good), "good one"))
+		return nil, usage("correct it and run it again", "%s, %s", count(list.BadRows, "bad row"), count(len(list.Good), "good one"))
 	}
 	return list, nil
 }
@@ -165,7 +169,7 @@ func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.A
 	var ops []tasks.Operation
 	for _, alias := range plan.aliases() {
 		op, err := a.Producer.Enqueue(ctx, tasks.Request{
-			Project: alias, Desktops: plan.desktops[alias], RequestedBy: "demo", Reason: "leavers of the demo",
+			Project: alias, Desktops: plan.desktops[alias], Expect: plan.expect[alias], RequestedBy: "demo", Reason: "leavers of the demo",
 		})
 		if err != nil {
 			return demoReport{}, err

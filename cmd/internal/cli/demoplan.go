@@ -14,11 +14,13 @@ import (
 
 // demoPlan is what goes wrong in a demo, decided before it begins.
 type demoPlan struct {
-	projects map[string]string   // alias → project id in the fake cloud
-	desktops map[string][]string // alias → desktop ids, as listed
-	pooled   map[string]bool     // desktop ids; their detach gives job ids
-	asleep   map[string]bool     // refused by the cloud as long as they sleep
-	ends     map[string]string   // how the first detach of a desktop ends, where not well
+	projects map[string]string              // alias → project id in the fake cloud
+	desktops map[string][]string            // alias → desktop ids, as listed, each once
+	expect   map[string]map[string][]string // alias → desktop → the users that the list names
+	scene    *scene
+	pooled   map[string]bool   // desktop ids; their detach gives job ids
+	asleep   map[string]bool   // refused by the cloud as long as they sleep
+	ends     map[string]string // how the first detach of a desktop ends, where not well
 	faults   []fakecloud.Fault
 	fails    map[[2]string]string // alias and desktop → why it is going to fail
 
@@ -70,16 +72,23 @@ func (p *demoPlan) fault(f fakecloud.Fault) { p.faults = append(p.faults, f) }
 // newDemoPlan draws from the list who has trouble; no more than one in four.
 func newDemoPlan(list []leavers.Leaver, seed uint64) *demoPlan {
 	p := &demoPlan{
-		projects: map[string]string{}, desktops: map[string][]string{}, pooled: map[string]bool{},
+		projects: map[string]string{}, desktops: map[string][]string{}, expect: map[string]map[string][]string{}, scene: newScene(), pooled: map[string]bool{},
 		asleep: map[string]bool{}, ends: map[string]string{}, fails: map[[2]string]string{},
 		holds: map[[2]string]string{}, keeps: map[string]string{},
 	}
 	for _, x := range list {
 		if p.projects[x.Project] == "" {
 			p.projects[x.Project] = fmt.Sprintf("%032x", len(p.projects)+1)
+			p.expect[x.Project] = map[string][]string{}
 		}
-		p.desktops[x.Project] = append(p.desktops[x.Project], x.Desktop)
+		if !slices.Contains(p.desktops[x.Project], x.Desktop) {
+			p.desktops[x.Project] = append(p.desktops[x.Project], x.Desktop)
+		}
+		if x.User != "" {
+			p.expect[x.Project][x.Desktop] = append(p.expect[x.Project][x.Desktop], x.User)
+		}
 	}
+	p.scene.addLeavers(list)
 	p.fault(fakecloud.Fault{
 		Calls: []int{2, 6}, Status: http.StatusTooManyRequests, Code: "APIGW.0308", RetryAfter: time.Second,
 	})
@@ -124,13 +133,14 @@ func (p *demoPlan) guard(alias string) {
 	}
 	p.people = tasks.Request{
 		Project: alias, RequestedBy: "demo", Reason: "leavers of the demo, by name", Ticket: "HR-4711",
-		Desktops: []string{"guard-own", "guard-passed-on", "guard-team", "guard-crowd", "guard-asleep"},
+		Desktops: []string{"guard-own", "guard-passed-on", "guard-team", "guard-crowd", "guard-asleep", "guard-nowhere"},
 		Expect:   map[string][]string{"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver}},
 		Users:    []string{"ravi.leaver", "nora.leaver"},
 	}
 	p.holds[[2]string{alias, "guard-passed-on"}] = "somebody else has it by now"
 	p.holds[[2]string{alias, "guard-crowd"}] = "two are on it, and no leaver was named"
 	p.holds[[2]string{alias, "guard-asleep"}] = "it sleeps, and was read before anything was sent"
+	p.holds[[2]string{alias, "guard-nowhere"}] = "the cloud never had such a desktop"
 	p.keeps["guard-team"], p.keeps["found-team"] = colleague, colleague
 	p.keeps["guard-passed-on"], p.keeps["found-namesake"] = "tom.heir", "ravi.leaver2"
 	p.keeps["guard-crowd"] = colleague
@@ -148,21 +158,21 @@ func (p *demoPlan) aliases() []string {
 
 // stage puts desktops and faults into the cloud.
 func (p *demoPlan) stage(cloud *fakecloud.Cloud) {
-	for alias, ids := range p.desktops {
-		for _, id := range ids {
-			d := fakecloud.Desktop{ID: id}
-			if p.pooled[id] {
+	for _, desktops := range p.scene.desktops {
+		for i := range desktops {
+			d := &desktops[i]
+			if p.pooled[d.ID] && d.Type != fakecloud.Shared {
 				d.Type = fakecloud.Pooled
 			}
-			if p.asleep[id] {
+			if p.asleep[d.ID] {
 				d.Status = fakecloud.Hibernated
 			}
-			if end := p.ends[id]; end != "" {
+			if end := p.ends[d.ID]; end != "" {
 				d.DetachEnds = []string{end}
 			}
-			cloud.Add(p.projects[alias], d)
 		}
 	}
+	p.scene.stage(cloud, p.projects)
 	cloud.Add(p.projects[p.people.Project], p.guarded...)
 	cloud.Fail(p.faults...)
 }

@@ -152,10 +152,6 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 	}
 }
 
-func has(d fakecloud.Desktop, name string) bool {
-	return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
-}
-
 // prove holds every desktop that the record calls detached against the cloud.
 func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
 	for _, op := range r.Operations {

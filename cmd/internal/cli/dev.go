@@ -16,7 +16,9 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/cmd/internal/metrics"
+	"github.com/detachd/detachd/deploy"
 )
 
 const (
@@ -25,42 +27,99 @@ const (
 )
 
 func (p *Program) devCommand() *cobra.Command {
-	var at devAddresses
+	var o devOptions
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a Redis in memory, a fake cloud, a worker, the HTTP API and the dashboard, to try things by hand",
 		Long: `Starts all parts on this machine and prints what to set in another terminal:
 DETACHD_CONFIG to work on its Redis, or DETACHD_SERVER and DETACHD_API_KEY to go
-through its HTTP API; with that key one signs in to the dashboard, too. The fake cloud has every desktop that it is asked for, in the
-projects hq and branch. Everything is forgotten when it stops.`,
+through its HTTP API; with that key one signs in to the dashboard, too. The fake
+cloud has, in the projects hq and branch, the desktops of the example list, a shared
+one in each, and what --desktops and --list create. It has no others: an id that is
+wrong is wrong here, too. Everything is forgotten when it stops.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), at) }),
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), o) }),
 	}
-	cmd.Flags().StringVar(&at.redis, "redis", anyPort, "`address` for Redis to listen on")
-	cmd.Flags().StringVar(&at.cloud, "cloud", anyPort, "`address` for the fake cloud to listen on")
-	cmd.Flags().StringVar(&at.api, "listen", anyPort, "loopback `address` for the HTTP API and the dashboard to listen on")
+	f := cmd.Flags()
+	f.StringVar(&o.redis, "redis", anyPort, "`address` for Redis to listen on")
+	f.StringVar(&o.cloud, "cloud", anyPort, "`address` for the fake cloud to listen on")
+	f.StringVar(&o.api, "listen", anyPort, "loopback `address` for the HTTP API and the dashboard to listen on")
+	f.IntVar(&o.desktops, "desktops", 0, "also create desktop-1 to desktop-`n` in each project, of user-1 to user-n")
+	f.StringArrayVar(&o.lists, "list", nil, "also create the desktops of that CSV `file` of leavers, for the users beside them; repeatable")
 	return cmd
 }
 
-// devAddresses are where the parts listen.
-type devAddresses struct{ redis, cloud, api string }
+// devOptions are where the parts listen, and what exists besides the usual.
+type devOptions struct {
+	redis, cloud, api string
+	desktops          int
+	lists             []string
+}
 
-func (p *Program) dev(ctx context.Context, at devAddresses) error {
+// devProjects are the ids of the projects in the fake cloud, by alias.
+var devProjects = map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
+
+// What exists in each project besides the example list.
+const (
+	devTeam  = "team-1"
+	devIdler = "ida.idle" // known, and without a desktop
+)
+
+// devScene is what exists in the fake cloud, and the first desktop of the example.
+func (p *Program) devScene(o devOptions) (*scene, leavers.Leaver, error) {
+	s := newScene()
+	read := func(name string, into func(*leavers.List) error) ([]leavers.Leaver, error) {
+		list := leavers.New("hq", func(alias string) bool { return devProjects[alias] != "" })
+		list.Mixed = true
+		if err := into(list); err != nil {
+			return nil, usage("correct it and run it again", "%s: %w", name, err)
+		}
+		for _, b := range list.Bad {
+			p.say("%s: %s", printable(name), printable(b.String()))
+		}
+		if list.BadRows > 0 {
+			return nil, usage("correct it and run it again; the projects of dev are hq and branch", "%s: %s", name, count(list.BadRows, "bad row"))
+		}
+		s.addLeavers(list.Good)
+		return list.Good, nil
+	}
+	example, err := read("the example list", func(l *leavers.List) error { return l.Read(strings.NewReader(deploy.Leavers)) })
+	if err != nil {
+		return nil, leavers.Leaver{}, err
+	}
+	for _, name := range o.lists {
+		if _, err := read(name, func(l *leavers.List) error { return p.readFile(l, name) }); err != nil {
+			return nil, leavers.Leaver{}, err
+		}
+	}
+	for alias := range devProjects {
+		s.add(alias, devTeam, "ann.other", "col.league")
+		s.addNumbered(alias, o.desktops)
+		s.people[alias] = append(s.people[alias], fakecloud.Person{Name: devIdler, Email: devIdler + "@example.com"})
+	}
+	return s, example[0], nil
+}
+
+func (p *Program) dev(ctx context.Context, o devOptions) error {
 	if err := p.localOnly("dev"); err != nil {
 		return err
 	}
-	l, err := listenLoopback("--listen", at.api)
+	scene, leaver, err := p.devScene(o)
+	if err != nil {
+		return err
+	}
+	l, err := listenLoopback("--listen", o.api)
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, AutoCreate: true, Latency: 100 * time.Millisecond}, at.redis, at.cloud)
+	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, Latency: 100 * time.Millisecond}, o.redis, o.cloud)
 	if err != nil {
 		return fail(exitInternal, "choose other addresses with --redis and --cloud", "%w", err)
 	}
 	defer e.Stop()
-	projects := map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
-	cfg := embeddedConfig(e, projects)
+	scene.stage(e.Cloud.Cloud, devProjects)
+	cfg := embeddedConfig(e, devProjects)
 	m := metrics.New(p.Version)
 	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version, m)
 	if err != nil {
@@ -70,7 +129,7 @@ func (p *Program) dev(ctx context.Context, at devAddresses) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
-	file, err := writeDevConfig(e, projects)
+	file, err := writeDevConfig(e, devProjects)
 	if err != nil {
 		return fail(exitInternal, "make $TMPDIR writable", "%w", err)
 	}
@@ -80,13 +139,35 @@ func (p *Program) dev(ctx context.Context, at devAddresses) error {
 		return err
 	}
 	p.say("dev: EVERYTHING IS FORGOTTEN WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
-	p.say("dev: set this in another terminal, then try: detachd detach --project hq desktop-1 --wait")
+	p.say("dev: the fake cloud has %s and no others: those of deploy/examples/leavers.csv, %s in each project%s", count(scene.size(), "desktop"), devTeam, o.more())
+	p.say("dev: set what is printed here in another terminal, then try:")
+	for _, hint := range [][2]string{
+		{"--project " + leaver.Project + " " + leaver.Desktop, "one of the list"},
+		{"--project hq " + devTeam, "two people share it: it is held"},
+		{"--project hq no-such-desktop", "the cloud never had it: it is held"},
+		{"--project hq --user " + devIdler, "Workspace knows her, and she has no desktop"},
+		{"--file deploy/examples/leavers.csv", "all of the list"},
+	} {
+		p.say("  %-80s # %s", "detachd detach "+hint[0]+" --wait", hint[1])
+	}
 	p.out("redis       %s", e.RedisURL)
 	p.out("fake cloud  %s", e.Cloud.URL)
 	p.out("dashboard   http://%s", l.Addr())
 	p.out("export DETACHD_CONFIG=%s", file)
 	try.exports(p.Stdout, l)
 	return serveOn(ctx, l, try.handler, zerolog.Nop())
+}
+
+// more says what was asked for besides the usual.
+func (o devOptions) more() string {
+	text := ""
+	if o.desktops > 0 {
+		text += fmt.Sprintf(", desktop-1 to desktop-%d in each", o.desktops)
+	}
+	if len(o.lists) > 0 {
+		text += ", and those of " + printable(strings.Join(o.lists, ", "))
+	}
+	return text
 }
 
 // writeDevConfig writes what embeddedConfig gives for other processes, into a

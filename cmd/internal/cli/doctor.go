@@ -42,17 +42,22 @@ func (fs *findings) add(check string, l level, next, format string, args ...any)
 }
 
 func (p *Program) doctorCommand() *cobra.Command {
-	var asJSON bool
+	var asJSON, probe bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with Redis, workers, credentials and clocks",
 		Long: `Looks at everything that detachd depends on, changes nothing, and says for each
 finding what to do. Exit code 0 if nothing is bad, 3 if something is, 6 if
 credentials were refused. With a server it looks at that and at the key; the rest is
-for a doctor on the server's side.`,
+for a doctor on the server's side.
+
+With --probe it also asks, once per project, for the detach of a desktop that does
+not exist (the id is all zeros), to see whether the credentials may detach at all. A
+cloud that checks rights first answers 403 if they may not; that the real one does so
+was not tried.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			fs, err := p.examineAll(cmd.Context())
+			fs, err := p.examineAll(cmd.Context(), probe)
 			if err != nil {
 				return err
 			}
@@ -68,11 +73,15 @@ for a doctor on the server's side.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().BoolVar(&probe, "probe", false, "also ask for the detach of a desktop that does not exist; not tried against the real cloud")
 	return cmd
 }
 
-func (p *Program) examineAll(ctx context.Context) (findings, error) {
+func (p *Program) examineAll(ctx context.Context, probe bool) (findings, error) {
 	if p.serverURL() != "" {
+		if probe {
+			return findings{}, usage("run detachd doctor --probe where the configuration is", "a server does not probe for others")
+		}
 		c, err := p.connect("")
 		if err != nil {
 			return findings{}, err
@@ -85,15 +94,15 @@ func (p *Program) examineAll(ctx context.Context) (findings, error) {
 		return findings{}, err
 	}
 	defer s.Close()
-	return p.examine(ctx, s), nil
+	return p.examine(ctx, s, probe), nil
 }
 
 // examine looks at everything, whatever fails on the way.
-func (p *Program) examine(ctx context.Context, s *app.Store) findings {
+func (p *Program) examine(ctx context.Context, s *app.Store, probe bool) findings {
 	fs := findings{OK: true}
 	checkRedis(ctx, s, p.Now, &fs)
 	for _, alias := range s.Projects {
-		p.checkCloud(ctx, s, alias, &fs)
+		p.checkCloud(ctx, s, alias, probe, &fs)
 	}
 	return fs
 }
@@ -122,7 +131,7 @@ func (fs findings) outcome() error {
 	if fs.refused {
 		code = exitNotAuthorised
 	}
-	return fail(code, "do what is said beside each, then run detachd doctor again", "%s must be mended", count(n, "finding"))
+	return fail(code, "do what is said beside each, then run detachd doctor again", "%s to be dealt with", count(n, "finding"))
 }
 
 // Limits of clock skew. The cloud refuses signatures that are 15 minutes old;

@@ -10,15 +10,16 @@ import (
 	"github.com/detachd/detachd/cmd/internal/app"
 )
 
-// checkCloud makes a harmless read with a project's credentials.
-func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, fs *findings) {
+// checkCloud makes harmless reads with a project's credentials, and with probe the
+// detach of a desktop that does not exist.
+func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, probe bool, fs *findings) {
 	check := "project " + alias
 	client, err := s.Client(alias)
 	if err != nil {
-		fs.add(check, bad, "mend the project's configuration", "%v", err)
+		fs.add(check, bad, "correct the project's configuration", "%v", err)
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	before := p.Now()
 	identity, err := client.Probe(ctx)
@@ -34,11 +35,45 @@ func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, fs
 		middle := before.Add(after.Sub(before) / 2)
 		fs.clocks(check+" clock", "the cloud's clock", theirs.Sub(middle), after.Sub(before)/2+500*time.Millisecond)
 	}
+	fs.users(ctx, client, check+" users")
+	if probe {
+		fs.detachRight(ctx, client, alias, check+" detach")
+	}
+}
+
+// users looks whether those whom lists name can be looked up. Without that the rest
+// works, so it is a warning.
+func (fs *findings) users(ctx context.Context, client *apiclient.Client, check string) {
+	if err := client.ProbeUsers(ctx); err != nil {
+		fs.add(check, warn, "give the IAM user the permission workspace:users:list",
+			"the users cannot be listed: a user named by a list who has no desktop is held, as nobody can tell whether the name is right: %v", err)
+		return
+	}
+	fs.add(check, fine, "", "users can be looked up")
+}
+
+// detachRight looks for a missing right before the first leaver does.
+func (fs *findings) detachRight(ctx context.Context, client *apiclient.Client, alias, check string) {
+	err := client.ProbeDetach(ctx)
+	e, _ := errors.AsType[*apiclient.Error](err)
+	switch {
+	case err == nil:
+		fs.add(check, fine, "", "a detach call is allowed, as far as one that names no existing desktop shows (not tried against the real cloud)")
+	case e != nil && e.Status == http.StatusForbidden && !e.NotAPI:
+		fs.refused = true
+		fs.add(check, bad, "give the IAM user the permission workspace:desktops:detach, and vpc:ports:get on which it depends",
+			"the credentials may not detach desktops of project %s: %v", alias, err)
+	default:
+		fs.add(check, warn, "run detachd doctor --probe again", "whether a detach call is allowed cannot be told: %v", err)
+	}
 }
 
 func (fs *findings) probeFailed(check string, err error) {
 	var e *apiclient.Error
 	switch {
+	case errors.As(err, &e) && e.NotAPI:
+		fs.add(check, bad, "check endpoint and proxy (HTTPS_PROXY, NO_PROXY): "+e.Host+" must let requests through to the API",
+			"it is not the API that answers: %v", err)
 	case errors.As(err, &e) && e.AuthFault:
 		fs.refused = true
 		fs.add(check, bad, "check the credentials in the configuration, and this machine's clock", "the credentials were refused: %v", err)

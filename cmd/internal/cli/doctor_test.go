@@ -13,9 +13,9 @@ import (
 )
 
 // levels runs doctor --json and gives the level of each check.
-func (s *stage) levels(t *testing.T, code int) map[string]string {
+func (s *stage) levels(t *testing.T, code int, flags ...string) map[string]string {
 	t.Helper()
-	v := s.json(t, code, "doctor")
+	v := s.json(t, code, append([]string{"doctor"}, flags...)...)
 	out := map[string]string{}
 	for _, f := range v["findings"].([]any) {
 		f := f.(map[string]any)
@@ -34,6 +34,7 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
 		"workers": "warn", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
+		"project hq users": "ok", "project branch users": "ok",
 	}, s.levels(t, exitOK))
 	text := s.ok(t, "doctor")
 	require.Contains(t, text, "start one: detachd worker")
@@ -79,6 +80,76 @@ func TestDoctorCredentials(t *testing.T) {
 			require.Equal(t, "bad", s.levels(t, c.code)["project hq"])
 		})
 	}
+}
+
+// Users named by lists would be held, and the rest works.
+func TestDoctorUsersThatCannotBeListed(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpUsers, Project: hqID, Status: 403})
+	levels := s.levels(t, exitOK)
+	require.Equal(t, "warn", levels["project hq users"])
+	require.Equal(t, "ok", levels["project branch users"])
+	require.Contains(t, s.ok(t, "doctor"), "workspace:users:list")
+	require.Equal(t, 4, s.cloud.CallsOf(fakecloud.OpUsers, ""), "once a project")
+}
+
+// A missing right is found before the first leaver, and only when asked for.
+func TestDoctorProbesTheRightToDetach(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	var err error
+	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: cloudToken}, "127.0.0.1:0") // one that makes nothing up
+	require.NoError(t, err)
+	t.Cleanup(s.cloud.Close)
+	s.configure(t, s.redis.Addr(), s.cloud.URL)
+	s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1"})
+	require.NotContains(t, s.levels(t, exitOK), "project hq detach")
+	require.Zero(t, s.cloud.Calls(), "a doctor that is not asked to sends no detach call")
+
+	levels := s.levels(t, exitOK, "--probe")
+	require.Equal(t, "ok", levels["project hq detach"])
+	require.Equal(t, "ok", levels["project branch detach"])
+	require.Equal(t, 2, s.cloud.Calls())
+	for _, q := range s.cloud.Requests() {
+		if q.Op == fakecloud.OpDetach {
+			require.Equal(t, []string{"00000000-0000-0000-0000-000000000000"}, q.DesktopIDs)
+			require.False(t, q.Effect)
+		}
+	}
+	require.Empty(t, s.cloud.Removals(hqID))
+
+	s.cloud.Fail(fakecloud.Fault{Project: hqID, Status: 403, Code: "WKS.00081102"})
+	levels = s.levels(t, exitNotAuthorised, "--probe")
+	require.Equal(t, "bad", levels["project hq detach"])
+	require.Equal(t, "ok", levels["project branch detach"])
+	text := s.run(t, "doctor", "--probe").out
+	require.Contains(t, text, "may not detach desktops of project hq")
+	require.Contains(t, text, "workspace:desktops:detach")
+
+	s.cloud.ClearFaults()
+	s.cloud.Fail(fakecloud.Unavailable(0))
+	require.Equal(t, "warn", s.levels(t, exitOK, "--probe")["project hq detach"], "nothing is told by an outage")
+	require.Contains(t, s.ok(t, "doctor", "--help"), "was not tried")
+}
+
+func TestDoctorOnAServerDoesNotProbe(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.serve(t)
+	s.refused(t, exitUsage, "does not probe", "doctor", "--probe")
+}
+
+func TestDoctorNamesTheHostThatIsNotTheAPI(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	f := fakecloud.ProxyLogin(0)
+	f.Op = fakecloud.OpDetail
+	s.cloud.Fail(f)
+	r := s.run(t, "doctor")
+	require.Equal(t, exitFailed, r.code, "it is not the credentials")
+	require.Contains(t, r.out, "check endpoint and proxy")
+	require.Contains(t, r.out, strings.TrimPrefix(s.cloud.URL, "http://")+" must let requests through")
 }
 
 func TestDoctorRedisAway(t *testing.T) {

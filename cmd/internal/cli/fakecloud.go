@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,12 +11,14 @@ import (
 
 // fakecloudCommand serves benchmarks, and tests of people who do not write Go.
 func (p *Program) fakecloudCommand() *cobra.Command {
-	var listen string
+	var listen, project string
+	var desktops int
 	cfg := fakecloud.Config{DiscardLog: true}
 	cmd := &cobra.Command{
 		Use:    "fakecloud",
 		Short:  "Run the fake cloud alone, for tests and benchmarks",
-		Long:   "Prints the address as one line on stdout and serves every project and token until stopped.",
+		Long: `Prints the address as one line on stdout and serves every project and token until
+stopped. It has the desktops that --desktops creates, and no others.`,
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
@@ -27,6 +30,9 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 				return fail(exitInternal, "choose another --listen address", "%w", err)
 			}
 			defer srv.Close()
+			s := newScene()
+			s.addNumbered("", desktops)
+			s.stage(srv.Cloud, map[string]string{"": project})
 			p.out("%s", srv.URL)
 			<-cmd.Context().Done()
 			return nil
@@ -38,6 +44,8 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 	f.DurationVar(&cfg.Jitter, "jitter", 0, "most that is added to the latency")
 	f.Float64Var(&cfg.RateLimit, "rate-limit", 0, "detach calls a second above which the answer is 429 (0: no limit)")
 	f.DurationVar(&cfg.RetryAfter, "retry-after", time.Second, "sent with a 429")
-	f.BoolVar(&cfg.AutoCreate, "auto-create", false, "have every desktop that a call names")
+	f.IntVar(&desktops, "desktops", 0, "create desktop-1 to desktop-`n`, of user-1 to user-n")
+	f.StringVar(&project, "project-id", fmt.Sprintf("%032x", 1), "of those desktops")
+	f.BoolVar(&cfg.AutoCreate, "auto-create", false, "for loads: make every desktop that a request names, so that no id is ever wrong")
 	return cmd
 }

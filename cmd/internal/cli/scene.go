@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/leavers"
+)
+
+// scene is what exists in a fake cloud before anything is tried, by alias of the
+// project. The fake cloud makes nothing up by itself: a wrong id must stay wrong.
+type scene struct {
+	desktops map[string][]fakecloud.Desktop
+	people   map[string][]fakecloud.Person
+	at       map[[2]string]int // project and desktop → where in desktops
+}
+
+func newScene() *scene {
+	return &scene{desktops: map[string][]fakecloud.Desktop{}, people: map[string][]fakecloud.Person{}, at: map[[2]string]int{}}
+}
+
+// add has the desktop exist with its users; one that is there already gets them too,
+// and is shared from then on.
+func (s *scene) add(alias, id string, users ...string) {
+	key := [2]string{alias, id}
+	i, known := s.at[key]
+	if !known {
+		i = len(s.desktops[alias])
+		s.at[key] = i
+		s.desktops[alias] = append(s.desktops[alias], fakecloud.Desktop{ID: id})
+	}
+	d := &s.desktops[alias][i]
+	for _, name := range users {
+		if !has(*d, name) {
+			d.Users = append(d.Users, fakecloud.User{Name: name})
+		}
+	}
+	if len(d.Users) > 1 {
+		d.Type = fakecloud.Shared
+	}
+}
+
+// addLeavers has exist what a list names: desktops of the users beside them, and
+// users without a desktop.
+func (s *scene) addLeavers(list []leavers.Leaver) {
+	for _, x := range list {
+		switch {
+		case x.Desktop == "":
+			s.people[x.Project] = append(s.people[x.Project], fakecloud.Person{Name: x.User})
+		case x.User == "":
+			s.add(x.Project, x.Desktop)
+		default:
+			s.add(x.Project, x.Desktop, x.User)
+		}
+	}
+}
+
+// addNumbered has desktop-1 to desktop-n exist, of user-1 to user-n.
+func (s *scene) addNumbered(alias string, n int) {
+	for i := range n {
+		s.add(alias, fmt.Sprintf("desktop-%d", i+1), fmt.Sprintf("user-%d", i+1))
+	}
+}
+
+// stage puts all of it into a cloud; ids are the projects' by alias.
+func (s *scene) stage(cloud *fakecloud.Cloud, ids map[string]string) {
+	for alias, id := range ids {
+		cloud.Add(id, s.desktops[alias]...)
+		cloud.AddPeople(id, s.people[alias]...)
+	}
+}
+
+func (s *scene) size() int { return len(s.at) }
+
+func has(d fakecloud.Desktop, name string) bool {
+	return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
+}
