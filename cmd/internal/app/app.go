@@ -62,7 +62,7 @@ func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worke
 func (s *Store) project(p config.Project) (worker.Project, error) {
 	client, err := s.Client(p.Alias)
 	return worker.Project{
-		Alias: p.Alias, API: client, CallsPerMinute: int(60 * p.Limits.CallsPerSecond), Burst: max(4, p.Limits.Burst),
+		Alias: p.Alias, ProjectID: p.ProjectID, Region: p.Region, API: client, CallsPerMinute: int(60 * p.Limits.CallsPerSecond), Burst: max(4, p.Limits.Burst),
 		MaxInFlight: p.Limits.MaxInFlight, ReadsPerMinute: int(60 * p.Limits.ReadsPerSecond), MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + callMargin,
 	}, err

@@ -19,6 +19,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/deploy"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // demoTimeout ends a demo that does not end by itself.
@@ -71,7 +72,13 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	if err != nil {
 		return err
 	}
-	plan := newDemoPlan(list.Good, o.seed)
+	requests := list.Requests(api.OperationRequest{Reason: "leavers of the demo"})
+	for _, r := range requests {
+		if len(r.Users)+len(r.Computers) > 0 {
+			return usage("give a list with a column of desktop ids", "the demo makes the desktops that a list names, and project %s has rows that name only users or computers", r.Project)
+		}
+	}
+	plan := newDemoPlan(requests, o.seed)
 	e, err := app.StartEmbedded(fakecloud.Config{
 		Token: embeddedToken, Seed: o.seed, Latency: 200 * time.Millisecond, Jitter: 200 * time.Millisecond,
 		DetachDelay: 500 * time.Millisecond, JobLag: time.Second,
@@ -129,7 +136,7 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 	list.Mixed = true
 	if o.file != "" {
 		if err := p.readFile(list, o.file); err != nil {
-			return nil, usage("correct it and run it again", "%s: %w", o.file, err)
+			return nil, usage(howToRead(err), "%s: %w", o.file, err)
 		}
 	} else if err := list.Read(strings.NewReader(deploy.Leavers)); err != nil {
 		return nil, err
@@ -167,10 +174,8 @@ func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.A
 	}
 	begun := time.Now()
 	var ops []tasks.Operation
-	for _, alias := range plan.aliases() {
-		op, err := a.Producer.Enqueue(ctx, tasks.Request{
-			Project: alias, Desktops: plan.desktops[alias], Expect: plan.expect[alias], RequestedBy: "demo", Reason: "leavers of the demo",
-		})
+	for _, r := range plan.requests {
+		op, err := a.Producer.Enqueue(ctx, r.Task("demo"))
 		if err != nil {
 			return demoReport{}, err
 		}

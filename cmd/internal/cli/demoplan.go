@@ -2,23 +2,24 @@ package cli
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
 	"time"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
-	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // demoPlan is what goes wrong in a demo, decided before it begins.
 type demoPlan struct {
-	projects map[string]string              // alias → project id in the fake cloud
-	desktops map[string][]string            // alias → desktop ids, as listed, each once
-	expect   map[string]map[string][]string // alias → desktop → the users that the list names
+	projects map[string]string      // alias → project id in the fake cloud
+	requests []api.OperationRequest // what the list says, one for each project
+	users    map[string][]string    // desktop → whose it is: those whom the list names
+	pooled   map[string]bool        // desktop ids; their detach gives job ids
 	scene    *scene
-	pooled   map[string]bool   // desktop ids; their detach gives job ids
 	asleep   map[string]bool   // refused by the cloud as long as they sleep
 	ends     map[string]string // how the first detach of a desktop ends, where not well
 	faults   []fakecloud.Fault
@@ -28,6 +29,7 @@ type demoPlan struct {
 	// they are; people is the request about them.
 	guarded []fakecloud.Desktop
 	people  tasks.Request
+	idle    []string             // people whom Workspace knows, without a desktop
 	holds   map[[2]string]string // alias and desktop → why it is going to be held
 	keeps   map[string]string    // desktop → the colleague who must keep it
 }
@@ -46,7 +48,7 @@ var troubles = []trouble{
 	{"", false, func(p *demoPlan, id string) { p.fault(times(2, fakecloud.Conflict(id, true))) }},
 	{"", false, func(p *demoPlan, id string) { p.fault(times(1, fakecloud.Conflict(id, false))) }},
 	{"the cloud refuses it for good", false, noAddress},
-	{"it sleeps, which shows once it was refused", true, func(p *demoPlan, id string) { p.asleep[id] = true }},
+	{"it sleeps, and was read before anything was sent", true, func(p *demoPlan, id string) { p.asleep[id] = true }},
 	{"", false, func(p *demoPlan, id string) {
 		p.fault(times(2, fakecloud.Refused(id, "WKS.0005", "Failed to invoke ECS interface.")))
 	}},
@@ -69,35 +71,32 @@ func times(n int, f fakecloud.Fault) fakecloud.Fault {
 
 func (p *demoPlan) fault(f fakecloud.Fault) { p.faults = append(p.faults, f) }
 
-// newDemoPlan draws from the list who has trouble; no more than one in four.
-func newDemoPlan(list []leavers.Leaver, seed uint64) *demoPlan {
+// newDemoPlan draws from the list, all of whose rows name desktops, who has trouble; no
+// more than one in four.
+func newDemoPlan(requests []api.OperationRequest, seed uint64) *demoPlan {
 	p := &demoPlan{
-		projects: map[string]string{}, desktops: map[string][]string{}, expect: map[string]map[string][]string{}, scene: newScene(), pooled: map[string]bool{},
+		projects: map[string]string{}, requests: requests, users: map[string][]string{}, scene: newScene(), pooled: map[string]bool{},
 		asleep: map[string]bool{}, ends: map[string]string{}, fails: map[[2]string]string{},
 		holds: map[[2]string]string{}, keeps: map[string]string{},
 	}
-	for _, x := range list {
-		if p.projects[x.Project] == "" {
-			p.projects[x.Project] = fmt.Sprintf("%032x", len(p.projects)+1)
-			p.expect[x.Project] = map[string][]string{}
-		}
-		if !slices.Contains(p.desktops[x.Project], x.Desktop) {
-			p.desktops[x.Project] = append(p.desktops[x.Project], x.Desktop)
-		}
-		if x.User != "" {
-			p.expect[x.Project][x.Desktop] = append(p.expect[x.Project][x.Desktop], x.User)
+	var list [][2]string // project and desktop
+	for i, r := range requests {
+		p.projects[r.Project] = fmt.Sprintf("%032x", i+1)
+		for _, id := range r.Desktops {
+			list = append(list, [2]string{r.Project, id})
+			p.users[id] = r.ExpectedUsers[id]
+			p.scene.add(r.Project, id, r.ExpectedUsers[id]...)
 		}
 	}
-	p.scene.addLeavers(list)
 	p.fault(fakecloud.Fault{
 		Calls: []int{2, 6}, Status: http.StatusTooManyRequests, Code: "APIGW.0308", RetryAfter: time.Second,
 	})
 	p.fault(fakecloud.Fault{Calls: []int{4}, Status: http.StatusServiceUnavailable, Code: "WKS.00050902"})
 	order := rand.New(rand.NewPCG(seed, seed)).Perm(len(list))
 	for i, trouble := range troubles[:min(len(troubles), len(list)/4)] {
-		x := list[order[i]]
-		trouble.befall(p, x.Desktop)
-		if key := [2]string{x.Project, x.Desktop}; trouble.held {
+		key := list[order[i]]
+		trouble.befall(p, key[1])
+		if trouble.held {
 			p.holds[key] = trouble.reason
 		} else if trouble.reason != "" {
 			p.fails[key] = trouble.reason
@@ -105,9 +104,10 @@ func newDemoPlan(list []leavers.Leaver, seed uint64) *demoPlan {
 	}
 	p.fault(fakecloud.Fault{Calls: []int{3, 5, 7, 9}, Times: 2, Delay: time.Second})
 	for _, n := range order[len(order)-len(order)/6:] {
-		p.pooled[list[n].Desktop] = true
+		p.pooled[list[n][1]] = true
 	}
-	p.guard(p.aliases()[0])
+	aliases := slices.Sorted(maps.Keys(p.projects))
+	p.guard(aliases[0])
 	return p
 }
 
@@ -137,6 +137,7 @@ func (p *demoPlan) guard(alias string) {
 		Expect:   map[string][]string{"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver}},
 		Users:    []string{"ravi.leaver", "nora.leaver"},
 	}
+	p.idle = []string{"nora.leaver"}
 	p.holds[[2]string{alias, "guard-passed-on"}] = "somebody else has it by now"
 	p.holds[[2]string{alias, "guard-crowd"}] = "two are on it, and no leaver was named"
 	p.holds[[2]string{alias, "guard-asleep"}] = "it sleeps, and was read before anything was sent"
@@ -144,16 +145,6 @@ func (p *demoPlan) guard(alias string) {
 	p.keeps["guard-team"], p.keeps["found-team"] = colleague, colleague
 	p.keeps["guard-passed-on"], p.keeps["found-namesake"] = "tom.heir", "ravi.leaver2"
 	p.keeps["guard-crowd"] = colleague
-}
-
-// aliases gives the projects in a stable order.
-func (p *demoPlan) aliases() []string {
-	var out []string
-	for alias := range p.projects {
-		out = append(out, alias)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // stage puts desktops and faults into the cloud.
@@ -174,5 +165,8 @@ func (p *demoPlan) stage(cloud *fakecloud.Cloud) {
 	}
 	p.scene.stage(cloud, p.projects)
 	cloud.Add(p.projects[p.people.Project], p.guarded...)
+	for _, name := range p.idle {
+		cloud.AddPeople(p.projects[p.people.Project], fakecloud.Person{Name: name})
+	}
 	cloud.Fail(p.faults...)
 }

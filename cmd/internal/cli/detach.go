@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/user"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,9 @@ import (
 type detachOptions struct {
 	file, project, at, due, deadline string
 	reason, ticket, key, by          string
-	users, expected                  []string
+	users, computers, expected       []string
+	unknownUsers                     string
+	columns                          leavers.Columns
 	allowShared                      bool
 	shutoff, urgent                  bool
 	skipInvalid, plan, json          bool
@@ -33,18 +36,23 @@ func (p *Program) detachCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "detach [ID…]",
 		Short: "Have desktops detached",
-		Long: `Records desktops, or users whose desktops are meant, and queues them for the
-workers. A file is CSV with a header row that has a column desktop_id (or id, or
-desktop) or a column user (or user_name), or both, and perhaps a column project;
-other columns are ignored. Rows of several projects make one operation for each.
-If one row is bad nothing is queued, unless --skip-invalid is given.
+		Long: `Records desktops, computers by their names, or users whose desktops are meant, and
+queues them for the workers. A file is CSV, with a header row in which a column
+names desktops (desktop_id, id), computers (computer, host name, VM, …) or users
+(user, login, e-mail, owner, …), and perhaps projects; in German, French, Spanish
+and Chinese, too. Rows of several projects make one operation for each. If one row
+is bad nothing is queued, unless --skip-invalid is given. Columns that cannot say
+whose a desktop is are ignored, and named; where it is not clear which column
+says that, the list is refused until --user-column does.
 
 Who is cut off: every desktop is read before it is sent. One that comes with a
-user (columns desktop_id and user, or --expected-user) is taken from that user
-only; if somebody else has it, it is held, with both names. A user without a
-desktop (column user alone, or --user) stands for every desktop that has a user
-of exactly that name when the operation runs. Desktops of several users of whom
-none is named, and those hibernated, frozen or in maintenance, are held.
+user (a column of users beside the desktops or computers, or --expected-user) is
+taken from that user only; if somebody else has it, it is held, with both names. A
+user without a desktop (a column of users alone, or --user) stands for every desktop
+that has a user of exactly that name when the operation runs. A computer's name
+(a column, or --computer) stands for the one desktop that has it then. Desktops of
+several users of whom none is named, and those hibernated, frozen or in
+maintenance, are held.
 
 "accepted" in the results means that the cloud took the request; the desktop is
 then followed until it is proven "detached", or it is failed.`,
@@ -59,7 +67,12 @@ then followed until it is proven "detached", or it is failed.`,
 	f.StringVar(&o.file, "file", "", "CSV `file` of desktops, - for stdin")
 	f.StringVar(&o.project, "project", "", "`alias` of the project of all desktops that have none of their own in the file")
 	f.StringArrayVar(&o.users, "user", nil, "a leaver's `name`: detach every desktop that they have; may be repeated")
-	f.StringArrayVar(&o.expected, "expected-user", nil, "`name` of the user whom the ids given as arguments must belong to; may be repeated")
+	f.StringArrayVar(&o.computers, "computer", nil, "a computer's `name`: detach the desktop that has it; may be repeated")
+	f.StringArrayVar(&o.expected, "expected-user", nil, "`name` of the user whom the ids given as arguments, and --computer, must belong to; may be repeated")
+	f.StringVar(&o.unknownUsers, "unknown-users", "", "what becomes of users whom Workspace does not know: hold or ignore (default: as the project is configured)")
+	f.StringVar(&o.columns.User, "user-column", "", "`name` of the file's column that says whose the desktops are, - if none does (default: by what it is called)")
+	f.StringVar(&o.columns.Computer, "computer-column", "", "`name` of the file's column of computers, - if there is none (default: by what it is called)")
+	f.StringVar(&o.columns.Desktop, "desktop-column", "", "`name` of the file's column of desktop ids, - if there is none (default: by what it is called)")
 	f.BoolVar(&o.allowShared, "allow-shared", false, "take desktops of several users from all of them, if no user is named")
 	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
 	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
@@ -70,7 +83,7 @@ then followed until it is proven "detached", or it is failed.`,
 	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
 	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session); over a server it is the name of the key, and this is refused")
 	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
-	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list")
+	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list; the exit code is 3 then")
 	f.BoolVar(&o.plan, "plan", false, "show who would be cut off and what would be held, as the cloud is now, and queue nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	o.wait.flags(f)
@@ -79,13 +92,15 @@ then followed until it is proven "detached", or it is failed.`,
 
 func (p *Program) detach(ctx context.Context, args []string, o detachOptions) error {
 	switch {
-	case len(args) == 0 && o.file == "" && len(o.users) == 0:
-		return usage("detachd detach --help shows how", "nothing was named: give desktop ids, --user or --file")
-	case len(args) > 0 && len(o.users) > 0:
+	case len(args) == 0 && o.file == "" && len(o.users)+len(o.computers) == 0:
+		return usage("detachd detach --help shows how", "nothing was named: give desktop ids, --computer, --user or --file")
+	case len(args)+len(o.computers) > 0 && len(o.users) > 0:
 		return usage("for these desktops of theirs give --expected-user in place of --user; for both, run it twice",
-			"--user means every desktop of a user, and desktop ids were given as well")
-	case len(args) == 0 && len(o.expected) > 0:
-		return usage("for every desktop of theirs give --user; in a file, a column user", "--expected-user is about desktop ids, and none was given")
+			"--user means every desktop of a user, and desktop ids or computers were given as well")
+	case len(args)+len(o.computers) == 0 && len(o.expected) > 0:
+		return usage("for every desktop of theirs give --user; in a file, a column user", "--expected-user is about desktop ids and computers, and none was given")
+	case o.file == "" && o.columns != leavers.Columns{}:
+		return usage("give the file, too", "--user-column, --computer-column and --desktop-column are about a --file, and none was given")
 	}
 	if err := o.wait.check(); err != nil {
 		return err
@@ -98,12 +113,15 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		return err
 	}
 	defer c.close()
-	reqs, err := p.requests(ctx, c, args, o)
+	reqs, list, err := p.requests(ctx, c, args, o)
 	if err != nil {
 		return err
 	}
 	if o.plan {
-		return p.plan(ctx, c, reqs, o.json)
+		if err := p.plan(ctx, c, reqs, list, o.json); err != nil {
+			return err
+		}
+		return leftOut(list, nil)
 	}
 	ops, err := p.enqueue(ctx, c, reqs)
 	if err != nil {
@@ -111,44 +129,94 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	}
 	p.warnWithoutWorkers(ctx, c)
 	if o.wait.on {
-		return p.waitAndShow(ctx, c, ops, o.wait, o.json)
+		return leftOut(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
 	}
 	if o.json {
-		return printJSON(p.Stdout, operationsView{ops})
+		if err := printJSON(p.Stdout, detachView{operationsView{ops}, readOf(list)}); err != nil {
+			return err
+		}
+		return leftOut(list, nil)
 	}
 	for _, op := range ops {
 		p.out("operation %s: %s of project %s recorded and queued", op.ID, size(op), op.Project)
 	}
 	p.say("look at it with: detachd status %s", ops[0].ID)
-	return nil
+	return leftOut(list, nil)
+}
+
+// listView says in JSON what was not read of a list.
+type listView struct {
+	IgnoredColumns []string  `json:"ignored_columns,omitempty"`
+	LeftOutRows    int       `json:"left_out_rows,omitempty"`
+	LeftOut        []leftRow `json:"left_out,omitempty"` // the first 1,000
+}
+
+type leftRow struct {
+	Line    int    `json:"line,omitempty"` // left out: an argument
+	Problem string `json:"problem"`
+}
+
+// detachView is the JSON of detach.
+type detachView struct {
+	operationsView
+	listView
+}
+
+func readOf(list *leavers.List) listView {
+	v := listView{IgnoredColumns: list.Unknown, LeftOutRows: list.BadRows}
+	for _, b := range list.Bad {
+		v.LeftOut = append(v.LeftOut, leftRow(b))
+	}
+	return v
+}
+
+// leftOut makes a failure of rows that were left out, unless err is one that says
+// more: nobody may take the list for done.
+func leftOut(list *leavers.List, err error) error {
+	var f *failure
+	if list.BadRows == 0 || err != nil && !(errors.As(err, &f) && (f.code == exitHeld || f.code == exitFailed)) {
+		return err
+	}
+	next := "correct the rows that are named above and hand them over by themselves"
+	if f != nil {
+		return fail(exitFailed, next+"; "+f.next, "%s left out of the list, and %w", were(list.BadRows, "row"), f.err)
+	}
+	return fail(exitFailed, next, "%s left out of the list", were(list.BadRows, "row"))
+}
+
+func were(n int, what string) string {
+	if n == 1 {
+		return "1 " + what + " was"
+	}
+	return strconv.Itoa(n) + " " + what + "s were"
 }
 
 // requests makes one request for each project that is named, or more where a
 // server would not take it in one.
-func (p *Program) requests(ctx context.Context, c *client, args []string, o detachOptions) ([]api.OperationRequest, error) {
+func (p *Program) requests(ctx context.Context, c *client, args []string, o detachOptions) ([]api.OperationRequest, *leavers.List, error) {
 	at, err := parseWhen(o.at, p.Now())
 	if err != nil {
-		return nil, usage("mend --at", "--at %w", err)
+		return nil, nil, usage("mend --at", "--at %w", err)
 	}
 	due, err := parseWhen(o.due, p.Now())
 	if err != nil {
-		return nil, usage("mend --due-at", "--due-at %w", err)
+		return nil, nil, usage("mend --due-at", "--due-at %w", err)
 	}
 	deadline, err := parseWhen(o.deadline, p.Now())
 	if err != nil {
-		return nil, usage("mend --deadline", "--deadline %w", err)
+		return nil, nil, usage("mend --deadline", "--deadline %w", err)
 	}
 	projects, err := c.projects(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	list, err := p.gather(projects, args, o)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	reqs := list.Requests(api.OperationRequest{
 		ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
-		AllowShared: o.allowShared, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
+		AllowShared: o.allowShared, UnknownUsers: o.unknownUsers, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
 	})
 	var out []api.OperationRequest
 	for _, r := range reqs {
@@ -157,7 +225,7 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 		}
 		// Here, so that nothing is queued for one project if another's request is bad.
 		if err := r.Task(o.by).Validate(func(alias string) bool { return slices.Contains(projects, alias) }, p.Now()); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if c.remote {
 			out = append(out, split(r, largestBody)...)
@@ -165,13 +233,14 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 			out = append(out, r)
 		}
 	}
-	return out, nil
+	return out, list, nil
 }
 
 // gather reads arguments and file, and refuses the whole list if something in
 // it is bad and may not be skipped.
 func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.List, error) {
 	list := leavers.New(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
+	list.Columns = o.columns
 	for _, x := range o.named(args) {
 		if err := list.Add(x); err != nil {
 			return nil, usage("give several lists, one after the other", "%w", err)
@@ -179,7 +248,7 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 	}
 	if o.file != "" {
 		if err := p.readFile(list, o.file); err != nil {
-			return nil, usage("mend it and run it again; nothing was queued", "%s: %w", o.file, err)
+			return nil, usage(howToRead(err), "%s: %w", o.file, err)
 		}
 	}
 	if len(list.Unknown) > 0 {
@@ -191,9 +260,22 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 		}
 	}
 	if len(list.Good) == 0 {
-		return nil, usage("name at least one desktop or user", "no desktop is left to detach; nothing was queued")
+		return nil, usage("name at least one desktop, computer or user", "no desktop is left to detach; nothing was queued")
 	}
 	return list, nil
+}
+
+// howToRead says what to do about a list that cannot be read.
+func howToRead(err error) string {
+	var unclear *leavers.ColumnError
+	if !errors.As(err, &unclear) {
+		return "correct it and run it again; nothing was queued"
+	}
+	flag := "--" + unclear.What + "-column"
+	if len(unclear.Columns) == 0 {
+		return "give the columns names, or take them out, or give " + flag + " - if none of them is meant; nothing was queued"
+	}
+	return fmt.Sprintf("give %s %q, or another of these columns, or %s - if none of them is meant; nothing was queued", flag, unclear.Columns[0], flag)
 }
 
 // named gives the leavers of the command line.
@@ -202,12 +284,20 @@ func (o detachOptions) named(ids []string) []leavers.Leaver {
 	for _, user := range o.users {
 		out = append(out, leavers.Leaver{User: user})
 	}
+	var desktops []leavers.Leaver
 	for _, id := range ids {
-		for _, user := range o.expected {
-			out = append(out, leavers.Leaver{Desktop: id, User: user})
-		}
+		desktops = append(desktops, leavers.Leaver{Desktop: id})
+	}
+	for _, name := range o.computers {
+		desktops = append(desktops, leavers.Leaver{Computer: name})
+	}
+	for _, x := range desktops {
 		if len(o.expected) == 0 {
-			out = append(out, leavers.Leaver{Desktop: id})
+			out = append(out, x)
+		}
+		for _, user := range o.expected {
+			x.User = user
+			out = append(out, x)
 		}
 	}
 	return out

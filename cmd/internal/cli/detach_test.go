@@ -45,10 +45,10 @@ func TestDetachJSONIsTheOperation(t *testing.T) {
 
 func TestDetachFileOfSeveralProjects(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
-		name := s.file(t, "\xef\xbb\xbfemployee,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
+		name := s.file(t, "\xef\xbb\xbfdepartment,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
 		r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.err, "columns that are ignored: employee")
+		require.Contains(t, r.err, "columns that are ignored: department")
 		require.Len(t, s.operations(t), 2)
 		again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
 		require.Equal(t, r.out, again, "the same operations")
@@ -71,17 +71,26 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 		require.Equal(t, exitUsage, r.code)
 		require.Empty(t, r.out)
 		for _, want := range []string{
-			`line 3: desktop "d1" is on line 2 already`, "line 4: desktop id \"\" is empty", `line 5: project "nowhere" is not configured`,
-			"line 6: has 1 fields", "4 of 5 rows are bad; nothing was queued", "--skip-invalid", "hq",
+			"line 4: desktop id \"\" is empty", `line 5: project "nowhere" is not configured`,
+			"line 6: has 1 fields", "3 of 4 rows are bad; nothing was queued", "--skip-invalid", "hq",
 		} {
 			require.Contains(t, r.err, want)
 		}
 		require.Empty(t, s.operations(t))
 
 		r = s.run(t, "detach", "--file", name, "--skip-invalid")
-		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.err, "4 bad rows")
+		require.Equal(t, exitFailed, r.code, r.err)
+		require.Contains(t, r.err, "3 bad rows")
+		require.Contains(t, r.err, "3 rows were left out of the list")
 		require.Equal(t, 1, s.operations(t)[0].Total)
+
+		v := s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid")
+		require.Len(t, v["left_out"], 3)
+		require.Equal(t, map[string]any{"line": 6.0, "problem": "has 1 fields, the header has 2"}, v["left_out"].([]any)[2])
+		s.worker(t)
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}})
+		v = s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid", "--wait")
+		require.InDelta(t, 3, v["left_out_rows"], 0)
 	})
 }
 
@@ -101,12 +110,16 @@ func TestDetachRefusesWrongUse(t *testing.T) {
 			"--user means every desktop":      {"detach", "d1", "--user", "zoe", "--project", "hq"},
 			"--expected-user is about":        {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
 			"space at an end":                 {"detach", "--user", "zoe ", "--project", "hq"},
-			"user \"zoe\" is given as an":     {"detach", "--user", "zoe", "--user", "zoe", "--project", "hq"},
+			"and desktop ids or computers":    {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
+			"are about a --file":              {"detach", "d1", "--user-column", "x", "--project", "hq"},
+			"is neither hold nor ignore":      {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
 			"--due-at \"then\" is no time":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
 			"has no project":                  {"detach", "d1"},
 			`project "nowhere"`:               {"detach", "d1", "--project", "nowhere"},
 			"white space":                     {"detach", "d 1", "--project", "hq"},
-			"given as an argument already":    {"detach", "d1", "d1", "--project", "hq"},
+			"once with a user and once":       {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
+			"--user-column \"Login\"":         {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
+			"a number that a spreadsheet":     {"detach", "--project", "hq", "7,00E+13"},
 			"--at \"soon\" is no time":        {"detach", "d1", "--project", "hq", "--at", "soon"},
 			"--deadline \"never\" is no time": {"detach", "d1", "--project", "hq", "--deadline", "never"},
 			"deadline: has passed already":    {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
@@ -228,17 +241,17 @@ func TestDetachOfUsers(t *testing.T) {
 			fakecloud.Desktop{ID: "both", Type: fakecloud.Shared, Users: []fakecloud.User{zoe, {Name: "bob"}}},
 			fakecloud.Desktop{ID: "other", Users: []fakecloud.User{{Name: "zoe2"}}})
 		s.worker(t)
-		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--wait")
+		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--unknown-users", "ignore", "--wait")
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Contains(t, r.err, "3 users of project hq recorded")
 		op := s.operations(t)[0]
-		require.Equal(t, tasks.Counts{Detached: 4, Resolved: 1}, op.Counts, "two desktops, and two users without")
+		require.Equal(t, tasks.Counts{Detached: 2, Resolved: 1, NoDesktop: 2}, op.Counts, "two desktops, and two users without")
 		both, _ := s.cloud.Get(hqID, "both")
 		require.Len(t, both.Users, 1)
 		other, _ := s.cloud.Get(hqID, "other")
 		require.Equal(t, fakecloud.Attached, other.AttachState)
 		require.Contains(t, s.ok(t, "status", op.ID), "resolved    1")
-		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "detached"), "the user has no desktop")
+		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "no_desktop"), "user:nobody")
 	})
 }
 
@@ -267,5 +280,48 @@ func TestDetachHoldsSomebodyElsesDesktop(t *testing.T) {
 		s.cloud.Attach(hqID, "d1", fakecloud.User{Name: "zoe"})
 		s.ok(t, "retry", id, "--held")
 		require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)
+	})
+}
+
+func TestDetachComputersGuardedByUsers(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "own", ComputerName: "WS-1", Users: []fakecloud.User{{Name: "zoe"}}},
+			fakecloud.Desktop{ID: "hers", ComputerName: "WS-9", Users: []fakecloud.User{{Name: "zoe"}}},
+			fakecloud.Desktop{ID: "heirs", ComputerName: "WS-2", Users: []fakecloud.User{{Name: "heir"}}})
+		s.worker(t)
+		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "Computer;Mitarbeiter;Employee ID\nWS-1;zoe;4711\nWS-2;zoe;4711\n"), "--computer", "WS-3", "--wait")
+		require.Equal(t, exitHeld, r.code, r.err)
+		require.Contains(t, r.err, "3 computers of project hq recorded")
+		require.Contains(t, r.err, "columns that are ignored: Employee ID")
+		op := s.operations(t)[0]
+		states := map[string]tasks.State{}
+		for _, d := range s.rows(t, op) {
+			states[d.ID] = d.State
+		}
+		require.Equal(t, tasks.Detached, states["own"], "%v", states)
+		require.NotContains(t, states, "hers", "never everything of the user")
+		require.Equal(t, tasks.Held, states["computer:WS-3"])
+		heirs, _ := s.cloud.Get(hqID, "heirs")
+		require.Equal(t, fakecloud.Attached, heirs.AttachState)
+
+		// What is held or failed can be handed over again, computers too.
+		csv := s.ok(t, "failures", "--csv", "--class", "held")
+		require.Contains(t, csv, "hq,computer:WS-3,,")
+		again := s.run(t, "detach", "--file", s.file(t, csv))
+		require.Equal(t, exitOK, again.code, again.err)
+		require.Contains(t, again.err, "columns that are ignored: desktop_name")
+	})
+}
+
+func TestDetachAsksWhichColumnIsMeant(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		name := s.file(t, "#TYPE Selected.ADUser\n\"SamAccountName\",\"UserPrincipalName\",\"DisplayName\"\n\"mia\",\"mia@corp.example\",\"Mia Leaver\"\n")
+		s.refused(t, exitUsage, `--user-column "SamAccountName"`, "detach", "--project", "hq", "--file", name)
+		require.Empty(t, s.operations(t))
+		v := s.json(t, exitOK, "detach", "--project", "hq", "--file", name, "--user-column", "samaccountname")
+		require.Equal(t, []any{"UserPrincipalName", "DisplayName"}, v["ignored_columns"])
+		require.Equal(t, tasks.UserRow("mia"), s.rows(t, s.operations(t)[0])[0].ID)
+		v = s.json(t, exitOK, "detach", "--project", "hq", "--file", name, "--user-column", "UserPrincipalName", "--plan")
+		require.Equal(t, []any{"SamAccountName", "DisplayName"}, v["ignored_columns"])
 	})
 }

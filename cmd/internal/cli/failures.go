@@ -2,7 +2,6 @@ package cli
 
 import (
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,7 +48,7 @@ mended; what is held is in it only with --class held.`,
 			case o.csv:
 				rows, left := failureRows(failures, o.filter.Class)
 				if left > 0 {
-					p.say("left out: %d that are held, or name a user; detachd retry OPERATION --held looks at them again", left)
+					p.say("left out: %d that are held; detachd retry OPERATION --held looks at them again", left)
 				}
 				return printCSV(p.Stdout, rows)
 			case len(failures) == 0:
@@ -113,15 +112,15 @@ func failuresTable(failures []tasks.Failure) *table {
 // failureRows gives a row for each failure, or for each of its expected users, so
 // that whoever hands them over again says the same about whose they are. What is
 // held is left out unless its class was asked for: handed over again without the
-// options of its operation it might not be held any more. So are rows that name a
-// user and no desktop.
+// options of its operation it might not be held any more. A row that names a computer
+// or a user has that in place of an id, as lists may.
 func failureRows(failures []tasks.Failure, class string) (rows [][]string, left int) {
 	rows = [][]string{{
 		"project", "desktop_id", "user", "desktop_name", "code", "class", "message", "status", "attempts", "at",
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		if strings.HasPrefix(f.DesktopID, tasks.UserRow("")) || f.Class == tasks.HeldClass && class != tasks.HeldClass {
+		if f.Class == tasks.HeldClass && class != tasks.HeldClass {
 			left++
 			continue
 		}

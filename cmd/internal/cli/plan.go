@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -16,10 +17,11 @@ type projectPlan struct {
 }
 
 // plan shows what detach would do, and does nothing of it.
-func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, asJSON bool) error {
+func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, asJSON bool) error {
 	v := struct {
 		Plans []projectPlan `json:"plans"`
-	}{}
+		listView
+	}{listView: readOf(list)}
 	for _, req := range reqs {
 		plan, err := c.Plan(ctx, req)
 		if err != nil {

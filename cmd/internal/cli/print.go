@@ -106,14 +106,16 @@ func count(n int, what string) string {
 
 // size says how much an operation is about.
 func size(op tasks.Operation) string {
-	switch desktops := op.Total - op.Users; {
-	case op.Users == 0:
-		return count(op.Total, "desktop")
-	case desktops == 0:
-		return count(op.Users, "user")
-	default:
-		return count(desktops, "desktop") + " and " + count(op.Users, "user")
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{op.Total - op.Users - op.Computers, "desktop"}, {op.Computers, "computer"}, {op.Users, "user"}} {
+		if part.n > 0 {
+			parts = append(parts, count(part.n, part.what))
+		}
 	}
+	return strings.Join(parts, " and ")
 }
 
 // seconds shows a duration to the second.
@@ -132,6 +134,7 @@ func sizes(ops []tasks.Operation) string {
 	for _, op := range ops {
 		all.Total += op.Total
 		all.Users += op.Users
+		all.Computers += op.Computers
 	}
 	return size(all)
 }

@@ -67,7 +67,7 @@ func TestDemoOfAnotherFile(t *testing.T) {
 	require.Contains(t, r.out, "detached")
 	require.Contains(t, r.out, "All of it is as planned: 1 failure")
 	require.Contains(t, r.err, "operation ended")
-	s.refused(t, exitUsage, "1 bad row", "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,d1\n"))
+	s.refused(t, exitUsage, "1 bad row", "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,\n"))
 	s.refused(t, exitUsage, "no such file", "demo", "--file", "/nowhere")
 }
 

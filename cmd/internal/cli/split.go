@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -12,7 +13,7 @@ import (
 const largestBody = 8<<20 - 1<<16
 
 // split cuts a request whose body would be longer than most bytes into several,
-// each with a part of the desktops, or of the users. The same request is always
+// each with a part of the desktops, of the computers, or of the users. The same request is always
 // cut the same way, and each part has an idempotency key of its own.
 func split(r api.OperationRequest, most int) []api.OperationRequest {
 	parts := halve(r, most)
@@ -26,29 +27,42 @@ func split(r api.OperationRequest, most int) []api.OperationRequest {
 
 func halve(r api.OperationRequest, most int) []api.OperationRequest {
 	text, err := json.Marshal(r)
-	if err != nil || len(text) <= most || len(r.Desktops)+len(r.Users) < 2 {
+	if err != nil || len(text) <= most || len(r.Desktops)+len(r.Computers)+len(r.Users) < 2 {
 		return []api.OperationRequest{r}
 	}
 	a, b := r, r
-	switch d, u := len(r.Desktops), len(r.Users); {
-	case d > 0 && u > 0:
-		a.Users, b.Desktops, b.ExpectedUsers = nil, nil, nil
+	switch d, c, u := len(r.Desktops), len(r.Computers), len(r.Users); {
+	case d > 0 && c+u > 0:
+		a.Computers, a.Users, b.Desktops = nil, nil, nil
 	case d > 0:
 		a.Desktops, b.Desktops = r.Desktops[:d/2], r.Desktops[d/2:]
-		a.ExpectedUsers, b.ExpectedUsers = expectedOf(a), expectedOf(b)
+	case c > 0 && u > 0:
+		a.Users, b.Computers = nil, nil
+	case c > 0:
+		a.Computers, b.Computers = r.Computers[:c/2], r.Computers[c/2:]
 	default:
 		a.Users, b.Users = r.Users[:u/2], r.Users[u/2:]
 	}
+	a.ExpectedUsers, b.ExpectedUsers = expectedOf(a), expectedOf(b)
 	return append(halve(a, most), halve(b, most)...)
 }
 
-// expectedOf are the expected users of the desktops that a request has.
+// expectedOf are the expected users of the desktops and computers that a request has.
 func expectedOf(r api.OperationRequest) map[string][]string {
 	out := map[string][]string{}
-	for _, id := range r.Desktops {
-		if users := r.ExpectedUsers[id]; len(users) > 0 {
-			out[id] = users
+	add := func(row string) {
+		if users := r.ExpectedUsers[row]; len(users) > 0 {
+			out[row] = users
 		}
+	}
+	for _, id := range r.Desktops {
+		add(id)
+	}
+	for _, name := range r.Computers {
+		add(tasks.ComputerRow(name))
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }

@@ -41,7 +41,7 @@ func (o *waitOptions) check() error {
 
 // waitAndShow waits for operations and prints what became of them. The error
 // carries the exit code that belongs to that.
-func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool) error {
+func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool, list listView) error {
 	for _, op := range ops {
 		p.say("operation %s: %s of project %s recorded and queued; waiting", op.ID, size(op), op.Project)
 	}
@@ -50,7 +50,7 @@ func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operat
 		return err
 	}
 	if asJSON {
-		err = printJSON(p.Stdout, operationsView{ops})
+		err = printJSON(p.Stdout, detachView{operationsView{ops}, list})
 	} else {
 		err = operationsTable(ops).print(p.Stdout)
 	}
