@@ -23,6 +23,7 @@ var adviceByCode = map[string]string{
 	// Of look-ups.
 	"USER_NAME":        "ask again with the name as the message has it, if that is the same person",
 	"USER_UNKNOWN":     "check the spelling and the project; if the person never had an account in Workspace, dismiss this, or ask with unknown users ignored",
+	"USER_DESKTOPS":    "see in the console which desktops the user has, through which group, and take the user out of it; then retry",
 	"COMPUTER_NAME":    "look up the desktop's id in the console and ask again with it: no computer, or more than one, has just this name",
 	"NAMED_FOR_OTHERS": "decide whose the desktop is: the list names it for somebody else than the leaver who has it. Ask again with the right user",
 

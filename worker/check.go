@@ -18,7 +18,7 @@ const freshReading = 5 * time.Second
 // touched. It returns those to be sent, all by naming their leavers or none. Parts of
 // a batch that had to be split use the batch's reading while it is fresh.
 func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
-	if time.Since(b.readAt) < freshReading {
+	if fresh(group) {
 		return group, true
 	}
 	mine, ok := s.claim(b, group)
@@ -30,7 +30,7 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 		s.onReadError(b, mine, err)
 		return nil, true
 	}
-	b.readAt = time.Now()
+	readAt := time.Now()
 	seen, err := s.seen(mine, read)
 	if err != nil {
 		return nil, false // the process is ending
@@ -40,7 +40,7 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 	for _, it := range mine {
 		l := lookAt(it.job.op, it.desktop, read, seen[it.desktop.ID])
 		looks[it] = l
-		it.before, it.leavers = nil, nil
+		it.before, it.leavers, it.readAt = nil, nil, readAt
 		if l.exists {
 			it.before = l.before(s.now())
 			if len(it.desktop.Expected()) == 0 {
@@ -66,6 +66,11 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 		return plain, true
 	}
 	return append(plain, byName...), true
+}
+
+// fresh says that every desktop of a group was read a moment ago.
+func fresh(group []*item) bool {
+	return !slices.ContainsFunc(group, func(it *item) bool { return time.Since(it.readAt) > freshReading })
 }
 
 // claim claims a group; who is in another call is answered. ok is false if the

@@ -21,12 +21,13 @@ type directory struct {
 	refusal error // why the cloud does not show it
 }
 
-// read gives the list, which the caller may append to. refusal says that the cloud
-// does not show it; err that it could not be read for now.
-func (d *directory) read(ctx context.Context, f *finder) (people []apiclient.Person, refusal, err error) {
+// read gives the list as it was at a time, or later, and which the caller may append
+// to. refusal says that the cloud does not show it; err that it could not be read for
+// now.
+func (d *directory) read(ctx context.Context, f *finder, since time.Time) (people []apiclient.Person, refusal, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.readAt.IsZero() || f.now().Sub(d.readAt) >= directoryAge {
+	if d.readAt.IsZero() || d.readAt.Before(since) {
 		if err := f.admit(ctx); err != nil {
 			return nil, nil, err
 		}
@@ -36,7 +37,7 @@ func (d *directory) read(ctx context.Context, f *finder) (people []apiclient.Per
 		if err != nil && !refused(err) {
 			return nil, nil, err
 		}
-		d.people, d.refusal, d.readAt = people, err, f.now()
+		d.people, d.refusal, d.readAt = people, err, begun
 	}
 	return slices.Clip(d.people), d.refusal, nil
 }

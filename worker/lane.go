@@ -30,6 +30,7 @@ type item struct {
 	sending bool          // in a batch, not yet answered
 	delay   time.Duration // what its verdict says
 
+	readAt  time.Time        // when check last read it
 	heldAs  string           // the code that check held it for
 	before  *tasks.Before    // what check read, until it is in the record
 	leavers []apiclient.User // who is to be taken off, by name; nil: everybody

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -257,31 +258,31 @@ func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.O
 	if len(rows) == 0 {
 		return nil
 	}
+	asked := f.now()
 	listed, err := f.list(ctx, ReadUsers, namesOf(rows), f.api.DesktopsOf)
 	if err != nil {
 		return err
 	}
-	var without []tasks.Desktop
-	for _, row := range rows {
-		name, _ := row.User()
-		var ids []string
-		for _, d := range listed {
-			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !isGroup(u) && sameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
-				ids = append(ids, d.ID)
-			}
-		}
-		if len(ids) == 0 {
-			without = append(without, row)
-			continue
-		}
-		out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: counted(len(ids))}
-	}
+	without := f.withDesktops(rows, listed, out)
 	if len(without) == 0 {
 		return nil
 	}
-	people, refusal, err := f.directory.read(ctx, f)
+	people, refusal, err := f.directory.read(ctx, f, asked.Add(-directoryAge))
 	if err != nil {
 		return err
+	}
+	// The cloud's filter may want a name as the cloud spells it, and its counts may be
+	// of a moment ago.
+	if spelled := spellings(without, people); len(spelled) > 0 {
+		more, err := f.list(ctx, ReadUsers, spelled, f.api.DesktopsOf)
+		if err != nil {
+			return err
+		}
+		listed = append(listed, more...)
+		without = f.withDesktops(without, more, out)
+		if people, refusal, err = f.directory.read(ctx, f, asked); err != nil {
+			return err
+		}
 	}
 	for _, d := range listed {
 		for _, u := range d.Users {
@@ -296,18 +297,62 @@ func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.O
 	return nil
 }
 
-// withoutDesktop says what becomes of a user who has no desktop.
+// withDesktops settles the rows of users whose desktops are listed, and gives the
+// others.
+func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, out map[string]tasks.RowFind) (without []tasks.Desktop) {
+	for _, row := range rows {
+		name, _ := row.User()
+		var ids []string
+		for _, d := range listed {
+			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !isGroup(u) && sameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
+				ids = append(ids, d.ID)
+			}
+		}
+		if len(ids) == 0 {
+			without = append(without, row)
+			continue
+		}
+		out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: counted(len(ids))}
+	}
+	return without
+}
+
+// spellings are the names, as the cloud has them, of users in whose rows they are
+// spelled otherwise, or whom the cloud says to have desktops; at most 100.
+func spellings(rows []tasks.Desktop, people []apiclient.Person) (out []string) {
+	for _, row := range rows {
+		name, _ := row.User()
+		for _, p := range people {
+			if sameName(p.Name, name) && (p.Name != name || p.Desktops > 0) && len(out) < apiclient.MaxDesktopsPerCall && !slices.Contains(out, p.Name) {
+				out = append(out, p.Name)
+			}
+		}
+	}
+	return out
+}
+
+// withoutDesktop says what becomes of a user whom no desktop lists.
 func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, refusal error, op tasks.Operation) tasks.RowFind {
 	name, _ := row.User()
-	near := nearPeople(name, people)
-	switch {
-	case slices.ContainsFunc(people, func(p apiclient.Person) bool { return sameName(p.Name, name) }):
+	known, desktops := false, 0
+	for _, p := range people {
+		if sameName(p.Name, name) {
+			known, desktops = true, max(desktops, p.Desktops)
+		}
+	}
+	if known && desktops > 0 {
+		return f.hold("USER_DESKTOPS", "Workspace counts %s of user %q in project %s, and lists none: access may come through a group", counted(desktops), name, f.where)
+	}
+	if known {
 		return tasks.RowFind{To: tasks.NoDesktop, Detail: "known to Workspace, without a desktop"}
-	case len(near) > 0:
+	}
+	if near := nearPeople(name, people); len(near) > 0 {
 		return f.hold("USER_NAME", "no user is named %q in project %s, but there is %s: name them as the cloud does", name, f.where, strings.Join(near, ", "))
-	case refusal != nil:
+	}
+	if refusal != nil {
 		return f.hold("USER_UNKNOWN", "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.where, name, refusal)
-	case firstOf(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown:
+	}
+	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
 		return tasks.RowFind{To: tasks.NoDesktop, Note: tasks.Unknown}
 	}
 	return f.hold("USER_UNKNOWN", "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or have unknown users ignored", name, f.where)
@@ -388,15 +433,6 @@ func counted(desktops int) string {
 		return "1 desktop"
 	}
 	return fmt.Sprintf("%d desktops", desktops)
-}
-
-func firstOf(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 // refused says that an error is an answer that another try would not change.

@@ -186,6 +186,7 @@ var ownRules = []Rule{
 	{OfWorker, 0, "BAD_REQUEST", Local, "the request is not one that can be sent"},
 	{OfWorker, 0, "USER_NAME", HeldBack, "no user has exactly this name, but one has it in another form"},
 	{OfWorker, 0, "USER_UNKNOWN", HeldBack, "Workspace does not know the user, or does not say"},
+	{OfWorker, 0, "USER_DESKTOPS", HeldBack, "Workspace counts desktops of the user, and lists none"},
 	{OfWorker, 0, "COMPUTER_NAME", HeldBack, "no computer, or several, has exactly this name"},
 	{OfWorker, 0, "NAMED_FOR_OTHERS", HeldBack, "the operation names this desktop of the leaver for somebody else"},
 }

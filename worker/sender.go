@@ -69,7 +69,6 @@ type batch struct {
 	calls    int
 	admitted bool      // it holds a call's token and a slot, not used yet
 	claimed  bool      // by check: to be given back with what was not sent
-	readAt   time.Time // when check read it; zero: not yet
 	deniedAt time.Time // when a call of it was first refused without a desktop being named
 	back     []*item   // to be put back when the batch is over: then another may take them
 	pause    time.Duration
@@ -151,7 +150,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	if group, ok = s.begin(b, group, callID); !ok || len(group) == 0 {
 		return
 	}
-	if time.Since(b.readAt) > freshReading { // the record could not be written, or the process was frozen
+	if !fresh(group) { // the record could not be written, or the process was frozen
 		call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
 		s.settle(b, group, notSent(call, "the reading had grown old before the call could leave"), func(it *item) verdict {
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}

@@ -94,10 +94,14 @@ func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClien
 
 // client is a real client of the fake cloud.
 func client(t testing.TB, url string, timeout time.Duration) *apiclient.Client {
+	return clientOf(t, url, projectID, timeout)
+}
+
+func clientOf(t testing.TB, url, project string, timeout time.Duration) *apiclient.Client {
 	transport := apiclient.NewTransport()
 	t.Cleanup(transport.CloseIdleConnections)
 	c, err := apiclient.New(apiclient.Config{
-		ProjectID: projectID, Endpoint: url, Auth: apiclient.StaticToken(token), Timeout: timeout, Transport: transport,
+		ProjectID: project, Endpoint: url, Auth: apiclient.StaticToken(token), Timeout: timeout, Transport: transport,
 	})
 	require.NoError(t, err)
 	return c

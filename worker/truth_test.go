@@ -616,6 +616,9 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 				inCalls[id]++ // those spend no attempts
 			}
 			require.NotContains(t, p.ghost, id, "what does not exist was sent")
+			require.True(t, slices.ContainsFunc(p.readings.of(id), func(x seen) bool {
+				return x.exists && x.at.Before(c.Time) && c.Time.Sub(x.at) < 6*time.Second // five, and the way to the cloud
+			}), "%s was sent unread", id)
 			expect, all := expectedOf(named[id])
 			on := p.had(id, c.Time, taken)
 			if !all || len(on) == 0 {
