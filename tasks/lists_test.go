@@ -586,6 +586,71 @@ func searchRead(t *testing.T, b *bundle) {
 	}
 }
 
+// Only a reading of this project, by whichever operation, has seen a desktop.
+func seen(t *testing.T, b *bundle) {
+	ids := []string{"read", "called", "gone", "long-ago", "elsewhere", "never"}
+	read := func(m *tasks.Move) { m.Before = &tasks.Before{Name: "PC"} }
+	long := b.enqueue(tasks.Request{Desktops: []string{"long-ago", "other"}})
+	b.step(long, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+		if m.Desktop.ID == "long-ago" {
+			read(m)
+		}
+	})
+	for range 11 {
+		b.now = b.now.Add(time.Minute)
+		b.enqueue(tasks.Request{Desktops: []string{"never", "long-ago"}})
+	}
+	b.step(b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"elsewhere", "never"}}), 0, tasks.Queued, tasks.Sending, read)
+	op := b.enqueue(tasks.Request{Desktops: append([]string{"x"}, ids...)})
+	b.step(op, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+		if m.Desktop.ID == "read" {
+			read(m)
+		}
+	})
+	b.step(op, 0, tasks.Sending, tasks.Detached, func(m *tasks.Move) {
+		if m.Desktop.ID == "gone" {
+			m.Note = tasks.Gone
+		}
+	})
+	got, err := b.r.Seen(t.Context(), "hq", append(ids, "unheard of"))
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"read": true, "gone": true, "long-ago": true}, got)
+	got, err = b.r.Seen(t.Context(), "branch", ids)
+	require.NoError(t, err)
+	require.Equal(t, map[string]bool{"elsewhere": true, "never": true}, got)
+	got, err = b.r.Seen(t.Context(), "hq", nil)
+	require.NoError(t, err)
+	require.Empty(t, got)
+}
+
+// A few rows are found without reading all others.
+func rowsNamed(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(3000), Users: []string{"zoe"}, Expect: map[string][]string{ids(3000)[2777]: {"zoe"}}})
+	found := tasks.Find{Desktops: []string{"found"}, Expect: map[string][]string{"found": {"zoe"}}}
+	after, err := b.p.AddFound(t.Context(), op, found)
+	require.NoError(t, err)
+	b.enqueue(tasks.Request{Desktops: []string{"another's", "d-000003"}})
+	counter := &commands{}
+	b.rdb.AddHook(counter)
+	for _, size := range []int{4, 3001} {
+		counter.n = 0
+		asked := []string{"d-002777", "found", "another's", "none"}
+		for len(asked) < size {
+			asked = append(asked, fmt.Sprint("none ", len(asked)))
+		}
+		rows, err := b.r.RowsNamed(t.Context(), after, asked)
+		require.NoError(t, err)
+		require.Len(t, rows, 2)
+		require.Equal(t, []string{"zoe"}, rows["d-002777"].Expect)
+		require.Equal(t, 27, rows["d-002777"].Chunk)
+		require.Equal(t, 31, rows["found"].Chunk)
+		require.LessOrEqual(t, counter.n, min(2*size, after.Chunks())+4, "and once more where a script is not known")
+	}
+	rows, err := b.r.RowsNamed(t.Context(), op, []string{"found"})
+	require.NoError(t, err)
+	require.Empty(t, rows, "it was no row yet")
+}
+
 // expireNew ends and removes the operations that are not in names.
 func expireNew(t *testing.T, b *bundle, names map[string]string) {
 	ops := everyPage(t, func(token string) ([]tasks.Operation, string, error) {

@@ -264,6 +264,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"indexed, not accepted":    indexedAndNotAccepted,
 		"rolled back":              rolledBack,
 		"search":                   search,
+		"seen":                     seen,
+		"rows named":               rowsNamed,
 		"search what was read":     searchRead,
 		"failure counts":           failureCounts,
 		"stats now":                statsNow,
