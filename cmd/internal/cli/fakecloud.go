@@ -15,8 +15,8 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 	var desktops int
 	cfg := fakecloud.Config{DiscardLog: true}
 	cmd := &cobra.Command{
-		Use:    "fakecloud",
-		Short:  "Run the fake cloud alone, for tests and benchmarks",
+		Use:   "fakecloud",
+		Short: "Run the fake cloud alone, for tests and benchmarks",
 		Long: `Prints the address as one line on stdout and serves every project and token until
 stopped. It has the desktops that --desktops creates, and no others.`,
 		Hidden: true,
