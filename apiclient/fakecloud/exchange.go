@@ -116,10 +116,8 @@ func (x *exchange) admit() *reply {
 
 // carryOut lets the service do its work as far as the fault allows, and answers.
 func (x *exchange) carryOut(f Fault) {
-	if x.project != nil && len(f.Vanish) > 0 {
-		defer x.project.vanish(f.Vanish) // also when the connection is dropped
-	}
 	if !f.happens() {
+		x.vanish(f.Vanish)
 		switch f.Effect {
 		case DropBefore:
 			x.drop(false)
@@ -133,6 +131,7 @@ func (x *exchange) carryOut(f Fault) {
 		x.omit = f.Desktop
 	}
 	rep, effect := x.perform()
+	x.vanish(f.Vanish) // before the reply, as a client may act on that at once
 	switch f.Effect {
 	case DropAfter:
 		x.drop(effect)

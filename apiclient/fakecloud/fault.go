@@ -57,8 +57,8 @@ type Fault struct {
 	// Omit leaves Desktop out of a list, of an OpDetail.
 	Omit bool
 
-	// Vanish are desktops that exist no more once the request was dealt with,
-	// whether it named them or not: with a list, from the next page on.
+	// Vanish are desktops that exist no more after the request, whether it named them
+	// or not: the page of a list that it asks for still has them.
 	Vanish []string
 
 	// Delay passes, in real time, before anything else.

@@ -54,7 +54,12 @@ func (p *project) forget(rec *record) {
 	p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
 }
 
-func (p *project) vanish(ids []string) {
+// vanish makes desktops of the request's project unknown.
+func (x *exchange) vanish(ids []string) {
+	p := x.project
+	if p == nil || len(ids) == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, id := range ids {

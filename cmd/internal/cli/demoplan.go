@@ -29,7 +29,7 @@ type demoPlan struct {
 	// they are; people is the request about them.
 	guarded []fakecloud.Desktop
 	people  tasks.Request
-	idle    []string             // people whom Workspace knows, without a desktop
+	known   []fakecloud.Person   // who have no desktop
 	holds   map[[2]string]string // alias and desktop → why it is going to be held
 	keeps   map[string]string    // desktop → the colleague who must keep it
 }
@@ -48,7 +48,7 @@ var troubles = []trouble{
 	{"", false, func(p *demoPlan, id string) { p.fault(times(2, fakecloud.Conflict(id, true))) }},
 	{"", false, func(p *demoPlan, id string) { p.fault(times(1, fakecloud.Conflict(id, false))) }},
 	{"the cloud refuses it for good", false, noAddress},
-	{"it sleeps, and was read before anything was sent", true, func(p *demoPlan, id string) { p.asleep[id] = true }},
+	{"it sleeps, which is read before anything is sent", true, func(p *demoPlan, id string) { p.asleep[id] = true }},
 	{"", false, func(p *demoPlan, id string) {
 		p.fault(times(2, fakecloud.Refused(id, "WKS.0005", "Failed to invoke ECS interface.")))
 	}},
@@ -130,18 +130,29 @@ func (p *demoPlan) guard(alias string) {
 		{ID: "found-own", Users: on("ravi.leaver")},
 		{ID: "found-team", Type: fakecloud.Shared, Users: on("ravi.leaver", colleague)},
 		{ID: "found-namesake", Users: on("ravi.leaver2")},
+		{ID: "found-computer", ComputerName: "PC-KIM", Users: on("kim.leaver")},
+		{ID: "found-computer-of-heir", ComputerName: "PC-LEO", Users: on("tom.heir")},
 	}
+	p.known = []fakecloud.Person{{Name: "nora.leaver"}}
 	p.people = tasks.Request{
 		Project: alias, RequestedBy: "demo", Reason: "leavers of the demo, by name", Ticket: "HR-4711",
 		Desktops: []string{"guard-own", "guard-passed-on", "guard-team", "guard-crowd", "guard-asleep", "guard-nowhere"},
-		Expect:   map[string][]string{"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver}},
-		Users:    []string{"ravi.leaver", "nora.leaver"},
+		Expect: map[string][]string{
+			"guard-own": {leaver}, "guard-passed-on": {leaver}, "guard-team": {leaver}, "guard-asleep": {leaver},
+			tasks.ComputerRow("PC-KIM"): {"kim.leaver"}, tasks.ComputerRow("PC-LEO"): {"leo.leaver"},
+		},
+		Users:     []string{"ravi.leaver", "nora.leaver", "Ravi.Leaver2@example.com", "typo.laever"},
+		Computers: []string{"PC-KIM", "PC-LEO", "PC-NOWHERE"},
 	}
-	p.idle = []string{"nora.leaver"}
 	p.holds[[2]string{alias, "guard-passed-on"}] = "somebody else has it by now"
 	p.holds[[2]string{alias, "guard-crowd"}] = "two are on it, and no leaver was named"
-	p.holds[[2]string{alias, "guard-asleep"}] = "it sleeps, and was read before anything was sent"
+	p.holds[[2]string{alias, "guard-asleep"}] = "it sleeps, which is read before anything is sent"
 	p.holds[[2]string{alias, "guard-nowhere"}] = "the cloud never had such a desktop"
+	p.holds[[2]string{alias, "found-computer-of-heir"}] = "somebody else has that computer by now"
+	p.holds[[2]string{alias, tasks.UserRow("Ravi.Leaver2@example.com")}] = "nobody has exactly that name, and somebody a similar one"
+	p.holds[[2]string{alias, tasks.UserRow("typo.laever")}] = "Workspace knows nobody of that name"
+	p.holds[[2]string{alias, tasks.ComputerRow("PC-NOWHERE")}] = "no computer has that name"
+	p.keeps["found-computer-of-heir"] = "tom.heir"
 	p.keeps["guard-team"], p.keeps["found-team"] = colleague, colleague
 	p.keeps["guard-passed-on"], p.keeps["found-namesake"] = "tom.heir", "ravi.leaver2"
 	p.keeps["guard-crowd"] = colleague
@@ -165,8 +176,6 @@ func (p *demoPlan) stage(cloud *fakecloud.Cloud) {
 	}
 	p.scene.stage(cloud, p.projects)
 	cloud.Add(p.projects[p.people.Project], p.guarded...)
-	for _, name := range p.idle {
-		cloud.AddPeople(p.projects[p.people.Project], fakecloud.Person{Name: name})
-	}
+	cloud.AddPeople(p.projects[p.people.Project], p.known...)
 	cloud.Fail(p.faults...)
 }

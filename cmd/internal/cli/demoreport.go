@@ -184,8 +184,8 @@ var stateTexts = map[tasks.State]string{
 	tasks.Detached:  "proven: the cloud shows it without them",
 	tasks.Failed:    "with the reasons below",
 	tasks.Cancelled: "taken back before they were sent", tasks.Held: "not touched: a person decides",
-	tasks.Resolved:  "users whose desktops were found, and have rows of their own",
-	tasks.NoDesktop: "users who have no desktop",
+	tasks.Resolved:  "users and computers whose desktops were found, and have rows of their own",
+	tasks.NoDesktop: "users whom the cloud knows, and who have no desktop",
 }
 
 func (r demoReport) print(w io.Writer) error {
