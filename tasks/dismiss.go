@@ -19,6 +19,9 @@ type DismissRequest struct {
 	// Desktops names them, up to MaxDesktops. Those that are not in the inbox are
 	// left out.
 	Desktops []DesktopRef
+	// Matched is how many whoever asks has seen to match; it is refused if they are
+	// another number now. 0: whatever it is.
+	Matched  int
 	Projects []string // only of these; empty: of all
 	By       string   // who dismisses them, up to 255 characters
 	Reason   string   // required, up to 1,000 characters
@@ -92,6 +95,9 @@ func (r *Record) Dismiss(ctx context.Context, q DismissRequest, now time.Time) (
 	if err != nil {
 		return 0, err
 	}
+	if err := r.asSeen(ctx, q); err != nil {
+		return 0, err
+	}
 	d := dismissal{DismissRequest: q, now: now, touched: map[string]bool{}}
 	if len(q.Desktops) > 0 {
 		found, err := r.named(ctx, q)
@@ -115,6 +121,25 @@ func (r *Record) Dismiss(ctx context.Context, q DismissRequest, now time.Time) (
 		}
 	}
 	return d.done, nil
+}
+
+// asSeen refuses what is not as many as was seen: the inbox hides what is dismissed.
+func (r *Record) asSeen(ctx context.Context, q DismissRequest) error {
+	if q.Matched == 0 {
+		return nil
+	}
+	counts, err := r.MatchDismiss(ctx, q)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, c := range counts {
+		n += c.Count
+	}
+	if n == q.Matched {
+		return nil
+	}
+	return &ValidationError{Problems: []Problem{{Field: "matched", Message: fmt.Sprintf("says %d, and %d match now: nothing was dismissed; look again", q.Matched, n)}}}
 }
 
 // dismissal is a Dismiss on its way.

@@ -217,8 +217,8 @@ type RedriveRequest struct {
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
 }
 
-// RedriveMatch is the answer to a RedriveRequest with ValidateOnly.
-type RedriveMatch struct {
+// FailureMatch is the answer to a RedriveRequest or a DismissRequest with ValidateOnly.
+type FailureMatch struct {
 	Matched int                  `json:"matched"`
 	By      []tasks.FailureCount `json:"by"` // project, class and code
 }
@@ -228,13 +228,11 @@ type RedriveMatch struct {
 type DismissRequest struct {
 	Filter   tasks.FailureFilter `json:"filter,omitzero"`
 	Desktops []tasks.DesktopRef  `json:"desktops,omitempty"` // at most 100,000
+	Matched  int                 `json:"matched,omitempty"`  // as many as were seen to match; refused if they are another number. 0: whatever it is
 	Reason   string              `json:"reason,omitempty"`   // required, unless ValidateOnly is set
 	// ValidateOnly answers with what matches, and dismisses nothing.
 	ValidateOnly bool `json:"validate_only,omitempty"`
 }
-
-// DismissMatch is the answer to a DismissRequest with ValidateOnly.
-type DismissMatch = RedriveMatch
 
 // Dismissed is the answer to a DismissRequest.
 type Dismissed struct {

@@ -319,9 +319,9 @@ func (c *Client) Dismiss(ctx context.Context, req DismissRequest) (Dismissed, er
 }
 
 // MatchDismiss says what Dismiss would dismiss.
-func (c *Client) MatchDismiss(ctx context.Context, req DismissRequest) (DismissMatch, error) {
+func (c *Client) MatchDismiss(ctx context.Context, req DismissRequest) (FailureMatch, error) {
 	req.ValidateOnly = true
-	return call[DismissMatch](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
+	return call[FailureMatch](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
 }
 
 // FailureCounts counts what Failures lists, by project, class and code, the most
@@ -351,9 +351,9 @@ func (c *Client) Redrive(ctx context.Context, req RedriveRequest) (tasks.Redrive
 }
 
 // MatchRedrive says what Redrive would take up.
-func (c *Client) MatchRedrive(ctx context.Context, req RedriveRequest) (RedriveMatch, error) {
+func (c *Client) MatchRedrive(ctx context.Context, req RedriveRequest) (FailureMatch, error) {
 	req.ValidateOnly = true
-	return call[RedriveMatch](ctx, c, request{method: "POST", path: "/v1/redrives", body: req})
+	return call[FailureMatch](ctx, c, request{method: "POST", path: "/v1/redrives", body: req})
 }
 
 // Redrives lists redrives, the latest first.

@@ -76,7 +76,7 @@ authorised.`,
 	root.PersistentFlags().StringVar(&p.keyFile, "key-file", "", "`file` with the key for the server (default: $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
 	root.AddCommand(
 		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(),
-		p.retryCommand(), p.redriveCommand(), p.cancelCommand(), p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(), p.serveCommand(), p.keysCommand(),
+		p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.cancelCommand(), p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(), p.serveCommand(), p.keysCommand(),
 		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
 	)
 	return root

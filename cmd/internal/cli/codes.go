@@ -61,7 +61,7 @@ func (p *Program) codes(ctx context.Context) (api.Codes, error) {
 }
 
 func codeTables(v api.Codes) []*table {
-	codes := &table{header: []string{"REFUSED", "STATUS", "CODE", "CLASS", "WHY"}}
+	codes := &table{header: []string{"REFUSED", "STATUS", "CODE", "CLASS", "WHY", "WHAT YOU CAN DO"}, whole: true}
 	for _, c := range v.Codes {
 		status := strconv.Itoa(c.Status)
 		switch {
@@ -70,15 +70,15 @@ func codeTables(v api.Codes) []*table {
 		case c.Status < 10:
 			status += "xx"
 		}
-		codes.add(c.Of, status, c.Code, c.Class, c.Why)
+		codes.add(c.Of, status, c.Code, c.Class, c.Why, c.Advice)
 	}
-	classes := &table{header: []string{"CLASS", "WHAT IS DONE", "WHAT YOU CAN DO"}}
+	classes := &table{header: []string{"CLASS", "WHAT IS DONE", "WHAT YOU CAN DO"}, whole: true}
 	for _, c := range v.Classes {
 		classes.add(c.Class, c.Does, c.Advice)
 	}
-	readings := &table{header: []string{"A DESKTOP READS AS", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED", "CODE", "WHY"}}
+	readings := &table{header: []string{"A DESKTOP READS AS", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED", "CODE", "WHY", "WHAT YOU CAN DO"}, whole: true}
 	for _, r := range v.Readings {
-		readings.add(r.Reads, r.Before, r.Unknown, r.After, r.Code, r.Why)
+		readings.add(r.Reads, r.Before, r.Unknown, r.After, r.Code, r.Why, r.Advice)
 	}
 	return []*table{codes, classes, readings}
 }

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -8,10 +10,21 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 )
 
 type failuresView struct {
-	Failures []tasks.Failure `json:"failures"`
+	Failures []tasks.Failure   `json:"failures"`
+	Advice   map[string]string `json:"advice"` // by code: what you can do
+}
+
+// adviceFor says what to do about each of the codes that failures have.
+func adviceFor(failures []tasks.Failure) map[string]string {
+	out := map[string]string{}
+	for _, f := range failures {
+		out[f.Code] = worker.Advice(f.Code, f.Class)
+	}
+	return out
 }
 
 func (p *Program) failuresCommand() *cobra.Command {
@@ -22,9 +35,10 @@ func (p *Program) failuresCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "failures",
-		Short: "List desktops that failed or are held, over all operations, the latest first",
-		Long: `Lists desktops that failed or are held (class held) and were not tried again
-since. The CSV form can be given to detachd detach --file once the cause is
+		Short: "List the inbox: desktops that failed or are held, over all operations, the latest first",
+		Long: `Lists desktops that failed or are held (class held), each once for the same users,
+until any operation has detached them, or they are tried again or dismissed (detachd
+dismiss); detachd desktops lists the rows of one operation. The CSV form can be given to detachd detach --file once the cause is
 mended; what is held is in it only with --class held.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
@@ -44,7 +58,7 @@ mended; what is held is in it only with --class held.`,
 			}
 			switch {
 			case o.json:
-				return printJSON(p.Stdout, failuresView{failures})
+				return printJSON(p.Stdout, failuresView{failures, adviceFor(failures)})
 			case o.csv:
 				rows, left := failureRows(failures, o.filter.Class)
 				if left > 0 {
@@ -55,7 +69,16 @@ mended; what is held is in it only with --class held.`,
 				p.say("no failure matches")
 				return nil
 			}
-			return failuresTable(failures).print(p.Stdout)
+			if err := failuresTable(failures).print(p.Stdout); err != nil {
+				return err
+			}
+			advice := adviceFor(failures)
+			for _, code := range slices.Sorted(maps.Keys(advice)) {
+				if advice[code] != "" {
+					p.say("%s: %s", printable(code), advice[code])
+				}
+			}
+			return nil
 		}),
 	}
 	f := cmd.Flags()

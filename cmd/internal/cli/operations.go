@@ -228,6 +228,7 @@ func (v statusView) print(w io.Writer) error {
 	for _, line := range stateLines(v.Counts) {
 		fmt.Fprintf(w, "  %-12s%d\n", line.state, line.n)
 	}
+	field("pace", paceText(v.Pace))
 	field("access gone", removalText(v.Removal))
 	field("calls", strconv.Itoa(len(v.Calls)))
 	field("job ids", strings.Join(jobIDs(v.Calls), ", "))
@@ -241,6 +242,15 @@ func (v statusView) print(w io.Writer) error {
 		t.add(f.Code, f.Class, strconv.Itoa(f.Count))
 	}
 	return t.print(w)
+}
+
+// paceText says how fast rows come to their end, and when the rest will have; empty
+// where that is not known.
+func paceText(p tasks.Pace) string {
+	if p.PerMinute == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.3g a minute, the last at about %s", p.PerMinute, clock(p.EndsAt))
 }
 
 // removalText says how long it took until access was gone.

@@ -27,6 +27,7 @@ func printJSON(w io.Writer, v any) error {
 type table struct {
 	header []string
 	rows   [][]string
+	whole  bool // long cells are not cut off
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
@@ -37,7 +38,10 @@ func (t *table) print(w io.Writer) error {
 	for _, row := range t.rows {
 		cells := make([]string, len(row))
 		for i, cell := range row {
-			cells[i] = orDash(clip(printable(cell), longestCell))
+			if cell = printable(cell); !t.whole {
+				cell = clip(cell, longestCell)
+			}
+			cells[i] = orDash(cell)
 		}
 		fmt.Fprintln(tw, strings.Join(cells, "\t"))
 	}

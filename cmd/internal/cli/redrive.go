@@ -95,20 +95,24 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 	return nil
 }
 
-func (p *Program) showMatch(match api.RedriveMatch) error {
+func (p *Program) showMatch(match api.FailureMatch) error {
 	if match.Matched == 0 {
 		p.say("no failure matches")
 		return nil
 	}
-	t := &table{header: []string{"PROJECT", "CLASS", "CODE", "DESKTOPS"}}
-	for _, c := range match.By {
-		t.add(c.Project, c.Class, c.Code, strconv.Itoa(c.Count))
-	}
-	if err := t.print(p.Stdout); err != nil {
+	if err := matchTable(match).print(p.Stdout); err != nil {
 		return err
 	}
 	p.say("%s would be taken up again; nothing was done", count(match.Matched, "desktop"))
 	return nil
+}
+
+func matchTable(match api.FailureMatch) *table {
+	t := &table{header: []string{"PROJECT", "CLASS", "CODE", "DESKTOPS"}}
+	for _, c := range match.By {
+		t.add(c.Project, c.Class, c.Code, strconv.Itoa(c.Count))
+	}
+	return t
 }
 
 func (p *Program) redriveListCommand() *cobra.Command {
@@ -163,9 +167,9 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 				return ofRedrive(args[0], err)
 			}
 			v := struct {
-				tasks.Redrive
+				tasks.RedriveProgress
 				Desktops []tasks.RedriveItem `json:"desktops,omitempty"`
-			}{Redrive: x.Redrive}
+			}{RedriveProgress: x}
 			if desktops {
 				v.Desktops, err = pages(0, func(size int, token string) ([]tasks.RedriveItem, string, error) {
 					return c.RedriveItems(cmd.Context(), args[0], size, token)
@@ -177,8 +181,13 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(p.Stdout, v)
 			}
-			if err := redriveTable(x.Redrive).print(p.Stdout); err != nil || !desktops {
+			if err := redriveTable(x.Redrive).print(p.Stdout); err != nil {
 				return err
+			}
+			p.out("")
+			p.out("what came of it: %s", cameOf(x))
+			if !desktops {
+				return nil
 			}
 			p.out("")
 			return redriven(v.Desktops).print(p.Stdout)
@@ -219,6 +228,26 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// cameOf says what came of what a redrive took up.
+func cameOf(x tasks.RedriveProgress) string {
+	parts := []string{strconv.Itoa(x.Counts.Detached) + " detached"}
+	for _, part := range []struct {
+		n    int
+		what string
+	}{
+		{x.Counts.NoDesktop, "without a desktop"}, {x.Counts.Resolved, "resolved"}, {x.Counts.Failed, "failed again"}, {x.Counts.Held, "held"},
+		{x.Counts.Cancelled, "cancelled"}, {x.Open(), "still open"},
+	} {
+		if part.n > 0 {
+			parts = append(parts, strconv.Itoa(part.n)+" "+part.what)
+		}
+	}
+	if pace := paceText(x.Pace); pace != "" {
+		parts = append(parts, pace)
+	}
+	return strings.Join(parts, ", ")
 }
 
 // ofRedrive says which redrive is not there.

@@ -1,7 +1,10 @@
 package cli
 
 import (
+	"io"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -47,6 +50,7 @@ func TestRedrive(t *testing.T) {
 		require.Regexp(t, `d1 .*yes +detached`, shown)
 		require.Regexp(t, `d2 .*yes +detached`, shown)
 		require.NotContains(t, shown, "d3 ")
+		require.Contains(t, shown, "what came of it: 2 detached\n")
 		require.Contains(t, s.ok(t, "redrive", "abort", id), "had ended already: 2 desktops of 2 taken up")
 		require.Len(t, s.failures(t), 1)
 	})
@@ -82,6 +86,70 @@ func TestListsByCodeAndUser(t *testing.T) {
 		require.Contains(t, s.ok(t, "desktops", op, "--code", "OTHER_USER"), "d1")
 		require.Contains(t, s.run(t, "desktops", op, "--code", "X").err, "no desktop of the operation matches")
 	})
+}
+
+func TestDismiss(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for _, id := range []string{"d1", "d2", "d3"} {
+			s.fail(t, id, "NOT_FOUND")
+		}
+		op := s.fail(t, "d4", "HIBERNATED")
+		r := s.run(t, "failures")
+		require.Contains(t, r.err, "HIBERNATED: wake it up in the console, then retry")
+		require.Contains(t, s.json(t, exitOK, "failures")["advice"], "NOT_FOUND")
+
+		s.refused(t, exitUsage, "takes desktops, a filter, or --all", "dismiss", "--reason", "r")
+		s.refused(t, exitUsage, "takes desktops, a filter, or --all", "dismiss", op, "d4", "--code", "x", "--reason", "r")
+		s.refused(t, exitUsage, "no desktop of operation", "dismiss", op, "--reason", "r")
+		s.refused(t, exitUsage, "needs a reason", "dismiss", op, "d4")
+		s.refused(t, exitUsage, "nobody has confirmed", "dismiss", "--code", "NOT_FOUND", "--reason", "r")
+		s.refused(t, exitUsage, "3 desktops, and not 2; nothing was dismissed", "dismiss", "--code", "NOT_FOUND", "--reason", "r", "--confirm", "2")
+		r = s.run(t, "dismiss", "--code", "NOT_FOUND", "--dry-run")
+		require.Regexp(t, `hq +held +NOT_FOUND +3\n`, r.out)
+		require.Contains(t, r.err, "3 desktops would be dismissed; nothing was done")
+		require.Contains(t, s.run(t, "dismiss", "--code", "none", "--reason", "r").err, "no failure matches")
+		require.Len(t, s.failures(t), 4)
+
+		require.Contains(t, s.ok(t, "dismiss", "--code", "NOT_FOUND", "--reason", "deleted last week", "--confirm", "3"), "3 desktops dismissed")
+		r = s.run(t, "dismiss", op, "d4", "d5", "--reason", "r")
+		require.Contains(t, r.out, "1 desktop dismissed")
+		require.Contains(t, r.err, "1 not in the inbox")
+		require.Empty(t, s.failures(t))
+		require.Contains(t, s.ok(t, "desktops", op), "HIBERNATED", "rows stay")
+		require.InDelta(t, 0, s.json(t, exitOK, "dismiss", op, "d4", "--reason", "r")["dismissed"], 0)
+	})
+}
+
+// What somebody types is compared with what matches.
+func TestDismissIsConfirmedByTyping(t *testing.T) {
+	t.Parallel()
+	for answer, want := range map[string]int{"3\n": 3, " 12 ": 12} {
+		p := Program{Stdin: strings.NewReader(answer), Stderr: io.Discard}
+		n, err := p.askNumber("?")
+		require.NoError(t, err)
+		require.Equal(t, want, n)
+	}
+	for _, answer := range []string{"", "yes\n"} {
+		p := Program{Stdin: strings.NewReader(answer), Stderr: io.Discard}
+		_, err := p.askNumber("?")
+		require.ErrorContains(t, err, "nothing was dismissed")
+	}
+}
+
+// fail has a desktop of an operation of its own held with a code.
+func (s *stage) fail(t *testing.T, id, code string) string {
+	t.Helper()
+	st := s.store(t)
+	op, err := st.Producer.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{id}})
+	require.NoError(t, err)
+	c, err := st.Record.Chunk(t.Context(), op.ID, 0)
+	require.NoError(t, err)
+	now := time.Now()
+	_, err = st.Record.Apply(t.Context(), now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{
+		Desktop: c.Desktops[0], To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: "held", Message: "no", At: now},
+	}}}})
+	require.NoError(t, err)
+	return op.ID
 }
 
 func (s *stage) failures(t *testing.T) []tasks.Failure {

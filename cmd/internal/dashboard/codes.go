@@ -33,24 +33,32 @@ func (v *visit) codes() error {
 // meanings explains codes and classes, by the tables by which workers decide.
 type meanings struct {
 	codes   map[string]string
+	advices map[string]string // by code, where there is any of its own
 	classes map[string]api.Class
+}
+
+// advice says what a person can do about a code.
+func (m meanings) advice(code, class string) string {
+	return cmp.Or(m.advices[code], m.classes[class].Advice)
 }
 
 func (v *visit) meanings() (meanings, error) {
 	c, err := v.api.Codes(v.Context())
-	m := meanings{map[string]string{}, map[string]api.Class{}}
+	m := meanings{map[string]string{}, map[string]string{}, map[string]api.Class{}}
 	// The first row of a code wins; what is said of single desktops goes before what
 	// is said of calls.
 	for _, of := range []string{"worker", "desktop", "call"} {
 		for _, x := range c.Codes {
 			if x.Of == of && x.Code != "" {
 				m.codes[x.Code] = cmp.Or(m.codes[x.Code], x.Why)
+				m.advices[x.Code] = cmp.Or(m.advices[x.Code], x.Advice)
 			}
 		}
 	}
 	for _, x := range c.Readings {
 		if x.Code != "" {
 			m.codes[x.Code] = cmp.Or(m.codes[x.Code], x.Why)
+			m.advices[x.Code] = cmp.Or(m.advices[x.Code], x.Advice)
 		}
 	}
 	for _, x := range c.Classes {

@@ -55,6 +55,8 @@ var routes = []route{
 	{"GET /failures.csv", access.Viewer, (*visit).failuresCSV},
 	{"GET /redrives", access.Viewer, (*visit).redrives},
 	{"POST /redrives/preview", access.Operator, (*visit).previewRedrive},
+	{"POST /dismissals/preview", access.Operator, (*visit).previewDismissal},
+	{"POST /dismissals", access.Operator, (*visit).dismiss},
 	{"POST /redrives", access.Operator, (*visit).startRedrive},
 	{"GET /redrives/{id}", access.Viewer, (*visit).redrive},
 	{"POST /redrives/{id}/abort", access.Operator, (*visit).abortRedrive},

@@ -38,7 +38,7 @@ func (f failureFields) filter() (tasks.FailureFilter, error) {
 	return out, at.err()
 }
 
-// failures is the page of what failed or is held, and was not taken up again.
+// failures is the page of the inbox.
 type failures struct {
 	choice
 	Filter  failureFields
@@ -81,7 +81,7 @@ func groupsOf(counts []tasks.FailureCount, by string, m meanings) []failureGroup
 	}
 	var out []failureGroup
 	for g, n := range sum {
-		g.Count, g.Why, g.Does, g.Advice = n, m.codes[g.Code], m.classes[g.Class].Does, m.classes[g.Class].Advice
+		g.Count, g.Why, g.Does, g.Advice = n, m.codes[g.Code], m.classes[g.Class].Does, m.advice(g.Code, g.Class)
 		out = append(out, g)
 	}
 	slices.SortFunc(out, func(a, b failureGroup) int {
@@ -103,7 +103,7 @@ func (v *visit) failures() error {
 	if err != nil {
 		return err
 	}
-	counts, err := v.api.FailureCounts(v.Context(), tasks.FailureFilter{Project: f.Project, From: f.From, To: f.To})
+	counts, err := v.api.FailureCounts(v.Context(), f)
 	if err != nil {
 		return err
 	}

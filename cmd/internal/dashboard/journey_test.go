@@ -100,7 +100,7 @@ func TestHandOver(t *testing.T) {
 	b.sees("Under way: 0 of 30 settled")
 	b.mark()
 	s.work()
-	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.until(`document.querySelector("#progress-head").innerText.startsWith("Ended, 2 held")`)
 	b.stayed()
 	require.Equal(t, []string{"detached 28", "held 2"}, value[[]string](b, `[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
 	b.sees("contract ended")
@@ -167,7 +167,7 @@ func TestRedrive(t *testing.T) {
 	b.open("/failures")
 	require.Len(t, groups(), 2)
 	require.Contains(t, groups()[0], "WKS.00010110 permanent 13 ")
-	require.Contains(t, groups()[0], "mend in the console what the message says, then redrive it", "the advice")
+	require.Contains(t, groups()[0], "give the desktop an address in the console, then retry", "the advice is about the code")
 	require.Contains(t, groups()[1], "WKS.0001 poison 1 ")
 	b.press("by class")
 	b.at("/failures?by=class")
@@ -179,6 +179,8 @@ func TestRedrive(t *testing.T) {
 	b.at("/failures?by=code")
 	b.click("#groups a[href$='code=WKS.0001']")
 	b.at("/failures?class=poison&code=WKS.0001")
+	require.Len(t, groups(), 1, "counts are those of the filter")
+	b.sees("1 desktop, of those that match")
 
 	// One, chosen.
 	s.cloud.ClearFaults()
@@ -192,6 +194,7 @@ func TestRedrive(t *testing.T) {
 	b.sees("The redrive has begun.")
 	b.mark()
 	b.sees("Ended: 1 of 1 taken up")
+	b.sees("What came of it: 1 detached")
 	b.until(`document.querySelector("#items tbody").innerText.includes("detached")`)
 	b.stayed()
 	b.sees("mended")
@@ -245,6 +248,48 @@ func TestRedrive(t *testing.T) {
 	require.Len(t, value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`), 3)
 	b.sees("aborted")
 	require.Equal(t, tasks.Counts{Detached: 18}, s.ended(op.ID).Counts)
+}
+
+// What needs nothing more leaves the list: chosen desktops, and all that match.
+func TestDismiss(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.leavers()
+	s.refuse("WKS.00010110", "no network address", 2, 15)
+	s.work()
+	req := api.OperationRequest{Project: "hq"}
+	for i := 2; i < 15; i++ {
+		req.Desktops = append(req.Desktops, desktopID(i))
+	}
+	op := s.ended(s.handOver(req).ID)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.open("/failures")
+	b.click("input[name=pick]")
+	b.press("Dismiss the chosen…")
+	b.sees("Dismiss 1 desktop?")
+	b.press("Dismiss 1 desktop")
+	require.True(t, value[bool](b, `document.querySelector("input[name=reason]").matches(":invalid")`), "it takes a reason")
+	b.fill("input[name=reason]", "stays for a month")
+	b.press("Dismiss 1 desktop")
+	b.sees("1 desktop was dismissed: nothing is done about them.")
+	b.sees("12 desktops")
+
+	b.press("Dismiss all that match…")
+	b.sees("Dismiss 12 desktops?")
+	b.fill("input[name=reason]", "deleted")
+	fields := value[[]string](b, `[...new FormData(document.querySelector("form[action='/dismissals']"))].flat()`)
+	refused := s.post("/dismissals", s.session(access.Operator), append(fields, "count", "11")...)
+	require.Equal(t, http.StatusBadRequest, refused.status)
+	b.fill("input[name=count]", "12")
+	b.press("Dismiss 12 desktops")
+	b.sees("Nothing failed, and nothing is held.")
+	after, err := s.api().OperationState(t.Context(), op.ID)
+	require.NoError(t, err)
+	require.Equal(t, op.Counts, after.Counts, "the operation is as it was")
+	require.NotEqual(t, op.Seal, after.Seal, "and its trail is longer")
+	b.open("/desktop?id=" + desktopID(2))
+	require.Contains(t, value[string](b, `document.querySelector("main").textContent`), "dismissed", "its history says so")
 }
 
 func TestPauseAndResume(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 type operation struct {
 	Op      progress
 	Removal *tasks.Removal // nil: not computed
+	Pace    tasks.Pace     // where that is
 	State   string         // the rows wanted
 	Code    string
 	Rows    []api.Desktop
@@ -42,7 +43,7 @@ func (v *visit) operation() error {
 		if err != nil {
 			return err
 		}
-		op, p.Removal = whole.Operation, &whole.Removal
+		op, p.Removal, p.Pace = whole.Operation, &whole.Removal, whole.Pace
 	}
 	p.Op = progressOf(op)
 	f := tasks.DesktopFilter{Code: p.Code}

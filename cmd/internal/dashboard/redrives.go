@@ -9,7 +9,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// preview is the page that says what a redrive would take up, before it does.
+// preview is the page that says what a redrive would take up, or a dismissal would
+// take out of the inbox, before it does.
 type preview struct {
 	Filter  failureFields
 	Picks   []tasks.DesktopRef // what was chosen; empty: all that match the filter
@@ -51,13 +52,55 @@ func (v *visit) previewRedrive() error {
 	if err != nil {
 		return err
 	}
+	p.fill(match, m)
+	return v.page(http.StatusOK, "preview", "Redrive", p)
+}
+
+func (p *preview) fill(match api.FailureMatch, m meanings) {
 	p.Matched, p.Key, p.Type = match.Matched, rand.Text(), match.Matched >= mustType
 	for _, c := range match.By {
 		p.Groups = append(p.Groups, failureGroup{
-			Project: c.Project, Class: c.Class, Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.classes[c.Class].Advice,
+			Project: c.Project, Class: c.Class, Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code, c.Class),
 		})
 	}
-	return v.page(http.StatusOK, "preview", "Redrive", p)
+}
+
+func (v *visit) previewDismissal() error {
+	p, req, err := v.redriveForm()
+	if err != nil {
+		return err
+	}
+	m, err := v.meanings()
+	if err != nil {
+		return err
+	}
+	match, err := v.api.MatchDismiss(v.Context(), api.DismissRequest{Filter: req.Filter, Desktops: req.Desktops})
+	if err != nil {
+		return err
+	}
+	p.fill(match, m)
+	return v.page(http.StatusOK, "dismiss", "Dismiss", p)
+}
+
+func (v *visit) dismiss() error {
+	_, req, err := v.redriveForm()
+	if err != nil {
+		return err
+	}
+	matched, err := whole("matched", v.PostFormValue("matched"))
+	if err != nil {
+		return err
+	}
+	if err := v.typedCount(matched); err != nil {
+		return err
+	}
+	done, err := v.api.Dismiss(v.Context(), api.DismissRequest{
+		Filter: req.Filter, Desktops: req.Desktops, Matched: matched, Reason: strings.TrimSpace(v.PostFormValue("reason")),
+	})
+	if err != nil {
+		return err
+	}
+	return v.see("/failures", plural(done.Dismissed, "desktop was", "desktops were")+" dismissed: nothing is done about them. The trails of their operations say so.")
 }
 
 func (v *visit) startRedrive() error {
@@ -113,7 +156,8 @@ func (v *visit) redrives() error {
 
 // redrive is the page of one redrive.
 type redrive struct {
-	X      tasks.Redrive
+	X      tasks.RedriveProgress
+	Came   progress // what came of what it took up
 	Rows   []tasks.RedriveItem
 	More   more
 	Filter failureFields
@@ -127,9 +171,6 @@ func (r redrive) refreshAfter() int {
 	return 0
 }
 
-// Left is how many were not come to yet.
-func (r redrive) Left() int { return r.X.Matched - r.X.Retried - r.X.Skipped }
-
 func (v *visit) redrive() error {
 	x, err := v.api.RedriveByID(v.Context(), v.PathValue("id"))
 	if err != nil {
@@ -141,13 +182,10 @@ func (v *visit) redrive() error {
 	if err != nil {
 		return err
 	}
-	p := redrive{X: x.Redrive, Rows: rows, More: v.more(next, len(rows)), Moves: !x.Done(), Filter: failureFields{
+	p := redrive{X: x, Came: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}), Rows: rows, More: v.more(next, len(rows)), Moves: x.Moves(), Filter: failureFields{
 		Project: x.Filter.Project, Class: x.Filter.Class, Code: x.Filter.Code, Operation: x.Filter.Operation, User: x.Filter.User, Source: x.Filter.Source,
 		From: stamp(x.Filter.From), To: stamp(x.Filter.To),
 	}}
-	for _, row := range rows {
-		p.Moves = p.Moves || row.Taken && row.Desktop != nil && (row.Desktop.State.Open() || row.Desktop.State == tasks.Accepted)
-	}
 	return v.page(http.StatusOK, "redrive", "Redrive "+x.ID, p)
 }
 

@@ -87,7 +87,7 @@ func TestCrossSite(t *testing.T) {
 	before := s.all()
 	forms := map[string][]string{
 		"/signin": {"key", "dk_x"}, "/keys": {"name", "evil", "role", "admin"}, "/projects/{alias}/pause": {"reason", "evil"},
-		"/redrives": {"which", "all"}, "/new": {"plan", `[{"project":"hq","desktops":["evil"]}]`, "key", "k"},
+		"/redrives": {"which", "all"}, "/dismissals": {"which", "all", "reason", "r"}, "/new": {"plan", `[{"project":"hq","desktops":["evil"]}]`, "key", "k"},
 	}
 	n := 0
 	for _, rt := range dashboard.Routes() {
@@ -115,7 +115,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 13*5, n)
+	require.Equal(t, 15*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and nobody is signed out")
 

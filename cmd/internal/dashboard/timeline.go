@@ -72,13 +72,15 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.Held})
 	}
 	if len(all) > 0 {
-		first, last, refused, unanswered := all[0], all[len(all)-1], 0, 0
+		first, last, refused, unanswered, desktops := all[0], all[len(all)-1], 0, 0, 0
 		for _, c := range all {
 			switch {
 			case !c.Answered:
 				unanswered++
 			case c.Status >= 300:
 				refused++
+			default:
+				desktops += c.Refused
 			}
 		}
 		out = append(out, moment{At: first.At, What: "first call to the cloud", By: first.Worker, Dot: tasks.Sending})
@@ -86,6 +88,9 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 			what := "last of " + plural(len(all), "call", "calls")
 			if refused > 0 {
 				what += ", " + plural(refused, "was", "were") + " refused"
+			}
+			if desktops > 0 {
+				what += ", " + plural(desktops, "desktop was", "desktops were") + " refused in others"
 			}
 			if unanswered > 0 {
 				what += ", " + plural(unanswered, "was", "were") + " not answered"
@@ -100,10 +105,13 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 		}
 		if n := op.Counts.Held; n > 0 {
 			end.What += ", " + thousands(n) + " held"
+			if op.Counts.Failed == 0 {
+				end.Dot = tasks.Held
+			}
 		}
 		out = append(out, end)
 		if op.Seal != "" {
-			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: tasks.Detached})
+			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: end.Dot})
 		}
 	} else if op.Deadline.After(now) {
 		out = append(out, moment{At: op.Deadline, What: "deadline: what is not sent by then is failed", Dot: tasks.Cancelled})

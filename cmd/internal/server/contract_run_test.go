@@ -19,6 +19,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/tasks"
 )
 
 // scene is a bench with a cloud and a worker on which the contract's examples have
@@ -279,9 +280,12 @@ func (s *scene) more() {
 	post := func(path string, body object) object {
 		return s.ask(role, "POST", path, object{"value": body}).json(s.t)
 	}
-	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "check": true, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
+	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
 	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
+	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
+	s.step(half, tasks.Detached)
+	s.ask(role, "GET", "/v1/operations/"+half, nil)
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
@@ -301,6 +305,15 @@ func (s *scene) more() {
 	} {
 		s.ask(role, "GET", path, nil)
 	}
+}
+
+// step takes the first desktop of an operation to a state.
+func (b *bench) step(id string, to tasks.State) {
+	b.t.Helper()
+	c, err := b.store.Record.Chunk(b.t.Context(), id, 0)
+	require.NoError(b.t, err)
+	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []tasks.Change{{Operation: c.Operation, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: to}}}})
+	require.NoError(b.t, err)
 }
 
 // visit notes the places of the properties that a value has.

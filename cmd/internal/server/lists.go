@@ -81,7 +81,7 @@ func (s *server) dismissFailures(r *request) error {
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	q := tasks.DismissRequest{Filter: in.Filter, Desktops: in.Desktops, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason}
+	q := tasks.DismissRequest{Filter: in.Filter, Desktops: in.Desktops, Matched: in.Matched, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason}
 	if in.ValidateOnly {
 		by, err := s.record.MatchDismiss(r.Context(), q)
 		if err != nil {

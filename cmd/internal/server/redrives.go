@@ -38,8 +38,8 @@ func (s *server) createRedrive(r *request) error {
 }
 
 // matchOf adds up what matches.
-func matchOf(by []tasks.FailureCount) api.RedriveMatch {
-	out := api.RedriveMatch{By: append([]tasks.FailureCount{}, by...)}
+func matchOf(by []tasks.FailureCount) api.FailureMatch {
+	out := api.FailureMatch{By: append([]tasks.FailureCount{}, by...)}
 	for _, c := range by {
 		out.Matched += c.Count
 	}

@@ -85,7 +85,8 @@ func TestRedriveOverHTTP(t *testing.T) {
 	require.Equal(t, "ann", ended.AbortedBy)
 	got, err := ann.RedriveByID(ctx, mine.ID)
 	require.NoError(t, err)
-	require.Equal(t, ended, got)
+	require.Equal(t, ended, got.Redrive)
+	require.Zero(t, got.Left, "nothing more is taken up")
 
 	a := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"desktops":[{"operation_id":"","desktop_id":"d"}]}`)
 	require.Equal(t, 400, a.status)
@@ -93,4 +94,44 @@ func TestRedriveOverHTTP(t *testing.T) {
 	a = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":5,"filter":{"code":"WKS.1"}}`)
 	require.Equal(t, 202, a.status)
 	require.Equal(t, "/v1/redrives/"+a.json(t)["id"].(string), a.header.Get("Location"))
+}
+
+func TestDismissOverHTTP(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := t.Context()
+	op := b.failed("hq", "d1", "d2")
+	b.failed("branch", "d3")
+	hq := b.client(access.Key{Name: "jo", Role: access.Operator, Projects: []string{"hq"}})
+	all := b.client(access.Key{Name: "ann", Role: access.Operator})
+	match, err := hq.MatchDismiss(ctx, api.DismissRequest{})
+	require.NoError(t, err)
+	require.Equal(t, api.FailureMatch{Matched: 2, By: []tasks.FailureCount{{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 2}}}, match, "not the other project's")
+	_, err = hq.Dismiss(ctx, api.DismissRequest{})
+	require.ErrorContains(t, err, "reason")
+	_, err = hq.Dismiss(ctx, api.DismissRequest{Matched: 3, Reason: "r"})
+	require.ErrorContains(t, err, "2 match now")
+	done, err := hq.Dismiss(ctx, api.DismissRequest{Filter: tasks.FailureFilter{Project: "branch"}, Reason: "r"})
+	require.NoError(t, err)
+	require.Zero(t, done.Dismissed)
+	done, err = hq.Dismiss(ctx, api.DismissRequest{Desktops: []tasks.DesktopRef{{OperationID: op.ID, DesktopID: "d1"}}, Reason: "stays"})
+	require.NoError(t, err)
+	require.Equal(t, 1, done.Dismissed)
+	for _, f := range []tasks.FailureFilter{{Project: "hq"}, {Operation: op.ID}, {Source: "hr", Project: "hq"}, {User: "nobody"}} {
+		rows, _, err := all.Failures(ctx, f, 0, "")
+		require.NoError(t, err)
+		counts, err := all.FailureCounts(ctx, f)
+		require.NoError(t, err)
+		n := 0
+		for _, c := range counts {
+			n += c.Count
+		}
+		require.Len(t, rows, n, "%+v", f)
+	}
+	history, err := all.History(ctx, "d1")
+	require.NoError(t, err)
+	steps := history.Events[0].Desktop.Steps
+	require.Equal(t, "stays", steps[len(steps)-1].Detail)
+	require.Equal(t, "jo", steps[len(steps)-1].By)
+	require.Equal(t, tasks.Failed, history.Events[0].Desktop.State)
 }
