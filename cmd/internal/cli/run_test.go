@@ -188,7 +188,7 @@ func TestDevSceneIsTheExampleList(t *testing.T) {
 	p := Program{}
 	scene, first, err := p.devScene(devOptions{})
 	require.NoError(t, err)
-	require.Equal(t, "Ben Moreau", first.User)
+	require.Equal(t, "ben.moreau", first.User)
 	cloud := fakecloud.New(fakecloud.Config{})
 	scene.stage(cloud, devProjects)
 	rows, err := csv.NewReader(strings.NewReader(deploy.Leavers)).ReadAll()

@@ -62,6 +62,10 @@ func newScene(t *testing.T) *scene {
 		fakecloud.Desktop{ID: "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"},
 		fakecloud.Desktop{ID: "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", Type: fakecloud.Pooled, Users: []fakecloud.User{{Name: "mia"}}},
 		fakecloud.Desktop{ID: "ba1ce0de-6b7a-4f0c-8f0e-7d1a2b3c4d5e", Users: []fakecloud.User{{Name: "ben"}}},
+		fakecloud.Desktop{
+			ID: "0f6b1f5e-95a7-4a55-9d3e-1c2b3a495867", ComputerName: "PC-2001",
+			Users: []fakecloud.User{{Name: "kim", Domain: "corp.example"}}, Tags: []string{"floor=3"},
+		},
 		fakecloud.Desktop{ID: "unused", AttachState: fakecloud.Unattached},
 	)
 	cloud.Fail(

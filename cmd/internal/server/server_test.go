@@ -187,7 +187,7 @@ func TestEveryRouteAsksForItsRole(t *testing.T) {
 func TestOperationOverHTTP(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const body = `{"project":"hq","desktops":["d1","d2"],"expected_users":{"d1":["zoe"]},"users":["ann"],"check":true,"due_at":"2026-01-02T03:04:05Z","reason":"left","ticket":"HR-1"}`
+	const body = `{"project":"hq","desktops":["d1","d2"],"expected_users":{"d1":["zoe"]},"users":["ann"],"due_at":"2026-01-02T03:04:05Z","reason":"left","ticket":"HR-1"}`
 	id := b.create(body, "Idempotency-Key", "k1")
 	require.Equal(t, id, b.create(body, "Idempotency-Key", "k1"), "sent again")
 	a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d9"]}`, "Idempotency-Key", "k1")
