@@ -31,9 +31,10 @@ import (
 // takes 0.17 ms, and to unpack them 0.05 ms.
 const packVersion = 1
 
-// Limits of what is unpacked, as a report can be anybody's.
+// Limits of what is unpacked, as a report can be anybody's. A reply of the cloud has
+// at most 4 MiB.
 const (
-	maxUnpacked       = 64 << 20
+	maxUnpacked       = 16 << 20
 	maxUnpackedPeople = 1 << 20
 )
 

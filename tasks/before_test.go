@@ -1,9 +1,11 @@
 package tasks
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +137,33 @@ func TestReadingsComeBack(t *testing.T) {
 			require.Equal(t, b.Before, parsed.Before[b.position])
 		}
 	})
+}
+
+// What is cut off, has more at its end, or swells without end is refused.
+func TestWhatCannotBeUnpacked(t *testing.T) {
+	t.Parallel()
+	whole, err := base64.RawStdEncoding.DecodeString(packBefore(readings(3)))
+	require.NoError(t, err)
+	refused := func(raw []byte, why string) {
+		_, err := unpackBefore(base64.RawStdEncoding.EncodeToString(raw))
+		require.ErrorIs(t, err, errPacked, why)
+	}
+	for n := range whole {
+		refused(whole[:n], fmt.Sprintf("the first %d bytes", n))
+	}
+	refused(append(slices.Clone(whole), 0), "one too many")
+	refused(append([]byte{packVersion + 1}, whole[1:]...), "another version")
+	for name, plain := range map[string][]byte{
+		"a column too many": {0, 0}, "too many rows": {101}, "a place too far": {1, 100}, "the same place": append([]byte{100}, make([]byte, 100)...),
+		"someone not yet known": {1, 0, 0, 0, 0, 0, 0, 1, 0, 1}, "more than there are": {1, 0, 0, 0, 0, 0, 0, 200, 1, 0},
+		"no end": make([]byte, maxUnpacked+1),
+	} {
+		text := deflated(plain, nil)
+		_, err := unpackBefore(text)
+		require.ErrorIs(t, err, errPacked, name)
+	}
+	_, err = ParseTrailEntry(`{"t":1,"b":"???","m":[]}`)
+	require.ErrorIs(t, err, errPacked)
 }
 
 // A report can be anybody's: whatever it has for readings is unpacked, or refused.
