@@ -65,6 +65,7 @@ func TestAnswersThatAreNotTheAPIs(t *testing.T) {
 		{502, html, htmlPage, true, possible},
 		{503, html, htmlPage, true, possible},
 		{504, html, htmlPage, true, possible},
+		{502, plain, htmlPage, true, possible},
 		{502, plain, "no healthy upstream", false, possible},
 		{503, plain, "no healthy upstream", false, possible},
 		{504, plain, "upstream request timeout", false, possible},

@@ -70,7 +70,7 @@ const nobodysDesktop = "00000000-0000-0000-0000-000000000000"
 // what its kind commonly do; it was not tried against the real one.
 func (c *Client) ProbeDetach(ctx context.Context) error {
 	_, err := c.Detach(ctx, DetachRequest{DesktopIDs: []string{nobodysDesktop}})
-	if e, ok := errors.AsType[*Error](err); ok && !e.NotAPI && strings.HasPrefix(e.Code, "WKS.") {
+	if e, ok := errors.AsType[*Error](err); ok && strings.HasPrefix(e.Code, "WKS.") {
 		switch e.Status {
 		case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
 			return nil

@@ -64,7 +64,7 @@ func (s *stage) close() {
 
 // cloud starts the fake cloud in a process of its own and gives a client of it.
 func (s *stage) cloud(latency time.Duration, more ...string) (*apiclient.Client, string, error) {
-	cmd, url, err := s.child(append([]string{"cloud", "-latency", latency.String()}, more...)...)
+	cmd, url, err := s.child(append([]string{"cloud", "-auto-create", "-latency", latency.String()}, more...)...)
 	if err != nil {
 		return nil, "", err
 	}
@@ -121,10 +121,11 @@ func serveCloud(args []string) error {
 	fs := flag.NewFlagSet("cloud", flag.ContinueOnError)
 	latency := fs.Duration("latency", 0, "of each detach call")
 	delay := fs.Duration("delay", 0, "from the acceptance of a detach until it is done")
+	auto := fs.Bool("auto-create", false, "make every desktop that is named: there are up to a million")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, DetachDelay: *delay, AutoCreate: true, DiscardLog: true}, "127.0.0.1:0")
+	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, DetachDelay: *delay, AutoCreate: *auto, DiscardLog: true}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

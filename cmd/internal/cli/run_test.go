@@ -202,6 +202,8 @@ func TestDevSceneIsTheExampleList(t *testing.T) {
 		require.True(t, exists, row)
 		require.True(t, has(d, row[column["employee"]]), row)
 	}
+	team, _ := cloud.Get(devProjects["hq"], devTeam)
+	require.Equal(t, fakecloud.Shared, team.Type)
 	require.Len(t, cloud.Desktops(devProjects["hq"]), 266+1)
 	require.Len(t, cloud.Desktops(devProjects["branch"]), 154+1)
 }

@@ -36,6 +36,13 @@ type plan struct {
 	Binary, Dir    string
 }
 
+// steady is how many requests are handed over undisturbed, requests how many in all.
+func (p plan) steady() int   { return int(p.Steady.Seconds() * float64(p.Rate)) }
+func (p plan) requests() int { return p.steady() + int(p.Killed.Seconds()*float64(p.Rate)) }
+
+// desktop is the one that a request names.
+func desktop(request int) string { return fmt.Sprintf("desktop-%d", request) }
+
 // stage is what is running.
 type stage struct {
 	plan
@@ -60,11 +67,10 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
 	}
-	steady := int(p.Steady.Seconds() * float64(p.Rate))
+	steady := p.steady()
 	if err := s.hand(ctx, 0, steady, &s.verdict.Steady); err != nil {
 		return nil, err
 	}
-	more := int(p.Killed.Seconds() * float64(p.Rate))
 	killed := make(chan error, 1)
 	go func() {
 		err := wait(ctx, p.Killed/2)
@@ -73,11 +79,11 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 		}
 		killed <- err
 	}()
-	err := s.hand(ctx, steady, steady+more, &s.verdict.Killed)
+	err := s.hand(ctx, steady, p.requests(), &s.verdict.Killed)
 	if err := errors.Join(err, <-killed); err != nil {
 		return nil, err
 	}
-	return &s.verdict, s.judge(ctx, steady+more)
+	return &s.verdict, s.judge(ctx, p.requests())
 }
 
 func wait(ctx context.Context, d time.Duration) error {
@@ -96,9 +102,12 @@ func (s *stage) begin(ctx context.Context) error {
 	}
 	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
 	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
-	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", AutoCreate: true, Latency: 50 * time.Millisecond}, "127.0.0.1:0")
+	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", Latency: 50 * time.Millisecond}, "127.0.0.1:0")
 	if err != nil {
 		return err
+	}
+	for i := range s.requests() {
+		s.cloud.Add(projectID, fakecloud.Desktop{ID: desktop(i)})
 	}
 	if s.log, err = os.Create(filepath.Join(s.Dir, "server.log")); err != nil {
 		return err
@@ -219,7 +228,7 @@ func (s *stage) hand(ctx context.Context, first, end int, into *phase) error {
 
 // one hands over a request, again with the same key until it is answered with 202.
 func (s *stage) one(ctx context.Context, i int, due time.Time, into *phase) {
-	req := api.OperationRequest{Project: "hq", Desktops: []string{fmt.Sprintf("desktop-%d", i)}, IdempotencyKey: fmt.Sprint("request-", i)}
+	req := api.OperationRequest{Project: "hq", Desktops: []string{desktop(i)}, IdempotencyKey: fmt.Sprint("request-", i)}
 	for {
 		op, err := s.client.CreateOperation(ctx, req)
 		if err == nil {
@@ -293,7 +302,7 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 			recorded++
 			i, known := s.ids[op.ID]
 			requested[op.ID] = true
-			id := fmt.Sprintf("desktop-%d", i)
+			id := desktop(i)
 			switch {
 			case !known:
 				v.Twice = append(v.Twice, "operation "+op.ID+" was never answered for")
