@@ -172,7 +172,7 @@ func TestDetachWaitSaysThatSomeFailed(t *testing.T) {
 		require.Equal(t, exitFailed, r.code, r.err)
 		id := s.operations(t)[0].ID
 		require.Contains(t, r.err, "1 of 2 desktops failed")
-		require.Contains(t, r.err, "detachd failures --operation "+id)
+		require.Contains(t, r.err, "detachd desktops "+id+" --state failed")
 		require.Contains(t, r.out, id)
 		require.NotContains(t, s.ok(t, "failures"), "\x1b")
 	})

@@ -82,7 +82,7 @@ func (p *Program) dismiss(ctx context.Context, args []string, o dismissOptions) 
 	}
 	p.out("%s dismissed", count(done.Dismissed, "desktop"))
 	if left := len(req.Desktops) - done.Dismissed; left > 0 {
-		p.say("%d not in the inbox, and left as it was: detachd failures --operation %s lists what is", left, printable(args[0]))
+		p.say("left as they were, as they are not in the inbox: %s; detachd failures --operation %s lists what is", count(left, "desktop"), printable(args[0]))
 	}
 	return nil
 }

@@ -113,7 +113,7 @@ func TestDismiss(t *testing.T) {
 		require.Contains(t, s.ok(t, "dismiss", "--code", "NOT_FOUND", "--reason", "deleted last week", "--confirm", "3"), "3 desktops dismissed")
 		r = s.run(t, "dismiss", op, "d4", "d5", "--reason", "r")
 		require.Contains(t, r.out, "1 desktop dismissed")
-		require.Contains(t, r.err, "1 not in the inbox")
+		require.Contains(t, r.err, "left as they were, as they are not in the inbox: 1 desktop")
 		require.Empty(t, s.failures(t))
 		require.Contains(t, s.ok(t, "desktops", op), "HIBERNATED", "rows stay")
 		require.InDelta(t, 0, s.json(t, exitOK, "dismiss", op, "d4", "--reason", "r")["dismissed"], 0)

@@ -35,7 +35,7 @@ nothing has changed.`,
 				return nil
 			}
 			if filter.Code != "" {
-				p.say("none has the code %s; detachd failures --operation %s shows the codes", printable(filter.Code), done.OperationID)
+				p.say("none has the code %s; detachd status %s shows the codes", printable(filter.Code), done.OperationID)
 				return nil
 			}
 			if op, err := c.look(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {

@@ -138,7 +138,7 @@ func outcome(ctx context.Context, ops []tasks.Operation) error {
 	switch {
 	case c.Failed > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Failed })
-		return fail(exitFailed, fmt.Sprintf("detachd failures --operation %s says why; detachd retry %s tries them again", id, id),
+		return fail(exitFailed, fmt.Sprintf("detachd desktops %s --state failed says why; detachd retry %s tries them again", id, id),
 			"%d of %d desktops failed", c.Failed, total(ops))
 	case c.Held > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Held })
