@@ -45,6 +45,14 @@ type Validated struct {
 	Desktops  int  `json:"desktops"`
 	Users     int  `json:"users"`
 	Computers int  `json:"computers"`
+
+	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
+}
+
+// Accepted is the answer to a request that was accepted.
+type Accepted struct {
+	tasks.Operation
+	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
 }
 
 // Page is the JSON of every list.

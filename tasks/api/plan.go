@@ -11,6 +11,8 @@ import (
 type Plan struct {
 	Items []tasks.Planned `json:"items"` // never null; first desktops, then users, then the desktops found by them
 	Left  int             `json:"left"`  // desktops and users that were not looked at, as there are more than tasks.MaxPlanned
+
+	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
 }
 
 // Plan has the cloud read, and nothing written. That the cloud does not answer, or

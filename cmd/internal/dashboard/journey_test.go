@@ -135,8 +135,8 @@ func TestColumnsThatArePassedOver(t *testing.T) {
 	session := s.session(access.Producer)
 	a := s.postMulti("/new/plan", session, "project", "hq", "names", "desktops", "list", "desktop_id,department\nd-1,sales\n")
 	require.Equal(t, http.StatusOK, a.status, a.body)
-	require.Contains(t, a.body, "passed over: department")
-	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "passed over")
+	require.Contains(t, a.body, "were ignored: department")
+	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "were ignored")
 }
 
 // Fourteen failures of two codes in two projects, and what is done about them.

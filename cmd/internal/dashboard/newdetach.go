@@ -19,8 +19,10 @@ import (
 // newDetach is the page where desktops or users are handed over.
 type newDetach struct {
 	choice
-	Names                        string // what lines without a header row are: desktops or users
+	Names                        leavers.Lines // what lines without a header row are
 	List                         string
+	Columns                      leavers.Columns      // as chosen
+	Unclear                      *leavers.ColumnError // which column is to be chosen
 	Reason, Ticket               string
 	NotBefore, DueAt, Deadline   string
 	AllowShared, Shutoff, Urgent bool
@@ -33,7 +35,7 @@ func (v *visit) newDetach() error {
 	if err != nil {
 		return err
 	}
-	return v.page(http.StatusOK, "new", "New detach", newDetach{choice: c, Names: "desktops", List: v.param("list")})
+	return v.page(http.StatusOK, "new", "New detach", newDetach{choice: c, Names: leavers.Desktops, List: v.param("list")})
 }
 
 // turn waits until few enough large forms are worked on, and gives what ends that.
@@ -52,9 +54,9 @@ type plan struct {
 	Projects []projectPlan
 	Text     string   // JSON of the requests: just what is shown is what is handed over
 	Key      string   // makes sending it twice harmless
-	Asked    int      // desktops and users
+	Asked    int      // desktops, computers and users
 	Type     bool     // the number has to be typed
-	Ignored  []string // columns that mean nothing here
+	Ignored  []string // columns that were not read
 }
 
 // projectPlan is what is planned in one project.
@@ -76,7 +78,7 @@ type doesCount struct {
 
 // meaningsOfDoes says what a plan means, in the order in which it is to be read.
 var meaningsOfDoes = []doesCount{
-	{Does: "send", Is: "will be detached"}, {Does: "find", Is: "users whose desktops were found"}, {Does: "hold", Is: "will be held"}, {Does: "later", Is: "are busy, and tried later"},
+	{Does: "send", Is: "will be detached"}, {Does: "find", Is: "users and computers whose desktops were found"}, {Does: "hold", Is: "will be held"}, {Does: "later", Is: "are busy, and tried later"},
 	{Does: "follow", Is: "are being detached already"}, {Does: "done", Is: "have nothing to be done"},
 }
 
@@ -111,7 +113,7 @@ func (v *visit) planDetach() error {
 		}
 		faults = append(faults, found...)
 		p.Projects = append(p.Projects, x)
-		p.Asked += len(req.Desktops) + len(req.Users)
+		p.Asked += len(req.Desktops) + len(req.Computers) + len(req.Users)
 	}
 	if len(faults) > 0 {
 		form.Faults, form.FaultCount = faults, len(faults)
@@ -132,14 +134,14 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	}
 	get := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
 	form = newDetach{
-		Names: get("names"), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"),
+		Names: leavers.Lines(get("names")), Columns: leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")}, List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"),
 		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}
 	if form.choice, err = v.choose(get("project")); err != nil {
 		return form, nil, err
 	}
 	list = leavers.New(form.Project, func(alias string) bool { return slices.Contains(form.Choices, alias) })
-	list.Mixed = form.Project == ""
+	list.Mixed, list.Columns = form.Project == "", form.Columns
 	var text io.Reader = strings.NewReader(form.List)
 	file, _, err := v.FormFile("file")
 	switch {
@@ -153,7 +155,14 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	case !errors.Is(err, http.ErrMissingFile):
 		return form, nil, badForm(err)
 	}
-	if err := list.ReadText(text, leavers.Lines(form.Names)); err != nil {
+	whole, err := leavers.Text(text)
+	if err == nil {
+		err = list.ReadText(strings.NewReader(whole), form.Names)
+	}
+	if errors.As(err, &form.Unclear) && len(whole) <= longestShown {
+		form.List = whole // a browser forgets the file
+	}
+	if err != nil {
 		form.fault(err.Error())
 		return form, list, nil
 	}
@@ -162,10 +171,14 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	}
 	form.FaultCount = list.BadRows
 	if list.BadRows == 0 && len(list.Good) == 0 {
-		form.fault("the list is empty: paste desktop ids or users, one on a line, or choose a CSV file")
+		form.fault("the list is empty: paste desktop ids, computers or users, one on a line, or choose a CSV file")
 	}
 	return form, list, nil
 }
+
+// longestShown is the longest text of a file that is shown for a column to be chosen,
+// in bytes.
+const longestShown = 4 << 20
 
 func (f *newDetach) fault(text string) {
 	f.Faults = append(f.Faults, api.Fault{Detail: text})
@@ -233,7 +246,7 @@ func (v *visit) startDetach() error {
 	}
 	asked := 0
 	for _, req := range reqs {
-		asked += len(req.Desktops) + len(req.Users)
+		asked += len(req.Desktops) + len(req.Computers) + len(req.Users)
 	}
 	if err := v.typedCount(asked); err != nil {
 		return err

@@ -114,7 +114,8 @@ func (x *story) places() []place {
 		{"desktop-none", goTo("/desktop?id=nothing")},
 		{"new", goTo("/new")},
 		{"new-wrong", func(b *browser) {
-			x.list(b, "desktop_id,user\n"+x.id(0)+",\n"+x.id(0)+",\n"+x.id(1)+",nobody,too,much\n", "hq")
+			cell := func(i int) string { return `"` + strings.ReplaceAll(x.id(i), `"`, `""`) + `"` }
+			x.list(b, "desktop_id,user\n"+cell(0)+",\n"+cell(0)+",zoe\n"+cell(1)+",nobody,too,much\n", "hq")
 			b.sees("2 things are wrong, and nothing was queued")
 		}},
 		{"plan", func(b *browser) {

@@ -26,7 +26,7 @@ const (
 // sep= and a #TYPE line may go before the header. The error is for a file that is
 // unusable as a whole: a *ColumnError where Columns can settle it.
 func (l *List) Read(r io.Reader) error {
-	text, err := readText(r)
+	text, err := Text(r)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func (l *List) Read(r io.Reader) error {
 
 // ReadText takes what Read does, or, without a header row, one name on a line.
 func (l *List) ReadText(r io.Reader, lines Lines) error {
-	text, err := readText(r)
+	text, err := Text(r)
 	if err != nil {
 		return err
 	}

@@ -26,9 +26,9 @@ var formats = []struct{ begins, what string }{
 
 const saveAsCSV = `save it as "CSV UTF-8 (comma delimited)", or as text in UTF-8`
 
-// readText reads a whole file as text whose lines end in \n, in UTF-8, or UTF-16
+// Text reads a whole file as text whose lines end in \n, in UTF-8, or UTF-16
 // with or without a byte order mark.
-func readText(r io.Reader) (string, error) {
+func Text(r io.Reader) (string, error) {
 	raw, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
 	switch {
 	case err != nil:

@@ -112,8 +112,10 @@ func (s *scene) ask(role access.Role, method, path string, x object) answer {
 	for name, value := range send {
 		header = append(header, name, value.(string))
 	}
-	body := ""
-	if x["value"] != nil {
+	body, _ := x["value"].(string) // a list
+	if body != "" {
+		header = append(header, "Content-Type", "text/csv")
+	} else if x["value"] != nil {
 		text, err := json.Marshal(x["value"])
 		require.NoError(s.t, err)
 		body = string(text)
@@ -197,14 +199,20 @@ func (s *scene) requests(rt route, place string) (out []exampleRequest) {
 	if d.get(at(body, "required")) == false {
 		out = append(out, exampleRequest{path, nil, success})
 	}
-	examples := at(body, "content", "application/json", "examples")
-	for _, name := range d.keys(examples) {
-		x := d.get(at(examples, name)).(object)
-		status := success
-		if said, ok := x["x-status"].(string); ok {
-			status, _ = strconv.Atoi(said)
+	for _, kind := range d.keys(at(body, "content")) {
+		examples := at(body, "content", kind, "examples")
+		for _, name := range d.keys(examples) {
+			x := d.get(at(examples, name)).(object)
+			status := success
+			if said, ok := x["x-status"].(string); ok {
+				status, _ = strconv.Atoi(said)
+			}
+			to := path
+			if query, ok := x["x-query"].(string); ok {
+				to += "?" + query
+			}
+			out = append(out, exampleRequest{to, x, status})
 		}
-		out = append(out, exampleRequest{path, x, status})
 	}
 	return out
 }

@@ -30,6 +30,10 @@ func (r *request) decode(into any, optional bool) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
+	return r.decodeJSON(into, optional)
+}
+
+func (r *request) decodeJSON(into any, optional bool) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || kind != "application/json") && r.ContentLength != 0 {
 		return problem(http.StatusUnsupportedMediaType, "media_type", "send application/json")
 	}

@@ -18,11 +18,10 @@ import (
 // Idempotency-Key belongs, too: several keys of one name share it, so that one can
 // take the place of another.
 func (s *server) createOperation(r *request) error {
-	var in api.OperationRequest
-	if err := r.decode(&in, false); err != nil {
+	in, ignored, err := r.decodeRequest()
+	if err != nil {
 		return err
 	}
-	var err error
 	if in.IdempotencyKey, err = r.idempotencyKey(); err != nil {
 		return err
 	}
@@ -35,14 +34,14 @@ func (s *server) createOperation(r *request) error {
 		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
 	}
 	if in.ValidateOnly {
-		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers)})
+		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers), IgnoredColumns: ignored})
 	}
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
 		return err
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
-	return r.answer(http.StatusAccepted, op)
+	return r.answer(http.StatusAccepted, api.Accepted{Operation: op, IgnoredColumns: ignored})
 }
 
 // idempotencyKey is the header of that name: 1 to 255 printable characters, all of

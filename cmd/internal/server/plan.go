@@ -10,8 +10,8 @@ import (
 // createPlan is POST /v1/plans: what a request would do. It is one of those who may
 // have it done, as it says who has which desktop.
 func (s *server) createPlan(r *request) error {
-	var in api.OperationRequest
-	if err := r.decode(&in, false); err != nil {
+	in, ignored, err := r.decodeRequest()
+	if err != nil {
 		return err
 	}
 	req := in.Task(r.key.Name)
@@ -33,5 +33,5 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Plan{Items: append([]tasks.Planned{}, items...), Left: left})
+	return r.answer(http.StatusOK, api.Plan{Items: append([]tasks.Planned{}, items...), Left: left, IgnoredColumns: ignored})
 }

@@ -1,0 +1,39 @@
+package dashboard_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/access"
+)
+
+func TestAListAsksWhichColumnIsMeant(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "d-7", ComputerName: "WS-7", Users: []fakecloud.User{{Name: "zoe"}}})
+	session := s.session(access.Operator)
+	const list = "Computer\tLogin\tOwner\tNote\r\nWS-7\tzoe\tZoe Adler\tx\r\n"
+	a := s.postMulti("/new/plan", session, "project", "hq", "list", list)
+	require.Equal(t, http.StatusBadRequest, a.status)
+	for _, want := range []string{"several columns name the user", `<select name="user_column"`, `<option value="Login">`, `<option value="Owner">`, `<option value="-">`, "WS-7\tzoe"} {
+		require.Contains(t, a.body, want)
+	}
+	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Login")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, a.body, "These columns of the list were ignored: Owner, Note")
+	require.Contains(t, a.body, "Project hq: 1 computer")
+	require.Contains(t, a.body, "computer <strong>WS-7</strong>")
+	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "what is handed over has the guard")
+
+	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Wer")
+	require.Equal(t, http.StatusBadRequest, a.status)
+	require.Contains(t, a.body, `name="user_column" value="Wer"`, "what was chosen can be changed")
+
+	a = s.postMulti("/new/plan", session, "project", "hq", "names", "computers", "list", "WS-7\n")
+	require.Contains(t, a.body, "Project hq: 1 computer")
+	a = s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id,note\nd-7,\"x\nd-8,y\n")
+	require.Contains(t, a.body, "the quote that opens on line 2 is never closed")
+}

@@ -1,0 +1,87 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/detachd/detachd/cmd/internal/leavers"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// listParameters are what a list, which has no place for it, says in the query.
+var listParameters = []string{
+	"project", "reason", "ticket", "not_before", "due_at", "deadline", "unknown_users", "allow_shared", "shutoff_after_detach", "urgent", "validate_only",
+	"user_column", "computer_column", "desktop_column",
+}
+
+// decodeRequest reads the body of a request to detach: JSON, or a list as text/csv.
+// ignored are the columns of the list that were not read.
+func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, err error) {
+	q := r.query(listParameters...)
+	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if kind != "text/csv" {
+		for _, name := range listParameters {
+			if q.values.Has(name) {
+				q.bad(name, "is a parameter of lists, text/csv: put it into the body")
+			}
+		}
+		if err := q.err(); err != nil {
+			return in, nil, err
+		}
+		return in, nil, r.decodeJSON(&in, false)
+	}
+	in = api.OperationRequest{
+		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),
+		NotBefore: q.time("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
+		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"), ValidateOnly: q.flag("validate_only"),
+	}
+	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) })
+	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
+	if err := q.err(); err != nil {
+		return in, nil, err
+	}
+	text, err := r.read()
+	if err != nil {
+		return in, nil, err
+	}
+	if err := list.Read(bytes.NewReader(text)); err != nil {
+		return in, nil, unreadableList(err)
+	}
+	return oneRequest(list, in)
+}
+
+// oneRequest is the request of a list that is whole and of one project.
+func oneRequest(list *leavers.List, base api.OperationRequest) (in api.OperationRequest, ignored []string, err error) {
+	if list.BadRows > 0 {
+		p := problem(http.StatusBadRequest, api.CodeInvalid, "%d rows of the list are not valid; nothing was done", list.BadRows)
+		for _, b := range list.Bad[:min(maxFaults, len(list.Bad))] {
+			p.Errors = append(p.Errors, api.Fault{Pointer: fmt.Sprintf("line %d", b.Line), Detail: b.Problem})
+		}
+		return in, nil, p
+	}
+	requests := list.Requests(base)
+	if len(requests) == 0 {
+		return in, nil, fault("", "the list names nobody and no desktop")
+	}
+	if len(requests) > 1 {
+		var names []string
+		for _, r := range requests {
+			names = append(names, r.Project)
+		}
+		return in, nil, fault("", "the list is of several projects, %s: send a list for each", strings.Join(names, ", "))
+	}
+	return requests[0], list.Unknown, nil
+}
+
+func unreadableList(err error) error {
+	var unclear *leavers.ColumnError
+	if errors.As(err, &unclear) {
+		return fault(unclear.What+"_column", "%v (- for none)", err)
+	}
+	return fault("", "%v", err)
+}
