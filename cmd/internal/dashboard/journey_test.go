@@ -359,11 +359,11 @@ func TestSearchAndHistory(t *testing.T) {
 	b.at("/search?q=Zoe.Leaver")
 	b.sees("d-1")
 	b.sees("d-2")
-	search("frontdesk-2")
-	b.at("/search?q=frontdesk-2")
-	require.Equal(t, []string{"d-2"}, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
-	b.press("d-2")
-	b.at("/desktop?id=d-2")
+	search("frontdesk-1") // of what was detached only users are found, not computers
+	b.at("/search?q=frontdesk-1")
+	require.Contains(t, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`), "d-1")
+	b.press("d-1")
+	b.at("/desktop?id=d-1")
 	search("nobody.at.all")
 	b.sees("Nothing was found for “nobody.at.all”")
 }
