@@ -79,12 +79,13 @@ func TestWorkerProcessesDoWhatIsHandedOver(t *testing.T) {
 	cloud := start(t, env, "fakecloud", "--auto-create", "--latency", "5ms")
 	config := filepath.Join(t.TempDir(), "detachd.yaml")
 	text := fmt.Sprintf(`worker: {first_look: 500ms}
+credentials:
+- {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
 projects:
 - alias: hq
   project_id: "00000000000000000000000000000001"
   endpoint: %s
-  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
-  limits: {calls_per_second: 0}
+  credentials: main
 `, cloud.until(t, "http://"))
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	env = append(env, "DETACHD_CONFIG="+config)

@@ -126,13 +126,15 @@ type Project struct {
 	Limits Limits       `json:"limits"`
 }
 
-// Limits are a project's configured limits.
+// Limits are a project's configured limits. Those a minute, and Burst, are of the
+// credential: all projects that use it share them, over all workers. 0: no limit.
 type Limits struct {
-	CallsPerSecond float64 `json:"calls_per_second"`
-	Burst          int     `json:"burst"`
-	MaxInFlight    int     `json:"max_in_flight"`
-	ReadsPerSecond float64 `json:"reads_per_second"`
-	MaxReads       int     `json:"max_reads"`
+	Credential     string `json:"credential"` // its name
+	CallsPerMinute int    `json:"calls_per_minute"`
+	ReadsPerMinute int    `json:"reads_per_minute"`
+	Burst          int    `json:"burst"`
+	MaxInFlight    int    `json:"max_in_flight"`
+	MaxReads       int    `json:"max_reads"`
 }
 
 // PauseRequest is the body of :pause.
@@ -150,23 +152,27 @@ type Paused struct {
 // Key is what is known of a key; what it may do is in its role: viewer, producer,
 // operator or admin, each of which may do all that the ones before it may.
 type Key struct {
-	ID         string    `json:"id"` // begins the key, to recognise it by
-	Name       string    `json:"name"`
-	Role       string    `json:"role"`
-	Projects   []string  `json:"projects,omitempty"` // empty: all
-	CreatedAt  time.Time `json:"created_at,omitzero"`
-	CreatedBy  string    `json:"created_by,omitempty"`
-	ExpiresAt  time.Time `json:"expires_at,omitzero"` // zero: never
-	RevokedAt  time.Time `json:"revoked_at,omitzero"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"` // to the minute
+	ID       string   `json:"id"` // begins the key, to recognise it by
+	Name     string   `json:"name"`
+	Role     string   `json:"role"`
+	Projects []string `json:"projects,omitempty"` // empty: all
+	// UnknownUsers is what becomes of users whom Workspace does not know, where a
+	// request with this key does not say: hold or ignore; empty: as the project says.
+	UnknownUsers string    `json:"unknown_users,omitempty"`
+	CreatedAt    time.Time `json:"created_at,omitzero"`
+	CreatedBy    string    `json:"created_by,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"` // zero: never
+	RevokedAt    time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt   time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
 // KeyRequest is the body of POST /v1/keys.
 type KeyRequest struct {
-	Name      string    `json:"name"`
-	Role      string    `json:"role"`
-	Projects  []string  `json:"projects,omitempty"`
-	ExpiresAt time.Time `json:"expires_at,omitzero"`
+	Name         string    `json:"name"`
+	Role         string    `json:"role"`
+	Projects     []string  `json:"projects,omitempty"`
+	UnknownUsers string    `json:"unknown_users,omitempty"` // hold or ignore; empty: as the project says
+	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 }
 
 // NewKey is a key that was just made. Secret cannot be had again.

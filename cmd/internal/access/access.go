@@ -46,15 +46,18 @@ func (r Role) Includes(wanted Role) bool {
 
 // Key is what is known of a key.
 type Key struct {
-	ID         string    `json:"id"` // begins the key, to recognise it by
-	Name       string    `json:"name"`
-	Role       Role      `json:"role"`
-	Projects   []string  `json:"projects,omitempty"` // empty: all
-	CreatedAt  time.Time `json:"created_at"`
-	CreatedBy  string    `json:"created_by,omitempty"`
-	ExpiresAt  time.Time `json:"expires_at,omitzero"` // zero: never
-	RevokedAt  time.Time `json:"revoked_at,omitzero"`
-	LastUsedAt time.Time `json:"last_used_at,omitzero"` // to the minute
+	ID       string   `json:"id"` // begins the key, to recognise it by
+	Name     string   `json:"name"`
+	Role     Role     `json:"role"`
+	Projects []string `json:"projects,omitempty"` // empty: all
+	// UnknownUsers is what becomes of users whom Workspace does not know, where a
+	// request with this key does not say: hold or ignore; empty: as the project says.
+	UnknownUsers string    `json:"unknown_users,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+	CreatedBy    string    `json:"created_by,omitempty"`
+	ExpiresAt    time.Time `json:"expires_at,omitzero"` // zero: never
+	RevokedAt    time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt   time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
 // Sees reports whether the key is for a project.
@@ -120,6 +123,8 @@ func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, err
 		return "", Key{}, invalid("name", "%.60q is not 1 to 40 small letters, digits, dots, dashes or underscores", want.Name)
 	case !slices.Contains(Roles, want.Role):
 		return "", Key{}, invalid("role", "%.60q is no role: viewer, producer, operator or admin", want.Role)
+	case !slices.Contains([]string{"", "hold", "ignore"}, want.UnknownUsers):
+		return "", Key{}, invalid("unknown_users", "%.60q is neither hold nor ignore", want.UnknownUsers)
 	case !want.ExpiresAt.IsZero() && !want.ExpiresAt.After(now):
 		return "", Key{}, invalid("expires_at", "the key would have expired already")
 	default:

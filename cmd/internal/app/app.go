@@ -61,9 +61,11 @@ func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worke
 // project is a project as workers and planners have it.
 func (s *Store) project(p config.Project) (worker.Project, error) {
 	client, err := s.Client(p.Alias)
+	c, _ := s.cfg.CredentialOf(p)
 	return worker.Project{
-		Alias: p.Alias, ProjectID: p.ProjectID, Region: p.Region, API: client, CallsPerMinute: int(60 * p.Limits.CallsPerSecond), Burst: max(4, p.Limits.Burst),
-		MaxInFlight: p.Limits.MaxInFlight, ReadsPerMinute: int(60 * p.Limits.ReadsPerSecond), MaxReads: p.Limits.MaxReads,
+		Alias: p.Alias, ProjectID: p.ProjectID, Region: p.Region, API: client, UnknownUsers: p.UnknownUsers,
+		Credential: c.Name, CallsPerMinute: c.CallsPerMinute, ReadsPerMinute: c.ReadsPerMinute, Burst: c.Burst,
+		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + callMargin,
 	}, err
 }

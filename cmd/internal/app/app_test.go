@@ -28,9 +28,11 @@ func embedded(t *testing.T) (*Embedded, config.Config) {
 	t.Cleanup(e.Stop)
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
+	c := config.DefaultCredential()
+	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: token}
+	cfg.Credentials = []config.Credential{c}
 	cfg.Projects = []config.Project{{
-		Alias: "hq", ProjectID: "00000000000000000000000000000001", Endpoint: e.Cloud.URL, Limits: config.DefaultLimits(),
-		Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: token}},
+		Alias: "hq", ProjectID: "00000000000000000000000000000001", Endpoint: e.Cloud.URL, Credential: "main", Limits: config.DefaultLimits(),
 	}}
 	return e, cfg
 }
@@ -78,8 +80,8 @@ func TestAppThatCannotStart(t *testing.T) {
 	t.Parallel()
 	_, cfg := embedded(t)
 	noSecret := cfg
-	noSecret.Projects = []config.Project{cfg.Projects[0]}
-	noSecret.Projects[0].Credentials.Token = config.SecretRef{Env: "NOT_SET"}
+	noSecret.Credentials = []config.Credential{cfg.Credentials[0]}
+	noSecret.Credentials[0].Token = config.SecretRef{Env: "NOT_SET"}
 	_, err := New(noSecret, none, zerolog.Nop(), "test")
 	require.ErrorContains(t, err, "NOT_SET")
 

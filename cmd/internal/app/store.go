@@ -45,6 +45,9 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	if len(cfg.Projects) == 0 {
 		return nil, ErrNoProject
 	}
+	if err := cfg.CheckIdentities(lookup); err != nil {
+		return nil, err
+	}
 	rdb, err := cfg.Redis.Open(lookup)
 	if err != nil {
 		return nil, err
@@ -81,7 +84,11 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 		return nil, fmt.Errorf("project %s is not configured", alias)
 	}
 	p := s.cfg.Projects[i]
-	auth, err := p.Authenticator(s.lookup, s.userAgent)
+	c, known := s.cfg.CredentialOf(p)
+	if !known {
+		return nil, fmt.Errorf("project %s: there are no credentials named %q", alias, p.Credential)
+	}
+	auth, err := p.Authenticator(c, s.lookup, s.userAgent)
 	if err != nil {
 		return nil, err
 	}
@@ -116,17 +123,19 @@ func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, erro
 	return p, nil
 }
 
-// ProjectLimits are a project's limits.
+// ProjectLimits are a project's limits, and those of the credential that it uses.
 type ProjectLimits struct {
-	Alias  string
-	Limits config.Limits
+	Alias      string
+	Credential config.Credential
+	Limits     config.Limits
 }
 
 // Limits lists the limits of all projects, in the order of the configuration.
 func (s *Store) Limits() []ProjectLimits {
 	out := make([]ProjectLimits, len(s.cfg.Projects))
 	for i, p := range s.cfg.Projects {
-		out[i] = ProjectLimits{p.Alias, p.Limits}
+		c, _ := s.cfg.CredentialOf(p)
+		out[i] = ProjectLimits{p.Alias, c, p.Limits}
 	}
 	return out
 }

@@ -24,7 +24,10 @@ import (
 func (s *stage) web(l *filled) (map[string]func(context.Context) (int, error), error) {
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret(s.redis.URL())
-	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Limits: config.DefaultLimits()}}
+	c := config.DefaultCredential()
+	c.Name, c.Kind, c.Token = "bench", "token", config.SecretRef{Value: token}
+	cfg.Credentials = []config.Credential{c}
+	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name, Limits: config.DefaultLimits()}}
 	store, err := app.Open(cfg, func(string) (string, bool) { return "", false }, "bench")
 	if err != nil {
 		return nil, err

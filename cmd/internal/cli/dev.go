@@ -179,10 +179,10 @@ func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, e
 	}
 	token := filepath.Join(dir, "token")
 	var b strings.Builder
-	fmt.Fprintf(&b, "redis: {url: %q}\nprojects:\n", e.RedisURL)
+	fmt.Fprintf(&b, "redis: {url: %q}\ncredentials:\n- {name: fake, kind: token, token: {file: %q}, calls_per_minute: 1200, reads_per_minute: 0}\nprojects:\n", e.RedisURL, token)
 	for alias, id := range projects {
-		fmt.Fprintf(&b, "- alias: %s\n  project_id: %q\n  endpoint: %q\n  credentials: {kind: token, token: {file: %q}}\n",
-			alias, id, e.Cloud.URL, token)
+		fmt.Fprintf(&b, "- alias: %s\n  project_id: %q\n  endpoint: %q\n  credentials: fake\n",
+			alias, id, e.Cloud.URL)
 	}
 	file = filepath.Join(dir, "detachd.yaml")
 	return file, errors.Join(os.WriteFile(token, []byte(embeddedToken), 0o600), os.WriteFile(file, []byte(b.String()), 0o600))
@@ -194,13 +194,14 @@ func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
 	cfg.Worker.BulkPollInterval = cfg.Worker.UrgentPollInterval
+	c := config.DefaultCredential()
+	c.Name, c.Kind, c.Token = "fake", "token", config.SecretRef{Value: embeddedToken}
+	c.CallsPerMinute, c.ReadsPerMinute = 1200, 0 // nobody wants to wait for a fake cloud
+	cfg.Credentials = []config.Credential{c}
 	for alias, id := range projects {
 		limits := config.DefaultLimits()
-		limits.CallsPerSecond, limits.MaxInFlight = 20, 2
-		cfg.Projects = append(cfg.Projects, config.Project{
-			Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Limits: limits,
-			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: embeddedToken}},
-		})
+		limits.MaxInFlight = 2
+		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name, Limits: limits})
 	}
 	return cfg
 }

@@ -58,6 +58,7 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 	f.StringVar(&want.Name, "name", "", "whose it is; operations handed over with it are requested by that `name`")
 	f.StringVar(&want.Role, "role", "", "viewer, producer, operator or admin")
 	f.StringSliceVar(&want.Projects, "project", nil, "only for that project `alias`; may be repeated (default: all)")
+	f.StringVar(&want.UnknownUsers, "unknown-users", "", "users whom Workspace does not know, where a request does not say: `hold or ignore` (default: as the project says)")
 	f.StringVar(&expires, "expires", "", "until that `time`, for example +2160h (default: never)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

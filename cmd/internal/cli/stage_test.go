@@ -280,17 +280,11 @@ func (s *stage) configure(t *testing.T, redis, cloud string) {
 	text := fmt.Sprintf(`
 redis: {url: "redis://%s/0", password: {env: REDIS_PASSWORD}}
 worker: {max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5ms, urgent_poll_interval: 5ms, first_look: 100ms}
+credentials:
+- {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
 projects:
-- alias: hq
-  project_id: %q
-  endpoint: %q
-  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
-  limits: {calls_per_second: 0}
-- alias: branch
-  project_id: %q
-  endpoint: %q
-  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
-  limits: {calls_per_second: 0}
+- {alias: hq, project_id: %q, endpoint: %q, credentials: main}
+- {alias: branch, project_id: %q, endpoint: %q, credentials: main}
 codes: [{of: desktop, code: WKS.00099999, class: conflict, why: being moved}]
 `, redis, hqID, cloud, branchID, cloud)
 	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))

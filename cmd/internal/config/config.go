@@ -6,6 +6,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -24,12 +25,15 @@ import (
 
 // Config is the whole configuration.
 type Config struct {
-	Redis     Redis         `yaml:"redis"`
-	Projects  []Project     `yaml:"projects"`
-	Worker    Worker        `yaml:"worker"`
-	Codes     []Code        `yaml:"codes"`     // what further error codes mean; they go before the built-in ones
-	Retention time.Duration `yaml:"retention"` // of ended operations
-	Log       Log           `yaml:"log"`
+	Redis Redis `yaml:"redis"`
+	// Credentials are what projects refer to by name. Those that use the same share
+	// its limits, as the cloud counts the requests of an IAM identity.
+	Credentials []Credential  `yaml:"credentials"`
+	Projects    []Project     `yaml:"projects"`
+	Worker      Worker        `yaml:"worker"`
+	Codes       []Code        `yaml:"codes"`     // what further error codes mean; they go before the built-in ones
+	Retention   time.Duration `yaml:"retention"` // of ended operations
+	Log         Log           `yaml:"log"`
 	// AccessRemovedWithin is the target for the time from when an operation was
 	// due to when a desktop is proven detached.
 	AccessRemovedWithin time.Duration `yaml:"access_removed_within"`
@@ -72,17 +76,22 @@ type TLS struct {
 
 // Project is one cloud project.
 type Project struct {
-	Alias       string      `yaml:"alias"`
-	ProjectID   string      `yaml:"project_id"`
-	Region      string      `yaml:"region"`
-	Endpoint    string      `yaml:"endpoint"`
-	IAMEndpoint string      `yaml:"iam_endpoint"`
-	Credentials Credentials `yaml:"credentials"`
-	Limits      Limits      `yaml:"limits"`
+	Alias       string `yaml:"alias"`
+	ProjectID   string `yaml:"project_id"`
+	Region      string `yaml:"region"`
+	Endpoint    string `yaml:"endpoint"`
+	IAMEndpoint string `yaml:"iam_endpoint"`
+	Credential  string `yaml:"credentials"` // the name of one of Config.Credentials
+	// UnknownUsers is what becomes of users whom Workspace does not know, where neither
+	// the request nor the key says it: hold or ignore.
+	UnknownUsers string `yaml:"unknown_users"`
+	Limits       Limits `yaml:"limits"`
 }
 
-// Credentials are of one kind; the fields of the other kinds stay empty.
-type Credentials struct {
+// Credential is an IAM identity, of one kind, and how many requests it may make; the
+// fields of the other kinds stay empty.
+type Credential struct {
+	Name          string    `yaml:"name"`
 	Kind          string    `yaml:"kind"`  // token, password or aksk
 	Token         SecretRef `yaml:"token"` // token
 	User          string    `yaml:"user"`  // password
@@ -91,16 +100,17 @@ type Credentials struct {
 	AccessKey     SecretRef `yaml:"access_key"` // aksk
 	SecretKey     SecretRef `yaml:"secret_key"`
 	SecurityToken SecretRef `yaml:"security_token"`
+
+	CallsPerMinute int `yaml:"calls_per_minute"` // of detach calls, of all workers and projects together; 0: no limit
+	ReadsPerMinute int `yaml:"reads_per_minute"` // of everything else; 0: no limit
+	Burst          int `yaml:"burst"`            // requests of a kind that may leave at once after a rest
 }
 
 // Limits protect a project's cloud.
 type Limits struct {
-	CallsPerSecond float64       `yaml:"calls_per_second"` // of all workers together; 0: no limit
-	Burst          int           `yaml:"burst"`
-	MaxInFlight    int           `yaml:"max_in_flight"`    // calls at a time of one worker
-	ReadsPerSecond float64       `yaml:"reads_per_second"` // of readings that prove, of all workers together, apart from the calls; 0: no limit
-	MaxReads       int           `yaml:"max_reads"`        // such readings at a time of one worker
-	CallTimeout    time.Duration `yaml:"call_timeout"`     // of one call or reading
+	MaxInFlight int           `yaml:"max_in_flight"` // calls at a time of one worker
+	MaxReads    int           `yaml:"max_reads"`     // readings that prove at a time of one worker
+	CallTimeout time.Duration `yaml:"call_timeout"`  // of one call or reading
 }
 
 // Worker is how a worker process works.
@@ -137,17 +147,43 @@ func Defaults() Config {
 	}
 }
 
-// DefaultLimits are those of a project that says nothing. The cloud publishes no
-// limits; five calls a second are few, and a 429 slows them further.
+// DefaultLimits are those of a project that says nothing.
 func DefaultLimits() Limits {
-	return Limits{CallsPerSecond: 5, Burst: 1, MaxInFlight: 10, ReadsPerSecond: 5, MaxReads: 4, CallTimeout: 30 * time.Second}
+	return Limits{MaxInFlight: 10, MaxReads: 4, CallTimeout: 30 * time.Second}
 }
 
-// UnmarshalYAML fills in the limits that a project does not name.
+// DefaultCredential has the limits of one that says nothing: those that the cloud
+// publishes for a user, 100 calls and 200 readings a minute. Source: "Notes and
+// Constraints" of the API reference; a 429 slows requests further.
+func DefaultCredential() Credential {
+	return Credential{CallsPerMinute: 100, ReadsPerMinute: 200, Burst: 5}
+}
+
+// holdUnknown and ignoreUnknown are what Project.UnknownUsers can be.
+const holdUnknown, ignoreUnknown = "hold", "ignore"
+
+// UnmarshalYAML fills in what a project does not say.
 func (p *Project) UnmarshalYAML(n *yaml.Node) error {
 	type plain Project
-	p.Limits = DefaultLimits()
+	p.Limits, p.UnknownUsers = DefaultLimits(), holdUnknown
 	return n.Decode((*plain)(p))
+}
+
+// UnmarshalYAML fills in the limits that a credential does not name.
+func (c *Credential) UnmarshalYAML(n *yaml.Node) error {
+	type plain Credential
+	*c = DefaultCredential()
+	return n.Decode((*plain)(c))
+}
+
+// CredentialOf is the credential that a project refers to; false: there is none of
+// that name.
+func (c Config) CredentialOf(p Project) (Credential, bool) {
+	i := slices.IndexFunc(c.Credentials, func(x Credential) bool { return x.Name == p.Credential })
+	if i < 0 {
+		return Credential{}, false
+	}
+	return c.Credentials[i], true
 }
 
 // Load reads the file at path, or none if path is empty, and the environment,
@@ -257,22 +293,22 @@ func (c *Config) projectFromEnvironment(lookup func(string) (string, bool), from
 	}
 	p := Project{
 		Alias: "default", ProjectID: env.ProjectID, Region: env.Region, Endpoint: env.Endpoint, IAMEndpoint: env.IAMEndpoint,
-		Limits: DefaultLimits(),
+		Credential: "default", UnknownUsers: holdUnknown, Limits: DefaultLimits(),
 	}
+	x := DefaultCredential()
+	x.Name = "default"
 	switch {
 	case env.AccessKey != "":
-		p.Credentials = Credentials{
-			Kind: "aksk", AccessKey: SecretRef{Value: env.AccessKey}, SecretKey: SecretRef{Value: env.SecretKey},
-			SecurityToken: SecretRef{Value: env.SecurityToken},
-		}
+		x.Kind, x.AccessKey, x.SecretKey = "aksk", SecretRef{Value: env.AccessKey}, SecretRef{Value: env.SecretKey}
+		x.SecurityToken = SecretRef{Value: env.SecurityToken}
 	case env.Token != "":
-		p.Credentials = Credentials{Kind: "token", Token: SecretRef{Value: env.Token}}
+		x.Kind, x.Token = "token", SecretRef{Value: env.Token}
 	case env.User != "":
-		p.Credentials = Credentials{Kind: "password", User: env.User, Domain: env.Domain, Password: SecretRef{Value: env.Password}}
+		x.Kind, x.User, x.Domain, x.Password = "password", env.User, env.Domain, SecretRef{Value: env.Password}
 	default:
 		return nil
 	}
-	c.Projects = []Project{p}
+	c.Projects, c.Credentials = []Project{p}, []Credential{x}
 	from["projects[0]"] = "environment"
 	from["projects[0].project_id"] = "HUAWEICLOUD_SDK_PROJECT_ID or HW_PROJECT_ID"
 	from["projects[0].region"] = "HUAWEICLOUD_SDK_REGION or HW_REGION_NAME"
@@ -315,7 +351,8 @@ func (c Config) problems() problems {
 			ps.add(fmt.Sprintf("codes[%d].%s", i, field), format, args...)
 		})
 	}
-	seen := map[string]bool{}
+	c.validateCredentials(&ps)
+	seen, ids := map[string]bool{}, map[string]string{}
 	for i, p := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
 		p.validate(func(field, format string, args ...any) { ps.add(key+"."+field, format, args...) })
@@ -323,6 +360,22 @@ func (c Config) problems() problems {
 			ps.add(key+".alias", "%q is there twice", p.Alias)
 		}
 		seen[p.Alias] = true
+		if id := strings.ToLower(p.ProjectID); idSyntax.MatchString(id) {
+			// Two aliases would detach, count and hold the same desktops apart.
+			if other, twice := ids[id]; twice {
+				ps.add(key+".project_id", "is that of project %s too: a project has one alias", other)
+			}
+			ids[id] = p.Alias
+		}
+		x, known := c.CredentialOf(p)
+		switch {
+		case p.Credential == "":
+			ps.add(key+".credentials", "is missing: name one of credentials")
+		case !known:
+			ps.add(key+".credentials", "%q is not the name of one of credentials: %s", p.Credential, cmp.Or(strings.Join(c.credentialNames(), ", "), "there are none"))
+		case x.Kind == "password" && p.Region == "" && p.IAMEndpoint == "":
+			ps.add(key+".iam_endpoint", "is missing, and so is region: credentials of kind password need one")
+		}
 		if p.Limits.CallTimeout+callMargin >= c.Worker.ShutdownTimeout {
 			ps.add(key+".limits.call_timeout", "is %s: it must be more than %s below worker.shutdown_timeout, %s",
 				p.Limits.CallTimeout, callMargin, c.Worker.ShutdownTimeout)
@@ -424,25 +477,66 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	address("endpoint", p.Endpoint)
 	address("iam_endpoint", p.IAMEndpoint)
-	if p.Credentials.Kind == "password" && p.Region == "" && p.IAMEndpoint == "" {
-		bad("iam_endpoint", "is missing, and so is region: kind password needs one")
+	if u := p.UnknownUsers; u != "" && u != holdUnknown && u != ignoreUnknown {
+		bad("unknown_users", "is %q: %s or %s", u, holdUnknown, ignoreUnknown)
 	}
 	p.Limits.validate(bad)
-	p.Credentials.validate(bad)
+}
+
+func (c Config) credentialNames() []string {
+	out := make([]string, len(c.Credentials))
+	for i, x := range c.Credentials {
+		out[i] = x.Name
+	}
+	return out
+}
+
+func (c Config) validateCredentials(ps *problems) {
+	names, users := map[string]bool{}, map[string]string{}
+	for i, x := range c.Credentials {
+		key := fmt.Sprintf("credentials[%d]", i)
+		x.validate(func(field, format string, args ...any) { ps.add(key+"."+field, format, args...) })
+		if names[x.Name] {
+			ps.add(key+".name", "%q is there twice", x.Name)
+		}
+		names[x.Name] = true
+		if x.Kind != "password" || x.User == "" {
+			continue
+		}
+		identity := x.Domain + "/" + x.User
+		if other, twice := users[identity]; twice {
+			ps.add(key+".user", "is that of %s too, and what is one user to the cloud has one limit: have the projects share one of them", other)
+		}
+		users[identity] = x.Name
+	}
+}
+
+// CheckIdentities refuses credentials of different names that are one identity to the
+// cloud: they would have a budget each where the cloud counts one. Secrets that cannot
+// be read are passed over; who needs them says so.
+func (c Config) CheckIdentities(lookup func(string) (string, bool)) error {
+	seen := map[string]string{}
+	for _, x := range c.Credentials {
+		ref := x.AccessKey
+		if x.Kind == "token" {
+			ref = x.Token
+		}
+		secret, err := ref.Resolve(lookup)
+		if err != nil || secret == "" {
+			continue
+		}
+		id := x.Kind + " " + secret.Reveal()
+		if other, twice := seen[id]; twice {
+			return fmt.Errorf("credentials %s and %s are the same identity, and the cloud counts their requests as one: have the projects share one of them", other, x.Name)
+		}
+		seen[id] = x.Name
+	}
+	return nil
 }
 
 func (l Limits) validate(bad func(field, format string, args ...any)) {
-	if !(l.CallsPerSecond >= 0 && l.CallsPerSecond <= 10_000) { // so that NaN is refused
-		bad("limits.calls_per_second", "is %g: 0 (no limit) to 10000", l.CallsPerSecond)
-	}
-	if l.Burst < 1 {
-		bad("limits.burst", "is %d: at least 1", l.Burst)
-	}
 	if l.MaxInFlight < 1 || l.MaxInFlight > 1000 {
 		bad("limits.max_in_flight", "is %d: 1 to 1000", l.MaxInFlight)
-	}
-	if !(l.ReadsPerSecond >= 0 && l.ReadsPerSecond <= 10_000) {
-		bad("limits.reads_per_second", "is %g: 0 (no limit) to 10000", l.ReadsPerSecond)
 	}
 	if l.MaxReads < 1 || l.MaxReads > 1000 {
 		bad("limits.max_reads", "is %d: 1 to 1000", l.MaxReads)
@@ -452,9 +546,24 @@ func (l Limits) validate(bad func(field, format string, args ...any)) {
 	}
 }
 
-func (c Credentials) validate(bad func(field, format string, args ...any)) {
+// smallestBurst leaves each priority of requests a place of its own.
+const smallestBurst = 4
+
+func (c Credential) validate(bad func(field, format string, args ...any)) {
+	if !aliasSyntax.MatchString(c.Name) {
+		bad("name", "is %q: 1 to 40 small letters, digits or dashes", c.Name)
+	}
+	if c.CallsPerMinute < 0 || c.CallsPerMinute > 600_000 {
+		bad("calls_per_minute", "is %d: 0 (no limit) to 600000", c.CallsPerMinute)
+	}
+	if c.ReadsPerMinute < 0 || c.ReadsPerMinute > 600_000 {
+		bad("reads_per_minute", "is %d: 0 (no limit) to 600000", c.ReadsPerMinute)
+	}
+	if c.Burst < smallestBurst || c.Burst > 10_000 {
+		bad("burst", "is %d: %d to 10000", c.Burst, smallestBurst)
+	}
 	if c.Kind != "token" && c.Kind != "password" && c.Kind != "aksk" {
-		bad("credentials.kind", "is not one of token, password and aksk")
+		bad("kind", "is not one of token, password and aksk")
 		return
 	}
 	for _, f := range []struct {
@@ -471,9 +580,9 @@ func (c Credentials) validate(bad func(field, format string, args ...any)) {
 	} {
 		switch {
 		case f.kind != c.Kind && f.given:
-			bad("credentials."+f.name, "is not for kind %s: take it out, or change the kind", c.Kind)
+			bad(f.name, "is not for kind %s: take it out, or change the kind", c.Kind)
 		case f.kind == c.Kind && f.required && !f.given:
-			bad("credentials."+f.name, "is missing; kind %s needs it", c.Kind)
+			bad(f.name, "is missing; kind %s needs it", c.Kind)
 		}
 	}
 }

@@ -33,11 +33,13 @@ func write(t *testing.T, text string) string {
 }
 
 const oneProject = `
+credentials:
+  - {name: main, kind: token, token: {env: T}}
 projects:
   - alias: hq
     project_id: 00000000000000000000000000000001
     region: ap-southeast-3
-    credentials: {kind: token, token: {env: T}}
+    credentials: main
 `
 
 // The example is the reference: apart from its projects it is the defaults, its
@@ -51,7 +53,11 @@ func TestExampleIsTheDefaults(t *testing.T) {
 	for _, p := range got.Projects {
 		require.Equal(t, DefaultLimits(), p.Limits)
 	}
-	got.Projects = nil
+	for _, c := range got.Credentials {
+		want := DefaultCredential()
+		require.Equal(t, [3]int{want.CallsPerMinute, want.ReadsPerMinute, want.Burst}, [3]int{c.CallsPerMinute, c.ReadsPerMinute, c.Burst})
+	}
+	got.Projects, got.Credentials = nil, nil
 	require.Equal(t, Defaults(), got)
 	for _, key := range keysOf(reflect.TypeFor[Config]()) {
 		require.Regexp(t, `(?m)[\s{#]`+key+`:`, string(deploy.ExampleConfig), "the key %s is not documented", key)
@@ -82,11 +88,14 @@ func keysOf(t reflect.Type) []string {
 func TestUnknownKeysAreNamed(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"redis:\n  ulr: x\n":                        "line 2: redis.ulr: no such key",
-		"workers: {}\n":                             "line 1: workers: no such key",
-		oneProject + "    limit: {burst: 2}\n":      "projects[0].limit: no such key",
-		oneProject + "    limits: {brust: 2}\n":     "projects[0].limits.brust: no such key",
-		oneProject + "---\nlog: {level: debug}\n":   "more than one YAML document",
+		"redis:\n  ulr: x\n":                               "line 2: redis.ulr: no such key",
+		"workers: {}\n":                                    "line 1: workers: no such key",
+		oneProject + "    limit: {max_reads: 2}\n":         "projects[0].limit: no such key",
+		oneProject + "    limits: {calls_per_second: 5}\n": "projects[0].limits.calls_per_second: no such key: limits are a minute",
+		strings.Replace(oneProject, "credentials: main", "credentials: {kind: token}", 1): "projects[0].credentials: must be the name of one of credentials",
+		strings.Replace(oneProject, "credentials: main", "credentials: other", 1):         `"other" is not the name of one of credentials: main`,
+		oneProject + "    limits: {brust: 2}\n":                                           "projects[0].limits.brust: no such key",
+		oneProject + "---\nlog: {level: debug}\n":                                         "more than one YAML document",
 		"redis: [\n":                                "line",
 		"worker: {max_attempts: many}\n":            "line 1",
 		"log: {level: info}\nlog: {level: debug}\n": "already defined",
@@ -116,11 +125,17 @@ codes:
   - {of: call, status: 418, class: transient}
   - {of: desktop, code: "X.*", class: permanent, why: fine}
 worker: {id: "a/b", max_attempts: 0, retry_base: 10s, retry_max: 1s, bulk_poll_interval: 0s, urgent_poll_interval: 2m, first_look: 1ms, shutdown_timeout: 10s}
+credentials:
+  - {name: "a b", kind: none}
+  - {name: keys, kind: aksk, calls_per_minute: -1, reads_per_minute: -1, burst: 3}
+  - {name: keys, kind: password}
+  - {name: token, kind: token}
+  - {name: p1, kind: password, user: u, domain: d, password: {env: P}}
+  - {name: p2, kind: password, user: u, domain: d, password: {env: P}}
 projects:
-  - {alias: HQ, project_id: 12, credentials: {kind: none}, limits: {calls_per_second: -1, burst: 0, max_in_flight: 0, reads_per_second: -1, max_reads: 0, call_timeout: 10ms}}
-  - {alias: a, project_id: 00000000000000000000000000000001, region: "no region", credentials: {kind: aksk}}
-  - {alias: a, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: password}}
-  - {alias: b, project_id: 00000000000000000000000000000001, region: r-1, credentials: {kind: token}}
+  - {alias: HQ, project_id: 12, limits: {max_in_flight: 0, max_reads: 0, call_timeout: 10ms}, unknown_users: forget}
+  - {alias: a, project_id: 00000000000000000000000000000001, region: "no region", credentials: keys}
+  - {alias: a, project_id: 00000000000000000000000000000001, region: r-1, credentials: nowhere}
 `
 	_, err := Load(write(t, text), env())
 	require.Error(t, err)
@@ -128,12 +143,12 @@ projects:
 		"redis.url", "redis.prefix", "redis.tls", "retention", "log.level", "log.format", "worker.id", "worker.max_attempts",
 		"worker.retry_max", "worker.bulk_poll_interval", "worker.urgent_poll_interval", "worker.first_look",
 		"access_removed_within", "codes[0].of", "codes[1].class", "codes[2].class", "codes[3].code", "codes[4].code", "codes[5].status",
-		"projects[0].limits.reads_per_second", "projects[0].limits.max_reads",
-		"projects[0].alias", "projects[0].project_id", "projects[0].region", "projects[0].credentials.kind",
-		"projects[0].limits.calls_per_second", "projects[0].limits.burst", "projects[0].limits.max_in_flight", "projects[0].limits.call_timeout",
-		"projects[1].region", "projects[1].credentials.access_key", "projects[1].credentials.secret_key", "projects[1].limits.call_timeout",
-		"projects[2].alias", "projects[2].credentials.user", "projects[2].credentials.domain", "projects[2].credentials.password",
-		"projects[3].credentials.token",
+		"projects[0].limits.max_reads", "projects[0].alias", "projects[0].project_id", "projects[0].region", "projects[0].credentials",
+		"projects[0].limits.max_in_flight", "projects[0].limits.call_timeout", "projects[0].unknown_users",
+		"projects[1].region", "projects[1].limits.call_timeout", "projects[2].alias", "projects[2].project_id", "projects[2].credentials",
+		"credentials[0].name", "credentials[0].kind", "credentials[1].access_key", "credentials[1].secret_key",
+		"credentials[1].calls_per_minute", "credentials[1].reads_per_minute", "credentials[1].burst",
+		"credentials[2].name", "credentials[2].user", "credentials[2].domain", "credentials[2].password", "credentials[3].token", "credentials[5].user",
 	} {
 		require.ErrorContains(t, err, key+":")
 	}
@@ -164,8 +179,10 @@ projects:
     alias: b
     project_id: 00000000000000000000000000000001
     endpoint: http://u:hunter2@example.com
-    credentials: {kind: token, token: {env: "hunter2!"}, user: u}
-    limits: {calls_per_second: .nan, call_timeout: 44s}
+    credentials: main
+    limits: {max_reads: .nan, call_timeout: 44s}
+credentials:
+  - {name: main, kind: token, token: {env: "hunter2!"}, user: u}
 `)
 	_, err := Load(path, env("DETACHD_REDIS_URL", "http://x", "DETACHD_LOG_FORMAT", "xml"))
 	require.Error(t, err)
@@ -178,8 +195,8 @@ projects:
 	require.ElementsMatch(t, []string{
 		"line 1 ulr", "line 2 retention", "line 3 worker.max_attempts", "line 4 worker.retry_base", "line 5 log.level",
 		"line 7 projects[0]", "line 8 projects[1]", "line 9 projects[2].alias", "line 12 projects[2].endpoint",
-		"line 13 projects[2].credentials.token.env", "line 13 projects[2].credentials.user",
-		"line 14 projects[2].limits.calls_per_second", "line 14 projects[2].limits.call_timeout",
+		"line 14 projects[2].limits.max_reads", "line 14 projects[2].limits.call_timeout",
+		"line 16 credentials[0].token.env", "line 16 credentials[0].user",
 		"DETACHD_REDIS_URL redis.url", "DETACHD_LOG_FORMAT log.format",
 	}, got, err.Error())
 	require.NotContains(t, err.Error(), "hunter2")
@@ -242,8 +259,10 @@ func TestProjectFromTheConventionalEnvironment(t *testing.T) {
 		require.NoError(t, err, kind)
 		require.Len(t, got.Projects, 1)
 		require.Equal(t, "default", got.Projects[0].Alias)
-		require.Equal(t, kind, got.Projects[0].Credentials.Kind)
-		_, err = got.Projects[0].Authenticator(env(), "detachd/test")
+		require.Equal(t, kind, got.Credentials[0].Kind)
+		c, known := got.CredentialOf(got.Projects[0])
+		require.True(t, known)
+		_, err = got.Projects[0].Authenticator(c, env(), "detachd/test")
 		require.NoError(t, err)
 	}
 	none, err := Load("", env())
@@ -339,14 +358,27 @@ func TestSecretsAreReferencedAndNeverPrinted(t *testing.T) {
 
 func TestAuthenticatorNamesTheMissingSecret(t *testing.T) {
 	t.Parallel()
-	token := Project{Alias: "hq", Credentials: Credentials{Kind: "token", Token: SecretRef{Env: "T"}}}
-	auth, err := token.Authenticator(env(), "")
-	require.ErrorContains(t, err, "project hq: credentials.token")
+	p := Project{Alias: "hq", Credential: "main"}
+	auth, err := p.Authenticator(Credential{Name: "main", Kind: "token", Token: SecretRef{Env: "T"}}, env(), "")
+	require.ErrorContains(t, err, "project hq: credentials main: token")
 	require.Nil(t, auth)
-	p := Project{Alias: "hq", Credentials: Credentials{Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}}
-	_, err = p.Authenticator(env("AK", "x"), "")
-	require.ErrorContains(t, err, "project hq: credentials.secret_key")
+	_, err = p.Authenticator(Credential{Name: "main", Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}, env("AK", "x"), "")
+	require.ErrorContains(t, err, "project hq: credentials main: secret_key")
 	require.ErrorContains(t, err, "SK")
+}
+
+// What is one identity to the cloud has one budget; the secret itself is not shown.
+func TestOneIdentityIsOneCredential(t *testing.T) {
+	t.Parallel()
+	keys := func(name, variable string) Credential {
+		return Credential{Name: name, Kind: "aksk", AccessKey: SecretRef{Env: variable}, SecretKey: SecretRef{Env: "SK"}}
+	}
+	cfg := Config{Credentials: []Credential{keys("a", "A"), keys("b", "B")}}
+	require.NoError(t, cfg.CheckIdentities(env("A", "hunter2", "B", "other")))
+	require.NoError(t, cfg.CheckIdentities(env()), "what cannot be read is told by who needs it")
+	err := cfg.CheckIdentities(env("A", "hunter2", "B", "hunter2"))
+	require.ErrorContains(t, err, "credentials a and b are the same identity")
+	require.NotContains(t, err.Error(), "hunter2")
 }
 
 func TestRedisOpenReadsItsFiles(t *testing.T) {

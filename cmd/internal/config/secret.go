@@ -40,18 +40,17 @@ func (s SecretRef) Resolve(lookup func(string) (string, bool)) (apiclient.Secret
 	return apiclient.Secret(v), nil
 }
 
-// Authenticator reads a project's secrets and makes what authenticates its
-// calls. The error names the key.
-func (p Project) Authenticator(lookup func(string) (string, bool), userAgent string) (apiclient.Authenticator, error) {
+// Authenticator reads the secrets of a project's credential and makes what
+// authenticates its calls. The error names the key.
+func (p Project) Authenticator(c Credential, lookup func(string) (string, bool), userAgent string) (apiclient.Authenticator, error) {
 	var errs []error
 	read := func(key string, ref SecretRef) apiclient.Secret {
 		v, err := ref.Resolve(lookup)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("project %s: credentials.%s: %w", p.Alias, key, err))
+			errs = append(errs, fmt.Errorf("project %s: credentials %s: %s: %w", p.Alias, c.Name, key, err))
 		}
 		return v
 	}
-	c := p.Credentials
 	switch c.Kind {
 	case "token":
 		token := read("token", c.Token)

@@ -88,6 +88,8 @@ func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
 			return
 		}
 		want = "must be a list: begin each item with a dash"
+	case n.Kind != yaml.ScalarNode && projectCredentials.MatchString(path):
+		want = "must be the name of one of credentials, which stand beside projects: move this there, with a name"
 	case n.Kind != yaml.ScalarNode:
 		want = "must be a single value"
 	case n.Decode(reflect.New(t).Interface()) != nil:
@@ -116,7 +118,7 @@ func (s *strict) checkKeys(n *yaml.Node, t reflect.Type, path string) {
 		s.from[at] = fmt.Sprintf("line %d", key.Line)
 		field, ok := fieldOf(t, key.Value)
 		if !ok || key.Kind != yaml.ScalarNode {
-			s.wrong.add(at, "no such key")
+			s.wrong.add(at, "no such key%s", moved[key.Value])
 			continue
 		}
 		known = append(known, key, value)
@@ -138,6 +140,14 @@ func (s *strict) checkItems(n *yaml.Node, t reflect.Type, path string) {
 			*item = yaml.Node{Kind: yaml.MappingNode}
 		}
 	}
+}
+
+var projectCredentials = regexp.MustCompile(`^projects\[\d+\]\.credentials$`)
+
+// moved says where keys are now that were elsewhere.
+var moved = map[string]string{
+	"calls_per_second": ": limits are a minute, and of the credential: calls_per_minute in credentials",
+	"reads_per_second": ": limits are a minute, and of the credential: reads_per_minute in credentials",
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)

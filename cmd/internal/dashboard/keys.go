@@ -42,7 +42,7 @@ func (v *visit) createKey() error {
 	}
 	var at times
 	req := api.KeyRequest{
-		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"], ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
+		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"], UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}
 	if err := at.err(); err != nil {
 		return err

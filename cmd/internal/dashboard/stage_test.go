@@ -91,12 +91,13 @@ func newStage(t *testing.T) *stage {
 	s.cfg.Worker.FirstLook = 100 * time.Millisecond
 	s.cfg.Worker.MaxAttempts = 2
 	s.cfg.Worker.RetryBase = 50 * time.Millisecond
+	c := config.DefaultCredential()
+	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: "t"}
+	c.CallsPerMinute, c.ReadsPerMinute = 6000, 6000
+	s.cfg.Credentials = []config.Credential{c}
 	for _, alias := range []string{"hq", "branch"} {
-		limits := config.DefaultLimits()
-		limits.CallsPerSecond = 100
 		s.cfg.Projects = append(s.cfg.Projects, config.Project{
-			Alias: alias, ProjectID: projectIDs[alias], Endpoint: s.cloud.URL, Limits: limits,
-			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: "t"}},
+			Alias: alias, ProjectID: projectIDs[alias], Endpoint: s.cloud.URL, Credential: "main", Limits: config.DefaultLimits(),
 		})
 	}
 	s.store, err = app.Open(s.cfg, nobody, "test")

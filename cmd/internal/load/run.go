@@ -115,12 +115,14 @@ func (s *stage) begin(ctx context.Context) error {
 	s.config = filepath.Join(s.Dir, "config.yaml")
 	text := fmt.Sprintf(`redis: {url: %q}
 worker: {first_look: 500ms}
+credentials:
+- {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
 projects:
 - alias: hq
   project_id: %q
   endpoint: %q
-  credentials: {kind: token, token: {env: CLOUD_TOKEN}}
-  limits: {calls_per_second: 0, reads_per_second: 0, max_in_flight: 10}
+  credentials: main
+  limits: {max_in_flight: 10}
 `, s.redis.URL(), projectID, s.cloud.URL)
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err

@@ -75,9 +75,7 @@ func newScene(t *testing.T) *scene {
 	w := &s.cfg.Worker
 	w.RetryBase, w.RetryMax, w.FirstLook = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 	w.BulkPollInterval, w.UrgentPollInterval = 5*time.Millisecond, 5*time.Millisecond
-	for i := range s.cfg.Projects {
-		s.cfg.Projects[i].Limits.CallsPerSecond, s.cfg.Projects[i].Limits.ReadsPerSecond = 0, 0
-	}
+	s.cfg.Credentials[0].CallsPerMinute, s.cfg.Credentials[0].ReadsPerMinute = 0, 0
 	a, err := app.New(s.cfg, func(string) (string, bool) { return "", false }, zerolog.New(io.Discard), "test")
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)

@@ -212,7 +212,7 @@ func TestContractEnums(t *testing.T) {
 		"FailureClass":            texts(worker.Classes(), func(c worker.ClassRow) string { return string(c.Class) }),
 		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),
 		"Planned/properties/does": {string(worker.Send), string(worker.Done), string(worker.Follow), string(worker.Later), string(worker.Hold), "find"},
-		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
+		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
 		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop), string(worker.OfWorker)},
 	} {
 		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)

@@ -12,7 +12,7 @@ import (
 
 func keyOf(k access.Key) api.Key {
 	return api.Key{
-		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy,
+		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy,
 		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
 	}
 }
@@ -64,7 +64,7 @@ func (s *server) createKey(r *request) error {
 			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")
 		}
 	}
-	want := access.Key{Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name}
+	want := access.Key{Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name}
 	secret, key, err := s.Keys.Create(r.Context(), want)
 	var invalid *access.InvalidError
 	if errors.As(err, &invalid) {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -22,6 +23,7 @@ var listParameters = []string{
 // decodeRequest reads the body of a request to detach: JSON, or a list as text/csv.
 // ignored are the columns of the list that were not read.
 func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, err error) {
+	defer func() { in.UnknownUsers = cmp.Or(in.UnknownUsers, r.key.UnknownUsers) }()
 	q := r.query(listParameters...)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind != "text/csv" {

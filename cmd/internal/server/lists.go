@@ -164,8 +164,8 @@ func (s *server) listProjects(r *request) error {
 			return err
 		}
 		out = append(out, api.Project{Alias: p.Alias, Pause: pause, Limits: api.Limits{
-			CallsPerSecond: p.Limits.CallsPerSecond, Burst: p.Limits.Burst, MaxInFlight: p.Limits.MaxInFlight,
-			ReadsPerSecond: p.Limits.ReadsPerSecond, MaxReads: p.Limits.MaxReads,
+			Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute, ReadsPerMinute: p.Credential.ReadsPerMinute,
+			Burst: p.Credential.Burst, MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		}})
 	}
 	return answerPage(r, out, "", nil)

@@ -46,10 +46,12 @@ func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 	b := &bench{t: t, redis: miniredis.RunT(t), log: &bytes.Buffer{}, key: map[access.Role]string{}}
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret("redis://" + b.redis.Addr())
+	c := config.DefaultCredential()
+	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: "token"}
+	cfg.Credentials = []config.Credential{c}
 	for i, alias := range []string{"hq", "branch"} {
 		cfg.Projects = append(cfg.Projects, config.Project{
-			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Limits: config.DefaultLimits(),
-			Credentials: config.Credentials{Kind: "token", Token: config.SecretRef{Value: "token"}},
+			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Credential: "main", Limits: config.DefaultLimits(),
 		})
 	}
 	b.cfg = cfg
