@@ -263,23 +263,27 @@ func TestALongListIsSplitForAServer(t *testing.T) {
 		id := fmt.Sprintf("desktop-%04d", i)
 		whole.Desktops = append(whole.Desktops, id)
 		whole.ExpectedUsers[id] = []string{"zoe"}
+		computer := fmt.Sprintf("WS-%04d", i)
+		whole.Computers = append(whole.Computers, computer)
+		whole.ExpectedUsers[tasks.ComputerRow(computer)] = []string{"zoe"}
 	}
 	require.Equal(t, []api.OperationRequest{whole}, split(whole, 1<<20), "it fits")
 	parts := split(whole, 8000)
 	require.Equal(t, parts, split(whole, 8000), "the same again")
-	var desktops, users []string
+	var desktops, computers, users []string
 	keys := map[string]bool{}
 	for _, p := range parts {
 		text, err := json.Marshal(p)
 		require.NoError(t, err)
 		require.LessOrEqual(t, len(text), 8000)
-		require.Len(t, p.ExpectedUsers, len(p.Desktops))
+		require.Len(t, p.ExpectedUsers, len(p.Desktops)+len(p.Computers))
 		require.Equal(t, "HR-1", p.Ticket)
-		desktops, users = append(desktops, p.Desktops...), append(users, p.Users...)
+		desktops, computers, users = append(desktops, p.Desktops...), append(computers, p.Computers...), append(users, p.Users...)
 		keys[p.IdempotencyKey] = true
 	}
 	require.Equal(t, whole.Desktops, desktops)
 	require.Equal(t, whole.Users, users)
+	require.Equal(t, whole.Computers, computers)
 	require.Len(t, keys, len(parts))
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -157,13 +158,18 @@ func FuzzLeavers(f *testing.F) {
 		if err != nil {
 			return
 		}
-		lines := strings.Count(text, "\n") + 1
+		decoded, err := Text(strings.NewReader(text))
+		if err != nil {
+			t.Fatalf("%q is a list, and no text: %v", text, err)
+		}
+		lines := strings.Count(decoded, "\n") + 1
 		seen := map[[3]string]bool{}
 		for _, x := range l.Good {
-			key := [3]string{x.Project, x.Desktop, x.User}
-			good := x.Desktop == "" && x.User != "" || tasks.CheckDesktopID(x.Desktop) == ""
-			good = good && (x.User == "" || tasks.CheckUserName(x.User) == "")
-			if seen[key] || !good || !known(x.Project) || !strings.Contains(text, x.Desktop) || !strings.Contains(text, x.User) {
+			key := [3]string{x.Project, x.row(), x.guard()}
+			in := func(s string) bool {
+				return strings.Contains(strings.ToLower(norm.NFC.String(decoded)), strings.ToLower(s)) || strings.Contains(decoded, `"`) || !norm.NFC.IsNormalString(decoded)
+			}
+			if seen[key] || x.problem() != "" || !known(x.Project) || !in(x.Desktop) || !in(x.Computer) || !in(x.User) {
 				t.Errorf("row %+v must not be taken", x)
 			}
 			seen[key] = true
