@@ -280,7 +280,7 @@ func cost(s *stage) ([]figure, error) {
 		if err := w.Start(s.ctx); err != nil {
 			return nil, err
 		}
-		_, err = s.until(ids, tasks.Operation.Done)
+		_, err = s.until(ids, func(op tasks.Operation) bool { return op.Seal != "" }) // and the names are indexed
 		w.Stop()
 		if err != nil {
 			return nil, err
