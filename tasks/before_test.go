@@ -154,7 +154,7 @@ func TestWhatCannotBeUnpacked(t *testing.T) {
 	refused(append(slices.Clone(whole), 0), "one too many")
 	refused(append([]byte{packVersion + 1}, whole[1:]...), "another version")
 	for name, plain := range map[string][]byte{
-		"a column too many": {0, 0}, "too many rows": {101}, "a place too far": {1, 100}, "the same place": append([]byte{100}, make([]byte, 100)...),
+		"a column too many": {0, 0}, "too many rows": {101}, "a place too far": {1, 100},
 		"someone not yet known": {1, 0, 0, 0, 0, 0, 0, 1, 0, 1}, "more than there are": {1, 0, 0, 0, 0, 0, 0, 200, 1, 0},
 		"no end": make([]byte, maxUnpacked+1),
 	} {
@@ -162,6 +162,16 @@ func TestWhatCannotBeUnpacked(t *testing.T) {
 		_, err := unpackBefore(text)
 		require.ErrorIs(t, err, errPacked, name)
 	}
+	last := readings(2)
+	last[0].position, last[1].position = 98, 99
+	outer, err := base64.RawStdEncoding.DecodeString(packBefore(last))
+	require.NoError(t, err)
+	ids := packed{s: string(outer[1:])}
+	plain, err := inflate(ids.text())
+	require.NoError(t, err)
+	require.Equal(t, "\x02\x62\x00", plain[:3])
+	_, err = unpackBefore(deflated([]byte("\x02\x63"+plain[2:]), []byte(ids.s)))
+	require.ErrorIs(t, err, errPacked, "the last place twice")
 	_, err = ParseTrailEntry(`{"t":1,"b":"???","m":[]}`)
 	require.ErrorIs(t, err, errPacked)
 }

@@ -174,8 +174,12 @@ func (r *Record) mendFollow(ctx context.Context, now time.Time, open []Operation
 	}
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, op := range some {
+			var zs []redis.Z
 			for _, chunk := range cmds[i].(*redis.StringSliceCmd).Val() {
-				p.ZAddNX(ctx, r.keys.follow(op.Project), redis.Z{Score: float64(now.UnixMilli()), Member: op.ID + ":" + chunk})
+				zs = append(zs, redis.Z{Score: float64(now.UnixMilli()), Member: op.ID + ":" + chunk})
+			}
+			if len(zs) > 0 {
+				p.ZAddNX(ctx, r.keys.follow(op.Project), zs...)
 			}
 		}
 		return nil

@@ -24,8 +24,11 @@ import (
 // chunk of a run (2 each), how late the operation was accepted (6; the later, the
 // smaller). What it says is looked up in the record: one too many is harmless, and
 // so are two texts of one hash.
+//
+// Some buckets share a hash tag, so that one script can go through many of them.
 const (
 	indexBuckets = 4096
+	indexTags    = 16
 	hashBytes    = 8
 	opAt         = hashBytes
 	chunksAt     = opAt + 12
@@ -36,7 +39,11 @@ const (
 // index gives the key of a bucket.
 type index func(bucket int) string
 
-func hashBucket(hash uint64) int { return int(hash >> (64 - 12)) } // of 4096
+func bucketOf(text string) int { return hashBucket(xxhash.Sum64String(text)) }
+
+// hashBucket takes the last bits, as a bucket is searched by the first bytes of a
+// hash, which should differ.
+func hashBucket(hash uint64) int { return int(hash % indexBuckets) }
 
 // lateness sorts the latest first.
 func lateness(t time.Time) uint64 { return 1<<48 - 1 - uint64(t.UnixMilli())&(1<<48-1) }
@@ -156,84 +163,120 @@ const findBytes = `
 local function find(s, bytes, from) return from <= #s and s:find(bytes, from, true) or nil end
 `
 
-// scriptIndexAdd enters what is not in a bucket yet. It writes the bucket anew, as
+// scriptIndexAdd enters what is not in buckets yet. It writes a bucket anew, as
 // APPEND leaves up to half of it empty.
 //
-//	KEYS  bucket
-//	ARGV  entries, bytes of each
+//	KEYS  buckets
+//	ARGV  bytes of an entry, where the operation stands in it, then per bucket its
+//	      new entries
 var scriptIndexAdd = redis.NewScript(findBytes + `
-local have, size = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[2])
-local function known(e)
+local size, place = tonumber(ARGV[1]), tonumber(ARGV[2])
+local function known(have, e)
   local at = find(have, e, 1)
   while at and at % size ~= 1 do at = find(have, e, at + 1) end
   return at
 end
-local new = {have}
-for i = 1, #ARGV[1], size do
-  local e = ARGV[1]:sub(i, i + size - 1)
-  if have == '' or not known(e) then new[#new+1] = e end
+for k = 1, #KEYS do
+  local have, add = redis.call('GET', KEYS[k]) or '', ARGV[k+2]
+  local new, has = {have}, {} -- operations that have entries; most have none
+  for i = 1, #add, size do
+    local e, op = add:sub(i, i + size - 1), add:sub(i + place, i + place + 11)
+    if has[op] == nil then has[op] = find(have, op, 1) and true or false end
+    if not (has[op] and known(have, e)) then new[#new+1] = e end
+  end
+  if #new > 1 then redis.call('SET', KEYS[k], table.concat(new)) end
 end
-if #new > 1 then redis.call('SET', KEYS[1], table.concat(new)) end
 return 1
 `)
 
 // scriptIndexFind reads entries.
 //
-//	KEYS  bucket
+//	KEYS  per hash, its bucket
 //	ARGV  bytes of an entry, hashes…
 //	Returns, per hash, its entries
 var scriptIndexFind = redis.NewScript(findBytes + `
-local have, size = redis.call('GET', KEYS[1]) or '', tonumber(ARGV[1])
-local out = {}
-for n = 2, #ARGV do
-  local found, at = {}, find(have, ARGV[n], 1)
+local size, out = tonumber(ARGV[1]), {}
+for k = 1, #KEYS do
+  local have, hash = redis.call('GET', KEYS[k]) or '', ARGV[k+1]
+  local found, at = {}, find(have, hash, 1)
   while at do
     local step = 1
     if at % size == 1 then found[#found+1] = have:sub(at, at + size - 1); step = size end
-    at = find(have, ARGV[n], at + step)
+    at = find(have, hash, at + step)
   end
-  out[n-1] = table.concat(found)
+  out[k] = table.concat(found)
 end
 return out
 `)
 
 // scriptIndexRemove removes an operation's entries.
 //
-//	KEYS  bucket
+//	KEYS  buckets
 //	ARGV  operation, bytes of an entry, where the operation stands in it
 var scriptIndexRemove = redis.NewScript(findBytes + `
-local have, size, place = redis.call('GET', KEYS[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-if not have then return 0 end
-local keep, from, at = {}, 1, find(have, ARGV[1], 1)
-while at do
-  local step = 1
-  if (at - 1) % size == place then
-    keep[#keep+1] = have:sub(from, at - place - 1)
-    from = at - place + size
-    step = size
+local size, place = tonumber(ARGV[2]), tonumber(ARGV[3])
+for k = 1, #KEYS do
+  local have = redis.call('GET', KEYS[k]) or ''
+  local keep, from, at = {}, 1, find(have, ARGV[1], 1)
+  while at do
+    local step = 1
+    if (at - 1) % size == place then
+      keep[#keep+1] = have:sub(from, at - place - 1)
+      from = at - place + size
+      step = size
+    end
+    at = find(have, ARGV[1], at + step)
   end
-  at = find(have, ARGV[1], at + step)
+  if from > 1 then
+    keep[#keep+1] = have:sub(from)
+    local rest = table.concat(keep)
+    if rest == '' then redis.call('DEL', KEYS[k]) else redis.call('SET', KEYS[k], rest) end
+  end
 end
-if from == 1 then return 0 end
-keep[#keep+1] = have:sub(from)
-local rest = table.concat(keep)
-if rest == '' then redis.call('DEL', KEYS[1]) else redis.call('SET', KEYS[1], rest) end
 return 1
 `)
 
-func (w indexWrites) calls(key index) []*scriptCall {
-	out := make([]*scriptCall, 0, len(w))
-	for bucket, entries := range w {
-		out = append(out, &scriptCall{script: scriptIndexAdd, keys: []string{key(bucket)}, args: []any{entries, entryBytes}})
-	}
-	return out
+// indexBatch is how many buckets a script goes through, about a millisecond's work
+// where each has hundreds of entries, and indexAtOnce how many scripts are sent in
+// one round trip.
+const (
+	indexBatch  = 32
+	indexAtOnce = 64
+)
+
+// bucketCalls runs a script over buckets, as many as share a tag in one go.
+type bucketCalls struct {
+	script *redis.Script
+	first  []any               // arguments before those of the buckets
+	open   map[int]*scriptCall // by tag
+	all    []*scriptCall
 }
 
-// indexBatch is how many buckets are written in one round trip.
-const indexBatch = 512
+// add gives the script that a bucket has been added to, and its place there.
+func (b *bucketCalls) add(bucket int, key string, args ...any) (c *scriptCall, place int) {
+	tag := bucket % indexTags
+	c = b.open[tag]
+	if c == nil || len(c.keys) == indexBatch {
+		c = &scriptCall{script: b.script, args: slices.Clone(b.first)}
+		if b.open == nil {
+			b.open = map[int]*scriptCall{}
+		}
+		b.open[tag], b.all = c, append(b.all, c)
+	}
+	c.keys, c.args = append(c.keys, key), append(c.args, args...)
+	return c, len(c.keys) - 1
+}
+
+func (w indexWrites) calls(key index) []*scriptCall {
+	calls := bucketCalls{script: scriptIndexAdd, first: []any{entryBytes, opAt}}
+	for bucket, entries := range w {
+		calls.add(bucket, key(bucket), entries)
+	}
+	return calls.all
+}
 
 func (r *Record) runBatches(ctx context.Context, calls []*scriptCall) error {
-	for batch := range slices.Chunk(calls, indexBatch) {
+	for batch := range slices.Chunk(calls, indexAtOnce) {
 		if err := r.runScripts(ctx, batch, nil); err != nil {
 			return err
 		}
@@ -243,47 +286,44 @@ func (r *Record) runBatches(ctx context.Context, calls []*scriptCall) error {
 
 // find reads what an index has of texts, in their order.
 func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]indexEntry, error) {
-	byBucket := map[int]*scriptCall{}
-	asked := map[int][]int{} // texts
-	var calls []*scriptCall
+	calls := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}
+	asked, places := make([]*scriptCall, len(texts)), make([]int, len(texts))
 	for i, text := range texts {
 		hash := xxhash.Sum64String(text)
 		bucket := hashBucket(hash)
-		c := byBucket[bucket]
-		if c == nil {
-			c = &scriptCall{script: scriptIndexFind, keys: []string{key(bucket)}, args: []any{entryBytes}}
-			byBucket[bucket], calls = c, append(calls, c)
-		}
-		c.args = append(c.args, binary.BigEndian.AppendUint64(nil, hash))
-		asked[bucket] = append(asked[bucket], i)
+		asked[i], places[i] = calls.add(bucket, key(bucket), binary.BigEndian.AppendUint64(nil, hash))
 	}
-	if err := r.runBatches(ctx, calls); err != nil {
+	if err := r.runBatches(ctx, calls.all); err != nil {
 		return nil, fmt.Errorf("reading an index: %w", err)
 	}
 	out := make([][]indexEntry, len(texts))
-	for bucket, c := range byBucket {
+	for i, c := range asked {
 		found, err := c.reply.StringSlice()
-		if err != nil || len(found) != len(asked[bucket]) {
+		if err != nil || len(found) != len(c.keys) {
 			return nil, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
 		}
-		for n, i := range asked[bucket] {
-			out[i] = parseEntries(found[n])
-		}
+		out[i] = parseEntries(found[places[i]])
 	}
 	return out, nil
 }
 
+// buckets are some of the two indexes.
+type buckets struct{ history, names map[int]bool }
+
 // unindex removes an operation's entries from buckets.
-func (r *Record) unindex(ctx context.Context, op string, buckets map[string]bool) error {
+func (r *Record) unindex(ctx context.Context, op string, from buckets) error {
 	id, err := xid.FromString(op)
 	if err != nil {
 		return nil // it has none
 	}
-	var calls []*scriptCall
-	for key := range buckets {
-		calls = append(calls, &scriptCall{script: scriptIndexRemove, keys: []string{key}, args: []any{id[:], entryBytes, opAt}})
+	calls := bucketCalls{script: scriptIndexRemove, first: []any{id[:], entryBytes, opAt}}
+	for b := range from.history {
+		calls.add(b, r.keys.history(b))
 	}
-	return r.runBatches(ctx, calls)
+	for b := range from.names {
+		calls.add(b, r.keys.named(b))
+	}
+	return r.runBatches(ctx, calls.all)
 }
 
 // The log of an operation says, for its removal, which buckets have entries of it
@@ -304,18 +344,18 @@ func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
 }
 
 // loggedBuckets reads the log.
-func (r *Record) loggedBuckets(ctx context.Context, op string) (map[string]bool, error) {
+func (r *Record) loggedBuckets(ctx context.Context, op string) (buckets, error) {
+	out := buckets{map[int]bool{}, map[int]bool{}}
 	log, err := r.rdb.Get(ctx, r.keys.logged(op)).Bytes()
 	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, err
+		return out, err
 	}
-	out := map[string]bool{}
 	for ; len(log) >= 2; log = log[2:] {
 		b := binary.BigEndian.Uint16(log)
 		if b&historyLogged != 0 {
-			out[r.keys.history(int(b&^historyLogged))] = true
+			out.history[int(b&^historyLogged)] = true
 		} else {
-			out[r.keys.named(int(b))] = true
+			out.names[int(b)] = true
 		}
 	}
 	return out, nil

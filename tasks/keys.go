@@ -57,12 +57,15 @@ func (k keys) redriveItems(id, writer string) string {
 }                                            // LIST: ms, operation/desktop
 func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
 
-// The buckets of two indexes; see index.
+// The buckets of two indexes; see index. Every sixteenth has the same hash tag.
 func (k keys) history(bucket int) string { // by desktop id, or what else a row is named
-	return k.prefix + ":desktops:" + strconv.Itoa(bucket)
+	return k.bucket("desktops", bucket)
 }
 func (k keys) named(bucket int) string { // by user and by computer
-	return k.prefix + ":named:" + strconv.Itoa(bucket)
+	return k.bucket("named", bucket)
+}
+func (k keys) bucket(of string, n int) string {
+	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
 func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see loggedBuckets
 

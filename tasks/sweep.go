@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -165,15 +164,15 @@ func (r *Record) remove(ctx context.Context, id string) error {
 			return fail(err)
 		}
 	}
-	buckets, err := r.loggedBuckets(ctx, id)
+	indexed, err := r.loggedBuckets(ctx, id)
 	if err != nil {
 		return fail(err)
 	}
-	chunks, err = r.bucketsOf(ctx, id, chunks, meta != "", buckets)
+	chunks, err = r.bucketsOf(ctx, id, chunks, meta != "", indexed)
 	if err != nil {
 		return fail(err)
 	}
-	if err := r.unindex(ctx, id, buckets); err != nil {
+	if err := r.unindex(ctx, id, indexed); err != nil {
 		return fail(err)
 	}
 	for end := chunks; end > 0; end -= 64 { // the last first, as a next try begins at the first
@@ -202,7 +201,7 @@ func (r *Record) remove(ctx context.Context, id string) error {
 // bucketsOf adds the buckets of the index of desktops that an operation's chunks are
 // in. Where it is not known that there are so many it ends with the first that is
 // not there; it gives how many there are.
-func (r *Record) bucketsOf(ctx context.Context, id string, chunks int, all bool, into map[string]bool) (int, error) {
+func (r *Record) bucketsOf(ctx context.Context, id string, chunks int, all bool, into buckets) (int, error) {
 	for first := 0; first < chunks; first += 64 {
 		end := min(first+64, chunks)
 		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -220,7 +219,7 @@ func (r *Record) bucketsOf(ctx context.Context, id string, chunks int, all bool,
 				return first + i, nil
 			}
 			for _, row := range rows {
-				into[r.keys.history(hashBucket(xxhash.Sum64String(row)))] = true
+				into.history[bucketOf(row)] = true
 			}
 		}
 	}

@@ -250,40 +250,51 @@ func (c refusing) Detach(ctx context.Context, req apiclient.DetachRequest) (*api
 	return res, err
 }
 
-// cost is B5: what an ended operation of 100,000 leaves in Redis, and what it
-// took to get there. Commands are those that were sent; what scripts did inside
-// Redis is not seen by a client and is told apart.
+// cost is B5: what ended operations of 100,000, one and ten of them, leave in Redis
+// with the state before of every desktop, and what it took to get there. Commands
+// are those that were sent; what scripts did inside Redis is not seen by a client
+// and is told apart.
 func cost(s *stage) ([]figure, error) {
 	c, _, err := s.cloud(0)
 	if err != nil {
 		return nil, err
 	}
-	before, executed := s.info("memory", "used_memory"), s.info("stats", "total_commands_processed")
 	var sent atomic.Int64
 	s.rdb.AddHook(countCommands{&sent})
-	ids, err := s.enqueue(1, bulkSize, false)
-	if err != nil {
-		return nil, err
+	var out []figure
+	for _, run := range []struct {
+		ops  int
+		name string
+	}{{1, "100,000"}, {10, "1,000,000"}} {
+		s.rdb.FlushAll(s.ctx)
+		before, executed := s.info("memory", "used_memory"), s.info("stats", "total_commands_processed")
+		sent.Store(0)
+		ids, err := s.enqueue(run.ops, bulkSize, false)
+		if err != nil {
+			return nil, err
+		}
+		w, err := newWorker(s.rdb, "bench-worker", refusing{c})
+		if err != nil {
+			return nil, err
+		}
+		if err := w.Start(s.ctx); err != nil {
+			return nil, err
+		}
+		_, err = s.until(ids, func(op tasks.Operation) bool { return op.Seal != "" }) // and the names are indexed
+		w.Stop()
+		if err != nil {
+			return nil, err
+		}
+		total := float64(run.ops * bulkSize)
+		bytes := float64(s.info("memory", "used_memory")-before) / total
+		commands := float64(sent.Load()) / total
+		inside := float64(s.info("stats", "total_commands_processed")-executed) / total
+		out = append(out,
+			figure{"B5 Redis at rest, bytes a desktop, of " + run.name, fmt.Sprintf("%.0f B", bytes), "goal 400 B, 2 % failed", bytes / 400, "<= 400", bytes <= 400},
+			figure{"B5 Redis commands sent a desktop, of " + run.name, fmt.Sprintf("%.3f", commands), fmt.Sprintf("run by Redis, scripts' too: %.3f", inside), commands / 0.35, "<= 0.35", commands <= 0.35},
+		)
 	}
-	w, err := newWorker(s.rdb, "bench-worker", refusing{c})
-	if err != nil {
-		return nil, err
-	}
-	if err := w.Start(s.ctx); err != nil {
-		return nil, err
-	}
-	_, err = s.until(ids, tasks.Operation.Done)
-	w.Stop()
-	if err != nil {
-		return nil, err
-	}
-	bytes := float64(s.info("memory", "used_memory")-before) / bulkSize
-	commands := float64(sent.Load()) / bulkSize
-	inside := float64(s.info("stats", "total_commands_processed")-executed) / bulkSize
-	return []figure{
-		{"B5 Redis at rest, bytes a desktop, 2 % failed", fmt.Sprintf("%.0f B", bytes), "goal 200 B", bytes / 200, "<= 200", bytes <= 200},
-		{"B5 Redis commands sent a desktop", fmt.Sprintf("%.3f", commands), fmt.Sprintf("run by Redis, scripts' too: %.3f", inside), commands / 0.3, "<= 0.3", commands <= 0.3},
-	}, nil
+	return out, nil
 }
 
 func (s *stage) info(section, field string) int64 {
