@@ -84,7 +84,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	match := matcher()
 	deeds := map[string]access.Role{
 		"POST /new/plan": access.Producer, "POST /operations/{id}/retry": access.Operator, "POST /operations/{id}/cancel": access.Operator,
-		"POST /redrives/preview": access.Operator, "POST /projects/{alias}/pause": access.Operator, "POST /projects/{alias}/resume": access.Operator,
+		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator, "POST /projects/{alias}/resume": access.Operator,
 		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin, "POST /signout": access.Viewer, "GET /search": access.Viewer, "GET /failures.csv": access.Viewer,
 	}
 	for _, role := range access.Roles {
@@ -95,7 +95,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 			if strings.HasSuffix(p.name, "-none") {
 				continue // which offers nothing of its own
 			}
-			if !role.Includes(access.Operator) && p.name == "preview" || !role.Includes(access.Producer) && slices.Contains([]string{"plan", "new-wrong"}, p.name) {
+			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal"}, p.name) || !role.Includes(access.Producer) && slices.Contains([]string{"plan", "new-wrong"}, p.name) {
 				continue // the way there is not offered, as is seen
 			}
 			p.visit(b)

@@ -105,6 +105,11 @@ func (x *story) places() []place {
 			b.press("Redrive all that match…")
 			b.sees("Redrive 12 desktops?")
 		}},
+		{"dismissal", func(b *browser) {
+			b.open("/failures")
+			b.press("Dismiss all that match…")
+			b.sees("Dismiss 14 desktops?")
+		}},
 		{"redrives", goTo("/redrives")},
 		{"redrive", goTo("/redrives/" + x.redrive.ID)},
 		{"search", goTo("/search?q=" + url.QueryEscape(x.User))},
