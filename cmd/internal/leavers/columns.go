@@ -132,7 +132,10 @@ func wordsOf(name string) (out []string) {
 // columns is where in a row to look; -1 if there is no such column.
 type columns struct {
 	desktop, computer, user, project int
-	names                            []string
+	// principal is the column of userPrincipalName beside one of sAMAccountName: a
+	// directory's other name of the same user, which has to agree.
+	principal int
+	names     []string
 }
 
 // header is a header row while it is made sense of.
@@ -208,7 +211,7 @@ func (h header) chosen(what, name string) (int, error) {
 // columns decides what each column is. A column that may be a guard is never passed
 // over: then the error asks which one is meant.
 func (h header) columns(choice Columns) (c columns, ignored []string, err error) {
-	c = columns{project: -1, names: h.names}
+	c = columns{project: -1, principal: -1, names: h.names}
 	if c.desktop, err = h.chosen("desktop", choice.Desktop); err != nil {
 		return c, nil, err
 	}
@@ -245,15 +248,17 @@ func (h header) columns(choice Columns) (c columns, ignored []string, err error)
 		}
 	}
 	if choice.User == "" {
-		if c.user, err = h.only("user", isUser); err != nil {
-			return c, nil, err
+		if c.user, c.principal = h.directoryNames(); c.user < 0 {
+			if c.user, err = h.only("user", isUser); err != nil {
+				return c, nil, err
+			}
 		}
 	}
 	if err := h.complete(c, choice); err != nil {
 		return c, nil, err
 	}
 	for i := range h.names {
-		if i != c.desktop && i != c.computer && i != c.user && i != c.project && !(h.names[i] == "" && h.empty[i]) {
+		if i != c.desktop && i != c.computer && i != c.user && i != c.principal && i != c.project && !(h.names[i] == "" && h.empty[i]) {
 			ignored = append(ignored, h.names[i])
 			if h.names[i] == "" {
 				ignored[len(ignored)-1] = fmt.Sprintf("column %d", i+1)
@@ -261,6 +266,26 @@ func (h header) columns(choice Columns) (c columns, ignored []string, err error)
 		}
 	}
 	return c, ignored, nil
+}
+
+// directoryNames are the columns of a directory's two names of a user, where these
+// alone name users: sAMAccountName, which Workspace uses, and userPrincipalName. -1 if
+// that is not so.
+func (h header) directoryNames() (account, principal int) {
+	account, principal = -1, -1
+	users := h.having(isUser)
+	for _, i := range users {
+		switch fold(h.names[i]) {
+		case "samaccountname":
+			account = i
+		case "userprincipalname", "upn":
+			principal = i
+		}
+	}
+	if len(users) != 2 || account < 0 || principal < 0 {
+		return -1, -1
+	}
+	return account, principal
 }
 
 // only is the column that is what; -1 if none is.
@@ -279,7 +304,9 @@ func (h header) only(what string, m meaning) (int, error) {
 // or the machine that is meant in place of all that somebody has.
 func (h header) complete(c columns, choice Columns) error {
 	filled := func(m meaning) []int {
-		return slices.DeleteFunc(h.having(m), func(i int) bool { return h.empty[i] || i == c.user || i == c.computer || i == c.desktop })
+		return slices.DeleteFunc(h.having(m), func(i int) bool {
+			return h.empty[i] || i == c.user || i == c.principal || i == c.computer || i == c.desktop
+		})
 	}
 	if choice.User == "" {
 		guards := mayBeUser

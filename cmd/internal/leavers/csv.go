@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Lines says what the lines of a text without a header row are.
@@ -148,6 +150,12 @@ func (l *List) row(r row, cols columns) error {
 		return nil
 	}
 	x := cols.leaver(r)
+	if cols.principal >= 0 {
+		if upn := strings.TrimSpace(r.cells[cols.principal]); upn != "" && !sameAccount(x.User, upn) {
+			l.bad(r.line, "names two users, %s and %s: give the list with the column that is meant only", shown(x.User), shown(upn))
+			return nil
+		}
+	}
 	// A hole in a list of desktops must not turn into all desktops of a user.
 	switch {
 	case x.Desktop != "" || x.Computer != "":
@@ -165,6 +173,13 @@ func (l *List) row(r row, cols columns) error {
 		return nil
 	}
 	return l.Add(x)
+}
+
+// sameAccount says that a userPrincipalName is that of an account: the same before the
+// @, whatever the case.
+func sameAccount(account, principal string) bool {
+	local, _, _ := strings.Cut(principal, "@")
+	return strings.EqualFold(norm.NFC.String(account), norm.NFC.String(local))
 }
 
 // leaver is what a row says that has as many cells as there are columns.

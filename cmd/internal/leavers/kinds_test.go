@@ -30,6 +30,7 @@ func TestKindsOfLists(t *testing.T) {
 		"cells of a spreadsheet":     {"Desktop ID\tEmployee\tDepartment\r\n" + idA + "\tann\tSales\r\n", []Leaver{{Line: 2, Desktop: idA, User: "ann"}}, []string{"Department"}},
 		"pipes":                      {"vm|user\nvm-1|ann\n", []Leaver{{Line: 2, Computer: "vm-1", User: "ann"}}, nil},
 		"a line sep=":                {"sep=|\r\ndesktop_id|user\r\n" + idA + "|a, b\r\n", []Leaver{{Line: 3, Desktop: idA, User: "a, b"}}, nil},
+		"a directory's two names":    {"SamAccountName,UserPrincipalName,DisplayName\nmia,mia@corp.example,Mia Leaver\nzoe,Zoe@corp.example,\n", []Leaver{{Line: 2, User: "mia"}, {Line: 3, User: "zoe"}}, []string{"DisplayName"}},
 		"a line #TYPE":               {"#TYPE Deserialized.ADUser\r\n\"SamAccountName\",\"SID\"\r\n\"ann\",\"S-1-5\"\r\n", []Leaver{{Line: 3, User: "ann"}}, []string{"SID"}},
 		"spaces in the header":       {" Desktop Id , User  Name \n" + idA + ",ann\n", []Leaver{{Line: 2, Desktop: idA, User: "ann"}}, nil},
 		"old Macs' line ends":        {"desktop_id,user\r" + idA + ",ann\r" + idB + ",bob\r", []Leaver{{Line: 2, Desktop: idA, User: "ann"}, {Line: 3, Desktop: idB, User: "bob"}}, nil},
@@ -108,7 +109,7 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 func TestColumnsThatMayBeTheGuard(t *testing.T) {
 	t.Parallel()
 	for _, header := range []string{
-		"desktop_id,Login,Owner", "desktop_id,sAMAccountName,UPN", "Computer,E-Mail,Mitarbeiter", // several
+		"desktop_id,Login,Owner", "desktop_id,sAMAccountName,e-mail", "Computer,E-Mail,Mitarbeiter", // several
 		"desktop_id,displayName", "desktop_id,姓名", "Computer,Vorname", "desktop_id,name", // people, by what no cloud knows
 		"desktop_id,Benutzerkürzel", "desktop_id,user,Previous owner", "Computer,Zweitbenutzer", "desktop_id,user2,user3", // words for people
 		"desktop_id,Kolvarin", "Computer,felt", "desktop_id,?", "desktop_id,,project", // anybody's guess
@@ -175,4 +176,15 @@ func TestMeaningsOfNames(t *testing.T) {
 			require.Equal(t, m, meaningOf(name), "%q", name)
 		}
 	}
+}
+
+// A directory's two names of a user have to agree: else nobody knows who is meant.
+func TestDirectoryNamesThatDisagree(t *testing.T) {
+	t.Parallel()
+	l := New("hq", func(string) bool { return true })
+	require.NoError(t, l.Read(strings.NewReader("desktop_id,SamAccountName,UserPrincipalName\nd1,mia,mia@corp\nd2,mia,zoe@corp\nd3,mia,\n")))
+	require.Len(t, l.Good, 2)
+	require.Equal(t, 1, l.BadRows)
+	require.Equal(t, 3, l.Bad[0].Line)
+	require.Contains(t, l.Bad[0].Problem, "two users")
 }
