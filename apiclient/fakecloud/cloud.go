@@ -80,8 +80,6 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f := c.faults.match(x.op, x.projectID, x.number, x.ids)
 	x.pause(f.Delay)
-	if x.op == OpDetach {
-		x.pause(c.latency(x.number.cloud))
-	}
+	x.pause(c.latency(x.op, x.number.cloud))
 	x.carryOut(f)
 }

@@ -26,6 +26,9 @@ type Config struct {
 	// Latency passes between the arrival of a detach call and its effect, in
 	// real time; each call waits up to Jitter longer. Default none.
 	Latency, Jitter time.Duration
+	// ReadLatency passes, in real time, between the arrival of any other request but
+	// one for a token, and what its reply says. Default none.
+	ReadLatency time.Duration
 	// DetachDelay passes, on Clock, from the acceptance of a detach until the
 	// desktop is DEATTACHED; it is DEATTACHING in between. 0: when the reply
 	// leaves.

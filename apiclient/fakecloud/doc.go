@@ -22,7 +22,7 @@
 // What a desktop is doing is computed from Config.Clock when somebody looks.
 // There are no timers and no goroutines behind a detach that takes a while, so
 // a clock under the test's control drives all of it. Only Config.Latency,
-// Config.Jitter and Fault.Delay are waits in real time.
+// Config.Jitter, Config.ReadLatency and Fault.Delay are waits in real time.
 //
 // # What is documented and what is guessed
 //

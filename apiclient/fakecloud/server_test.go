@@ -179,3 +179,31 @@ func TestServeReportsAnAddressInUse(t *testing.T) {
 	_, err := fakecloud.Serve(fakecloud.Config{}, strings.TrimPrefix(c.URL, "http://"))
 	require.ErrorContains(t, err, "fakecloud: listen")
 }
+
+// What waits for its latency is let go by Stop; what has none is answered.
+func TestReadLatency(t *testing.T) {
+	t.Parallel()
+	for name, request := range map[string]string{
+		"a list": "/desktops/detail", "a desktop": "/desktops/a", "users": "/users", "jobs": "/workspace-sub-jobs?job_id=j", "a job": "/workspace-jobs/j",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := serve(t, fakecloud.Config{ReadLatency: time.Hour})
+			c.Add(proj, fakecloud.Typical(1))
+			failed := make(chan error, 1)
+			go func() {
+				_, err := c.try(t.Context(), "GET", "/v2/"+proj+request, "")
+				failed <- err
+			}()
+			require.NoError(t, c.Wait(within(t), func() bool { return len(c.Requests()) == 1 }))
+			require.Equal(t, 200, c.detach(fakecloud.TypicalID(1)).status, "calls do not wait")
+			select {
+			case <-failed:
+				t.Fatal("the reading did not wait")
+			default:
+			}
+			c.Stop()
+			require.Error(t, <-failed)
+		})
+	}
+}

@@ -46,9 +46,9 @@ func TestJitterIsWithinBoundsAndFixedBySeed(t *testing.T) {
 	c := New(Config{Latency: 100, Jitter: 50, Seed: 3})
 	seen := map[int64]bool{}
 	for n := range 200 {
-		d := c.latency(n)
+		d := c.latency(OpDetach, n)
 		require.True(t, 100 <= d && d < 150, d)
-		require.Equal(t, d, c.latency(n))
+		require.Equal(t, d, c.latency(OpDetach, n))
 		seen[int64(d)] = true
 	}
 	require.Greater(t, len(seen), 10)

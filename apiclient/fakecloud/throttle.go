@@ -41,8 +41,14 @@ func (x *exchange) throttle() *reply {
 	return fail(http.StatusTooManyRequests, "APIGW.0308", message).withRetryAfter(c.cfg.RetryAfter)
 }
 
-// latency is how long the n-th detach call takes.
-func (c *Cloud) latency(n int) time.Duration {
+// latency is how long the n-th request of an op takes.
+func (c *Cloud) latency(op Op, n int) time.Duration {
+	if op == OpToken {
+		return 0
+	}
+	if op != OpDetach {
+		return c.cfg.ReadLatency
+	}
 	d := c.cfg.Latency
 	if c.cfg.Jitter > 0 {
 		d += time.Duration(mix(mix(c.cfg.Seed)+uint64(n)) % uint64(c.cfg.Jitter))

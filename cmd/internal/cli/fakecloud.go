@@ -41,6 +41,7 @@ stopped. It has the desktops that --desktops creates, and no others.`,
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:0", "`address` to listen on")
 	f.DurationVar(&cfg.Latency, "latency", 0, "of each detach call")
+	f.DurationVar(&cfg.ReadLatency, "read-latency", 0, "of each reading")
 	f.DurationVar(&cfg.Jitter, "jitter", 0, "most that is added to the latency")
 	f.Float64Var(&cfg.RateLimit, "rate-limit", 0, "detach calls a second above which the answer is 429 (0: no limit)")
 	f.DurationVar(&cfg.RetryAfter, "retry-after", time.Second, "sent with a 429")
