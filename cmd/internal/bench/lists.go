@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -35,9 +36,7 @@ func lists(s *stage) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		for s.info("persistence", "aof_rewrite_in_progress") == 1 { // it takes one of two cores
-			time.Sleep(100 * time.Millisecond)
-		}
+		s.untilNoRewrite()
 		web, err := s.web(l)
 		if err != nil {
 			return nil, err
@@ -130,9 +129,10 @@ func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (ta
 		now := time.Now()
 		ch := tasks.Change{Operation: op, Chunk: n, By: "bench"}
 		for k, d := range c.Desktops {
-			m := tasks.Move{Desktop: d, To: tasks.Detached, Attempts: 1}
+			m := tasks.Move{Desktop: d, To: tasks.Detached, Attempts: 1, Before: readAs(i*x.each+d.Place(), now)}
 			switch {
 			case rare && n == 0 && k == 0:
+				m.Before.Users[0].Name = rareUser
 				m.To, m.Failure = tasks.Failed, &tasks.Failure{Code: rareCode, Class: "conflict", Message: "being moved", At: now}
 			case (d.Position+i*x.each)%50 == 7:
 				m.To, m.Failure = tasks.Failed, &tasks.Failure{Code: commonCode, Class: "permanent", Message: "Desktops cannot obtain valid IP addresses.", At: now}
@@ -145,6 +145,16 @@ func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (ta
 	}
 	_, err = l.Finish(ctx, []string{op.ID})
 	return op, err
+}
+
+// readAs is what a reading before the call shows of a typical desktop.
+func readAs(i int, at time.Time) *tasks.Before {
+	d := fakecloud.Typical(i)
+	u := d.Users[0]
+	return &tasks.Before{
+		Name: d.ComputerName, Type: fakecloud.Dedicated, Status: fakecloud.Active, AttachState: fakecloud.Attached, ReadAt: at,
+		Users: []tasks.Person{{Name: u.Name, ID: u.ID, Domain: u.Domain, Group: "users", Type: "USER"}},
+	}
 }
 
 // pages are the lists, by what they are asked for; each gives how many rows it found.

@@ -3,10 +3,12 @@
 // prints a line for each figure and writes the same as JSON. It is a benchmark,
 // not a test: a figure that is not met does not make it fail.
 //
-// The baselines are in baselines.go: "limit" is the same calls made by a bare
-// loop with no queue and no record, "bare asynq" the same chunks without a
-// record, "naive" one asynq task and one call for each desktop, "group" asynq's
-// own aggregator.
+// The baselines are in baselines.go, and read each desktop before its call, too:
+// "limit" is the same readings and calls made by a bare loop with no queue and no
+// record, "bare asynq" the same chunks without a record, "naive" one asynq task, one
+// reading and one call for each desktop, "group" asynq's own aggregator. Readings take
+// as long as calls, and what is detached is there beforehand: ids are random UUIDs, and
+// each desktop has a user with a name and an id of the usual length.
 package main
 
 import (
@@ -17,6 +19,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"time"
 )
@@ -45,7 +49,7 @@ var benchmarks = []struct {
 	name string
 	run  func(*stage) ([]figure, error)
 }{
-	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
 }
 
 func main() {
@@ -58,10 +62,11 @@ func main() {
 	}
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
+	profiles := flag.String("profiles", "", "directory for a CPU profile of each figure")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(runAll(ctx, *only, *out))
+	exit(runAll(ctx, *only, *out, *profiles))
 }
 
 func exit(err error) {
@@ -72,7 +77,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-func runAll(ctx context.Context, only, out string) error {
+func runAll(ctx context.Context, only, out, profiles string) error {
 	var all []figure
 	var errs []error
 	fmt.Printf("%-46s %-26s %-30s %8s  %-12s\n", "figure", "ours", "baseline", "ratio", "goal")
@@ -81,7 +86,13 @@ func runAll(ctx context.Context, only, out string) error {
 			continue
 		}
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		stop, err := profile(profiles, b.name)
+		if err != nil {
+			cancel()
+			return err
+		}
 		figures, err := onStage(ctx, b.run)
+		stop()
 		cancel()
 		for _, f := range figures {
 			fmt.Println(f)
@@ -96,6 +107,21 @@ func runAll(ctx context.Context, only, out string) error {
 		err = os.WriteFile(out, append(text, '\n'), 0o644)
 	}
 	return errors.Join(append(errs, err)...)
+}
+
+// profile begins a CPU profile of this process, if there is a directory for it.
+func profile(dir, name string) (stop func(), err error) {
+	if dir == "" {
+		return func() {}, nil
+	}
+	f, err := os.Create(filepath.Join(dir, name+".pprof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
 // onStage runs one benchmark on a Redis and a cloud of its own.

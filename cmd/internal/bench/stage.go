@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,15 +63,24 @@ func (s *stage) close() {
 	}
 }
 
-// cloud starts the fake cloud in a process of its own and gives a client of it.
-func (s *stage) cloud(latency time.Duration, more ...string) (*apiclient.Client, string, error) {
-	cmd, url, err := s.child(append([]string{"cloud", "-auto-create", "-latency", latency.String()}, more...)...)
+// cloud is the fake cloud in a process of its own, and a client of it.
+type cloud struct {
+	*apiclient.Client
+	url string
+	end func() // the stage ends it too
+}
+
+// cloud starts one that has the first n typical desktops, and nothing else, and in
+// which calls and readings take as long as latency.
+func (s *stage) cloud(n int, latency time.Duration, more ...string) (*cloud, error) {
+	cmd, url, err := s.child(append([]string{"cloud", "-desktops", strconv.Itoa(n), "-latency", latency.String()}, more...)...)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
-	s.closes = append(s.closes, func() { end(cmd) })
-	c, err := newClient(url)
-	return c, url, err
+	c := &cloud{url: url, end: func() { end(cmd) }}
+	s.closes = append(s.closes, c.end)
+	c.Client, err = newClient(url)
+	return c, err
 }
 
 func newClient(url string) (*apiclient.Client, error) {
@@ -119,17 +129,20 @@ func untilParentEnds() {
 // serveCloud is the role "cloud".
 func serveCloud(args []string) error {
 	fs := flag.NewFlagSet("cloud", flag.ContinueOnError)
-	latency := fs.Duration("latency", 0, "of each detach call")
+	desktops := fs.Int("desktops", 0, "typical desktops that exist")
+	latency := fs.Duration("latency", 0, "of each detach call and each reading")
 	delay := fs.Duration("delay", 0, "from the acceptance of a detach until it is done")
-	auto := fs.Bool("auto-create", false, "make every desktop that is named: there are up to a million")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, DetachDelay: *delay, AutoCreate: *auto, DiscardLog: true}, "127.0.0.1:0")
+	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, ReadLatency: *latency, DetachDelay: *delay, DiscardLog: true}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
 	defer srv.Close()
+	for i := range *desktops {
+		srv.Add(projectID, fakecloud.Typical(i))
+	}
 	fmt.Println(srv.URL)
 	untilParentEnds()
 	return nil
@@ -161,11 +174,13 @@ func serveWorker(args []string) error {
 	return nil
 }
 
-// newWorker is a worker as a user runs it, without a rate limit.
+// newWorker is a worker as a user runs it, without a rate limit. Of its slots each
+// takes a batch through reading and call, as each worker of the baselines does;
+// proving has as many readings at a time.
 func newWorker(rdb redis.UniversalClient, id string, api worker.API) (*worker.Worker, error) {
 	return worker.New(worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight}},
+		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight}},
 	})
 }
 
@@ -173,24 +188,24 @@ func (s *stage) producer() (*tasks.Producer, error) {
 	return tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{alias}})
 }
 
-// desktopIDs makes n ids that look like the cloud's.
+// desktopIDs are the ids of n typical desktops.
 func desktopIDs(first, n int) []string {
 	out := make([]string, n)
 	for i := range out {
-		out[i] = fmt.Sprintf("%08x-5b1d-4c62-9c1e-%012x", (first+i)*2654435761%(1<<32), first+i)
+		out[i] = fakecloud.TypicalID(first + i)
 	}
 	return out
 }
 
-// enqueue accepts ops operations of n desktops each.
-func (s *stage) enqueue(ops, n int, urgent bool) ([]string, error) {
+// enqueue accepts ops operations of n desktops each, all different.
+func (s *stage) enqueue(ops, n int) ([]string, error) {
 	p, err := s.producer()
 	if err != nil {
 		return nil, err
 	}
 	var ids []string
 	for i := range ops {
-		op, err := p.Enqueue(s.ctx, tasks.Request{Project: alias, Desktops: desktopIDs(i*n, n), Urgent: urgent})
+		op, err := p.Enqueue(s.ctx, tasks.Request{Project: alias, Desktops: desktopIDs(i*n, n)})
 		if err != nil {
 			return nil, err
 		}
@@ -213,6 +228,7 @@ func (s *stage) until(ids []string, cond func(tasks.Operation) bool) (all tasks.
 				all.Accepted += op.Counts.Accepted
 				all.Detached += op.Counts.Detached
 				all.Failed += op.Counts.Failed
+				all.Held += op.Counts.Held
 				break
 			}
 			select {
@@ -249,8 +265,8 @@ func (s *stage) work(api worker.API, ids []string) (took, proven time.Duration, 
 	}
 	took = time.Since(start)
 	all, err := s.until(ids, tasks.Operation.Done)
-	if err == nil && all.Failed > 0 {
-		err = fmt.Errorf("%d desktops were not detached", all.Failed)
+	if n := all.Failed + all.Held; err == nil && n > 0 {
+		err = fmt.Errorf("%d desktops were not detached", n)
 	}
 	return took, time.Since(start), err
 }
