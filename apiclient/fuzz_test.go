@@ -2,6 +2,7 @@ package apiclient
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"slices"
 	"testing"
@@ -163,6 +164,23 @@ func FuzzSubJobs(f *testing.F) {
 			}
 			bounded(t, j.Reason, maxText)
 			bounded(t, j.Code, maxName)
+		}
+	})
+}
+
+// What is taken as it stands is what encoding/json makes of it.
+func FuzzPlainString(f *testing.F) {
+	for _, seed := range []string{`""`, `"a b~"`, `"a\\u0041"`, `"\\""`, `"é"`, "\"\x7f\"", `null`, `1`, `{"a":"b"}`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		plain, ok := plainString(raw)
+		if !ok || !json.Valid(raw) {
+			return
+		}
+		var want string
+		if err := json.Unmarshal(raw, &want); err != nil || want != string(plain) {
+			t.Fatalf("%q reads as %q, and is %q: %v", raw, plain, want, err)
 		}
 	})
 }

@@ -58,8 +58,11 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	}
 	named := indexWrites{}
 	heads, err := r.heads(ctx, ops, func(op Operation, e Evidence) error {
-		return errors.Join(settle(op, e), named.addTrail(op, e))
+		return errors.Join(settle.add(ctx, op, e), named.addTrail(op, e))
 	})
+	if err == nil {
+		err = settle.flush(ctx)
+	}
 	if err == nil {
 		err = r.runBatches(ctx, r.nameCalls(named))
 	}

@@ -215,6 +215,39 @@ func (r *Record) writeInbox(ctx context.Context, writes inboxWrites, also func(r
 	return done, nil
 }
 
+// inboxAsk is how many desktops are asked for at once.
+const inboxAsk = 2000
+
+// concerned leaves out changes about desktops that have no entry: nearly all that end
+// well have none, and asking for many at once takes little beside a script.
+func (r *Record) concerned(ctx context.Context, writes inboxWrites) (inboxWrites, error) {
+	out := inboxWrites{}
+	for project, all := range writes {
+		for some := range slices.Chunk(all, inboxAsk) {
+			ids := make([]string, len(some))
+			for i, w := range some {
+				ids[i] = w.desktop
+			}
+			var have [2]*redis.SliceCmd
+			_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for n, key := range r.keys.inboxes(project) {
+					have[n] = p.HMGet(ctx, key, ids...)
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, fmt.Errorf("reading the inbox: %w", err)
+			}
+			for i, w := range some {
+				if have[0].Val()[i] != nil || have[1].Val()[i] != nil {
+					out[project] = append(out[project], w)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
 // announceFailures is the step before changes are written.
 func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 	failed := inboxWrites{}
@@ -260,7 +293,7 @@ func (r *Record) inboxesIn(ctx context.Context, p redis.Pipeliner, changes []Cha
 
 // settleFailures is the step after changes were written.
 func (r *Record) settleFailures(ctx context.Context, changes []Change, applied []Applied, some map[string]*redis.IntCmd) error {
-	writes := inboxWrites{}
+	failed, ended := inboxWrites{}, inboxWrites{}
 	for i, ch := range changes {
 		op, project := ch.Operation.ID, ch.Operation.Project
 		for n, m := range ch.Moves {
@@ -268,14 +301,21 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 			switch {
 			case after.ID == "":
 			case (m.To == Failed || m.To == Held) && m.Failure != nil:
-				writes.add(project, confirm, after.ID, entryOf(op, m.Desktop, *m.Failure))
+				failed.add(project, confirm, after.ID, entryOf(op, m.Desktop, *m.Failure))
 			case !m.mayLeave() || some[project] == nil || some[project].Val() == 0:
 			default:
-				writes.addEnd(op, project, after, m.Desktop.Failure)
+				ended.addEnd(op, project, after, m.Desktop.Failure)
 			}
 		}
 	}
-	_, err := r.writeInbox(ctx, writes, nil)
+	writes, err := r.concerned(ctx, ended)
+	if err != nil {
+		return err
+	}
+	for project, all := range failed {
+		writes[project] = append(writes[project], all...)
+	}
+	_, err = r.writeInbox(ctx, writes, nil)
 	return err
 }
 
@@ -297,9 +337,9 @@ func (w inboxWrites) addEnd(op, project string, d Desktop, was *Failure) {
 // settleInbox does for operations that have ended what a crash kept from being
 // done: what is still announced is confirmed or dropped, and what their rows prove
 // is taken out. Harmless to repeat.
-func (r *Record) settleInbox(ctx context.Context, ops []Operation) (each func(Operation, Evidence) error, err error) {
+func (r *Record) settleInbox(ctx context.Context, ops []Operation) (*inboxSettler, error) {
 	announced, some := map[string]*redis.MapStringStringCmd{}, map[string]*redis.IntCmd{}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, op := range ops {
 			if announced[op.Project] == nil {
 				announced[op.Project] = p.HGetAll(ctx, r.keys.announced(op.Project))
@@ -316,24 +356,45 @@ func (r *Record) settleInbox(ctx context.Context, ops []Operation) (each func(Op
 			return nil, err
 		}
 	}
-	return func(op Operation, e Evidence) error {
-		if some[op.Project].Val() == 0 {
-			return nil
+	return &inboxSettler{record: r, some: some, writes: inboxWrites{}}, nil
+}
+
+// inboxSettler goes through the evidence of operations.
+type inboxSettler struct {
+	record *Record
+	some   map[string]*redis.IntCmd // by project, whether its inbox has anything
+	writes inboxWrites
+	n      int
+}
+
+func (s *inboxSettler) add(ctx context.Context, op Operation, e Evidence) error {
+	if s.some[op.Project].Val() == 0 {
+		return nil
+	}
+	for _, d := range e.Desktops {
+		switch d.State {
+		case Detached, Resolved, NoDesktop:
+			proof := proofOf(op.ID, d)
+			proof.At = d.UpdatedAt.UnixMilli() // what failed since then stays
+			s.writes.add(op.Project, proven, d.ID, proof)
+		case Cancelled:
+			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
 		}
-		writes := inboxWrites{}
-		for _, d := range e.Desktops {
-			switch d.State {
-			case Detached, Resolved, NoDesktop:
-				proof := proofOf(op.ID, d)
-				proof.At = d.UpdatedAt.UnixMilli() // what failed since then stays
-				writes.add(op.Project, proven, d.ID, proof)
-			case Cancelled:
-				writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
-			}
-		}
-		_, err := r.writeInbox(ctx, writes, nil)
+	}
+	if s.n += len(e.Desktops); s.n < inboxAsk {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+func (s *inboxSettler) flush(ctx context.Context) error {
+	writes, err := s.record.concerned(ctx, s.writes)
+	if err != nil {
 		return err
-	}, nil
+	}
+	s.writes, s.n = inboxWrites{}, 0
+	_, err = s.record.writeInbox(ctx, writes, nil)
+	return err
 }
 
 func (r *Record) settleAnnounced(ctx context.Context, project string, all map[string]string) error {

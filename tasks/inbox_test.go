@@ -277,6 +277,40 @@ func inbox(t *testing.T, b *bundle) {
 	require.Empty(t, b.inboxOf(names))
 }
 
+// A proof that comes between a failure's announcement and its row takes it out all
+// the same.
+func inboxRace(t *testing.T, b *bundle) {
+	b.fail(b.enqueue(tasks.Request{Desktops: []string{"other"}})) // Redis knows the scripts from now on
+	b.prove(b.enqueue(tasks.Request{Desktops: []string{"other"}}), tasks.ReadBack)
+	failing, proving := b.enqueue(tasks.Request{Desktops: []string{"d"}}), b.enqueue(tasks.Request{Desktops: []string{"d"}})
+	hook := &between{after: 1, do: func() { b.prove(proving, tasks.ReadBack) }}
+	b.rdb.AddHook(hook)
+	b.step(failing, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+		m.Failure = &tasks.Failure{Code: "WKS.1", Class: "permanent", At: b.now}
+	})
+	require.Nil(t, hook.do, "the proof came in between")
+	require.Empty(t, b.inboxOf(nil))
+}
+
+// between does something once, after so many pipelines with a script.
+type between struct {
+	pipelineNames
+	after int
+	do    func()
+}
+
+func (h *between) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if do := h.do; do != nil && slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return strings.HasPrefix(c.Name(), "eval") }) {
+			if h.after--; h.after < 0 {
+				h.do = nil
+				do()
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
 // What goes well pays for one command more, and for no round trip.
 func inboxCosts(t *testing.T, b *bundle) {
 	pipelines := func(do func()) [][]string {

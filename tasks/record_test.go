@@ -223,6 +223,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"failures":                 failures,
 		"inbox":                    inbox,
 		"inbox costs":              inboxCosts,
+		"inbox race":               inboxRace,
 		"inbox is mended":          inboxMended,
 		"dismiss":                  dismiss,
 		"failures page":            failuresPage,
