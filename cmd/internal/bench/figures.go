@@ -281,8 +281,7 @@ func urgent(s *stage) ([]figure, error) {
 	if err != nil {
 		return nil, err
 	}
-	record := tasks.NewRecord(s.rdb, tasks.RecordConfig{})
-	if op, err := record.Operation(s.ctx, ids[ops-1]); err != nil || taken(op) {
+	if op, err := s.record.Operation(s.ctx, ids[ops-1]); err != nil || taken(op) {
 		return nil, fmt.Errorf("the bulk had ended before the urgent ones were measured: %w", err)
 	}
 	if _, err := s.until(ids, tasks.Operation.Done); err != nil {
@@ -490,9 +489,8 @@ func takeover(s *stage) ([]figure, error) {
 		return nil, err
 	}
 	defer end(other)
-	record := tasks.NewRecord(s.rdb, tasks.RecordConfig{})
 	for {
-		op, err := record.Operation(s.ctx, ids[0])
+		op, err := s.record.Operation(s.ctx, ids[0])
 		if err != nil {
 			return nil, err
 		}
@@ -502,7 +500,7 @@ func takeover(s *stage) ([]figure, error) {
 	}
 	end(victim)
 	killed := time.Now()
-	held, err := record.InHand(s.ctx, "victim")
+	held, err := s.record.InHand(s.ctx, "victim")
 	if err != nil {
 		return nil, err
 	}
@@ -512,7 +510,7 @@ func takeover(s *stage) ([]figure, error) {
 	var moved time.Duration
 	for _, p := range held {
 		for {
-			c, err := record.Chunk(s.ctx, p.Operation, p.Chunk)
+			c, err := s.record.Chunk(s.ctx, p.Operation, p.Chunk)
 			if err != nil {
 				return nil, err
 			}

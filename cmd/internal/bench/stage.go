@@ -38,6 +38,7 @@ type stage struct {
 	ctx    context.Context
 	redis  *redistest.Server
 	rdb    redis.UniversalClient
+	record *tasks.Record // for watching, with a client of its own
 	closes []func()
 }
 
@@ -53,7 +54,9 @@ func newStage(ctx context.Context) (*stage, error) {
 	}
 	s.closes = append(s.closes, s.redis.Stop)
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), PoolSize: 64})
-	s.closes = append(s.closes, func() { _ = s.rdb.Close() })
+	watch := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
+	s.record = tasks.NewRecord(watch, tasks.RecordConfig{})
+	s.closes = append(s.closes, func() { _ = s.rdb.Close() }, func() { _ = watch.Close() })
 	return s, nil
 }
 
@@ -217,10 +220,9 @@ func (s *stage) enqueue(ops, n int) ([]string, error) {
 // until waits until every operation is as cond wants it, and gives how their
 // desktops did. It asks seldom, so as not to disturb what it measures.
 func (s *stage) until(ids []string, cond func(tasks.Operation) bool) (all tasks.Counts, err error) {
-	record := tasks.NewRecord(s.rdb, tasks.RecordConfig{})
 	for _, id := range ids {
 		for {
-			op, err := record.Operation(s.ctx, id)
+			op, err := s.record.Operation(s.ctx, id)
 			if err != nil {
 				return all, err
 			}
