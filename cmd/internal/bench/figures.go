@@ -322,20 +322,37 @@ func quantile(v []float64, q float64) float64 {
 	return v[min(len(v)-1, int(math.Ceil(q*float64(len(v))))-1)]
 }
 
-// refusing is an API that refuses every fiftieth desktop for good, for B5.
-type refusing struct{ *apiclient.Client }
+// refusing is an API that refuses every fiftieth desktop of a call for good, for B5.
+type refusing struct {
+	*apiclient.Client
+	mu    sync.Mutex
+	names map[string]string // of computers, by desktop
+}
 
-func (c refusing) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
-	res, err := c.Client.Detach(ctx, req)
-	if err == nil {
-		for i := 0; i < len(req.DesktopIDs); i += 50 {
-			res.Failed = append(res.Failed, apiclient.DesktopFailure{
-				DesktopID: req.DesktopIDs[i], DesktopName: fmt.Sprintf("DESKTOP-%05d", i), Code: "WKS.00010110",
-				Message: "Desktops cannot obtain valid IP addresses.",
-			})
-		}
+func (c *refusing) Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error) {
+	list, err := c.Client.Desktops(ctx, ids)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, d := range list {
+		c.names[d.ID] = d.ComputerName
 	}
-	return res, err
+	return list, err
+}
+
+func (c *refusing) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
+	res, err := c.Client.Detach(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := 0; i < len(req.DesktopIDs); i += 50 {
+		id := req.DesktopIDs[i]
+		res.Failed = append(res.Failed, apiclient.DesktopFailure{
+			DesktopID: id, DesktopName: c.names[id], Code: "WKS.00010110", Message: "Desktops cannot obtain valid IP addresses.",
+		})
+	}
+	return res, nil
 }
 
 // cost is B5: what ended operations of so many desktops leave in Redis, and what it
@@ -354,14 +371,14 @@ func cost(desktops int) func(s *stage) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		w, err := newWorker(s.rdb, "bench-worker", refusing{c.Client})
+		w, err := newWorker(s.rdb, "bench-worker", &refusing{Client: c.Client, names: map[string]string{}})
 		if err != nil {
 			return nil, err
 		}
 		if err := w.Start(s.ctx); err != nil {
 			return nil, err
 		}
-		_, err = s.until(ids, tasks.Operation.Done)
+		_, err = s.until(ids, func(op tasks.Operation) bool { return op.Seal != "" })
 		w.Stop()
 		if err != nil {
 			return nil, err
