@@ -48,16 +48,17 @@ type Applied struct {
 // and then, if wanted, all that still share the common status, and enters what
 // it moved in the trail.
 //
-//	KEYS  operation, chunk, open, calls, errors, unproven, trail
+//	KEYS  operation, chunk, open, calls, errors, unproven, trail, log of indexes
 //	ARGV  now ms, chunk number, call id or "", call JSON,
 //	      common status as read or "", new common status or "" (leave),
 //	      how many must share it then, what the trail says of those (["tag","positions"],…),
-//	      what it says of all (a part of a JSON object), then per desktop moved alone:
+//	      what it says of all (a part of a JSON object), what the log of indexes is to
+//	      have before the names are entered, then per desktop moved alone:
 //	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove), tag
 //	Returns a string of 1 and 0 per desktop moved alone, 1 if the common status
 //	      is now as wanted, and 1 if the operation's last work was done
 var scriptApply = redis.NewScript(`
-local first, step = 10, 5
+local first, step = 11, 5
 local base = redis.call('HGET', KEYS[2], '') or ''
 local count, common = base:match('^(%d+)|(.*)$')
 if not common then return {string.rep('0', (#ARGV-first+1)/step), 0, 0} end -- the operation is gone
@@ -112,6 +113,7 @@ if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
 if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[3], ARGV[4]) end
 if #moves > 0 then
   redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
+  if ARGV[10] ~= '' then redis.call('APPEND', KEYS[8], ARGV[10]) end
   redis.call('RPUSH', KEYS[7], '{"t":' .. ARGV[1] .. ARGV[9] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
 end
 for s, d in pairs(delta) do
@@ -183,7 +185,6 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
 	looks := map[string][]redis.Z{}
-	named := indexWrites{}
 	for i, ch := range changes {
 		var err error
 		if plans[i], err = planChange(ch, now); err != nil {
@@ -194,11 +195,8 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 			key := r.keys.follow(ch.Operation.Project)
 			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
-		for n, m := range ch.Moves {
-			named.addMove(ch, m, plans[i].next[n])
-		}
 	}
-	err := r.runScripts(ctx, append(append(calls, others...), r.nameCalls(named)...), func(p redis.Pipeliner) {
+	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
 		for key, zs := range looks {
 			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
 		}
@@ -209,6 +207,7 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 	if err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
+	named := indexWrites{}
 	out := make([]Applied, len(changes))
 	for i, ch := range changes {
 		reply, err := calls[i].reply.Slice()
@@ -218,6 +217,12 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 		if out[i], err = r.applied(ctx, now, ch, plans[i], reply); err != nil {
 			return nil, err
 		}
+		for n, m := range ch.Moves {
+			named.addMove(ch, m, out[i].Desktops[n])
+		}
+	}
+	if err := r.runBatches(ctx, named.calls(r.keys.named)); err != nil {
+		return nil, fmt.Errorf("writing the record: %w", err)
 	}
 	return out, nil
 }
@@ -329,21 +334,25 @@ func sameStatus(a, b *Desktop) bool {
 
 func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	op := ch.Operation.ID
-	args := make([]any, 0, 9+5*len(p.alone))
+	named := indexWrites{}
+	for n, m := range ch.Moves {
+		named.addMove(ch, m, p.next[n])
+	}
+	args := make([]any, 0, 10+5*len(p.alone))
 	args = append(args, now.UnixMilli(), ch.Chunk)
 	if ch.Call != nil {
 		args = append(args, ch.Call.ID, encodeCall(*ch.Call))
 	} else {
 		args = append(args, "", "")
 	}
-	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch))
+	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
 	for _, i := range p.alone {
 		m := ch.Moves[i]
 		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))
 	}
 	return &scriptCall{script: scriptApply, args: args, keys: []string{
 		r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
-		r.keys.unproven(op), r.keys.trail(op, ch.Chunk),
+		r.keys.unproven(op), r.keys.trail(op, ch.Chunk), r.keys.logged(op),
 	}}
 }
 

@@ -145,13 +145,13 @@ func (w indexWrites) add(op Operation, chunk int, text string) {
 	w[hashBucket(hash)] = append(have, e...)
 }
 
-// buckets lists, by operation, the buckets that are written to.
-func (w indexWrites) buckets() map[string][]int {
-	out := map[string][]int{}
+// log gives, by operation, what its log is to have; see loggedBuckets.
+func (w indexWrites) log(flag uint16) map[string][]byte {
+	out, last := map[string][]byte{}, map[string]int{}
 	for bucket, entries := range w {
 		for _, e := range parseEntries(string(entries)) {
-			if have := out[e.op]; len(have) == 0 || have[len(have)-1] != bucket {
-				out[e.op] = append(have, bucket)
+			if n, logged := last[e.op]; !logged || n != bucket {
+				out[e.op], last[e.op] = binary.BigEndian.AppendUint16(out[e.op], uint16(bucket)|flag), bucket
 			}
 		}
 	}
@@ -333,11 +333,7 @@ const historyLogged = 1 << 15 // of the index of desktops, and not of names
 // logCalls append to the log; they go before the entries, as nothing would remove
 // those without it. No script does it: Redis may not know one, and know the other.
 func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
-	for op, buckets := range w.buckets() {
-		var log []byte
-		for _, b := range buckets {
-			log = binary.BigEndian.AppendUint16(log, uint16(b)|flag)
-		}
+	for op, log := range w.log(flag) {
 		out = append(out, &scriptCall{args: []any{"APPEND", r.keys.logged(op), log}})
 	}
 	return out

@@ -33,9 +33,9 @@ func (w indexWrites) addRow(op Operation, chunk int, d Desktop) {
 }
 
 // addMove adds what is known of a desktop that fails or is held. after is how it is
-// stored then.
+// stored then; zero: it did not move.
 func (w indexWrites) addMove(ch Change, m Move, after Desktop) {
-	if m.To != Failed && m.To != Held {
+	if after.State != Failed && after.State != Held {
 		return
 	}
 	if m.Failure != nil {
