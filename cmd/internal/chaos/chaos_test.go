@@ -69,6 +69,8 @@ func TestTheJudgeSees(t *testing.T) {
 		"wrong person":    {fakecloud.Desktop{ID: "passed-on-1", Users: one(somebody)}, 1, true, func(v *verdict) []string { return v.WrongPerson }},
 		"a colleague":     {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: one(leaver, colleague)}, 1, true, func(v *verdict) []string { return v.WrongPerson }},
 		"unproven":        {fakecloud.Desktop{ID: "plain-1", Users: one(leaver)}, 0, true, func(v *verdict) []string { return v.Unproven }},
+		"nowhere":         {fakecloud.Desktop{ID: "nowhere-1"}, 0, true, func(v *verdict) []string { return v.Nowhere }},
+		"nowhere, sent":   {fakecloud.Desktop{ID: "nowhere-1"}, 1, false, func(v *verdict) []string { return v.Nowhere }},
 		"passed on, held": {fakecloud.Desktop{ID: "passed-on-1", Users: one(somebody)}, 0, true, func(v *verdict) []string { return v.Unproven }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,7 +82,11 @@ func TestTheJudgeSees(t *testing.T) {
 			t.Cleanup(s.cloud.Close)
 			s.producer, err = tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
 			require.NoError(t, err)
-			s.cloud.Add(projectID, test.desktop)
+			if strings.HasPrefix(test.desktop.ID, nowhere) {
+				s.missing = []string{test.desktop.ID}
+			} else {
+				s.cloud.Add(projectID, test.desktop)
+			}
 			op, err := s.producer.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{test.desktop.ID}})
 			require.NoError(t, err)
 			for range test.calls {

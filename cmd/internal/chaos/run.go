@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,9 +26,10 @@ const (
 	leaver     = "leaver"
 	colleague  = "colleague"
 	somebody   = "somebody-else"
-	workers    = 3  // processes at a time
-	redisEvery = 12 // kills from one kill of redis-server to the next
-	cloudEvery = 5  // kills from one trouble of the cloud to the next
+	nowhere    = "nowhere-" // what ids begin with that are no desktop's
+	workers    = 3          // processes at a time
+	redisEvery = 12         // kills from one kill of redis-server to the next
+	cloudEvery = 5          // kills from one trouble of the cloud to the next
 	patience   = 3 * time.Minute
 )
 
@@ -53,7 +55,8 @@ type stage struct {
 	alive    []*process
 	started  int
 	ops      []tasks.Operation
-	next     int // desktop
+	next     int      // desktop
+	missing  []string // ids handed over that are no desktop's
 	watching sync.WaitGroup
 	working  context.Context // ends when there is nothing left to do
 
@@ -128,7 +131,7 @@ func (s *stage) begin() error {
 	}
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{
-		Token: "made-up", Seed: s.Seed, Latency: 50 * time.Millisecond, Jitter: 200 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
+		Token: "made-up", Seed: s.Seed, Latency: 50 * time.Millisecond, Jitter: 200 * time.Millisecond, ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 	}, "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -310,7 +313,15 @@ func (s *stage) enqueue(ctx context.Context, n int) error {
 	req := tasks.Request{Project: "hq", IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos", Expect: map[string][]string{}}
 	for range size {
 		d, expect := s.desktop()
-		s.cloud.Add(projectID, d)
+		if strings.HasPrefix(d.ID, nowhere) {
+			s.missing = append(s.missing, d.ID)
+		} else {
+			s.cloud.Add(projectID, d)
+		}
+		if d.ComputerName != "" {
+			req.Computers = append(req.Computers, d.ComputerName)
+			continue
+		}
 		req.Desktops = append(req.Desktops, d.ID)
 		if expect != "" {
 			req.Expect[d.ID] = []string{expect}
@@ -340,7 +351,7 @@ func (s *stage) desktop() (d fakecloud.Desktop, expect string) {
 		}
 		return out
 	}
-	switch s.rand.IntN(10) {
+	switch s.rand.IntN(13) {
 	case 0:
 		return fakecloud.Desktop{ID: fmt.Sprintf("shared-%d", s.next), Type: fakecloud.Shared, Users: users(leaver, colleague)}, leaver
 	case 1:
@@ -351,6 +362,12 @@ func (s *stage) desktop() (d fakecloud.Desktop, expect string) {
 		return fakecloud.Desktop{ID: fmt.Sprintf("pooled-%d", s.next), Type: fakecloud.Pooled, Users: users(leaver)}, ""
 	case 5:
 		return fakecloud.Desktop{ID: fmt.Sprintf("given-away-%d", s.next), Users: users(leaver), AfterDetach: users(somebody)}, leaver
+	case 6:
+		return fakecloud.Desktop{ID: fmt.Sprintf("given-away-bare-%d", s.next), Users: users(leaver), AfterDetach: users(somebody)}, ""
+	case 7:
+		return fakecloud.Desktop{ID: fmt.Sprintf("found-%d", s.next), ComputerName: fmt.Sprintf("PC-%d", s.next), Users: users(leaver)}, ""
+	case 8:
+		return fakecloud.Desktop{ID: fmt.Sprintf("%s%d", nowhere, s.next)}, ""
 	default:
 		return fakecloud.Desktop{ID: fmt.Sprintf("plain-%d", s.next), Users: users(leaver)}, ""
 	}

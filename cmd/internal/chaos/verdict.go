@@ -26,6 +26,7 @@ type verdict struct {
 	SentAgain     []string // although it was detached
 	WrongPerson   []string // lost a desktop, or would have, if the call had come through
 	Unproven      []string // called detached and is not so, or not ended as it should
+	Nowhere       []string // ids that are no desktop's, and were sent, or not held as such
 	Overlapping   []string // in two calls at once
 }
 
@@ -38,7 +39,8 @@ func (v *verdict) forbidden() []struct {
 		ids  []string
 	}{
 		{"lost", v.Lost}, {"recorded twice", v.RecordedTwice}, {"sent again though detached", v.SentAgain},
-		{"wrong person", v.WrongPerson}, {"unproven", v.Unproven}, {"in two calls at once", v.Overlapping},
+		{"wrong person", v.WrongPerson}, {"unproven", v.Unproven},
+		{"nowhere, and not held", v.Nowhere}, {"in two calls at once", v.Overlapping},
 	}
 }
 
@@ -95,6 +97,18 @@ func (s *stage) judge(ctx context.Context) error {
 			v.SentAgain = append(v.SentAgain, d.ID)
 		}
 	}
+	for _, id := range s.missing {
+		v.Desktops++
+		row, known := rows[id]
+		switch {
+		case !known:
+			v.Lost = append(v.Lost, id)
+		case row.State != tasks.Held || row.Failure == nil || row.Failure.Code != "NOT_FOUND":
+			v.Nowhere = append(v.Nowhere, fmt.Sprintf("%s: %s %+v", id, row.State, row.Failure))
+		default:
+			v.Held++
+		}
+	}
 	for _, r := range s.cloud.Removals(projectID) {
 		if r.User.Name != leaver {
 			v.WrongPerson = append(v.WrongPerson, r.DesktopID)
@@ -107,8 +121,11 @@ func (s *stage) judge(ctx context.Context) error {
 		case fakecloud.OpDetach:
 			v.Calls++
 			for _, id := range r.DesktopIDs {
-				if strings.HasPrefix(id, "passed-on-") {
+				switch {
+				case strings.HasPrefix(id, "passed-on-"):
 					v.WrongPerson = append(v.WrongPerson, id)
+				case strings.HasPrefix(id, nowhere):
+					v.Nowhere = append(v.Nowhere, id+" was sent")
 				}
 			}
 		}
@@ -139,7 +156,7 @@ func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 }
 
 func (v *verdict) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%d desktops of %d operations: %d proven detached, %d held because somebody else has them\n", v.Desktops, v.Operations, v.Detached, v.Held)
+	fmt.Fprintf(w, "\n%d desktops of %d operations: %d proven detached, %d held, as somebody else has them or there is no such desktop\n", v.Desktops, v.Operations, v.Detached, v.Held)
 	fmt.Fprintf(w, "%d workers and %d redis-servers killed with SIGKILL, %d troubles of the cloud; %d detach calls, %d readings\n\n",
 		v.Kills, v.RedisKills, v.Troubles, v.Calls, v.Reads)
 	for _, f := range v.forbidden() {

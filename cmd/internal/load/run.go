@@ -102,7 +102,7 @@ func (s *stage) begin(ctx context.Context) error {
 	}
 	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
 	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
-	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", Latency: 50 * time.Millisecond}, "127.0.0.1:0")
+	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", Latency: 50 * time.Millisecond, ReadLatency: 50 * time.Millisecond}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
