@@ -421,6 +421,36 @@ func dismiss(t *testing.T, b *bundle) {
 
 // A process that dies between the row and the inbox leaves the rest to the end of the
 // operation.
+// A bare id is proven of those whose it was first, and of nobody else who has failed.
+func inboxPinned(t *testing.T, b *bundle) {
+	heirs := b.enqueue(tasks.Request{Desktops: ids(300), Expect: map[string][]string{ids(300)[7]: {"heir"}, ids(300)[8]: {"ann"}}})
+	b.step(heirs, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+		m.Failure = &tasks.Failure{Code: "X", Class: "permanent", At: b.now}
+		if p := m.Desktop.Position; p != 7 && p != 8 {
+			m.To, m.Failure = tasks.Cancelled, nil
+		}
+	})
+	left := func() (out []string) {
+		all, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{}, 100, "")
+		require.NoError(t, err)
+		for _, f := range all {
+			out = append(out, f.DesktopID)
+		}
+		return out
+	}
+	b.now = b.now.Add(time.Minute)
+	op := b.enqueue(tasks.Request{Desktops: ids(300)})
+	for n := range op.Chunks() {
+		b.step(op, n, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+			m.Before = &tasks.Before{Users: []tasks.Person{{Name: "ann", Type: "USER"}}}
+		})
+		b.step(op, n, tasks.Sending, tasks.Detached, func(m *tasks.Move) { m.Note = tasks.NotTheirs })
+	}
+	require.Equal(t, []string{ids(300)[7]}, left())
+	b.finish(op.ID)
+	require.Equal(t, []string{ids(300)[7]}, left(), "its end proves no more")
+}
+
 func inboxMended(t *testing.T, b *bundle) {
 	for after := 1; ; after++ {
 		b.now = b.now.Add(time.Second)

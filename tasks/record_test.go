@@ -224,6 +224,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"inbox":                    inbox,
 		"inbox costs":              inboxCosts,
 		"inbox race":               inboxRace,
+		"inbox of bare ids":        inboxPinned,
 		"inbox is mended":          inboxMended,
 		"dismiss":                  dismiss,
 		"failures page":            failuresPage,
