@@ -133,7 +133,8 @@ projects:
 func TestTimeZone(t *testing.T) {
 	redis := redistest.Start(t)
 	config := filepath.Join(t.TempDir(), "detachd.yaml")
-	require.NoError(t, os.WriteFile(config, []byte(`projects: [{alias: hq, project_id: "00000000000000000000000000000001", endpoint: "http://127.0.0.1:1", credentials: {kind: token, token: {env: CLOUD_TOKEN}}}]`), 0o600))
+	require.NoError(t, os.WriteFile(config, []byte(`{credentials: [{name: main, kind: token, token: {env: CLOUD_TOKEN}}],
+  projects: [{alias: hq, project_id: "00000000000000000000000000000001", endpoint: "http://127.0.0.1:1", credentials: main}]}`), 0o600))
 	run := func(tz string) (string, error) {
 		cmd := exec.Command(os.Args[0], "detach", "d1", "--project", "hq", "--due-at", "2199-11-30")
 		cmd.Env = []string{beProgram + "=1", "TZ=" + tz, "DETACHD_CONFIG=" + config, "CLOUD_TOKEN=x", "USER=jo", "DETACHD_REDIS_URL=" + redis.URL()}

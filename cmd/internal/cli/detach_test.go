@@ -316,13 +316,13 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 
 func TestDetachAsksWhichColumnIsMeant(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
-		name := s.file(t, "#TYPE Selected.ADUser\n\"SamAccountName\",\"UserPrincipalName\",\"DisplayName\"\n\"mia\",\"mia@corp.example\",\"Mia Leaver\"\n")
+		name := s.file(t, "#TYPE Selected.ADUser\n\"SamAccountName\",\"Owner\",\"DisplayName\"\n\"mia\",\"mia@corp.example\",\"Mia Leaver\"\n")
 		s.refused(t, exitUsage, `--user-column "SamAccountName"`, "detach", "--project", "hq", "--file", name)
 		require.Empty(t, s.operations(t))
 		v := s.json(t, exitOK, "detach", "--project", "hq", "--file", name, "--user-column", "samaccountname")
-		require.Equal(t, []any{"UserPrincipalName", "DisplayName"}, v["ignored_columns"])
+		require.Equal(t, []any{"Owner", "DisplayName"}, v["ignored_columns"])
 		require.Equal(t, tasks.UserRow("mia"), s.rows(t, s.operations(t)[0])[0].ID)
-		v = s.json(t, exitOK, "detach", "--project", "hq", "--file", name, "--user-column", "UserPrincipalName", "--plan")
+		v = s.json(t, exitOK, "detach", "--project", "hq", "--file", name, "--user-column", "Owner", "--plan")
 		require.Equal(t, []any{"SamAccountName", "DisplayName"}, v["ignored_columns"])
 	})
 }
