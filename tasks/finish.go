@@ -103,6 +103,9 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 			r.indexOperation(ctx, p, op)
 			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
 			p.ZRem(ctx, r.keys.openOps(), op.ID)
+			if !op.NotBefore.IsZero() {
+				r.unschedule(ctx, p, op.ID, op.Project)
+			}
 			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)
 		}
 		return nil

@@ -33,7 +33,13 @@ func (k keys) operationsBy(what, value string) string { // ZSET: the same, of on
 	// Hashed, because the value is anybody's text.
 	return k.prefix + ":ops:" + what + ":" + shortHash(value, 16)
 }
-func (k keys) openOps() string       { return k.prefix + ":open" }     // ZSET: operation begun or with work left, by acceptance
+func (k keys) openOps() string { return k.prefix + ":open" } // ZSET: operation begun or with work left, by acceptance
+func (k keys) scheduled(project string) string { // ZSET: operation by minus its start, in all projects where project is empty; those that started may be there
+	if project == "" {
+		return k.prefix + ":scheduled"
+	}
+	return k.prefix + ":scheduled:" + project
+}
 func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
 func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure

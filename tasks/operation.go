@@ -48,15 +48,20 @@ type Request struct {
 	// UnknownUsers says what becomes of a user of Users whom Workspace does not
 	// know: HoldUnknown or IgnoreUnknown. Empty: as the worker's project says.
 	UnknownUsers       string
-	AllowShared        bool      // take SHARED desktops from all their users although others than the expected are on them
-	ShutoffAfterDetach bool      // shut the desktop down once it is detached; not possible where just some users of a SHARED desktop are taken off
-	Urgent             bool      // goes through a queue and a call slot of its own
-	NotBefore          time.Time // zero: at once
-	// DueAt is when access should have been gone, the effective time that HR
-	// gave; what the time to access removed is counted from. Zero: the
-	// acceptance. It delays nothing; NotBefore does.
+	AllowShared        bool // take SHARED desktops from all their users although others than the expected are on them
+	ShutoffAfterDetach bool // shut the desktop down once it is detached; not possible where just some users of a SHARED desktop are taken off
+	Urgent             bool // goes through a queue and a call slot of its own
+	// NotBefore is when the operation may start; one that has passed is refused.
+	// Zero: at DueAt if that is still to come, else at once.
+	NotBefore time.Time
+	// AtOnce has the operation start at once although DueAt is still to come; not
+	// together with NotBefore.
+	AtOnce bool `json:",omitempty"`
+	// DueAt is when access should be gone, the effective time that HR gave; what
+	// the time to access removed is counted from. In the future it delays the
+	// start, see NotBefore. Zero: the start.
 	DueAt       time.Time
-	Deadline    time.Time // zero: DefaultDeadline after the later of acceptance and NotBefore
+	Deadline    time.Time // after the start; zero: DefaultDeadline after the start
 	RequestedBy string    // who asked, up to 255 characters
 	Reason      string    // why, up to 1,000 characters
 	Ticket      string    // up to 255 characters
@@ -70,8 +75,34 @@ type Request struct {
 	Trace string `json:",omitempty"`
 }
 
-// DefaultDeadline is how long an operation is tried for.
+// DefaultDeadline is how long an operation is tried for, from its start.
 const DefaultDeadline = 24 * time.Hour
+
+// Times are when an operation of the request starts (zero: at once), is due and is
+// given up, if it is accepted at now.
+func (r Request) Times(now time.Time) (start, due, deadline time.Time) {
+	switch {
+	case !r.NotBefore.IsZero():
+		start = r.NotBefore
+	case !r.AtOnce && r.DueAt.After(now):
+		start = r.DueAt
+	}
+	begins := later(now, start)
+	if due = r.DueAt; due.IsZero() {
+		due = begins
+	}
+	if deadline = r.Deadline; deadline.IsZero() {
+		deadline = begins.Add(DefaultDeadline)
+	}
+	return start, due, deadline
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
 
 // Operation is one accepted request. Its rows are the desktops and the users
 // that it names and, once those users were looked up, the desktops found.
@@ -81,7 +112,7 @@ type Operation struct {
 	ShutoffAfterDetach bool      `json:"shutoff_after_detach"`
 	Urgent             bool      `json:"urgent"`
 	AllowShared        bool      `json:"allow_shared,omitempty"`
-	NotBefore          time.Time `json:"not_before,omitzero"`
+	NotBefore          time.Time `json:"not_before,omitzero"` // the start; zero: at once
 	DueAt              time.Time `json:"due_at"`
 	Deadline           time.Time `json:"deadline"`
 	RequestedBy        string    `json:"requested_by,omitempty"`
@@ -162,6 +193,27 @@ func ComputerRow(name string) string { return computerRow + name }
 // Done reports that nothing is left to be worked on and everything that the
 // cloud took is proven or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
+
+// OperationState is where an operation is on its way.
+type OperationState string
+
+// The states of an operation.
+const (
+	Scheduled OperationState = "scheduled" // its start is still to come: nothing is late, and nothing waits
+	Running   OperationState = "running"   // under way
+	Finished  OperationState = "finished"  // Done, also when it was cancelled before its start
+)
+
+// State is where the operation is at now.
+func (o Operation) State(now time.Time) OperationState {
+	switch {
+	case o.Done():
+		return Finished
+	case o.NotBefore.After(now):
+		return Scheduled
+	}
+	return Running
+}
 
 // Counts is the number of desktops in each state; the sum is Operation.Total.
 type Counts struct {

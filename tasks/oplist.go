@@ -43,6 +43,7 @@ func (r *Record) unindexOperation(ctx context.Context, id string, x indexed) err
 		for _, key := range append(r.keys.indexesOf(x), r.keys.operations()) {
 			p.ZRem(ctx, key, id)
 		}
+		r.unschedule(ctx, p, id, x.Project)
 		return nil
 	})
 	return err
@@ -53,19 +54,24 @@ type OperationFilter struct {
 	Project     string
 	RequestedBy string
 	Ticket      string
-	Open        bool // only those with work left
+	Open        bool // only those under way: Running
+	Scheduled   bool // only those whose start is still to come, the next first; with Open: none
 	From, To    time.Time
+	Now         time.Time // what starts are held against; zero: the time
 }
 
 func (f OperationFilter) match(o Operation) bool {
 	return (f.Project == "" || f.Project == o.Project) && (f.RequestedBy == "" || f.RequestedBy == o.RequestedBy) &&
-		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || !o.Done()) &&
+		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == Running) && (!f.Scheduled || o.State(f.Now) == Scheduled) &&
 		(f.From.IsZero() || !o.AcceptedAt.Before(f.From)) && (f.To.IsZero() || o.AcceptedAt.Before(f.To))
 }
 
 // indexes gives the indexes that together have what a filter wants, the one with
 // the fewest entries first.
 func (r *Record) indexes(ctx context.Context, f OperationFilter) ([]string, error) {
+	if f.Scheduled {
+		return append([]string{r.keys.scheduled(f.Project)}, r.keys.indexesOf(indexed{"", f.RequestedBy, f.Ticket})...), nil
+	}
 	out := r.keys.indexesOf(indexed{f.Project, f.RequestedBy, f.Ticket})
 	if f.Open {
 		out = append(out, r.keys.openOps())
@@ -100,7 +106,8 @@ func (r *Record) indexes(ctx context.Context, f OperationFilter) ([]string, erro
 	return out, nil
 }
 
-// Operations lists operations, the latest first. size is the most that are
+// Operations lists operations, the latest first, or if f.Scheduled those that start
+// first. size is the most that are
 // returned (default 100). An empty next means that there are no more. A page
 // takes a bounded time: where little of what it looks through is wanted it is
 // short, or empty, and next says where to go on.
@@ -115,22 +122,36 @@ func (r *Record) Operations(ctx context.Context, f OperationFilter, size int, to
 	if err != nil {
 		return nil, "", err
 	}
-	last = last.before(f.To)
+	if f.Now.IsZero() {
+		f.Now = time.Now()
+	}
+	low := earliest(f.From)
+	if f.Scheduled { // its index is by the start
+		if first := (place{at: -f.Now.UnixMilli()}); comparePlaces(last, first) < 0 {
+			last = first
+		}
+		low = earliest(time.Time{})
+	} else {
+		last = last.before(f.To)
+	}
 	keys, err := r.indexes(ctx, f)
 	if err != nil {
 		return fail(err)
 	}
 	batch := size
-	if len(keys) > 1 {
+	if len(keys) > 1 || f.Open {
 		batch = max(size, pageReads)
 	}
 	for seen, read := 0, 0; seen < max(size, pageEntries); {
-		entries, ended, err := r.after(ctx, keys[0], last, batch, earliest(f.From))
+		entries, ended, err := r.after(ctx, keys[0], last, batch, low)
 		if err != nil {
 			return fail(err)
 		}
 		seen += len(entries)
 		wanted, err := r.inIndexes(ctx, keys[1:], entries)
+		if err == nil && f.Open {
+			wanted, err = r.started(ctx, wanted, f.Now)
+		}
 		if err != nil {
 			return fail(err)
 		}

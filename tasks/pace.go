@@ -52,10 +52,7 @@ func (m *paceMeter) pace(left int) Pace {
 // Pace reads an operation's rows, unless it has ended, and says how fast they come to
 // their end.
 func (r *Record) Pace(ctx context.Context, op Operation, now time.Time) (Pace, error) {
-	begun := op.AcceptedAt
-	if op.NotBefore.After(begun) {
-		begun = op.NotBefore
-	}
+	begun := op.Begins()
 	if op.Done() || begun.After(now) {
 		return Pace{}, nil
 	}

@@ -57,21 +57,31 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	}, nil
 }
 
-// Validate says what Enqueue would refuse, and writes nothing.
-func (p *Producer) Validate(req Request) error {
-	return req.Validate(func(alias string) bool { return slices.Contains(p.projects, alias) }, p.now())
-}
+// Validate says what Enqueue would refuse if the request is a new one, and writes
+// nothing.
+func (p *Producer) Validate(req Request) error { return req.Validate(p.known, p.now()) }
+
+// ValidateContent is Validate but for what depends on the clock, as a request that
+// was accepted before may be sent again at any time.
+func (p *Producer) ValidateContent(req Request) error { return req.ValidateContent(p.known) }
+
+func (p *Producer) known(alias string) bool { return slices.Contains(p.projects, alias) }
 
 // Enqueue accepts a request: when it returns an operation, every desktop of it
 // is in the record and will end in a recorded state, whatever process dies. On
 // any error nothing was accepted, unless the error is Redis' own and came after
 // the last write (a reply lost on the way); sending again with the same
-// IdempotencyKey settles that. Errors: *ValidationError, ErrKeyReused, Redis'.
+// IdempotencyKey settles that, also when its times have passed by then. Errors:
+// *ValidationError, ErrKeyReused, Redis'.
 func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) {
-	if err := p.Validate(req); err != nil {
+	if err := p.ValidateContent(req); err != nil {
 		return Operation{}, err
 	}
 	req = req.Canonical()
+	var late problems
+	if req.validateTimes(&late, p.now()); len(late) > 0 {
+		return p.replay(ctx, req, late.err())
+	}
 	op := p.newOperation(req)
 	created, err := p.accept(ctx, op, req)
 	if err != nil {
@@ -91,18 +101,35 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 	return op, nil
 }
 
+// replay answers a request whose times are refused by now with the operation that
+// it made earlier, or with refused.
+func (p *Producer) replay(ctx context.Context, req Request, refused error) (Operation, error) {
+	if req.IdempotencyKey == "" {
+		return Operation{}, refused
+	}
+	op := p.newOperation(req)
+	fp, err := p.Record.fingerprintOf(ctx, op.ID)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return Operation{}, refused
+	case err != nil:
+		return Operation{}, err
+	case fp != fingerprint(req):
+		return Operation{}, fmt.Errorf("the request was not accepted: %w", ErrKeyReused)
+	}
+	return p.Record.Operation(ctx, op.ID)
+}
+
 func (p *Producer) newOperation(req Request) Operation {
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
+	start, due, deadline := req.Times(now)
 	total := len(req.Desktops) + len(req.Users) + len(req.Computers)
 	op := Operation{
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
 		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
-		NotBefore: req.NotBefore.UTC(), DueAt: req.DueAt.UTC(), Deadline: req.Deadline.UTC(), RequestedBy: req.RequestedBy,
+		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy,
 		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: total,
 		Users: len(req.Users), Computers: len(req.Computers), Counts: Counts{Queued: total},
-	}
-	if req.DueAt.IsZero() {
-		op.DueAt = now
 	}
 	if req.IdempotencyKey != "" {
 		// The id is made of the key, so that the record itself is the table of
@@ -112,19 +139,14 @@ func (p *Producer) newOperation(req Request) Operation {
 		copy(id[:], sum[:])
 		op.ID = id.String()
 	}
-	if req.Deadline.IsZero() {
-		from := now
-		if op.NotBefore.After(now) {
-			from = op.NotBefore
-		}
-		op.Deadline = from.Add(DefaultDeadline)
-	}
 	return op
 }
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req Request) string {
 	req.IdempotencyKey, req.Trace = "", "" // and so it is what it was before there were traces
+	// One instant is one content, whatever offset it is written with.
+	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
 	sum := sha256.Sum256([]byte(mustJSON(req)))
 	return hex.EncodeToString(sum[:16])
 }
@@ -203,6 +225,9 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 		return fail(err)
 	}
 	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
+		return fail(err)
+	}
+	if err := r.schedule(ctx, op); err != nil {
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}

@@ -442,8 +442,9 @@ func removal(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, tasks.Removal{
 		Proven: 10, P50: 65 * time.Minute, P95: 70 * time.Minute, Worst: 70 * time.Minute, Target: 68 * time.Minute, Late: 2, Overdue: 10,
+		SinceAccepted: tasks.Spread{P50: 5 * time.Minute, P95: 10 * time.Minute, Worst: 10 * time.Minute},
 	}, got)
-	early := b.enqueue(tasks.Request{Desktops: []string{"e"}, DueAt: b.now.Add(time.Hour)})
+	early := b.enqueue(tasks.Request{Desktops: []string{"e"}, DueAt: b.now.Add(time.Hour), AtOnce: true})
 	b.step(early, 0, tasks.Queued, tasks.Detached)
 	got, err = b.r.Removal(t.Context(), b.operation(early.ID), 0, b.now)
 	require.NoError(t, err)

@@ -94,6 +94,20 @@ func (r *Record) Operation(ctx context.Context, id string) (Operation, error) {
 	return ops[0], nil
 }
 
+// fingerprintOf gives the fingerprint of what an accepted operation was asked with;
+// ErrNotFound if there is none.
+func (r *Record) fingerprintOf(ctx context.Context, id string) (string, error) {
+	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldFingerprint, fieldOperation, fieldExpired).Result()
+	if err != nil {
+		return "", fmt.Errorf("reading operation %s: %w", id, err)
+	}
+	fp, _ := v[0].(string)
+	if v[1] == nil || v[2] != nil {
+		return "", fmt.Errorf("operation %s: %w", id, ErrNotFound)
+	}
+	return fp, nil
+}
+
 // operations reads those of the given operations that exist, in one round trip.
 func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, error) {
 	if len(ids) == 0 {

@@ -14,9 +14,10 @@ import (
 // came of the last day. It is for looking at; the record of each operation is the
 // truth. How exact it is:
 //
-//   - Queued, sending and accepted are the sums over the open operations, each exact
-//     at the moment it was read, a fraction of a second apart. Where there are more
-//     than 10,000 the oldest of them are summed, and Partial is set.
+//   - Queued, sending and accepted are the sums over the operations under way, each
+//     exact at the moment it was read, a fraction of a second apart. Where there are
+//     more than 10,000, or more than 100,000 with the scheduled ones, the oldest of
+//     them are summed, and Partial is set.
 //   - Failures are entries of the index: one that was just taken up again may still
 //     be among them.
 //   - What comes from tallies (Buckets, Removed, CallsPerSecond, Throttled, the counts
@@ -28,11 +29,14 @@ type Stats struct {
 	// Counts are rows: desktops, and users who are still to be looked up. Queued,
 	// sending and accepted: now; failed and held: not taken up again; detached and
 	// cancelled: of the last 24 hours. Resolved is not counted.
-	Counts     Counts         `json:"counts"`
-	Operations int            `json:"operations"`      // in the record
-	Open       int            `json:"open_operations"` // with work left, or with desktops that are not proven
-	Partial    bool           `json:"partial,omitempty"`
-	Failures   []FailureCount `json:"failures"` // never null; the most first
+	Counts     Counts `json:"counts"`
+	Operations int    `json:"operations"`      // in the record
+	Open       int    `json:"open_operations"` // under way: with work left, or with desktops that are not proven
+	// Scheduled is how many operations are to start later. They are not among Open,
+	// and their desktops not among the queued.
+	Scheduled int            `json:"scheduled_operations"`
+	Partial   bool           `json:"partial,omitempty"`
+	Failures  []FailureCount `json:"failures"` // never null; the most first
 	// Waiting is how many tasks (chunks of at most 100 desktops) wait in the queues,
 	// and OldestMS for how long the first of them has. Those whose time has not come,
 	// as they are to be tried again later, do not count.
@@ -44,8 +48,8 @@ type Stats struct {
 	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, those
 	// without anything included. The last is the current one.
 	Buckets []StatsBucket `json:"buckets"`
-	// Removed counts desktops of the last 24 hours by how long it took from being
-	// due to the proof.
+	// Removed counts desktops of the last 24 hours by how long it took to the proof:
+	// from being due, and from the acceptance.
 	Removed []RemovedBucket `json:"access_removed"`
 }
 
@@ -61,7 +65,8 @@ const StatsStep = 15 * time.Minute
 
 const (
 	statsSteps  = int(24 * time.Hour / StatsStep)
-	openCounted = 10_000 // open operations that Stats sums up; that takes about 100 ms
+	openCounted = 10_000  // operations under way that Stats sums up; that takes about 100 ms
+	openSeen    = 100_000 // among so many that have not ended
 	openBatch   = 1000
 )
 
@@ -75,7 +80,8 @@ type StatsBucket struct {
 // the bucket before says. The last has no limit: 0.
 type RemovedBucket struct {
 	AtMostSeconds int `json:"at_most_seconds"`
-	Desktops      int `json:"desktops"`
+	Desktops      int `json:"desktops"`       // since due
+	SinceAccepted int `json:"since_accepted"` // desktops, since accepted
 }
 
 // Stats reads how projects are doing, in their order. It takes one round trip,
@@ -94,7 +100,7 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 	if err := r.readTallies(ctx, out, now); err != nil {
 		return nil, fmt.Errorf("reading how projects are doing: %w", err)
 	}
-	if err := r.sumOpen(ctx, at); err != nil {
+	if err := r.sumOpen(ctx, at, now); err != nil {
 		return nil, fmt.Errorf("reading how projects are doing: %w", err)
 	}
 	failures, err := r.FailureCounts(ctx, FailureFilter{})
@@ -121,6 +127,7 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 	type reading struct {
 		gate     *redis.SliceCmd
 		ops      *redis.IntCmd
+		later    *redis.IntCmd
 		hours    map[int64]*redis.MapStringStringCmd // of quarters
 		lastHour map[int64]*redis.MapStringStringCmd // of minutes
 	}
@@ -137,6 +144,7 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 			x := reading{hours: map[int64]*redis.MapStringStringCmd{}, lastHour: map[int64]*redis.MapStringStringCmd{}}
 			x.gate = p.HMGet(ctx, r.keys.gate(s.Project), gateFields...)
 			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
+			x.later = r.countScheduled(ctx, p, s.Project, now)
 			for h := hour - 24; h <= hour; h++ {
 				x.hours[h] = p.HGetAll(ctx, r.keys.quarters(s.Project, h))
 			}
@@ -155,7 +163,7 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 		if err != nil {
 			return err
 		}
-		s.Pause, s.Operations = decodePause(gate), int(x.ops.Val())
+		s.Pause, s.Operations, s.Scheduled = decodePause(gate), int(x.ops.Val()), int(x.later.Val())
 		s.addBuckets(now, func(t time.Time) Tally {
 			h, _, quarter := placeOfTally(t)
 			return decodeTally(x.hours[h].Val(), quarter)
@@ -192,7 +200,7 @@ func (s *Stats) addBuckets(now time.Time, of func(time.Time) Tally) {
 	}
 	s.Counts.Detached, s.Counts.Cancelled = all.Detached, all.Cancelled
 	for i, n := range all.Removed {
-		b := RemovedBucket{Desktops: n}
+		b := RemovedBucket{Desktops: n, SinceAccepted: all.RemovedSinceAccepted[i]}
 		if i < len(RemovedSteps) {
 			b.AtMostSeconds = RemovedSteps[i]
 		}
@@ -210,26 +218,50 @@ func (s *Stats) addMinutes(now time.Time, of func(time.Time) Tally) {
 	s.CallsPerSecond = (float64(before(0).Calls) + left*float64(before(1).Calls)) / 60
 }
 
-// sumOpen adds up the open operations.
-func (r *Record) sumOpen(ctx context.Context, at map[string]*Stats) error {
-	ids, err := r.rdb.ZRange(ctx, r.keys.openOps(), 0, openCounted).Result()
+// underWay gives the operations that have not ended and are not scheduled, the
+// oldest first; partial says that there may be more.
+func (r *Record) underWay(ctx context.Context, now time.Time) (out []place, partial bool, err error) {
+	for first := int64(0); first < openSeen; first += openCounted {
+		ids, err := r.rdb.ZRange(ctx, r.keys.openOps(), first, first+openCounted-1).Result()
+		if err != nil {
+			return nil, false, err
+		}
+		some := make([]place, len(ids))
+		for i, id := range ids {
+			some[i].member = id
+		}
+		if some, err = r.started(ctx, some, now); err != nil {
+			return nil, false, err
+		}
+		if out = append(out, some...); len(out) > openCounted {
+			return out[:openCounted], true, nil
+		}
+		if len(ids) < openCounted {
+			return out, false, nil
+		}
+	}
+	return out, true, nil
+}
+
+// sumOpen adds up the operations that are under way.
+func (r *Record) sumOpen(ctx context.Context, at map[string]*Stats, now time.Time) error {
+	running, partial, err := r.underWay(ctx, now)
 	if err != nil {
 		return err
 	}
-	if len(ids) > openCounted {
-		ids = ids[:openCounted]
+	if partial {
 		for _, s := range at {
 			s.Partial = true
 		}
 	}
-	for some := range slices.Chunk(ids, openBatch) {
-		ops, err := r.operations(ctx, some)
+	for some := range slices.Chunk(running, openBatch) {
+		ops, err := r.operationsAt(ctx, some)
 		if err != nil {
 			return err
 		}
 		for _, op := range ops {
 			s := at[op.Project]
-			if s == nil || op.Done() {
+			if s == nil || op.State(now) != Running {
 				continue
 			}
 			s.Open++

@@ -70,11 +70,15 @@ func statsNow(t *testing.T, b *bundle) {
 	}
 	require.Equal(t, map[tasks.Queue]int{tasks.UrgentQueue: 1, tasks.SmallQueue: 1, tasks.BulkQueue: 3}, depths)
 
-	require.Equal(t, tasks.Counts{Queued: 1}, branch.Counts)
+	require.Zero(t, branch.Counts, "what is scheduled does not wait")
+	require.Zero(t, branch.Open)
+	require.Equal(t, 1, branch.Scheduled)
+	require.Zero(t, hq.Scheduled)
 	require.Nil(t, branch.Pause)
 	require.Zero(t, branch.Waiting, "its time has not come")
 	_, branch = b.stats(b.now.Add(2 * time.Hour))
 	require.Equal(t, 1, branch.Waiting, "and now it has, although no worker has moved it")
+	require.Equal(t, []int{1, 1, 0}, []int{branch.Counts.Queued, branch.Open, branch.Scheduled})
 	require.InDelta(t, 3600_000, branch.OldestMS, 2000)
 
 	n, _, err := b.r.Cancel(t.Context(), op, b.now, "jo")
@@ -109,7 +113,7 @@ func tallies(t *testing.T, b *bundle) {
 	}
 	var took tasks.Tally
 	for _, d := range []time.Duration{0, 10 * time.Second, 10*time.Second + 1, 15 * time.Minute, 48 * time.Hour} {
-		took.AddRemoved(d)
+		took.AddRemoved(tasks.Took{SinceDue: d, SinceAccepted: d})
 	}
 	took.Detached = 5
 	first := []tasks.MinuteTally{

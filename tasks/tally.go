@@ -21,6 +21,8 @@ type Tally struct {
 	// Removed counts desktops by how long it took from being due to the proof; see
 	// RemovedSteps.
 	Removed [len(RemovedSteps) + 1]int `json:"-"`
+	// RemovedSinceAccepted is the same from the acceptance to the proof.
+	RemovedSinceAccepted [len(RemovedSteps) + 1]int `json:"-"`
 }
 
 // RemovedSteps are the limits, in seconds, by which desktops are counted: one that
@@ -29,14 +31,18 @@ type Tally struct {
 var RemovedSteps = [...]int{10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600}
 
 // AddRemoved counts a desktop that took so long.
-func (t *Tally) AddRemoved(took time.Duration) {
+func (t *Tally) AddRemoved(took Took) {
+	t.Removed[removedStep(took.SinceDue)]++
+	t.RemovedSinceAccepted[removedStep(took.SinceAccepted)]++
+}
+
+func removedStep(took time.Duration) int {
 	for i, limit := range RemovedSteps {
 		if took <= time.Duration(limit)*time.Second {
-			t.Removed[i]++
-			return
+			return i
 		}
 	}
-	t.Removed[len(RemovedSteps)]++
+	return len(RemovedSteps)
 }
 
 // each goes through what is counted, by its name in Redis.
@@ -50,6 +56,7 @@ func (t *Tally) each(f func(name string, n *int)) {
 	f("r", &t.Retried)
 	for i := range t.Removed {
 		f("m"+strconv.Itoa(i), &t.Removed[i])
+		f("a"+strconv.Itoa(i), &t.RemovedSinceAccepted[i])
 	}
 }
 
@@ -67,7 +74,7 @@ type MinuteTally struct {
 }
 
 // For how long tallies are kept: those of a quarter of an hour for a day, those of
-// a minute for an hour. They are in hashes of an hour each, of at most 120 fields,
+// a minute for an hour. They are in hashes of an hour each, of at most 140 fields,
 // so that a project has 30 of them, and about 50 KB.
 const (
 	quartersKept = 25 * time.Hour

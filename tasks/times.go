@@ -11,19 +11,43 @@ import (
 // DefaultTarget is within what time of being due access should be gone.
 const DefaultTarget = 15 * time.Minute
 
-// Removal is how long it took until access was gone: from the operation's DueAt
-// to the proof, desktop by desktop. What was proven before it was due took 0.
+// Removal is how long it took until access was gone, desktop by desktop up to the
+// proof: since it was due, see Operation.DueFrom, and since the operation was
+// accepted, see Operation.Begins. What was proven before that took 0.
 type Removal struct {
 	Proven int           // desktops that are proven detached
-	P50    time.Duration // of those
+	P50    time.Duration // of those, since due
 	P95    time.Duration
 	Worst  time.Duration
-	Target time.Duration
-	Late   int // proven, but later than the target
-	// Overdue are those not proven (yet) although the target has passed:
+	// SinceAccepted is the same since the operation was accepted.
+	SinceAccepted Spread
+	Target        time.Duration
+	Late          int // proven, but later after due than the target
+	// Overdue are those not proven (yet) although the target has passed since due:
 	// waiting, accepted, held or failed. What was cancelled does not count.
 	Overdue int
 }
+
+// Spread says how a time is distributed over desktops.
+type Spread struct {
+	P50, P95, Worst time.Duration
+	Late            int // longer than Removal.Target
+}
+
+// Took is how long it took until access to a desktop was gone.
+type Took struct {
+	SinceDue      time.Duration // from Operation.DueFrom to the proof
+	SinceAccepted time.Duration // from Operation.Begins to the proof
+}
+
+// Begins is when the operation could begin: the acceptance, or the start that was
+// asked for if that is later.
+func (o Operation) Begins() time.Time { return later(o.AcceptedAt, o.NotBefore) }
+
+// DueFrom is when the time since due begins to run: DueAt, also if that was before
+// the acceptance, as access should have been gone by then; but never before a start
+// that was asked for.
+func (o Operation) DueFrom() time.Time { return later(o.DueAt, o.NotBefore) }
 
 // removalJSON is the JSON of a Removal; durations are in milliseconds.
 type removalJSON struct {
@@ -34,6 +58,11 @@ type removalJSON struct {
 	Proven  int   `json:"proven"`
 	Target  int64 `json:"target_ms"`
 	Worst   int64 `json:"worst_ms"`
+
+	AcceptedP50   int64 `json:"since_accepted_p50_ms"`
+	AcceptedP95   int64 `json:"since_accepted_p95_ms"`
+	AcceptedWorst int64 `json:"since_accepted_worst_ms"`
+	AcceptedLate  int   `json:"since_accepted_late"`
 }
 
 // MarshalJSON gives the durations in milliseconds.
@@ -41,6 +70,8 @@ func (r Removal) MarshalJSON() ([]byte, error) {
 	return json.Marshal(removalJSON{
 		Late: r.Late, Overdue: r.Overdue, P50: r.P50.Milliseconds(), P95: r.P95.Milliseconds(),
 		Proven: r.Proven, Target: r.Target.Milliseconds(), Worst: r.Worst.Milliseconds(),
+		AcceptedP50: r.SinceAccepted.P50.Milliseconds(), AcceptedP95: r.SinceAccepted.P95.Milliseconds(),
+		AcceptedWorst: r.SinceAccepted.Worst.Milliseconds(), AcceptedLate: r.SinceAccepted.Late,
 	})
 }
 
@@ -51,7 +82,10 @@ func (r *Removal) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	*r = Removal{Late: j.Late, Overdue: j.Overdue, P50: ms(j.P50), P95: ms(j.P95), Proven: j.Proven, Target: ms(j.Target), Worst: ms(j.Worst)}
+	*r = Removal{
+		Late: j.Late, Overdue: j.Overdue, P50: ms(j.P50), P95: ms(j.P95), Proven: j.Proven, Target: ms(j.Target), Worst: ms(j.Worst),
+		SinceAccepted: Spread{P50: ms(j.AcceptedP50), P95: ms(j.AcceptedP95), Worst: ms(j.AcceptedWorst), Late: j.AcceptedLate},
+	}
 	return nil
 }
 
@@ -62,7 +96,7 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 	if target == 0 {
 		out.Target = DefaultTarget
 	}
-	var took []time.Duration
+	var due, accepted []time.Duration
 	const ahead = 64
 	for first := 0; first < op.Chunks(); first += ahead {
 		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
@@ -73,30 +107,41 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 			t, proven := d.TookFrom(op)
 			switch {
 			case proven:
-				took = append(took, t)
-				if t > out.Target {
-					out.Late++
-				}
+				due, accepted = append(due, t.SinceDue), append(accepted, t.SinceAccepted)
 			case d.State == Cancelled || d.State == Resolved || d.State == NoDesktop:
-			case now.After(op.DueAt.Add(out.Target)):
+			case now.After(op.DueFrom().Add(out.Target)):
 				out.Overdue++
 			}
 		}
 	}
-	slices.Sort(took)
-	if out.Proven = len(took); out.Proven > 0 {
-		out.P50, out.P95, out.Worst = quantile(took, 0.5), quantile(took, 0.95), took[len(took)-1]
-	}
+	since := SpreadOf(due, out.Target)
+	out.Proven, out.P50, out.P95, out.Worst, out.Late = len(due), since.P50, since.P95, since.Worst, since.Late
+	out.SinceAccepted = SpreadOf(accepted, out.Target)
 	return out, nil
 }
 
-// TookFrom is the time from when the operation was due to when the desktop was
-// proven detached; false if it is not, or is no desktop.
-func (d Desktop) TookFrom(op Operation) (time.Duration, bool) {
+// TookFrom is how long it took until the desktop was proven detached; false if it
+// is not, or is no desktop.
+func (d Desktop) TookFrom(op Operation) (Took, bool) {
 	if d.State != Detached {
-		return 0, false
+		return Took{}, false
 	}
-	return max(0, d.UpdatedAt.Sub(op.DueAt)), true
+	return Took{SinceDue: max(0, d.UpdatedAt.Sub(op.DueFrom())), SinceAccepted: max(0, d.UpdatedAt.Sub(op.Begins()))}, true
+}
+
+// SpreadOf gives the spread of times, which it sorts.
+func SpreadOf(took []time.Duration, target time.Duration) (s Spread) {
+	slices.Sort(took)
+	if len(took) == 0 {
+		return s
+	}
+	s.P50, s.P95, s.Worst = quantile(took, 0.5), quantile(took, 0.95), took[len(took)-1]
+	for _, t := range took {
+		if t > target {
+			s.Late++
+		}
+	}
+	return s
 }
 
 // quantile is the nearest-rank quantile of a sorted list.

@@ -171,6 +171,42 @@ func each(list []string, f func(string) string) []string {
 // twice. known reports whether a project alias exists; now is what the times are
 // held against.
 func (r Request) Validate(known func(alias string) bool, now time.Time) error {
+	ps := r.validateContent(known)
+	r.validateTimes(&ps, now)
+	return ps.err()
+}
+
+// ValidateContent is Validate but for what depends on the clock: what it refuses
+// can never have been accepted.
+func (r Request) ValidateContent(known func(alias string) bool) error {
+	ps := r.validateContent(known)
+	return ps.err()
+}
+
+func (ps problems) err() error {
+	if len(ps) == 0 {
+		return nil
+	}
+	return &ValidationError{Problems: ps}
+}
+
+// validateTimes holds the times against the clock.
+func (r Request) validateTimes(ps *problems, now time.Time) {
+	show := func(t time.Time) string { return t.Format(time.RFC3339) }
+	if !r.NotBefore.IsZero() && r.NotBefore.Before(now) {
+		ps.add("not_before", show(r.NotBefore), `has passed already: leave it out, or write "now", for at once`)
+	}
+	start, _, _ := r.Times(now)
+	switch {
+	case r.Deadline.IsZero():
+	case !r.Deadline.After(now):
+		ps.add("deadline", show(r.Deadline), "has passed already")
+	case r.NotBefore.IsZero() && !r.Deadline.After(start):
+		ps.add("deadline", show(r.Deadline), "is not after due_at, %s, which is the start as not_before is not given", show(start))
+	}
+}
+
+func (r Request) validateContent(known func(alias string) bool) problems {
 	var ps problems
 	given := r
 	r = r.Canonical()
@@ -195,18 +231,13 @@ func (r Request) Validate(known func(alias string) bool, now time.Time) error {
 	if !utf8.ValidString(r.Reason) {
 		ps.add("reason", r.Reason, "is not valid UTF-8")
 	}
-	if !r.Deadline.IsZero() {
-		switch {
-		case !r.Deadline.After(now):
-			ps.add("deadline", r.Deadline.Format(time.RFC3339), "has passed already")
-		case !r.Deadline.After(r.NotBefore):
-			ps.add("deadline", r.Deadline.Format(time.RFC3339), "is not after not_before")
-		}
+	if !r.Deadline.IsZero() && !r.NotBefore.IsZero() && !r.Deadline.After(r.NotBefore) {
+		ps.add("deadline", r.Deadline.Format(time.RFC3339), "is not after not_before, %s", r.NotBefore.Format(time.RFC3339))
 	}
-	if len(ps) == 0 {
-		return nil
+	if r.AtOnce && !r.NotBefore.IsZero() {
+		ps.add("not_before", r.NotBefore.Format(time.RFC3339), "is given together with at once: give one of them")
 	}
-	return &ValidationError{Problems: ps}
+	return ps
 }
 
 func (r Request) validateDesktops(ps *problems) {

@@ -57,7 +57,12 @@ func TestValidateLimits(t *testing.T) {
 		"reason with new lines": {func(r *tasks.Request) { r.Reason = "a\nb" }, ""},
 		"deadline now":          {func(r *tasks.Request) { r.Deadline = noon }, "deadline"},
 		"deadline later":        {func(r *tasks.Request) { r.Deadline = noon.Add(1) }, ""},
-		"not-before past":       {func(r *tasks.Request) { r.NotBefore = noon.Add(-time.Hour) }, ""},
+		"not-before past":       {func(r *tasks.Request) { r.NotBefore = noon.Add(-1) }, "not_before"},
+		"not-before now":        {func(r *tasks.Request) { r.NotBefore = noon }, ""},
+		"due past":              {func(r *tasks.Request) { r.DueAt = noon.Add(-time.Hour) }, ""},
+		"deadline before due":   {func(r *tasks.Request) { r.Deadline, r.DueAt = noon.Add(1), noon.Add(2) }, "deadline"},
+		"and at once":           {func(r *tasks.Request) { r.Deadline, r.DueAt, r.AtOnce = noon.Add(1), noon.Add(2), true }, ""},
+		"at once, but later":    {func(r *tasks.Request) { r.NotBefore, r.AtOnce = noon.Add(1), true }, "not_before"},
 		"deadline = not-before": {func(r *tasks.Request) { r.Deadline, r.NotBefore = noon.Add(1), noon.Add(1) }, "deadline"},
 	} {
 		r := tasks.Request{Project: "hq", Desktops: []string{"a"}}

@@ -55,9 +55,9 @@ type SeenMove struct {
 	State   tasks.State // Detached, Failed, Held or Resolved: it ends; Queued: what was refused is tried again
 	Code    string      // of the failure, if there is one
 	Class   Class       // the same
-	// Took is from when the operation was due to the proof; Proven says that there
-	// is one, which a user without a desktop has not.
-	Took   time.Duration
+	// Took is how long it took to the proof; Proven says that there is one, which a
+	// user without a desktop has not.
+	Took   tasks.Took
 	Proven bool
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // containers have no zones, and Go would take UTC without a word
 
 	"github.com/detachd/detachd/cmd/internal/cli"
 )

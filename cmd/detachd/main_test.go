@@ -5,10 +5,14 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -122,4 +126,29 @@ projects:
 	}
 	require.NotContains(t, run("", "doctor"), "2 running")
 	cloud.terminate(t)
+}
+
+// A TZ means what it says, and one that cannot be loaded is refused. The zones are in
+// the program, as containers have none.
+func TestTimeZone(t *testing.T) {
+	redis := redistest.Start(t)
+	config := filepath.Join(t.TempDir(), "detachd.yaml")
+	require.NoError(t, os.WriteFile(config, []byte(`projects: [{alias: hq, project_id: "00000000000000000000000000000001", endpoint: "http://127.0.0.1:1", credentials: {kind: token, token: {env: CLOUD_TOKEN}}}]`), 0o600))
+	run := func(tz string) (string, error) {
+		cmd := exec.Command(os.Args[0], "detach", "d1", "--project", "hq", "--due-at", "2199-11-30")
+		cmd.Env = []string{beProgram + "=1", "TZ=" + tz, "DETACHD_CONFIG=" + config, "CLOUD_TOKEN=x", "USER=jo", "DETACHD_REDIS_URL=" + redis.URL()}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := run("Asia/Shanghai")
+	require.NoError(t, err, out)
+	require.Contains(t, out, "it starts 2199-11-30 00:00:00 +08:00")
+	out, err = run("Europe/Berlni")
+	var exit *exec.ExitError
+	require.ErrorAs(t, err, &exit)
+	require.Equal(t, 2, exit.ExitCode())
+	require.Contains(t, out, `TZ="Europe/Berlni" cannot be loaded`)
+	main, err := parser.ParseFile(token.NewFileSet(), "main.go", nil, parser.ImportsOnly)
+	require.NoError(t, err)
+	require.True(t, slices.ContainsFunc(main.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"time/tzdata"` }))
 }

@@ -18,7 +18,7 @@ type OperationRequest struct {
 	AllowShared        bool                `json:"allow_shared,omitempty"`
 	ShutoffAfterDetach bool                `json:"shutoff_after_detach,omitempty"`
 	Urgent             bool                `json:"urgent,omitempty"`
-	NotBefore          time.Time           `json:"not_before,omitzero"`
+	NotBefore          NotBefore           `json:"not_before,omitzero"`
 	DueAt              time.Time           `json:"due_at,omitzero"`
 	Deadline           time.Time           `json:"deadline,omitzero"`
 	Reason             string              `json:"reason,omitempty"`
@@ -34,13 +34,28 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
 		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Computers: r.Computers, Expect: r.ExpectedUsers,
 		UnknownUsers: r.UnknownUsers, AllowShared: r.AllowShared,
-		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore, DueAt: r.DueAt, Deadline: r.Deadline,
+		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore.At, AtOnce: r.NotBefore.Now, DueAt: r.DueAt, Deadline: r.Deadline,
 		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey, Trace: r.Traceparent,
 	}
 }
 
+// Times say when an operation would start, be due and be given up, if it was
+// accepted now.
+type Times struct {
+	NotBefore time.Time `json:"not_before,omitzero"` // zero: at once
+	DueAt     time.Time `json:"due_at,omitzero"`
+	Deadline  time.Time `json:"deadline,omitzero"`
+}
+
+// TimesOf gives the times of a request.
+func TimesOf(r tasks.Request, now time.Time) Times {
+	start, due, deadline := r.Times(now)
+	return Times{start.UTC(), due.UTC(), deadline.UTC()}
+}
+
 // Validated is the answer to a request with ValidateOnly.
 type Validated struct {
+	Times
 	Valid     bool `json:"valid"`
 	Desktops  int  `json:"desktops"`
 	Users     int  `json:"users"`
@@ -51,7 +66,7 @@ type Validated struct {
 
 // Accepted is the answer to a request that was accepted.
 type Accepted struct {
-	tasks.Operation
+	OperationState
 	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
 }
 
@@ -64,15 +79,22 @@ type Page[T any] struct {
 // OperationState is an Operation without Removal.
 type OperationState struct {
 	tasks.Operation
-	Done bool `json:"done"`
+	Done  bool                 `json:"done"`
+	State tasks.OperationState `json:"state"`
+}
+
+// StateOf gives what an operation is at now.
+func StateOf(op tasks.Operation, now time.Time) OperationState {
+	return OperationState{Operation: op, Done: op.Done(), State: op.State(now)}
 }
 
 // Operation adds to an operation what is computed.
 type Operation struct {
 	tasks.Operation
-	Done    bool          `json:"done"`
-	Removal tasks.Removal `json:"access_removed"`
-	Pace    tasks.Pace    `json:"pace"` // zero once it has ended
+	Done    bool                 `json:"done"`
+	State   tasks.OperationState `json:"state"`
+	Removal tasks.Removal        `json:"access_removed"`
+	Pace    tasks.Pace           `json:"pace"` // zero once it has ended
 }
 
 // Desktop is a desktop within an operation, with what its last call says.
@@ -80,9 +102,10 @@ type Desktop struct {
 	tasks.Desktop
 	JobID     string `json:"job_id,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
-	// TookMS is from when the operation was due to when the desktop was proven
-	// detached; left out while it is not.
-	TookMS *int64 `json:"took_ms,omitempty"`
+	// TookMS is how long it took since due until the desktop was proven detached, and
+	// SinceAcceptedMS since the acceptance, see tasks.Took; left out while it is not.
+	TookMS          *int64 `json:"took_ms,omitempty"`
+	SinceAcceptedMS *int64 `json:"took_since_accepted_ms,omitempty"`
 	// Steps are what happened to it, the earliest first: with GET
 	// /v1/desktops/{id} only.
 	Steps []tasks.Step `json:"steps,omitempty"`

@@ -228,7 +228,8 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
 }
 
-// Operations lists operations, the latest first. size is the most that are
+// Operations lists operations, the latest first; scheduled ones, if just those are
+// wanted, by their start, the next first. f.Now is the server's. size is the most that are
 // returned, 1 to 1000 (0: 100). An empty next means that there are no more. This
 // is so for every list.
 func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size int, token string) (items []tasks.Operation, next string, err error) {
@@ -238,6 +239,9 @@ func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size i
 	set(q, "ticket", f.Ticket)
 	if f.Open {
 		q.Set("open", "true")
+	}
+	if f.Scheduled {
+		q.Set("scheduled", "true")
 	}
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)

@@ -9,6 +9,7 @@ import (
 // Plan is what a request would do if it ran now: who would be cut off, what would
 // be held and why.
 type Plan struct {
+	Times
 	Items []tasks.Planned `json:"items"` // never null; first desktops, then users, then the desktops found by them
 	Left  int             `json:"left"`  // desktops and users that were not looked at, as there are more than tasks.MaxPlanned
 

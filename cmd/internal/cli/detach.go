@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -57,7 +58,7 @@ maintenance, are held.
 "accepted" in the results means that the cloud took the request; the desktop is
 then followed until it is proven "detached", or it is failed.`,
 		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
-  detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00Z --ticket HR-4711
+  detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00+08:00 --ticket HR-4711   # starts then
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
   detachd detach --file leavers.csv --project hq --plan
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
@@ -76,9 +77,9 @@ then followed until it is proven "detached", or it is failed.`,
 	f.BoolVar(&o.allowShared, "allow-shared", false, "take desktops of several users from all of them, if no user is named")
 	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
 	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
-	f.StringVar(&o.at, "at", "", `not before that `+"`time`"+`: 2026-11-23T18:00:00Z, "2026-11-23 18:00" or +2h`)
-	f.StringVar(&o.due, "due-at", "", "when access should be gone, or should have been, for the record: a `time` as for --at (default: acceptance)")
-	f.StringVar(&o.deadline, "deadline", "", "give up at that `time` (default 24 hours after acceptance or --at)")
+	f.StringVar(&o.at, "at", "", `start at that `+"`time`"+`: `+when.Example+`, or now. Without an offset it is local; a date alone is its 00:00, a time alone the next one (default: at --due-at if that is still to come, else at once)`)
+	f.StringVar(&o.due, "due-at", "", "when access should be gone, or should have been: a `time` as for --at. One that is still to come is the start, unless --at says otherwise (default: the start)")
+	f.StringVar(&o.deadline, "deadline", "", "give up at that `time`, which is after the start (default: 24 hours after the start)")
 	f.StringVar(&o.reason, "reason", "", "why, for the record")
 	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
 	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session); over a server it is the name of the key, and this is refused")
@@ -132,13 +133,13 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		return leftOut(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
 	}
 	if o.json {
-		if err := printJSON(p.Stdout, detachView{operationsView{ops}, readOf(list)}); err != nil {
+		if err := printJSON(p.Stdout, detachView{p.view(ops), readOf(list)}); err != nil {
 			return err
 		}
 		return leftOut(list, nil)
 	}
 	for _, op := range ops {
-		p.out("operation %s: %s of project %s recorded and queued", op.ID, size(op), op.Project)
+		p.out("operation %s: %s of project %s %s", op.ID, size(op), op.Project, fate(op, p.Now()))
 	}
 	p.say("look at it with: detachd status %s", ops[0].ID)
 	return leftOut(list, nil)
@@ -194,7 +195,7 @@ func were(n int, what string) string {
 // requests makes one request for each project that is named, or more where a
 // server would not take it in one.
 func (p *Program) requests(ctx context.Context, c *client, args []string, o detachOptions) ([]api.OperationRequest, *leavers.List, error) {
-	at, err := parseWhen(o.at, p.Now())
+	at, err := parseStart(o.at, p.Now())
 	if err != nil {
 		return nil, nil, usage("mend --at", "--at %w", err)
 	}
@@ -223,8 +224,9 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 		if len(reqs) > 1 && o.key != "" {
 			r.IdempotencyKey = o.key + "/" + r.Project
 		}
-		// Here, so that nothing is queued for one project if another's request is bad.
-		if err := r.Task(o.by).Validate(func(alias string) bool { return slices.Contains(projects, alias) }, p.Now()); err != nil {
+		// Here, so that nothing is queued for one project if another's request is bad. The
+		// times are the same for all, and those of what was accepted before may have passed.
+		if err := r.Task(o.by).ValidateContent(func(alias string) bool { return slices.Contains(projects, alias) }); err != nil {
 			return nil, nil, err
 		}
 		if c.remote {

@@ -20,7 +20,8 @@ func TestDetachRecordsWhatWasAsked(t *testing.T) {
 		ops := s.operations(t)
 		require.Len(t, ops, 1)
 		op := ops[0]
-		require.Equal(t, "operation "+op.ID+": 2 desktops of project hq recorded and queued\n", r.out)
+		require.Contains(t, r.out, "operation "+op.ID+": 2 desktops of project hq recorded and scheduled: it starts "+clock(op.NotBefore)+", in ")
+		require.Contains(t, r.out, "given up after "+clock(op.Deadline))
 		require.Contains(t, r.err, "detachd status "+op.ID)
 		require.Contains(t, r.err, "no worker is running")
 		require.True(t, op.ShutoffAfterDetach && op.Urgent)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,14 +17,36 @@ import (
 
 // operationsView is the JSON of commands that give operations.
 type operationsView struct {
-	Operations []tasks.Operation `json:"operations"`
+	Operations []statedOperation `json:"operations"`
 }
 
-func operationsTable(ops []tasks.Operation) *table {
-	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
+// statedOperation is an operation and what it is at.
+type statedOperation struct {
+	tasks.Operation
+	State tasks.OperationState `json:"state"`
+}
+
+func (p *Program) view(ops []tasks.Operation) operationsView {
+	v := operationsView{Operations: []statedOperation{}}
+	for _, op := range ops {
+		v.Operations = append(v.Operations, statedOperation{op, op.State(p.Now())})
+	}
+	return v
+}
+
+// stateText says what an operation is at, and of a scheduled one from when on.
+func stateText(op tasks.Operation, now time.Time) string {
+	if s := op.State(now); s != tasks.Scheduled {
+		return string(s)
+	}
+	return "scheduled " + clock(op.NotBefore)
+}
+
+func (p *Program) operationsTable(ops []tasks.Operation) *table {
+	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
 	for _, op := range ops {
 		c := op.Counts
-		row := []string{op.ID, op.Project, clock(op.AcceptedAt)}
+		row := []string{op.ID, op.Project, clock(op.AcceptedAt), stateText(op, p.Now())}
 		for _, n := range []int{op.Total, c.Queued, c.Sending, c.Accepted, c.Detached, c.Failed, c.Held, c.Cancelled} {
 			row = append(row, strconv.Itoa(n))
 		}
@@ -60,20 +83,22 @@ func (p *Program) listCommand() *cobra.Command {
 				return err
 			}
 			if o.json {
-				return printJSON(p.Stdout, operationsView{ops})
+				return printJSON(p.Stdout, p.view(ops))
 			}
 			if len(ops) == 0 {
 				p.say("no operation matches")
 				return nil
 			}
-			return operationsTable(ops).print(p.Stdout)
+			return p.operationsTable(ops).print(p.Stdout)
 		}),
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
 	f.StringVar(&o.filter.RequestedBy, "requested-by", "", "only what they asked for")
 	f.StringVar(&o.filter.Ticket, "ticket", "", "only of that ticket")
-	f.BoolVar(&o.filter.Open, "open", false, "only those with work left")
+	f.BoolVar(&o.filter.Open, "open", false, "only those under way")
+	f.BoolVar(&o.filter.Scheduled, "scheduled", false, "only those that are to start later, the next first")
+	cmd.MarkFlagsMutuallyExclusive("open", "scheduled")
 	f.StringVar(&o.since, "since", "", "only recorded at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
 	f.StringVar(&o.until, "until", "", "only recorded before that `time`")
 	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
@@ -156,7 +181,7 @@ func (p *Program) status(ctx context.Context, c *client, id string, wait waitOpt
 	if asJSON {
 		err = printJSON(p.Stdout, v)
 	} else {
-		err = v.print(p.Stdout)
+		err = v.print(p.Stdout, p.Now())
 	}
 	if err != nil || !wait.on {
 		return err
@@ -202,7 +227,7 @@ func countFailure(counts []tasks.FailureCount, f tasks.Failure) []tasks.FailureC
 	return append(counts, tasks.FailureCount{Project: f.Project, Class: f.Class, Code: f.Code, Count: 1})
 }
 
-func (v statusView) print(w io.Writer) error {
+func (v statusView) print(w io.Writer, now time.Time) error {
 	field := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(w, "%-14s%s\n", name, printable(value))
@@ -210,8 +235,9 @@ func (v statusView) print(w io.Writer) error {
 	}
 	field("operation", v.ID)
 	field("project", v.Project)
+	field("state", string(v.Operation.Operation.State(now)))
 	field("recorded", clock(v.AcceptedAt))
-	if !v.DueAt.Equal(v.AcceptedAt) {
+	if !v.DueAt.Equal(v.Begins()) {
 		field("due", clock(v.DueAt))
 	}
 	field("not before", clock(v.NotBefore))
@@ -253,11 +279,19 @@ func paceText(p tasks.Pace) string {
 	return fmt.Sprintf("%.3g a minute, the last at about %s", p.PerMinute, clock(p.EndsAt))
 }
 
-// removalText says how long it took until access was gone.
+// removalText says how long it took until access was gone: since due, and since
+// accepted where that is something else.
 func removalText(r tasks.Removal) string {
 	var out []string
 	if r.Proven > 0 {
-		out = append(out, fmt.Sprintf("half within %s, 95 %% within %s, the last after %s", seconds(r.P50), seconds(r.P95), seconds(r.Worst)))
+		spread := func(p50, p95, worst time.Duration) string {
+			return fmt.Sprintf("half within %s, 95 %% within %s, the last after %s", seconds(p50), seconds(p95), seconds(worst))
+		}
+		due, accepted := spread(r.P50, r.P95, r.Worst), spread(r.SinceAccepted.P50, r.SinceAccepted.P95, r.SinceAccepted.Worst)
+		if due != accepted {
+			due = "since due " + due + "; since accepted " + accepted
+		}
+		out = append(out, due)
 	}
 	if r.Late > 0 {
 		out = append(out, fmt.Sprintf("%d later than %s", r.Late, r.Target))

@@ -53,6 +53,7 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		}
 	}
 	p.say("plan: %s; nothing was queued", strings.Join(parts, ", "))
+	p.say("plan: %s", planned(v.Plans[0].Times)) // those of each project are the same
 	if left > 0 {
 		p.say("plan: %d more were not looked at", left)
 	}

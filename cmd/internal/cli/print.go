@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -92,12 +93,12 @@ func printCSV(w io.Writer, rows [][]string) error {
 	return cw.Error()
 }
 
-// clock shows a time in the local zone; empty for the zero time.
+// clock shows a time in the local zone, with its offset; empty for the zero time.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.Local().Format("2006-01-02 15:04:05")
+	return when.Show(t.Local())
 }
 
 // count writes "1 desktop", "2 desktops".

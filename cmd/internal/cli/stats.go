@@ -20,7 +20,7 @@ func (p *Program) statsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "Show how each project is doing",
-		Long: `Shows what is queued, with the cloud or not proven, what failed or is held, what
+		Long: `Shows how many operations are scheduled, what is queued, with the cloud or not proven, what failed or is held, what
 came of the last 24 hours, how long the queue is and has been waiting, and whether a
 project is paused. --json has the day in steps of a quarter of an hour, too. Numbers
 of what happened lag some seconds behind.`,
@@ -54,7 +54,7 @@ of what happened lag some seconds behind.`,
 
 func statsTable(all []tasks.Stats) *table {
 	t := &table{header: []string{
-		"PROJECT", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/S", "THROTTLED 1H", "PAUSED",
+		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/S", "THROTTLED 1H", "PAUSED",
 	}}
 	for _, s := range all {
 		paused, waited := "", ""
@@ -64,7 +64,7 @@ func statsTable(all []tasks.Stats) *table {
 		if s.Waiting > 0 {
 			waited = seconds(time.Duration(s.OldestMS) * time.Millisecond)
 		}
-		t.add(s.Project, strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending), strconv.Itoa(s.Counts.Accepted),
+		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending), strconv.Itoa(s.Counts.Accepted),
 			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
 			strconv.FormatFloat(s.CallsPerSecond, 'f', 1, 64), strconv.Itoa(s.Throttled), paused)
 	}

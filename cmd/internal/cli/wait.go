@@ -43,16 +43,16 @@ func (o *waitOptions) check() error {
 // carries the exit code that belongs to that.
 func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool, list listView) error {
 	for _, op := range ops {
-		p.say("operation %s: %s of project %s recorded and queued; waiting", op.ID, size(op), op.Project)
+		p.say("operation %s: %s of project %s %s; waiting", op.ID, size(op), op.Project, fate(op, p.Now()))
 	}
 	ops, err := p.wait(ctx, c.look, ops, o.timeout)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = printJSON(p.Stdout, detachView{operationsView{ops}, list})
+		err = printJSON(p.Stdout, detachView{p.view(ops), list})
 	} else {
-		err = operationsTable(ops).print(p.Stdout)
+		err = p.operationsTable(ops).print(p.Stdout)
 	}
 	if err != nil {
 		return err

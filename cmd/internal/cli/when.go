@@ -1,39 +1,79 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 	"time"
+
+	"github.com/detachd/detachd/cmd/internal/when"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
-// localForms are the times that people type, meant in the local time zone.
-var localForms = []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
-
-// parseWhen reads a point in time: RFC 3339, a duration from now such as +2h,
-// or a local date and time. Empty is the zero time.
+// parseWhen reads a point in time that is still to come; see when.Parse. Without an
+// offset it is local.
 func parseWhen(text string, now time.Time) (time.Time, error) {
-	text = strings.TrimSpace(text)
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && !strings.HasPrefix(text, "-") {
-		return now.Add(d), nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t, nil
-	}
-	for _, form := range localForms {
-		if t, err := time.ParseInLocation(form, text, now.Location()); err == nil {
-			return t, nil
-		}
-	}
-	return time.Time{}, fmt.Errorf(`%s is no time: write 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local time) or +2h (from now)`, shown(text))
+	return when.Parse(text, now, now.Location(), when.Next)
 }
 
 // parseSince is parseWhen for times that have passed: a duration counts back.
 func parseSince(text string, now time.Time) (time.Time, error) {
-	if d, err := time.ParseDuration(strings.TrimLeft(strings.TrimSpace(text), "+-")); err == nil {
-		return now.Add(-d), nil
+	return when.Parse(text, now, now.Location(), when.Last)
+}
+
+// parseStart reads --at.
+func parseStart(text string, now time.Time) (api.NotBefore, error) {
+	if strings.TrimSpace(text) == "now" {
+		return api.NotBefore{Now: true}, nil
 	}
-	return parseWhen(text, now)
+	at, err := parseWhen(text, now)
+	return api.NotBefore{At: at}, err
+}
+
+// checkZone refuses a TZ that Go cannot load, in whose place it would take UTC
+// without a word.
+func (p *Program) checkZone() error {
+	tz := strings.TrimPrefix(p.env("TZ"), ":")
+	if tz == "" || strings.HasPrefix(tz, "/") && when.File(tz) {
+		return nil
+	}
+	if _, err := time.LoadLocation(tz); err != nil || tz == "Local" {
+		return usage("set TZ to a zone such as Europe/Berlin or Asia/Shanghai, or leave it out; nothing was done",
+			"the time zone TZ=%s cannot be loaded, and times would be taken for UTC", shown(tz))
+	}
+	return nil
+}
+
+// fate says when an operation starts, is due and is given up, for who has just
+// handed it over.
+func fate(op tasks.Operation, now time.Time) string {
+	var out string
+	switch op.State(now) {
+	case tasks.Scheduled:
+		out = "recorded and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
+	case tasks.Finished:
+		return "recorded, and ended " + clock(op.EndedAt)
+	default:
+		out = "recorded and queued"
+	}
+	if !op.DueAt.Equal(op.Begins()) {
+		out += ", due " + clock(op.DueAt)
+	}
+	return out + ", given up after " + clock(op.Deadline)
+}
+
+// ahead shows how long something is away.
+func ahead(d time.Duration) string {
+	if d >= 48*time.Hour {
+		return count(int(d/(24*time.Hour)), "day")
+	}
+	return seconds(d)
+}
+
+// planned is the same of what would be handed over.
+func planned(t api.Times) string {
+	out := "it would start at once"
+	if !t.NotBefore.IsZero() {
+		out = "it would start " + clock(t.NotBefore)
+	}
+	return out + ", be due " + clock(t.DueAt) + " and be given up after " + clock(t.Deadline)
 }

@@ -42,7 +42,7 @@ const (
 )
 
 // outcomesOf adds up the steps of projects; each has the same ones.
-func outcomesOf(stats []tasks.Stats) chart {
+func outcomesOf(stats []tasks.Stats, zone *time.Location) chart {
 	c := chart{Width: chartWidth, Height: chartHeight, Base: chartBase, Empty: true}
 	for _, s := range stats {
 		for i, b := range s.Buckets {
@@ -70,8 +70,8 @@ func outcomesOf(stats []tasks.Stats) chart {
 			y -= high
 			c.Bars = append(c.Bars, chartBar{part.State, left + 0.5, y, wide - 1, high})
 		}
-		if at := x.From.UTC(); at.Minute() == 0 && at.Hour()%3 == 0 && left > 20 && left < chartWidth-20 {
-			c.Hours = append(c.Hours, chartLabel{left, clock(at)})
+		if at := x.From.In(zone); at.Minute() == 0 && at.Hour()%3 == 0 && left > 20 && left < chartWidth-20 {
+			c.Hours = append(c.Hours, chartLabel{left, at.Format("15:04")})
 		}
 	}
 	return c
@@ -82,6 +82,8 @@ type removedRow struct {
 	Label string
 	N     int
 	Share float64
+	// Accepted is the same since the acceptance.
+	Accepted int
 }
 
 func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
@@ -92,6 +94,7 @@ func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
 				sums = append(sums, tasks.RemovedBucket{AtMostSeconds: b.AtMostSeconds})
 			}
 			sums[i].Desktops += b.Desktops
+			sums[i].SinceAccepted += b.SinceAccepted
 		}
 	}
 	most, before := 0, 0
@@ -104,13 +107,13 @@ func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
 			label = "over " + short(time.Duration(before)*time.Second)
 		}
 		before = b.AtMostSeconds
-		rows = append(rows, removedRow{label, b.Desktops, share(b.Desktops, most)})
+		rows = append(rows, removedRow{label, b.Desktops, share(b.Desktops, most), b.SinceAccepted})
 	}
 	// What is empty on both sides says nothing.
-	for len(rows) > 0 && rows[0].N == 0 {
+	for len(rows) > 0 && rows[0].N+rows[0].Accepted == 0 {
 		rows = rows[1:]
 	}
-	for len(rows) > 0 && rows[len(rows)-1].N == 0 {
+	for len(rows) > 0 && rows[len(rows)-1].N+rows[len(rows)-1].Accepted == 0 {
 		rows = rows[:len(rows)-1]
 	}
 	return rows, all

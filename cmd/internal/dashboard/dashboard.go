@@ -43,6 +43,7 @@ var routes = []route{
 	{"GET /signin", "", (*visit).signinPage},
 	{"POST /signin", "", (*visit).signIn},
 	{"GET /assets/{file}", "", (*visit).asset},
+	{"POST /zone", access.Viewer, (*visit).switchZone},
 	{"POST /signout", access.Viewer, (*visit).signOut},
 	{"GET /{$}", access.Viewer, (*visit).overview},
 	{"GET /operations", access.Viewer, (*visit).operations},

@@ -29,8 +29,7 @@ func fieldsOf(get func(string) string) failureFields {
 	}
 }
 
-func (f failureFields) filter() (tasks.FailureFilter, error) {
-	var at times
+func (f failureFields) filter(at times) (tasks.FailureFilter, error) {
 	out := tasks.FailureFilter{
 		Project: f.Project, Class: f.Class, Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
 		From: at.parse("from", f.From), To: at.parse("to", f.To),
@@ -129,7 +128,7 @@ func (v *visit) failureFilter(fields *failureFields, c *choice) (tasks.FailureFi
 		return tasks.FailureFilter{}, err
 	}
 	fields.Project = c.Project
-	return fields.filter()
+	return fields.filter(v.times())
 }
 
 // failuresCSV is the list as a file for spreadsheets, all of it.

@@ -57,10 +57,10 @@ func buckets(change map[int]tasks.Tally) (out []tasks.StatsBucket) {
 // The picture adds projects up, and nothing in it leaves it or vanishes.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
-	require.True(t, outcomesOf([]tasks.Stats{{Buckets: buckets(nil)}}).Empty)
+	require.True(t, outcomesOf([]tasks.Stats{{Buckets: buckets(nil)}}, time.UTC).Empty)
 	c := outcomesOf([]tasks.Stats{
 		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 900, Failed: 1}})}, {Buckets: buckets(map[int]tasks.Tally{3: {Detached: 99}, 95: {Held: 5}})},
-	})
+	}, time.FixedZone("", 5*3600+45*60))
 	require.False(t, c.Empty)
 	require.Equal(t, 1000, c.Max)
 	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.StatsStep), Detached: 999, Failed: 1}, c.Steps[3])
@@ -81,13 +81,13 @@ func TestOutcomes(t *testing.T) {
 func TestTimesUntilAccessWasGone(t *testing.T) {
 	t.Parallel()
 	rows, all := removedOf([]tasks.Stats{
-		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3}, {AtMostSeconds: 3600}, {AtMostSeconds: 7200}}},
+		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3, SinceAccepted: 5}, {AtMostSeconds: 3600}, {AtMostSeconds: 7200}}},
 		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1}, {AtMostSeconds: 3600, Desktops: 2}, {AtMostSeconds: 7200}}},
 	})
 	require.Equal(t, 6, all)
-	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100}, {"up to 1 hour", 2, 50}}, rows, "without what is empty on both sides")
+	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100, 5}, {"up to 1 hour", 2, 50, 0}}, rows, "without what is empty on both sides")
 	rows, _ = removedOf([]tasks.Stats{{Removed: []tasks.RemovedBucket{{AtMostSeconds: 86400}, {Desktops: 1}}}})
-	require.Equal(t, []removedRow{{"over 24 hours", 1, 100}}, rows)
+	require.Equal(t, []removedRow{{"over 24 hours", 1, 100, 0}}, rows)
 }
 
 // What needs a person: the worst first, and all of it.
@@ -125,7 +125,7 @@ func TestMoments(t *testing.T) {
 		return out
 	}
 	require.Equal(t, []string{
-		"access should be gone", "accepted: 2 desktops", "may begin", "first call to the cloud", "last of 3 calls, 1 was refused, 1 was not answered",
+		"access should be gone", "accepted: 2 desktops", "starts", "first call to the cloud", "last of 3 calls, 1 was refused, 1 was not answered",
 		"deadline: what is not sent by then is failed",
 	}, whats(noon))
 	op.EndedAt, op.Seal, op.Counts = noon.Add(5*time.Minute), "abc", tasks.Counts{Detached: 1, Failed: 1}

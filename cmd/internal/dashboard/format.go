@@ -18,7 +18,7 @@ import (
 // funcs are what templates call.
 var funcs = template.FuncMap{
 	"text": report.Printable, "long": long, "opening": opening,
-	"stamp": stamp, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
+	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
 	"query": query, "people": people, "isUser": isUser, "userName": userName, "looksUp": looksUp, "computerName": computerName, "asked": asked, "states": func() []tasks.State { return tasks.States },
 	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
@@ -34,15 +34,6 @@ func opening(s string) string {
 	r := []rune(s)
 	return report.Printable(string(r[:min(len(r), opens)])) + "…"
 }
-
-func stamp(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02 15:04:05")
-}
-
-func clock(t time.Time) string { return t.UTC().Format("15:04") }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 

@@ -40,7 +40,7 @@ func (v *visit) createKey() error {
 	if err := v.ParseForm(); err != nil {
 		return badForm(err)
 	}
-	var at times
+	at := v.times()
 	req := api.KeyRequest{
 		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"], UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}

@@ -5,7 +5,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -79,33 +78,6 @@ func (v *visit) choose(project string) (choice, error) {
 		c.Project = c.Choices[0]
 	}
 	return c, err
-}
-
-// timeField is how browsers write times of input type=datetime-local; here they
-// are UTC.
-const timeField = "2006-01-02T15:04"
-
-// times reads fields that hold a time, and says which of them do not.
-type times struct{ faults []api.Fault }
-
-func (t *times) parse(name, text string) time.Time {
-	if text == "" {
-		return time.Time{}
-	}
-	for _, layout := range []string{timeField, timeField + ":05", time.RFC3339} {
-		if at, err := time.Parse(layout, text); err == nil {
-			return at.UTC()
-		}
-	}
-	t.faults = append(t.faults, api.Fault{Pointer: name, Detail: "is no time such as 2026-11-30T18:00"})
-	return time.Time{}
-}
-
-func (t *times) err() error {
-	if len(t.faults) == 0 {
-		return nil
-	}
-	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done", Errors: t.faults}
 }
 
 // whole reads a field with a whole number; empty is 0.

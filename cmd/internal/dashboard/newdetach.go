@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
@@ -25,6 +26,7 @@ type newDetach struct {
 	Unclear                      *leavers.ColumnError // which column is to be chosen
 	Reason, Ticket               string
 	NotBefore, DueAt, Deadline   string
+	Zone                         *time.Location // of these
 	AllowShared, Shutoff, Urgent bool
 	Faults                       []api.Fault
 	FaultCount                   int // with those that are not among Faults
@@ -35,7 +37,7 @@ func (v *visit) newDetach() error {
 	if err != nil {
 		return err
 	}
-	return v.page(http.StatusOK, "new", "New detach", newDetach{choice: c, Names: leavers.Desktops, List: v.param("list")})
+	return v.page(http.StatusOK, "new", "New detach", newDetach{choice: c, Names: leavers.Desktops, List: v.param("list"), Zone: v.zone()})
 }
 
 // turn waits until few enough large forms are worked on, and gives what ends that.
@@ -51,12 +53,13 @@ func (v *visit) turn() (done func(), err error) {
 // plan is the page that says who will be cut off and what is held, before anything
 // runs.
 type plan struct {
-	Projects []projectPlan
-	Text     string   // JSON of the requests: just what is shown is what is handed over
-	Key      string   // makes sending it twice harmless
-	Asked    int      // desktops, computers and users
-	Type     bool     // the number has to be typed
-	Ignored  []string // columns that were not read
+	Projects             []projectPlan
+	Start, Due, Deadline time.Time // Start zero: at once
+	Text                 string    // JSON of the requests: just what is shown is what is handed over
+	Key                  string    // makes sending it twice harmless
+	Asked                int       // desktops, computers and users
+	Type                 bool      // the number has to be typed
+	Ignored              []string  // columns that were not read
 }
 
 // projectPlan is what is planned in one project.
@@ -98,10 +101,10 @@ func (v *visit) planDetach() error {
 	if form.FaultCount > 0 {
 		return v.page(http.StatusBadRequest, "new", "New detach", form)
 	}
-	var at times
+	at := v.times()
 	base := api.OperationRequest{
 		AllowShared: form.AllowShared, ShutoffAfterDetach: form.Shutoff, Urgent: form.Urgent, Reason: form.Reason, Ticket: form.Ticket,
-		NotBefore: at.parse("not before", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
+		NotBefore: at.parseStart("start", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
 	}
 	reqs := list.Requests(base)
 	p := plan{Key: rand.Text(), Ignored: list.Unknown}
@@ -119,6 +122,7 @@ func (v *visit) planDetach() error {
 		form.Faults, form.FaultCount = faults, len(faults)
 		return v.page(http.StatusBadRequest, "new", "New detach", form)
 	}
+	p.Start, p.Due, p.Deadline = reqs[0].Task("").Times(at.now)
 	text, err := json.Marshal(reqs)
 	if err != nil {
 		return err
@@ -137,6 +141,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 		Names: leavers.Lines(get("names")), Columns: leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")}, List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"),
 		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}
+	form.Zone = v.times().zone
 	if form.choice, err = v.choose(get("project")); err != nil {
 		return form, nil, err
 	}
@@ -256,9 +261,17 @@ func (v *visit) startDetach() error {
 		return err
 	}
 	if len(ops) == 1 {
-		return v.see("/operations/"+ops[0].ID, "Accepted. What becomes of each desktop is shown here.")
+		return v.see("/operations/"+ops[0].ID, "Accepted"+v.startsText(ops[0])+". What becomes of each desktop is shown here.")
 	}
-	return v.see("/operations", fmt.Sprintf("Accepted, as %d operations, one for each project.", len(ops)))
+	return v.see("/operations", fmt.Sprintf("Accepted, as %d operations, one for each project%s.", len(ops), v.startsText(ops[0])))
+}
+
+// startsText says when what is scheduled starts; nothing of what starts at once.
+func (v *visit) startsText(op tasks.Operation) string {
+	if op.State(v.d.Now()) != tasks.Scheduled {
+		return ""
+	}
+	return ", and scheduled: it starts " + v.exactly(op.NotBefore)
 }
 
 // handOver makes the operations. When one is refused, what was accepted before goes

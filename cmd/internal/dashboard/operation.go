@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
@@ -14,6 +15,7 @@ import (
 // operation is the page of one operation.
 type operation struct {
 	Op      progress
+	Now     time.Time
 	Removal *tasks.Removal // nil: not computed
 	Pace    tasks.Pace     // where that is
 	State   string         // the rows wanted
@@ -22,7 +24,7 @@ type operation struct {
 	More    more
 }
 
-func (o operation) refreshAfter() int { return movingOperation(o.Op.Operation) }
+func (o operation) refreshAfter() int { return movingOperation(o.Op.Operation, o.Now) }
 
 // Waits is how many desktops can still be taken back.
 func (o operation) Waits() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
@@ -37,7 +39,7 @@ func (v *visit) operation() error {
 		return err
 	}
 	op := state.Operation
-	p := operation{State: v.param("state"), Code: v.param("code")}
+	p := operation{Now: v.d.Now(), State: v.param("state"), Code: v.param("code")}
 	if op.Total <= removalUnasked || v.param("removal") != "" {
 		whole, err := v.api.Operation(v.Context(), op.ID)
 		if err != nil {
@@ -61,7 +63,15 @@ func (v *visit) operation() error {
 		return err
 	}
 	p.Rows, p.More = rows, v.more(next, len(rows))
-	return v.page(http.StatusOK, "operation", "Operation "+op.ID, p)
+	return v.page(http.StatusOK, "operation", v.operationTitle("Operation", op), p)
+}
+
+// operationTitle says of an operation that is scheduled that it is.
+func (v *visit) operationTitle(what string, op tasks.Operation) string {
+	if op.State(v.d.Now()) == tasks.Scheduled {
+		return what + " " + op.ID + ", scheduled"
+	}
+	return what + " " + op.ID
 }
 
 // report hands the evidence on, as a file: a page of it would run in our name.

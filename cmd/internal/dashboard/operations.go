@@ -53,7 +53,7 @@ func (p progress) Settled() int {
 type operations struct {
 	choice
 	RequestedBy, Ticket, From, To string
-	Open                          bool
+	Open, Scheduled               bool
 	Rows                          []progress
 	More                          more
 	Filtered                      bool
@@ -68,13 +68,13 @@ func (o operations) refreshAfter() int {
 }
 
 func (v *visit) operations() error {
-	p := operations{RequestedBy: v.param("requested_by"), Ticket: v.param("ticket"), From: v.param("from"), To: v.param("to"), Open: v.param("open") != ""}
+	p := operations{RequestedBy: v.param("requested_by"), Ticket: v.param("ticket"), From: v.param("from"), To: v.param("to"), Open: v.param("open") != "", Scheduled: v.param("scheduled") != ""}
 	var err error
 	if p.choice, err = v.choose(v.param("project")); err != nil {
 		return err
 	}
-	var at times
-	f := tasks.OperationFilter{Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, From: at.parse("from", p.From), To: at.parse("to", p.To)}
+	at := v.times()
+	f := tasks.OperationFilter{Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled, From: at.parse("from", p.From), To: at.parse("to", p.To)}
 	if err := at.err(); err != nil {
 		return err
 	}
@@ -87,8 +87,12 @@ func (v *visit) operations() error {
 	}
 	for _, op := range ops {
 		p.Rows = append(p.Rows, progressOf(op))
-		p.Moves = p.Moves || !op.Done()
+		p.Moves = p.Moves || op.State(v.d.Now()) == tasks.Running
 	}
 	p.More = v.more(next, len(ops))
-	return v.page(http.StatusOK, "operations", "Operations", p)
+	title := "Operations"
+	if p.Scheduled {
+		title = "Scheduled operations"
+	}
+	return v.page(http.StatusOK, "operations", title, p)
 }

@@ -12,18 +12,19 @@ import (
 // overview is the first page: what needs a person, what is moving, and what came of
 // the last day.
 type overview struct {
-	Counts   tasks.Counts // of all projects that the key is for
-	Failed   int
-	Held     int
-	Workers  int // that beat
-	Calls    float64
-	Oldest   time.Duration
-	Todo     []todo
-	Moving   []progress
-	Redrives []tasks.Redrive
-	Outcomes chart
-	Removed  []removedRow
-	Proven   int
+	Counts    tasks.Counts // of all projects that the key is for
+	Failed    int
+	Held      int
+	Scheduled int // operations
+	Workers   int // that beat
+	Calls     float64
+	Oldest    time.Duration
+	Todo      []todo
+	Moving    []progress
+	Redrives  []tasks.Redrive
+	Outcomes  chart
+	Removed   []removedRow
+	Proven    int
 }
 
 func (overview) refreshAfter() int { return 3 }
@@ -61,7 +62,7 @@ func (v *visit) overview() error {
 	if err != nil {
 		return err
 	}
-	p := overview{Outcomes: outcomesOf(stats)}
+	p := overview{Outcomes: outcomesOf(stats, v.zone())}
 	for _, w := range workers {
 		if time.Duration(w.SilentMS)*time.Millisecond < silentFor {
 			p.Workers++
@@ -83,6 +84,7 @@ func (p *overview) add(s tasks.Stats) {
 	p.Counts.Sending += s.Counts.Sending
 	p.Counts.Accepted += s.Counts.Accepted
 	p.Counts.Detached += s.Counts.Detached
+	p.Scheduled += s.Scheduled
 	p.Calls += s.CallsPerSecond
 	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
 	for _, f := range s.Failures {

@@ -48,7 +48,11 @@ type frame struct {
 	Refresh  int    // seconds after which the script looks again; 0: never
 	Query    string // in the field for searching
 	At       time.Time
-	P        any // of the page itself
+	Zone     *time.Location // of the times
+	// ZoneUnset: nobody has chosen the zone, and the script may.
+	ZoneUnset bool
+	Here      string // to come back to
+	P         any    // of the page itself
 }
 
 // Can reports whether the visitor may do what takes a role: what a role may not do
@@ -60,9 +64,12 @@ type refreshing interface{ refreshAfter() int }
 
 // page answers with a page; p is what its template is made of.
 func (v *visit) page(status int, name, title string, p any) error {
-	f := frame{Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), P: p, Query: v.URL.Query().Get("q")}
+	f := frame{Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), Zone: v.zone(), ZoneUnset: v.zoneUnset(), Here: "/", P: p, Query: v.URL.Query().Get("q")}
 	if r, moves := p.(refreshing); moves {
 		f.Refresh = r.refreshAfter()
+	}
+	if v.Method == http.MethodGet {
+		f.Here = v.URL.RequestURI()
 	}
 	if f.SignedIn && !v.refreshes() {
 		f.Said = v.said()

@@ -184,7 +184,7 @@ func (v *visit) redrive() error {
 	}
 	p := redrive{X: x, Came: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}), Rows: rows, More: v.more(next, len(rows)), Moves: x.Moves(), Filter: failureFields{
 		Project: x.Filter.Project, Class: x.Filter.Class, Code: x.Filter.Code, Operation: x.Filter.Operation, User: x.Filter.User, Source: x.Filter.Source,
-		From: stamp(x.Filter.From), To: stamp(x.Filter.To),
+		From: v.exactly(x.Filter.From), To: v.exactly(x.Filter.To),
 	}}
 	return v.page(http.StatusOK, "redrive", "Redrive "+x.ID, p)
 }

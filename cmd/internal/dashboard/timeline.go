@@ -12,18 +12,22 @@ import (
 // calls is the page of an operation's calls to the cloud, and of its moments.
 type calls struct {
 	Op      progress
+	Now     time.Time
 	Moments []moment
 	Rows    []tasks.Call
 	All     int
 	More    more
 }
 
-func (c calls) refreshAfter() int { return movingOperation(c.Op.Operation) }
+func (c calls) refreshAfter() int { return movingOperation(c.Op.Operation, c.Now) }
 
 // movingOperation says how soon a page about an operation is to be made again.
-func movingOperation(op tasks.Operation) int {
-	if op.Done() && op.Seal != "" {
+func movingOperation(op tasks.Operation, now time.Time) int {
+	switch {
+	case op.Done() && op.Seal != "":
 		return 0
+	case op.NotBefore.After(now):
+		return 15
 	}
 	return 2
 }
@@ -45,7 +49,7 @@ func (v *visit) calls() error {
 	if err != nil {
 		return err
 	}
-	p := calls{Op: progressOf(op.Operation), All: len(all), Moments: momentsOf(op.Operation, all, v.d.Now())}
+	p := calls{Op: progressOf(op.Operation), Now: v.d.Now(), All: len(all), Moments: momentsOf(op.Operation, all, v.d.Now())}
 	first, err := whole("page_token", v.token())
 	if err != nil {
 		return err
@@ -58,7 +62,7 @@ func (v *visit) calls() error {
 		next = strconv.Itoa(end)
 	}
 	p.More = v.more(next, len(p.Rows))
-	return v.page(http.StatusOK, "calls", "Timeline of "+op.ID, p)
+	return v.page(http.StatusOK, "calls", v.operationTitle("Timeline of", op.Operation), p)
 }
 
 // momentsOf tells an operation's life in the order in which it happened; what is
@@ -66,9 +70,9 @@ func (v *visit) calls() error {
 func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 	out := []moment{{At: op.AcceptedAt, What: "accepted: " + plural(op.Total, "desktop", "desktops"), By: op.RequestedBy, Dot: tasks.Queued}}
 	if op.NotBefore.After(op.AcceptedAt) {
-		out = append(out, moment{At: op.NotBefore, What: "may begin", Dot: tasks.Queued})
+		out = append(out, moment{At: op.NotBefore, What: "starts", Dot: tasks.Queued})
 	}
-	if !op.DueAt.Equal(op.AcceptedAt) {
+	if !op.DueAt.Equal(op.Begins()) {
 		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.Held})
 	}
 	if len(all) > 0 {

@@ -24,8 +24,8 @@ type Metrics struct {
 	handler  http.Handler
 	codes    *known
 
-	calls, throttles, readings, desktops, retries, requests            *prometheus.CounterVec
-	callSeconds, callDesktops, callWait, readingSeconds, removed, took *prometheus.HistogramVec
+	calls, throttles, readings, desktops, retries, requests                             *prometheus.CounterVec
+	callSeconds, callDesktops, callWait, readingSeconds, removed, removedAccepted, took *prometheus.HistogramVec
 }
 
 var _ worker.Observer = (*Metrics)(nil)
@@ -59,6 +59,7 @@ func New(version string) *Metrics {
 		limits[i] = float64(s)
 	}
 	m.removed = m.histogram("detachd_access_removed_seconds", "From when a desktop was due to the proof that it is detached.", limits, "project")
+	m.removedAccepted = m.histogram("detachd_access_removed_since_accepted_seconds", "From when an operation was accepted, or its start if that was later, to the proof that a desktop is detached.", limits, "project")
 	m.requests = m.counter("detachd_http_requests_total", "Requests to this process, by route and class of the status.", "route", "method", "status")
 	m.took = m.histogram("detachd_http_request_duration_seconds", "How long answering requests took.", serverSeconds, "route")
 	// What cannot be read is left out, and the rest is served.
@@ -118,7 +119,8 @@ func (m *Metrics) Move(d worker.SeenMove) {
 		m.desktops.WithLabelValues(d.Project, d.State.String(), m.codes.name(d.Code)).Inc()
 	}
 	if d.Proven {
-		m.removed.WithLabelValues(d.Project).Observe(d.Took.Seconds())
+		m.removed.WithLabelValues(d.Project).Observe(d.Took.SinceDue.Seconds())
+		m.removedAccepted.WithLabelValues(d.Project).Observe(d.Took.SinceAccepted.Seconds())
 	}
 }
 

@@ -27,7 +27,8 @@ var (
 	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, what is read from it is left out.")
 	workersAlive   = desc("detachd_workers", "Workers that beat.")
 	operations     = desc("detachd_operations", "Operations in the record.", "project")
-	openOperations = desc("detachd_operations_open", "Operations with work left, or with desktops that are not proven; of at most 10,000, the oldest.", "project")
+	openOperations = desc("detachd_operations_open", "Operations under way: with work left, or with desktops that are not proven; of at most 10,000, the oldest.", "project")
+	scheduledOps   = desc("detachd_operations_scheduled", "Operations that are to start later.", "project")
 	openDesktops   = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
 	failures       = desc("detachd_failures", "Desktops that failed or are held (class held), and were not taken up again.", "project", "class", "code")
 	queueTasks     = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
@@ -49,7 +50,7 @@ func (m *Metrics) Watch(record *tasks.Record, projects []string) {
 
 // Describe is of prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{redisUp, workersAlive, operations, openOperations, openDesktops, failures, queueTasks, queueOldest, paused} {
+	for _, d := range []*prometheus.Desc{redisUp, workersAlive, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
 		to <- d
 	}
 }
@@ -80,6 +81,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	for _, s := range all {
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
+		gauge(scheduledOps, float64(s.Scheduled), s.Project)
 		for state, n := range map[tasks.State]int{tasks.Queued: s.Counts.Queued, tasks.Sending: s.Counts.Sending, tasks.Accepted: s.Counts.Accepted} {
 			gauge(openDesktops, float64(n), s.Project, state.String())
 		}

@@ -15,7 +15,7 @@ import (
 // row, and then one "trail_head" and one "sha256", whose subject is hex.
 var columns = []string{
 	"line", "subject", "operation", "made_at", "final", "rows", "project", "requested_by", "reason", "ticket", "accepted_at", "ended_at",
-	"computer_name", "type", "users_before", "expected_users", "state", "since", "due_at", "proven_at", "took_seconds", "proof",
+	"computer_name", "type", "users_before", "expected_users", "state", "since", "due_at", "proven_at", "took_seconds", "took_since_accepted_seconds", "proof",
 	"attempts", "calls", "failure_code", "failure_class", "failure_message", "note", "detail",
 }
 
@@ -61,13 +61,15 @@ func (r row) cells() []string {
 	if r.Failure != nil {
 		failure = *r.Failure
 	}
-	took := ""
-	if r.TookMS != nil {
-		took = strconv.FormatFloat(float64(*r.TookMS)/1000, 'f', 3, 64)
+	took := func(ms *int64) string {
+		if ms == nil {
+			return ""
+		}
+		return strconv.FormatFloat(float64(*ms)/1000, 'f', 3, 64)
 	}
 	return []string{
 		before.Name, before.Type, list(people(before.Users)), list(r.Expect), r.State.String(), stamp(r.Since), stamp(r.DueAt),
-		stamp(r.ProvenAt), took, r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, failure.Class, failure.Message,
+		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, failure.Class, failure.Message,
 		r.Note, r.Detail,
 	}
 }

@@ -634,7 +634,7 @@ func TestWhatAReportSays(t *testing.T) {
 		"line": "desktop", "subject": "d-1", "operation": op.ID, "project": "hq", "requested_by": "ann", "reason": "contract ended",
 		"ticket": "HR-1", "accepted_at": "2026-03-01T12:00:00.000Z", "ended_at": "2026-03-01T12:20:00.000Z", "rows": "4", "final": "true",
 		"computer_name": "PC-4711", "type": "SHARED", "users_before": "jo (sudo, USER); staff (GROUP)", "expected_users": "jo; ann",
-		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000",
+		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000", "took_since_accepted_seconds": "90.000",
 		"proof": "established by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
 		"calls": "2026-03-01T12:00:00.000Z HTTP 200 WKS.00010110 request req-1 job job-1",
 	} {
@@ -658,7 +658,8 @@ func TestWhatAReportSays(t *testing.T) {
 	accepted, err := b.r.Accepted(t.Context(), op.ID)
 	require.NoError(t, err)
 	require.Equal(t, accepted, p.Accepted, "byte for byte")
-	require.Equal(t, removal{TargetMS: 900000, Proven: 2, P50MS: 90000, P95MS: 1200000, WorstMS: 1200000, Late: 1, Overdue: 1}, p.Removal)
+	require.Equal(t, removal{TargetMS: 900000, Proven: 2, P50MS: 90000, P95MS: 1200000, WorstMS: 1200000, Late: 1, Overdue: 1,
+		AcceptedP50MS: 90000, AcceptedP95MS: 1200000, AcceptedWorstMS: 1200000, AcceptedLate: 1}, p.Removal)
 	require.Equal(t, op.Seal, p.trail)
 	es, err := b.r.Evidence(t.Context(), op, 0, op.Chunks())
 	require.NoError(t, err)

@@ -16,7 +16,8 @@ type row struct {
 	Since      time.Time      `json:"since"`
 	DueAt      time.Time      `json:"due_at"`
 	ProvenAt   time.Time      `json:"proven_at,omitzero"`
-	TookMS     *int64         `json:"took_ms,omitempty"` // from DueAt to ProvenAt; 0: before it was due
+	TookMS     *int64         `json:"took_ms,omitempty"` // since due, see tasks.Took; 0: before it was due
+	AcceptedMS *int64         `json:"took_since_accepted_ms,omitempty"`
 	Note       string         `json:"note,omitempty"`
 	Detail     string         `json:"detail,omitempty"`
 	Before     *tasks.Before  `json:"before,omitempty"`
@@ -73,8 +74,8 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 	for i := range rows {
 		r := &rows[i]
 		if took, proven := r.took(op); proven {
-			ms := took.Milliseconds()
-			r.ProvenAt, r.TookMS = r.Since, &ms
+			due, accepted := took.SinceDue.Milliseconds(), took.SinceAccepted.Milliseconds()
+			r.ProvenAt, r.TookMS, r.AcceptedMS = r.Since, &due, &accepted
 		}
 	}
 	return rows
@@ -82,7 +83,7 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 
 // took is the time to access removed; false where nothing is proven, or nothing
 // was to be.
-func (r row) took(op tasks.Operation) (time.Duration, bool) {
+func (r row) took(op tasks.Operation) (tasks.Took, bool) {
 	return tasks.Desktop{State: r.State, Note: r.note, UpdatedAt: r.Since}.TookFrom(op)
 }
 

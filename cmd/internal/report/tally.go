@@ -1,8 +1,6 @@
 package report
 
 import (
-	"math"
-	"slices"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -17,12 +15,19 @@ type removal struct {
 	WorstMS  int64 `json:"worst_ms"`
 	Late     int   `json:"late"`
 	Overdue  int   `json:"overdue"`
+
+	AcceptedP50MS   int64 `json:"since_accepted_p50_ms"`
+	AcceptedP95MS   int64 `json:"since_accepted_p95_ms"`
+	AcceptedWorstMS int64 `json:"since_accepted_worst_ms"`
+	AcceptedLate    int   `json:"since_accepted_late"`
 }
 
 func viewRemoval(r tasks.Removal) removal {
 	return removal{
 		TargetMS: r.Target.Milliseconds(), Proven: r.Proven, P50MS: r.P50.Milliseconds(), P95MS: r.P95.Milliseconds(),
 		WorstMS: r.Worst.Milliseconds(), Late: r.Late, Overdue: r.Overdue,
+		AcceptedP50MS: r.SinceAccepted.P50.Milliseconds(), AcceptedP95MS: r.SinceAccepted.P95.Milliseconds(),
+		AcceptedWorstMS: r.SinceAccepted.Worst.Milliseconds(), AcceptedLate: r.SinceAccepted.Late,
 	}
 }
 
@@ -31,8 +36,9 @@ func viewRemoval(r tasks.Removal) removal {
 type tally struct {
 	rows   int
 	counts tasks.Counts
-	took   []time.Duration
-	sums   removal
+	due    []time.Duration
+	taken  []time.Duration // since accepted
+	over   int             // overdue
 }
 
 func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Time) {
@@ -45,25 +51,18 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 	took, proven := r.took(op)
 	switch {
 	case proven:
-		t.took = append(t.took, took)
-		if took > target {
-			t.sums.Late++
-		}
+		t.due, t.taken = append(t.due, took.SinceDue), append(t.taken, took.SinceAccepted)
 	case r.State == tasks.Cancelled || r.State == tasks.Resolved || r.State == tasks.NoDesktop:
-	case now.After(op.DueAt.Add(target)):
-		t.sums.Overdue++
+	case now.After(op.DueFrom().Add(target)):
+		t.over++
 	}
 }
 
 // removal gives the times of what was added; it sorts.
 func (t *tally) removal(target time.Duration) removal {
-	slices.Sort(t.took)
-	t.sums.TargetMS = target.Milliseconds()
-	if t.sums.Proven = len(t.took); t.sums.Proven > 0 {
-		rank := func(q float64) int64 { // nearest rank, as tasks.Removal has it
-			return t.took[max(0, int(math.Ceil(q*float64(len(t.took))))-1)].Milliseconds()
-		}
-		t.sums.P50MS, t.sums.P95MS, t.sums.WorstMS = rank(0.5), rank(0.95), rank(1)
-	}
-	return t.sums
+	due := tasks.SpreadOf(t.due, target)
+	return viewRemoval(tasks.Removal{
+		Proven: len(t.due), P50: due.P50, P95: due.P95, Worst: due.Worst, Late: due.Late, Overdue: t.over,
+		SinceAccepted: tasks.SpreadOf(t.taken, target), Target: target,
+	})
 }

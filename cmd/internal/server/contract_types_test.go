@@ -24,7 +24,7 @@ import (
 
 // schemas are the types of bodies, by the names of their schemas.
 var schemas = map[string]reflect.Type{
-	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](),
+	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
 	"Operation": reflect.TypeFor[tasks.Operation](), "Accepted": reflect.TypeFor[api.Accepted](), "OperationState": reflect.TypeFor[api.OperationState](),
 	"OperationWithTimes": reflect.TypeFor[api.Operation](), "Counts": reflect.TypeFor[tasks.Counts](), "Removal": reflect.TypeFor[tasks.Removal](),
 	"RecordedDesktop": reflect.TypeFor[tasks.Desktop](), "Desktop": reflect.TypeFor[api.Desktop](), "Before": reflect.TypeFor[tasks.Before](),
@@ -122,7 +122,7 @@ func TestContractAgreesWithGo(t *testing.T) {
 		for f := range properties {
 			require.Contains(t, fields, f, "%s has a field that %s lacks", name, of)
 		}
-		closed := d.get(at(place, "unevaluatedProperties")) == false || d.get(at(place, "additionalProperties")) == false || name == "Paging"
+		closed := d.get(at(place, "unevaluatedProperties")) == false || d.get(at(place, "additionalProperties")) == false || name == "Paging" || name == "Times"
 		require.True(t, closed, "%s lets unknown fields pass", name)
 	}
 }
@@ -135,7 +135,7 @@ func (d *document) agrees(t *testing.T, place string, of reflect.Type) {
 	}
 	o := d.get(place).(object)
 	ref, _ := o["$ref"].(string)
-	if of.Kind() == reflect.Struct && of != reflect.TypeFor[time.Time]() {
+	if of.Kind() == reflect.Struct && !of.Implements(reflect.TypeFor[encoding.TextMarshaler]()) {
 		require.Equal(t, of, schemas[strings.TrimPrefix(ref, "#/components/schemas/")], place)
 		return
 	}
@@ -212,6 +212,7 @@ func TestContractEnums(t *testing.T) {
 		"FailureClass":            texts(worker.Classes(), func(c worker.ClassRow) string { return string(c.Class) }),
 		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),
 		"Planned/properties/does": {string(worker.Send), string(worker.Done), string(worker.Follow), string(worker.Later), string(worker.Hold), "find"},
+		"OperationStateName":      texts([]tasks.OperationState{tasks.Scheduled, tasks.Running, tasks.Finished}, func(s tasks.OperationState) string { return string(s) }),
 		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
 		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop), string(worker.OfWorker)},
 	} {

@@ -52,7 +52,7 @@ func decodeText(text []byte, into any) error {
 	if begins := bytes.TrimLeft(text, " \t\r\n"); len(begins) > 0 && begins[0] != '{' {
 		return fault("", "the body is no JSON object")
 	}
-	err := json.Unmarshal(text, into, json.RejectUnknownMembers(true))
+	err := json.Unmarshal(text, into, json.RejectUnknownMembers(true), json.WithUnmarshalers(times))
 	var syntax *jsontext.SyntacticError
 	var meaning *json.SemanticError
 	switch {
@@ -70,13 +70,32 @@ func decodeText(text []byte, into any) error {
 	return fault("", "the body is no JSON object")
 }
 
+// times reads times as api.ParseTime does.
+var times = json.UnmarshalFromFunc(func(dec *jsontext.Decoder, t *time.Time) error {
+	if dec.PeekKind() != '"' {
+		return errors.ErrUnsupported // by this, and so treated as any time is
+	}
+	var text string
+	err := json.UnmarshalDecode(dec, &text)
+	if err == nil {
+		*t, err = api.ParseTime(text)
+	}
+	return err
+})
+
 // wanted names what a type takes, for people.
 func wanted(t reflect.Type) string {
 	if t == nil {
 		return "what it has to be"
 	}
-	if t == reflect.TypeFor[time.Time]() {
-		return "a time such as 2026-11-30T18:00:00Z"
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t {
+	case reflect.TypeFor[time.Time]():
+		return "a time such as 2026-11-30T18:00:00+08:00"
+	case reflect.TypeFor[api.NotBefore]():
+		return `a time such as 2026-11-30T18:00:00+08:00, or "now"`
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -157,11 +176,20 @@ func (q *query) text(name string) string { return q.values.Get(name) }
 func (q *query) time(name string) (t time.Time) {
 	if v := q.text(name); v != "" {
 		var err error
-		if t, err = time.Parse(time.RFC3339, v); err != nil {
+		// A + that was not escaped has become a space.
+		if t, err = api.ParseTime(strings.Replace(v, " ", "+", 1)); err != nil {
 			q.bad(name, "%.60q is no time such as 2026-11-30T18:00:00Z", v)
 		}
 	}
 	return t
+}
+
+// start is time, or the word now.
+func (q *query) start(name string) api.NotBefore {
+	if q.text(name) == "now" {
+		return api.NotBefore{Now: true}
+	}
+	return api.NotBefore{At: q.time(name)}
 }
 
 func (q *query) flag(name string) bool {

@@ -75,7 +75,7 @@ func (s *server) follow(ctx context.Context, r *request, v *view, op tasks.Opera
 	known := r.Header.Get("Last-Event-ID")
 	var ended time.Time
 	for {
-		id, data := stateOf(op)
+		id, data := stateOf(op, s.Now())
 		if id != known {
 			if err := s.send(r, fmt.Sprintf("id: %s\nevent: operation\ndata: %s\n\n", id, data)); err != nil {
 				return err
@@ -132,8 +132,8 @@ func (s *server) recheck(ctx context.Context, r *request) error {
 }
 
 // stateOf gives the JSON of an operation's state, and the id that is made of it.
-func stateOf(op tasks.Operation) (id string, data []byte) {
-	data, err := json.Marshal(api.OperationState{Operation: op, Done: op.Done()})
+func stateOf(op tasks.Operation, now time.Time) (id string, data []byte) {
+	data, err := json.Marshal(api.StateOf(op, now))
 	if err != nil {
 		panic(err) // plain data
 	}

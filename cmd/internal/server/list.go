@@ -39,7 +39,7 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 	}
 	in = api.OperationRequest{
 		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),
-		NotBefore: q.time("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
+		NotBefore: q.start("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
 		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"), ValidateOnly: q.flag("validate_only"),
 	}
 	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) })

@@ -27,21 +27,25 @@ func (s *server) createOperation(r *request) error {
 	}
 	in.Traceparent = r.trace
 	req := in.Task(r.key.Name)
-	if err := s.Store.Producer.Validate(req); err != nil {
+	// What is sent again is answered whatever its times are by now; Enqueue looks at them.
+	if err := s.Store.Producer.ValidateContent(req); err != nil {
 		return err
 	}
 	if !r.sees(in.Project) {
 		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
 	}
 	if in.ValidateOnly {
-		return r.answer(http.StatusOK, api.Validated{Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers), IgnoredColumns: ignored})
+		if err := s.Store.Producer.Validate(req); err != nil {
+			return err
+		}
+		return r.answer(http.StatusOK, api.Validated{Times: api.TimesOf(req, s.Now()), Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers), IgnoredColumns: ignored})
 	}
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
 		return err
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
-	return r.answer(http.StatusAccepted, api.Accepted{Operation: op, IgnoredColumns: ignored})
+	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op, s.Now()), IgnoredColumns: ignored})
 }
 
 // idempotencyKey is the header of that name: 1 to 255 printable characters, all of
@@ -82,18 +86,26 @@ func (r *request) project(q *query) string {
 	return project
 }
 
-// listOperations is GET /v1/operations, the latest first.
+// listOperations is GET /v1/operations, the latest first; scheduled=true lists by
+// the start, the next first.
 func (s *server) listOperations(r *request) error {
-	q := r.query("project", "requested_by", "ticket", "open", "from", "to", "page_size", "page_token")
+	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "from", "to", "page_size", "page_token")
 	f := tasks.OperationFilter{
-		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"), From: q.time("from"), To: q.time("to"),
+		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"), Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
+	}
+	if f.Open && f.Scheduled {
+		q.bad("scheduled", "what is scheduled is not open: give one of them")
 	}
 	size := q.size()
 	if err := q.err(); err != nil {
 		return err
 	}
 	ops, next, err := s.record.Operations(r.Context(), f, size, q.text("page_token"))
-	return answerPage(r, ops, next, err)
+	states := make([]api.OperationState, len(ops))
+	for i, op := range ops {
+		states[i] = api.StateOf(op, f.Now)
+	}
+	return answerPage(r, states, next, err)
 }
 
 // operation reads the operation of the path. One of another project is as good as
@@ -119,7 +131,7 @@ func (s *server) getOperation(r *request) error {
 		return err
 	}
 	if brief {
-		return r.answer(http.StatusOK, api.OperationState{Operation: op, Done: op.Done()})
+		return r.answer(http.StatusOK, api.StateOf(op, s.Now()))
 	}
 	removal, err := s.record.Removal(r.Context(), op, s.Store.Target, s.Now())
 	if err != nil {
@@ -129,7 +141,7 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), Removal: removal, Pace: pace})
+	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.
@@ -179,8 +191,8 @@ func (s *server) views(ctx context.Context, op tasks.Operation, desktops []tasks
 		call := calls[d.CallID]
 		out[i] = api.Desktop{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
 		if took, proven := d.TookFrom(op); proven {
-			ms := took.Milliseconds()
-			out[i].TookMS = &ms
+			due, accepted := took.SinceDue.Milliseconds(), took.SinceAccepted.Milliseconds()
+			out[i].TookMS, out[i].SinceAcceptedMS = &due, &accepted
 		}
 	}
 	return out, nil

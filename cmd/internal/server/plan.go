@@ -33,5 +33,5 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Plan{Items: append([]tasks.Planned{}, items...), Left: left, IgnoredColumns: ignored})
+	return r.answer(http.StatusOK, api.Plan{Times: api.TimesOf(req, s.Now()), Items: append([]tasks.Planned{}, items...), Left: left, IgnoredColumns: ignored})
 }

@@ -48,6 +48,18 @@
   }
   later(seconds);
 
+  // Times are shown in a zone that a cookie names. Where nobody has chosen one it is
+  // the browser's; the sign-in page shows no times, and need not be loaded again.
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  if (document.body.hasAttribute("data-zone-unset") && zone) {
+    document.cookie = "__Host-detachd-zone=" + zone + "; path=/; secure; samesite=lax; max-age=31536000";
+    if (document.cookie.includes("__Host-detachd-zone=" + zone) && zone !== "UTC" && $("header.top")) location.reload();
+  }
+  const zones = $("#zones");
+  if (zones && Intl.supportedValuesOf) {
+    for (const name of [zone, ...Intl.supportedValuesOf("timeZone")]) zones.append(new Option(name, name));
+  }
+
   // Something is under way. Coming back to the page ends it.
   const busy = (is) => document.body.classList.toggle("busy", is);
   addEventListener("pageshow", () => {

@@ -1,0 +1,134 @@
+package dashboard
+
+import (
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/cmd/internal/when"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// zoneName is the cookie that names the zone of a visitor's times. The script gives
+// it that of the browser; a person chooses another at the foot of a page. Without
+// it times are UTC.
+const zoneName = "__Host-detachd-zone"
+
+var zoneText = regexp.MustCompile(`^[A-Za-z0-9_+/-]{1,64}$`)
+
+// zoneNamed gives a zone by its IANA name.
+func zoneNamed(name string) (*time.Location, bool) {
+	if !zoneText.MatchString(name) || name == "Local" { // the server's is nobody's business
+		return time.UTC, false
+	}
+	z, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC, false
+	}
+	return z, true
+}
+
+// zone is the zone of the visitor's times, UTC where it is not known.
+func (v *visit) zone() *time.Location {
+	if c, err := v.Cookie(zoneName); err == nil {
+		z, _ := zoneNamed(c.Value)
+		return z
+	}
+	return time.UTC
+}
+
+// zoneUnset says that the script may take the browser's, and load the page again.
+func (v *visit) zoneUnset() bool {
+	_, err := v.Cookie(zoneName)
+	return err != nil && v.Method == http.MethodGet
+}
+
+// switchZone is the form at the foot of pages. Empty is the browser's zone again.
+func (v *visit) switchZone() error {
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	to, name := ownPath(v.PostFormValue("to")), strings.TrimSpace(v.PostFormValue("zone"))
+	age := int((365 * 24 * time.Hour).Seconds())
+	if name == "" {
+		age = -1
+	} else if _, known := zoneNamed(name); !known {
+		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "there is no such time zone, and times are shown as before: name one such as Europe/Berlin, Asia/Shanghai or UTC"}
+	}
+	v.cookie(zoneName, name, age)
+	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
+	return nil
+}
+
+// shown is a time in the zone of a page. Templates show no other.
+type shown struct{ time.Time }
+
+// In is a time as the page shows it.
+func (f frame) In(t time.Time) shown { return shown{t.In(f.Zone)} }
+
+// shownPace is a pace as the page shows it.
+type shownPace struct {
+	PerMinute float64
+	EndsAt    shown
+}
+
+// PaceOf is a pace with its end in the page's zone.
+func (f frame) PaceOf(p tasks.Pace) shownPace { return shownPace{p.PerMinute, f.In(p.EndsAt)} }
+
+func stamp(t shown) string { return t.Format("2006-01-02 15:04:05") }
+
+// exact has the offset as well: it is what answers repeat.
+func exact(t shown) string { return when.Show(t.Time) }
+
+// exactly is exact for texts; empty for the zero time.
+func (v *visit) exactly(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return when.Show(t.In(v.zone()))
+}
+
+func offset(t shown) string { return t.Format("UTC-07:00") }
+
+func utc(t shown) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
+
+// times reads fields that hold a time in a zone, and says which of them do not.
+type times struct {
+	now    time.Time
+	zone   *time.Location
+	faults []api.Fault
+}
+
+// times reads what is in the page's zone; a form names the one that it was shown in.
+func (v *visit) times() times {
+	t := times{now: v.d.Now(), zone: v.zone()}
+	if z, known := zoneNamed(v.PostFormValue("in_zone")); known {
+		t.zone = z
+	}
+	return t
+}
+
+func (t *times) parse(name, text string) time.Time {
+	at, err := when.Parse(text, t.now, t.zone, when.Next)
+	if err != nil {
+		t.faults = append(t.faults, api.Fault{Pointer: name, Detail: err.Error()})
+	}
+	return at.UTC()
+}
+
+// parseStart also takes the word now.
+func (t *times) parseStart(name, text string) api.NotBefore {
+	if text == "now" {
+		return api.NotBefore{Now: true}
+	}
+	return api.NotBefore{At: t.parse(name, text)}
+}
+
+func (t *times) err() error {
+	if len(t.faults) == 0 {
+		return nil
+	}
+	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done", Errors: t.faults}
+}

@@ -1,0 +1,132 @@
+// Package when reads the points in time that people type.
+package when
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// Example is what messages show.
+const Example = `2026-11-30T18:00:00+08:00, "2026-11-30 18:00", 2026-11-30, 18:00 or +2h`
+
+// Way says which of the days a time without one is on.
+type Way int
+
+// The ways.
+const (
+	Next Way = iota // today if it is still to come, else tomorrow; a duration counts from now on
+	Last            // today if it has passed, else yesterday; a duration counts back
+)
+
+// Parse reads a point in time:
+//
+//   - with an offset: 2026-11-30T18:00:00+08:00, also with +0800, Z or UTC, with a
+//     space in place of T or before the offset, and without seconds;
+//   - without one it is meant in zone; a date alone is its 00:00, a time alone is on
+//     the day that way says;
+//   - a duration from now, such as 2h or +90m, or now.
+//
+// Empty is the zero time. A local time that zone does not have, or has twice, as
+// clocks are changed, is an error.
+func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time, error) {
+	text = strings.TrimSpace(text)
+	switch text {
+	case "":
+		return time.Time{}, nil
+	case "now":
+		return now, nil
+	}
+	if t, ok := fromNow(text, now, way); ok {
+		return t, nil
+	}
+	clock := text
+	if at, ok := strings.CutSuffix(clock, "UTC"); ok {
+		clock = strings.TrimSpace(at) + "Z"
+	}
+	clock = strings.Replace(clock, "T", " ", 1)
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04"} {
+		for _, offset := range []string{"Z07:00", "Z0700", " Z07:00", " Z0700"} {
+			if t, err := time.Parse(layout+offset, clock); err == nil {
+				return t, nil
+			}
+		}
+	}
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
+		if wall, err := time.Parse(layout, clock); err == nil {
+			return local(wall, zone)
+		}
+	}
+	for _, layout := range []string{"15:04:05", "15:04"} {
+		if wall, err := time.Parse(layout, clock); err == nil {
+			return near(wall, now.In(zone), way)
+		}
+	}
+	return time.Time{}, fmt.Errorf("%.60q is no time: write %s", text, Example)
+}
+
+func fromNow(text string, now time.Time, way Way) (time.Time, bool) {
+	d, err := time.ParseDuration(text)
+	if way == Last {
+		d, err = time.ParseDuration(strings.TrimLeft(text, "+-"))
+		d = -d
+	} else if d < 0 {
+		return time.Time{}, false
+	}
+	return now.Add(d), err == nil
+}
+
+// near puts a time of day on its day.
+func near(wall, now time.Time, way Way) (time.Time, error) {
+	on := func(days int) (time.Time, error) {
+		y, m, d := now.Date()
+		return local(time.Date(y, m, d+days, wall.Hour(), wall.Minute(), wall.Second(), 0, time.UTC), now.Location())
+	}
+	t, err := on(0)
+	switch {
+	case err != nil:
+		return t, err
+	case way == Next && !t.After(now):
+		return on(1)
+	case way == Last && t.After(now):
+		return on(-1)
+	}
+	return t, nil
+}
+
+// local gives the instant at which clocks in zone show what wall says.
+func local(wall time.Time, zone *time.Location) (time.Time, error) {
+	y, m, d := wall.Date()
+	var found []time.Time
+	for _, hours := range []time.Duration{-24, 24} { // the offsets on both sides of a change
+		_, offset := wall.Add(hours * time.Hour).In(zone).Zone()
+		t := wall.Add(-time.Duration(offset) * time.Second).In(zone)
+		if ty, tm, td := t.Date(); ty == y && tm == m && td == d && t.Hour() == wall.Hour() && t.Minute() == wall.Minute() {
+			if len(found) == 0 || !found[0].Equal(t) {
+				found = append(found, t)
+			}
+		}
+	}
+	at := wall.Format("2006-01-02 15:04:05")
+	switch len(found) {
+	case 0:
+		return time.Time{}, fmt.Errorf("%s does not exist in %s, as clocks are set forward: give another time, or one with an offset", at, zone)
+	case 2:
+		return time.Time{}, fmt.Errorf("%s comes twice in %s, as clocks are set back: write %s or %s", at, zone, Show(found[0]), Show(found[1]))
+	}
+	return found[0], nil
+}
+
+// Show writes an instant with its offset, in its own zone, so that Parse reads it.
+func Show(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") }
+
+// File reports that a file holds a time zone.
+func File(name string) bool {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return false
+	}
+	_, err = time.LoadLocationFromTZData(name, text)
+	return err == nil
+}
