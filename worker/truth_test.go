@@ -199,8 +199,16 @@ func (s scenario) drawRequest(t *rapid.T) tasks.Request {
 			}
 		}
 	}
-	if oneIn(t, 5, "not before") {
-		req.NotBefore = time.Unix(0, 0).Add(time.Duration(rapid.IntRange(50, 400).Draw(t, "later")) * time.Millisecond) // from when it is handed over
+	later := func(what string) time.Time { // from when it is handed over
+		return time.Unix(0, 0).Add(time.Duration(rapid.IntRange(50, 400).Draw(t, what)) * time.Millisecond)
+	}
+	switch rapid.IntRange(0, 9).Draw(t, "scheduled") {
+	case 0:
+		req.NotBefore = later("not before")
+	case 1:
+		req.DueAt = later("due")
+	case 2:
+		req.DueAt, req.NotBefore = later("due"), later("not before")
 	}
 	return req
 }
@@ -380,8 +388,10 @@ func (p *play) do(x step) {
 	_ = p.cloud.Wait(ctx, func() bool { return len(p.cloud.Requests()) >= arrived+x.after })
 	switch x.kind {
 	case "enqueue":
-		if !x.req.NotBefore.IsZero() {
-			x.req.NotBefore = time.Now().Add(x.req.NotBefore.Sub(time.Unix(0, 0)))
+		for _, at := range []*time.Time{&x.req.NotBefore, &x.req.DueAt} {
+			if !at.IsZero() {
+				*at = time.Now().Add(at.Sub(time.Unix(0, 0)))
+			}
 		}
 		p.ops = append(p.ops, p.enqueue(x.req))
 	case "faults":
@@ -595,7 +605,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 		before := p.had(r.DesktopID, r.Time.Add(-time.Microsecond), taken)
 		meant := slices.ContainsFunc(named[r.DesktopID], func(d tasks.Desktop) bool {
 			op := requests[d.OperationID]
-			if r.Time.Before(op.NotBefore.Truncate(time.Millisecond)) {
+			if start := op.NotBefore; r.Time.Before(start.Truncate(time.Millisecond)) || start.IsZero() && r.Time.Before(op.DueAt.Truncate(time.Millisecond)) && op.DueAt.After(op.AcceptedAt) {
 				return false
 			}
 			if i := slices.IndexFunc(p.fleet, func(f fakecloud.Desktop) bool { return f.ID == r.DesktopID }); d.FoundAs != "" && d.FoundAs != p.computerName(i, r.Time) {
