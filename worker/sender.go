@@ -298,6 +298,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 		s.release(b.claim, group)
 	}
 	for _, it := range group {
+		it.readAt = time.Time{} // another may have it next, and the next batch may mix those that this one kept apart
 		if it.sending {
 			it.sending = false
 			b.back = append(b.back, it)

@@ -49,6 +49,16 @@ func TestChaos(t *testing.T) {
 	require.NotEmpty(t, v.Recovery["worker"])
 }
 
+// A run in which the workers do not work is an error, not a run without faults.
+func TestWorkersThatEndByThemselves(t *testing.T) {
+	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
+		t.Skip("redis-server is not installed")
+	}
+	p := plan{Kills: 3, Desktops: 3, Every: time.Second, Dir: t.TempDir(), Progress: io.Discard, Binary: "false"}
+	_, err := p.run(t.Context())
+	require.ErrorContains(t, err, "ended by itself: exit status 1")
+}
+
 // The judge sees what must not happen.
 func TestTheJudgeSees(t *testing.T) {
 	t.Parallel()

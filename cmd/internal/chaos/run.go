@@ -65,8 +65,21 @@ type stage struct {
 }
 
 type process struct {
-	id  string
-	cmd *exec.Cmd
+	id    string
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when the process has
+}
+
+// kill ends the process, which must not have ended before.
+func (w *process) kill() error {
+	select {
+	case <-w.ended:
+		return fmt.Errorf("worker %s ended by itself: %s", w.id, w.cmd.ProcessState)
+	default:
+	}
+	err := w.cmd.Process.Kill()
+	<-w.ended
+	return err
 }
 
 // run lets it happen and says what came of it.
@@ -167,8 +180,7 @@ projects:
 
 func (s *stage) end() {
 	for _, w := range s.alive {
-		_ = w.cmd.Process.Kill()
-		_ = w.cmd.Wait()
+		_ = w.kill()
 	}
 	s.watching.Wait()
 	if s.cloud != nil {
@@ -187,15 +199,28 @@ func (s *stage) end() {
 
 func (s *stage) startWorker() error {
 	s.started++
-	w := &process{id: fmt.Sprintf("w-%d", s.started)}
+	w := &process{id: fmt.Sprintf("w-%d", s.started), ended: make(chan struct{})}
 	w.cmd = exec.Command(s.Binary, "worker", "--config", s.config)
 	w.cmd.Env = append(os.Environ(), "CLOUD_TOKEN=made-up", "DETACHD_WORKER_ID="+w.id)
 	w.cmd.Stderr = s.log
 	if err := w.cmd.Start(); err != nil {
 		return err
 	}
+	go func() {
+		_ = w.cmd.Wait() // how it ended is in ProcessState
+		close(w.ended)
+	}()
 	s.alive = append(s.alive, w)
 	return nil
+}
+
+// lastOfLog is the end of what the workers wrote; the directory is gone afterwards.
+func (s *stage) lastOfLog() string {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err.Error()
+	}
+	return string(text[max(0, len(text)-2000):])
 }
 
 // killWorker kills one, starts another, and watches how long it takes until
@@ -205,11 +230,10 @@ func (s *stage) killWorker(ctx context.Context) error {
 	w := s.alive[i]
 	s.alive = slices.Delete(s.alive, i, i+1)
 	known := s.knows(ctx, w.id)
-	if err := w.cmd.Process.Kill(); err != nil {
-		return fmt.Errorf("worker %s had ended before it was killed; see %s: %w", w.id, s.log.Name(), err)
+	if err := w.kill(); err != nil {
+		return fmt.Errorf("%w; the log ends with: %s", err, s.lastOfLog())
 	}
 	killed := time.Now()
-	_ = w.cmd.Wait()
 	s.verdict.Kills++
 	if known {
 		s.watching.Go(func() {
