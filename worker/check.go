@@ -68,9 +68,12 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 	return append(plain, byName...), true
 }
 
-// fresh says that every desktop of a group was read a moment ago.
+// fresh says that every desktop of a group was read a moment ago, and that one kind of
+// call is right for all: to take everybody off, or those who are named.
 func fresh(group []*item) bool {
-	return !slices.ContainsFunc(group, func(it *item) bool { return time.Since(it.readAt) > freshReading })
+	return !slices.ContainsFunc(group, func(it *item) bool {
+		return time.Since(it.readAt) > freshReading || (it.leavers == nil) != (group[0].leavers == nil)
+	})
 }
 
 // claim claims a group; who is in another call is answered. ok is false if the
