@@ -63,6 +63,9 @@ func (k keys) redriveItems(id, writer string) string {
 }                                            // LIST: ms, operation/desktop
 func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
 
+// plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
+func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }
+
 // The buckets of two indexes; see index. Every sixteenth has the same hash tag.
 func (k keys) history(bucket int) string { // by desktop id, or what else a row is named
 	return k.bucket("desktops", bucket)

@@ -7,3 +7,6 @@ import "time"
 func Hurry(w *Worker) {
 	w.reconciler.beatInterval, w.reconciler.deadAfter, w.reconciler.youngerThan = 100*time.Millisecond, 600*time.Millisecond, 200*time.Millisecond
 }
+
+// SetBeat sets how often a planner looks whether its plan is asked for.
+func (p *Planner) SetBeat(d time.Duration) { p.beat = d }

@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"maps"
+	"errors"
 	"slices"
 	"time"
 
@@ -14,72 +14,218 @@ import (
 )
 
 // Planner says what requests would do. It reads the cloud, within the limit of
-// readings that all workers share, and writes nothing.
+// readings that all workers share, and changes nothing there.
 type Planner struct {
 	project Project
 	record  *tasks.Record
 	limit   *limiter
-	finder  *finder
+	finder  finder
 	now     func() time.Time
+	log     zerolog.Logger
+	beat    time.Duration
 }
 
-// NewPlanner makes one for a project. record gives the names of the limits' keys.
+// NewPlanner makes one for a project. record is where plans are, and gives the names of
+// the limits' keys.
 func NewPlanner(rdb redis.UniversalClient, record *tasks.Record, p Project, log zerolog.Logger) *Planner {
-	out := &Planner{project: p, record: record, limit: limiterOf(rdb, record, p, log), now: time.Now}
-	out.finder = &finder{
-		api: p.API, admit: out.admit, told: func(ReadingOf, int, time.Time, error) {}, directory: &directory{}, now: time.Now,
-		where: p.Alias, unknown: p.UnknownUsers,
+	return &Planner{
+		project: p, record: record, limit: limiterOf(rdb, record, p, log), now: time.Now, log: log, beat: planBeat,
+		finder: finder{
+			api: p.API, told: func(ReadingOf, int, time.Time, error) {}, directory: &directory{}, now: time.Now,
+			where: p.Alias, unknown: p.UnknownUsers,
+		},
 	}
-	return out
 }
 
-func (p *Planner) admit(ctx context.Context) error { return p.limit.take(ctx, readRequest, beforeCall) }
+const (
+	// planUnasked is how long a plan is read on that nobody asks for.
+	planUnasked = time.Minute
+	// planBeat is how often is looked whether somebody does, and the plan kept in hand.
+	planBeat = 5 * time.Second
+	// smallPlan has so many rows at most. A person waits for it, and it takes few
+	// readings: it goes among those that prove. A larger one takes what nobody else
+	// wants, as it could hold up proofs for minutes.
+	smallPlan = 1000
+	// planTries is how often a reading is tried that is not refused: a cloud that says
+	// nothing from the start is told soon, one that was there is waited for.
+	planTries, planTriesLater = 3, 8
+	planRetry, planRetryMax   = 200 * time.Millisecond, 10 * time.Second
+)
 
-// Plan says what would become of a valid request, in its order: first the desktops
-// that it names, then the users and computers, then the desktops found by them. left
-// is how many it did not look at because there are more than tasks.MaxPlanned. An error
-// is the cloud's, an *apiclient.Error, or that ctx ended.
-func (p *Planner) Plan(ctx context.Context, req tasks.Request) (out []tasks.Planned, left int, err error) {
-	desktops, lookups := req.Desktops, lookupsOf(req)
-	if n := tasks.MaxPlanned; len(desktops) > n {
-		left, desktops = len(desktops)-n, desktops[:n]
+// Read reads a plan on until all of it is read, the cloud refuses to, ctx ends, or
+// nobody has asked for it for a minute. What was read is kept with every hundred rows,
+// and the next that asks has it read on. An error is Redis', or tasks.ErrOvertaken.
+func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
+	reading, stop := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		p.keep(reading, w, stop)
+	}()
+	err := w.Load(reading)
+	if err == nil {
+		err = newPlanning(p, w).all(reading)
 	}
-	if n := tasks.MaxPlanned - len(desktops); len(lookups) > n {
-		left, lookups = left+len(lookups)-n, lookups[:n]
+	ended := reading.Err() != nil
+	stop()
+	<-kept
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), planBeat)
+	defer cancel()
+	var cloud *apiclient.Error
+	switch {
+	case err == nil:
+		return w.End(last, "")
+	case !ended && errors.As(err, &cloud):
+		p.log.Warn().Err(err).Str("project", p.project.Alias).Str("plan", w.ID).Msg("a plan could not be read")
+		return w.End(last, err.Error())
+	case ended:
+		return w.Leave(last)
 	}
-	rows := make([]tasks.Desktop, len(desktops))
-	for i, id := range desktops {
-		rows[i] = tasks.Desktop{ID: id, Expect: req.Expect[id]}
-	}
-	if out, err = p.desktops(ctx, req, rows); err != nil || len(lookups) == 0 {
-		return out, left, err
-	}
-	finds := map[string]tasks.RowFind{}
-	for some := range slices.Chunk(lookups, apiclient.MaxDesktopsPerCall) {
-		found, err := p.finder.find(ctx, some, tasks.Operation{UnknownUsers: req.UnknownUsers})
-		if err != nil {
-			return nil, 0, err
+	return errors.Join(err, w.Leave(last))
+}
+
+// keep keeps a plan in hand while it is asked for.
+func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
+	beat := time.NewTicker(p.beat)
+	defer beat.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-beat.C:
+			// Redis may be away for a moment: the next beat comes before the lease ends.
+			if unasked, err := w.Keep(ctx); errors.Is(err, tasks.ErrOvertaken) || err == nil && unasked > planUnasked {
+				stop()
+				return
+			}
 		}
-		maps.Copy(finds, found)
 	}
-	named := make(map[string]tasks.Desktop, len(req.Desktops))
-	for _, id := range req.Desktops {
-		named[id] = tasks.Desktop{ID: id, Expect: req.Expect[id]}
+}
+
+// planning is one plan while it is read.
+type planning struct {
+	*Planner
+	work     *tasks.PlanWork
+	req      tasks.Request
+	finder   finder
+	priority priority
+}
+
+func newPlanning(p *Planner, w *tasks.PlanWork) *planning {
+	x := &planning{Planner: p, work: w, req: w.Request, finder: p.finder, priority: toHint}
+	if len(x.req.Desktops)+len(x.req.Users)+len(x.req.Computers) <= smallPlan {
+		x.priority = toProve
 	}
-	find := join(p.now(), lookups, finds, named)
-	for _, row := range lookups {
-		out = append(out, plannedLookup(row, find.Rows[row.ID]))
+	x.finder.admit = x.admit
+	return x
+}
+
+func (x *planning) admit(ctx context.Context) error {
+	return x.limit.take(ctx, readRequest, x.priority)
+}
+
+// all reads, a hundred at a time, what is not read yet: the desktops that the request
+// names, then the users and computers, then the desktops found by them.
+func (x *planning) all(ctx context.Context) error {
+	named := make([]tasks.Desktop, len(x.req.Desktops))
+	for i, id := range x.req.Desktops {
+		named[i] = tasks.Desktop{ID: id, Expect: x.req.Expect[id]}
 	}
-	found := find.Desktops
-	if n := max(0, 2*tasks.MaxPlanned-len(out)); len(found) > n {
-		left, found = left+len(found)-n, found[:n]
+	next, err := x.rows(ctx, 0, named)
+	lookups := lookupsOf(x.req)
+	if err != nil || len(lookups) == 0 {
+		return err
 	}
-	rows = make([]tasks.Desktop, len(found))
-	for i, id := range found {
-		rows[i] = tasks.Desktop{ID: id, Expect: find.Expect[id], FoundAs: find.FoundAs[id]}
+	if err := x.lookUp(ctx, lookups); err != nil {
+		return err
 	}
-	theirs, err := p.desktops(ctx, req, rows)
-	return append(out, theirs...), left, err
+	byID := make(map[string]tasks.Desktop, len(named))
+	for _, d := range named {
+		byID[d.ID] = d
+	}
+	find := join(x.now(), lookups, x.work.AllFinds(), byID)
+	x.work.SetFound(len(find.Desktops))
+	for some := range slices.Chunk(lookups, tasks.ChunkSize) {
+		if !x.work.Written(next) {
+			rows := make([]tasks.Planned, len(some))
+			for i, row := range some {
+				rows[i] = plannedLookup(row, find.Rows[row.ID])
+			}
+			if err := x.work.AddRows(ctx, next, 0, rows); err != nil {
+				return err
+			}
+		}
+		next++
+	}
+	found := make([]tasks.Desktop, len(find.Desktops))
+	for i, id := range find.Desktops {
+		found[i] = tasks.Desktop{ID: id, Expect: find.Expect[id], FoundAs: find.FoundAs[id]}
+	}
+	_, err = x.rows(ctx, next, found)
+	return err
+}
+
+// lookUp finds users and computers.
+func (x *planning) lookUp(ctx context.Context, lookups []tasks.Desktop) error {
+	chunk := 0
+	for some := range slices.Chunk(lookups, tasks.ChunkSize) {
+		if x.work.Finds[chunk] == nil {
+			var finds map[string]tasks.RowFind
+			err := x.tried(ctx, func() (err error) {
+				finds, err = x.finder.find(ctx, some, tasks.Operation{UnknownUsers: x.req.UnknownUsers})
+				return err
+			})
+			if err != nil {
+				return err
+			}
+			if err := x.work.NoteFinds(ctx, chunk, len(some), finds); err != nil {
+				return err
+			}
+		}
+		chunk++
+	}
+	return nil
+}
+
+// rows plans desktops as chunks from the given one on; next is the chunk after them.
+func (x *planning) rows(ctx context.Context, chunk int, rows []tasks.Desktop) (next int, err error) {
+	for some := range slices.Chunk(rows, tasks.ChunkSize) {
+		if !x.work.Written(chunk) {
+			var planned []tasks.Planned
+			err := x.tried(ctx, func() (err error) {
+				planned, err = x.desktops(ctx, some)
+				return err
+			})
+			if err != nil {
+				return 0, err
+			}
+			if err := x.work.AddRows(ctx, chunk, len(planned), planned); err != nil {
+				return 0, err
+			}
+		}
+		chunk++
+	}
+	return chunk, nil
+}
+
+// tried reads again what failed and may yet succeed.
+func (x *planning) tried(ctx context.Context, read func() error) error {
+	for try := 1; ; try++ {
+		err := read()
+		most := planTries
+		if x.work.Progress() > 0 {
+			most = planTriesLater
+		}
+		var cloud *apiclient.Error
+		if !errors.As(err, &cloud) || refused(err) || try >= most || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(backoff(planRetry, planRetryMax, try)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // lookupsOf are the rows that a request would have for what it looks up.
@@ -95,30 +241,57 @@ func lookupsOf(req tasks.Request) []tasks.Desktop {
 	return out
 }
 
-func (p *Planner) desktops(ctx context.Context, req tasks.Request, rows []tasks.Desktop) ([]tasks.Planned, error) {
-	var out []tasks.Planned
-	for some := range slices.Chunk(rows, apiclient.MaxDesktopsPerCall) {
-		if err := p.admit(ctx); err != nil {
+// desktops plans up to 100 desktops. One for which the cloud refuses to be asked is a
+// row of its own kind, and does not keep the others from being read.
+func (x *planning) desktops(ctx context.Context, rows []tasks.Desktop) ([]tasks.Planned, error) {
+	spoilt := map[string]tasks.Planned{}
+	for {
+		var ids []string
+		for _, row := range rows {
+			if _, is := spoilt[row.ID]; !is {
+				ids = append(ids, row.ID)
+			}
+		}
+		read, seen, err := x.look(ctx, ids)
+		if err == nil {
+			out := make([]tasks.Planned, len(rows))
+			for i, row := range rows {
+				if p, is := spoilt[row.ID]; is {
+					out[i] = p
+				} else {
+					out[i] = x.planned(row, lookAt(tasks.Operation{AllowShared: x.req.AllowShared}, row, read, seen[row.ID]))
+				}
+			}
+			return out, nil
+		}
+		e := asAPIError(err)
+		before := len(spoilt)
+		for _, row := range rows {
+			if slices.Contains(culprits(e), row.ID) {
+				spoilt[row.ID] = tasks.Planned{ID: row.ID, Expect: row.Expect, Does: "fail", Code: e.Code, Why: "it cannot be read: " + e.Message}
+			}
+		}
+		if len(spoilt) == before || !refused(err) {
 			return nil, err
-		}
-		ids := make([]string, len(some))
-		for i, row := range some {
-			ids[i] = row.ID
-		}
-		list, err := p.project.API.Desktops(ctx, ids)
-		if err != nil {
-			return nil, err
-		}
-		read := byID(list)
-		seen, err := p.seen(ctx, ids, read)
-		if err != nil {
-			return nil, err
-		}
-		for _, row := range some {
-			out = append(out, p.planned(row, lookAt(tasks.Operation{AllowShared: req.AllowShared}, row, read, seen[row.ID])))
 		}
 	}
-	return out, nil
+}
+
+// look makes one reading.
+func (x *planning) look(ctx context.Context, ids []string) (read map[string]apiclient.Desktop, seen map[string]bool, err error) {
+	if len(ids) == 0 {
+		return nil, nil, nil
+	}
+	if err := x.admit(ctx); err != nil {
+		return nil, nil, err
+	}
+	list, err := x.project.API.Desktops(ctx, ids)
+	if err != nil {
+		return nil, nil, err
+	}
+	read = byID(list)
+	seen, err = x.seen(ctx, ids, read)
+	return read, seen, err
 }
 
 func (p *Planner) seen(ctx context.Context, ids []string, read map[string]apiclient.Desktop) (map[string]bool, error) {

@@ -56,7 +56,6 @@ const (
 
 	CodeRecordAltered = "record_altered" // a report: the record contradicts itself
 	CodeUnsettled     = "unsettled"      // a report: the operation was changed meanwhile
-	CodeCloud         = "cloud"          // the cloud did not answer, or refused
 	CodeNotDetachd    = "not_detachd"    // it was not detachd that answered
 )
 

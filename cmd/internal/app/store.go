@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -34,6 +35,10 @@ type Store struct {
 
 	mu       sync.Mutex
 	planners map[string]*worker.Planner // by alias
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	work sync.WaitGroup
 }
 
 // ErrNoProject says that the configuration has no project.
@@ -54,6 +59,7 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	}
 	s := &Store{Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport(),
 		planners: map[string]*worker.Planner{}}
+	s.life, s.end = context.WithCancel(context.Background())
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}
@@ -66,8 +72,22 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	return s, nil
 }
 
-// Close ends the connections to Redis and to the cloud.
+// Go has something done beside what it is called for, until Close: that ends ctx, and
+// waits.
+func (s *Store) Go(f func(ctx context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() == nil {
+		s.work.Go(func() { f(s.life) })
+	}
+}
+
+// Close ends what Go began, and the connections to Redis and to the cloud.
 func (s *Store) Close() {
+	s.mu.Lock()
+	s.end()
+	s.mu.Unlock()
+	s.work.Wait()
 	s.transport.CloseIdleConnections()
 	_ = s.Redis.Close() // only ever says that it was closed before
 }

@@ -25,7 +25,6 @@ var problemAdvice = map[string]struct {
 	"too_large":           {exitUsage, "split the list"},
 	api.CodeInvalid:       {exitUsage, "mend what is named and run it again"},
 	api.CodeRedisAway:     {exitInternal, "it is the server's Redis, and it may come back by itself: run it again, detach with the same --idempotency-key"},
-	api.CodeCloud:         {exitInternal, "run it again; if it stays so, detachd doctor on the server's side looks at the way to the cloud"},
 	api.CodeNotDetachd:    {exitInternal, "check the address given with --server or DETACHD_SERVER, and what stands in front of the server"},
 	api.CodeRecordAltered: {exitFailed, askWho},
 	api.CodeUnsettled:     {exitRunning, "run it again in a minute"},

@@ -229,6 +229,13 @@ func (b bar) set(n int) {
 	}
 }
 
+// of says how many there are, where that has changed.
+func (b bar) of(total int) {
+	if b.ProgressBar != nil && b.GetMax() != total {
+		b.ChangeMax(total)
+	}
+}
+
 func (b bar) end() {
 	if b.ProgressBar != nil {
 		_ = b.Exit()

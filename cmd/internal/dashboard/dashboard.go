@@ -64,6 +64,7 @@ var routes = []route{
 	{"GET /search", access.Viewer, (*visit).search},
 	{"GET /desktop", access.Viewer, (*visit).desktop},
 	{"GET /new", access.Producer, (*visit).newDetach},
+	{"GET /new/plan", access.Producer, (*visit).lookAtPlan},
 	{"POST /new/plan", access.Producer, (*visit).planDetach},
 	{"POST /new", access.Producer, (*visit).startDetach},
 	{"GET /projects", access.Viewer, (*visit).projects},

@@ -12,7 +12,6 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/api"
 )
 
 // funcs are what templates call.
@@ -20,7 +19,7 @@ var funcs = template.FuncMap{
 	"text": report.Printable, "long": long, "opening": opening,
 	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
-	"query": query, "people": people, "isUser": isUser, "userName": userName, "looksUp": looksUp, "computerName": computerName, "asked": asked, "states": func() []tasks.State { return tasks.States },
+	"query": query, "people": people, "isUser": isUser, "userName": userName, "looksUp": looksUp, "computerName": computerName, "states": func() []tasks.State { return tasks.States },
 	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
@@ -140,20 +139,6 @@ func isUser(id string) bool { return strings.HasPrefix(id, tasks.UserRow("")) }
 func looksUp(id string) bool { return isUser(id) || strings.HasPrefix(id, tasks.ComputerRow("")) }
 
 func computerName(id string) string { return strings.TrimPrefix(id, tasks.ComputerRow("")) }
-
-// asked says how much a request is about.
-func asked(r api.OperationRequest) string {
-	var parts []string
-	for _, p := range []struct {
-		n         int
-		one, many string
-	}{{len(r.Desktops), "desktop", "desktops"}, {len(r.Computers), "computer", "computers"}, {len(r.Users), "user", "users"}} {
-		if p.n > 0 {
-			parts = append(parts, plural(p.n, p.one, p.many))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
 
 func userName(id string) string { return strings.TrimPrefix(id, tasks.UserRow("")) }
 

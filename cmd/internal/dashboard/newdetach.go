@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
@@ -54,46 +57,64 @@ func (v *visit) turn() (done func(), err error) {
 // runs.
 type plan struct {
 	Projects             []projectPlan
+	Form                 bool      // it can be handed over from here
 	Start, Due, Deadline time.Time // Start zero: at once
-	Text                 string    // JSON of the requests: just what is shown is what is handed over
+	Text                 string    // JSON of the requests: just what was planned is what is handed over
 	Key                  string    // makes sending it twice harmless
 	Asked                int       // desktops, computers and users
 	Type                 bool      // the number has to be typed
-	Ignored              []string  // columns that were not read
+	Ignored              []string  // columns that mean nothing here
+
+	Reading     bool   // not all is read
+	Read, Total int    // rows
+	Summary     string // of all rows; empty while that is not known
 }
 
 // projectPlan is what is planned in one project.
 type projectPlan struct {
-	Request  api.OperationRequest
-	Plan     api.Plan
-	Trouble  string // why nobody knows
-	Does     []doesCount
-	CutOff   int // people who lose access, at least
-	Rows     []tasks.Planned
-	NotShown int
+	api.Plan
+	More more
 }
 
-// doesCount is how many rows have something done about them.
-type doesCount struct {
-	Does, Is string
-	N        int
+// Failed says that the cloud did not let all be read.
+func (p projectPlan) Failed() bool { return p.State == tasks.PlanFailed }
+
+// Shown is how many of its rows are on the page.
+func (p projectPlan) Shown() int { return len(p.Items) }
+
+// Says is what would become of all of its rows.
+func (p projectPlan) Says() string { return api.SummaryOf(p.Plan.Plan) }
+
+func (p plan) refreshAfter() int {
+	if p.Reading {
+		return 2
+	}
+	return 0
 }
 
-// meaningsOfDoes says what a plan means, in the order in which it is to be read.
-var meaningsOfDoes = []doesCount{
-	{Does: "send", Is: "will be detached"}, {Does: "find", Is: "users and computers whose desktops were found"}, {Does: "hold", Is: "will be held"}, {Does: "later", Is: "are busy, and tried later"},
-	{Does: "follow", Is: "are being detached already"}, {Does: "done", Is: "have nothing to be done"},
+// refreshFrom is where a copy of the page is found, which itself came of a form.
+func (p plan) refreshFrom() string {
+	q := url.Values{}
+	for _, x := range p.Projects {
+		q.Add("plan", x.ID)
+	}
+	return "/new/plan?" + q.Encode()
 }
 
-// heldFirst is the order of a plan's rows: what a person has to look at goes first.
-var heldFirst = []string{"hold", "send", "later", "follow", "find", "done"}
-
+// planDetach begins the plan of a list, or looks again at one that its form names.
 func (v *visit) planDetach() error {
 	done, err := v.turn()
 	if err != nil {
 		return err
 	}
 	defer done()
+	if err := v.ParseMultipartForm(largeForm); err != nil {
+		return badForm(err)
+	}
+	if ids := v.PostForm["id"]; len(ids) > 0 {
+		p := plan{Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"]}
+		return v.showPlan(p, ids)
+	}
 	form, list, err := v.readList()
 	if err != nil {
 		return err
@@ -107,28 +128,104 @@ func (v *visit) planDetach() error {
 		NotBefore: at.parseStart("start", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
 	}
 	reqs := list.Requests(base)
-	p := plan{Key: rand.Text(), Ignored: list.Unknown}
-	faults := at.faults
-	for _, req := range reqs {
-		x, found, err := v.planFor(req, list)
-		if err != nil {
-			return err
-		}
-		faults = append(faults, found...)
-		p.Projects = append(p.Projects, x)
-		p.Asked += len(req.Desktops) + len(req.Computers) + len(req.Users)
+	plans, faults, err := v.planAll(reqs, list)
+	if err != nil {
+		return err
 	}
-	if len(faults) > 0 {
+	if faults = append(at.faults, faults...); len(faults) > 0 {
 		form.Faults, form.FaultCount = faults, len(faults)
 		return v.page(http.StatusBadRequest, "new", "New detach", form)
 	}
-	p.Start, p.Due, p.Deadline = reqs[0].Task("").Times(at.now)
 	text, err := json.Marshal(reqs)
 	if err != nil {
 		return err
 	}
-	p.Text, p.Type = string(text), p.Asked >= mustType
+	p := plan{Form: true, Text: string(text), Key: rand.Text(), Ignored: list.Unknown}
+	for _, x := range plans {
+		p.add(x, more{})
+	}
+	return v.pageOfPlan(p)
+}
+
+// lookAtPlan is the page of plans that the address names: the copy by which the page
+// that came of a form is kept up to date, or for a person, who can leaf through the rows
+// of one.
+func (v *visit) lookAtPlan() error {
+	ids := v.URL.Query()["plan"]
+	if len(ids) == 0 {
+		return v.nowhere()
+	}
+	return v.showPlan(plan{Form: v.refreshes()}, ids)
+}
+
+func (v *visit) showPlan(p plan, ids []string) error {
+	token := ""
+	if len(ids) == 1 {
+		token = v.token()
+	}
+	for _, id := range ids {
+		x, err := v.api.PlanByID(v.Context(), id, rowsShown, token)
+		if err != nil {
+			return err
+		}
+		m := more{}
+		if !p.Form && len(ids) == 1 {
+			m = v.more(x.NextPageToken, len(x.Items))
+		}
+		p.add(x, m)
+	}
+	return v.pageOfPlan(p)
+}
+
+func (p *plan) add(x api.Plan, m more) {
+	x.Items = x.Items[:min(rowsShown, len(x.Items))]
+	p.Projects = append(p.Projects, projectPlan{x, m})
+	p.Asked += x.Desktops + x.Users + x.Computers
+	p.Read += x.Read
+	p.Total += x.Total
+	p.Reading = p.Reading || x.State == tasks.PlanReading
+	p.Start, p.Due, p.Deadline = x.NotBefore, x.DueAt, x.Deadline // those of each project are the same
+}
+
+func (v *visit) pageOfPlan(p plan) error {
+
+	p.Type = p.Asked >= mustType
+	var all []tasks.Plan
+	for _, x := range p.Projects {
+		if x.State == tasks.PlanDone {
+			all = append(all, x.Plan.Plan)
+		}
+	}
+	if len(all) == len(p.Projects) { // nothing is said of a part as if it was of all
+		p.Summary = api.SummaryOf(all...)
+	}
 	return v.page(http.StatusOK, "plan", "The plan", p)
+}
+
+// planAll begins the plans of requests, several at a time, as each may take two seconds.
+// What is wrong with the requests is told by the line of the list.
+func (v *visit) planAll(reqs []api.OperationRequest, list *leavers.List) ([]api.Plan, []api.Fault, error) {
+	plans, faults := make([]api.Plan, len(reqs)), make([][]api.Fault, len(reqs))
+	var all errgroup.Group
+	all.SetLimit(8)
+	for i, req := range reqs {
+		all.Go(func() (err error) {
+			plans[i], err = v.api.Plan(v.Context(), req)
+			var p *api.Problem
+			if !errors.As(err, &p) || p.Code != api.CodeInvalid {
+				return err
+			}
+			for _, f := range p.Errors {
+				if line := list.Line(req, f.Pointer); line > 0 {
+					f.Pointer = fmt.Sprintf("line %d", line)
+				}
+				faults[i] = append(faults[i], f)
+			}
+			return nil
+		})
+	}
+	err := all.Wait()
+	return plans, slices.Concat(faults...), err
 }
 
 // readList reads the form, and the list that is in it or in a file.
@@ -188,50 +285,6 @@ const longestShown = 4 << 20
 func (f *newDetach) fault(text string) {
 	f.Faults = append(f.Faults, api.Fault{Detail: text})
 	f.FaultCount++
-}
-
-// planFor has one project's request looked at. What is wrong with it is told by the
-// line of the list. That the cloud does not answer is no reason not to hand over:
-// what is handed over waits for it.
-func (v *visit) planFor(req api.OperationRequest, list *leavers.List) (x projectPlan, faults []api.Fault, err error) {
-	x.Request = req
-	got, err := v.api.Plan(v.Context(), req)
-	var p *api.Problem
-	switch {
-	case errors.As(err, &p) && p.Code == api.CodeInvalid:
-		for _, f := range p.Errors {
-			if line := list.Line(req, f.Pointer); line > 0 {
-				f.Pointer = fmt.Sprintf("line %d", line)
-			}
-			faults = append(faults, f)
-		}
-		return x, faults, nil
-	case errors.As(err, &p) && p.Code == api.CodeCloud:
-		x.Trouble = p.Detail
-		return x, nil, nil
-	case err != nil:
-		return x, nil, err
-	}
-	x.Plan = got
-	counts, people := map[string]int{}, map[string]bool{}
-	for _, row := range got.Items {
-		counts[row.Does]++
-		if row.Does == "send" {
-			for _, who := range row.From {
-				people[who.Name] = true
-			}
-		}
-	}
-	x.CutOff = len(people)
-	for _, m := range meaningsOfDoes {
-		if m.N = counts[m.Does]; m.N > 0 {
-			x.Does = append(x.Does, m)
-		}
-	}
-	x.Rows = slices.Clone(got.Items)
-	slices.SortStableFunc(x.Rows, func(a, b tasks.Planned) int { return slices.Index(heldFirst, a.Does) - slices.Index(heldFirst, b.Does) })
-	x.NotShown = got.Left
-	return x, nil, nil
 }
 
 // startDetach hands over what a plan has shown.

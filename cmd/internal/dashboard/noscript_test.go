@@ -33,7 +33,7 @@ func TestWithoutScripts(t *testing.T) {
 	shows("New detach")
 	b.run(chromedp.SendKeys("#list", list, chromedp.ByQuery), chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
 	b.press("Show the plan")
-	shows("28 people lose access")
+	shows("28 will be detached from 28 people and 2 will be held")
 	b.run(chromedp.SendKeys("input[name=count]", "30", chromedp.ByQuery))
 	b.press("Detach")
 	shows("Accepted. What becomes of each desktop is shown here.")
@@ -54,4 +54,33 @@ func TestWithoutScripts(t *testing.T) {
 		op, err := s.api().OperationState(t.Context(), ops[0].ID)
 		return err == nil && op.Counts.Detached == 27 && op.Counts.Failed == 1
 	}, patience, 10*time.Millisecond)
+}
+
+// A plan that takes longer is looked at again by a button.
+func TestLargePlanWithoutScripts(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{})
+	s := newStageBehind(t, behind(t, gate))
+	list := s.thousand()
+	b := newBrowser(t, s.url)
+	b.run(emulation.SetScriptExecutionDisabled(true))
+	b.open("/signin?to=%2Fnew")
+	b.run(chromedp.SendKeys("#key", s.key(access.Operator)+"\r", chromedp.ByQuery), chromedp.WaitReady("#list", chromedp.ByQuery))
+	b.choose("input[name=file]", "leavers.csv", list)
+	b.run(chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
+	b.press("Show the plan")
+	b.run(chromedp.WaitReady(`//main//p[contains(., "The cloud is being read: 0 of 1,150 rows.")]`, chromedp.BySearch))
+	var id string
+	b.run(chromedp.Value("input[name=id]", &id, chromedp.ByQuery))
+	close(gate)
+	require.Eventually(t, func() bool { // in the background
+		p, err := s.store.Record.Plan(t.Context(), id)
+		return err == nil && p.State == tasks.PlanDone
+	}, patience, 10*time.Millisecond)
+	b.press("Look again")
+	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120).")]`, chromedp.BySearch))
+	b.run(chromedp.WaitReady(`//p[contains(., "These columns of the list were ignored: department")]`, chromedp.BySearch))
+	b.run(chromedp.SendKeys("input[name=count]", "1150", chromedp.ByQuery))
+	b.press("Detach")
+	b.run(chromedp.WaitReady(`//main//*[contains(., "Accepted. What becomes of each desktop is shown here.")]`, chromedp.BySearch))
 }

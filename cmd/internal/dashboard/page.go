@@ -46,6 +46,7 @@ type frame struct {
 	Key      access.Key
 	Said     string // what came of what was just done
 	Refresh  int    // seconds after which the script looks again; 0: never
+	From     string // where it looks; empty: at the page's own address
 	Query    string // in the field for searching
 	At       time.Time
 	Zone     *time.Location // of the times
@@ -62,11 +63,17 @@ func (f frame) Can(role string) bool { return f.Key.Role.Includes(access.Role(ro
 // refreshing is a page that moves.
 type refreshing interface{ refreshAfter() int }
 
+// elsewhere is one that came of a form, and has a copy at an address.
+type elsewhere interface{ refreshFrom() string }
+
 // page answers with a page; p is what its template is made of.
 func (v *visit) page(status int, name, title string, p any) error {
 	f := frame{Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), Zone: v.zone(), ZoneUnset: v.zoneUnset(), Here: "/", P: p, Query: v.URL.Query().Get("q")}
 	if r, moves := p.(refreshing); moves {
 		f.Refresh = r.refreshAfter()
+	}
+	if e, is := p.(elsewhere); is {
+		f.From = e.refreshFrom()
 	}
 	if v.Method == http.MethodGet {
 		f.Here = v.URL.RequestURI()
@@ -136,8 +143,6 @@ func (v *visit) fail(err error) {
 	case p.Status == http.StatusNotFound:
 		f.Headline, f.Advice = "There is nothing here", "It may be misspelt, of a project that your key is not for, or past its retention."
 		f.Again = ""
-	case p.Code == api.CodeCloud:
-		f.Headline, f.Advice = "The cloud did not answer", "Nothing was done. Try again, and look at the project's state."
 	case p.Status == http.StatusBadRequest || p.Status == http.StatusUnprocessableEntity:
 		f.Headline = "That cannot be done so"
 		f.Again = ""

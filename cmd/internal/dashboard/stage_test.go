@@ -80,6 +80,12 @@ func (l *logs) String() string {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
+	return newStageBehind(t, func(cloud string) string { return cloud })
+}
+
+// newStageBehind has the cloud reached at another address.
+func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
+	t.Helper()
 	s := &stage{t: t, redis: redistest.Start(t), log: &logs{}}
 	var err error
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "t", AutoCreate: true}, "127.0.0.1:0")
@@ -95,9 +101,10 @@ func newStage(t *testing.T) *stage {
 	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: "t"}
 	c.CallsPerMinute, c.ReadsPerMinute = 6000, 6000
 	s.cfg.Credentials = []config.Credential{c}
+	endpoint := door(s.cloud.URL)
 	for _, alias := range []string{"hq", "branch"} {
 		s.cfg.Projects = append(s.cfg.Projects, config.Project{
-			Alias: alias, ProjectID: projectIDs[alias], Endpoint: s.cloud.URL, Credential: "main", Limits: config.DefaultLimits(),
+			Alias: alias, ProjectID: projectIDs[alias], Endpoint: endpoint, Credential: "main", Limits: config.DefaultLimits(),
 		})
 	}
 	s.store, err = app.Open(s.cfg, nobody, "test")

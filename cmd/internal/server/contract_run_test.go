@@ -42,6 +42,7 @@ type given struct {
 const (
 	theOperation = "mignt50o6fnapq0v5n7g"
 	theRedrive   = "ju35p2tvak7dif6fl5bg"
+	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
 	theKey       = "dk_4f2k6x7a"
 )
 
@@ -89,7 +90,8 @@ func newScene(t *testing.T) *scene {
 	}, time.Minute, 10*time.Millisecond)
 	s.settled(theOperation)
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
-	s.replace = strings.NewReplacer(theKey, key["id"].(string))
+	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
+	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
 	return s
 }
 
@@ -291,7 +293,6 @@ func (s *scene) more() {
 		return s.ask(role, "POST", path, object{"value": body}).json(s.t)
 	}
 	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
-	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.Detached)
@@ -309,6 +310,10 @@ func (s *scene) more() {
 	require.True(s.t, ok, stream.body)
 	state, _, _ = strings.Cut(state, "\n")
 	s.contract.validate(s.t, "#/components/schemas/OperationState", parse(s.t, state), "an event")
+	plan := post("/v1/plans", object{"project": "hq", "desktops": []any{"unused", "d1"}})
+	s.ask(role, "GET", "/v1/plans/"+plan["id"].(string)+"?page_size=1", nil)
+	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right"})
+	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	for _, path := range []string{
 		"/v1/keys", "/v1/operations?page_size=1", "/v1/operations/" + theOperation + "/desktops?page_size=1", "/v1/desktops?q=zoe&page_size=1",
 		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom",
@@ -426,11 +431,15 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 	id := b.failed("hq", "d1").ID
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`, "Idempotency-Key", "used").json(t)["id"].(string)
 	b.create(`{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
+	plan := b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.srv.bodyPatience = 50 * time.Millisecond
 	path := func(rt route) string {
 		id := id
 		if strings.HasPrefix(rt.path, "/v1/redrives") {
 			id = redrive
+		}
+		if strings.HasPrefix(rt.path, "/v1/plans") {
+			id = plan
 		}
 		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
 	}
@@ -496,7 +505,6 @@ func (p *provocation) few(path func(route) string) {
 	}
 	p.try(create, 422, p.key[access.Producer], create.path, `{"project":"hq","desktops":["d2"]}`, "Idempotency-Key", "used")
 	p.try(redrive, 422, p.key[access.Operator], redrive.path, `{}`, "Idempotency-Key", "used")
-	p.try(plan, 502, p.key[access.Producer], plan.path, `{"project":"hq","desktops":["d1"]}`)
 	report := routeOf("GET", "/v1/operations/{id}/report")
 	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -35,7 +34,6 @@ func fault(pointer, format string, args ...any) *api.Problem {
 func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	var invalid *tasks.ValidationError
-	var cloud *apiclient.Error
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -59,8 +57,6 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusConflict, api.CodeRecordAltered, "the record was altered: it contradicts itself, and the log says in what")
 	case errors.Is(err, report.ErrUnsettled):
 		return problem(http.StatusConflict, api.CodeUnsettled, "the operation was being changed while it was read: ask again in a minute")
-	case errors.As(err, &cloud):
-		return problem(http.StatusBadGateway, api.CodeCloud, "the cloud: %v", cloud)
 	case isRedisAway(err):
 		return problem(http.StatusServiceUnavailable, api.CodeRedisAway, "Redis does not answer; nothing is known to be done: send it again, with the same Idempotency-Key")
 	}

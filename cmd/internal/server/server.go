@@ -57,8 +57,10 @@ type server struct {
 	streams *streams
 	stats   statsCache
 
-	patience, bodyPatience, turnPatience time.Duration
-	pace                                 pace
+	plans chan struct{} // turns for reading large plans
+
+	patience, bodyPatience, turnPatience, planPatience time.Duration
+	pace                                               pace
 }
 
 // New gives the handler of everything that the server serves.
@@ -72,8 +74,8 @@ func newServer(cfg Config) *server {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
 	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(),
-		patience: patience, bodyPatience: bodyPatience, turnPatience: turnPatience, pace: usualPace,
+		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(), plans: make(chan struct{}, largePlans),
+		patience: patience, bodyPatience: bodyPatience, turnPatience: turnPatience, planPatience: planPatience, pace: usualPace,
 	}
 }
 
@@ -105,6 +107,7 @@ type route struct {
 var routes = []route{
 	{"POST", "/v1/operations", access.Producer, (*server).createOperation},
 	{"POST", "/v1/plans", access.Producer, (*server).createPlan},
+	{"GET", "/v1/plans/{id}", access.Producer, (*server).getPlan},
 	{"GET", "/v1/operations", access.Viewer, (*server).listOperations},
 	{"GET", "/v1/operations/{id}", access.Viewer, (*server).getOperation},
 	{"GET", "/v1/operations/{id}/desktops", access.Viewer, (*server).listDesktops},

@@ -17,7 +17,7 @@
   const busyWith = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
     || element.querySelector("details[open]") !== null;
   async function look() {
-    const answer = await fetch(location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
+    const answer = await fetch(document.body.dataset.from || location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
     if (answer.status === 401) {
       trouble("You are signed out. Load this page again to sign in.");
       return 0;
