@@ -10,15 +10,17 @@
 //	             left to do to the lane, and waits
 //	lane         gathers waiting desktops of one project into batches and gives
 //	             each batch a free call slot (group commit: no timer)
-//	check        where it matters whose a desktop is, or there was a call
-//	             before: reads it, and holds, settles or lets go
-//	sender       claims the desktops, writes "sending", makes the call, and
-//	             splits a batch that one desktop spoils
+//	limiter      shares out what a credential may send a minute
+//	check        claims and reads every desktop, and holds, settles or lets go
+//	sender       writes "sending", makes the call, and splits a batch that one
+//	             desktop spoils
+//	lookup       finds the desktops of users and computers that are named
+//	hinter       says what was probably meant by ids that mean nothing
 //	policy       a table: what an error means and what is done about it
 //	follower     reads what was accepted, a hundred at a time, until it is so;
 //	             reading.go has the table of what a reading means
-//	reconciler   takes up what dead workers had in hand, and chunks whose task
-//	             was lost
+//	reconciler   goes on with what dead workers had in hand, and enqueues chunks
+//	             whose task was lost
 //
 // The record is read before anything is done and every write to it is a
 // compare-and-set, so a task that asynq runs twice does no harm. A 200 means

@@ -43,11 +43,11 @@ func stateText(op tasks.Operation, now time.Time) string {
 }
 
 func (p *Program) operationsTable(ops []tasks.Operation) *table {
-	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
+	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "NO_DESKTOP", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
 	for _, op := range ops {
 		c := op.Counts
 		row := []string{op.ID, op.Project, clock(op.AcceptedAt), stateText(op, p.Now())}
-		for _, n := range []int{op.Total, c.Queued, c.Sending, c.Accepted, c.Detached, c.Failed, c.Held, c.Cancelled} {
+		for _, n := range []int{op.Total, c.Queued, c.Sending, c.Accepted, c.Detached, c.NoDesktop, c.Failed, c.Held, c.Cancelled} {
 			row = append(row, strconv.Itoa(n))
 		}
 		t.add(append(row, op.RequestedBy, op.Ticket)...)
