@@ -72,7 +72,7 @@ func TestCloudAway(t *testing.T) {
 	s.cloud.Stop()
 	x := story{texts: usual, s: s}
 	x.list(b, "d-1\nd-2\n", "hq")
-	b.sees("The cloud did not say whose they are:")
+	b.sees("The cloud did not say what will become of all:")
 	b.accessible("plan without the cloud")
 	b.narrow("plan without the cloud")
 	b.shoot("plan-cloud-away")

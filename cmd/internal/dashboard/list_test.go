@@ -24,7 +24,7 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Login")
 	require.Equal(t, http.StatusOK, a.status, a.body)
 	require.Contains(t, a.body, "These columns of the list were ignored: Owner, Note")
-	require.Contains(t, a.body, "Project hq: 1 computer")
+	require.Contains(t, a.body, "Of 1 computer, 1 computer leads to 1 desktop and")
 	require.Contains(t, a.body, "computer <strong>WS-7</strong>")
 	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "what is handed over has the guard")
 
@@ -33,7 +33,7 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	require.Contains(t, a.body, `name="user_column" value="Wer"`, "what was chosen can be changed")
 
 	a = s.postMulti("/new/plan", session, "project", "hq", "names", "computers", "list", "WS-7\n")
-	require.Contains(t, a.body, "Project hq: 1 computer")
+	require.Contains(t, a.body, "Of 1 computer, 1 computer leads to 1 desktop and")
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id,note\nd-7,\"x\nd-8,y\n")
 	require.Contains(t, a.body, "the quote that opens on line 2 is never closed")
 }
