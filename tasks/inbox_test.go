@@ -244,6 +244,13 @@ func inbox(t *testing.T, b *bundle) {
 	require.Equal(t, "elsewhere/d other/d second/d", b.inboxOf(names), "once for the same users, and by project")
 	require.Equal(t, "FF", b.states(first)+b.states(second), "rows stay")
 
+	// What a slow worker writes late is older all the same.
+	late := of("hq", "zoe")
+	b.step(late, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+		m.Failure = &tasks.Failure{Code: "x", Class: "permanent", At: b.now.Add(-time.Hour)}
+	})
+	require.Equal(t, "elsewhere/d other/d second/d", b.inboxOf(names), "the latest failure")
+
 	b.prove(of("hq", "zoe", "bob"), tasks.NotTheirs)
 	require.Equal(t, "elsewhere/d other/d", b.inboxOf(names), "zoe is off it, by an operation that was for more than her")
 	b.prove(of("hq", "eve"), tasks.ReadBack)
@@ -419,8 +426,6 @@ func dismiss(t *testing.T, b *bundle) {
 	}
 }
 
-// A process that dies between the row and the inbox leaves the rest to the end of the
-// operation.
 // A bare id is proven of those whose it was first, and of nobody else who has failed.
 func inboxPinned(t *testing.T, b *bundle) {
 	heirs := b.enqueue(tasks.Request{Desktops: ids(300), Expect: map[string][]string{ids(300)[7]: {"heir"}, ids(300)[8]: {"ann"}}})
@@ -451,7 +456,16 @@ func inboxPinned(t *testing.T, b *bundle) {
 	require.Equal(t, []string{ids(300)[7]}, left(), "its end proves no more")
 }
 
+// A process that dies between the row and the inbox leaves the rest to the end of the
+// operation.
 func inboxMended(t *testing.T, b *bundle) {
+	clear := func() {
+		b.prove(b.enqueue(tasks.Request{Desktops: ids(3)}), tasks.ReadBack)
+		require.Empty(t, b.inboxOf(nil))
+	}
+	b.fail(b.enqueue(tasks.Request{Desktops: ids(3)})) // Redis knows the scripts from here on
+	clear()
+	cutBetween := 0
 	for after := 1; ; after++ {
 		b.now = b.now.Add(time.Second)
 		op := b.enqueue(tasks.Request{Desktops: ids(3)})
@@ -465,6 +479,9 @@ func inboxMended(t *testing.T, b *bundle) {
 		if b.states(op) == "QQQ" {
 			require.Empty(t, b.inboxOf(nil), "cut off before round trip %d", after)
 			b.step(op, 0, tasks.Queued, tasks.Cancelled)
+		} else if err != nil {
+			cutBetween++
+			require.Empty(t, b.inboxOf(nil), "cut off before round trip %d", after)
 		}
 		b.finish(op.ID)
 		all, _, ferr := b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "")
@@ -472,10 +489,32 @@ func inboxMended(t *testing.T, b *bundle) {
 		require.Len(t, all, strings.Count(b.states(op), "F"), "cut off before round trip %d", after)
 		require.Zero(t, b.rdb.HLen(t.Context(), b.prefix+":{p:hq}:announced").Val())
 		if err == nil {
+			require.NotZero(t, cutBetween, "none was cut off between the row and the inbox")
+			clear()
+			break
+		}
+		clear()
+		require.Less(t, after, 10)
+	}
+	// The same of a proof.
+	for after := 1; ; after++ {
+		b.now = b.now.Add(time.Second)
+		b.fail(b.enqueue(tasks.Request{Desktops: ids(3)}))
+		op := b.enqueue(tasks.Request{Desktops: ids(3)})
+		out := b.moves(op, 0, tasks.Queued, tasks.Detached, func(m *tasks.Move) { m.Note = tasks.ReadBack })
+		hook := &cutOff{after: after}
+		b.rdb.AddHook(hook)
+		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{out})
+		hook.after = -1
+		if b.states(op) == "DDD" {
+			b.finish(op.ID)
+			require.Empty(t, b.inboxOf(nil), "cut off before round trip %d", after)
+		}
+		if err == nil {
 			return
 		}
-		b.prove(b.enqueue(tasks.Request{Desktops: ids(3)}), tasks.ReadBack)
-		require.Empty(t, b.inboxOf(nil))
+		b.step(op, 0, tasks.Queued, tasks.Cancelled)
+		clear()
 		require.Less(t, after, 10)
 	}
 }

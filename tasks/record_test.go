@@ -257,6 +257,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"redrive velocity":         redriveVelocity,
 		"redrive skips":            redriveSkips,
 		"redrive abort":            redriveAbort,
+		"redrive progress":         redriveProgress,
+		"pace":                     pace,
 		"redrive crash":            redriveCrash,
 		"redrive idempotency":      redriveIdempotency,
 		"scheduled":                scheduled,

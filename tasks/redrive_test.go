@@ -288,3 +288,73 @@ func redriveAbandoned(t *testing.T, b *bundle) {
 	require.Zero(t, open())
 	require.False(t, slices.Contains(b.keys(), b.prefix+":{rd:dead}"))
 }
+
+// What came of what was taken up, and how fast: of the rows as they are now.
+func redriveProgress(t *testing.T, b *bundle) {
+	one, two := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2", "d3"), b.failed("branch", tasks.Failed, "WKS.1", "d4", "d5")
+	_, err := b.p.Retry(t.Context(), two, tasks.RetryFilter{}, "jo") // left out: it is no longer as it was
+	require.NoError(t, err)
+	b.now = b.now.Add(time.Second)
+	b.move(two, 0, tasks.Failed, b.chunk(two, 0).Desktops[0])
+	x := b.redrive(tasks.RedriveRequest{PerSecond: 2})
+	require.Equal(t, 4, x.Matched)
+	progress := func() tasks.RedriveProgress {
+		got, err := b.r.RedriveProgress(t.Context(), b.readRedrive(x.ID), b.now)
+		require.NoError(t, err)
+		return got
+	}
+	got := progress()
+	require.Equal(t, [2]int{4, 4}, [2]int{got.Left, got.Open()})
+	require.Zero(t, got.Pace, "nothing was settled yet")
+	b.now = b.now.Add(time.Second)
+	require.Equal(t, 2, b.advance())
+	require.Equal(t, tasks.Counts{Queued: 2}, progress().Counts)
+	b.now = b.now.Add(time.Second)
+	require.Equal(t, 2, b.advance())
+	b.now = b.now.Add(28 * time.Second)
+	ds := b.chunk(one, 0).Desktops
+	b.move(one, 0, tasks.Detached, ds[0])
+	b.move(one, 0, tasks.Failed, ds[1])
+	got = progress()
+	require.Equal(t, tasks.Counts{Queued: 2, Detached: 1, Failed: 1}, got.Counts)
+	require.Equal(t, [2]int{0, 2}, [2]int{got.Left, got.Open()})
+	require.True(t, got.Moves())
+	require.InDelta(t, 4, got.Pace.PerMinute, 0.01, "two within the 30 seconds of it")
+	require.Equal(t, b.now.Add(30*time.Second), got.Pace.EndsAt)
+	b.now = b.now.Add(90 * time.Second)
+	require.Zero(t, progress().Pace, "nothing was settled in the last minute")
+	b.step(one, 0, tasks.Queued, tasks.Cancelled)
+	b.step(two, 0, tasks.Queued, tasks.Cancelled)
+	got = progress()
+	require.Equal(t, 2, got.Counts.Cancelled)
+	require.Zero(t, got.Open())
+
+	// What has passed its retention is missing, and no trouble.
+	b.finish(one.ID)
+	b.finish(two.ID)
+	_, err = b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 10)
+	require.NoError(t, err)
+	require.Equal(t, tasks.Counts{}, progress().Counts)
+}
+
+func pace(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(100), NotBefore: b.now.Add(time.Hour)})
+	read := func() tasks.Pace {
+		p, err := b.r.Pace(t.Context(), b.operation(op.ID), b.now)
+		require.NoError(t, err)
+		return p
+	}
+	require.Zero(t, read(), "its time has not come")
+	b.now = b.now.Add(time.Hour + 10*time.Minute)
+	ds := b.chunk(op, 0).Desktops
+	b.move(op, 0, tasks.Accepted, ds[:10]...)
+	require.Zero(t, read(), "nothing is settled")
+	b.move(op, 0, tasks.Failed, ds[10:30]...)
+	b.now = b.now.Add(30 * time.Second)
+	require.Equal(t, tasks.Pace{PerMinute: 20, EndsAt: b.now.Add(4 * time.Minute)}, read())
+	b.now = b.now.Add(time.Minute)
+	require.Zero(t, read(), "nothing in the last minute")
+	b.step(op, 0, tasks.Queued, tasks.Cancelled)
+	b.step(op, 0, tasks.Accepted, tasks.Detached)
+	require.Zero(t, read(), "it has ended")
+}
