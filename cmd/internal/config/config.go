@@ -51,7 +51,7 @@ type Code struct {
 
 // The classes that a Code may give.
 var (
-	CallClasses    = []string{"transient", "throttled", "conflict", "ambiguous", "poison", "auth", "policy", "permanent"}
+	CallClasses    = []string{"transient", "throttled", "conflict", "ambiguous", "poison", "auth", "policy", "not_api", "denied", "permanent"}
 	DesktopClasses = []string{"transient", "conflict", "permanent"}
 )
 
