@@ -68,12 +68,16 @@ type process struct {
 	id    string
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process has
+	young bool          // Redis was killed while it was starting, which may end it
 }
 
 // kill ends the process, which must not have ended before.
 func (w *process) kill() error {
 	select {
 	case <-w.ended:
+		if w.young {
+			return nil
+		}
 		return fmt.Errorf("worker %s ended by itself: %s", w.id, w.cmd.ProcessState)
 	default:
 	}
@@ -87,8 +91,8 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 	s := &stage{plan: p, rand: rand.New(rand.NewPCG(p.Seed, p.Seed))}
 	var idle context.CancelFunc
 	s.working, idle = context.WithCancel(ctx)
-	defer idle()
 	defer s.end()
+	defer idle() // before end, which waits for those who watch
 	if err := s.begin(); err != nil {
 		return nil, err
 	}
@@ -237,8 +241,8 @@ func (s *stage) killWorker(ctx context.Context) error {
 	s.verdict.Kills++
 	if known {
 		s.watching.Go(func() {
-			for s.knows(ctx, w.id) {
-				if wait(ctx, 50*time.Millisecond) != nil {
+			for s.knows(s.working, w.id) {
+				if wait(s.working, 50*time.Millisecond) != nil {
 					return
 				}
 			}
@@ -288,6 +292,9 @@ func (s *stage) taken() (n int) {
 }
 
 func (s *stage) killRedis(ctx context.Context) error {
+	for _, w := range s.alive {
+		w.young = !s.knows(ctx, w.id)
+	}
 	s.redis.Kill()
 	s.verdict.RedisKills++
 	if err := wait(ctx, time.Duration(s.rand.IntN(1500))*time.Millisecond); err != nil {
