@@ -125,7 +125,6 @@ for p = 0, 3 do
   local n = math.max(0, math.min(wanted, room))
   ahead = ahead + n*interval
   through = through + n
-  if n < wanted then break end
 end
 if ahead > 0 then
   redis.call('SET', KEYS[1], string.format('%.0f', now + ahead), 'PX', math.ceil(ahead/1000) + 60000)
