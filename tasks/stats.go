@@ -20,7 +20,7 @@ import (
 //     them are summed, and Partial is set.
 //   - Failures are entries of the index: one that was just taken up again may still
 //     be among them.
-//   - What comes from tallies (Buckets, Removed, CallsPerSecond, Throttled, the counts
+//   - What comes from tallies (Buckets, Removed, CallsPerMinute, Throttled, the counts
 //     of the last 24 hours) lags a few seconds behind, lacks the last seconds of a
 //     worker that was killed, and is by the clocks of the workers.
 type Stats struct {
@@ -43,7 +43,7 @@ type Stats struct {
 	Waiting        int          `json:"waiting"`
 	OldestMS       int64        `json:"oldest_ms"`
 	Queues         []QueueDepth `json:"queues"`           // the same by queue
-	CallsPerSecond float64      `json:"calls_per_second"` // of the last minute
+	CallsPerMinute float64      `json:"calls_per_minute"` // of the last 60 s
 	Throttled      int          `json:"throttled"`        // calls that the cloud turned away in the last hour
 	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, those
 	// without anything included. The last is the current one.
@@ -215,7 +215,7 @@ func (s *Stats) addMinutes(now time.Time, of func(time.Time) Tally) {
 	}
 	// Of the minute before the current one, what is left of the last 60 seconds.
 	left := 1 - now.Sub(now.Truncate(time.Minute)).Minutes()
-	s.CallsPerSecond = (float64(before(0).Calls) + left*float64(before(1).Calls)) / 60
+	s.CallsPerMinute = float64(before(0).Calls) + left*float64(before(1).Calls)
 }
 
 // underWay gives the operations that have not ended and are not scheduled, the

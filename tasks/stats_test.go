@@ -129,8 +129,8 @@ func tallies(t *testing.T, b *bundle) {
 	require.NoError(t, b.r.AddTallies(t.Context(), "worker-2", "batch-2", nil))
 
 	hq, branch := b.stats(at("12:01:15"))
-	require.InDelta(t, (30+60*0.75)/60, hq.CallsPerSecond, 1e-9, "three quarters of the minute before are of the last 60 s")
-	require.InDelta(t, 18.0/60, branch.CallsPerSecond, 1e-9)
+	require.InDelta(t, 30+60*0.75, hq.CallsPerMinute, 1e-9, "three quarters of the minute before are of the last 60 s")
+	require.InDelta(t, 18.0, branch.CallsPerMinute, 1e-9)
 	require.Equal(t, 3, hq.Throttled)
 	require.Equal(t, tasks.Tally{Calls: 90, Throttled: 3, Failed: 3, Held: 4, Cancelled: 5, Retried: 6}, hq.Buckets[95].Tally)
 	require.Equal(t, at("12:00:00"), hq.Buckets[95].From)

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -240,7 +241,9 @@ func (q *turns) serve() {
 		case delay <= 0:
 			q.letThrough()
 		default:
-			t := time.NewTimer(delay)
+			// Processes that wait for the same moment take turns by chance: else the one
+			// nearest to Redis would always be the first. What is late is not lost.
+			t := time.NewTimer(delay + rand.N(q.interval/2+1))
 			select {
 			case <-t.C:
 			case <-q.wake: // perhaps one that need not wait so long

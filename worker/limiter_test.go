@@ -356,3 +356,35 @@ func (s signals) Write(p []byte) (int, error) {
 }
 
 var _ io.Writer = signals{}
+
+// Projects of one credential have one limit, and no two opinions of it.
+func TestProjectsOfOneCredentialHaveOneLimit(t *testing.T) {
+	t.Parallel()
+	project := func(alias string) Project {
+		return Project{Alias: alias, API: struct{ API }{}, Credential: "main", CallsPerMinute: 100, ReadsPerMinute: 200, Burst: 5}
+	}
+	cfg := Config{Redis: redistest.Mini(t), ID: "w", Projects: []Project{project("a"), project("b"), project("c")}}
+	cfg.Projects[2].Credential = "other"
+	w, err := New(cfg)
+	require.NoError(t, err)
+	limits := map[string]*limiter{}
+	for _, h := range w.handlers {
+		limits[h.sender.project.Alias] = h.sender.limit
+	}
+	require.Same(t, limits["a"], limits["b"])
+	require.NotSame(t, limits["a"], limits["c"])
+
+	for want, change := range map[string]func(p *Project){
+		"Projects[1].limits are not those of a": func(p *Project) { p.CallsPerMinute = 50 },
+		"Projects[1].limits must not":           func(p *Project) { p.ReadsPerMinute = -1 },
+		"Projects[1].Burst":                     func(p *Project) { p.Burst = 3 },
+		"Projects[1].Credential":                func(p *Project) { p.Credential = "{x}" },
+		"Projects[1].UnknownUsers":              func(p *Project) { p.UnknownUsers = "drop" },
+	} {
+		bad := cfg
+		bad.Projects = append([]Project(nil), cfg.Projects...)
+		change(&bad.Projects[1])
+		_, err := New(bad)
+		require.ErrorContains(t, err, want)
+	}
+}

@@ -85,6 +85,6 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 		removed += r.Desktops
 	}
 	require.Equal(t, day.Detached, removed, "a user without a desktop has no access that ended")
-	require.Positive(t, got.CallsPerSecond)
+	require.Positive(t, got.CallsPerMinute)
 	require.NotContains(t, strings.ToLower(s.log.String()), "counts could not")
 }

@@ -27,7 +27,7 @@ func TestKeys(t *testing.T) {
 	rdb := redistest.Mini(t)
 	now := time.Date(2026, 3, 1, 12, 0, 30, 0, time.UTC)
 	k := NewKeys(rdb, "x", func() time.Time { return now })
-	secret, key, err := k.Create(t.Context(), Key{Name: "hr", Role: Producer, Projects: []string{"hq"}, CreatedBy: "ann", ExpiresAt: now.Add(time.Hour)})
+	secret, key, err := k.Create(t.Context(), Key{Name: "hr", Role: Producer, Projects: []string{"hq"}, UnknownUsers: "ignore", CreatedBy: "ann", ExpiresAt: now.Add(time.Hour)})
 	require.NoError(t, err)
 	sent := string(secret)
 	require.Len(t, sent, 35)

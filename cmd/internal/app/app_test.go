@@ -85,6 +85,12 @@ func TestAppThatCannotStart(t *testing.T) {
 	_, err := New(noSecret, none, zerolog.Nop(), "test")
 	require.ErrorContains(t, err, "NOT_SET")
 
+	twice := cfg
+	twice.Credentials = append([]config.Credential{{Name: "other", Kind: "token", Token: config.SecretRef{Value: token}}}, cfg.Credentials...)
+	_, err = New(twice, none, zerolog.Nop(), "test")
+	require.ErrorContains(t, err, "credentials other and main are the same identity")
+	require.NotContains(t, err.Error(), token)
+
 	noProject := cfg
 	noProject.Projects = nil
 	_, err = New(noProject, none, zerolog.Nop(), "test")

@@ -87,9 +87,9 @@ func (p *Program) keysListCommand() *cobra.Command {
 				p.say("there are no keys")
 				return nil
 			}
-			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "CREATED", "BY", "EXPIRES", "REVOKED", "LAST USED"}}
+			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "BY", "EXPIRES", "REVOKED", "LAST USED"}}
 			for _, k := range list {
-				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), clock(k.CreatedAt), k.CreatedBy,
+				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
 			}
 			return t.print(p.Stdout)

@@ -153,11 +153,13 @@ func TestKeys(t *testing.T) {
 		if s.url == "" {
 			require.Contains(t, s.run(t, "keys", "list").err, "there are no keys")
 		}
-		v := s.json(t, exitOK, "keys", "create", "--name", "hr", "--role", "viewer", "--project", "hq", "--expires", "+1h")
+		v := s.json(t, exitOK, "keys", "create", "--name", "hr", "--role", "viewer", "--project", "hq", "--unknown-users", "ignore", "--expires", "+1h")
+		require.Equal(t, "ignore", v["unknown_users"])
 		id := v["id"].(string)
 		require.True(t, strings.HasPrefix(v["key"].(string), id))
 		text := s.ok(t, "keys", "list")
 		require.Contains(t, text, id)
+		require.Contains(t, text, "ignore")
 		require.NotContains(t, text, v["key"])
 		require.Contains(t, s.ok(t, "keys", "revoke", id), "is revoked")
 		require.NotEmpty(t, s.json(t, exitOK, "keys", "list")["keys"].([]any)[0].(map[string]any)["revoked_at"])
@@ -166,6 +168,7 @@ func TestKeys(t *testing.T) {
 		}
 		for want, args := range map[string][]string{
 			"no such key":                {"keys", "revoke", "dk_nowhere"},
+			"neither hold nor ignore":    {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
 			"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
 			"small letters":              {"keys", "create", "--role", "viewer"},
 			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},

@@ -54,7 +54,7 @@ of what happened lag some seconds behind.`,
 
 func statsTable(all []tasks.Stats) *table {
 	t := &table{header: []string{
-		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/S", "THROTTLED 1H", "PAUSED",
+		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
 	}}
 	for _, s := range all {
 		paused, waited := "", ""
@@ -66,7 +66,7 @@ func statsTable(all []tasks.Stats) *table {
 		}
 		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending), strconv.Itoa(s.Counts.Accepted),
 			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
-			strconv.FormatFloat(s.CallsPerSecond, 'f', 1, 64), strconv.Itoa(s.Throttled), paused)
+			strconv.FormatFloat(s.CallsPerMinute, 'f', 0, 64), strconv.Itoa(s.Throttled), paused)
 	}
 	return t
 }

@@ -556,8 +556,14 @@ func (c Credential) validate(bad func(field, format string, args ...any)) {
 	if c.CallsPerMinute < 0 || c.CallsPerMinute > 600_000 {
 		bad("calls_per_minute", "is %d: 0 (no limit) to 600000", c.CallsPerMinute)
 	}
-	if c.ReadsPerMinute < 0 || c.ReadsPerMinute > 600_000 {
-		bad("reads_per_minute", "is %d: 0 (no limit) to 600000", c.ReadsPerMinute)
+	// Readings before calls go first, so with fewer nothing would be proven.
+	switch reads := c.ReadsPerMinute; {
+	case reads < 0 || reads > 1_200_000:
+		bad("reads_per_minute", "is %d: 0 (no limit) to 1200000", reads)
+	case reads > 0 && c.CallsPerMinute == 0:
+		bad("reads_per_minute", "is %d, but calls have no limit: each is read before it and after it, so limit both or neither", reads)
+	case reads > 0 && reads < 2*c.CallsPerMinute:
+		bad("reads_per_minute", "is %d: at least %d, twice calls_per_minute, as each call is read before it and after it, or 0", reads, 2*c.CallsPerMinute)
 	}
 	if c.Burst < smallestBurst || c.Burst > 10_000 {
 		bad("burst", "is %d: %d to 10000", c.Burst, smallestBurst)

@@ -381,6 +381,26 @@ func TestOneIdentityIsOneCredential(t *testing.T) {
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+// Readings before calls go first: with too few of them nothing would ever be proven.
+func TestReadingsSufficeForTheCalls(t *testing.T) {
+	t.Parallel()
+	for limits, want := range map[string]string{
+		"calls_per_minute: 0, reads_per_minute: 0":     "",
+		"calls_per_minute: 100, reads_per_minute: 0":   "",
+		"calls_per_minute: 150, reads_per_minute: 300": "",
+		"calls_per_minute: 101":                        "is 200: at least 202",
+		"calls_per_minute: 0":                          "limit both or neither",
+	} {
+		_, err := Load(write(t, strings.Replace(oneProject, "kind: token", "kind: token, "+limits, 1)), env())
+		if want == "" {
+			require.NoError(t, err, limits)
+		} else {
+			require.ErrorContains(t, err, "credentials[0].reads_per_minute: ", limits)
+			require.ErrorContains(t, err, want, limits)
+		}
+	}
+}
+
 func TestRedisOpenReadsItsFiles(t *testing.T) {
 	t.Parallel()
 	r := Defaults().Redis

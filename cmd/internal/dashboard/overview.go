@@ -85,7 +85,7 @@ func (p *overview) add(s tasks.Stats) {
 	p.Counts.Accepted += s.Counts.Accepted
 	p.Counts.Detached += s.Counts.Detached
 	p.Scheduled += s.Scheduled
-	p.Calls += s.CallsPerSecond
+	p.Calls += s.CallsPerMinute
 	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
 	for _, f := range s.Failures {
 		if f.Class == tasks.HeldClass {
