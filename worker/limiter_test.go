@@ -373,6 +373,8 @@ func TestProjectsOfOneCredentialHaveOneLimit(t *testing.T) {
 	}
 	require.Same(t, limits["a"], limits["b"])
 	require.NotSame(t, limits["a"], limits["c"])
+	alone := limiterOf(cfg.Redis, w.record, Project{Alias: "alone", ReadsPerMinute: 1}, cfg.Log).kinds[readRequest]
+	require.Equal(t, []any{"detachd:{cred:alone}:reads", defaultBurst}, []any{alone.key, alone.burst}, "without a credential a project has one of its own")
 
 	for want, change := range map[string]func(p *Project){
 		"Projects[1].limits are not those of a": func(p *Project) { p.CallsPerMinute = 50 },
