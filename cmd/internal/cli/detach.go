@@ -129,6 +129,7 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		return err
 	}
 	p.warnWithoutWorkers(ctx, c)
+	p.sayHowLong(ctx, c, rowsByProject(ops))
 	if o.wait.on {
 		return leftOut(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
 	}

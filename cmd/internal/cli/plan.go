@@ -70,6 +70,15 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 	}
 	first := v.Plans[0] // the times of each are the same
 	p.say("plan: %s", planned(api.Times{NotBefore: first.NotBefore, DueAt: first.DueAt, Deadline: first.Deadline}))
+	toSend := map[string]int{}
+	for _, plan := range v.Plans {
+		for _, row := range plan.Items {
+			if row.Does == "send" {
+				toSend[plan.Project]++
+			}
+		}
+	}
+	p.sayHowLong(ctx, c, toSend)
 	p.say("plan: this is how the cloud is now; nothing was queued")
 	return nil
 }
