@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -103,8 +104,17 @@ func TestDispatcherConcurrent(t *testing.T) {
 	sent := map[string]int{}
 	inFlight, most := 0, 0
 	l := newLanes()
-	d := &dispatcher{lanes: l, batches: make(chan struct{}, 4), admit: func(ctx context.Context) error { return ctx.Err() }, linger: func() time.Duration { return time.Millisecond }}
+	var admitted, unadmitted, calls atomic.Int64
+	d := &dispatcher{lanes: l, batches: make(chan struct{}, 4), linger: func() time.Duration { return time.Millisecond }}
+	d.admit = func(ctx context.Context) error {
+		if ctx.Err() == nil {
+			admitted.Add(1)
+		}
+		return ctx.Err()
+	}
+	d.unadmit = func() { unadmitted.Add(1) }
 	d.send = func(batch []*item) time.Duration {
+		calls.Add(1)
 		mu.Lock()
 		inFlight++
 		most = max(most, inFlight)
@@ -139,8 +149,11 @@ func TestDispatcherConcurrent(t *testing.T) {
 		require.Equal(t, 1, n, id)
 	}
 	require.LessOrEqual(t, most, 4)
+	l.signal() // a wake-up that finds nothing
+	require.Eventually(t, func() bool { return unadmitted.Load() > 0 }, 10*time.Second, time.Millisecond)
 	cancel()
 	run.Wait()
+	require.Equal(t, calls.Load(), admitted.Load()-unadmitted.Load(), "a right to call that found nothing to send goes back")
 	l.close()
 	j, items := testItems("late", false, tasks.Desktop{ID: "late"})
 	l.put(items)
