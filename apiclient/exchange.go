@@ -47,7 +47,13 @@ func exchange(transport http.RoundTripper, req *http.Request, timeout time.Durat
 		return r
 	}
 	way := newDeparture(transport)
-	resp, err := transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(ctx, way.trace())))
+	req = req.WithContext(httptrace.WithClientTrace(ctx, way.trace()))
+	late := guardBody(req)
+	resp, err := transport.RoundTrip(req)
+	if err != nil && late() {
+		r.err = ErrTooLate
+		return r
+	}
 	if err != nil {
 		r.left, r.err = way.left(), because(ctx, err)
 		return r

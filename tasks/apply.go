@@ -136,8 +136,8 @@ if began then redis.call('HDEL', KEYS[1], 'ended') end
 return {table.concat(done), together, 0}
 `)
 
-// Extra is something that is written along with changes: a Claim to give back,
-// or Looks to note.
+// Extra is something that is written along with changes: a Claim to give back, one to
+// Linger, or Looks to note.
 type Extra interface{ call(r *Record) *scriptCall } // nil: nothing
 
 func (c Claim) call(r *Record) *scriptCall { return r.releaseCall(c) }
@@ -154,16 +154,17 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, ext
 	return r.apply(ctx, now, changes, calls)
 }
 
-// ApplyClaiming writes changes and takes a claim, as Claim does, in one round
-// trip. With a *PausedError the changes are written all the same, and applied
-// is valid; the caller takes back what it may not go on with.
-func (r *Record) ApplyClaiming(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (applied []Applied, got []bool, err error) {
-	claim := r.claimCall(c, lease)
+// ApplyRenewing writes changes and renews a claim for lease, in one round trip. still
+// tells per desktop whether it is claimed still: once its lease is over another may have
+// it. With a *PausedError the changes are written all the same, and applied is valid;
+// the caller takes back what it may not go on with.
+func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (applied []Applied, still []bool, err error) {
+	claim := r.renewCall(c, lease)
 	if applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}); err != nil {
 		return nil, nil, err
 	}
-	got, err = claimed(c, claim.reply)
-	return applied, got, err
+	still, _, err = claimed(c, claim.reply)
+	return applied, still, err
 }
 
 // apply writes changes, and what they mean for the inbox.

@@ -93,6 +93,23 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 	return out, nil
 }
 
+// InWork reads the chunks that payloads are about, in one round trip. Those that are
+// gone, or that have been enqueued anew since, are left out.
+func (r *Record) InWork(ctx context.Context, ps []Payload) ([]Chunk, error) {
+	refs := make([]chunkID, len(ps))
+	for i, p := range ps {
+		refs[i] = chunkID{p.Operation, p.Chunk}
+	}
+	chunks, err := r.chunks(ctx, refs)
+	var out []Chunk
+	for i, c := range chunks {
+		if c.Operation.ID != "" && c.Generation == ps[i].Generation {
+			out = append(out, c)
+		}
+	}
+	return out, err
+}
+
 // chunks reads chunks in one round trip; those that are gone are zero.
 func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}

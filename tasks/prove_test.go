@@ -171,7 +171,7 @@ func pins(t *testing.T, b *bundle) {
 	b.step(op, 0, tasks.Sending, tasks.Queued)
 	b.step(op, 0, tasks.Queued, tasks.Sending, read("heir"))
 	check("Chunk", b.chunk(op, 0).Desktops)
-	begun, err := b.r.Begin(t.Context(), "w", tasks.Payload{Operation: op.ID, Project: "hq"}, nil)
+	begun, err := b.r.Begin(t.Context(), "w", tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
 	require.NoError(t, err)
 	check("Begin", begun.Desktops)
 	b.step(op, 0, tasks.Sending, tasks.Accepted)

@@ -235,6 +235,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"history":                  history,
 		"pause":                    pause,
 		"claims":                   claims,
+		"renewals":                 renewals,
+		"lingering":                lingering,
 		"workers":                  workers,
 		"regenerate":               regenerate,
 		"sweep":                    sweep,
@@ -697,7 +699,7 @@ func pause(t *testing.T, b *bundle) {
 	require.Equal(t, tasks.BadAuth, gate().Kind, "a weaker pause does not replace a stronger one")
 	set(tasks.ByOperator, 0)
 	require.Equal(t, &tasks.Pause{Kind: tasks.ByOperator, Reason: "because"}, gate())
-	_, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
+	_, _, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	var paused *tasks.PausedError
 	require.ErrorAs(t, err, &paused)
 	require.Zero(t, paused.For)
@@ -707,16 +709,16 @@ func pause(t *testing.T, b *bundle) {
 	require.Nil(t, gate())
 	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth))
 	set(tasks.Throttled, time.Hour)
-	_, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
+	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	require.ErrorAs(t, err, &paused)
 	require.Greater(t, paused.For, 59*time.Minute)
-	_, err = b.r.Claim(t.Context(), tasks.Claim{Project: "branch", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
+	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "branch", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	require.NoError(t, err, "another project is open")
 }
 
 func claims(t *testing.T, b *bundle) {
 	claim := func(holder string, lease time.Duration, desktops ...string) []bool {
-		got, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: holder, Desktops: desktops}, lease)
+		got, _, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: holder, Desktops: desktops}, lease)
 		require.NoError(t, err)
 		return got
 	}
@@ -738,33 +740,106 @@ func claims(t *testing.T, b *bundle) {
 	}, 10*time.Second, time.Millisecond)
 	release("w2/3", "b", "c")
 	require.Equal(t, []bool{false, false}, claim("w5/1", time.Hour, "b", "c"), "what passed on is not given back by the former holder")
-	other, err := b.r.Claim(t.Context(), tasks.Claim{Project: "branch", Holder: "w1/1", Desktops: []string{"b"}}, time.Hour)
+	other, _, err := b.r.Claim(t.Context(), tasks.Claim{Project: "branch", Holder: "w1/1", Desktops: []string{"b"}}, time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, []bool{true}, other)
 }
 
+// A renewed lease lasts from then on; what another has claimed since is lost.
+func renewals(t *testing.T, b *bundle) {
+	mine := tasks.Claim{Project: "hq", Holder: "w1/1", Desktops: []string{"a", "b", "c"}}
+	claim := func(c tasks.Claim, lease time.Duration) []bool {
+		got, _, err := b.r.Claim(t.Context(), c, lease)
+		require.NoError(t, err)
+		return got
+	}
+	renew := func(c tasks.Claim, lease time.Duration) []bool {
+		_, still, err := b.r.ApplyRenewing(t.Context(), b.now, nil, c, lease)
+		require.NoError(t, err)
+		return still
+	}
+	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "nothing is claimed by renewing")
+	claim(mine, 0)
+	require.Equal(t, []bool{true, true, true}, renew(mine, time.Hour), "nobody has claimed since the lease was over")
+	one := mine
+	one.Desktops = []string{"b"}
+	require.Equal(t, []bool{true}, renew(one, time.Hour))
+	require.Equal(t, []bool{false}, claim(tasks.Claim{Project: "hq", Holder: "w2/1", Desktops: []string{"a"}}, time.Hour), "the lease is of the holder, for all that it has")
+	renew(mine, 0)
+	other := tasks.Claim{Project: "hq", Holder: "w2/2", Desktops: []string{"b"}}
+	require.Eventually(t, func() bool { return claim(other, time.Hour)[0] }, 10*time.Second, time.Millisecond)
+	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "whoever claims ends the leases that are over")
+	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.ByOperator, 0, "wait"))
+	_, _, err := b.r.ApplyRenewing(t.Context(), b.now, nil, other, time.Hour)
+	var paused *tasks.PausedError
+	require.ErrorAs(t, err, &paused)
+}
+
+// What lingers is free when its time is over, and not before, even if Redis has
+// forgotten that it was claimed.
+func lingering(t *testing.T, b *bundle) {
+	mine := tasks.Claim{Project: "hq", Holder: "w1/1", Desktops: []string{"a", "b", "c"}}
+	claim := func(holder string, desktops ...string) ([]bool, time.Duration) {
+		got, free, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: holder, Desktops: desktops}, time.Hour)
+		require.NoError(t, err)
+		return got, free
+	}
+	linger := func(d time.Duration, desktops ...string) {
+		l := tasks.Linger{Claim: mine, Call: "call", For: d}
+		l.Claim.Desktops = desktops
+		_, err := b.r.Apply(t.Context(), b.now, nil, l)
+		require.NoError(t, err)
+	}
+	claim("w1/1", "a", "b", "c")
+	linger(time.Minute, "a", "b")
+	require.NoError(t, b.r.Release(t.Context(), mine))
+	got, free := claim("w2/1", "a", "b", "c")
+	require.Equal(t, []bool{false, false, true}, got, "only what does not linger was given back")
+	require.Greater(t, free, 50*time.Second)
+	require.LessOrEqual(t, free, time.Minute)
+	linger(0, "d", "e") // Redis has forgotten that they were claimed
+	require.Eventually(t, func() bool {
+		got, _ := claim("w3/1", "d", "e")
+		return got[0] && got[1]
+	}, 10*time.Second, time.Millisecond)
+	linger(time.Minute, "d", "f")
+	got, _ = claim("w4/1", "d", "f")
+	require.Equal(t, []bool{false, false}, got)
+	require.NoError(t, b.r.Release(t.Context(), tasks.Claim{Project: "hq", Holder: "w3/1", Desktops: []string{"d"}}))
+	got, _ = claim("w4/1", "d")
+	require.True(t, got[0], "what another has stays the other's")
+}
+
 func workers(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(5)})
-	p := tasks.Payload{Operation: op.ID, Project: "hq"}
+	run := func(generation int, mark string) tasks.Run {
+		return tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
+	}
 	require.NoError(t, b.r.AnnounceProjects(t.Context(), "hq"))
 	require.NoError(t, b.r.Beat(t.Context(), "w1"))
-	c, err := b.r.Begin(t.Context(), "w1", p, nil)
+	c, err := b.r.Begin(t.Context(), "w1", run(0, "1"), nil)
 	require.NoError(t, err)
 	require.Len(t, c.Desktops, 5)
 	held, err := b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Equal(t, []tasks.Payload{{Operation: op.ID}}, held)
-	_, err = b.r.Begin(t.Context(), "w1", tasks.Payload{Operation: op.ID, Project: "hq", Generation: 1}, []tasks.Payload{p})
+	_, err = b.r.Begin(t.Context(), "w1", run(0, "2"), []tasks.Run{run(0, "1")})
+	require.NoError(t, err)
+	held, err = b.r.InHand(t.Context(), "w1")
+	require.NoError(t, err)
+	require.Equal(t, []tasks.Payload{{Operation: op.ID}}, held, "the end of a run does not take away the mark of the next")
+	_, err = b.r.Begin(t.Context(), "w1", run(1, "3"), []tasks.Run{run(0, "2")})
 	require.NoError(t, err)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Equal(t, []tasks.Payload{{Operation: op.ID, Generation: 1}}, held)
-	_, err = b.r.Begin(t.Context(), "w1", tasks.Payload{Operation: "gone", Project: "hq"}, nil)
+	gone := tasks.Run{Payload: tasks.Payload{Operation: "gone", Project: "hq"}, Mark: "4"}
+	_, err = b.r.Begin(t.Context(), "w1", gone, nil)
 	require.ErrorIs(t, err, tasks.ErrNotFound)
-	require.NoError(t, b.r.End(t.Context(), "w1", []tasks.Payload{{Operation: "gone"}}))
-	_, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w1/1", Desktops: []string{"a"}}, time.Hour)
+	require.NoError(t, b.r.End(t.Context(), "w1", []tasks.Run{gone}))
+	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w1/1", Desktops: []string{"a"}}, time.Hour)
 	require.NoError(t, err)
-	_, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w10/1", Desktops: []string{"b"}}, time.Hour)
+	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w10/1", Desktops: []string{"b"}}, time.Hour)
 	require.NoError(t, err)
 	list, err := b.r.Workers(t.Context())
 	require.NoError(t, err)
@@ -778,9 +853,10 @@ func workers(t *testing.T, b *bundle) {
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Empty(t, held)
-	got, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w2/1", Desktops: []string{"a", "b"}}, time.Hour)
+	got, free, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w2/1", Desktops: []string{"a", "b"}}, time.Hour)
 	require.NoError(t, err)
-	require.Equal(t, []bool{true, false}, got, "its claims are free, those of a worker with a longer name are not")
+	require.Equal(t, []bool{false, false}, got, "a claim outlives its worker")
+	require.Greater(t, free, 59*time.Minute)
 }
 
 func regenerate(t *testing.T, b *bundle) {
@@ -917,9 +993,14 @@ func scriptFlush(t *testing.T, b *bundle) {
 		}
 		changes = append(changes, ch)
 	}
-	_, got, err := b.r.ApplyClaiming(t.Context(), b.now, changes, tasks.Claim{Project: "hq", Holder: "w/1", Desktops: ids(250)}, time.Hour)
+	claim := tasks.Claim{Project: "hq", Holder: "w/1", Desktops: ids(250)}
+	got, _, err := b.r.Claim(t.Context(), claim, time.Hour)
 	require.NoError(t, err)
 	require.NotContains(t, got, false)
+	require.NoError(t, b.rdb.ScriptFlush(t.Context()).Err())
+	_, still, err := b.r.ApplyRenewing(t.Context(), b.now, changes, claim, time.Hour)
+	require.NoError(t, err)
+	require.NotContains(t, still, false)
 	require.Equal(t, 250, b.operation(op.ID).Counts.Sending)
 }
 

@@ -10,36 +10,43 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Begin reads a chunk and enters it among what a worker has in hand, and takes
+// Run is one run of a chunk by a worker.
+type Run struct {
+	Payload
+	Mark string // tells it from other runs of the chunk by the same worker; no colon
+}
+
+// ref is how a run is entered among what a worker has in hand.
+func (x Run) ref() string { return x.TaskID() + ":" + x.Mark }
+
+// Begin reads a chunk and enters its run among what a worker has in hand, and takes
 // those it is done with off that list, in one round trip. What a worker has in
-// hand when it dies is taken up by another.
-func (r *Record) Begin(ctx context.Context, worker string, p Payload, done []Payload) (Chunk, error) {
-	return r.chunk(ctx, p.Operation, p.Chunk, func(pipe redis.Pipeliner) {
-		pipe.SAdd(ctx, r.keys.runs(worker), chunkRef(p))
+// hand when it dies is run again by another.
+func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) (Chunk, error) {
+	return r.chunk(ctx, run.Operation, run.Chunk, func(pipe redis.Pipeliner) {
+		pipe.SAdd(ctx, r.keys.runs(worker), run.ref())
 		if len(done) > 0 {
-			pipe.SRem(ctx, r.keys.runs(worker), chunkRefs(done)...)
+			pipe.SRem(ctx, r.keys.runs(worker), runRefs(done)...)
 		}
 	})
 }
 
-// End says that a worker no longer has chunks in hand. It may come late: a
-// chunk that is taken up again without need has nothing left to do.
-func (r *Record) End(ctx context.Context, worker string, done []Payload) error {
+// End says that a worker no longer has runs in hand. It may come late: a chunk that is
+// run again without need has nothing left to do.
+func (r *Record) End(ctx context.Context, worker string, done []Run) error {
 	if len(done) == 0 {
 		return nil
 	}
-	if err := r.rdb.SRem(ctx, r.keys.runs(worker), chunkRefs(done)...).Err(); err != nil {
-		return fmt.Errorf("ending %d chunks: %w", len(done), err)
+	if err := r.rdb.SRem(ctx, r.keys.runs(worker), runRefs(done)...).Err(); err != nil {
+		return fmt.Errorf("ending %d runs of chunks: %w", len(done), err)
 	}
 	return nil
 }
 
-func chunkRef(p Payload) string { return p.TaskID() }
-
-func chunkRefs(ps []Payload) []any {
-	out := make([]any, len(ps))
-	for i, p := range ps {
-		out[i] = chunkRef(p)
+func runRefs(runs []Run) []any {
+	out := make([]any, len(runs))
+	for i, x := range runs {
+		out[i] = x.ref()
 	}
 	return out
 }
@@ -101,13 +108,18 @@ func (r *Record) Rejects(ctx context.Context) ([]Rejected, error) {
 	return out, nil
 }
 
+// scriptBeat enters a beat by Redis' clock, which is one for all workers.
+//
+//	KEYS  workers
+//	ARGV  worker
+var scriptBeat = redis.NewScript(`
+local t = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], t[1]*1000 + math.floor(t[2]/1000), ARGV[1])
+`)
+
 // Beat says that a worker is alive.
 func (r *Record) Beat(ctx context.Context, worker string) error {
-	now, err := r.rdb.Time(ctx).Result() // one clock for all workers
-	if err == nil {
-		err = r.rdb.ZAdd(ctx, r.keys.workers(), redis.Z{Score: float64(now.UnixMilli()), Member: worker}).Err()
-	}
-	if err != nil {
+	if _, err := r.runScript(ctx, scriptBeat, []string{r.keys.workers()}, worker); err != nil {
 		return fmt.Errorf("heartbeat of worker %s: %w", worker, err)
 	}
 	return nil
@@ -138,40 +150,48 @@ func (r *Record) Workers(ctx context.Context) ([]Worker, error) {
 	return out, nil
 }
 
-// InHand lists the chunks that a worker has in hand.
-func (r *Record) InHand(ctx context.Context, worker string) ([]Payload, error) {
-	refs, err := r.rdb.SMembers(ctx, r.keys.runs(worker)).Result()
-	if err != nil {
-		return nil, fmt.Errorf("reading what worker %s has in hand: %w", worker, err)
+// InHand lists the chunks that workers have in hand, each once, in one round trip.
+func (r *Record) InHand(ctx context.Context, workers ...string) ([]Payload, error) {
+	if len(workers) == 0 {
+		return nil, nil
 	}
-	out := make([]Payload, 0, len(refs))
-	for _, ref := range refs {
-		f := strings.Split(ref, ":")
-		if len(f) != 3 {
-			continue
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, w := range workers {
+			p.SMembers(ctx, r.keys.runs(w))
 		}
-		n, err1 := strconv.Atoi(f[1])
-		g, err2 := strconv.Atoi(f[2])
-		if err1 == nil && err2 == nil {
-			out = append(out, Payload{Operation: f[0], Chunk: n, Generation: g})
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading what %d workers have in hand: %w", len(workers), err)
+	}
+	var out []Payload
+	seen := map[Payload]bool{}
+	for _, cmd := range cmds {
+		for _, ref := range cmd.(*redis.StringSliceCmd).Val() {
+			if p, ok := payloadOf(ref); ok && !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
 		}
 	}
 	return out, nil
 }
 
-// Leave forgets a worker that stopped in good order, or whose work was taken
-// up: its claims are released and it is no longer listed.
+// payloadOf reads what Run.ref made. One without a mark is of an earlier version.
+func payloadOf(ref string) (Payload, bool) {
+	f := strings.Split(ref, ":")
+	if len(f) < 3 {
+		return Payload{}, false
+	}
+	n, err1 := strconv.Atoi(f[1])
+	g, err2 := strconv.Atoi(f[2])
+	return Payload{Operation: f[0], Chunk: n, Generation: g}, err1 == nil && err2 == nil
+}
+
+// Leave forgets a worker that stopped in good order, or whose chunks were enqueued
+// anew. What it has claimed stays claimed until the lease is over.
 func (r *Record) Leave(ctx context.Context, worker string) error {
-	projects, err := r.Projects(ctx)
-	if err != nil {
-		return err
-	}
-	for _, p := range projects {
-		if err := r.releaseAll(ctx, p, worker); err != nil {
-			return err
-		}
-	}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.keys.runs(worker))
 		p.ZRem(ctx, r.keys.workers(), worker)
 		return nil

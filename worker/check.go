@@ -71,9 +71,14 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 // fresh says that every desktop of a group was read a moment ago, and that one kind of
 // call is right for all: to take everybody off, or those who are named.
 func fresh(group []*item) bool {
-	return !slices.ContainsFunc(group, func(it *item) bool {
-		return time.Since(it.readAt) > freshReading || (it.leavers == nil) != (group[0].leavers == nil)
+	return time.Since(oldestReading(group)) <= freshReading && !slices.ContainsFunc(group, func(it *item) bool {
+		return (it.leavers == nil) != (group[0].leavers == nil)
 	})
+}
+
+// oldestReading is when that desktop of a group was read whose reading is the oldest.
+func oldestReading(group []*item) time.Time {
+	return slices.MinFunc(group, func(a, b *item) int { return a.readAt.Compare(b.readAt) }).readAt
 }
 
 // claim claims a group; who is in another call is answered. ok is false if the
@@ -81,7 +86,10 @@ func fresh(group []*item) bool {
 func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
 	claim := b.claim
 	claim.Desktops = idsOf(group)
-	got, err := persist(s.ctx, s.log, func() ([]bool, error) { return s.record.Claim(s.ctx, claim, s.lease()) })
+	got, err := persist(s.ctx, s.log, func() (got []bool, err error) {
+		got, _, err = s.record.Claim(s.ctx, claim, claimLease)
+		return got, err
+	})
 	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
 		b.pause = pauseOf(paused)
 		s.giveBack(b, group, nil)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -65,12 +66,13 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	arrived := sync.OnceFunc(func() { h.sender.lanes.arriving.Add(-1) })
 	defer arrived()
 	done := h.handled.take()
-	c, err := h.record.Begin(ctx, h.worker, p, done)
+	run := tasks.Run{Payload: p, Mark: h.handled.mark()}
+	c, err := h.record.Begin(ctx, h.worker, run, done)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
-		h.handled.add(append(done, p)...) // it may be entered although no reply said so
+		h.handled.add(append(done, run)...) // it may be entered although no reply said so
 		return err
 	}
-	defer h.handled.add(p)
+	defer h.handled.add(run)
 	if err != nil {
 		h.log.Warn().Err(err).Str("task", p.TaskID()).Msg("a task of an operation that is not in the record was dropped")
 		return nil
@@ -157,20 +159,29 @@ func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error
 	return fmt.Errorf("%w: %w", reason, asynq.SkipRetry)
 }
 
-// handled collects the chunks that handlers are done with, to be taken off the
-// worker's list along with the next read.
+// handled collects the runs of chunks that handlers are done with, to be taken off the
+// worker's list along with the next read. A chunk may run again before that: each run
+// has a mark of its own.
 type handled struct {
 	mu   sync.Mutex
-	list []tasks.Payload
+	list []tasks.Run
+	runs int
 }
 
-func (h *handled) add(ps ...tasks.Payload) {
+func (h *handled) mark() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = append(h.list, ps...)
+	h.runs++
+	return strconv.FormatInt(int64(h.runs), 36)
 }
 
-func (h *handled) take() []tasks.Payload {
+func (h *handled) add(runs ...tasks.Run) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.list = append(h.list, runs...)
+}
+
+func (h *handled) take() []tasks.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := h.list

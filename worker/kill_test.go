@@ -32,6 +32,13 @@ func killedWorker(point string) int {
 	if err != nil {
 		return 1
 	}
+	if point == "frozen" {
+		w, err := worker.New(quick(rdb, "frozen", freezing{c}))
+		if err != nil || w.Run(context.Background()) != nil {
+			return 1
+		}
+		return 0
+	}
 	api := &suicidal{Client: c, point: point, stop: make(chan struct{})}
 	rdb.AddHook(api)
 	cfg := quick(rdb, "killed", api)
@@ -150,16 +157,27 @@ func TestKilledWorker(t *testing.T) {
 	}
 }
 
-// What a dead worker had claimed is free again as soon as it is known dead.
-func TestClaimsOfADeadWorkerAreReleased(t *testing.T) {
+// What a dead worker had claimed goes on when the lease is over, and not before: its
+// call may still take effect.
+func TestClaimsOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	require.NoError(t, s.record.AnnounceProjects(t.Context(), "hq"))
 	require.NoError(t, s.record.Beat(t.Context(), "gone"))
-	got, err := s.record.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, time.Hour)
-	require.NoError(t, err)
-	require.NotContains(t, got, false)
+	claim := func(lease time.Duration) {
+		got, _, err := s.record.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, lease)
+		require.NoError(t, err)
+		require.NotContains(t, got, false)
+	}
+	claim(time.Hour)
 	s.start()
-	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(10)}))
+	op := s.enqueue(tasks.Request{Desktops: ids(10)})
+	require.Eventually(t, func() bool {
+		workers, err := s.record.Workers(context.Background())
+		return err == nil && len(workers) == 1
+	}, patience, 10*time.Millisecond, "the dead worker is not noticed")
+	require.Empty(t, s.detaches(), "sent although claimed")
+	claim(0)
+	op, _ = s.ended(op)
 	require.Equal(t, 10, op.Counts.Detached)
 }

@@ -33,6 +33,8 @@ type item struct {
 	readAt  time.Time        // when check last read it
 	heldAs  string           // the code that check held it for
 	before  *tasks.Before    // what check read, until it is in the record
+	was     tasks.Desktop    // as it was before begin; see rewrite
+	wasRead *tasks.Before    // the before of that time
 	leavers []apiclient.User // who is to be taken off, by name; nil: everybody
 }
 

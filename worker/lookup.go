@@ -24,7 +24,7 @@ import (
 // for another run.
 func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, err error) {
 	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
-	got, err := s.record.Claim(ctx, claim, s.lease())
+	got, _, err := s.record.Claim(ctx, claim, claimLease)
 	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
 		return afterPause(paused), nil
 	}
@@ -105,7 +105,7 @@ func (s *sender) findSome(ctx context.Context, op tasks.Operation, chunk int, ro
 	if ctx.Err() != nil {
 		return nil, immediately, nil // the time of this handler is over
 	}
-	if _, err := s.record.Claim(ctx, claim, s.lease()); err != nil { // it renews the lease
+	if got, _, err := s.record.Claim(ctx, claim, claimLease); err != nil || !got[0] { // it renews the lease, unless another has it by now
 		return nil, jitter(busyDelay), nil
 	}
 	if found, err = s.finder().find(ctx, rows, op); err != nil {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -200,11 +201,38 @@ func (s *sender) noteCall(b *batch, group []*item, call *tasks.Call) {
 	}
 }
 
-// settleUnknown records the call and leaves its desktops "sending".
+// settleUnknown records the call and leaves its desktops "sending", and claimed for as
+// long as the call may still take effect: until then they are read and not sent again,
+// by whoever.
 func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
-	for _, it := range s.write(b, group, call, func(*item) (verdict, bool) { return verdict{}, false }, true) {
+	stay := tasks.Linger{Claim: b.claim, Call: call.ID, For: time.Until(b.leave.Add(s.project.CallTimeout + s.callMargin))}
+	stay.Claim.Desktops = idsOf(group)
+	if answeredByService(call) {
+		stay.For = s.firstLook // what it does it has begun
+	}
+	w := s.gather(group, call, func(*item) (verdict, bool) { return verdict{}, false })
+	s.apply(w, stay)
+	// A failover may have lost that they are being sent.
+	lost := s.gather(group, nil, func(it *item) (verdict, bool) {
+		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, true
+	})
+	for i, its := range lost.members {
+		for n, it := range its {
+			m := &lost.changes[i].Moves[n]
+			m.Desktop, m.CallID, m.Before = it.was, call.ID, it.wasRead
+		}
+	}
+	s.restore(lost)
+	for _, it := range group {
 		it.settled(s.backoff(it.desktop.Attempts + 1))
 	}
+}
+
+// answeredByService says that the call came back from the service itself, with whatever
+// answer. A gateway that gave up waiting, or a proxy, knows nothing of what goes on
+// behind it.
+func answeredByService(call *tasks.Call) bool {
+	return call.Answered && call.Code != notAPI && call.Status != http.StatusBadGateway && call.Status != http.StatusGatewayTimeout
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -14,17 +15,14 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Times of the reconciler. A worker that is killed is silent for deadAfter, is
-// noticed within another beat, and its chunks are in the queue again: well
-// within 15 s.
 const (
-	beatInterval   = 2 * time.Second
-	deadAfter      = 7 * time.Second
 	expireInterval = time.Minute
 	sweepSize      = 200 // operations looked at in one sweep
 	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep
 	youngerThan    = 5 * time.Second
-	redriveWithin  = time.Second // of a beat, for all redrives
+	redriveWithin  = time.Second // of a round, for all redrives
+	inHandRead     = 100         // chunks of a dead worker that are read at a time
+	enqueuedAtOnce = 8           // of those
 )
 
 // inspector is what the reconciler asks asynq.
@@ -32,63 +30,120 @@ type inspector interface {
 	GetTaskInfo(queue, id string) (*asynq.TaskInfo, error)
 }
 
-// reconciler says that the worker is alive, takes up what dead workers had in
-// hand, and, on one worker at a time, looks for chunks with work left whose
-// task is nowhere: a producer died between recording and enqueuing, or the
-// queue lost it.
+// reconciler enqueues anew what dead workers had in hand, and, on one worker at a time,
+// looks for chunks with work left whose task is nowhere: a producer died between
+// recording and enqueuing, or the queue lost it.
 type reconciler struct {
 	worker   string
 	record   *tasks.Record
 	producer *tasks.Producer
 	asynq    inspector
 	handled  *handled
+	heart    *heart
 	log      zerolog.Logger
 	now      func() time.Time
 	// The times of the constants of the same names; tests hurry.
-	beatInterval, deadAfter, youngerThan time.Duration
+	youngerThan time.Duration
 
 	offset     int             // where the next sweep goes on
 	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
 	nextExpire time.Time
 }
 
-// run beats until ctx ends. Errors are those of Redis; the next beat tries
-// again.
-func (r *reconciler) run(ctx context.Context) {
+// repeat does something at the interval of beats until ctx ends. Errors are those of
+// Redis; the next round tries again.
+func (r *reconciler) repeat(ctx context.Context, round func(context.Context) error) {
 	for {
-		if err := r.tick(ctx); err != nil && ctx.Err() == nil {
+		if err := round(ctx); err != nil && ctx.Err() == nil {
 			r.log.Warn().Err(err).Msg("reconciling failed; trying again")
 		}
-		if !wait(ctx, r.beatInterval) {
+		if !wait(ctx, r.heart.beatInterval) {
 			return
 		}
 	}
 }
 
-func (r *reconciler) tick(ctx context.Context) error {
-	if err := r.record.Beat(ctx, r.worker); err != nil {
-		return err
-	}
+// watch takes what this worker is done with off its list, and enqueues anew what dead
+// workers have on theirs.
+func (r *reconciler) watch(ctx context.Context) error {
 	done := r.handled.take()
 	if err := r.record.End(ctx, r.worker, done); err != nil {
 		r.handled.add(done...)
 		return err
 	}
-	alive, err := r.takeOver(ctx)
-	if err != nil {
+	workers, err := r.record.Workers(ctx)
+	if err != nil || !r.heart.mayJudge() { // asked last: the process may have been frozen meanwhile
 		return err
 	}
-	lead, err := r.record.Lead(ctx, r.worker, 3*r.beatInterval)
+	for _, w := range workers {
+		if w.ID != r.worker && w.Silent >= r.heart.deadAfter {
+			n, err := r.takeOver(ctx, w.ID)
+			if err != nil {
+				return err
+			}
+			r.log.Warn().Str("dead_worker", w.ID).Dur("silent", w.Silent).Int("chunks", n).Msg("a worker died; what it had in hand was enqueued anew")
+		}
+	}
+	return nil
+}
+
+// takeOver enqueues anew what a dead worker had in hand. Should it live after all,
+// nothing comes of it: what it has claimed stays its own, and a second run of a chunk
+// finds what the first has written. It returns how many chunks that were.
+func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, err error) {
+	runs, err := r.record.InHand(ctx, worker)
+	if err != nil {
+		return 0, err
+	}
+	for some := range slices.Chunk(runs, inHandRead) {
+		left, err := r.record.InWork(ctx, some)
+		if err != nil {
+			return 0, err
+		}
+		left = slices.DeleteFunc(left, func(c tasks.Chunk) bool { return !hasWork(c) })
+		chunks += len(left)
+		if err := inParallel(enqueuedAtOnce, left, func(c tasks.Chunk) error {
+			return r.producer.Regenerate(ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation})
+		}); err != nil {
+			return 0, err
+		}
+	}
+	return chunks, r.record.Leave(ctx, worker)
+}
+
+// inParallel does something for each of a list, a few at a time.
+func inParallel[T any](atOnce int, list []T, do func(T) error) error {
+	var all sync.WaitGroup
+	errs := make([]error, len(list))
+	places := make(chan struct{}, atOnce)
+	for i, x := range list {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			errs[i] = do(x)
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
+}
+
+func hasWork(c tasks.Chunk) bool {
+	return slices.ContainsFunc(c.Desktops, func(d tasks.Desktop) bool { return d.State.Open() })
+}
+
+// lead does what one worker at a time does for all.
+func (r *reconciler) lead(ctx context.Context) error {
+	lead, err := r.record.Lead(ctx, r.worker, 3*r.heart.beatInterval)
 	if err != nil || !lead {
 		return err
 	}
-	if err := r.sweep(ctx, alive); err != nil {
+	if err := r.sweep(ctx); err != nil {
 		return err
 	}
 	if n, err := r.producer.AdvanceRedrives(ctx, redriveWithin); err != nil {
 		return err
 	} else if n > 0 {
-		r.log.Info().Int("desktops", n).Msg("failed desktops were taken up again by redrives")
+		r.log.Info().Int("desktops", n).Msg("redrives queued failed desktops again")
 	}
 	if now := r.now(); !now.Before(r.nextExpire) {
 		r.nextExpire = now.Add(expireInterval)
@@ -103,58 +158,10 @@ func (r *reconciler) tick(ctx context.Context) error {
 	return nil
 }
 
-// takeOver enqueues anew what dead workers had in hand, and returns the workers
-// that live.
-func (r *reconciler) takeOver(ctx context.Context) (alive []string, err error) {
-	workers, err := r.record.Workers(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, w := range workers {
-		if w.Silent < r.deadAfter || w.ID == r.worker {
-			alive = append(alive, w.ID)
-			continue
-		}
-		chunks, err := r.record.InHand(ctx, w.ID)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range chunks {
-			c, err := r.record.Chunk(ctx, p.Operation, p.Chunk)
-			if errors.Is(err, tasks.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			if c.Generation != p.Generation || !hasWork(c) {
-				continue
-			}
-			if err := r.producer.Regenerate(ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation}); err != nil {
-				return nil, err
-			}
-		}
-		if err := r.record.Leave(ctx, w.ID); err != nil {
-			return nil, err
-		}
-		r.log.Warn().Str("dead_worker", w.ID).Dur("silent", w.Silent).Int("chunks", len(chunks)).Msg("a worker died; what it had in hand was taken up")
-	}
-	return alive, nil
-}
-
-func hasWork(c tasks.Chunk) bool {
-	for _, d := range c.Desktops {
-		if d.State.Open() {
-			return true
-		}
-	}
-	return false
-}
-
-// sweep looks at some of the open chunks that no living worker has in hand.
-// Those that are active although nobody has them come first: seen so twice,
-// they are stuck.
-func (r *reconciler) sweep(ctx context.Context, alive []string) error {
+// sweep looks at some of the open chunks that no worker has in hand; those of silent
+// workers are left to takeOver. Chunks whose task is active although nobody has them
+// come first: seen so twice, they are stuck.
+func (r *reconciler) sweep(ctx context.Context) error {
 	now := r.now()
 	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
 	logEnded(r.log, swept.Ended)
@@ -162,15 +169,21 @@ func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 		return err
 	}
 	r.offset = swept.Next
-	held := map[string]bool{}
-	for _, w := range alive {
-		ps, err := r.record.InHand(ctx, w)
-		if err != nil {
-			return err
-		}
-		for _, p := range ps {
-			held[p.TaskID()] = true
-		}
+	workers, err := r.record.Workers(ctx)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(workers))
+	for i, w := range workers {
+		names[i] = w.ID
+	}
+	runs, err := r.record.InHand(ctx, names...)
+	if err != nil {
+		return err
+	}
+	held := make(map[string]bool, len(runs))
+	for _, p := range runs {
+		held[p.TaskID()] = true
 	}
 	chunks := slices.DeleteFunc(swept.Chunks, func(c tasks.OpenChunk) bool {
 		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < r.youngerThan

@@ -13,49 +13,49 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// resolve settles the desktops of a chunk whose last call has an unknown
-// outcome: it reads them before anything is sent again. What the reading shows
-// as detached is done, what is on its way is accepted, and only what is still
-// attached is queued again. It returns the chunk's desktops that are queued now
-// and the time after which to try again if some stayed unknown (0: none did).
+// longestUnknown is how often desktops with an unknown outcome are read again while the
+// call may still take effect.
+const longestUnknown = 5 * time.Second
+
+// resolve settles the desktops of a chunk whose last call has an unknown outcome, by
+// reading them. What the reading shows as detached is done, and what is on its way is
+// accepted, at once. What is still attached is queued again if the call can have no
+// effect any more, which is when its claim is over. It returns the chunk's desktops that
+// are queued now and the time after which to try again if some stayed unknown (0: none
+// did).
 func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unknown []tasks.Desktop) (queued []tasks.Desktop, retryAfter time.Duration, err error) {
 	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}
 	for _, d := range unknown {
 		claim.Desktops = append(claim.Desktops, d.ID)
 	}
-	got, err := s.record.Claim(ctx, claim, s.lease())
+	got, free, err := s.record.Claim(ctx, claim, claimLease)
 	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
 		return nil, afterPause(paused), nil
 	}
 	if err != nil {
 		return nil, 0, err
 	}
-	var mine []tasks.Desktop
-	claim.Desktops = nil
-	for i, d := range unknown {
-		if got[i] {
-			mine = append(mine, d)
-			claim.Desktops = append(claim.Desktops, d.ID)
-		} else {
-			retryAfter = jitter(busyDelay) // its call may be running still
-		}
-	}
-	if len(mine) == 0 {
-		return nil, retryAfter, nil
-	}
 	found, err := s.reader.read(ctx, claim.Desktops)
 	if err != nil {
 		s.afterReadError(err)
-		return nil, s.backoff(mine[0].Attempts + 1), s.record.Release(ctx, claim)
+		return nil, s.backoff(unknown[0].Attempts + 1), s.record.Release(ctx, claim)
 	}
-	calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(mine)...)
+	calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(unknown)...)
 	if err != nil {
 		return nil, 0, errors.Join(err, s.record.Release(ctx, claim))
 	}
 	now := s.now()
 	change := tasks.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
-	for _, d := range mine {
-		change.Moves = append(change.Moves, s.judge(op, d, lookAt(op, d, found, true), calls[d.CallID]))
+	for i, d := range unknown {
+		l := lookAt(op, d, found, true)
+		if !got[i] && verdictOf(l).Unknown == Send {
+			retryAfter = jitter(min(max(free, immediately), longestUnknown))
+			continue
+		}
+		change.Moves = append(change.Moves, s.judge(op, d, l, calls[d.CallID]))
+	}
+	if len(change.Moves) == 0 {
+		return nil, retryAfter, s.record.Release(ctx, claim)
 	}
 	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
 		return s.record.Apply(s.ctx, now, []tasks.Change{change}, claim)
@@ -72,7 +72,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 			queued = append(queued, d)
 		}
 	}
-	s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("desktops", len(mine)).Int("still_attached", len(queued)).
+	s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("desktops", len(change.Moves)).Int("still_attached", len(queued)).
 		Msg("unknown outcomes were resolved by reading the desktops")
 	return queued, retryAfter, nil
 }

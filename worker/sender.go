@@ -24,6 +24,7 @@ type sender struct {
 	maxAttempts              int
 	policy                   policy
 	firstLook, confirmWithin time.Duration // see Config
+	callMargin               time.Duration // the same
 	reader                   *reader
 	producer                 *tasks.Producer
 	backoff                  func(attempt int) time.Duration
@@ -52,9 +53,10 @@ const (
 	// busyDelay is the time until a desktop that is in another call is looked
 	// at again.
 	busyDelay = time.Second
-	// claimMargin is how much longer a claim lasts than the reading and the call
-	// that it is for.
-	claimMargin = 10 * time.Second
+	// claimLease is how long desktops are claimed that are not in a call yet: if the
+	// worker dies they go on soon. A reading that takes longer does no harm: begin
+	// finds out whether another has claimed them since.
+	claimLease = 10 * time.Second
 	// recheckPause is how often a closed gate is looked at again, so that
 	// resuming a project takes effect soon.
 	recheckPause = time.Second
@@ -65,6 +67,7 @@ const (
 type batch struct {
 	claim    tasks.Claim
 	begun    time.Time // when it was taken from its lane
+	leave    time.Time // from when on the claim counts that begin renewed for the call
 	groups   [][]*item // still to be called, in their order
 	calls    int
 	admitted bool      // it holds a call's token and a slot, not used yet
@@ -150,32 +153,35 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	if group, ok = s.begin(b, group, callID); !ok || len(group) == 0 {
 		return
 	}
-	if !fresh(group) { // the record could not be written, or the process was frozen
-		call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
+	b.calls++
+	call, res, err := s.detach(b, group, callID)
+	switch {
+	case errors.Is(err, apiclient.ErrTooLate): // the record could not be written, the process was frozen, or the way to the cloud was slow
+		b.calls--
 		s.settle(b, group, notSent(call, "the reading had grown old before the call could leave"), func(it *item) verdict {
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
 		})
 		return
-	}
-	b.calls++
-	b.admitted = false
-	call, res, err := s.detach(group, callID)
-	s.tellCall(b, group, call, err)
-	if err != nil {
+	case err != nil:
+		s.tellCall(b, group, call, err)
 		s.onError(b, group, call, err)
-	} else {
+	default:
+		s.tellCall(b, group, call, nil)
 		s.health.good(s.now())
 		s.onAnswer(b, group, call, res)
 	}
 	s.logCall(group, call, err)
 }
 
-// detach makes one request and gives the slot back, even if it panics.
-func (s *sender) detach(group []*item, callID string) (*tasks.Call, *apiclient.DetachResult, error) {
+// detach makes one request and gives the slot back, even if it panics. The request is
+// over when the claim still lasts for callMargin, and it does not leave at all once the
+// readings that it is based on are old.
+func (s *sender) detach(b *batch, group []*item, callID string) (*tasks.Call, *apiclient.DetachResult, error) {
+	b.admitted = false
 	defer func() { <-s.slots }()
-	ctx, cancel := context.WithTimeoutCause(s.ctx, s.project.CallTimeout, errors.New("the call took longer than call_timeout"))
+	ctx, cancel := context.WithDeadlineCause(s.ctx, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
 	defer cancel()
-	ctx = traced(ctx, group)
+	ctx = apiclient.LeaveBy(traced(ctx, group), oldestReading(group).Add(freshReading))
 	start := s.now()
 	var res *apiclient.DetachResult
 	var err error
@@ -199,14 +205,15 @@ func (s *sender) linger() time.Duration {
 	return min(time.Duration(s.took.Load())/4, 25*time.Millisecond)
 }
 
-// lease is how long desktops are claimed for: a reading and a call.
-func (s *sender) lease() time.Duration { return 2*s.project.CallTimeout + claimMargin }
-
-// begin claims a group and writes that its request is about to leave, in one
-// round trip. Both are undone for what another call has in hand and, when the
-// project's gate is closed, for everything; ok is false then. Until they are, a
-// crash leaves desktops "sending" that never left, and reading them shows it.
+// begin renews the claim of a group, for as long as its call can have an effect, and
+// writes that the request is about to leave, in one round trip. Both are undone for what
+// another has claimed since and, when the project's gate is closed, for everything; ok is
+// false then. Until they are, a crash leaves desktops "sending" that never left, and
+// reading them shows it.
 func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok bool) {
+	for _, it := range group {
+		it.was, it.wasRead = it.desktop, it.before
+	}
 	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
 	w := s.gather(group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Queued
@@ -216,7 +223,8 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	var got []bool
 	now := s.now()
 	applied, err := persist(s.ctx, s.log, func() (applied []tasks.Applied, err error) {
-		applied, got, err = s.record.ApplyClaiming(s.ctx, now, w.changes, claim, s.lease())
+		b.leave = time.Now()
+		applied, got, err = s.record.ApplyRenewing(s.ctx, now, w.changes, claim, s.project.CallTimeout+s.callMargin)
 		return applied, err
 	})
 	paused := (*tasks.PausedError)(nil)

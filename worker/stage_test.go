@@ -113,12 +113,33 @@ func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 	return worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.Nop(), MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, FirstLook: 10 * time.Millisecond,
-		Projects: []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second}},
+		CallMargin: 500 * time.Millisecond,
+		Projects:   []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second}},
 	}
 }
 
 // start runs a worker until the test ends.
 func (s *stage) start(change ...func(*worker.Config)) *worker.Worker {
+	s.t.Helper()
+	return s.run(s.worker(change...))
+}
+
+// startHurried runs a worker that notices dead ones and lost tasks soon.
+func (s *stage) startHurried(change ...func(*worker.Config)) *worker.Worker {
+	s.t.Helper()
+	w := s.worker(change...)
+	worker.Hurry(w)
+	return s.run(w)
+}
+
+func (s *stage) run(w *worker.Worker) *worker.Worker {
+	s.t.Helper()
+	require.NoError(s.t, w.Start(s.t.Context()))
+	s.t.Cleanup(w.Stop)
+	return w
+}
+
+func (s *stage) worker(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
 	cfg := quick(s.rdb, "worker-1", client(s.t, s.cloud.URL, 5*time.Second))
 	cfg.Log = zerolog.New(s.log)
@@ -127,8 +148,6 @@ func (s *stage) start(change ...func(*worker.Config)) *worker.Worker {
 	}
 	w, err := worker.New(cfg)
 	require.NoError(s.t, err)
-	require.NoError(s.t, w.Start(s.t.Context()))
-	s.t.Cleanup(w.Stop)
 	return w
 }
 
@@ -249,6 +268,16 @@ func (s *stage) takenTwice(desktops []string) []string {
 	for _, id := range desktops {
 		if s.cloud.DetachedTimes(projectID, id) > 1 {
 			out = append(out, id)
+		}
+	}
+	return out
+}
+
+// detaches are the detach calls that the cloud saw.
+func (s *stage) detaches() (out []fakecloud.Request) {
+	for _, r := range s.cloud.Requests() {
+		if r.Op == fakecloud.OpDetach {
+			out = append(out, r)
 		}
 	}
 	return out

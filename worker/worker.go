@@ -73,6 +73,7 @@ type Config struct {
 	UrgentPollInterval time.Duration // how often an empty urgent queue is asked; default 20 ms
 	FirstLook          time.Duration // from when a desktop is accepted until it is first looked at; later looks are ever further apart; default 3 s
 	ConfirmWithin      time.Duration // from when a desktop is accepted until it must be proven, or it is failed; default 30 min
+	CallMargin         time.Duration // how long after its CallTimeout a call that nobody answered may still take effect; default 5 s
 	Rules              []Rule        // what further error codes mean; they go before the built-in ones
 	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; must exceed every CallTimeout; default 45 s
 	Observer           Observer      // told what the worker does; nil: nobody
@@ -87,6 +88,7 @@ func (c Config) WithDefaults() Config {
 	def(&c.UrgentPollInterval, 20*time.Millisecond)
 	def(&c.FirstLook, 3*time.Second)
 	def(&c.ConfirmWithin, 30*time.Minute)
+	def(&c.CallMargin, 5*time.Second)
 	def(&c.ShutdownTimeout, 45*time.Second)
 	if c.Observer == nil {
 		c.Observer = Observers{}
@@ -135,6 +137,9 @@ func (c Config) validate() error {
 	if c.FirstLook <= 0 || c.ConfirmWithin <= c.FirstLook {
 		bad("ConfirmWithin", "is %s: it must be above FirstLook, %s", c.ConfirmWithin, c.FirstLook)
 	}
+	if c.CallMargin < 0 {
+		bad("CallMargin", "is %s: it must not be negative", c.CallMargin)
+	}
 	for i, r := range c.Rules {
 		if why := r.problem(); why != "" {
 			bad(fmt.Sprintf("Rules[%d]", i), "%s", why)
@@ -178,6 +183,7 @@ type Worker struct {
 	cfg        Config
 	record     *tasks.Record
 	producer   *tasks.Producer
+	heart      *heart
 	reconciler *reconciler
 	counter    *counter
 	hints      *hinter
@@ -194,7 +200,7 @@ type Worker struct {
 	dispatch    context.Context // new calls; ended first
 	endDispatch context.CancelFunc
 	background  sync.WaitGroup // dispatchers and followers
-	helpers     sync.WaitGroup // finisher, reconciler and counter
+	helpers     sync.WaitGroup // heart, finisher, reconciler and counter
 	endHelpers  context.CancelFunc
 	stopOnce    sync.Once
 }
@@ -216,10 +222,10 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: &handled{}, ended: make(chan string, 4096)}
 	w.calls, w.endCalls = context.WithCancelCause(context.Background())
 	w.dispatch, w.endDispatch = context.WithCancel(w.calls)
+	w.heart = &heart{worker: cfg.ID, record: w.record, log: cfg.Log, beatInterval: beatInterval, deadAfter: deadAfter}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, log: cfg.Log, now: time.Now,
-		beatInterval: beatInterval, deadAfter: deadAfter, youngerThan: youngerThan,
+		handled: w.handled, heart: w.heart, log: cfg.Log, now: time.Now, youngerThan: youngerThan,
 	}
 	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.hints = newHinter(w.record, cfg.Log)
@@ -250,7 +256,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 			lanes:   newLanes(), limit: limit, priority: urgency, directory: people, hints: w.hints,
 			ended: w.noteEnded, health: calls, readHealth: readings, dispatch: w.dispatch, ctx: w.calls,
 			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
-			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, observer: Observers{w.counter, w.cfg.Observer},
+			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, callMargin: w.cfg.CallMargin, observer: Observers{w.counter, w.cfg.Observer},
 		}
 		s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, urgency) })
 		w.dispatchers = append(w.dispatchers, &dispatcher{
@@ -295,8 +301,13 @@ func (w *Worker) Start(ctx context.Context) error {
 	for i, p := range w.cfg.Projects {
 		aliases[i] = p.Alias
 	}
-	if err := errors.Join(w.record.AnnounceProjects(ctx, aliases...), w.record.Beat(ctx, w.cfg.ID)); err != nil {
+	// A worker that was killed may start again under the same id before it is missed.
+	n, err := w.reconciler.takeOver(ctx, w.cfg.ID)
+	if err := errors.Join(err, w.record.AnnounceProjects(ctx, aliases...), w.heart.beat(ctx)); err != nil {
 		return err
+	}
+	if n > 0 {
+		w.cfg.Log.Info().Int("chunks", n).Msg("what was in hand when this worker last ended was enqueued anew")
 	}
 	for _, alias := range aliases {
 		// A new start may well come with new credentials, or another endpoint.
@@ -306,7 +317,9 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	helpers, end := context.WithCancel(w.calls)
 	w.endHelpers = end
-	w.helpers.Go(func() { w.reconciler.run(helpers) })
+	w.helpers.Go(func() { w.heart.run(helpers) })
+	w.helpers.Go(func() { w.reconciler.repeat(helpers, w.reconciler.watch) })
+	w.helpers.Go(func() { w.reconciler.repeat(helpers, w.reconciler.lead) })
 	w.helpers.Go(func() { w.finish(helpers) })
 	w.helpers.Go(func() { w.counter.run(helpers) })
 	w.helpers.Go(func() { w.hints.run(helpers) })

@@ -39,15 +39,21 @@ func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item
 // while Redis is away: what is known of a call must not be lost. An item that
 // somebody else moved (a cancel) is answered and left out.
 func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item) (verdict, bool), release bool) []*item {
-	w := s.gather(group, call, of)
-	if len(w.changes) == 0 {
-		return w.as
-	}
 	var extras []tasks.Extra
 	if release {
 		c := b.claim
 		c.Desktops = idsOf(group)
 		extras = append(extras, c)
+	}
+	return s.apply(s.gather(group, call, of), extras...)
+}
+
+// apply writes what was gathered. What was being sent and is not so in the record is
+// tried once more from what it was before the call began: a failover may have lost the
+// beginning, and what is known of the call has to win.
+func (s *sender) apply(w writing, extras ...tasks.Extra) []*item {
+	if len(w.changes) == 0 {
+		return w.as
 	}
 	now := s.now() // once: a write that is repeated must be the same
 	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
@@ -56,7 +62,62 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 	if err != nil {
 		return w.as // the process is ending; what was being sent is resolved by reading
 	}
+	older, at := w.fromBefore(applied)
+	for i, again := range s.restore(older) {
+		into := &applied[at[i]]
+		into.Ended = into.Ended || again.Ended
+		for n, it := range older.members[i] {
+			if again.Desktops[n].ID != "" {
+				into.Desktops[slices.Index(w.members[at[i]], it)] = again.Desktops[n]
+			}
+		}
+	}
 	return s.take(w, applied)
+}
+
+// fromBefore gathers the moves of desktops that were being sent and were not found so,
+// from what these were before the call began; at says which of w's changes each is of.
+func (w writing) fromBefore(applied []tasks.Applied) (older writing, at []int) {
+	for i, its := range w.members {
+		ch := w.changes[i]
+		ch.Moves, ch.Call = nil, nil
+		var moved []*item
+		for n, it := range its {
+			m := w.changes[i].Moves[n]
+			if applied[i].Desktops[n].ID == "" && m.Desktop.State == tasks.Sending && it.was.State.CanMove(m.To) {
+				m.Desktop, m.Before = it.was, it.wasRead
+				ch.Moves, moved = append(ch.Moves, m), append(moved, it)
+			}
+		}
+		if len(moved) > 0 {
+			older.changes, older.members, at = append(older.changes, ch), append(older.members, moved), append(at, i)
+		}
+	}
+	return older, at
+}
+
+// restore writes what a failover may have lost, and nothing where it has not.
+func (s *sender) restore(w writing) []tasks.Applied {
+	if len(w.changes) == 0 {
+		return nil
+	}
+	now := s.now()
+	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) { return s.record.Apply(s.ctx, now, w.changes) })
+	if err != nil {
+		return nil // the process is ending
+	}
+	n := 0
+	for _, a := range applied {
+		for _, d := range a.Desktops {
+			if d.ID != "" {
+				n++
+			}
+		}
+	}
+	if n > 0 {
+		s.log.Warn().Str("project", s.project.Alias).Int("desktops", n).Msg("Redis had lost that a call began; what is known of the call was written all the same")
+	}
+	return applied
 }
 
 // writing is a group's moves as the record wants them.
