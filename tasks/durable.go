@@ -65,65 +65,76 @@ func (c Copies) durability() Durability {
 // what the calls say is there then is there where WAIT is answered, and has an
 // earlier place in the same stream.
 func (r *Record) durably(ctx context.Context, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
-	cluster, ok := r.rdb.(*redis.ClusterClient)
-	if !ok {
-		return r.durablyOn(ctx, r.rdb, "", calls, also)
+	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
+		return r.durablyByShard(ctx, cluster, calls, also)
 	}
-	copies, err := r.durablyByShard(ctx, cluster, calls)
-	if err == nil && also != nil {
-		_, err = cluster.Pipelined(ctx, func(p redis.Pipeliner) error { also(p); return nil })
+	known := r.replicas.of("")
+	n, copies := known.await(ctx, r.rdb)
+	if n == 0 {
+		return copies, r.runScripts(ctx, calls, also)
 	}
-	return copies, err
+	return r.waitOn(ctx, r.rdb, known, n, calls, also)
 }
 
-// durablyByShard runs calls on the primaries of their keys, all at once.
-func (r *Record) durablyByShard(ctx context.Context, cluster *redis.ClusterClient, calls []*scriptCall) (Copies, error) {
+// durablyByShard is durably where keys are on several servers. The calls of shards
+// whose replicas are not waited for go the usual way.
+func (r *Record) durablyByShard(ctx context.Context, cluster *redis.ClusterClient, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
 	shards := map[*redis.Client][]*scriptCall{}
 	for _, c := range calls {
-		// Without a primary the calls go through the cluster's client, which knows how to wait for one.
+		// No primary, no proof; the cluster's client knows how to wait for one.
 		primary, _ := cluster.MasterForKey(ctx, c.key())
 		shards[primary] = append(shards[primary], c)
 	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	var failed []error
+	var errs []error
 	worst := Replicated
+	add := func(copies Copies, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		errs = append(errs, err)
+		if copies != Replicated && (worst == Replicated || copies > worst) {
+			worst = copies
+		}
+	}
+	var usual []*scriptCall
 	for primary, calls := range shards {
-		wg.Go(func() {
-			copies, err := r.durablyInShard(ctx, primary, calls)
-			mu.Lock()
-			defer mu.Unlock()
-			failed = append(failed, err)
-			if worst == Replicated || copies > worst && copies != Replicated {
-				worst = copies
-			}
-		})
+		n, copies := 0, r.replicas.unproven()
+		var known *primaryServer
+		if primary != nil {
+			known = r.replicas.of(primary.Options().Addr)
+			n, copies = known.await(ctx, primary)
+		}
+		if n == 0 {
+			add(copies, nil)
+			usual = append(usual, calls...)
+			continue
+		}
+		wg.Go(func() { add(r.waitInShard(ctx, primary, known, n, calls)) })
+	}
+	if len(usual) > 0 || also != nil {
+		if err := r.runScripts(ctx, usual, also); err != nil {
+			add(NoReplicas, err)
+		}
 	}
 	wg.Wait()
-	return worst, errors.Join(failed...)
+	return worst, errors.Join(errs...)
 }
 
-// durablyInShard runs calls on a primary. Those that it does not answer, because it
-// is gone or the slot has moved, are run wherever they belong, without a proof.
-func (r *Record) durablyInShard(ctx context.Context, primary *redis.Client, calls []*scriptCall) (Copies, error) {
-	left := calls
-	if primary != nil {
-		copies, err := r.durablyOn(ctx, primary, primary.Options().Addr, calls, nil)
-		if err == nil {
-			return copies, nil
-		}
-		left = slices.DeleteFunc(slices.Clone(calls), func(c *scriptCall) bool { return c.reply != nil && c.reply.Err() == nil })
+// waitInShard is waitOn for a shard of a Cluster. Calls that its primary does not
+// answer, because it is gone or the slot has moved, are run wherever they belong,
+// without a proof.
+func (r *Record) waitInShard(ctx context.Context, primary *redis.Client, known *primaryServer, n int, calls []*scriptCall) (Copies, error) {
+	copies, err := r.waitOn(ctx, primary, known, n, calls, nil)
+	if err == nil {
+		return copies, nil
 	}
-	return r.replicas.unproven(), r.runScripts(ctx, left, nil)
+	left := slices.DeleteFunc(slices.Clone(calls), func(c *scriptCall) bool { return c.reply.Err() == nil })
+	return Unacknowledged, r.runScripts(ctx, left, nil)
 }
 
-// durablyOn runs calls on one server and waits for its replicas, in one round trip.
-func (r *Record) durablyOn(ctx context.Context, server redis.UniversalClient, name string, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
-	known := r.replicas.of(name)
-	n, copies := known.await(ctx, server)
-	if n == 0 {
-		return copies, r.runScriptsOn(ctx, server, calls, also)
-	}
+// waitOn runs calls on one server and waits for n of its replicas, in one round trip.
+func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known *primaryServer, n int, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
 	defer known.awaited()
 	var acknowledged *redis.Cmd
 	whole := map[*redis.Script]bool{} // A call that is sent again would leave the others' WAIT behind, so none may be unknown.
@@ -165,8 +176,8 @@ type replicas struct {
 	wait time.Duration
 
 	mu      sync.Mutex
-	seen    bool                // some are, or were
-	primary map[string]*primary // by address; without a Cluster there is one, of no name
+	seen    bool                      // some are, or were
+	servers map[string]*primaryServer // by address; without a Cluster there is one, of no name
 }
 
 func newReplicas(rdb redis.UniversalClient, want int, wait time.Duration) *replicas {
@@ -180,7 +191,7 @@ func newReplicas(rdb redis.UniversalClient, want int, wait time.Duration) *repli
 	if t := readTimeout(rdb); t > 0 {
 		wait = min(wait, t/2)
 	}
-	return &replicas{want: max(want, 0), wait: max(wait, time.Millisecond), primary: map[string]*primary{}} // WAIT 0 would be for ever
+	return &replicas{want: max(want, 0), wait: max(wait, time.Millisecond), servers: map[string]*primaryServer{}} // WAIT 0 would be for ever
 }
 
 func readTimeout(rdb redis.UniversalClient) time.Duration {
@@ -193,13 +204,13 @@ func readTimeout(rdb redis.UniversalClient) time.Duration {
 	return 0
 }
 
-func (r *replicas) of(name string) *primary {
+func (r *replicas) of(name string) *primaryServer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.primary[name]
+	p := r.servers[name]
 	if p == nil {
-		p = &primary{all: r}
-		r.primary[name] = p
+		p = &primaryServer{all: r}
+		r.servers[name] = p
 	}
 	return p
 }
@@ -223,8 +234,8 @@ func (r *replicas) lacking() Copies {
 	return ReplicasGone
 }
 
-// primary is what is known of one server's replicas.
-type primary struct {
+// primaryServer is what is known of one server's replicas.
+type primaryServer struct {
 	all *replicas
 
 	mu        sync.Mutex
@@ -245,7 +256,7 @@ const (
 // await says how many replicas are to be waited for, or, if none, why not. While
 // they are late one caller at a time finds out whether they still are: each of the
 // others would hold a connection for nothing.
-func (p *primary) await(ctx context.Context, server redis.UniversalClient) (int, Copies) {
+func (p *primaryServer) await(ctx context.Context, server redis.UniversalClient) (int, Copies) {
 	if p.all.want == 0 {
 		return 0, NoReplicas
 	}
@@ -270,14 +281,14 @@ func (p *primary) await(ctx context.Context, server redis.UniversalClient) (int,
 	return min(p.all.want, p.connected), Unacknowledged
 }
 
-func (p *primary) awaited() {
+func (p *primaryServer) awaited() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.waiting--
 }
 
 // ask asks a server for its replicas. If it does not tell, what was known stands.
-func (p *primary) ask(ctx context.Context, server redis.UniversalClient) {
+func (p *primaryServer) ask(ctx context.Context, server redis.UniversalClient) {
 	p.asked, p.mute = time.Now(), false
 	info, err := server.Info(ctx, "replication").Result()
 	if err != nil || !strings.Contains(info, "role:master") {
@@ -286,7 +297,7 @@ func (p *primary) ask(ctx context.Context, server redis.UniversalClient) {
 	p.know(connectedReplicas(info))
 }
 
-func (p *primary) know(connected int) {
+func (p *primaryServer) know(connected int) {
 	p.connected = connected
 	if connected > 0 {
 		p.all.mu.Lock()
@@ -296,7 +307,7 @@ func (p *primary) know(connected int) {
 }
 
 // answered is what the answer of WAIT means.
-func (p *primary) answered(ctx context.Context, server redis.UniversalClient, n, acknowledged int) Copies {
+func (p *primaryServer) answered(ctx context.Context, server redis.UniversalClient, n, acknowledged int) Copies {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if acknowledged >= n {
@@ -314,7 +325,7 @@ func (p *primary) answered(ctx context.Context, server redis.UniversalClient, n,
 // refused is what an error in place of WAIT's answer means. Where Redis does not let
 // this user wait, or nobody, nothing can be said, and it is left alone for a while;
 // anything else (a broken connection, a primary that is one no more) proves nothing.
-func (p *primary) refused(err error) Copies {
+func (p *primaryServer) refused(err error) Copies {
 	text := err.Error()
 	if !strings.HasPrefix(text, "NOPERM") && !strings.HasPrefix(text, "ERR unknown command") {
 		return Unacknowledged
