@@ -1,0 +1,322 @@
+package tasks_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// eventually waits for what other processes bring about.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
+}
+
+// replicate runs a server with a replica of its own.
+func replicate(t *testing.T, of *redistest.Server, through string) *redistest.Server {
+	t.Helper()
+	primary := of.Client(t)
+	require.NoError(t, primary.ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err())
+	host, port, err := net.SplitHostPort(through)
+	require.NoError(t, err)
+	replica, err := redistest.Run(t.TempDir(), "--replicaof", host, port)
+	require.NoError(t, err)
+	t.Cleanup(replica.Kill)
+	online(t, primary, 1)
+	return replica
+}
+
+// online waits until a server has so many replicas.
+func online(t *testing.T, rdb redis.UniversalClient, n int) {
+	t.Helper()
+	eventually(t, "replicas", func() bool {
+		info, err := rdb.Info(t.Context(), "replication").Result()
+		return err == nil && strings.Count(info, "state=online") == n && strings.Contains(info, fmt.Sprintf("connected_slaves:%d", n))
+	})
+}
+
+// freeze stops a server's process; thaw lets it go on.
+func freeze(t *testing.T, s *redistest.Server) (thaw func()) {
+	t.Helper()
+	info, err := s.Client(t).InfoMap(t.Context(), "server").Result()
+	require.NoError(t, err)
+	pid, err := strconv.Atoi(info["Server"]["process_id"])
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	return func() { require.NoError(t, syscall.Kill(pid, syscall.SIGCONT)) }
+}
+
+func one(key string) tasks.Request {
+	return tasks.Request{Project: "hq", Desktops: ids(3), IdempotencyKey: key}
+}
+
+// The answer says whether a replica has the operation, and it is accepted all the same.
+func TestDurability(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := newBundle(t, server.Client(t))
+	require.Empty(t, b.enqueue(one("alone")).Durability, "there never was a replica")
+
+	replica := replicate(t, server, server.Addr())
+	b.p = b.producer() // what it knew of replicas is believed for seconds
+	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability)
+	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability, "sent again")
+	require.Empty(t, b.operation(b.enqueue(one("in sync")).ID).Durability, "it is of the answer only")
+
+	thaw := freeze(t, replica)
+	op := b.enqueue(one("frozen"))
+	require.Equal(t, tasks.OneCopy, op.Durability)
+	require.Equal(t, 3, b.operation(op.ID).Counts.Queued, "it is accepted all the same")
+	require.Equal(t, tasks.OneCopy, b.enqueue(one("frozen")).Durability)
+	thaw()
+	eventually(t, "the replica to be waited for again", func() bool {
+		return b.enqueue(one("frozen")).Durability == tasks.OnReplica
+	})
+
+	replica.Kill()
+	online(t, b.rdb, 0)
+	require.Equal(t, tasks.OneCopy, b.enqueue(one("gone")).Durability, "it was there, and may come back as the primary")
+	require.Equal(t, tasks.OneCopy, b.enqueue(one("gone")).Durability)
+	require.NoError(t, replica.Restart())
+	online(t, b.rdb, 1)
+	eventually(t, "the replica to be seen again", func() bool {
+		return b.enqueue(one("gone")).Durability == tasks.OnReplica
+	})
+	for _, key := range b.keys() {
+		require.NotContains(t, key, ":mark", "marks are removed")
+	}
+}
+
+// Whoever does not want to wait does not.
+func TestDurabilityNotWanted(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	replica := replicate(t, server, server.Addr())
+	freeze(t, replica)
+	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{Replicas: -1}})
+	require.NoError(t, err)
+	op, err := p.Enqueue(t.Context(), one("k"))
+	require.NoError(t, err)
+	require.Empty(t, op.Durability)
+}
+
+// A client that gives up reading before WAIT is answered would fail what was accepted.
+func TestDurabilityWithinTheReadTimeout(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	replica := replicate(t, server, server.Addr())
+	freeze(t, replica)
+	o := redistest.Options(server.Addr())
+	o.ReadTimeout = 5 * time.Second
+	rdb := redis.NewClient(o)
+	t.Cleanup(func() { _ = rdb.Close() })
+	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{ReplicaWait: time.Hour}})
+	require.NoError(t, err)
+	op, err := p.Enqueue(t.Context(), one("k"))
+	require.NoError(t, err)
+	require.Equal(t, tasks.OneCopy, op.Durability)
+}
+
+// Where Redis refuses INFO or WAIT nothing is said, and everything is accepted.
+func TestDurabilityRefused(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	replicate(t, server, server.Addr())
+	admin := server.Client(t)
+	for _, command := range []string{"info", "wait"} {
+		require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "no-"+command, "on", ">pw", "~*", "&*", "+@all", "-"+command).Err())
+		o := redistest.Options(server.Addr())
+		o.Username, o.Password = "no-"+command, "pw"
+		rdb := redis.NewClient(o)
+		t.Cleanup(func() { _ = rdb.Close() })
+		b := newBundle(t, rdb)
+		for i := range 3 {
+			op := b.enqueue(one(strconv.Itoa(i)))
+			require.Empty(t, op.Durability, command)
+			require.Equal(t, 3, b.operation(op.ID).Counts.Queued)
+		}
+	}
+}
+
+// counted counts round trips.
+type counted struct{ n atomic.Int64 }
+
+func (h *counted) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h *counted) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error { h.n.Add(1); return next(ctx, cmd) }
+}
+
+func (h *counted) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error { h.n.Add(1); return next(ctx, cmds) }
+}
+
+// Waiting for a replica takes no round trip of its own.
+func TestDurabilityCostsNoRoundTrip(t *testing.T) {
+	t.Parallel()
+	trips := func(server *redistest.Server, want tasks.Durability) int64 {
+		b := newBundle(t, server.Client(t))
+		b.enqueue(one("connects, and asks for replicas"))
+		var h counted
+		b.rdb.AddHook(&h)
+		require.Equal(t, want, b.enqueue(one("counted")).Durability)
+		return h.n.Load()
+	}
+	server := redistest.Start(t)
+	without := trips(server, "")
+	replicate(t, server, server.Addr())
+	require.Equal(t, without, trips(server, tasks.OnReplica))
+}
+
+// gate passes connections on until it is shut; what is in it then is lost.
+type gate struct {
+	addr string
+	mu   sync.Mutex
+	shut bool
+	open []net.Conn
+}
+
+func startGate(t *testing.T, to string) *gate {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	g := &gate{addr: l.Addr().String()}
+	t.Cleanup(func() { _ = l.Close(); g.cut() })
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			g.mu.Lock()
+			g.open = append(g.open, in, out)
+			g.mu.Unlock()
+			go g.pass(in, out)
+			go g.pass(out, in)
+		}
+	}()
+	return g
+}
+
+func (g *gate) pass(from, to net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buf)
+		g.mu.Lock()
+		if !g.shut && err == nil {
+			_, err = to.Write(buf[:n])
+		}
+		g.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// close swallows everything from now on, and neither side is told.
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.shut = true
+}
+
+func (g *gate) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.open {
+		_ = c.Close()
+	}
+}
+
+// Replication is cut while many operations are accepted, the primary dies, and the
+// replica takes over: what was acknowledged and not marked is there.
+func TestWhatIsAcknowledgedSurvivesAFailover(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	gate := startGate(t, server.Addr())
+	replica := replicate(t, server, gate.addr)
+	b := newBundle(t, server.Client(t))
+
+	const producers = 8
+	var mu sync.Mutex
+	acknowledged, keys := map[tasks.Durability][]string{}, map[string]string{}
+	count := func(d tasks.Durability) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged[d])
+	}
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for n := range producers {
+		wg.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				key := fmt.Sprintf("%d-%d", n, i)
+				op, err := b.p.Enqueue(t.Context(), one(key))
+				if err != nil {
+					return // the primary is gone
+				}
+				mu.Lock()
+				keys[key] = op.ID
+				acknowledged[op.Durability] = append(acknowledged[op.Durability], op.ID)
+				mu.Unlock()
+			}
+		})
+	}
+	eventually(t, "operations on the replica", func() bool { return count(tasks.OnReplica) > 200 })
+	gate.close()
+	eventually(t, "operations of one copy", func() bool { return count(tasks.OneCopy) > 3*producers })
+	server.Kill()
+	gate.cut()
+	close(stop)
+	wg.Wait()
+
+	after := replica.Client(t)
+	require.NoError(t, after.Do(t.Context(), "replicaof", "no", "one").Err())
+	b.rdb = after
+	b.p = b.producer()
+	b.r = b.p.Record
+	lost := 0
+	for _, id := range acknowledged[tasks.OnReplica] {
+		op, err := b.r.Operation(t.Context(), id)
+		require.NoError(t, err, "it was acknowledged as being on the replica")
+		require.Len(t, b.chunk(op, 0).Desktops, 3)
+		for _, list := range []string{":ops", ":open"} {
+			require.NoError(t, after.ZScore(t.Context(), b.prefix+list, id).Err(), list)
+		}
+	}
+	for _, id := range acknowledged[tasks.OneCopy] {
+		if _, err := b.r.Operation(t.Context(), id); err != nil {
+			lost++
+		}
+	}
+	require.Empty(t, acknowledged[""])
+	require.Positive(t, lost, "the failover lost nothing, so this shows nothing")
+	t.Logf("%d on the replica, all there; %d of one copy, %d of them lost", len(acknowledged[tasks.OnReplica]), len(acknowledged[tasks.OneCopy]), lost)
+	for key := range keys {
+		op, err := b.p.Enqueue(t.Context(), one(key))
+		require.NoError(t, err, "sent again")
+		require.Equal(t, keys[key], op.ID)
+	}
+}
