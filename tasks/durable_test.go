@@ -151,6 +151,100 @@ func TestDurabilityRefused(t *testing.T) {
 	}
 }
 
+// cluster runs a Redis Cluster of two primaries with a replica each.
+func cluster(t *testing.T) (rdb *redis.ClusterClient, nodes []*redistest.Server) {
+	t.Helper()
+	redistest.Start(t).Stop() // which skips the test where there is no redis-server
+	var clients []redis.UniversalClient
+	var names []string
+	for range 4 {
+		s, err := redistest.Run(t.TempDir(), "--cluster-enabled", "yes", "--repl-diskless-sync-delay", "0", "--cluster-node-timeout", "60000")
+		require.NoError(t, err)
+		t.Cleanup(s.Kill)
+		c := s.Client(t)
+		nodes, clients = append(nodes, s), append(clients, c)
+		name, err := c.Do(t.Context(), "cluster", "myid").Text()
+		require.NoError(t, err)
+		names = append(names, name)
+	}
+	require.NoError(t, clients[0].ClusterAddSlotsRange(t.Context(), 0, 8191).Err())
+	require.NoError(t, clients[1].ClusterAddSlotsRange(t.Context(), 8192, 16383).Err())
+	for i, c := range clients {
+		require.NoError(t, c.Do(t.Context(), "config", "set", "repl-diskless-sync-delay", "0").Err())
+		require.NoError(t, c.Do(t.Context(), "cluster", "set-config-epoch", i+1).Err())
+	}
+	host, port, err := net.SplitHostPort(nodes[0].Addr())
+	require.NoError(t, err)
+	for _, c := range clients[1:] {
+		require.NoError(t, c.ClusterMeet(t.Context(), host, port).Err())
+	}
+	for i := range 2 {
+		eventually(t, "the nodes to meet", func() bool {
+			return clients[2+i].ClusterReplicate(t.Context(), names[i]).Err() == nil
+		})
+	}
+	for i, c := range clients {
+		eventually(t, "the cluster to be ready", func() bool {
+			info, err := c.ClusterInfo(t.Context()).Result()
+			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:4")
+		})
+		if i < 2 {
+			online(t, c, 1)
+		}
+	}
+	rdb = redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].Addr()}, ReadTimeout: 30 * time.Second})
+	t.Cleanup(func() { _ = rdb.Close() })
+	return rdb, nodes
+}
+
+// On a Cluster the replicas of the operation's shard and of the list of operations'
+// have to acknowledge it, each on the connection that wrote.
+func TestDurabilityOnACluster(t *testing.T) {
+	t.Parallel()
+	rdb, nodes := cluster(t)
+	b := newBundle(t, rdb)
+	shard := func(key string) int {
+		slot, err := rdb.ClusterKeySlot(t.Context(), key).Result()
+		require.NoError(t, err)
+		return int(slot) / 8192
+	}
+	enqueue := func(on int) tasks.Operation {
+		for i := 0; ; i++ {
+			op := b.enqueue(tasks.Request{Desktops: ids(150)})
+			if shard(b.prefix+":{"+op.ID+"}:op") == on {
+				return op
+			}
+			require.Less(t, i, 100)
+		}
+	}
+	for on := range 2 {
+		require.Equal(t, tasks.OnReplica, enqueue(on).Durability)
+	}
+	lists := []int{shard(b.prefix + ":ops"), shard(b.prefix + ":open")}
+	for frozen := range 2 {
+		thaw := freeze(t, nodes[2+frozen])
+		op := enqueue(frozen)
+		require.Equal(t, tasks.OneCopy, op.Durability, "the replica of the operation's shard")
+		require.Len(t, b.chunk(op, 1).Desktops, 50, "it is accepted all the same")
+		elsewhere := tasks.OnReplica
+		if lists[0] == frozen || lists[1] == frozen {
+			elsewhere = tasks.OneCopy
+		}
+		require.Equal(t, elsewhere, enqueue(1-frozen).Durability)
+		thaw()
+		eventually(t, "the replica to be waited for again", func() bool { return enqueue(frozen).Durability == tasks.OnReplica })
+	}
+	// What the client knows of the shards is out of date: the calls follow, and are proven again soon.
+	require.NoError(t, nodes[2].Client(t).Do(t.Context(), "cluster", "failover").Err())
+	online(t, nodes[2].Client(t), 1)
+	require.Len(t, b.chunk(enqueue(0), 1).Desktops, 50)
+	eventually(t, "the new primary to be known", func() bool { return enqueue(0).Durability == tasks.OnReplica })
+
+	nodes[3].Kill()
+	online(t, nodes[1].Client(t), 0)
+	require.Equal(t, tasks.OneCopy, enqueue(1).Durability)
+}
+
 // counted counts round trips.
 type counted struct{ n atomic.Int64 }
 
