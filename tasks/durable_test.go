@@ -26,29 +26,6 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
 }
 
-// replicate runs a server with a replica of its own.
-func replicate(t *testing.T, of *redistest.Server, through string) *redistest.Server {
-	t.Helper()
-	primary := of.Client(t)
-	require.NoError(t, primary.ConfigSet(t.Context(), "repl-diskless-sync-delay", "0").Err())
-	host, port, err := net.SplitHostPort(through)
-	require.NoError(t, err)
-	replica, err := redistest.Run(t.TempDir(), "--replicaof", host, port)
-	require.NoError(t, err)
-	t.Cleanup(replica.Kill)
-	online(t, primary, 1)
-	return replica
-}
-
-// online waits until a server has so many replicas.
-func online(t *testing.T, rdb redis.UniversalClient, n int) {
-	t.Helper()
-	eventually(t, "replicas", func() bool {
-		info, err := rdb.Info(t.Context(), "replication").Result()
-		return err == nil && strings.Count(info, "state=online") == n && strings.Contains(info, fmt.Sprintf("connected_slaves:%d", n))
-	})
-}
-
 // freeze stops a server's process; thaw lets it go on.
 func freeze(t *testing.T, s *redistest.Server) (thaw func()) {
 	t.Helper()
@@ -71,7 +48,7 @@ func TestDurability(t *testing.T) {
 	b := newBundle(t, server.Client(t))
 	require.Empty(t, b.enqueue(one("alone")).Durability, "there never was a replica")
 
-	replica := replicate(t, server, server.Addr())
+	replica := redistest.StartReplica(t, server, server.Addr())
 	b.p = b.producer() // what it knew of replicas is believed for seconds
 	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability)
 	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability, "sent again")
@@ -88,11 +65,11 @@ func TestDurability(t *testing.T) {
 	})
 
 	replica.Kill()
-	online(t, b.rdb, 0)
+	redistest.AwaitReplicas(t, b.rdb, 0)
 	require.Equal(t, tasks.OneCopy, b.enqueue(one("gone")).Durability, "it was there, and may come back as the primary")
 	require.Equal(t, tasks.OneCopy, b.enqueue(one("gone")).Durability)
 	require.NoError(t, replica.Restart())
-	online(t, b.rdb, 1)
+	redistest.AwaitReplicas(t, b.rdb, 1)
 	eventually(t, "the replica to be seen again", func() bool {
 		return b.enqueue(one("gone")).Durability == tasks.OnReplica
 	})
@@ -105,7 +82,7 @@ func TestDurability(t *testing.T) {
 func TestDurabilityNotWanted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	replica := replicate(t, server, server.Addr())
+	replica := redistest.StartReplica(t, server, server.Addr())
 	freeze(t, replica)
 	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{Replicas: -1}})
 	require.NoError(t, err)
@@ -118,7 +95,7 @@ func TestDurabilityNotWanted(t *testing.T) {
 func TestDurabilityWithinTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	replica := replicate(t, server, server.Addr())
+	replica := redistest.StartReplica(t, server, server.Addr())
 	freeze(t, replica)
 	o := redistest.Options(server.Addr())
 	o.ReadTimeout = 5 * time.Second
@@ -135,7 +112,7 @@ func TestDurabilityWithinTheReadTimeout(t *testing.T) {
 func TestDurabilityRefused(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
-	replicate(t, server, server.Addr())
+	redistest.StartReplica(t, server, server.Addr())
 	admin := server.Client(t)
 	for _, command := range []string{"info", "wait"} {
 		require.NoError(t, admin.Do(t.Context(), "acl", "setuser", "no-"+command, "on", ">pw", "~*", "&*", "+@all", "-"+command).Err())
@@ -190,7 +167,7 @@ func cluster(t *testing.T) (rdb *redis.ClusterClient, nodes []*redistest.Server)
 			return err == nil && strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:4")
 		})
 		if i < 2 {
-			online(t, c, 1)
+			redistest.AwaitReplicas(t, c, 1)
 		}
 	}
 	rdb = redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{nodes[0].Addr()}, ReadTimeout: 30 * time.Second})
@@ -245,7 +222,7 @@ func TestDurabilityOnACluster(t *testing.T) {
 	}
 	b.rdb.AddHook(&afterHistory{do: func() {
 		require.NoError(t, nodes[2].Client(t).Do(t.Context(), "cluster", "failover").Err())
-		online(t, nodes[2].Client(t), 1)
+		redistest.AwaitReplicas(t, nodes[2].Client(t), 1)
 	}})
 	op := b.enqueue(req)
 	require.Equal(t, tasks.OneCopy, op.Durability)
@@ -253,7 +230,7 @@ func TestDurabilityOnACluster(t *testing.T) {
 	eventually(t, "the new primary to be known", func() bool { return b.enqueue(req).Durability == tasks.OnReplica })
 
 	nodes[3].Kill()
-	online(t, nodes[1].Client(t), 0)
+	redistest.AwaitReplicas(t, nodes[1].Client(t), 0)
 	require.Equal(t, tasks.OneCopy, enqueue(1).Durability)
 }
 
@@ -301,7 +278,7 @@ func TestDurabilityCostsNoRoundTrip(t *testing.T) {
 	}
 	server := redistest.Start(t)
 	without := trips(server, "")
-	replicate(t, server, server.Addr())
+	redistest.StartReplica(t, server, server.Addr())
 	require.Equal(t, without, trips(server, tasks.OnReplica))
 }
 
@@ -376,7 +353,7 @@ func TestWhatIsAcknowledgedSurvivesAFailover(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	gate := startGate(t, server.Addr())
-	replica := replicate(t, server, gate.addr)
+	replica := redistest.StartReplica(t, server, gate.addr)
 	b := newBundle(t, server.Client(t))
 
 	const producers = 8
