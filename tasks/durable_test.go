@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -24,17 +23,6 @@ import (
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
-}
-
-// freeze stops a server's process; thaw lets it go on.
-func freeze(t *testing.T, s *redistest.Server) (thaw func()) {
-	t.Helper()
-	info, err := s.Client(t).InfoMap(t.Context(), "server").Result()
-	require.NoError(t, err)
-	pid, err := strconv.Atoi(info["Server"]["process_id"])
-	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
-	return func() { require.NoError(t, syscall.Kill(pid, syscall.SIGCONT)) }
 }
 
 func one(key string) tasks.Request {
@@ -54,7 +42,7 @@ func TestDurability(t *testing.T) {
 	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability, "sent again")
 	require.Empty(t, b.operation(b.enqueue(one("in sync")).ID).Durability, "it is of the answer only")
 
-	thaw := freeze(t, replica)
+	thaw := redistest.Freeze(t, replica)
 	op := b.enqueue(one("frozen"))
 	require.Equal(t, tasks.OneCopy, op.Durability)
 	require.Equal(t, 3, b.operation(op.ID).Counts.Queued, "it is accepted all the same")
@@ -83,7 +71,7 @@ func TestDurabilityNotWanted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	replica := redistest.StartReplica(t, server, server.Addr())
-	freeze(t, replica)
+	redistest.Freeze(t, replica)
 	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{Replicas: -1}})
 	require.NoError(t, err)
 	op, err := p.Enqueue(t.Context(), one("k"))
@@ -96,7 +84,7 @@ func TestDurabilityWithinTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	replica := redistest.StartReplica(t, server, server.Addr())
-	freeze(t, replica)
+	redistest.Freeze(t, replica)
 	o := redistest.Options(server.Addr())
 	o.ReadTimeout = 5 * time.Second
 	rdb := redis.NewClient(o)
@@ -200,7 +188,7 @@ func TestDurabilityOnACluster(t *testing.T) {
 	}
 	lists := []int{shard(b.prefix + ":ops"), shard(b.prefix + ":open")}
 	for frozen := range 2 {
-		thaw := freeze(t, nodes[2+frozen])
+		thaw := redistest.Freeze(t, nodes[2+frozen])
 		op := enqueue(frozen)
 		require.Equal(t, tasks.OneCopy, op.Durability, "the replica of the operation's shard")
 		require.Len(t, b.chunk(op, 1).Desktops, 50, "it is accepted all the same")
