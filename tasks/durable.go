@@ -55,7 +55,7 @@ func (c Copies) durability() Durability {
 	return ""
 }
 
-// durably is runScripts for what has to survive the loss of a primary: it says
+// durably is runScripts for calls, at least one, of what has to survive the loss of a primary: it says
 // whether replicas acknowledged what the calls wrote, or found written already.
 // also is not covered on a Cluster. Whatever Copies is, the calls were run if there
 // is no error.
@@ -138,7 +138,7 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 	defer known.awaited()
 	var acknowledged *redis.Cmd
 	whole := map[*redis.Script]bool{} // A call that is sent again would leave the others' WAIT behind, so none may be unknown.
-	cmds, _ := server.Pipelined(ctx, func(p redis.Pipeliner) error {
+	cmds, sent := server.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, c := range calls {
 			c.queue(ctx, p, !whole[c.script])
 			whole[c.script] = true
@@ -147,7 +147,7 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 			also(p)
 		}
 		mark := r.keys.mark(calls[0].key())
-		p.Set(ctx, mark, 1, 0)
+		p.Set(ctx, mark, 1, time.Minute) // in case the connection breaks before it is removed
 		p.Del(ctx, mark)
 		acknowledged = p.Do(ctx, "wait", n, r.replicas.wait.Milliseconds())
 		return nil
@@ -162,6 +162,9 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 		if cmd.Err() != nil {
 			return known.refused(cmd.Err()), nil
 		}
+	}
+	if sent != nil {
+		return NoReplicas, sent
 	}
 	got, err := acknowledged.Int()
 	if err != nil {

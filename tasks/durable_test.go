@@ -66,6 +66,47 @@ func TestDurability(t *testing.T) {
 	}
 }
 
+// While replicas are late one caller at a time waits for them: the others would take
+// up all connections.
+func TestDurabilityHoldsOneConnection(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	replica := redistest.StartReplica(t, server, server.Addr())
+	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{ReplicaWait: 100 * time.Millisecond}})
+	require.NoError(t, err)
+	redistest.Freeze(t, replica)
+	op, err := p.Enqueue(t.Context(), one("first"))
+	require.NoError(t, err)
+	require.Equal(t, tasks.OneCopy, op.Durability)
+
+	const producers = 10
+	var wg sync.WaitGroup
+	var running atomic.Int64
+	running.Store(producers)
+	for n := range producers {
+		wg.Go(func() {
+			defer running.Add(-1)
+			for i := range 20 {
+				op, err := p.Enqueue(t.Context(), one(fmt.Sprintf("%d-%d", n, i)))
+				if err != nil || op.Durability != tasks.OneCopy {
+					t.Errorf("durability %q, error %v", op.Durability, err)
+				}
+			}
+		})
+	}
+	blocked, looks := 0, 0
+	for admin := server.Client(t); running.Load() > 0; looks++ {
+		info, err := admin.InfoMap(t.Context(), "clients").Result()
+		require.NoError(t, err)
+		n, err := strconv.Atoi(info["Clients"]["blocked_clients"])
+		require.NoError(t, err)
+		blocked = max(blocked, n)
+	}
+	wg.Wait()
+	require.Positive(t, looks)
+	require.LessOrEqual(t, blocked, 1)
+}
+
 // Whoever does not want to wait does not.
 func TestDurabilityNotWanted(t *testing.T) {
 	t.Parallel()
