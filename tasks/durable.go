@@ -55,9 +55,9 @@ func (c Copies) durability() Durability {
 	return ""
 }
 
-// durably is runScripts for calls, at least one, of what has to survive the loss of a primary: it says
-// whether replicas acknowledged what the calls wrote, or found written already.
-// also is not covered on a Cluster. Whatever Copies is, the calls were run if there
+// durably is runScripts for calls, at least one, whose writes have to survive the loss
+// of a primary: it says whether replicas acknowledged what the calls wrote, or found
+// written already. also is not covered on a Cluster. Whatever Copies is, the calls were run if there
 // is no error.
 //
 // WAIT speaks of the writes of its own connection only, and at once of none. So it
