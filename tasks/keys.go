@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
+	"strings"
 )
 
 // keys names everything the record keeps in Redis. All keys of an operation
@@ -77,6 +78,15 @@ func (k keys) bucket(of string, n int) string {
 	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
 func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see loggedBuckets
+
+// mark is a key in the slot of another, which is written and removed at once; see
+// durably.
+func (k keys) mark(key string) string {
+	if _, rest, ok := strings.Cut(key, "{"); ok {
+		key, _, _ = strings.Cut(rest, "}")
+	}
+	return k.prefix + ":{" + key + "}:mark"
+}
 
 // shortHash is the first bytes of a text's SHA-256, in letters, digits, - and _.
 func shortHash(text string, bytes int) string {

@@ -466,34 +466,61 @@ func (h *onlyIndexes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 // A producer that was too slow takes its entries back.
 func rolledBack(t *testing.T, b *bundle) {
 	before := b.everything()
-	hook := &sweepFirst{b: b}
-	b.rdb.AddHook(hook)
+	b.rdb.AddHook(&beforeCommit{do: func() {
+		_, err := b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+		require.NoError(t, err)
+	}})
 	_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(3), RequestedBy: "hr", Ticket: "T"})
 	require.ErrorContains(t, err, "rolled back")
 	require.Equal(t, before, b.everything())
 }
 
-// sweepFirst removes what is not accepted before it is.
-type sweepFirst struct {
-	b    *bundle
+// beforeCommit does something once before an operation is accepted.
+type beforeCommit struct {
+	do   func()
 	done bool
 }
 
-func (h *sweepFirst) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (h *sweepFirst) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-func (h *sweepFirst) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (h *beforeCommit) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (h *beforeCommit) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *beforeCommit) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		isCommit := slices.ContainsFunc(cmds, func(c redis.Cmder) bool {
 			return c.Name() == "zadd" && strings.HasSuffix(fmt.Sprint(c.Args()[1]), ":ops")
 		})
 		if isCommit && !h.done {
 			h.done = true
-			if _, err := h.b.r.Sweep(ctx, h.b.now.Add(time.Hour), 0, 10); err != nil {
-				return err
-			}
+			h.do()
 		}
 		return next(ctx, cmds)
 	}
+}
+
+// A failover between two round trips of an acceptance loses what was in the first:
+// nothing is accepted without its desktops, or where nobody would find it.
+func lostWhileAccepted(t *testing.T, b *bundle) {
+	remove := func(which string) {
+		b.rdb.AddHook(&beforeCommit{do: func() {
+			for _, key := range b.keys() {
+				if strings.HasSuffix(key, which) {
+					require.NoError(t, b.rdb.Del(t.Context(), key).Err())
+				}
+			}
+		}})
+	}
+	req := tasks.Request{Project: "hq", Desktops: ids(250), IdempotencyKey: "k"}
+	remove(":c:1")
+	_, err := b.p.Enqueue(t.Context(), req)
+	require.ErrorContains(t, err, "a failover of Redis lost a part of it")
+	ops, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{}, 10, "")
+	require.NoError(t, err)
+	require.Empty(t, ops)
+	remove(":open")
+	op := b.enqueue(req)
+	require.Len(t, b.chunk(op, 1).Desktops, 100)
+	ops, _, err = b.r.Operations(t.Context(), tasks.OperationFilter{Open: true, Project: "hq"}, 10, "")
+	require.NoError(t, err)
+	require.Len(t, ops, 1, "a reconciler finds it")
 }
 
 func search(t *testing.T, b *bundle) {

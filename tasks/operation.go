@@ -129,6 +129,8 @@ type Operation struct {
 	// Seal is the head of the trail's hash chain, in hex; see Evidence. It is there
 	// from a moment after the operation's end until it is taken up again.
 	Seal string `json:"seal,omitempty"`
+	// Durability is of the answer that accepted the operation only.
+	Durability Durability `json:"durability,omitempty"`
 
 	found []int // rows of each chunk of desktops that were found by their users' names
 }

@@ -73,6 +73,11 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // the last write (a reply lost on the way); sending again with the same
 // IdempotencyKey settles that, also when its times have passed by then. Errors:
 // *ValidationError, ErrKeyReused, Redis'.
+//
+// Where Redis has replicas it waits until one has the operation, for
+// RecordConfig.ReplicaWait at most, and Operation.Durability says what came of it:
+// an operation that is OneCopy is accepted, and a failover within moments would
+// forget it. Sending it again with the same IdempotencyKey waits again.
 func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) {
 	if err := p.ValidateContent(req); err != nil {
 		return Operation{}, err
@@ -83,13 +88,14 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 		return p.replay(ctx, req, late.err())
 	}
 	op := p.newOperation(req)
-	created, err := p.accept(ctx, op, req)
+	created, copies, err := p.accept(ctx, op, req)
 	if err != nil {
 		return Operation{}, err
 	}
 	if !created {
-		return p.Record.Operation(ctx, op.ID)
+		return p.again(ctx, op.ID)
 	}
+	op.Durability = copies.durability()
 	p.accepted(op)
 	// From here on the operation is accepted: a task that cannot be enqueued
 	// now is enqueued by a reconciler.
@@ -117,7 +123,21 @@ func (p *Producer) replay(ctx context.Context, req Request, refused error) (Oper
 	case fp != fingerprint(req):
 		return Operation{}, fmt.Errorf("the request was not accepted: %w", ErrKeyReused)
 	}
-	return p.Record.Operation(ctx, op.ID)
+	return p.again(ctx, op.ID)
+}
+
+// again answers with an operation that was accepted before, once replicas have it.
+func (p *Producer) again(ctx context.Context, id string) (Operation, error) {
+	op, err := p.Record.Operation(ctx, id)
+	if err != nil {
+		return Operation{}, err
+	}
+	copies, err := p.Record.settled(ctx, op)
+	if err != nil {
+		return Operation{}, err
+	}
+	op.Durability = copies.durability()
+	return op, nil
 }
 
 func (p *Producer) newOperation(req Request) Operation {
@@ -170,27 +190,30 @@ return 'ok'
 
 // scriptAccept makes an operation accepted.
 //
-//	KEYS  operation, open
+//	KEYS  operation, open, chunks…
 //	ARGV  meta JSON, deadline ms, total, then chunk, size, …
 //	Returns 1 if this call did it, 0 if it was accepted before, -1 if it was
-//	      removed because it took too long
+//	      removed because it took too long, -2 if a failover lost some of it
 var scriptAccept = redis.NewScript(`
 local v = redis.call('HMGET', KEYS[1], 'meta', 'fp', 'expired')
 if v[1] then return 0 end
 if v[3] or not v[2] then return -1 end
+if redis.call('EXISTS', unpack(KEYS, 3)) < #KEYS - 2 then return -2 end
 redis.call('HDEL', KEYS[1], 'index') -- the meta says it
 redis.call('HSET', KEYS[1], 'meta', ARGV[1], 'deadline', ARGV[2], 'nQ', ARGV[3])
 redis.call('HSET', KEYS[2], unpack(ARGV, 4))
 return 1
 `)
 
-// accept writes the record. created is false if the operation was accepted
+// accept writes the record, and waits for replicas. created is false if the operation was accepted
 // before. The order is what makes it whole: the intent first (so that a
 // reconciler finds and removes what was never accepted), then the desktops and
 // their history, and last the acceptance, in one step.
-func (p *Producer) accept(ctx context.Context, op Operation, req Request) (created bool, err error) {
+func (p *Producer) accept(ctx context.Context, op Operation, req Request) (created bool, copies Copies, err error) {
 	r := p.Record
-	fail := func(err error) (bool, error) { return false, fmt.Errorf("the request was not accepted: %w", err) }
+	fail := func(err error) (bool, Copies, error) {
+		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
+	}
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
 	fp, index := fingerprint(req), mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
@@ -215,7 +238,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 		for _, c := range batch {
 			switch reply, _ := c.reply.Text(); reply {
 			case "accepted":
-				return false, nil
+				return false, NoReplicas, nil
 			case "other":
 				return fail(ErrKeyReused)
 			}
@@ -231,18 +254,70 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
-	err = r.runScripts(ctx, []*scriptCall{commit}, func(pipe redis.Pipeliner) { r.indexOperation(ctx, pipe, op) })
+	for _, c := range chunks {
+		commit.keys = append(commit.keys, c.keys[1])
+	}
+	intended := memberCall(r.keys.openOps(), op.ID)
+	copies, err = r.durably(ctx, []*scriptCall{commit, intended, enter(r.keys.operations(), op)}, func(pipe redis.Pipeliner) { r.indexOperation(ctx, pipe, op) })
 	if err != nil {
 		return fail(err)
 	}
 	done, err := commit.reply.Int()
-	if err == nil && done < 0 {
+	switch {
+	case err == nil && done == -1:
 		err = errors.Join(errors.New("writing it took too long, it was rolled back: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+	case err == nil && done == -2:
+		err = errors.Join(errors.New("a failover of Redis lost a part of it while it was written: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	}
 	if err != nil {
 		return fail(err)
 	}
-	return done == 1, nil
+	if n, err := intended.reply.Int(); done == 1 && (err != nil || n == 0) { // a failover lost it
+		if copies, err = r.settled(ctx, op); err != nil {
+			return fail(err)
+		}
+	}
+	return done == 1, copies, nil
+}
+
+// enter enters an operation into an index by acceptance.
+func enter(key string, op Operation) *scriptCall {
+	return &scriptCall{args: []any{"ZADD", key, "NX", op.AcceptedAt.UnixMilli(), op.ID}}
+}
+
+// scriptIsMember looks for a member of a sorted set.
+//
+//	KEYS  set
+//	ARGV  member
+//	Returns 1 or 0
+var scriptIsMember = redis.NewScript(`return redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0`)
+
+func memberCall(key, id string) *scriptCall {
+	return &scriptCall{script: scriptIsMember, keys: []string{key}, args: []any{id}}
+}
+
+// scriptIsAccepted looks for an operation.
+//
+//	KEYS  operation
+//	Returns 1 or 0
+var scriptIsAccepted = redis.NewScript(`return redis.call('HEXISTS', KEYS[1], 'meta')`)
+
+// settled waits until replicas have an operation that was accepted, and its places
+// among all operations and, unless it has ended, among the open ones.
+func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
+	there := &scriptCall{script: scriptIsAccepted, keys: []string{r.keys.op(op.ID)}}
+	calls := []*scriptCall{there, enter(r.keys.operations(), op)}
+	if !op.Done() {
+		calls = append(calls, enter(r.keys.openOps(), op))
+	}
+	copies, err := r.durably(ctx, calls, nil)
+	if err != nil {
+		return NoReplicas, fmt.Errorf("waiting for replicas of operation %s: %w", op.ID, err)
+	}
+	if n, err := there.reply.Int(); err != nil || n == 0 {
+		return NoReplicas, fmt.Errorf("operation %s: %w", op.ID, errors.Join(ErrNotFound, err))
+	}
+	return copies, nil
 }
 
 // newChunk gives the fields of a chunk whose rows are all queued.

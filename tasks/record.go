@@ -24,6 +24,13 @@ var ErrNotFound = errors.New("no such operation (or its retention is over)")
 type RecordConfig struct {
 	Prefix    string        // of every key; default DefaultPrefix
 	Retention time.Duration // of ended operations; default DefaultRetention
+	// Replicas is how many replicas are waited for where what was written must
+	// survive the loss of the primary, fewer if fewer are connected; default
+	// DefaultReplicas, negative: none. Where Redis has no replica nothing is waited for.
+	Replicas int
+	// ReplicaWait is how long, at most; default DefaultReplicaWait. It is cut to half
+	// of the Redis client's ReadTimeout.
+	ReplicaWait time.Duration
 }
 
 // Record is what is remembered of every operation and desktop. It is safe for
@@ -34,6 +41,7 @@ type Record struct {
 	rdb       redis.UniversalClient
 	keys      keys
 	retention time.Duration
+	replicas  *replicas
 }
 
 // NewRecord makes a Record on a Redis that is single, Sentinel or Cluster.
@@ -44,7 +52,7 @@ func NewRecord(rdb redis.UniversalClient, cfg RecordConfig) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention}
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg.Replicas, cfg.ReplicaWait)}
 }
 
 // QueueName is the asynq queue of that name of a project.

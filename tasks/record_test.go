@@ -274,6 +274,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"nothing is left":          nothingLeft,
 		"indexed, not accepted":    indexedAndNotAccepted,
 		"rolled back":              rolledBack,
+		"lost while accepted":      lostWhileAccepted,
 		"search":                   search,
 		"seen":                     seen,
 		"rows named":               rowsNamed,

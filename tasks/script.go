@@ -18,21 +18,41 @@ type scriptCall struct {
 	reply  *redis.Cmd
 }
 
+// queue puts the call into a pipeline, whole: with the script's text.
+func (c *scriptCall) queue(ctx context.Context, p redis.Pipeliner, whole bool) {
+	switch {
+	case c.script == nil:
+		c.reply = p.Do(ctx, c.args...)
+	case whole:
+		c.reply = c.script.Eval(ctx, p, c.keys, c.args...)
+	default:
+		c.reply = c.script.EvalSha(ctx, p, c.keys, c.args...)
+	}
+}
+
+// key is one of those that the call touches, all of which have the same hash tag.
+func (c *scriptCall) key() string {
+	if c.script != nil {
+		return c.keys[0]
+	}
+	key, _ := c.args[1].(string)
+	return key
+}
+
 // runScripts sends scripts, and what else the caller has, in one round trip.
 // EVALSHA keeps the round trip small; where Redis does not know a script (a
 // restart, a failover, the first use) it was not executed, so just those are
 // sent again with their text. An error of any script is returned.
 func (r *Record) runScripts(ctx context.Context, calls []*scriptCall, also func(redis.Pipeliner)) error {
+	return r.runScriptsOn(ctx, r.rdb, calls, also)
+}
+
+// runScriptsOn is runScripts on a certain server.
+func (r *Record) runScriptsOn(ctx context.Context, server redis.UniversalClient, calls []*scriptCall, also func(redis.Pipeliner)) error {
 	send := func(calls []*scriptCall, whole bool, also func(redis.Pipeliner)) error {
-		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		_, err := server.Pipelined(ctx, func(p redis.Pipeliner) error {
 			for _, c := range calls {
-				if c.script == nil {
-					c.reply = p.Do(ctx, c.args...)
-				} else if whole {
-					c.reply = c.script.Eval(ctx, p, c.keys, c.args...)
-				} else {
-					c.reply = c.script.EvalSha(ctx, p, c.keys, c.args...)
-				}
+				c.queue(ctx, p, whole)
 			}
 			if also != nil {
 				also(p)

@@ -216,7 +216,7 @@ func segment(s string) string {
 func operationPath(id, rest string) string { return "/v1/operations/" + segment(id) + rest }
 
 // CreateOperation has an operation accepted, or refused whole. It is in the record when
-// this returns.
+// this returns; Durability says whether a replica of Redis has it, too.
 func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
 	req.ValidateOnly = false
 	return call[tasks.Operation](ctx, c, request{method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent})

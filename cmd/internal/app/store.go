@@ -93,7 +93,11 @@ func (s *Store) Close() {
 }
 
 func recordConfig(cfg config.Config) tasks.RecordConfig {
-	return tasks.RecordConfig{Prefix: cfg.Redis.Prefix, Retention: cfg.Retention}
+	replicas := cfg.Redis.WaitReplicas
+	if replicas == 0 {
+		replicas = -1
+	}
+	return tasks.RecordConfig{Prefix: cfg.Redis.Prefix, Retention: cfg.Retention, Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost}
 }
 
 // Client makes the client of one project's cloud. It reads the project's secrets

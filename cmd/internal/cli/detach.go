@@ -128,6 +128,7 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	if err != nil {
 		return err
 	}
+	p.warnOneCopy(ops)
 	p.warnWithoutWorkers(ctx, c)
 	p.sayHowLong(ctx, c, rowsByProject(ops))
 	if o.wait.on {
@@ -376,6 +377,16 @@ func (p *Program) requestedBy(given string) string {
 		return ""
 	}
 	return u.Username
+}
+
+// warnOneCopy says which operations a failover of Redis would lose.
+func (p *Program) warnOneCopy(ops []tasks.Operation) {
+	for _, op := range ops {
+		if op.Durability == tasks.OneCopy {
+			p.say("warning: operation %s is accepted, and no replica of Redis had it in time: if Redis fails over now it is lost. "+
+				"Look for it later with detachd status %s; the same again with the same --idempotency-key is harmless", op.ID, op.ID)
+		}
+	}
 }
 
 // warnWithoutWorkers says when nobody is there to do the work. It is a service:

@@ -37,6 +37,7 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 	for _, n := range nodes {
 		n.check(fs)
 	}
+	checkDurability(ctx, s.Redis, nodes, fs)
 	checkRecord(ctx, s, fs)
 }
 

@@ -63,7 +63,11 @@ type Redis struct {
 	Username string           `yaml:"username"`
 	Password SecretRef        `yaml:"password"`
 	Prefix   string           `yaml:"prefix"` // of every key
-	TLS      TLS              `yaml:"tls"`
+	// WaitReplicas is how many replicas are to have what is accepted, or is about to be
+	// sent, and WaitAtMost how long that is waited for; 0 replicas: nothing is.
+	WaitReplicas int           `yaml:"wait_replicas"`
+	WaitAtMost   time.Duration `yaml:"wait_at_most"`
+	TLS          TLS           `yaml:"tls"`
 }
 
 // TLS is used with rediss:// and with tls=true in the other URLs.
@@ -135,7 +139,7 @@ type Log struct {
 // Defaults is the configuration without a file. It has no project.
 func Defaults() Config {
 	return Config{
-		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd"},
+		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second},
 		Worker: Worker{
 			MaxAttempts: 10, RetryBase: time.Second, RetryMax: 5 * time.Minute,
 			BulkPollInterval: 200 * time.Millisecond, UrgentPollInterval: 20 * time.Millisecond,
@@ -388,6 +392,9 @@ func (c Config) problems() problems {
 // that it gets the client's own error.
 const callMargin = time.Second
 
+// longestWait is below half of the time that the client of Redis waits for a reply.
+const longestWait = 1500 * time.Millisecond
+
 func (r Redis) validate(bad func(key, format string, args ...any)) {
 	o, err := ParseRedisURL(r.URL)
 	if err != nil {
@@ -400,6 +407,12 @@ func (r Redis) validate(bad func(key, format string, args ...any)) {
 	}
 	if !prefixSyntax.MatchString(r.Prefix) {
 		bad("redis.prefix", "is %q: 1 to 40 letters, digits, dots, dashes or underscores", r.Prefix)
+	}
+	if r.WaitReplicas < 0 || r.WaitReplicas > 10 {
+		bad("redis.wait_replicas", "is %d: 0 to 10", r.WaitReplicas)
+	}
+	if r.WaitAtMost < 10*time.Millisecond || r.WaitAtMost > longestWait {
+		bad("redis.wait_at_most", "is %s: 10ms to %s", r.WaitAtMost, longestWait)
 	}
 }
 

@@ -111,7 +111,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 func TestBadValuesAreNamed(t *testing.T) {
 	t.Parallel()
 	text := `
-redis: {url: "http://x", prefix: "a b", tls: {cert_file: only}}
+redis: {url: "http://x", prefix: "a b", wait_replicas: -1, wait_at_most: 3s, tls: {cert_file: only}}
 retention: 1m
 log: {level: loud, format: xml}
 access_removed_within: 1ms
@@ -140,7 +140,7 @@ projects:
 	_, err := Load(write(t, text), env())
 	require.Error(t, err)
 	for _, key := range []string{
-		"redis.url", "redis.prefix", "redis.tls", "retention", "log.level", "log.format", "worker.id", "worker.max_attempts",
+		"redis.url", "redis.prefix", "redis.tls", "redis.wait_replicas", "redis.wait_at_most", "retention", "log.level", "log.format", "worker.id", "worker.max_attempts",
 		"worker.retry_max", "worker.bulk_poll_interval", "worker.urgent_poll_interval", "worker.first_look",
 		"access_removed_within", "codes[0].of", "codes[1].class", "codes[2].class", "codes[3].code", "codes[4].code", "codes[5].status",
 		"projects[0].limits.max_reads", "projects[0].alias", "projects[0].project_id", "projects[0].region", "projects[0].credentials",
@@ -225,7 +225,7 @@ func TestRedisURLOfTheEnvironmentBringsItsOwnUser(t *testing.T) {
 	path := write(t, "redis: {url: 'redis://file', username: of-file, password: {env: OF_FILE}}\n")
 	got, err := Load(path, env("DETACHD_REDIS_URL", "redis://u:p@elsewhere", "OF_FILE", "x"))
 	require.NoError(t, err)
-	require.Equal(t, Redis{URL: "redis://u:p@elsewhere", Prefix: "detachd"}, got.Redis)
+	require.Equal(t, Redis{URL: "redis://u:p@elsewhere", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second}, got.Redis)
 	got, err = Load(path, env("DETACHD_REDIS_URL", "redis://elsewhere"))
 	require.NoError(t, err)
 	require.Equal(t, "of-file", got.Redis.Username)

@@ -131,3 +131,9 @@ func TestMoments(t *testing.T) {
 	op.EndedAt, op.Seal, op.Counts = noon.Add(5*time.Minute), "abc", tasks.Counts{Detached: 1, Failed: 1}
 	require.Equal(t, []string{"ended: 1 desktop is proven detached, 1 failed", "trail sealed: abc"}, whats(noon)[5:])
 }
+
+func TestOneCopyIsSaid(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, oneCopyText([]tasks.Operation{{}, {Durability: tasks.OnReplica}}))
+	require.Contains(t, oneCopyText([]tasks.Operation{{Durability: tasks.OnReplica}, {Durability: tasks.OneCopy}}), "no replica of Redis had it")
+}

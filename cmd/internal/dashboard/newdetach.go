@@ -314,9 +314,9 @@ func (v *visit) startDetach() error {
 		return err
 	}
 	if len(ops) == 1 {
-		return v.see("/operations/"+ops[0].ID, "Accepted"+v.startsText(ops[0])+". What becomes of each desktop is shown here.")
+		return v.see("/operations/"+ops[0].ID, "Accepted"+v.startsText(ops[0])+oneCopyText(ops)+". What becomes of each desktop is shown here.")
 	}
-	return v.see("/operations", fmt.Sprintf("Accepted, as %d operations, one for each project%s.", len(ops), v.startsText(ops[0])))
+	return v.see("/operations", fmt.Sprintf("Accepted, as %d operations, one for each project%s%s.", len(ops), v.startsText(ops[0]), oneCopyText(ops)))
 }
 
 // startsText says when what is scheduled starts; nothing of what starts at once.
@@ -325,6 +325,14 @@ func (v *visit) startsText(op tasks.Operation) string {
 		return ""
 	}
 	return ", and scheduled: it starts " + v.exactly(op.NotBefore)
+}
+
+// oneCopyText says that a failover of Redis would lose one of them; nothing where none would.
+func oneCopyText(ops []tasks.Operation) string {
+	if !slices.ContainsFunc(ops, func(op tasks.Operation) bool { return op.Durability == tasks.OneCopy }) {
+		return ""
+	}
+	return ", and no replica of Redis had it in time: if Redis fails over now it is lost, so look for it again later"
 }
 
 // handOver makes the operations. When one is refused, what was accepted before goes

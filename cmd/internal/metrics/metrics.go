@@ -24,7 +24,7 @@ type Metrics struct {
 	handler  http.Handler
 	codes    *known
 
-	calls, throttles, readings, desktops, retries, requests                             *prometheus.CounterVec
+	calls, throttles, readings, desktops, retries, requests, accepted                   *prometheus.CounterVec
 	callSeconds, callDesktops, callWait, readingSeconds, removed, removedAccepted, took *prometheus.HistogramVec
 }
 
@@ -61,6 +61,10 @@ func New(version string) *Metrics {
 	m.removed = m.histogram("detachd_access_removed_seconds", "From when a desktop was due to the proof that it is detached.", limits, "project")
 	m.removedAccepted = m.histogram("detachd_access_removed_since_accepted_seconds", "From when an operation was accepted, or its start if that was later, to the proof that a desktop is detached.", limits, "project")
 	m.requests = m.counter("detachd_http_requests_total", "Requests to this process, by route and class of the status.", "route", "method", "status")
+	m.accepted = m.counter("detachd_accepted_total", "Requests for operations that were accepted, now or before, by whether a replica of Redis had them (none: there is none, or Redis does not say).", "durability")
+	for _, d := range []tasks.Durability{"", tasks.OnReplica, tasks.OneCopy} {
+		m.accepted.WithLabelValues(durability(d)) // an alert on the first needs a 0 before it
+	}
 	m.took = m.histogram("detachd_http_request_duration_seconds", "How long answering requests took.", serverSeconds, "route")
 	// What cannot be read is left out, and the rest is served.
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, CoalesceGather: true})
@@ -133,4 +137,14 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 	}
 	m.requests.WithLabelValues(route, method, strconv.Itoa(status/100)+"xx").Inc()
 	m.took.WithLabelValues(route).Observe(took.Seconds())
+}
+
+// Accepted counts a request for an operation that was accepted.
+func (m *Metrics) Accepted(d tasks.Durability) { m.accepted.WithLabelValues(durability(d)).Inc() }
+
+func durability(d tasks.Durability) string {
+	if d == "" {
+		return "none"
+	}
+	return string(d)
 }

@@ -246,7 +246,7 @@ func TestAlertRules(t *testing.T) {
 	dec.KnownFields(true)
 	require.NoError(t, dec.Decode(&rules))
 	families, _ := page(t, afterARun(t, redistest.Mini(t)))
-	series := regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([a-z]+)="([a-z]+)"\})?`)
+	series := regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([a-z]+)="([a-z_]+)"\})?`)
 	by := regexp.MustCompile(`by \(([a-z, ]+)\)`)
 	n := 0
 	for _, g := range rules.Groups {

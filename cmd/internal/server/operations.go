@@ -14,7 +14,7 @@ import (
 )
 
 // createOperation is POST /v1/operations: 202 and the operation, which is
-// recorded and has begun at best. The caller is the key's name, to which the
+// recorded, says whether a replica has it, and has begun at best. The caller is the key's name, to which the
 // Idempotency-Key belongs, too: several keys of one name share it, so that one can
 // take the place of another.
 func (s *server) createOperation(r *request) error {
@@ -43,6 +43,9 @@ func (s *server) createOperation(r *request) error {
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
 		return err
+	}
+	if s.Metrics != nil {
+		s.Metrics.Accepted(op.Durability)
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op, s.Now()), IgnoredColumns: ignored})

@@ -68,6 +68,8 @@ type Metrics interface {
 	// Request counts a request: by a route of the table, "pages" for what is not the
 	// API's, or "none".
 	Request(route, method string, status int, took time.Duration)
+	// Accepted counts a request for an operation that was accepted, now or before.
+	Accepted(d tasks.Durability)
 }
 
 // getMetrics is GET /metrics. Its series name all projects.

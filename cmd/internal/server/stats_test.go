@@ -19,8 +19,9 @@ import (
 
 // counted is Metrics that keeps what it is told.
 type counted struct {
-	mu   sync.Mutex
-	seen []string
+	mu       sync.Mutex
+	seen     []string
+	accepted []tasks.Durability
 }
 
 func (c *counted) ServeHTTP(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "detachd_x 1") }
@@ -29,6 +30,12 @@ func (c *counted) Request(route, method string, status int, _ time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.seen = append(c.seen, fmt.Sprint(route, " ", method, " ", status/100))
+}
+
+func (c *counted) Accepted(d tasks.Durability) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.accepted = append(c.accepted, d)
 }
 
 func (b *bench) stats(key, query string) map[string]tasks.Stats {

@@ -1,0 +1,55 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// StartReplica runs a replica of a server for a test, connected to it by an address,
+// its own or that of a proxy, and returns when they are in step.
+func StartReplica(t testing.TB, of *Server, addr string) *Server {
+	t.Helper()
+	rdb := of.Client(t)
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		err = rdb.ConfigSet(context.Background(), "repl-diskless-sync-delay", "0").Err()
+	}
+	if err != nil {
+		t.Fatalf("starting a replica: %v", err)
+	}
+	s := startWith(t, "--replicaof", host, port)
+	AwaitReplicas(t, rdb, 1)
+	return s
+}
+
+// AwaitReplicas waits until a server has so many replicas, all of them in step.
+func AwaitReplicas(t testing.TB, rdb redis.UniversalClient, n int) {
+	t.Helper()
+	for range 3000 {
+		info, err := rdb.Info(context.Background(), "replication").Result()
+		if err == nil && strings.Count(info, "state=online") == n && strings.Contains(info, fmt.Sprintf("connected_slaves:%d\r\n", n)) {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("the server does not come to have %d replicas", n)
+}
+
+// Freeze stops a server's process, whose connections stay open, until thaw.
+func Freeze(t testing.TB, s *Server) (thaw func()) {
+	t.Helper()
+	signal := func(sig syscall.Signal) {
+		if err := s.cmd.Process.Signal(sig); err != nil {
+			t.Fatalf("signalling redis-server: %v", err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	return func() { signal(syscall.SIGCONT) }
+}
