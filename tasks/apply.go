@@ -151,29 +151,36 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, ext
 			calls = append(calls, c)
 		}
 	}
-	return r.apply(ctx, now, changes, calls)
+	return r.apply(ctx, now, changes, calls, nil)
 }
 
-// ApplyRenewing writes changes and renews a claim for lease, in one round trip. still
-// tells per desktop whether it is claimed still: once its lease is over another may have
-// it. With a *PausedError the changes are written all the same, and applied is valid;
-// the caller takes back what it may not go on with.
-func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (applied []Applied, still []bool, err error) {
+// Renewed is what became of a claim and of the changes that were written with it.
+type Renewed struct {
+	Applied []Applied
+	Still   []bool // per desktop whether it is claimed still: once its lease is over another may have it
+	Copies  Copies // of both, the claim and the changes
+}
+
+// ApplyRenewing writes changes and renews a claim for lease, in one round trip, and
+// waits for replicas. With a *PausedError the changes are written all the same, and
+// Applied is valid; the caller takes back what it may not go on with.
+func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (out Renewed, err error) {
 	claim := r.renewCall(c, lease)
-	if applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}); err != nil {
-		return nil, nil, err
+	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, &out.Copies); err != nil {
+		return Renewed{}, err
 	}
-	still, _, err = claimed(c, claim.reply)
-	return applied, still, err
+	out.Still, _, err = claimed(c, claim.reply)
+	return out, err
 }
 
-// apply writes changes, and what they mean for the inbox.
-func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall) ([]Applied, error) {
+// apply writes changes, and what they mean for the inbox. copies is where to say whether
+// they are on replicas; nil: nobody waits for that.
+func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, copies *Copies) ([]Applied, error) {
 	if err := r.announceFailures(ctx, changes); err != nil {
 		return nil, err
 	}
 	var some map[string]*redis.IntCmd
-	out, err := r.write(ctx, now, changes, others, func(p redis.Pipeliner) { some = r.inboxesIn(ctx, p, changes) })
+	out, err := r.write(ctx, now, changes, others, func(p redis.Pipeliner) { some = r.inboxesIn(ctx, p, changes) }, copies)
 	if err != nil {
 		return nil, err
 	}
@@ -181,7 +188,7 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 }
 
 // write writes changes, what goes with them, and some of the indexes.
-func (r *Record) write(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner)) ([]Applied, error) {
+func (r *Record) write(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner), copies *Copies) ([]Applied, error) {
 	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
@@ -197,14 +204,15 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
 	}
-	err := r.runScripts(ctx, append(calls, others...), func(p redis.Pipeliner) {
-		for key, zs := range looks {
-			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
-		}
-		if also != nil {
-			also(p)
-		}
-	})
+	also = withLooks(ctx, looks, also)
+	var err error
+	if calls = append(calls, others...); copies == nil {
+		err = r.runScripts(ctx, calls, also)
+	} else {
+		var these Copies
+		these, err = r.durably(ctx, calls, also)
+		*copies = max(*copies, these) // the worst is the last
+	}
 	if err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
@@ -215,7 +223,7 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 		if err != nil || len(reply) != 3 {
 			return nil, fmt.Errorf("writing the record: unexpected reply %v: %w", reply, err)
 		}
-		if out[i], err = r.applied(ctx, now, ch, plans[i], reply); err != nil {
+		if out[i], err = r.applied(ctx, now, ch, plans[i], reply, copies); err != nil {
 			return nil, err
 		}
 		for n, m := range ch.Moves {
@@ -228,9 +236,20 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 	return out, nil
 }
 
+func withLooks(ctx context.Context, looks map[string][]redis.Z, also func(redis.Pipeliner)) func(redis.Pipeliner) {
+	return func(p redis.Pipeliner) {
+		for key, zs := range looks {
+			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
+		}
+		if also != nil {
+			also(p)
+		}
+	}
+}
+
 // applied reads a reply. Where the common status was not as read, because some
 // desktop of the chunk went its own way since, the rest is moved one by one.
-func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, reply []any) (Applied, error) {
+func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, reply []any, copies *Copies) (Applied, error) {
 	bits, _ := reply[0].(string)
 	together, _ := reply[1].(int64)
 	ended, _ := reply[2].(int64)
@@ -255,7 +274,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 		m.Desktop.followers = -1 // not together
 		rest.Moves = append(rest.Moves, m)
 	}
-	again, err := r.write(ctx, now, []Change{rest}, nil, nil)
+	again, err := r.write(ctx, now, []Change{rest}, nil, nil, copies)
 	if err != nil {
 		return Applied{}, err
 	}

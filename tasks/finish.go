@@ -163,7 +163,7 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 			if len(ch.Moves) == 0 {
 				break
 			}
-			done, err := r.apply(ctx, now, []Change{ch}, nil)
+			done, err := r.apply(ctx, now, []Change{ch}, nil, nil)
 			if err != nil {
 				return cancelled, tooLate, err
 			}

@@ -209,7 +209,7 @@ func (r *Record) SettleLookups(ctx context.Context, now time.Time, op Operation,
 			Desktop: d, To: find.To, Attempts: d.Attempts, Note: find.Note, Failure: find.Failure, Detail: find.Detail,
 		})
 	}
-	if done, err = r.apply(ctx, now, changes, nil); err != nil {
+	if done, err = r.apply(ctx, now, changes, nil, nil); err != nil {
 		return nil, nil, err
 	}
 	if err := r.rdb.HDel(ctx, r.keys.op(op.ID), fieldResolving).Err(); err != nil {

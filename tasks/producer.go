@@ -484,7 +484,7 @@ func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Desk
 	if err != nil {
 		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)
 	}
-	done, err := r.apply(ctx, now, []Change{ch}, nil)
+	done, err := r.apply(ctx, now, []Change{ch}, nil, nil)
 	if err != nil {
 		return nil, err
 	}

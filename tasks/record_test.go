@@ -755,9 +755,9 @@ func renewals(t *testing.T, b *bundle) {
 		return got
 	}
 	renew := func(c tasks.Claim, lease time.Duration) []bool {
-		_, still, err := b.r.ApplyRenewing(t.Context(), b.now, nil, c, lease)
+		renewed, err := b.r.ApplyRenewing(t.Context(), b.now, nil, c, lease)
 		require.NoError(t, err)
-		return still
+		return renewed.Still
 	}
 	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "nothing is claimed by renewing")
 	claim(mine, 0)
@@ -771,7 +771,7 @@ func renewals(t *testing.T, b *bundle) {
 	require.Eventually(t, func() bool { return claim(other, time.Hour)[0] }, 10*time.Second, time.Millisecond)
 	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "whoever claims ends the leases that are over")
 	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.ByOperator, 0, "wait"))
-	_, _, err := b.r.ApplyRenewing(t.Context(), b.now, nil, other, time.Hour)
+	_, err := b.r.ApplyRenewing(t.Context(), b.now, nil, other, time.Hour)
 	var paused *tasks.PausedError
 	require.ErrorAs(t, err, &paused)
 }
@@ -999,9 +999,9 @@ func scriptFlush(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.NotContains(t, got, false)
 	require.NoError(t, b.rdb.ScriptFlush(t.Context()).Err())
-	_, still, err := b.r.ApplyRenewing(t.Context(), b.now, changes, claim, time.Hour)
+	renewed, err := b.r.ApplyRenewing(t.Context(), b.now, changes, claim, time.Hour)
 	require.NoError(t, err)
-	require.NotContains(t, still, false)
+	require.NotContains(t, renewed.Still, false)
 	require.Equal(t, 250, b.operation(op.ID).Counts.Sending)
 }
 

@@ -52,14 +52,17 @@ func (h *heart) beat(ctx context.Context) error {
 	if err := h.record.Beat(ctx, h.worker); err != nil {
 		return err
 	}
+	h.heard(time.Now())
+	return nil
+}
+
+func (h *heart) heard(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
 	if h.late(now) {
 		h.first = now
 	}
 	h.last = now
-	return nil
 }
 
 // late says that the last beat is too long ago by now.
@@ -68,9 +71,8 @@ func (h *heart) late(now time.Time) bool { return now.Sub(h.last) > h.deadAfter/
 // mayJudge says whether the silence of other workers means anything. Whoever was not
 // heard itself, as Redis was away, or as the process was frozen or has just started,
 // has to give the others the time to be heard.
-func (h *heart) mayJudge() bool {
+func (h *heart) mayJudge(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := time.Now()
 	return !h.late(now) && now.Sub(h.first) >= h.deadAfter
 }

@@ -72,7 +72,7 @@ func (r *reconciler) watch(ctx context.Context) error {
 		return err
 	}
 	workers, err := r.record.Workers(ctx)
-	if err != nil || !r.heart.mayJudge() { // asked last: the process may have been frozen meanwhile
+	if err != nil || !r.heart.mayJudge(time.Now()) { // asked last: the process may have been frozen meanwhile
 		return err
 	}
 	for _, w := range workers {

@@ -220,32 +220,37 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
-	var got []bool
 	now := s.now()
-	applied, err := persist(s.ctx, s.log, func() (applied []tasks.Applied, err error) {
+	done, err := persist(s.ctx, s.log, func() (tasks.Renewed, error) {
 		b.leave = time.Now()
-		applied, got, err = s.record.ApplyRenewing(s.ctx, now, w.changes, claim, s.project.CallTimeout+s.callMargin)
-		return applied, err
+		return s.record.ApplyRenewing(s.ctx, now, w.changes, claim, s.project.CallTimeout+s.callMargin)
 	})
 	paused := (*tasks.PausedError)(nil)
 	if err != nil && !errors.As(err, &paused) {
 		return nil, false // the process is ending
 	}
-	moved := s.take(w, applied)
+	moved := s.take(w, done.Applied)
 	if paused != nil {
 		b.pause = pauseOf(paused)
 		s.giveBack(b, moved, notSent(call, paused.Error()))
 		return nil, false
 	}
+	if done.Copies == tasks.Unacknowledged {
+		b.pause = recheckPause
+		s.log.Warn().Str("project", s.project.Alias).Int("desktops", len(moved)).
+			Msg("no call is made: Redis' replica does not acknowledge writes, and if it took over it would not know of the call; trying again")
+		s.giveBack(b, moved, notSent(call, "Redis' replica did not acknowledge that the call was about to leave"))
+		return nil, false
+	}
 	if len(moved) < len(group) {
 		s.release(b.claim, without(group, moved))
 	}
-	if !slices.Contains(got, false) {
+	if !slices.Contains(done.Still, false) {
 		return moved, true
 	}
 	held := make(map[string]bool, len(group))
 	for i, id := range claim.Desktops {
-		held[id] = got[i]
+		held[id] = done.Still[i]
 	}
 	var busy []*item
 	for _, it := range moved {

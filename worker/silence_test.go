@@ -294,3 +294,26 @@ func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, slices.ContainsFunc(held, func(p tasks.Payload) bool { return p.Generation == 0 }))
 }
+
+// What is about to be sent must be known to the replica that would take over: while it
+// acknowledges nothing, nothing is sent; when it is gone altogether, work goes on.
+func TestNothingIsSentThatTheReplicaDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, fakecloud.Config{})
+	replica := redistest.StartReplica(t, s.server, s.server.Addr())
+	s.start()
+	first, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))
+	require.Equal(t, 3, first.Counts.Detached)
+	thaw := redistest.Freeze(t, replica)
+	before := len(s.detaches())
+	s.exist("more")
+	op := s.enqueue(tasks.Request{Desktops: []string{"more"}})
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "replica does not acknowledge") }, patience, 10*time.Millisecond)
+	require.Len(t, s.detaches(), before, "sent although a failover would forget it")
+	thaw()
+	got, _ := s.ended(op)
+	require.Equal(t, 1, got.Counts.Detached)
+	replica.Kill()
+	got, _ = s.ended(s.enqueue(tasks.Request{Desktops: ids(5)[3:]}))
+	require.Equal(t, 2, got.Counts.Detached)
+}
