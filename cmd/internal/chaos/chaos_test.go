@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -183,4 +184,21 @@ func post(t *testing.T, cloud, id string) {
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+// What is drawn is within its span, and short draws mostly near its beginning.
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	s, r := span{2 * time.Second, time.Minute}, rand.New(rand.NewPCG(1, 1))
+	near := 0
+	for range 1000 {
+		for _, d := range []time.Duration{s.draw(r), s.short(r)} {
+			require.True(t, s.least <= d && d <= s.most, d)
+		}
+		if s.short(r) <= 12*time.Second {
+			near++
+		}
+	}
+	require.Greater(t, near, 800)
+	require.Equal(t, time.Second, span{time.Second, time.Second}.short(r))
 }

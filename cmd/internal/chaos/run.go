@@ -109,7 +109,7 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 func (s *stage) trouble(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return s.handOver(ctx, s.drawing(1)) })
-	if err := s.cloud.Wait(ctx, func() bool { return s.cloud.Calls() >= s.Workers }); err != nil {
+	if err := s.cloud.Wait(ctx, func() bool { return s.cloud.Calls() >= min(s.Workers, s.Operations) }); err != nil {
 		return cmp.Or(all.Wait(), err)
 	}
 	for i, cause := range []func(context.Context, *rand.Rand) error{s.killWorkers, s.freezeWorkers, s.troubleRedis} {
