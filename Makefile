@@ -24,7 +24,7 @@ bench: ## Measure beside the baselines, on a redis-server of its own (about 2 mi
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
-chaos: ## Kill workers and redis-servers, trouble the cloud, count what must not happen (about 3 minutes)
+chaos: ## Kill and freeze workers, take Redis away 32 times, trouble the cloud, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
 

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 )
 
 // Cloud is the stand-in, an http.Handler. All of its methods may be called at
@@ -80,6 +81,10 @@ func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	f := c.faults.match(x.op, x.projectID, x.number, x.ids)
 	x.pause(f.Delay)
-	x.pause(c.latency(x.op, x.number.cloud))
-	x.carryOut(f)
+	before, after := c.latency(x.op, x.number.cloud), time.Duration(0)
+	if c.early(x.op, x.number.cloud) {
+		before, after = after, before
+	}
+	x.pause(before)
+	x.carryOut(f, after)
 }

@@ -26,6 +26,13 @@ type Config struct {
 	// Latency passes between the arrival of a detach call and its effect, in
 	// real time; each call waits up to Jitter longer. Default none.
 	Latency, Jitter time.Duration
+	// EarlyEffects is the fraction of detach calls that take effect when they
+	// arrive, so that Latency and Jitter delay their reply only. Which ones
+	// depends on Seed and the number of the call. Default none.
+	EarlyEffects float64
+	// KeepsTime has a detach call whose client gave up take effect when it would
+	// have with the client waiting. Default: at once when the client gives up.
+	KeepsTime bool
 	// ReadLatency passes, in real time, between the arrival of any other request but
 	// one for a token, and what its reply says. Default none.
 	ReadLatency time.Duration
@@ -67,7 +74,7 @@ type Config struct {
 	// letters. The documentation does not say whether it does.
 	FuzzyComputerNames bool
 
-	// Seed fixes which calls faults with a Rate hit, and Jitter.
+	// Seed fixes which calls faults with a Rate hit, Jitter, and EarlyEffects.
 	Seed uint64
 	// Clock tells the time. Default time.Now.
 	Clock func() time.Time

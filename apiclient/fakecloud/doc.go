@@ -48,7 +48,7 @@
 //   - An unknown project is 404 WKS.00211902; a token asked for another project,
 //     or for none, is 403 APIGW.0302.
 //   - A client that gives up while it waits for its reply does not stop the
-//     detach.
+//     detach. It brings it forward unless Config.KeepsTime.
 //
 // # What it observes
 //

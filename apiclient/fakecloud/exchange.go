@@ -114,9 +114,11 @@ func (x *exchange) admit() *reply {
 	return nil
 }
 
-// carryOut lets the service do its work as far as the fault allows, and answers.
-func (x *exchange) carryOut(f Fault) {
+// carryOut lets the service do its work as far as the fault allows, and answers
+// after a while.
+func (x *exchange) carryOut(f Fault, while time.Duration) {
 	if !f.happens() {
+		x.pause(while)
 		x.vanish(f.Vanish)
 		switch f.Effect {
 		case DropBefore:
@@ -132,6 +134,7 @@ func (x *exchange) carryOut(f Fault) {
 	}
 	rep, effect := x.perform()
 	x.vanish(f.Vanish) // before the reply, as a client may act on that at once
+	x.pause(while)
 	switch f.Effect {
 	case DropAfter:
 		x.drop(effect)
@@ -170,17 +173,22 @@ func (x *exchange) perform() (rep *reply, effect bool) {
 	}
 }
 
-// pause waits in real time. A client that gives up ends the wait, not the call:
-// a detach that has reached the service happens.
+// pause waits in real time. A client that gives up ends the wait, unless the
+// cloud keeps its time, but not the call: a detach that has reached the service
+// happens.
 func (x *exchange) pause(d time.Duration) {
 	if d <= 0 {
 		return
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
+	over := x.r.Context().Done()
+	if x.op == OpDetach && x.cfg.KeepsTime {
+		over = stopped(x.r.Context())
+	}
 	select {
 	case <-t.C:
-	case <-x.r.Context().Done():
+	case <-over:
 	}
 }
 

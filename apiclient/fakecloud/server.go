@@ -59,11 +59,21 @@ func (s *Server) Restart() error {
 	run.http = &http.Server{
 		Handler:           run.open.track(s.Cloud),
 		ReadHeaderTimeout: time.Minute,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(ctx, stopKey{}, ctx.Done()) },
 	}
 	run.loop.Go(func() { _ = run.http.Serve(l) }) // ends with ErrServerClosed
 	s.running = run
 	return nil
+}
+
+// stopKey finds what is closed by Stop in the contexts of requests, which end with
+// their clients, too.
+type stopKey struct{}
+
+// stopped is closed when the server of a request stops; nil: it has none.
+func stopped(request context.Context) <-chan struct{} {
+	done, _ := request.Value(stopKey{}).(<-chan struct{})
+	return done
 }
 
 // Stop closes the listener and every connection, whatever is going on there,

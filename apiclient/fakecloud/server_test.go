@@ -1,6 +1,7 @@
 package fakecloud_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -206,4 +207,54 @@ func TestReadLatency(t *testing.T) {
 			require.Error(t, <-failed)
 		})
 	}
+}
+
+// A slow call may take effect at its end or, as drawn, when it arrives.
+func TestEarlyEffects(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{Latency: time.Hour, EarlyEffects: 1})
+	c.Add(proj, fakecloud.Desktop{ID: "a"})
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.try(t.Context(), "POST", "/v2/"+proj+"/desktops/detach", detachBody("a"))
+		answered <- err
+	}()
+	require.Eventually(t, func() bool { return c.state("a") == fakecloud.Detached }, 10*time.Second, time.Millisecond)
+	require.Zero(t, c.Requests()[0].Status)
+	select {
+	case <-answered:
+		t.Fatal("the reply did not wait")
+	default:
+	}
+	c.Stop()
+	require.Error(t, <-answered)
+	require.True(t, c.Requests()[0].Effect)
+}
+
+// A call that nobody waits for any more is under way all the same until its time
+// is over.
+func TestKeepsTime(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true, Latency: time.Hour, KeepsTime: true})
+	ctx, giveUp := context.WithCancel(t.Context())
+	answered := make(chan error, 1)
+	go func() {
+		_, err := c.try(ctx, "POST", "/v2/"+proj+"/desktops/detach", detachBody("a"))
+		answered <- err
+	}()
+	require.NoError(t, c.Wait(within(t), func() bool { return c.Calls() == 1 }))
+	giveUp()
+	require.ErrorIs(t, <-answered, context.Canceled)
+	again, stop := context.WithCancel(t.Context())
+	go func() {
+		_, err := c.try(again, "POST", "/v2/"+proj+"/desktops/detach", detachBody("a"))
+		answered <- err
+	}()
+	require.NoError(t, c.Wait(within(t), func() bool { return c.Calls() == 2 }))
+	require.Equal(t, []string{"a"}, c.InTwoCallsAtOnce(), "the first is not over")
+	require.Equal(t, fakecloud.Attached, c.state("a"))
+	stop()
+	require.Error(t, <-answered)
+	c.Stop()
+	require.Equal(t, 2, c.DetachedTimes(proj, "a"))
 }

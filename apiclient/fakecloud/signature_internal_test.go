@@ -53,3 +53,22 @@ func TestJitterIsWithinBoundsAndFixedBySeed(t *testing.T) {
 	}
 	require.Greater(t, len(seen), 10)
 }
+
+func TestEarlyEffectsAreDrawnApartFromJitter(t *testing.T) {
+	t.Parallel()
+	c := New(Config{Jitter: 100, EarlyEffects: 0.3, Seed: 3})
+	var early, earlyAndShort int
+	for n := range 10_000 {
+		if c.early(OpDetach, n) {
+			early++
+			if c.latency(OpDetach, n) < 50 {
+				earlyAndShort++
+			}
+		}
+		require.False(t, c.early(OpDetail, n))
+		require.Equal(t, c.early(OpDetach, n), c.early(OpDetach, n))
+	}
+	require.InDelta(t, 3000, early, 200)
+	require.InDelta(t, early/2, earlyAndShort, 200)
+	require.False(t, New(Config{}).early(OpDetach, 1))
+}

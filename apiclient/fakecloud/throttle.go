@@ -2,6 +2,7 @@ package fakecloud
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 )
@@ -54,4 +55,10 @@ func (c *Cloud) latency(op Op, n int) time.Duration {
 		d += time.Duration(mix(mix(c.cfg.Seed)+uint64(n)) % uint64(c.cfg.Jitter))
 	}
 	return d
+}
+
+// early says whether the n-th request of an op takes effect before its latency.
+func (c *Cloud) early(op Op, n int) bool {
+	// The seed is turned around, or else short calls would be early and long ones late.
+	return op == OpDetach && float64(mix(mix(^c.cfg.Seed)+uint64(n))) < c.cfg.EarlyEffects*math.MaxUint64
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +104,13 @@ func (s *Server) Stop() { s.end(os.Interrupt) }
 
 // Kill ends the server as a crash would.
 func (s *Server) Kill() { s.end(os.Kill) }
+
+// Freeze stops the process as a paused machine would: connections stay and are
+// accepted, and nothing is answered until Thaw.
+func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen process go on.
+func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 func (s *Server) end(sig os.Signal) {
 	_ = s.cmd.Process.Signal(sig) // it may have gone already

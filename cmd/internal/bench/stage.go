@@ -135,6 +135,7 @@ func serveCloud(args []string) error {
 	desktops := fs.Int("desktops", 0, "typical desktops that exist")
 	latency := fs.Duration("latency", 0, "of each detach call and each reading")
 	delay := fs.Duration("delay", 0, "from the acceptance of a detach until it is done")
+	hang := fs.Int("hang", 0, "the first detach calls that hang, every second one without an effect")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -146,6 +147,13 @@ func serveCloud(args []string) error {
 	for i := range *desktops {
 		srv.Add(projectID, fakecloud.Typical(i))
 	}
+	for n := range *hang {
+		effect := fakecloud.HangBefore
+		if n%2 == 0 {
+			effect = fakecloud.HangAfter
+		}
+		srv.Fail(fakecloud.Fault{Calls: []int{n + 1}, Effect: effect})
+	}
 	fmt.Println(srv.URL)
 	untilParentEnds()
 	return nil
@@ -155,6 +163,7 @@ func serveCloud(args []string) error {
 func serveWorker(args []string) error {
 	fs := flag.NewFlagSet("worker", flag.ContinueOnError)
 	addr, url, id := fs.String("redis", "", ""), fs.String("cloud", "", ""), fs.String("id", "", "")
+	timeout := fs.Duration("timeout", 0, "call_timeout; 0: the default")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -164,7 +173,7 @@ func serveWorker(args []string) error {
 	if err != nil {
 		return err
 	}
-	w, err := newWorker(rdb, *id, client)
+	w, err := newWorker(rdb, *id, client, *timeout)
 	if err != nil {
 		return err
 	}
@@ -180,10 +189,10 @@ func serveWorker(args []string) error {
 // newWorker is a worker as a user runs it, without a rate limit. Of its slots each
 // takes a batch through reading and call, as each worker of the baselines does;
 // proving has as many readings at a time.
-func newWorker(rdb redis.UniversalClient, id string, api worker.API) (*worker.Worker, error) {
+func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
 	return worker.New(worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight}},
+		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout}},
 	})
 }
 
@@ -253,7 +262,7 @@ func taken(op tasks.Operation) bool {
 // the time until the cloud had taken every desktop, which is what the baselines
 // do; proven is the time until each was proven detached.
 func (s *stage) work(api worker.API, ids []string) (took, proven time.Duration, err error) {
-	w, err := newWorker(s.rdb, "bench-worker", api)
+	w, err := newWorker(s.rdb, "bench-worker", api, 0)
 	if err != nil {
 		return 0, 0, err
 	}

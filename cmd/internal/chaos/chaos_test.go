@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +26,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A short run of what make chaos does at length: real processes, real kills.
-func TestChaos(t *testing.T) {
+// short is what make chaos does at length, once: real processes, calls that are
+// longer than the outage in their middle.
+func short(t *testing.T) plan {
 	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
 		t.Skip("redis-server is not installed")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	return plan{
+		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 40, Pace: 50 * time.Millisecond, Every: 2 * time.Second, Seed: 7,
+		Calls: span{13 * time.Second, 15 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{9 * time.Second, 10 * time.Second},
+		Rest: span{500 * time.Millisecond, time.Second}, Dir: t.TempDir(), Progress: io.Discard,
+	}
+}
+
+func TestChaos(t *testing.T) {
+	p := short(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	p := plan{Kills: 7, Desktops: 400, Seed: 7, Every: 500 * time.Millisecond, Dir: t.TempDir(), Progress: io.Discard}
 	var err error
 	p.Binary, err = build(ctx, t.TempDir())
 	require.NoError(t, err)
@@ -40,21 +50,24 @@ func TestChaos(t *testing.T) {
 	require.NoError(t, err)
 	var text bytes.Buffer
 	v.print(&text)
-	require.Zero(t, v.bad(), text.String())
+	t.Log(text.String())
+	require.Zero(t, v.bad())
 	require.Equal(t, 400, v.Desktops)
-	require.Equal(t, 7, v.Kills)
-	require.Equal(t, 1, v.RedisKills)
+	require.GreaterOrEqual(t, v.Heirs, 400/3)
+	require.Equal(t, 1, v.Kills)
+	require.Equal(t, 1, v.Freezes)
+	require.Equal(t, map[string]int{"killed": 1}, v.Outages)
 	require.NotZero(t, v.Detached)
 	require.NotZero(t, v.Held)
+	require.NotZero(t, v.CalledDead, "the log of a killed worker's end was read")
 	require.NotEmpty(t, v.Recovery["worker"])
 }
 
 // A run in which the workers do not work is an error, not a run without faults.
 func TestWorkersThatEndByThemselves(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
-		t.Skip("redis-server is not installed")
-	}
-	p := plan{Kills: 3, Desktops: 3, Every: time.Second, Dir: t.TempDir(), Progress: io.Discard, Binary: "false"}
+	t.Parallel()
+	p := short(t)
+	p.Binary = "false"
 	_, err := p.run(t.Context())
 	require.ErrorContains(t, err, "ended by itself: exit status 1")
 }
@@ -77,6 +90,7 @@ func TestTheJudgeSees(t *testing.T) {
 		"lost":            {fakecloud.Desktop{ID: "plain-1", Users: one(leaver)}, 1, false, func(v *verdict) []string { return v.Lost }},
 		"sent again":      {fakecloud.Desktop{ID: "plain-1", Users: one(leaver)}, 2, true, func(v *verdict) []string { return v.SentAgain }},
 		"wrong person":    {fakecloud.Desktop{ID: "passed-on-1", Users: one(somebody)}, 1, true, func(v *verdict) []string { return v.WrongPerson }},
+		"an heir":         {fakecloud.Desktop{ID: "given-away-1", Users: one(leaver), AfterDetach: one(heir)}, 2, true, func(v *verdict) []string { return v.HeirsCutOff }},
 		"a colleague":     {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: one(leaver, colleague)}, 1, true, func(v *verdict) []string { return v.WrongPerson }},
 		"unproven":        {fakecloud.Desktop{ID: "plain-1", Users: one(leaver)}, 0, true, func(v *verdict) []string { return v.Unproven }},
 		"nowhere":         {fakecloud.Desktop{ID: "nowhere-1"}, 0, true, func(v *verdict) []string { return v.Nowhere }},
@@ -85,13 +99,17 @@ func TestTheJudgeSees(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := &stage{rand: rand.New(rand.NewPCG(1, 1))}
+			s := &stage{}
 			var err error
+			s.log, err = os.Create(filepath.Join(t.TempDir(), "workers.log"))
+			require.NoError(t, err)
+			t.Cleanup(func() { _ = s.log.Close() })
 			s.cloud, err = fakecloud.Serve(fakecloud.Config{}, "127.0.0.1:0")
 			require.NoError(t, err)
 			t.Cleanup(s.cloud.Close)
 			s.producer, err = tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
 			require.NoError(t, err)
+			s.record = s.producer.Record
 			if strings.HasPrefix(test.desktop.ID, nowhere) {
 				s.missing = []string{test.desktop.ID}
 			} else {
@@ -120,10 +138,67 @@ func TestTheJudgeSees(t *testing.T) {
 	}
 }
 
+// Who was killed or frozen is not a living worker that was called dead.
+func TestTheJudgeSeesLivingWorkersCalledDead(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	at := func(second int) time.Time { return noon.Add(time.Duration(second) * time.Second) }
+	const line = `{"level":"warn","dead_worker":"w-1","silent":8000.5,"chunks":3,"time":"2026-01-02T12:00:20Z","message":"a worker died"}` // silent from 11.9995 on
+	for name, test := range map[string]struct {
+		worker process
+		log    string
+		living bool
+	}{
+		"alive":                       {process{id: "w-1"}, line, true},
+		"after another line, cut off": {process{id: "w-1"}, `{"level":"info","mess` + "\n" + line, true},
+		"nobody called it dead":       {process{id: "w-1"}, `{"level":"info","message":"w-1"}`, false},
+		"nobody has started it":       {process{id: "w-2"}, line, true},
+		"killed before":               {process{id: "w-1", died: at(5)}, line, false},
+		"killed in the silence":       {process{id: "w-1", died: at(15)}, line, false},
+		"killed after":                {process{id: "w-1", died: at(25)}, line, true},
+		"frozen throughout":           {process{id: "w-1", frozen: []period{{at(10), at(30)}}}, line, false},
+		"frozen still":                {process{id: "w-1", frozen: []period{{from: at(13)}}}, line, false},
+		"frozen in a part of it":      {process{id: "w-1", frozen: []period{{at(1), at(2)}, {at(11), at(14)}}}, line, false},
+		"frozen before":               {process{id: "w-1", frozen: []period{{at(1), at(10)}}}, line, true},
+		"frozen after":                {process{id: "w-1", frozen: []period{{at(22), at(30)}}}, line, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &stage{processes: []*process{&test.worker}}
+			var err error
+			s.log, err = os.Create(filepath.Join(t.TempDir(), "workers.log"))
+			require.NoError(t, err)
+			defer func() { _ = s.log.Close() }()
+			_, err = s.log.WriteString(test.log + "\n")
+			require.NoError(t, err)
+			require.NoError(t, s.judgeDeaths())
+			require.Equal(t, test.living, len(s.verdict.Living) > 0, s.verdict.Living)
+			require.Equal(t, test.living, s.verdict.bad() > 0)
+		})
+	}
+}
+
 func post(t *testing.T, cloud, id string) {
 	t.Helper()
 	resp, err := http.Post(cloud+"/v2/"+projectID+"/desktops/detach", "application/json", strings.NewReader(`{"desktop_ids":["`+id+`"]}`))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+// What is drawn is within its span, and short draws mostly near its beginning.
+func TestSpans(t *testing.T) {
+	t.Parallel()
+	s, r := span{2 * time.Second, time.Minute}, rand.New(rand.NewPCG(1, 1))
+	near := 0
+	for range 1000 {
+		for _, d := range []time.Duration{s.draw(r), s.short(r)} {
+			require.True(t, s.least <= d && d <= s.most, d)
+		}
+		if s.short(r) <= 12*time.Second {
+			near++
+		}
+	}
+	require.Greater(t, near, 800)
+	require.Equal(t, time.Second, span{time.Second, time.Second}.short(r))
 }

@@ -1,7 +1,7 @@
-// Command chaos lets worker processes be killed, and redis-server with them, while
-// the cloud is cut off, slow or talking nonsense, and counts what must not happen
-// to any desktop. It runs real processes on loopback, for a bounded time, and ends
-// none that it did not start.
+// Command chaos lets worker processes be killed and frozen, and Redis be away or
+// slow, while calls take long and the cloud is cut off, slow or talking nonsense, and
+// counts what must not happen to any desktop, or to whoever has it next. It runs real
+// processes on loopback, for a bounded time, and ends none that it did not start.
 package main
 
 import (
@@ -32,13 +32,21 @@ func main() {
 }
 
 func chaos() error {
-	p := plan{Progress: os.Stderr}
+	p := plan{
+		Progress: os.Stderr, Workers: 5,
+		Calls: span{100 * time.Millisecond, 15 * time.Second}, Away: span{2 * time.Second, time.Minute}, Frozen: span{3 * time.Second, 30 * time.Second},
+		Rest: span{3 * time.Second, 11 * time.Second},
+	}
 	flag.IntVar(&p.Kills, "kills", 100, "workers to kill with SIGKILL")
+	flag.IntVar(&p.Outages, "outages", 32, "times that Redis is away: killed, frozen, hanging or cut off")
+	flag.IntVar(&p.Freezes, "freezes", 24, "workers to freeze with SIGSTOP for a while")
 	flag.IntVar(&p.Desktops, "desktops", 6000, "desktops to detach")
 	flag.Uint64Var(&p.Seed, "seed", uint64(time.Now().UnixNano()%1e6), "draws who is killed, what goes wrong, and when")
-	flag.DurationVar(&p.Every, "every", time.Second, "from one kill to the next, on average")
-	limit := flag.Duration("limit", 10*time.Minute, "give up after that time")
+	flag.DurationVar(&p.Every, "every", 5*time.Second, "from one kill to the next, on average")
+	limit := flag.Duration("limit", 15*time.Minute, "give up after that time")
 	flag.Parse()
+	p.Operations = max(p.Kills, 3*p.Outages, 3*p.Freezes, 20)
+	p.Pace = 5 * time.Second
 
 	dir, err := os.MkdirTemp("", "detachd-chaos-")
 	if err != nil {
@@ -53,7 +61,7 @@ func chaos() error {
 	if p.Binary, err = build(ctx, dir); err != nil {
 		return err
 	}
-	fmt.Printf("seed %d: go run ./cmd/internal/chaos -seed %d -kills %d -desktops %d\n", p.Seed, p.Seed, p.Kills, p.Desktops)
+	fmt.Printf("seed %d: go run ./cmd/internal/chaos -seed %d -kills %d -outages %d -freezes %d -desktops %d\n", p.Seed, p.Seed, p.Kills, p.Outages, p.Freezes, p.Desktops)
 	v, err := p.run(ctx)
 	if err != nil {
 		return err

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,20 +18,26 @@ import (
 
 // verdict is what came of a run.
 type verdict struct {
-	Kills, RedisKills, Troubles int
-	Operations, Desktops        int
-	Detached, Held              int
-	Calls, Reads                int
-	Recovery                    map[string][]time.Duration
+	Kills, Freezes, Troubles int
+	Outages                  map[string]int // of Redis, by kind
+	Away                     time.Duration  // how long they were in all
+	Operations, Desktops     int
+	Heirs                    int // desktops that somebody has as soon as the leaver is off
+	Detached, Held           int
+	Calls, Reads             int
+	CalledDead               int // workers, rightly or not
+	Recovery                 map[string][]time.Duration
 
 	// What must not happen, by desktop.
 	Lost          []string // accepted, and without a row or without an end
 	RecordedTwice []string // in two rows, or counts and trail that say otherwise
 	SentAgain     []string // although it was detached
 	WrongPerson   []string // lost a desktop, or would have, if the call had come through
+	HeirsCutOff   []string // given to them after the leaver was off, and taken again
 	Unproven      []string // called detached and is not so, or not ended as it should
 	Nowhere       []string // ids that are no desktop's, and were sent, or not held as such
 	Overlapping   []string // in two calls at once
+	Living        []string // workers that were called dead
 }
 
 func (v *verdict) forbidden() []struct {
@@ -39,8 +49,9 @@ func (v *verdict) forbidden() []struct {
 		ids  []string
 	}{
 		{"lost", v.Lost}, {"recorded twice", v.RecordedTwice}, {"sent again though detached", v.SentAgain},
-		{"wrong person", v.WrongPerson}, {"unproven", v.Unproven},
+		{"wrong person", v.WrongPerson}, {"heirs cut off", v.HeirsCutOff}, {"unproven", v.Unproven},
 		{"nowhere, and not held", v.Nowhere}, {"in two calls at once", v.Overlapping},
+		{"living workers called dead", v.Living},
 	}
 }
 
@@ -53,7 +64,7 @@ func (v *verdict) bad() (n int) {
 
 // judge holds the record against what the cloud knows.
 func (s *stage) judge(ctx context.Context) error {
-	v, record := &s.verdict, s.producer.Record
+	v, record := &s.verdict, s.record
 	rows := map[string]tasks.Desktop{}
 	for _, op := range s.ops {
 		v.Operations++
@@ -87,6 +98,9 @@ func (s *stage) judge(ctx context.Context) error {
 	}
 	for _, d := range s.cloud.Desktops(projectID) {
 		v.Desktops++
+		if strings.Contains(d.ID, givenAway) {
+			v.Heirs++
+		}
 		row, known := rows[d.ID]
 		if !known || row.State.Open() || row.State == tasks.Accepted {
 			v.Lost = append(v.Lost, d.ID)
@@ -110,7 +124,11 @@ func (s *stage) judge(ctx context.Context) error {
 		}
 	}
 	for _, r := range s.cloud.Removals(projectID) {
-		if r.User.Name != leaver {
+		switch r.User.Name {
+		case leaver:
+		case heir:
+			v.HeirsCutOff = append(v.HeirsCutOff, r.DesktopID)
+		default:
 			v.WrongPerson = append(v.WrongPerson, r.DesktopID)
 		}
 	}
@@ -131,6 +149,33 @@ func (s *stage) judge(ctx context.Context) error {
 		}
 	}
 	v.Overlapping = s.cloud.InTwoCallsAtOnce()
+	return s.judgeDeaths()
+}
+
+// judgeDeaths looks through the workers' log for living workers that were called
+// dead. Who was frozen for a part of its silence was rightly taken for dead.
+func (s *stage) judgeDeaths() error {
+	text, err := os.ReadFile(s.log.Name())
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for line := range bytes.Lines(text) {
+		var e struct {
+			Dead   string    `json:"dead_worker"`
+			Silent float64   `json:"silent"` // ms
+			Time   time.Time `json:"time"`   // to the second
+		}
+		if json.Unmarshal(line, &e) != nil || e.Dead == "" { // a kill may cut a line off
+			continue
+		}
+		s.verdict.CalledDead++
+		silence := period{from: e.Time.Add(-time.Duration(e.Silent * float64(time.Millisecond))), to: e.Time.Add(time.Second)}
+		if i := slices.IndexFunc(s.processes, func(w *process) bool { return w.id == e.Dead }); i < 0 || s.processes[i].lived(silence) {
+			s.verdict.Living = append(s.verdict.Living, fmt.Sprintf("%s at %s after %.1f s", e.Dead, e.Time.Format(time.TimeOnly), e.Silent/1000))
+		}
+	}
 	return nil
 }
 
@@ -157,8 +202,13 @@ func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 
 func (v *verdict) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%d desktops of %d operations: %d proven detached, %d held, as somebody else has them or there is no such desktop\n", v.Desktops, v.Operations, v.Detached, v.Held)
-	fmt.Fprintf(w, "%d workers and %d redis-servers killed with SIGKILL, %d troubles of the cloud; %d detach calls, %d readings\n\n",
-		v.Kills, v.RedisKills, v.Troubles, v.Calls, v.Reads)
+	fmt.Fprintf(w, "%d of the desktops were somebody else's as soon as the leaver was off\n", v.Heirs)
+	fmt.Fprintf(w, "%d workers killed with SIGKILL, %d frozen; %d troubles of the cloud; %d detach calls, %d readings\n", v.Kills, v.Freezes, v.Troubles, v.Calls, v.Reads)
+	fmt.Fprintf(w, "Redis was away %d times, for %s in all:", sum(v.Outages), v.Away.Round(time.Second))
+	for _, kind := range slices.Sorted(maps.Keys(v.Outages)) {
+		fmt.Fprintf(w, " %d %s", v.Outages[kind], kind)
+	}
+	fmt.Fprintf(w, "; workers were called dead %d times\n\n", v.CalledDead)
 	for _, f := range v.forbidden() {
 		fmt.Fprintf(w, "%-28s%d\n", f.what, len(f.ids))
 		for _, id := range f.ids[:min(5, len(f.ids))] {
@@ -166,7 +216,7 @@ func (v *verdict) print(w io.Writer) {
 		}
 	}
 	fmt.Fprintf(w, "\n%-28s%6s%8s%8s%8s\n", "recovery, in seconds", "n", "median", "p95", "worst")
-	for _, what := range []string{"worker", "redis-server", "cloud cut off"} {
+	for _, what := range []string{"worker", "redis", "cloud cut off"} {
 		list := slices.Sorted(slices.Values(v.Recovery[what]))
 		if len(list) == 0 {
 			continue
@@ -174,4 +224,11 @@ func (v *verdict) print(w io.Writer) {
 		at := func(q float64) float64 { return list[int(q*float64(len(list)-1))].Seconds() }
 		fmt.Fprintf(w, "%-28s%6d%8.1f%8.1f%8.1f\n", what, len(list), at(0.5), at(0.95), at(1))
 	}
+}
+
+func sum(of map[string]int) (n int) {
+	for _, k := range of {
+		n += k
+	}
+	return n
 }
