@@ -42,12 +42,12 @@ func TestDurability(t *testing.T) {
 	require.Equal(t, tasks.OnReplica, b.enqueue(one("in sync")).Durability, "sent again")
 	require.Empty(t, b.operation(b.enqueue(one("in sync")).ID).Durability, "it is of the answer only")
 
-	thaw := redistest.Freeze(t, replica)
+	require.NoError(t, replica.Freeze())
 	op := b.enqueue(one("frozen"))
 	require.Equal(t, tasks.OneCopy, op.Durability)
 	require.Equal(t, 3, b.operation(op.ID).Counts.Queued, "it is accepted all the same")
 	require.Equal(t, tasks.OneCopy, b.enqueue(one("frozen")).Durability)
-	thaw()
+	require.NoError(t, replica.Thaw())
 	eventually(t, "the replica to be waited for again", func() bool {
 		return b.enqueue(one("frozen")).Durability == tasks.OnReplica
 	})
@@ -74,7 +74,7 @@ func TestDurabilityHoldsOneConnection(t *testing.T) {
 	replica := redistest.StartReplica(t, server, server.Addr())
 	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{ReplicaWait: 100 * time.Millisecond}})
 	require.NoError(t, err)
-	redistest.Freeze(t, replica)
+	require.NoError(t, replica.Freeze())
 	op, err := p.Enqueue(t.Context(), one("first"))
 	require.NoError(t, err)
 	require.Equal(t, tasks.OneCopy, op.Durability)
@@ -112,7 +112,7 @@ func TestDurabilityNotWanted(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	replica := redistest.StartReplica(t, server, server.Addr())
-	redistest.Freeze(t, replica)
+	require.NoError(t, replica.Freeze())
 	p, err := tasks.NewProducer(server.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}, Record: tasks.RecordConfig{Replicas: -1}})
 	require.NoError(t, err)
 	op, err := p.Enqueue(t.Context(), one("k"))
@@ -125,7 +125,7 @@ func TestDurabilityWithinTheReadTimeout(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	replica := redistest.StartReplica(t, server, server.Addr())
-	redistest.Freeze(t, replica)
+	require.NoError(t, replica.Freeze())
 	o := redistest.Options(server.Addr())
 	o.ReadTimeout = 5 * time.Second
 	rdb := redis.NewClient(o)
@@ -229,7 +229,7 @@ func TestDurabilityOnACluster(t *testing.T) {
 	}
 	lists := []int{shard(b.prefix + ":ops"), shard(b.prefix + ":open")}
 	for frozen := range 2 {
-		thaw := redistest.Freeze(t, nodes[2+frozen])
+		require.NoError(t, nodes[2+frozen].Freeze())
 		op := enqueue(frozen)
 		require.Equal(t, tasks.OneCopy, op.Durability, "the replica of the operation's shard")
 		require.Len(t, b.chunk(op, 1).Desktops, 50, "it is accepted all the same")
@@ -238,7 +238,7 @@ func TestDurabilityOnACluster(t *testing.T) {
 			elsewhere = tasks.OneCopy
 		}
 		require.Equal(t, elsewhere, enqueue(1-frozen).Durability)
-		thaw()
+		require.NoError(t, nodes[2+frozen].Thaw())
 		eventually(t, "the replica to be waited for again", func() bool { return enqueue(frozen).Durability == tasks.OnReplica })
 	}
 	// A shard gets another primary when all but the acceptance is written: it follows, unproven.

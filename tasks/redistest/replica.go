@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -40,16 +39,4 @@ func AwaitReplicas(t testing.TB, rdb redis.UniversalClient, n int) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	t.Fatalf("the server does not come to have %d replicas", n)
-}
-
-// Freeze stops a server's process, whose connections stay open, until thaw.
-func Freeze(t testing.TB, s *Server) (thaw func()) {
-	t.Helper()
-	signal := func(sig syscall.Signal) {
-		if err := s.cmd.Process.Signal(sig); err != nil {
-			t.Fatalf("signalling redis-server: %v", err)
-		}
-	}
-	signal(syscall.SIGSTOP)
-	return func() { signal(syscall.SIGCONT) }
 }

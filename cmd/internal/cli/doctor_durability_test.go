@@ -67,10 +67,10 @@ func TestDetachWarnsOfOneCopy(t *testing.T) {
 	require.NotContains(t, r.err, "warning")
 	require.Contains(t, r.out, `"durability": "replicated"`)
 
-	thaw := redistest.Freeze(t, replica)
+	require.NoError(t, replica.Freeze())
 	r = s.run(t, detach...)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Contains(t, r.err, "no replica of Redis had it in time: if Redis fails over now it is lost")
 	require.Contains(t, r.out, `"durability": "one_copy"`)
-	thaw()
+	require.NoError(t, replica.Thaw())
 }
