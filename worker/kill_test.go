@@ -135,7 +135,7 @@ func TestKilledWorker(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, before.Done(), "it died too late to show anything")
 
-			s.start(func(c *worker.Config) { c.ID = "survivor" })
+			s.startHurried(func(c *worker.Config) { c.ID = "survivor" })
 			got, rows := s.ended(op)
 			require.Equal(t, 998, got.Counts.Detached)
 			require.Equal(t, 2, got.Counts.Failed)
@@ -170,7 +170,7 @@ func TestClaimsOutliveTheirWorker(t *testing.T) {
 		require.NotContains(t, got, false)
 	}
 	claim(time.Hour)
-	s.start()
+	s.startHurried()
 	op := s.enqueue(tasks.Request{Desktops: ids(10)})
 	require.Eventually(t, func() bool {
 		workers, err := s.record.Workers(context.Background())

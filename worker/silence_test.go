@@ -240,8 +240,12 @@ type freezing struct{ *apiclient.Client }
 func (f freezing) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
 	if file := os.Getenv("DETACHD_TEST_FROZEN"); file != "" {
 		_ = os.Setenv("DETACHD_TEST_FROZEN", "")
+		began := time.Now()
 		_ = os.WriteFile(file, nil, 0o600)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		for time.Since(began) < 3*time.Second { // the signal is on its way
+			time.Sleep(time.Millisecond)
+		}
 	}
 	return f.Client.Detach(ctx, req)
 }

@@ -3,8 +3,11 @@ package worker_test
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -24,6 +27,11 @@ import (
 func TestMain(m *testing.M) {
 	if role := os.Getenv("DETACHD_TEST_WORKER"); role != "" {
 		os.Exit(killedWorker(role))
+	}
+	flag.Parse()
+	// They wait more than they compute: for time-outs, leases and other processes.
+	if err := flag.Set("test.parallel", strconv.Itoa(3*runtime.GOMAXPROCS(0))); err != nil {
+		panic(err)
 	}
 	redis.SetLogger(silence{}) // it reports every failed dial, and tests take Redis away
 	// The dialling goroutine of a closed pool sleeps for a second before it
