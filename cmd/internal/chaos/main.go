@@ -35,7 +35,7 @@ func chaos() error {
 	p := plan{
 		Progress: os.Stderr, Workers: 5,
 		Calls: span{100 * time.Millisecond, 15 * time.Second}, Away: span{2 * time.Second, time.Minute}, Frozen: span{3 * time.Second, 30 * time.Second},
-		Rest: span{3 * time.Second, 11 * time.Second},
+		Rest: span{3 * time.Second, 10 * time.Second},
 	}
 	flag.IntVar(&p.Kills, "kills", 100, "workers to kill with SIGKILL")
 	flag.IntVar(&p.Outages, "outages", 32, "times that Redis is away: killed, frozen, hanging or cut off")
@@ -46,7 +46,7 @@ func chaos() error {
 	limit := flag.Duration("limit", 15*time.Minute, "give up after that time")
 	flag.Parse()
 	p.Operations = max(p.Kills, 3*p.Outages, 3*p.Freezes, 20)
-	p.Pace = 5 * time.Second
+	p.Pace = 4 * time.Second
 
 	dir, err := os.MkdirTemp("", "detachd-chaos-")
 	if err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"slices"
@@ -61,19 +63,26 @@ func (s *stage) startWorker() error {
 	return nil
 }
 
-// some draws one of the processes that run and are as wanted; nil: none is. s.mu
-// is held.
-func (s *stage) some(draw func(int) int, as func(*process) bool) *process {
-	var list []*process
-	for _, w := range s.processes {
-		if w.died.IsZero() && !w.killed && as(w) {
-			list = append(list, w)
+// some draws one of the processes that run and that the record knows, as soon as
+// there is one.
+func (s *stage) some(ctx context.Context, r *rand.Rand) (*process, error) {
+	for {
+		known := s.known(ctx)
+		s.mu.Lock()
+		var list []*process
+		for _, w := range s.processes {
+			if w.died.IsZero() && !w.killed && (known == nil || known[w.id]) {
+				list = append(list, w)
+			}
+		}
+		s.mu.Unlock()
+		if len(list) > 0 {
+			return list[r.IntN(len(list))], nil
+		}
+		if err := wait(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
 		}
 	}
-	if len(list) == 0 {
-		return nil
-	}
-	return list[draw(len(list))]
 }
 
 // kill ends a process and returns when it is gone.

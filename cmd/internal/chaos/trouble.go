@@ -101,16 +101,14 @@ func (s *stage) freezeWorkers(ctx context.Context, r *rand.Rand) error {
 		if err := wait(ctx, s.Rest.draw(r)); err != nil {
 			return err
 		}
-		s.mu.Lock()
-		w := s.some(r.IntN, func(*process) bool { return true })
-		s.mu.Unlock()
-		if w == nil {
-			continue
+		w, err := s.some(ctx, r)
+		if err != nil {
+			return err
 		}
 		if err := s.freeze(w); err != nil {
 			return fmt.Errorf("freezing %s: %w", w.id, err)
 		}
-		err := wait(ctx, s.Frozen.draw(r))
+		err = wait(ctx, s.Frozen.draw(r))
 		if thawed := s.thaw(w); thawed != nil {
 			return fmt.Errorf("thawing %s: %w", w.id, thawed)
 		}
@@ -148,12 +146,9 @@ func (s *stage) killWorkers(ctx context.Context, r *rand.Rand) error {
 // killWorker kills one, which may be frozen, starts another, and watches how long it
 // takes until somebody has taken up what the dead one had in hand.
 func (s *stage) killWorker(ctx context.Context, r *rand.Rand) error {
-	known := s.known(ctx)
-	s.mu.Lock()
-	w := s.some(r.IntN, func(w *process) bool { return known == nil || known[w.id] })
-	s.mu.Unlock()
-	if w == nil { // all are starting
-		return nil
+	w, err := s.some(ctx, r)
+	if err != nil {
+		return err
 	}
 	if err := s.kill(w); err != nil {
 		return err
