@@ -33,7 +33,7 @@ func short(t *testing.T) plan {
 		t.Skip("redis-server is not installed")
 	}
 	return plan{
-		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 40, Pace: 50 * time.Millisecond, Every: 2 * time.Second, Seed: 7,
+		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Pace: 40 * time.Millisecond, Every: 2 * time.Second, Seed: 7,
 		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{9 * time.Second, 10 * time.Second},
 		Rest: span{500 * time.Millisecond, time.Second}, Dir: t.TempDir(), Progress: io.Discard,
 	}

@@ -166,7 +166,7 @@ projects:
   project_id: %q
   endpoint: %q
   credentials: main
-  limits: {max_in_flight: 4, call_timeout: %s}
+  limits: {max_in_flight: 8, call_timeout: %s}
 `, s.proxy.URL(), s.callTimeout()+5*time.Second, projectID, s.cloud.URL, s.callTimeout())
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err
