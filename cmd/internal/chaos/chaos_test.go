@@ -26,41 +26,49 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// short is what make chaos does at length, once: real processes, calls that are
+// short is what make chaos does at length, once: real processes, and calls that are
 // longer than the outage in their middle.
 func short(t *testing.T) plan {
 	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
 		t.Skip("redis-server is not installed")
 	}
 	return plan{
-		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Pace: 40 * time.Millisecond, Every: 2 * time.Second, Seed: 7,
-		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{9 * time.Second, 10 * time.Second},
+		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Pace: 40 * time.Millisecond, Every: time.Second, Seed: 7,
+		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{10 * time.Second, 11 * time.Second},
 		Rest: span{500 * time.Millisecond, time.Second}, Dir: t.TempDir(), Progress: io.Discard,
 	}
 }
 
 func TestChaos(t *testing.T) {
-	p := short(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
-	defer cancel()
-	var err error
-	p.Binary, err = build(ctx, t.TempDir())
+	with := short(t)
+	// Whoever dies in an outage is found dead when its calls are long over.
+	without := short(t)
+	without.Outages, without.Kills = 0, 2
+	binary, err := build(t.Context(), t.TempDir())
 	require.NoError(t, err)
-	v, err := p.run(ctx)
-	require.NoError(t, err)
-	var text bytes.Buffer
-	v.print(&text)
-	t.Log(text.String())
-	require.Zero(t, v.bad())
-	require.Equal(t, 400, v.Desktops)
-	require.GreaterOrEqual(t, v.Heirs, 400/3)
-	require.Equal(t, 1, v.Kills)
-	require.Equal(t, 1, v.Freezes)
-	require.Equal(t, map[string]int{"killed": 1}, v.Outages)
-	require.NotZero(t, v.Detached)
-	require.NotZero(t, v.Held)
-	require.NotZero(t, v.CalledDead, "the log of a killed worker's end was read")
-	require.NotEmpty(t, v.Recovery["worker"])
+	for name, p := range map[string]plan{"with an outage": with, "without": without} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+			defer cancel()
+			p.Binary = binary
+			v, err := p.run(ctx)
+			require.NoError(t, err)
+			var text bytes.Buffer
+			v.print(&text)
+			t.Log(text.String())
+			require.Zero(t, v.bad())
+			require.Equal(t, p.Desktops, v.Desktops)
+			require.GreaterOrEqual(t, v.Heirs, p.Desktops/3)
+			require.Equal(t, p.Kills, v.Kills)
+			require.Equal(t, p.Freezes, v.Freezes)
+			require.Equal(t, p.Outages, v.Outages["killed"])
+			require.NotZero(t, v.Detached)
+			require.NotZero(t, v.Held)
+			require.NotZero(t, v.CalledDead, "the log of a killed worker's end was read")
+			require.NotEmpty(t, v.Recovery["worker"])
+		})
+	}
 }
 
 // A run in which the workers do not work is an error, not a run without faults.

@@ -204,11 +204,13 @@ func (v *verdict) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%d desktops of %d operations: %d proven detached, %d held, as somebody else has them or there is no such desktop\n", v.Desktops, v.Operations, v.Detached, v.Held)
 	fmt.Fprintf(w, "%d of the desktops were somebody else's as soon as the leaver was off\n", v.Heirs)
 	fmt.Fprintf(w, "%d workers killed with SIGKILL, %d frozen; %d troubles of the cloud; %d detach calls, %d readings\n", v.Kills, v.Freezes, v.Troubles, v.Calls, v.Reads)
-	fmt.Fprintf(w, "Redis was away %d times, for %s in all:", sum(v.Outages), v.Away.Round(time.Second))
+	n := 0
+	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(v.Outages)) {
-		fmt.Fprintf(w, " %d %s", v.Outages[kind], kind)
+		n += v.Outages[kind]
+		kinds = append(kinds, fmt.Sprint(v.Outages[kind], " ", kind))
 	}
-	fmt.Fprintf(w, "; workers were called dead %d times\n\n", v.CalledDead)
+	fmt.Fprintf(w, "Redis was away %d times, for %s in all (%s); workers were called dead %d times\n\n", n, v.Away.Round(time.Second), strings.Join(kinds, ", "), v.CalledDead)
 	for _, f := range v.forbidden() {
 		fmt.Fprintf(w, "%-28s%d\n", f.what, len(f.ids))
 		for _, id := range f.ids[:min(5, len(f.ids))] {
@@ -224,11 +226,4 @@ func (v *verdict) print(w io.Writer) {
 		at := func(q float64) float64 { return list[int(q*float64(len(list)-1))].Seconds() }
 		fmt.Fprintf(w, "%-28s%6d%8.1f%8.1f%8.1f\n", what, len(list), at(0.5), at(0.95), at(1))
 	}
-}
-
-func sum(of map[string]int) (n int) {
-	for _, k := range of {
-		n += k
-	}
-	return n
 }
