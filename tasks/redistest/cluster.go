@@ -161,17 +161,3 @@ func moveKeys(ctx context.Context, slot string, from, to *Server, pause time.Dur
 		}
 	}
 }
-
-// Primaries are the nodes that are primaries just now.
-func (s *Set) Primaries(ctx context.Context) (out []*Server, err error) {
-	for _, n := range s.Nodes {
-		is, _, err := replication(ctx, n)
-		if err != nil {
-			return nil, err
-		}
-		if is {
-			out = append(out, n)
-		}
-	}
-	return out, nil
-}

@@ -203,6 +203,67 @@ func (s *Set) Await(ctx context.Context) error {
 	}
 }
 
+// Primaries are the nodes that are primaries just now.
+func (s *Set) Primaries(ctx context.Context) (out []*Server, err error) {
+	for _, n := range s.Nodes {
+		is, _, err := replication(ctx, n)
+		if err != nil {
+			return nil, err
+		}
+		if is {
+			out = append(out, n)
+		}
+	}
+	return out, nil
+}
+
+// AwaitFailover waits until others have taken the place of a primary that was killed.
+func (s *Set) AwaitFailover(ctx context.Context, gone *Server) error {
+	ctx, cancel := context.WithTimeout(ctx, settling)
+	defer cancel()
+	for {
+		err := s.replaced(ctx, gone)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return fmt.Errorf("nobody took the place of %s: %w", gone.Addr(), err)
+		}
+	}
+}
+
+func (s *Set) replaced(ctx context.Context, gone *Server) error {
+	for _, w := range s.sentinels {
+		addr, err := s.named(ctx, w)
+		if err != nil {
+			return err
+		}
+		if addr == gone.Addr() {
+			return fmt.Errorf("the Sentinel %s still names it", w.Addr())
+		}
+	}
+	want, have := 1, 0
+	if s.isCluster() {
+		want = primaries
+	}
+	for _, n := range s.Nodes {
+		if n == gone {
+			continue
+		}
+		info, err := ask(ctx, n, "INFO", "replication")
+		if err != nil {
+			return err
+		}
+		have += strings.Count(info, "role:master")
+	}
+	if have != want {
+		return fmt.Errorf("there are %d primaries", have)
+	}
+	return nil
+}
+
 // replication reads whether a node is a primary, and how many replicas in step it
 // has. A replica that is not in step with its primary is an error.
 func replication(ctx context.Context, n *Server) (primary bool, replicas int, err error) {
