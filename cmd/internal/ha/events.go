@@ -73,8 +73,8 @@ func (s *stage) some(ctx context.Context) (*redistest.Server, error) {
 	return list[s.rand.IntN(len(list))], nil
 }
 
-// kill ends a primary as a crash would, and starts it again when another has taken
-// its place.
+// kill ends a primary as a crash would, and starts it again when all goes on without
+// it.
 func (s *stage) kill(ctx context.Context, _ tasks.Operation) error {
 	primary, err := s.some(ctx)
 	if err != nil {
@@ -88,7 +88,19 @@ func (s *stage) replace(ctx context.Context, primary *redistest.Server) error {
 	if err := s.set.AwaitFailover(ctx, primary); err != nil {
 		return err
 	}
+	// Only now: the dead one would tell clients where the other is.
+	if err := s.answered(ctx); err != nil {
+		return err
+	}
 	return primary.Restart()
+}
+
+// answered waits until an operation that is posted from now on is acknowledged.
+func (s *stage) answered(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing was acknowledged within %s of the failover", patience))
+	defer cancel()
+	_, err := s.hand(ctx, s.rand, 1)
+	return err
 }
 
 // cut has a primary without replicas for some seconds, in which it answers, and then

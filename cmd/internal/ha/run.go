@@ -122,7 +122,7 @@ func (s *stage) begin(ctx context.Context) error {
 	s.rdb = s.set.Client()
 	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{
-		Token: "made-up", Seed: s.Seed, Latency: 100 * time.Millisecond, Jitter: 400 * time.Millisecond, ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
+		Token: "made-up", Seed: s.Seed, Latency: 200 * time.Millisecond, Jitter: 1500 * time.Millisecond, ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 	}, "127.0.0.1:0")
 	if err != nil {
 		return err

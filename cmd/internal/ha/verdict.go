@@ -22,6 +22,7 @@ type verdict struct {
 	Acknowledged, Desktops      int
 	Marked, MarkedLost          int // acknowledged with one copy, and those of them that are not in the record
 	Detached, Calls             int
+	Forgotten                   int            // detached, and then held, as an heir has it: a failover lost that it was done
 	Refused                     map[string]int // answers that were not 202, by status and code
 	slowestAnswers, slowestEnds []time.Duration
 
@@ -160,9 +161,12 @@ func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 	on := func(name string) bool {
 		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
 	}
-	if row.State != tasks.Detached || on(leaver) {
+	switch {
+	case row.State == tasks.Held && row.Failure != nil && row.Failure.Code == "OTHER_USER" && on(heir):
+		v.Forgotten++
+	case row.State != tasks.Detached || on(leaver):
 		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
-	} else {
+	default:
 		v.Detached++
 	}
 	if strings.HasPrefix(d.ID, "shared-") && !on(colleague) {
@@ -188,6 +192,7 @@ func (s *stage) slowest(e period) (answer, end time.Duration) {
 func (v *verdict) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them marked one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
 		v.Kind, v.Acknowledged, v.Desktops, v.Marked, v.MarkedLost, v.Detached, v.Calls)
+	fmt.Fprintf(w, "    held, as an heir had it when Redis had forgotten the call: %d\n", v.Forgotten)
 	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
 		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
 	}
