@@ -25,6 +25,8 @@ import (
 type Server struct {
 	dir  string
 	more []string // arguments besides the usual
+	conf string   // a configuration file in the usual arguments' place
+	bus  int      // port for the other nodes of a Cluster
 	port int
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when the process has ended
@@ -35,16 +37,27 @@ type Server struct {
 // more are arguments for redis-server besides the usual.
 func Run(dir string, more ...string) (*Server, error) {
 	s := &Server{dir: dir, more: more}
-	var err error
+	if err := s.startSomewhere(func() error { return nil }); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// startSomewhere starts the server on a free port, after prepare, which may write
+// the port into a file.
+func (s *Server) startSomewhere(prepare func() error) (err error) {
 	for range 5 { // the free port may be taken by another in between
 		if s.port, err = freePort(); err != nil {
-			return nil, err
+			return err
+		}
+		if err = prepare(); err != nil {
+			return err
 		}
 		if err = s.start(); err == nil {
-			return s, nil
+			return nil
 		}
 	}
-	return nil, err
+	return err
 }
 
 func freePort() (int, error) {
@@ -61,6 +74,9 @@ func (s *Server) start() error {
 	args := []string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir,
 		"--save", "", "--appendonly", "yes", "--appendfsync", "everysec", "--maxmemory-policy", "noeviction", "--logfile", log,
+	}
+	if s.conf != "" {
+		args = []string{s.conf}
 	}
 	s.cmd = exec.Command("redis-server", append(args, s.more...)...)
 	if err := s.cmd.Start(); err != nil {
@@ -158,6 +174,18 @@ func StartCluster(t testing.TB) *Server {
 
 func startWith(t testing.TB, more ...string) *Server {
 	t.Helper()
+	needRedis(t)
+	s, err := Run(t.TempDir(), more...)
+	if err != nil {
+		t.Fatalf("starting redis-server: %v", err)
+	}
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// needRedis skips a test, or fails it, where there is no redis-server; see Start.
+func needRedis(t testing.TB) {
+	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		const how = "redis-server is not installed (on Debian: apt-get install redis-server, or `make test` as root)"
 		if os.Getenv("DETACHD_TEST_REDIS") == "required" {
@@ -165,12 +193,6 @@ func startWith(t testing.TB, more ...string) *Server {
 		}
 		t.Skip(how)
 	}
-	s, err := Run(t.TempDir(), more...)
-	if err != nil {
-		t.Fatalf("starting redis-server: %v", err)
-	}
-	t.Cleanup(s.Kill)
-	return s
 }
 
 // patient is how long tests' clients wait for a reply: a machine that tests keep

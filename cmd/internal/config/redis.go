@@ -154,7 +154,7 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 	}
 	o.PoolSize = 64     // a worker's handlers and calls, all at once
 	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
-	return redis.NewUniversalClient(o), nil
+	return newClient(o), nil
 }
 
 func (t TLS) apply(c *tls.Config) error {

@@ -35,6 +35,8 @@ var table = map[string][]string{
 	"cmd/internal/bench":     {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/server"},
 	"cmd/internal/chaos":     {"tasks", "tasks/redistest", "apiclient/fakecloud"},
 	"cmd/internal/load":      {"tasks", "tasks/api", "tasks/redistest", "apiclient/fakecloud"},
+	"cmd/internal/ha":        {"tasks", "tasks/api", "tasks/redistest", "apiclient/fakecloud", "cmd/internal/drill"},
+	"cmd/internal/drill":     {},
 	"cmd/internal/house":     {},
 	"cmd/detachd":            {"cmd/internal/cli"},
 }

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
+	"github.com/detachd/detachd/tasks"
+)
+
+// verdict is what came of a run.
+type verdict struct {
+	Kind                        string
+	Events                      []period
+	Acknowledged, Desktops      int
+	Marked, MarkedLost          int // acknowledged with one copy, and those of them that are not in the record
+	Detached, Calls             int
+	Forgotten                   int            // detached, and then held, as an heir has it: a failover lost that it was done
+	Refused                     map[string]int // answers that were not 202, by status and code
+	slowestAnswers, slowestEnds []time.Duration
+
+	// What must not happen, by operation or desktop.
+	Lost       []string // acknowledged as replicated, and not in the record, or not every row
+	NeverEnded []string
+	Twice      []string // sent again though detached
+	Wrong      []string // somebody who is not the leaver was removed
+	Unproven   []string // ended otherwise than it is in the cloud
+	AtOnce     []string // in two calls at once
+}
+
+func (v *verdict) forbidden() []struct {
+	what string
+	ids  []string
+} {
+	return []struct {
+		what string
+		ids  []string
+	}{
+		{"lost", v.Lost}, {"never ended", v.NeverEnded}, {"twice: sent though detached", v.Twice},
+		{"wrong person removed", v.Wrong}, {"unproven", v.Unproven}, {"in two calls at once", v.AtOnce},
+	}
+}
+
+func (v *verdict) bad() (n int) {
+	for _, f := range v.forbidden() {
+		n += len(f.ids)
+	}
+	return n
+}
+
+// judge waits until all that was acknowledged has ended, and holds the record against
+// what the cloud knows.
+func (s *stage) judge(ctx context.Context) error {
+	v := &s.verdict
+	v.Kind = s.Kind
+	rows := map[string]tasks.Desktop{}
+	until := time.Now().Add(patience)
+	for i := range s.acks {
+		if err := s.judgeOperation(ctx, &s.acks[i], until, rows); err != nil {
+			return err
+		}
+	}
+	for _, d := range s.cloud.Desktops(projectID) {
+		if row, known := rows[d.ID]; known {
+			s.judgeRow(row, d)
+		}
+		if s.cloud.DetachedInVain(projectID, d.ID) > 0 {
+			v.Twice = append(v.Twice, d.ID)
+		}
+	}
+	for _, r := range s.cloud.Removals(projectID) {
+		if r.User.Name != leaver {
+			v.Wrong = append(v.Wrong, r.DesktopID)
+		}
+	}
+	v.AtOnce = s.cloud.InTwoCallsAtOnce()
+	v.Calls = s.cloud.Calls()
+	for _, e := range v.Events {
+		answer, end := s.slowest(e)
+		v.slowestAnswers, v.slowestEnds = append(v.slowestAnswers, answer), append(v.slowestEnds, end)
+	}
+	return nil
+}
+
+// judgeOperation waits for the end of an operation and adds its rows.
+func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]tasks.Desktop) error {
+	v := &s.verdict
+	v.Acknowledged++
+	v.Desktops += len(a.desktops)
+	marked := a.op.Durability == tasks.OneCopy
+	if marked {
+		v.Marked++
+	}
+	for {
+		op, err := s.record.Operation(ctx, a.op.ID)
+		switch {
+		case errors.Is(err, tasks.ErrNotFound):
+			a.lost = true
+			if marked {
+				v.MarkedLost++
+			} else {
+				v.Lost = append(v.Lost, s.name(a))
+			}
+			return nil
+		case err != nil:
+			return err
+		case op.Done() && op.Seal != "":
+			a.op = op
+			return s.addRows(ctx, a, rows)
+		case time.Now().After(until):
+			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s %+v", s.name(a), op.Counts))
+			return nil
+		}
+		if err := errors.Join(s.running(), drill.Wait(ctx, 100*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *stage) addRows(ctx context.Context, a *ack, rows map[string]tasks.Desktop) error {
+	es, err := s.record.Evidence(ctx, a.op, 0, a.op.Chunks())
+	if err != nil {
+		return err
+	}
+	for _, e := range es {
+		if err := e.Check(); err != nil {
+			s.verdict.Unproven = append(s.verdict.Unproven, err.Error())
+		}
+		for _, d := range e.Desktops {
+			rows[d.ID] = d
+		}
+	}
+	for _, id := range a.desktops {
+		if _, known := rows[id]; !known {
+			s.verdict.Lost = append(s.verdict.Lost, fmt.Sprintf("desktop %s of %s", id, s.name(a)))
+		}
+	}
+	return nil
+}
+
+// name is an operation, and when it was acknowledged.
+func (s *stage) name(a *ack) string {
+	when := "between events"
+	for _, e := range s.verdict.Events {
+		if !a.acked.Before(e.at) && a.acked.Before(e.over) {
+			when = fmt.Sprintf("acknowledged %.1f s after %s", a.acked.Sub(e.at).Seconds(), e.name)
+		}
+	}
+	return fmt.Sprintf("%s (%s, at %s)", a.op.ID, when, a.acked.UTC().Format("15:04:05.000"))
+}
+
+func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
+	v := &s.verdict
+	on := func(name string) bool {
+		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
+	}
+	switch {
+	case row.State == tasks.Held && row.Failure != nil && row.Failure.Code == "OTHER_USER" && on(heir):
+		v.Forgotten++
+	case row.State != tasks.Detached || on(leaver):
+		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
+	default:
+		v.Detached++
+	}
+	if strings.HasPrefix(d.ID, "shared-") && !on(colleague) {
+		v.Wrong = append(v.Wrong, d.ID)
+	}
+}
+
+// slowest is how long the operations that were posted, or not answered yet, in an
+// event took until they were acknowledged, and until they ended.
+func (s *stage) slowest(e period) (answer, end time.Duration) {
+	for _, a := range s.acks {
+		if a.posted.After(e.over) || a.acked.Before(e.at) {
+			continue
+		}
+		answer = max(answer, a.acked.Sub(a.posted))
+		if !a.lost && a.op.Done() {
+			end = max(end, a.op.EndedAt.Sub(a.posted))
+		}
+	}
+	return answer, end
+}
+
+func (v *verdict) print(w io.Writer) {
+	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them marked one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
+		v.Kind, v.Acknowledged, v.Desktops, v.Marked, v.MarkedLost, v.Detached, v.Calls)
+	fmt.Fprintf(w, "    held, as an heir had it when Redis had forgotten the call: %d\n", v.Forgotten)
+	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
+		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
+	}
+	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event", "whole again", "slowest answer", "slowest end")
+	for i, e := range v.Events {
+		fmt.Fprintf(w, "%-28s%16.1f%16.1f%16.1f\n", e.name, e.over.Sub(e.at).Seconds(), v.slowestAnswers[i].Seconds(), v.slowestEnds[i].Seconds())
+	}
+	fmt.Fprintln(w)
+	for _, f := range v.forbidden() {
+		fmt.Fprintf(w, "%-28s%d\n", f.what, len(f.ids))
+		for _, id := range f.ids[:min(8, len(f.ids))] {
+			fmt.Fprintf(w, "    %s\n", id)
+		}
+	}
+}
