@@ -18,7 +18,7 @@ import (
 // Every error of a network is taken for Redis': do not ask about others'. The row is
 // one of the table and must not be changed.
 func Of(err error) *Fault {
-	if err == nil || errors.Is(err, context.Canceled) {
+	if err == nil || err == redis.Nil || errors.Is(err, context.Canceled) {
 		return nil
 	}
 	away := false
