@@ -28,6 +28,8 @@ func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see en
 	return k.prefix + ":{" + id + "}:c:" + strconv.Itoa(n)
 }
 
+func (k keys) probe() string { return k.prefix + ":probe" } // STRING: empty, see TryWrite
+
 // Indexes over operations.
 func (k keys) operations() string { return k.prefix + ":ops" } // ZSET: operation by acceptance
 func (k keys) operationsBy(what, value string) string { // ZSET: the same, of one project, requester or ticket

@@ -223,8 +223,15 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 	return c, err
 }
 
-// Ping reports whether Redis answers.
-func (r *Record) Ping(ctx context.Context) error { return r.rdb.Ping(ctx).Err() }
+// TryWrite reports whether Redis takes a write, by a small key that goes away by
+// itself. PING does not tell: it is answered by a Redis that is full, by a replica, and
+// by one that cannot write to its disk. Of a Cluster it asks one shard.
+func (r *Record) TryWrite(ctx context.Context) error {
+	if err := r.rdb.Set(ctx, r.keys.probe(), "", time.Minute).Err(); err != nil {
+		return fmt.Errorf("trying a write: %w", err)
+	}
+	return nil
+}
 
 // number reads an integer out of a reply; nil and "" are 0.
 func number(v any) int64 {

@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -315,13 +316,14 @@ func (r *Record) putRedriveItems(ctx context.Context, key string, found []Failur
 		for i, f := range batch {
 			values[i] = formatMS(f.At) + " " + failureMember(f.OperationID, f.DesktopID)
 		}
+		var push *redis.IntCmd
 		_, err := r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			p.RPush(ctx, key, values...)
+			push = p.RPush(ctx, key, values...)
 			p.Expire(ctx, key, redriveOrphan)
 			return nil
 		})
 		if err != nil {
-			return err
+			return cmp.Or(push.Err(), err) // EXECABORT, which is err then, does not say why
 		}
 	}
 	return nil

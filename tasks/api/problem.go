@@ -51,7 +51,6 @@ const (
 	CodeKeyReused = "idempotency_key_reused"
 	CodePageToken = "page_token"
 	CodeInvalid   = "invalid"
-	CodeRedisAway = "redis_away"
 	CodeBusy      = "busy" // the server has too much at hand; nothing was done
 
 	CodeRecordAltered = "record_altered" // a report: the record contradicts itself

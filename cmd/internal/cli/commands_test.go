@@ -194,7 +194,7 @@ func TestRedisAway(t *testing.T) {
 	} {
 		t.Run(args[0], func(t *testing.T) {
 			t.Parallel()
-			s.refused(t, exitInternal, "cannot reach Redis", args...)
+			s.refused(t, exitInternal, "Redis does not answer", args...)
 		})
 	}
 }

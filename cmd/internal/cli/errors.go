@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"strings"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/redisfault"
 )
 
 // Exit codes.
@@ -107,36 +104,16 @@ func ofOperation(id string, err error) error {
 	return err
 }
 
-// redisAnswers says what to do about the errors that Redis itself gives.
-var redisAnswers = []struct {
-	prefix string
-	code   int
-	next   string
-}{
-	{"NOAUTH", exitNotAuthorised, "put user and password into the configured Redis URL"},
-	{"WRONGPASS", exitNotAuthorised, "check user and password in the configured Redis URL"},
-	{"NOPERM", exitNotAuthorised, "let the Redis user run the command that is named"},
-	{"OOM", exitInternal, "Redis has no memory left: raise maxmemory or shorten the retention, then run it again"},
-	{"READONLY", exitInternal, "this Redis is a replica: point the configured URL at the primary"},
-	{"MISCONF", exitInternal, "Redis cannot write to its disk: look at its log, then run it again"},
-	{"LOADING", exitInternal, "Redis is starting: run it again in a while"},
-	{"CLUSTERDOWN", exitInternal, "the Redis cluster is incomplete: bring its nodes back, then run it again"},
-}
-
 // explainRedis knows errors of Redis and of the way to it; nil if err is none.
 // explainServer was asked first: what is left is of nothing else.
 func explainRedis(err error) *failure {
-	for _, a := range redisAnswers {
-		if redis.HasErrorPrefix(err, a.prefix) {
-			return &failure{a.code, fmt.Errorf("refused by Redis: %w", err), a.next}
-		}
+	f := redisfault.Of(err)
+	if f == nil {
+		return nil
 	}
-	var network net.Error
-	if errors.As(err, &network) || errors.Is(err, io.EOF) || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, context.DeadlineExceeded) {
-		return &failure{
-			exitInternal, fmt.Errorf("cannot reach Redis: %w", err),
-			"check that Redis runs and that the configured URL is right (detachd doctor); nothing that was accepted before is lost",
-		}
+	code := exitInternal
+	if f.Rights {
+		code = exitNotAuthorised
 	}
-	return nil
+	return &failure{code, fmt.Errorf("%s: %w", f.Meaning, err), f.Advice}
 }

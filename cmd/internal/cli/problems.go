@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/redisfault"
 )
 
 // problemAdvice says what to do about the answers of a server, by their code.
@@ -24,7 +25,6 @@ var problemAdvice = map[string]struct {
 	"key_not_found":       {exitUsage, "detachd keys list shows the keys there are"},
 	"too_large":           {exitUsage, "split the list"},
 	api.CodeInvalid:       {exitUsage, "mend what is named and run it again"},
-	api.CodeRedisAway:     {exitInternal, "it is the server's Redis, and it may come back by itself: run it again, detach with the same --idempotency-key"},
 	api.CodeNotDetachd:    {exitInternal, "check the address given with --server or DETACHD_SERVER, and what stands in front of the server"},
 	api.CodeRecordAltered: {exitFailed, askWho},
 	api.CodeUnsettled:     {exitRunning, "run it again in a minute"},
@@ -59,8 +59,13 @@ func hostOf(text string) string {
 
 func explainProblem(p *api.Problem) *failure {
 	advice, known := problemAdvice[p.Code]
+	fault := redisfault.ByCode(p.Code)
 	switch {
 	case known:
+	case fault != nil && fault.Passes:
+		advice.exit, advice.next = exitInternal, "it is the server's Redis, and it may pass: run it again, detach with the same --idempotency-key; if it lasts, where the server runs: "+fault.Advice
+	case fault != nil:
+		advice.exit, advice.next = exitInternal, "it is the server's Redis; where the server runs: "+fault.Advice
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
 		advice.exit, advice.next = exitNotAuthorised, "check the key, and what it is for"
 	case p.Status == http.StatusTooManyRequests:
@@ -134,5 +139,12 @@ func retryAfter(err error) time.Duration {
 // mayPass reports that asking again may help: it is not that the server refuses.
 func mayPass(err error) bool {
 	var p *api.Problem
-	return !errors.As(asItWas(err), &p) || p.Status >= 500 || p.Status == http.StatusTooManyRequests || p.Code == api.CodeNotDetachd
+	known := redisfault.Of(asItWas(err))
+	if errors.As(asItWas(err), &p) {
+		known = redisfault.ByCode(p.Code)
+	}
+	if known != nil {
+		return known.Passes
+	}
+	return p == nil || p.Status >= 500 || p.Status == http.StatusTooManyRequests || p.Code == api.CodeNotDetachd
 }

@@ -154,7 +154,9 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 	}
 	o.PoolSize = 64     // a worker's handlers and calls, all at once
 	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
-	return newClient(o), nil
+	c := newClient(o)
+	redials(c)
+	return c, nil
 }
 
 func (t TLS) apply(c *tls.Config) error {

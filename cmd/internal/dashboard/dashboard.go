@@ -164,7 +164,7 @@ func (v *visit) enter(rt route) error {
 	}
 	if err != nil {
 		v.d.Log.Error().Err(err).Msg("a session could not be read")
-		return &api.Problem{Status: http.StatusServiceUnavailable, Code: api.CodeRedisAway}
+		return refusedByRedis(err)
 	}
 	v.key, v.api = key, v.d.As(key)
 	if !v.may(rt.role) {

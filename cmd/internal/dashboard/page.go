@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/redisfault"
 )
 
 //go:embed templates/*.html
@@ -133,10 +134,14 @@ func (v *visit) fail(err error) {
 	if v.Method == http.MethodGet {
 		f.Again = v.URL.RequestURI()
 	}
+	fault := redisfault.ByCode(p.Code)
 	switch {
-	case p.Code == api.CodeRedisAway:
+	case p.Code == redisfault.Away:
 		f.Headline, f.Advice = "Redis is away", "The record and the queue cannot be reached, so nothing can be shown or done just now. Nothing that was accepted is lost; workers wait and go on by themselves. detachd doctor says more."
 		f.Detail = ""
+	case fault != nil:
+		f.Headline, f.Advice = "Redis refuses", "Nothing was done, and nothing that was accepted is lost; workers wait and go on by themselves. Whoever runs the server: "+fault.Advice+"."
+		f.Detail = fault.Meaning + "."
 	case p.Status == http.StatusForbidden && p.Code != "cross_site":
 		f.Headline, f.Advice = "Not with this key", "Ask an administrator for a key that may do this, or sign in with another one."
 		f.Again = ""
@@ -151,6 +156,15 @@ func (v *visit) fail(err error) {
 	copied.Detail = f.Detail
 	f.Problem = &copied
 	_ = v.page(p.Status, "error", f.Headline, f)
+}
+
+// refusedByRedis is the problem of a session that could not be read.
+func refusedByRedis(err error) *api.Problem {
+	f := redisfault.Of(err)
+	if f == nil {
+		f = redisfault.ByCode(redisfault.Away)
+	}
+	return &api.Problem{Status: http.StatusServiceUnavailable, Code: f.Code}
 }
 
 // badForm is what is wrong with a form that cannot be read.

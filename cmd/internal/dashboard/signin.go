@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/access"
-	"github.com/detachd/detachd/tasks/api"
 )
 
 // Cookies with this prefix are taken over TLS, or from this very machine, only, and
@@ -106,7 +105,7 @@ func (v *visit) signIn() error {
 		return v.page(http.StatusUnauthorized, "signin", "Sign in", signin{To: to, Wrong: "That key is not valid: it is unknown, revoked, or has expired."})
 	case err != nil:
 		v.d.Log.Error().Err(err).Msg("nobody can sign in")
-		return &api.Problem{Status: http.StatusServiceUnavailable, Code: api.CodeRedisAway}
+		return refusedByRedis(err)
 	}
 	v.d.Guard.Succeeded(v.RemoteAddr, sent)
 	v.d.Log.Info().Str("client", host).Str("key", key.ID).Str("name", key.Name).Msg("signed in")

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -14,6 +12,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/redisfault"
 )
 
 // maxFaults bounds what is listed.
@@ -57,15 +56,13 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusConflict, api.CodeRecordAltered, "the record was altered: it contradicts itself, and the log says in what")
 	case errors.Is(err, report.ErrUnsettled):
 		return problem(http.StatusConflict, api.CodeUnsettled, "the operation was being changed while it was read: ask again in a minute")
-	case isRedisAway(err):
-		return problem(http.StatusServiceUnavailable, api.CodeRedisAway, "Redis does not answer; nothing is known to be done: send it again, with the same Idempotency-Key")
+	}
+	if f := redisfault.Of(err); f != nil {
+		p = problem(http.StatusServiceUnavailable, f.Code, "%s; nothing is known to be done: send it again, with the same Idempotency-Key", f.Meaning)
+		p.RetryAfter = f.RetryAfter
+		return p
 	}
 	return problem(http.StatusInternalServerError, "internal", "something went wrong here; the log has it under the request id")
-}
-
-func isNetwork(err error) bool {
-	var network net.Error
-	return errors.As(err, &network) || errors.Is(err, io.EOF)
 }
 
 // refuse answers with a problem and gives its status.
@@ -76,7 +73,11 @@ func (s *server) refuse(r *request, err error) int {
 	}
 	p.RequestID, p.TraceID = r.id, r.traceID()
 	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
-		s.Log.Error().Err(err).Func(r.tag).Str("path", r.URL.Path).Msg("a request could not be answered")
+		line := s.Log.Error().Err(err).Func(r.tag).Str("path", r.URL.Path).Str("code", p.Code)
+		if f := redisfault.ByCode(p.Code); f != nil {
+			line.Str("next", f.Advice)
+		}
+		line.Msg("a request could not be answered")
 	}
 	if p.Status == http.StatusServiceUnavailable && p.RetryAfter == 0 {
 		p.RetryAfter = 5 * time.Second

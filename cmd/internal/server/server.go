@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
 	"github.com/rs/zerolog"
 
@@ -56,6 +55,7 @@ type server struct {
 	limits  *limits
 	streams *streams
 	stats   statsCache
+	ready   readiness
 
 	plans chan struct{} // turns for reading large plans
 
@@ -74,7 +74,7 @@ func newServer(cfg Config) *server {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
 	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(), plans: make(chan struct{}, largePlans),
+		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(), ready: readiness{try: cfg.Store.Record.TryWrite}, plans: make(chan struct{}, largePlans),
 		patience: patience, bodyPatience: bodyPatience, turnPatience: turnPatience, planPatience: planPatience, pace: usualPace,
 	}
 }
@@ -337,19 +337,4 @@ func (r *request) sees(project string) bool { return r.key.Sees(project) }
 
 func (s *server) healthz(r *request) error {
 	return r.answer(http.StatusOK, map[string]string{"status": "ok"})
-}
-
-// readyz asks Redis, and not the cloud: what is handed over waits for the cloud.
-func (s *server) readyz(r *request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	if err := s.record.Ping(ctx); err != nil {
-		return problem(http.StatusServiceUnavailable, "redis_away", "Redis does not answer")
-	}
-	return r.answer(http.StatusOK, map[string]string{"status": "ready"})
-}
-
-// isRedisAway reports that an error is the way to Redis', not ours.
-func isRedisAway(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, redis.ErrPoolTimeout) || isNetwork(err)
 }

@@ -320,7 +320,7 @@ func TestRedisAway(t *testing.T) {
 	require.Equal(t, 200, b.do("", "GET", "/readyz", "").status)
 	addr := b.redis.Addr()
 	b.redis.Close()
-	require.Equal(t, 503, b.do("", "GET", "/readyz", "").status)
+	require.Eventually(t, func() bool { return b.do("", "GET", "/readyz", "").status == 503 }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, 200, b.do("", "GET", "/healthz", "").status)
 	a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`)
 	require.Equal(t, 503, a.status)

@@ -141,7 +141,7 @@ func TestProbes(t *testing.T) {
 	}
 	require.Equal(t, http.StatusMethodNotAllowed, served(srv, "POST", "/metrics"))
 	b.redis.Close()
-	require.Equal(t, http.StatusServiceUnavailable, served(srv, "GET", "/readyz"))
+	require.Eventually(t, func() bool { return served(srv, "GET", "/readyz") == http.StatusServiceUnavailable }, time.Minute, 10*time.Millisecond)
 	require.Equal(t, http.StatusOK, served(srv, "GET", "/healthz"))
 }
 
