@@ -76,7 +76,7 @@ func (k keys) named(bucket int) string { // by user and by computer
 func (k keys) bucket(of string, n int) string {
 	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
-func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see loggedBuckets
+func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see addLogged
 
 // shortHash is the first bytes of a text's SHA-256, in letters, digits, - and _.
 func shortHash(text string, bytes int) string {
@@ -145,3 +145,4 @@ func queueOf(op Operation, n int) Queue {
 
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
+func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: there while some worker expires operations

@@ -92,7 +92,7 @@ func (r *reconciler) tick(ctx context.Context) error {
 	}
 	if now := r.now(); !now.Before(r.nextExpire) {
 		r.nextExpire = now.Add(expireInterval)
-		n, err := r.record.Expire(ctx, now, 100)
+		n, err := r.record.Expire(ctx, now, 10_000, time.Second)
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,7 @@ func hasWork(c tasks.Chunk) bool {
 // they are stuck.
 func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 	now := r.now()
-	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
+	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
 	logEnded(r.log, swept.Ended)
 	if err != nil {
 		return err
