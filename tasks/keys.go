@@ -145,4 +145,5 @@ func queueOf(op Operation, n int) Queue {
 
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
+func (k keys) repair() string   { return k.prefix + ":repair" }   // HASH: see RepairReport
 func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: there while some worker expires operations
