@@ -87,7 +87,8 @@ func shortHash(text string, bytes int) string {
 // Workers and projects.
 func (k keys) workers() string           { return k.prefix + ":workers" }        // ZSET: worker by its last beat
 func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks it has in hand
-func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers serve
+func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers ever served
+func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of the aliases that it serves
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"

@@ -746,7 +746,7 @@ func claims(t *testing.T, b *bundle) {
 func workers(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(5)})
 	p := tasks.Payload{Operation: op.ID, Project: "hq"}
-	require.NoError(t, b.r.AnnounceProjects(t.Context(), "hq"))
+	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
 	require.NoError(t, b.r.Beat(t.Context(), "w1"))
 	c, err := b.r.Begin(t.Context(), "w1", p, nil)
 	require.NoError(t, err)

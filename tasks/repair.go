@@ -192,7 +192,7 @@ func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	case len(todo.rows) > 0:
 		return true, s.repairRows(ctx, take(&todo.rows, repairRows))
 	case len(todo.ops) > 0:
-		return true, s.repairOperations(ctx, take(&todo.ops, repairOps))
+		return true, s.repairOperations(ctx, take(&todo.ops, repairOps), false)
 	case len(todo.lists) > 0:
 		return true, s.repairLists(ctx, take(&todo.lists, repairLists))
 	case len(todo.buckets) > 0:
@@ -294,8 +294,9 @@ func (e entries) add(key string, score int64, id string) {
 	e[key] = append(e[key], redis.Z{Score: float64(score), Member: id})
 }
 
-// repairOperations enters operations where they belong.
-func (s *repairStep) repairOperations(ctx context.Context, ids []string) error {
+// repairOperations enters operations where they belong. What is missing is looked at
+// twice, as it may have moved between two readings: sure is the second time.
+func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bool) error {
 	metas, there := make([]*redis.SliceCmd, len(ids)), make([]*redis.IntCmd, len(ids))
 	open, unproven := make([]*redis.StringSliceCmd, len(ids)), make([]*redis.StringSliceCmd, len(ids))
 	_, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -326,21 +327,74 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string) error {
 		case !accepted:
 			missing[RepairedAbandoned].add(s.keys.openOps(), s.now.UnixMilli(), id)
 		default:
-			s.cursor.operations++
 			s.belongs(op, missing)
 			if inDoubt(op, sum(open[i].Val()), sum(unproven[i].Val())) {
 				doubtful = append(doubtful, op)
 			}
-			if s.rowsMayBeLost(op) {
-				for n := range op.Chunks() {
-					s.cursor.todo.rows = append(s.cursor.todo.rows, chunkID{id, n})
-				}
+			if !sure {
+				s.noteOperation(op)
 			}
 		}
 	}
-	if err := s.enter(ctx, missing); err != nil {
+	if sure {
+		if err := s.enter(ctx, missing); err != nil {
+			return err
+		}
+		return s.recountAll(ctx, doubtful)
+	}
+	again, err := s.absent(ctx, missing)
+	if err != nil {
 		return err
 	}
+	again = append(again, idsOf(doubtful)...)
+	if len(again) == 0 {
+		return nil
+	}
+	slices.Sort(again)
+	return s.repairOperations(ctx, slices.Compact(again), true)
+}
+
+// noteOperation counts an operation, and notes which of its rows are to be looked up.
+func (s *repairStep) noteOperation(op Operation) {
+	s.cursor.operations++
+	if s.rowsMayBeLost(op) {
+		for n := range op.Chunks() {
+			s.cursor.todo.rows = append(s.cursor.todo.rows, chunkID{op.ID, n})
+		}
+	}
+}
+
+// absent gives the operations of which an entry is missing.
+func (s *repairStep) absent(ctx context.Context, missing map[RepairKind]entries) (ids []string, err error) {
+	var of [][]redis.Z
+	var scores []*redis.FloatSliceCmd
+	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, byKey := range missing {
+			for key, zs := range byKey {
+				members := make([]string, len(zs))
+				for i, z := range zs {
+					members[i] = z.Member.(string)
+				}
+				of, scores = append(of, zs), append(scores, p.ZMScore(ctx, key, members...))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for i, zs := range of {
+		for n, score := range scores[i].Val() {
+			if score == 0 { // what the client makes of "none"
+				ids = append(ids, zs[n].Member.(string))
+			}
+		}
+	}
+	return ids, nil
+}
+
+// recountAll counts the rows of operations whose counts cannot be right.
+func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation) error {
 	for _, op := range doubtful {
 		changed, err := s.recount(ctx, op)
 		if err != nil {
@@ -620,47 +674,52 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 	if err != nil {
 		return err
 	}
-	gone, failures := map[string][]any{}, inboxWrites{}
-	dropped := map[string]RepairKind{}
-	drop := func(x listEntry, kind RepairKind) {
-		s.repairs.add(kind, 1)
-		if g, ok := s.groupOfKey(x.key); ok {
-			_, desktop, _ := strings.Cut(x.member, "/")
-			failures.add(g.project, leave, desktop, inboxEntry{Operation: x.op})
-			return
-		}
-		gone[x.key], dropped[x.key] = append(gone[x.key], x.member), kind
+	type drop struct {
+		key  string
+		kind RepairKind
 	}
+	gone, failures := map[drop][]any{}, inboxWrites{}
 	for _, x := range all {
 		is := known[x.op]
 		scheduled := strings.HasPrefix(x.key, s.keys.scheduled(""))
 		follow := strings.HasSuffix(x.key, ":follow")
+		var kind RepairKind
 		switch {
 		case is.there && x.key == s.keys.endedOps() && !is.ended:
-			drop(x, RepairedEnded)
+			kind = RepairedEnded
 		case is.there && scheduled && is.ended:
-			drop(x, RepairedScheduled)
+			kind = RepairedScheduled
 		case is.there:
+			continue
 		default:
 			s.cursor.orphans++
 			// The score of the others is a time that has passed.
-			if !is.young && (scheduled || follow || !s.young(int64(x.score))) {
-				drop(x, RepairedOrphan)
+			if is.young || !scheduled && !follow && s.young(int64(x.score)) {
+				continue
 			}
+			kind = RepairedOrphan
 		}
+		if g, ok := s.groupOfKey(x.key); ok {
+			_, desktop, _ := strings.Cut(x.member, "/")
+			failures.add(g.project, leave, desktop, inboxEntry{Operation: x.op})
+			s.repairs.add(kind, 1)
+			continue
+		}
+		gone[drop{x.key, kind}] = append(gone[drop{x.key, kind}], x.member)
 	}
 	if _, err := s.writeInbox(ctx, failures, nil); err != nil {
 		return err
 	}
-	if len(gone) == 0 {
-		return nil
-	}
+	removed := map[drop]*redis.IntCmd{}
 	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for key, members := range gone {
-			p.ZRem(ctx, key, members...)
+		for x, members := range gone {
+			removed[x] = p.ZRem(ctx, x.key, members...)
 		}
 		return nil
 	})
+	for x, n := range removed {
+		s.repairs.add(x.kind, int(n.Val()))
+	}
 	return err
 }
 

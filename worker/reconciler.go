@@ -25,6 +25,9 @@ const (
 	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep
 	youngerThan    = 5 * time.Second
 	redriveWithin  = time.Second // of a beat, for all redrives
+	expireWithin   = time.Second
+	unservedWithin = time.Second
+	repairWithin   = 200 * time.Millisecond
 )
 
 // inspector is what the reconciler asks asynq.
@@ -38,16 +41,19 @@ type inspector interface {
 // queue lost it.
 type reconciler struct {
 	worker   string
+	projects []string
 	record   *tasks.Record
 	producer *tasks.Producer
 	asynq    inspector
 	handled  *handled
+	unserved *unserved
 	log      zerolog.Logger
 	now      func() time.Time
 	// The times of the constants of the same names; tests hurry.
 	beatInterval, deadAfter, youngerThan time.Duration
 
-	offset     int             // where the next sweep goes on
+	offset     int // where the next sweep goes on
+	cursor     tasks.RepairCursor
 	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
 	nextExpire time.Time
 }
@@ -66,7 +72,7 @@ func (r *reconciler) run(ctx context.Context) {
 }
 
 func (r *reconciler) tick(ctx context.Context) error {
-	if err := r.record.Beat(ctx, r.worker); err != nil {
+	if err := errors.Join(r.record.Beat(ctx, r.worker), r.record.Serves(ctx, r.worker, r.projects...)); err != nil {
 		return err
 	}
 	done := r.handled.take()
@@ -90,14 +96,34 @@ func (r *reconciler) tick(ctx context.Context) error {
 	} else if n > 0 {
 		r.log.Info().Int("desktops", n).Msg("failed desktops were taken up again by redrives")
 	}
+	if err := r.repair(ctx); err != nil {
+		return err
+	}
 	if now := r.now(); !now.Before(r.nextExpire) {
 		r.nextExpire = now.Add(expireInterval)
-		n, err := r.record.Expire(ctx, now, 10_000, time.Second)
+		n, err := r.record.Expire(ctx, now, 10_000, expireWithin)
 		if err != nil {
 			return err
 		}
 		if n > 0 {
 			r.log.Info().Int("operations", n).Msg("operations whose retention is over were removed")
+		}
+	}
+	return nil
+}
+
+// repair goes on with the walk through the record for a while.
+func (r *reconciler) repair(ctx context.Context) error {
+	for begun := time.Now(); time.Since(begun) < repairWithin; {
+		next, repaired, ended, err := r.record.RepairStep(ctx, r.now(), r.cursor)
+		if err != nil {
+			return err
+		}
+		if r.cursor = next; repaired.Total() > 0 {
+			r.log.Warn().Interface("repaired", repaired).Msg("a part of the record had been lost, or was left over; it was repaired from the operations themselves")
+		}
+		if ended {
+			return nil
 		}
 	}
 	return nil
@@ -162,6 +188,9 @@ func (r *reconciler) sweep(ctx context.Context, alive []string) error {
 		return err
 	}
 	r.offset = swept.Next
+	if err := r.unserved.pass(ctx, swept.Chunks, unservedWithin); err != nil {
+		return err
+	}
 	held := map[string]bool{}
 	for _, w := range alive {
 		ps, err := r.record.InHand(ctx, w)

@@ -216,12 +216,15 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: &handled{}, ended: make(chan string, 4096)}
 	w.calls, w.endCalls = context.WithCancelCause(context.Background())
 	w.dispatch, w.endDispatch = context.WithCancel(w.calls)
+	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.reconciler = &reconciler{
-		worker: cfg.ID, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, log: cfg.Log, now: time.Now,
+		worker: cfg.ID, projects: aliases, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
+		handled: w.handled, log: cfg.Log, now: time.Now, unserved: &unserved{
+			overdue:       overdue{record: w.record, worker: cfg.ID, log: cfg.Log, now: time.Now, observer: Observers{w.counter, cfg.Observer}, ended: w.noteEnded},
+			confirmWithin: cfg.ConfirmWithin,
+		},
 		beatInterval: beatInterval, deadAfter: deadAfter, youngerThan: youngerThan,
 	}
-	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.hints = newHinter(w.record, cfg.Log)
 	limiters := map[string]*limiter{}
 	for _, p := range cfg.Projects {
@@ -295,7 +298,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	for i, p := range w.cfg.Projects {
 		aliases[i] = p.Alias
 	}
-	if err := errors.Join(w.record.AnnounceProjects(ctx, aliases...), w.record.Beat(ctx, w.cfg.ID)); err != nil {
+	if err := errors.Join(w.record.AnnounceProjects(ctx, w.cfg.ID, aliases...), w.record.Beat(ctx, w.cfg.ID)); err != nil {
 		return err
 	}
 	for _, alias := range aliases {
