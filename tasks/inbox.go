@@ -454,20 +454,6 @@ func (r *Record) settleAnnounced(ctx context.Context, project string, all map[st
 	return err
 }
 
-// leaveInbox takes out all that an operation has in its project's inbox.
-func (r *Record) leaveInbox(ctx context.Context, op Operation) error {
-	failed, err := r.rdb.HKeys(ctx, r.keys.errors(op.ID)).Result()
-	if err != nil {
-		return err
-	}
-	writes := inboxWrites{}
-	for _, id := range failed {
-		writes.add(op.Project, leave, id, inboxEntry{Operation: op.ID})
-	}
-	_, err = r.writeInbox(ctx, writes, nil)
-	return err
-}
-
 // inInbox gives those failures that are in the inbox.
 func (r *Record) inInbox(ctx context.Context, all []Failure) ([]Failure, error) {
 	if len(all) == 0 {

@@ -199,7 +199,7 @@ func TestInboxAgainstAModel(t *testing.T) {
 			_, _, err := m.r.Cancel(t.Context(), m.operation(op.ID), m.now, "jo")
 			require.NoError(rt, err)
 		}
-		_, err := m.r.Expire(t.Context(), m.now.Add(48*time.Hour), 1000)
+		_, err := m.r.Expire(t.Context(), m.now.Add(48*time.Hour), 1000, 0)
 		require.NoError(rt, err)
 		for _, key := range m.keys() {
 			require.False(rt, strings.Contains(key, "}:inbox") || strings.Contains(key, "}:failures:") || strings.Contains(key, "}:announced"), "%s is left", key)

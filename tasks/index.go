@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -145,7 +144,7 @@ func (w indexWrites) add(op Operation, chunk int, text string) {
 	w[hashBucket(hash)] = append(have, e...)
 }
 
-// log gives, by operation, what its log is to have; see loggedBuckets.
+// log gives, by operation, what its log is to have; see addLogged.
 func (w indexWrites) log(flag uint16) map[string][]byte {
 	out, last := map[string][]byte{}, map[string]int{}
 	for bucket, entries := range w {
@@ -209,29 +208,34 @@ end
 return out
 `)
 
-// scriptIndexRemove removes an operation's entries.
+// scriptIndexRemove removes operations' entries.
 //
 //	KEYS  buckets
-//	ARGV  operation, bytes of an entry, where the operation stands in it
+//	ARGV  bytes of an entry, where the operation stands in it, then per bucket the
+//	      operations, 12 bytes each
 var scriptIndexRemove = redis.NewScript(findBytes + `
-local size, place = tonumber(ARGV[2]), tonumber(ARGV[3])
+local size, place = tonumber(ARGV[1]), tonumber(ARGV[2])
 for k = 1, #KEYS do
-  local have = redis.call('GET', KEYS[k]) or ''
-  local keep, from, at = {}, 1, find(have, ARGV[1], 1)
-  while at do
-    local step = 1
-    if (at - 1) % size == place then
-      keep[#keep+1] = have:sub(from, at - place - 1)
-      from = at - place + size
-      step = size
+  local have, ops = redis.call('GET', KEYS[k]) or '', ARGV[k+2]
+  local rest = have
+  for i = 1, #ops, 12 do
+    local op = ops:sub(i, i + 11)
+    local keep, from, at = {}, 1, find(rest, op, 1)
+    while at do
+      local step = 1
+      if (at - 1) % size == place then
+        keep[#keep+1] = rest:sub(from, at - place - 1)
+        from = at - place + size
+        step = size
+      end
+      at = find(rest, op, at + step)
     end
-    at = find(have, ARGV[1], at + step)
+    if from > 1 then
+      keep[#keep+1] = rest:sub(from)
+      rest = table.concat(keep)
+    end
   end
-  if from > 1 then
-    keep[#keep+1] = have:sub(from)
-    local rest = table.concat(keep)
-    if rest == '' then redis.call('DEL', KEYS[k]) else redis.call('SET', KEYS[k], rest) end
-  end
+  if rest == '' then redis.call('DEL', KEYS[k]) elseif #rest < #have then redis.call('SET', KEYS[k], rest) end
 end
 return 1
 `)
@@ -310,22 +314,6 @@ func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]inde
 // buckets are some of the two indexes.
 type buckets struct{ history, names map[int]bool }
 
-// unindex removes an operation's entries from buckets.
-func (r *Record) unindex(ctx context.Context, op string, from buckets) error {
-	id, err := xid.FromString(op)
-	if err != nil {
-		return nil // it has none
-	}
-	calls := bucketCalls{script: scriptIndexRemove, first: []any{id[:], entryBytes, opAt}}
-	for b := range from.history {
-		calls.add(b, r.keys.history(b))
-	}
-	for b := range from.names {
-		calls.add(b, r.keys.named(b))
-	}
-	return r.runBatches(ctx, calls.all)
-}
-
 // The log of an operation says, for its removal, which buckets have entries of it
 // that its chunks do not tell: two bytes each.
 const historyLogged = 1 << 15 // of the index of desktops, and not of names
@@ -339,20 +327,14 @@ func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
 	return out
 }
 
-// loggedBuckets reads the log.
-func (r *Record) loggedBuckets(ctx context.Context, op string) (buckets, error) {
-	out := buckets{map[int]bool{}, map[int]bool{}}
-	log, err := r.rdb.Get(ctx, r.keys.logged(op)).Bytes()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return out, err
-	}
+// addLogged adds the buckets that a log names.
+func (b buckets) addLogged(log []byte) {
 	for ; len(log) >= 2; log = log[2:] {
-		b := binary.BigEndian.Uint16(log)
-		if b&historyLogged != 0 {
-			out.history[int(b&^historyLogged)] = true
+		n := binary.BigEndian.Uint16(log)
+		if n&historyLogged != 0 {
+			b.history[int(n&^historyLogged)] = true
 		} else {
-			out.names[int(b)] = true
+			b.names[int(n)] = true
 		}
 	}
-	return out, nil
 }

@@ -72,12 +72,16 @@ func TestBucketsAgainstAModel(t *testing.T) {
 							}
 						}
 					case 1:
-						op := window("operation", chunksAt-opAt)
-						if len(model) > 0 && rapid.Bool().Draw(t, "has entries") {
-							op = rapid.SampledFrom(model).Draw(t, "of")[opAt:chunksAt]
+						var ops []string
+						for range rapid.IntRange(1, 3).Draw(t, "operations") {
+							op := window("operation", chunksAt-opAt)
+							if len(model) > 0 && rapid.Bool().Draw(t, "has entries") {
+								op = rapid.SampledFrom(model).Draw(t, "of")[opAt:chunksAt]
+							}
+							ops = append(ops, op)
 						}
-						call(scriptIndexRemove, op, entryBytes, opAt)
-						model = slices.DeleteFunc(model, func(e string) bool { return e[opAt:chunksAt] == op })
+						call(scriptIndexRemove, entryBytes, opAt, strings.Join(ops, ""))
+						model = slices.DeleteFunc(model, func(e string) bool { return slices.Contains(ops, e[opAt:chunksAt]) })
 					case 2:
 						hashes := []any{window("hash", hashBytes)}
 						if len(model) > 0 {

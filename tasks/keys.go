@@ -79,7 +79,7 @@ func (k keys) named(bucket int) string { // by user and by computer
 func (k keys) bucket(of string, n int) string {
 	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
-func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see loggedBuckets
+func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see addLogged
 
 // mark is a key in the slot of another, which is written and removed at once; see
 // durably.
@@ -99,7 +99,8 @@ func shortHash(text string, bytes int) string {
 // Workers and projects.
 func (k keys) workers() string           { return k.prefix + ":workers" }        // ZSET: worker by its last beat
 func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks it has in hand
-func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers serve
+func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers ever served
+func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of the aliases that it serves
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
@@ -157,3 +158,5 @@ func queueOf(op Operation, n int) Queue {
 
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
+func (k keys) repair() string   { return k.prefix + ":repair" }   // HASH: see RepairReport
+func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: there while some worker expires operations

@@ -393,7 +393,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 	b.finish(op.ID)
 	require.NotEqual(t, before, b.everything())
 	b.now = b.now.Add(48 * time.Hour)
-	n, err := b.r.Expire(t.Context(), b.now, 10)
+	n, err := b.r.Expire(t.Context(), b.now, 10, 0)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	require.Equal(t, before, b.everything())
@@ -411,7 +411,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 		if accepted || b.accepted() {
 			break
 		}
-		_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+		_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10, 0)
 		require.NoError(t, err)
 		require.Equal(t, before, b.everything(), "cut off before round trip %d", after)
 	}
@@ -438,7 +438,7 @@ func indexedAndNotAccepted(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, ops)
 	require.Empty(t, next)
-	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10, 0)
 	require.NoError(t, err)
 	require.Equal(t, before, b.everything())
 }
@@ -467,7 +467,7 @@ func (h *onlyIndexes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.
 func rolledBack(t *testing.T, b *bundle) {
 	before := b.everything()
 	b.rdb.AddHook(&beforeCommit{do: func() {
-		_, err := b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+		_, err := b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10, 0)
 		require.NoError(t, err)
 	}})
 	_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(3), RequestedBy: "hr", Ticket: "T"})
@@ -689,7 +689,7 @@ func expireNew(t *testing.T, b *bundle, names map[string]string) {
 			require.NoError(t, err)
 		}
 	}
-	_, err := b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 1000)
+	_, err := b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 1000, 0)
 	require.NoError(t, err)
 }
 

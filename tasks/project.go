@@ -112,12 +112,68 @@ func decodePause(v []any) *Pause {
 	return p
 }
 
-// AnnounceProjects says that workers serve these projects.
-func (r *Record) AnnounceProjects(ctx context.Context, aliases ...string) error {
-	if err := r.rdb.SAdd(ctx, r.keys.projects(), aliases).Err(); err != nil {
+// AnnounceProjects says that a worker serves these projects, and only these, from
+// now on.
+func (r *Record) AnnounceProjects(ctx context.Context, worker string, aliases ...string) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.SAdd(ctx, r.keys.projects(), aliases)
+		p.HSet(ctx, r.keys.serving(), worker, mustJSON(aliases))
+		return nil
+	})
+	if err != nil {
 		return fmt.Errorf("announcing projects: %w", err)
 	}
 	return nil
+}
+
+// Serves repeats what AnnounceProjects said, with one command: a worker says it with
+// its beats, as Redis may have lost it.
+func (r *Record) Serves(ctx context.Context, worker string, aliases ...string) error {
+	if err := r.rdb.HSet(ctx, r.keys.serving(), worker, mustJSON(aliases)).Err(); err != nil {
+		return fmt.Errorf("announcing projects: %w", err)
+	}
+	return nil
+}
+
+// silentAfter is when a worker that does not beat counts for nobody who serves a
+// project; they beat every two seconds.
+const silentAfter = 30 * time.Second
+
+// Serving is how many living workers serve which project.
+type Serving struct {
+	by  map[string]int
+	all int // workers that have not said what they serve, as older ones: anything
+}
+
+// Of is how many workers serve a project.
+func (s Serving) Of(project string) int { return s.all + s.by[project] }
+
+// Serving reads who serves what, in one round trip.
+func (r *Record) Serving(ctx context.Context) (Serving, error) {
+	out := Serving{by: map[string]int{}}
+	var now *redis.TimeCmd
+	var beats *redis.ZSliceCmd
+	var said *redis.MapStringStringCmd
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		now, beats, said = p.Time(ctx), p.ZRangeWithScores(ctx, r.keys.workers(), 0, -1), p.HGetAll(ctx, r.keys.serving())
+		return nil
+	})
+	if err != nil {
+		return out, fmt.Errorf("reading who serves which project: %w", err)
+	}
+	for _, z := range beats.Val() {
+		if now.Val().Sub(time.UnixMilli(int64(z.Score))) >= silentAfter {
+			continue
+		}
+		var aliases []string
+		if decodeJSON(said.Val()[z.Member.(string)], &aliases) != nil {
+			out.all++
+		}
+		for _, alias := range aliases {
+			out.by[alias]++
+		}
+	}
+	return out, nil
 }
 
 // Projects lists the aliases that workers have announced.

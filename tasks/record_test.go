@@ -816,7 +816,7 @@ func workers(t *testing.T, b *bundle) {
 	run := func(generation int, mark string) tasks.Run {
 		return tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
 	}
-	require.NoError(t, b.r.AnnounceProjects(t.Context(), "hq"))
+	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
 	require.NoError(t, b.r.Beat(t.Context(), "w1"))
 	c, err := b.r.Begin(t.Context(), "w1", run(0, "1"), nil)
 	require.NoError(t, err)
@@ -877,7 +877,7 @@ func sweep(t *testing.T, b *bundle) {
 	b.move(open, 0, tasks.Cancelled, b.chunk(open, 0).Desktops...)
 	ended := b.enqueue(tasks.Request{Desktops: ids(1)})
 	b.move(ended, 0, tasks.Failed, b.chunk(ended, 0).Desktops...) // and the worker died before Finish
-	swept, err := b.r.Sweep(t.Context(), b.now, 0, 10)
+	swept, err := b.r.Sweep(t.Context(), b.now, 0, 10, 0)
 	require.NoError(t, err)
 	require.Zero(t, swept.Next)
 	require.Len(t, swept.Chunks, 1)
@@ -888,7 +888,7 @@ func sweep(t *testing.T, b *bundle) {
 	ops, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{Open: true}, 10, "")
 	require.NoError(t, err)
 	require.Len(t, ops, 1, "what has ended is closed")
-	swept, err = b.r.Sweep(t.Context(), b.now, 0, 1)
+	swept, err = b.r.Sweep(t.Context(), b.now, 0, 1, 0)
 	require.NoError(t, err)
 	require.Equal(t, 1, swept.Next)
 	require.Empty(t, swept.Ended)
@@ -907,10 +907,10 @@ func abandoned(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Empty(t, ops)
 	require.NotEmpty(t, b.keys(), "the test cut too early to show anything")
-	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Minute), 0, 10)
+	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Minute), 0, 10, 0)
 	require.NoError(t, err)
 	require.NotEmpty(t, b.keys(), "it may be under way still")
-	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10)
+	_, err = b.r.Sweep(t.Context(), b.now.Add(time.Hour), 0, 10, 0)
 	require.NoError(t, err)
 	require.Empty(t, b.keys())
 	op := b.enqueue(req)
@@ -956,7 +956,7 @@ func expire(t *testing.T, b *bundle) {
 	young := b.fail(b.enqueue(tasks.Request{Desktops: ids(2)}))
 	running := b.enqueue(tasks.Request{Desktops: []string{"x"}})
 	b.now = b.now.Add(2 * time.Hour)
-	n, err := b.r.Expire(t.Context(), b.now, 10)
+	n, err := b.r.Expire(t.Context(), b.now, 10, 0)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	_, err = b.r.Operation(t.Context(), old.ID)
@@ -978,7 +978,7 @@ func expire(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, 2, counts[0].Count, "no entry of the index is left over")
 	b.now = b.now.Add(1000 * time.Hour)
-	_, err = b.r.Expire(t.Context(), b.now, 10)
+	_, err = b.r.Expire(t.Context(), b.now, 10, 0)
 	require.NoError(t, err)
 	require.Equal(t, 1, b.operation(running.ID).Counts.Queued, "what has not ended does not expire")
 }

@@ -332,7 +332,7 @@ func redriveProgress(t *testing.T, b *bundle) {
 	// What has passed its retention is missing, and no trouble.
 	b.finish(one.ID)
 	b.finish(two.ID)
-	_, err = b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 10)
+	_, err = b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 10, 0)
 	require.NoError(t, err)
 	require.Equal(t, tasks.Counts{}, progress().Counts)
 }

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -25,6 +26,7 @@ import (
 //     worker that was killed, and is by the clocks of the workers.
 type Stats struct {
 	Project string `json:"project"`
+	Workers int    `json:"workers"` // that live and serve the project
 	Pause   *Pause `json:"pause,omitempty"`
 	// Counts are rows: desktops, and users who are still to be looked up. Queued,
 	// sending and accepted: now; failed and held: not taken up again; detached and
@@ -51,6 +53,14 @@ type Stats struct {
 	// Removed counts desktops of the last 24 hours by how long it took to the proof:
 	// from being due, and from the acceptance.
 	Removed []RemovedBucket `json:"access_removed"`
+}
+
+// Unserved is how many rows wait for a worker where none serves the project.
+func (s Stats) Unserved() int {
+	if s.Workers > 0 {
+		return 0
+	}
+	return s.Counts.Queued + s.Counts.Sending + s.Counts.Accepted
 }
 
 // QueueDepth is what waits in one of a project's queues.
@@ -84,24 +94,41 @@ type RemovedBucket struct {
 	SinceAccepted int `json:"since_accepted"` // desktops, since accepted
 }
 
-// Stats reads how projects are doing, in their order. It takes one round trip,
-// two for the failures, and one for every 1,000 open operations, however many
-// projects there are.
+// Stats reads how projects are doing, in their order, and after them the projects
+// that are not among them, have operations under way and no worker: nobody has them
+// configured any more. It takes three round trips, one for who works, two for the
+// failures, and one for every 1,000 open operations, however many projects there are.
 func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([]Stats, error) {
+	fail := func(err error) ([]Stats, error) {
+		return nil, fmt.Errorf("reading how projects are doing: %w", err)
+	}
+	if len(projects) == 0 {
+		return []Stats{}, nil
+	}
+	serving, err := r.Serving(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	open, partial, err := r.sumOpen(ctx, now)
+	if err != nil {
+		return fail(err)
+	}
+	for _, alias := range slices.Sorted(maps.Keys(open)) {
+		if !slices.Contains(projects, alias) && serving.Of(alias) == 0 {
+			projects = append(projects[:len(projects):len(projects)], alias)
+		}
+	}
 	out := make([]Stats, len(projects))
 	at := make(map[string]*Stats, len(projects))
 	for i, alias := range projects {
-		out[i] = Stats{Project: alias, Failures: []FailureCount{}}
+		out[i] = Stats{Project: alias, Workers: serving.Of(alias), Failures: []FailureCount{}, Partial: partial}
 		at[alias] = &out[i]
-	}
-	if len(projects) == 0 {
-		return out, nil
+		if sum := open[alias]; sum != nil {
+			out[i].Open, out[i].Counts = sum.operations, sum.counts
+		}
 	}
 	if err := r.readTallies(ctx, out, now); err != nil {
-		return nil, fmt.Errorf("reading how projects are doing: %w", err)
-	}
-	if err := r.sumOpen(ctx, at, now); err != nil {
-		return nil, fmt.Errorf("reading how projects are doing: %w", err)
+		return fail(err)
 	}
 	failures, err := r.FailureCounts(ctx, FailureFilter{})
 	if err != nil {
@@ -243,34 +270,40 @@ func (r *Record) underWay(ctx context.Context, now time.Time) (out []place, part
 	return out, true, nil
 }
 
-// sumOpen adds up the operations that are under way.
-func (r *Record) sumOpen(ctx context.Context, at map[string]*Stats, now time.Time) error {
+// openSum is what a project has under way.
+type openSum struct {
+	operations int
+	counts     Counts // queued, sending, accepted
+}
+
+// sumOpen adds up the operations that are under way, by project.
+func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*openSum, partial bool, err error) {
 	running, partial, err := r.underWay(ctx, now)
 	if err != nil {
-		return err
+		return nil, false, err
 	}
-	if partial {
-		for _, s := range at {
-			s.Partial = true
-		}
-	}
+	out = map[string]*openSum{}
 	for some := range slices.Chunk(running, openBatch) {
 		ops, err := r.operationsAt(ctx, some)
 		if err != nil {
-			return err
+			return nil, false, err
 		}
 		for _, op := range ops {
-			s := at[op.Project]
-			if s == nil || op.State(now) != Running {
+			if op.State(now) != Running {
 				continue
 			}
-			s.Open++
-			s.Counts.Queued += op.Counts.Queued
-			s.Counts.Sending += op.Counts.Sending
-			s.Counts.Accepted += op.Counts.Accepted
+			s := out[op.Project]
+			if s == nil {
+				s = &openSum{}
+				out[op.Project] = s
+			}
+			s.operations++
+			s.counts.Queued += op.Counts.Queued
+			s.counts.Sending += op.Counts.Sending
+			s.counts.Accepted += op.Counts.Accepted
 		}
 	}
-	return nil
+	return out, partial, nil
 }
 
 var queues = []Queue{UrgentQueue, SmallQueue, BulkQueue}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 func (b *bundle) stats(now time.Time) (hq, branch tasks.Stats) {
@@ -198,7 +199,7 @@ func statsRoundTrips(t *testing.T, b *bundle) {
 	b.rdb.AddHook(trips)
 	_, err = b.r.Stats(t.Context(), projects, b.now)
 	require.NoError(t, err)
-	require.LessOrEqual(t, trips.n, 4)
+	require.LessOrEqual(t, trips.n, 5)
 }
 
 type tripCounter struct{ n int }
@@ -211,4 +212,43 @@ func (c *tripCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *tripCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error { c.n++; return next(ctx, cmds) }
+}
+
+// Who serves a project is who lives and said so last; a project that nobody serves
+// and nobody asks for is named all the same while it has rows that wait.
+func TestUnserved(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Mini(t))
+	b.now = time.Now().UTC().Truncate(time.Millisecond)
+	serving := func() [2]int {
+		s, err := b.r.Serving(t.Context())
+		require.NoError(t, err)
+		return [2]int{s.Of("hq"), s.Of("branch")}
+	}
+	require.Equal(t, [2]int{}, serving())
+	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq", "branch"))
+	require.Equal(t, [2]int{}, serving(), "it has not beaten")
+	require.NoError(t, b.r.Beat(t.Context(), "w1"))
+	require.Equal(t, [2]int{1, 1}, serving())
+	require.NoError(t, b.r.Serves(t.Context(), "w1", "hq"))
+	require.Equal(t, [2]int{1, 0}, serving(), "it serves one less")
+	b.enqueue(tasks.Request{Project: "branch", Desktops: ids(120)})
+	b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"later"}, NotBefore: b.now.Add(time.Hour)})
+	b.enqueue(tasks.Request{Project: "hq", Desktops: ids(1)})
+	hq, branch := b.stats(b.now)
+	require.Equal(t, [2]int{1, 0}, [2]int{hq.Workers, branch.Workers})
+	require.Equal(t, [2]int{0, 120}, [2]int{hq.Unserved(), branch.Unserved()}, "what starts later does not wait")
+	all, err := b.r.Stats(t.Context(), []string{"hq"}, b.now)
+	require.NoError(t, err)
+	require.Len(t, all, 2)
+	require.Equal(t, "branch", all[1].Project, "it is in nobody's configuration")
+	require.Equal(t, 120, all[1].Unserved())
+	require.NoError(t, b.r.Beat(t.Context(), "older"))
+	require.Equal(t, [2]int{2, 1}, serving(), "who has not said what it serves may serve anything")
+	all, err = b.r.Stats(t.Context(), []string{"hq"}, b.now)
+	require.NoError(t, err)
+	require.Len(t, all, 1)
+	old := float64(time.Now().Add(-time.Minute).UnixMilli())
+	require.NoError(t, b.rdb.ZAdd(t.Context(), b.prefix+":workers", redisZ(old, "w1"), redisZ(old, "older")).Err())
+	require.Equal(t, [2]int{}, serving(), "they are silent")
 }

@@ -3,6 +3,7 @@ package tasks
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -32,196 +33,171 @@ type Swept struct {
 	Next   int         // the offset to go on from, 0 after the last
 }
 
+// sweepGroup is how many operations are looked at in one go, and finishChunks about
+// how many chunks of ended ones are sealed in one.
+const (
+	sweepGroup   = 200
+	finishChunks = 256
+)
+
+// within gives a function that says whether a budget is used up; 0: it never is.
+func within(budget time.Duration) (over func() bool) {
+	begun := time.Now()
+	return func() bool { return budget > 0 && time.Since(begun) >= budget }
+}
+
 // Sweep looks at up to size open operations from an offset, closes those that
 // have ended, removes those that were never accepted, and sees to it that what is
-// not proven is followed.
-func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int) (out Swept, err error) {
+// not proven is followed. Once budget is used up (0: none) it begins nothing more,
+// and Next says where to go on. It takes some ten round trips for every 200
+// operations, and more where large ones have ended.
+func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int, budget time.Duration) (out Swept, err error) {
+	over := within(budget)
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
 	if err != nil {
 		return Swept{}, fmt.Errorf("sweeping open operations: %w", err)
 	}
+	out.Next = offset
+	for group := range slices.Chunk(zs, sweepGroup) {
+		gone, whole, err := r.sweepGroup(ctx, now, group, over, &out)
+		if err != nil || !whole {
+			return out, err
+		}
+		if out.Next += len(group) - gone; over() {
+			return out, nil
+		}
+	}
+	if len(zs) < size {
+		out.Next = 0
+	}
+	return out, nil
+}
+
+// sweepGroup sweeps some operations. gone is how many it took off the list; whole is
+// false if it ran out of time before it had looked at all.
+func (r *Record) sweepGroup(ctx context.Context, now time.Time, zs []redis.Z, over func() bool, out *Swept) (gone int, whole bool, err error) {
 	ids := make([]string, len(zs))
 	for i, z := range zs {
 		ids[i] = z.Member.(string)
 	}
 	ops, err := r.operations(ctx, ids)
 	if err != nil {
-		return out, err
-	}
-	if out.Next = offset + len(zs); len(zs) < size {
-		out.Next = 0
+		return 0, false, err
 	}
 	accepted := make(map[string]bool, len(ops))
-	var open []Operation
-	var ended []string
+	var open, ended []Operation
 	for _, op := range ops {
 		accepted[op.ID] = true
 		if op.Done() {
-			ended = append(ended, op.ID)
+			ended = append(ended, op)
 		} else {
 			open = append(open, op)
 		}
 	}
-	if out.Ended, err = r.Finish(ctx, ended); err != nil {
-		return out, err
-	}
+	var abandoned []string
 	for _, z := range zs {
 		id := z.Member.(string)
 		if begun := time.UnixMilli(int64(z.Score)); !accepted[id] && now.Sub(begun) > abandonedAfter {
-			if err := r.remove(ctx, id); err != nil {
-				return out, err
-			}
+			abandoned = append(abandoned, id)
 		}
 	}
-	if err := r.mendFollow(ctx, now, open); err != nil {
-		return out, err
+	for len(ended) > 0 {
+		n := fewChunks(ended)
+		closed, err := r.Finish(ctx, idsOf(ended[:n]))
+		out.Ended = append(out.Ended, closed...)
+		if err != nil {
+			return 0, false, err
+		}
+		if ended = ended[n:]; len(ended) > 0 && over() {
+			return 0, false, nil
+		}
 	}
-	out.Chunks, err = r.openChunks(ctx, open)
-	return out, err
+	removed, err := r.removeAll(ctx, abandoned)
+	if err != nil {
+		return 0, false, err
+	}
+	chunks, err := r.openWork(ctx, now, open)
+	out.Chunks = append(out.Chunks, chunks...)
+	return len(ops) - len(open) + removed, err == nil, err
 }
 
-func (r *Record) openChunks(ctx context.Context, ops []Operation) ([]OpenChunk, error) {
-	var out []OpenChunk
-	for _, op := range ops {
-		left, err := r.rdb.HKeys(ctx, r.keys.open(op.ID)).Result()
-		if err != nil {
-			return nil, fmt.Errorf("sweeping operation %s: %w", op.ID, err)
-		}
-		if len(left) == 0 {
-			continue
-		}
-		fields := make([]string, len(left))
-		for i, n := range left {
-			fields[i] = generationField + n
-		}
-		gens, err := r.rdb.HMGet(ctx, r.keys.op(op.ID), fields...).Result()
-		if err != nil {
-			return nil, fmt.Errorf("sweeping operation %s: %w", op.ID, err)
-		}
-		for i, n := range left {
-			number_, err := strconv.Atoi(n)
-			if err != nil {
-				return nil, fmt.Errorf("operation %s has an open chunk %q", op.ID, n)
-			}
-			if number_ < op.Chunks() { // else it was found after op was read, and is looked at next time
-				out = append(out, OpenChunk{Operation: op, Number: number_, Generation: int(number(gens[i]))})
-			}
+// fewChunks is how many of some operations to take so that they have few chunks; at
+// least one.
+func fewChunks(ops []Operation) int {
+	chunks := 0
+	for i, op := range ops {
+		if chunks += op.Chunks(); i > 0 && chunks > finishChunks {
+			return i
 		}
 	}
-	return out, nil
+	return len(ops)
 }
 
-// Expire removes up to limit operations whose retention is over, each whole,
-// and returns how many.
-func (r *Record) Expire(ctx context.Context, now time.Time, limit int) (int, error) {
-	ids, err := r.rdb.ZRangeByScore(ctx, r.keys.endedOps(), &redis.ZRangeBy{
-		Min: "-inf", Max: formatMS(now.Add(-r.retention)), Count: int64(limit),
-	}).Result()
-	if err != nil {
-		return 0, fmt.Errorf("expiring operations: %w", err)
+func idsOf(ops []Operation) []string {
+	out := make([]string, len(ops))
+	for i, op := range ops {
+		out[i] = op.ID
 	}
-	for i, id := range ids {
-		if err := r.remove(ctx, id); err != nil {
-			return i, err
-		}
-	}
-	return len(ids), nil
+	return out
 }
 
-// remove deletes everything of an operation. It is hidden first and leaves the
-// indexes that name it last, so that a crash in between is resumed.
-func (r *Record) remove(ctx context.Context, id string) error {
-	fail := func(err error) error { return fmt.Errorf("removing operation %s: %w", id, err) }
-	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldOperation, fieldFound, fieldIndex).Result()
-	if err != nil {
-		return fail(err)
+// openWork gives the chunks of open operations that have work left, and enters what
+// is not proven and not followed, which a crash between the two writes, or a Redis
+// that lost the last of them, can leave. It takes two round trips.
+func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) ([]OpenChunk, error) {
+	if len(ops) == 0 {
+		return nil, nil
 	}
-	meta, _ := v[0].(string)
-	var op Operation
-	var index indexed
-	chunks := MaxDesktops / ChunkSize // of one that was never accepted the size is not known
-	if meta != "" {
-		if err := decodeJSON(meta, &op); err != nil {
-			return fail(err)
+	fail := func(err error) ([]OpenChunk, error) {
+		return nil, fmt.Errorf("sweeping %d open operations: %w", len(ops), err)
+	}
+	left, unproven := make([]*redis.StringSliceCmd, len(ops)), make([]*redis.StringSliceCmd, len(ops))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
+			left[i], unproven[i] = p.HKeys(ctx, r.keys.open(op.ID)), p.HKeys(ctx, r.keys.unproven(op.ID))
 		}
-		if err := op.addFound(v[1]); err != nil {
-			return fail(err)
-		}
-		chunks, index = op.Chunks(), indexedOf(op)
-	} else if s, begun := v[2].(string); begun {
-		if err := decodeJSON(s, &index); err != nil {
-			return fail(err)
-		}
-	}
-	if err := r.rdb.HSet(ctx, r.keys.op(id), fieldExpired, 1).Err(); err != nil {
-		return fail(err)
-	}
-	if err := r.unindexOperation(ctx, id, index); err != nil {
-		return fail(err)
-	}
-	if meta != "" {
-		if err := r.leaveInbox(ctx, op); err != nil {
-			return fail(err)
-		}
-	}
-	indexed, err := r.loggedBuckets(ctx, id)
-	if err != nil {
-		return fail(err)
-	}
-	chunks, err = r.bucketsOf(ctx, id, chunks, meta != "", indexed)
-	if err != nil {
-		return fail(err)
-	}
-	if err := r.unindex(ctx, id, indexed); err != nil {
-		return fail(err)
-	}
-	for end := chunks; end > 0; end -= 64 { // the last first, as a next try begins at the first
-		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for n := end - 1; n >= max(0, end-64); n-- {
-				p.Unlink(ctx, r.keys.chunk(id, n), r.keys.trail(id, n))
-			}
-			return nil
-		})
-		if err != nil {
-			return fail(err)
-		}
-	}
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		p.Unlink(ctx, r.keys.open(id), r.keys.unproven(id), r.keys.calls(id), r.keys.errors(id), r.keys.logged(id), r.keys.op(id))
-		p.ZRem(ctx, r.keys.openOps(), id)
-		p.ZRem(ctx, r.keys.endedOps(), id)
 		return nil
 	})
 	if err != nil {
 		return fail(err)
 	}
-	return nil
-}
-
-// bucketsOf adds the buckets of the index of desktops that an operation's chunks are
-// in. Where it is not known that there are so many it ends with the first that is
-// not there; it gives how many there are.
-func (r *Record) bucketsOf(ctx context.Context, id string, chunks int, all bool, into buckets) (int, error) {
-	for first := 0; first < chunks; first += 64 {
-		end := min(first+64, chunks)
-		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for n := first; n < end; n++ {
-				p.HKeys(ctx, r.keys.chunk(id, n))
+	var out []OpenChunk
+	var generations []*redis.SliceCmd
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
+			var fields []string
+			for _, s := range left[i].Val() {
+				n, err := strconv.Atoi(s)
+				if err != nil {
+					return fmt.Errorf("operation %s has an open chunk %q", op.ID, s)
+				}
+				if n < op.Chunks() { // else it was found after op was read, and is looked at next time
+					out = append(out, OpenChunk{Operation: op, Number: n})
+					fields = append(fields, generationField+s)
+				}
 			}
-			return nil
-		})
-		if err != nil {
-			return 0, err
+			if len(fields) > 0 {
+				generations = append(generations, p.HMGet(ctx, r.keys.op(op.ID), fields...))
+			}
+			var zs []redis.Z
+			for _, chunk := range unproven[i].Val() {
+				zs = append(zs, redis.Z{Score: float64(now.UnixMilli()), Member: op.ID + ":" + chunk})
+			}
+			if len(zs) > 0 {
+				p.ZAddNX(ctx, r.keys.follow(op.Project), zs...)
+			}
 		}
-		for i, cmd := range cmds {
-			rows := cmd.(*redis.StringSliceCmd).Val()
-			if len(rows) == 0 && !all {
-				return first + i, nil
-			}
-			for _, row := range rows {
-				into.history[bucketOf(row)] = true
-			}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	i := 0
+	for _, cmd := range generations {
+		for _, v := range cmd.Val() {
+			out[i].Generation = int(number(v))
+			i++
 		}
 	}
-	return chunks, nil
+	return out, nil
 }

@@ -1,8 +1,11 @@
 package worker
 
 import (
+	"context"
 	"fmt"
 	"time"
+
+	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -32,43 +35,70 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 		}
 	}
 	left := append(inState(c.Desktops, tasks.Queued), inState(c.Desktops, tasks.Sending)...)
+	return 0, s.overdue().fail(s.ctx, c, left, "the deadline passed before the desktop could be sent")
+}
+
+func (s *sender) overdue() overdue {
+	return overdue{record: s.record, worker: s.worker, log: s.log, now: s.now, observer: s.observer, ended: s.ended}
+}
+
+// overdue fails rows for which the time is up.
+type overdue struct {
+	record   *tasks.Record
+	worker   string
+	log      zerolog.Logger
+	now      func() time.Time
+	observer Observer
+	ended    func(op string)
+}
+
+// fail fails rows of a chunk as they were read; why is what is said of those that
+// never got so far as to be refused.
+func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, why string, more ...tasks.Extra) error {
 	if len(left) == 0 {
-		return 0, nil
+		if len(more) == 0 {
+			return nil
+		}
+		_, err := o.record.Apply(ctx, o.now(), nil, more...)
+		return err
 	}
-	pause, err := s.record.ProjectPause(s.ctx, c.Operation.Project)
+	pause, err := o.record.ProjectPause(ctx, c.Operation.Project)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	last, err := s.record.LastFailures(s.ctx, c.Operation, left)
+	last, err := o.record.LastFailures(ctx, c.Operation, left)
 	if err != nil {
-		return 0, err
+		return err
 	}
-	change := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: s.worker}
+	change := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: o.worker}
 	for _, d := range left {
 		change.Moves = append(change.Moves, tasks.Move{
 			Desktop: d, To: tasks.Failed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
-			Failure: s.expired(d, last[d.ID], pause),
+			Failure: o.failure(d, last[d.ID], pause, why),
 		})
 	}
-	now := s.now()
-	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, now, []tasks.Change{change})
+	now := o.now()
+	done, err := persist(ctx, o.log, func() ([]tasks.Applied, error) {
+		return o.record.Apply(ctx, now, []tasks.Change{change}, more...)
 	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	tellMoves(s.observer, change, done[0])
+	tellMoves(o.observer, change, done[0])
 	if done[0].Ended {
-		s.ended(c.Operation.ID)
+		o.ended(c.Operation.ID)
 	}
-	return 0, nil
+	return nil
 }
 
-// expired says why a desktop was not detached by its deadline: for its last
+// failure says why a desktop was not detached by its deadline: for its last
 // refusal, or because it never got so far.
-func (s *sender) expired(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause) *tasks.Failure {
+func (o overdue) failure(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
 	f := &tasks.Failure{Code: "DEADLINE", Class: string(Transient), CallID: d.CallID}
 	switch {
+	case d.State == tasks.Accepted:
+		f.Code, f.Class = "UNCONFIRMED", string(Ambiguous)
+		f.Message = "the cloud accepted it, and " + why + ": look at the desktop in the console, then retry"
 	case d.State == tasks.Sending:
 		f.Code, f.Class = "UNCONFIRMED", string(Ambiguous)
 		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
@@ -78,9 +108,9 @@ func (s *sender) expired(d tasks.Desktop, last *tasks.Failure, pause *tasks.Paus
 	case pause != nil:
 		f.Message = fmt.Sprintf("the deadline passed while the project was paused (%s: %s)", pause.Kind, pause.Reason)
 	default:
-		f.Message = "the deadline passed before the desktop could be sent"
+		f.Message = why
 	}
-	f.Attempts, f.At = d.Attempts, s.now()
+	f.Attempts, f.At = d.Attempts, o.now()
 	return f
 }
 

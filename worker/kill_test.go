@@ -162,7 +162,7 @@ func TestKilledWorker(t *testing.T) {
 func TestClaimsOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	require.NoError(t, s.record.AnnounceProjects(t.Context(), "hq"))
+	require.NoError(t, s.record.AnnounceProjects(t.Context(), "gone", "hq"))
 	require.NoError(t, s.record.Beat(t.Context(), "gone"))
 	claim := func(lease time.Duration) {
 		got, _, err := s.record.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, lease)

@@ -18,11 +18,15 @@ import (
 const (
 	expireInterval = time.Minute
 	sweepSize      = 200 // operations looked at in one sweep
-	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep
+	sweepChunks    = 500 // chunks whose tasks are looked up in one sweep, within lookWithin
+	lookWithin     = time.Second
 	youngerThan    = 5 * time.Second
-	redriveWithin  = time.Second // of a round, for all redrives
-	inHandRead     = 100         // chunks of a dead worker that are read at a time
-	enqueuedAtOnce = 8           // of those
+	redriveWithin  = time.Second
+	expireWithin   = time.Second
+	unservedWithin = time.Second
+	repairWithin   = 200 * time.Millisecond
+	inHandRead     = 100 // chunks of a dead worker that are read at a time
+	enqueuedAtOnce = 8   // of those
 )
 
 // inspector is what the reconciler asks asynq.
@@ -35,17 +39,20 @@ type inspector interface {
 // recording and enqueuing, or the queue lost it.
 type reconciler struct {
 	worker   string
+	projects []string
 	record   *tasks.Record
 	producer *tasks.Producer
 	asynq    inspector
 	handled  *handled
 	heart    *heart
+	unserved *unserved
 	log      zerolog.Logger
 	now      func() time.Time
 	// The times of the constants of the same names; tests hurry.
 	youngerThan time.Duration
 
-	offset     int             // where the next sweep goes on
+	offset     int // where the next sweep goes on
+	cursor     tasks.RepairCursor
 	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
 	nextExpire time.Time
 }
@@ -66,6 +73,9 @@ func (r *reconciler) repeat(ctx context.Context, round func(context.Context) err
 // watch takes what this worker is done with off its list, and enqueues anew what dead
 // workers have on theirs.
 func (r *reconciler) watch(ctx context.Context) error {
+	if err := r.record.Serves(ctx, r.worker, r.projects...); err != nil {
+		return err
+	}
 	done := r.handled.take()
 	if err := r.record.End(ctx, r.worker, done); err != nil {
 		r.handled.add(done...)
@@ -145,14 +155,35 @@ func (r *reconciler) lead(ctx context.Context) error {
 	} else if n > 0 {
 		r.log.Info().Int("desktops", n).Msg("redrives queued failed desktops again")
 	}
+	if err := r.repair(ctx); err != nil {
+		return err
+	}
 	if now := r.now(); !now.Before(r.nextExpire) {
-		r.nextExpire = now.Add(expireInterval)
-		n, err := r.record.Expire(ctx, now, 100)
+		n, err := r.record.Expire(ctx, now, 10_000, expireWithin)
 		if err != nil {
 			return err
 		}
 		if n > 0 {
 			r.log.Info().Int("operations", n).Msg("operations whose retention is over were removed")
+			return nil // there may be more
+		}
+		r.nextExpire = now.Add(expireInterval)
+	}
+	return nil
+}
+
+// repair goes on with the walk through the record for a while.
+func (r *reconciler) repair(ctx context.Context) error {
+	for begun := time.Now(); time.Since(begun) < repairWithin; {
+		next, repaired, ended, err := r.record.RepairStep(ctx, r.now(), r.cursor)
+		if err != nil {
+			return err
+		}
+		if r.cursor = next; repaired.Total() > 0 {
+			r.log.Warn().Interface("repaired", repaired).Msg("a part of the record had been lost, or was left over; it was repaired from the operations themselves")
+		}
+		if ended {
+			return nil
 		}
 	}
 	return nil
@@ -163,12 +194,15 @@ func (r *reconciler) lead(ctx context.Context) error {
 // come first: seen so twice, they are stuck.
 func (r *reconciler) sweep(ctx context.Context) error {
 	now := r.now()
-	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize)
+	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
 	logEnded(r.log, swept.Ended)
 	if err != nil {
 		return err
 	}
 	r.offset = swept.Next
+	if err := r.unserved.pass(ctx, swept.Chunks, unservedWithin); err != nil {
+		return err
+	}
 	workers, err := r.record.Workers(ctx)
 	if err != nil {
 		return err
@@ -195,7 +229,11 @@ func (r *reconciler) sweep(ctx context.Context) error {
 		return cmp.Compare(rank(r.stuck[a.TaskID()]), rank(r.stuck[b.TaskID()]))
 	})
 	stuck := map[string]bool{}
+	begun := time.Now()
 	for _, c := range chunks[:min(len(chunks), sweepChunks)] {
+		if time.Since(begun) > lookWithin {
+			break
+		}
 		if err := r.look(ctx, c, stuck); err != nil {
 			return err
 		}

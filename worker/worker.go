@@ -222,12 +222,16 @@ func New(cfg Config) (*Worker, error) {
 	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: &handled{}, ended: make(chan string, 4096)}
 	w.calls, w.endCalls = context.WithCancelCause(context.Background())
 	w.dispatch, w.endDispatch = context.WithCancel(w.calls)
+	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.heart = &heart{worker: cfg.ID, record: w.record, log: cfg.Log, beatInterval: beatInterval, deadAfter: deadAfter}
 	w.reconciler = &reconciler{
-		worker: cfg.ID, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
+		worker: cfg.ID, projects: aliases, record: w.record, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
 		handled: w.handled, heart: w.heart, log: cfg.Log, now: time.Now, youngerThan: youngerThan,
+		unserved: &unserved{
+			overdue:       overdue{record: w.record, worker: cfg.ID, log: cfg.Log, now: time.Now, observer: Observers{w.counter, cfg.Observer}, ended: w.noteEnded},
+			confirmWithin: cfg.ConfirmWithin,
+		},
 	}
-	w.counter = newCounter(w.record, cfg.ID, cfg.Log)
 	w.hints = newHinter(w.record, cfg.Log)
 	limiters := map[string]*limiter{}
 	for _, p := range cfg.Projects {
@@ -303,7 +307,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	// A worker that was killed may start again under the same id before it is missed.
 	n, err := w.reconciler.takeOver(ctx, w.cfg.ID)
-	if err := errors.Join(err, w.record.AnnounceProjects(ctx, aliases...), w.heart.beat(ctx)); err != nil {
+	if err := errors.Join(err, w.record.AnnounceProjects(ctx, w.cfg.ID, aliases...), w.heart.beat(ctx)); err != nil {
 		return err
 	}
 	if n > 0 {

@@ -38,7 +38,7 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 		n.check(fs)
 	}
 	checkDurability(ctx, s.Redis, nodes, fs)
-	checkRecord(ctx, s, fs)
+	checkRecord(ctx, s, now, fs)
 }
 
 // node is a Redis server and its INFO.
@@ -140,13 +140,14 @@ func (n node) checkMemory(name string, fs *findings) {
 }
 
 // checkRecord looks at workers, paused projects and unreadable tasks.
-func checkRecord(ctx context.Context, s *app.Store, fs *findings) {
+func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
 	workers, err := s.Record.Workers(ctx)
 	if err != nil {
 		fs.add("workers", bad, "let the Redis user read and write the keys of detachd", "%v", err)
 		return
 	}
 	checkWorkers(workers, fs)
+	checkRepair(ctx, s, now, fs)
 	for _, alias := range s.Projects {
 		if pause, err := s.Record.ProjectPause(ctx, alias); err == nil && pause != nil {
 			fs.pause(alias, *pause)

@@ -44,6 +44,11 @@ of what happened lag some seconds behind.`,
 					break
 				}
 			}
+			for _, s := range all {
+				if n := s.Unserved(); n > 0 {
+					p.say("note: no worker serves project %s: %s of it wait", s.Project, count(n, "row"))
+				}
+			}
 			return statsTable(all).print(p.Stdout)
 		}),
 	}

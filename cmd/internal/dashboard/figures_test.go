@@ -94,7 +94,11 @@ func TestTimesUntilAccessWasGone(t *testing.T) {
 func TestTodos(t *testing.T) {
 	t.Parallel()
 	m := meanings{codes: map[string]string{"X": "it is broken"}, classes: map[string]api.Class{}}
-	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000}}, 1, m, noon))
+	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000, Workers: 1, Counts: tasks.Counts{Queued: 5}}, {Project: "idle"}}, 1, m, noon))
+	unserved := todosOf([]tasks.Stats{{Project: "gone", Counts: tasks.Counts{Queued: 5, Accepted: 2}}}, 1, m, noon)
+	require.Len(t, unserved, 1)
+	require.Equal(t, 7, unserved[0].N)
+	require.Contains(t, unserved[0].What, "No worker serves project gone")
 	var got []string
 	for _, x := range todosOf([]tasks.Stats{
 		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.HeldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},

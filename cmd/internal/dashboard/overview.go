@@ -108,6 +108,12 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 		if s.Pause != nil {
 			out = append(out, pausedTodo(s, now))
 		}
+		if n := s.Unserved(); n > 0 && workers > 0 {
+			out = append(out, todo{
+				Weight: "bad", Label: "no worker", What: "No worker serves project " + s.Project + ": what it has waits, and fails when its time is up.",
+				Why: "Start a worker whose configuration has the project.", N: n, Link: "/operations?open=1&project=" + s.Project,
+			})
+		}
 		if oldest := time.Duration(s.OldestMS) * time.Millisecond; oldest > waitsLong && s.Pause == nil {
 			out = append(out, todo{Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)), N: s.Waiting, Link: "/operations?open=1&project=" + s.Project})
 		}

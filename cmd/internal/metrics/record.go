@@ -26,6 +26,10 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 var (
 	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, what is read from it is left out.")
 	workersAlive   = desc("detachd_workers", "Workers that beat.")
+	projectWorkers = desc("detachd_project_workers", "Workers that beat and serve a project.", "project")
+	repairs        = desc("detachd_record_repairs_total", "What the record had lost, or was left over, and was repaired, by kind; counted in the record itself.", "kind")
+	orphans        = desc("detachd_record_orphans", "Entries that led to no operation when the whole record was last walked through, those that were dropped included.")
+	unreadable     = desc("detachd_record_unreadable", "Operations, or chunks of some, that could not be read when the whole record was last walked through.")
 	operations     = desc("detachd_operations", "Operations in the record.", "project")
 	openOperations = desc("detachd_operations_open", "Operations under way: with work left, or with desktops that are not proven; of at most 10,000, the oldest.", "project")
 	scheduledOps   = desc("detachd_operations_scheduled", "Operations that are to start later.", "project")
@@ -50,7 +54,7 @@ func (m *Metrics) Watch(record *tasks.Record, projects []string) {
 
 // Describe is of prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{redisUp, workersAlive, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
+	for _, d := range []*prometheus.Desc{redisUp, workersAlive, projectWorkers, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
 		to <- d
 	}
 }
@@ -67,6 +71,10 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	if err == nil {
 		all, err = c.record.Stats(ctx, c.projects, time.Now())
 	}
+	var report tasks.RepairReport
+	if err == nil {
+		report, err = c.record.RepairReport(ctx)
+	}
 	gauge(redisUp, truth(err == nil))
 	if err != nil {
 		return
@@ -78,7 +86,13 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	gauge(workersAlive, float64(alive))
+	for _, kind := range tasks.RepairKinds {
+		to <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(report.Repaired[kind]), string(kind))
+	}
+	gauge(orphans, float64(report.Orphans))
+	gauge(unreadable, float64(report.Unreadable))
 	for _, s := range all {
+		gauge(projectWorkers, float64(s.Workers), s.Project)
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
 		gauge(scheduledOps, float64(s.Scheduled), s.Project)
