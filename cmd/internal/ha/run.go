@@ -74,6 +74,7 @@ type stage struct {
 // ack is an operation that was acknowledged.
 type ack struct {
 	op            tasks.Operation // as it was answered, later as it ended
+	durability    tasks.Durability
 	desktops      []string
 	posted, acked time.Time // posted: for the first time
 	lost          bool
@@ -266,7 +267,7 @@ func (s *stage) hand(ctx context.Context, r *rand.Rand, size int) (tasks.Operati
 		if err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.acks = append(s.acks, ack{op: op, desktops: req.Desktops, posted: posted, acked: time.Now()})
+			s.acks = append(s.acks, ack{op: op, durability: op.Durability, desktops: req.Desktops, posted: posted, acked: time.Now()})
 			return op, nil
 		}
 		if err := s.refused(err); err != nil {

@@ -72,12 +72,12 @@ func (s *stage) judge(ctx context.Context) error {
 			s.judgeRow(row, d)
 		}
 		if s.cloud.DetachedInVain(projectID, d.ID) > 0 {
-			v.Twice = append(v.Twice, d.ID)
+			v.Twice = append(v.Twice, s.story(d.ID))
 		}
 	}
 	for _, r := range s.cloud.Removals(projectID) {
 		if r.User.Name != leaver {
-			v.Wrong = append(v.Wrong, r.DesktopID)
+			v.Wrong = append(v.Wrong, s.story(r.DesktopID))
 		}
 	}
 	v.AtOnce = s.cloud.InTwoCallsAtOnce()
@@ -94,7 +94,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 	v := &s.verdict
 	v.Acknowledged++
 	v.Desktops += len(a.desktops)
-	marked := a.op.Durability == tasks.OneCopy
+	marked := a.durability == tasks.OneCopy
 	if marked {
 		v.Marked++
 	}
@@ -115,7 +115,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 			a.op = op
 			return s.addRows(ctx, a, rows)
 		case time.Now().After(until):
-			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s %+v", s.name(a), op.Counts))
+			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t; %+v", s.name(a), s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil, op.Counts))
 			return nil
 		}
 		if err := errors.Join(s.running(), drill.Wait(ctx, 100*time.Millisecond)); err != nil {
@@ -153,8 +153,32 @@ func (s *stage) name(a *ack) string {
 			when = fmt.Sprintf("acknowledged %.1f s after %s", a.acked.Sub(e.at).Seconds(), e.name)
 		}
 	}
-	return fmt.Sprintf("%s (%s, at %s)", a.op.ID, when, a.acked.UTC().Format("15:04:05.000"))
+	return fmt.Sprintf("%s (%s, at %s, durability %q)", a.op.ID, when, clock(a.acked), a.durability)
 }
+
+// story is what is known of a desktop.
+func (s *stage) story(id string) string {
+	var b strings.Builder
+	b.WriteString(id)
+	for i := range s.acks {
+		if slices.Contains(s.acks[i].desktops, id) {
+			fmt.Fprintf(&b, " of %s", s.name(&s.acks[i]))
+		}
+	}
+	for _, r := range s.cloud.Requests() {
+		if r.Op == fakecloud.OpDetach && slices.Contains(r.DesktopIDs, id) {
+			fmt.Fprintf(&b, "; sent at %s, answered %d", clock(r.Time), r.Status)
+		}
+	}
+	for _, r := range s.cloud.Removals(projectID) {
+		if r.DesktopID == id {
+			fmt.Fprintf(&b, "; %s removed at %s", r.User.Name, clock(r.Time))
+		}
+	}
+	return b.String()
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
 func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 	v := &s.verdict
@@ -196,9 +220,9 @@ func (v *verdict) print(w io.Writer) {
 	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
 		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
 	}
-	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event", "whole again", "slowest answer", "slowest end")
+	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event at", "whole again", "slowest answer", "slowest end")
 	for i, e := range v.Events {
-		fmt.Fprintf(w, "%-28s%16.1f%16.1f%16.1f\n", e.name, e.over.Sub(e.at).Seconds(), v.slowestAnswers[i].Seconds(), v.slowestEnds[i].Seconds())
+		fmt.Fprintf(w, "%-28s%16.1f%16.1f%16.1f\n", e.name+" "+clock(e.at), e.over.Sub(e.at).Seconds(), v.slowestAnswers[i].Seconds(), v.slowestEnds[i].Seconds())
 	}
 	fmt.Fprintln(w)
 	for _, f := range v.forbidden() {
