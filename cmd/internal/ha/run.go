@@ -31,7 +31,6 @@ const (
 	heir      = "heir"
 	workers   = 2 // processes
 	posters   = 4 // that hand over small operations, each one at a time
-	patience  = 3 * time.Minute
 )
 
 // sets are what can be run on.
@@ -42,9 +41,10 @@ var sets = map[string]func(dir string) (*redistest.Set, error){
 
 // plan says what is going to happen.
 type plan struct {
-	Kind        string   // of sets
-	Events      []string // names of events, one after the other
-	Bulk        int      // desktops of the large operation before each event
+	Kind        string        // of sets
+	Events      []string      // names of events, one after the other
+	Bulk        int           // desktops of the large operation before each event
+	Patience    time.Duration // from the last event until all has ended
 	Seed        uint64
 	Binary, Dir string
 	Progress    io.Writer

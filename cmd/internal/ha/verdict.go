@@ -19,8 +19,9 @@ import (
 type verdict struct {
 	Kind                        string
 	Events                      []period
-	Acknowledged, Desktops      int
-	Marked, MarkedLost          int // acknowledged with one copy, and those of them that are not in the record
+	Acknowledged, Desktops      int // operations, and desktops of them
+	Replicated                  int // of those, acknowledged when a replica had it
+	Marked, MarkedLost          int // of those, acknowledged with one copy, and those of them that are not in the record
 	Detached, Calls             int
 	Forgotten                   int            // detached, and then held, as an heir has it: a failover lost that it was done
 	Refused                     map[string]int // answers that were not 202, by status and code
@@ -61,7 +62,7 @@ func (s *stage) judge(ctx context.Context) error {
 	v := &s.verdict
 	v.Kind = s.Kind
 	rows := map[string]tasks.Desktop{}
-	until := time.Now().Add(patience)
+	until := time.Now().Add(s.Patience)
 	for i := range s.acks {
 		if err := s.judgeOperation(ctx, &s.acks[i], until, rows); err != nil {
 			return err
@@ -97,6 +98,8 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 	marked := a.durability == tasks.OneCopy
 	if marked {
 		v.Marked++
+	} else if a.durability == tasks.OnReplica {
+		v.Replicated++
 	}
 	for {
 		op, err := s.record.Operation(ctx, a.op.ID)
@@ -214,8 +217,8 @@ func (s *stage) slowest(e period) (answer, end time.Duration) {
 }
 
 func (v *verdict) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them marked one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
-		v.Kind, v.Acknowledged, v.Desktops, v.Marked, v.MarkedLost, v.Detached, v.Calls)
+	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them as replicated, %d as one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
+		v.Kind, v.Acknowledged, v.Desktops, v.Replicated, v.Marked, v.MarkedLost, v.Detached, v.Calls)
 	fmt.Fprintf(w, "    held, as an heir had it when Redis had forgotten the call: %d\n", v.Forgotten)
 	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
 		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
