@@ -33,7 +33,7 @@ var table = map[string][]string{
 	"cmd/internal/dashboard": {"tasks", "tasks/api", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/report", "cmd/internal/server", "cmd/internal/when"},
 	"cmd/internal/cli":       {"tasks", "tasks/api", "apiclient", "apiclient/fakecloud", "worker", "deploy", "cmd/internal/config", "cmd/internal/app", "cmd/internal/report", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/server", "cmd/internal/dashboard", "cmd/internal/when"},
 	"cmd/internal/bench":     {"tasks", "tasks/redistest", "apiclient", "apiclient/fakecloud", "worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/server"},
-	"cmd/internal/chaos":     {"tasks", "tasks/redistest", "apiclient/fakecloud"},
+	"cmd/internal/chaos":     {"tasks", "tasks/redistest", "apiclient/fakecloud", "cmd/internal/drill"},
 	"cmd/internal/load":      {"tasks", "tasks/api", "tasks/redistest", "apiclient/fakecloud", "cmd/internal/drill"},
 	"cmd/internal/ha":        {"tasks", "tasks/api", "tasks/redistest", "apiclient/fakecloud", "cmd/internal/drill"},
 	"cmd/internal/drill":     {},
