@@ -6,7 +6,7 @@ export GOFLAGS
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build test bench chaos load lint fmt
+.PHONY: help demo build test bench chaos ha load lint fmt
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -27,6 +27,10 @@ bench: ## Measure beside the baselines, on a redis-server of its own (about 2 mi
 chaos: ## Kill and freeze workers, take Redis away 32 times, trouble the cloud, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
+
+ha: ## Kill, freeze and cut off primaries of a Sentinel set and a Cluster under posts, count what must not happen (about 6 minutes)
+	@.ci/deps redis-server
+	@go run ./cmd/internal/ha
 
 load: ## Hand over 500 operations a second to a server, kill it, count what must not happen (about 2 minutes)
 	@.ci/deps redis-server

@@ -35,6 +35,9 @@ func testDeath(t *testing.T, s *redistest.Set) {
 	require.NoError(t, direct.Do(ctx, "wait", 1, 5000).Err())
 	require.NoError(t, s.Cut(ctx, primary))
 	require.NoError(t, direct.Set(ctx, "{k}cut off", 1, 0).Err())
+	replicas, err := direct.Do(ctx, "wait", 1, 2500).Int() // they come back within a second if they may
+	require.NoError(t, err)
+	require.Zero(t, replicas)
 	primary.Kill()
 	eventually(t, "failover", func() bool { return rdb.Set(ctx, "{k}after", 1, 0).Err() == nil })
 	require.NoError(t, primary.Restart())

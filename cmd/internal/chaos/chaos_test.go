@@ -13,16 +13,16 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
 func TestMain(m *testing.M) {
-	redis.SetLogger(silence{})
+	drill.QuietRedis()
 	os.Exit(m.Run())
 }
 
@@ -44,7 +44,7 @@ func TestChaos(t *testing.T) {
 	// Whoever dies in an outage is found dead when its calls are long over.
 	without := short(t)
 	without.Outages, without.Kills = 0, 2
-	binary, err := build(t.Context(), t.TempDir())
+	binary, err := drill.Build(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	for name, p := range map[string]plan{"with an outage": with, "without": without} {
 		t.Run(name, func(t *testing.T) {

@@ -9,22 +9,14 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"time"
 
-	"github.com/redis/go-redis/v9"
+	"github.com/detachd/detachd/cmd/internal/drill"
 )
 
-// silence is for a client that says of every dial that it failed; here Redis is
-// meant to go away.
-type silence struct{}
-
-func (silence) Printf(context.Context, string, ...any) {}
-
 func main() {
-	redis.SetLogger(silence{})
+	drill.QuietRedis()
 	if err := chaos(); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
@@ -58,7 +50,7 @@ func chaos() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	if p.Binary, err = build(ctx, dir); err != nil {
+	if p.Binary, err = drill.Build(ctx, dir); err != nil {
 		return err
 	}
 	fmt.Printf("seed %d: go run ./cmd/internal/chaos -seed %d -kills %d -outages %d -freezes %d -desktops %d\n", p.Seed, p.Seed, p.Kills, p.Outages, p.Freezes, p.Desktops)
@@ -71,14 +63,4 @@ func chaos() error {
 		return fmt.Errorf("%d things that must not happen did", n)
 	}
 	return nil
-}
-
-// build compiles the program under test.
-func build(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "detachd")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/detachd/detachd/cmd/detachd").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building detachd: %w\n%s", err, out)
-	}
-	return binary, nil
 }

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"github.com/detachd/detachd/cmd/internal/drill"
 )
 
 // process is one worker. What changes is under the stage's lock.
@@ -79,7 +81,7 @@ func (s *stage) some(ctx context.Context, r *rand.Rand) (*process, error) {
 		if len(list) > 0 {
 			return list[r.IntN(len(list))], nil
 		}
-		if err := wait(ctx, 50*time.Millisecond); err != nil {
+		if err := drill.Wait(ctx, 50*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

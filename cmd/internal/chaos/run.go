@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
 )
@@ -121,15 +122,6 @@ func (s *stage) trouble(ctx context.Context) error {
 // drawing gives each that goes on beside others draws of its own.
 func (s *stage) drawing(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
 
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 func (s *stage) begin() error {
 	var err error
 	// Not everysec: with that, redis-server may answer before it has handed a
@@ -216,7 +208,7 @@ func (s *stage) handOver(ctx context.Context, r *rand.Rand) error {
 		if err := s.enqueue(ctx, r, n); err != nil {
 			return err
 		}
-		if err := wait(ctx, s.Pace); err != nil {
+		if err := drill.Wait(ctx, s.Pace); err != nil {
 			return err
 		}
 	}
@@ -256,7 +248,7 @@ func (s *stage) enqueue(ctx context.Context, r *rand.Rand, n int) error {
 		if invalid := (*tasks.ValidationError)(nil); errors.As(err, &invalid) {
 			return err
 		}
-		if err := wait(ctx, 100*time.Millisecond); err != nil {
+		if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -307,7 +299,7 @@ func (s *stage) settle(ctx context.Context) error {
 				s.ops[i] = op
 				break
 			}
-			if err := wait(ctx, 100*time.Millisecond); err != nil {
+			if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
 				return fmt.Errorf("operation %s: %w (%+v)", s.ops[i].ID, err, op.Counts)
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 )
 
 // span is how long something takes.
@@ -45,7 +46,7 @@ func (s *stage) outages() []outage {
 func (s *stage) troubleRedis(ctx context.Context, r *rand.Rand) error {
 	all := s.outages()
 	for n := range s.Outages {
-		if err := wait(ctx, s.Rest.draw(r)); err != nil {
+		if err := drill.Wait(ctx, s.Rest.draw(r)); err != nil {
 			return err
 		}
 		if err := s.takeAway(ctx, all[n%len(all)], s.Away.short(r)); err != nil {
@@ -66,7 +67,7 @@ func (s *stage) takeAway(ctx context.Context, o outage, d time.Duration) error {
 		return fmt.Errorf("redis %s: %w", o.kind, err)
 	}
 	fmt.Fprintf(s.Progress, "redis %s for %s\n", o.kind, d.Round(100*time.Millisecond))
-	if err := wait(ctx, d); err != nil {
+	if err := drill.Wait(ctx, d); err != nil {
 		return err
 	}
 	if err := o.back(); err != nil {
@@ -98,7 +99,7 @@ func (s *stage) redisGoes(ctx context.Context) {
 // freezeWorkers stops one worker at a time for a while.
 func (s *stage) freezeWorkers(ctx context.Context, r *rand.Rand) error {
 	for range s.Freezes {
-		if err := wait(ctx, s.Rest.draw(r)); err != nil {
+		if err := drill.Wait(ctx, s.Rest.draw(r)); err != nil {
 			return err
 		}
 		w, err := s.some(ctx, r)
@@ -108,7 +109,7 @@ func (s *stage) freezeWorkers(ctx context.Context, r *rand.Rand) error {
 		if err := s.freeze(w); err != nil {
 			return fmt.Errorf("freezing %s: %w", w.id, err)
 		}
-		err = wait(ctx, s.Frozen.draw(r))
+		err = drill.Wait(ctx, s.Frozen.draw(r))
 		if thawed := s.thaw(w); thawed != nil {
 			return fmt.Errorf("thawing %s: %w", w.id, thawed)
 		}
@@ -125,7 +126,7 @@ func (s *stage) freezeWorkers(ctx context.Context, r *rand.Rand) error {
 // killWorkers kills one after the other, and troubles the cloud between.
 func (s *stage) killWorkers(ctx context.Context, r *rand.Rand) error {
 	for n := 1; n <= s.Kills; n++ {
-		if err := wait(ctx, s.Every/2+time.Duration(r.Int64N(int64(s.Every)))); err != nil {
+		if err := drill.Wait(ctx, s.Every/2+time.Duration(r.Int64N(int64(s.Every)))); err != nil {
 			return err
 		}
 		if err := s.killWorker(ctx, r); err != nil {
@@ -169,7 +170,7 @@ func (s *stage) killWorker(ctx context.Context, r *rand.Rand) error {
 				s.recovered("worker", time.Since(since))
 				return
 			}
-			if wait(s.working, 50*time.Millisecond) != nil {
+			if drill.Wait(s.working, 50*time.Millisecond) != nil {
 				return
 			}
 		}
@@ -207,7 +208,7 @@ func (s *stage) untilProgress(what string, since time.Time) {
 	before := s.taken()
 	s.watching.Go(func() {
 		for s.taken() == before {
-			if wait(s.working, 50*time.Millisecond) != nil {
+			if drill.Wait(s.working, 50*time.Millisecond) != nil {
 				return
 			}
 		}
@@ -234,7 +235,7 @@ func (s *stage) troubleCloud(ctx context.Context, r *rand.Rand) error {
 	switch r.IntN(5) {
 	case 0:
 		s.cloud.Stop()
-		if err := wait(ctx, time.Duration(500+r.IntN(2000))*time.Millisecond); err != nil {
+		if err := drill.Wait(ctx, time.Duration(500+r.IntN(2000))*time.Millisecond); err != nil {
 			return err
 		}
 		if err := s.cloud.Restart(); err != nil {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient"
@@ -414,4 +415,16 @@ func TestRedisOpenReadsItsFiles(t *testing.T) {
 	c, err := r.Open(env("PW", "x"))
 	require.NoError(t, err)
 	require.NoError(t, c.Close())
+}
+
+// A primary that is dead does not say where the other is, so the client has to ask.
+func TestAClusterIsAskedForItsSlotsEverySecond(t *testing.T) {
+	c, err := Redis{URL: "redis+cluster://127.0.0.1:1,127.0.0.1:2"}.Open(env())
+	require.NoError(t, err)
+	defer c.Close()
+	require.Equal(t, time.Second, c.(*redis.ClusterClient).Options().ClusterStateReloadInterval)
+	c, err = Redis{URL: "redis+sentinel://127.0.0.1:1/record"}.Open(env())
+	require.NoError(t, err)
+	defer c.Close()
+	require.IsType(t, &redis.Client{}, c)
 }

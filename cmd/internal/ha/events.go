@@ -97,7 +97,7 @@ func (s *stage) replace(ctx context.Context, primary *redistest.Server) error {
 
 // answered waits until an operation that is posted from now on is acknowledged.
 func (s *stage) answered(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("nothing was acknowledged within %s of the failover", patience))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Patience, fmt.Errorf("nothing was acknowledged within %s of the failover", s.Patience))
 	defer cancel()
 	_, err := s.hand(ctx, s.rand, 1)
 	return err

@@ -27,7 +27,7 @@ func main() {
 }
 
 func ha() error {
-	p := plan{Progress: os.Stderr}
+	p := plan{Progress: os.Stderr, Patience: 3 * time.Minute}
 	redis := flag.String("redis", "sentinel,cluster", "what to run on, one after the other")
 	events := flag.String("events", "", "what is to happen, in that order, such as kill,cut (default: all, in an order that is drawn)")
 	rounds := flag.Int("rounds", 2, "how often all of it is to happen")

@@ -31,7 +31,6 @@ const (
 	heir      = "heir"
 	workers   = 2 // processes
 	posters   = 4 // that hand over small operations, each one at a time
-	patience  = 3 * time.Minute
 )
 
 // sets are what can be run on.
@@ -42,9 +41,10 @@ var sets = map[string]func(dir string) (*redistest.Set, error){
 
 // plan says what is going to happen.
 type plan struct {
-	Kind        string   // of sets
-	Events      []string // names of events, one after the other
-	Bulk        int      // desktops of the large operation before each event
+	Kind        string        // of sets
+	Events      []string      // names of events, one after the other
+	Bulk        int           // desktops of the large operation before each event
+	Patience    time.Duration // from the last event until all has ended
 	Seed        uint64
 	Binary, Dir string
 	Progress    io.Writer
@@ -74,6 +74,7 @@ type stage struct {
 // ack is an operation that was acknowledged.
 type ack struct {
 	op            tasks.Operation // as it was answered, later as it ended
+	durability    tasks.Durability
 	desktops      []string
 	posted, acked time.Time // posted: for the first time
 	lost          bool
@@ -266,7 +267,7 @@ func (s *stage) hand(ctx context.Context, r *rand.Rand, size int) (tasks.Operati
 		if err == nil {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.acks = append(s.acks, ack{op: op, desktops: req.Desktops, posted: posted, acked: time.Now()})
+			s.acks = append(s.acks, ack{op: op, durability: op.Durability, desktops: req.Desktops, posted: posted, acked: time.Now()})
 			return op, nil
 		}
 		if err := s.refused(err); err != nil {

@@ -19,8 +19,9 @@ import (
 type verdict struct {
 	Kind                        string
 	Events                      []period
-	Acknowledged, Desktops      int
-	Marked, MarkedLost          int // acknowledged with one copy, and those of them that are not in the record
+	Acknowledged, Desktops      int // operations, and desktops of them
+	Replicated                  int // of those, acknowledged when a replica had it
+	Marked, MarkedLost          int // of those, acknowledged with one copy, and those of them that are not in the record
 	Detached, Calls             int
 	Forgotten                   int            // detached, and then held, as an heir has it: a failover lost that it was done
 	Refused                     map[string]int // answers that were not 202, by status and code
@@ -61,7 +62,7 @@ func (s *stage) judge(ctx context.Context) error {
 	v := &s.verdict
 	v.Kind = s.Kind
 	rows := map[string]tasks.Desktop{}
-	until := time.Now().Add(patience)
+	until := time.Now().Add(s.Patience)
 	for i := range s.acks {
 		if err := s.judgeOperation(ctx, &s.acks[i], until, rows); err != nil {
 			return err
@@ -72,12 +73,12 @@ func (s *stage) judge(ctx context.Context) error {
 			s.judgeRow(row, d)
 		}
 		if s.cloud.DetachedInVain(projectID, d.ID) > 0 {
-			v.Twice = append(v.Twice, d.ID)
+			v.Twice = append(v.Twice, s.story(d.ID))
 		}
 	}
 	for _, r := range s.cloud.Removals(projectID) {
 		if r.User.Name != leaver {
-			v.Wrong = append(v.Wrong, r.DesktopID)
+			v.Wrong = append(v.Wrong, s.story(r.DesktopID))
 		}
 	}
 	v.AtOnce = s.cloud.InTwoCallsAtOnce()
@@ -94,9 +95,11 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 	v := &s.verdict
 	v.Acknowledged++
 	v.Desktops += len(a.desktops)
-	marked := a.op.Durability == tasks.OneCopy
+	marked := a.durability == tasks.OneCopy
 	if marked {
 		v.Marked++
+	} else if a.durability == tasks.OnReplica {
+		v.Replicated++
 	}
 	for {
 		op, err := s.record.Operation(ctx, a.op.ID)
@@ -115,7 +118,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 			a.op = op
 			return s.addRows(ctx, a, rows)
 		case time.Now().After(until):
-			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s %+v", s.name(a), op.Counts))
+			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t; %+v", s.name(a), s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil, op.Counts))
 			return nil
 		}
 		if err := errors.Join(s.running(), drill.Wait(ctx, 100*time.Millisecond)); err != nil {
@@ -153,8 +156,32 @@ func (s *stage) name(a *ack) string {
 			when = fmt.Sprintf("acknowledged %.1f s after %s", a.acked.Sub(e.at).Seconds(), e.name)
 		}
 	}
-	return fmt.Sprintf("%s (%s, at %s)", a.op.ID, when, a.acked.UTC().Format("15:04:05.000"))
+	return fmt.Sprintf("%s (%s, at %s, durability %q)", a.op.ID, when, clock(a.acked), a.durability)
 }
+
+// story is what is known of a desktop.
+func (s *stage) story(id string) string {
+	var b strings.Builder
+	b.WriteString(id)
+	for i := range s.acks {
+		if slices.Contains(s.acks[i].desktops, id) {
+			fmt.Fprintf(&b, " of %s", s.name(&s.acks[i]))
+		}
+	}
+	for _, r := range s.cloud.Requests() {
+		if r.Op == fakecloud.OpDetach && slices.Contains(r.DesktopIDs, id) {
+			fmt.Fprintf(&b, "; sent at %s, answered %d", clock(r.Time), r.Status)
+		}
+	}
+	for _, r := range s.cloud.Removals(projectID) {
+		if r.DesktopID == id {
+			fmt.Fprintf(&b, "; %s removed at %s", r.User.Name, clock(r.Time))
+		}
+	}
+	return b.String()
+}
+
+func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
 func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 	v := &s.verdict
@@ -190,15 +217,15 @@ func (s *stage) slowest(e period) (answer, end time.Duration) {
 }
 
 func (v *verdict) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them marked one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
-		v.Kind, v.Acknowledged, v.Desktops, v.Marked, v.MarkedLost, v.Detached, v.Calls)
+	fmt.Fprintf(w, "\n%s: %d operations of %d desktops acknowledged, %d of them as replicated, %d as one_copy (%d of those lost); %d desktops proven detached by %d calls\n",
+		v.Kind, v.Acknowledged, v.Desktops, v.Replicated, v.Marked, v.MarkedLost, v.Detached, v.Calls)
 	fmt.Fprintf(w, "    held, as an heir had it when Redis had forgotten the call: %d\n", v.Forgotten)
 	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
 		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
 	}
-	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event", "whole again", "slowest answer", "slowest end")
+	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event at", "whole again", "slowest answer", "slowest end")
 	for i, e := range v.Events {
-		fmt.Fprintf(w, "%-28s%16.1f%16.1f%16.1f\n", e.name, e.over.Sub(e.at).Seconds(), v.slowestAnswers[i].Seconds(), v.slowestEnds[i].Seconds())
+		fmt.Fprintf(w, "%-28s%16.1f%16.1f%16.1f\n", e.name+" "+clock(e.at), e.over.Sub(e.at).Seconds(), v.slowestAnswers[i].Seconds(), v.slowestEnds[i].Seconds())
 	}
 	fmt.Fprintln(w)
 	for _, f := range v.forbidden() {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/drill"
 )
 
 // A short run of what make load does at length: a real server, a real kill.
@@ -20,7 +22,7 @@ func TestLoad(t *testing.T) {
 	defer cancel()
 	p := plan{Rate: 100, Steady: 2 * time.Second, Killed: 3 * time.Second, Dir: t.TempDir()}
 	var err error
-	p.Binary, err = build(ctx, t.TempDir())
+	p.Binary, err = drill.Build(ctx, t.TempDir())
 	require.NoError(t, err)
 	v, err := p.run(ctx)
 	require.NoError(t, err)

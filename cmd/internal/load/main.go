@@ -9,10 +9,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"time"
+
+	"github.com/detachd/detachd/cmd/internal/drill"
 )
 
 func main() {
@@ -40,7 +40,7 @@ func load() error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, *limit)
 	defer cancel()
-	if p.Binary, err = build(ctx, dir); err != nil {
+	if p.Binary, err = drill.Build(ctx, dir); err != nil {
 		return err
 	}
 	v, err := p.run(ctx)
@@ -52,14 +52,4 @@ func load() error {
 		return fmt.Errorf("%d things that must not happen did", n)
 	}
 	return nil
-}
-
-// build compiles the program under test.
-func build(ctx context.Context, dir string) (string, error) {
-	binary := filepath.Join(dir, "detachd")
-	out, err := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/detachd/detachd/cmd/detachd").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("building detachd: %w\n%s", err, out)
-	}
-	return binary, nil
 }

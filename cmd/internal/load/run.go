@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/redistest"
@@ -73,7 +73,7 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 	}
 	killed := make(chan error, 1)
 	go func() {
-		err := wait(ctx, p.Killed/2)
+		err := drill.Wait(ctx, p.Killed/2)
 		if err == nil {
 			err = s.kill(ctx)
 		}
@@ -84,15 +84,6 @@ func (p plan) run(ctx context.Context) (*verdict, error) {
 		return nil, err
 	}
 	return &s.verdict, s.judge(ctx, p.requests())
-}
-
-func wait(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func (s *stage) begin(ctx context.Context) error {
@@ -127,7 +118,7 @@ projects:
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return err
 	}
-	if s.address, err = freeAddress(); err != nil {
+	if s.address, err = drill.FreeAddress(); err != nil {
 		return err
 	}
 	var key bytes.Buffer
@@ -148,14 +139,6 @@ projects:
 
 func (s *stage) env() []string { return append(os.Environ(), "CLOUD_TOKEN=made-up") }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 // start starts the server and waits until it answers.
 func (s *stage) start(ctx context.Context) error {
 	s.server = exec.Command(s.Binary, "serve", "--worker", "--listen", s.address, "--config", s.config)
@@ -174,7 +157,7 @@ func (s *stage) start(ctx context.Context) error {
 		if time.Since(begun) > 30*time.Second {
 			return fmt.Errorf("the server does not answer; see %s: %w", s.log.Name(), err)
 		}
-		if err := wait(ctx, 20*time.Millisecond); err != nil {
+		if err := drill.Wait(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}
@@ -219,7 +202,7 @@ func (s *stage) hand(ctx context.Context, first, end int, into *phase) error {
 	into.Requests = end - first
 	for i := first; i < end; i++ {
 		due := begun.Add(time.Duration(i-first) * time.Second / time.Duration(s.Rate))
-		if err := wait(ctx, time.Until(due)); err != nil {
+		if err := drill.Wait(ctx, time.Until(due)); err != nil {
 			return err
 		}
 		all.Go(func() { s.one(ctx, i, due, into) })
@@ -238,7 +221,7 @@ func (s *stage) one(ctx context.Context, i int, due time.Time, into *phase) {
 			break
 		}
 		s.refused(err, into)
-		if wait(ctx, 50*time.Millisecond) != nil {
+		if drill.Wait(ctx, 50*time.Millisecond) != nil {
 			return
 		}
 	}
@@ -289,7 +272,7 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 		if open == 0 {
 			break
 		}
-		if err := wait(ctx, 100*time.Millisecond); err != nil {
+		if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
 			return fmt.Errorf("%w: %d are open", err, open)
 		}
 	}
