@@ -62,7 +62,14 @@ type Redis struct {
 	URL      apiclient.Secret `yaml:"url"` // secret because it may hold a password
 	Username string           `yaml:"username"`
 	Password SecretRef        `yaml:"password"`
-	Prefix   string           `yaml:"prefix"` // of every key
+	// SentinelUsername and SentinelPassword are for the Sentinels only, and the two above
+	// for the servers only, even where the others are empty.
+	SentinelUsername string    `yaml:"sentinel_username"`
+	SentinelPassword SecretRef `yaml:"sentinel_password"`
+	Prefix           string    `yaml:"prefix"` // of every key
+	// Compat is for servers and proxies that know little more than the commands of
+	// Redis 6.2: RESP2, no CLIENT SETINFO, no maintenance notifications.
+	Compat bool `yaml:"compat"`
 	// WaitReplicas is how many replicas are to have what is accepted, or is about to be
 	// sent, and WaitAtMost how long that is waited for; 0 replicas: nothing is.
 	WaitReplicas int           `yaml:"wait_replicas"`
@@ -256,11 +263,16 @@ func (c *Config) environment(lookup func(string) (string, bool), s *strict) erro
 	if v, ok := get("DETACHD_REDIS_URL", "redis.url"); ok {
 		c.Redis.URL = apiclient.Secret(v)
 		if o, err := ParseRedisURL(c.Redis.URL); err == nil && (o.Username != "" || o.Password != "") {
-			c.Redis.Username, c.Redis.Password = "", SecretRef{} // those of the file are another server's
+			// Those of the file are another server's.
+			c.Redis.Username, c.Redis.Password = "", SecretRef{}
+			c.Redis.SentinelUsername, c.Redis.SentinelPassword = "", SecretRef{}
 		}
 	}
 	if v, ok := get("DETACHD_REDIS_PASSWORD", "redis.password"); ok {
 		c.Redis.Password = SecretRef{Value: apiclient.Secret(v)}
+	}
+	if v, ok := get("DETACHD_REDIS_SENTINEL_PASSWORD", "redis.sentinel_password"); ok {
+		c.Redis.SentinelPassword = SecretRef{Value: apiclient.Secret(v)}
 	}
 	for name, to := range map[string]struct {
 		key  string
@@ -401,6 +413,17 @@ func (r Redis) validate(bad func(key, format string, args ...any)) {
 		bad("redis.url", "%v", err)
 	} else if r.TLS != (TLS{}) && o.TLSConfig == nil {
 		bad("redis.tls", "is given, but redis.url does not ask for TLS: write rediss://, or ?tls=true for Sentinels and a Cluster")
+	}
+	if err == nil && o.MasterName == "" {
+		if r.SentinelUsername != "" {
+			bad("redis.sentinel_username", "is given, but redis.url names no Sentinels: leave it out, or write redis+sentinel://")
+		}
+		if r.SentinelPassword.given() {
+			bad("redis.sentinel_password", "is given, but redis.url names no Sentinels: leave it out, or write redis+sentinel://")
+		}
+	}
+	if r.SentinelUsername != "" && !r.SentinelPassword.given() {
+		bad("redis.sentinel_username", "is given without redis.sentinel_password: a user needs a password")
 	}
 	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
 		bad("redis.tls", "cert_file and key_file go together")

@@ -10,8 +10,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/detachd/detachd/apiclient"
 )
@@ -24,7 +26,8 @@ import (
 //	redis+sentinel://[…@]host[:port],…/master[/db]     Sentinels, and the master's name
 //	redis+cluster://[…@]host[:port],…                  nodes of a Cluster
 //
-// The last two take ?tls=true. Other options are refused: to leave one out
+// A user and password in the URL are for the servers, not for the Sentinels. The last
+// two take ?tls=true. Other options are refused: to leave one out
 // without a word would be to connect in another way than was asked for. Errors do
 // not repeat the URL, which may hold a password.
 func ParseRedisURL(raw apiclient.Secret) (*redis.UniversalOptions, error) {
@@ -137,9 +140,28 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 	if err != nil {
 		return nil, fmt.Errorf("redis.url: %w", err)
 	}
+	if err := r.authenticate(o, lookup); err != nil {
+		return nil, err
+	}
+	if o.TLSConfig != nil {
+		if err := r.TLS.apply(o.TLSConfig); err != nil {
+			return nil, fmt.Errorf("redis.tls: %w", err)
+		}
+	}
+	r.settle(o)
+	o.PoolSize = 64     // a worker's handlers and calls, all at once
+	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
+	c := newClient(o)
+	redials(c)
+	return c, nil
+}
+
+// authenticate says who the client is: to the servers, and apart from that to the
+// Sentinels.
+func (r Redis) authenticate(o *redis.UniversalOptions, lookup func(string) (string, bool)) error {
 	password, err := r.Password.Resolve(lookup)
 	if err != nil {
-		return nil, fmt.Errorf("redis.password: %w", err)
+		return fmt.Errorf("redis.password: %w", err)
 	}
 	if password != "" {
 		o.Password = password.Reveal()
@@ -147,16 +169,37 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 	if r.Username != "" {
 		o.Username = r.Username
 	}
-	if o.TLSConfig != nil {
-		if err := r.TLS.apply(o.TLSConfig); err != nil {
-			return nil, fmt.Errorf("redis.tls: %w", err)
-		}
+	password, err = r.SentinelPassword.Resolve(lookup)
+	if err != nil {
+		return fmt.Errorf("redis.sentinel_password: %w", err)
 	}
-	o.PoolSize = 64     // a worker's handlers and calls, all at once
-	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
-	c := newClient(o)
-	redials(c)
-	return c, nil
+	o.SentinelUsername, o.SentinelPassword = r.SentinelUsername, password.Reveal()
+	return nil
+}
+
+// redisTimeout bounds dialling a server, and each write and read of a connection. A
+// context that ends earlier bounds them, too.
+const redisTimeout = 5 * time.Second
+
+// settle sets what go-redis has changed from one release to another: the values are
+// those of its 9.23, so that an update of it changes nothing here. It cannot be set for
+// Sentinels that they are spoken to in RESP2; one that refuses HELLO is (sentinelOptions
+// and initConn of go-redis).
+func (r Redis) settle(o *redis.UniversalOptions) {
+	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout+time.Second
+	o.DialerRetryTimeout = 100 * time.Millisecond
+	o.MinRetryBackoff, o.MaxRetryBackoff = 10*time.Millisecond, time.Second
+	o.MaxRetries, o.MaxRedirects = 3, 3
+	if o.IsClusterMode {
+		o.MaxRetries = -1 // the Cluster's client tries again by itself, on whichever node it is then
+	}
+	o.PipelinePoolSize, o.ConnMaxIdleTime = redis.DefaultPipelinePoolSize, 30*time.Minute
+	o.ContextTimeoutEnabled = true
+	o.Protocol = 3
+	if r.Compat {
+		o.Protocol, o.DisableIdentity = 2, true
+		o.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	}
 }
 
 func (t TLS) apply(c *tls.Config) error {
@@ -166,17 +209,17 @@ func (t TLS) apply(c *tls.Config) error {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return err
+			return fmt.Errorf("ca_file: %w", err)
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return fmt.Errorf("%s has no certificate in PEM", t.CAFile)
+			return fmt.Errorf("ca_file %s has no certificate in PEM", t.CAFile)
 		}
 	}
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return err
+			return fmt.Errorf("cert_file %s with key_file %s: %w", t.CertFile, t.KeyFile, err)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}
