@@ -33,7 +33,7 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	s := newStage(t)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
-		"workers": "warn", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
+		"workers": "warn", "record": "ok", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
 		"project hq users": "ok", "project branch users": "ok",
 	}, s.levels(t, exitOK))
 	text := s.ok(t, "doctor")
