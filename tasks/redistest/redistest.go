@@ -1,6 +1,7 @@
-// Package redistest starts real redis-servers for tests and benchmarks: on a
-// free loopback port, with an append-only file as in production, in a directory
-// of their own. It also gives miniredis clients, for what need not be real.
+// Package redistest starts real redis-servers for tests and benchmarks: alone, behind
+// Sentinels, or as a Cluster, on free loopback ports, with append-only files as in
+// production, in directories of their own. It also gives miniredis clients, for what
+// need not be real.
 package redistest
 
 import (
