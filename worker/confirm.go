@@ -55,10 +55,14 @@ func (f *follower) run() {
 		if err != nil && f.until.Err() == nil {
 			f.log.Warn().Err(err).Str("project", f.project.Alias).Msg("proving detached desktops failed; trying again")
 		}
-		if n > 0 && err == nil {
+		pause := idle
+		switch {
+		case err != nil:
+			pause = max(idle, refusedPause)
+		case n > 0:
 			continue
 		}
-		if !wait(f.until, idle) {
+		if !wait(f.until, pause) {
 			return
 		}
 	}

@@ -187,6 +187,7 @@ type Worker struct {
 	reconciler *reconciler
 	counter    *counter
 	hints      *hinter
+	pace       *pace
 	handled    *handled
 	ended      chan string
 
@@ -233,6 +234,7 @@ func New(cfg Config) (*Worker, error) {
 		},
 	}
 	w.hints = newHinter(w.record, cfg.Log)
+	w.pace = newPace(cfg.Log)
 	limiters := map[string]*limiter{}
 	for _, p := range cfg.Projects {
 		if limiters[p.Credential] == nil {
@@ -279,7 +281,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 
 func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int, poll time.Duration) {
 	queue := w.record.QueueName(p.Alias, q)
-	w.servers = append(w.servers, asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
+	w.servers = append(w.servers, asynq.NewServerFromRedisClient(pacedRedis{w.cfg.Redis, w.pace}, asynq.Config{
 		Concurrency: concurrency, Queues: map[string]int{queue: 1}, TaskCheckInterval: poll,
 		DelayedTaskCheckInterval: min(time.Second, 10*poll), RetryDelayFunc: retryDelay, IsFailure: isFailure,
 		BaseContext: func() context.Context { return w.calls }, ShutdownTimeout: w.cfg.ShutdownTimeout,
@@ -350,6 +352,7 @@ func (w *Worker) Stop() {
 	w.stopOnce.Do(func() {
 		giveUp := time.AfterFunc(w.cfg.ShutdownTimeout, func() { w.endCalls(errors.New("shutdown_timeout is over")) })
 		defer giveUp.Stop()
+		w.pace.end()
 		for _, s := range w.servers {
 			s.Stop() // take no more tasks
 		}

@@ -89,12 +89,19 @@ func (s *stage) serve(t *testing.T) {
 	keys := access.NewKeys(st.Redis, st.Prefix, time.Now)
 	secret, _, err := keys.Create(t.Context(), access.Key{Name: s.env["USER"], Role: access.Admin})
 	require.NoError(t, err)
-	srv := httptest.NewServer(server.New(server.Config{Store: st, Keys: keys, Log: zerolog.Nop()}))
-	t.Cleanup(srv.Close)
-	s.url, s.key = srv.URL, string(secret)
+	s.url, s.key = s.serveOnly(t), string(secret)
 	s.env["DETACHD_SERVER"], s.env["DETACHD_API_KEY"] = s.url, s.key
 	// Commands have nothing but the server; what the test starts itself has.
 	delete(s.env, "DETACHD_CONFIG")
+}
+
+// serveOnly starts a server that ends with the test and gives its URL.
+func (s *stage) serveOnly(t *testing.T) string {
+	t.Helper()
+	st := s.store(t)
+	srv := httptest.NewServer(server.New(server.Config{Store: st, Keys: access.NewKeys(st.Redis, st.Prefix, time.Now), Log: zerolog.Nop()}))
+	t.Cleanup(srv.Close)
+	return srv.URL
 }
 
 // here runs a command that does its work on this machine whatever the mode.
