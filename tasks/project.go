@@ -60,29 +60,45 @@ func (r *Record) PauseProject(ctx context.Context, project string, kind PauseKin
 	return nil
 }
 
+// scriptResume opens a gate and counts that. The count stays when the gate is open.
+//
+//	KEYS  gate
+//	ARGV  kinds of pause that are ended; none: all, and it counts where there is none
+//	Returns 1 if it opened or counted
+var scriptResume = redis.NewScript(`
+if #ARGV > 0 then
+  local kind, match = redis.call('HGET', KEYS[1], 'kind'), false
+  for i = 1, #ARGV do match = match or kind == ARGV[i] end
+  if not match then return 0 end
+end
+redis.call('HDEL', KEYS[1], 'kind', 'until', 'reason')
+redis.call('HINCRBY', KEYS[1], 'resumed', 1)
+return 1
+`)
+
 // ResumeProject opens a project's gate, whoever closed it, or only if it was
-// closed as one of the given kinds.
+// closed as one of the given kinds. Processes then read the project's secrets again,
+// see Resumed.
 func (r *Record) ResumeProject(ctx context.Context, project string, kinds ...PauseKind) error {
-	if len(kinds) > 0 {
-		kind, err := r.rdb.HGet(ctx, r.keys.gate(project), "kind").Result()
-		if errors.Is(err, redis.Nil) {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("resuming project %s: %w", project, err)
-		}
-		match := false
-		for _, k := range kinds {
-			match = match || PauseKind(kind) == k
-		}
-		if !match {
-			return nil
-		}
+	args := make([]any, len(kinds))
+	for i, k := range kinds {
+		args[i] = string(k)
 	}
-	if err := r.rdb.Del(ctx, r.keys.gate(project)).Err(); err != nil {
+	if _, err := r.runScript(ctx, scriptResume, []string{r.keys.gate(project)}, args...); err != nil {
 		return fmt.Errorf("resuming project %s: %w", project, err)
 	}
 	return nil
+}
+
+// Resumed counts how often a project was resumed. Who holds secrets of the project
+// compares: another count than when they were read means that a person may have
+// corrected them since. After a failover that loses a second it may be less.
+func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
+	n, err := r.rdb.HGet(ctx, r.keys.gate(project), "resumed").Int64()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return 0, fmt.Errorf("reading how often project %s was resumed: %w", project, err)
+	}
+	return n, nil
 }
 
 // ProjectPause reads a project's gate; nil means open.

@@ -704,11 +704,27 @@ func pause(t *testing.T, b *bundle) {
 	var paused *tasks.PausedError
 	require.ErrorAs(t, err, &paused)
 	require.Zero(t, paused.For)
-	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth))
+	resumed := func() int64 {
+		n, err := b.r.Resumed(t.Context(), "hq")
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, resumed())
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth, tasks.NoRight))
 	require.NotNil(t, gate(), "only what was paused so is resumed")
+	require.Zero(t, resumed())
 	require.NoError(t, b.r.ResumeProject(t.Context(), "hq"))
 	require.Nil(t, gate())
+	require.EqualValues(t, 1, resumed())
 	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth))
+	require.EqualValues(t, 1, resumed(), "nothing was resumed")
+	set(tasks.BadAuth, time.Hour)
+	require.EqualValues(t, 1, resumed())
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.NoRight, tasks.BadAuth))
+	require.Nil(t, gate())
+	require.EqualValues(t, 2, resumed())
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq"))
+	require.EqualValues(t, 3, resumed(), "a person says that something has changed")
 	set(tasks.Throttled, time.Hour)
 	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	require.ErrorAs(t, err, &paused)

@@ -100,8 +100,8 @@ func recordConfig(cfg config.Config) tasks.RecordConfig {
 	return tasks.RecordConfig{Prefix: cfg.Redis.Prefix, Retention: cfg.Retention, Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost}
 }
 
-// Client makes the client of one project's cloud. It reads the project's secrets
-// and sends nothing.
+// Client makes the client of one project's cloud. It reads the project's secrets, and
+// again when the project has been resumed, and sends nothing.
 func (s *Store) Client(alias string) (*apiclient.Client, error) {
 	i := slices.IndexFunc(s.cfg.Projects, func(p config.Project) bool { return p.Alias == alias })
 	if i < 0 {
@@ -112,7 +112,7 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 	if !known {
 		return nil, fmt.Errorf("project %s: there are no credentials named %q", alias, p.Credential)
 	}
-	auth, err := p.Authenticator(c, s.lookup, s.userAgent)
+	auth, err := s.credentials(p, c)
 	if err != nil {
 		return nil, err
 	}

@@ -14,15 +14,17 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// checkRedis looks at Redis and at what the record in it says.
+// checkRedis looks at Redis, does with it what a worker does, and looks at what the
+// record in it says.
 func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
 	before := now()
 	theirs, err := s.Redis.Time(ctx).Result()
 	if err != nil {
 		f := explain(err)
-		fs.refused = fs.refused || f.code == exitNotAuthorised
+		// A right that is missing is found like anything else that does not work.
+		fs.refused = fs.refused || f.code == exitNotAuthorised && !strings.Contains(err.Error(), "NOPERM")
 		fs.add("redis", bad, f.next, "%v", f)
 		return
 	}
@@ -37,6 +39,8 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 	for _, n := range nodes {
 		n.check(fs)
 	}
+	checkCoverage(ctx, s.Redis, fs)
+	rehearse(ctx, s, fs)
 	checkDurability(ctx, s.Redis, nodes, fs)
 	checkRecord(ctx, s, now, fs)
 }
@@ -97,6 +101,7 @@ func (n node) check(fs *findings) {
 	default:
 		fs.add(name("aof"), warn, "make sure that appendonly is yes", "Redis does not say whether its append-only file is on")
 	}
+	n.checkDisk(name("disk"), fs)
 	switch role, replicas := n.info["role"], n.info["connected_slaves"]; {
 	case role == "slave":
 		fs.add(name("replicas"), bad, "point the configured URL at the primary", "this is a replica: nothing can be written")
@@ -132,11 +137,56 @@ func (n node) checkMemory(name string, fs *findings) {
 		fs.add(name, warn, "make sure that maxmemory-policy is noeviction", "Redis does not say its maxmemory-policy")
 	case policy != "noeviction":
 		fs.add(name, bad, "set maxmemory-policy noeviction", "maxmemory-policy is %s: Redis may throw parts of the record away", policy)
+	case most > 0 && used >= most:
+		fs.add(name, bad, "raise maxmemory or shorten the retention", "maxmemory, %.0f MB, is used up: nothing is accepted", most/1e6)
 	case most > 0 && used > 0.8*most:
-		fs.add(name, warn, "raise maxmemory or shorten the retention", "%.0f %% of maxmemory is used; nothing is accepted when it is full", 100*used/most)
+		fs.add(name, warn, "raise maxmemory or shorten the retention", "%.0f %% of maxmemory is used, %.0f MB are left; nothing is accepted when it is full", 100*used/most, (most-used)/1e6)
+	case most > 0:
+		fs.add(name, fine, "", "policy noeviction, %.0f MB used, %.0f MB left", used/1e6, (most-used)/1e6)
 	default:
-		fs.add(name, fine, "", "policy noeviction, %.0f MB used", used/1e6)
+		fs.add(name, fine, "", "policy noeviction, %.0f MB used; the machine's memory is the limit", used/1e6)
 	}
+}
+
+// checkDisk looks at whether Redis could write to its disk when it last did. Where it
+// cannot it refuses all writes, as a rule (MISCONF); the rehearsal shows that.
+func (n node) checkDisk(name string, fs *findings) {
+	const next = "look at Redis' log, and at the space on its disk"
+	switch {
+	case n.info["aof_last_write_status"] == "err":
+		fs.add(name, bad, next, "the append-only file cannot be written: what was accepted is lost when Redis stops")
+	case n.info["rdb_last_bgsave_status"] == "err":
+		fs.add(name, warn, next, "the last snapshot could not be written")
+	case n.info["aof_last_bgrewrite_status"] == "err":
+		fs.add(name, warn, next, "the append-only file could not be rewritten when it last was to be: it goes on growing")
+	case n.info["aof_last_write_status"] == "ok":
+		fs.add(name, fine, "", "the last write succeeded")
+	}
+}
+
+// slotsOfCluster is how many slots a Cluster has.
+const slotsOfCluster = "16384"
+
+// checkCoverage looks at whether each slot of a Cluster has a node: as a rule a Cluster
+// that misses one serves none.
+func checkCoverage(ctx context.Context, rdb redis.UniversalClient, fs *findings) {
+	cluster, ok := rdb.(*redis.ClusterClient)
+	if !ok {
+		return
+	}
+	const check = "redis cluster"
+	text, err := cluster.ClusterInfo(ctx).Result()
+	if err != nil {
+		fs.add(check, warn, "let the Redis user run CLUSTER INFO", "whether all slots are served cannot be read here: %v", err)
+		return
+	}
+	info := parseInfo(text)
+	if state, slots := info["cluster_state"], info["cluster_slots_ok"]; state != "ok" || slots != slotsOfCluster {
+		fs.add(check, bad, "bring the nodes back that have the other slots, or give these to others",
+			"cluster_state is %s, and %s of %s slots are served", state, slots, slotsOfCluster)
+		return
+	}
+	fs.add(check, fine, "", "all %s slots are served", slotsOfCluster)
 }
 
 // checkRecord looks at workers, paused projects and unreadable tasks.

@@ -33,6 +33,7 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	s := newStage(t)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
+		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
 		"workers": "warn", "record": "ok", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
 		"project hq users": "ok", "project branch users": "ok",
 	}, s.levels(t, exitOK))
@@ -210,7 +211,13 @@ func TestDoctorNode(t *testing.T) {
 		"redis_version:7.2.1":               "7.2.1",
 		"role:slave":                        "this is a replica",
 		"role:master\r\nconnected_slaves:2": "2 connected",
-		"maxmemory_policy:noeviction\nused_memory:90\nmaxmemory:100": "90 % of maxmemory",
+		"maxmemory_policy:noeviction\nused_memory:90\nmaxmemory:100":           "90 % of maxmemory",
+		"maxmemory_policy:noeviction\nused_memory:100\nmaxmemory:100":          "is used up",
+		"maxmemory_policy:noeviction\nused_memory:1000000\nmaxmemory:10000000": "1 MB used, 9 MB left",
+		"aof_last_write_status:err\nrdb_last_bgsave_status:ok":                 "the append-only file cannot be written",
+		"aof_last_write_status:ok\nrdb_last_bgsave_status:err":                 "the last snapshot could not be written",
+		"aof_last_write_status:ok\naof_last_bgrewrite_status:err":              "could not be rewritten",
+		"aof_last_write_status:ok\nrdb_last_bgsave_status:ok":                  "the last write succeeded",
 	} {
 		var fs findings
 		node{info: parseInfo(text)}.check(&fs)

@@ -263,7 +263,7 @@ func TestProjectFromTheConventionalEnvironment(t *testing.T) {
 		require.Equal(t, kind, got.Credentials[0].Kind)
 		c, known := got.CredentialOf(got.Projects[0])
 		require.True(t, known)
-		_, err = got.Projects[0].Authenticator(c, env(), "detachd/test")
+		_, err = got.Projects[0].Authenticator(c, env(), "detachd/test", nil)
 		require.NoError(t, err)
 	}
 	none, err := Load("", env())
@@ -360,10 +360,10 @@ func TestSecretsAreReferencedAndNeverPrinted(t *testing.T) {
 func TestAuthenticatorNamesTheMissingSecret(t *testing.T) {
 	t.Parallel()
 	p := Project{Alias: "hq", Credential: "main"}
-	auth, err := p.Authenticator(Credential{Name: "main", Kind: "token", Token: SecretRef{Env: "T"}}, env(), "")
+	auth, err := p.Authenticator(Credential{Name: "main", Kind: "token", Token: SecretRef{Env: "T"}}, env(), "", nil)
 	require.ErrorContains(t, err, "project hq: credentials main: token")
 	require.Nil(t, auth)
-	_, err = p.Authenticator(Credential{Name: "main", Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}, env("AK", "x"), "")
+	_, err = p.Authenticator(Credential{Name: "main", Kind: "aksk", AccessKey: SecretRef{Env: "AK"}, SecretKey: SecretRef{Env: "SK"}}, env("AK", "x"), "", nil)
 	require.ErrorContains(t, err, "project hq: credentials main: secret_key")
 	require.ErrorContains(t, err, "SK")
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 
@@ -41,8 +42,9 @@ func (s SecretRef) Resolve(lookup func(string) (string, bool)) (apiclient.Secret
 }
 
 // Authenticator reads the secrets of a project's credential and makes what
-// authenticates its calls. The error names the key.
-func (p Project) Authenticator(c Credential, lookup func(string) (string, bool), userAgent string) (apiclient.Authenticator, error) {
+// authenticates its calls. The error names the key. Tokens are asked for through
+// transport; nil: one of their own.
+func (p Project) Authenticator(c Credential, lookup func(string) (string, bool), userAgent string, transport http.RoundTripper) (apiclient.Authenticator, error) {
 	var errs []error
 	read := func(key string, ref SecretRef) apiclient.Secret {
 		v, err := ref.Resolve(lookup)
@@ -65,7 +67,7 @@ func (p Project) Authenticator(c Credential, lookup func(string) (string, bool),
 		}
 		return apiclient.NewPasswordToken(apiclient.PasswordConfig{
 			Region: p.Region, Endpoint: p.IAMEndpoint, User: c.User, Password: password, Domain: c.Domain,
-			ProjectID: p.ProjectID, UserAgent: userAgent,
+			ProjectID: p.ProjectID, UserAgent: userAgent, Transport: transport,
 		})
 	}
 	ak, sk, token := read("access_key", c.AccessKey), read("secret_key", c.SecretKey), read("security_token", c.SecurityToken)

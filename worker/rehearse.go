@@ -1,0 +1,140 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// Rehearsed says what came of each thing that a worker does with Redis; nil: it works.
+type Rehearsed struct {
+	Claims error // scripts of several keys that claim desktops
+	Limits error // the script that lets a request through
+	Queue  error // a task is enqueued, taken, and done
+	Cancel error // asynq's channel is published to
+	Clean  error // what was written is removed
+
+	Replicas                error // a write is waited for; nil also where there is no replica
+	Connected, Acknowledged int   // replicas that are connected, and that had the write in time
+}
+
+// taskWithin bounds how long a task may take through an idle queue.
+const taskWithin = 10 * time.Second
+
+// Rehearse does once what workers and producers do all the time, in keys of its own,
+// which it removes again. It takes 20 s at most where Redis answers at all.
+func Rehearse(ctx context.Context, rdb redis.UniversalClient, record *tasks.Record) Rehearsed {
+	x, task := record.Rehearse(), "rehearsal"
+	var out Rehearsed
+	out.Claims = x.Claim(ctx)
+	out.Limits = rehearseLimit(ctx, rdb, x.LimitKey())
+	out.Queue = rehearseQueue(ctx, rdb, x.Queue(), task)
+	out.Cancel = asynq.NewInspectorFromRedisClient(rdb).CancelProcessing(x.Queue()) // no task has that id
+	out.Connected, out.Acknowledged, out.Replicas = x.Replicas(ctx)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also of one who gave up
+	defer cancel()
+	out.Clean = x.Clean(ctx, task)
+	return out
+}
+
+// rehearseLimit lets one request through.
+func rehearseLimit(ctx context.Context, rdb redis.UniversalClient, key string) error {
+	q := newLimiter(rdb, key, 60, 0, defaultBurst, zerolog.Nop()).kinds[callRequest]
+	q.lineUp(beforeCall)
+	got, err := q.run(ctx)
+	if err != nil {
+		return fmt.Errorf("taking from a limit: %w", err)
+	}
+	if got.through != 1 {
+		return fmt.Errorf("taking from a limit: %d requests were let through instead of 1", got.through)
+	}
+	return nil
+}
+
+// rehearseQueue has one task go through a queue, with a server of asynq as workers have
+// them. asynq tells what goes wrong with that by its log only.
+func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, queue, task string) error {
+	client := asynq.NewClientFromRedisClient(rdb)
+	opts := []asynq.Option{asynq.Queue(queue), asynq.TaskID(task), asynq.MaxRetry(1), asynq.Timeout(taskWithin)}
+	if _, err := client.EnqueueContext(ctx, asynq.NewTask(tasks.TaskType, nil), opts...); err != nil {
+		return fmt.Errorf("enqueuing a task: %w", err)
+	}
+	log := &firstError{asynqLog: asynqLog{zerolog.Nop()}, told: make(chan error, 1)}
+	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
+		Concurrency: 1, Queues: map[string]int{queue: 1}, TaskCheckInterval: 50 * time.Millisecond,
+		ShutdownTimeout: time.Second, Logger: log, LogLevel: asynq.ErrorLevel,
+	})
+	done := make(chan struct{})
+	once := sync.OnceFunc(func() { close(done) })
+	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { once(); return nil })); err != nil {
+		return fmt.Errorf("starting to take tasks: %w", err)
+	}
+	err := taken(ctx, done, log.told)
+	server.Shutdown() // waits until the task is done
+	if err == nil {
+		select {
+		case err = <-log.told:
+		default:
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("taking a task: %w", err)
+	}
+	return nil
+}
+
+func taken(ctx context.Context, done <-chan struct{}, told <-chan error) error {
+	late := time.NewTimer(taskWithin)
+	defer late.Stop()
+	select {
+	case <-done:
+		return nil
+	case err := <-told:
+		return err
+	case <-late.C:
+		return fmt.Errorf("it did not come out of the queue within %s", taskWithin)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// firstError is a log of asynq that keeps the first error.
+type firstError struct {
+	asynqLog
+	told chan error
+}
+
+func (l *firstError) Error(args ...any) {
+	select {
+	case l.told <- errors.New(fmt.Sprint(args...)):
+	default:
+	}
+}
+
+// refusedKeys are parts of what servers say that let a script touch only keys that it
+// was given by KEYS: Dragonfly, proxies before clusters, and Redis Cluster of a key
+// that is elsewhere.
+var refusedKeys = []string{"undeclared key", "KEYS array", "KEYS[", "non local key", "keys that do not hash to the same slot"}
+
+// RefusesKeysOfScripts says that an error is a server's refusal of a script that builds
+// the names of keys from ARGV. asynq's scripts do, so no work can be queued there.
+func RefusesKeysOfScripts(err error) bool {
+	if err == nil {
+		return false
+	}
+	for _, part := range refusedKeys {
+		if strings.Contains(err.Error(), part) {
+			return true
+		}
+	}
+	return false
+}
