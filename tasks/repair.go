@@ -327,20 +327,21 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bo
 		case !accepted:
 			missing[RepairedAbandoned].add(s.keys.openOps(), s.now.UnixMilli(), id)
 		default:
-			s.belongs(op, missing)
-			if inDoubt(op, sum(open[i].Val()), sum(unproven[i].Val())) {
-				doubtful = append(doubtful, op)
-			}
 			if !sure {
 				s.noteOperation(op)
+			}
+			if inDoubt(op, sum(open[i].Val()), sum(unproven[i].Val())) {
+				doubtful = append(doubtful, op)
+			} else {
+				s.belongs(op, missing)
 			}
 		}
 	}
 	if sure {
-		if err := s.enter(ctx, missing); err != nil {
+		if err := s.recountAll(ctx, doubtful, missing); err != nil {
 			return err
 		}
-		return s.recountAll(ctx, doubtful)
+		return s.enter(ctx, missing)
 	}
 	again, err := s.absent(ctx, missing)
 	if err != nil {
@@ -393,8 +394,9 @@ func (s *repairStep) absent(ctx context.Context, missing map[RepairKind]entries)
 	return ids, nil
 }
 
-// recountAll counts the rows of operations whose counts cannot be right.
-func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation) error {
+// recountAll counts the rows of operations whose counts cannot be right. Where that
+// changes something they are looked at once more, as they may have ended by it.
+func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation, missing map[RepairKind]entries) error {
 	for _, op := range doubtful {
 		changed, err := s.recount(ctx, op)
 		if err != nil {
@@ -402,7 +404,9 @@ func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation) error
 		}
 		if changed {
 			s.repairs.add(RepairedCounts, 1)
-			s.cursor.todo.ops = append(s.cursor.todo.ops, op.ID) // it may have ended by that
+			s.cursor.todo.ops = append(s.cursor.todo.ops, op.ID)
+		} else {
+			s.belongs(op, missing)
 		}
 	}
 	return nil
@@ -703,7 +707,7 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 			_, desktop, _ := strings.Cut(x.member, "/")
 			failures.add(g.project, leave, desktop, inboxEntry{Operation: x.op})
 			s.repairs.add(kind, 1)
-			continue
+			kind = "" // counted
 		}
 		gone[drop{x.key, kind}] = append(gone[drop{x.key, kind}], x.member)
 	}
@@ -718,7 +722,9 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 		return nil
 	})
 	for x, n := range removed {
-		s.repairs.add(x.kind, int(n.Val()))
+		if x.kind != "" {
+			s.repairs.add(x.kind, int(n.Val()))
+		}
 	}
 	return err
 }

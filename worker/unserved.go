@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -85,13 +84,18 @@ func (u *unserved) expire(ctx context.Context, open tasks.OpenChunk) error {
 
 // giveUp fails what the cloud has accepted and nobody has proven.
 func (u *unserved) giveUp(ctx context.Context, f tasks.Followed) error {
-	accepted := inState(f.Desktops, tasks.Accepted)
-	left := slices.DeleteFunc(slices.Clone(accepted), func(d tasks.Desktop) bool {
-		return u.now().Before(d.UpdatedAt.Add(2 * u.confirmWithin))
-	})
+	var left []tasks.Desktop
 	var next time.Time // never again
-	if len(left) < len(accepted) {
-		next = u.now().Add(unservedLease)
+	for _, d := range inState(f.Desktops, tasks.Accepted) {
+		switch until := d.UpdatedAt.Add(2 * u.confirmWithin); {
+		case !u.now().Before(until):
+			left = append(left, d)
+		case next.IsZero() || until.Before(next):
+			next = until
+		}
+	}
+	if soon := u.now().Add(unservedLease); next.After(soon) {
+		next = soon // a worker may be back by then
 	}
 	return u.fail(ctx, f.Chunk, left, "no worker serves the project that could read it", tasks.Looks{{Followed: f, Next: next}})
 }

@@ -19,7 +19,7 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 	if all, err := s.Record.Stats(ctx, s.Projects, now()); err == nil {
 		for _, x := range all {
 			if n := x.Unserved(); n > 0 {
-				fs.add("project "+x.Project, bad, "start a worker whose configuration has the project; else they fail when their deadline passes",
+				fs.add("unserved "+x.Project, bad, "start a worker whose configuration has the project; else they fail when their deadline passes",
 					"no living worker serves it, and %s wait", count(n, "row"))
 			}
 		}
@@ -35,8 +35,7 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 func (fs *findings) repairs(x tasks.RepairReport, now time.Time) {
 	const check = "record"
 	if x.EndedAt.IsZero() {
-		fs.add(check, fine, "", "no worker has walked through all of it yet")
-		return
+		return // no worker has been through it yet
 	}
 	looked := fmt.Sprintf("%s looked through until %s", count(x.Operations, "operation"), clock(x.EndedAt))
 	if x.Unreadable > 0 {

@@ -136,6 +136,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{1, "detachd_project_workers", []string{"project", "hq"}},
 		{0, "detachd_project_workers", []string{"project", "branch"}},
 		{0, "detachd_record_repairs_total", []string{"kind", "open"}},
+		{0, "detachd_desktops_unserved", []string{"project", "branch"}},
 		{0, "detachd_record_orphans", nil},
 		{0, "detachd_record_unreadable", nil},
 		{1, "detachd_operations", []string{"project", "hq"}},

@@ -27,6 +27,7 @@ var (
 	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, what is read from it is left out.")
 	workersAlive   = desc("detachd_workers", "Workers that beat.")
 	projectWorkers = desc("detachd_project_workers", "Workers that beat and serve a project.", "project")
+	unserved       = desc("detachd_desktops_unserved", "Desktops of open operations that wait where no worker serves the project.", "project")
 	repairs        = desc("detachd_record_repairs_total", "What the record had lost, or was left over, and was repaired, by kind; counted in the record itself.", "kind")
 	orphans        = desc("detachd_record_orphans", "Entries that led to no operation when the whole record was last walked through, those that were dropped included.")
 	unreadable     = desc("detachd_record_unreadable", "Operations, or chunks of some, that could not be read when the whole record was last walked through.")
@@ -54,7 +55,7 @@ func (m *Metrics) Watch(record *tasks.Record, projects []string) {
 
 // Describe is of prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{redisUp, workersAlive, projectWorkers, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
+	for _, d := range []*prometheus.Desc{redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
 		to <- d
 	}
 }
@@ -93,6 +94,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(unreadable, float64(report.Unreadable))
 	for _, s := range all {
 		gauge(projectWorkers, float64(s.Workers), s.Project)
+		gauge(unserved, float64(s.Unserved()), s.Project)
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
 		gauge(scheduledOps, float64(s.Scheduled), s.Project)
