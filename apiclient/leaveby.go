@@ -26,8 +26,8 @@ func LeaveBy(ctx context.Context, t time.Time) context.Context {
 // guardBody holds the body of a request back after the time that LeaveBy gave. late
 // tells whether it did.
 //
-// The body is what can be held back: net/http writes the headers of HTTP/1 together
-// with its first bytes, and in HTTP/2 a stream without its end is reset.
+// The headers are gone by then. Without the body that they announce nobody can carry the
+// request out: HTTP/1's connection is closed, HTTP/2's stream is reset.
 func guardBody(req *http.Request) (late func() bool) {
 	t, limited := req.Context().Value(leaveByKey{}).(time.Time)
 	if !limited || req.Body == nil || req.GetBody == nil {
