@@ -28,7 +28,7 @@ chaos: ## Kill and freeze workers, take Redis away 32 times, trouble the cloud, 
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
 
-ha: ## Kill, freeze and cut off primaries of a Sentinel set and a Cluster under posts, count what must not happen (about 6 minutes)
+ha: ## Kill, freeze and cut off primaries of a Sentinel set and a Cluster under posts, count what must not happen (about 7 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/ha
 

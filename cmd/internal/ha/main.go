@@ -27,12 +27,13 @@ func main() {
 }
 
 func ha() error {
-	p := plan{Progress: os.Stderr, Patience: 3 * time.Minute}
+	p := plan{Progress: os.Stderr}
 	redis := flag.String("redis", "sentinel,cluster", "what to run on, one after the other")
 	events := flag.String("events", "", "what is to happen, in that order, such as kill,cut (default: all, in an order that is drawn)")
 	rounds := flag.Int("rounds", 2, "how often all of it is to happen")
 	flag.IntVar(&p.Bulk, "bulk", 300, "desktops of the large operation that is under way in each event")
 	flag.Uint64Var(&p.Seed, "seed", uint64(time.Now().UnixNano()%1e6), "draws desktops, primaries and times")
+	flag.DurationVar(&p.Patience, "patience", 3*time.Minute, "from the last event until all has to have ended")
 	keep := flag.String("dir", "", "keep logs in that directory (default: nothing is kept)")
 	limit := flag.Duration("limit", 20*time.Minute, "give up after that time")
 	flag.Parse()

@@ -118,13 +118,28 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 			a.op = op
 			return s.addRows(ctx, a, rows)
 		case time.Now().After(until):
-			v.NeverEnded = append(v.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t; %+v", s.name(a), s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil, op.Counts))
-			return nil
+			return s.neverEnded(ctx, a, op)
 		}
 		if err := errors.Join(s.running(), drill.Wait(ctx, 100*time.Millisecond)); err != nil {
 			return err
 		}
 	}
+}
+
+// neverEnded notes an operation, and where Redis has it that could move it on.
+func (s *stage) neverEnded(ctx context.Context, a *ack, op tasks.Operation) error {
+	var names []string
+	for _, p := range s.processes {
+		names = append(names, p.Name)
+	}
+	runs, err := s.record.InHand(ctx, names...)
+	if err != nil {
+		return err
+	}
+	held := slices.ContainsFunc(runs, func(p tasks.Payload) bool { return p.Operation == op.ID })
+	listed := s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil
+	s.verdict.NeverEnded = append(s.verdict.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t, in a worker's hand: %t; %+v", s.name(a), listed, held, op.Counts))
+	return nil
 }
 
 func (s *stage) addRows(ctx context.Context, a *ack, rows map[string]tasks.Desktop) error {
