@@ -112,6 +112,8 @@ func TestRepairWaitsForProducers(t *testing.T) {
 	young := float64(b.now.UnixMilli())
 	require.NoError(t, b.rdb.ZAdd(t.Context(), b.prefix+":ops", redisZ(young, "elsewhere")).Err())
 	require.NoError(t, b.rdb.ZAdd(t.Context(), b.prefix+":ended", redisZ(young, "elsewhere")).Err())
+	require.NoError(t, b.rdb.ZAdd(t.Context(), b.prefix+":open", redisZ(young, "begun")).Err())
+	require.NoError(t, b.rdb.ZAdd(t.Context(), b.prefix+":scheduled", redisZ(-1e15, "begun")).Err())
 	before := b.dump()
 	require.Empty(t, b.round())
 	require.Equal(t, before, b.dump())

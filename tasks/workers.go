@@ -194,6 +194,7 @@ func (r *Record) Leave(ctx context.Context, worker string) error {
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.keys.runs(worker))
 		p.ZRem(ctx, r.keys.workers(), worker)
+		p.HDel(ctx, r.keys.serving(), worker)
 		return nil
 	})
 	if err != nil {

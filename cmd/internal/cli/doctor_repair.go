@@ -35,7 +35,8 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 func (fs *findings) repairs(x tasks.RepairReport, now time.Time) {
 	const check = "record"
 	if x.EndedAt.IsZero() {
-		return // no worker has been through it yet
+		fs.add(check, fine, "", "no worker has looked through all of it yet")
+		return
 	}
 	looked := fmt.Sprintf("%s looked through until %s", count(x.Operations, "operation"), clock(x.EndedAt))
 	if x.Unreadable > 0 {
