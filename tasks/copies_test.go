@@ -3,6 +3,7 @@ package tasks
 import (
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -33,10 +34,30 @@ func TestRefusedWait(t *testing.T) {
 		"READONLY You can't write against a read only replica.":                   Unacknowledged,
 		"i/o timeout": Unacknowledged, "EOF": Unacknowledged, "MOVED 1 127.0.0.1:1": Unacknowledged,
 	} {
-		p := newReplicas(nil, 0, 0).of("")
+		p := newReplicas(nil, RecordConfig{}).of("")
 		require.Equal(t, want, p.refused(errors.New(text)), text)
 		require.Equal(t, want == NoReplicas, p.mute, text)
 	}
+}
+
+// A replica that is not connected any more may take over for a while.
+func TestReplicasThatAreGone(t *testing.T) {
+	t.Parallel()
+	p := newReplicas(nil, RecordConfig{}).of("")
+	p.know(0)
+	require.Equal(t, NoReplicas, p.lacking(), "there never was one")
+	p.know(2)
+	p.know(0)
+	require.Equal(t, Unacknowledged, p.lacking())
+	p.lonely = time.Now().Add(-DefaultReplicaReturns - time.Second)
+	p.know(0)
+	require.Equal(t, ReplicasGone, p.lacking())
+	p.know(1)
+	p.know(0)
+	require.Equal(t, Unacknowledged, p.lacking())
+	other := p.all.of("another server, which has taken over")
+	other.know(0)
+	require.Equal(t, Unacknowledged, other.lacking())
 }
 
 func TestMarksAreInTheSlotOfTheirKeys(t *testing.T) {

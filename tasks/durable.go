@@ -22,17 +22,19 @@ const (
 	NoReplicas Copies = iota
 	// Replicated: replicas acknowledged it.
 	Replicated
-	// ReplicasGone: there were replicas, and none is connected now.
+	// ReplicasGone: there were replicas, and none has been connected for
+	// RecordConfig.ReplicaReturns.
 	ReplicasGone
-	// Unacknowledged: replicas are connected, and did not acknowledge it in time. If
-	// the primary dies now, one that does not have it takes over.
+	// Unacknowledged: replicas are, or were a moment ago, and did not acknowledge it in
+	// time. If the primary dies now, one that does not have it takes over.
 	Unacknowledged
 )
 
 // Defaults of RecordConfig.
 const (
-	DefaultReplicas    = 1
-	DefaultReplicaWait = time.Second
+	DefaultReplicas       = 1
+	DefaultReplicaWait    = time.Second
+	DefaultReplicaReturns = time.Minute
 )
 
 // Durability is where an operation was when it was acknowledged; empty where there
@@ -175,17 +177,22 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 
 // replicas is what a process knows of a Redis' replicas.
 type replicas struct {
-	want int // that are waited for; 0: none
-	wait time.Duration
+	want    int // that are waited for; 0: none
+	wait    time.Duration
+	returns time.Duration // see RecordConfig.ReplicaReturns
 
 	mu      sync.Mutex
 	seen    bool                      // some are, or were
 	servers map[string]*primaryServer // by address; without a Cluster there is one, of no name
 }
 
-func newReplicas(rdb redis.UniversalClient, want int, wait time.Duration) *replicas {
+func newReplicas(rdb redis.UniversalClient, cfg RecordConfig) *replicas {
+	want, wait, returns := cfg.Replicas, cfg.ReplicaWait, cfg.ReplicaReturns
 	if want == 0 {
 		want = DefaultReplicas
+	}
+	if returns == 0 {
+		returns = DefaultReplicaReturns
 	}
 	if wait <= 0 {
 		wait = DefaultReplicaWait
@@ -194,7 +201,7 @@ func newReplicas(rdb redis.UniversalClient, want int, wait time.Duration) *repli
 	if t := readTimeout(rdb); t > 0 {
 		wait = min(wait, t/2)
 	}
-	return &replicas{want: max(want, 0), wait: max(wait, time.Millisecond), servers: map[string]*primaryServer{}} // WAIT 0 would be for ever
+	return &replicas{want: max(want, 0), wait: max(wait, time.Millisecond), returns: returns, servers: map[string]*primaryServer{}} // WAIT 0 would be for ever
 }
 
 func readTimeout(rdb redis.UniversalClient) time.Duration {
@@ -228,15 +235,6 @@ func (r *replicas) unproven() Copies {
 	return NoReplicas
 }
 
-// lacking is what it means that no replica is connected. One that was there may come
-// back as the primary.
-func (r *replicas) lacking() Copies {
-	if r.unproven() == NoReplicas {
-		return NoReplicas
-	}
-	return ReplicasGone
-}
-
 // primaryServer is what is known of one server's replicas.
 type primaryServer struct {
 	all *replicas
@@ -244,6 +242,7 @@ type primaryServer struct {
 	mu        sync.Mutex
 	connected int
 	asked     time.Time // when Redis last said so
+	lonely    time.Time // since when none is connected; zero: some are
 	late      bool      // the last wait was in vain
 	mute      bool      // WAIT is refused
 	waiting   int
@@ -256,6 +255,14 @@ const (
 	replicasGone  = time.Second
 )
 
+// lacking is what it means that no replica is connected.
+func (p *primaryServer) lacking() Copies {
+	if copies := p.all.unproven(); copies == NoReplicas || time.Since(p.lonely) < p.all.returns {
+		return copies
+	}
+	return ReplicasGone
+}
+
 // await says how many replicas are to be waited for, or, if none, why not. While
 // they are late one caller at a time finds out whether they still are: each of the
 // others would hold a connection for nothing.
@@ -266,7 +273,7 @@ func (p *primaryServer) await(ctx context.Context, server redis.UniversalClient)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	fresh := replicasKnown
-	if p.connected == 0 && p.all.lacking() == ReplicasGone {
+	if p.connected == 0 && p.lacking() != NoReplicas {
 		fresh = replicasGone
 	}
 	if time.Since(p.asked) > fresh {
@@ -276,7 +283,7 @@ func (p *primaryServer) await(ctx context.Context, server redis.UniversalClient)
 	case p.mute:
 		return 0, NoReplicas
 	case p.connected == 0:
-		return 0, p.all.lacking()
+		return 0, p.lacking()
 	case p.late && p.waiting > 0:
 		return 0, Unacknowledged
 	}
@@ -302,7 +309,11 @@ func (p *primaryServer) ask(ctx context.Context, server redis.UniversalClient) {
 
 func (p *primaryServer) know(connected int) {
 	p.connected = connected
+	if connected == 0 && p.lonely.IsZero() {
+		p.lonely = time.Now()
+	}
 	if connected > 0 {
+		p.lonely = time.Time{}
 		p.all.mu.Lock()
 		p.all.seen = true
 		p.all.mu.Unlock()
@@ -320,7 +331,7 @@ func (p *primaryServer) answered(ctx context.Context, server redis.UniversalClie
 	p.late = true
 	p.ask(ctx, server)
 	if p.connected == 0 {
-		return ReplicasGone
+		return p.lacking()
 	}
 	return Unacknowledged
 }

@@ -31,6 +31,11 @@ type RecordConfig struct {
 	// ReplicaWait is how long, at most; default DefaultReplicaWait. It is cut to half
 	// of the Redis client's ReadTimeout.
 	ReplicaWait time.Duration
+	// ReplicaReturns is how long a replica that is not connected any more is taken for
+	// one that may take over; default DefaultReplicaReturns. Sentinels and Clusters
+	// promote none that was cut off for long (see sentinel.conf on
+	// down-after-milliseconds, and cluster-replica-validity-factor).
+	ReplicaReturns time.Duration
 }
 
 // Record is what is remembered of every operation and desktop. It is safe for
@@ -52,7 +57,7 @@ func NewRecord(rdb redis.UniversalClient, cfg RecordConfig) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg.Replicas, cfg.ReplicaWait)}
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg)}
 }
 
 // QueueName is the asynq queue of that name of a project.

@@ -31,14 +31,43 @@ func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) 
 	})
 }
 
-// End says that a worker no longer has runs in hand. It may come late: a chunk that is
-// run again without need has nothing left to do.
-func (r *Record) End(ctx context.Context, worker string, done []Run) error {
-	if len(done) == 0 {
+// Keep makes the list of what a worker has in hand that of inHand, which is asked after
+// the list was read. A failover may have brought back what had been taken off, or lost
+// what was entered.
+func (r *Record) Keep(ctx context.Context, worker string, inHand func() []Run) error {
+	fail := func(err error) error { return fmt.Errorf("keeping what worker %s has in hand: %w", worker, err) }
+	listed, err := r.rdb.SMembers(ctx, r.keys.runs(worker)).Result()
+	if err != nil {
+		return fail(err)
+	}
+	over := make(map[string]bool, len(listed))
+	for _, ref := range listed {
+		over[ref] = true
+	}
+	var missing, left []any
+	for _, run := range inHand() {
+		if !over[run.ref()] {
+			missing = append(missing, run.ref())
+		}
+		delete(over, run.ref())
+	}
+	for ref := range over {
+		left = append(left, ref)
+	}
+	if len(missing)+len(left) == 0 {
 		return nil
 	}
-	if err := r.rdb.SRem(ctx, r.keys.runs(worker), runRefs(done)...).Err(); err != nil {
-		return fmt.Errorf("ending %d runs of chunks: %w", len(done), err)
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if len(missing) > 0 {
+			p.SAdd(ctx, r.keys.runs(worker), missing...)
+		}
+		if len(left) > 0 {
+			p.SRem(ctx, r.keys.runs(worker), left...)
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
 	}
 	return nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -66,13 +68,12 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	arrived := sync.OnceFunc(func() { h.sender.lanes.arriving.Add(-1) })
 	defer arrived()
 	done := h.handled.take()
-	run := tasks.Run{Payload: p, Mark: h.handled.mark()}
+	run := h.handled.begin(p)
+	defer h.handled.end(run)
 	c, err := h.record.Begin(ctx, h.worker, run, done)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
-		h.handled.add(append(done, run)...) // it may be entered although no reply said so
 		return err
 	}
-	defer h.handled.add(run)
 	if err != nil {
 		h.log.Warn().Err(err).Str("task", p.TaskID()).Msg("a task of an operation that is not in the record was dropped")
 		return nil
@@ -159,32 +160,46 @@ func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error
 	return fmt.Errorf("%w: %w", reason, asynq.SkipRetry)
 }
 
-// handled collects the runs of chunks that handlers are done with, to be taken off the
-// worker's list along with the next read. A chunk may run again before that: each run
+// handled knows the runs of chunks that the handlers have in hand, and collects those
+// that they are done with, to be taken off the worker's list along with the next read.
+// What does not come off so, Keep takes off. A chunk may run again before that: each run
 // has a mark of its own.
 type handled struct {
 	mu   sync.Mutex
-	list []tasks.Run
 	runs int
+	now  map[string]tasks.Run // by mark
+	done []tasks.Run
 }
 
-func (h *handled) mark() string {
+func newHandled() *handled { return &handled{now: map[string]tasks.Run{}} }
+
+func (h *handled) begin(p tasks.Payload) tasks.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.runs++
-	return strconv.FormatInt(int64(h.runs), 36)
+	run := tasks.Run{Payload: p, Mark: strconv.FormatInt(int64(h.runs), 36)}
+	h.now[run.Mark] = run
+	return run
 }
 
-func (h *handled) add(runs ...tasks.Run) {
+func (h *handled) end(run tasks.Run) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.list = append(h.list, runs...)
+	delete(h.now, run.Mark)
+	h.done = append(h.done, run)
 }
 
 func (h *handled) take() []tasks.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := h.list
-	h.list = nil
+	out := h.done
+	h.done = nil
 	return out
+}
+
+// inHand are the runs that have begun and not ended.
+func (h *handled) inHand() []tasks.Run {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.now))
 }

@@ -70,15 +70,14 @@ func (r *reconciler) repeat(ctx context.Context, round func(context.Context) err
 	}
 }
 
-// watch takes what this worker is done with off its list, and enqueues anew what dead
+// watch keeps the list of what this worker has in hand true, and enqueues anew what dead
 // workers have on theirs.
 func (r *reconciler) watch(ctx context.Context) error {
 	if err := r.record.Serves(ctx, r.worker, r.projects...); err != nil {
 		return err
 	}
-	done := r.handled.take()
-	if err := r.record.End(ctx, r.worker, done); err != nil {
-		r.handled.add(done...)
+	r.handled.take() // Keep takes them off
+	if err := r.record.Keep(ctx, r.worker, r.handled.inHand); err != nil {
 		return err
 	}
 	workers, err := r.record.Workers(ctx)

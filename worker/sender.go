@@ -238,7 +238,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	if done.Copies == tasks.Unacknowledged {
 		b.pause = recheckPause
 		s.log.Warn().Str("project", s.project.Alias).Int("desktops", len(moved)).
-			Msg("no call is made: Redis' replica does not acknowledge writes, and if it took over it would not know of the call; trying again")
+			Msg("no call is made: Redis' replica does not acknowledge writes, or is not connected any more, and if it took over it would not know of the call; trying again")
 		s.giveBack(b, moved, notSent(call, "Redis' replica did not acknowledge that the call was about to leave"))
 		return nil, false
 	}

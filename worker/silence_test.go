@@ -305,7 +305,7 @@ func TestNothingIsSentThatTheReplicaDoesNotKnow(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	replica := redistest.StartReplica(t, s.server, s.server.Addr())
-	s.start()
+	s.start(func(c *worker.Config) { c.Record.ReplicaReturns = 3 * time.Second })
 	first, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))
 	require.Equal(t, 3, first.Counts.Detached)
 	require.NoError(t, replica.Freeze())

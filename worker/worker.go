@@ -220,7 +220,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: &handled{}, ended: make(chan string, 4096)}
+	w := &Worker{cfg: cfg, record: producer.Record, producer: producer, handled: newHandled(), ended: make(chan string, 4096)}
 	w.calls, w.endCalls = context.WithCancelCause(context.Background())
 	w.dispatch, w.endDispatch = context.WithCancel(w.calls)
 	w.counter = newCounter(w.record, cfg.ID, cfg.Log)

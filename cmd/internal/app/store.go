@@ -97,7 +97,10 @@ func recordConfig(cfg config.Config) tasks.RecordConfig {
 	if replicas == 0 {
 		replicas = -1
 	}
-	return tasks.RecordConfig{Prefix: cfg.Redis.Prefix, Retention: cfg.Retention, Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost}
+	return tasks.RecordConfig{
+		Prefix: cfg.Redis.Prefix, Retention: cfg.Retention,
+		Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
+	}
 }
 
 // Client makes the client of one project's cloud. It reads the project's secrets, and

@@ -74,7 +74,9 @@ type Redis struct {
 	// sent, and WaitAtMost how long that is waited for; 0 replicas: nothing is.
 	WaitReplicas int           `yaml:"wait_replicas"`
 	WaitAtMost   time.Duration `yaml:"wait_at_most"`
-	TLS          TLS           `yaml:"tls"`
+	// ReplicaReturns is how long calls wait for a replica that is not connected any more.
+	ReplicaReturns time.Duration `yaml:"replica_returns"`
+	TLS            TLS           `yaml:"tls"`
 }
 
 // TLS is used with rediss:// and with tls=true in the other URLs.
@@ -146,7 +148,7 @@ type Log struct {
 // Defaults is the configuration without a file. It has no project.
 func Defaults() Config {
 	return Config{
-		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second},
+		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second, ReplicaReturns: time.Minute},
 		Worker: Worker{
 			MaxAttempts: 10, RetryBase: time.Second, RetryMax: 5 * time.Minute,
 			BulkPollInterval: 200 * time.Millisecond, UrgentPollInterval: 20 * time.Millisecond,
@@ -436,6 +438,9 @@ func (r Redis) validate(bad func(key, format string, args ...any)) {
 	}
 	if r.WaitAtMost < 10*time.Millisecond || r.WaitAtMost > longestWait {
 		bad("redis.wait_at_most", "is %s: 10ms to %s", r.WaitAtMost, longestWait)
+	}
+	if r.ReplicaReturns < time.Millisecond || r.ReplicaReturns > time.Hour {
+		bad("redis.replica_returns", "is %s: 1ms to 1h", r.ReplicaReturns)
 	}
 }
 

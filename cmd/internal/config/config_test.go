@@ -226,7 +226,7 @@ func TestRedisURLOfTheEnvironmentBringsItsOwnUser(t *testing.T) {
 	path := write(t, "redis: {url: 'redis://file', username: of-file, password: {env: OF_FILE}}\n")
 	got, err := Load(path, env("DETACHD_REDIS_URL", "redis://u:p@elsewhere", "OF_FILE", "x"))
 	require.NoError(t, err)
-	require.Equal(t, Redis{URL: "redis://u:p@elsewhere", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second}, got.Redis)
+	require.Equal(t, Redis{URL: "redis://u:p@elsewhere", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second, ReplicaReturns: time.Minute}, got.Redis)
 	got, err = Load(path, env("DETACHD_REDIS_URL", "redis://elsewhere"))
 	require.NoError(t, err)
 	require.Equal(t, "of-file", got.Redis.Username)
