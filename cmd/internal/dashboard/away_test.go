@@ -83,3 +83,21 @@ func TestCloudAway(t *testing.T) {
 	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
 	b.sees("detached 2")
 }
+
+// A Redis that refuses is not called away: the page says what is the matter, and what
+// whoever runs it does.
+func TestRedisRefuses(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	session, key := s.session(access.Admin), s.key(access.Viewer)
+	admin := s.redis.Client(t)
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	got := s.post("/signin", "", "key", key)
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Contains(t, got.body, "Redis refuses")
+	require.Contains(t, got.body, "Redis has no memory left.")
+	require.Contains(t, got.body, "raise maxmemory")
+	require.NotContains(t, got.body, "Redis is away")
+	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	require.Equal(t, http.StatusOK, s.get("/", session).status)
+}
