@@ -128,7 +128,7 @@ func TestWatchEndsWithWhoWatches(t *testing.T) {
 	ctx, cancel = context.WithCancelCause(t.Context())
 	c, _ = scripted(t, func(w http.ResponseWriter, r *http.Request) {
 		cancel(gone)
-		refuses(http.StatusServiceUnavailable, "redis_unreachable")(w, r)
+		refuses(http.StatusServiceUnavailable, "redis_away")(w, r)
 	})
 	_, err = watched(ctx, c)
 	require.ErrorIs(t, err, gone, "while it waits to ask again")
