@@ -227,4 +227,3 @@ func TestARestrictedUserOnACluster(t *testing.T) {
 		require.True(t, strings.HasPrefix(k, "abc:") || strings.HasPrefix(k, "asynq:"), "%s has no prefix", k)
 	}
 }
-
