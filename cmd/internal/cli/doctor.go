@@ -46,8 +46,9 @@ func (p *Program) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Look for what is wrong with Redis, workers, credentials and clocks",
-		Long: `Looks at everything that detachd depends on, changes nothing, and says for each
-finding what to do. Exit code 0 if nothing is bad, 3 if something is, 6 if
+		Long: `Looks at everything that detachd depends on, and says for each finding what to do.
+With Redis it does once what a worker does, in keys that it removes again; apart from
+that it changes nothing. Exit code 0 if nothing is bad, 3 if something is, 6 if
 credentials were refused. With a server it looks at that and at the key; the rest is
 for a doctor on the server's side.
 

@@ -45,7 +45,9 @@ func (p *Program) resumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume PROJECT",
 		Short: "Let a paused project go on",
-		Args:  cobra.ExactArgs(1),
+		Long: "Calls leave again, whoever paused the project. Before the next one each worker reads the project's secrets again " +
+			"where they are in files, so a corrected password needs no restart; what is in the environment needs one of the worker.",
+		Args: cobra.ExactArgs(1),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
 			c, err := p.connect("")
 			if err != nil {
