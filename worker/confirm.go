@@ -322,7 +322,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 	}
 	l := lookAt(op, d, p.read, true)
 	row := verdictOf(l)
-	m.Detail = l.proof()
+	m.Detail = proofAfterCall(l)
 	action := row.After
 	failure := &tasks.Failure{
 		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(Transient), CallID: d.CallID, At: now,

@@ -130,7 +130,7 @@ func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 // judge says what a reading means for a desktop with an unknown outcome.
 func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.Call) tasks.Move {
 	row := verdictOf(l)
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: l.proof()}
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: proofAfterCall(l)}
 	switch row.Unknown {
 	case Done:
 		m.To = tasks.Detached
@@ -150,6 +150,14 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.C
 		m.To, m.Attempts, m.Note, m.Failure = v.to, v.attempts, v.note, v.failure
 	}
 	return m
+}
+
+// proofAfterCall is what a reading after a call showed, for the trail.
+func proofAfterCall(l look) string {
+	if l.absent() && l.Type != "SHARED" && len(l.groups()) == 0 {
+		return "taken from the leaver; since given to another: " + l.proof()
+	}
+	return l.proof()
 }
 
 // unknownFailure describes a call without a known outcome whose desktop turned
