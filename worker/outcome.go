@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -257,7 +258,10 @@ func (s *sender) throttlePause(e apiclient.Error) time.Duration {
 // closeGate pauses the project for all workers, and says when this one is to
 // look at the gate again.
 func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Error) (recheck time.Duration) {
-	reason := fmt.Sprintf("%d %s %s", e.Status, e.Code, e.Message)
+	reason := strings.TrimSpace(e.Code + " " + e.Message)
+	if e.Status != 0 {
+		reason = fmt.Sprintf("%d %s", e.Status, reason)
+	}
 	if e.Host != "" {
 		reason += " (answered by " + e.Host + ")"
 	}
