@@ -35,7 +35,7 @@ type todo struct {
 	Label  string
 	What   string
 	Code   string
-	N      int
+	N      int // desktops
 	Why    string
 	Link   string
 }
@@ -115,7 +115,10 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 			})
 		}
 		if oldest := time.Duration(s.OldestMS) * time.Millisecond; oldest > waitsLong && s.Pause == nil {
-			out = append(out, todo{Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)), N: s.Waiting, Link: "/operations?open=1&project=" + s.Project})
+			out = append(out, todo{
+				Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)),
+				N: s.Counts.Queued, Link: "/operations?open=1&project=" + s.Project,
+			})
 		}
 	}
 	for _, g := range groupsOf(counts, "code", m) {
