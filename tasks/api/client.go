@@ -372,7 +372,7 @@ func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.RedriveProgr
 
 // RedriveItems lists what a redrive matched, and what each desktop is now.
 func (c *Client) RedriveItems(ctx context.Context, id string, size int, token string) (items []tasks.RedriveItem, next string, err error) {
-	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+url.PathEscape(id)+"/desktops", url.Values{}, size, token)
+	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+segment(id)+"/desktops", url.Values{}, size, token)
 }
 
 // AbortRedrive ends a redrive; what was taken up already goes on.
