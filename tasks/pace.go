@@ -49,27 +49,6 @@ func (m *paceMeter) pace(left int) Pace {
 	return Pace{PerMinute: float64(m.settled) / took.Minutes(), EndsAt: m.now.Add(rest).Truncate(time.Second).UTC()}
 }
 
-// Pace reads an operation's rows, unless it has ended, and says how fast they come to
-// their end.
-func (r *Record) Pace(ctx context.Context, op Operation, now time.Time) (Pace, error) {
-	begun := op.Begins()
-	if op.Done() || begun.After(now) {
-		return Pace{}, nil
-	}
-	meter := newPaceMeter(begun, now)
-	const ahead = 64
-	for first := 0; first < op.Chunks(); first += ahead {
-		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
-		if err != nil {
-			return Pace{}, err
-		}
-		for _, d := range ds {
-			meter.add(d)
-		}
-	}
-	return meter.pace(op.Counts.Queued + op.Counts.Sending + op.Counts.Accepted), nil
-}
-
 // RedriveProgress is a redrive with what came of what it took up.
 type RedriveProgress struct {
 	Redrive

@@ -136,11 +136,7 @@ func (s *server) getOperation(r *request) error {
 	if brief {
 		return r.answer(http.StatusOK, api.StateOf(op, s.Now()))
 	}
-	removal, err := s.record.Removal(r.Context(), op, s.Store.Target, s.Now())
-	if err != nil {
-		return err
-	}
-	pace, err := s.record.Pace(r.Context(), op, s.Now())
+	removal, pace, err := s.record.RemovalAndPace(r.Context(), op, s.Store.Target, s.Now())
 	if err != nil {
 		return err
 	}
