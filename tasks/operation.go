@@ -196,6 +196,10 @@ func ComputerRow(name string) string { return computerRow + name }
 // cloud took is proven or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
 
+// Sealed reports that it is Done and its trail has its Seal: nothing is left to be
+// written, unless somebody retries or dismisses something.
+func (o Operation) Sealed() bool { return o.Done() && o.Seal != "" }
+
 // OperationState is where an operation is on its way.
 type OperationState string
 
