@@ -64,9 +64,7 @@ type RedriveProgress struct {
 func (x RedriveProgress) Moves() bool { return x.Open() > 0 || !x.Done() }
 
 // Open is how many are to be taken up, or are under way.
-func (x RedriveProgress) Open() int {
-	return x.Left + x.Counts.Queued + x.Counts.Sending + x.Counts.Accepted
-}
+func (x RedriveProgress) Open() int { return x.Left + x.Counts.Unsettled() }
 
 // RedriveProgress reads the rows that a redrive has taken up.
 func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) (RedriveProgress, error) {
@@ -114,7 +112,7 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 			}
 			for _, places := range batch[i].places {
 				for n := places.First; n <= places.Last && n < len(ds); n++ {
-					out.Counts.add(ds[n].State)
+					out.Counts.Count(ds[n].State)
 					meter.add(ds[n])
 				}
 			}
@@ -122,12 +120,4 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 	}
 	out.Pace = meter.pace(out.Open())
 	return out, nil
-}
-
-// add counts a row.
-func (c *Counts) add(s State) {
-	*map[State]*int{
-		Queued: &c.Queued, Sending: &c.Sending, Accepted: &c.Accepted, Detached: &c.Detached,
-		Failed: &c.Failed, Held: &c.Held, Cancelled: &c.Cancelled, Resolved: &c.Resolved, NoDesktop: &c.NoDesktop,
-	}[s]++
 }

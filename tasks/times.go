@@ -125,7 +125,7 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 	since := SpreadOf(due, out.Target)
 	out.Proven, out.P50, out.P95, out.Worst, out.Late = len(due), since.P50, since.P95, since.Worst, since.Late
 	out.SinceAccepted = SpreadOf(accepted, out.Target)
-	return out, meter.pace(op.Counts.Queued + op.Counts.Sending + op.Counts.Accepted), nil
+	return out, meter.pace(op.Counts.Unsettled()), nil
 }
 
 // TookFrom is how long it took until the desktop was proven detached; false if it

@@ -186,7 +186,7 @@ func total(ops []tasks.Operation) (n int) {
 func unfinished(ops []tasks.Operation) (n int) {
 	for _, op := range ops {
 		if !op.Sealed() {
-			n += max(1, op.Counts.Queued+op.Counts.Sending+op.Counts.Accepted)
+			n += max(1, op.Counts.Unsettled())
 		}
 	}
 	return n
@@ -194,15 +194,7 @@ func unfinished(ops []tasks.Operation) (n int) {
 
 func sum(ops []tasks.Operation) (c tasks.Counts) {
 	for _, op := range ops {
-		c.Queued += op.Counts.Queued
-		c.Sending += op.Counts.Sending
-		c.Accepted += op.Counts.Accepted
-		c.Detached += op.Counts.Detached
-		c.Failed += op.Counts.Failed
-		c.Held += op.Counts.Held
-		c.Cancelled += op.Counts.Cancelled
-		c.Resolved += op.Counts.Resolved
-		c.NoDesktop += op.Counts.NoDesktop
+		c.Add(op.Counts)
 	}
 	return c
 }

@@ -13,10 +13,8 @@ import (
 // the last day.
 type overview struct {
 	Counts    tasks.Counts // of all projects that the key is for
-	Failed    int
-	Held      int
-	Scheduled int // operations
-	Workers   int // that beat
+	Scheduled int          // operations
+	Workers   int          // that beat
 	Calls     float64
 	Oldest    time.Duration
 	Todo      []todo
@@ -80,20 +78,10 @@ func (v *visit) overview() error {
 }
 
 func (p *overview) add(s tasks.Stats) {
-	p.Counts.Queued += s.Counts.Queued
-	p.Counts.Sending += s.Counts.Sending
-	p.Counts.Accepted += s.Counts.Accepted
-	p.Counts.Detached += s.Counts.Detached
+	p.Counts.Add(s.Counts)
 	p.Scheduled += s.Scheduled
 	p.Calls += s.CallsPerMinute
 	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
-	for _, f := range s.Failures {
-		if f.Class == tasks.HeldClass {
-			p.Held += f.Count
-		} else {
-			p.Failed += f.Count
-		}
-	}
 }
 
 // todosOf lists what needs a person, the worst first.
