@@ -24,7 +24,7 @@ func (k keys) trail(id string, n int) string { // LIST: JSON of what happened to
 }
 func (k keys) calls(id string) string  { return k.prefix + ":{" + id + "}:calls" }  // HASH: call id -> JSON
 func (k keys) errors(id string) string { return k.prefix + ":{" + id + "}:errors" } // HASH: desktop -> JSON of its last refusal
-func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see encodeDesktop
+func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see codec.go
 	return k.prefix + ":{" + id + "}:c:" + strconv.Itoa(n)
 }
 

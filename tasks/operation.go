@@ -196,6 +196,10 @@ func ComputerRow(name string) string { return computerRow + name }
 // cloud took is proven or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
 
+// Sealed reports that it is Done and its trail has its Seal: nothing is left to be
+// written, unless somebody retries or dismisses something.
+func (o Operation) Sealed() bool { return o.Done() && o.Seal != "" }
+
 // OperationState is where an operation is on its way.
 type OperationState string
 
@@ -230,13 +234,52 @@ type Counts struct {
 	NoDesktop int `json:"no_desktop,omitempty"` // users who have none
 }
 
+// at is the number of a state; nil: there is no such state.
+func (c *Counts) at(s State) *int {
+	switch s {
+	case Queued:
+		return &c.Queued
+	case Sending:
+		return &c.Sending
+	case Accepted:
+		return &c.Accepted
+	case Detached:
+		return &c.Detached
+	case Failed:
+		return &c.Failed
+	case Held:
+		return &c.Held
+	case Cancelled:
+		return &c.Cancelled
+	case Resolved:
+		return &c.Resolved
+	case NoDesktop:
+		return &c.NoDesktop
+	}
+	return nil
+}
+
 // Of is the number of desktops in a state.
 func (c Counts) Of(s State) int {
-	return map[State]int{
-		Queued: c.Queued, Sending: c.Sending, Accepted: c.Accepted, Detached: c.Detached,
-		Failed: c.Failed, Held: c.Held, Cancelled: c.Cancelled, Resolved: c.Resolved, NoDesktop: c.NoDesktop,
-	}[s]
+	if n := c.at(s); n != nil {
+		return *n
+	}
+	return 0
 }
+
+// Count counts one desktop more in a state.
+func (c *Counts) Count(s State) { *c.at(s)++ }
+
+// Add adds other counts.
+func (c *Counts) Add(o Counts) {
+	for _, s := range States {
+		*c.at(s) += o.Of(s)
+	}
+}
+
+// Unsettled is the number of desktops for which something is still to be done: to be
+// sent, or to be proven.
+func (c Counts) Unsettled() int { return c.Queued + c.Sending + c.Accepted }
 
 // Desktop is one desktop within an operation.
 type Desktop struct {

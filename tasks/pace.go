@@ -49,27 +49,6 @@ func (m *paceMeter) pace(left int) Pace {
 	return Pace{PerMinute: float64(m.settled) / took.Minutes(), EndsAt: m.now.Add(rest).Truncate(time.Second).UTC()}
 }
 
-// Pace reads an operation's rows, unless it has ended, and says how fast they come to
-// their end.
-func (r *Record) Pace(ctx context.Context, op Operation, now time.Time) (Pace, error) {
-	begun := op.Begins()
-	if op.Done() || begun.After(now) {
-		return Pace{}, nil
-	}
-	meter := newPaceMeter(begun, now)
-	const ahead = 64
-	for first := 0; first < op.Chunks(); first += ahead {
-		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
-		if err != nil {
-			return Pace{}, err
-		}
-		for _, d := range ds {
-			meter.add(d)
-		}
-	}
-	return meter.pace(op.Counts.Queued + op.Counts.Sending + op.Counts.Accepted), nil
-}
-
 // RedriveProgress is a redrive with what came of what it took up.
 type RedriveProgress struct {
 	Redrive
@@ -85,9 +64,7 @@ type RedriveProgress struct {
 func (x RedriveProgress) Moves() bool { return x.Open() > 0 || !x.Done() }
 
 // Open is how many are to be taken up, or are under way.
-func (x RedriveProgress) Open() int {
-	return x.Left + x.Counts.Queued + x.Counts.Sending + x.Counts.Accepted
-}
+func (x RedriveProgress) Open() int { return x.Left + x.Counts.Unsettled() }
 
 // RedriveProgress reads the rows that a redrive has taken up.
 func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) (RedriveProgress, error) {
@@ -135,7 +112,7 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 			}
 			for _, places := range batch[i].places {
 				for n := places.First; n <= places.Last && n < len(ds); n++ {
-					out.Counts.add(ds[n].State)
+					out.Counts.Count(ds[n].State)
 					meter.add(ds[n])
 				}
 			}
@@ -143,12 +120,4 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 	}
 	out.Pace = meter.pace(out.Open())
 	return out, nil
-}
-
-// add counts a row.
-func (c *Counts) add(s State) {
-	*map[State]*int{
-		Queued: &c.Queued, Sending: &c.Sending, Accepted: &c.Accepted, Detached: &c.Detached,
-		Failed: &c.Failed, Held: &c.Held, Cancelled: &c.Cancelled, Resolved: &c.Resolved, NoDesktop: &c.NoDesktop,
-	}[s]++
 }

@@ -23,9 +23,6 @@ type ProducerConfig struct {
 	Projects []string         // aliases that may be named; required
 	Record   RecordConfig     // the same as the workers'
 	Now      func() time.Time // default time.Now
-	// Accepted is told of every operation that this Producer has accepted, once,
-	// however often it is sent; nil: nobody is.
-	Accepted func(Operation)
 }
 
 // Producer accepts requests: it writes them to the record and then enqueues
@@ -36,7 +33,6 @@ type Producer struct {
 	projects []string
 	client   *asynq.Client
 	now      func() time.Time
-	accepted func(Operation)
 }
 
 // NewProducer makes a Producer on the Redis that the workers use. The caller
@@ -48,12 +44,9 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Accepted == nil {
-		cfg.Accepted = func(Operation) {}
-	}
 	return &Producer{
 		Record: NewRecord(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
-		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now, accepted: cfg.Accepted,
+		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now,
 	}, nil
 }
 
@@ -96,7 +89,6 @@ func (p *Producer) Enqueue(ctx context.Context, req Request) (Operation, error) 
 		return p.again(ctx, op.ID)
 	}
 	op.Durability = copies.durability()
-	p.accepted(op)
 	// From here on the operation is accepted: a task that cannot be enqueued
 	// now is enqueued by a reconciler.
 	for n := range op.Chunks() {

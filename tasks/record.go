@@ -166,11 +166,8 @@ func decodeOperation(id string, v []any) (op Operation, ok bool, err error) {
 	if err := op.addFound(v[5]); err != nil {
 		return op, false, err
 	}
-	for i, n := range []*int{
-		&op.Counts.Queued, &op.Counts.Sending, &op.Counts.Accepted, &op.Counts.Detached,
-		&op.Counts.Failed, &op.Counts.Held, &op.Counts.Cancelled, &op.Counts.Resolved, &op.Counts.NoDesktop,
-	} {
-		*n = int(number(v[6+i]))
+	for i, s := range States {
+		*op.Counts.at(s) = int(number(v[6+i]))
 	}
 	return op, true, nil
 }

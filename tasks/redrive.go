@@ -112,6 +112,9 @@ func (q RedriveRequest) validate() error {
 // MatchRedrive counts what a redrive would match, by project, class and code, and
 // writes nothing. Errors: *ValidationError, ErrTooMany, Redis'.
 func (r *Record) MatchRedrive(ctx context.Context, q RedriveRequest) ([]FailureCount, error) {
+	if err := q.validate(); err != nil {
+		return nil, err
+	}
 	found, err := r.matchRedrive(ctx, q)
 	if err != nil {
 		return nil, err
@@ -128,10 +131,8 @@ func countsOf(found []Failure) []FailureCount {
 	return sortedCounts(counts)
 }
 
+// matchRedrive gives what a valid request matches.
 func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
-	if err := q.validate(); err != nil {
-		return nil, err
-	}
 	all, err := r.failuresNamed(ctx, q.Desktops)
 	if len(q.Desktops) == 0 {
 		all, err = r.failuresMatching(ctx, q.Filter)
@@ -240,7 +241,8 @@ func (p *Producer) Redrive(ctx context.Context, q RedriveRequest) (Redrive, erro
 		return Redrive{}, err
 	}
 	// What was begun before is answered at once: matching is costly.
-	if old, err := r.begun(ctx, x.ID, fingerprintOf(q)); err == nil || !errors.Is(err, ErrNoRedrive) {
+	fp := fingerprintOf(q)
+	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, ErrNoRedrive) {
 		return old, err
 	}
 	found, err := r.matchRedrive(ctx, q)
@@ -269,10 +271,10 @@ func (p *Producer) Redrive(ctx context.Context, q RedriveRequest) (Redrive, erro
 	if err != nil {
 		return fail(err)
 	}
-	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fingerprintOf(q), mustJSON(x), items); err != nil {
+	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x), items); err != nil {
 		return fail(err)
 	}
-	return r.begun(ctx, x.ID, fingerprintOf(q))
+	return r.begun(ctx, x.ID, fp)
 }
 
 // scriptRedrive begins a redrive, unless another call has.

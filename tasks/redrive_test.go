@@ -340,7 +340,7 @@ func redriveProgress(t *testing.T, b *bundle) {
 func pace(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(100), NotBefore: b.now.Add(time.Hour)})
 	read := func() tasks.Pace {
-		p, err := b.r.Pace(t.Context(), b.operation(op.ID), b.now)
+		_, p, err := b.r.RemovalAndPace(t.Context(), b.operation(op.ID), 0, b.now)
 		require.NoError(t, err)
 		return p
 	}

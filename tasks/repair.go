@@ -416,7 +416,7 @@ func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation, missi
 func (s *repairStep) belongs(op Operation, missing map[RepairKind]entries) {
 	accepted := op.AcceptedAt.UnixMilli()
 	switch {
-	case op.Done() && op.Seal != "":
+	case op.Sealed():
 		missing[RepairedEnded].add(s.keys.endedOps(), op.EndedAt.UnixMilli(), op.ID)
 		if s.now.Sub(op.EndedAt) >= s.retention {
 			return // it is about to leave the lists

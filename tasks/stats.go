@@ -60,7 +60,7 @@ func (s Stats) Unserved() int {
 	if s.Workers > 0 {
 		return 0
 	}
-	return s.Counts.Queued + s.Counts.Sending + s.Counts.Accepted
+	return s.Counts.Unsettled()
 }
 
 // QueueDepth is what waits in one of a project's queues.
@@ -298,9 +298,7 @@ func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*op
 				out[op.Project] = s
 			}
 			s.operations++
-			s.counts.Queued += op.Counts.Queued
-			s.counts.Sending += op.Counts.Sending
-			s.counts.Accepted += op.Counts.Accepted
+			s.counts.Add(Counts{Queued: op.Counts.Queued, Sending: op.Counts.Sending, Accepted: op.Counts.Accepted})
 		}
 	}
 	return out, partial, nil

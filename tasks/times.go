@@ -92,7 +92,14 @@ func (r *Removal) UnmarshalJSON(b []byte) error {
 // Removal reads an operation's desktops and computes how long access took to be
 // gone. target 0 means DefaultTarget.
 func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration, now time.Time) (Removal, error) {
-	out := Removal{Target: target}
+	out, _, err := r.RemovalAndPace(ctx, op, target, now)
+	return out, err
+}
+
+// RemovalAndPace is Removal, and says from the same reading how fast the desktops come
+// to their end.
+func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.Duration, now time.Time) (Removal, Pace, error) {
+	out, meter := Removal{Target: target}, newPaceMeter(op.Begins(), now)
 	if target == 0 {
 		out.Target = DefaultTarget
 	}
@@ -101,9 +108,10 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 	for first := 0; first < op.Chunks(); first += ahead {
 		ds, err := r.readChunks(ctx, op, chunkRange(first, min(first+ahead, op.Chunks()))...)
 		if err != nil {
-			return Removal{}, err
+			return Removal{}, Pace{}, err
 		}
 		for _, d := range ds {
+			meter.add(d)
 			t, proven := d.TookFrom(op)
 			switch {
 			case proven:
@@ -117,7 +125,7 @@ func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration
 	since := SpreadOf(due, out.Target)
 	out.Proven, out.P50, out.P95, out.Worst, out.Late = len(due), since.P50, since.P95, since.Worst, since.Late
 	out.SinceAccepted = SpreadOf(accepted, out.Target)
-	return out, nil
+	return out, meter.pace(op.Counts.Unsettled()), nil
 }
 
 // TookFrom is how long it took until the desktop was proven detached; false if it

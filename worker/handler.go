@@ -43,7 +43,7 @@ func isFailure(err error) bool { return errors.Is(err, asynq.SkipRetry) }
 // the queue; it bounds how stale what it holds can get.
 const maxWait = 5 * time.Minute
 
-// handler runs the chunks of one project's queue of either kind.
+// handler runs the chunks of one of a project's queues.
 type handler struct {
 	sender  *sender
 	worker  string

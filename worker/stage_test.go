@@ -270,7 +270,7 @@ func (s *stage) calls() []fakecloud.Request {
 	return out
 }
 
-// effects is how often the cloud took each desktop.
+// takenTwice gives the desktops that the cloud took more than once.
 func (s *stage) takenTwice(desktops []string) []string {
 	var out []string
 	for _, id := range desktops {

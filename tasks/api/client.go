@@ -259,6 +259,19 @@ func (c *Client) Operation(ctx context.Context, id string) (Operation, error) {
 	return call[Operation](ctx, c, request{method: "GET", path: operationPath(id, "")})
 }
 
+// OperationUpTo is Operation where the operation has at most that many rows, and
+// computed is true; else it is OperationState.
+func (c *Client) OperationUpTo(ctx context.Context, id string, rows int) (op Operation, computed bool, err error) {
+	out, err := call[struct {
+		Operation
+		Removal *tasks.Removal `json:"access_removed"`
+	}](ctx, c, request{method: "GET", path: operationPath(id, ""), query: url.Values{"access_removed_up_to": {strconv.Itoa(rows)}}})
+	if op, computed = out.Operation, out.Removal != nil; computed {
+		op.Removal = *out.Removal
+	}
+	return op, computed, err
+}
+
 // Desktops lists an operation's desktops in the order of the request.
 func (c *Client) Desktops(ctx context.Context, operation string, f tasks.DesktopFilter, size int, token string) (items []Desktop, next string, err error) {
 	q := url.Values{}
@@ -372,7 +385,7 @@ func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.RedriveProgr
 
 // RedriveItems lists what a redrive matched, and what each desktop is now.
 func (c *Client) RedriveItems(ctx context.Context, id string, size int, token string) (items []tasks.RedriveItem, next string, err error) {
-	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+url.PathEscape(id)+"/desktops", url.Values{}, size, token)
+	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+segment(id)+"/desktops", url.Values{}, size, token)
 }
 
 // AbortRedrive ends a redrive; what was taken up already goes on.

@@ -1,7 +1,7 @@
 // Package api is detachd's HTTP API in Go: the bodies of its requests and
 // answers, and a client. An operation that is handed over here is accepted by the
-// server before Create returns, just as with tasks.Producer, and needs no way to
-// Redis:
+// server before CreateOperation returns, just as with tasks.Producer, and needs no way
+// to Redis:
 //
 //	c, err := api.New(api.Config{Server: "https://detachd.example.com", Key: os.Getenv("DETACHD_API_KEY")})
 //	op, err := c.CreateOperation(ctx, api.OperationRequest{Project: "hq", Desktops: ids, IdempotencyKey: "HR-4711"})

@@ -146,9 +146,7 @@ func (s *Server) Restart() error {
 	return s.start()
 }
 
-// Start runs a redis-server for a test and ends it with the test. Without
-// redis-server on the machine the test is skipped, or, where the environment
-// says DETACHD_TEST_REDIS=required, as CI does, it fails.
+// Start runs a redis-server for a test and ends it with the test; see Need.
 func Start(t testing.TB) *Server {
 	t.Helper()
 	return startWith(t)
@@ -175,7 +173,7 @@ func StartCluster(t testing.TB) *Server {
 
 func startWith(t testing.TB, more ...string) *Server {
 	t.Helper()
-	needRedis(t)
+	Need(t)
 	s, err := Run(t.TempDir(), more...)
 	if err != nil {
 		t.Fatalf("starting redis-server: %v", err)
@@ -184,16 +182,22 @@ func startWith(t testing.TB, more ...string) *Server {
 	return s
 }
 
-// needRedis skips a test, or fails it, where there is no redis-server; see Start.
-func needRedis(t testing.TB) {
+// Need skips a test, or fails it, where there is no redis-server; see Missing.
+func Need(t testing.TB) {
 	t.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
-		const how = "redis-server is not installed (on Debian: apt-get install redis-server, or `make test` as root)"
-		if os.Getenv("DETACHD_TEST_REDIS") == "required" {
-			t.Fatal(how)
-		}
-		t.Skip(how)
+		Missing(t, "redis-server is not installed (on Debian: apt-get install redis-server, or `make test` as root)")
 	}
+}
+
+// Missing ends a test that the machine lacks something for: it is skipped or, where the
+// environment says DETACHD_TEST_REQUIRE=all, as CI does, it fails.
+func Missing(t testing.TB, what string) {
+	t.Helper()
+	if os.Getenv("DETACHD_TEST_REQUIRE") == "all" {
+		t.Fatal(what)
+	}
+	t.Skip(what)
 }
 
 // patient is how long tests' clients wait for a reply: a machine that tests keep

@@ -283,7 +283,7 @@ func replication(ctx context.Context, n *Server) (primary bool, replicas int, er
 // start runs a set for a test and ends it with the test; see Start.
 func start(t testing.TB, run func(dir string) (*Set, error)) *Set {
 	t.Helper()
-	needRedis(t)
+	Need(t)
 	s, err := run(t.TempDir())
 	if err != nil {
 		t.Fatalf("starting redis-servers: %v", err)

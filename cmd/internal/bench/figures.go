@@ -379,7 +379,7 @@ func cost(desktops int) func(s *stage) ([]figure, error) {
 		if err := w.Start(s.ctx); err != nil {
 			return nil, err
 		}
-		_, err = s.until(ids, func(op tasks.Operation) bool { return op.Seal != "" })
+		_, err = s.until(ids, tasks.Operation.Sealed)
 		w.Stop()
 		if err != nil {
 			return nil, err

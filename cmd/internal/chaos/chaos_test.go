@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -29,9 +28,7 @@ func TestMain(m *testing.M) {
 // short is what make chaos does at length, once: real processes, and calls that are
 // longer than the outage in their middle.
 func short(t *testing.T) plan {
-	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
-		t.Skip("redis-server is not installed")
-	}
+	redistest.Need(t)
 	return plan{
 		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Pace: 40 * time.Millisecond, Every: time.Second, Seed: 7,
 		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{10 * time.Second, 11 * time.Second},

@@ -295,7 +295,7 @@ func (s *stage) settle(ctx context.Context) error {
 	for i := range s.ops {
 		for {
 			op, err := s.record.Operation(ctx, s.ops[i].ID)
-			if err == nil && op.Done() && op.Seal != "" {
+			if err == nil && op.Sealed() {
 				s.ops[i] = op
 				break
 			}

@@ -322,12 +322,13 @@ type stateLine struct {
 }
 
 // stateLines gives the states that desktops are in, in the order of their life.
-func stateLines(c tasks.Counts) []stateLine {
-	all := []stateLine{
-		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
-		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved}, {tasks.NoDesktop, c.NoDesktop},
+func stateLines(c tasks.Counts) (out []stateLine) {
+	for _, s := range tasks.States {
+		if n := c.Of(s); n > 0 {
+			out = append(out, stateLine{s, n})
+		}
 	}
-	return slices.DeleteFunc(all, func(l stateLine) bool { return l.n == 0 })
+	return out
 }
 
 // jobIDs lists the job ids of calls, each once.

@@ -113,7 +113,7 @@ func look(ctx context.Context, read reader, ops []tasks.Operation) ([]tasks.Oper
 	defer cancel()
 	out := make([]tasks.Operation, len(ops))
 	for i, op := range ops {
-		if over(op) {
+		if op.Sealed() {
 			out[i] = op
 			continue
 		}
@@ -181,15 +181,12 @@ func total(ops []tasks.Operation) (n int) {
 	return n
 }
 
-// over says that an operation has ended and its trail is sealed.
-func over(op tasks.Operation) bool { return op.Done() && op.Seal != "" }
-
 // unfinished counts the desktops that a worker has something to do for, to prove
 // them included. An operation whose end is not yet written is not over.
 func unfinished(ops []tasks.Operation) (n int) {
 	for _, op := range ops {
-		if !over(op) {
-			n += max(1, op.Counts.Queued+op.Counts.Sending+op.Counts.Accepted)
+		if !op.Sealed() {
+			n += max(1, op.Counts.Unsettled())
 		}
 	}
 	return n
@@ -197,15 +194,7 @@ func unfinished(ops []tasks.Operation) (n int) {
 
 func sum(ops []tasks.Operation) (c tasks.Counts) {
 	for _, op := range ops {
-		c.Queued += op.Counts.Queued
-		c.Sending += op.Counts.Sending
-		c.Accepted += op.Counts.Accepted
-		c.Detached += op.Counts.Detached
-		c.Failed += op.Counts.Failed
-		c.Held += op.Counts.Held
-		c.Cancelled += op.Counts.Cancelled
-		c.Resolved += op.Counts.Resolved
-		c.NoDesktop += op.Counts.NoDesktop
+		c.Add(op.Counts)
 	}
 	return c
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // chromium starts the one browser of all tests, which TestMain ends. Each test has a
@@ -63,9 +65,7 @@ type browser struct {
 const patience = 30 * time.Second
 
 // newBrowser opens a window, in which a test fails if anything is wrong that a
-// person would find in the console. Without chromium on the machine the test is
-// skipped, or, where the environment says DETACHD_TEST_REDIS=required, as CI does,
-// it fails.
+// person would find in the console. It takes chromium; see redistest.Missing.
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
 	windows <- struct{}{}
@@ -82,10 +82,9 @@ func (b *browser) another() *browser {
 func openWindow(t *testing.T, url string) *browser {
 	t.Helper()
 	root, err := chromium()
-	if err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
-		t.Skip(err)
+	if err != nil {
+		redistest.Missing(t, err.Error())
 	}
-	require.NoError(t, err)
 	// A tab with cookies of its own takes a window of its own, which
 	// chromedp.WithNewBrowserContext does not ask for.
 	executor := cdp.WithExecutor(root, chromedp.FromContext(root).Browser)

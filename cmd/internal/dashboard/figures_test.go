@@ -90,6 +90,14 @@ func TestTimesUntilAccessWasGone(t *testing.T) {
 	require.Equal(t, []removedRow{{"over 24 hours", 1, 100, 0}}, rows)
 }
 
+// What waits is counted in desktops, as the page says, and not in tasks of up to 100.
+func TestWaitingIsCountedInDesktops(t *testing.T) {
+	t.Parallel()
+	late := todosOf([]tasks.Stats{{Project: "hq", OldestMS: 600_000, Workers: 1, Waiting: 7, Counts: tasks.Counts{Queued: 650, Sending: 50}}}, 1, meanings{}, noon)
+	require.Len(t, late, 1)
+	require.Equal(t, 650, late[0].N)
+}
+
 // What needs a person: the worst first, and all of it.
 func TestTodos(t *testing.T) {
 	t.Parallel()

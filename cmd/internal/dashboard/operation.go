@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"io"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -34,20 +35,19 @@ func (o operation) Waits() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
 const removalUnasked = 10_000
 
 func (v *visit) operation() error {
-	state, err := v.api.OperationState(v.Context(), v.PathValue("id"))
+	upTo := removalUnasked
+	if v.param("removal") != "" {
+		upTo = math.MaxInt
+	}
+	whole, computed, err := v.api.OperationUpTo(v.Context(), v.PathValue("id"), upTo)
 	if err != nil {
 		return err
 	}
-	op := state.Operation
-	p := operation{Now: v.d.Now(), State: v.param("state"), Code: v.param("code")}
-	if op.Total <= removalUnasked || v.param("removal") != "" {
-		whole, err := v.api.Operation(v.Context(), op.ID)
-		if err != nil {
-			return err
-		}
-		op, p.Removal, p.Pace = whole.Operation, &whole.Removal, whole.Pace
+	op := whole.Operation
+	p := operation{Op: progressOf(op), Now: v.d.Now(), Pace: whole.Pace, State: v.param("state"), Code: v.param("code")}
+	if computed {
+		p.Removal = &whole.Removal
 	}
-	p.Op = progressOf(op)
 	f := tasks.DesktopFilter{Code: p.Code}
 	if p.State != "" {
 		s, err := tasks.ParseState(p.State)

@@ -45,9 +45,7 @@ func progressOf(op tasks.Operation) progress {
 }
 
 // Settled is how many desktops need nothing more.
-func (p progress) Settled() int {
-	return p.Total - p.Counts.Queued - p.Counts.Sending - p.Counts.Accepted
-}
+func (p progress) Settled() int { return p.Total - p.Counts.Unsettled() }
 
 // operations is the list of operations.
 type operations struct {

@@ -13,10 +13,8 @@ import (
 // the last day.
 type overview struct {
 	Counts    tasks.Counts // of all projects that the key is for
-	Failed    int
-	Held      int
-	Scheduled int // operations
-	Workers   int // that beat
+	Scheduled int          // operations
+	Workers   int          // that beat
 	Calls     float64
 	Oldest    time.Duration
 	Todo      []todo
@@ -35,7 +33,7 @@ type todo struct {
 	Label  string
 	What   string
 	Code   string
-	N      int
+	N      int // desktops
 	Why    string
 	Link   string
 }
@@ -80,20 +78,10 @@ func (v *visit) overview() error {
 }
 
 func (p *overview) add(s tasks.Stats) {
-	p.Counts.Queued += s.Counts.Queued
-	p.Counts.Sending += s.Counts.Sending
-	p.Counts.Accepted += s.Counts.Accepted
-	p.Counts.Detached += s.Counts.Detached
+	p.Counts.Add(s.Counts)
 	p.Scheduled += s.Scheduled
 	p.Calls += s.CallsPerMinute
 	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
-	for _, f := range s.Failures {
-		if f.Class == tasks.HeldClass {
-			p.Held += f.Count
-		} else {
-			p.Failed += f.Count
-		}
-	}
 }
 
 // todosOf lists what needs a person, the worst first.
@@ -115,7 +103,10 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 			})
 		}
 		if oldest := time.Duration(s.OldestMS) * time.Millisecond; oldest > waitsLong && s.Pause == nil {
-			out = append(out, todo{Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)), N: s.Waiting, Link: "/operations?open=1&project=" + s.Project})
+			out = append(out, todo{
+				Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)),
+				N: s.Counts.Queued, Link: "/operations?open=1&project=" + s.Project,
+			})
 		}
 	}
 	for _, g := range groupsOf(counts, "code", m) {

@@ -166,7 +166,7 @@ func (s *stage) ended(id string) (op api.OperationState) {
 	require.Eventually(s.t, func() bool {
 		var err error
 		op, err = s.api().OperationState(s.t.Context(), id)
-		return err == nil && op.Done && op.Seal != ""
+		return err == nil && op.Sealed()
 	}, patience, 10*time.Millisecond)
 	return op
 }

@@ -24,7 +24,7 @@ func (c calls) refreshAfter() int { return movingOperation(c.Op.Operation, c.Now
 // movingOperation says how soon a page about an operation is to be made again.
 func movingOperation(op tasks.Operation, now time.Time) int {
 	switch {
-	case op.Done() && op.Seal != "":
+	case op.Sealed():
 		return 0
 	case op.NotBefore.After(now):
 		return 15
@@ -114,7 +114,7 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 			}
 		}
 		out = append(out, end)
-		if op.Seal != "" {
+		if op.Sealed() {
 			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: end.Dot})
 		}
 	} else if op.Deadline.After(now) {

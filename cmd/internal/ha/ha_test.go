@@ -5,7 +5,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -26,9 +25,7 @@ func TestMain(m *testing.M) {
 
 // A short run of what make ha does at length: real processes, a real failover.
 func TestHA(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
-		t.Skip("redis-server is not installed")
-	}
+	redistest.Need(t)
 	binary, err := drill.Build(t.Context(), t.TempDir())
 	require.NoError(t, err)
 	for kind := range sets {

@@ -114,7 +114,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 			return nil
 		case err != nil:
 			return err
-		case op.Done() && op.Seal != "":
+		case op.Sealed():
 			a.op = op
 			return s.addRows(ctx, a, rows)
 		case time.Now().After(until):

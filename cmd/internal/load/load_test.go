@@ -3,21 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
-	"os"
-	"os/exec"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/drill"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // A short run of what make load does at length: a real server, a real kill.
 func TestLoad(t *testing.T) {
-	if _, err := exec.LookPath("redis-server"); err != nil && os.Getenv("DETACHD_TEST_REDIS") != "required" {
-		t.Skip("redis-server is not installed")
-	}
+	redistest.Need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	p := plan{Rate: 100, Steady: 2 * time.Second, Killed: 3 * time.Second, Dir: t.TempDir()}

@@ -291,7 +291,7 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 			switch {
 			case !known:
 				v.Twice = append(v.Twice, "operation "+op.ID+" was never answered for")
-			case op.Counts.Detached != 1 || op.Seal == "":
+			case op.Counts.Detached != 1 || !op.Sealed():
 				v.Unproven = append(v.Unproven, op.ID)
 			case s.cloud.DetachedTimes(projectID, id) != 1:
 				v.Untrue = append(v.Untrue, id)

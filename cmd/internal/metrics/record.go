@@ -98,8 +98,8 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
 		gauge(scheduledOps, float64(s.Scheduled), s.Project)
-		for state, n := range map[tasks.State]int{tasks.Queued: s.Counts.Queued, tasks.Sending: s.Counts.Sending, tasks.Accepted: s.Counts.Accepted} {
-			gauge(openDesktops, float64(n), s.Project, state.String())
+		for _, state := range []tasks.State{tasks.Queued, tasks.Sending, tasks.Accepted} {
+			gauge(openDesktops, float64(s.Counts.Of(state)), s.Project, state.String())
 		}
 		for _, q := range s.Queues {
 			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))

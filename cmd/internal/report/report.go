@@ -105,7 +105,7 @@ func Write(ctx context.Context, w io.Writer, r *tasks.Record, id string, f Forma
 	}
 	out := &writer{
 		record: r, renderer: f.renderer(), sum: sha256.New(),
-		head: head{Made: now, Final: op.Done() && op.Seal != "", Operation: op, Accepted: accepted, Removal: viewRemoval(times)},
+		head: head{Made: now, Final: op.Sealed(), Operation: op, Accepted: accepted, Removal: viewRemoval(times)},
 	}
 	b := bufio.NewWriterSize(w, 1<<16)
 	out.w = io.MultiWriter(b, out.sum)

@@ -43,11 +43,7 @@ type tally struct {
 
 func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Time) {
 	t.rows++
-	*map[tasks.State]*int{
-		tasks.Queued: &t.counts.Queued, tasks.Sending: &t.counts.Sending, tasks.Accepted: &t.counts.Accepted,
-		tasks.Detached: &t.counts.Detached, tasks.Failed: &t.counts.Failed, tasks.Held: &t.counts.Held,
-		tasks.Cancelled: &t.counts.Cancelled, tasks.Resolved: &t.counts.Resolved, tasks.NoDesktop: &t.counts.NoDesktop,
-	}[r.State]++
+	t.counts.Count(r.State)
 	took, proven := r.took(op)
 	switch {
 	case proven:

@@ -339,7 +339,7 @@ func (j *jsonFile) checkHead() {
 	if err1 != nil || err2 != nil || says != said {
 		j.contradiction(errors.New("the operation is not the one that was accepted"))
 	}
-	if j.Final != (op.Done() && op.Seal != "") {
+	if j.Final != op.Sealed() {
 		j.contradiction(errors.New("it is wrong about whether it is final"))
 	}
 }

@@ -204,6 +204,20 @@ func (q *query) flag(name string) bool {
 	}
 }
 
+// whole is a whole number, 0 or more; without one it is the default.
+func (q *query) whole(name string, def int) int {
+	v := q.text(name)
+	if v == "" {
+		return def
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 {
+		q.bad(name, "%.60q is no whole number, 0 or more", v)
+		return def
+	}
+	return n
+}
+
 const (
 	usualPage   = 100
 	largestPage = 1000

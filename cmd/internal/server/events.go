@@ -88,7 +88,7 @@ func (s *server) follow(ctx context.Context, r *request, v *view, op tasks.Opera
 		case ended.IsZero():
 			ended = time.Now()
 		}
-		if op.Done() && (op.Seal != "" || time.Since(ended) >= s.pace.seal) {
+		if op.Sealed() || op.Done() && time.Since(ended) >= s.pace.seal {
 			return s.send(r, "event: end\ndata: {}\n\n") // without data browsers would not tell of it
 		}
 		var err error

@@ -108,7 +108,7 @@ func TestEventsOfAnOperation(t *testing.T) {
 	require.Equal(t, 2, state.Counts.Queued)
 	require.False(t, state.Done)
 	b.cancel(id)
-	for !state.Done || state.Seal == "" {
+	for !state.Sealed() {
 		var next string
 		next, state = s.state()
 		require.NotEqual(t, first, next)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -121,11 +122,13 @@ func (s *server) operation(r *request) (tasks.Operation, error) {
 	return op, err
 }
 
-// getOperation is GET /v1/operations/{id}. access_removed=false leaves that out: it
-// takes reading every desktop, and some look every second.
+// getOperation is GET /v1/operations/{id}. access_removed=false leaves out what takes
+// reading every desktop, as some look every second; access_removed_up_to does where the
+// operation has more rows.
 func (s *server) getOperation(r *request) error {
-	q := r.query("access_removed")
+	q := r.query("access_removed", "access_removed_up_to")
 	brief := q.text("access_removed") != "" && !q.flag("access_removed")
+	upTo := q.whole("access_removed_up_to", math.MaxInt)
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -133,14 +136,10 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	if brief {
+	if brief || op.Total > upTo {
 		return r.answer(http.StatusOK, api.StateOf(op, s.Now()))
 	}
-	removal, err := s.record.Removal(r.Context(), op, s.Store.Target, s.Now())
-	if err != nil {
-		return err
-	}
-	pace, err := s.record.Pace(r.Context(), op, s.Now())
+	removal, pace, err := s.record.RemovalAndPace(r.Context(), op, s.Store.Target, s.Now())
 	if err != nil {
 		return err
 	}

@@ -324,6 +324,7 @@ func (s *server) authenticate(r *request, role access.Role) error {
 	return r.mayBe(role)
 }
 
+// mayBe refuses a caller whose key does not have the role.
 func (r *request) mayBe(role access.Role) error {
 	if !r.key.Role.Includes(role) {
 		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s", role, r.key.Role)
@@ -331,8 +332,8 @@ func (r *request) mayBe(role access.Role) error {
 	return nil
 }
 
-// sees refuses what belongs to a project that the key is not for. It is refused
-// as if it did not exist.
+// sees reports whether the key may see the project. Callers answer 404 where it may
+// not, so that nothing is given away.
 func (r *request) sees(project string) bool { return r.key.Sees(project) }
 
 func (s *server) healthz(r *request) error {

@@ -199,6 +199,15 @@ func TestOperationOverHTTP(t *testing.T) {
 	require.Equal(t, "producer", v["requested_by"], "the key's name")
 	require.Equal(t, false, v["done"])
 	require.Contains(t, v, "access_removed")
+	for query, computed := range map[string]bool{
+		"": true, "?access_removed=true": true, "?access_removed=false": false, "?access_removed_up_to=3": true, "?access_removed_up_to=2": false,
+		"?access_removed_up_to=3&access_removed=false": false,
+	} {
+		v := b.do(viewer, "GET", "/v1/operations/"+id+query, "").json(t)
+		require.Equal(t, computed, v["access_removed"] != nil, query)
+		require.Equal(t, computed, v["pace"] != nil, query)
+		require.Equal(t, "running", v["state"], query)
+	}
 	list := b.do(viewer, "GET", "/v1/operations?project=hq&open=true&page_size=1", "").json(t)
 	require.Len(t, list["items"], 1)
 	rows := b.do(viewer, "GET", "/v1/operations/"+id+"/desktops?state=queued&state=held", "").json(t)["items"].([]any)
@@ -249,7 +258,7 @@ func TestBadRequests(t *testing.T) {
 	require.Equal(t, http.StatusUnsupportedMediaType, a.status)
 	for _, path := range []string{
 		"/v1/operations?page_size=0", "/v1/operations?page_size=1001", "/v1/operations?pagesize=1", "/v1/operations?open=maybe", "/v1/operations?from=x",
-		"/v1/operations?page_token=x", "/v1/failures?page_token=x", "/v1/failures?code=a&code=b", "/v1/desktops/%20",
+		"/v1/operations?page_token=x", "/v1/operations/x?access_removed_up_to=-1", "/v1/operations/x?access_removed_up_to=few", "/v1/failures?page_token=x", "/v1/failures?code=a&code=b", "/v1/desktops/%20",
 	} {
 		a = b.do(b.key[access.Viewer], "GET", path, "")
 		require.Equal(t, 400, a.status, path)

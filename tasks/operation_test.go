@@ -1,0 +1,40 @@
+package tasks_test
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+func TestSealed(t *testing.T) {
+	t.Parallel()
+	require.False(t, tasks.Operation{}.Sealed())
+	require.False(t, tasks.Operation{EndedAt: time.Now()}.Sealed(), "its trail is still to be sealed")
+	require.False(t, tasks.Operation{Seal: "ab"}.Sealed(), "it was taken up again")
+	require.True(t, tasks.Operation{EndedAt: time.Now(), Seal: "ab"}.Sealed())
+}
+
+// What counts by state knows every state, each in a place of its own.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	var c tasks.Counts
+	for n, s := range tasks.States {
+		for range n + 1 {
+			c.Count(s)
+		}
+	}
+	want := tasks.Counts{Queued: 1, Sending: 2, Accepted: 3, Detached: 4, Failed: 5, Held: 6, Cancelled: 7, Resolved: 8, NoDesktop: 9}
+	require.Equal(t, want, c)
+	require.Equal(t, reflect.TypeFor[tasks.Counts]().NumField(), len(tasks.States))
+	for n, s := range tasks.States {
+		require.Equal(t, n+1, c.Of(s), s)
+	}
+	require.Zero(t, c.Of('?'))
+	c.Add(c)
+	require.Equal(t, tasks.Counts{Queued: 2, Sending: 4, Accepted: 6, Detached: 8, Failed: 10, Held: 12, Cancelled: 14, Resolved: 16, NoDesktop: 18}, c)
+	require.Equal(t, 12, c.Unsettled())
+}
