@@ -45,7 +45,7 @@ var table = map[string][]string{
 
 // topLevel is what may stand beside dot-files in the repository's root.
 var topLevel = []string{
-	"cmd", "worker", "tasks", "apiclient", "deploy", "README.md", "Makefile", "go.mod", "go.sum",
+	"cmd", "worker", "tasks", "apiclient", "deploy", "docs", "README.md", "Makefile", "go.mod", "go.sum",
 	"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "staticcheck.conf",
 }
 
