@@ -55,3 +55,11 @@ func TestWhomARowNames(t *testing.T) {
 		}
 	}
 }
+
+func TestRedriveState(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	require.Equal(t, tasks.RedriveRunning, tasks.Redrive{}.State())
+	require.Equal(t, tasks.RedriveEnded, tasks.Redrive{EndedAt: now}.State())
+	require.Equal(t, tasks.RedriveAborted, tasks.Redrive{EndedAt: now, AbortedBy: "jo"}.State())
+}
