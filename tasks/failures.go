@@ -67,7 +67,7 @@ func (f FailureFilter) named(x Failure) bool {
 		return true
 	}
 	name := foldName(f.User)
-	row, isUser := strings.CutPrefix(x.DesktopID, userRow)
+	row, isUser := UserOf(x.DesktopID)
 	return isUser && foldName(row) == name || slices.ContainsFunc(x.Expect, func(s string) bool { return foldName(s) == name })
 }
 

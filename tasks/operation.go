@@ -194,6 +194,12 @@ func UserRow(name string) string { return userRow + name }
 // ComputerRow is the id of the row that names a computer.
 func ComputerRow(name string) string { return computerRow + name }
 
+// UserOf gives the name if a row's id names a user.
+func UserOf(id string) (name string, ok bool) { return strings.CutPrefix(id, userRow) }
+
+// ComputerOf gives the name if a row's id names a computer.
+func ComputerOf(id string) (name string, ok bool) { return strings.CutPrefix(id, computerRow) }
+
 // Done reports that nothing is left to be worked on and everything that the
 // cloud took is proven or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
@@ -319,10 +325,10 @@ func (d Desktop) Expected() []string {
 }
 
 // User gives the name if the row names a user.
-func (d Desktop) User() (name string, ok bool) { return strings.CutPrefix(d.ID, userRow) }
+func (d Desktop) User() (name string, ok bool) { return UserOf(d.ID) }
 
 // Computer gives the name if the row names a computer.
-func (d Desktop) Computer() (name string, ok bool) { return strings.CutPrefix(d.ID, computerRow) }
+func (d Desktop) Computer() (name string, ok bool) { return ComputerOf(d.ID) }
 
 // Place is the row's place in its operation: chunk times ChunkSize, plus the
 // position within the chunk. Without users it is the place in the request.

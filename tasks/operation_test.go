@@ -38,3 +38,28 @@ func TestCounts(t *testing.T) {
 	require.Equal(t, tasks.Counts{Queued: 2, Sending: 4, Accepted: 6, Detached: 8, Failed: 10, Held: 12, Cancelled: 14, Resolved: 16, NoDesktop: 18}, c)
 	require.Equal(t, 12, c.Unsettled())
 }
+
+func TestWhomARowNames(t *testing.T) {
+	t.Parallel()
+	for id, want := range map[string][2]string{
+		tasks.UserRow("bob"): {"bob", ""}, tasks.ComputerRow("PC-1"): {"", "PC-1"}, tasks.UserRow("computer:x"): {"computer:x", ""}, "d1": {}, "users:bob": {},
+	} {
+		user, isUser := tasks.UserOf(id)
+		computer, isComputer := tasks.ComputerOf(id)
+		require.Equal(t, [2]bool{want[0] != "", want[1] != ""}, [2]bool{isUser, isComputer}, id)
+		if isUser {
+			require.Equal(t, want[0], user)
+		}
+		if isComputer {
+			require.Equal(t, want[1], computer)
+		}
+	}
+}
+
+func TestRedriveState(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	require.Equal(t, tasks.RedriveRunning, tasks.Redrive{}.State())
+	require.Equal(t, tasks.RedriveEnded, tasks.Redrive{EndedAt: now}.State())
+	require.Equal(t, tasks.RedriveAborted, tasks.Redrive{EndedAt: now, AbortedBy: "jo"}.State())
+}

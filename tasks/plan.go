@@ -76,10 +76,10 @@ type Planned struct {
 }
 
 func (p Planned) of() string {
-	switch {
-	case strings.HasPrefix(p.ID, userRow):
+	if _, user := UserOf(p.ID); user {
 		return "users"
-	case strings.HasPrefix(p.ID, computerRow):
+	}
+	if _, computer := ComputerOf(p.ID); computer {
 		return "computers"
 	}
 	return "desktops"

@@ -151,10 +151,6 @@ func (r *Record) Serves(ctx context.Context, worker string, aliases ...string) e
 	return nil
 }
 
-// silentAfter is when a worker that does not beat counts for nobody who serves a
-// project; they beat every two seconds.
-const silentAfter = 30 * time.Second
-
 // Serving is how many living workers serve which project.
 type Serving struct {
 	by  map[string]int
@@ -178,7 +174,7 @@ func (r *Record) Serving(ctx context.Context) (Serving, error) {
 		return out, fmt.Errorf("reading who serves which project: %w", err)
 	}
 	for _, z := range beats.Val() {
-		if now.Val().Sub(time.UnixMilli(int64(z.Score))) >= silentAfter {
+		if w := (Worker{Silent: now.Val().Sub(time.UnixMilli(int64(z.Score)))}); !w.Alive() {
 			continue
 		}
 		var aliases []string

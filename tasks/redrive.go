@@ -66,6 +66,27 @@ type Redrive struct {
 // Done reports that it has ended.
 func (x Redrive) Done() bool { return !x.EndedAt.IsZero() }
 
+// RedriveState is where a redrive is on its way.
+type RedriveState string
+
+// The states of a redrive.
+const (
+	RedriveRunning RedriveState = "running"
+	RedriveEnded   RedriveState = "ended" // all that it matched was looked at
+	RedriveAborted RedriveState = "aborted"
+)
+
+// State is where the redrive is.
+func (x Redrive) State() RedriveState {
+	switch {
+	case !x.Done():
+		return RedriveRunning
+	case x.AbortedBy != "":
+		return RedriveAborted
+	}
+	return RedriveEnded
+}
+
 // RedriveItem is a desktop that a redrive matched, and what it is now.
 type RedriveItem struct {
 	DesktopRef

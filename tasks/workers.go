@@ -161,6 +161,13 @@ type Worker struct {
 	Silent   time.Duration // since the last beat, by Redis' clock
 }
 
+// silentAfter is when a worker that does not beat is taken for dead, by whoever asks who
+// works; they beat every two seconds. Workers take over from each other sooner.
+const silentAfter = 30 * time.Second
+
+// Alive reports that it has beaten lately.
+func (w Worker) Alive() bool { return w.Silent < silentAfter }
+
 // Workers lists the workers that have beaten and not left.
 func (r *Record) Workers(ctx context.Context) ([]Worker, error) {
 	now, err := r.rdb.Time(ctx).Result()

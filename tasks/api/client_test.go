@@ -12,6 +12,12 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
+func TestWorkerIsAlive(t *testing.T) {
+	t.Parallel()
+	require.True(t, Worker{SilentMS: 29_999}.Alive())
+	require.False(t, Worker{SilentMS: 30_000}.Alive())
+}
+
 // Whatever is in an id, it is one part of the path: no way up, no further part, and no
 // verb.
 func TestIDsAreOnePartOfThePath(t *testing.T) {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/url"
 	"time"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // Worker is a worker process that has beaten and not left.
@@ -11,6 +13,11 @@ type Worker struct {
 	ID       string    `json:"id"`
 	LastBeat time.Time `json:"last_beat"`
 	SilentMS int64     `json:"silent_ms"` // since then; they beat every few seconds
+}
+
+// Alive reports that it has beaten lately.
+func (w Worker) Alive() bool {
+	return tasks.Worker{Silent: time.Duration(w.SilentMS) * time.Millisecond}.Alive()
 }
 
 // Workers lists the workers. Without one that beats nothing moves.

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"os"
-	"time"
 
 	"github.com/rs/xid"
 	"github.com/rs/zerolog"
@@ -67,7 +66,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 		Alias: p.Alias, ProjectID: p.ProjectID, Region: p.Region, API: client, UnknownUsers: p.UnknownUsers,
 		Credential: c.Name, CallsPerMinute: c.CallsPerMinute, ReadsPerMinute: c.ReadsPerMinute, Burst: c.Burst,
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
-		CallTimeout: p.Limits.CallTimeout + callMargin,
+		CallTimeout: p.Limits.CallTimeout + config.CallMargin,
 	}, err
 }
 
@@ -79,10 +78,6 @@ func Rules(cfg config.Config) []policy.Rule {
 	}
 	return out
 }
-
-// callMargin is how much longer the worker waits for a call than its client
-// does: long enough for the client's own error, which tells more.
-const callMargin = time.Second
 
 // workerID is the configured one, or else one that no other process has, now or
 // later: a worker that takes up the id of a dead one would hide its death.

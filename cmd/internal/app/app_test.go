@@ -59,6 +59,22 @@ func TestAppDetaches(t *testing.T) {
 	require.Equal(t, "detachd/1.2.3", e.Cloud.Requests()[0].Header.Get("User-Agent"))
 }
 
+// What the configuration says by default is what workers and the record take by default.
+func TestDefaultsAreThoseOfThePackages(t *testing.T) {
+	t.Parallel()
+	w := worker.Config{Projects: []worker.Project{{}}}.WithDefaults()
+	require.Equal(t, config.Worker{
+		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax, BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
+	}, config.Defaults().Worker)
+	p := w.Projects[0]
+	require.Equal(t, config.Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}, config.DefaultLimits())
+	require.Equal(t, p.Burst, config.DefaultCredential().Burst)
+	require.Equal(t, tasks.DefaultPrefix, config.Defaults().Redis.Prefix)
+	require.Equal(t, tasks.DefaultRetention, config.Defaults().Retention)
+	require.Equal(t, tasks.DefaultTarget, config.Defaults().AccessRemovedWithin)
+}
+
 // What the configuration takes as a class, the worker takes as well.
 func TestCodesOfTheConfigurationReachTheWorker(t *testing.T) {
 	t.Parallel()

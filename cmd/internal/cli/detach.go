@@ -395,12 +395,8 @@ func (p *Program) warnWithoutWorkers(ctx context.Context, c *client) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	workers, err := c.Workers(ctx)
-	if err != nil || slices.ContainsFunc(workers, func(w api.Worker) bool { return w.SilentMS < silentAfter.Milliseconds() }) {
+	if err != nil || slices.ContainsFunc(workers, api.Worker.Alive) {
 		return
 	}
 	p.say("note: no worker is running; the desktops stay queued until one is started (detachd worker)")
 }
-
-// silentAfter is when a worker that does not beat is taken for dead; they beat
-// every few seconds.
-const silentAfter = 30 * time.Second

@@ -213,7 +213,7 @@ func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 func checkWorkers(workers []tasks.Worker, fs *findings) {
 	alive := 0
 	for _, w := range workers {
-		if w.Silent < silentAfter {
+		if w.Alive() {
 			alive++
 			continue
 		}

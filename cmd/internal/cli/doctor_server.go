@@ -29,7 +29,7 @@ func (p *Program) examineServer(ctx context.Context, c *client) findings {
 	if workers, err := c.Workers(ctx); err == nil {
 		alive := 0
 		for _, w := range workers {
-			if w.SilentMS < silentAfter.Milliseconds() {
+			if w.Alive() {
 				alive++
 			}
 		}

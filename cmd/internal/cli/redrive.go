@@ -218,7 +218,7 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(p.Stdout, x)
 			}
-			if x.AbortedBy == "" {
+			if x.State() != tasks.RedriveAborted {
 				p.out("redrive %s had ended already: %s of %d taken up", x.ID, count(x.Retried, "desktop"), x.Matched)
 				return nil
 			}
@@ -262,19 +262,9 @@ func ofRedrive(id string, err error) error {
 func redriveTable(all ...tasks.Redrive) *table {
 	t := &table{header: []string{"REDRIVE", "STATE", "TAKEN UP", "LEFT ALONE", "MATCHED", "BY", "SINCE", "OF"}}
 	for _, x := range all {
-		t.add(x.ID, redriveState(x), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched), x.RequestedBy, clock(x.CreatedAt), redriveOf(x))
+		t.add(x.ID, string(x.State()), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched), x.RequestedBy, clock(x.CreatedAt), redriveOf(x))
 	}
 	return t
-}
-
-func redriveState(x tasks.Redrive) string {
-	switch {
-	case x.AbortedBy != "":
-		return "aborted"
-	case !x.EndedAt.IsZero():
-		return "ended"
-	}
-	return "running"
 }
 
 // redriveOf says what was asked for.

@@ -394,17 +394,17 @@ func (c Config) problems() problems {
 		case x.Kind == "password" && p.Region == "" && p.IAMEndpoint == "":
 			ps.add(key+".iam_endpoint", "is missing, and so is region: credentials of kind password need one")
 		}
-		if p.Limits.CallTimeout+callMargin >= c.Worker.ShutdownTimeout {
+		if p.Limits.CallTimeout+CallMargin >= c.Worker.ShutdownTimeout {
 			ps.add(key+".limits.call_timeout", "is %s: it must be more than %s below worker.shutdown_timeout, %s",
-				p.Limits.CallTimeout, callMargin, c.Worker.ShutdownTimeout)
+				p.Limits.CallTimeout, CallMargin, c.Worker.ShutdownTimeout)
 		}
 	}
 	return ps
 }
 
-// callMargin is how much longer than call_timeout a worker waits for a call, so
-// that it gets the client's own error.
-const callMargin = time.Second
+// CallMargin is how much longer than call_timeout a worker waits for a call: long enough
+// for the client's own error, which tells more.
+const CallMargin = time.Second
 
 // longestWait is below half of the time that the client of Redis waits for a reply.
 const longestWait = 1500 * time.Millisecond

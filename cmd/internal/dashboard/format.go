@@ -19,7 +19,7 @@ var funcs = template.FuncMap{
 	"text": report.Printable, "long": long, "opening": opening,
 	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
-	"query": query, "people": people, "isUser": isUser, "userName": userName, "looksUp": looksUp, "computerName": computerName, "states": func() []tasks.State { return tasks.States },
+	"query": query, "people": people, "userName": userName, "computerName": computerName, "states": func() []tasks.State { return tasks.States },
 	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
@@ -133,14 +133,21 @@ func people(list []tasks.Person) string {
 	return strings.Join(out, ", ")
 }
 
-func isUser(id string) bool { return strings.HasPrefix(id, tasks.UserRow("")) }
+// userName is that of a row that names a user; empty: it names none.
+func userName(id string) string {
+	if name, ok := tasks.UserOf(id); ok {
+		return name
+	}
+	return ""
+}
 
-// looksUp reports that a row names a user or a computer, and no desktop.
-func looksUp(id string) bool { return isUser(id) || strings.HasPrefix(id, tasks.ComputerRow("")) }
-
-func computerName(id string) string { return strings.TrimPrefix(id, tasks.ComputerRow("")) }
-
-func userName(id string) string { return strings.TrimPrefix(id, tasks.UserRow("")) }
+// computerName is the same of a computer.
+func computerName(id string) string {
+	if name, ok := tasks.ComputerOf(id); ok {
+		return name
+	}
+	return ""
+}
 
 // readsFrom says whose a desktop was, as last read before a call.
 func readsFrom(b *tasks.Before) string {

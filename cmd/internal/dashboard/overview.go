@@ -39,8 +39,6 @@ type todo struct {
 }
 
 const (
-	// silentFor is after what time a worker that does not beat counts as dead.
-	silentFor = 30 * time.Second
 	// waitsLong is after what time waiting is worth a look.
 	waitsLong = 5 * time.Minute
 	// movingShown is how many operations and redrives are shown.
@@ -62,7 +60,7 @@ func (v *visit) overview() error {
 	}
 	p := overview{Outcomes: outcomesOf(stats, v.zone())}
 	for _, w := range workers {
-		if time.Duration(w.SilentMS)*time.Millisecond < silentFor {
+		if w.Alive() {
 			p.Workers++
 		}
 	}

@@ -195,7 +195,7 @@ func (v *visit) abortRedrive() error {
 		return err
 	}
 	said := "The redrive was aborted. " + plural(x.Retried, "desktop had", "desktops had") + " been taken up; those go on."
-	if x.AbortedBy == "" {
+	if x.State() != tasks.RedriveAborted {
 		said = "The redrive had ended already."
 	}
 	return v.see("/redrives/"+x.ID, said)

@@ -9,13 +9,8 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-const (
-	// readPatience bounds what reading the record takes of an answer.
-	readPatience = 5 * time.Second
-	// silentAfter is when a worker that does not beat is taken for dead; they beat
-	// every two seconds.
-	silentAfter = 30 * time.Second
-)
+// readPatience bounds what reading the record takes of an answer.
+const readPatience = 5 * time.Second
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
@@ -82,7 +77,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	}
 	alive := 0
 	for _, w := range workers {
-		if w.Silent < silentAfter {
+		if w.Alive() {
 			alive++
 		}
 	}
