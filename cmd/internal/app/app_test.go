@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
 
