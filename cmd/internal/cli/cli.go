@@ -93,6 +93,18 @@ func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*co
 	}
 }
 
+// ask is run for commands that ask a server, or what stands in for one.
+func (p *Program) ask(do func(cmd *cobra.Command, c *client, args []string) error) func(*cobra.Command, []string) error {
+	return p.run(func(cmd *cobra.Command, args []string) error {
+		c, err := p.connect("")
+		if err != nil {
+			return err
+		}
+		defer c.close()
+		return do(cmd, c, args)
+	})
+}
+
 // say writes a message for people.
 func (p *Program) say(format string, args ...any) { fmt.Fprintf(p.Stderr, format+"\n", args...) }
 

@@ -70,12 +70,7 @@ func (p *Program) keysListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List the keys, the latest first, revoked ones too",
 		Args:  cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Keys(cmd.Context())
 			if err != nil {
 				return err
@@ -105,12 +100,7 @@ func (p *Program) keysRevokeCommand() *cobra.Command {
 		Short: "End a key for good",
 		Long:  "KEY is what the list shows, the beginning of the key.",
 		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"))
 			if err != nil {
 				return err

@@ -48,12 +48,7 @@ func (p *Program) resumeCommand() *cobra.Command {
 		Long: "Calls leave again, whoever paused the project. Before the next one each worker reads the project's secrets again " +
 			"where they are in files, so a corrected password needs no restart; what is in the environment needs one of the worker.",
 		Args: cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := c.configured(cmd.Context(), args[0]); err != nil {
 				return err
 			}

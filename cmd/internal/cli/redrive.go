@@ -122,12 +122,7 @@ func (p *Program) redriveListCommand() *cobra.Command {
 		Use:   "list",
 		Short: "List redrives, the latest first",
 		Args:  cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			all, err := pages(limit, func(size int, token string) ([]tasks.Redrive, string, error) {
 				return c.Redrives(cmd.Context(), size, token)
 			})
@@ -156,12 +151,7 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 		Use:   "show REDRIVE",
 		Short: "Show how far a redrive is, and what became of its desktops",
 		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.RedriveByID(cmd.Context(), args[0])
 			if err != nil {
 				return ofRedrive(args[0], err)
@@ -205,12 +195,7 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 		Short: "Take up no more of a redrive's desktops",
 		Long:  "Ends a redrive. What it has taken up already goes on; detachd cancel takes that back where it was not sent.",
 		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.AbortRedrive(cmd.Context(), args[0])
 			if err != nil {
 				return ofRedrive(args[0], err)

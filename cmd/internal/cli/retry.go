@@ -17,12 +17,7 @@ held. Their attempts start from 0, each is read before anything is sent, and the
 operation gets a new deadline, 24 hours from now. What was held is held again if
 nothing has changed.`,
 		Args: cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			done, err := c.Retry(cmd.Context(), args[0], filter)
 			if err != nil {
 				return ofOperation(args[0], err)
@@ -56,12 +51,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 		Use:   "cancel OPERATION",
 		Short: "Take back what an operation has not sent yet",
 		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			done, err := c.Cancel(cmd.Context(), args[0])
 			if err != nil {
 				return ofOperation(args[0], err)

@@ -25,12 +25,7 @@ came of the last 24 hours, how long the queue is and has been waiting, and wheth
 project is paused. --json has the day in steps of a quarter of an hour, too. Numbers
 of what happened lag some seconds behind.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			all, err := c.Stats(cmd.Context(), project)
 			if err != nil {
 				return err

@@ -1,0 +1,60 @@
+package server
+
+import (
+	"net/http"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// failureFilter reads the parameters that say which failures are wanted.
+func (r *request) failureFilter(more ...string) (*query, tasks.FailureFilter) {
+	q := r.query(append(more, "project", "class", "code", "operation", "user", "source", "from", "to")...)
+	return q, tasks.FailureFilter{
+		Project: r.project(q), Class: q.text("class"), Code: q.text("code"), Operation: q.text("operation"),
+		User: q.text("user"), Source: q.text("source"), From: q.time("from"), To: q.time("to"),
+	}
+}
+
+// listFailures is GET /v1/failures: failed and held desktops, the latest first.
+func (s *server) listFailures(r *request) error {
+	q, f := r.failureFilter("page_size", "page_token")
+	size := q.size()
+	if err := q.err(); err != nil {
+		return err
+	}
+	failures, next, err := s.record.Failures(r.Context(), f, size, q.text("page_token"))
+	return answerPage(r, failures, next, err)
+}
+
+// countFailures is GET /v1/failures:count: how many listFailures lists, by project,
+// class and code.
+func (s *server) countFailures(r *request) error {
+	q, f := r.failureFilter()
+	if err := q.err(); err != nil {
+		return err
+	}
+	counts, err := s.record.FailureCounts(r.Context(), f)
+	return answerPage(r, counts, "", err)
+}
+
+// dismissFailures is POST /v1/failures:dismiss.
+func (s *server) dismissFailures(r *request) error {
+	var in api.DismissRequest
+	if err := r.decode(&in, false); err != nil {
+		return err
+	}
+	q := tasks.DismissRequest{Filter: in.Filter, Desktops: in.Desktops, Matched: in.Matched, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason}
+	if in.ValidateOnly {
+		by, err := s.record.MatchDismiss(r.Context(), q)
+		if err != nil {
+			return err
+		}
+		return r.answer(http.StatusOK, matchOf(by))
+	}
+	n, err := s.record.Dismiss(r.Context(), q, s.Now())
+	if err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Dismissed{Dismissed: n})
+}

@@ -1,0 +1,86 @@
+package server
+
+import (
+	"net/http"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// alias is the project of the path.
+func (s *server) alias(r *request) (string, error) {
+	alias := r.vars["alias"]
+	if !slices.Contains(s.Store.Projects, alias) || !r.sees(alias) {
+		return "", problem(http.StatusNotFound, "project_not_found", "there is no such project")
+	}
+	return alias, nil
+}
+
+// Limits of a pause.
+const (
+	maxPause  = 365 * 24 * 60 * 60 // seconds
+	maxReason = 1000               // characters
+)
+
+// pauseProject is POST /v1/projects/{alias}:pause.
+func (s *server) pauseProject(r *request) error {
+	var in api.PauseRequest
+	if err := r.decode(&in, true); err != nil {
+		return err
+	}
+	if in.ForSeconds < 0 || in.ForSeconds > maxPause {
+		return fault("/for_seconds", "is not 0 to %d", maxPause)
+	}
+	if utf8.RuneCountInString(in.Reason) > maxReason {
+		return fault("/reason", "is longer than %d characters", maxReason)
+	}
+	alias, err := s.alias(r)
+	if err != nil {
+		return err
+	}
+	reason := r.key.Name + ": " + in.Reason
+	if err := s.record.PauseProject(r.Context(), alias, tasks.ByOperator, time.Duration(in.ForSeconds)*time.Second, reason); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Paused{Project: alias, Paused: true})
+}
+
+// resumeProject is POST /v1/projects/{alias}:resume.
+func (s *server) resumeProject(r *request) error {
+	if err := r.decode(&struct{}{}, true); err != nil {
+		return err
+	}
+	alias, err := s.alias(r)
+	if err != nil {
+		return err
+	}
+	if err := s.record.ResumeProject(r.Context(), alias); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Paused{Project: alias})
+}
+
+// listProjects is GET /v1/projects: those that the key is for.
+func (s *server) listProjects(r *request) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
+	var out []api.Project
+	for _, p := range s.Store.Limits() {
+		if !r.sees(p.Alias) {
+			continue
+		}
+		pause, err := s.record.ProjectPause(r.Context(), p.Alias)
+		if err != nil {
+			return err
+		}
+		out = append(out, api.Project{Alias: p.Alias, Pause: pause, Limits: api.Limits{
+			Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute, ReadsPerMinute: p.Credential.ReadsPerMinute,
+			Burst: p.Credential.Burst, MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
+		}})
+	}
+	return answerPage(r, out, "", nil)
+}
