@@ -15,6 +15,9 @@ import (
 	"github.com/rs/xid"
 )
 
+// ErrSendAgain says that a request was not accepted for a reason that has passed.
+var ErrSendAgain = errors.New("send it again")
+
 // ErrKeyReused says that the idempotency key belongs to a request with other content.
 var ErrKeyReused = errors.New("the idempotency key was used before for a request with other content")
 
@@ -65,7 +68,7 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // any error nothing was accepted, unless the error is Redis' own and came after
 // the last write (a reply lost on the way); sending again with the same
 // IdempotencyKey settles that, also when its times have passed by then. Errors:
-// *ValidationError, ErrKeyReused, Redis'.
+// *ValidationError, ErrKeyReused, ErrSendAgain, Redis'.
 //
 // Where Redis has replicas it waits until one has the operation, for
 // RecordConfig.ReplicaWait at most, and Operation.Durability says what came of it:
@@ -257,9 +260,9 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	done, err := commit.reply.Int()
 	switch {
 	case err == nil && done == -1:
-		err = errors.Join(errors.New("writing it took too long, it was rolled back: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = errors.Join(fmt.Errorf("writing it took too long, it was rolled back: %w", ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	case err == nil && done == -2:
-		err = errors.Join(errors.New("a failover of Redis lost a part of it while it was written: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = errors.Join(fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	}
 	if err != nil {
 		return fail(err)
