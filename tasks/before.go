@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // What a chunk's desktops were read as before a call stands in the trail packed:
@@ -381,19 +383,14 @@ func (p *packed) people(n int, ids *packed) []Person {
 	return out
 }
 
-// beforeField begins the packed readings of a trail's entry. No other text of an
-// entry can contain it, as quotes within texts are escaped.
-const beforeField = `"b":"`
-
 // readingsOf gives what an entry of the trail says that rows were read as; most
-// say nothing of it, and parsing them takes long.
+// say nothing of it.
 func readingsOf(entry string) ([]beforeAt, error) {
-	_, rest, has := strings.Cut(entry, beforeField)
+	readings, has := trail.ReadingsIn(entry)
 	if !has {
 		return nil, nil
 	}
-	text, _, _ := strings.Cut(rest, `"`)
-	return unpackBefore(text)
+	return unpackBefore(readings)
 }
 
 // readAs notes a reading of the desktop; those of a trail come in its order.

@@ -3,10 +3,11 @@ package tasks
 import (
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // A chunk is a hash. Its field "" holds what most of its desktops have in
@@ -204,7 +205,7 @@ type storedCall struct {
 
 func encodeCall(c Call) string {
 	c.DurationMS = c.Duration.Milliseconds()
-	return mustJSON(storedCall{Call: c, Positions: encodeRanges(c.Desktops)})
+	return mustJSON(storedCall{Call: c, Positions: trail.FormatRanges(c.Desktops)})
 }
 
 func decodeCall(op, value string) (Call, error) {
@@ -215,60 +216,8 @@ func decodeCall(op, value string) (Call, error) {
 	c := s.Call
 	c.Duration = time.Duration(c.DurationMS) * time.Millisecond
 	var err error
-	c.Desktops, err = decodeRanges(s.Positions)
+	c.Desktops, err = trail.ParseRanges(s.Positions)
 	return c, err
-}
-
-// Range is a run of places in an operation's request, both ends included.
-type Range struct{ First, Last int }
-
-// Ranges packs places into runs; it sorts them.
-func Ranges(places []int) []Range {
-	slices.Sort(places)
-	var out []Range
-	for _, p := range places {
-		if n := len(out); n > 0 && out[n-1].Last+1 == p {
-			out[n-1].Last = p
-			continue
-		}
-		out = append(out, Range{p, p})
-	}
-	return out
-}
-
-func encodeRanges(rs []Range) string {
-	b := make([]byte, 0, 16)
-	for i, r := range rs {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendInt(b, int64(r.First), 10)
-		if r.Last != r.First {
-			b = append(b, '-')
-			b = strconv.AppendInt(b, int64(r.Last), 10)
-		}
-	}
-	return string(b)
-}
-
-func decodeRanges(s string) ([]Range, error) {
-	if s == "" {
-		return nil, nil
-	}
-	var out []Range
-	for part := range strings.SplitSeq(s, ",") {
-		first, last, isRun := strings.Cut(part, "-")
-		if !isRun {
-			last = first
-		}
-		a, err1 := strconv.Atoi(first)
-		b, err2 := strconv.Atoi(last)
-		if err1 != nil || err2 != nil || b < a {
-			return nil, fmt.Errorf("places of a call cannot be read: %q", s)
-		}
-		out = append(out, Range{a, b})
-	}
-	return out, nil
 }
 
 func mustJSON(v any) string {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // DismissRequest asks for desktops to leave the inbox without anything being done
@@ -257,9 +259,9 @@ func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []Failure
 func (r *Record) dismissCall(d *dismissal, c Chunk) *scriptCall {
 	op := c.Operation.ID
 	tag := func(s State) string {
-		return mustJSON(string(s) + string(s) + "|" + string(Dismissed) + "|" + d.Reason)
+		return trail.Move{From: byte(s), To: byte(s), Note: string(Dismissed), Detail: d.Reason}.Tag()
 	}
-	args := []any{d.now.UnixMilli(), trailHead(Change{By: d.By}), tag(Failed), tag(Held)}
+	args := []any{d.now.UnixMilli(), trail.Entry{By: d.By}.Common(), tag(Failed), tag(Held)}
 	for _, x := range c.Desktops {
 		args = append(args, x.ID, x.stored, x.common, x.Position)
 	}

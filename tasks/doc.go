@@ -9,7 +9,7 @@
 // nothing left to do in the record does nothing.
 //
 // Every change of a chunk adds an entry to its trail, which is hash-chained and
-// sealed when the operation ends: see Evidence.
+// sealed when the operation ends: see package trail.
 //
 // This package does not call the cloud and does not decide about errors; that
 // is package worker.

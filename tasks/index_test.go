@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // Entries of few different bytes, so that they are found across the limits of two,
@@ -241,7 +242,7 @@ func TestADesktopAtRestIsSmall(t *testing.T) {
 	}
 	call := Call{
 		ID: "d4k2m0h5tq3s7g8p9v20", At: now, Duration: time.Second, Status: 200, RequestID: "5f1d3c2b4a596877", JobID: xid.New().String(), Size: 100,
-		Worker: "worker-7c9f4", Answered: true, Desktops: []Range{{0, 99}},
+		Worker: "worker-7c9f4", Answered: true, Desktops: []trail.Range{{First: 0, Last: 99}},
 	}
 	for n := range op.Chunks() {
 		apply(n, Queued, Sending, func(_ *Change, m *Move) { m.Before = &read[m.Desktop.Place()].Before })

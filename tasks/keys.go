@@ -19,7 +19,7 @@ func (k keys) open(id string) string { return k.prefix + ":{" + id + "}:open" } 
 func (k keys) unproven(id string) string { // HASH: chunk -> desktops the cloud took that are not proven yet
 	return k.prefix + ":{" + id + "}:unproven"
 }
-func (k keys) trail(id string, n int) string { // LIST: JSON of what happened to a chunk, see TrailEntry
+func (k keys) trail(id string, n int) string { // LIST: JSON of what happened to a chunk, see trail.Entry
 	return k.prefix + ":{" + id + "}:t:" + strconv.Itoa(n)
 }
 func (k keys) calls(id string) string  { return k.prefix + ":{" + id + "}:calls" }  // HASH: call id -> JSON

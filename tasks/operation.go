@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // MaxDesktops is the most desktops that one operation may name.
@@ -126,7 +128,7 @@ type Operation struct {
 	Computers          int       `json:"computers,omitempty"` // of those, rows that name a computer
 	UnknownUsers       string    `json:"unknown_users,omitempty"`
 	Counts             Counts    `json:"counts"`
-	// Seal is the head of the trail's hash chain, in hex; see Evidence. It is there
+	// Seal is the head of the trail's hash chain, in hex; see package trail. It is there
 	// from a moment after the operation's end until it is taken up again.
 	Seal string `json:"seal,omitempty"`
 	// Durability is of the answer that accepted the operation only.
@@ -385,7 +387,7 @@ type Call struct {
 	SuccessJobIDs []string      `json:"success_job_ids,omitempty"`
 	Size          int           `json:"size"`              // desktops in the request, of all operations
 	Refused       int           `json:"refused,omitempty"` // of those, that an answer which took others refused
-	Desktops      []Range       `json:"-"`                 // this operation's desktops in it
+	Desktops      []trail.Range `json:"-"`                 // this operation's desktops in it
 	Worker        string        `json:"worker"`            // who made it
 	Answered      bool          `json:"answered"`
 }

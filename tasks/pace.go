@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // Pace is how fast rows come to their end: detached, failed, held, or another state
@@ -78,13 +80,13 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 	}
 	type part struct {
 		chunkID
-		places []Range
+		places []trail.Range
 	}
 	var parts []part
 	for at, places := range taken {
 		op, number, _ := strings.Cut(at, ":")
 		n, err := strconv.Atoi(number)
-		ranges, err2 := decodeRanges(places)
+		ranges, err2 := trail.ParseRanges(places)
 		if err != nil || err2 != nil {
 			return out, fmt.Errorf("redrive %s has an entry %.60q", x.ID, at)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // moves takes every desktop of a chunk that is in a state to another.
@@ -292,7 +293,7 @@ func (b *bundle) left(id string) (out []string) {
 
 // The trail says every step, replays, and is sealed from the end until something
 // is added.
-func trail(t *testing.T, b *bundle) {
+func trailSaysEveryStep(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(120), RequestedBy: "hr"})
 	before := &tasks.Before{Name: "PC", Type: "SHARED", AttachState: "ATTACHED", Users: []tasks.Person{{Name: "zoe \"|\" <b>", Type: "USER"}}, ReadAt: b.now.UTC()}
 	b.step(op, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
@@ -336,19 +337,19 @@ func trail(t *testing.T, b *bundle) {
 	require.Equal(t, "w", last.By)
 	require.Len(t, last.Moves, 2)
 	for _, m := range last.Moves {
-		switch m.To {
+		switch tasks.State(m.To) {
 		case tasks.Failed:
-			require.Equal(t, []tasks.Range{{First: 5, Last: 5}}, m.Positions)
+			require.Equal(t, []trail.Range{{First: 5, Last: 5}}, m.Positions)
 			require.Equal(t, "X", m.Detail)
 		default:
-			require.Equal(t, []tasks.Range{{First: 0, Last: 4}, {First: 6, Last: 99}}, m.Positions)
+			require.Equal(t, []trail.Range{{First: 0, Last: 4}, {First: 6, Last: 99}}, m.Positions)
 			require.Equal(t, "DEATTACHED|\"x\"", m.Detail)
 		}
 	}
 	head, err := b.r.TrailHead(t.Context(), sealed)
 	require.NoError(t, err)
 	require.Equal(t, sealed.Seal, head)
-	require.Equal(t, head, tasks.Head([]tasks.Chain{es[0].Chain, es[1].Chain}))
+	require.Equal(t, head, trail.Head([]trail.Chain{es[0].Chain, es[1].Chain}))
 
 	// A trail that lacks a step, or has one too many, contradicts the rows.
 	short := es[0]

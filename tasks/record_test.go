@@ -17,6 +17,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 func TestMain(m *testing.M) {
@@ -250,7 +251,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"expectations":             expectations,
 		"pins":                     pins,
 		"leavers":                  leavers,
-		"trail":                    trail,
+		"trail":                    trailSaysEveryStep,
 		"seal overtaken":           sealOvertaken,
 		"seal race":                sealRace,
 		"removal":                  removal,
@@ -472,7 +473,7 @@ func calls(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(30)})
 	want := tasks.Call{
 		ID: "c1", At: b.now, Duration: 1500 * time.Millisecond, DurationMS: 1500, Status: 200, RequestID: "r", JobID: "j",
-		SuccessJobIDs: []string{"a", "b"}, Size: 30, Worker: "w", Answered: true, Desktops: tasks.Ranges([]int{3, 1, 2, 9}),
+		SuccessJobIDs: []string{"a", "b"}, Size: 30, Worker: "w", Answered: true, Desktops: trail.Ranges([]int{3, 1, 2, 9}),
 	}
 	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: op, Call: &want}})
 	require.NoError(t, err)
@@ -482,7 +483,7 @@ func calls(t *testing.T, b *bundle) {
 	got, err := b.r.Calls(t.Context(), op.ID)
 	require.NoError(t, err)
 	require.Equal(t, []tasks.Call{want, later}, got)
-	require.Equal(t, []tasks.Range{{First: 1, Last: 3}, {First: 9, Last: 9}}, got[0].Desktops)
+	require.Equal(t, []trail.Range{{First: 1, Last: 3}, {First: 9, Last: 9}}, got[0].Desktops)
 	named, err := b.r.CallsNamed(t.Context(), op.ID, "c1", "none")
 	require.NoError(t, err)
 	require.Equal(t, map[string]tasks.Call{"c1": want}, named)

@@ -14,6 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // DesktopRef names a desktop within an operation.
@@ -658,7 +660,7 @@ func placesTaken(ds []Desktop) (out []any) {
 		places[at] = append(places[at], d.Position)
 	}
 	for _, at := range chunks {
-		out = append(out, at, encodeRanges(Ranges(places[at])))
+		out = append(out, at, trail.FormatRanges(trail.Ranges(places[at])))
 	}
 	return out
 }

@@ -25,14 +25,10 @@ type Step struct {
 // row that each is about. Only Check says that there is such a row.
 func (e TrailEntry) Steps() iter.Seq2[int, Step] {
 	return func(yield func(int, Step) bool) {
-		for _, m := range e.Moves {
-			s := Step{At: e.At, From: m.From, To: m.To, By: e.By, Note: m.Note, Detail: m.Detail, CallID: e.CallID}
-			for _, places := range m.Positions {
-				for p := places.First; p <= places.Last; p++ {
-					if !yield(p, s) {
-						return
-					}
-				}
+		for p, m := range e.Each() {
+			s := Step{At: e.At, From: State(m.From), To: State(m.To), By: e.By, Note: Note(m.Note), Detail: m.Detail, CallID: e.CallID}
+			if !yield(p, s) {
+				return
 			}
 		}
 	}

@@ -54,7 +54,7 @@ func asAPIError(err error) apiclient.Error {
 func (s *sender) logCall(group []*item, call *tasks.Call, err error) {
 	ev := s.log.Info()
 	if err != nil {
-		ev = s.log.Warn().Err(err).Str("class", string(s.policy.call(err)))
+		ev = s.log.Warn().Err(err).Str("class", string(s.policy.Call(err)))
 	}
 	if !ev.Enabled() {
 		return

@@ -8,6 +8,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // freshReading is how old a reading may be when the call leaves that it is for.
@@ -35,23 +36,23 @@ func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
 	if err != nil {
 		return nil, false // the process is ending
 	}
-	looks := make(map[*item]look, len(mine))
+	looks := make(map[*item]policy.Look, len(mine))
 	var decided, plain, byName []*item
 	for _, it := range mine {
 		l := lookAt(it.job.op, it.desktop, read, seen[it.desktop.ID])
 		looks[it] = l
 		it.before, it.leavers, it.readAt = nil, nil, readAt
-		if l.exists {
-			it.before = l.before(s.now())
+		if l.Exists {
+			it.before = beforeOf(l, s.now())
 			if len(it.desktop.Expected()) == 0 {
-				it.desktop.Pinned = l.pins()
+				it.desktop.Pinned = l.Pins()
 			}
 		}
 		switch {
-		case verdictOf(l).Before != Send:
+		case policy.VerdictOf(l).Before != policy.Send:
 			decided = append(decided, it)
-		case l.justThem():
-			it.leavers = l.leavers()
+		case l.JustThem():
+			it.leavers = l.Leavers()
 			byName = append(byName, it)
 		default:
 			plain = append(plain, it)
@@ -127,9 +128,9 @@ func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[str
 // onReadError acts on a reading before a call that failed. Where the request itself
 // is refused the desktop that spoils it is looked for; nothing else spends an attempt.
 func (s *sender) onReadError(b *batch, group []*item, err error) {
-	e, class := asAPIError(err), s.policy.call(err)
-	spoiled := class == Local || class == Poison || class == Permanent || class == Conflict
-	named, rest := split(group, culprits(e))
+	e, class := asAPIError(err), s.policy.Call(err)
+	spoiled := class == policy.Local || class == policy.Poison || class == policy.Permanent || class == policy.Conflict
+	named, rest := split(group, policy.Culprits(e))
 	switch {
 	case spoiled && len(named) > 0:
 		b.push(rest)
@@ -149,7 +150,7 @@ func (s *sender) onReadError(b *batch, group []*item, err error) {
 }
 
 // failUnread fails desktops that the cloud, or the client, does not even read.
-func (s *sender) failUnread(b *batch, items []*item, class Class, e apiclient.Error) {
+func (s *sender) failUnread(b *batch, items []*item, class policy.Class, e apiclient.Error) {
 	s.settle(b, items, nil, func(it *item) verdict {
 		f := &tasks.Failure{
 			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: string(class), Status: e.Status,
@@ -172,27 +173,27 @@ func split(group []*item, ids []string) (named, rest []*item) {
 }
 
 // beforeSending turns a reading before a call into a verdict.
-func (s *sender) beforeSending(it *item, l look) verdict {
-	d, row := it.desktop, verdictOf(l)
-	v := verdict{attempts: d.Attempts, note: row.note, detail: l.proof()}
+func (s *sender) beforeSending(it *item, l policy.Look) verdict {
+	d, row := it.desktop, policy.VerdictOf(l)
+	v := verdict{attempts: d.Attempts, note: noted[row.Note], detail: l.Proof()}
 	failure := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(HeldBack), CallID: d.CallID,
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: string(policy.HeldBack), CallID: d.CallID,
 		Attempts: d.Attempts, At: s.now(),
 	}
 	switch row.Before {
-	case Done:
+	case policy.Done:
 		v.to = tasks.Detached
-	case Follow:
+	case policy.Follow:
 		v.to = tasks.Accepted
-	case Hold:
+	case policy.Hold:
 		if row.Code == notFound {
 			failure.Message = fmt.Sprintf("there is no desktop %q in project %s (%s), and none was ever seen there", d.ID, s.project.Alias, s.project.where())
 		}
 		it.heldAs = row.Code
 		v.to, v.note, v.failure = tasks.Held, tasks.NoNote, failure
 	default: // Later
-		failure.Class = string(Conflict)
-		return s.afterFailure(it, Conflict, failure, d.Note)
+		failure.Class = string(policy.Conflict)
+		return s.afterFailure(it, policy.Conflict, failure, d.Note)
 	}
 	return v
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 const (
@@ -321,37 +322,37 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		return m, false // its job runs, or the worker is stopping: nothing is known, least of all that it is gone
 	}
 	l := lookAt(op, d, p.read, true)
-	row := verdictOf(l)
-	m.Detail = l.proof()
+	row := policy.VerdictOf(l)
+	m.Detail = l.ProofAfterCall()
 	action := row.After
 	failure := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: row.Code, Message: l.reason(row), Class: string(Transient), CallID: d.CallID, At: now,
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: string(policy.Transient), CallID: d.CallID, At: now,
 	}
 	job, _ := p.job(d)
-	if job.Status == "FAILED" && action != Done {
-		if action == Wait {
-			action = Once
+	if job.Status == "FAILED" && action != policy.Done {
+		if action == policy.Wait {
+			action = policy.Once
 		}
-		failure.Code, failure.Message = orUnknown(job.Code), fmt.Sprintf("the cloud's job failed: %s (the desktop was then read as %s)", job.Reason, l.seenBy())
+		failure.Code, failure.Message = orUnknown(job.Code), fmt.Sprintf("the cloud's job failed: %s (the desktop was then read as %s)", job.Reason, l.SeenBy())
 	}
 	switch {
-	case action == Done:
-		m.To, m.Note = tasks.Detached, row.note
-	case action == Later || action == Once && d.Attempts == 0:
+	case action == policy.Done:
+		m.To, m.Note = tasks.Detached, noted[row.Note]
+	case action == policy.Later || action == policy.Once && d.Attempts == 0:
 		m.Attempts++
 		failure.Attempts = m.Attempts
 		m.To, m.Note, m.Failure = tasks.Queued, tasks.NoNote, failure
 		if m.Attempts >= f.maxAttempts {
 			m.To = tasks.Failed
 		}
-	case action == Once:
+	case action == policy.Once:
 		m.Attempts++
-		failure.Attempts, failure.Class = m.Attempts, string(Permanent)
+		failure.Attempts, failure.Class = m.Attempts, string(policy.Permanent)
 		m.To, m.Failure = tasks.Failed, failure
-	case timeIsUp && l.absent(): // it never settled, but the expected user is off it
+	case timeIsUp && l.Absent(): // it never settled, but the expected user is off it
 		m.To, m.Note = tasks.Detached, tasks.NotTheirs
 	case timeIsUp:
-		why := "it still reads as " + l.seenBy()
+		why := "it still reads as " + l.SeenBy()
 		if job.Status != "" {
 			why += fmt.Sprintf(", and its job as %.40s", job.Status)
 		}
@@ -366,7 +367,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 func (f *follower) unconfirmed(m tasks.Move, name, why string, now time.Time) tasks.Move {
 	m.To = tasks.Failed
 	m.Failure = &tasks.Failure{
-		DesktopName: name, Code: "UNCONFIRMED", Class: string(Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
+		DesktopName: name, Code: "UNCONFIRMED", Class: string(policy.Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
 		Message: fmt.Sprintf("the cloud accepted it, but after %s %s: look at the desktop in the console, then retry", f.confirmWithin, why),
 	}
 	return m

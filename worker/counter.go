@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 const (
@@ -52,7 +53,7 @@ func newCounter(record *tasks.Record, worker string, log zerolog.Logger) *counte
 func (c *counter) Call(x SeenCall) {
 	c.count(x.Project, func(t *tasks.Tally) {
 		t.Calls++
-		if x.Class == Throttle {
+		if x.Class == policy.Throttle {
 			t.Throttled++
 		}
 	})

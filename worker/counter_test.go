@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // lossy lets what is sent to Redis be done, and loses some replies.
@@ -89,7 +90,7 @@ func TestCountsAreKeptWhileRedisIsAway(t *testing.T) {
 	server.Stop()
 	for range 2 {
 		now = now.Add(time.Minute)
-		c.Call(SeenCall{Project: "hq", Class: Throttle})
+		c.Call(SeenCall{Project: "hq", Class: policy.Throttle})
 		require.Error(t, c.flush(t.Context()))
 	}
 	require.Len(t, c.sending, 1, "the first is being sent")

@@ -16,9 +16,9 @@
 //	             desktop spoils
 //	lookup       finds the desktops of users and computers that are named
 //	hinter       says what was probably meant by ids that mean nothing
-//	policy       a table: what an error means and what is done about it
-//	follower     reads what was accepted, a hundred at a time, until it is so;
-//	             reading.go has the table of what a reading means
+//	policy       a package of tables: what an error means and what is done about it,
+//	             and what a reading means
+//	follower     reads what was accepted, a hundred at a time, until it is so
 //	reconciler   goes on with what dead workers had in hand, and enqueues chunks
 //	             whose task was lost
 //

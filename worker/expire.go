@@ -8,6 +8,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // expire fails what is left of a chunk whose deadline has passed. Desktops that
@@ -94,13 +95,13 @@ func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, 
 // failure says why a desktop was not detached by its deadline: for its last
 // refusal, or because it never got so far.
 func (o overdue) failure(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
-	f := &tasks.Failure{Code: "DEADLINE", Class: string(Transient), CallID: d.CallID}
+	f := &tasks.Failure{Code: "DEADLINE", Class: string(policy.Transient), CallID: d.CallID}
 	switch {
 	case d.State == tasks.Accepted:
-		f.Code, f.Class = "UNCONFIRMED", string(Ambiguous)
+		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
 		f.Message = "the cloud accepted it, and " + why + ": look at the desktop in the console, then retry"
 	case d.State == tasks.Sending:
-		f.Code, f.Class = "UNCONFIRMED", string(Ambiguous)
+		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
 		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
 	case last != nil:
 		*f = *last

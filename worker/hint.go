@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 const (
@@ -116,7 +117,7 @@ func (s *sender) hintsFor(ctx context.Context, w hintWish, hints map[string]stri
 			switch {
 			case !own && d.ID == id:
 				hints[id] = fmt.Sprintf("project %s has it", s.project.Alias)
-			case own && sameName(d.ComputerName, id):
+			case own && policy.SameName(d.ComputerName, id):
 				hints[id] = fmt.Sprintf("it is the name of a computer, whose desktop is %s: name it as a computer", d.ID)
 			}
 		}

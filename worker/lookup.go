@@ -15,6 +15,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // lookUp finds the desktops of the users and computers that an operation names and
@@ -171,7 +172,7 @@ func join(now time.Time, rows []tasks.Desktop, finds map[string]tasks.RowFind, n
 		}
 		if len(others) > 0 {
 			f = tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{
-				Code: "NAMED_FOR_OTHERS", Class: string(HeldBack), At: now, Expect: row.Expect,
+				Code: "NAMED_FOR_OTHERS", Class: string(policy.HeldBack), At: now, Expect: row.Expect,
 				Message: fmt.Sprintf("%s leads to %s too, which this operation names for somebody else, or for nobody: detach it in an operation of its own",
 					shownRow(row), strings.Join(others[:min(3, len(others))], ", ")),
 			}}
@@ -286,7 +287,7 @@ func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.O
 	}
 	for _, d := range listed {
 		for _, u := range d.Users {
-			if !isGroup(u) {
+			if !policy.IsGroup(u) {
 				people = append(people, apiclient.Person{Name: u.Name, ID: u.ID, Domain: u.Domain})
 			}
 		}
@@ -304,7 +305,7 @@ func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, 
 		name, _ := row.User()
 		var ids []string
 		for _, d := range listed {
-			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !isGroup(u) && sameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
+			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
 				ids = append(ids, d.ID)
 			}
 		}
@@ -323,7 +324,7 @@ func spellings(rows []tasks.Desktop, people []apiclient.Person) (out []string) {
 	for _, row := range rows {
 		name, _ := row.User()
 		for _, p := range people {
-			if sameName(p.Name, name) && (p.Name != name || p.Desktops > 0) && len(out) < apiclient.MaxDesktopsPerCall && !slices.Contains(out, p.Name) {
+			if policy.SameName(p.Name, name) && (p.Name != name || p.Desktops > 0) && len(out) < apiclient.MaxDesktopsPerCall && !slices.Contains(out, p.Name) {
 				out = append(out, p.Name)
 			}
 		}
@@ -336,7 +337,7 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 	name, _ := row.User()
 	known, desktops := false, 0
 	for _, p := range people {
-		if sameName(p.Name, name) {
+		if policy.SameName(p.Name, name) {
 			known, desktops = true, max(desktops, p.Desktops)
 		}
 	}
@@ -359,7 +360,7 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 }
 
 func (f *finder) hold(code, format string, args ...any) tasks.RowFind {
-	return tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: string(HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
+	return tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: string(policy.HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
 }
 
 // findComputers compares names exactly. What is not found is looked for once more in
@@ -413,7 +414,7 @@ func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out ma
 // named are the ids of those of exactly a computer's name.
 func named(listed []apiclient.Desktop, name string) (ids []string) {
 	for _, d := range listed {
-		if sameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
+		if policy.SameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
 			ids = append(ids, d.ID)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // Observer is told what a worker does, for counting. Its methods are called by
@@ -18,10 +19,10 @@ type Observer interface {
 // SeenCall is a detach call that was made.
 type SeenCall struct {
 	Project  string
-	Status   int    // HTTP status; 0: no reply
-	Code     string // error_code of a refused call: the cloud's text; empty: it was answered
-	Class    Class  // what the error means; empty: it was answered
-	Desktops int    // in the call
+	Status   int          // HTTP status; 0: no reply
+	Code     string       // error_code of a refused call: the cloud's text; empty: it was answered
+	Class    policy.Class // what the error means; empty: it was answered
+	Desktops int          // in the call
 	Took     time.Duration
 	// Waited is how long the first of its desktops waited to be put into a call.
 	Waited time.Duration
@@ -32,7 +33,7 @@ type SeenReading struct {
 	Project string
 	Of      ReadingOf
 	Asked   int // desktops, users or jobs named
-	Class   Class
+	Class   policy.Class
 	Took    time.Duration
 }
 
@@ -52,9 +53,9 @@ const (
 // ends, is taken up again and ends once more is told twice.
 type SeenMove struct {
 	Project string
-	State   tasks.State // Detached, Failed, Held or Resolved: it ends; Queued: what was refused is tried again
-	Code    string      // of the failure, if there is one
-	Class   Class       // the same
+	State   tasks.State  // Detached, Failed, Held or Resolved: it ends; Queued: what was refused is tried again
+	Code    string       // of the failure, if there is one
+	Class   policy.Class // the same
 	// Took is how long it took to the proof; Proven says that there is one, which a
 	// user without a desktop has not.
 	Took   tasks.Took
@@ -106,7 +107,7 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 			continue
 		}
 		if f != nil {
-			seen.Code, seen.Class = f.Code, Class(f.Class)
+			seen.Code, seen.Class = f.Code, policy.Class(f.Class)
 		}
 		o.Move(seen)
 	}
@@ -116,7 +117,7 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 func (s *sender) tellReading(of ReadingOf, asked int, begun time.Time, err error) {
 	seen := SeenReading{Project: s.project.Alias, Of: of, Asked: asked, Took: s.now().Sub(begun)}
 	if err != nil {
-		seen.Class = s.policy.call(err)
+		seen.Class = s.policy.Call(err)
 	}
 	s.observer.Reading(seen)
 }
@@ -125,7 +126,7 @@ func (s *sender) tellReading(of ReadingOf, asked int, begun time.Time, err error
 func (s *sender) tellCall(b *batch, group []*item, call *tasks.Call, err error) {
 	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Desktops: len(group), Took: call.Duration}
 	if err != nil {
-		seen.Class = s.policy.call(err)
+		seen.Class = s.policy.Call(err)
 	}
 	for _, it := range group {
 		seen.Waited = max(seen.Waited, b.begun.Sub(it.since))

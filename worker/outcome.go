@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // onAnswer records a 200: every desktop was taken by the cloud, except those it
@@ -30,7 +32,7 @@ func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apicli
 			}
 			return v
 		}
-		class := s.policy.desktop(call.Status, f.Code)
+		class := s.policy.Desktop(call.Status, f.Code)
 		failure := &tasks.Failure{
 			DesktopName: f.DesktopName, Code: orUnknown(f.Code), Message: f.Message, Class: string(class), Status: call.Status,
 			RequestID: call.RequestID, CallID: call.ID,
@@ -49,36 +51,36 @@ func orUnknown(code string) string {
 // onError acts on a call that was refused or not answered, by its class.
 func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	e := asAPIError(err)
-	class := s.policy.call(err)
+	class := s.policy.Call(err)
 	switch class {
-	case Throttle:
+	case policy.Throttle:
 		b.pause = s.closeGate(tasks.Throttled, s.throttlePause(e), e)
 		s.giveBack(b, group, call)
-	case Auth, Policy:
+	case policy.Auth, policy.Policy:
 		b.pause = s.closeGate(tasks.BadAuth, authPause, e)
 		s.giveBack(b, group, call)
-	case Foreign:
+	case policy.Foreign:
 		b.pause = s.closeGate(tasks.NotAPI, foreignPause, e)
 		if e.Effect == apiclient.EffectPossible {
 			s.settleUnknown(b, group, call) // the API may have got it all the same
 		} else {
 			s.giveBack(b, group, call)
 		}
-	case Conflict, Poison, Local:
-		if class != Local {
+	case policy.Conflict, policy.Poison, policy.Local:
+		if class != policy.Local {
 			s.health.answered() // the service works; a desktop does not
 		}
 		s.isolate(b, group, call, class, e)
-	case Denied:
+	case policy.Denied:
 		s.health.answered()
 		s.onDenied(b, group, call, e)
-	case Ambiguous:
+	case policy.Ambiguous:
 		b.pause = max(b.pause, s.closeGateIfDown(e))
 		// The desktops stay "sending", which says that nobody knows; the next
 		// look at their chunk reads them before anything is sent again.
 		s.settleUnknown(b, group, call)
 	default:
-		if class == Transient {
+		if class == policy.Transient {
 			b.pause = max(b.pause, s.closeGateIfDown(e))
 		}
 		s.settle(b, group, call, func(it *item) verdict {
@@ -87,7 +89,7 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	}
 }
 
-func callFailure(call *tasks.Call, class Class, e apiclient.Error) *tasks.Failure {
+func callFailure(call *tasks.Call, class policy.Class, e apiclient.Error) *tasks.Failure {
 	return &tasks.Failure{
 		Code: e.Code, Message: e.Message, Class: string(class), Status: e.Status,
 		RequestID: call.RequestID, CallID: call.ID,
@@ -97,11 +99,11 @@ func callFailure(call *tasks.Call, class Class, e apiclient.Error) *tasks.Failur
 // afterFailure decides for one desktop whose try failed: failed, or queued for
 // another. None is failed that was not read before its last try: what the cloud
 // refuses may be detached already, or gone.
-func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note tasks.Note) verdict {
+func (s *sender) afterFailure(it *item, class policy.Class, f *tasks.Failure, note tasks.Note) verdict {
 	n := it.desktop.Attempts + 1
 	f.Attempts, f.At = n, s.now()
 	v := verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
-	if class != Permanent && class != Poison && class != Local && class != Denied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
+	if class != policy.Permanent && class != policy.Poison && class != policy.Local && class != policy.Denied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
 		return v
 	}
 	v.to, v.delay = tasks.Failed, 0
@@ -114,8 +116,8 @@ func (s *sender) afterFailure(it *item, class Class, f *tasks.Failure, note task
 // got a 200 since it was first refused; and what deniedAfter calls in a row met with,
 // the last of them for a single desktop, pauses the project. Neither spends attempts.
 func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient.Error) {
-	if named, _ := split(group, culprits(e)); len(named) > 0 {
-		s.isolate(b, group, call, Poison, e)
+	if named, _ := split(group, policy.Culprits(e)); len(named) > 0 {
+		s.isolate(b, group, call, policy.Poison, e)
 		return
 	}
 	n := s.health.denied()
@@ -140,7 +142,7 @@ func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient
 	switch {
 	case s.health.goodSince(since):
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, Denied, callFailure(call, Denied, e), tasks.NoNote)
+			return s.afterFailure(it, policy.Denied, callFailure(call, policy.Denied, e), tasks.NoNote)
 		})
 	case n >= deniedAfter:
 		e.Message = fmt.Sprintf("%d calls in a row were refused, down to a single desktop (does the IAM user have %s?): %s", n, actionOf(group), e.Message)
@@ -148,7 +150,7 @@ func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient
 		s.giveBack(b, group, call)
 	default:
 		s.settle(b, group, call, func(it *item) verdict {
-			f := callFailure(call, Denied, e)
+			f := callFailure(call, policy.Denied, e)
 			f.Attempts, f.At = it.desktop.Attempts, s.now()
 			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: tasks.Denied, failure: f, delay: s.backoff(n)}
 		})
@@ -165,7 +167,7 @@ func actionOf(group []*item) string {
 
 // isolate finds the desktop that spoils a batch: the one that the error names,
 // or by halves. Those set aside are suspects from now on.
-func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class, e apiclient.Error) {
+func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy.Class, e apiclient.Error) {
 	aside := func(items []*item) {
 		s.settle(b, items, call, func(it *item) verdict {
 			return s.afterFailure(it, class, callFailure(call, class, e), tasks.Suspect)
@@ -175,7 +177,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class,
 		aside(group)
 		return
 	}
-	bad, rest := split(group, culprits(e))
+	bad, rest := split(group, policy.Culprits(e))
 	switch {
 	case len(bad) > 0:
 		aside(bad)
@@ -184,7 +186,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class Class,
 	case b.calls >= maxIsolationCalls:
 		// Not one of them is known to be bad: none fails for it, all try again.
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, Conflict, callFailure(call, class, e), tasks.Suspect)
+			return s.afterFailure(it, policy.Conflict, callFailure(call, class, e), tasks.Suspect)
 		})
 	default:
 		s.noteCall(b, group, call)
@@ -257,7 +259,10 @@ func (s *sender) throttlePause(e apiclient.Error) time.Duration {
 // closeGate pauses the project for all workers, and says when this one is to
 // look at the gate again.
 func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Error) (recheck time.Duration) {
-	reason := fmt.Sprintf("%d %s %s", e.Status, e.Code, e.Message)
+	reason := strings.TrimSpace(e.Code + " " + e.Message)
+	if e.Status != 0 {
+		reason = fmt.Sprintf("%d %s", e.Status, reason)
+	}
 	if e.Host != "" {
 		reason += " (answered by " + e.Host + ")"
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // Planner says what requests would do. It reads the cloud, within the limit of
@@ -267,7 +268,7 @@ func (x *planning) desktops(ctx context.Context, rows []tasks.Desktop) ([]tasks.
 		e := asAPIError(err)
 		before := len(spoilt)
 		for _, row := range rows {
-			if slices.Contains(culprits(e), row.ID) {
+			if slices.Contains(policy.Culprits(e), row.ID) {
 				spoilt[row.ID] = tasks.Planned{ID: row.ID, Expect: row.Expect, Does: "fail", Code: e.Code, Why: "it cannot be read: " + e.Message}
 			}
 		}
@@ -303,19 +304,19 @@ func (p *Planner) seen(ctx context.Context, ids []string, read map[string]apicli
 }
 
 // planned is what a reading would lead to.
-func (p *Planner) planned(row tasks.Desktop, l look) tasks.Planned {
-	verdict := verdictOf(l)
-	out := tasks.Planned{ID: row.ID, Expect: l.expect, Does: string(verdict.Before), Why: verdict.Why}
-	if l.exists {
-		out.Now = l.before(p.now())
+func (p *Planner) planned(row tasks.Desktop, l policy.Look) tasks.Planned {
+	verdict := policy.VerdictOf(l)
+	out := tasks.Planned{ID: row.ID, Expect: l.Expect, Does: string(verdict.Before), Why: verdict.Why}
+	if l.Exists {
+		out.Now = beforeOf(l, p.now())
 	}
 	switch verdict.Before {
-	case Hold, Later:
-		out.Code, out.Why = verdict.Code, l.reason(verdict)
-	case Send:
+	case policy.Hold, policy.Later:
+		out.Code, out.Why = verdict.Code, l.Reason(verdict)
+	case policy.Send:
 		losing := l.Users
-		if l.justThem() {
-			losing = l.leavers()
+		if l.JustThem() {
+			losing = l.Leavers()
 		}
 		out.From = persons(losing)
 	}
@@ -326,11 +327,11 @@ func plannedLookup(row tasks.Desktop, f tasks.RowFind) tasks.Planned {
 	out := tasks.Planned{ID: row.ID, Expect: row.Expect}
 	switch f.To {
 	case tasks.Held:
-		out.Does, out.Code, out.Why = string(Hold), f.Failure.Code, f.Failure.Message
+		out.Does, out.Code, out.Why = string(policy.Hold), f.Failure.Code, f.Failure.Message
 	case tasks.Resolved:
 		out.Does, out.Why = "find", "leads to "+f.Detail
 	case tasks.NoDesktop:
-		out.Does, out.Why = string(Done), "the user has no desktop"
+		out.Does, out.Why = string(policy.Done), "the user has no desktop"
 		if f.Note == tasks.Unknown {
 			out.Why = "Workspace does not know the user, which is to be ignored"
 		}

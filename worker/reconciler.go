@@ -111,7 +111,7 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 		}
 		left = slices.DeleteFunc(left, func(c tasks.Chunk) bool { return !hasWork(c) })
 		chunks += len(left)
-		if err := inParallel(enqueuedAtOnce, left, func(c tasks.Chunk) error {
+		if err := forEach(enqueuedAtOnce, left, func(c tasks.Chunk) error {
 			return r.producer.Regenerate(ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation})
 		}); err != nil {
 			return 0, err
@@ -120,8 +120,8 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 	return chunks, r.record.Leave(ctx, worker)
 }
 
-// inParallel does something for each of a list, a few at a time.
-func inParallel[T any](atOnce int, list []T, do func(T) error) error {
+// forEach does something for each of a list, a few at a time, and joins the errors.
+func forEach[T any](atOnce int, list []T, do func(T) error) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(list))
 	places := make(chan struct{}, atOnce)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // longestUnknown is how often desktops with an unknown outcome are read again while the
@@ -48,7 +49,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	change := tasks.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
 	for i, d := range unknown {
 		l := lookAt(op, d, found, true)
-		if !got[i] && verdictOf(l).Unknown == Send {
+		if !got[i] && policy.VerdictOf(l).Unknown == policy.Send {
 			retryAfter = jitter(min(max(free, immediately), longestUnknown))
 			continue
 		}
@@ -100,20 +101,20 @@ func (s *sender) readNow(ids []string, p priority) (map[string]apiclient.Desktop
 // afterReadError closes the gate where going on would be in vain, and says when this
 // worker is to look at it again; 0: it is open.
 func (s *sender) afterReadError(err error) (recheck time.Duration) {
-	switch e := asAPIError(err); s.policy.call(err) {
-	case Throttle:
+	switch e := asAPIError(err); s.policy.Call(err) {
+	case policy.Throttle:
 		return s.closeGate(tasks.Throttled, s.throttlePause(e), e)
-	case Auth, Policy:
+	case policy.Auth, policy.Policy:
 		return s.closeGate(tasks.BadAuth, authPause, e)
-	case Foreign:
+	case policy.Foreign:
 		return s.closeGate(tasks.NotAPI, foreignPause, e)
-	case Denied:
+	case policy.Denied:
 		if n := s.readHealth.denied(); n >= deniedAfter {
 			e.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, e.Message)
 			return s.closeGate(tasks.NoRight, authPause, e)
 		}
 		return 0
-	case Transient, Ambiguous:
+	case policy.Transient, policy.Ambiguous:
 		return s.closeGateIfDown(e)
 	}
 	return 0
@@ -128,13 +129,13 @@ func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 }
 
 // judge says what a reading means for a desktop with an unknown outcome.
-func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.Call) tasks.Move {
-	row := verdictOf(l)
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: row.note, Detail: l.proof()}
+func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l policy.Look, call tasks.Call) tasks.Move {
+	row := policy.VerdictOf(l)
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: noted[row.Note], Detail: l.ProofAfterCall()}
 	switch row.Unknown {
-	case Done:
+	case policy.Done:
 		m.To = tasks.Detached
-	case Follow:
+	case policy.Follow:
 		m.To = tasks.Accepted
 	default:
 		if call.Code == notAPI { // it says nothing about the desktop
@@ -143,7 +144,7 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.C
 			return m
 		}
 		it := &item{job: &job{op: op}, desktop: d}
-		v := s.afterFailure(it, Ambiguous, unknownFailure(call, l), tasks.Suspect)
+		v := s.afterFailure(it, policy.Ambiguous, unknownFailure(call, l), tasks.Suspect)
 		if v.to == tasks.Queued && s.health.isDown() {
 			v.note = d.Note // an outage says nothing about this desktop
 		}
@@ -154,13 +155,13 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l look, call tasks.C
 
 // unknownFailure describes a call without a known outcome whose desktop turned
 // out to be still attached.
-func unknownFailure(call tasks.Call, l look) *tasks.Failure {
+func unknownFailure(call tasks.Call, l policy.Look) *tasks.Failure {
 	f := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: cmp.Or(call.Code, "NO_REPLY"), Class: string(Ambiguous),
+		DesktopName: l.ComputerName, Code: cmp.Or(call.Code, "NO_REPLY"), Class: string(policy.Ambiguous),
 		Status: call.Status, RequestID: call.RequestID, CallID: call.ID,
 	}
 	f.Message = fmt.Sprintf("%s (the desktop was then read as %s)",
-		cmp.Or(call.Message, "no reply was recorded: the worker died during the call"), l.seenBy())
+		cmp.Or(call.Message, "no reply was recorded: the worker died during the call"), l.SeenBy())
 	return f
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // sender makes the calls of one project.
@@ -22,7 +23,7 @@ type sender struct {
 	record                   *tasks.Record
 	log                      zerolog.Logger
 	maxAttempts              int
-	policy                   policy
+	policy                   policy.Rules
 	firstLook, confirmWithin time.Duration // see Config
 	callMargin               time.Duration // the same
 	reader                   *reader

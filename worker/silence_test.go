@@ -91,7 +91,11 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 			<-api.done
 			got, rows := s.ended(op)
 			require.Equal(t, 3, got.Counts.Detached)
-			require.Equal(t, "the expected user is not on it", rows[desktops[0]].Note.String())
+			d := rows[desktops[0]]
+			require.Equal(t, "the expected user is not on it", d.Note.String())
+			steps, err := s.record.Steps(t.Context(), &d)
+			require.NoError(t, err)
+			require.Contains(t, steps[len(steps)-1].Detail, "taken from the leaver; since given to another")
 			got, _ = s.ended(second)
 			require.Equal(t, 3, got.Counts.Held, "they are an heir's by then")
 			require.Len(t, s.detaches(), 1, "sent again")

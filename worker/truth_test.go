@@ -573,13 +573,9 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 				runs[d.ID]++
 			}
 			for _, entry := range e.Trail {
-				for _, m := range entry.Moves {
-					for _, r := range m.Positions {
-						for i := r.First; i <= r.Last; i++ {
-							if m.To == tasks.Queued && (m.From == tasks.Failed || m.From == tasks.Held) {
-								runs[e.Desktops[i].ID]++
-							}
-						}
+				for i, x := range entry.Steps() {
+					if x.To == tasks.Queued && (x.From == tasks.Failed || x.From == tasks.Held) {
+						runs[e.Desktops[i].ID]++
 					}
 				}
 			}
@@ -736,11 +732,9 @@ func (p *play) lastSent(d tasks.Desktop, op tasks.Operation) time.Time {
 	require.NoError(p.t, err)
 	at := op.AcceptedAt
 	for _, e := range es[0].Trail {
-		for _, m := range e.Moves {
-			for _, r := range m.Positions {
-				if r.First <= d.Position && d.Position <= r.Last && (m.To == tasks.Sending || m.From == tasks.Failed || m.From == tasks.Held) {
-					at = e.At
-				}
+		for i, x := range e.Steps() {
+			if i == d.Position && (x.To == tasks.Sending || x.From == tasks.Failed || x.From == tasks.Held) {
+				at = e.At
 			}
 		}
 	}
@@ -782,11 +776,9 @@ func (p *play) story(id string, taken []fakecloud.Removal) string {
 				}
 				lines = append(lines, line{op.AcceptedAt, fmt.Sprintf("row of %s, expects %v", op.ID, d.Expect)})
 				for _, entry := range e.Trail {
-					for _, m := range entry.Moves {
-						for _, r := range m.Positions {
-							if r.First <= d.Position && d.Position <= r.Last {
-								lines = append(lines, line{entry.At, fmt.Sprintf("%s: %s to %s, %s, %s, by %s", op.ID, m.From, m.To, m.Note, m.Detail, entry.By)})
-							}
+					for i, x := range entry.Steps() {
+						if i == d.Position {
+							lines = append(lines, line{x.At, fmt.Sprintf("%s: %s to %s, %s, %s, by %s", op.ID, x.From, x.To, x.Note, x.Detail, x.By)})
 						}
 					}
 				}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // API is the part of the cloud that a worker uses; *apiclient.Client has it.
@@ -74,7 +75,7 @@ type Config struct {
 	FirstLook          time.Duration // from when a desktop is accepted until it is first looked at; later looks are ever further apart; default 3 s
 	ConfirmWithin      time.Duration // from when a desktop is accepted until it must be proven, or it is failed; default 30 min
 	CallMargin         time.Duration // how long after its CallTimeout a call that nobody answered may still take effect; default 5 s
-	Rules              []Rule        // what further error codes mean; they go before the built-in ones
+	Rules              []policy.Rule // what further error codes mean; they go before the built-in ones
 	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; must exceed every CallTimeout; default 45 s
 	Observer           Observer      // told what the worker does; nil: nobody
 }
@@ -141,7 +142,7 @@ func (c Config) validate() error {
 		bad("CallMargin", "is %s: it must not be negative", c.CallMargin)
 	}
 	for i, r := range c.Rules {
-		if why := r.problem(); why != "" {
+		if why := r.Problem(); why != "" {
 			bad(fmt.Sprintf("Rules[%d]", i), "%s", why)
 		}
 	}
@@ -254,14 +255,14 @@ const (
 
 // addProject builds the three servers and two dispatchers of a project.
 func (w *Worker) addProject(p Project, limit *limiter) {
-	calls, readings, policy, people := &health{}, &health{}, newPolicy(w.cfg.Rules), &directory{}
+	calls, readings, rules, people := &health{}, &health{}, policy.NewRules(w.cfg.Rules), &directory{}
 	newSender := func(slots int, urgency priority) *sender {
 		s := &sender{
 			project: p, worker: w.cfg.ID, record: w.record, log: w.cfg.Log, maxAttempts: w.cfg.MaxAttempts, now: time.Now,
 			backoff: func(attempt int) time.Duration { return backoff(w.cfg.RetryBase, w.cfg.RetryMax, attempt) },
 			lanes:   newLanes(), limit: limit, priority: urgency, directory: people, hints: w.hints,
 			ended: w.noteEnded, health: calls, readHealth: readings, dispatch: w.dispatch, ctx: w.calls,
-			slots: make(chan struct{}, slots), policy: policy, producer: w.producer,
+			slots: make(chan struct{}, slots), policy: rules, producer: w.producer,
 			firstLook: w.cfg.FirstLook, confirmWithin: w.cfg.ConfirmWithin, callMargin: w.cfg.CallMargin, observer: Observers{w.counter, w.cfg.Observer},
 		}
 		s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, urgency) })

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // verdict is what becomes of one desktop.
@@ -189,7 +190,7 @@ func (w *writing) enter(call tasks.Call, group []*item) {
 			}
 		}
 		c := call
-		c.Desktops = tasks.Ranges(places)
+		c.Desktops = trail.Ranges(places)
 		w.changes[i].Call = &c
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 var _ worker.API = (*apiclient.Client)(nil)
@@ -70,10 +71,10 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 }
 
 // Rules are what the configuration says about error codes.
-func Rules(cfg config.Config) []worker.Rule {
-	var out []worker.Rule
+func Rules(cfg config.Config) []policy.Rule {
+	var out []policy.Rule
 	for _, c := range cfg.Codes {
-		out = append(out, worker.Rule{Of: worker.RuleOf(c.Of), Status: c.Status, Code: c.Code, Class: worker.Class(c.Class), Why: c.Why})
+		out = append(out, policy.Rule{Of: policy.RuleOf(c.Of), Status: c.Status, Code: c.Code, Class: policy.Class(c.Class), Why: c.Why})
 	}
 	return out
 }

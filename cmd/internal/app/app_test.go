@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 func TestMain(m *testing.M) {
@@ -88,7 +89,7 @@ func TestCodesOfTheConfigurationReachTheWorker(t *testing.T) {
 	a, err := New(cfg, none, zerolog.Nop(), "test")
 	require.NoError(t, err)
 	a.Stop()
-	require.Equal(t, worker.Rule{Of: worker.OfCall, Code: "X.transient", Class: worker.Transient, Why: "because"},
+	require.Equal(t, policy.Rule{Of: policy.OfCall, Code: "X.transient", Class: policy.Transient, Why: "because"},
 		Rules(config.Config{Codes: []config.Code{{Of: "call", Code: "X.transient", Class: "transient", Why: "because"}}})[0])
 	cfg.Codes[0].Class = "nonsense"
 	_, err = New(cfg, none, zerolog.Nop(), "test")

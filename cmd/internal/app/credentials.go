@@ -22,9 +22,14 @@ type credentials struct {
 
 	mu     sync.Mutex
 	as     apiclient.Authenticator
-	asOf   int64 // what resumed said before the secrets were read
-	isRead bool  // asOf is known
+	asOf   int64     // what resumed said before the secrets were read
+	isRead bool      // asOf is known
+	asked  time.Time // when it last said something
 }
+
+// resumedAsked is how often a resume is asked for. It is less than a project is paused,
+// and no call is made meanwhile, so that the first one after a resume knows of it.
+const resumedAsked = time.Second
 
 // resumedWithin bounds how long a call waits to hear of a resume. Who is not told goes
 // on with the secrets there are.
@@ -54,22 +59,28 @@ func (a *credentials) Authenticate(req *http.Request, body []byte) (refresh func
 }
 
 func (a *credentials) current(ctx context.Context) (apiclient.Authenticator, error) {
+	a.mu.Lock() // until it is known: no call leaves with old secrets beside the one that asks
+	defer a.mu.Unlock()
+	if a.isRead && time.Since(a.asked) < resumedAsked {
+		return a.as, nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, resumedWithin)
 	defer cancel()
 	// Asked before the secrets are read: a file that is corrected in between is read once
 	// too often rather than not at all.
 	n, err := a.resumed(ctx)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err != nil || a.isRead && n == a.asOf {
+	if err != nil {
 		return a.as, nil
 	}
-	as, err := a.read()
-	if err != nil {
-		return nil, err
+	if !a.isRead || n != a.asOf {
+		as, err := a.read()
+		if err != nil {
+			return nil, err
+		}
+		a.as, a.asOf, a.isRead = as, n, true
 	}
-	a.as, a.asOf, a.isRead = as, n, true
-	return as, nil
+	a.asked = time.Now()
+	return a.as, nil
 }
 
 // Format keeps the secrets out of %+v.

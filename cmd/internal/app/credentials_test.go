@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -17,10 +18,10 @@ func TestCredentialsAreReadForEachResume(t *testing.T) {
 	t.Parallel()
 	var resumes int64
 	var away, unreadable error
-	reads := 0
+	reads, asks := 0, 0
 	c := &credentials{
 		as:      apiclient.StaticToken("first"),
-		resumed: func(context.Context) (int64, error) { return resumes, away },
+		resumed: func(context.Context) (int64, error) { asks++; return resumes, away },
 		read: func() (apiclient.Authenticator, error) {
 			if unreadable != nil {
 				return nil, unreadable
@@ -30,6 +31,7 @@ func TestCredentialsAreReadForEachResume(t *testing.T) {
 		},
 	}
 	sent := func() string {
+		c.asked = time.Time{} // some time has passed
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://h", nil)
 		require.NoError(t, err)
 		if _, err := c.Authenticate(req, nil); err != nil {
@@ -46,6 +48,12 @@ func TestCredentialsAreReadForEachResume(t *testing.T) {
 	away = nil
 	require.Equal(t, "read-1", sent(), "it may have been resumed since the start")
 	require.Equal(t, "read-1", sent())
+	before := asks
+	for range 10 {
+		_, err := c.current(t.Context())
+		require.NoError(t, err)
+	}
+	require.Equal(t, before, asks, "not asked before each call")
 	resumes++
 	unreadable = errors.New("no such file")
 	require.Equal(t, "no such file", sent())

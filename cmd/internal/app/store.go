@@ -16,6 +16,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // Store is what commands work on that ask for work or look at it: Redis with the
@@ -168,4 +169,4 @@ func (s *Store) Limits() []ProjectLimits {
 }
 
 // Rules are what the configuration says about error codes.
-func (s *Store) Rules() []worker.Rule { return Rules(*s.cfg) }
+func (s *Store) Rules() []policy.Rule { return Rules(*s.cfg) }

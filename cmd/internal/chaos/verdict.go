@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // verdict is what came of a run.
@@ -73,7 +74,7 @@ func (s *stage) judge(ctx context.Context) error {
 			return err
 		}
 		counts := map[tasks.State]int{}
-		var chains []tasks.Chain
+		var chains []trail.Chain
 		for _, e := range es {
 			chains = append(chains, e.Chain)
 			if err := e.Check(); err != nil {
@@ -87,7 +88,7 @@ func (s *stage) judge(ctx context.Context) error {
 				counts[d.State]++
 			}
 		}
-		if tasks.Head(chains) != op.Seal {
+		if trail.Head(chains) != op.Seal {
 			v.RecordedTwice = append(v.RecordedTwice, "the trail of "+op.ID)
 		}
 		c := op.Counts

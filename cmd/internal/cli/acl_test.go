@@ -26,14 +26,14 @@ import (
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-// userOfReadme gives the ACL SETUSER that README.md tells people to run, for the prefix
+// userOfDocs gives the ACL SETUSER that docs/configuration.md tells people to run, for the prefix
 // abc and a password.
-func userOfReadme(t *testing.T, password string) []any {
+func userOfDocs(t *testing.T, password string) []any {
 	t.Helper()
-	text, err := os.ReadFile("../../../README.md")
+	text, err := os.ReadFile("../../../docs/configuration.md")
 	require.NoError(t, err)
 	found := regexp.MustCompile(`(?m)^\$ redis-cli (ACL SETUSER (?:.*\\\n)*.*)$`).FindSubmatch(text)
-	require.NotNil(t, found, "README.md has the command")
+	require.NotNil(t, found, "docs/configuration.md has the command")
 	line := strings.NewReplacer("\\\n", " ", "'", "", "~detachd:", "~abc:", ">PASSWORD", ">"+password).Replace(string(found[1]))
 	var args []any
 	for _, word := range strings.Fields(line) {
@@ -49,7 +49,7 @@ func userOfReadme(t *testing.T, password string) []any {
 func (s *stage) restrict(t *testing.T, server *redistest.Server, scheme string) redis.UniversalClient {
 	t.Helper()
 	admin := server.Client(t)
-	require.NoError(t, admin.Do(t.Context(), userOfReadme(t, redisPassword)...).Err())
+	require.NoError(t, admin.Do(t.Context(), userOfDocs(t, redisPassword)...).Err())
 	text := fmt.Sprintf(`
 redis: {url: %q, username: detachd, password: {env: REDIS_PASSWORD}, prefix: abc}
 worker: {id: again, max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5ms, urgent_poll_interval: 5ms, first_look: 100ms}
@@ -67,7 +67,7 @@ func nothingRefused(t *testing.T, admin redis.UniversalClient) {
 	t.Helper()
 	log, err := admin.Do(t.Context(), "ACL", "LOG").Slice()
 	require.NoError(t, err)
-	require.Empty(t, log, "what README.md allows does not suffice")
+	require.Empty(t, log, "what docs/configuration.md allows does not suffice")
 }
 
 // visitor asks a server's pages and API; status is what it has to be answered with.
@@ -100,7 +100,7 @@ func (v *visitor) do(t *testing.T, method, path string, form url.Values) (*http.
 	return res, string(body)
 }
 
-// The user that README.md describes suffices for all that detachd does, and may do no
+// The user that docs/configuration.md describes suffices for all that detachd does, and may do no
 // more; and every key has the configured prefix, but for those of asynq.
 func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	t.Parallel()

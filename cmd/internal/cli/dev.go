@@ -201,6 +201,7 @@ func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 	for alias, id := range projects {
 		limits := config.DefaultLimits()
 		limits.MaxInFlight = 2
+		limits.CallTimeout = 3 * time.Second // nor for a call that it does not answer
 		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name, Limits: limits})
 	}
 	return cfg

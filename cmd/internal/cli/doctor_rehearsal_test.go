@@ -97,14 +97,16 @@ func TestDoctorIsRedWhereNothingCouldMove(t *testing.T) {
 		checks []string // that are bad
 		cause  string
 	}{
-		"no memory":         {spoil: set("CONFIG", "SET", "maxmemory", "1"), checks: []string{"redis memory", "redis claims", "redis queue"}, cause: "OOM"},
-		"a replica":         {spoil: set("REPLICAOF", "127.0.0.1", "1"), checks: []string{"redis replicas", "redis claims", "redis limits", "redis queue"}, cause: "READONLY"},
-		"too few replicas":  {spoil: set("CONFIG", "SET", "min-replicas-to-write", "1"), checks: []string{"redis claims", "redis queue"}, cause: "NOREPLICAS"},
-		"no scripts":        {spoil: acl("-eval", "-evalsha"), checks: []string{"redis claims", "redis limits", "redis queue"}, cause: "NOPERM"},
-		"a command":         {spoil: acl("-lpush"), checks: []string{"redis queue"}, cause: "can't run this command"},
-		"keys of asynq":     {spoil: acl("resetkeys", "~detachd:*"), checks: []string{"redis queue"}, cause: "NOPERM"},
-		"the channel":       {spoil: acl("resetchannels"), checks: []string{"redis channel"}, cause: "NOPERM"},
-		"not even the time": {spoil: acl("-time"), checks: []string{"redis"}, cause: "NOPERM"},
+		"no memory":               {spoil: set("CONFIG", "SET", "maxmemory", "1"), checks: []string{"redis memory", "redis claims", "redis queue"}, cause: "OOM"},
+		"a replica":               {spoil: set("REPLICAOF", "127.0.0.1", "1"), checks: []string{"redis replicas", "redis claims", "redis limits", "redis queue"}, cause: "READONLY"},
+		"too few replicas":        {spoil: set("CONFIG", "SET", "min-replicas-to-write", "1"), checks: []string{"redis claims", "redis queue"}, cause: "NOREPLICAS"},
+		"no scripts":              {spoil: acl("-eval", "-evalsha"), checks: []string{"redis claims", "redis limits", "redis queue"}, cause: "NOPERM"},
+		"a command":               {spoil: acl("-lpush"), checks: []string{"redis queue"}, cause: "can't run this command"},
+		"a command to take tasks": {spoil: acl("-rpoplpush"), checks: []string{"redis queue"}, cause: "can't run this command"},
+		"a channel to listen to":  {spoil: acl("-subscribe"), checks: []string{"redis queue"}, cause: "NOPERM"},
+		"keys of asynq":           {spoil: acl("resetkeys", "~detachd:*"), checks: []string{"redis queue"}, cause: "NOPERM"},
+		"the channel":             {spoil: acl("resetchannels"), checks: []string{"redis channel"}, cause: "NOPERM"},
+		"not even the time":       {spoil: acl("-time"), checks: []string{"redis"}, cause: "NOPERM"},
 		"a disk that is away": {
 			start: func(t testing.TB) *redistest.Server {
 				dir := filepath.Join(t.TempDir(), "redis")

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 type failuresView struct {
@@ -22,7 +22,7 @@ type failuresView struct {
 func adviceFor(failures []tasks.Failure) map[string]string {
 	out := map[string]string{}
 	for _, f := range failures {
-		out[f.Code] = worker.Advice(f.Code, f.Class)
+		out[f.Code] = policy.Advice(f.Code, f.Class)
 	}
 	return out
 }

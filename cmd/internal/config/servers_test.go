@@ -139,7 +139,7 @@ func TestSentinelsHaveTheirOwnUserAndPassword(t *testing.T) {
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "on", "resetpass", ">another").Err())
 	toServer := record(t, server.Addr)
 	at := sentinel(t, toServer.addr(), "sentinel auth-user record default", "sentinel auth-pass record another",
-		"user watcher on >"+ofSentinels+" &* +@all", "user default off")
+		"user watcher on >"+ofSentinels+rightsOfExample(t), "user admin on >admin &* +@all", "user default off")
 	toSentinel := record(t, func() string { return at })
 
 	for how, r := range map[string]Redis{
@@ -159,9 +159,29 @@ func TestSentinelsHaveTheirOwnUserAndPassword(t *testing.T) {
 	require.Contains(t, toSentinel.text(), ofSentinels)
 	require.NotContains(t, toSentinel.text(), ofServers)
 
+	// It listens beside what it is asked to do.
+	require.Eventually(t, func() bool { return strings.Contains(toSentinel.text(), "+switch-master") }, time.Minute, time.Millisecond)
+	watcher := redis.NewClient(&redis.Options{Addr: at, Username: "admin", Password: "admin", DisableIdentity: true})
+	t.Cleanup(func() { _ = watcher.Close() })
+	refused, err := watcher.Do(t.Context(), "ACL", "LOG").Slice()
+	require.NoError(t, err)
+	require.Empty(t, refused, "the rights in config.example.yaml suffice")
+
 	r := settings("redis+sentinel://app:" + ofServers + "@" + toSentinel.addr() + "/record")
 	require.Error(t, open(t, r).Ping(t.Context()).Err(), "the servers' password is not tried on Sentinels")
 	require.NotContains(t, toSentinel.text(), ofServers)
+}
+
+// rightsOfExample are those that config.example.yaml tells people to give the user of
+// Sentinels.
+func rightsOfExample(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../../deploy/config.example.yaml")
+	require.NoError(t, err)
+	_, rest, ok := strings.Cut(string(text), "# user detachd on >PASSWORD")
+	require.True(t, ok)
+	rights, _, _ := strings.Cut(rest, "\n")
+	return rights
 }
 
 func TestSentinelUserIsForSentinels(t *testing.T) {

@@ -23,7 +23,7 @@ const (
 )
 
 // Read takes the rows of a CSV file: a header row in which columns name desktops or
-// computers, or users, or both, and perhaps projects, in any order; see README.md for
+// computers, or users, or both, and perhaps projects, in any order; see docs/cli.md for
 // what they may be called. Commas, semicolons, tabs and pipes separate cells; a line
 // sep= and a #TYPE line may go before the header. The error is for a file that is
 // unusable as a whole: a *ColumnError where Columns can settle it.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // Metrics is a worker.Observer, is told of requests by the server, and answers
@@ -89,7 +90,7 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.
 // Call counts a detach call.
 func (m *Metrics) Call(c worker.SeenCall) {
 	m.calls.WithLabelValues(c.Project, status(c.Status), string(c.Class)).Inc()
-	if c.Class == worker.Throttle {
+	if c.Class == policy.Throttle {
 		m.throttles.WithLabelValues(c.Project).Inc()
 	}
 	m.callSeconds.WithLabelValues(c.Project).Observe(c.Took.Seconds())

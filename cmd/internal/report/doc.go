@@ -6,7 +6,7 @@
 // Its last line carries the SHA-256 of all bytes before that line. That finds
 // accidents and clumsy edits; whoever edits a report and computes the sum anew
 // is found only by holding it against something that they cannot write: the
-// head of the operation's trail (see tasks.Evidence) as the log, a ticket or
+// head of the operation's trail (see package trail) as the log, a ticket or
 // the record has it.
 //
 //   - A JSON report carries the request as it was accepted and the trail as it

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // ErrRecordAltered says that the record contradicts itself: somebody else than
@@ -126,7 +127,7 @@ type writer struct {
 	w        io.Writer
 	sum      hash.Hash
 	tally    tally
-	chains   []tasks.Chain
+	chains   []trail.Chain
 }
 
 func (w *writer) write(ctx context.Context) error {
@@ -138,7 +139,7 @@ func (w *writer) write(ctx context.Context) error {
 			return err
 		}
 	}
-	trailHead := tasks.Head(w.chains)
+	trailHead := trail.Head(w.chains)
 	if err := w.settled(ctx, trailHead); err != nil {
 		return err
 	}
@@ -215,24 +216,19 @@ func check(e tasks.Evidence) error {
 			return fmt.Errorf("chunk %d, entry %d of the trail is not UTF-8", e.Chunk, n)
 		}
 	}
-	last := map[int]tasks.TrailEntry{}
-	notes := map[int]tasks.Note{}
+	last := map[int]tasks.Step{}
 	for _, entry := range e.Trail {
-		for _, m := range entry.Moves {
-			for _, places := range m.Positions {
-				for p := places.First; p <= places.Last; p++ {
-					last[p], notes[p] = entry, m.Note
-				}
-			}
+		for p, step := range entry.Steps() {
+			last[p] = step
 		}
 	}
 	for p, d := range e.Desktops {
 		if !utf8.ValidString(d.ID) || slices.ContainsFunc(d.Expect, func(s string) bool { return !utf8.ValidString(s) }) {
 			return fmt.Errorf("chunk %d: row %d is not UTF-8", e.Chunk, p)
 		}
-		if entry, moved := last[p]; moved && (!entry.At.Equal(d.UpdatedAt) || notes[p] != d.Note) {
+		if step, moved := last[p]; moved && (!step.At.Equal(d.UpdatedAt) || step.Note != d.Note) {
 			return fmt.Errorf("chunk %d: by its trail %s is %s since %s, by its row since %s (%s)",
-				e.Chunk, d.ID, d.State, stamp(entry.At), stamp(d.UpdatedAt), d.Note)
+				e.Chunk, d.ID, d.State, stamp(step.At), stamp(d.UpdatedAt), d.Note)
 		}
 	}
 	return nil

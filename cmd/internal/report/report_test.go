@@ -23,6 +23,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 func TestMain(m *testing.M) {
@@ -124,7 +125,7 @@ func (b *book) small(x texts) tasks.Operation {
 		Users: []tasks.Person{{Name: x.user, Group: "sudo", Type: "USER"}, {Name: "staff", Type: "GROUP"}},
 	}
 	rows := b.rows(op, 0)
-	sent := tasks.Call{ID: "call-1", At: b.now, Size: 2, Desktops: []tasks.Range{{First: 0, Last: 1}}, Worker: x.by}
+	sent := tasks.Call{ID: "call-1", At: b.now, Size: 2, Desktops: []trail.Range{{First: 0, Last: 1}}, Worker: x.by}
 	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &sent, Moves: []tasks.Move{
 		{Desktop: rows["d-1"], To: tasks.Sending, Attempts: 1, CallID: sent.ID, Before: before},
 		{Desktop: rows["d-2"], To: tasks.Sending, Attempts: 1, CallID: sent.ID},
@@ -275,7 +276,7 @@ func (p parts) together(t *testing.T) []byte {
 
 // rechain computes chains, head and seal anew.
 func (p *parts) rechain() {
-	var chains []tasks.Chain
+	var chains []trail.Chain
 	for i := range p.chunks {
 		c := &p.chunks[i]
 		var ds []tasks.Desktop
@@ -289,7 +290,7 @@ func (p *parts) rechain() {
 		c.Chain = hex.EncodeToString(chain[:])
 		chains = append(chains, chain)
 	}
-	p.trail = tasks.Head(chains)
+	p.trail = trail.Head(chains)
 	p.Operation.Seal = p.trail
 }
 

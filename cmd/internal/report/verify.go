@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // ErrReportAltered says that a file is not as Write wrote it.
@@ -43,7 +44,7 @@ type Result struct {
 // chainEnd is how far a chunk's trail went.
 type chainEnd struct {
 	entries int
-	chain   tasks.Chain
+	chain   trail.Chain
 }
 
 // Verify tells whether a file is byte for byte what Write wrote, as far as the
@@ -397,11 +398,11 @@ func (j *jsonFile) add(c chunk) (tasks.Evidence, []row) {
 
 // checkFoot holds what the report says of all rows against them.
 func (j *jsonFile) checkFoot(res Result) {
-	chains := make([]tasks.Chain, len(j.ends))
+	chains := make([]trail.Chain, len(j.ends))
 	for i, e := range j.ends {
 		chains[i] = e.chain
 	}
-	switch head := tasks.Head(chains); {
+	switch head := trail.Head(chains); {
 	case res.Head != head:
 		j.contradiction(fmt.Errorf("the head of its trail is %s, and not %.64s", head, res.Head))
 	case j.Final && j.Operation.Seal != head:

@@ -19,7 +19,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // schemas are the types of bodies, by the names of their schemas.
@@ -209,12 +209,12 @@ func TestContractEnums(t *testing.T) {
 		"State":                   texts(tasks.States, tasks.State.String),
 		"Note":                    texts([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.ByJob, tasks.NotTheirs, tasks.Unknown, tasks.Suspect, tasks.Denied, tasks.Recheck}, tasks.Note.String),
 		"Role":                    texts(access.Roles, func(r access.Role) string { return string(r) }),
-		"FailureClass":            texts(worker.Classes(), func(c worker.ClassRow) string { return string(c.Class) }),
-		"Action":                  texts([]worker.Action{worker.Done, worker.Follow, worker.Send, worker.Later, worker.Once, worker.Hold, worker.Wait}, func(a worker.Action) string { return string(a) }),
-		"Planned/properties/does": {string(worker.Send), string(worker.Done), string(worker.Follow), string(worker.Later), string(worker.Hold), "fail", "find"},
+		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
+		"Action":                  texts([]policy.Action{policy.Done, policy.Follow, policy.Send, policy.Later, policy.Once, policy.Hold, policy.Wait}, func(a policy.Action) string { return string(a) }),
+		"Planned/properties/does": {string(policy.Send), string(policy.Done), string(policy.Follow), string(policy.Later), string(policy.Hold), "fail", "find"},
 		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
 		"OperationStateName":      texts([]tasks.OperationState{tasks.Scheduled, tasks.Running, tasks.Finished}, func(s tasks.OperationState) string { return string(s) }),
-		"Code/properties/of":      {string(worker.OfCall), string(worker.OfDesktop), string(worker.OfWorker)},
+		"Code/properties/of":      {string(policy.OfCall), string(policy.OfDesktop), string(policy.OfWorker)},
 	} {
 		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)
 	}

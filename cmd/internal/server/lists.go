@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
 // listCodes is GET /v1/codes: what refusals and readings mean.
@@ -16,20 +16,20 @@ func (s *server) listCodes(r *request) error {
 }
 
 // Codes are the tables by which workers decide, with the rules of a configuration.
-func Codes(rules []worker.Rule) api.Codes {
+func Codes(rules []policy.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
-	for _, x := range worker.Table(rules) {
-		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: worker.Advice(x.Code, string(x.Class))})
+	for _, x := range policy.Table(rules) {
+		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: policy.Advice(x.Code, string(x.Class))})
 	}
-	for _, x := range worker.Classes() {
+	for _, x := range policy.Classes() {
 		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
 	}
-	for _, x := range worker.Verdicts() {
+	for _, x := range policy.Verdicts() {
 		reading := api.Reading{
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
 		}
 		if x.Code != "" {
-			reading.Advice = worker.Advice(x.Code, string(worker.HeldBack))
+			reading.Advice = policy.Advice(x.Code, string(policy.HeldBack))
 		}
 		out.Readings = append(out.Readings, reading)
 	}

@@ -1,4 +1,4 @@
-package worker
+package policy
 
 import (
 	"errors"
@@ -79,8 +79,8 @@ const (
 	OfWorker  RuleOf = "worker"
 )
 
-// problem says what is wrong with a rule that somebody adds.
-func (r Rule) problem() string {
+// Problem says what is wrong with a rule that somebody adds.
+func (r Rule) Problem() string {
 	classes := []Class{Transient, Throttle, Conflict, Ambiguous, Poison, Auth, Policy, Foreign, Denied, Permanent}
 	if r.Of == OfDesktop {
 		classes = []Class{Transient, Conflict, Permanent}
@@ -205,11 +205,12 @@ func match(rules []Rule, status int, code string) Rule {
 	panic("the last row matches everything")
 }
 
-// policy is the table with what an operator added to it.
-type policy struct{ calls, desktops []Rule }
+// Rules are the table with what an operator added to it.
+type Rules struct{ calls, desktops []Rule }
 
-func newPolicy(extra []Rule) policy {
-	var p policy
+// NewRules puts what an operator added before what is built in.
+func NewRules(extra []Rule) Rules {
+	var p Rules
 	for _, r := range Table(extra) {
 		switch r.Of {
 		case OfCall:
@@ -225,9 +226,9 @@ func newPolicy(extra []Rule) policy {
 // which go before the others, the built-in ones, and workers' own codes.
 func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktopRules, ownRules) }
 
-// call says what an error of a detach call means. Whatever the table says, a
+// Call says what an error of a detach call means. Whatever the table says, a
 // request that can have had an effect is ambiguous.
-func (p policy) call(err error) Class {
+func (r Rules) Call(err error) Class {
 	var e *apiclient.Error
 	switch {
 	case !errors.As(err, &e):
@@ -235,7 +236,7 @@ func (p policy) call(err error) Class {
 	case e.Local:
 		return Local
 	case e.NotAPI:
-		return Foreign // even if it can have had an effect: then the desktops stay "sending", see onError
+		return Foreign // even if it can have had an effect: then the desktops stay "sending"
 	}
 	if e.Effect == apiclient.EffectPossible {
 		return Ambiguous
@@ -243,13 +244,13 @@ func (p policy) call(err error) Class {
 	if e.AuthFault {
 		return Auth
 	}
-	return match(p.calls, e.Status, e.Code).Class
+	return match(r.calls, e.Status, e.Code).Class
 }
 
-// desktop says what an entry of failed_operation_list, in a reply of that
+// Desktop says what an entry of failed_operation_list, in a reply of that
 // status, means.
-func (p policy) desktop(status int, code string) Class {
-	return match(p.desktops, status, code).Class
+func (r Rules) Desktop(status int, code string) Class {
+	return match(r.desktops, status, code).Class
 }
 
 // culpritPattern finds the desktops that a message names, as in "Operation
@@ -257,8 +258,8 @@ func (p policy) desktop(status int, code string) Class {
 // resource id [z]."
 var culpritPattern = regexp.MustCompile(`(?i)resource ids? \[([^\]]+)\]`)
 
-// culprits gives the desktop ids that an error's text names.
-func culprits(e apiclient.Error) []string {
+// Culprits gives the desktop ids that an error's text names.
+func Culprits(e apiclient.Error) []string {
 	var out []string
 	if e.About != "" {
 		out = append(out, e.About)

@@ -2,58 +2,21 @@ package tasks
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/trail"
 )
 
-// The trail of an operation is append-only: each change of a chunk adds one
-// entry to the chunk's list, in the same step that makes the change. The
-// entries of a chunk are chained by SHA-256, beginning with what was asked and
-// the rows of the chunk,
-//
-//	h(0) = SHA-256("detachd trail 1\n" + accepted operation JSON + "\n" + chunk number + "\n" + rows)
-//	h(n) = SHA-256(h(n-1) + entry n as stored)
-//
-// where a row is its id, a tab, its expected users joined by tabs, and a
-// newline. The operation's head is SHA-256 of its chunks' last hashes, in the
-// order of the chunks. Whoever has kept a head can tell whether any entry, row
-// or part of the request was altered since: the head is stored when the
-// operation ends, logged then, and part of every report.
-
-// TrailEntry is one change of a chunk.
+// TrailEntry is one change of a chunk; see trail.
 type TrailEntry struct {
-	At     time.Time
-	By     string         // the worker, or the person
-	CallID string         // the call that it belongs to
-	Moves  []TrailMove    // of its desktops
-	Before map[int]Before // by position in the chunk: what was read before the call; times to the millisecond
-}
-
-// TrailMove is one step of some desktops of a chunk.
-type TrailMove struct {
-	From, To  State
-	Note      Note
-	Detail    string  // what the desktops were seen as, or the error's code; may be the cloud's text
-	Positions []Range // in the chunk
-}
-
-// storedEntry is a TrailEntry as the script writes it. A move is a pair: from
-// and to, note, and detail, separated by "|", and the positions.
-type storedEntry struct {
-	At     int64       `json:"t"`
-	By     string      `json:"by"`
-	CallID string      `json:"call"`
-	Before string      `json:"b"` // see packBefore
-	Moves  [][2]string `json:"m"`
+	trail.Entry
+	Before map[int]Before // Readings, by position in the chunk; times to the millisecond
 }
 
 func trailTag(m Move) string {
@@ -61,10 +24,7 @@ func trailTag(m Move) string {
 	if detail == "" && m.Failure != nil {
 		detail = m.Failure.Code
 	}
-	if detail == "" && m.Note == NoNote {
-		return `"` + string(m.Desktop.State) + string(m.To) + `||"` // almost all are so
-	}
-	return mustJSON(string(m.Desktop.State) + string(m.To) + "|" + string(m.Note) + "|" + detail)
+	return trail.Move{From: byte(m.Desktop.State), To: byte(m.To), Note: string(m.Note), Detail: detail}.Tag()
 }
 
 // trailTogether is what the trail says of desktops that are moved together.
@@ -79,7 +39,7 @@ func trailTogether(ch Change, p plan) string {
 	}
 	parts := make([]string, 0, 1)
 	for tag, places := range byTag {
-		parts = append(parts, "["+tag+`,"`+encodeRanges(Ranges(places))+`"]`)
+		parts = append(parts, "["+tag+`,"`+trail.FormatRanges(trail.Ranges(places))+`"]`)
 	}
 	slices.Sort(parts)
 	return strings.Join(parts, ",")
@@ -87,13 +47,9 @@ func trailTogether(ch Change, p plan) string {
 
 // trailHead is what an entry says of the whole change, to follow its time.
 func trailHead(ch Change) string {
-	head := struct {
-		By     string `json:"by,omitempty"`
-		CallID string `json:"call,omitempty"`
-		Before string `json:"b,omitempty"`
-	}{By: ch.By}
+	e := trail.Entry{By: ch.By}
 	if ch.Call != nil {
-		head.CallID = ch.Call.ID
+		e.CallID = ch.Call.ID
 	}
 	var read []beforeAt
 	for _, m := range ch.Moves {
@@ -103,79 +59,41 @@ func trailHead(ch Change) string {
 	}
 	if len(read) > 0 {
 		slices.SortFunc(read, func(a, b beforeAt) int { return a.position - b.position })
-		head.Before = packBefore(read)
+		e.Readings = packBefore(read)
 	}
-	s := mustJSON(head)
-	if s == "{}" {
-		return ""
-	}
-	return "," + s[1:len(s)-1]
+	return e.Common()
 }
 
 // ParseTrailEntry reads an entry as it is stored.
 func ParseTrailEntry(raw string) (TrailEntry, error) {
-	var s storedEntry
-	if err := json.Unmarshal([]byte(raw), &s); err != nil {
+	parsed, err := trail.Parse(raw)
+	e := TrailEntry{Entry: parsed}
+	if err != nil || e.Readings == "" {
+		return e, err
+	}
+	readings, err := unpackBefore(e.Readings)
+	if err != nil {
 		return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
 	}
-	e := TrailEntry{At: time.UnixMilli(s.At).UTC(), By: s.By, CallID: s.CallID}
-	if s.Before != "" {
-		readings, err := unpackBefore(s.Before)
-		if err != nil {
-			return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
-		}
-		e.Before = make(map[int]Before, len(readings))
-		for _, b := range readings {
-			e.Before[b.position] = b.Before
-		}
-	}
-	for _, move := range s.Moves {
-		f := strings.SplitN(move[0], "|", 3)
-		if len(f) != 3 || len(f[0]) != 2 {
-			return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: move %q", move[0])
-		}
-		m := TrailMove{From: State(f[0][0]), To: State(f[0][1]), Note: Note(f[1]), Detail: f[2]}
-		places, err := decodeRanges(move[1])
-		if err != nil {
-			return TrailEntry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
-		}
-		for _, p := range places {
-			if n := len(m.Positions); n > 0 && m.Positions[n-1].Last+1 == p.First {
-				m.Positions[n-1].Last = p.Last
-			} else {
-				m.Positions = append(m.Positions, p)
-			}
-		}
-		e.Moves = append(e.Moves, m)
+	e.Before = make(map[int]Before, len(readings))
+	for _, b := range readings {
+		e.Before[b.position] = b.Before
 	}
 	return e, nil
 }
 
-// Chain is the hash chain of one chunk's trail, made with StartChain.
-type Chain [sha256.Size]byte
-
-// StartChain begins a chain. accepted is the operation's JSON as it was
-// accepted (see Record.Accepted); of the rows, in the order of their positions,
-// ID and Expect count.
-func StartChain(accepted string, chunk int, rows []Desktop) Chain {
-	h := sha256.New()
-	fmt.Fprintf(h, "detachd trail 1\n%s\n%d\n", accepted, chunk)
-	for _, d := range rows {
-		fmt.Fprintf(h, "%s\t%s\n", d.ID, strings.Join(d.Expect, "\t"))
-	}
-	return Chain(h.Sum(nil))
+// StartChain begins the chain of a chunk. accepted is the operation's JSON as it was
+// accepted (see Record.Accepted); the rows are in the order of their positions.
+func StartChain(accepted string, chunk int, rows []Desktop) trail.Chain {
+	return trail.Start(accepted, chunk, trailRows(rows))
 }
 
-// Add continues the chain with an entry as it is stored.
-func (c Chain) Add(raw string) Chain { return sha256.Sum256(append(c[:], raw...)) }
-
-// Head joins the chains of an operation's chunks, in their order, in hex.
-func Head(chains []Chain) string {
-	h := sha256.New()
-	for _, c := range chains {
-		h.Write(c[:])
+func trailRows(ds []Desktop) []trail.Row {
+	out := make([]trail.Row, len(ds))
+	for i, d := range ds {
+		out[i] = trail.Row{ID: d.ID, Expect: d.Expect, State: byte(d.State)}
 	}
-	return hex.EncodeToString(h.Sum(nil))
+	return out
 }
 
 // Evidence is all that is known of one chunk.
@@ -183,34 +101,17 @@ type Evidence struct {
 	Chunk    int
 	Desktops []Desktop // by position, with Failure and Before
 	Trail    []TrailEntry
-	Raw      []string // the entries of Trail as they are stored
-	Chain    Chain    // over all of them
+	Raw      []string    // the entries of Trail as they are stored
+	Chain    trail.Chain // over all of them
 }
 
-// Check replays the trail: every step must begin where the one before it ended,
-// and the last must end where the row stands.
+// Check replays the trail: see trail.Check.
 func (e Evidence) Check() error {
-	at := make([]State, len(e.Desktops))
-	for i := range at {
-		at[i] = Queued
+	entries := make([]trail.Entry, len(e.Trail))
+	for i, x := range e.Trail {
+		entries[i] = x.Entry
 	}
-	for n, entry := range e.Trail {
-		for p, s := range entry.Steps() {
-			if p < 0 || p >= len(at) {
-				return fmt.Errorf("chunk %d, entry %d of the trail is about row %d, which does not exist", e.Chunk, n, p)
-			}
-			if at[p] != s.From {
-				return fmt.Errorf("chunk %d, entry %d of the trail takes %s from %s, but it was %s", e.Chunk, n, e.Desktops[p].ID, s.From, at[p])
-			}
-			at[p] = s.To
-		}
-	}
-	for i, d := range e.Desktops {
-		if at[i] != d.State {
-			return fmt.Errorf("chunk %d: by its trail %s is %s, by its row %s", e.Chunk, d.ID, at[i], d.State)
-		}
-	}
-	return nil
+	return trail.Check(e.Chunk, trailRows(e.Desktops), entries, Queued)
 }
 
 // Accepted gives the operation's JSON as it was accepted, byte for byte.
@@ -311,7 +212,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation
 			refs = append(refs, chunkID{op.ID, n})
 		}
 	}
-	chains := map[string][]Chain{}
+	chains := map[string][]trail.Chain{}
 	for batch := range slices.Chunk(refs, 64) {
 		es, err := r.evidence(ctx, batch)
 		if err != nil {
@@ -327,7 +228,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation
 	}
 	out := make(map[string]string, len(ops))
 	for id, cs := range chains {
-		out[id] = Head(cs)
+		out[id] = trail.Head(cs)
 	}
 	return out, nil
 }

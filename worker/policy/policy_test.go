@@ -1,4 +1,4 @@
-package worker
+package policy
 
 import (
 	"errors"
@@ -35,7 +35,7 @@ func TestPolicyOfCalls(t *testing.T) {
 		{404, "WKS.00211902", Denied}, {404, "", Denied}, {422, "", Poison},
 	} {
 		err := fmt.Errorf("wrapped: %w", &apiclient.Error{Status: row.status, Code: row.code, Effect: apiclient.EffectNone})
-		require.Equal(t, row.want, newPolicy(nil).call(err), "status %d, code %q", row.status, row.code)
+		require.Equal(t, row.want, NewRules(nil).Call(err), "status %d, code %q", row.status, row.code)
 	}
 }
 
@@ -45,10 +45,10 @@ func TestPolicyOfWhatIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 302, 403, 404, 407, 502} {
 		for _, effect := range []apiclient.Effect{apiclient.EffectNone, apiclient.EffectPossible} {
-			require.Equal(t, Foreign, newPolicy(nil).call(&apiclient.Error{Status: status, NotAPI: true, Effect: effect}), "status %d", status)
+			require.Equal(t, Foreign, NewRules(nil).Call(&apiclient.Error{Status: status, NotAPI: true, Effect: effect}), "status %d", status)
 		}
 	}
-	require.Equal(t, Local, newPolicy(nil).call(&apiclient.Error{Local: true, Effect: apiclient.EffectNone}))
+	require.Equal(t, Local, NewRules(nil).Call(&apiclient.Error{Local: true, Effect: apiclient.EffectNone}))
 }
 
 // Whatever the status says, what may have taken effect is never repeated blindly.
@@ -56,15 +56,15 @@ func TestPolicyOfPossibleEffectIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 200, 429, 500, 502, 503, 504} {
 		err := &apiclient.Error{Status: status, Effect: apiclient.EffectPossible}
-		require.Equal(t, Ambiguous, newPolicy(nil).call(err), "status %d", status)
+		require.Equal(t, Ambiguous, NewRules(nil).Call(err), "status %d", status)
 	}
-	require.Equal(t, Ambiguous, newPolicy(nil).call(errors.New("from nowhere")))
+	require.Equal(t, Ambiguous, NewRules(nil).Call(errors.New("from nowhere")))
 }
 
 func TestPolicyOfRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	err := &apiclient.Error{Op: "KeystoneCreateUserTokenByPassword", Status: 403, Effect: apiclient.EffectNone, AuthFault: true}
-	require.Equal(t, Auth, newPolicy(nil).call(err))
+	require.Equal(t, Auth, NewRules(nil).Call(err))
 }
 
 func TestPolicyOfDesktops(t *testing.T) {
@@ -76,7 +76,7 @@ func TestPolicyOfDesktops(t *testing.T) {
 		"WKS.00000003": Permanent, "WKS.00170208": Permanent, "WKS.00170312": Permanent, "WKS.0005": Transient, "WKS.0009": Transient,
 		"WKS.00129901": Transient, "WKS.00211401": Transient, "WKS.99999999": Transient, "": Transient,
 	} {
-		require.Equal(t, want, newPolicy(nil).desktop(200, code), "code %q", code)
+		require.Equal(t, want, NewRules(nil).Desktop(200, code), "code %q", code)
 	}
 }
 
@@ -104,28 +104,28 @@ func TestCulprits(t *testing.T) {
 		"conflict, resource ids [a, b]": {"a", "b"},
 		"nothing named":                 nil,
 	} {
-		require.Equal(t, want, culprits(apiclient.Error{Message: message}), message)
+		require.Equal(t, want, Culprits(apiclient.Error{Message: message}), message)
 	}
 }
 
 // What an operator adds goes before what is built in, for whom it says only.
 func TestPolicyOfAnOperator(t *testing.T) {
 	t.Parallel()
-	p := newPolicy([]Rule{
+	p := NewRules([]Rule{
 		{Of: OfDesktop, Code: "WKS.00010110", Class: Conflict, Why: "it gets its address soon"},
 		{Of: OfCall, Status: 4, Code: "X.*", Class: Throttle, Why: "ours"},
 	})
-	require.Equal(t, Conflict, p.desktop(200, "WKS.00010110"))
-	require.Equal(t, Throttle, p.call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Permanent, p.call(&apiclient.Error{Status: 418, Code: "Y.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Transient, p.call(&apiclient.Error{Status: 503, Code: "X.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Transient, p.desktop(200, "X.1"))
-	require.Equal(t, Ambiguous, p.call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectPossible}), "no rule goes over that")
+	require.Equal(t, Conflict, p.Desktop(200, "WKS.00010110"))
+	require.Equal(t, Throttle, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, Permanent, p.Call(&apiclient.Error{Status: 418, Code: "Y.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, Transient, p.Call(&apiclient.Error{Status: 503, Code: "X.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, Transient, p.Desktop(200, "X.1"))
+	require.Equal(t, Ambiguous, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectPossible}), "no rule goes over that")
 	for _, bad := range []Rule{
 		{Of: "all", Code: "X", Class: Conflict}, {Of: OfDesktop, Code: "X", Class: Poison}, {Of: OfCall, Code: "X", Class: HeldBack},
 		{Of: OfCall, Class: Conflict}, {Of: OfCall, Code: "*", Class: Conflict},
 	} {
-		require.NotEmpty(t, bad.problem(), "%+v", bad)
+		require.NotEmpty(t, bad.Problem(), "%+v", bad)
 	}
-	require.Empty(t, Rule{Of: OfCall, Status: 418, Class: Conflict}.problem())
+	require.Empty(t, Rule{Of: OfCall, Status: 418, Class: Conflict}.Problem())
 }

@@ -1,4 +1,4 @@
-package worker
+package policy
 
 import (
 	"testing"
@@ -6,7 +6,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient"
-	"github.com/detachd/detachd/tasks"
 )
 
 func users(names ...string) []apiclient.User {
@@ -32,37 +31,37 @@ func TestVerdicts(t *testing.T) {
 
 		before, unknown, after Action
 		code                   string
-		note                   tasks.Note
+		note                   Note
 	}{
-		"gone":                       {gone: true, seen: true, before: Done, unknown: Done, after: Done, note: tasks.Gone},
-		"gone, expected":             {gone: true, seen: true, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
-		"never seen":                 {gone: true, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: tasks.Gone},
-		"never seen, expected":       {gone: true, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: tasks.Gone},
-		"deleted":                    {d: apiclient.Desktop{Users: users("ann"), Status: "DELETED"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
-		"deleted, another's":         {d: apiclient.Desktop{Users: users("bob"), Status: "DELETED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.Gone},
+		"gone":                       {gone: true, seen: true, before: Done, unknown: Done, after: Done, note: Gone},
+		"gone, expected":             {gone: true, seen: true, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: Gone},
+		"never seen":                 {gone: true, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: Gone},
+		"never seen, expected":       {gone: true, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "NOT_FOUND", note: Gone},
+		"deleted":                    {d: apiclient.Desktop{Users: users("ann"), Status: "DELETED"}, before: Done, unknown: Done, after: Done, note: Gone},
+		"deleted, another's":         {d: apiclient.Desktop{Users: users("bob"), Status: "DELETED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: Gone},
 		"a status nobody knows":      {d: apiclient.Desktop{Users: users("ann"), Status: "LEVITATING"}, before: Send, unknown: Send, after: Wait},
-		"such a one, of another":     {d: apiclient.Desktop{Users: users("bob"), Status: "LEVITATING"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"such a one, of another":     {d: apiclient.Desktop{Users: users("bob"), Status: "LEVITATING"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
 		"renamed":                    {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-2"}, as: "WS-1", before: Hold, unknown: Send, after: Wait, code: "COMPUTER_NAME"},
 		"not renamed":                {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-1"}, as: "WS-1", before: Send, unknown: Send, after: Wait},
-		"bare, given to an heir":     {d: apiclient.Desktop{Users: users("heir")}, expect: []string{"ann"}, pinned: true, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
+		"bare, given to an heir":     {d: apiclient.Desktop{Users: users("heir")}, expect: []string{"ann"}, pinned: true, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
 		"bare, pinned, shared":       {d: apiclient.Desktop{Users: users("ann", "bob"), Type: "SHARED"}, expect: []string{"ann", "bob"}, pinned: true, before: Hold, unknown: Send, after: Wait, code: "SHARED"},
 		"decomposed":                 {d: apiclient.Desktop{Users: users("zoe\u0301")}, expect: []string{"zo\u00e9"}, before: Send, unknown: Send, after: Wait},
-		"free":                       {d: apiclient.Desktop{AttachState: "UNATTACH"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
-		"freed":                      {d: apiclient.Desktop{AttachState: "DEATTACHED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.ReadBack},
+		"free":                       {d: apiclient.Desktop{AttachState: "UNATTACH"}, before: Done, unknown: Done, after: Done, note: ReadBack},
+		"freed":                      {d: apiclient.Desktop{AttachState: "DEATTACHED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: ReadBack},
 		"free, with a user still":    {d: apiclient.Desktop{AttachState: "DEATTACHED", Users: users("ann")}, before: Send, unknown: Send, after: Wait},
 		"attached, without a user":   {before: Send, unknown: Send, after: Wait},
-		"detaching":                  {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("ann")}, before: Follow, unknown: Follow, after: Wait, note: tasks.ReadBack},
-		"detaching, of another":      {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("bob")}, expect: []string{"ann"}, before: Hold, unknown: Follow, after: Wait, code: "OTHER_USER", note: tasks.NotTheirs},
-		"detaching others, shared":   {d: apiclient.Desktop{Type: "SHARED", AttachState: "DEATTACHING", Users: users("bob")}, expect: []string{"ann"}, before: Follow, unknown: Follow, after: Wait, note: tasks.ReadBack},
-		"waiting":                    {d: apiclient.Desktop{AttachState: "WAITING", Users: users("ann")}, before: Later, unknown: Follow, after: Wait, code: "BUSY", note: tasks.ReadBack},
+		"detaching":                  {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("ann")}, before: Follow, unknown: Follow, after: Wait, note: ReadBack},
+		"detaching, of another":      {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("bob")}, expect: []string{"ann"}, before: Hold, unknown: Follow, after: Wait, code: "OTHER_USER", note: NotTheirs},
+		"detaching others, shared":   {d: apiclient.Desktop{Type: "SHARED", AttachState: "DEATTACHING", Users: users("bob")}, expect: []string{"ann"}, before: Follow, unknown: Follow, after: Wait, note: ReadBack},
+		"waiting":                    {d: apiclient.Desktop{AttachState: "WAITING", Users: users("ann")}, before: Later, unknown: Follow, after: Wait, code: "BUSY", note: ReadBack},
 		"theirs":                     {d: apiclient.Desktop{Users: users("ann")}, expect: []string{"ann"}, before: Send, unknown: Send, after: Wait},
 		"bare":                       {d: apiclient.Desktop{Users: users("ann")}, before: Send, unknown: Send, after: Wait},
-		"another's":                  {d: apiclient.Desktop{Users: users("bob")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
-		"another case of letters":    {d: apiclient.Desktop{Users: users("Ann")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
-		"another's, hibernated":      {d: apiclient.Desktop{Users: users("bob"), Status: "HIBERNATED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: tasks.NotTheirs},
-		"another's, shared":          {d: apiclient.Desktop{Users: users("bob"), Type: "SHARED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: tasks.NotTheirs},
-		"a group's":                  {d: apiclient.Desktop{Users: []apiclient.User{group}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: tasks.NotTheirs},
-		"a group of the user's name": {d: apiclient.Desktop{Users: []apiclient.User{{Name: "ann", Type: "GROUP"}}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: tasks.NotTheirs},
+		"another's":                  {d: apiclient.Desktop{Users: users("bob")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"another case of letters":    {d: apiclient.Desktop{Users: users("Ann")}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"another's, hibernated":      {d: apiclient.Desktop{Users: users("bob"), Status: "HIBERNATED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"another's, shared":          {d: apiclient.Desktop{Users: users("bob"), Type: "SHARED"}, expect: []string{"ann"}, before: Done, unknown: Done, after: Done, note: NotTheirs},
+		"a group's":                  {d: apiclient.Desktop{Users: []apiclient.User{group}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: NotTheirs},
+		"a group of the user's name": {d: apiclient.Desktop{Users: []apiclient.User{{Name: "ann", Type: "GROUP"}}, Type: "SHARED"}, expect: []string{"ann"}, before: Hold, unknown: Done, after: Done, code: "GROUP", note: NotTheirs},
 		"frozen":                     {d: apiclient.Desktop{Users: users("ann"), Frozen: true}, before: Hold, unknown: Send, after: Wait, code: "FROZEN"},
 		"in maintenance":             {d: apiclient.Desktop{Users: users("ann"), Maintenance: true}, before: Hold, unknown: Send, after: Wait, code: "MAINTENANCE"},
 		"hibernated":                 {d: apiclient.Desktop{Users: users("ann"), Status: "HIBERNATED"}, before: Hold, unknown: Send, after: Wait, code: "HIBERNATED"},
@@ -93,38 +92,38 @@ func TestVerdicts(t *testing.T) {
 			c.d.Status = "ACTIVE"
 		}
 		c.d.Process = -1
-		row := verdictOf(look{Desktop: c.d, exists: !c.gone, seenBefore: c.seen, expect: c.expect, named: len(c.expect) > 0 && !c.pinned, computer: c.as, allowShared: c.allow})
+		row := VerdictOf(Look{Desktop: c.d, Exists: !c.gone, SeenBefore: c.seen, Expect: c.expect, Named: len(c.expect) > 0 && !c.pinned, Computer: c.as, AllowShared: c.allow})
 		hit[row.Reads] = true
 		require.Equal(t, c.before, row.Before, "%s: before", name)
 		require.Equal(t, c.unknown, row.Unknown, "%s: unknown", name)
 		require.Equal(t, c.after, row.After, "%s: after", name)
 		require.Equal(t, c.code, row.Code, name)
-		require.Equal(t, c.note, row.note, name)
+		require.Equal(t, c.note, row.Note, name)
 	}
 	for _, row := range Verdicts() {
 		require.True(t, hit[row.Reads], "no case for %q", row.Reads)
 		require.NotEmpty(t, row.Why)
 	}
-	busy := verdictOf(look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 99}, exists: true})
+	busy := VerdictOf(Look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 99}, Exists: true})
 	require.Equal(t, Later, busy.Before)
-	require.Equal(t, Send, verdictOf(look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 100}, exists: true}).Before, "finished")
+	require.Equal(t, Send, VerdictOf(Look{Desktop: apiclient.Desktop{AttachState: "ATTACHED", Process: 100}, Exists: true}).Before, "finished")
 }
 
 func TestJustThem(t *testing.T) {
 	t.Parallel()
-	of := func(kind string, us []apiclient.User, expect ...string) look {
-		return look{Desktop: apiclient.Desktop{Type: kind, Users: us}, exists: true, expect: expect, named: len(expect) > 0}
+	of := func(kind string, us []apiclient.User, expect ...string) Look {
+		return Look{Desktop: apiclient.Desktop{Type: kind, Users: us}, Exists: true, Expect: expect, Named: len(expect) > 0}
 	}
-	require.False(t, of("DEDICATED", users("ann"), "ann").justThem())
-	require.False(t, of("SHARED", users("ann", "bob")).justThem(), "nobody is named")
-	require.True(t, of("SHARED", users("ann", "bob"), "ann").justThem())
-	require.True(t, of("SHARED", users("ann"), "ann").justThem(), "others may come between reading and call")
-	require.True(t, of("DEDICATED", users("ann", "bob"), "ann").justThem(), "whatever its type says")
-	require.Equal(t, users("ann"), of("SHARED", users("bob", "ann", "Ann"), "ann", "eve").leavers())
-	pinned := look{Desktop: apiclient.Desktop{Type: "SHARED", Users: users("ann", "bob")}, exists: true, expect: []string{"ann", "bob"}}
-	require.False(t, pinned.justThem(), "all who are on it were pinned")
+	require.False(t, of("DEDICATED", users("ann"), "ann").JustThem())
+	require.False(t, of("SHARED", users("ann", "bob")).JustThem(), "nobody is named")
+	require.True(t, of("SHARED", users("ann", "bob"), "ann").JustThem())
+	require.True(t, of("SHARED", users("ann"), "ann").JustThem(), "others may come between reading and call")
+	require.True(t, of("DEDICATED", users("ann", "bob"), "ann").JustThem(), "whatever its type says")
+	require.Equal(t, users("ann"), of("SHARED", users("bob", "ann", "Ann"), "ann", "eve").Leavers())
+	pinned := Look{Desktop: apiclient.Desktop{Type: "SHARED", Users: users("ann", "bob")}, Exists: true, Expect: []string{"ann", "bob"}}
+	require.False(t, pinned.JustThem(), "all who are on it were pinned")
 	pinned.Users = users("ann", "bob", "new")
-	require.True(t, pinned.justThem(), "somebody else is on it by now")
+	require.True(t, pinned.JustThem(), "somebody else is on it by now")
 	withGroup := append(users("ann"), apiclient.User{Name: "ann", Type: "GROUP"})
-	require.Equal(t, users("ann"), of("SHARED", withGroup, "ann").leavers(), "a group is nobody's name")
+	require.Equal(t, users("ann"), of("SHARED", withGroup, "ann").Leavers(), "a group is nobody's name")
 }
