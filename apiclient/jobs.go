@@ -71,7 +71,7 @@ func (c *Client) showJob(ctx context.Context, jobID string) ([]SubJob, error) {
 		SubJobs []subJobDetail `json:"sub_jobs"`
 	}
 	err := c.get(ctx, show, &job)
-	if e := (*Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound {
+	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound {
 		return nil, nil
 	}
 	return subJobs(job.SubJobs), err

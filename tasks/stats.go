@@ -157,18 +157,21 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 		later    *redis.IntCmd
 		hours    map[int64]*redis.MapStringStringCmd // of quarters
 		lastHour map[int64]*redis.MapStringStringCmd // of minutes
+		depths   []*scriptCall                       // by queue
 	}
 	reads := make([]reading, len(into))
 	var depths []*scriptCall
-	for _, s := range into {
+	for i, s := range into {
 		for _, q := range queues {
-			depths = append(depths, r.depthCall(s.Project, q, now))
+			reads[i].depths = append(reads[i].depths, r.depthCall(s.Project, q, now))
 		}
+		depths = append(depths, reads[i].depths...)
 	}
 	hour, _, _ := placeOfTally(now)
 	err := r.runScripts(ctx, depths, func(p redis.Pipeliner) {
 		for i, s := range into {
-			x := reading{hours: map[int64]*redis.MapStringStringCmd{}, lastHour: map[int64]*redis.MapStringStringCmd{}}
+			x := &reads[i]
+			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
 			x.gate = p.HMGet(ctx, r.keys.gate(s.Project), gateFields...)
 			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
 			x.later = r.countScheduled(ctx, p, s.Project, now)
@@ -178,7 +181,6 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 			for h := hour - 1; h <= hour; h++ {
 				x.lastHour[h] = p.HGetAll(ctx, r.keys.minutes(s.Project, h))
 			}
-			reads[i] = x
 		}
 	})
 	if err != nil {
@@ -200,7 +202,7 @@ func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) e
 			return decodeTally(x.lastHour[h].Val(), minute)
 		})
 		for n, q := range queues {
-			d, err := decodeDepth(depths[i*len(queues)+n], q, now)
+			d, err := decodeDepth(x.depths[n], q, now)
 			if err != nil {
 				return err
 			}

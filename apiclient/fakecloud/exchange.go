@@ -38,7 +38,7 @@ func (c *Cloud) receive(w http.ResponseWriter, r *http.Request) *exchange {
 	// All of the body is read before anything else is done: the server notices
 	// that a client has gone away only after that.
 	x.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if tooBig := new(http.MaxBytesError); errors.As(err, &tooBig) {
+	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
 		x.invalid = fail(http.StatusRequestEntityTooLarge, "APIGW.0201", "Request entity too large")
 	}
 	if x.op == OpDetach && x.invalid == nil {

@@ -245,7 +245,7 @@ func (s *stage) enqueue(ctx context.Context, r *rand.Rand, n int) error {
 			s.ops = append(s.ops, op)
 			return nil
 		}
-		if invalid := (*tasks.ValidationError)(nil); errors.As(err, &invalid) {
+		if _, invalid := errors.AsType[*tasks.ValidationError](err); invalid {
 			return err
 		}
 		if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {

@@ -312,7 +312,7 @@ func (p *Program) readFile(list *leavers.List, name string) error {
 		return list.Read(p.Stdin)
 	}
 	f, err := os.Open(name)
-	if pathErr := (*os.PathError)(nil); errors.As(err, &pathErr) {
+	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
 		return pathErr.Err // the name is in the message already
 	}
 	if err != nil {
