@@ -48,7 +48,7 @@ var table = map[string][]string{
 // topLevel is what may stand beside dot-files in the repository's root.
 var topLevel = []string{
 	"cmd", "worker", "tasks", "apiclient", "deploy", "docs", "README.md", "Makefile", "go.mod", "go.sum",
-	"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "staticcheck.conf",
+	"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "staticcheck.conf",
 }
 
 // violations holds the imports of each package, by path within the module,

@@ -6,12 +6,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 )
 
 const root = "../../.."
@@ -87,3 +89,21 @@ func TestTopLevelStaysAsItIs(t *testing.T) {
 
 // generated is what make leaves there; git ignores it.
 func generated(name string) bool { return name == "bin" || name == "bench.json" || name == "artifacts" }
+
+// CI and the container are built with the Go that go.mod asks for, and CI runs what
+// make check runs.
+func TestCIRunsWhatMakeCheckRuns(t *testing.T) {
+	t.Parallel()
+	read := func(path string) string {
+		text, err := os.ReadFile(filepath.Join(root, path))
+		require.NoError(t, err)
+		return string(text)
+	}
+	version := regexp.MustCompile(`(?m)^go (\d+\.\d+)`).FindStringSubmatch(read("go.mod"))[1]
+	ci := read(".github/workflows/ci.yml")
+	require.Contains(t, ci, "container: golang:"+version+"\n")
+	require.Contains(t, read("deploy/Dockerfile"), "FROM golang:"+version+" ")
+	require.NoError(t, yaml.Unmarshal([]byte(ci), &map[string]any{}))
+	require.Contains(t, ci, "- run: .ci/run\n")
+	require.Regexp(t, `(?m)^check:.*\n\t@\.ci/run\n`, read("Makefile"))
+}
