@@ -163,6 +163,7 @@ func TestRepairStepIsBounded(t *testing.T) {
 			all[kind] += n
 		}
 	}
+	stop.after = -1 // the last step may have left some
 	require.Positive(t, cuts)
 	require.Equal(t, 601, int(b.rdb.ZCard(t.Context(), b.prefix+":open").Val()))
 	require.Equal(t, 601, int(b.rdb.ZCard(t.Context(), b.prefix+":ops").Val()))

@@ -219,7 +219,9 @@ func check(e tasks.Evidence) error {
 	last := map[int]tasks.Step{}
 	for _, entry := range e.Trail {
 		for p, step := range entry.Steps() {
-			last[p] = step
+			if step.Note != tasks.Dismissed { // the row stays as it is
+				last[p] = step
+			}
 		}
 	}
 	for p, d := range e.Desktops {

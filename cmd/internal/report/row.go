@@ -62,8 +62,10 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 	for _, entry := range e.Trail {
 		for p, s := range entry.Steps() {
 			r := &rows[p]
-			r.Since, r.note, r.Note, r.Detail = s.At, s.Note, s.Note.String(), s.Detail
-			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: r.Note, Detail: s.Detail, CallID: s.CallID})
+			if s.Note != tasks.Dismissed { // the row stays as it is
+				r.Since, r.note, r.Note, r.Detail = s.At, s.Note, s.Note.String(), s.Detail
+			}
+			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: s.Note.String(), Detail: s.Detail, CallID: s.CallID})
 		}
 		for p, b := range entry.Before {
 			if p >= 0 && p < len(rows) {
