@@ -67,12 +67,20 @@ func TestViolationsAreFound(t *testing.T) {
 	t.Parallel()
 	imports := importsOf(t)
 	imports["tasks"] = append(imports["tasks"], module+"worker")
+	imports["tasks"] = append(imports["tasks"], "github.com/hibiken/asynq")
+	imports["tasks/trail"] = append(imports["tasks/trail"], "github.com/redis/go-redis/v9", module+"tasks")
+	imports["worker/policy"] = append(imports["worker/policy"], "golang.org/x/textual/norm", "github.com/hibiken/asynq/x/rate")
 	imports["attic"] = nil
 	delete(imports, "worker")
 	require.Equal(t, []string{
 		"package attic is not in the table",
 		"package worker is in the table and does not exist",
+		"tasks must not import github.com/hibiken/asynq",
 		"tasks must not import worker",
+		"tasks/trail must not import github.com/redis/go-redis/v9",
+		"tasks/trail must not import tasks",
+		"worker/policy must not import github.com/hibiken/asynq/x/rate",
+		"worker/policy must not import golang.org/x/textual/norm",
 	}, violations(imports))
 }
 
