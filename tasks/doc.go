@@ -1,7 +1,6 @@
 // Package tasks holds what a detach request is and what became of it: the
-// operation, its desktops and their states, the payload that travels through
-// asynq, the producer that accepts requests, and the record in Redis that
-// remembers every desktop.
+// operation, its desktops and their states, the producer that accepts requests,
+// and the record in Redis that remembers every desktop.
 //
 // A producer validates a request whole, writes it to the record, and only then
 // enqueues it; what it returned as accepted is never lost. The record is the

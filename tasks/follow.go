@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // Followed is a chunk with desktops that the cloud has accepted and that are
@@ -95,7 +97,7 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 
 // InWork reads the chunks that payloads are about, in one round trip. Those that are
 // gone, or that have been enqueued anew since, are left out.
-func (r *Record) InWork(ctx context.Context, ps []Payload) ([]Chunk, error) {
+func (r *Record) InWork(ctx context.Context, ps []queue.Payload) ([]Chunk, error) {
 	refs := make([]chunkID, len(ps))
 	for i, p := range ps {
 		refs[i] = chunkID{p.Operation, p.Chunk}

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"strconv"
 	"strings"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // keys names everything the record keeps in Redis. All keys of an operation
@@ -143,7 +145,7 @@ const (
 const smallChunk = 10
 
 func (k keys) queue(alias string, q Queue) string {
-	return k.prefix + ":" + alias + ":" + string(q)
+	return queue.Name(k.prefix, alias, string(q))
 }
 
 func queueOf(op Operation, n int) Queue {

@@ -472,6 +472,7 @@ func rolledBack(t *testing.T, b *bundle) {
 	}})
 	_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(3), RequestedBy: "hr", Ticket: "T"})
 	require.ErrorContains(t, err, "rolled back")
+	require.ErrorIs(t, err, tasks.ErrSendAgain)
 	require.Equal(t, before, b.everything())
 }
 
@@ -512,6 +513,7 @@ func lostWhileAccepted(t *testing.T, b *bundle) {
 	remove(":c:1")
 	_, err := b.p.Enqueue(t.Context(), req)
 	require.ErrorContains(t, err, "a failover of Redis lost a part of it")
+	require.ErrorIs(t, err, tasks.ErrSendAgain)
 	ops, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, ops)

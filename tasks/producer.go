@@ -10,10 +10,14 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
+
+// ErrSendAgain says that a request was not accepted for a reason that has passed.
+var ErrSendAgain = errors.New("send it again")
 
 // ErrKeyReused says that the idempotency key belongs to a request with other content.
 var ErrKeyReused = errors.New("the idempotency key was used before for a request with other content")
@@ -31,7 +35,7 @@ type Producer struct {
 	Record *Record
 
 	projects []string
-	client   *asynq.Client
+	queue    queue.Client
 	now      func() time.Time
 }
 
@@ -46,7 +50,7 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	}
 	return &Producer{
 		Record: NewRecord(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
-		client: asynq.NewClientFromRedisClient(rdb), now: cfg.Now,
+		queue: queue.NewClient(rdb), now: cfg.Now,
 	}, nil
 }
 
@@ -65,7 +69,7 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // any error nothing was accepted, unless the error is Redis' own and came after
 // the last write (a reply lost on the way); sending again with the same
 // IdempotencyKey settles that, also when its times have passed by then. Errors:
-// *ValidationError, ErrKeyReused, Redis'.
+// *ValidationError, ErrKeyReused, ErrSendAgain, Redis'.
 //
 // Where Redis has replicas it waits until one has the operation, for
 // RecordConfig.ReplicaWait at most, and Operation.Durability says what came of it:
@@ -257,9 +261,9 @@ func (p *Producer) accept(ctx context.Context, op Operation, req Request) (creat
 	done, err := commit.reply.Int()
 	switch {
 	case err == nil && done == -1:
-		err = errors.Join(errors.New("writing it took too long, it was rolled back: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = errors.Join(fmt.Errorf("writing it took too long, it was rolled back: %w", ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	case err == nil && done == -2:
-		err = errors.Join(errors.New("a failover of Redis lost a part of it while it was written: send it again"), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = errors.Join(fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	}
 	if err != nil {
 		return fail(err)
@@ -353,27 +357,13 @@ func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []stri
 	return r.runBatches(ctx, append(append(calls, rows.calls(r.keys.history)...), r.nameCalls(names)...))
 }
 
-// Task options that asynq must be given, or its own defaults apply: it must
-// never give up a chunk (attempts and deadlines are counted in the record), and
-// a handler may wait long for a free call slot.
-const (
-	taskMaxRetry = 1 << 30
-	taskTimeout  = time.Hour
-)
-
-// dispatch enqueues one generation of a chunk. A task of that name that is
-// there already counts as success: a reply may have been lost.
+// dispatch enqueues one generation of a chunk.
 func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int, at time.Time) error {
-	payload := Payload{Operation: op.ID, Project: op.Project, Chunk: n, Generation: generation}
-	opts := []asynq.Option{
-		asynq.Queue(p.Record.QueueOf(op, n)), asynq.TaskID(payload.TaskID()),
-		asynq.MaxRetry(taskMaxRetry), asynq.Timeout(taskTimeout),
+	if !at.After(p.now()) {
+		at = time.Time{}
 	}
-	if at.After(p.now()) {
-		opts = append(opts, asynq.ProcessAt(at))
-	}
-	_, err := p.client.EnqueueContext(ctx, asynq.NewTask(TaskType, payload.encode()), opts...)
-	if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {
+	payload := queue.Payload{Operation: op.ID, Project: op.Project, Chunk: n, Generation: generation}
+	if err := p.queue.Enqueue(ctx, p.Record.QueueOf(op, n), payload, at); err != nil {
 		return fmt.Errorf("enqueuing chunk %d of operation %s: %w", n, op.ID, err)
 	}
 	return nil

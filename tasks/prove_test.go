@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -172,7 +173,7 @@ func pins(t *testing.T, b *bundle) {
 	b.step(op, 0, tasks.Sending, tasks.Queued)
 	b.step(op, 0, tasks.Queued, tasks.Sending, read("heir"))
 	check("Chunk", b.chunk(op, 0).Desktops)
-	begun, err := b.r.Begin(t.Context(), "w", tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
+	begun, err := b.r.Begin(t.Context(), "w", tasks.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
 	require.NoError(t, err)
 	check("Begin", begun.Desktops)
 	b.step(op, 0, tasks.Sending, tasks.Accepted)

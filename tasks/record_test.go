@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/tasks/trail"
 )
@@ -831,7 +832,7 @@ func lingering(t *testing.T, b *bundle) {
 func workers(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(5)})
 	run := func(generation int, mark string) tasks.Run {
-		return tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
+		return tasks.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
 	}
 	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
 	require.NoError(t, b.r.Beat(t.Context(), "w1"))
@@ -840,18 +841,18 @@ func workers(t *testing.T, b *bundle) {
 	require.Len(t, c.Desktops, 5)
 	held, err := b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
-	require.Equal(t, []tasks.Payload{{Operation: op.ID}}, held)
+	require.Equal(t, []queue.Payload{{Operation: op.ID}}, held)
 	_, err = b.r.Begin(t.Context(), "w1", run(0, "2"), []tasks.Run{run(0, "1")})
 	require.NoError(t, err)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
-	require.Equal(t, []tasks.Payload{{Operation: op.ID}}, held, "the end of a run does not take away the mark of the next")
+	require.Equal(t, []queue.Payload{{Operation: op.ID}}, held, "the end of a run does not take away the mark of the next")
 	_, err = b.r.Begin(t.Context(), "w1", run(1, "3"), []tasks.Run{run(0, "2")})
 	require.NoError(t, err)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
-	require.Equal(t, []tasks.Payload{{Operation: op.ID, Generation: 1}}, held)
-	gone := tasks.Run{Payload: tasks.Payload{Operation: "gone", Project: "hq"}, Mark: "4"}
+	require.Equal(t, []queue.Payload{{Operation: op.ID, Generation: 1}}, held)
+	gone := tasks.Run{Payload: queue.Payload{Operation: "gone", Project: "hq"}, Mark: "4"}
 	_, err = b.r.Begin(t.Context(), "w1", gone, nil)
 	require.ErrorIs(t, err, tasks.ErrNotFound)
 	held, err = b.r.InHand(t.Context(), "w1")
@@ -860,7 +861,7 @@ func workers(t *testing.T, b *bundle) {
 	require.NoError(t, b.r.Keep(t.Context(), "w1", func() []tasks.Run { return []tasks.Run{run(1, "3"), run(2, "5")} }))
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
-	require.ElementsMatch(t, []tasks.Payload{{Operation: op.ID, Generation: 1}, {Operation: op.ID, Generation: 2}}, held, "what is over goes, what was lost comes back")
+	require.ElementsMatch(t, []queue.Payload{{Operation: op.ID, Generation: 1}, {Operation: op.ID, Generation: 2}}, held, "what is over goes, what was lost comes back")
 	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w1/1", Desktops: []string{"a"}}, time.Hour)
 	require.NoError(t, err)
 	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w10/1", Desktops: []string{"b"}}, time.Hour)

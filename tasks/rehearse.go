@@ -8,6 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // Rehearsal does what producers and workers do with Redis, with keys that nobody else
@@ -87,20 +89,12 @@ func (x *Rehearsal) Replicas(ctx context.Context) (connected, acknowledged int, 
 // Clean removes all that the rehearsal wrote, and what asynq wrote for its queue and
 // the given task.
 func (x *Rehearsal) Clean(ctx context.Context, task string) error {
-	k, q := x.record.keys, "asynq:{"+x.Queue()+"}:"
-	today := time.Now().UTC()
-	queue := []string{q + "t:" + task}
-	for _, name := range []string{"pending", "active", "lease", "scheduled", "retry", "archived", "completed", "processed", "failed"} {
-		queue = append(queue, q+name)
-	}
-	for _, day := range []time.Time{today.AddDate(0, 0, -1), today} {
-		queue = append(queue, q+"processed:"+day.Format(time.DateOnly), q+"failed:"+day.Format(time.DateOnly))
-	}
+	k := x.record.keys
 	_, err := x.record.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, k.gate(x.project), k.claims(x.project), k.holders(x.project))
 		p.Del(ctx, x.LimitKey()+":calls")
-		p.Del(ctx, queue...)
-		p.SRem(ctx, "asynq:queues", x.Queue())
+		p.Del(ctx, queue.KeysOf(x.Queue()).All(task, time.Now())...)
+		p.SRem(ctx, queue.Queues, x.Queue())
 		return nil
 	})
 	if err != nil {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // Stats is how a project is doing: what needs a person, what is moving, and what
@@ -333,8 +335,8 @@ return {n, string.format('%.0f', since)}
 `)
 
 func (r *Record) depthCall(project string, q Queue, now time.Time) *scriptCall {
-	key := "asynq:{" + r.keys.queue(project, q) + "}:"
-	return &scriptCall{script: scriptDepth, keys: []string{key + "pending", key + "scheduled", key + "retry"}, args: []any{key + "t:", now.Unix()}}
+	keys := queue.KeysOf(r.keys.queue(project, q))
+	return &scriptCall{script: scriptDepth, keys: keys.Waiting(), args: []any{keys.Task(""), now.Unix()}}
 }
 
 func decodeDepth(c *scriptCall, q Queue, now time.Time) (QueueDepth, error) {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // abandonedAfter is how long a request may take to be written before it counts
@@ -23,7 +25,7 @@ type OpenChunk struct {
 
 // TaskID is the id of the chunk's current asynq task.
 func (c OpenChunk) TaskID() string {
-	return Payload{Operation: c.Operation.ID, Chunk: c.Number, Generation: c.Generation}.TaskID()
+	return queue.Payload{Operation: c.Operation.ID, Chunk: c.Number, Generation: c.Generation}.TaskID()
 }
 
 // Swept is what a sweep found.

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // Run is one run of a chunk by a worker.
 type Run struct {
-	Payload
+	queue.Payload
 	Mark string // tells it from other runs of the chunk by the same worker; no colon
 }
 
@@ -187,7 +189,7 @@ func (r *Record) Workers(ctx context.Context) ([]Worker, error) {
 }
 
 // InHand lists the chunks that workers have in hand, each once, in one round trip.
-func (r *Record) InHand(ctx context.Context, workers ...string) ([]Payload, error) {
+func (r *Record) InHand(ctx context.Context, workers ...string) ([]queue.Payload, error) {
 	if len(workers) == 0 {
 		return nil, nil
 	}
@@ -200,8 +202,8 @@ func (r *Record) InHand(ctx context.Context, workers ...string) ([]Payload, erro
 	if err != nil {
 		return nil, fmt.Errorf("reading what %d workers have in hand: %w", len(workers), err)
 	}
-	var out []Payload
-	seen := map[Payload]bool{}
+	var out []queue.Payload
+	seen := map[queue.Payload]bool{}
 	for _, cmd := range cmds {
 		for _, ref := range cmd.(*redis.StringSliceCmd).Val() {
 			if p, ok := payloadOf(ref); ok && !seen[p] {
@@ -214,14 +216,14 @@ func (r *Record) InHand(ctx context.Context, workers ...string) ([]Payload, erro
 }
 
 // payloadOf reads what Run.ref made. One without a mark is of an earlier version.
-func payloadOf(ref string) (Payload, bool) {
+func payloadOf(ref string) (queue.Payload, bool) {
 	f := strings.Split(ref, ":")
 	if len(f) < 3 {
-		return Payload{}, false
+		return queue.Payload{}, false
 	}
 	n, err1 := strconv.Atoi(f[1])
 	g, err2 := strconv.Atoi(f[2])
-	return Payload{Operation: f[0], Chunk: n, Generation: g}, err1 == nil && err2 == nil
+	return queue.Payload{Operation: f[0], Chunk: n, Generation: g}, err1 == nil && err2 == nil
 }
 
 // Leave forgets a worker that stopped in good order, or whose chunks were enqueued

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // retryError ends a task that is to run again after a delay. It is no failure:
@@ -57,9 +58,9 @@ type handler struct {
 // ProcessTask works on a chunk: what is unknown is resolved, what is queued
 // goes through the lane, and if something is left the task runs again.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
-	p, err := tasks.DecodePayload(t.Payload())
+	p, err := queue.DecodePayload(t.Payload())
 	if err == nil && p.Project != h.sender.project.Alias {
-		err = &tasks.PayloadError{Reason: fmt.Sprintf("project %q in a queue of project %q", p.Project, h.sender.project.Alias)}
+		err = &queue.PayloadError{Reason: fmt.Sprintf("project %q in a queue of project %q", p.Project, h.sender.project.Alias)}
 	}
 	if err != nil {
 		return h.reject(ctx, t, err)
@@ -173,7 +174,7 @@ type handled struct {
 
 func newHandled() *handled { return &handled{now: map[string]tasks.Run{}} }
 
-func (h *handled) begin(p tasks.Payload) tasks.Run {
+func (h *handled) begin(p queue.Payload) tasks.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.runs++

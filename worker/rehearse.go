@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // Rehearsed says what came of each thing that a worker does with Redis; nil: it works.
@@ -62,15 +63,15 @@ func rehearseLimit(ctx context.Context, rdb redis.UniversalClient, key string) e
 
 // rehearseQueue has one task go through a queue, with a server of asynq as workers have
 // them. asynq tells what goes wrong with that by its log only.
-func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, queue, task string) error {
+func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task string) error {
 	client := asynq.NewClientFromRedisClient(rdb)
-	opts := []asynq.Option{asynq.Queue(queue), asynq.TaskID(task), asynq.MaxRetry(1), asynq.Timeout(taskWithin)}
-	if _, err := client.EnqueueContext(ctx, asynq.NewTask(tasks.TaskType, nil), opts...); err != nil {
+	opts := []asynq.Option{asynq.Queue(name), asynq.TaskID(task), asynq.MaxRetry(1), asynq.Timeout(taskWithin)}
+	if _, err := client.EnqueueContext(ctx, asynq.NewTask(queue.TaskType, nil), opts...); err != nil {
 		return fmt.Errorf("enqueuing a task: %w", err)
 	}
 	log := &firstError{asynqLog: asynqLog{zerolog.Nop()}, told: make(chan error, 1)}
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
-		Concurrency: 1, Queues: map[string]int{queue: 1}, TaskCheckInterval: 50 * time.Millisecond,
+		Concurrency: 1, Queues: map[string]int{name: 1}, TaskCheckInterval: 50 * time.Millisecond,
 		ShutdownTimeout: time.Second, Logger: log, LogLevel: asynq.ErrorLevel,
 	})
 	done := make(chan struct{})

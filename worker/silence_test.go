@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -288,19 +289,19 @@ func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	s := newStage(t, fakecloud.Config{})
 	op := s.enqueue(tasks.Request{Desktops: ids(5)})
 	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
-	queue := s.record.QueueName("hq", tasks.SmallQueue)
-	list, err := inspector.ListPendingTasks(queue)
+	small := s.record.QueueName("hq", tasks.SmallQueue)
+	list, err := inspector.ListPendingTasks(small)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
-	require.NoError(t, inspector.DeleteTask(queue, list[0].ID)) // with the worker, as a task that stays active
-	_, err = s.record.Begin(t.Context(), "worker-1", tasks.Run{Payload: tasks.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
+	require.NoError(t, inspector.DeleteTask(small, list[0].ID)) // with the worker, as a task that stays active
+	_, err = s.record.Begin(t.Context(), "worker-1", tasks.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
 	require.NoError(t, err)
 	s.start()
 	got, _ := s.ended(op)
 	require.Equal(t, 5, got.Counts.Detached)
 	held, err := s.record.InHand(t.Context(), "worker-1")
 	require.NoError(t, err)
-	require.False(t, slices.ContainsFunc(held, func(p tasks.Payload) bool { return p.Generation == 0 }))
+	require.False(t, slices.ContainsFunc(held, func(p queue.Payload) bool { return p.Generation == 0 }))
 }
 
 // What is about to be sent must be known to the replica that would take over: while it

@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -409,9 +410,9 @@ func TestUnreadablePayload(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	c := asynq.NewClientFromRedisClient(s.rdb)
-	queue := s.record.QueueName("hq", tasks.BulkQueue)
+	bulk := s.record.QueueName("hq", tasks.BulkQueue)
 	for _, payload := range []string{"\x00garbage", `{"v":99,"op":"x","project":"hq"}`, `{"v":1,"op":"x","project":"other"}`} {
-		_, err := c.EnqueueContext(t.Context(), asynq.NewTask(tasks.TaskType, []byte(payload)), asynq.Queue(queue), asynq.MaxRetry(1000))
+		_, err := c.EnqueueContext(t.Context(), asynq.NewTask(queue.TaskType, []byte(payload)), asynq.Queue(bulk), asynq.MaxRetry(1000))
 		require.NoError(t, err)
 	}
 	s.start()

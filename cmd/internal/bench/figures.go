@@ -18,6 +18,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 const bulkSize = 100_000
@@ -568,7 +569,7 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 	if err != nil {
 		return waiting, sent, err
 	}
-	wire := map[tasks.Payload]bool{}
+	wire := map[queue.Payload]bool{}
 	for _, p := range held {
 		if wire[p], err = s.has(p, func(d tasks.Desktop) bool { return d.State == tasks.Sending }); err != nil {
 			return waiting, sent, err
@@ -596,13 +597,13 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 }
 
 // has says whether some desktop of a chunk is so.
-func (s *stage) has(p tasks.Payload, so func(tasks.Desktop) bool) (bool, error) {
+func (s *stage) has(p queue.Payload, so func(tasks.Desktop) bool) (bool, error) {
 	c, err := s.record.Chunk(s.ctx, p.Operation, p.Chunk)
 	return slices.ContainsFunc(c.Desktops, so), err
 }
 
 // untilSettled waits until nothing is left to be called for in a chunk.
-func (s *stage) untilSettled(p tasks.Payload) error {
+func (s *stage) untilSettled(p queue.Payload) error {
 	for {
 		open, err := s.has(p, func(d tasks.Desktop) bool { return d.State.Open() })
 		if err != nil || !open {

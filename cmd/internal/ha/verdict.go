@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 )
 
 // verdict is what came of a run.
@@ -136,7 +137,7 @@ func (s *stage) neverEnded(ctx context.Context, a *ack, op tasks.Operation) erro
 	if err != nil {
 		return err
 	}
-	held := slices.ContainsFunc(runs, func(p tasks.Payload) bool { return p.Operation == op.ID })
+	held := slices.ContainsFunc(runs, func(p queue.Payload) bool { return p.Operation == op.ID })
 	listed := s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil
 	s.verdict.NeverEnded = append(s.verdict.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t, in a worker's hand: %t; %+v", s.name(a), listed, held, op.Counts))
 	return nil

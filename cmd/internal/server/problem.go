@@ -44,6 +44,10 @@ func problemOf(err error) *api.Problem {
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
 		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused, "the Idempotency-Key was used before for a request with other content")
+	case errors.Is(err, tasks.ErrSendAgain):
+		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
+		p.RetryAfter = time.Second
+		return p
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrNotFound):

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
@@ -93,4 +95,15 @@ func TestRefusalsOfRedis(t *testing.T) {
 		require.Contains(t, b.log.String(), redisfault.ByCode(code).Advice)
 		b.redis.SetError("")
 	}
+}
+
+// What a failover undid while it was being accepted is to be sent again, and is no fault
+// of the server.
+func TestAnAcceptanceThatAFailoverUndid(t *testing.T) {
+	t.Parallel()
+	p := problemOf(fmt.Errorf("the request was not accepted: %w", tasks.ErrSendAgain))
+	require.Equal(t, http.StatusServiceUnavailable, p.Status)
+	require.Equal(t, redisfault.Away, p.Code)
+	require.Contains(t, p.Detail, "send it again, with the same Idempotency-Key")
+	require.Positive(t, p.RetryAfter)
 }

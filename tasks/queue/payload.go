@@ -1,4 +1,4 @@
-package tasks
+package queue
 
 import (
 	"bytes"
@@ -8,6 +8,9 @@ import (
 
 // TaskType is the asynq type of a chunk's task.
 const TaskType = "detachd:chunk"
+
+// MaxChunks is how many chunks an operation can have.
+const MaxChunks = 1000
 
 // payloadVersion is written into every payload; a worker refuses others.
 const payloadVersion = 1
@@ -47,7 +50,7 @@ func DecodePayload(b []byte) (Payload, error) {
 		return Payload{}, &PayloadError{Reason: fmt.Sprintf("version %d, this worker reads version %d", p.Version, payloadVersion)}
 	case p.Operation == "" || p.Project == "":
 		return Payload{}, &PayloadError{Reason: "operation or project is missing"}
-	case p.Chunk < 0 || p.Chunk >= MaxDesktops/ChunkSize || p.Generation < 0:
+	case p.Chunk < 0 || p.Chunk >= MaxChunks || p.Generation < 0:
 		return Payload{}, &PayloadError{Reason: fmt.Sprintf("chunk %d, generation %d is out of range", p.Chunk, p.Generation)}
 	}
 	return p, nil
