@@ -28,11 +28,12 @@ func (s *server) createOperation(r *request) error {
 	}
 	in.Traceparent = r.trace
 	req := in.Task(r.key.Name)
-	// What is sent again is answered whatever its times are by now; Enqueue looks at them.
-	if err := s.Store.Producer.ValidateContent(req); err != nil {
-		return err
-	}
 	if !r.sees(in.Project) {
+		// What is wrong with the request comes first. Otherwise it is left to Enqueue, which
+		// answers what is sent again whatever its times are by now.
+		if err := s.Store.Producer.ValidateContent(req); err != nil {
+			return err
+		}
 		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
 	}
 	if in.ValidateOnly {

@@ -288,6 +288,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	other := b.create(`{"project":"branch","desktops":["d1"]}`)
 	mine := b.newKey(access.Key{Name: "mine", Role: access.Operator, Projects: []string{"hq"}})
 	require.Equal(t, 403, b.do(mine, "POST", "/v1/operations", `{"project":"branch","desktops":["d2"]}`).status)
+	require.Equal(t, 400, b.do(mine, "POST", "/v1/operations", `{"project":"branch","desktops":["d2","d2"]}`).status, "what is wrong with it comes first")
 	require.Equal(t, 403, b.do(mine, "POST", "/v1/plans", `{"project":"branch","desktops":["d2"]}`).status, "it would say who is on it")
 	require.Equal(t, 202, b.do(mine, "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`).status)
 	for _, path := range []string{"", "/desktops", "/calls", "/report"} {
