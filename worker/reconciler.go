@@ -24,7 +24,6 @@ const (
 	redriveWithin  = time.Second
 	expireWithin   = time.Second
 	unservedWithin = time.Second
-	repairWithin   = 200 * time.Millisecond
 	inHandRead     = 100 // chunks of a dead worker that are read at a time
 	enqueuedAtOnce = 8   // of those
 )
@@ -171,19 +170,15 @@ func (r *reconciler) lead(ctx context.Context) error {
 	return nil
 }
 
-// repair goes on with the walk through the record for a while.
+// repair makes the next step of the walk through the record: one a round, so that urgent
+// work does not wait for it.
 func (r *reconciler) repair(ctx context.Context) error {
-	for begun := time.Now(); time.Since(begun) < repairWithin; {
-		next, repaired, ended, err := r.record.RepairStep(ctx, r.now(), r.cursor)
-		if err != nil {
-			return err
-		}
-		if r.cursor = next; repaired.Total() > 0 {
-			r.log.Warn().Interface("repaired", repaired).Msg("a part of the record had been lost, or was left over; it was repaired from the operations themselves")
-		}
-		if ended {
-			return nil
-		}
+	next, repaired, _, err := r.record.RepairStep(ctx, r.now(), r.cursor)
+	if err != nil {
+		return err
+	}
+	if r.cursor = next; repaired.Total() > 0 {
+		r.log.Warn().Interface("repaired", repaired).Msg("a part of the record had been lost, or was left over; it was repaired from the operations themselves")
 	}
 	return nil
 }
