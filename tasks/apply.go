@@ -199,7 +199,7 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 			return nil, err
 		}
 		calls[i] = r.applyCall(ch, plans[i], now)
-		if slices.ContainsFunc(ch.Moves, func(m Move) bool { return m.To == Accepted }) {
+		if slices.ContainsFunc(ch.Moves, func(m Move) bool { return m.To == StateAccepted }) {
 			key := r.keys.follow(ch.Operation.Project)
 			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
@@ -309,7 +309,8 @@ func planChange(ch Change, now time.Time) (plan, error) {
 		if m.Before != nil {
 			d.pin(*m.Before)
 		}
-		d.State, d.Attempts, d.CallID, d.Note, d.UpdatedAt = m.To, m.Attempts, m.CallID, m.Note, now
+		d.State, d.Attempts, d.CallID, d.UpdatedAt = m.To, m.Attempts, m.CallID, now
+		d.Note, d.NoteText = m.Note, m.Note.Text()
 		if i == 0 || !sameStatus(d, &p.next[i-1]) {
 			status = encodeStatus(*d)
 		}
@@ -378,15 +379,15 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 
 func failureArg(m Move, after Desktop) string {
 	switch {
-	case m.To == Accepted, m.To == Detached, m.To == Cancelled, m.To == Resolved, m.To == NoDesktop:
-		if m.Desktop.Attempts > 0 || m.Desktop.Note != NoNote {
+	case m.To == StateAccepted, m.To == StateDetached, m.To == StateCancelled, m.To == StateExpanded, m.To == StateNoDesktop:
+		if m.Desktop.Attempts > 0 || m.Desktop.Note != NoteNone {
 			return "-"
 		}
 		return "" // nothing was refused so far, so there is nothing to remove
 	case m.Failure != nil:
 		f := *m.Failure
 		f.Expect = after.Expected()
-		return encodeFailure(f, m.To == Failed || m.To == Held)
+		return encodeFailure(f, m.To == StateFailed || m.To == StateHeld)
 	}
 	return ""
 }

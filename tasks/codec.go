@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -69,9 +70,27 @@ func encodeStatus(d Desktop) string {
 	b = append(b, ';')
 	b = append(b, d.CallID...)
 	b = append(b, ';')
-	b = append(b, d.Note...)
+	b = append(b, noteLetter(d.Note)...)
 	return string(b)
 }
+
+// noteLetters are the notes as they are stored. A code that has none is stored as it is.
+var noteLetters = map[Note]string{
+	NoteGone: "g", NoteReadBack: "r", NoteByJob: "j", NoteNotTheirs: "n", NoteUnknownUser: "u",
+	NoteSuspect: "s", NoteDenied: "p", NoteRecheck: "k", NoteDismissed: "d",
+}
+
+var notesOf = func() map[string]Note {
+	out := map[string]Note{}
+	for n, letter := range noteLetters {
+		out[letter] = n
+	}
+	return out
+}()
+
+func noteLetter(n Note) string { return cmp.Or(noteLetters[n], string(n)) }
+
+func noteOf(letter string) Note { return cmp.Or(notesOf[letter], Note(letter)) }
 
 func encodePosition(d Desktop) string { return strconv.FormatInt(int64(d.Position), 36) }
 
@@ -89,7 +108,8 @@ func decodeStatus(d *Desktop, status string) error {
 		return fmt.Errorf("status %q cannot be read", status)
 	}
 	d.State, d.Attempts, d.UpdatedAt = State(f[0][0]), attempts, time.UnixMilli(at).UTC()
-	d.CallID, d.Note = f[3], Note(f[4])
+	d.CallID, d.Note = f[3], noteOf(f[4])
+	d.NoteText = d.Note.Text()
 	return nil
 }
 

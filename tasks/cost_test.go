@@ -36,11 +36,11 @@ func TestSweepRoundTrips(t *testing.T) {
 		op := b.enqueue(tasks.Request{Desktops: ids(120)})
 		switch n % 4 {
 		case 0:
-			b.move(op, 0, tasks.Accepted, b.move(op, 0, tasks.Sending, b.chunk(op, 0).Desktops...).Desktops...)
+			b.move(op, 0, tasks.StateAccepted, b.move(op, 0, tasks.StateSending, b.chunk(op, 0).Desktops...).Desktops...)
 			want++
 		case 1: // it ended, and its worker died
 			for c := range 2 {
-				b.move(op, c, tasks.Cancelled, b.chunk(op, c).Desktops...)
+				b.move(op, c, tasks.StateCancelled, b.chunk(op, c).Desktops...)
 			}
 		default:
 			want += 2
@@ -65,7 +65,7 @@ func TestSweepIsResumed(t *testing.T) {
 	b := newBundle(t, redistest.Mini(t))
 	for range 500 {
 		op := b.enqueue(tasks.Request{Desktops: ids(1)})
-		b.move(op, 0, tasks.Cancelled, b.chunk(op, 0).Desktops...)
+		b.move(op, 0, tasks.StateCancelled, b.chunk(op, 0).Desktops...)
 	}
 	open := b.enqueue(tasks.Request{Desktops: ids(1)})
 	ended, sweeps := map[string]bool{}, 0
@@ -99,7 +99,7 @@ func (b *bundle) cancelAll(n, rows int) {
 		}
 		op := b.enqueue(tasks.Request{Desktops: ds, Expect: expect, Ticket: fmt.Sprint("T-", i%10)})
 		for c := range op.Chunks() {
-			b.move(op, c, tasks.Cancelled, b.chunk(op, c).Desktops...)
+			b.move(op, c, tasks.StateCancelled, b.chunk(op, c).Desktops...)
 		}
 		all = append(all, op.ID)
 	}

@@ -224,7 +224,7 @@ func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []Failure
 	calls := make([]*scriptCall, len(chunks))
 	for i, c := range chunks {
 		chunks[i].Desktops = slices.DeleteFunc(c.Desktops, func(x Desktop) bool {
-			return x.State != Failed && x.State != Held || x.Failure == nil || !x.Failure.At.Equal(matched[DesktopRef{x.OperationID, x.ID}])
+			return x.State != StateFailed && x.State != StateHeld || x.Failure == nil || !x.Failure.At.Equal(matched[DesktopRef{x.OperationID, x.ID}])
 		})
 		if c.Operation.Done() {
 			if err := r.list(ctx, c.Operation); err != nil {
@@ -259,9 +259,9 @@ func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []Failure
 func (r *Record) dismissCall(d *dismissal, c Chunk) *scriptCall {
 	op := c.Operation.ID
 	tag := func(s State) string {
-		return trail.Move{From: byte(s), To: byte(s), Note: string(Dismissed), Detail: d.Reason}.Tag()
+		return trail.Move{From: byte(s), To: byte(s), Note: noteLetter(NoteDismissed), Detail: d.Reason}.Tag()
 	}
-	args := []any{d.now.UnixMilli(), trail.Entry{By: d.By}.Common(), tag(Failed), tag(Held)}
+	args := []any{d.now.UnixMilli(), trail.Entry{By: d.By}.Common(), tag(StateFailed), tag(StateHeld)}
 	for _, x := range c.Desktops {
 		args = append(args, x.ID, x.stored, x.common, x.Position)
 	}

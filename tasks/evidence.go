@@ -24,7 +24,7 @@ func trailTag(m Move) string {
 	if detail == "" && m.Failure != nil {
 		detail = m.Failure.Code
 	}
-	return trail.Move{From: byte(m.Desktop.State), To: byte(m.To), Note: string(m.Note), Detail: detail}.Tag()
+	return trail.Move{From: byte(m.Desktop.State), To: byte(m.To), Note: noteLetter(m.Note), Detail: detail}.Tag()
 }
 
 // trailTogether is what the trail says of desktops that are moved together.
@@ -111,7 +111,7 @@ func (e Evidence) Check() error {
 	for i, x := range e.Trail {
 		entries[i] = x.Entry
 	}
-	return trail.Check(e.Chunk, trailRows(e.Desktops), entries, Queued)
+	return trail.Check(e.Chunk, trailRows(e.Desktops), entries, StateQueued)
 }
 
 // Accepted gives the operation's JSON as it was accepted, byte for byte.

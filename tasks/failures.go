@@ -143,7 +143,7 @@ func (r *Record) failuresOf(ctx context.Context, f FailureFilter, size int, toke
 	if err != nil || f.Project != "" && f.Project != op.Project || f.Source != "" && f.Source != op.RequestedBy {
 		return nil, "", err
 	}
-	rows, next, err := r.Desktops(ctx, op, DesktopFilter{States: []State{Failed, Held}, Code: f.Code}, size, token)
+	rows, next, err := r.Desktops(ctx, op, DesktopFilter{States: []State{StateFailed, StateHeld}, Code: f.Code}, size, token)
 	if err != nil {
 		return nil, "", err
 	}

@@ -156,8 +156,8 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 			}
 			ch := Change{Operation: op, Chunk: n, By: by}
 			for _, d := range c.Desktops {
-				if d.State.CanMove(Cancelled) {
-					ch.Moves = append(ch.Moves, Move{Desktop: d, To: Cancelled, Attempts: d.Attempts, CallID: d.CallID})
+				if d.State.CanMove(StateCancelled) {
+					ch.Moves = append(ch.Moves, Move{Desktop: d, To: StateCancelled, Attempts: d.Attempts, CallID: d.CallID})
 				}
 			}
 			if len(ch.Moves) == 0 {

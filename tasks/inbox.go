@@ -164,7 +164,7 @@ func entryOf(op string, d Desktop, f Failure) inboxEntry {
 // Only of a reading without any user, or of no desktop, it is known to be everybody.
 func proofOf(op string, d Desktop) inboxEntry {
 	users := usersOf(d)
-	return inboxEntry{Operation: op, Users: users, All: len(users) == 0 || d.Note == Gone || d.Note == ReadBack}
+	return inboxEntry{Operation: op, Users: users, All: len(users) == 0 || d.Note == NoteGone || d.Note == NoteReadBack}
 }
 
 // inboxWrites are changes of inboxes, by project.
@@ -254,7 +254,7 @@ func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 	groups := map[string]bool{}
 	for _, ch := range changes {
 		for _, m := range ch.Moves {
-			if (m.To == Failed || m.To == Held) && m.Failure != nil {
+			if (m.To == StateFailed || m.To == StateHeld) && m.Failure != nil {
 				failed.add(ch.Operation.Project, announce, m.Desktop.ID, entryOf(ch.Operation.ID, m.Desktop, *m.Failure))
 				groups[groupOf(ch.Operation.Project, *m.Failure).String()] = true
 			}
@@ -272,10 +272,10 @@ func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 // out of the inbox.
 func (m Move) mayLeave() bool {
 	switch m.To {
-	case Detached, Resolved, NoDesktop, Cancelled:
+	case StateDetached, StateExpanded, StateNoDesktop, StateCancelled:
 		return true
 	}
-	return m.Desktop.State == Failed || m.Desktop.State == Held
+	return m.Desktop.State == StateFailed || m.Desktop.State == StateHeld
 }
 
 // inboxesIn asks, within a pipeline, which of the projects have anything in their
@@ -300,7 +300,7 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 			after := applied[i].Desktops[n]
 			switch {
 			case after.ID == "":
-			case (m.To == Failed || m.To == Held) && m.Failure != nil:
+			case (m.To == StateFailed || m.To == StateHeld) && m.Failure != nil:
 				failed.add(project, confirm, after.ID, entryOf(op, m.Desktop, *m.Failure))
 			case !m.mayLeave() || some[project] == nil || some[project].Val() == 0:
 			default:
@@ -323,7 +323,7 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 // row had; nil: any.
 func (w inboxWrites) addEnd(op, project string, d Desktop, was *Failure) {
 	switch d.State {
-	case Detached, Resolved, NoDesktop:
+	case StateDetached, StateExpanded, StateNoDesktop:
 		w.add(project, proven, d.ID, proofOf(op, d))
 	default:
 		e := inboxEntry{Operation: op}
@@ -373,11 +373,11 @@ func (s *inboxSettler) add(ctx context.Context, op Operation, e Evidence) error 
 	}
 	for _, d := range e.Desktops {
 		switch d.State {
-		case Detached, Resolved, NoDesktop:
+		case StateDetached, StateExpanded, StateNoDesktop:
 			proof := proofOf(op.ID, d)
 			proof.At = d.UpdatedAt.UnixMilli() // what failed since then stays
 			s.writes.add(op.Project, proven, d.ID, proof)
-		case Cancelled:
+		case StateCancelled:
 			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
 		}
 	}

@@ -35,10 +35,10 @@ func keyOf(op tasks.Operation, d tasks.Desktop) inboxKey {
 // ended is what the model makes of a row's new state.
 func (m *inboxModel) ended(op tasks.Operation, d tasks.Desktop) {
 	switch d.State {
-	case tasks.Failed, tasks.Held:
+	case tasks.StateFailed, tasks.StateHeld:
 		m.entries[keyOf(op, d)] = op.ID
-	case tasks.Detached:
-		all := len(d.Expect) == 0 || d.Note != tasks.NotTheirs
+	case tasks.StateDetached:
+		all := len(d.Expect) == 0 || d.Note != tasks.NoteNotTheirs
 		for k, id := range m.entries {
 			users := strings.Split(k.users, ",")
 			covered := all || k.users != "" && !slices.ContainsFunc(users, func(u string) bool { return !slices.Contains(d.Expect, u) })
@@ -63,20 +63,20 @@ func (m *inboxModel) step(cut int) {
 	hook := &cutOff{after: cut}
 	m.rdb.AddHook(hook)
 	switch d.State {
-	case tasks.Queued:
-		move := tasks.Move{Desktop: d, To: rapid.SampledFrom([]tasks.State{tasks.Failed, tasks.Held, tasks.Detached, tasks.Cancelled}).Draw(m.rt, "to"), Attempts: 1}
+	case tasks.StateQueued:
+		move := tasks.Move{Desktop: d, To: rapid.SampledFrom([]tasks.State{tasks.StateFailed, tasks.StateHeld, tasks.StateDetached, tasks.StateCancelled}).Draw(m.rt, "to"), Attempts: 1}
 		switch move.To {
-		case tasks.Detached:
-			move.Note = rapid.SampledFrom([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.NotTheirs}).Draw(m.rt, "note")
-		case tasks.Failed, tasks.Held:
+		case tasks.StateDetached:
+			move.Note = rapid.SampledFrom([]tasks.Note{tasks.NoteGone, tasks.NoteReadBack, tasks.NoteNotTheirs}).Draw(m.rt, "note")
+		case tasks.StateFailed, tasks.StateHeld:
 			move.Failure = &tasks.Failure{Code: rapid.SampledFrom(someCodes).Draw(m.rt, "code"), Class: "permanent", At: m.now}
 		}
 		_, err := m.r.Apply(m.t.Context(), m.now, []tasks.Change{{Operation: op, Moves: []tasks.Move{move}}})
 		require.True(m.rt, err == nil || hook.after == 0, "%v", err)
-	case tasks.Failed, tasks.Held:
+	case tasks.StateFailed, tasks.StateHeld:
 		switch rapid.IntRange(0, 2).Draw(m.rt, "what") {
 		case 0:
-			_, err := m.p.Retry(m.t.Context(), now, tasks.RetryFilter{Held: d.State == tasks.Held}, "jo")
+			_, err := m.p.Retry(m.t.Context(), now, tasks.RetryFilter{Held: d.State == tasks.StateHeld}, "jo")
 			require.True(m.rt, err == nil || hook.after == 0, "%v", err)
 		case 1:
 			q := tasks.DismissRequest{Desktops: []tasks.DesktopRef{{OperationID: op.ID, DesktopID: d.ID}}, By: "jo", Reason: "gone home"}
@@ -223,7 +223,7 @@ func (b *bundle) inboxOf(names map[string]string) string {
 
 func (b *bundle) prove(op tasks.Operation, note tasks.Note) {
 	b.t.Helper()
-	b.step(op, 0, tasks.Queued, tasks.Detached, func(m *tasks.Move) { m.Note = note })
+	b.step(op, 0, tasks.StateQueued, tasks.StateDetached, func(m *tasks.Move) { m.Note = note })
 }
 
 func inbox(t *testing.T, b *bundle) {
@@ -246,14 +246,14 @@ func inbox(t *testing.T, b *bundle) {
 
 	// What a slow worker writes late is older all the same.
 	late := of("hq", "zoe")
-	b.step(late, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+	b.step(late, 0, tasks.StateQueued, tasks.StateFailed, func(m *tasks.Move) {
 		m.Failure = &tasks.Failure{Code: "x", Class: "permanent", At: b.now.Add(-time.Hour)}
 	})
 	require.Equal(t, "elsewhere/d other/d second/d", b.inboxOf(names), "the latest failure")
 
-	b.prove(of("hq", "zoe", "bob"), tasks.NotTheirs)
+	b.prove(of("hq", "zoe", "bob"), tasks.NoteNotTheirs)
 	require.Equal(t, "elsewhere/d other/d", b.inboxOf(names), "zoe is off it, by an operation that was for more than her")
-	b.prove(of("hq", "eve"), tasks.ReadBack)
+	b.prove(of("hq", "eve"), tasks.NoteReadBack)
 	require.Equal(t, "elsewhere/d", b.inboxOf(names), "nobody is on it")
 	_, err := b.r.Finish(t.Context(), []string{first.ID, second.ID, other.ID, elsewhere.ID})
 	require.NoError(t, err)
@@ -262,25 +262,25 @@ func inbox(t *testing.T, b *bundle) {
 	anyone := of("branch")
 	names[anyone.ID] = "anyone"
 	b.fail(anyone)
-	b.prove(of("branch", "zoe"), tasks.NotTheirs)
+	b.prove(of("branch", "zoe"), tasks.NoteNotTheirs)
 	require.Equal(t, "anyone/d", b.inboxOf(names), "that zoe is off it does not say that everybody is")
-	b.prove(of("branch"), tasks.NotTheirs)
+	b.prove(of("branch"), tasks.NoteNotTheirs)
 	require.Empty(t, b.inboxOf(names))
 
 	// A user who is looked up.
 	leaver := func(to tasks.State) tasks.Operation {
 		b.now = b.now.Add(time.Second)
 		op := b.enqueue(tasks.Request{Users: []string{"zoe"}})
-		b.step(op, 0, tasks.Queued, to, func(m *tasks.Move) {
-			if to == tasks.Held {
+		b.step(op, 0, tasks.StateQueued, to, func(m *tasks.Move) {
+			if to == tasks.StateHeld {
 				m.Failure = &tasks.Failure{Code: "USER_UNKNOWN", Class: "held", At: b.now}
 			}
 		})
 		return op
 	}
-	names[leaver(tasks.Held).ID] = "leaver"
+	names[leaver(tasks.StateHeld).ID] = "leaver"
 	require.Equal(t, "leaver/user:zoe", b.inboxOf(names))
-	leaver(tasks.NoDesktop)
+	leaver(tasks.StateNoDesktop)
 	require.Empty(t, b.inboxOf(names))
 }
 
@@ -288,11 +288,11 @@ func inbox(t *testing.T, b *bundle) {
 // the same.
 func inboxRace(t *testing.T, b *bundle) {
 	b.fail(b.enqueue(tasks.Request{Desktops: []string{"other"}})) // Redis knows the scripts from now on
-	b.prove(b.enqueue(tasks.Request{Desktops: []string{"other"}}), tasks.ReadBack)
+	b.prove(b.enqueue(tasks.Request{Desktops: []string{"other"}}), tasks.NoteReadBack)
 	failing, proving := b.enqueue(tasks.Request{Desktops: []string{"d"}}), b.enqueue(tasks.Request{Desktops: []string{"d"}})
-	hook := &between{after: 1, do: func() { b.prove(proving, tasks.ReadBack) }}
+	hook := &between{after: 1, do: func() { b.prove(proving, tasks.NoteReadBack) }}
 	b.rdb.AddHook(hook)
-	b.step(failing, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+	b.step(failing, 0, tasks.StateQueued, tasks.StateFailed, func(m *tasks.Move) {
 		m.Failure = &tasks.Failure{Code: "WKS.1", Class: "permanent", At: b.now}
 	})
 	require.Nil(t, hook.do, "the proof came in between")
@@ -329,9 +329,9 @@ func inboxCosts(t *testing.T, b *bundle) {
 		return out
 	}
 	op := b.enqueue(tasks.Request{Desktops: ids(100)})
-	b.step(op, 0, tasks.Queued, tasks.Sending)
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending)
 	seen := pipelines(func() {
-		b.step(op, 0, tasks.Sending, tasks.Detached, func(m *tasks.Move) { m.Note = tasks.ReadBack })
+		b.step(op, 0, tasks.StateSending, tasks.StateDetached, func(m *tasks.Move) { m.Note = tasks.NoteReadBack })
 	})
 	writes := slices.DeleteFunc(seen, func(cmds []string) bool { return !slices.Contains(cmds, "evalsha") && !slices.Contains(cmds, "eval") })
 	require.Len(t, writes, 1, "%v", seen)
@@ -360,8 +360,8 @@ func (h *pipelineNames) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 }
 
 func dismiss(t *testing.T, b *bundle) {
-	op := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2", "d3")
-	held := b.failed("branch", tasks.Held, "OTHER_USER", "d1")
+	op := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2", "d3")
+	held := b.failed("branch", tasks.StateHeld, "OTHER_USER", "d1")
 	names := map[string]string{op.ID: "op", held.ID: "held"}
 	before := b.operation(op.ID)
 	_, err := b.r.Dismiss(t.Context(), tasks.DismissRequest{Reason: " "}, b.now)
@@ -397,7 +397,7 @@ func dismiss(t *testing.T, b *bundle) {
 	steps, err := b.r.Steps(t.Context(), &es[0].Desktops[1])
 	require.NoError(t, err)
 	last := steps[len(steps)-1]
-	require.Equal(t, tasks.Step{At: b.now, From: tasks.Failed, To: tasks.Failed, By: "ann", Note: tasks.Dismissed, Detail: `a "contractor"`}, last)
+	require.Equal(t, tasks.Step{At: b.now, From: tasks.StateFailed, To: tasks.StateFailed, By: "ann", Note: tasks.NoteDismissed, NoteText: "dismissed", Detail: `a "contractor"`}, last)
 	require.Len(t, es[0].Trail, 2, "one entry, of the one that was dismissed")
 
 	n, err = b.r.Dismiss(t.Context(), tasks.DismissRequest{Filter: tasks.FailureFilter{Class: "held"}, Reason: "r"}, b.now)
@@ -415,7 +415,7 @@ func dismiss(t *testing.T, b *bundle) {
 	many := map[string]string{}
 	for i := range 7 {
 		op := b.enqueue(tasks.Request{Project: "branch", Desktops: []string{fmt.Sprint("m", i), fmt.Sprint("n", i)}})
-		b.move(op, 0, tasks.Failed, b.chunk(op, 0).Desktops[:1+i%2]...)
+		b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[:1+i%2]...)
 		many[op.ID] = ""
 	}
 	n, err = b.r.Dismiss(t.Context(), tasks.DismissRequest{Filter: tasks.FailureFilter{Project: "branch"}, Reason: "r"}, b.now)
@@ -429,10 +429,10 @@ func dismiss(t *testing.T, b *bundle) {
 // A bare id is proven of those whose it was first, and of nobody else who has failed.
 func inboxPinned(t *testing.T, b *bundle) {
 	heirs := b.enqueue(tasks.Request{Desktops: ids(300), Expect: map[string][]string{ids(300)[7]: {"heir"}, ids(300)[8]: {"ann"}}})
-	b.step(heirs, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+	b.step(heirs, 0, tasks.StateQueued, tasks.StateFailed, func(m *tasks.Move) {
 		m.Failure = &tasks.Failure{Code: "X", Class: "permanent", At: b.now}
 		if p := m.Desktop.Position; p != 7 && p != 8 {
-			m.To, m.Failure = tasks.Cancelled, nil
+			m.To, m.Failure = tasks.StateCancelled, nil
 		}
 	})
 	left := func() (out []string) {
@@ -446,10 +446,10 @@ func inboxPinned(t *testing.T, b *bundle) {
 	b.now = b.now.Add(time.Minute)
 	op := b.enqueue(tasks.Request{Desktops: ids(300)})
 	for n := range op.Chunks() {
-		b.step(op, n, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+		b.step(op, n, tasks.StateQueued, tasks.StateSending, func(m *tasks.Move) {
 			m.Before = &tasks.Before{Users: []tasks.Person{{Name: "ann", Type: "USER"}}}
 		})
-		b.step(op, n, tasks.Sending, tasks.Detached, func(m *tasks.Move) { m.Note = tasks.NotTheirs })
+		b.step(op, n, tasks.StateSending, tasks.StateDetached, func(m *tasks.Move) { m.Note = tasks.NoteNotTheirs })
 	}
 	require.Equal(t, []string{ids(300)[7]}, left())
 	b.finish(op.ID)
@@ -460,7 +460,7 @@ func inboxPinned(t *testing.T, b *bundle) {
 // operation.
 func inboxMended(t *testing.T, b *bundle) {
 	clear := func() {
-		b.prove(b.enqueue(tasks.Request{Desktops: ids(3)}), tasks.ReadBack)
+		b.prove(b.enqueue(tasks.Request{Desktops: ids(3)}), tasks.NoteReadBack)
 		require.Empty(t, b.inboxOf(nil))
 	}
 	b.fail(b.enqueue(tasks.Request{Desktops: ids(3)})) // Redis knows the scripts from here on
@@ -469,7 +469,7 @@ func inboxMended(t *testing.T, b *bundle) {
 	for after := 1; ; after++ {
 		b.now = b.now.Add(time.Second)
 		op := b.enqueue(tasks.Request{Desktops: ids(3)})
-		out := b.moves(op, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) {
+		out := b.moves(op, 0, tasks.StateQueued, tasks.StateFailed, func(m *tasks.Move) {
 			m.Failure = &tasks.Failure{Code: "x", Class: "permanent", At: b.now}
 		})
 		hook := &cutOff{after: after}
@@ -478,7 +478,7 @@ func inboxMended(t *testing.T, b *bundle) {
 		hook.after = -1
 		if b.states(op) == "QQQ" {
 			require.Empty(t, b.inboxOf(nil), "cut off before round trip %d", after)
-			b.step(op, 0, tasks.Queued, tasks.Cancelled)
+			b.step(op, 0, tasks.StateQueued, tasks.StateCancelled)
 		} else if err != nil {
 			cutBetween++
 			require.Empty(t, b.inboxOf(nil), "cut off before round trip %d", after)
@@ -501,7 +501,7 @@ func inboxMended(t *testing.T, b *bundle) {
 		b.now = b.now.Add(time.Second)
 		b.fail(b.enqueue(tasks.Request{Desktops: ids(3)}))
 		op := b.enqueue(tasks.Request{Desktops: ids(3)})
-		out := b.moves(op, 0, tasks.Queued, tasks.Detached, func(m *tasks.Move) { m.Note = tasks.ReadBack })
+		out := b.moves(op, 0, tasks.StateQueued, tasks.StateDetached, func(m *tasks.Move) { m.Note = tasks.NoteReadBack })
 		hook := &cutOff{after: after}
 		b.rdb.AddHook(hook)
 		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{out})
@@ -513,7 +513,7 @@ func inboxMended(t *testing.T, b *bundle) {
 		if err == nil {
 			return
 		}
-		b.step(op, 0, tasks.Queued, tasks.Cancelled)
+		b.step(op, 0, tasks.StateQueued, tasks.StateCancelled)
 		clear()
 		require.Less(t, after, 10)
 	}

@@ -172,7 +172,7 @@ func TestHashesThatMeet(t *testing.T) {
 	op, err := p.Enqueue(ctx, Request{Project: "hq", Desktops: ids})
 	require.NoError(t, err)
 	d := r.readAll(t, op)[0]
-	_, err = r.Apply(ctx, op.AcceptedAt, []Change{{Operation: op, Moves: []Move{{Desktop: d, To: Sending, Before: &Before{Name: "PC"}}}}})
+	_, err = r.Apply(ctx, op.AcceptedAt, []Change{{Operation: op, Moves: []Move{{Desktop: d, To: StateSending, Before: &Before{Name: "PC"}}}}})
 	require.NoError(t, err)
 	w := indexWrites{}
 	w.add(op, 0, "other")
@@ -245,19 +245,19 @@ func TestADesktopAtRestIsSmall(t *testing.T) {
 		Worker: "worker-7c9f4", Answered: true, Desktops: []trail.Range{{First: 0, Last: 99}},
 	}
 	for n := range op.Chunks() {
-		apply(n, Queued, Sending, func(_ *Change, m *Move) { m.Before = &read[m.Desktop.Place()].Before })
-		apply(n, Sending, Accepted, func(ch *Change, m *Move) {
+		apply(n, StateQueued, StateSending, func(_ *Change, m *Move) { m.Before = &read[m.Desktop.Place()].Before })
+		apply(n, StateSending, StateAccepted, func(ch *Change, m *Move) {
 			mine := call
 			mine.ID = xid.New().String()
 			ch.Call = &mine
 			if i := m.Desktop.Position; i%50 == 0 {
-				m.To, m.Attempts, m.Failure = Failed, 1, &Failure{
+				m.To, m.Attempts, m.Failure = StateFailed, 1, &Failure{
 					DesktopName: read[m.Desktop.Place()].Name, Code: "WKS.00010110", Message: "Desktops cannot obtain valid IP addresses.",
 					Class: "permanent", CallID: call.ID, RequestID: call.RequestID, Attempts: 1, At: now,
 				}
 			}
 		})
-		apply(n, Accepted, Detached, func(_ *Change, m *Move) { m.Note, m.Detail = ReadBack, "UNATTACH" })
+		apply(n, StateAccepted, StateDetached, func(_ *Change, m *Move) { m.Note, m.Detail = NoteReadBack, "UNATTACH" })
 	}
 	ended, err := r.Finish(ctx, []string{op.ID})
 	require.NoError(t, err)

@@ -24,7 +24,7 @@ func (f DesktopFilter) want(d Desktop) bool {
 }
 
 func mayHaveFailure(d Desktop) bool {
-	return d.State == Failed || d.State == Held || d.State.Open() && d.Attempts > 0
+	return d.State == StateFailed || d.State == StateHeld || d.State.Open() && d.Attempts > 0
 }
 
 // Desktops lists an operation's desktops in the order of the request, with the
@@ -233,14 +233,14 @@ func (r *Record) CallsNamed(ctx context.Context, op string, ids ...string) (map[
 }
 
 // Event is one desktop within one operation, as History lists it.
-type Event struct {
+type HistoryEntry struct {
 	Operation Operation `json:"operation"`
 	Desktop   Desktop   `json:"desktop"`
 }
 
 // History lists every operation that named a desktop id, in any project, the
 // latest first.
-func (r *Record) History(ctx context.Context, desktop string) ([]Event, error) {
+func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, error) {
 	entries, err := r.find(ctx, r.keys.history, desktop)
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of desktop %s: %w", desktop, err)
@@ -250,7 +250,7 @@ func (r *Record) History(ctx context.Context, desktop string) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Event
+	var out []HistoryEntry
 	for _, c := range chunks { // zero: never committed, or expired
 		i := slices.IndexFunc(c.Desktops, func(d Desktop) bool { return d.ID == desktop })
 		if i < 0 {
@@ -260,9 +260,9 @@ func (r *Record) History(ctx context.Context, desktop string) ([]Event, error) {
 		if err := r.addFailures(ctx, c.Operation, one); err != nil {
 			return nil, err
 		}
-		out = append(out, Event{c.Operation, one[0]})
+		out = append(out, HistoryEntry{c.Operation, one[0]})
 	}
-	slices.SortFunc(out, func(a, b Event) int { return b.Operation.AcceptedAt.Compare(a.Operation.AcceptedAt) })
+	slices.SortFunc(out, func(a, b HistoryEntry) int { return b.Operation.AcceptedAt.Compare(a.Operation.AcceptedAt) })
 	return out, nil
 }
 

@@ -69,8 +69,8 @@ func (l *listed) add(rt *rapid.T) {
 	for n := range op.Chunks() {
 		ch := tasks.Change{Operation: op, Chunk: n}
 		for _, d := range l.chunk(op, n).Desktops {
-			m := tasks.Move{Desktop: d, To: []tasks.State{tasks.Queued, tasks.Cancelled, tasks.Failed, tasks.Held}[draw("to", 4)%(1+d.Position%4)], Attempts: 1}
-			if m.To == tasks.Failed || m.To == tasks.Held || m.To == tasks.Queued && d.Position%3 == 0 {
+			m := tasks.Move{Desktop: d, To: []tasks.State{tasks.StateQueued, tasks.StateCancelled, tasks.StateFailed, tasks.StateHeld}[draw("to", 4)%(1+d.Position%4)], Attempts: 1}
+			if m.To == tasks.StateFailed || m.To == tasks.StateHeld || m.To == tasks.StateQueued && d.Position%3 == 0 {
 				m.Failure = &tasks.Failure{Code: someCodes[draw("code", 3)], Class: "permanent", At: l.now.Add(time.Duration(draw("at", 3)) * time.Millisecond)}
 			}
 			ch.Moves = append(ch.Moves, m)
@@ -151,7 +151,7 @@ func TestPagesGiveEverythingOnce(t *testing.T) {
 		want = nil
 		for _, op := range before {
 			for _, d := range l.rows(op) {
-				if d.State != tasks.Failed && d.State != tasks.Held {
+				if d.State != tasks.StateFailed && d.State != tasks.StateHeld {
 					continue
 				}
 				x := d.Failure
@@ -169,7 +169,7 @@ func TestPagesGiveEverythingOnce(t *testing.T) {
 
 		op := rapid.SampledFrom(l.ops).Draw(rt, "operation")
 		df := tasks.DesktopFilter{Code: pick("code", "", "WKS.1", "WKS.2")}
-		for _, s := range []tasks.State{tasks.Queued, tasks.Cancelled, tasks.Failed, tasks.Held, tasks.Detached} {
+		for _, s := range []tasks.State{tasks.StateQueued, tasks.StateCancelled, tasks.StateFailed, tasks.StateHeld, tasks.StateDetached} {
 			if rapid.IntRange(0, 3).Draw(rt, s.String()) == 0 {
 				df.States = append(df.States, s)
 			}
@@ -269,20 +269,20 @@ func TestPagesAreBounded(t *testing.T) {
 	op := b.enqueue(tasks.Request{Desktops: ids(6000)})
 	for n := range op.Chunks() {
 		ds := b.chunk(op, n).Desktops
-		b.move(op, n, tasks.Failed, ds[1])
+		b.move(op, n, tasks.StateFailed, ds[1])
 	}
-	b.move(op, 59, tasks.Cancelled, b.chunk(op, 59).Desktops[99])
-	page, next, err := b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.Cancelled}}, 10, "")
+	b.move(op, 59, tasks.StateCancelled, b.chunk(op, 59).Desktops[99])
+	page, next, err := b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.StateCancelled}}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, page)
 	require.NotEmpty(t, next)
 	one := everyPage(t, func(token string) ([]tasks.Desktop, string, error) {
-		return b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.Cancelled}}, 10, token)
+		return b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.StateCancelled}}, 10, token)
 	}, func() {})
 	require.Len(t, one, 1)
 	counter := &commands{}
 	b.rdb.AddHook(counter)
-	page, next, err = b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.Detached, tasks.Held}}, 10, "")
+	page, next, err = b.r.Desktops(t.Context(), op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached, tasks.StateHeld}}, 10, "")
 	require.NoError(t, err)
 	require.Empty(t, page)
 	require.Empty(t, next, "the counts say that there is none")
@@ -372,7 +372,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 	before := b.everything()
 	op := b.enqueue(req)
 	found, err := b.p.AddFound(t.Context(), op, tasks.Find{
-		Desktops: []string{"f1"}, Expect: map[string][]string{"f1": {"Zoe"}}, Rows: map[string]tasks.RowFind{"user:Zoe": {To: tasks.Resolved}},
+		Desktops: []string{"f1"}, Expect: map[string][]string{"f1": {"Zoe"}}, Rows: map[string]tasks.RowFind{"user:Zoe": {To: tasks.StateExpanded}},
 	})
 	require.NoError(t, err)
 	noted, err := b.r.Found(t.Context(), op.ID)
@@ -383,7 +383,7 @@ func nothingLeft(t *testing.T, b *bundle) {
 		ch := tasks.Change{Operation: found, Chunk: n}
 		for i, d := range b.chunk(found, n).Desktops {
 			ch.Moves = append(ch.Moves, tasks.Move{
-				Desktop: d, To: tasks.Failed, Before: &tasks.Before{Name: fmt.Sprint("PC-", i), Users: []tasks.Person{{Name: "Eve"}, {Name: "ZOE"}}},
+				Desktop: d, To: tasks.StateFailed, Before: &tasks.Before{Name: fmt.Sprint("PC-", i), Users: []tasks.Person{{Name: "Eve"}, {Name: "ZOE"}}},
 				Failure: &tasks.Failure{DesktopName: fmt.Sprint("pc-", i%7), Code: "x", Class: "permanent", At: b.now},
 			})
 		}
@@ -532,8 +532,8 @@ func search(t *testing.T, b *bundle) {
 	b.now = b.now.Add(time.Minute)
 	d := b.chunk(second, 0).Desktops
 	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: second, Moves: []tasks.Move{
-		{Desktop: d[0], To: tasks.Failed, Failure: &tasks.Failure{DesktopName: "Pc-9", Code: "x", Class: "permanent", At: b.now}},
-		{Desktop: d[1], To: tasks.Held, Before: &tasks.Before{Name: "PC-8", Users: []tasks.Person{{Name: "eve"}}}},
+		{Desktop: d[0], To: tasks.StateFailed, Failure: &tasks.Failure{DesktopName: "Pc-9", Code: "x", Class: "permanent", At: b.now}},
+		{Desktop: d[1], To: tasks.StateHeld, Before: &tasks.Before{Name: "PC-8", Users: []tasks.Person{{Name: "eve"}}}},
 	}}})
 	require.NoError(t, err)
 	third := b.enqueue(tasks.Request{Desktops: []string{"d-000005"}, Users: []string{"Mia"}})
@@ -542,7 +542,9 @@ func search(t *testing.T, b *bundle) {
 	names := map[string]string{first.ID: "1/", second.ID: "2/", after.ID: "3/"}
 	find := func(text string, size int) string {
 		var out []string
-		for _, e := range everyPage(t, func(token string) ([]tasks.Event, string, error) { return b.r.Search(t.Context(), text, size, token) }, func() {
+		for _, e := range everyPage(t, func(token string) ([]tasks.HistoryEntry, string, error) {
+			return b.r.Search(t.Context(), text, size, token)
+		}, func() {
 			b.enqueue(tasks.Request{Desktops: []string{"new"}, Users: []string{text}}) // the latest, before all that is left
 		}) {
 			out = append(out, cmp.Or(names[e.Operation.ID], "new/")+e.Desktop.ID)
@@ -579,16 +581,18 @@ func searchRead(t *testing.T, b *bundle) {
 	}
 	find := func(text string) string {
 		var out []string
-		for _, e := range everyPage(t, func(token string) ([]tasks.Event, string, error) { return b.r.Search(t.Context(), text, 100, token) }, func() {}) {
+		for _, e := range everyPage(t, func(token string) ([]tasks.HistoryEntry, string, error) {
+			return b.r.Search(t.Context(), text, 100, token)
+		}, func() {}) {
 			out = append(out, e.Desktop.ID)
 		}
 		return strings.Join(out, " ")
 	}
 	for n := range op.Chunks() {
-		b.step(op, n, tasks.Queued, tasks.Sending, read)
-		b.step(op, n, tasks.Sending, tasks.Accepted)
+		b.step(op, n, tasks.StateQueued, tasks.StateSending, read)
+		b.step(op, n, tasks.StateSending, tasks.StateAccepted)
 		if n == 0 { // everywhere is in chunks 0, 1, and 2
-			b.step(op, n, tasks.Accepted, tasks.Detached)
+			b.step(op, n, tasks.StateAccepted, tasks.StateDetached)
 		}
 	}
 	require.Equal(t, "d-000007", find("zoe"), "whom a request names is found at once")
@@ -596,16 +600,16 @@ func searchRead(t *testing.T, b *bundle) {
 	for _, text := range []string{"mia-3", "mia-103", "pc-103"} {
 		require.Empty(t, find(text), text)
 	}
-	ch := b.moves(op, 1, tasks.Accepted, tasks.Detached)
-	ch.Moves[3].To, ch.Moves[3].Failure = tasks.Failed, &tasks.Failure{Code: "X", Class: "permanent", DesktopName: "PC-103", At: b.now}
+	ch := b.moves(op, 1, tasks.StateAccepted, tasks.StateDetached)
+	ch.Moves[3].To, ch.Moves[3].Failure = tasks.StateFailed, &tasks.Failure{Code: "X", Class: "permanent", DesktopName: "PC-103", At: b.now}
 	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{ch})
 	require.NoError(t, err)
 	for _, text := range []string{"mia-103", "pc-103"} {
 		require.Equal(t, "d-000103", find(text), "what failed is found at once")
 	}
 	require.Empty(t, find("mia-4"))
-	b.step(op, 2, tasks.Accepted, tasks.Detached)
-	b.step(op, 3, tasks.Accepted, tasks.Detached)
+	b.step(op, 2, tasks.StateAccepted, tasks.StateDetached)
+	b.step(op, 3, tasks.StateAccepted, tasks.StateDetached)
 	b.finish(op.ID)
 	for text, want := range map[string]string{
 		"mia-3": "d-000003", "MIA-103": "d-000103", "pc-103": "d-000103", "zoe": "d-000007", "pc-3": "", "mia-7": "d-000007",
@@ -620,7 +624,7 @@ func seen(t *testing.T, b *bundle) {
 	ids := []string{"read", "called", "gone", "long-ago", "elsewhere", "never"}
 	read := func(m *tasks.Move) { m.Before = &tasks.Before{Name: "PC"} }
 	long := b.enqueue(tasks.Request{Desktops: []string{"long-ago", "other"}})
-	b.step(long, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+	b.step(long, 0, tasks.StateQueued, tasks.StateSending, func(m *tasks.Move) {
 		if m.Desktop.ID == "long-ago" {
 			read(m)
 		}
@@ -629,16 +633,16 @@ func seen(t *testing.T, b *bundle) {
 		b.now = b.now.Add(time.Minute)
 		b.enqueue(tasks.Request{Desktops: []string{"never", "long-ago"}})
 	}
-	b.step(b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"elsewhere", "never"}}), 0, tasks.Queued, tasks.Sending, read)
+	b.step(b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"elsewhere", "never"}}), 0, tasks.StateQueued, tasks.StateSending, read)
 	op := b.enqueue(tasks.Request{Desktops: append([]string{"x"}, ids...)})
-	b.step(op, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending, func(m *tasks.Move) {
 		if m.Desktop.ID == "read" {
 			read(m)
 		}
 	})
-	b.step(op, 0, tasks.Sending, tasks.Detached, func(m *tasks.Move) {
+	b.step(op, 0, tasks.StateSending, tasks.StateDetached, func(m *tasks.Move) {
 		if m.Desktop.ID == "gone" {
-			m.Note = tasks.Gone
+			m.Note = tasks.NoteGone
 		}
 	})
 	got, err := b.r.Seen(t.Context(), "hq", append(ids, "unheard of"))

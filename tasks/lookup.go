@@ -13,7 +13,7 @@ import (
 	"github.com/rs/xid"
 )
 
-// RowFind is what looking up one row came to: the row goes to To, which is Resolved,
+// RowFind is what looking up one row came to: the row goes to To, which is StateExpanded,
 // NoDesktop, Held or Failed, the latter two with a Failure.
 type RowFind struct {
 	To      State    `json:"to"`
@@ -198,7 +198,7 @@ func (r *Record) SettleLookups(ctx context.Context, now time.Time, op Operation,
 	}
 	for _, d := range rows {
 		find, looked := found[d.ID]
-		if !looked || d.State != Queued {
+		if !looked || d.State != StateQueued {
 			continue
 		}
 		if n := len(changes); n == 0 || changes[n-1].Chunk != d.Chunk {

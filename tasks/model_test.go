@@ -21,7 +21,7 @@ func TestRecordAgainstAModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		size := rapid.IntRange(1, 12).Draw(rt, "size")
 		op := b.enqueue(tasks.Request{Desktops: ids(size)})
-		model := slices.Repeat([]tasks.State{tasks.Queued}, size)
+		model := slices.Repeat([]tasks.State{tasks.StateQueued}, size)
 		readings := [][]tasks.Desktop{b.chunk(op, 0).Desktops}
 		for range rapid.IntRange(1, 12).Draw(rt, "steps") {
 			b.now = b.now.Add(time.Second)
@@ -37,7 +37,7 @@ func TestRecordAgainstAModel(t *testing.T) {
 				}
 				if d.State.CanMove(to) {
 					m := tasks.Move{Desktop: reading[i], To: to, Attempts: rapid.IntRange(0, 2).Draw(rt, "attempts"), CallID: "c"}
-					if to == tasks.Failed {
+					if to == tasks.StateFailed {
 						m.Failure = &tasks.Failure{Code: "x", Class: "permanent", At: b.now}
 					}
 					ch.Moves = append(ch.Moves, m)
@@ -80,25 +80,25 @@ func check(rt *rapid.T, b *bundle, op tasks.Operation, model []tasks.State, rows
 		if d.State != model[i] {
 			rt.Fatalf("desktop %d is %s, not %s", i, d.State, model[i])
 		}
-		open = open || d.State.Open() || d.State == tasks.Accepted
+		open = open || d.State.Open() || d.State == tasks.StateAccepted
 		switch d.State {
-		case tasks.Queued:
+		case tasks.StateQueued:
 			counts.Queued++
-		case tasks.Sending:
+		case tasks.StateSending:
 			counts.Sending++
-		case tasks.Accepted:
+		case tasks.StateAccepted:
 			counts.Accepted++
-		case tasks.Detached:
+		case tasks.StateDetached:
 			counts.Detached++
-		case tasks.Failed:
+		case tasks.StateFailed:
 			counts.Failed++
-		case tasks.Held:
+		case tasks.StateHeld:
 			counts.Held++
-		case tasks.Cancelled:
+		case tasks.StateCancelled:
 			counts.Cancelled++
-		case tasks.Resolved:
-			counts.Resolved++
-		case tasks.NoDesktop:
+		case tasks.StateExpanded:
+			counts.Expanded++
+		case tasks.StateNoDesktop:
 			counts.NoDesktop++
 		}
 	}

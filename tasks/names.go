@@ -35,7 +35,7 @@ func (w indexWrites) addRow(op Operation, chunk int, d Desktop) {
 // addMove adds what is known of a desktop that fails or is held. after is how it is
 // stored then; zero: it did not move.
 func (w indexWrites) addMove(ch Change, m Move, after Desktop) {
-	if after.State != Failed && after.State != Held {
+	if after.State != StateFailed && after.State != StateHeld {
 		return
 	}
 	if m.Failure != nil {
@@ -49,7 +49,7 @@ func (w indexWrites) addMove(ch Change, m Move, after Desktop) {
 
 // addReading adds whom, and what, a reading of a row showed.
 func (w indexWrites) addReading(op Operation, chunk int, d Desktop, b Before) {
-	if d.State == Failed || d.State == Held {
+	if d.State == StateFailed || d.State == StateHeld {
 		w.addNames(op, chunk, b.Name)
 	}
 	for _, p := range b.Users {

@@ -213,20 +213,20 @@ type OperationState string
 
 // The states of an operation.
 const (
-	Scheduled OperationState = "scheduled" // its start is still to come: nothing is late, and nothing waits
-	Running   OperationState = "running"   // under way
-	Finished  OperationState = "finished"  // Done, also when it was cancelled before its start
+	OperationScheduled OperationState = "scheduled" // its start is still to come: nothing is late, and nothing waits
+	OperationRunning   OperationState = "running"   // under way
+	OperationFinished  OperationState = "finished"  // Done, also when it was cancelled before its start
 )
 
 // State is where the operation is at now.
 func (o Operation) State(now time.Time) OperationState {
 	switch {
 	case o.Done():
-		return Finished
+		return OperationFinished
 	case o.NotBefore.After(now):
-		return Scheduled
+		return OperationScheduled
 	}
-	return Running
+	return OperationRunning
 }
 
 // Counts is the number of desktops in each state; the sum is Operation.Total.
@@ -238,30 +238,30 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Held      int `json:"held"`
 	Cancelled int `json:"cancelled"`
-	Resolved  int `json:"resolved,omitempty"`   // users and computers whose desktops have rows of their own
+	Expanded  int `json:"expanded,omitempty"`   // users and computers whose desktops have rows of their own
 	NoDesktop int `json:"no_desktop,omitempty"` // users who have none
 }
 
 // at is the number of a state; nil: there is no such state.
 func (c *Counts) at(s State) *int {
 	switch s {
-	case Queued:
+	case StateQueued:
 		return &c.Queued
-	case Sending:
+	case StateSending:
 		return &c.Sending
-	case Accepted:
+	case StateAccepted:
 		return &c.Accepted
-	case Detached:
+	case StateDetached:
 		return &c.Detached
-	case Failed:
+	case StateFailed:
 		return &c.Failed
-	case Held:
+	case StateHeld:
 		return &c.Held
-	case Cancelled:
+	case StateCancelled:
 		return &c.Cancelled
-	case Resolved:
-		return &c.Resolved
-	case NoDesktop:
+	case StateExpanded:
+		return &c.Expanded
+	case StateNoDesktop:
 		return &c.NoDesktop
 	}
 	return nil
@@ -304,8 +304,9 @@ type Desktop struct {
 	UpdatedAt time.Time `json:"updated_at"`         // when State was written
 	CallID    string    `json:"call_id,omitempty"`  // the last call that named it
 	Note      Note      `json:"note,omitempty"`
-	Failure   *Failure  `json:"failure,omitempty"` // the last refusal that named it, kept with the failed and the retried
-	Before    *Before   `json:"before,omitempty"`  // as last read before a call; only where evidence was asked for
+	NoteText  string    `json:"note_text,omitempty"` // Note.Text, for who shows it
+	Failure   *Failure  `json:"failure,omitempty"`   // the last refusal that named it, kept with the failed and the retried
+	Before    *Before   `json:"before,omitempty"`    // as last read before a call; only where evidence was asked for
 	Chunk     int       `json:"-"`
 	Position  int       `json:"-"` // within the chunk; Chunk*ChunkSize+Position is the place in the request
 

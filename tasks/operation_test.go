@@ -1,6 +1,7 @@
 package tasks_test
 
 import (
+	"encoding/json"
 	"reflect"
 	"testing"
 	"time"
@@ -27,7 +28,7 @@ func TestCounts(t *testing.T) {
 			c.Count(s)
 		}
 	}
-	want := tasks.Counts{Queued: 1, Sending: 2, Accepted: 3, Detached: 4, Failed: 5, Held: 6, Cancelled: 7, Resolved: 8, NoDesktop: 9}
+	want := tasks.Counts{Queued: 1, Sending: 2, Accepted: 3, Detached: 4, Failed: 5, Held: 6, Cancelled: 7, Expanded: 8, NoDesktop: 9}
 	require.Equal(t, want, c)
 	require.Equal(t, reflect.TypeFor[tasks.Counts]().NumField(), len(tasks.States))
 	for n, s := range tasks.States {
@@ -35,7 +36,7 @@ func TestCounts(t *testing.T) {
 	}
 	require.Zero(t, c.Of('?'))
 	c.Add(c)
-	require.Equal(t, tasks.Counts{Queued: 2, Sending: 4, Accepted: 6, Detached: 8, Failed: 10, Held: 12, Cancelled: 14, Resolved: 16, NoDesktop: 18}, c)
+	require.Equal(t, tasks.Counts{Queued: 2, Sending: 4, Accepted: 6, Detached: 8, Failed: 10, Held: 12, Cancelled: 14, Expanded: 16, NoDesktop: 18}, c)
 	require.Equal(t, 12, c.Unsettled())
 }
 
@@ -62,4 +63,15 @@ func TestRedriveState(t *testing.T) {
 	require.Equal(t, tasks.RedriveRunning, tasks.Redrive{}.State())
 	require.Equal(t, tasks.RedriveEnded, tasks.Redrive{EndedAt: now}.State())
 	require.Equal(t, tasks.RedriveAborted, tasks.Redrive{EndedAt: now, AbortedBy: "jo"}.State())
+}
+
+func TestNoteOfANewerVersionIsKept(t *testing.T) {
+	t.Parallel()
+	var d tasks.Desktop
+	require.NoError(t, json.Unmarshal([]byte(`{"state": "detached", "note": "beamed_up", "note_text": "beamed up"}`), &d))
+	require.Equal(t, tasks.Note("beamed_up"), d.Note)
+	b, err := json.Marshal(d)
+	require.NoError(t, err)
+	require.Contains(t, string(b), `"note":"beamed_up","note_text":"beamed up"`)
+	require.Equal(t, "beamed_up", d.Note.Text())
 }

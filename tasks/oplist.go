@@ -62,7 +62,7 @@ type OperationFilter struct {
 
 func (f OperationFilter) match(o Operation) bool {
 	return (f.Project == "" || f.Project == o.Project) && (f.RequestedBy == "" || f.RequestedBy == o.RequestedBy) &&
-		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == Running) && (!f.Scheduled || o.State(f.Now) == Scheduled) &&
+		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == OperationRunning) && (!f.Scheduled || o.State(f.Now) == OperationScheduled) &&
 		(f.From.IsZero() || !o.AcceptedAt.Before(f.From)) && (f.To.IsZero() || o.AcceptedAt.Before(f.To))
 }
 

@@ -36,7 +36,7 @@ func newPaceMeter(begun, now time.Time) *paceMeter {
 }
 
 func (m *paceMeter) add(d Desktop) {
-	if !d.State.Open() && d.State != Accepted && d.UpdatedAt.After(m.since) {
+	if !d.State.Open() && d.State != StateAccepted && d.UpdatedAt.After(m.since) {
 		m.settled++
 	}
 }

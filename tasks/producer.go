@@ -319,7 +319,7 @@ func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
 // newChunk gives the fields of a chunk whose rows are all queued.
 func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
 	fields := make([]any, 0, 4+2*len(ids))
-	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(Desktop{State: Queued, UpdatedAt: now})))
+	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(Desktop{State: StateQueued, UpdatedAt: now})))
 	if v, any := encodeExpect(ids, expect); any {
 		fields = append(fields, expectField, v)
 	}
@@ -412,9 +412,9 @@ type RetryFilter struct {
 // were taken up.
 func (p *Producer) Retry(ctx context.Context, op Operation, f RetryFilter, by string) (int, error) {
 	r := p.Record
-	from := Failed
+	from := StateFailed
 	if f.Held {
-		from = Held
+		from = StateHeld
 	}
 	taken := 0
 	for n := range op.Chunks() {
@@ -442,7 +442,7 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Desktop)
 	ch := Change{Operation: op, Chunk: c.Number, By: by}
 	for _, d := range c.Desktops {
 		if wanted(d) {
-			ch.Moves = append(ch.Moves, Move{Desktop: d, To: Queued, CallID: d.CallID, Note: Recheck, Failure: d.Failure})
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: StateQueued, CallID: d.CallID, Note: NoteRecheck, Failure: d.Failure})
 		}
 	}
 	if len(ch.Moves) == 0 {

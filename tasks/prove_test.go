@@ -44,8 +44,8 @@ func (b *bundle) step(op tasks.Operation, chunk int, from, to tasks.State, chang
 func acceptedIsFollowed(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(150)})
 	for n := range 2 {
-		b.step(op, n, tasks.Queued, tasks.Sending)
-		require.False(t, b.step(op, n, tasks.Sending, tasks.Accepted).Ended, "it is not proven")
+		b.step(op, n, tasks.StateQueued, tasks.StateSending)
+		require.False(t, b.step(op, n, tasks.StateSending, tasks.StateAccepted).Ended, "it is not proven")
 	}
 	require.False(t, b.operation(op.ID).Done())
 
@@ -74,22 +74,22 @@ func acceptedIsFollowed(t *testing.T, b *bundle) {
 	// A look that came too late does not end what another has taken since.
 	_, err = b.r.Apply(t.Context(), b.now, nil, tasks.Looks{{Followed: rest[0]}})
 	require.NoError(t, err)
-	out, err := b.r.Apply(t.Context(), b.now, []tasks.Change{b.moves(op, again[0].Number, tasks.Accepted, tasks.Detached)}, tasks.Looks{{Followed: again[0]}})
+	out, err := b.r.Apply(t.Context(), b.now, []tasks.Change{b.moves(op, again[0].Number, tasks.StateAccepted, tasks.StateDetached)}, tasks.Looks{{Followed: again[0]}})
 	require.NoError(t, err)
 	require.False(t, out[0].Ended)
 	b.now = b.now.Add(time.Hour)
 	last, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
 	require.NoError(t, err)
 	require.Len(t, last, 1)
-	require.True(t, b.step(op, last[0].Number, tasks.Accepted, tasks.Detached).Ended)
+	require.True(t, b.step(op, last[0].Number, tasks.StateAccepted, tasks.StateDetached).Ended)
 	require.Equal(t, tasks.Counts{Detached: 150}, b.operation(op.ID).Counts)
 }
 
 // A sweep finds what is accepted and followed by nobody.
 func followIsMended(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(3)})
-	b.step(op, 0, tasks.Queued, tasks.Sending)
-	b.step(op, 0, tasks.Sending, tasks.Accepted)
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending)
+	b.step(op, 0, tasks.StateSending, tasks.StateAccepted)
 	taken, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
 	require.NoError(t, err)
 	_, err = b.r.Apply(t.Context(), b.now, nil, tasks.Looks{{Followed: taken[0]}}) // forgotten
@@ -122,7 +122,7 @@ func expectations(t *testing.T, b *bundle) {
 			}
 		}
 	}
-	b.step(op, 0, tasks.Queued, tasks.Held, func(m *tasks.Move) {
+	b.step(op, 0, tasks.StateQueued, tasks.StateHeld, func(m *tasks.Move) {
 		m.Failure = &tasks.Failure{Code: "OTHER_USER", Class: "held", At: b.now}
 	})
 	held, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{Class: "held"}, 200, "")
@@ -137,7 +137,7 @@ func expectations(t *testing.T, b *bundle) {
 	n, err = b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{Held: true, Code: "OTHER_USER"}, "ann")
 	require.NoError(t, err)
 	require.Equal(t, 100, n)
-	require.Equal(t, tasks.Recheck, b.chunk(op, 0).Desktops[0].Note)
+	require.Equal(t, tasks.NoteRecheck, b.chunk(op, 0).Desktops[0].Note)
 	held, _, err = b.r.Failures(t.Context(), tasks.FailureFilter{Class: "held"}, 200, "")
 	require.NoError(t, err)
 	require.Empty(t, held)
@@ -160,7 +160,7 @@ func pins(t *testing.T, b *bundle) {
 			}
 		}
 	}
-	first := b.step(op, 0, tasks.Queued, tasks.Sending, read("ann", "bob"))
+	first := b.step(op, 0, tasks.StateQueued, tasks.StateSending, read("ann", "bob"))
 	want := [][]string{{"staff", "ann", "bob"}, nil, {"staff"}, {"staff", "ann", "bob"}, nil}
 	expected := [][]string{{"staff", "ann", "bob"}, {"zoe"}, {"staff"}, {"staff", "ann", "bob"}, nil}
 	check := func(where string, rows []tasks.Desktop) {
@@ -170,13 +170,13 @@ func pins(t *testing.T, b *bundle) {
 		}
 	}
 	check("Apply", first.Desktops)
-	b.step(op, 0, tasks.Sending, tasks.Queued)
-	b.step(op, 0, tasks.Queued, tasks.Sending, read("heir"))
+	b.step(op, 0, tasks.StateSending, tasks.StateQueued)
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending, read("heir"))
 	check("Chunk", b.chunk(op, 0).Desktops)
 	begun, err := b.r.Begin(t.Context(), "w", tasks.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
 	require.NoError(t, err)
 	check("Begin", begun.Desktops)
-	b.step(op, 0, tasks.Sending, tasks.Accepted)
+	b.step(op, 0, tasks.StateSending, tasks.StateAccepted)
 	due, err := b.r.TakeDue(t.Context(), "hq", b.now, time.Minute, 10)
 	require.NoError(t, err)
 	check("TakeDue", due[0].Desktops)
@@ -190,7 +190,7 @@ func pins(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	check("Steps", due[0].Desktops)
 
-	b.step(op, 0, tasks.Accepted, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+	b.step(op, 0, tasks.StateAccepted, tasks.StateFailed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
 	es, err := b.r.Evidence(t.Context(), b.finish(op.ID), 0, 1)
 	require.NoError(t, err)
 	check("Evidence", es[0].Desktops)
@@ -214,8 +214,8 @@ func leavers(t *testing.T, b *bundle) {
 	require.Equal(t, "zoe", name)
 
 	find := tasks.Find{Expect: map[string][]string{}, Rows: map[string]tasks.RowFind{
-		"user:zoe": {To: tasks.Resolved, Detail: "150 desktops"}, "user:nobody": {To: tasks.NoDesktop},
-		"user:case": {To: tasks.Held, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
+		"user:zoe": {To: tasks.StateExpanded, Detail: "150 desktops"}, "user:nobody": {To: tasks.StateNoDesktop},
+		"user:case": {To: tasks.StateHeld, Failure: &tasks.Failure{Code: "USER_NAME", Class: "held", At: b.now}},
 	}}
 	for _, id := range ids(150) {
 		find.Desktops = append(find.Desktops, id)
@@ -241,7 +241,7 @@ func leavers(t *testing.T, b *bundle) {
 	require.Nil(t, noted)
 
 	got := b.operation(op.ID)
-	require.Equal(t, tasks.Counts{Queued: 151, NoDesktop: 1, Held: 1, Resolved: 1}, got.Counts)
+	require.Equal(t, tasks.Counts{Queued: 151, NoDesktop: 1, Held: 1, Expanded: 1}, got.Counts)
 	require.Equal(t, 154, got.Total)
 	require.Equal(t, 4, got.Chunks())
 	require.False(t, got.LooksUp(2))
@@ -260,8 +260,8 @@ func leavers(t *testing.T, b *bundle) {
 	require.Contains(t, strings.Join(tasksFound, " "), op.ID)
 
 	for _, n := range []int{0, 2, 3} {
-		b.step(got, n, tasks.Queued, tasks.Sending)
-		b.step(got, n, tasks.Sending, tasks.Detached)
+		b.step(got, n, tasks.StateQueued, tasks.StateSending)
+		b.step(got, n, tasks.StateSending, tasks.StateDetached)
 	}
 	require.True(t, b.operation(op.ID).Done())
 	b.finish(op.ID)
@@ -297,18 +297,18 @@ func (b *bundle) left(id string) (out []string) {
 func trailSaysEveryStep(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(120), RequestedBy: "hr"})
 	before := &tasks.Before{Name: "PC", Type: "SHARED", AttachState: "ATTACHED", Users: []tasks.Person{{Name: "zoe \"|\" <b>", Type: "USER"}}, ReadAt: b.now.UTC()}
-	b.step(op, 0, tasks.Queued, tasks.Sending, func(m *tasks.Move) {
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending, func(m *tasks.Move) {
 		if m.Desktop.Position == 3 {
 			m.Before = before
 		}
 	})
-	b.step(op, 0, tasks.Sending, tasks.Detached, func(m *tasks.Move) {
-		m.Note, m.Detail = tasks.ReadBack, "DEATTACHED|\"x\""
+	b.step(op, 0, tasks.StateSending, tasks.StateDetached, func(m *tasks.Move) {
+		m.Note, m.Detail = tasks.NoteReadBack, "DEATTACHED|\"x\""
 		if m.Desktop.Position == 5 {
-			m.To, m.Note, m.Detail, m.Failure = tasks.Failed, tasks.NoNote, "", &tasks.Failure{Code: "X", At: b.now}
+			m.To, m.Note, m.Detail, m.Failure = tasks.StateFailed, tasks.NoteNone, "", &tasks.Failure{Code: "X", At: b.now}
 		}
 	})
-	b.step(op, 1, tasks.Queued, tasks.Cancelled)
+	b.step(op, 1, tasks.StateQueued, tasks.StateCancelled)
 	sealed := b.finish(op.ID)
 	es, err := b.r.Evidence(t.Context(), sealed, 0, 2)
 	require.NoError(t, err)
@@ -339,7 +339,7 @@ func trailSaysEveryStep(t *testing.T, b *bundle) {
 	require.Len(t, last.Moves, 2)
 	for _, m := range last.Moves {
 		switch tasks.State(m.To) {
-		case tasks.Failed:
+		case tasks.StateFailed:
 			require.Equal(t, []trail.Range{{First: 5, Last: 5}}, m.Positions)
 			require.Equal(t, "X", m.Detail)
 		default:
@@ -363,14 +363,14 @@ func trailSaysEveryStep(t *testing.T, b *bundle) {
 	_, err = b.p.Retry(t.Context(), sealed, tasks.RetryFilter{}, "ann")
 	require.NoError(t, err)
 	require.Empty(t, b.operation(op.ID).Seal, "it goes on")
-	b.step(op, 0, tasks.Queued, tasks.Detached)
+	b.step(op, 0, tasks.StateQueued, tasks.StateDetached)
 	require.NotEqual(t, sealed.Seal, b.finish(op.ID).Seal)
 }
 
 // What was held is taken back after the end, and the trail sealed anew.
 func sealOvertaken(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: []string{"a", "b"}})
-	b.step(op, 0, tasks.Queued, tasks.Held, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+	b.step(op, 0, tasks.StateQueued, tasks.StateHeld, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
 	b.finish(op.ID)
 	cancelled, _, err := b.r.Cancel(t.Context(), b.operation(op.ID), b.now, "ann")
 	require.NoError(t, err)
@@ -410,7 +410,7 @@ func (h *interruption) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 func sealRace(t *testing.T, b *bundle) {
 	for _, at := range []string{"sealing", "evalsha"} { // before the head is read; between seal and list
 		op := b.enqueue(tasks.Request{Desktops: []string{"a", "b"}})
-		b.step(op, 0, tasks.Queued, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
+		b.step(op, 0, tasks.StateQueued, tasks.StateFailed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", Class: "held", At: b.now} })
 		b.rdb.AddHook(&interruption{at, func() {
 			_, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "ann")
 			require.NoError(t, err)
@@ -431,15 +431,15 @@ func removal(t *testing.T, b *bundle) {
 	due := b.now.Add(-time.Hour)
 	op := b.enqueue(tasks.Request{Desktops: ids(20), DueAt: due})
 	require.Equal(t, due, b.operation(op.ID).DueAt)
-	b.step(op, 0, tasks.Queued, tasks.Sending)
+	b.step(op, 0, tasks.StateQueued, tasks.StateSending)
 	for i := range 10 { // 61, 62, … minutes after it was due
 		b.now = b.now.Add(time.Minute)
-		all := b.moves(op, 0, tasks.Sending, tasks.Detached)
+		all := b.moves(op, 0, tasks.StateSending, tasks.StateDetached)
 		all.Moves = all.Moves[:1]
 		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{all})
 		require.NoError(t, err, i)
 	}
-	b.step(op, 0, tasks.Sending, tasks.Failed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", At: b.now} })
+	b.step(op, 0, tasks.StateSending, tasks.StateFailed, func(m *tasks.Move) { m.Failure = &tasks.Failure{Code: "X", At: b.now} })
 	got, err := b.r.Removal(t.Context(), b.operation(op.ID), 68*time.Minute, b.now)
 	require.NoError(t, err)
 	require.Equal(t, tasks.Removal{
@@ -447,7 +447,7 @@ func removal(t *testing.T, b *bundle) {
 		SinceAccepted: tasks.Spread{P50: 5 * time.Minute, P95: 10 * time.Minute, Worst: 10 * time.Minute},
 	}, got)
 	early := b.enqueue(tasks.Request{Desktops: []string{"e"}, DueAt: b.now.Add(time.Hour), AtOnce: true})
-	b.step(early, 0, tasks.Queued, tasks.Detached)
+	b.step(early, 0, tasks.StateQueued, tasks.StateDetached)
 	got, err = b.r.Removal(t.Context(), b.operation(early.ID), 0, b.now)
 	require.NoError(t, err)
 	require.Equal(t, tasks.Removal{Proven: 1, Target: tasks.DefaultTarget}, got, "before it was due counts as 0")

@@ -103,7 +103,7 @@ func (b *bundle) move(op tasks.Operation, n int, to tasks.State, ds ...tasks.Des
 	ch := tasks.Change{Operation: op, Chunk: n}
 	for _, d := range ds {
 		m := tasks.Move{Desktop: d, To: to, Attempts: d.Attempts + 1, CallID: "call-1"}
-		if to == tasks.Failed {
+		if to == tasks.StateFailed {
 			m.Failure = &tasks.Failure{Code: "WKS.1", Message: "no <b>", Class: "permanent", At: b.now, Attempts: 1}
 		}
 		ch.Moves = append(ch.Moves, m)
@@ -123,7 +123,7 @@ func (b *bundle) operation(id string) tasks.Operation {
 // fail ends a one-chunk operation with all of its desktops failed.
 func (b *bundle) fail(op tasks.Operation) tasks.Operation {
 	b.t.Helper()
-	b.move(op, 0, tasks.Failed, b.chunk(op, 0).Desktops...)
+	b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops...)
 	ended, err := b.r.Finish(b.t.Context(), []string{op.ID})
 	require.NoError(b.t, err)
 	require.Len(b.t, ended, 1)
@@ -311,7 +311,7 @@ func acceptsWhole(t *testing.T, b *bundle) {
 		require.Len(t, c.Desktops, size)
 		for i, d := range c.Desktops {
 			require.Equal(t, ids(250)[n*100+i], d.ID, "in the order of the request")
-			require.Equal(t, tasks.Queued, d.State)
+			require.Equal(t, tasks.StateQueued, d.State)
 			require.Equal(t, n*100+i, d.Place())
 		}
 	}
@@ -335,7 +335,7 @@ func queues(t *testing.T, b *bundle) {
 func idempotency(t *testing.T, b *bundle) {
 	req := tasks.Request{Project: "hq", Desktops: ids(120), RequestedBy: "hr", IdempotencyKey: "k1"}
 	first := b.enqueue(req)
-	b.move(first, 0, tasks.Cancelled, b.chunk(first, 0).Desktops[0])
+	b.move(first, 0, tasks.StateCancelled, b.chunk(first, 0).Desktops[0])
 	b.now = b.now.Add(time.Hour)
 	again := b.enqueue(req)
 	require.Equal(t, first.ID, again.ID)
@@ -379,19 +379,19 @@ func idempotencyAtOnce(t *testing.T, b *bundle) {
 func apply(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(5)})
 	ds := b.chunk(op, 0).Desktops
-	ch := tasks.Change{Operation: op, Moves: []tasks.Move{{Desktop: ds[1], To: tasks.Sending, CallID: "c1"}, {Desktop: ds[3], To: tasks.Cancelled}}}
+	ch := tasks.Change{Operation: op, Moves: []tasks.Move{{Desktop: ds[1], To: tasks.StateSending, CallID: "c1"}, {Desktop: ds[3], To: tasks.StateCancelled}}}
 	for range 2 { // the second is the same write again, its reply having been lost
 		out, err := b.r.Apply(t.Context(), b.now, []tasks.Change{ch})
 		require.NoError(t, err)
-		require.Equal(t, tasks.Sending, out[0].Desktops[0].State)
-		require.Equal(t, tasks.Cancelled, out[0].Desktops[1].State)
+		require.Equal(t, tasks.StateSending, out[0].Desktops[0].State)
+		require.Equal(t, tasks.StateCancelled, out[0].Desktops[1].State)
 		require.Equal(t, tasks.Counts{Queued: 3, Sending: 1, Cancelled: 1}, b.operation(op.ID).Counts)
 	}
-	late := b.move(op, 0, tasks.Cancelled, ds[1])
+	late := b.move(op, 0, tasks.StateCancelled, ds[1])
 	require.Equal(t, tasks.Desktop{}, late.Desktops[0], "a late write changes nothing")
-	require.Equal(t, tasks.Sending, b.chunk(op, 0).Desktops[1].State)
+	require.Equal(t, tasks.StateSending, b.chunk(op, 0).Desktops[1].State)
 	require.Equal(t, "c1", b.chunk(op, 0).Desktops[1].CallID)
-	all := b.move(op, 0, tasks.Cancelled, ds...)
+	all := b.move(op, 0, tasks.StateCancelled, ds...)
 	for i, d := range all.Desktops {
 		require.Equal(t, i != 1 && i != 3, d.ID != "", "desktop %d", i)
 	}
@@ -403,30 +403,30 @@ func apply(t *testing.T, b *bundle) {
 func applyTogether(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(100)})
 	ds := b.chunk(op, 0).Desktops
-	sent := b.move(op, 0, tasks.Sending, ds...)
+	sent := b.move(op, 0, tasks.StateSending, ds...)
 	require.Equal(t, tasks.Counts{Sending: 100}, b.operation(op.ID).Counts)
 	require.Equal(t, sent.Desktops, b.chunk(op, 0).Desktops, "what Apply returns is what is stored")
-	again := b.move(op, 0, tasks.Sending, ds...)
+	again := b.move(op, 0, tasks.StateSending, ds...)
 	require.Equal(t, sent.Desktops, again.Desktops, "the same write again")
 
 	// Three go their own way while another holds the older reading.
-	b.move(op, 0, tasks.Failed, sent.Desktops[10], sent.Desktops[20], sent.Desktops[30])
-	rest := b.move(op, 0, tasks.Accepted, sent.Desktops...)
+	b.move(op, 0, tasks.StateFailed, sent.Desktops[10], sent.Desktops[20], sent.Desktops[30])
+	rest := b.move(op, 0, tasks.StateAccepted, sent.Desktops...)
 	for i, d := range rest.Desktops {
-		require.Equal(t, i != 10 && i != 20 && i != 30, d.State == tasks.Accepted, "desktop %d", i)
+		require.Equal(t, i != 10 && i != 20 && i != 30, d.State == tasks.StateAccepted, "desktop %d", i)
 	}
 	require.Equal(t, tasks.Counts{Accepted: 97, Failed: 3}, b.operation(op.ID).Counts)
 	require.False(t, rest.Ended, "what is accepted is not proven")
-	proven := b.move(op, 0, tasks.Detached, slices.DeleteFunc(rest.Desktops, func(d tasks.Desktop) bool { return d.ID == "" })...)
+	proven := b.move(op, 0, tasks.StateDetached, slices.DeleteFunc(rest.Desktops, func(d tasks.Desktop) bool { return d.ID == "" })...)
 	require.True(t, proven.Ended)
 
 	// Some alone and the others together, in one change.
 	op = b.enqueue(tasks.Request{Desktops: ids(100)})
 	ch := tasks.Change{Operation: op}
 	for i, d := range b.chunk(op, 0).Desktops {
-		m := tasks.Move{Desktop: d, To: tasks.Cancelled}
+		m := tasks.Move{Desktop: d, To: tasks.StateCancelled}
 		if i%50 == 0 {
-			m = tasks.Move{Desktop: d, To: tasks.Failed, Failure: &tasks.Failure{Code: "x", Class: "permanent", At: b.now}}
+			m = tasks.Move{Desktop: d, To: tasks.StateFailed, Failure: &tasks.Failure{Code: "x", Class: "permanent", At: b.now}}
 		}
 		ch.Moves = append(ch.Moves, m)
 	}
@@ -436,15 +436,15 @@ func applyTogether(t *testing.T, b *bundle) {
 		require.Equal(t, b.chunk(op, 0).Desktops, out[0].Desktops)
 		require.Equal(t, tasks.Counts{Cancelled: 98, Failed: 2}, b.operation(op.ID).Counts)
 	}
-	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: tasks.Operation{ID: "gone"}, Moves: []tasks.Move{{Desktop: ds[0], To: tasks.Sending}}}})
+	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: tasks.Operation{ID: "gone"}, Moves: []tasks.Move{{Desktop: ds[0], To: tasks.StateSending}}}})
 	require.NoError(t, err, "an operation that is gone takes no writes")
 }
 
 func illegalMoves(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(1)})
 	d := b.chunk(op, 0).Desktops[0]
-	d = b.move(op, 0, tasks.Sending, d).Desktops[0]
-	for _, to := range []tasks.State{tasks.Sending, tasks.Cancelled, tasks.Resolved} {
+	d = b.move(op, 0, tasks.StateSending, d).Desktops[0]
+	for _, to := range []tasks.State{tasks.StateSending, tasks.StateCancelled, tasks.StateExpanded} {
 		_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: d, To: to}}}})
 		require.ErrorIs(t, err, tasks.ErrIllegalMove)
 	}
@@ -453,12 +453,12 @@ func illegalMoves(t *testing.T, b *bundle) {
 
 func endedOnce(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(150)})
-	require.False(t, b.move(op, 0, tasks.Cancelled, b.chunk(op, 0).Desktops...).Ended)
+	require.False(t, b.move(op, 0, tasks.StateCancelled, b.chunk(op, 0).Desktops...).Ended)
 	require.False(t, b.operation(op.ID).Done())
 	rest := b.chunk(op, 1).Desktops
-	require.False(t, b.move(op, 1, tasks.Cancelled, rest[1:]...).Ended)
-	require.True(t, b.move(op, 1, tasks.Cancelled, rest[0]).Ended)
-	require.False(t, b.move(op, 1, tasks.Cancelled, rest[0]).Ended)
+	require.False(t, b.move(op, 1, tasks.StateCancelled, rest[1:]...).Ended)
+	require.True(t, b.move(op, 1, tasks.StateCancelled, rest[0]).Ended)
+	require.False(t, b.move(op, 1, tasks.StateCancelled, rest[0]).Ended)
 	require.Equal(t, b.now, b.operation(op.ID).EndedAt)
 	for range 2 {
 		ended, err := b.r.Finish(t.Context(), []string{op.ID, "nosuch"})
@@ -580,7 +580,7 @@ func retry(t *testing.T, b *bundle) {
 
 func cancel(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(150)})
-	b.move(op, 0, tasks.Sending, b.chunk(op, 0).Desktops[:4]...)
+	b.move(op, 0, tasks.StateSending, b.chunk(op, 0).Desktops[:4]...)
 	cancelled, late, err := b.r.Cancel(t.Context(), op, b.now, "jo")
 	require.NoError(t, err)
 	require.Equal(t, 146, cancelled)
@@ -632,8 +632,8 @@ func operations(t *testing.T, b *bundle) {
 
 func desktops(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(350)})
-	b.move(op, 1, tasks.Failed, b.chunk(op, 1).Desktops[50:60]...)
-	b.move(op, 3, tasks.Cancelled, b.chunk(op, 3).Desktops[49])
+	b.move(op, 1, tasks.StateFailed, b.chunk(op, 1).Desktops[50:60]...)
+	b.move(op, 3, tasks.StateCancelled, b.chunk(op, 3).Desktops[49])
 	list := func(f tasks.DesktopFilter, size int) (out []tasks.Desktop) {
 		for token := ""; ; {
 			page, next, err := b.r.Desktops(t.Context(), op, f, size, token)
@@ -650,10 +650,10 @@ func desktops(t *testing.T, b *bundle) {
 	for i, d := range all {
 		require.Equal(t, ids(350)[i], d.ID)
 	}
-	failed := list(tasks.DesktopFilter{States: []tasks.State{tasks.Failed}}, 4)
+	failed := list(tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed}}, 4)
 	require.Len(t, failed, 10)
 	require.Equal(t, "WKS.1", failed[0].Failure.Code)
-	require.Len(t, list(tasks.DesktopFilter{States: []tasks.State{tasks.Failed, tasks.Cancelled}}, 1), 11)
+	require.Len(t, list(tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed, tasks.StateCancelled}}, 1), 11)
 	_, _, err := b.r.Desktops(t.Context(), op, tasks.DesktopFilter{}, 1, "-1")
 	require.ErrorIs(t, err, tasks.ErrPageToken)
 }
@@ -669,7 +669,7 @@ func history(t *testing.T, b *bundle) {
 	require.Len(t, got, 2)
 	require.Equal(t, second.ID, got[0].Operation.ID, "the latest first")
 	require.Equal(t, first.ID, got[1].Operation.ID)
-	require.Equal(t, tasks.Failed, got[1].Desktop.State)
+	require.Equal(t, tasks.StateFailed, got[1].Desktop.State)
 	require.Equal(t, "WKS.1", got[1].Desktop.Failure.Code)
 	require.Equal(t, odd, got[0].Desktop.ID)
 	for id, n := range map[string]int{"axb": 1, "a": 1, `a*b?[c]\`: 0, "d-000119": 1, "none": 0, "*": 0} {
@@ -689,19 +689,19 @@ func pause(t *testing.T, b *bundle) {
 		require.NoError(t, b.r.PauseProject(t.Context(), "hq", kind, d, "because"))
 	}
 	require.Nil(t, gate())
-	set(tasks.Throttled, time.Microsecond)
+	set(tasks.PauseThrottled, time.Microsecond)
 	brief := gate()
 	require.True(t, brief == nil || !brief.Until.IsZero(), "less than a millisecond is not for ever")
-	set(tasks.Throttled, time.Hour)
+	set(tasks.PauseThrottled, time.Hour)
 	long := gate().Until
-	set(tasks.Throttled, time.Minute)
+	set(tasks.PauseThrottled, time.Minute)
 	require.Equal(t, long, gate().Until, "a shorter throttle does not replace a longer one")
-	set(tasks.BadAuth, time.Minute)
-	require.Equal(t, tasks.BadAuth, gate().Kind)
-	set(tasks.Throttled, time.Hour)
-	require.Equal(t, tasks.BadAuth, gate().Kind, "a weaker pause does not replace a stronger one")
-	set(tasks.ByOperator, 0)
-	require.Equal(t, &tasks.Pause{Kind: tasks.ByOperator, Reason: "because"}, gate())
+	set(tasks.PauseAuth, time.Minute)
+	require.Equal(t, tasks.PauseAuth, gate().Kind)
+	set(tasks.PauseThrottled, time.Hour)
+	require.Equal(t, tasks.PauseAuth, gate().Kind, "a weaker pause does not replace a stronger one")
+	set(tasks.PauseOperator, 0)
+	require.Equal(t, &tasks.Pause{Kind: tasks.PauseOperator, Reason: "because"}, gate())
 	_, _, err := b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	var paused *tasks.PausedError
 	require.ErrorAs(t, err, &paused)
@@ -712,22 +712,22 @@ func pause(t *testing.T, b *bundle) {
 		return n
 	}
 	require.Zero(t, resumed())
-	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth, tasks.NoRight))
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.PauseAuth, tasks.PauseNoRight))
 	require.NotNil(t, gate(), "only what was paused so is resumed")
 	require.Zero(t, resumed())
 	require.NoError(t, b.r.ResumeProject(t.Context(), "hq"))
 	require.Nil(t, gate())
 	require.EqualValues(t, 1, resumed())
-	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.BadAuth))
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.PauseAuth))
 	require.EqualValues(t, 1, resumed(), "nothing was resumed")
-	set(tasks.BadAuth, time.Hour)
+	set(tasks.PauseAuth, time.Hour)
 	require.EqualValues(t, 1, resumed())
-	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.NoRight, tasks.BadAuth))
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq", tasks.PauseNoRight, tasks.PauseAuth))
 	require.Nil(t, gate())
 	require.EqualValues(t, 2, resumed())
 	require.NoError(t, b.r.ResumeProject(t.Context(), "hq"))
 	require.EqualValues(t, 3, resumed(), "a person says that something has changed")
-	set(tasks.Throttled, time.Hour)
+	set(tasks.PauseThrottled, time.Hour)
 	_, _, err = b.r.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	require.ErrorAs(t, err, &paused)
 	require.Greater(t, paused.For, 59*time.Minute)
@@ -788,7 +788,7 @@ func renewals(t *testing.T, b *bundle) {
 	other := tasks.Claim{Project: "hq", Holder: "w2/2", Desktops: []string{"b"}}
 	require.Eventually(t, func() bool { return claim(other, time.Hour)[0] }, 10*time.Second, time.Millisecond)
 	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "whoever claims ends the leases that are over")
-	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.ByOperator, 0, "wait"))
+	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.PauseOperator, 0, "wait"))
 	_, err := b.r.ApplyRenewing(t.Context(), b.now, nil, other, time.Hour)
 	var paused *tasks.PausedError
 	require.ErrorAs(t, err, &paused)
@@ -898,9 +898,9 @@ func regenerate(t *testing.T, b *bundle) {
 
 func sweep(t *testing.T, b *bundle) {
 	open := b.enqueue(tasks.Request{Desktops: ids(150)})
-	b.move(open, 0, tasks.Cancelled, b.chunk(open, 0).Desktops...)
+	b.move(open, 0, tasks.StateCancelled, b.chunk(open, 0).Desktops...)
 	ended := b.enqueue(tasks.Request{Desktops: ids(1)})
-	b.move(ended, 0, tasks.Failed, b.chunk(ended, 0).Desktops...) // and the worker died before Finish
+	b.move(ended, 0, tasks.StateFailed, b.chunk(ended, 0).Desktops...) // and the worker died before Finish
 	swept, err := b.r.Sweep(t.Context(), b.now, 0, 10, 0)
 	require.NoError(t, err)
 	require.Zero(t, swept.Next)
@@ -1014,7 +1014,7 @@ func scriptFlush(t *testing.T, b *bundle) {
 	for n := range 3 {
 		ch := tasks.Change{Operation: op, Chunk: n}
 		for _, d := range b.chunk(op, n).Desktops {
-			ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.Sending})
+			ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.StateSending})
 		}
 		changes = append(changes, ch)
 	}

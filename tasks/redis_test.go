@@ -19,7 +19,7 @@ func TestSmallEncodings(t *testing.T) {
 		desktops[i] = "f5057fee-4c3e-4459-82dd-21250b7296" + string(rune('a'+i/26)) + string(rune('a'+i%26))
 	}
 	op := b.enqueue(tasks.Request{Desktops: desktops})
-	b.move(op, 0, tasks.Sending, b.chunk(op, 0).Desktops[:50]...)
+	b.move(op, 0, tasks.StateSending, b.chunk(op, 0).Desktops[:50]...)
 	for _, key := range b.keys() {
 		if kind := b.rdb.Type(t.Context(), key).Val(); kind == "hash" && key != b.prefix+":{"+op.ID+"}:op" {
 			require.Equal(t, "listpack", b.rdb.ObjectEncoding(t.Context(), key).Val(), key)

@@ -687,7 +687,7 @@ func (p *Producer) take(ctx context.Context, x Redrive, items []RedriveItem) ([]
 	var taken []Desktop
 	for _, c := range chunks {
 		as := func(d Desktop) bool {
-			return (d.State == Failed || d.State == Held) && d.Failure != nil && d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
+			return (d.State == StateFailed || d.State == StateHeld) && d.Failure != nil && d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
 		}
 		moved, err := p.retryChunk(ctx, c, as, x.by())
 		if taken = append(taken, moved...); err != nil {

@@ -20,7 +20,7 @@ func (b *bundle) failed(project string, to tasks.State, code string, desktops ..
 	b.t.Helper()
 	op := b.enqueue(tasks.Request{Project: project, Desktops: desktops})
 	class := "permanent"
-	if to == tasks.Held {
+	if to == tasks.StateHeld {
 		class = "held"
 	}
 	ch := tasks.Change{Operation: op}
@@ -69,10 +69,10 @@ func (b *bundle) states(op tasks.Operation) string {
 }
 
 func redriveMatches(t *testing.T, b *bundle) {
-	one := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2")
+	one := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2")
 	b.now = b.now.Add(time.Minute)
-	two := b.failed("branch", tasks.Failed, "WKS.2", "d1")
-	held := b.failed("hq", tasks.Held, "OTHER_USER", "d3")
+	two := b.failed("branch", tasks.StateFailed, "WKS.2", "d1")
+	held := b.failed("hq", tasks.StateHeld, "OTHER_USER", "d3")
 
 	counts, err := b.r.MatchRedrive(t.Context(), tasks.RedriveRequest{})
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func redriveMatches(t *testing.T, b *bundle) {
 	x := b.redrive(tasks.RedriveRequest{Filter: tasks.FailureFilter{Project: "hq"}, RequestedBy: "ann", Reason: "mended"})
 	require.Equal(t, 2, x.Matched)
 	require.Equal(t, []string{"hq"}, x.Projects)
-	late := b.failed("hq", tasks.Failed, "WKS.1", "d9")
+	late := b.failed("hq", tasks.StateFailed, "WKS.1", "d9")
 	require.Equal(t, 2, b.advance())
 	require.Zero(t, b.advance())
 	x = b.readRedrive(x.ID)
@@ -104,7 +104,7 @@ func redriveMatches(t *testing.T, b *bundle) {
 	for i, it := range append(items, more...) {
 		require.Equal(t, tasks.DesktopRef{OperationID: one.ID, DesktopID: []string{"d2", "d1"}[i]}, it.DesktopRef)
 		require.True(t, it.Taken)
-		require.Equal(t, tasks.Queued, it.Desktop.State)
+		require.Equal(t, tasks.StateQueued, it.Desktop.State)
 	}
 	evidence, err := b.r.Evidence(t.Context(), one, 0, 1)
 	require.NoError(t, err)
@@ -127,8 +127,8 @@ func redriveMatches(t *testing.T, b *bundle) {
 }
 
 func redriveNamed(t *testing.T, b *bundle) {
-	op := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2", "d3")
-	held := b.failed("hq", tasks.Held, "OTHER_USER", "d1")
+	op := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2", "d3")
+	held := b.failed("hq", tasks.StateHeld, "OTHER_USER", "d1")
 	ref := func(op tasks.Operation, d string) tasks.DesktopRef {
 		return tasks.DesktopRef{OperationID: op.ID, DesktopID: d}
 	}
@@ -157,7 +157,7 @@ func redriveNamed(t *testing.T, b *bundle) {
 }
 
 func redriveVelocity(t *testing.T, b *bundle) {
-	op := b.failed("hq", tasks.Failed, "WKS.1", ids(100)...)
+	op := b.failed("hq", tasks.StateFailed, "WKS.1", ids(100)...)
 	x := b.redrive(tasks.RedriveRequest{PerSecond: 10})
 	require.Zero(t, b.advance())
 	b.now = b.now.Add(1500 * time.Millisecond)
@@ -183,12 +183,12 @@ func redriveVelocity(t *testing.T, b *bundle) {
 // Only what is still as it was matched is taken up: not what somebody else took
 // up meanwhile, whatever became of it since.
 func redriveSkips(t *testing.T, b *bundle) {
-	op := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2")
+	op := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2")
 	x := b.redrive(tasks.RedriveRequest{})
 	_, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "jo")
 	require.NoError(t, err)
 	b.now = b.now.Add(time.Second)
-	b.move(op, 0, tasks.Failed, b.chunk(op, 0).Desktops[0])
+	b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[0])
 	require.Zero(t, b.advance())
 	require.Equal(t, "FQ", b.states(op))
 	x = b.readRedrive(x.ID)
@@ -199,7 +199,7 @@ func redriveSkips(t *testing.T, b *bundle) {
 // A worker that dies after it took desktops up, and before it noted that, leads to
 // no second attempt.
 func redriveCrash(t *testing.T, b *bundle) {
-	op := b.failed("hq", tasks.Failed, "WKS.1", ids(250)[:100]...)
+	op := b.failed("hq", tasks.StateFailed, "WKS.1", ids(250)[:100]...)
 	x := b.redrive(tasks.RedriveRequest{})
 	broken := errors.New("killed")
 	hook := &onRedriveNote{err: broken}
@@ -208,7 +208,7 @@ func redriveCrash(t *testing.T, b *bundle) {
 	require.ErrorIs(t, err, broken)
 	require.Equal(t, strings.Repeat("Q", 100), b.states(op))
 	b.now = b.now.Add(time.Second)
-	b.move(op, 0, tasks.Failed, b.chunk(op, 0).Desktops...)
+	b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops...)
 	hook.err = nil
 	require.Zero(t, b.advance())
 	require.Equal(t, strings.Repeat("F", 100), b.states(op))
@@ -221,7 +221,7 @@ func redriveCrash(t *testing.T, b *bundle) {
 func redriveAbort(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(300)})
 	for n := range op.Chunks() {
-		b.move(op, n, tasks.Failed, b.chunk(op, n).Desktops...)
+		b.move(op, n, tasks.StateFailed, b.chunk(op, n).Desktops...)
 	}
 	x := b.redrive(tasks.RedriveRequest{})
 	b.rdb.AddHook(&onRedriveNote{do: func() {
@@ -258,7 +258,7 @@ func (h *onRedriveNote) ProcessPipelineHook(next redis.ProcessPipelineHook) redi
 }
 
 func redriveIdempotency(t *testing.T, b *bundle) {
-	b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2")
+	b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2")
 	q := tasks.RedriveRequest{RequestedBy: "ann", IdempotencyKey: "k"}
 	x := b.redrive(q)
 	require.Equal(t, x, b.redrive(q))
@@ -291,11 +291,11 @@ func redriveAbandoned(t *testing.T, b *bundle) {
 
 // What came of what was taken up, and how fast: of the rows as they are now.
 func redriveProgress(t *testing.T, b *bundle) {
-	one, two := b.failed("hq", tasks.Failed, "WKS.1", "d1", "d2", "d3"), b.failed("branch", tasks.Failed, "WKS.1", "d4", "d5")
+	one, two := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2", "d3"), b.failed("branch", tasks.StateFailed, "WKS.1", "d4", "d5")
 	_, err := b.p.Retry(t.Context(), two, tasks.RetryFilter{}, "jo") // left out: it is no longer as it was
 	require.NoError(t, err)
 	b.now = b.now.Add(time.Second)
-	b.move(two, 0, tasks.Failed, b.chunk(two, 0).Desktops[0])
+	b.move(two, 0, tasks.StateFailed, b.chunk(two, 0).Desktops[0])
 	x := b.redrive(tasks.RedriveRequest{PerSecond: 2})
 	require.Equal(t, 4, x.Matched)
 	progress := func() tasks.RedriveProgress {
@@ -313,8 +313,8 @@ func redriveProgress(t *testing.T, b *bundle) {
 	require.Equal(t, 2, b.advance())
 	b.now = b.now.Add(28 * time.Second)
 	ds := b.chunk(one, 0).Desktops
-	b.move(one, 0, tasks.Detached, ds[0])
-	b.move(one, 0, tasks.Failed, ds[1])
+	b.move(one, 0, tasks.StateDetached, ds[0])
+	b.move(one, 0, tasks.StateFailed, ds[1])
 	got = progress()
 	require.Equal(t, tasks.Counts{Queued: 2, Detached: 1, Failed: 1}, got.Counts)
 	require.Equal(t, [2]int{0, 2}, [2]int{got.Left, got.Open()})
@@ -323,8 +323,8 @@ func redriveProgress(t *testing.T, b *bundle) {
 	require.Equal(t, b.now.Add(30*time.Second), got.Pace.EndsAt)
 	b.now = b.now.Add(90 * time.Second)
 	require.Zero(t, progress().Pace, "nothing was settled in the last minute")
-	b.step(one, 0, tasks.Queued, tasks.Cancelled)
-	b.step(two, 0, tasks.Queued, tasks.Cancelled)
+	b.step(one, 0, tasks.StateQueued, tasks.StateCancelled)
+	b.step(two, 0, tasks.StateQueued, tasks.StateCancelled)
 	got = progress()
 	require.Equal(t, 2, got.Counts.Cancelled)
 	require.Zero(t, got.Open())
@@ -347,14 +347,14 @@ func pace(t *testing.T, b *bundle) {
 	require.Zero(t, read(), "its time has not come")
 	b.now = b.now.Add(time.Hour + 10*time.Minute)
 	ds := b.chunk(op, 0).Desktops
-	b.move(op, 0, tasks.Accepted, ds[:10]...)
+	b.move(op, 0, tasks.StateAccepted, ds[:10]...)
 	require.Zero(t, read(), "nothing is settled")
-	b.move(op, 0, tasks.Failed, ds[10:30]...)
+	b.move(op, 0, tasks.StateFailed, ds[10:30]...)
 	b.now = b.now.Add(30 * time.Second)
 	require.Equal(t, tasks.Pace{PerMinute: 20, EndsAt: b.now.Add(4 * time.Minute)}, read())
 	b.now = b.now.Add(time.Minute)
 	require.Zero(t, read(), "nothing in the last minute")
-	b.step(op, 0, tasks.Queued, tasks.Cancelled)
-	b.step(op, 0, tasks.Accepted, tasks.Detached)
+	b.step(op, 0, tasks.StateQueued, tasks.StateCancelled)
+	b.step(op, 0, tasks.StateAccepted, tasks.StateDetached)
 	require.Zero(t, read(), "it has ended")
 }

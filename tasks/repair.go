@@ -461,7 +461,7 @@ func (s *repairStep) enter(ctx context.Context, missing map[RepairKind]entries) 
 // rowsMayBeLost reports that entries of the indexes of rows may have been written
 // since they were last compared.
 func (s *repairStep) rowsMayBeLost(op Operation) bool {
-	return op.State(s.now) == Running || !op.AcceptedAt.Before(s.cursor.since) || op.Done() && !op.EndedAt.Before(s.cursor.since)
+	return op.State(s.now) == OperationRunning || !op.AcceptedAt.Before(s.cursor.since) || op.Done() && !op.EndedAt.Before(s.cursor.since)
 }
 
 func sum(values []string) (n int) {
@@ -558,7 +558,7 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 		}
 		for _, d := range rows {
 			counts[d.State]++
-			for i, is := range []bool{d.State.Open(), d.State == Accepted} {
+			for i, is := range []bool{d.State.Open(), d.State == StateAccepted} {
 				if is {
 					chunk := strconv.Itoa(d.Chunk)
 					left[i][chunk] = strconv.Itoa(int(number(left[i][chunk])) + 1)
@@ -814,14 +814,14 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 		for _, d := range e.Desktops {
 			rows.add(op, ref.chunk, d.ID)
 			names.addRow(op, ref.chunk, d)
-			if d.State == Failed || d.State == Held {
+			if d.State == StateFailed || d.State == StateHeld {
 				names.addNames(op, ref.chunk, d.Pinned...)
 				names.addNames(op, ref.chunk, failures[DesktopRef{op.ID, d.ID}].DesktopName)
 			}
 		}
 		err := eachBefore(e.Raw, func(position int, b Before) {
 			if position < len(e.Desktops) {
-				if d := e.Desktops[position]; op.Done() || d.State == Failed || d.State == Held {
+				if d := e.Desktops[position]; op.Done() || d.State == StateFailed || d.State == StateHeld {
 					names.addReading(op, ref.chunk, d, b)
 				}
 			}
@@ -862,7 +862,7 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 	var refs []DesktopRef
 	for x, e := range shown {
 		for _, d := range e.Desktops {
-			if d.State == Failed || d.State == Held {
+			if d.State == StateFailed || d.State == StateHeld {
 				refs = append(refs, DesktopRef{x.op, d.ID})
 			}
 		}

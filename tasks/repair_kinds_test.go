@@ -90,7 +90,7 @@ func repairKinds(t *testing.T, b *bundle) {
 	}
 	require.Equal(t, tasks.Counts{Queued: 130}, b.operation(op.ID).Counts)
 	require.True(t, b.operation(failed.ID).Done())
-	require.Equal(t, tasks.Scheduled, b.operation(later.ID).State(b.now))
+	require.Equal(t, tasks.OperationScheduled, b.operation(later.ID).State(b.now))
 	redrives, _, err := b.r.Redrives(ctx, 10, "")
 	require.NoError(t, err)
 	require.Len(t, redrives, 1)

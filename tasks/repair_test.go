@@ -265,7 +265,7 @@ func (r *repairRun) moveSome() {
 			continue
 		}
 		m := tasks.Move{Desktop: d, To: to, CallID: "c"}
-		if to == tasks.Failed || to == tasks.Held {
+		if to == tasks.StateFailed || to == tasks.StateHeld {
 			m.Failure = &tasks.Failure{Code: "x", Class: "permanent", DesktopName: fmt.Sprint("PC-", i%5), At: r.now}
 			m.Before = &tasks.Before{Name: "PC-9", Users: []tasks.Person{{Name: "Eve"}}}
 		}
@@ -387,8 +387,8 @@ func (b *bundle) allowed(rt require.TestingT) {
 		for _, list := range []string{"all", op.Project, "hr"} {
 			require.True(rt, lists[list][id], "%s is not in the list %s", id, list)
 		}
-		require.Equal(rt, op.State(b.now) == tasks.Running, lists["open"][id], "%s in the list of the open ones", id)
-		require.Equal(rt, op.State(b.now) == tasks.Scheduled, lists["scheduled"][id], "%s in the list of the scheduled ones", id)
+		require.Equal(rt, op.State(b.now) == tasks.OperationRunning, lists["open"][id], "%s in the list of the open ones", id)
+		require.Equal(rt, op.State(b.now) == tasks.OperationScheduled, lists["scheduled"][id], "%s in the list of the scheduled ones", id)
 		require.Equal(rt, op.Done(), in("ended", id), "%s among those that expire", id)
 		require.Equal(rt, !op.Done(), in("open", id), "%s among those that are swept", id)
 		counts := tasks.Counts{}
@@ -400,12 +400,12 @@ func (b *bundle) allowed(rt require.TestingT) {
 			if d.State.Open() {
 				require.True(rt, swept[chunk], "%s has work left and is not swept", chunk)
 			}
-			if d.State == tasks.Accepted {
+			if d.State == tasks.StateAccepted {
 				require.True(rt, in("{p:"+op.Project+"}:follow", chunk), "%s is not followed", chunk)
 			}
 			events, err := b.r.History(ctx, d.ID)
 			require.NoError(rt, err)
-			require.True(rt, slices.ContainsFunc(events, func(e tasks.Event) bool { return e.Operation.ID == id }), "%s is not in the history of %s", id, d.ID)
+			require.True(rt, slices.ContainsFunc(events, func(e tasks.HistoryEntry) bool { return e.Operation.ID == id }), "%s is not in the history of %s", id, d.ID)
 			if d.ID == rows[0].ID || d.ID == rows[len(rows)-1].ID {
 				for _, name := range d.Expect {
 					b.found(rt, name, op, d)
@@ -422,7 +422,7 @@ func (b *bundle) found(rt require.TestingT, name string, op tasks.Operation, d t
 	for token := ""; ; {
 		events, next, err := b.r.Search(b.t.Context(), name, 1000, token)
 		require.NoError(rt, err)
-		if slices.ContainsFunc(events, func(e tasks.Event) bool { return e.Operation.ID == op.ID && e.Desktop.ID == d.ID }) {
+		if slices.ContainsFunc(events, func(e tasks.HistoryEntry) bool { return e.Operation.ID == op.ID && e.Desktop.ID == d.ID }) {
 			return
 		}
 		require.NotEmpty(rt, next, "%s of %s is not found by %s", d.ID, op.ID, name)
@@ -432,9 +432,9 @@ func (b *bundle) found(rt require.TestingT, name string, op tasks.Operation, d t
 
 func addTo(c *tasks.Counts, s tasks.State) {
 	map[tasks.State]func(){
-		tasks.Queued: func() { c.Queued++ }, tasks.Sending: func() { c.Sending++ }, tasks.Accepted: func() { c.Accepted++ },
-		tasks.Detached: func() { c.Detached++ }, tasks.Failed: func() { c.Failed++ }, tasks.Held: func() { c.Held++ },
-		tasks.Cancelled: func() { c.Cancelled++ }, tasks.Resolved: func() { c.Resolved++ }, tasks.NoDesktop: func() { c.NoDesktop++ },
+		tasks.StateQueued: func() { c.Queued++ }, tasks.StateSending: func() { c.Sending++ }, tasks.StateAccepted: func() { c.Accepted++ },
+		tasks.StateDetached: func() { c.Detached++ }, tasks.StateFailed: func() { c.Failed++ }, tasks.StateHeld: func() { c.Held++ },
+		tasks.StateCancelled: func() { c.Cancelled++ }, tasks.StateExpanded: func() { c.Expanded++ }, tasks.StateNoDesktop: func() { c.NoDesktop++ },
 	}[s]()
 }
 

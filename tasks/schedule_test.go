@@ -45,16 +45,16 @@ func scheduled(t *testing.T, b *bundle) {
 		x.ask.Desktops = []string{"d"}
 		op := b.operation(b.enqueue(x.ask).ID)
 		require.Equal(t, []time.Time{x.start, x.due, x.deadline}, []time.Time{op.NotBefore, op.DueAt, op.Deadline}, name)
-		state := tasks.Running
+		state := tasks.OperationRunning
 		if !x.start.IsZero() {
-			state = tasks.Scheduled
-			require.Equal(t, tasks.Scheduled, op.State(x.start.Add(-1)), name)
-			require.Equal(t, tasks.Running, op.State(x.start), name)
+			state = tasks.OperationScheduled
+			require.Equal(t, tasks.OperationScheduled, op.State(x.start.Add(-1)), name)
+			require.Equal(t, tasks.OperationRunning, op.State(x.start), name)
 		}
 		require.Equal(t, state, op.State(b.now), name)
 		_, _, err := b.r.Cancel(t.Context(), op, b.now, "jo")
 		require.NoError(t, err)
-		require.Equal(t, tasks.Finished, b.operation(op.ID).State(b.now), "%s: cancelled before its start", name)
+		require.Equal(t, tasks.OperationFinished, b.operation(op.ID).State(b.now), "%s: cancelled before its start", name)
 	}
 }
 
@@ -85,7 +85,7 @@ func scheduledLists(t *testing.T, b *bundle) {
 	require.ElementsMatch(t, []string{later[0], running.ID}, b.listed(tasks.OperationFilter{Open: true}, started, 2))
 
 	ended := b.enqueue(tasks.Request{Desktops: []string{"c"}, NotBefore: b.now.Add(time.Hour)})
-	b.step(ended, 0, tasks.Queued, tasks.Cancelled) // and nobody has closed it yet
+	b.step(ended, 0, tasks.StateQueued, tasks.StateCancelled) // and nobody has closed it yet
 	require.NotContains(t, b.listed(tasks.OperationFilter{Scheduled: true}, b.now, 2), ended.ID)
 	require.NotContains(t, b.listed(tasks.OperationFilter{Open: true}, b.now.Add(2*time.Hour), 2), ended.ID)
 	_, _, err := b.r.Cancel(t.Context(), b.operation(elsewhere.ID), b.now, "jo")
@@ -173,7 +173,7 @@ func removalOfTheScheduled(t *testing.T, b *bundle) {
 		require.NoError(t, err)
 		require.Zero(t, got.Overdue, name)
 		b.now = accepted.Add(x.start + 10*time.Minute)
-		all := b.moves(op, 0, tasks.Queued, tasks.Detached)
+		all := b.moves(op, 0, tasks.StateQueued, tasks.StateDetached)
 		all.Moves = all.Moves[:1]
 		_, err = b.r.Apply(t.Context(), b.now, []tasks.Change{all})
 		require.NoError(t, err)

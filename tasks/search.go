@@ -22,7 +22,7 @@ import (
 // Desktop.Before is filled in. size is the most that are returned (default 100). An
 // empty next means that there are no more; a page that takes too long is short, or
 // empty, and next says where to go on.
-func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []Event, next string, err error) {
+func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []HistoryEntry, next string, err error) {
 	text = norm.NFC.String(CanonicalDesktopID(text))
 	name := foldName(strings.TrimPrefix(strings.TrimPrefix(text, userRow), computerRow))
 	id := foldName(text)
@@ -63,7 +63,7 @@ func (row rowTrail) names(name string) bool {
 // failuresOfUser is Failures by way of the index of names.
 func (r *Record) failuresOfUser(ctx context.Context, f FailureFilter, size int, token string) (out []Failure, next string, err error) {
 	events, next, err := r.walkNamed(ctx, foldName(f.User), nil, size, token, func(row rowTrail) bool {
-		return (row.State == Failed || row.State == Held) && row.Failure != nil && f.match(*row.Failure)
+		return (row.State == StateFailed || row.State == StateHeld) && row.Failure != nil && f.match(*row.Failure)
 	})
 	if err != nil {
 		return nil, "", err
@@ -98,7 +98,7 @@ func parseChunkToken(token string) (from chunkPlace, position int, err error) {
 
 // walkNamed reads the rows, of the chunks that the index gives for a name and of
 // some more, that keep wants.
-func (r *Record) walkNamed(ctx context.Context, name string, more []indexEntry, size int, token string, keep func(rowTrail) bool) (out []Event, next string, err error) {
+func (r *Record) walkNamed(ctx context.Context, name string, more []indexEntry, size int, token string, keep func(rowTrail) bool) (out []HistoryEntry, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
@@ -128,7 +128,7 @@ func (r *Record) walkNamed(ctx context.Context, name string, more []indexEntry, 
 			if len(out) == size {
 				return out, place.token(row.Position), nil
 			}
-			out = append(out, Event{row.op, row.Desktop})
+			out = append(out, HistoryEntry{row.op, row.Desktop})
 		}
 		if len(places) <= n {
 			return out, "", nil

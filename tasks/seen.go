@@ -117,7 +117,7 @@ func addSeenRows(ids []string, values []any, trail []string, seen map[string]boo
 		if err != nil {
 			return err
 		}
-		if d.Note == Gone {
+		if d.Note == NoteGone {
 			seen[id] = true
 		} else {
 			at[int(n)] = id

@@ -32,7 +32,7 @@ type Stats struct {
 	Pause   *Pause `json:"pause,omitempty"`
 	// Counts are rows: desktops, and users who are still to be looked up. Queued,
 	// sending and accepted: now; failed and held: not taken up again; detached and
-	// cancelled: of the last 24 hours. Resolved is not counted.
+	// cancelled: of the last 24 hours. StateExpanded is not counted.
 	Counts     Counts `json:"counts"`
 	Operations int    `json:"operations"`      // in the record
 	Open       int    `json:"open_operations"` // under way: with work left, or with desktops that are not proven
@@ -293,7 +293,7 @@ func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*op
 			return nil, false, err
 		}
 		for _, op := range ops {
-			if op.State(now) != Running {
+			if op.State(now) != OperationRunning {
 				continue
 			}
 			s := out[op.Project]

@@ -43,16 +43,16 @@ func statsNow(t *testing.T, b *bundle) {
 	b.enqueue(tasks.Request{Desktops: []string{"u"}, Urgent: true})
 	b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"later"}, NotBefore: b.now.Add(time.Hour)})
 	c := b.chunk(op, 0)
-	b.move(op, 0, tasks.Sending, c.Desktops...)
+	b.move(op, 0, tasks.StateSending, c.Desktops...)
 	c = b.chunk(op, 0)
-	b.move(op, 0, tasks.Accepted, c.Desktops[:30]...)
-	b.move(op, 0, tasks.Failed, c.Desktops[30:35]...)
+	b.move(op, 0, tasks.StateAccepted, c.Desktops[:30]...)
+	b.move(op, 0, tasks.StateFailed, c.Desktops[30:35]...)
 	c = b.chunk(op, 0)
-	b.move(op, 0, tasks.Detached, c.Desktops[:10]...)
-	held := tasks.Move{Desktop: b.chunk(op, 1).Desktops[0], To: tasks.Held, Failure: &tasks.Failure{Code: "SHARED", Class: "held", At: b.now}}
+	b.move(op, 0, tasks.StateDetached, c.Desktops[:10]...)
+	held := tasks.Move{Desktop: b.chunk(op, 1).Desktops[0], To: tasks.StateHeld, Failure: &tasks.Failure{Code: "SHARED", Class: "held", At: b.now}}
 	_, err := b.r.Apply(t.Context(), b.now, []tasks.Change{{Operation: op, Chunk: 1, Moves: []tasks.Move{held}}})
 	require.NoError(t, err)
-	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.BadAuth, time.Hour, "no rights"))
+	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.PauseAuth, time.Hour, "no rights"))
 
 	later := b.now.Add(30 * time.Second)
 	hq, branch = b.stats(later)
@@ -61,7 +61,7 @@ func statsNow(t *testing.T, b *bundle) {
 	require.Equal(t, 3, hq.Operations)
 	require.False(t, hq.Partial)
 	require.Equal(t, []tasks.FailureCount{{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 5}, {Project: "hq", Class: "held", Code: "SHARED", Count: 1}}, hq.Failures)
-	require.Equal(t, tasks.BadAuth, hq.Pause.Kind)
+	require.Equal(t, tasks.PauseAuth, hq.Pause.Kind)
 	require.Equal(t, 5, hq.Waiting)
 	depths := map[tasks.Queue]int{}
 	for _, q := range hq.Queues {

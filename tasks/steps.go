@@ -12,13 +12,14 @@ import (
 
 // Step is one step of a row, as the trail tells it. Detail is the cloud's text.
 type Step struct {
-	At     time.Time `json:"at"`
-	From   State     `json:"from"`
-	To     State     `json:"to"`
-	By     string    `json:"by,omitempty"` // the worker, or the person
-	Note   Note      `json:"note,omitempty"`
-	Detail string    `json:"detail,omitempty"` // what it was seen as, or the error's code
-	CallID string    `json:"call_id,omitempty"`
+	At       time.Time `json:"at"`
+	From     State     `json:"from"`
+	To       State     `json:"to"`
+	By       string    `json:"by,omitempty"` // the worker, or the person
+	Note     Note      `json:"note,omitempty"`
+	NoteText string    `json:"note_text,omitempty"` // Note.Text
+	Detail   string    `json:"detail,omitempty"`    // what it was seen as, or the error's code
+	CallID   string    `json:"call_id,omitempty"`
 }
 
 // Steps goes through the steps of an entry, with the position in the chunk of the
@@ -26,7 +27,8 @@ type Step struct {
 func (e TrailEntry) Steps() iter.Seq2[int, Step] {
 	return func(yield func(int, Step) bool) {
 		for p, m := range e.Each() {
-			s := Step{At: e.At, From: State(m.From), To: State(m.To), By: e.By, Note: Note(m.Note), Detail: m.Detail, CallID: e.CallID}
+			note := noteOf(m.Note)
+			s := Step{At: e.At, From: State(m.From), To: State(m.To), By: e.By, Note: note, NoteText: note.Text(), Detail: m.Detail, CallID: e.CallID}
 			if !yield(p, s) {
 				return
 			}

@@ -116,7 +116,7 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 			switch {
 			case proven:
 				due, accepted = append(due, t.SinceDue), append(accepted, t.SinceAccepted)
-			case d.State == Cancelled || d.State == Resolved || d.State == NoDesktop:
+			case d.State == StateCancelled || d.State == StateExpanded || d.State == StateNoDesktop:
 			case now.After(op.DueFrom().Add(out.Target)):
 				out.Overdue++
 			}
@@ -131,7 +131,7 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 // TookFrom is how long it took until the desktop was proven detached; false if it
 // is not, or is no desktop.
 func (d Desktop) TookFrom(op Operation) (Took, bool) {
-	if d.State != Detached {
+	if d.State != StateDetached {
 		return Took{}, false
 	}
 	return Took{SinceDue: max(0, d.UpdatedAt.Sub(op.DueFrom())), SinceAccepted: max(0, d.UpdatedAt.Sub(op.Begins()))}, true

@@ -83,17 +83,17 @@ func TestStates(t *testing.T) {
 		got, err := tasks.ParseState(s.String())
 		require.NoError(t, err)
 		require.Equal(t, s, got)
-		require.Equal(t, s == tasks.Queued, s.CanMove(s), "only what is queued may be queued again: %s", s)
+		require.Equal(t, s == tasks.StateQueued, s.CanMove(s), "only what is queued may be queued again: %s", s)
 	}
 	_, err := tasks.ParseState("lost")
 	require.ErrorContains(t, err, "queued")
-	for _, end := range []tasks.State{tasks.Detached, tasks.Cancelled} {
+	for _, end := range []tasks.State{tasks.StateDetached, tasks.StateCancelled} {
 		for _, to := range tasks.States {
 			require.False(t, end.CanMove(to), "%s is an end", end)
 		}
 	}
-	require.True(t, tasks.Failed.CanMove(tasks.Queued))
-	require.False(t, tasks.Accepted.CanMove(tasks.Sending), "what the cloud took is never sent again blindly")
+	require.True(t, tasks.StateFailed.CanMove(tasks.StateQueued))
+	require.False(t, tasks.StateAccepted.CanMove(tasks.StateSending), "what the cloud took is never sent again blindly")
 }
 
 func TestAPayloadCanNameEveryChunk(t *testing.T) {

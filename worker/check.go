@@ -156,7 +156,7 @@ func (s *sender) failUnread(b *batch, items []*item, class policy.Class, e apicl
 			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: string(class), Status: e.Status,
 			RequestID: e.RequestID, Attempts: it.desktop.Attempts, At: s.now(),
 		}
-		return verdict{to: tasks.Failed, attempts: it.desktop.Attempts, failure: f}
+		return verdict{to: tasks.StateFailed, attempts: it.desktop.Attempts, failure: f}
 	})
 }
 
@@ -182,15 +182,15 @@ func (s *sender) beforeSending(it *item, l policy.Look) verdict {
 	}
 	switch row.Before {
 	case policy.Done:
-		v.to = tasks.Detached
+		v.to = tasks.StateDetached
 	case policy.Follow:
-		v.to = tasks.Accepted
+		v.to = tasks.StateAccepted
 	case policy.Hold:
 		if row.Code == notFound {
 			failure.Message = fmt.Sprintf("there is no desktop %q in project %s (%s), and none was ever seen there", d.ID, s.project.Alias, s.project.where())
 		}
 		it.heldAs = row.Code
-		v.to, v.note, v.failure = tasks.Held, tasks.NoNote, failure
+		v.to, v.note, v.failure = tasks.StateHeld, tasks.NoteNone, failure
 	default: // Later
 		failure.Class = string(policy.Conflict)
 		return s.afterFailure(it, policy.Conflict, failure, d.Note)

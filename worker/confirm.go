@@ -83,7 +83,7 @@ func (f *follower) look() (n int, err error) {
 			break
 		}
 		for _, c := range some {
-			for _, d := range inState(c.Desktops, tasks.Accepted) {
+			for _, d := range inState(c.Desktops, tasks.StateAccepted) {
 				ids[d.ID] = true
 			}
 		}
@@ -141,7 +141,7 @@ func (f *follower) gatherProof(chunks []tasks.Followed, now time.Time) *proof {
 	f.askJobs(chunks, p)
 	var ids []string
 	for _, c := range chunks {
-		for _, d := range inState(c.Desktops, tasks.Accepted) {
+		for _, d := range inState(c.Desktops, tasks.StateAccepted) {
 			if !f.due(d, now) {
 				continue
 			}
@@ -160,8 +160,8 @@ func (f *follower) gatherProof(chunks []tasks.Followed, now time.Time) *proof {
 func (f *follower) askJobs(chunks []tasks.Followed, p *proof) {
 	calls := map[string][]string{} // by operation
 	for _, c := range chunks {
-		for _, d := range inState(c.Desktops, tasks.Accepted) {
-			if d.Note == tasks.ByJob && !slices.Contains(calls[c.Operation.ID], d.CallID) {
+		for _, d := range inState(c.Desktops, tasks.StateAccepted) {
+			if d.Note == tasks.NoteByJob && !slices.Contains(calls[c.Operation.ID], d.CallID) {
 				calls[c.Operation.ID] = append(calls[c.Operation.ID], d.CallID)
 			}
 		}
@@ -262,7 +262,7 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 				next = t
 			}
 		}
-		for _, d := range inState(c.Desktops, tasks.Accepted) {
+		for _, d := range inState(c.Desktops, tasks.StateAccepted) {
 			if !f.due(d, asked) {
 				sooner(d.UpdatedAt.Add(f.firstLook))
 				continue
@@ -271,7 +271,7 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 			switch {
 			case decided:
 				ch.Moves = append(ch.Moves, m)
-				if m.To == tasks.Queued {
+				if m.To == tasks.StateQueued {
 					again[len(changes)] = c
 				}
 			case p.unread[d.ID] != nil:
@@ -337,20 +337,20 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 	}
 	switch {
 	case action == policy.Done:
-		m.To, m.Note = tasks.Detached, noted[row.Note]
+		m.To, m.Note = tasks.StateDetached, noted[row.Note]
 	case action == policy.Later || action == policy.Once && d.Attempts == 0:
 		m.Attempts++
 		failure.Attempts = m.Attempts
-		m.To, m.Note, m.Failure = tasks.Queued, tasks.NoNote, failure
+		m.To, m.Note, m.Failure = tasks.StateQueued, tasks.NoteNone, failure
 		if m.Attempts >= f.maxAttempts {
-			m.To = tasks.Failed
+			m.To = tasks.StateFailed
 		}
 	case action == policy.Once:
 		m.Attempts++
 		failure.Attempts, failure.Class = m.Attempts, string(policy.Permanent)
-		m.To, m.Failure = tasks.Failed, failure
+		m.To, m.Failure = tasks.StateFailed, failure
 	case timeIsUp && l.Absent(): // it never settled, but the expected user is off it
-		m.To, m.Note = tasks.Detached, tasks.NotTheirs
+		m.To, m.Note = tasks.StateDetached, tasks.NoteNotTheirs
 	case timeIsUp:
 		why := "it still reads as " + l.SeenBy()
 		if job.Status != "" {
@@ -365,7 +365,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 
 // unconfirmed fails a desktop for which there is no proof in time.
 func (f *follower) unconfirmed(m tasks.Move, name, why string, now time.Time) tasks.Move {
-	m.To = tasks.Failed
+	m.To = tasks.StateFailed
 	m.Failure = &tasks.Failure{
 		DesktopName: name, Code: "UNCONFIRMED", Class: string(policy.Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
 		Message: fmt.Sprintf("the cloud accepted it, but after %s %s: look at the desktop in the console, then retry", f.confirmWithin, why),

@@ -66,13 +66,13 @@ func (c *counter) Reading(SeenReading) {}
 func (c *counter) Move(x SeenMove) {
 	c.count(x.Project, func(t *tasks.Tally) {
 		switch x.State {
-		case tasks.Detached:
+		case tasks.StateDetached:
 			t.Detached++
-		case tasks.Failed:
+		case tasks.StateFailed:
 			t.Failed++
-		case tasks.Held:
+		case tasks.StateHeld:
 			t.Held++
-		case tasks.Queued:
+		case tasks.StateQueued:
 			t.Retried++
 		}
 		if x.Proven {

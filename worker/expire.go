@@ -21,7 +21,7 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 	if s.now().Before(c.Operation.Deadline) {
 		return immediately, nil // a retry moved the deadline
 	}
-	if unknown := inState(c.Desktops, tasks.Sending); len(unknown) > 0 {
+	if unknown := inState(c.Desktops, tasks.StateSending); len(unknown) > 0 {
 		// They may well be detached: the deadline is no reason not to look, and
 		// looking goes on for as long as a proof may take.
 		_, after, err := s.resolve(s.ctx, c.Operation, c.Number, unknown)
@@ -35,7 +35,7 @@ func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
 			return 0, err
 		}
 	}
-	left := append(inState(c.Desktops, tasks.Queued), inState(c.Desktops, tasks.Sending)...)
+	left := append(inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)...)
 	return 0, s.overdue().fail(s.ctx, c, left, "the deadline passed before the desktop could be sent")
 }
 
@@ -74,7 +74,7 @@ func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, 
 	change := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: o.worker}
 	for _, d := range left {
 		change.Moves = append(change.Moves, tasks.Move{
-			Desktop: d, To: tasks.Failed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
+			Desktop: d, To: tasks.StateFailed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
 			Failure: o.failure(d, last[d.ID], pause, why),
 		})
 	}
@@ -97,10 +97,10 @@ func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, 
 func (o overdue) failure(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
 	f := &tasks.Failure{Code: "DEADLINE", Class: string(policy.Transient), CallID: d.CallID}
 	switch {
-	case d.State == tasks.Accepted:
+	case d.State == tasks.StateAccepted:
 		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
 		f.Message = "the cloud accepted it, and " + why + ": look at the desktop in the console, then retry"
-	case d.State == tasks.Sending:
+	case d.State == tasks.StateSending:
 		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
 		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
 	case last != nil:

@@ -34,7 +34,7 @@ func TestWhatIsGivenBackIsReadAnew(t *testing.T) {
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "single", Users: []fakecloud.User{{Name: "mia"}}},
 		fakecloud.Desktop{ID: "shared", Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "mia"}, {Name: "tom"}}})
 	api := &pausing{Client: client(t, s.cloud.URL, 5*time.Second), pause: sync.OnceFunc(func() {
-		require.NoError(t, s.record.PauseProject(context.Background(), "hq", tasks.ByOperator, 0, "in the middle of it"))
+		require.NoError(t, s.record.PauseProject(context.Background(), "hq", tasks.PauseOperator, 0, "in the middle of it"))
 	})}
 	op := s.enqueue(tasks.Request{Desktops: []string{"single", "shared"}, Expect: map[string][]string{"shared": {"mia"}}})
 	s.start(func(c *worker.Config) { c.Projects[0].API = api })

@@ -98,7 +98,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // work does what is left to do of a chunk; after > 0 asks for another run.
 // arrived is called when its desktops are in the lane.
 func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (after time.Duration, err error) {
-	queued, unknown := inState(c.Desktops, tasks.Queued), inState(c.Desktops, tasks.Sending)
+	queued, unknown := inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)
 	ctx, cancel := context.WithDeadlineCause(ctx, earlier(h.now().Add(maxWait), c.Operation.Deadline), errors.New("waited long enough"))
 	defer cancel()
 	if len(unknown) > 0 {

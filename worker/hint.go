@@ -44,7 +44,7 @@ func newHinter(record *tasks.Record, log zerolog.Logger) *hinter {
 func (s *sender) explainMissing(items []*item) {
 	byOp := map[string]*hintWish{}
 	for _, it := range items {
-		if it.desktop.State != tasks.Held || it.heldAs != notFound {
+		if it.desktop.State != tasks.StateHeld || it.heldAs != notFound {
 			continue
 		}
 		w := byOp[it.job.op.ID]

@@ -145,7 +145,7 @@ func TestKilledWorker(t *testing.T) {
 			require.NoError(t, err)
 			require.Len(t, failures, 2, "each refusal is recorded once")
 			for _, id := range refused {
-				require.Equal(t, tasks.Failed, rows[id].State)
+				require.Equal(t, tasks.StateFailed, rows[id].State)
 			}
 			entries, err := s.record.History(t.Context(), refused[0])
 			require.NoError(t, err)

@@ -83,9 +83,9 @@ func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.lev
 func laneOf(it *item) laneKey {
 	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach}
 	switch it.desktop.Note {
-	case tasks.Suspect:
+	case tasks.NoteSuspect:
 		k.level = min(max(1, it.desktop.Attempts), 7)
-	case tasks.Denied:
+	case tasks.NoteDenied:
 		k.level = 7
 	}
 	return k

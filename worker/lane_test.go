@@ -64,7 +64,7 @@ func TestLanesProperty(t *testing.T) {
 				// Ids come from a small range so that operations overlap.
 				ds[i] = tasks.Desktop{ID: fmt.Sprint((i + rapid.IntRange(0, 3).Draw(t, "shift")*size) % 200)}
 				if rapid.IntRange(0, 9).Draw(t, "suspect") == 0 {
-					ds[i].Note, ds[i].Attempts = tasks.Suspect, rapid.IntRange(0, 12).Draw(t, "attempts")
+					ds[i].Note, ds[i].Attempts = tasks.NoteSuspect, rapid.IntRange(0, 12).Draw(t, "attempts")
 				}
 			}
 			j, items := testItems(fmt.Sprint("op", n), rapid.Bool().Draw(t, "shutoff"), ds...)
@@ -189,7 +189,7 @@ func TestWithdrawAnswersWhatWaits(t *testing.T) {
 func TestSuspectsGoInSmallerAndSmallerCalls(t *testing.T) {
 	t.Parallel()
 	for attempts, limit := range map[int]int{1: 50, 2: 25, 3: 12, 4: 6, 5: 3, 6: 1, 7: 1, 50: 1} {
-		_, its := testItems("a", false, tasks.Desktop{ID: "x", Note: tasks.Suspect, Attempts: attempts})
+		_, its := testItems("a", false, tasks.Desktop{ID: "x", Note: tasks.NoteSuspect, Attempts: attempts})
 		require.Equal(t, limit, laneOf(its[0]).limit(), "after %d attempts", attempts)
 	}
 }

@@ -19,7 +19,7 @@ func lookAt(op tasks.Operation, d tasks.Desktop, read map[string]apiclient.Deskt
 }
 
 // noted are the notes of the verdicts as the record has them.
-var noted = map[policy.Note]tasks.Note{policy.Gone: tasks.Gone, policy.ReadBack: tasks.ReadBack, policy.NotTheirs: tasks.NotTheirs}
+var noted = map[policy.Note]tasks.Note{policy.Gone: tasks.NoteGone, policy.ReadBack: tasks.NoteReadBack, policy.NotTheirs: tasks.NoteNotTheirs}
 
 // beforeOf is what the record keeps of a reading.
 func beforeOf(l policy.Look, at time.Time) *tasks.Before {

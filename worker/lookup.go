@@ -77,7 +77,7 @@ func (s *sender) findAll(ctx context.Context, op tasks.Operation, claim tasks.Cl
 	if rows, err = s.record.LookupRows(ctx, op); err != nil {
 		return nil, nil, 0, err
 	}
-	rows = inState(rows, tasks.Queued)
+	rows = inState(rows, tasks.StateQueued)
 	noted, err := s.record.Finds(ctx, op)
 	if err != nil {
 		return nil, nil, 0, err
@@ -171,7 +171,7 @@ func join(now time.Time, rows []tasks.Desktop, finds map[string]tasks.RowFind, n
 			}
 		}
 		if len(others) > 0 {
-			f = tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{
+			f = tasks.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{
 				Code: "NAMED_FOR_OTHERS", Class: string(policy.HeldBack), At: now, Expect: row.Expect,
 				Message: fmt.Sprintf("%s leads to %s too, which this operation names for somebody else, or for nobody: detach it in an operation of its own",
 					shownRow(row), strings.Join(others[:min(3, len(others))], ", ")),
@@ -313,7 +313,7 @@ func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, 
 			without = append(without, row)
 			continue
 		}
-		out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: counted(len(ids))}
+		out[row.ID] = tasks.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: counted(len(ids))}
 	}
 	return without
 }
@@ -345,7 +345,7 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 		return f.hold("USER_DESKTOPS", "Workspace counts %s of user %q in project %s, and lists none: access may come through a group", counted(desktops), name, f.where)
 	}
 	if known {
-		return tasks.RowFind{To: tasks.NoDesktop, Detail: "known to Workspace, without a desktop"}
+		return tasks.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
 	}
 	if near := nearPeople(name, people); len(near) > 0 {
 		return f.hold("USER_NAME", "no user is named %q in project %s, but there is %s: name them as the cloud does", name, f.where, strings.Join(near, ", "))
@@ -354,13 +354,13 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 		return f.hold("USER_UNKNOWN", "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.where, name, refusal)
 	}
 	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
-		return tasks.RowFind{To: tasks.NoDesktop, Note: tasks.Unknown}
+		return tasks.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
 	}
 	return f.hold("USER_UNKNOWN", "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or have unknown users ignored", name, f.where)
 }
 
 func (f *finder) hold(code, format string, args ...any) tasks.RowFind {
-	return tasks.RowFind{To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: string(policy.HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
+	return tasks.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: string(policy.HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
 }
 
 // findComputers compares names exactly. What is not found is looked for once more in
@@ -396,7 +396,7 @@ func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out ma
 		name, _ := row.Computer()
 		switch ids := named(listed, name); len(ids) {
 		case 1:
-			out[row.ID] = tasks.RowFind{To: tasks.Resolved, Desktops: ids, Detail: "desktop " + ids[0]}
+			out[row.ID] = tasks.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: "desktop " + ids[0]}
 		case 0:
 			hold := f.hold("COMPUTER_NAME", "no desktop in project %s has the computer name %q", f.where, name)
 			if like := nearComputers(name, near); len(like) > 0 {

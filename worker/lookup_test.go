@@ -35,14 +35,14 @@ func TestUsersAsPeopleWriteThem(t *testing.T) {
 	op, rows := s.ended(s.enqueue(req))
 	for name, code := range held {
 		d := rows[tasks.UserRow(name)]
-		require.Equal(t, tasks.Held, d.State, name)
+		require.Equal(t, tasks.StateHeld, d.State, name)
 		require.Equal(t, code, d.Failure.Code, name)
 	}
 	require.Contains(t, rows["user:bob.kent"].Failure.Message, `"bk1234"`)
 	require.Contains(t, rows[`user:CORP\mia`].Failure.Message, `"mia"`)
-	require.Equal(t, tasks.NoDesktop, rows["user:idle"].State)
-	require.Equal(t, tasks.Resolved, rows["user:zo\u00e9"].State)
-	require.Equal(t, tasks.Detached, rows["zoe's"].State)
+	require.Equal(t, tasks.StateNoDesktop, rows["user:idle"].State)
+	require.Equal(t, tasks.StateExpanded, rows["user:zo\u00e9"].State)
+	require.Equal(t, tasks.StateDetached, rows["zoe's"].State)
 	require.Equal(t, 1, op.Counts.Detached)
 	require.Equal(t, []string{"mia"}, s.on("mia's"))
 }
@@ -62,9 +62,9 @@ func TestUnknownUsersIgnored(t *testing.T) {
 			req := tasks.Request{Users: []string{"nobody", "MIA", "mia"}}
 			s.start(func(cfg *worker.Config) { ask(cfg, &req) })
 			_, rows := s.ended(s.enqueue(req))
-			require.Equal(t, tasks.NoDesktop, rows["user:nobody"].State)
-			require.Equal(t, tasks.Unknown, rows["user:nobody"].Note)
-			require.Equal(t, tasks.NoDesktop, rows["user:mia"].State)
+			require.Equal(t, tasks.StateNoDesktop, rows["user:nobody"].State)
+			require.Equal(t, tasks.NoteUnknownUser, rows["user:nobody"].Note)
+			require.Equal(t, tasks.StateNoDesktop, rows["user:mia"].State)
 			require.Empty(t, rows["user:mia"].Note)
 			require.Equal(t, "USER_NAME", rows["user:MIA"].Failure.Code)
 		})
@@ -79,8 +79,8 @@ func TestDirectoryThatIsRefused(t *testing.T) {
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpUsers, Status: 403})
 	s.start()
 	_, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "mia"}, UnknownUsers: tasks.IgnoreUnknown}))
-	require.Equal(t, tasks.Detached, rows["own"].State)
-	require.Equal(t, tasks.Held, rows["user:mia"].State)
+	require.Equal(t, tasks.StateDetached, rows["own"].State)
+	require.Equal(t, tasks.StateHeld, rows["user:mia"].State)
 	require.Equal(t, "USER_UNKNOWN", rows["user:mia"].Failure.Code)
 	require.Contains(t, rows["user:mia"].Failure.Message, "could not be read")
 	pause, err := s.record.ProjectPause(t.Context(), "hq")
@@ -109,11 +109,11 @@ func TestComputersByName(t *testing.T) {
 			tasks.ComputerRow("WS-0001"): {"mia"}, tasks.ComputerRow("WS-0002"): {"mia"}, tasks.ComputerRow("named"): {"zoe"},
 		},
 	}))
-	require.Equal(t, tasks.Resolved, rows["computer:WS-0001"].State)
-	require.Equal(t, tasks.Detached, rows["a"].State)
+	require.Equal(t, tasks.StateExpanded, rows["computer:WS-0001"].State)
+	require.Equal(t, tasks.StateDetached, rows["a"].State)
 	require.Equal(t, []string{"mia"}, rows["a"].Expect)
 	require.Equal(t, "OTHER_USER", rows["b"].Failure.Code)
-	require.Equal(t, tasks.Detached, rows["c"].State)
+	require.Equal(t, tasks.StateDetached, rows["c"].State)
 	require.Equal(t, "NAMED_FOR_OTHERS", rows["computer:named"].Failure.Code, "its guard would be dropped")
 	for _, name := range []string{"TWICE", "ws-0003", "WS-0003.corp.example", "WS-0004"} {
 		require.Equal(t, "COMPUTER_NAME", rows[tasks.ComputerRow(name)].Failure.Code, name)
@@ -155,7 +155,7 @@ func TestLookUpsGoOnWhereTheyWere(t *testing.T) {
 	s.start()
 	op := s.enqueue(tasks.Request{Users: names})
 	got, _ := s.ended(op)
-	require.Equal(t, tasks.Counts{Detached: 250, Resolved: 250}, got.Counts)
+	require.Equal(t, tasks.Counts{Detached: 250, Expanded: 250}, got.Counts)
 	asked := map[string]int{}
 	for _, r := range s.cloud.Requests() {
 		if r.Op == fakecloud.OpDetail && r.Status == 200 {
@@ -195,17 +195,17 @@ func TestGoneIsWhatWasSeen(t *testing.T) {
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "seen", Users: users("zoe"), Status: fakecloud.Hibernated})
 	s.start()
 	first, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"seen"}}))
-	require.Equal(t, tasks.Held, rows["seen"].State)
+	require.Equal(t, tasks.StateHeld, rows["seen"].State)
 	s.cloud.Remove(projectID, "seen")
 	s.absent = true
 	_, rows = s.ended(s.enqueue(tasks.Request{Desktops: []string{"seen", "unseen"}}))
-	require.Equal(t, tasks.Detached, rows["seen"].State, "an earlier operation had read it")
-	require.Equal(t, tasks.Gone, rows["seen"].Note)
+	require.Equal(t, tasks.StateDetached, rows["seen"].State, "an earlier operation had read it")
+	require.Equal(t, tasks.NoteGone, rows["seen"].Note)
 	require.Equal(t, "NOT_FOUND", rows["unseen"].Failure.Code)
 	_, err := s.p.Retry(t.Context(), first, tasks.RetryFilter{Held: true}, "ann")
 	require.NoError(t, err)
 	_, rows = s.ended(first)
-	require.Equal(t, tasks.Gone, rows["seen"].Note)
+	require.Equal(t, tasks.NoteGone, rows["seen"].Note)
 }
 
 // For what was not found it is said what was probably meant.

@@ -53,7 +53,7 @@ const (
 // ends, is taken up again and ends once more is told twice.
 type SeenMove struct {
 	Project string
-	State   tasks.State  // Detached, Failed, Held or Resolved: it ends; Queued: what was refused is tried again
+	State   tasks.State  // Detached, Failed, Held or Expanded: it ends; Queued: what was refused is tried again
 	Code    string       // of the failure, if there is one
 	Class   policy.Class // the same
 	// Took is how long it took to the proof; Proven says that there is one, which a
@@ -95,11 +95,11 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 		f := ch.Moves[i].Failure
 		seen := SeenMove{Project: ch.Operation.Project, State: d.State}
 		switch d.State {
-		case tasks.Detached:
+		case tasks.StateDetached:
 			seen.Took, seen.Proven = d.TookFrom(ch.Operation)
-		case tasks.Failed, tasks.Held:
-		case tasks.Resolved, tasks.NoDesktop:
-		case tasks.Queued:
+		case tasks.StateFailed, tasks.StateHeld:
+		case tasks.StateExpanded, tasks.StateNoDesktop:
+		case tasks.StateQueued:
 			if f == nil {
 				continue
 			}

@@ -26,9 +26,9 @@ func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apicli
 	s.settle(b, group, call, func(it *item) verdict {
 		f, bad := refused[it.desktop.ID]
 		if !bad {
-			v := verdict{to: tasks.Accepted, attempts: it.desktop.Attempts}
+			v := verdict{to: tasks.StateAccepted, attempts: it.desktop.Attempts}
 			if call.JobID != "" {
-				v.note = tasks.ByJob
+				v.note = tasks.NoteByJob
 			}
 			return v
 		}
@@ -54,13 +54,13 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	class := s.policy.Call(err)
 	switch class {
 	case policy.Throttle:
-		b.pause = s.closeGate(tasks.Throttled, s.throttlePause(e), e)
+		b.pause = s.closeGate(tasks.PauseThrottled, s.throttlePause(e), e)
 		s.giveBack(b, group, call)
 	case policy.Auth, policy.Policy:
-		b.pause = s.closeGate(tasks.BadAuth, authPause, e)
+		b.pause = s.closeGate(tasks.PauseAuth, authPause, e)
 		s.giveBack(b, group, call)
 	case policy.Foreign:
-		b.pause = s.closeGate(tasks.NotAPI, foreignPause, e)
+		b.pause = s.closeGate(tasks.PauseNotAPI, foreignPause, e)
 		if e.Effect == apiclient.EffectPossible {
 			s.settleUnknown(b, group, call) // the API may have got it all the same
 		} else {
@@ -102,11 +102,11 @@ func callFailure(call *tasks.Call, class policy.Class, e apiclient.Error) *tasks
 func (s *sender) afterFailure(it *item, class policy.Class, f *tasks.Failure, note tasks.Note) verdict {
 	n := it.desktop.Attempts + 1
 	f.Attempts, f.At = n, s.now()
-	v := verdict{to: tasks.Queued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
+	v := verdict{to: tasks.StateQueued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
 	if class != policy.Permanent && class != policy.Poison && class != policy.Local && class != policy.Denied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
 		return v
 	}
-	v.to, v.delay = tasks.Failed, 0
+	v.to, v.delay = tasks.StateFailed, 0
 	return v
 }
 
@@ -136,23 +136,23 @@ func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient
 	}
 	it := group[0]
 	since := b.deniedAt
-	if it.desktop.Note == tasks.Denied {
+	if it.desktop.Note == tasks.NoteDenied {
 		since = it.desktop.UpdatedAt
 	}
 	switch {
 	case s.health.goodSince(since):
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, policy.Denied, callFailure(call, policy.Denied, e), tasks.NoNote)
+			return s.afterFailure(it, policy.Denied, callFailure(call, policy.Denied, e), tasks.NoteNone)
 		})
 	case n >= deniedAfter:
 		e.Message = fmt.Sprintf("%d calls in a row were refused, down to a single desktop (does the IAM user have %s?): %s", n, actionOf(group), e.Message)
-		b.pause = s.closeGate(tasks.NoRight, authPause, e)
+		b.pause = s.closeGate(tasks.PauseNoRight, authPause, e)
 		s.giveBack(b, group, call)
 	default:
 		s.settle(b, group, call, func(it *item) verdict {
 			f := callFailure(call, policy.Denied, e)
 			f.Attempts, f.At = it.desktop.Attempts, s.now()
-			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: tasks.Denied, failure: f, delay: s.backoff(n)}
+			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: tasks.NoteDenied, failure: f, delay: s.backoff(n)}
 		})
 	}
 }
@@ -170,7 +170,7 @@ func actionOf(group []*item) string {
 func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy.Class, e apiclient.Error) {
 	aside := func(items []*item) {
 		s.settle(b, items, call, func(it *item) verdict {
-			return s.afterFailure(it, class, callFailure(call, class, e), tasks.Suspect)
+			return s.afterFailure(it, class, callFailure(call, class, e), tasks.NoteSuspect)
 		})
 	}
 	if len(group) == 1 {
@@ -186,7 +186,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy
 	case b.calls >= maxIsolationCalls:
 		// Not one of them is known to be bad: none fails for it, all try again.
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, policy.Conflict, callFailure(call, class, e), tasks.Suspect)
+			return s.afterFailure(it, policy.Conflict, callFailure(call, class, e), tasks.NoteSuspect)
 		})
 	default:
 		s.noteCall(b, group, call)
@@ -216,7 +216,7 @@ func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
 	s.apply(w, stay)
 	// A failover may have lost that they are being sent.
 	lost := s.gather(group, nil, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, true
+		return verdict{to: tasks.StateSending, attempts: it.desktop.Attempts, note: it.desktop.Note}, true
 	})
 	for i, its := range lost.members {
 		for n, it := range its {
@@ -269,7 +269,7 @@ func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Er
 	if err := s.record.PauseProject(s.ctx, s.project.Alias, kind, d, reason); err != nil {
 		s.log.Warn().Err(err).Str("project", s.project.Alias).Msg("the project could not be paused for other workers")
 	}
-	if kind != tasks.Throttled {
+	if kind != tasks.PauseThrottled {
 		s.log.Error().Str("project", s.project.Alias).Str("kind", string(kind)).Str("code", e.Code).Int("status", e.Status).Str("host", e.Host).Dur("for", d).
 			Msg("the project is paused, as all that is asked of its cloud is refused: correct what the reason says, then run `detachd resume`")
 	}
@@ -280,7 +280,7 @@ func (s *sender) closeGate(kind tasks.PauseKind, d time.Duration, e apiclient.Er
 // down, so that an outage does not use up the attempts of every desktop.
 func (s *sender) closeGateIfDown(e apiclient.Error) (recheck time.Duration) {
 	if n := s.health.bad(); n >= downAfter {
-		return s.closeGate(tasks.Throttled, s.backoff(n-downAfter+1), e)
+		return s.closeGate(tasks.PauseThrottled, s.backoff(n-downAfter+1), e)
 	}
 	return 0
 }

@@ -326,13 +326,13 @@ func (p *Planner) planned(row tasks.Desktop, l policy.Look) tasks.Planned {
 func plannedLookup(row tasks.Desktop, f tasks.RowFind) tasks.Planned {
 	out := tasks.Planned{ID: row.ID, Expect: row.Expect}
 	switch f.To {
-	case tasks.Held:
+	case tasks.StateHeld:
 		out.Does, out.Code, out.Why = string(policy.Hold), f.Failure.Code, f.Failure.Message
-	case tasks.Resolved:
+	case tasks.StateExpanded:
 		out.Does, out.Why = "find", "leads to "+f.Detail
-	case tasks.NoDesktop:
+	case tasks.StateNoDesktop:
 		out.Does, out.Why = string(policy.Done), "the user has no desktop"
-		if f.Note == tasks.Unknown {
+		if f.Note == tasks.NoteUnknownUser {
 			out.Why = "Workspace does not know the user, which is to be ignored"
 		}
 	}

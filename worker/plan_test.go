@@ -63,7 +63,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 	op, rows := s.ended(s.enqueue(req))
 	require.Equal(t, len(plan), op.Total)
 	for id, d := range rows {
-		want := map[string]tasks.State{"send": tasks.Detached, "done": tasks.Detached, "hold": tasks.Held, "find": tasks.Resolved}
+		want := map[string]tasks.State{"send": tasks.StateDetached, "done": tasks.StateDetached, "hold": tasks.StateHeld, "find": tasks.StateExpanded}
 		p := plan[0]
 		for _, x := range plan {
 			if x.ID == id {
@@ -71,7 +71,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 			}
 		}
 		require.Equal(t, want[p.Does], d.State, id)
-		if d.State == tasks.Held {
+		if d.State == tasks.StateHeld {
 			require.Equal(t, p.Code, d.Failure.Code)
 			require.Equal(t, p.Why, d.Failure.Message)
 		}

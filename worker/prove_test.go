@@ -67,91 +67,91 @@ func TestGuards(t *testing.T) {
 	}{
 		"the leaver's own": {
 			desktop: fakecloud.Desktop{Users: users("zoe")}, expect: []string{"zoe"},
-			want: tasks.Detached, sent: 1,
+			want: tasks.StateDetached, sent: 1,
 		},
 		"somebody else's": {
 			desktop: fakecloud.Desktop{Users: users("heir")}, expect: []string{"zoe"},
-			want: tasks.Held, code: "OTHER_USER", left: []string{"heir"},
+			want: tasks.StateHeld, code: "OTHER_USER", left: []string{"heir"},
 		},
 		"of a name that only looks like it": {
 			desktop: fakecloud.Desktop{Users: users("Zoe")}, expect: []string{"zoe"},
-			want: tasks.Held, code: "OTHER_USER", left: []string{"Zoe"},
+			want: tasks.StateHeld, code: "OTHER_USER", left: []string{"Zoe"},
 		},
 		"a group's": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "zoe", Type: "GROUP"}}}, expect: []string{"zoe"},
-			want: tasks.Held, code: "GROUP", left: []string{"zoe"},
+			want: tasks.StateHeld, code: "GROUP", left: []string{"zoe"},
 		},
 		"shared with a colleague": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, expect: []string{"zoe"},
-			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+			want: tasks.StateDetached, left: []string{"bob"}, sent: 1,
 		},
 		"shared by two leavers and a colleague": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob", "eve")}, expect: []string{"zoe", "eve"},
-			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+			want: tasks.StateDetached, left: []string{"bob"}, sent: 1,
 		},
 		"shared, and allowed, but the leaver is named": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, expect: []string{"zoe"}, allowShared: true,
-			want: tasks.Detached, left: []string{"bob"}, sent: 1,
+			want: tasks.StateDetached, left: []string{"bob"}, sent: 1,
 		},
 		"shared, without the leaver": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("bob", "eve")}, expect: []string{"zoe"},
-			want: tasks.Detached, left: []string{"bob", "eve"},
+			want: tasks.StateDetached, left: []string{"bob", "eve"},
 		},
 		"shared, of nobody in particular": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")},
-			want:    tasks.Held, code: "SHARED", left: []string{"zoe", "bob"},
+			want:    tasks.StateHeld, code: "SHARED", left: []string{"zoe", "bob"},
 		},
 		"shared, of nobody in particular, and allowed": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, Users: users("zoe", "bob")}, allowShared: true,
-			want: tasks.Detached, sent: 1,
+			want: tasks.StateDetached, sent: 1,
 		},
 		"detached already": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detached},
-			want:    tasks.Detached,
+			want:    tasks.StateDetached,
 		},
 		"never assigned, of an expected user": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Unattached}, expect: []string{"zoe"},
-			want: tasks.Detached,
+			want: tasks.StateDetached,
 		},
 		"on its way already": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("zoe")},
-			want:    tasks.Failed, code: "UNCONFIRMED", left: []string{"zoe"},
+			want:    tasks.StateFailed, code: "UNCONFIRMED", left: []string{"zoe"},
 		},
 		"being detached from somebody else": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.Detaching, Users: users("heir")}, expect: []string{"zoe"},
-			want: tasks.Held, code: "OTHER_USER", left: []string{"heir"},
+			want: tasks.StateHeld, code: "OTHER_USER", left: []string{"heir"},
 		},
 		"being detached from others for ever, shared": {
 			desktop: fakecloud.Desktop{Type: fakecloud.Shared, AttachState: fakecloud.Detaching, Users: users("bob", "eve")}, expect: []string{"zoe"},
-			want: tasks.Detached, left: []string{"bob", "eve"},
+			want: tasks.StateDetached, left: []string{"bob", "eve"},
 		},
 		"hibernated": {
 			desktop: fakecloud.Desktop{Status: fakecloud.Hibernated, Users: users("zoe")},
-			want:    tasks.Held, code: "HIBERNATED", left: []string{"zoe"},
+			want:    tasks.StateHeld, code: "HIBERNATED", left: []string{"zoe"},
 		},
 		"frozen": {
 			desktop: fakecloud.Desktop{Frozen: true, Users: users("zoe")}, expect: []string{"zoe"},
-			want: tasks.Held, code: "FROZEN", left: []string{"zoe"},
+			want: tasks.StateHeld, code: "FROZEN", left: []string{"zoe"},
 		},
 		"in maintenance": {
 			desktop: fakecloud.Desktop{Maintenance: true, Users: users("zoe")},
-			want:    tasks.Held, code: "MAINTENANCE", left: []string{"zoe"},
+			want:    tasks.StateHeld, code: "MAINTENANCE", left: []string{"zoe"},
 		},
 		"broken": {
 			desktop: fakecloud.Desktop{Status: fakecloud.Errored, Users: users("zoe")},
-			want:    tasks.Held, code: "DESKTOP_ERROR", left: []string{"zoe"},
+			want:    tasks.StateHeld, code: "DESKTOP_ERROR", left: []string{"zoe"},
 		},
 		"busy for good": {
 			desktop: fakecloud.Desktop{TaskStatus: "rebooting", Users: users("zoe")},
-			want:    tasks.Failed, code: "BUSY", left: []string{"zoe"},
+			want:    tasks.StateFailed, code: "BUSY", left: []string{"zoe"},
 		},
 		"an assignment that failed": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachFailed, Users: users("zoe")}, expect: []string{"zoe"},
-			want: tasks.Detached, sent: 1,
+			want: tasks.StateDetached, sent: 1,
 		},
 		"an assignment that may be repeated": {
 			desktop: fakecloud.Desktop{AttachState: fakecloud.AttachRepeatable, Users: users("zoe")},
-			want:    tasks.Detached, sent: 1,
+			want:    tasks.StateDetached, sent: 1,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestGuards(t *testing.T) {
 				require.Equal(t, test.code, d.Failure.Code)
 				require.Equal(t, "PC-OF-D", d.Failure.DesktopName)
 				for _, name := range append(test.expect, test.left...) {
-					if test.want == tasks.Held && test.code != "HIBERNATED" {
+					if test.want == tasks.StateHeld && test.code != "HIBERNATED" {
 						require.Contains(t, d.Failure.Message, fmt.Sprintf("%q", name))
 					}
 				}
@@ -241,18 +241,18 @@ func TestLeaversByName(t *testing.T) {
 	)
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "nobody", "eve", "ANN", "ann"}, Desktops: []string{"bare"}}))
-	require.Equal(t, tasks.Resolved, rows["user:zoe"].State)
-	require.Equal(t, tasks.Resolved, rows["user:ann"].State)
-	require.Equal(t, tasks.Held, rows["user:nobody"].State)
+	require.Equal(t, tasks.StateExpanded, rows["user:zoe"].State)
+	require.Equal(t, tasks.StateExpanded, rows["user:ann"].State)
+	require.Equal(t, tasks.StateHeld, rows["user:nobody"].State)
 	require.Equal(t, "USER_UNKNOWN", rows["user:nobody"].Failure.Code)
 	require.Equal(t, "USER_NAME", rows["user:ANN"].Failure.Code)
-	require.Equal(t, tasks.Held, rows["user:ANN"].State)
+	require.Equal(t, tasks.StateHeld, rows["user:ANN"].State)
 	require.Contains(t, rows["user:ANN"].Failure.Message, `"Ann"`)
-	require.Equal(t, tasks.Held, rows["asleep"].State)
+	require.Equal(t, tasks.StateHeld, rows["asleep"].State)
 	require.Equal(t, []string{"zoe"}, rows["own"].Expect)
 	require.ElementsMatch(t, []string{"zoe", "ann"}, rows["team"].Expect)
 	for _, id := range []string{"own", "second", "team", "bare"} {
-		require.Equal(t, tasks.Detached, rows[id].State, id)
+		require.Equal(t, tasks.StateDetached, rows[id].State, id)
 	}
 	require.Len(t, rows, 5+1+4)
 	require.Equal(t, 10, op.Total)
@@ -267,9 +267,9 @@ func TestLeaversByName(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	op, rows = s.ended(op)
-	require.Equal(t, tasks.Detached, rows["asleep"].State)
-	require.Equal(t, tasks.Resolved, rows["user:ANN"].State)
-	require.Equal(t, tasks.Detached, rows["case"].State)
+	require.Equal(t, tasks.StateDetached, rows["asleep"].State)
+	require.Equal(t, tasks.StateExpanded, rows["user:ANN"].State)
+	require.Equal(t, tasks.StateDetached, rows["case"].State)
 	require.Equal(t, 1, op.Counts.Held, "nobody")
 }
 
@@ -290,10 +290,10 @@ func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 	}))
 	require.Equal(t, 6, op.Total)
 	// Hers may be detached before she is looked up, or after.
-	require.Contains(t, []tasks.State{tasks.Resolved, tasks.NoDesktop}, rows["user:zoe"].State)
+	require.Contains(t, []tasks.State{tasks.StateExpanded, tasks.StateNoDesktop}, rows["user:zoe"].State)
 	require.Equal(t, "NAMED_FOR_OTHERS", rows["user:ann"].Failure.Code)
 	require.Contains(t, rows["user:ann"].Failure.Message, "team")
-	require.Equal(t, tasks.Detached, rows["ann's"].State)
+	require.Equal(t, tasks.StateDetached, rows["ann's"].State)
 	require.Equal(t, []string{"ann", "eve"}, s.on("team"))
 
 	// Taken up again it is held again, and nothing is there twice.
@@ -315,7 +315,7 @@ func TestCancelOfWhatIsHeld(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
 	after, rows := s.ended(op)
-	require.Equal(t, tasks.Cancelled, rows["d"].State)
+	require.Equal(t, tasks.StateCancelled, rows["d"].State)
 	require.NotEqual(t, op.Seal, after.Seal)
 }
 
@@ -331,7 +331,7 @@ func TestManyLeaversByName(t *testing.T) {
 	}
 	s.start()
 	op, _ := s.ended(s.enqueue(tasks.Request{Users: names}))
-	require.Equal(t, tasks.Counts{Detached: 460, Resolved: 230}, op.Counts)
+	require.Equal(t, tasks.Counts{Detached: 460, Expanded: 230}, op.Counts)
 	for _, d := range s.cloud.Desktops(projectID) {
 		require.Empty(t, d.Users)
 	}
@@ -348,7 +348,7 @@ func TestLookUpThatFails(t *testing.T) {
 	)
 	s.start()
 	_, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe"}}))
-	require.Equal(t, tasks.Detached, rows["own"].State)
+	require.Equal(t, tasks.StateDetached, rows["own"].State)
 }
 
 // What the cloud accepted is followed: until it is so, however long that takes.
@@ -360,7 +360,7 @@ func TestFollowedUntilItIsSo(t *testing.T) {
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"plain", "pool"}}))
 	require.Equal(t, 2, op.Counts.Detached)
 	for id, d := range rows {
-		require.Equal(t, tasks.ReadBack, d.Note)
+		require.Equal(t, tasks.NoteReadBack, d.Note)
 		require.Equal(t, 1, s.sent(id))
 	}
 	es, err := s.record.Evidence(t.Context(), op, 0, 1)
@@ -386,25 +386,25 @@ func TestDetachesThatTheCloudFails(t *testing.T) {
 		code string
 		sent int
 	}{
-		"once, and it may be repeated":         {"", []string{again}, tasks.Detached, "", 2},
-		"too often, and it may be repeated":    {"", slices.Repeat([]string{again}, 20), tasks.Failed, again, 8},
-		"once":                                 {"", []string{fakecloud.DetachFailed}, tasks.Detached, "", 2},
-		"twice":                                {"", []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.Failed, "DEATTACHFAIL", 2},
-		"as an assignment that failed":         {"", []string{fakecloud.AttachFailed}, tasks.Detached, "", 2},
-		"it never ends":                        {"", []string{fakecloud.Detaching}, tasks.Failed, "UNCONFIRMED", 1},
-		"it ends as if nothing had been":       {"", []string{fakecloud.Attached}, tasks.Failed, "UNCONFIRMED", 1},
-		"it ends in a state that nobody knows": {"", []string{"PONDERING"}, tasks.Failed, "UNCONFIRMED", 1},
-		"it ends waiting":                      {"", []string{fakecloud.Waiting}, tasks.Failed, "UNCONFIRMED", 1},
-		"it ends being assigned":               {"", []string{fakecloud.Attaching}, tasks.Failed, "UNCONFIRMED", 1},
-		"it ends as an assignment to repeat":   {"", []string{fakecloud.AttachRepeatable}, tasks.Failed, "UNCONFIRMED", 1},
+		"once, and it may be repeated":         {"", []string{again}, tasks.StateDetached, "", 2},
+		"too often, and it may be repeated":    {"", slices.Repeat([]string{again}, 20), tasks.StateFailed, again, 8},
+		"once":                                 {"", []string{fakecloud.DetachFailed}, tasks.StateDetached, "", 2},
+		"twice":                                {"", []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.StateFailed, "DEATTACHFAIL", 2},
+		"as an assignment that failed":         {"", []string{fakecloud.AttachFailed}, tasks.StateDetached, "", 2},
+		"it never ends":                        {"", []string{fakecloud.Detaching}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"it ends as if nothing had been":       {"", []string{fakecloud.Attached}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"it ends in a state that nobody knows": {"", []string{"PONDERING"}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"it ends waiting":                      {"", []string{fakecloud.Waiting}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"it ends being assigned":               {"", []string{fakecloud.Attaching}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"it ends as an assignment to repeat":   {"", []string{fakecloud.AttachRepeatable}, tasks.StateFailed, "UNCONFIRMED", 1},
 
-		"a job, once, and it may be repeated":          {pooled, []string{again}, tasks.Detached, "", 2},
-		"a job, too often":                             {pooled, slices.Repeat([]string{again}, 20), tasks.Failed, "WKS.00211401", 8},
-		"a job, once":                                  {pooled, []string{fakecloud.DetachFailed}, tasks.Detached, "", 2},
-		"a job, twice":                                 {pooled, []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.Failed, "WKS.00211401", 2},
-		"a job in a state that nobody knows":           {pooled, []string{"PONDERING"}, tasks.Detached, "", 2},
-		"a job that never ends":                        {pooled, []string{fakecloud.Detaching}, tasks.Failed, "UNCONFIRMED", 1},
-		"a job that says SUCCESS and has done nothing": {pooled, []string{fakecloud.Attached}, tasks.Failed, "UNCONFIRMED", 1},
+		"a job, once, and it may be repeated":          {pooled, []string{again}, tasks.StateDetached, "", 2},
+		"a job, too often":                             {pooled, slices.Repeat([]string{again}, 20), tasks.StateFailed, "WKS.00211401", 8},
+		"a job, once":                                  {pooled, []string{fakecloud.DetachFailed}, tasks.StateDetached, "", 2},
+		"a job, twice":                                 {pooled, []string{fakecloud.DetachFailed, fakecloud.DetachFailed}, tasks.StateFailed, "WKS.00211401", 2},
+		"a job in a state that nobody knows":           {pooled, []string{"PONDERING"}, tasks.StateDetached, "", 2},
+		"a job that never ends":                        {pooled, []string{fakecloud.Detaching}, tasks.StateFailed, "UNCONFIRMED", 1},
+		"a job that says SUCCESS and has done nothing": {pooled, []string{fakecloud.Attached}, tasks.StateFailed, "UNCONFIRMED", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -415,14 +415,14 @@ func TestDetachesThatTheCloudFails(t *testing.T) {
 			d := rows["d"]
 			require.Equal(t, test.want, d.State, "%+v", d.Failure)
 			require.Equal(t, test.sent, s.sent("d"))
-			if test.want == tasks.Failed {
+			if test.want == tasks.StateFailed {
 				require.Equal(t, test.code, d.Failure.Code, "%+v", d.Failure)
 				require.Contains(t, d.Failure.Message, "zoe", "the last state seen")
 			}
 			if strings.Contains(name, "SUCCESS") {
 				require.Contains(t, d.Failure.Message, "its job as SUCCESS")
 			}
-			require.Equal(t, test.want == tasks.Detached, len(s.on("d")) == 0)
+			require.Equal(t, test.want == tasks.StateDetached, len(s.on("d")) == 0)
 		})
 	}
 }
@@ -448,7 +448,7 @@ func TestJobsAndReadingsThatDisagree(t *testing.T) {
 			s.start(func(cfg *worker.Config) { cfg.ConfirmWithin = 5 * time.Second })
 			op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"in-time", "late", "fails", "plain"}}))
 			require.Equal(t, tasks.Counts{Detached: 3, Failed: 1}, op.Counts)
-			require.Equal(t, tasks.Failed, rows["fails"].State)
+			require.Equal(t, tasks.StateFailed, rows["fails"].State)
 			for _, id := range []string{"in-time", "late", "plain"} {
 				require.Equal(t, 1, s.sent(id), id)
 				require.Empty(t, s.on(id))
@@ -464,11 +464,11 @@ func TestAcceptedButUnreadable(t *testing.T) {
 		fault fakecloud.Fault
 		want  tasks.State
 	}{
-		"for a while":      {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 503, Times: 3}, tasks.Detached},
-		"cut for a while":  {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Truncate, Times: 5}, tasks.Detached},
-		"throttled":        {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 429, Code: "APIGW.0308", Times: 2}, tasks.Detached},
-		"for good":         {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 500}, tasks.Failed},
-		"garbage for good": {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Garbage}, tasks.Failed},
+		"for a while":      {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 503, Times: 3}, tasks.StateDetached},
+		"cut for a while":  {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Truncate, Times: 5}, tasks.StateDetached},
+		"throttled":        {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 429, Code: "APIGW.0308", Times: 2}, tasks.StateDetached},
+		"for good":         {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 500}, tasks.StateFailed},
+		"garbage for good": {fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.Garbage}, tasks.StateFailed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -480,7 +480,7 @@ func TestAcceptedButUnreadable(t *testing.T) {
 			_, rows := s.ended(op)
 			require.Equal(t, test.want, rows["d"].State, "%+v", rows["d"].Failure)
 			require.Equal(t, 1, s.sent("d"))
-			if test.want == tasks.Failed {
+			if test.want == tasks.StateFailed {
 				require.Equal(t, "UNCONFIRMED", rows["d"].Failure.Code)
 				require.Contains(t, rows["d"].Failure.Message, "it could not be read")
 			}
@@ -510,7 +510,7 @@ func TestReassignedWhileItWasDetached(t *testing.T) {
 			}))
 			require.Equal(t, 2, op.Counts.Detached)
 			for id := range rows {
-				require.Equal(t, tasks.NotTheirs, rows[id].Note)
+				require.Equal(t, tasks.NoteNotTheirs, rows[id].Note)
 				require.Equal(t, 1, s.sent(id), id)
 				require.Contains(t, s.on(id), "heir")
 			}
@@ -533,8 +533,8 @@ func TestBareDesktopReassignedWhileItWasDetached(t *testing.T) {
 			s.cloud.Fail(faults...)
 			s.start()
 			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
-			require.Equal(t, tasks.Detached, rows["d"].State)
-			require.Equal(t, tasks.NotTheirs, rows["d"].Note)
+			require.Equal(t, tasks.StateDetached, rows["d"].State)
+			require.Equal(t, tasks.NoteNotTheirs, rows["d"].Note)
 			require.Equal(t, []string{"heir"}, s.on("d"))
 			require.Equal(t, 1, s.sent("d"))
 		})
@@ -550,13 +550,13 @@ func TestRetriedBareDesktopIsStillWhoseItWas(t *testing.T) {
 	s.cloud.Fail(fakecloud.Refused("d", "WKS.00010110", "no address"))
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
-	require.Equal(t, tasks.Failed, rows["d"].State)
+	require.Equal(t, tasks.StateFailed, rows["d"].State)
 	s.cloud.ClearFaults()
 	s.cloud.Attach(projectID, "d", users("heir")...)
 	_, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
 	require.NoError(t, err)
 	_, rows = s.ended(op)
-	require.Equal(t, tasks.Held, rows["d"].State)
+	require.Equal(t, tasks.StateHeld, rows["d"].State)
 	require.Equal(t, "OTHER_USER", rows["d"].Failure.Code)
 	require.Equal(t, []string{"heir"}, s.on("d"))
 }
@@ -572,8 +572,8 @@ func TestListThatLeavesADesktopOut(t *testing.T) {
 	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "gone") == 1 }))
 	s.cloud.Remove(projectID, "gone")
 	_, rows := s.ended(op)
-	require.Equal(t, tasks.ReadBack, rows["d"].Note)
-	require.Equal(t, tasks.Gone, rows["gone"].Note)
+	require.Equal(t, tasks.NoteReadBack, rows["d"].Note)
+	require.Equal(t, tasks.NoteGone, rows["gone"].Note)
 }
 
 // What is detached already is never sent, and what is refused for good fails.
@@ -584,8 +584,8 @@ func TestDetachedAlreadyAndRefusedForGood(t *testing.T) {
 	s.cloud.Fail(fakecloud.Refused("off", "WKS.00010110", "no address"), fakecloud.Refused("on", "WKS.00010110", "no address"))
 	s.start()
 	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"off", "on"}}))
-	require.Equal(t, tasks.Detached, rows["off"].State)
-	require.Equal(t, tasks.Failed, rows["on"].State)
+	require.Equal(t, tasks.StateDetached, rows["off"].State)
+	require.Equal(t, tasks.StateFailed, rows["on"].State)
 	require.Equal(t, "WKS.00010110", rows["on"].Failure.Code)
 	require.Zero(t, s.sent("off"))
 	require.Equal(t, 1, s.sent("on"))
@@ -637,7 +637,7 @@ func TestCodesOfTheOperator(t *testing.T) {
 		cfg.Rules = []policy.Rule{{Of: policy.OfDesktop, Code: "WKS.00010110", Class: policy.Transient, Why: "it gets one soon"}}
 	})
 	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
-	require.Equal(t, tasks.Detached, rows["d"].State)
+	require.Equal(t, tasks.StateDetached, rows["d"].State)
 	require.Equal(t, 3, s.sent("d"))
 }
 

@@ -21,7 +21,7 @@ func (s *stage) paused() *tasks.Pause {
 	require.Eventually(s.t, func() bool {
 		var err error
 		pause, err = s.record.ProjectPause(context.Background(), "hq")
-		return err == nil && pause != nil && pause.Kind != tasks.Throttled
+		return err == nil && pause != nil && pause.Kind != tasks.PauseThrottled
 	}, patience, 5*time.Millisecond, "the project is not paused")
 	return pause
 }
@@ -35,18 +35,18 @@ func TestRefusalsOfTheWholeProject(t *testing.T) {
 		kind     tasks.PauseKind
 		says     string
 	}{
-		"a proxy's login":             {fakecloud.ProxyLogin(0), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a redirect":                  {fakecloud.Redirect(0, "http://127.0.0.1:1/login"), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a page, 200":                 {fakecloud.WebPage(0, 200), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a page, 403":                 {fakecloud.WebPage(0, 403), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a page, 404":                 {fakecloud.WebPage(0, 404), 1, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a page, 503":                 {fakecloud.WebPage(0, 503), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"wrong content":               {fakecloud.WrongContent(0), 250, tasks.NotAPI, "answered by 127.0.0.1"},
-		"a missing right":             {fakecloud.Fault{Status: 403, Code: "WKS.00081102"}, 250, tasks.NoRight, "workspace:desktops:detach"},
-		"the same, one desktop":       {fakecloud.Fault{Status: 403, Code: "WKS.00081102"}, 1, tasks.NoRight, "workspace:desktops:detach"},
-		"404 that names nothing":      {fakecloud.Fault{Status: 404, Code: "WKS.00211902", Message: "not found"}, 120, tasks.NoRight, "workspace:desktops:detach"},
-		"readings refused":            {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403}, 1, tasks.NoRight, "workspace:desktops:list"},
-		"readings answered by a page": {fakecloud.Fault{Op: fakecloud.OpDetail, HTML: true, Status: 200}, 1, tasks.NotAPI, "answered by 127.0.0.1"},
+		"a proxy's login":             {fakecloud.ProxyLogin(0), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a redirect":                  {fakecloud.Redirect(0, "http://127.0.0.1:1/login"), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a page, 200":                 {fakecloud.WebPage(0, 200), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a page, 403":                 {fakecloud.WebPage(0, 403), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a page, 404":                 {fakecloud.WebPage(0, 404), 1, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a page, 503":                 {fakecloud.WebPage(0, 503), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"wrong content":               {fakecloud.WrongContent(0), 250, tasks.PauseNotAPI, "answered by 127.0.0.1"},
+		"a missing right":             {fakecloud.Fault{Status: 403, Code: "WKS.00081102"}, 250, tasks.PauseNoRight, "workspace:desktops:detach"},
+		"the same, one desktop":       {fakecloud.Fault{Status: 403, Code: "WKS.00081102"}, 1, tasks.PauseNoRight, "workspace:desktops:detach"},
+		"404 that names nothing":      {fakecloud.Fault{Status: 404, Code: "WKS.00211902", Message: "not found"}, 120, tasks.PauseNoRight, "workspace:desktops:detach"},
+		"readings refused":            {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403}, 1, tasks.PauseNoRight, "workspace:desktops:list"},
+		"readings answered by a page": {fakecloud.Fault{Op: fakecloud.OpDetail, HTML: true, Status: 200}, 1, tasks.PauseNotAPI, "answered by 127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -59,7 +59,7 @@ func TestRefusalsOfTheWholeProject(t *testing.T) {
 			require.Contains(t, pause.Reason, test.says)
 			for _, d := range s.rows(op) {
 				require.Zero(t, d.Attempts, "%+v", d)
-				require.NotEqual(t, tasks.Failed, d.State)
+				require.NotEqual(t, tasks.StateFailed, d.State)
 			}
 			s.cloud.ClearFaults()
 			require.Eventually(t, func() bool {

@@ -69,7 +69,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 		s.ended(op.ID)
 	}
 	for _, d := range done[0].Desktops {
-		if d.State == tasks.Queued {
+		if d.State == tasks.StateQueued {
 			queued = append(queued, d)
 		}
 	}
@@ -103,15 +103,15 @@ func (s *sender) readNow(ids []string, p priority) (map[string]apiclient.Desktop
 func (s *sender) afterReadError(err error) (recheck time.Duration) {
 	switch e := asAPIError(err); s.policy.Call(err) {
 	case policy.Throttle:
-		return s.closeGate(tasks.Throttled, s.throttlePause(e), e)
+		return s.closeGate(tasks.PauseThrottled, s.throttlePause(e), e)
 	case policy.Auth, policy.Policy:
-		return s.closeGate(tasks.BadAuth, authPause, e)
+		return s.closeGate(tasks.PauseAuth, authPause, e)
 	case policy.Foreign:
-		return s.closeGate(tasks.NotAPI, foreignPause, e)
+		return s.closeGate(tasks.PauseNotAPI, foreignPause, e)
 	case policy.Denied:
 		if n := s.readHealth.denied(); n >= deniedAfter {
 			e.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, e.Message)
-			return s.closeGate(tasks.NoRight, authPause, e)
+			return s.closeGate(tasks.PauseNoRight, authPause, e)
 		}
 		return 0
 	case policy.Transient, policy.Ambiguous:
@@ -134,18 +134,18 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l policy.Look, call 
 	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: noted[row.Note], Detail: l.ProofAfterCall()}
 	switch row.Unknown {
 	case policy.Done:
-		m.To = tasks.Detached
+		m.To = tasks.StateDetached
 	case policy.Follow:
-		m.To = tasks.Accepted
+		m.To = tasks.StateAccepted
 	default:
 		if call.Code == notAPI { // it says nothing about the desktop
-			m.To, m.Note, m.Failure = tasks.Queued, d.Note, unknownFailure(call, l)
+			m.To, m.Note, m.Failure = tasks.StateQueued, d.Note, unknownFailure(call, l)
 			m.Failure.Attempts, m.Failure.At = d.Attempts, s.now()
 			return m
 		}
 		it := &item{job: &job{op: op}, desktop: d}
-		v := s.afterFailure(it, policy.Ambiguous, unknownFailure(call, l), tasks.Suspect)
-		if v.to == tasks.Queued && s.health.isDown() {
+		v := s.afterFailure(it, policy.Ambiguous, unknownFailure(call, l), tasks.NoteSuspect)
+		if v.to == tasks.StateQueued && s.health.isDown() {
 			v.note = d.Note // an outage says nothing about this desktop
 		}
 		m.To, m.Attempts, m.Note, m.Failure = v.to, v.attempts, v.note, v.failure

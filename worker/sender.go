@@ -160,7 +160,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	case errors.Is(err, apiclient.ErrTooLate): // the record could not be written, the process was frozen, or the way to the cloud was slow
 		b.calls--
 		s.settle(b, group, notSent(call, "the reading had grown old before the call could leave"), func(it *item) verdict {
-			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
+			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
 		})
 		return
 	case err != nil:
@@ -217,7 +217,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	}
 	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
 	w := s.gather(group, call, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.Sending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Queued
+		return verdict{to: tasks.StateSending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.StateQueued
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
@@ -268,7 +268,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 			call = notSent(call, "every desktop was in another call")
 		}
 		s.settle(b, busy, call, func(it *item) verdict {
-			return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: jitter(busyDelay)}
+			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: jitter(busyDelay)}
 		})
 	}
 	return mine, true
@@ -306,7 +306,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
 	group = s.write(b, group, call, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.Queued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.Sending
+		return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.StateSending
 	}, true)
 	if b.claimed {
 		s.release(b.claim, group)

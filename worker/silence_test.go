@@ -93,7 +93,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 			got, rows := s.ended(op)
 			require.Equal(t, 3, got.Counts.Detached)
 			d := rows[desktops[0]]
-			require.Equal(t, "the expected user is not on it", d.Note.String())
+			require.Equal(t, tasks.NoteNotTheirs, d.Note)
 			steps, err := s.record.Steps(t.Context(), &d)
 			require.NoError(t, err)
 			require.Contains(t, steps[len(steps)-1].Detail, "taken from the leaver; since given to another")

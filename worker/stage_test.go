@@ -204,11 +204,11 @@ func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Des
 	}
 	require.Len(s.t, rows, got.Total)
 	require.Equal(s.t, tasks.Counts{
-		Queued: counts[tasks.Queued], Sending: counts[tasks.Sending], Accepted: counts[tasks.Accepted], Detached: counts[tasks.Detached],
-		Failed: counts[tasks.Failed], Held: counts[tasks.Held], Cancelled: counts[tasks.Cancelled],
-		Resolved: counts[tasks.Resolved], NoDesktop: counts[tasks.NoDesktop],
+		Queued: counts[tasks.StateQueued], Sending: counts[tasks.StateSending], Accepted: counts[tasks.StateAccepted], Detached: counts[tasks.StateDetached],
+		Failed: counts[tasks.StateFailed], Held: counts[tasks.StateHeld], Cancelled: counts[tasks.StateCancelled],
+		Expanded: counts[tasks.StateExpanded], NoDesktop: counts[tasks.StateNoDesktop],
 	}, got.Counts)
-	require.Zero(s.t, counts[tasks.Queued]+counts[tasks.Sending]+counts[tasks.Accepted], "it has ended with work left")
+	require.Zero(s.t, counts[tasks.StateQueued]+counts[tasks.StateSending]+counts[tasks.StateAccepted], "it has ended with work left")
 	s.verifyTrail(got)
 	return got, rows
 }

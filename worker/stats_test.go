@@ -71,11 +71,11 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	require.Equal(t, 2, throttled)
 	require.Equal(t, tasks.Tally{
 		Calls: len(calls), Throttled: throttled, Detached: bulk.Counts.Detached + guarded.Counts.Detached, Failed: 2, Held: 1,
-		Retried: one.moves[tasks.Queued] + two.moves[tasks.Queued],
+		Retried: one.moves[tasks.StateQueued] + two.moves[tasks.StateQueued],
 	}, day)
 	require.Positive(t, day.Retried)
 	require.Equal(t, day.Calls, one.calls+two.calls)
-	for state, n := range map[tasks.State]int{tasks.Detached: day.Detached, tasks.Failed: 2, tasks.Held: 1, tasks.Resolved: guarded.Counts.Resolved, tasks.NoDesktop: guarded.Counts.NoDesktop} {
+	for state, n := range map[tasks.State]int{tasks.StateDetached: day.Detached, tasks.StateFailed: 2, tasks.StateHeld: 1, tasks.StateExpanded: guarded.Counts.Expanded, tasks.StateNoDesktop: guarded.Counts.NoDesktop} {
 		require.Equal(t, n, one.moves[state]+two.moves[state], state)
 	}
 	require.Equal(t, throttled, got.Throttled)

@@ -405,7 +405,7 @@ func (p *play) do(x step) {
 			p.join()
 		}
 	case "pause":
-		require.NoError(p.t, p.record.PauseProject(p.t.Context(), "hq", tasks.ByOperator, 0, "model"))
+		require.NoError(p.t, p.record.PauseProject(p.t.Context(), "hq", tasks.PauseOperator, 0, "model"))
 	case "resume":
 		require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
 	case "redrive":
@@ -448,7 +448,7 @@ func (p *play) settle() map[string]map[string]tasks.Desktop {
 	for i, op := range p.ops {
 		require.Eventually(p.t, func() bool {
 			// What was on the wire when the faults ended may still pause the project.
-			err := p.record.ResumeProject(context.Background(), "hq", tasks.BadAuth, tasks.NoRight, tasks.NotAPI)
+			err := p.record.ResumeProject(context.Background(), "hq", tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI)
 			return err == nil && p.operation(op).Done()
 		}, patience, 20*time.Millisecond, "the operation does not end")
 		p.ops[i], rows[op.ID] = p.ended(op)
@@ -574,7 +574,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 			}
 			for _, entry := range e.Trail {
 				for i, x := range entry.Steps() {
-					if x.To == tasks.Queued && (x.From == tasks.Failed || x.From == tasks.Held) {
+					if x.To == tasks.StateQueued && (x.From == tasks.StateFailed || x.From == tasks.StateHeld) {
 						runs[e.Desktops[i].ID]++
 					}
 				}
@@ -589,7 +589,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 			if _, isUser := d.User(); isUser {
 				p.verifyUser(d, op, taken)
 			} else if name, isComputer := d.Computer(); isComputer {
-				require.Contains(t, []tasks.State{tasks.Resolved, tasks.Held, tasks.Cancelled, tasks.Failed}, d.State, "%s: %+v", name, d)
+				require.Contains(t, []tasks.State{tasks.StateExpanded, tasks.StateHeld, tasks.StateCancelled, tasks.StateFailed}, d.State, "%s: %+v", name, d)
 			} else {
 				p.verifyRow(d, op, taken)
 			}
@@ -680,8 +680,8 @@ func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
 func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	name, _ := d.User()
-	require.NotEqual(t, tasks.Detached, d.State, "a user is not a desktop: %+v", d)
-	if d.State != tasks.NoDesktop {
+	require.NotEqual(t, tasks.StateDetached, d.State, "a user is not a desktop: %+v", d)
+	if d.State != tasks.StateNoDesktop {
 		return
 	}
 	for _, other := range p.fleet {
@@ -692,7 +692,7 @@ func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud
 		require.Empty(t, d.Note, "%s is known", name)
 		return
 	}
-	require.Equal(t, tasks.Unknown, d.Note, "%s is not known", name)
+	require.Equal(t, tasks.NoteUnknownUser, d.Note, "%s is not known", name)
 	require.Equal(t, tasks.IgnoreUnknown, op.UnknownUsers)
 	lower, _, _ := strings.Cut(strings.ToLower(name), "@")
 	if _, err := fmt.Sscanf(lower, "person-%d", &n); err == nil {
@@ -705,7 +705,7 @@ func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud
 func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	switch d.State {
-	case tasks.Detached:
+	case tasks.StateDetached:
 		require.NotContains(t, p.ghost, d.ID, "nothing of that name was ever detached: %+v", d)
 		require.True(t, slices.ContainsFunc(p.readings.of(d.ID), func(x seen) bool { return x.exists }), "no reading ever showed %s", d.ID)
 		on := p.had(d.ID, d.UpdatedAt.Add(time.Millisecond), taken) // it is stored in whole ones
@@ -715,7 +715,7 @@ func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.
 		for _, name := range d.Expected() {
 			require.False(t, on[name], "%s is called detached by %s, but %s has it: %+v\n%s", d.ID, op.ID, name, d, p.story(d.ID, taken))
 		}
-	case tasks.Failed:
+	case tasks.StateFailed:
 		// A reading that another worker had a moment before the end may cross it.
 		for _, x := range p.readings.of(d.ID) {
 			if x.at.After(p.lastSent(d, op)) && x.at.Before(d.UpdatedAt.Add(-time.Second)) {
@@ -733,7 +733,7 @@ func (p *play) lastSent(d tasks.Desktop, op tasks.Operation) time.Time {
 	at := op.AcceptedAt
 	for _, e := range es[0].Trail {
 		for i, x := range e.Steps() {
-			if i == d.Position && (x.To == tasks.Sending || x.From == tasks.Failed || x.From == tasks.Held) {
+			if i == d.Position && (x.To == tasks.StateSending || x.From == tasks.StateFailed || x.From == tasks.StateHeld) {
 				at = e.At
 			}
 		}

@@ -75,9 +75,9 @@ func (u *unserved) expire(ctx context.Context, open tasks.OpenChunk) error {
 	if err != nil || u.now().Before(c.Operation.Deadline) {
 		return err
 	}
-	left := inState(c.Desktops, tasks.Queued)
+	left := inState(c.Desktops, tasks.StateQueued)
 	if !u.now().Before(c.Operation.Deadline.Add(u.confirmWithin)) {
-		left = append(left, inState(c.Desktops, tasks.Sending)...)
+		left = append(left, inState(c.Desktops, tasks.StateSending)...)
 	}
 	return u.fail(ctx, c, left, "the deadline passed, and no worker serves the project")
 }
@@ -86,7 +86,7 @@ func (u *unserved) expire(ctx context.Context, open tasks.OpenChunk) error {
 func (u *unserved) giveUp(ctx context.Context, f tasks.Followed) error {
 	var left []tasks.Desktop
 	var next time.Time // never again
-	for _, d := range inState(f.Desktops, tasks.Accepted) {
+	for _, d := range inState(f.Desktops, tasks.StateAccepted) {
 		switch until := d.UpdatedAt.Add(2 * u.confirmWithin); {
 		case !u.now().Before(until):
 			left = append(left, d)

@@ -31,8 +31,8 @@ func TestDeadlinesOfAProjectThatNobodyServes(t *testing.T) {
 		require.NoError(t, err)
 		return out[0].Desktops
 	}
-	sending := move(tasks.Sending, c.Desktops[:20]...)
-	move(tasks.Accepted, sending[:10]...)
+	sending := move(tasks.StateSending, c.Desktops[:20]...)
+	move(tasks.StateAccepted, sending[:10]...)
 
 	w, err := worker.New(func() worker.Config {
 		cfg := quick(s.rdb, "of-another", client(t, s.cloud.URL, time.Second))

@@ -318,7 +318,7 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	for _, alias := range aliases {
 		// A new start may well come with new credentials, or another endpoint.
-		if err := w.record.ResumeProject(ctx, alias, tasks.BadAuth, tasks.NoRight, tasks.NotAPI); err != nil {
+		if err := w.record.ResumeProject(ctx, alias, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI); err != nil {
 			return err
 		}
 	}

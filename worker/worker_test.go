@@ -166,7 +166,7 @@ func TestConflictWithoutCulprit(t *testing.T) {
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
 	require.Equal(t, tasks.Counts{Detached: 98, Failed: 2}, op.Counts)
 	for id, d := range rows {
-		if d.State == tasks.Detached {
+		if d.State == tasks.StateDetached {
 			require.Equal(t, 0, d.Attempts, "%s spent an attempt for another's fault", id)
 		} else {
 			require.Equal(t, 3, d.Attempts)
@@ -190,7 +190,7 @@ func TestThrottledWhileIsolating(t *testing.T) {
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
 	require.Equal(t, tasks.Counts{Detached: 99, Failed: 1}, op.Counts)
 	for id, d := range rows {
-		if d.State == tasks.Detached {
+		if d.State == tasks.StateDetached {
 			require.Zero(t, d.Attempts, id)
 		}
 	}
@@ -248,7 +248,7 @@ func TestTimeOutAfterTheEffect(t *testing.T) {
 	s.start(func(c *worker.Config) { c.Projects[0].API = client(t, s.cloud.URL, 300*time.Millisecond) })
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
 	require.Equal(t, 100, op.Counts.Detached)
-	require.Equal(t, tasks.ReadBack, rows["d-000000"].Note)
+	require.Equal(t, tasks.NoteReadBack, rows["d-000000"].Note)
 	require.Len(t, s.calls(), 1)
 }
 
@@ -274,7 +274,7 @@ func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 	op := s.enqueue(tasks.Request{Desktops: ids(1000)})
 	require.Eventually(t, func() bool {
 		p, err := s.record.ProjectPause(context.Background(), "hq")
-		return err == nil && p != nil && p.Kind == tasks.BadAuth
+		return err == nil && p != nil && p.Kind == tasks.PauseAuth
 	}, patience, 10*time.Millisecond)
 	for {
 		require.NoError(t, s.record.ResumeProject(t.Context(), "hq"))
@@ -287,7 +287,7 @@ func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 	}
 	_, rows := s.ended(op)
 	for _, d := range rows {
-		require.Equal(t, tasks.Detached, d.State)
+		require.Equal(t, tasks.StateDetached, d.State)
 		require.Equal(t, 0, d.Attempts)
 	}
 }
@@ -309,7 +309,7 @@ func TestFiveHundredUntilTheDeadline(t *testing.T) {
 func TestDeadlineOfAPausedProject(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	require.NoError(t, s.record.PauseProject(t.Context(), "hq", tasks.ByOperator, 0, "maintenance"))
+	require.NoError(t, s.record.PauseProject(t.Context(), "hq", tasks.PauseOperator, 0, "maintenance"))
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(3), Deadline: time.Now().Add(time.Second)}))
 	require.Equal(t, 3, op.Counts.Failed)
@@ -587,7 +587,7 @@ func TestProjectsAreBulkheads(t *testing.T) {
 		branch.Alias = "branch"
 		c.Projects = append(c.Projects, branch)
 	})
-	require.NoError(t, s.record.PauseProject(t.Context(), "hq", tasks.ByOperator, 0, "test"))
+	require.NoError(t, s.record.PauseProject(t.Context(), "hq", tasks.PauseOperator, 0, "test"))
 	stuck := s.enqueue(tasks.Request{Desktops: ids(5000)})
 	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "branch", Desktops: ids(300)})
 	require.NoError(t, err)

@@ -85,7 +85,7 @@ func (w writing) fromBefore(applied []tasks.Applied) (older writing, at []int) {
 		var moved []*item
 		for n, it := range its {
 			m := w.changes[i].Moves[n]
-			if applied[i].Desktops[n].ID == "" && m.Desktop.State == tasks.Sending && it.was.State.CanMove(m.To) {
+			if applied[i].Desktops[n].ID == "" && m.Desktop.State == tasks.StateSending && it.was.State.CanMove(m.To) {
 				m.Desktop, m.Before = it.was, it.wasRead
 				ch.Moves, moved = append(ch.Moves, m), append(moved, it)
 			}

@@ -571,7 +571,7 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 	}
 	wire := map[queue.Payload]bool{}
 	for _, p := range held {
-		if wire[p], err = s.has(p, func(d tasks.Desktop) bool { return d.State == tasks.Sending }); err != nil {
+		if wire[p], err = s.has(p, func(d tasks.Desktop) bool { return d.State == tasks.StateSending }); err != nil {
 			return waiting, sent, err
 		}
 	}

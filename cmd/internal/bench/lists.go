@@ -129,13 +129,13 @@ func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (ta
 		now := time.Now()
 		ch := tasks.Change{Operation: op, Chunk: n, By: "bench"}
 		for k, d := range c.Desktops {
-			m := tasks.Move{Desktop: d, To: tasks.Detached, Attempts: 1, Before: readAs(i*x.each+d.Place(), now)}
+			m := tasks.Move{Desktop: d, To: tasks.StateDetached, Attempts: 1, Before: readAs(i*x.each+d.Place(), now)}
 			switch {
 			case rare && n == 0 && k == 0:
 				m.Before.Users[0].Name = rareUser
-				m.To, m.Failure = tasks.Failed, &tasks.Failure{Code: rareCode, Class: "conflict", Message: "being moved", At: now}
+				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: rareCode, Class: "conflict", Message: "being moved", At: now}
 			case (d.Position+i*x.each)%50 == 7:
-				m.To, m.Failure = tasks.Failed, &tasks.Failure{Code: commonCode, Class: "permanent", Message: "Desktops cannot obtain valid IP addresses.", At: now}
+				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: commonCode, Class: "permanent", Message: "Desktops cannot obtain valid IP addresses.", At: now}
 			}
 			ch.Moves = append(ch.Moves, m)
 		}
@@ -168,7 +168,7 @@ func (l *filled) pages() map[string]func(context.Context) (int, error) {
 	} {
 		out[name] = func(ctx context.Context) (int, error) { return rows(l.Operations(ctx, f, size, "")) }
 	}
-	for name, f := range map[string]tasks.DesktopFilter{"desktops": {}, "detached desktops": {States: []tasks.State{tasks.Detached}}} {
+	for name, f := range map[string]tasks.DesktopFilter{"desktops": {}, "detached desktops": {States: []tasks.State{tasks.StateDetached}}} {
 		out[name] = func(ctx context.Context) (int, error) { return rows(l.Desktops(ctx, l.op, f, size, "")) }
 	}
 	for name, f := range map[string]tasks.FailureFilter{

@@ -128,7 +128,7 @@ func TestTheJudgeSees(t *testing.T) {
 			if test.ends {
 				c, err := s.producer.Record.Chunk(t.Context(), op.ID, 0)
 				require.NoError(t, err)
-				_, err = s.producer.Record.Apply(t.Context(), time.Now(), []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: tasks.Detached}}}})
+				_, err = s.producer.Record.Apply(t.Context(), time.Now(), []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: tasks.StateDetached}}}})
 				require.NoError(t, err)
 				_, err = s.producer.Record.Finish(t.Context(), []string{op.ID})
 				require.NoError(t, err)

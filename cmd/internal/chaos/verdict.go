@@ -92,7 +92,7 @@ func (s *stage) judge(ctx context.Context) error {
 			v.RecordedTwice = append(v.RecordedTwice, "the trail of "+op.ID)
 		}
 		c := op.Counts
-		if c.Detached != counts[tasks.Detached] || c.Held != counts[tasks.Held] || c.Failed != counts[tasks.Failed] ||
+		if c.Detached != counts[tasks.StateDetached] || c.Held != counts[tasks.StateHeld] || c.Failed != counts[tasks.StateFailed] ||
 			c.Queued+c.Sending+c.Accepted+c.Cancelled != 0 {
 			v.RecordedTwice = append(v.RecordedTwice, fmt.Sprintf("the counts of %s: %+v", op.ID, c))
 		}
@@ -103,7 +103,7 @@ func (s *stage) judge(ctx context.Context) error {
 			v.Heirs++
 		}
 		row, known := rows[d.ID]
-		if !known || row.State.Open() || row.State == tasks.Accepted {
+		if !known || row.State.Open() || row.State == tasks.StateAccepted {
 			v.Lost = append(v.Lost, d.ID)
 			continue
 		}
@@ -118,7 +118,7 @@ func (s *stage) judge(ctx context.Context) error {
 		switch {
 		case !known:
 			v.Lost = append(v.Lost, id)
-		case row.State != tasks.Held || row.Failure == nil || row.Failure.Code != "NOT_FOUND":
+		case row.State != tasks.StateHeld || row.Failure == nil || row.Failure.Code != "NOT_FOUND":
 			v.Nowhere = append(v.Nowhere, fmt.Sprintf("%s: %s %+v", id, row.State, row.Failure))
 		default:
 			v.Held++
@@ -187,11 +187,11 @@ func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 	}
 	switch {
 	case strings.HasPrefix(d.ID, "passed-on-"):
-		if row.State != tasks.Held || !on(somebody) {
+		if row.State != tasks.StateHeld || !on(somebody) {
 			v.Unproven = append(v.Unproven, d.ID)
 		}
 		v.Held++
-	case row.State != tasks.Detached || on(leaver):
+	case row.State != tasks.StateDetached || on(leaver):
 		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
 	default:
 		v.Detached++

@@ -156,7 +156,7 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
 	for _, op := range r.Operations {
 		rows, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
-			return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.Detached}}, size, token)
+			return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
 		})
 		if err != nil {
 			return err
@@ -179,13 +179,13 @@ func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demo
 
 // What the states mean for somebody who sees them for the first time.
 var stateTexts = map[tasks.State]string{
-	tasks.Queued: "still to be sent", tasks.Sending: "in a call just now",
-	tasks.Accepted:  "the cloud took the request, which is not yet proof",
-	tasks.Detached:  "proven: the cloud shows it without them",
-	tasks.Failed:    "with the reasons below",
-	tasks.Cancelled: "taken back before they were sent", tasks.Held: "not touched: a person decides",
-	tasks.Resolved:  "users and computers whose desktops were found, and have rows of their own",
-	tasks.NoDesktop: "users whom the cloud knows, and who have no desktop",
+	tasks.StateQueued: "still to be sent", tasks.StateSending: "in a call just now",
+	tasks.StateAccepted:  "the cloud took the request, which is not yet proof",
+	tasks.StateDetached:  "proven: the cloud shows it without them",
+	tasks.StateFailed:    "with the reasons below",
+	tasks.StateCancelled: "taken back before they were sent", tasks.StateHeld: "not touched: a person decides",
+	tasks.StateExpanded:  "users and computers whose desktops were found, and have rows of their own",
+	tasks.StateNoDesktop: "users whom the cloud knows, and who have no desktop",
 }
 
 func (r demoReport) print(w io.Writer) error {

@@ -58,7 +58,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached, failed, held, cancelled, resolved, no_desktop")
+	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached, failed, held, cancelled, expanded, no_desktop")
 	f.StringVar(&o.code, "code", "", "only with that error code, for example WKS.00010032")
 	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -83,5 +83,5 @@ func whyOf(d api.Desktop) (code, message string) {
 	if d.Failure != nil {
 		return d.Failure.Code, d.Failure.Message
 	}
-	return "", d.Note.String()
+	return "", d.Note.Text()
 }

@@ -246,12 +246,12 @@ func TestDetachOfUsers(t *testing.T) {
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Contains(t, r.err, "3 users of project hq recorded")
 		op := s.operations(t)[0]
-		require.Equal(t, tasks.Counts{Detached: 2, Resolved: 1, NoDesktop: 2}, op.Counts, "two desktops, and two users without")
+		require.Equal(t, tasks.Counts{Detached: 2, Expanded: 1, NoDesktop: 2}, op.Counts, "two desktops, and two users without")
 		both, _ := s.cloud.Get(hqID, "both")
 		require.Len(t, both.Users, 1)
 		other, _ := s.cloud.Get(hqID, "other")
 		require.Equal(t, fakecloud.Attached, other.AttachState)
-		require.Contains(t, s.ok(t, "status", op.ID), "resolved    1")
+		require.Contains(t, s.ok(t, "status", op.ID), "expanded    1")
 		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "no_desktop"), "user:nobody")
 	})
 }
@@ -299,9 +299,9 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		for _, d := range s.rows(t, op) {
 			states[d.ID] = d.State
 		}
-		require.Equal(t, tasks.Detached, states["own"], "%v", states)
+		require.Equal(t, tasks.StateDetached, states["own"], "%v", states)
 		require.NotContains(t, states, "hers", "never everything of the user")
-		require.Equal(t, tasks.Held, states["computer:WS-3"])
+		require.Equal(t, tasks.StateHeld, states["computer:WS-3"])
 		heirs, _ := s.cloud.Get(hqID, "heirs")
 		require.Equal(t, fakecloud.Attached, heirs.AttachState)
 

@@ -235,9 +235,9 @@ func (fs *findings) pause(alias string, pause tasks.Pause) {
 	}
 	text := fmt.Sprintf("paused %s (%s): %s", until, pause.Kind, pause.Reason)
 	switch pause.Kind {
-	case tasks.BadAuth:
+	case tasks.PauseAuth:
 		fs.add(check, bad, "mend the credentials or permissions, then: detachd resume "+alias, "%s", text)
-	case tasks.Throttled:
+	case tasks.PauseThrottled:
 		fs.add(check, fine, "", "%s", text)
 	default:
 		fs.add(check, warn, "detachd resume "+alias, "%s", text)

@@ -36,7 +36,7 @@ func (p *Program) view(ops []tasks.Operation) operationsView {
 
 // stateText says what an operation is at, and of a scheduled one from when on.
 func stateText(op tasks.Operation, now time.Time) string {
-	if s := op.State(now); s != tasks.Scheduled {
+	if s := op.State(now); s != tasks.OperationScheduled {
 		return string(s)
 	}
 	return "scheduled " + clock(op.NotBefore)
@@ -202,7 +202,7 @@ func statusOf(ctx context.Context, c *client, id string) (statusView, error) {
 		return v, nil
 	}
 	failed, err := pages(0, func(size int, token string) ([]api.Desktop, string, error) {
-		return c.Desktops(ctx, id, tasks.DesktopFilter{States: []tasks.State{tasks.Failed, tasks.Held}}, size, token)
+		return c.Desktops(ctx, id, tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed, tasks.StateHeld}}, size, token)
 	})
 	if err != nil {
 		return v, err

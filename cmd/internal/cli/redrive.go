@@ -222,7 +222,7 @@ func cameOf(x tasks.RedriveProgress) string {
 		n    int
 		what string
 	}{
-		{x.Counts.NoDesktop, "without a desktop"}, {x.Counts.Resolved, "resolved"}, {x.Counts.Failed, "failed again"}, {x.Counts.Held, "held"},
+		{x.Counts.NoDesktop, "without a desktop"}, {x.Counts.Expanded, "expanded"}, {x.Counts.Failed, "failed again"}, {x.Counts.Held, "held"},
 		{x.Counts.Cancelled, "cancelled"}, {x.Open(), "still open"},
 	} {
 		if part.n > 0 {

@@ -146,7 +146,7 @@ func (s *stage) fail(t *testing.T, id, code string) string {
 	require.NoError(t, err)
 	now := time.Now()
 	_, err = st.Record.Apply(t.Context(), now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{
-		Desktop: c.Desktops[0], To: tasks.Held, Failure: &tasks.Failure{Code: code, Class: "held", Message: "no", At: now},
+		Desktop: c.Desktops[0], To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: "held", Message: "no", At: now},
 	}}}})
 	require.NoError(t, err)
 	return op.ID

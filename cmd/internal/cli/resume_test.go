@@ -49,7 +49,7 @@ func TestResumeReadsSecretsAgain(t *testing.T) {
 					t.Helper()
 					require.Eventually(t, func() bool {
 						p, err := record.ProjectPause(context.Background(), "hq")
-						return err == nil && p != nil && p.Kind == tasks.BadAuth && (reason == "" || strings.Contains(p.Reason, reason))
+						return err == nil && p != nil && p.Kind == tasks.PauseAuth && (reason == "" || strings.Contains(p.Reason, reason))
 					}, time.Minute, 5*time.Millisecond)
 				}
 				op := s.detached(t, "d1")

@@ -18,7 +18,7 @@ import (
 func TestStats(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		s.detached(t, "d1", "d2", "d3")
-		require.NoError(t, s.store(t).Record.PauseProject(t.Context(), "branch", tasks.ByOperator, 0, "jo:\x1b[31m moving"))
+		require.NoError(t, s.store(t).Record.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "jo:\x1b[31m moving"))
 		s.ok(t, "detach", "--project", "branch", "--user", "zoe", "--due-at", "+2h")
 		lines := strings.Split(s.ok(t, "stats"), "\n")
 		require.Regexp(t, `^PROJECT +SCHEDULED +QUEUED +SENDING +ACCEPTED +FAILED +HELD +DETACHED 24H +WAITING TASKS +FOR +CALLS/MIN +THROTTLED 1H +PAUSED$`, lines[0])

@@ -48,9 +48,9 @@ func (p *Program) checkZone() error {
 func fate(op tasks.Operation, now time.Time) string {
 	var out string
 	switch op.State(now) {
-	case tasks.Scheduled:
+	case tasks.OperationScheduled:
 		out = "recorded and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
-	case tasks.Finished:
+	case tasks.OperationFinished:
 		return "recorded, and ended " + clock(op.EndedAt)
 	default:
 		out = "recorded and queued"

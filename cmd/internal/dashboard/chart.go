@@ -61,7 +61,7 @@ func outcomesOf(stats []tasks.Stats, zone *time.Location) chart {
 	wide := chartWidth / float64(len(c.Steps))
 	for i, x := range c.Steps {
 		left, y := float64(i)*wide, chartBase
-		for _, part := range []stateCount{{tasks.Detached, x.Detached}, {tasks.Held, x.Held}, {tasks.Failed, x.Failed}} {
+		for _, part := range []stateCount{{tasks.StateDetached, x.Detached}, {tasks.StateHeld, x.Held}, {tasks.StateFailed, x.Failed}} {
 			if part.N == 0 {
 				continue
 			}

@@ -43,7 +43,7 @@ func TestBarsAreWhole(t *testing.T) {
 		end += part.Width
 	}
 	require.InDelta(t, 100, end, 1e-9)
-	require.Equal(t, tasks.Detached, p.Bar[0].State, "what is done grows from the left")
+	require.Equal(t, tasks.StateDetached, p.Bar[0].State, "what is done grows from the left")
 	require.Empty(t, progressOf(tasks.Operation{}).Bar)
 }
 
@@ -72,7 +72,7 @@ func TestOutcomes(t *testing.T) {
 	}
 	require.InDelta(t, c.Base, c.Bars[0].Y+c.Bars[0].Height, 1e-9)
 	require.InDelta(t, c.Bars[0].Y, c.Bars[1].Y+c.Bars[1].Height, 1e-9, "one stands on the other")
-	require.Equal(t, tasks.Held, c.Bars[2].State)
+	require.Equal(t, tasks.StateHeld, c.Bars[2].State)
 	for _, h := range c.Hours {
 		require.Regexp(t, `^(00|03|06|09|12|15|18|21):00$`, h.Text)
 	}
@@ -110,8 +110,8 @@ func TestTodos(t *testing.T) {
 	var got []string
 	for _, x := range todosOf([]tasks.Stats{
 		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.HeldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
-		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.BadAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
-		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.Throttled}},
+		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.PauseAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
+		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.PauseThrottled}},
 	}, 0, m, noon) {
 		got = append(got, x.Weight+" "+x.Label+" "+x.Code+x.What)
 	}

@@ -321,7 +321,7 @@ func (v *visit) startDetach() error {
 
 // startsText says when what is scheduled starts; nothing of what starts at once.
 func (v *visit) startsText(op tasks.Operation) string {
-	if op.State(v.d.Now()) != tasks.Scheduled {
+	if op.State(v.d.Now()) != tasks.OperationScheduled {
 		return ""
 	}
 	return ", and scheduled: it starts " + v.exactly(op.NotBefore)

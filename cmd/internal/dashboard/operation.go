@@ -68,7 +68,7 @@ func (v *visit) operation() error {
 
 // operationTitle says of an operation that is scheduled that it is.
 func (v *visit) operationTitle(what string, op tasks.Operation) string {
-	if op.State(v.d.Now()) == tasks.Scheduled {
+	if op.State(v.d.Now()) == tasks.OperationScheduled {
 		return what + " " + op.ID + ", scheduled"
 	}
 	return what + " " + op.ID

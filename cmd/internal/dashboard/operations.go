@@ -26,7 +26,7 @@ type stateCount struct {
 }
 
 // settledFirst is the order of a bar: what is done grows from the left.
-var settledFirst = []tasks.State{tasks.Detached, tasks.Resolved, tasks.NoDesktop, tasks.Cancelled, tasks.Failed, tasks.Held, tasks.Accepted, tasks.Sending, tasks.Queued}
+var settledFirst = []tasks.State{tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop, tasks.StateCancelled, tasks.StateFailed, tasks.StateHeld, tasks.StateAccepted, tasks.StateSending, tasks.StateQueued}
 
 func progressOf(op tasks.Operation) progress {
 	p := progress{Operation: op}
@@ -85,7 +85,7 @@ func (v *visit) operations() error {
 	}
 	for _, op := range ops {
 		p.Rows = append(p.Rows, progressOf(op))
-		p.Moves = p.Moves || op.State(v.d.Now()) == tasks.Running
+		p.Moves = p.Moves || op.State(v.d.Now()) == tasks.OperationRunning
 	}
 	p.More = v.more(next, len(ops))
 	title := "Operations"

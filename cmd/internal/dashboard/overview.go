@@ -127,9 +127,9 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 func pausedTodo(s tasks.Stats, now time.Time) todo {
 	t := todo{Weight: "warn", Label: "paused", What: "Project " + s.Project + " is paused", Why: s.Pause.Reason, Link: "/projects"}
 	switch s.Pause.Kind {
-	case tasks.BadAuth:
+	case tasks.PauseAuth:
 		t.Weight, t.What = "bad", "Project "+s.Project+": the cloud refuses its credentials"
-	case tasks.Throttled:
+	case tasks.PauseThrottled:
 		t.Label, t.What = "throttled", "Project "+s.Project+": the cloud asked for fewer calls"
 	}
 	if !s.Pause.Until.IsZero() {

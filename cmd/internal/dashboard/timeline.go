@@ -68,12 +68,12 @@ func (v *visit) calls() error {
 // momentsOf tells an operation's life in the order in which it happened; what is
 // still to come is at the end.
 func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
-	out := []moment{{At: op.AcceptedAt, What: "accepted: " + plural(op.Total, "desktop", "desktops"), By: op.RequestedBy, Dot: tasks.Queued}}
+	out := []moment{{At: op.AcceptedAt, What: "accepted: " + plural(op.Total, "desktop", "desktops"), By: op.RequestedBy, Dot: tasks.StateQueued}}
 	if op.NotBefore.After(op.AcceptedAt) {
-		out = append(out, moment{At: op.NotBefore, What: "starts", Dot: tasks.Queued})
+		out = append(out, moment{At: op.NotBefore, What: "starts", Dot: tasks.StateQueued})
 	}
 	if !op.DueAt.Equal(op.Begins()) {
-		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.Held})
+		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.StateHeld})
 	}
 	if len(all) > 0 {
 		first, last, refused, unanswered, desktops := all[0], all[len(all)-1], 0, 0, 0
@@ -87,7 +87,7 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 				desktops += c.Refused
 			}
 		}
-		out = append(out, moment{At: first.At, What: "first call to the cloud", By: first.Worker, Dot: tasks.Sending})
+		out = append(out, moment{At: first.At, What: "first call to the cloud", By: first.Worker, Dot: tasks.StateSending})
 		if len(all) > 1 {
 			what := "last of " + plural(len(all), "call", "calls")
 			if refused > 0 {
@@ -99,18 +99,18 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 			if unanswered > 0 {
 				what += ", " + plural(unanswered, "was", "were") + " not answered"
 			}
-			out = append(out, moment{At: last.At, What: what, By: last.Worker, Dot: tasks.Accepted})
+			out = append(out, moment{At: last.At, What: what, By: last.Worker, Dot: tasks.StateAccepted})
 		}
 	}
 	if op.Done() {
-		end := moment{At: op.EndedAt, What: "ended: " + plural(op.Counts.Detached, "desktop is", "desktops are") + " proven detached", Dot: tasks.Detached}
+		end := moment{At: op.EndedAt, What: "ended: " + plural(op.Counts.Detached, "desktop is", "desktops are") + " proven detached", Dot: tasks.StateDetached}
 		if n := op.Counts.Failed; n > 0 {
-			end.What, end.Dot = end.What+", "+thousands(n)+" failed", tasks.Failed
+			end.What, end.Dot = end.What+", "+thousands(n)+" failed", tasks.StateFailed
 		}
 		if n := op.Counts.Held; n > 0 {
 			end.What += ", " + thousands(n) + " held"
 			if op.Counts.Failed == 0 {
-				end.Dot = tasks.Held
+				end.Dot = tasks.StateHeld
 			}
 		}
 		out = append(out, end)
@@ -118,7 +118,7 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: end.Dot})
 		}
 	} else if op.Deadline.After(now) {
-		out = append(out, moment{At: op.Deadline, What: "deadline: what is not sent by then is failed", Dot: tasks.Cancelled})
+		out = append(out, moment{At: op.Deadline, What: "deadline: what is not sent by then is failed", Dot: tasks.StateCancelled})
 	}
 	slices.SortStableFunc(out, func(a, b moment) int { return a.At.Compare(b.At) })
 	return out

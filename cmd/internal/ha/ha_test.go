@@ -73,14 +73,14 @@ func TestTheJudgeSees(t *testing.T) {
 		ends    tasks.State // zero: not at all
 		want    func(v *verdict) []string
 	}{
-		"lost":               {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, func(a *ack) { a.op.ID = "nowhere" }, tasks.Detached, func(v *verdict) []string { return v.Lost }},
-		"a row lost":         {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, func(a *ack) { a.desktops = append(a.desktops, "plain-2") }, tasks.Detached, func(v *verdict) []string { return v.Lost }},
+		"lost":               {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, func(a *ack) { a.op.ID = "nowhere" }, tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
+		"a row lost":         {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, func(a *ack) { a.desktops = append(a.desktops, "plain-2") }, tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
 		"never ended":        {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, nil, 0, func(v *verdict) []string { return v.NeverEnded }},
-		"twice":              {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 2, nil, tasks.Detached, func(v *verdict) []string { return v.Twice }},
-		"an heir":            {fakecloud.Desktop{ID: "given-away-1", Users: on(leaver), AfterDetach: on(heir)}, 2, nil, tasks.Detached, func(v *verdict) []string { return v.Wrong }},
-		"a colleague":        {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: on(leaver, colleague)}, 1, nil, tasks.Detached, func(v *verdict) []string { return v.Wrong }},
-		"detached, and not":  {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 0, nil, tasks.Detached, func(v *verdict) []string { return v.Unproven }},
-		"detached, and held": {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, nil, tasks.Held, func(v *verdict) []string { return v.Unproven }},
+		"twice":              {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 2, nil, tasks.StateDetached, func(v *verdict) []string { return v.Twice }},
+		"an heir":            {fakecloud.Desktop{ID: "given-away-1", Users: on(leaver), AfterDetach: on(heir)}, 2, nil, tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
+		"a colleague":        {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: on(leaver, colleague)}, 1, nil, tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
+		"detached, and not":  {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 0, nil, tasks.StateDetached, func(v *verdict) []string { return v.Unproven }},
+		"detached, and held": {fakecloud.Desktop{ID: "plain-1", Users: on(leaver)}, 1, nil, tasks.StateHeld, func(v *verdict) []string { return v.Unproven }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -205,9 +205,9 @@ func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
 		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })
 	}
 	switch {
-	case row.State == tasks.Held && row.Failure != nil && row.Failure.Code == "OTHER_USER" && on(heir):
+	case row.State == tasks.StateHeld && row.Failure != nil && row.Failure.Code == "OTHER_USER" && on(heir):
 		v.Forgotten++
-	case row.State != tasks.Detached || on(leaver):
+	case row.State != tasks.StateDetached || on(leaver):
 		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
 	default:
 		v.Detached++

@@ -118,7 +118,7 @@ func (m *Metrics) Reading(r worker.SeenReading) {
 // Move counts a desktop that ended, or is tried again.
 func (m *Metrics) Move(d worker.SeenMove) {
 	switch d.State {
-	case tasks.Queued:
+	case tasks.StateQueued:
 		m.retries.WithLabelValues(d.Project, string(d.Class)).Inc()
 	default:
 		m.desktops.WithLabelValues(d.Project, d.State.String(), m.codes.name(d.Code)).Inc()

@@ -71,7 +71,7 @@ type ends chan tasks.State
 func (e ends) Call(worker.SeenCall)       {}
 func (e ends) Reading(worker.SeenReading) {}
 func (e ends) Move(x worker.SeenMove) {
-	if x.State != tasks.Queued {
+	if x.State != tasks.StateQueued {
 		e <- x.State
 	}
 }
@@ -123,7 +123,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	rdb := redistest.Mini(t)
 	m := afterARun(t, rdb)
 	record := tasks.NewRecord(rdb, tasks.RecordConfig{})
-	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.BadAuth, 0, "refused"))
+	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.PauseAuth, 0, "refused"))
 	families, text := page(t, m)
 	for _, x := range []struct {
 		want   float64
@@ -195,17 +195,17 @@ func TestCardinalityIsBounded(t *testing.T) {
 	record := &recordCollector{codes: m.codes}
 	hostile := []string{"a\nb", `x"} 1`, "<script>", strings.Repeat("A", 65), "\xff", "ümlaut", " ", "1"}
 	for _, code := range hostile {
-		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.StateFailed, Code: code})
 		m.Call(worker.SeenCall{Project: "hq", Status: -1, Code: code})
 	}
 	var s tasks.Stats
 	for n := range 10_000 {
 		code := fmt.Sprintf("WKS.%08d", n)
-		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.StateFailed, Code: code})
 		m.Call(worker.SeenCall{Project: "hq", Status: n, Code: code})
 		s.Failures = append(s.Failures, tasks.FailureCount{Project: "hq", Class: "permanent", Code: code, Count: 2})
 	}
-	m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: "WKS.00000000"})
+	m.Move(worker.SeenMove{Project: "hq", State: tasks.StateFailed, Code: "WKS.00000000"})
 	families, _ := page(t, m)
 	require.Len(t, families["detachd_desktops_total"].Metric, knownCodes+1)
 	require.InDelta(t, 2, value(t, families, "detachd_desktops_total", "code", "WKS.00000000"), 0, "the first that came")
@@ -223,7 +223,7 @@ func FuzzCodes(f *testing.F) {
 	}
 	m := New("1")
 	f.Fuzz(func(t *testing.T, code string, status int) {
-		m.Move(worker.SeenMove{Project: "hq", State: tasks.Failed, Code: code})
+		m.Move(worker.SeenMove{Project: "hq", State: tasks.StateFailed, Code: code})
 		m.Call(worker.SeenCall{Project: "hq", Status: status, Code: code})
 		w := httptest.NewRecorder()
 		m.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))

@@ -93,14 +93,14 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
 		gauge(scheduledOps, float64(s.Scheduled), s.Project)
-		for _, state := range []tasks.State{tasks.Queued, tasks.Sending, tasks.Accepted} {
+		for _, state := range []tasks.State{tasks.StateQueued, tasks.StateSending, tasks.StateAccepted} {
 			gauge(openDesktops, float64(s.Counts.Of(state)), s.Project, state.String())
 		}
 		for _, q := range s.Queues {
 			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))
 			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, string(q.Queue))
 		}
-		for _, kind := range []tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator} {
+		for _, kind := range []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator} {
 			gauge(paused, truth(s.Pause != nil && s.Pause.Kind == kind), s.Project, string(kind))
 		}
 		for f, n := range c.failures(s) {

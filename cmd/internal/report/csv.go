@@ -70,17 +70,17 @@ func (r row) cells() []string {
 	return []string{
 		before.Name, before.Type, list(people(before.Users)), list(r.Expect), r.State.String(), stamp(r.Since), stamp(r.DueAt),
 		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, failure.Class, failure.Message,
-		r.Note, r.Detail,
+		r.NoteText, r.Detail,
 	}
 }
 
 // proof says in words what shows that access is gone, or that there was none;
 // empty where nothing does.
 func (r row) proof() string {
-	if r.State != tasks.Detached {
+	if r.State != tasks.StateDetached {
 		return ""
 	}
-	words := r.Note
+	words := r.NoteText
 	if words == "" {
 		words = "the cloud said so"
 	}

@@ -32,5 +32,5 @@ func TestADismissedDesktopInTheReport(t *testing.T) {
 		require.NoError(t, err, f)
 	}
 	rows := b.rows(op, 0)
-	require.Equal(t, tasks.Failed, rows["d-2"].State)
+	require.Equal(t, tasks.StateFailed, rows["d-2"].State)
 }

@@ -41,8 +41,8 @@ type htmlCount struct {
 func (h *htmlRenderer) head(w io.Writer, hd head) error {
 	c := hd.Operation.Counts
 	v := htmlHead{head: hd, Counts: []htmlCount{
-		{tasks.Queued, c.Queued}, {tasks.Sending, c.Sending}, {tasks.Accepted, c.Accepted}, {tasks.Detached, c.Detached},
-		{tasks.Failed, c.Failed}, {tasks.Held, c.Held}, {tasks.Cancelled, c.Cancelled}, {tasks.Resolved, c.Resolved}, {tasks.NoDesktop, c.NoDesktop},
+		{tasks.StateQueued, c.Queued}, {tasks.StateSending, c.Sending}, {tasks.StateAccepted, c.Accepted}, {tasks.StateDetached, c.Detached},
+		{tasks.StateFailed, c.Failed}, {tasks.StateHeld, c.Held}, {tasks.StateCancelled, c.Cancelled}, {tasks.StateExpanded, c.Expanded}, {tasks.StateNoDesktop, c.NoDesktop},
 	}}
 	return htmlParts.ExecuteTemplate(w, "head", v)
 }

@@ -219,7 +219,7 @@ func check(e tasks.Evidence) error {
 	last := map[int]tasks.Step{}
 	for _, entry := range e.Trail {
 		for p, step := range entry.Steps() {
-			if step.Note != tasks.Dismissed { // the row stays as it is
+			if step.Note != tasks.NoteDismissed { // the row stays as it is
 				last[p] = step
 			}
 		}

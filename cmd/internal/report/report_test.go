@@ -112,7 +112,7 @@ func (b *book) small(x texts) tasks.Operation {
 	})
 	op, err := b.p.AddFound(b.t.Context(), op, tasks.Find{
 		Desktops: []string{"d-9"}, Expect: map[string][]string{"d-9": {"jo"}},
-		Rows: map[string]tasks.RowFind{"user:jo": {To: tasks.Resolved, Detail: "1 desktop"}},
+		Rows: map[string]tasks.RowFind{"user:jo": {To: tasks.StateExpanded, Detail: "1 desktop"}},
 	})
 	require.NoError(b.t, err)
 	found, err := b.r.Found(b.t.Context(), op.ID)
@@ -127,26 +127,26 @@ func (b *book) small(x texts) tasks.Operation {
 	rows := b.rows(op, 0)
 	sent := tasks.Call{ID: "call-1", At: b.now, Size: 2, Desktops: []trail.Range{{First: 0, Last: 1}}, Worker: x.by}
 	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &sent, Moves: []tasks.Move{
-		{Desktop: rows["d-1"], To: tasks.Sending, Attempts: 1, CallID: sent.ID, Before: before},
-		{Desktop: rows["d-2"], To: tasks.Sending, Attempts: 1, CallID: sent.ID},
+		{Desktop: rows["d-1"], To: tasks.StateSending, Attempts: 1, CallID: sent.ID, Before: before},
+		{Desktop: rows["d-2"], To: tasks.StateSending, Attempts: 1, CallID: sent.ID},
 	}})
 	op = b.later(op, 30*time.Second)
 	rows = b.rows(op, 0)
 	answered := sent
 	answered.Answered, answered.Status, answered.Code, answered.RequestID, answered.JobID = true, 200, x.code, "req-1", "job-1"
 	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &answered, LookAt: b.now, Moves: []tasks.Move{
-		{Desktop: rows["d-1"], To: tasks.Accepted, Attempts: 1, CallID: sent.ID, Note: tasks.ByJob},
-		{Desktop: rows["d-2"], To: tasks.Failed, Attempts: 1, CallID: sent.ID, Failure: &tasks.Failure{
+		{Desktop: rows["d-1"], To: tasks.StateAccepted, Attempts: 1, CallID: sent.ID, Note: tasks.NoteByJob},
+		{Desktop: rows["d-2"], To: tasks.StateFailed, Attempts: 1, CallID: sent.ID, Failure: &tasks.Failure{
 			Code: x.code, Message: x.message, Class: "permanent", Status: 200, RequestID: "req-1", CallID: sent.ID, Attempts: 1, At: b.now, DesktopName: x.name,
 		}},
 	}})
 	op = b.later(op, time.Minute)
 	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Moves: []tasks.Move{
-		{Desktop: b.rows(op, 0)["d-1"], To: tasks.Detached, Attempts: 1, CallID: sent.ID, Note: tasks.ReadBack, Detail: x.detail},
+		{Desktop: b.rows(op, 0)["d-1"], To: tasks.StateDetached, Attempts: 1, CallID: sent.ID, Note: tasks.NoteReadBack, Detail: x.detail},
 	}})
 	op = b.later(op, 20*time.Minute-90*time.Second)
 	b.apply(tasks.Change{Operation: op, Chunk: 2, By: x.by, Moves: []tasks.Move{
-		{Desktop: b.rows(op, 2)["d-9"], To: tasks.Detached, Note: tasks.NotTheirs, Detail: x.detail},
+		{Desktop: b.rows(op, 2)["d-9"], To: tasks.StateDetached, Note: tasks.NoteNotTheirs, Detail: x.detail},
 	}})
 	return b.later(op, time.Hour)
 }
@@ -311,7 +311,7 @@ func TestForgedJSONIsFound(t *testing.T) {
 		"request unread": func(p *parts) { p.Accepted = "{" },
 		"id":             func(p *parts) { p.chunks[0].Rows[0].ID = "d-3" },
 		"expected users": func(p *parts) { p.chunks[0].Rows[0].Expect[0] = "bo" },
-		"state":          func(p *parts) { p.chunks[0].Rows[1].State = tasks.Detached },
+		"state":          func(p *parts) { p.chunks[0].Rows[1].State = tasks.StateDetached },
 		"time of proof":  func(p *parts) { p.chunks[0].Rows[0].ProvenAt = op.DueAt },
 		"time it took":   func(p *parts) { *p.chunks[0].Rows[0].TookMS = 1 },
 		"since":          func(p *parts) { p.chunks[0].Rows[0].Since = op.DueAt },
@@ -439,7 +439,7 @@ func TestTheRecordGoesOn(t *testing.T) {
 		for _, ended := range []bool{false, true} {
 			if ended {
 				op = b.later(op, time.Minute)
-				b.apply(tasks.Change{Operation: op, Chunk: 0, By: "w", Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.Detached, Note: tasks.ReadBack}}})
+				b.apply(tasks.Change{Operation: op, Chunk: 0, By: "w", Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
 				b.finish(op)
 			}
 			newer, err := b.compare(t, res)
@@ -555,7 +555,7 @@ func TestTakenUpAgain(t *testing.T) {
 	_, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
 	require.NoError(t, err)
 	op = b.later(op, time.Minute)
-	b.apply(tasks.Change{Operation: op, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.Detached, Note: tasks.ReadBack}}})
+	b.apply(tasks.Change{Operation: op, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
 	b.now = b.now.Add(time.Second)
 	for _, final := range []bool{false, true} {
 		res, err := Verify(bytes.NewReader(b.write(op, JSON)))
@@ -592,7 +592,7 @@ func TestNotFinal(t *testing.T) {
 		}
 		res, err := Verify(bytes.NewReader(b.write(open, f)))
 		require.NoError(t, err)
-		b.apply(tasks.Change{Operation: open, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(open, 0)["d-5"], To: tasks.Detached}}})
+		b.apply(tasks.Change{Operation: open, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(open, 0)["d-5"], To: tasks.StateDetached}}})
 		newer, err := b.compare(t, res)
 		if f == JSON {
 			require.NoError(t, err)
@@ -636,7 +636,7 @@ func TestWhatAReportSays(t *testing.T) {
 		"ticket": "HR-1", "accepted_at": "2026-03-01T12:00:00.000Z", "ended_at": "2026-03-01T12:20:00.000Z", "rows": "4", "final": "true",
 		"computer_name": "PC-4711", "type": "SHARED", "users_before": "jo (sudo, USER); staff (GROUP)", "expected_users": "jo; ann",
 		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000", "took_since_accepted_seconds": "90.000",
-		"proof": "established by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
+		"proof": "confirmed by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
 		"calls": "2026-03-01T12:00:00.000Z HTTP 200 WKS.00010110 request req-1 job job-1",
 	} {
 		require.Equal(t, want, rows[0][column], column)
@@ -649,7 +649,7 @@ func TestWhatAReportSays(t *testing.T) {
 	}
 	require.Equal(t, "user", rows[2]["line"])
 	require.Equal(t, "jo", rows[2]["subject"])
-	require.Equal(t, "resolved", rows[2]["state"])
+	require.Equal(t, "expanded", rows[2]["state"])
 	require.Equal(t, "d-9", rows[3]["subject"])
 	require.Equal(t, "1200.000", rows[3]["took_seconds"])
 	require.Equal(t, "the expected user is not on it: UNATTACHED", rows[3]["proof"])
@@ -669,14 +669,14 @@ func TestWhatAReportSays(t *testing.T) {
 	}
 	d1 := p.chunks[0].Rows[0]
 	require.Len(t, d1.Events, 3)
-	require.Equal(t, event{At: d1.Events[1].At, From: tasks.Sending, To: tasks.Accepted, By: "worker-1", Note: "followed by its job", CallID: "call-1"}, d1.Events[1])
+	require.Equal(t, event{At: d1.Events[1].At, From: tasks.StateSending, To: tasks.StateAccepted, By: "worker-1", Note: tasks.NoteByJob, NoteText: "tracked as a job of the cloud", CallID: "call-1"}, d1.Events[1])
 	require.Equal(t, []string{"job-1"}, d1.Calls[0].JobIDs)
 
 	page := string(b.write(op, HTML))
 	for _, want := range []string{
 		`<html lang="en">`, "<title>detachd report on operation " + op.ID, "<caption>", `scope="col"`, "prefers-color-scheme: dark", "@media print",
 		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1m30s", "20m0s", op.Seal, "no address", "job job-1",
-		"sending → accepted, followed by its job", "target is 15m0s", "2026-03-01 12:01:30",
+		"sending → accepted, tracked as a job of the cloud", "target is 15m0s", "2026-03-01 12:01:30",
 	} {
 		require.Contains(t, page, want)
 	}

@@ -18,26 +18,27 @@ type row struct {
 	ProvenAt   time.Time      `json:"proven_at,omitzero"`
 	TookMS     *int64         `json:"took_ms,omitempty"` // since due, see tasks.Took; 0: before it was due
 	AcceptedMS *int64         `json:"took_since_accepted_ms,omitempty"`
-	Note       string         `json:"note,omitempty"`
+	Note       tasks.Note     `json:"note,omitempty"`
+	NoteText   string         `json:"note_text,omitempty"`
 	Detail     string         `json:"detail,omitempty"`
 	Before     *tasks.Before  `json:"before,omitempty"`
 	Events     []event        `json:"events,omitempty"`
 	Attempts   int            `json:"attempts"`
 	Failure    *tasks.Failure `json:"failure,omitempty"`
 	Calls      []call         `json:"calls,omitempty"`
-	note       tasks.Note
 	lastCallID string
 }
 
 // event is one step of a row. Texts are the cloud's.
 type event struct {
-	At     time.Time   `json:"at"`
-	From   tasks.State `json:"from"`
-	To     tasks.State `json:"to"`
-	By     string      `json:"by,omitempty"`
-	Note   string      `json:"note,omitempty"`
-	Detail string      `json:"detail,omitempty"`
-	CallID string      `json:"call,omitempty"`
+	At       time.Time   `json:"at"`
+	From     tasks.State `json:"from"`
+	To       tasks.State `json:"to"`
+	By       string      `json:"by,omitempty"`
+	Note     tasks.Note  `json:"note,omitempty"`
+	NoteText string      `json:"note_text,omitempty"`
+	Detail   string      `json:"detail,omitempty"`
+	CallID   string      `json:"call,omitempty"`
 }
 
 // call is one request to the API that named the desktop. With only the id it is
@@ -62,10 +63,10 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 	for _, entry := range e.Trail {
 		for p, s := range entry.Steps() {
 			r := &rows[p]
-			if s.Note != tasks.Dismissed { // the row stays as it is
-				r.Since, r.note, r.Note, r.Detail = s.At, s.Note, s.Note.String(), s.Detail
+			if s.Note != tasks.NoteDismissed { // the row stays as it is
+				r.Since, r.Note, r.NoteText, r.Detail = s.At, s.Note, s.NoteText, s.Detail
 			}
-			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: s.Note.String(), Detail: s.Detail, CallID: s.CallID})
+			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: s.Note, NoteText: s.NoteText, Detail: s.Detail, CallID: s.CallID})
 		}
 		for p, b := range entry.Before {
 			if p >= 0 && p < len(rows) {
@@ -86,7 +87,7 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 // took is the time to access removed; false where nothing is proven, or nothing
 // was to be.
 func (r row) took(op tasks.Operation) (tasks.Took, bool) {
-	return tasks.Desktop{State: r.State, Note: r.note, UpdatedAt: r.Since}.TookFrom(op)
+	return tasks.Desktop{State: r.State, Note: r.Note, UpdatedAt: r.Since}.TookFrom(op)
 }
 
 // callIDs lists the calls that named the desktop, each once, in their order. The

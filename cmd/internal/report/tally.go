@@ -48,7 +48,7 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 	switch {
 	case proven:
 		t.due, t.taken = append(t.due, took.SinceDue), append(t.taken, took.SinceAccepted)
-	case r.State == tasks.Cancelled || r.State == tasks.Resolved || r.State == tasks.NoDesktop:
+	case r.State == tasks.StateCancelled || r.State == tasks.StateExpanded || r.State == tasks.StateNoDesktop:
 	case now.After(op.DueFrom().Add(target)):
 		t.over++
 	}

@@ -298,7 +298,7 @@ func (s *scene) more() {
 	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
-	s.step(half, tasks.Detached)
+	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.at = time.Time{} // what was read before the pause is of no use here

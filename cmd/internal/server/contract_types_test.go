@@ -207,17 +207,18 @@ func TestContractEnums(t *testing.T) {
 	d := theContract()
 	for place, want := range map[string][]string{
 		"State":                   texts(tasks.States, tasks.State.String),
-		"Note":                    texts([]tasks.Note{tasks.Gone, tasks.ReadBack, tasks.ByJob, tasks.NotTheirs, tasks.Unknown, tasks.Suspect, tasks.Denied, tasks.Recheck}, tasks.Note.String),
 		"Role":                    texts(access.Roles, func(r access.Role) string { return string(r) }),
 		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
 		"Action":                  texts([]policy.Action{policy.Done, policy.Follow, policy.Send, policy.Later, policy.Once, policy.Hold, policy.Wait}, func(a policy.Action) string { return string(a) }),
 		"Planned/properties/does": {string(policy.Send), string(policy.Done), string(policy.Follow), string(policy.Later), string(policy.Hold), "fail", "find"},
-		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.Throttled, tasks.BadAuth, tasks.NoRight, tasks.NotAPI, tasks.ByOperator}, func(k tasks.PauseKind) string { return string(k) }),
-		"OperationStateName":      texts([]tasks.OperationState{tasks.Scheduled, tasks.Running, tasks.Finished}, func(s tasks.OperationState) string { return string(s) }),
+		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator}, func(k tasks.PauseKind) string { return string(k) }),
+		"OperationStateName":      texts([]tasks.OperationState{tasks.OperationScheduled, tasks.OperationRunning, tasks.OperationFinished}, func(s tasks.OperationState) string { return string(s) }),
 		"Code/properties/of":      {string(policy.OfCall), string(policy.OfDesktop), string(policy.OfWorker)},
 	} {
 		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)
 	}
+	require.Equal(t, texts(tasks.Notes, func(n tasks.Note) string { return string(n) }),
+		texts(list(d.get("#/components/schemas/Note/x-extensible-enum")), func(v any) string { return v.(string) }))
 	format := d.parameters(route{method: "GET", path: "/v1/operations/{id}/report"}, "query")[0]
 	require.Equal(t, texts(report.Formats, func(f report.Format) string { return string(f) }),
 		texts(list(d.get(at(format, "schema", "enum"))), func(v any) string { return v.(string) }))

@@ -42,7 +42,7 @@ func (s *server) pauseProject(r *request) error {
 		return err
 	}
 	reason := r.key.Name + ": " + in.Reason
-	if err := s.record.PauseProject(r.Context(), alias, tasks.ByOperator, time.Duration(in.ForSeconds)*time.Second, reason); err != nil {
+	if err := s.record.PauseProject(r.Context(), alias, tasks.PauseOperator, time.Duration(in.ForSeconds)*time.Second, reason); err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Paused{Project: alias, Paused: true})

@@ -20,7 +20,7 @@ func (b *bench) failed(project string, desktops ...string) tasks.Operation {
 	require.NoError(b.t, err)
 	ch := tasks.Change{Operation: op}
 	for _, d := range c.Desktops {
-		ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.Failed, Attempts: 1, Failure: &tasks.Failure{
+		ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.StateFailed, Attempts: 1, Failure: &tasks.Failure{
 			Project: project, OperationID: op.ID, DesktopID: d.ID, Code: "WKS.1", Class: "permanent", Message: "no", At: time.Now(),
 		}})
 	}
@@ -79,7 +79,7 @@ func TestRedriveOverHTTP(t *testing.T) {
 	items, _, err := ann.RedriveItems(ctx, mine.ID, 1, "")
 	require.NoError(t, err)
 	require.Len(t, items, 1)
-	require.Equal(t, tasks.Failed, items[0].Desktop.State)
+	require.Equal(t, tasks.StateFailed, items[0].Desktop.State)
 	ended, err := ann.AbortRedrive(ctx, mine.ID)
 	require.NoError(t, err)
 	require.Equal(t, "ann", ended.AbortedBy)
@@ -133,5 +133,5 @@ func TestDismissOverHTTP(t *testing.T) {
 	steps := history.Events[0].Desktop.Steps
 	require.Equal(t, "stays", steps[len(steps)-1].Detail)
 	require.Equal(t, "jo", steps[len(steps)-1].By)
-	require.Equal(t, tasks.Failed, history.Events[0].Desktop.State)
+	require.Equal(t, tasks.StateFailed, history.Events[0].Desktop.State)
 }
