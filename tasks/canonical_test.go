@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/redistest"
 )
 
 const (
@@ -69,29 +68,4 @@ func TestARequestHasOneSpelling(t *testing.T) {
 	require.Equal(t, want, got)
 	require.Equal(t, want, got.Canonical())
 	require.Equal(t, tasks.Request{}, tasks.Request{}.Canonical(), "what is nil stays nil")
-}
-
-func TestOneContentInTwoSpellingsIsOneOperation(t *testing.T) {
-	t.Parallel()
-	p, err := tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
-	require.NoError(t, err)
-	upper := strings.ToUpper(someID)
-	first, err := p.Enqueue(t.Context(), tasks.Request{
-		Project: "hq", Desktops: []string{"{" + upper + "}"}, Users: []string{separated}, Expect: map[string][]string{upper: {separated}}, IdempotencyKey: "k",
-	})
-	require.NoError(t, err)
-	again, err := p.Enqueue(t.Context(), tasks.Request{
-		Project: "hq", Desktops: []string{someID}, Users: []string{composed}, Expect: map[string][]string{someID: {composed}}, IdempotencyKey: "k",
-	})
-	require.NoError(t, err)
-	require.Equal(t, first.ID, again.ID)
-	rows, _, err := p.Record.Desktops(t.Context(), first, tasks.DesktopFilter{}, 10, "")
-	require.NoError(t, err)
-	require.Equal(t, []string{someID, tasks.UserRow(composed)}, []string{rows[0].ID, rows[1].ID})
-	require.Equal(t, []string{composed}, rows[0].Expect)
-	for _, text := range []string{"{" + upper + "}", separated} {
-		found, _, err := p.Record.Search(t.Context(), text, 10, "")
-		require.NoError(t, err)
-		require.NotEmpty(t, found, "found however it is spelled: %q", text)
-	}
 }

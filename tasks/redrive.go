@@ -1,21 +1,9 @@
 package tasks
 
 import (
-	"cmp"
-	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
-
-	"github.com/redis/go-redis/v9"
-	"github.com/rs/xid"
-
-	"github.com/detachd/detachd/tasks/trail"
 )
 
 // DesktopRef names a desktop within an operation.
@@ -41,6 +29,60 @@ type RedriveRequest struct {
 	IdempotencyKey string   // as Request's
 }
 
+const maxPerSecond = 10_000
+
+func (q RedriveRequest) Validate() error {
+	var ps problems
+	if n := len(q.Desktops); n > MaxDesktops {
+		ps.add("desktops", "", "has %d desktops, more than %d", n, MaxDesktops)
+	} else {
+		seen := make(map[DesktopRef]int, n)
+		for i, d := range q.Desktops {
+			field := fmt.Sprintf("desktops[%d]", i)
+			switch j, twice := seen[d]; {
+			case twice:
+				ps.add(field, "", "is the same as desktops[%d]", j)
+			case d.OperationID == "" || d.DesktopID == "" || strings.ContainsAny(d.OperationID, "/{}"):
+				ps.add(field, "", "does not name an operation and a desktop")
+			}
+			seen[d] = i
+		}
+	}
+	if len(q.Desktops) > 0 && q.Filter != (FailureFilter{}) {
+		ps.add("filter", "", "and desktops do not go together: give one of them")
+	}
+	if q.PerSecond < 0 || q.PerSecond > maxPerSecond {
+		ps.add("per_second", "", "is not 0 to %d", maxPerSecond)
+	}
+	ps.text("requested_by", q.RequestedBy, MaxName)
+	ps.text("reason", q.Reason, maxReason)
+	ps.text("idempotency_key", q.IdempotencyKey, MaxName)
+	if len(ps) > 0 {
+		return &ValidationError{Problems: ps}
+	}
+	return nil
+}
+
+// DismissRequest asks for desktops to leave the inbox without anything being done
+// about them: somebody has looked, and nothing is to be done here.
+type DismissRequest struct {
+	// Filter says which, what is held included. Leave it empty where Desktops are named.
+	Filter FailureFilter
+	// Desktops names them, up to MaxDesktops. Those that are not in the inbox are
+	// left out.
+	Desktops []DesktopRef
+	// Matched is how many whoever asks has seen to match; it is refused if they are
+	// another number now. 0: whatever it is.
+	Matched  int
+	Projects []string // only of these; empty: of all
+	By       string   // who dismisses them, up to 255 characters
+	Reason   string   // required, up to 1,000 characters
+}
+
+func (q DismissRequest) Validate() error {
+	return RedriveRequest{Filter: q.Filter, Desktops: q.Desktops, RequestedBy: q.By, Reason: q.Reason}.Validate()
+}
+
 // Redrive takes failed or held desktops, of any operations, up again. What it
 // matched when it was begun is kept; what fails later is not among it.
 type Redrive struct {
@@ -59,8 +101,6 @@ type Redrive struct {
 	// Skipped are those that were no longer what they were matched as. When a
 	// worker was killed, they include what it had just taken up.
 	Skipped int `json:"skipped"`
-
-	items string // key of what was matched
 }
 
 // Done reports that it has ended.
@@ -95,607 +135,26 @@ type RedriveItem struct {
 	Desktop   *Desktop  `json:"desktop,omitempty"`
 }
 
-const maxPerSecond = 10_000
-
-// ErrTooMany says that a redrive would match more than MaxDesktops.
-var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
-
-func (q RedriveRequest) validate() error {
-	var ps problems
-	if n := len(q.Desktops); n > MaxDesktops {
-		ps.add("desktops", "", "has %d desktops, more than %d", n, MaxDesktops)
-	} else {
-		seen := make(map[DesktopRef]int, n)
-		for i, d := range q.Desktops {
-			field := fmt.Sprintf("desktops[%d]", i)
-			switch j, twice := seen[d]; {
-			case twice:
-				ps.add(field, "", "is the same as desktops[%d]", j)
-			case d.OperationID == "" || d.DesktopID == "" || strings.ContainsAny(d.OperationID, "/{}"):
-				ps.add(field, "", "does not name an operation and a desktop")
-			}
-			seen[d] = i
-		}
-	}
-	if len(q.Desktops) > 0 && q.Filter != (FailureFilter{}) {
-		ps.add("filter", "", "and desktops do not go together: give one of them")
-	}
-	if q.PerSecond < 0 || q.PerSecond > maxPerSecond {
-		ps.add("per_second", "", "is not 0 to %d", maxPerSecond)
-	}
-	ps.text("requested_by", q.RequestedBy, maxName)
-	ps.text("reason", q.Reason, maxReason)
-	ps.text("idempotency_key", q.IdempotencyKey, maxName)
-	if len(ps) > 0 {
-		return &ValidationError{Problems: ps}
-	}
-	return nil
+// RedriveProgress is a redrive with what came of what it took up.
+type RedriveProgress struct {
+	Redrive
+	// Counts are the rows that it has taken up, as they are now: those detached,
+	// failed again, held again, and still under way. What has passed its retention is
+	// missing.
+	Counts Counts `json:"counts"`
+	Left   int    `json:"left"` // not yet come to; 0 once it has ended
+	Pace   Pace   `json:"pace"` // at which these, and what is under way, come to their end
 }
 
-// MatchRedrive counts what a redrive would match, by project, class and code, and
-// writes nothing. Errors: *ValidationError, ErrTooMany, Redis'.
-func (r *Record) MatchRedrive(ctx context.Context, q RedriveRequest) ([]FailureCount, error) {
-	if err := q.validate(); err != nil {
-		return nil, err
-	}
-	found, err := r.matchRedrive(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	return countsOf(found), nil
+// Moves reports that something of it may still change.
+func (x RedriveProgress) Moves() bool { return x.Open() > 0 || !x.Done() }
+
+// Open is how many are to be taken up, or are under way.
+func (x RedriveProgress) Open() int { return x.Left + x.Counts.Unsettled() }
+
+// Pace is how fast rows come to their end: detached, failed, held, or another state
+// that nothing is to be done in.
+type Pace struct {
+	PerMinute float64   `json:"per_minute"`       // rows, as in the last minute
+	EndsAt    time.Time `json:"ends_at,omitzero"` // when the rest will have, at that rate; zero where there is no rest or no rate
 }
-
-// countsOf counts failures by project, class and code, the most first.
-func countsOf(found []Failure) []FailureCount {
-	counts := map[failureGroup]int{}
-	for _, f := range found {
-		counts[groupOf(f.Project, f)]++
-	}
-	return sortedCounts(counts)
-}
-
-// matchRedrive gives what a valid request matches.
-func (r *Record) matchRedrive(ctx context.Context, q RedriveRequest) ([]Failure, error) {
-	all, err := r.failuresNamed(ctx, q.Desktops)
-	if len(q.Desktops) == 0 {
-		all, err = r.failuresMatching(ctx, q.Filter)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(all, func(f Failure) bool {
-		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
-			len(q.Desktops) == 0 && f.Class == HeldClass && q.Filter.Class != HeldClass
-	}), nil
-}
-
-// HeldClass is the class of what a guard held.
-const HeldClass = "held"
-
-func (r *Record) failuresMatching(ctx context.Context, f FailureFilter) ([]Failure, error) {
-	var all []Failure
-	for token := ""; ; {
-		page, next, err := r.Failures(ctx, f, 1000, token)
-		if err != nil {
-			return nil, err
-		}
-		if all = append(all, page...); len(all) > MaxDesktops {
-			return nil, ErrTooMany
-		}
-		if next == "" {
-			return all, nil
-		}
-		token = next
-	}
-}
-
-// failuresNamed reads the failures of desktops; those that are none now are left
-// out.
-func (r *Record) failuresNamed(ctx context.Context, refs []DesktopRef) ([]Failure, error) {
-	byOp := map[string][]string{}
-	var ids []string
-	for _, d := range refs {
-		if byOp[d.OperationID] == nil {
-			ids = append(ids, d.OperationID)
-		}
-		byOp[d.OperationID] = append(byOp[d.OperationID], d.DesktopID)
-	}
-	var out []Failure
-	for batch := range slices.Chunk(ids, 500) {
-		ops, err := r.operations(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
-		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, op := range ops {
-				p.HMGet(ctx, r.keys.errors(op.ID), byOp[op.ID]...)
-			}
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("reading failures: %w", err)
-		}
-		for i, cmd := range cmds {
-			for j, v := range cmd.(*redis.SliceCmd).Val() {
-				s, is := v.(string)
-				if !is {
-					continue
-				}
-				f, final, err := decodeFailure(ops[i].ID, ops[i].Project, byOp[ops[i].ID][j], s)
-				if err != nil {
-					return nil, err
-				}
-				if final {
-					out = append(out, f)
-				}
-			}
-		}
-	}
-	return out, nil
-}
-
-// redriveFields are those of a redrive's hash: JSON of Redrive as begun, the key of
-// what it matched, how many of those were looked at, how many were taken up, when
-// it ended in ms, and who aborted it.
-var redriveFields = []string{"meta", "items", "next", "retried", "ended", "aborted"}
-
-// redriveOrphan is how long items are kept that no redrive claims: their writer
-// died.
-const redriveOrphan = time.Hour
-
-// Redrive begins to take up what a request matches now. Workers do it; it goes on
-// whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused,
-// Redis'.
-func (p *Producer) Redrive(ctx context.Context, q RedriveRequest) (Redrive, error) {
-	r := p.Record
-	now := time.UnixMilli(p.now().UnixMilli()).UTC()
-	x := Redrive{
-		ID: xid.NewWithTime(now).String(), Filter: q.Filter, Named: len(q.Desktops), PerSecond: q.PerSecond, RequestedBy: q.RequestedBy,
-		Reason: q.Reason, CreatedAt: now, Projects: []string{},
-	}
-	if q.IdempotencyKey != "" {
-		sum := sha256.Sum256([]byte("redrive\x00" + q.RequestedBy + "\x00" + q.IdempotencyKey))
-		var id xid.ID
-		copy(id[:], sum[:])
-		x.ID = id.String()
-	}
-	fail := func(err error) (Redrive, error) { return Redrive{}, fmt.Errorf("the redrive was not begun: %w", err) }
-	if err := q.validate(); err != nil {
-		return Redrive{}, err
-	}
-	// What was begun before is answered at once: matching is costly.
-	fp := fingerprintOf(q)
-	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, ErrNoRedrive) {
-		return old, err
-	}
-	found, err := r.matchRedrive(ctx, q)
-	if err != nil {
-		return Redrive{}, err
-	}
-	x.Matched = len(found)
-	for _, f := range found {
-		if !slices.Contains(x.Projects, f.Project) {
-			x.Projects = append(x.Projects, f.Project)
-		}
-	}
-	slices.Sort(x.Projects)
-	items := r.keys.redriveItems(x.ID, xid.New().String())
-	if err := r.putRedriveItems(ctx, items, found); err != nil {
-		return fail(err)
-	}
-	// It is listed first, so that one that has begun is always found.
-	listed := redis.Z{Score: float64(now.UnixMilli()), Member: x.ID}
-	_, err = r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.ZAddNX(ctx, r.keys.redrives(), listed)
-		pipe.ZAddNX(ctx, r.keys.openRedrives(), listed)
-		pipe.ZRemRangeByScore(ctx, r.keys.redrives(), "-inf", formatMS(now.Add(-2*r.retention)))
-		return nil
-	})
-	if err != nil {
-		return fail(err)
-	}
-	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x), items); err != nil {
-		return fail(err)
-	}
-	return r.begun(ctx, x.ID, fp)
-}
-
-// scriptRedrive begins a redrive, unless another call has.
-//
-//	KEYS  redrive, items
-//	ARGV  fingerprint, JSON of Redrive, key of the items
-var scriptRedrive = redis.NewScript(`
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'meta', ARGV[2], 'items', ARGV[3])
-  redis.call('PERSIST', KEYS[2])
-end
-return 1
-`)
-
-// fingerprintOf tells requests with the same idempotency key apart.
-func fingerprintOf(q RedriveRequest) string {
-	q.IdempotencyKey = ""
-	sum := sha256.Sum256([]byte(mustJSON(q)))
-	return hex.EncodeToString(sum[:16])
-}
-
-// begun reads a redrive that was begun with a request.
-func (r *Record) begun(ctx context.Context, id, fingerprint string) (Redrive, error) {
-	fp, err := r.rdb.HGet(ctx, r.keys.redrive(id), "fp").Result()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return Redrive{}, ErrNoRedrive
-	case err != nil:
-		return Redrive{}, fmt.Errorf("reading redrive %s: %w", id, err)
-	case fp != fingerprint:
-		return Redrive{}, ErrKeyReused
-	}
-	return r.Redrive(ctx, id)
-}
-
-// putRedriveItems writes what was matched. Until a redrive claims it, it goes away
-// by itself.
-func (r *Record) putRedriveItems(ctx context.Context, key string, found []Failure) error {
-	for batch := range slices.Chunk(found, 2000) {
-		values := make([]any, len(batch))
-		for i, f := range batch {
-			values[i] = formatMS(f.At) + " " + failureMember(f.OperationID, f.DesktopID)
-		}
-		var push *redis.IntCmd
-		_, err := r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			push = p.RPush(ctx, key, values...)
-			p.Expire(ctx, key, redriveOrphan)
-			return nil
-		})
-		if err != nil {
-			return cmp.Or(push.Err(), err) // EXECABORT, which is err then, does not say why
-		}
-	}
-	return nil
-}
-
-// ErrNoRedrive says that there is no such redrive, or its retention is over.
-var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
-
-// Redrive reads one; ErrNoRedrive if there is none.
-func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
-	xs, err := r.readRedrives(ctx, []string{id})
-	if err == nil && len(xs) == 0 {
-		err = fmt.Errorf("redrive %s: %w", id, ErrNoRedrive)
-	}
-	if err != nil {
-		return Redrive{}, err
-	}
-	return xs[0], nil
-}
-
-// Redrives lists redrives, the latest first. size is the most that are returned
-// (default 100). An empty next means that there are no more.
-func (r *Record) Redrives(ctx context.Context, size int, token string) (out []Redrive, next string, err error) {
-	if size <= 0 {
-		size = 100
-	}
-	offset := 0
-	if token != "" {
-		if offset, err = strconv.Atoi(token); err != nil || offset < 0 {
-			return nil, "", ErrPageToken
-		}
-	}
-	ids, err := r.rdb.ZRevRange(ctx, r.keys.redrives(), int64(offset), int64(offset+size-1)).Result()
-	if err != nil {
-		return nil, "", fmt.Errorf("listing redrives: %w", err)
-	}
-	if len(ids) == size {
-		next = strconv.Itoa(offset + size)
-	}
-	out, err = r.readRedrives(ctx, ids)
-	return out, next, err
-}
-
-func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, id := range ids {
-			p.HMGet(ctx, r.keys.redrive(id), redriveFields...)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading redrives: %w", err)
-	}
-	var out []Redrive
-	for i, cmd := range cmds {
-		v := cmd.(*redis.SliceCmd).Val()
-		meta, begun := v[0].(string)
-		if !begun {
-			continue
-		}
-		var x Redrive
-		if err := decodeJSON(meta, &x); err != nil {
-			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
-		}
-		x.items, _ = v[1].(string)
-		x.AbortedBy, _ = v[5].(string)
-		x.Retried = int(number(v[3]))
-		x.Skipped = int(number(v[2])) - x.Retried
-		if ms := number(v[4]); ms != 0 {
-			x.EndedAt = time.UnixMilli(ms).UTC()
-		}
-		out = append(out, x)
-	}
-	return out, nil
-}
-
-// scriptEndRedrive ends a redrive unless it has ended.
-//
-//	KEYS  redrive, items, taken
-//	ARGV  now ms, who aborts it or "", retention ms
-var scriptEndRedrive = redis.NewScript(`
-if redis.call('HSETNX', KEYS[1], 'ended', ARGV[1]) == 0 then return 0 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'aborted', ARGV[2]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-redis.call('PEXPIRE', KEYS[3], ARGV[3])
-return 1
-`)
-
-func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
-	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}, now.UnixMilli(), by, r.retention.Milliseconds())
-	if err == nil {
-		err = r.rdb.ZRem(ctx, r.keys.openRedrives(), x.ID).Err()
-	}
-	if err != nil {
-		return fmt.Errorf("ending redrive %s: %w", x.ID, err)
-	}
-	return nil
-}
-
-// AbortRedrive ends a redrive, for by. What it has taken up goes on, and so does
-// what a worker is taking up at this moment: up to about a second's worth. One
-// that has ended stays as it is.
-func (r *Record) AbortRedrive(ctx context.Context, id string, now time.Time, by string) (Redrive, error) {
-	x, err := r.Redrive(ctx, id)
-	if err != nil || x.Done() {
-		return x, err
-	}
-	if by == "" {
-		by = "somebody"
-	}
-	if err := r.endRedrive(ctx, x, now, by); err != nil {
-		return Redrive{}, err
-	}
-	return r.Redrive(ctx, id)
-}
-
-// RedriveItems lists what a redrive matched, in the order in which it is taken up,
-// and what each is now. size is the most that are returned (default 100). An empty
-// next means that there are no more.
-func (r *Record) RedriveItems(ctx context.Context, x Redrive, size int, token string) (out []RedriveItem, next string, err error) {
-	if size <= 0 {
-		size = 100
-	}
-	from := 0
-	if token != "" {
-		if from, err = strconv.Atoi(token); err != nil || from < 0 {
-			return nil, "", ErrPageToken
-		}
-	}
-	items, err := r.redriveItems(ctx, x, from, size)
-	if err != nil {
-		return nil, "", err
-	}
-	rows, err := r.locate(ctx, items)
-	if err != nil {
-		return nil, "", err
-	}
-	for i, it := range items {
-		it.Taken = from+i < x.Retried+x.Skipped
-		for _, c := range rows {
-			for j := range c.Desktops {
-				if d := &c.Desktops[j]; d.OperationID == it.OperationID && d.ID == it.DesktopID {
-					it.Desktop = d
-				}
-			}
-		}
-		out = append(out, it)
-	}
-	if len(items) == size && from+size < x.Matched {
-		next = strconv.Itoa(from + size)
-	}
-	return out, next, nil
-}
-
-func (r *Record) redriveItems(ctx context.Context, x Redrive, from, n int) ([]RedriveItem, error) {
-	vs, err := r.rdb.LRange(ctx, x.items, int64(from), int64(from+n-1)).Result()
-	if err != nil {
-		return nil, fmt.Errorf("reading redrive %s: %w", x.ID, err)
-	}
-	out := make([]RedriveItem, len(vs))
-	for i, v := range vs {
-		at, member, _ := strings.Cut(v, " ")
-		ms, err := strconv.ParseInt(at, 10, 64)
-		op, desktop, ok := strings.Cut(member, "/")
-		if err != nil || !ok {
-			return nil, fmt.Errorf("redrive %s has an entry %.60q", x.ID, v)
-		}
-		out[i] = RedriveItem{DesktopRef: DesktopRef{op, desktop}, MatchedAt: time.UnixMilli(ms).UTC()}
-	}
-	return out, nil
-}
-
-// locate reads the chunks that desktops are in, with the failures of those
-// desktops. Operations that are gone are left out.
-func (r *Record) locate(ctx context.Context, items []RedriveItem) ([]Chunk, error) {
-	ids := make([]string, len(items))
-	for i, it := range items {
-		ids[i] = it.DesktopID
-	}
-	entries, err := r.find(ctx, r.keys.history, ids...)
-	if err != nil {
-		return nil, fmt.Errorf("finding desktops: %w", err)
-	}
-	var places []chunkID
-	wanted := map[chunkID]map[string]bool{}
-	for i, it := range items {
-		for _, at := range chunksIn(entries[i]) {
-			if at.op != it.OperationID {
-				continue
-			}
-			if wanted[at] == nil {
-				places, wanted[at] = append(places, at), map[string]bool{}
-			}
-			wanted[at][it.DesktopID] = true
-		}
-	}
-	var out []Chunk
-	for _, at := range places {
-		c, err := r.Chunk(ctx, at.op, at.chunk)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		c.Desktops = slices.DeleteFunc(c.Desktops, func(d Desktop) bool { return !wanted[at][d.ID] })
-		if err := r.addFailures(ctx, c.Operation, c.Desktops); err != nil {
-			return nil, err
-		}
-		out = append(out, c)
-	}
-	return out, nil
-}
-
-// redriveBatch is how many desktops are taken up between two looks at whether a
-// redrive was aborted.
-const redriveBatch = 200
-
-// AdvanceRedrives takes up what is due of every redrive, for at most about the
-// time given, and returns how many were taken up. One worker calls it again and
-// again; two at a time waste effort and do no harm.
-func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (int, error) {
-	r := p.Record
-	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openRedrives(), 0, 99).Result()
-	if err != nil {
-		return 0, fmt.Errorf("looking for redrives: %w", err)
-	}
-	taken, until := 0, time.Now().Add(within)
-	for _, z := range zs {
-		id := z.Member.(string)
-		n, err := p.advanceRedrive(ctx, id, until)
-		if taken += n; errors.Is(err, ErrNoRedrive) {
-			err = nil
-			if p.now().Sub(time.UnixMilli(int64(z.Score))) > abandonedAfter { // else it may be about to begin
-				err = r.rdb.ZRem(ctx, r.keys.openRedrives(), id).Err()
-			}
-		}
-		if err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
-}
-
-// scriptAdvance notes that items were looked at, unless somebody else was faster.
-//
-//	KEYS  redrive, taken
-//	ARGV  how many were looked at before, how many more, of those how many were taken up,
-//	      then operation:chunk, positions, …
-var scriptAdvance = redis.NewScript(`
-if tonumber(redis.call('HGET', KEYS[1], 'next') or 0) ~= tonumber(ARGV[1]) then return 0 end
-redis.call('HINCRBY', KEYS[1], 'next', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'retried', ARGV[3])
-for i = 4, #ARGV, 2 do
-  local had = redis.call('HGET', KEYS[2], ARGV[i])
-  redis.call('HSET', KEYS[2], ARGV[i], (had and had .. ',' or '') .. ARGV[i+1])
-end
-return 1
-`)
-
-func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Time) (taken int, err error) {
-	r := p.Record
-	for first := true; first || time.Now().Before(until); first = false {
-		x, err := r.Redrive(ctx, id)
-		if err != nil {
-			return taken, err
-		}
-		seen := x.Retried + x.Skipped
-		if x.Done() || seen >= x.Matched {
-			return taken, r.endRedrive(ctx, x, p.now(), "")
-		}
-		n := min(redriveBatch, x.due(p.now())-seen)
-		if n <= 0 {
-			return taken, nil
-		}
-		items, err := r.redriveItems(ctx, x, seen, n)
-		if err != nil {
-			return taken, err
-		}
-		if len(items) == 0 { // its retention is over
-			return taken, r.endRedrive(ctx, x, p.now(), "")
-		}
-		moved, err := p.take(ctx, x, items)
-		if err != nil {
-			return taken, err
-		}
-		taken += len(moved)
-		keys := []string{r.keys.redrive(id), r.keys.redriveTaken(id)}
-		if _, err := r.runScript(ctx, scriptAdvance, keys, append([]any{seen, len(items), len(moved)}, placesTaken(moved)...)...); err != nil {
-			return taken, fmt.Errorf("advancing redrive %s: %w", id, err)
-		}
-	}
-	return taken, nil
-}
-
-// placesTaken are the chunks that desktops are in, each followed by their positions.
-func placesTaken(ds []Desktop) (out []any) {
-	var chunks []string
-	places := map[string][]int{}
-	for _, d := range ds {
-		at := followMember(d.OperationID, d.Chunk)
-		if places[at] == nil {
-			chunks = append(chunks, at)
-		}
-		places[at] = append(places[at], d.Position)
-	}
-	for _, at := range chunks {
-		out = append(out, at, trail.FormatRanges(trail.Ranges(places[at])))
-	}
-	return out
-}
-
-// due is how many may have been looked at by now.
-func (x Redrive) due(now time.Time) int {
-	if x.PerSecond == 0 {
-		return x.Matched
-	}
-	elapsed := max(0, now.Sub(x.CreatedAt)) // a clock may be behind
-	return min(x.Matched, int(elapsed.Seconds()*float64(x.PerSecond)))
-}
-
-// take takes items up that are still as they were matched.
-func (p *Producer) take(ctx context.Context, x Redrive, items []RedriveItem) ([]Desktop, error) {
-	matched := make(map[DesktopRef]time.Time, len(items))
-	for _, it := range items {
-		matched[it.DesktopRef] = it.MatchedAt
-	}
-	chunks, err := p.Record.locate(ctx, items)
-	if err != nil {
-		return nil, err
-	}
-	var taken []Desktop
-	for _, c := range chunks {
-		as := func(d Desktop) bool {
-			return (d.State == StateFailed || d.State == StateHeld) && d.Failure != nil && d.Failure.At.Equal(matched[DesktopRef{d.OperationID, d.ID}])
-		}
-		moved, err := p.retryChunk(ctx, c, as, x.by())
-		if taken = append(taken, moved...); err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
-}
-
-// by is who the trail says took a desktop up.
-func (x Redrive) by() string { return strings.TrimSpace(x.RequestedBy + " by redrive " + x.ID) }

@@ -47,6 +47,9 @@ func (s State) CanMove(to State) bool { return strings.IndexByte(legalMoves[s], 
 // followed until it is proven.
 func (s State) Open() bool { return s == StateQueued || s == StateSending }
 
+// Valid reports that there is such a state.
+func (s State) Valid() bool { return stateNames[s] != "" }
+
 // String gives the name, for example "queued".
 func (s State) String() string {
 	if n, ok := stateNames[s]; ok {

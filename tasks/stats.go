@@ -1,17 +1,6 @@
 package tasks
 
-import (
-	"context"
-	"fmt"
-	"maps"
-	"slices"
-	"strconv"
-	"time"
-
-	"github.com/redis/go-redis/v9"
-
-	"github.com/detachd/detachd/tasks/queue"
-)
+import "time"
 
 // Stats is how a project is doing: what needs a person, what is moving, and what
 // came of the last day. It is for looking at; the record of each operation is the
@@ -67,20 +56,13 @@ func (s Stats) Unserved() int {
 
 // QueueDepth is what waits in one of a project's queues.
 type QueueDepth struct {
-	Queue    Queue `json:"queue"`
-	Waiting  int   `json:"waiting"`
-	OldestMS int64 `json:"oldest_ms"`
+	Queue    string `json:"queue"` // urgent, small or bulk
+	Waiting  int    `json:"waiting"`
+	OldestMS int64  `json:"oldest_ms"`
 }
 
 // StatsStep is the length of a bucket.
 const StatsStep = 15 * time.Minute
-
-const (
-	statsSteps  = int(24 * time.Hour / StatsStep)
-	openCounted = 10_000  // operations under way that Stats sums up; that takes about 100 ms
-	openSeen    = 100_000 // among so many that have not ended
-	openBatch   = 1000
-)
 
 // StatsBucket is what happened within a step.
 type StatsBucket struct {
@@ -96,259 +78,27 @@ type RemovedBucket struct {
 	SinceAccepted int `json:"since_accepted"` // desktops, since accepted
 }
 
-// Stats reads how projects are doing, in their order, and after them the projects
-// that are not among them, have operations under way and no worker: nobody has them
-// configured any more. It takes three round trips, one for who works, two for the
-// failures, and one for every 1,000 open operations, however many projects there are.
-func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([]Stats, error) {
-	fail := func(err error) ([]Stats, error) {
-		return nil, fmt.Errorf("reading how projects are doing: %w", err)
-	}
-	if len(projects) == 0 {
-		return []Stats{}, nil
-	}
-	serving, err := r.Serving(ctx)
-	if err != nil {
-		return fail(err)
-	}
-	open, partial, err := r.sumOpen(ctx, now)
-	if err != nil {
-		return fail(err)
-	}
-	for _, alias := range slices.Sorted(maps.Keys(open)) {
-		if !slices.Contains(projects, alias) && serving.Of(alias) == 0 {
-			projects = append(projects[:len(projects):len(projects)], alias)
-		}
-	}
-	out := make([]Stats, len(projects))
-	at := make(map[string]*Stats, len(projects))
-	for i, alias := range projects {
-		out[i] = Stats{Project: alias, Workers: serving.Of(alias), Failures: []FailureCount{}, Partial: partial}
-		at[alias] = &out[i]
-		if sum := open[alias]; sum != nil {
-			out[i].Open, out[i].Counts = sum.operations, sum.counts
-		}
-	}
-	if err := r.readTallies(ctx, out, now); err != nil {
-		return fail(err)
-	}
-	failures, err := r.FailureCounts(ctx, FailureFilter{})
-	if err != nil {
-		return nil, err
-	}
-	for _, f := range failures {
-		s := at[f.Project]
-		if s == nil {
-			continue
-		}
-		s.Failures = append(s.Failures, f)
-		if f.Class == HeldClass {
-			s.Counts.Held += f.Count
-		} else {
-			s.Counts.Failed += f.Count
-		}
-	}
-	return out, nil
+// Tally counts what happened in a project within some time.
+type Tally struct {
+	Calls     int `json:"calls"`     // detach calls
+	Throttled int `json:"throttled"` // of those, that the cloud turned away as too many
+	Detached  int `json:"detached"`  // desktops, and users who have none
+	Failed    int `json:"failed"`    // a desktop that is taken up again and fails once more counts twice
+	Held      int `json:"held"`
+	Cancelled int `json:"cancelled"`
+	Retried   int `json:"retried"` // refusals that were tried again
 }
 
-// readTallies reads all that is kept by project.
-func (r *Record) readTallies(ctx context.Context, into []Stats, now time.Time) error {
-	type reading struct {
-		gate     *redis.SliceCmd
-		ops      *redis.IntCmd
-		later    *redis.IntCmd
-		hours    map[int64]*redis.MapStringStringCmd // of quarters
-		lastHour map[int64]*redis.MapStringStringCmd // of minutes
-		depths   []*scriptCall                       // by queue
-	}
-	reads := make([]reading, len(into))
-	var depths []*scriptCall
-	for i, s := range into {
-		for _, q := range queues {
-			reads[i].depths = append(reads[i].depths, r.depthCall(s.Project, q, now))
-		}
-		depths = append(depths, reads[i].depths...)
-	}
-	hour, _, _ := placeOfTally(now)
-	err := r.runScripts(ctx, depths, func(p redis.Pipeliner) {
-		for i, s := range into {
-			x := &reads[i]
-			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
-			x.gate = p.HMGet(ctx, r.keys.gate(s.Project), gateFields...)
-			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
-			x.later = r.countScheduled(ctx, p, s.Project, now)
-			for h := hour - 24; h <= hour; h++ {
-				x.hours[h] = p.HGetAll(ctx, r.keys.quarters(s.Project, h))
-			}
-			for h := hour - 1; h <= hour; h++ {
-				x.lastHour[h] = p.HGetAll(ctx, r.keys.minutes(s.Project, h))
-			}
-		}
-	})
-	if err != nil {
-		return err
-	}
-	for i, x := range reads {
-		s := &into[i]
-		gate, err := x.gate.Result()
-		if err != nil {
-			return err
-		}
-		s.Pause, s.Operations, s.Scheduled = decodePause(gate), int(x.ops.Val()), int(x.later.Val())
-		s.addBuckets(now, func(t time.Time) Tally {
-			h, _, quarter := placeOfTally(t)
-			return decodeTally(x.hours[h].Val(), quarter)
-		})
-		s.addMinutes(now, func(t time.Time) Tally {
-			h, minute, _ := placeOfTally(t)
-			return decodeTally(x.lastHour[h].Val(), minute)
-		})
-		for n, q := range queues {
-			d, err := decodeDepth(x.depths[n], q, now)
-			if err != nil {
-				return err
-			}
-			s.Queues = append(s.Queues, d)
-			s.Waiting += d.Waiting
-			s.OldestMS = max(s.OldestMS, d.OldestMS)
-		}
-	}
-	return nil
+// Worker is a worker process as the record knows it.
+type Worker struct {
+	ID       string
+	LastBeat time.Time
+	Silent   time.Duration // since the last beat, by Redis' clock
 }
 
-func decodeTally(hash map[string]string, place int) (t Tally) {
-	t.each(func(name string, n *int) { *n = int(number(hash[strconv.Itoa(place)+name])) })
-	return t
-}
+// silentAfter is when a worker that does not beat is taken for dead, by whoever asks who
+// works; they beat every two seconds. Workers take over from each other sooner.
+const silentAfter = 30 * time.Second
 
-func (s *Stats) addBuckets(now time.Time, of func(time.Time) Tally) {
-	var all Tally
-	for n := statsSteps - 1; n >= 0; n-- {
-		from := now.UTC().Truncate(StatsStep).Add(-time.Duration(n) * StatsStep)
-		b := StatsBucket{from, of(from)}
-		all.add(b.Tally)
-		s.Buckets = append(s.Buckets, b)
-	}
-	s.Counts.Detached, s.Counts.Cancelled = all.Detached, all.Cancelled
-	for i, n := range all.Removed {
-		b := RemovedBucket{Desktops: n, SinceAccepted: all.RemovedSinceAccepted[i]}
-		if i < len(RemovedSteps) {
-			b.AtMostSeconds = RemovedSteps[i]
-		}
-		s.Removed = append(s.Removed, b)
-	}
-}
-
-func (s *Stats) addMinutes(now time.Time, of func(time.Time) Tally) {
-	before := func(minutes int) Tally { return of(now.Add(-time.Duration(minutes) * time.Minute)) }
-	for n := range 60 {
-		s.Throttled += before(n).Throttled
-	}
-	// Of the minute before the current one, what is left of the last 60 seconds.
-	left := 1 - now.Sub(now.Truncate(time.Minute)).Minutes()
-	s.CallsPerMinute = float64(before(0).Calls) + left*float64(before(1).Calls)
-}
-
-// underWay gives the operations that have not ended and are not scheduled, the
-// oldest first; partial says that there may be more.
-func (r *Record) underWay(ctx context.Context, now time.Time) (out []place, partial bool, err error) {
-	for first := int64(0); first < openSeen; first += openCounted {
-		ids, err := r.rdb.ZRange(ctx, r.keys.openOps(), first, first+openCounted-1).Result()
-		if err != nil {
-			return nil, false, err
-		}
-		some := make([]place, len(ids))
-		for i, id := range ids {
-			some[i].member = id
-		}
-		if some, err = r.started(ctx, some, now); err != nil {
-			return nil, false, err
-		}
-		if out = append(out, some...); len(out) > openCounted {
-			return out[:openCounted], true, nil
-		}
-		if len(ids) < openCounted {
-			return out, false, nil
-		}
-	}
-	return out, true, nil
-}
-
-// openSum is what a project has under way.
-type openSum struct {
-	operations int
-	counts     Counts // queued, sending, accepted
-}
-
-// sumOpen adds up the operations that are under way, by project.
-func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*openSum, partial bool, err error) {
-	running, partial, err := r.underWay(ctx, now)
-	if err != nil {
-		return nil, false, err
-	}
-	out = map[string]*openSum{}
-	for some := range slices.Chunk(running, openBatch) {
-		ops, err := r.operationsAt(ctx, some)
-		if err != nil {
-			return nil, false, err
-		}
-		for _, op := range ops {
-			if op.State(now) != OperationRunning {
-				continue
-			}
-			s := out[op.Project]
-			if s == nil {
-				s = &openSum{}
-				out[op.Project] = s
-			}
-			s.operations++
-			s.counts.Add(Counts{Queued: op.Counts.Queued, Sending: op.Counts.Sending, Accepted: op.Counts.Accepted})
-		}
-	}
-	return out, partial, nil
-}
-
-var queues = []Queue{UrgentQueue, SmallQueue, BulkQueue}
-
-// scriptDepth looks at an asynq queue. Its tasks leave the list at the end; those
-// that are scheduled, or to be tried again, wait once their second has come: asynq
-// moves them only while a worker is there.
-//
-//	KEYS  pending, scheduled, retry
-//	ARGV  what begins the key of a task, now in s
-//	Returns how many wait, since when the first does in ms ("0": nobody knows)
-var scriptDepth = redis.NewScript(`
-local n, since = redis.call('LLEN', KEYS[1]), 0
-if n > 0 then
-  local first = redis.call('LINDEX', KEYS[1], -1)
-  since = math.floor(tonumber(redis.call('HGET', ARGV[1] .. first, 'pending_since') or '0') / 1e6)
-end
-for i = 2, 3 do
-  local due = redis.call('ZCOUNT', KEYS[i], '-inf', ARGV[2])
-  if due > 0 then
-    n = n + due
-    local t = tonumber(redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')[2]) * 1000
-    if since == 0 or t < since then since = t end
-  end
-end
-return {n, string.format('%.0f', since)}
-`)
-
-func (r *Record) depthCall(project string, q Queue, now time.Time) *scriptCall {
-	keys := queue.KeysOf(r.keys.queue(project, q))
-	return &scriptCall{script: scriptDepth, keys: keys.Waiting(), args: []any{keys.Task(""), now.Unix()}}
-}
-
-func decodeDepth(c *scriptCall, q Queue, now time.Time) (QueueDepth, error) {
-	d := QueueDepth{Queue: q}
-	reply, err := c.reply.Slice()
-	if err != nil || len(reply) != 2 {
-		return d, fmt.Errorf("unexpected reply %v: %w", reply, err)
-	}
-	n, _ := reply[0].(int64)
-	d.Waiting = int(n)
-	if since := number(reply[1]); since > 0 {
-		d.OldestMS = max(0, now.UnixMilli()-since)
-	}
-	return d, nil
-}
+// Alive reports that it has beaten lately.
+func (w Worker) Alive() bool { return w.Silent < silentAfter }

@@ -6,27 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/redistest"
 )
-
-// A request that is sent again comes with another trace: it is the same request.
-func TestTraceIsNoContent(t *testing.T) {
-	t.Parallel()
-	p, err := tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
-	require.NoError(t, err)
-	req := tasks.Request{Project: "hq", Desktops: []string{"d1"}, IdempotencyKey: "k", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
-	first, err := p.Enqueue(t.Context(), req)
-	require.NoError(t, err)
-	require.Equal(t, req.Trace, first.Trace)
-	req.Trace = "00-00000000000000000000000000000001-0000000000000001-00"
-	again, err := p.Enqueue(t.Context(), req)
-	require.NoError(t, err)
-	require.Equal(t, first.ID, again.ID)
-	require.Equal(t, first.Trace, again.Trace)
-	req.Trace, req.IdempotencyKey = "00-1-2-3", ""
-	_, err = p.Enqueue(t.Context(), req)
-	require.ErrorContains(t, err, "traceparent")
-}
 
 func TestValidTraceparent(t *testing.T) {
 	t.Parallel()

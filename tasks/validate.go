@@ -16,7 +16,7 @@ import (
 
 // Limits of a request's texts, in characters.
 const (
-	maxName   = 255
+	MaxName   = 255 // of a name, a ticket or a key, in characters
 	maxReason = 1000
 	maxUser   = 64 // of detach_user_infos[].user_name
 	maxExpect = 500
@@ -97,7 +97,7 @@ func CheckUserName(name string) (problem string) { return checkName(norm.NFC.Str
 // CheckUserName, and 1 to 255 characters without white space.
 func CheckComputerName(name string) (problem string) {
 	name = norm.NFC.String(name)
-	if problem := checkName(name, maxName); problem != "" {
+	if problem := checkName(name, MaxName); problem != "" {
 		return problem
 	}
 	if strings.ContainsFunc(name, unicode.IsSpace) {
@@ -183,6 +183,13 @@ func (r Request) ValidateContent(known func(alias string) bool) error {
 	return ps.err()
 }
 
+// ValidateTimes is Validate for what depends on the clock alone.
+func (r Request) ValidateTimes(now time.Time) error {
+	var ps problems
+	r.validateTimes(&ps, now)
+	return ps.err()
+}
+
 func (ps problems) err() error {
 	if len(ps) == 0 {
 		return nil
@@ -219,9 +226,9 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	r.validateDesktops(&ps)
 	r.validateLookups(&ps)
 	r.validateExpect(&ps, given.Expect)
-	ps.text("requested_by", r.RequestedBy, maxName)
-	ps.text("ticket", r.Ticket, maxName)
-	ps.text("idempotency_key", r.IdempotencyKey, maxName)
+	ps.text("requested_by", r.RequestedBy, MaxName)
+	ps.text("ticket", r.Ticket, MaxName)
+	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
 	if r.Trace != "" && !ValidTraceparent(r.Trace) {
 		ps.add("trace", r.Trace, "is no W3C traceparent of version 00")
 	}

@@ -1,6 +1,7 @@
 package tasks_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -8,7 +9,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/queue"
 )
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
@@ -96,7 +96,10 @@ func TestStates(t *testing.T) {
 	require.False(t, tasks.StateAccepted.CanMove(tasks.StateSending), "what the cloud took is never sent again blindly")
 }
 
-func TestAPayloadCanNameEveryChunk(t *testing.T) {
-	t.Parallel()
-	require.Equal(t, tasks.MaxDesktops/tasks.ChunkSize, queue.MaxChunks)
+func ids(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = fmt.Sprintf("d-%06d", i)
+	}
+	return out
 }

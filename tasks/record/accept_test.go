@@ -1,0 +1,66 @@
+package record_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/redistest"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOneContentInTwoSpellingsIsOneOperation(t *testing.T) {
+	t.Parallel()
+	const (
+		someID    = "7d0f0001-0000-4000-8000-0000000000ab"
+		composed  = "zo\u00eb"
+		separated = "zoe\u0308"
+	)
+	p, err := record.NewProducer(redistest.Mini(t), record.ProducerConfig{Projects: []string{"hq"}})
+	require.NoError(t, err)
+	upper := strings.ToUpper(someID)
+	first, err := p.Enqueue(t.Context(), tasks.Request{
+		Project: "hq", Desktops: []string{"{" + upper + "}"}, Users: []string{separated}, Expect: map[string][]string{upper: {separated}}, IdempotencyKey: "k",
+	})
+	require.NoError(t, err)
+	again, err := p.Enqueue(t.Context(), tasks.Request{
+		Project: "hq", Desktops: []string{someID}, Users: []string{composed}, Expect: map[string][]string{someID: {composed}}, IdempotencyKey: "k",
+	})
+	require.NoError(t, err)
+	require.Equal(t, first.ID, again.ID)
+	rows, _, err := p.Record.Desktops(t.Context(), first, tasks.DesktopFilter{}, 10, "")
+	require.NoError(t, err)
+	require.Equal(t, []string{someID, tasks.UserRow(composed)}, []string{rows[0].ID, rows[1].ID})
+	require.Equal(t, []string{composed}, rows[0].Expect)
+	for _, text := range []string{"{" + upper + "}", separated} {
+		found, _, err := p.Record.Search(t.Context(), text, 10, "")
+		require.NoError(t, err)
+		require.NotEmpty(t, found, "found however it is spelled: %q", text)
+	}
+}
+
+// A request that is sent again comes with another trace: it is the same request.
+func TestTraceIsNoContent(t *testing.T) {
+	t.Parallel()
+	p, err := record.NewProducer(redistest.Mini(t), record.ProducerConfig{Projects: []string{"hq"}})
+	require.NoError(t, err)
+	req := tasks.Request{Project: "hq", Desktops: []string{"d1"}, IdempotencyKey: "k", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+	first, err := p.Enqueue(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, req.Trace, first.Trace)
+	req.Trace = "00-00000000000000000000000000000001-0000000000000001-00"
+	again, err := p.Enqueue(t.Context(), req)
+	require.NoError(t, err)
+	require.Equal(t, first.ID, again.ID)
+	require.Equal(t, first.Trace, again.Trace)
+	req.Trace, req.IdempotencyKey = "00-1-2-3", ""
+	_, err = p.Enqueue(t.Context(), req)
+	require.ErrorContains(t, err, "traceparent")
+}
+
+func TestAPayloadCanNameEveryChunk(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, tasks.MaxDesktops/record.ChunkSize, queue.MaxChunks)
+}

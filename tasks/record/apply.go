@@ -1,0 +1,394 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// Move takes one desktop from the state in which it was read to another. It
+// applies only if the desktop is still stored exactly as it was read, so a late
+// or repeated write changes nothing.
+type Move struct {
+	Desktop  Row // as read from the record, or as returned by Apply
+	To       tasks.State
+	Attempts int
+	CallID   string
+	Note     tasks.Note
+	Failure  *tasks.Failure // replaces what is kept of the last refusal; nil leaves it, unless To is Accepted, Detached or Cancelled
+	Detail   string         // for the trail: what it was seen as; default the failure's code
+	Before   *tasks.Before  // for the trail: what it was read as before the call
+}
+
+// ErrIllegalMove says that there is no such arrow in a desktop's life; the program has a
+// mistake.
+var ErrIllegalMove = errors.New("a desktop must not be moved so")
+
+// Change is the moves of one chunk's desktops, and the call they belong to.
+type Change struct {
+	Operation Operation
+	Chunk     int
+	Call      *Call // written with the moves; nil when there was none
+	Moves     []Move
+	By        string    // for the trail: the worker or the person
+	LookAt    time.Time // when desktops moved to Accepted are to be looked at
+}
+
+// Applied is what became of a Change.
+type Applied struct {
+	Desktops []Row // per move: as stored now if it applied, else the zero Desktop
+	Ended    bool  // this change was the operation's last open work
+}
+
+// scriptApply moves desktops of one chunk by compare-and-set, some one by one,
+// and then, if wanted, all that still share the common status, and enters what
+// it moved in the trail.
+//
+//	KEYS  operation, chunk, open, calls, errors, unproven, trail, log of indexes
+//	ARGV  now ms, chunk number, call id or "", call JSON,
+//	      common status as read or "", new common status or "" (leave),
+//	      how many must share it then, what the trail says of those (["tag","positions"],…),
+//	      what it says of all (a part of a JSON object), what the log of indexes is to
+//	      have before the names are entered, then per desktop moved alone:
+//	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove), tag
+//	Returns a string of 1 and 0 per desktop moved alone, 1 if the common status
+//	      is now as wanted, and 1 if the operation's last work was done
+var scriptApply = redis.NewScript(`
+local first, step = 11, 5
+local base = redis.call('HGET', KEYS[2], '') or ''
+local count, common = base:match('^(%d+)|(.*)$')
+if not common then return {string.rep('0', (#ARGV-first+1)/step), 0, 0} end -- the operation is gone
+count = tonumber(count)
+local ids, current = {}, {}
+for i = first, #ARGV, step do ids[#ids+1] = ARGV[i] end
+if #ids > 0 then current = redis.call('HMGET', KEYS[2], unpack(ids)) end
+local set, put, del, delta, done = {}, {}, {}, {}, {}
+local tags, places = {}, {}
+local function move(from, to, n)
+  if from ~= to then
+    delta[from] = (delta[from] or 0) - n
+    delta[to] = (delta[to] or 0) + n
+  end
+end
+for n = 1, #ids do
+  local i = first + (n-1)*step
+  local was = ARGV[i+1]:match(';(.)')
+  if current[n] == ARGV[i+1] and (was or common == ARGV[5]) then
+    done[n] = '1'
+    set[#set+1] = ids[n]; set[#set+1] = ARGV[i+2]
+    if not was then count = count - 1 end
+    local position, to = ARGV[i+2]:match('^([^;]+);(.)')
+    move(was or common:sub(1,1), to, 1)
+    if ARGV[i+3] == '-' then del[#del+1] = ids[n]
+    elseif ARGV[i+3] ~= '' then put[#put+1] = ids[n]; put[#put+1] = ARGV[i+3] end
+    local tag = ARGV[i+4]
+    if not places[tag] then tags[#tags+1] = tag; places[tag] = {} end
+    table.insert(places[tag], string.format('%d', tonumber(position, 36)))
+  elseif current[n] == ARGV[i+2] then
+    done[n] = '1' -- this very write, sent again because its reply was lost
+  else
+    done[n] = '0'
+  end
+end
+local moves = {}
+for i = 1, #tags do moves[i] = '[' .. tags[i] .. ',"' .. table.concat(places[tags[i]], ',') .. '"]' end
+local together = 0
+if ARGV[6] ~= '' and count == tonumber(ARGV[7]) then
+  if common == ARGV[5] then
+    move(common:sub(1,1), ARGV[6]:sub(1,1), count)
+    common = ARGV[6]
+    moves[#moves+1] = ARGV[8]
+  end
+  if common == ARGV[6] then together = 1 end
+end
+local now = count .. '|' .. common
+if now ~= base then set[#set+1] = ''; set[#set+1] = now end
+if #set > 0 then redis.call('HSET', KEYS[2], unpack(set)) end
+if #put > 0 then redis.call('HSET', KEYS[5], unpack(put)) end
+if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
+if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[3], ARGV[4]) end
+if #moves > 0 then
+  redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
+  if ARGV[10] ~= '' then redis.call('APPEND', KEYS[8], ARGV[10]) end
+  redis.call('RPUSH', KEYS[7], '{"t":' .. ARGV[1] .. ARGV[9] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
+end
+for s, d in pairs(delta) do
+  if d ~= 0 then redis.call('HINCRBY', KEYS[1], 'n' .. s, d) end
+end
+local less, began = false, false
+local function left(key, d)
+  if d == 0 then return end
+  local rest = redis.call('HINCRBY', key, ARGV[2], d)
+  if rest <= 0 then redis.call('HDEL', key, ARGV[2]) end
+  if d < 0 then less = true elseif rest == d then began = true end
+end
+left(KEYS[3], (delta.Q or 0) + (delta.S or 0))
+left(KEYS[6], delta.A or 0)
+if less and redis.call('EXISTS', KEYS[3], KEYS[6]) == 0 then
+  redis.call('HSET', KEYS[1], 'ended', ARGV[1])
+  return {table.concat(done), together, 1}
+end
+if began then redis.call('HDEL', KEYS[1], 'ended') end
+return {table.concat(done), together, 0}
+`)
+
+// Extra is something that is written along with changes: a Claim to give back, one to
+// Linger, or Looks to note.
+type Extra interface{ call(r *Record) *scriptCall } // nil: nothing
+
+func (c Claim) call(r *Record) *scriptCall { return r.releaseCall(c) }
+
+// Apply writes changes, of as many operations as there are, and what goes with
+// them, in one round trip. An illegal move is an error and nothing is written.
+func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, extras ...Extra) ([]Applied, error) {
+	var calls []*scriptCall
+	for _, e := range extras {
+		if c := e.call(r); c != nil {
+			calls = append(calls, c)
+		}
+	}
+	return r.apply(ctx, now, changes, calls, nil)
+}
+
+// Renewed is what became of a claim and of the changes that were written with it.
+type Renewed struct {
+	Applied []Applied
+	Still   []bool // per desktop whether it is claimed still: once its lease is over another may have it
+	Copies  Copies // of both, the claim and the changes
+}
+
+// ApplyRenewing writes changes and renews a claim for lease, in one round trip, and
+// waits for replicas. With a *PausedError the changes are written all the same, and
+// Applied is valid; the caller takes back what it may not go on with.
+func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (out Renewed, err error) {
+	claim := r.renewCall(c, lease)
+	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, &out.Copies); err != nil {
+		return Renewed{}, err
+	}
+	out.Still, _, err = claimed(c, claim.reply)
+	return out, err
+}
+
+// apply writes changes, and what they mean for the inbox. copies is where to say whether
+// they are on replicas; nil: nobody waits for that.
+func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, copies *Copies) ([]Applied, error) {
+	if err := r.announceFailures(ctx, changes); err != nil {
+		return nil, err
+	}
+	var some map[string]*redis.IntCmd
+	out, err := r.write(ctx, now, changes, others, func(p redis.Pipeliner) { some = r.inboxesIn(ctx, p, changes) }, copies)
+	if err != nil {
+		return nil, err
+	}
+	return out, r.settleFailures(ctx, changes, out, some)
+}
+
+// write writes changes, what goes with them, and some of the indexes.
+func (r *Record) write(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner), copies *Copies) ([]Applied, error) {
+	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
+	plans := make([]plan, len(changes))
+	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
+	looks := map[string][]redis.Z{}
+	for i, ch := range changes {
+		var err error
+		if plans[i], err = planChange(ch, now); err != nil {
+			return nil, err
+		}
+		calls[i] = r.applyCall(ch, plans[i], now)
+		if slices.ContainsFunc(ch.Moves, func(m Move) bool { return m.To == tasks.StateAccepted }) {
+			key := r.keys.follow(ch.Operation.Project)
+			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
+		}
+	}
+	also = withLooks(ctx, looks, also)
+	var err error
+	if calls = append(calls, others...); copies == nil {
+		err = r.runScripts(ctx, calls, also)
+	} else {
+		var these Copies
+		these, err = r.durably(ctx, calls, also)
+		*copies = max(*copies, these) // the worst is the last
+	}
+	if err != nil {
+		return nil, fmt.Errorf("writing the record: %w", err)
+	}
+	named := indexWrites{}
+	out := make([]Applied, len(changes))
+	for i, ch := range changes {
+		reply, err := calls[i].reply.Slice()
+		if err != nil || len(reply) != 3 {
+			return nil, fmt.Errorf("writing the record: unexpected reply %v: %w", reply, err)
+		}
+		if out[i], err = r.applied(ctx, now, ch, plans[i], reply, copies); err != nil {
+			return nil, err
+		}
+		for n, m := range ch.Moves {
+			named.addMove(ch, m, out[i].Desktops[n])
+		}
+	}
+	if err := r.runBatches(ctx, named.calls(r.keys.named)); err != nil {
+		return nil, fmt.Errorf("writing the record: %w", err)
+	}
+	return out, nil
+}
+
+func withLooks(ctx context.Context, looks map[string][]redis.Z, also func(redis.Pipeliner)) func(redis.Pipeliner) {
+	return func(p redis.Pipeliner) {
+		for key, zs := range looks {
+			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
+		}
+		if also != nil {
+			also(p)
+		}
+	}
+}
+
+// applied reads a reply. Where the common status was not as read, because some
+// desktop of the chunk went its own way since, the rest is moved one by one.
+func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, reply []any, copies *Copies) (Applied, error) {
+	bits, _ := reply[0].(string)
+	together, _ := reply[1].(int64)
+	ended, _ := reply[2].(int64)
+	out := Applied{Desktops: make([]Row, len(ch.Moves)), Ended: ended == 1}
+	for n, i := range p.alone {
+		if bits[n] == '1' {
+			out.Desktops[i] = p.next[i]
+		}
+	}
+	if together == 1 {
+		for _, i := range p.together {
+			out.Desktops[i] = p.next[i]
+		}
+		return out, nil
+	}
+	if len(p.together) == 0 {
+		return out, nil
+	}
+	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk, By: ch.By, LookAt: ch.LookAt}
+	for _, i := range p.together {
+		m := ch.Moves[i]
+		m.Desktop.followers = -1 // not together
+		rest.Moves = append(rest.Moves, m)
+	}
+	again, err := r.write(ctx, now, []Change{rest}, nil, nil, copies)
+	if err != nil {
+		return Applied{}, err
+	}
+	for n, i := range p.together {
+		out.Desktops[i] = again[0].Desktops[n]
+	}
+	out.Ended = out.Ended || again[0].Ended
+	return out, nil
+}
+
+// plan is how a Change is written: which of its moves go together, by changing
+// the common status of the chunk, and which alone.
+type plan struct {
+	next            []Row  // per move: as stored after it
+	alone, together []int  // moves
+	common, status  string // the common status as read, and the new one
+	followers       int    // who must share it when it is changed
+}
+
+func planChange(ch Change, now time.Time) (plan, error) {
+	p := plan{next: make([]Row, len(ch.Moves))}
+	sharing := 0                   // moves of desktops that share the common status
+	byStatus := map[string][]int{} // of those, the ones that may go together
+	skip := make([]bool, len(ch.Moves))
+	status := ""
+	for i, m := range ch.Moves {
+		if !m.Desktop.State.CanMove(m.To) {
+			return p, fmt.Errorf("%w: desktop %s of operation %s, from %s to %s", ErrIllegalMove, m.Desktop.ID, ch.Operation.ID, m.Desktop.State, m.To)
+		}
+		d := &p.next[i]
+		*d = m.Desktop
+		if m.Before != nil {
+			d.pin(*m.Before)
+		}
+		d.State, d.Attempts, d.CallID, d.UpdatedAt = m.To, m.Attempts, m.CallID, now
+		d.Note, d.NoteText = m.Note, m.Note.Text()
+		if i == 0 || !sameStatus(d, &p.next[i-1]) {
+			status = encodeStatus(d.Desktop)
+		}
+		d.common, d.followers = status, 0 // until it is known to go alone
+		if m.Desktop.common != "" {
+			if p.common == "" {
+				p.common = m.Desktop.common
+			}
+			if p.common != m.Desktop.common {
+				skip[i] = true // one of the two readings is out of date
+				continue
+			}
+			sharing++
+			if failureArg(m, *d) == "" {
+				byStatus[status] = append(byStatus[status], i)
+			}
+		}
+	}
+	for status, moves := range byStatus {
+		first := ch.Moves[moves[0]].Desktop
+		if sharing == first.followers && len(moves) > len(p.together) {
+			p.together, p.status, p.followers = moves, status, len(moves)
+		}
+	}
+	for _, i := range p.together {
+		p.next[i].followers = p.followers
+		skip[i] = true
+	}
+	for i := range ch.Moves {
+		if !skip[i] {
+			d := &p.next[i]
+			d.stored, d.common = encodePosition(*d)+";"+d.common, ""
+			p.alone = append(p.alone, i)
+		}
+	}
+	return p, nil
+}
+
+func sameStatus(a, b *Row) bool {
+	return a.State == b.State && a.Attempts == b.Attempts && a.CallID == b.CallID && a.Note == b.Note
+}
+
+func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
+	op := ch.Operation.ID
+	named := indexWrites{}
+	for n, m := range ch.Moves {
+		named.addMove(ch, m, p.next[n])
+	}
+	args := make([]any, 0, 10+5*len(p.alone))
+	args = append(args, now.UnixMilli(), ch.Chunk)
+	if ch.Call != nil {
+		args = append(args, ch.Call.ID, encodeCall(*ch.Call))
+	} else {
+		args = append(args, "", "")
+	}
+	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
+	for _, i := range p.alone {
+		m := ch.Moves[i]
+		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))
+	}
+	return &scriptCall{script: scriptApply, args: args, keys: []string{
+		r.keys.op(op), r.keys.chunk(op, ch.Chunk), r.keys.open(op), r.keys.calls(op), r.keys.errors(op),
+		r.keys.unproven(op), r.keys.trail(op, ch.Chunk), r.keys.logged(op),
+	}}
+}
+
+func failureArg(m Move, after Row) string {
+	switch {
+	case m.To == tasks.StateAccepted, m.To == tasks.StateDetached, m.To == tasks.StateCancelled, m.To == tasks.StateExpanded, m.To == tasks.StateNoDesktop:
+		if m.Desktop.Attempts > 0 || m.Desktop.Note != tasks.NoteNone {
+			return "-"
+		}
+		return "" // nothing was refused so far, so there is nothing to remove
+	case m.Failure != nil:
+		f := *m.Failure
+		f.Expect = after.Expected()
+		return encodeFailure(f, m.To == tasks.StateFailed || m.To == tasks.StateHeld)
+	}
+	return ""
+}

@@ -1,0 +1,454 @@
+package record
+
+import (
+	"bytes"
+	"compress/flate"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
+)
+
+// What a chunk's desktops were read as before a call stands in the trail packed:
+// base64 of
+//
+//	version (1), length of the next part, DEFLATE of the columns, ids as 16 bytes each
+//
+// The columns are, with numbers as varints and texts after their lengths: rows; per
+// row the gap to the position before it, the time of the reading (ms, from the row
+// before it), name, type, status, attach state, how many users, how many tags; per
+// user 0 if it is new, or how far back the same one is; per new user name, kind of
+// the id, domain, group, type, and the id if it is a text; and the tags. Ids that
+// are UUIDs are kept apart from what is compressed, as they cannot be.
+//
+// A hundred desktops of a user each, with random ids of users and a name like
+// maria.schmidt-0042, take 35 bytes a desktop; one alone takes 106. To pack a hundred
+// takes 0.17 ms, and to unpack them 0.05 ms.
+const packVersion = 1
+
+// Limits of what is unpacked, as a report can be anybody's. A reply of the cloud has
+// at most 4 MiB.
+const (
+	maxUnpacked       = 16 << 20
+	maxUnpackedPeople = 1 << 20
+)
+
+// packWords are what most readings have in common. Changing them needs another
+// version.
+var packWords = []byte("POOLEDSHAREDGROUPHIBERNATEDSHUTOFFUNATTACHDEATTACHEDAdministratorssudousersdefaultUSERACTIVEATTACHEDDEDICATED")
+
+// beforeAt is what a row of a chunk was read as.
+type beforeAt struct {
+	position int
+	tasks.Before
+}
+
+// Kinds of ids.
+const (
+	idText = iota
+	idUUID // in small letters, with dashes
+	idHex  // the same without
+)
+
+func packID(id string) (kind byte, raw [16]byte) {
+	text, kind := id, byte(idHex)
+	if len(id) == 36 && id[8] == '-' && id[13] == '-' && id[18] == '-' && id[23] == '-' {
+		text, kind = id[:8]+id[9:13]+id[14:18]+id[19:23]+id[24:], idUUID
+	}
+	if len(text) != 32 || strings.ContainsAny(text, "ABCDEF") {
+		return idText, raw
+	}
+	if _, err := hex.Decode(raw[:], []byte(text)); err != nil {
+		return idText, raw
+	}
+	return kind, raw
+}
+
+func unpackID(kind byte, raw string) string {
+	s := hex.EncodeToString([]byte(raw))
+	if kind == idUUID {
+		return s[:8] + "-" + s[8:12] + "-" + s[12:16] + "-" + s[16:20] + "-" + s[20:]
+	}
+	return s
+}
+
+type columns []byte
+
+func (c *columns) number(n int)   { *c = binary.AppendUvarint(*c, uint64(n)) }
+func (c *columns) signed(n int64) { *c = binary.AppendVarint(*c, n) }
+func (c *columns) text(s string) {
+	s = strings.ToValidUTF8(s, "\uFFFD") // as JSON does
+	c.number(len(s))
+	*c = append(*c, s...)
+}
+
+type deflater struct {
+	w   *flate.Writer
+	out bytes.Buffer
+}
+
+var deflaters = sync.Pool{New: func() any {
+	w, err := flate.NewWriterDict(io.Discard, 6, packWords)
+	if err != nil {
+		panic(err) // the level is valid
+	}
+	return &deflater{w: w}
+}}
+
+// packBefore packs rows, in the order of their positions.
+func packBefore(rows []beforeAt) string {
+	var c columns
+	c.number(len(rows))
+	for i, last := 0, -1; i < len(rows); i++ {
+		c.number(rows[i].position - last - 1)
+		last = rows[i].position
+	}
+	last := int64(0)
+	for _, b := range rows {
+		at := b.ReadAt.UnixMilli()
+		c.signed(at - last)
+		last = at
+	}
+	for _, text := range []func(tasks.Before) string{
+		func(b tasks.Before) string { return b.Name }, func(b tasks.Before) string { return b.Type },
+		func(b tasks.Before) string { return b.Status }, func(b tasks.Before) string { return b.AttachState },
+	} {
+		for _, b := range rows {
+			c.text(text(b.Before))
+		}
+	}
+	for _, b := range rows {
+		c.number(len(b.Users))
+	}
+	for _, b := range rows {
+		c.number(len(b.Tags))
+	}
+	ids := c.people(rows)
+	for _, b := range rows {
+		for _, tag := range b.Tags {
+			c.text(tag)
+		}
+	}
+	return deflated(c, ids)
+}
+
+// deflated compresses columns, and adds the ids.
+func deflated(plain, ids []byte) string {
+	d := deflaters.Get().(*deflater)
+	defer deflaters.Put(d)
+	d.out.Reset()
+	d.w.Reset(&d.out)
+	_, err := d.w.Write(plain)
+	if err = errors.Join(err, d.w.Close()); err != nil {
+		panic(err) // a buffer takes everything
+	}
+	out := binary.AppendUvarint([]byte{packVersion}, uint64(d.out.Len()))
+	out = append(append(out, d.out.Bytes()...), ids...)
+	return base64.RawStdEncoding.EncodeToString(out)
+}
+
+// people appends the users of all rows, and gives the ids that are UUIDs.
+func (c *columns) people(rows []beforeAt) (ids []byte) {
+	var people []tasks.Person
+	place := map[tasks.Person]int{}
+	for _, b := range rows {
+		for _, p := range b.Users {
+			if at, known := place[p]; known {
+				c.number(len(people) - at)
+				continue
+			}
+			place[p] = len(people)
+			people = append(people, p)
+			c.number(0)
+		}
+	}
+	kinds := make([]byte, len(people))
+	for i, p := range people {
+		kind, raw := packID(p.ID)
+		if kinds[i] = kind; kind != idText {
+			ids = append(ids, raw[:]...)
+		}
+	}
+	for _, p := range people {
+		c.text(p.Name)
+	}
+	*c = append(*c, kinds...)
+	for i, p := range people {
+		if kinds[i] == idText {
+			c.text(p.ID)
+		}
+	}
+	for _, text := range []func(tasks.Person) string{
+		func(p tasks.Person) string { return p.Domain }, func(p tasks.Person) string { return p.Group }, func(p tasks.Person) string { return p.Type },
+	} {
+		for _, p := range people {
+			c.text(text(p))
+		}
+	}
+	return ids
+}
+
+var errPacked = errors.New("what desktops were read as cannot be unpacked")
+
+type inflater struct {
+	r   io.ReadCloser
+	out bytes.Buffer
+}
+
+var inflaters = sync.Pool{New: func() any { return &inflater{r: flate.NewReaderDict(strings.NewReader(""), packWords)} }}
+
+func inflate(s string) (string, error) {
+	f := inflaters.Get().(*inflater)
+	defer inflaters.Put(f)
+	f.out.Reset()
+	in := strings.NewReader(s)
+	if err := f.r.(flate.Resetter).Reset(in, packWords); err != nil {
+		return "", err
+	}
+	n, err := f.out.ReadFrom(io.LimitReader(f.r, maxUnpacked+1))
+	if err != nil {
+		return "", err
+	}
+	if n > maxUnpacked || in.Len() > 0 {
+		return "", errPacked
+	}
+	return f.out.String(), nil
+}
+
+// packed reads columns; what is wrong is found out at the end.
+type packed struct {
+	s   string
+	bad bool
+}
+
+func (p *packed) fail() { p.s, p.bad = "", true }
+
+// number reads one that is at most limit.
+func (p *packed) number(limit int) int {
+	n, size := uint64(0), 0
+	for size < len(p.s) && size < binary.MaxVarintLen64 {
+		b := p.s[size]
+		n |= uint64(b&0x7f) << (7 * size)
+		if size++; b < 0x80 {
+			if n > uint64(limit) {
+				break
+			}
+			p.s = p.s[size:]
+			return int(n)
+		}
+	}
+	p.fail()
+	return 0
+}
+
+func (p *packed) signed() int64 {
+	n, size := binary.Varint([]byte(p.s[:min(len(p.s), binary.MaxVarintLen64)]))
+	if size <= 0 {
+		p.fail()
+		return 0
+	}
+	p.s = p.s[size:]
+	return n
+}
+
+func (p *packed) take(n int) string {
+	if n > len(p.s) {
+		p.fail()
+		return ""
+	}
+	out := p.s[:n]
+	p.s = p.s[n:]
+	return out
+}
+
+func (p *packed) text() string { return p.take(p.number(len(p.s))) }
+
+func (p *packed) numbers(n, limit int) (out []int, total int) {
+	out = make([]int, n)
+	for i := range out {
+		out[i] = p.number(limit)
+		total += out[i]
+	}
+	if total > min(len(p.s), maxUnpackedPeople) { // each takes a byte at least
+		p.fail()
+		return make([]int, n), 0
+	}
+	return out, total
+}
+
+// unpackBefore undoes packBefore.
+func unpackBefore(text string) ([]beforeAt, error) {
+	raw, err := base64.RawStdEncoding.DecodeString(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errPacked, err)
+	}
+	if len(raw) == 0 || raw[0] != packVersion {
+		return nil, fmt.Errorf("%w: it is of no version that this program knows", errPacked)
+	}
+	ids := packed{s: string(raw[1:])}
+	plain, err := inflate(ids.text())
+	if err != nil || ids.bad {
+		return nil, errors.Join(errPacked, err)
+	}
+	p := packed{s: plain}
+	rows := make([]beforeAt, p.number(ChunkSize))
+	for i, next := 0, 0; i < len(rows); i++ {
+		rows[i].position = next + p.number(ChunkSize-1-next)
+		next = min(rows[i].position+1, ChunkSize-1)
+		if i > 0 && rows[i].position <= rows[i-1].position {
+			p.fail()
+		}
+	}
+	last := int64(0)
+	for i := range rows {
+		last += p.signed()
+		rows[i].ReadAt = time.UnixMilli(last).UTC()
+	}
+	for _, at := range []func(*tasks.Before) *string{
+		func(b *tasks.Before) *string { return &b.Name }, func(b *tasks.Before) *string { return &b.Type },
+		func(b *tasks.Before) *string { return &b.Status }, func(b *tasks.Before) *string { return &b.AttachState },
+	} {
+		for i := range rows {
+			*at(&rows[i].Before) = p.text()
+		}
+	}
+	users, total := p.numbers(len(rows), maxUnpackedPeople)
+	tags, tagged := p.numbers(len(rows), maxUnpackedPeople)
+	people := p.people(total, &ids)
+	texts := make([]string, tagged)
+	for i := range texts {
+		texts[i] = p.text()
+	}
+	if p.bad || ids.bad || p.s != "" || ids.s != "" {
+		return nil, errPacked
+	}
+	for i := range rows {
+		rows[i].Users, people = people[:users[i]:users[i]], people[users[i]:]
+		if n := tags[i]; n > 0 {
+			rows[i].Tags, texts = texts[:n:n], texts[n:]
+		}
+	}
+	return rows, nil
+}
+
+// people reads the users of all rows, one after the other.
+func (p *packed) people(n int, ids *packed) []tasks.Person {
+	from := make([]int, n) // in people
+	known := 0
+	for i := range from {
+		if back := p.number(known); back > 0 {
+			from[i] = known - back
+		} else {
+			from[i] = known
+			known++
+		}
+	}
+	people := make([]tasks.Person, known)
+	for i := range people {
+		people[i].Name = p.text()
+	}
+	kinds := p.take(known)
+	for i := range kinds {
+		switch kinds[i] {
+		case idText:
+			people[i].ID = p.text()
+		case idUUID, idHex:
+			if raw := ids.take(16); raw != "" {
+				people[i].ID = unpackID(kinds[i], raw)
+			}
+		default:
+			p.fail()
+		}
+	}
+	for _, at := range []func(*tasks.Person) *string{
+		func(x *tasks.Person) *string { return &x.Domain }, func(x *tasks.Person) *string { return &x.Group }, func(x *tasks.Person) *string { return &x.Type },
+	} {
+		for i := range people {
+			*at(&people[i]) = p.text()
+		}
+	}
+	out := make([]tasks.Person, n)
+	for i, at := range from {
+		if at < len(people) {
+			out[i] = people[at]
+		}
+	}
+	return out
+}
+
+// readingsOf gives what an entry of the trail says that rows were read as; most
+// say nothing of it.
+func readingsOf(entry string) ([]beforeAt, error) {
+	readings, has := trail.ReadingsIn(entry)
+	if !has {
+		return nil, nil
+	}
+	return unpackBefore(readings)
+}
+
+// readAs notes a reading of the desktop; those of a trail come in its order.
+func (d *Row) readAs(b tasks.Before) {
+	d.pin(b)
+	d.Before = &b
+}
+
+// pin makes those on a desktop the expected ones, where nobody was named and no
+// reading before showed anybody.
+func (d *Row) pin(b tasks.Before) {
+	if len(d.Expect) > 0 || len(d.Pinned) > 0 {
+		return
+	}
+	for _, p := range b.Users {
+		d.Pinned = append(d.Pinned, p.Name)
+	}
+}
+
+// addPins fills in Pinned of a chunk's rows, which are in their order. It unpacks
+// no more of the trail than it needs.
+func addPins(rows []Row, trail []string) error {
+	missing := 0
+	for _, d := range rows {
+		if len(d.Expected()) == 0 {
+			missing++
+		}
+	}
+	for _, entry := range trail {
+		if missing == 0 {
+			return nil
+		}
+		readings, err := readingsOf(entry)
+		if err != nil {
+			return err
+		}
+		for _, b := range readings {
+			if b.position < len(rows) && len(rows[b.position].Expected()) == 0 && len(b.Users) > 0 {
+				rows[b.position].pin(b.Before)
+				missing--
+			}
+		}
+	}
+	return nil
+}
+
+// eachBefore goes through what a trail says that rows were read as, the earliest
+// first.
+func eachBefore(trail []string, do func(position int, b tasks.Before)) error {
+	for _, entry := range trail {
+		readings, err := readingsOf(entry)
+		if err != nil {
+			return err
+		}
+		for _, b := range readings {
+			do(b.position, b.Before)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,248 @@
+package record
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
+)
+
+// A chunk is a hash. Its field "" holds what most of its desktops have in
+// common, and how many those are,
+//
+//	<count>|<state>;<attempts>;<updated at>;<call id>;<note>
+//
+// and each desktop has a field that holds just its position, if it is one of
+// those, or its position and the same on its own account:
+//
+//	<position>
+//	<position>;<state>;<attempts>;<updated at>;<call id>;<note>
+//
+// Position and time, in milliseconds, are in base 36. In a bulk a chunk's
+// desktops go the same way together, and writing that is one small value
+// instead of a hundred. Every value stays under the 64 bytes up to which Redis
+// keeps a hash of a hundred as a listpack, at half the memory of a hash table.
+const commonField = ""
+
+// expectField of a chunk, which no desktop id can be, is a JSON object from
+// position to the names of the expected users.
+const expectField = " "
+
+func encodeExpect(desktops []string, expect map[string][]string) (value string, any bool) {
+	if len(expect) == 0 {
+		return "", false
+	}
+	out := map[int][]string{}
+	for i, id := range desktops {
+		if names := expect[id]; len(names) > 0 {
+			out[i] = names
+		}
+	}
+	return mustJSON(out), len(out) > 0
+}
+
+// foundAsField of a chunk is a JSON object from position to the computer's name that
+// a desktop was found by.
+const foundAsField = "  "
+
+// encodeFoundAs is the value of foundAsField.
+func encodeFoundAs(desktops []string, foundAs map[string]string) (value string, any bool) {
+	out := map[int]string{}
+	for i, id := range desktops {
+		if name := foundAs[id]; name != "" {
+			out[i] = name
+		}
+	}
+	return mustJSON(out), len(out) > 0
+}
+
+// encodeStatus is what a desktop's value and the common value share.
+func encodeStatus(d tasks.Desktop) string {
+	b := make([]byte, 0, 40)
+	b = append(b, byte(d.State), ';')
+	b = strconv.AppendInt(b, int64(d.Attempts), 10)
+	b = append(b, ';')
+	b = strconv.AppendInt(b, d.UpdatedAt.UnixMilli(), 36)
+	b = append(b, ';')
+	b = append(b, d.CallID...)
+	b = append(b, ';')
+	b = append(b, noteLetter(d.Note)...)
+	return string(b)
+}
+
+// noteLetters are the notes as they are stored. A code that has none is stored as it is.
+var noteLetters = map[tasks.Note]string{
+	tasks.NoteGone: "g", tasks.NoteReadBack: "r", tasks.NoteByJob: "j", tasks.NoteNotTheirs: "n", tasks.NoteUnknownUser: "u",
+	tasks.NoteSuspect: "s", tasks.NoteDenied: "p", tasks.NoteRecheck: "k", tasks.NoteDismissed: "d",
+}
+
+var notesOf = func() map[string]tasks.Note {
+	out := map[string]tasks.Note{}
+	for n, letter := range noteLetters {
+		out[letter] = n
+	}
+	return out
+}()
+
+func noteLetter(n tasks.Note) string { return cmp.Or(noteLetters[n], string(n)) }
+
+func noteOf(letter string) tasks.Note { return cmp.Or(notesOf[letter], tasks.Note(letter)) }
+
+func encodePosition(d Row) string { return strconv.FormatInt(int64(d.Position), 36) }
+
+func encodeCommon(count int, status string) string { return strconv.Itoa(count) + "|" + status }
+
+// decodeStatus fills in a desktop from a status.
+func decodeStatus(d *Row, status string) error {
+	f := strings.Split(status, ";")
+	if len(f) != 5 || len(f[0]) != 1 || !tasks.State(f[0][0]).Valid() {
+		return fmt.Errorf("status %q cannot be read", status)
+	}
+	attempts, err1 := strconv.Atoi(f[1])
+	at, err2 := strconv.ParseInt(f[2], 36, 64)
+	if err1 != nil || err2 != nil {
+		return fmt.Errorf("status %q cannot be read", status)
+	}
+	d.State, d.Attempts, d.UpdatedAt = tasks.State(f[0][0]), attempts, time.UnixMilli(at).UTC()
+	d.CallID, d.Note = f[3], noteOf(f[4])
+	d.NoteText = d.Note.Text()
+	return nil
+}
+
+// decodeChunk reads a chunk's hash; the desktops are in the order of their
+// positions.
+func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
+	bad := func(id string, err error) ([]Row, error) {
+		return nil, fmt.Errorf("chunk %d of operation %s, desktop %q: %w", n, op, id, err)
+	}
+	common := Row{Desktop: tasks.Desktop{OperationID: op}, Chunk: n}
+	count, status, ok := strings.Cut(values[commonField], "|")
+	followers, err := strconv.Atoi(count)
+	if !ok || err != nil {
+		return bad(commonField, fmt.Errorf("common value %q cannot be read", values[commonField]))
+	}
+	if err := decodeStatus(&common, status); err != nil {
+		return bad(commonField, err)
+	}
+	rows := len(values) - 1
+	var expect map[int][]string
+	if v, named := values[expectField]; named {
+		rows--
+		if err := json.Unmarshal([]byte(v), &expect); err != nil {
+			return bad(expectField, err)
+		}
+	}
+	var foundAs map[int]string
+	if v, named := values[foundAsField]; named {
+		rows--
+		if err := json.Unmarshal([]byte(v), &foundAs); err != nil {
+			return bad(foundAsField, err)
+		}
+	}
+	out := make([]Row, rows)
+	for id, value := range values {
+		if id == commonField || id == expectField || id == foundAsField {
+			continue
+		}
+		position, own, alone := strings.Cut(value, ";")
+		place, err := strconv.ParseInt(position, 36, 32)
+		if err != nil || place < 0 || int(place) >= len(out) || out[place].ID != "" {
+			return bad(id, fmt.Errorf("position %q", position))
+		}
+		d := common
+		d.ID, d.Position, d.stored, d.Expect, d.FoundAs = id, int(place), value, expect[int(place)], foundAs[int(place)]
+		if alone {
+			if err := decodeStatus(&d, own); err != nil {
+				return bad(id, err)
+			}
+		} else {
+			d.common, d.followers = status, followers
+		}
+		out[place] = d
+	}
+	return out, nil
+}
+
+// decodePinned is decodeChunk with whose the desktops are by their first reading.
+func decodePinned(op string, n int, values map[string]string, trail []string) ([]Row, error) {
+	out, err := decodeChunk(op, n, values)
+	if err != nil {
+		return nil, err
+	}
+	if err := addPins(out, trail); err != nil {
+		return nil, fmt.Errorf("chunk %d of operation %s: %w", n, op, err)
+	}
+	return out, nil
+}
+
+// storedFailure is a Failure within its operation: what the operation's own
+// keys say already is left out. Final marks a desktop that ended failed; the
+// others are being retried.
+type storedFailure struct {
+	Name      string `json:"n,omitempty"`
+	Code      string `json:"c"`
+	Message   string `json:"m"`
+	Class     string `json:"k"`
+	Status    int    `json:"s,omitempty"`
+	RequestID string `json:"r,omitempty"`
+	CallID    string `json:"i,omitempty"`
+	Attempts  int    `json:"a"`
+	At        int64  `json:"t"`
+	Final     bool   `json:"f,omitempty"`
+
+	Expect []string `json:"e,omitempty"`
+}
+
+func encodeFailure(f tasks.Failure, final bool) string {
+	return mustJSON(storedFailure{
+		Name: f.DesktopName, Code: f.Code, Message: f.Message, Class: f.Class, Status: f.Status,
+		RequestID: f.RequestID, CallID: f.CallID, Attempts: f.Attempts, At: f.At.UnixMilli(), Final: final,
+		Expect: f.Expect,
+	})
+}
+
+func decodeFailure(op, project, desktop, value string) (f tasks.Failure, final bool, err error) {
+	var s storedFailure
+	if err := json.Unmarshal([]byte(value), &s); err != nil {
+		return f, false, fmt.Errorf("failure of desktop %s in operation %s cannot be read: %w", desktop, op, err)
+	}
+	return tasks.Failure{
+		OperationID: op, Project: project, DesktopID: desktop, DesktopName: s.Name, Code: s.Code, Message: s.Message,
+		Class: s.Class, Status: s.Status, RequestID: s.RequestID, CallID: s.CallID, Attempts: s.Attempts,
+		At: time.UnixMilli(s.At).UTC(), Expect: s.Expect,
+	}, s.Final, nil
+}
+
+// storedCall adds the desktops, as positions within the operation, to a Call.
+type storedCall struct {
+	Call
+	Positions string `json:"desktops"`
+}
+
+func encodeCall(c Call) string {
+	return mustJSON(storedCall{Call: c, Positions: trail.FormatRanges(c.Desktops)})
+}
+
+func decodeCall(op, value string) (Call, error) {
+	var s storedCall
+	if err := json.Unmarshal([]byte(value), &s); err != nil {
+		return Call{}, fmt.Errorf("a call of operation %s cannot be read: %w", op, err)
+	}
+	c := s.Call
+	var err error
+	c.Desktops, err = trail.ParseRanges(s.Positions)
+	return c, err
+}
+
+func mustJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err) // only our own plain structs come here
+	}
+	return string(b)
+}

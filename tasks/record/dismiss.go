@@ -1,0 +1,250 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
+)
+
+// MatchDismiss counts what Dismiss would dismiss, by project, class and code, and
+// writes nothing; it needs no reason. Errors: *ValidationError, Redis'.
+func (r *Record) MatchDismiss(ctx context.Context, q tasks.DismissRequest) ([]tasks.FailureCount, error) {
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	if len(q.Desktops) > 0 {
+		found, err := r.named(ctx, q)
+		return countsOf(found), err
+	}
+	var out []tasks.FailureCount
+	for _, f := range filtersOf(q, time.Time{}) {
+		counts, err := r.FailureCounts(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, counts...)
+	}
+	return out, nil
+}
+
+// filtersOf are the filter for each of the projects. What fails after now, which may
+// be zero, is not among it.
+func filtersOf(q tasks.DismissRequest, now time.Time) (out []tasks.FailureFilter) {
+	f := q.Filter
+	if !now.IsZero() && (f.To.IsZero() || f.To.After(now)) {
+		f.To = now.Add(time.Millisecond)
+	}
+	if f.Project == "" && len(q.Projects) > 0 {
+		for _, project := range q.Projects {
+			f.Project = project
+			out = append(out, f)
+		}
+		return out
+	}
+	if len(q.Projects) == 0 || slices.Contains(q.Projects, f.Project) {
+		out = append(out, f)
+	}
+	return out
+}
+
+// named reads those that are named and are in the inbox.
+func (r *Record) named(ctx context.Context, q tasks.DismissRequest) ([]tasks.Failure, error) {
+	found, err := r.failuresNamed(ctx, q.Desktops)
+	if err != nil {
+		return nil, err
+	}
+	return r.inInbox(ctx, slices.DeleteFunc(found, func(f tasks.Failure) bool {
+		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project)
+	}))
+}
+
+// Dismiss takes desktops out of the inbox. Their rows, and the counts of their
+// operations, stay as they are; the trail says who dismissed them, and why. They come
+// back when they fail anew. It returns how many were dismissed, also with an error;
+// repeating it dismisses the rest. Errors: *ValidationError, Redis'.
+func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.Time) (int, error) {
+	err := q.Validate()
+	if err == nil && strings.TrimSpace(q.Reason) == "" {
+		err = &tasks.ValidationError{Problems: []tasks.Problem{{Field: "reason", Message: "is missing: say why nothing is to be done"}}}
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := r.asSeen(ctx, q); err != nil {
+		return 0, err
+	}
+	d := dismissal{DismissRequest: q, now: now, touched: map[string]bool{}}
+	if len(q.Desktops) > 0 {
+		found, err := r.named(ctx, q)
+		if err == nil {
+			err = r.dismiss(ctx, &d, found)
+		}
+		if err != nil {
+			return d.done, err
+		}
+	} else {
+		for _, f := range filtersOf(q, now) {
+			if err := r.dismissAll(ctx, &d, f); err != nil {
+				return d.done, err
+			}
+		}
+	}
+	// Their trails are longer now. What is not sealed here, a sweep seals.
+	for ids := range slices.Chunk(slices.Sorted(maps.Keys(d.touched)), 100) {
+		if _, err := r.Finish(ctx, ids); err != nil {
+			return d.done, err
+		}
+	}
+	return d.done, nil
+}
+
+// asSeen refuses what is not as many as was seen: the inbox hides what is dismissed.
+func (r *Record) asSeen(ctx context.Context, q tasks.DismissRequest) error {
+	if q.Matched == 0 {
+		return nil
+	}
+	counts, err := r.MatchDismiss(ctx, q)
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, c := range counts {
+		n += c.Count
+	}
+	if n == q.Matched {
+		return nil
+	}
+	return &tasks.ValidationError{Problems: []tasks.Problem{{Field: "matched", Message: fmt.Sprintf("says %d, and %d match now: nothing was dismissed; look again", q.Matched, n)}}}
+}
+
+// dismissal is a Dismiss on its way.
+type dismissal struct {
+	tasks.DismissRequest
+	now     time.Time
+	done    int
+	touched map[string]bool // operations
+}
+
+func (r *Record) dismissAll(ctx context.Context, d *dismissal, f tasks.FailureFilter) error {
+	for token := ""; ; {
+		page, next, err := r.Failures(ctx, f, pageReads, token)
+		if err != nil {
+			return err
+		}
+		if err := r.dismiss(ctx, d, page); err != nil || next == "" {
+			return err
+		}
+		token = next
+	}
+}
+
+func (r *Record) dismiss(ctx context.Context, d *dismissal, found []tasks.Failure) error {
+	for batch := range slices.Chunk(found, redriveBatch) {
+		if err := r.dismissBatch(ctx, d, batch); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scriptDismiss adds to a chunk's trail that rows were dismissed which are still as
+// they were read.
+//
+//	KEYS  operation, chunk, trail
+//	ARGV  now ms, what the entry says of all (a part of a JSON object), what a move says
+//	      of failed ones and of held ones (JSON), then per desktop: desktop, value as
+//	      read, common status as read, position
+//	Returns a string of 1 and 0 per desktop
+var scriptDismiss = redis.NewScript(`
+local base = redis.call('HGET', KEYS[2], '') or ''
+local common = base:match('^%d+|(.*)$') or ''
+local done, places = {}, {F = {}, H = {}}
+for i = 5, #ARGV, 4 do
+  local value = redis.call('HGET', KEYS[2], ARGV[i])
+  local own = value and value:match(';(.)')
+  local state = own or common:sub(1,1)
+  if value == ARGV[i+1] and (own or common == ARGV[i+2]) and places[state] then
+    done[#done+1] = '1'
+    table.insert(places[state], ARGV[i+3])
+  else
+    done[#done+1] = '0'
+  end
+end
+local moves = {}
+if #places.F > 0 then moves[#moves+1] = '[' .. ARGV[3] .. ',"' .. table.concat(places.F, ',') .. '"]' end
+if #places.H > 0 then moves[#moves+1] = '[' .. ARGV[4] .. ',"' .. table.concat(places.H, ',') .. '"]' end
+if #moves > 0 then
+  redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
+  redis.call('RPUSH', KEYS[3], '{"t":' .. ARGV[1] .. ARGV[2] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
+end
+return table.concat(done)
+`)
+
+// dismissBatch writes the trails first: a crash then leaves a desktop in the inbox that
+// is dismissed once more, and never one out of it of which no trail tells.
+func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []tasks.Failure) error {
+	fail := func(err error) error { return fmt.Errorf("dismissing: %w", err) }
+	matched := make(map[tasks.DesktopRef]time.Time, len(found))
+	items := make([]tasks.RedriveItem, len(found))
+	for i, f := range found {
+		items[i].DesktopRef = tasks.DesktopRef{OperationID: f.OperationID, DesktopID: f.DesktopID}
+		matched[items[i].DesktopRef] = f.At
+	}
+	chunks, err := r.locate(ctx, items)
+	if err != nil || len(chunks) == 0 {
+		return err
+	}
+	calls := make([]*scriptCall, len(chunks))
+	for i, c := range chunks {
+		chunks[i].Desktops = slices.DeleteFunc(c.Desktops, func(x Row) bool {
+			return x.State != tasks.StateFailed && x.State != tasks.StateHeld || x.Failure == nil || !x.Failure.At.Equal(matched[tasks.DesktopRef{OperationID: x.OperationID, DesktopID: x.ID}])
+		})
+		if c.Operation.Done() {
+			if err := r.list(ctx, c.Operation); err != nil {
+				return fail(err)
+			}
+		}
+		d.touched[c.Operation.ID] = true
+		calls[i] = r.dismissCall(d, chunks[i])
+	}
+	if err := r.runScripts(ctx, calls, nil); err != nil {
+		return fail(err)
+	}
+	writes := inboxWrites{}
+	for i, c := range calls {
+		bits, err := c.reply.Text()
+		if err != nil {
+			return fail(err)
+		}
+		for n, x := range chunks[i].Desktops {
+			if bits[n] == '1' {
+				writes.add(chunks[i].Operation.Project, leave, x.ID, inboxEntry{Operation: x.OperationID, At: x.Failure.At.UnixMilli()})
+			}
+		}
+	}
+	left, err := r.writeInbox(ctx, writes, nil)
+	for _, bits := range left {
+		d.done += strings.Count(bits, "1")
+	}
+	return err
+}
+
+func (r *Record) dismissCall(d *dismissal, c Chunk) *scriptCall {
+	op := c.Operation.ID
+	tag := func(s tasks.State) string {
+		return trail.Move{From: byte(s), To: byte(s), Note: noteLetter(tasks.NoteDismissed), Detail: d.Reason}.Tag()
+	}
+	args := []any{d.now.UnixMilli(), trail.Entry{By: d.By}.Common(), tag(tasks.StateFailed), tag(tasks.StateHeld)}
+	for _, x := range c.Desktops {
+		args = append(args, x.ID, x.stored, x.common, x.Position)
+	}
+	return &scriptCall{script: scriptDismiss, args: args, keys: []string{r.keys.op(op), r.keys.chunk(op, c.Number), r.keys.trail(op, c.Number)}}
+}

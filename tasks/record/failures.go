@@ -1,0 +1,404 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// failureGroup is what the inbox is listed by: one sorted set for each project,
+// class and code, so that every filter reads only what it wants.
+type failureGroup struct{ project, class, code string }
+
+const groupSep = "|"
+
+func groupOf(project string, f tasks.Failure) failureGroup {
+	return failureGroup{project, f.Class, f.Code}
+}
+
+func (g failureGroup) String() string { return g.project + groupSep + g.class + groupSep + g.code }
+
+// failureMember is how a failed desktop is named in a group.
+func failureMember(op, desktop string) string { return op + "/" + desktop }
+
+func formatMS(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
+
+func parseGroup(s string) (failureGroup, bool) {
+	// The code comes last because it is the cloud's text and may hold anything.
+	f := strings.SplitN(s, groupSep, 3)
+	if len(f) != 3 {
+		return failureGroup{}, false
+	}
+	return failureGroup{f[0], f[1], f[2]}, true
+}
+
+func (g failureGroup) matches(f tasks.FailureFilter) bool {
+	return (f.Project == "" || f.Project == g.project) &&
+		(f.Class == "" || f.Class == g.class) && (f.Code == "" || f.Code == g.code)
+}
+
+// matchesFailure leaves out Source, which is not in a failure.
+func matchesFailure(f tasks.FailureFilter, x tasks.Failure) bool {
+	return groupOf(x.Project, x).matches(f) && (f.Operation == "" || f.Operation == x.OperationID) && namesUser(f, x) &&
+		(f.From.IsZero() || !x.At.Before(f.From)) && (f.To.IsZero() || x.At.Before(f.To))
+}
+
+func namesUser(f tasks.FailureFilter, x tasks.Failure) bool {
+	if f.User == "" {
+		return true
+	}
+	name := foldName(f.User)
+	row, isUser := tasks.UserOf(x.DesktopID)
+	return isUser && foldName(row) == name || slices.ContainsFunc(x.Expect, func(s string) bool { return foldName(s) == name })
+}
+
+// Failures lists the inbox: desktops that failed or are held and that nobody has
+// seen to since, each once for the same users, the latest first; with Operation or
+// User they are read by operation, the latest first, in the order of the request. A
+// failed row that is not listed was dismissed, or another operation has detached its
+// desktop since, or has failed for it later; Desktops lists rows. size is the most
+// that are returned (default 100). An empty next means that there are no more. A
+// page takes a bounded time: where little of what it looks through is wanted it
+// is short, or empty, and next says where to go on.
+func (r *Record) Failures(ctx context.Context, f tasks.FailureFilter, size int, token string) (out []tasks.Failure, next string, err error) {
+	if size <= 0 {
+		size = 100
+	}
+	switch {
+	case f.Operation != "":
+		return r.failuresOf(ctx, f, size, token)
+	case f.User != "":
+		return r.failuresOfUser(ctx, f, size, token)
+	}
+	last, err := parsePlace(token)
+	if err != nil {
+		return nil, "", err
+	}
+	w, err := r.walkFailures(ctx, f, last, size)
+	if err != nil {
+		return nil, "", err
+	}
+	for seen, read := 0, 0; seen < max(size, pageEntries); {
+		batch, err := w.next(ctx, max(size, pageReads))
+		if err != nil {
+			return nil, "", err
+		}
+		if len(batch) == 0 {
+			return out, "", nil
+		}
+		seen += len(batch)
+		wanted, err := r.failuresFrom(ctx, f.Source, batch)
+		if err != nil {
+			return nil, "", err
+		}
+		for part := range slices.Chunk(wanted, size) {
+			if read >= max(size, pageReads) {
+				return out, last.token(), nil
+			}
+			read += len(part)
+			found, err := r.failureDetails(ctx, part)
+			if err != nil {
+				return nil, "", err
+			}
+			for i, x := range found {
+				last = part[i].place
+				if x == nil || !matchesFailure(f, *x) {
+					continue // taken up again, or expired, since it was indexed
+				}
+				if out = append(out, *x); len(out) == size {
+					return out, last.token(), nil
+				}
+			}
+		}
+		last = batch[len(batch)-1].place
+	}
+	return out, last.token(), nil
+}
+
+// failuresOf reads an operation's own, by what its rows say.
+func (r *Record) failuresOf(ctx context.Context, f tasks.FailureFilter, size int, token string) ([]tasks.Failure, string, error) {
+	op, err := r.Operation(ctx, f.Operation)
+	if errors.Is(err, tasks.ErrNotFound) {
+		return nil, "", nil
+	}
+	if err != nil || f.Project != "" && f.Project != op.Project || f.Source != "" && f.Source != op.RequestedBy {
+		return nil, "", err
+	}
+	rows, next, err := r.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed, tasks.StateHeld}, Code: f.Code}, size, token)
+	if err != nil {
+		return nil, "", err
+	}
+	var out []tasks.Failure
+	for _, d := range rows {
+		if d.Failure != nil && matchesFailure(f, *d.Failure) {
+			out = append(out, *d.Failure)
+		}
+	}
+	out, err = r.inInbox(ctx, out)
+	return out, next, err
+}
+
+// failureRef is an entry of the index: when, and operation/desktop.
+type failureRef struct {
+	place
+	group failureGroup
+}
+
+func (x failureRef) operation() string {
+	op, _, _ := strings.Cut(x.member, "/")
+	return op
+}
+
+// failuresFrom gives those of some entries whose operations somebody asked for.
+func (r *Record) failuresFrom(ctx context.Context, source string, refs []failureRef) ([]failureRef, error) {
+	if source == "" {
+		return refs, nil
+	}
+	at, ids := map[string]int{}, []string{}
+	for _, x := range refs {
+		if _, known := at[x.operation()]; !known {
+			at[x.operation()] = len(ids)
+			ids = append(ids, x.operation())
+		}
+	}
+	theirs, err := r.inAll(ctx, r.keys.indexesOf(indexed{RequestedBy: source}), ids)
+	if err != nil {
+		return nil, fmt.Errorf("reading failures: %w", err)
+	}
+	var out []failureRef
+	for _, x := range refs {
+		if theirs[at[x.operation()]] {
+			out = append(out, x)
+		}
+	}
+	return out, nil
+}
+
+// failureWalk goes through the entries of some groups, the latest first.
+type failureWalk struct {
+	r      *Record
+	low    int64
+	groups []*groupWalk
+}
+
+type groupWalk struct {
+	group failureGroup
+	last  place
+	n     int     // how many to read next
+	ahead []place // read, and not gone through
+	ended bool    // nothing is left to be read
+}
+
+func (r *Record) walkFailures(ctx context.Context, f tasks.FailureFilter, last place, size int) (*failureWalk, error) {
+	groups, err := r.matchingGroups(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	w := &failureWalk{r: r, low: earliest(f.From)}
+	for _, g := range groups {
+		w.groups = append(w.groups, &groupWalk{group: g, last: last.before(f.To), n: max(16, 2*size/len(groups))})
+	}
+	return w, nil
+}
+
+// next gives up to n entries; none when there are no more.
+func (w *failureWalk) next(ctx context.Context, n int) ([]failureRef, error) {
+	var out []failureRef
+	for len(out) < n {
+		if err := w.fill(ctx); err != nil {
+			return nil, fmt.Errorf("reading failures: %w", err)
+		}
+		var first *groupWalk
+		for _, g := range w.groups {
+			if len(g.ahead) > 0 && (first == nil || comparePlaces(g.ahead[0], first.ahead[0]) < 0) {
+				first = g
+			}
+		}
+		if first == nil {
+			break
+		}
+		out = append(out, failureRef{first.ahead[0], first.group})
+		first.ahead = first.ahead[1:]
+	}
+	return out, nil
+}
+
+// fill reads on, in one round trip, where nothing is left of what was read.
+func (w *failureWalk) fill(ctx context.Context) error {
+	var calls []*scriptCall
+	var of []*groupWalk
+	for _, g := range w.groups {
+		if len(g.ahead) == 0 && !g.ended {
+			calls, of = append(calls, w.r.afterCall(w.r.keys.failures(g.group), g.last, g.n)), append(of, g)
+		}
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	if err := w.r.runScripts(ctx, calls, nil); err != nil {
+		return err
+	}
+	for i, g := range of {
+		var err error
+		if g.ahead, g.ended, err = placesOf(calls[i], g.n, w.low); err != nil {
+			return err
+		}
+		if len(g.ahead) > 0 {
+			g.last = g.ahead[len(g.ahead)-1]
+		}
+		g.n = min(2*g.n, pageReads)
+	}
+	return nil
+}
+
+func (r *Record) matchingGroups(ctx context.Context, f tasks.FailureFilter) ([]failureGroup, error) {
+	names, err := r.rdb.SMembers(ctx, r.keys.failureGroups()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading failures: %w", err)
+	}
+	var out []failureGroup
+	for _, name := range names {
+		if g, ok := parseGroup(name); ok && g.matches(f) {
+			out = append(out, g)
+		}
+	}
+	return out, nil
+}
+
+// failureDetails reads each entry's failure; nil where it is no longer one.
+func (r *Record) failureDetails(ctx context.Context, refs []failureRef) ([]*tasks.Failure, error) {
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, x := range refs {
+			op, desktop, _ := strings.Cut(x.member, "/")
+			p.HGet(ctx, r.keys.errors(op), desktop)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("reading failures: %w", err)
+	}
+	out := make([]*tasks.Failure, len(refs))
+	for i, cmd := range cmds {
+		value, err := cmd.(*redis.StringCmd).Result()
+		if errors.Is(err, redis.Nil) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading failures: %w", err)
+		}
+		op, desktop, _ := strings.Cut(refs[i].member, "/")
+		f, final, err := decodeFailure(op, refs[i].group.project, desktop, value)
+		if err != nil {
+			return nil, err
+		}
+		if final && groupOf(f.Project, f) == refs[i].group {
+			out[i] = &f
+		}
+	}
+	return out, nil
+}
+
+// FailureCounts counts what Failures lists with the same filter, by project, class
+// and code, the most first. With Operation or User it reads what it counts; without
+// them it counts entries of the index, among which one that was just taken up again
+// may still be.
+func (r *Record) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
+	counts := map[failureGroup]int{}
+	var err error
+	switch {
+	case f.Operation != "" || f.User != "":
+		err = r.countListed(ctx, f, counts)
+	case f.Source != "":
+		err = r.countFrom(ctx, f, counts)
+	default:
+		err = r.countIndex(ctx, f, counts)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return sortedCounts(counts), nil
+}
+
+func sortedCounts(counts map[failureGroup]int) []tasks.FailureCount {
+	var out []tasks.FailureCount
+	for g, n := range counts {
+		if n > 0 {
+			out = append(out, tasks.FailureCount{Project: g.project, Class: g.class, Code: g.code, Count: n})
+		}
+	}
+	slices.SortFunc(out, func(a, b tasks.FailureCount) int {
+		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Project, b.Project), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Class, b.Class))
+	})
+	return out
+}
+
+func (r *Record) countListed(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
+	for token := ""; ; {
+		page, next, err := r.Failures(ctx, f, pageReads, token)
+		if err != nil {
+			return err
+		}
+		for _, x := range page {
+			counts[groupOf(x.Project, x)]++
+		}
+		if next == "" {
+			return nil
+		}
+		token = next
+	}
+}
+
+func (r *Record) countFrom(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
+	w, err := r.walkFailures(ctx, f, latest, pageEntries)
+	if err != nil {
+		return err
+	}
+	for {
+		batch, err := w.next(ctx, pageEntries)
+		if err != nil || len(batch) == 0 {
+			return err
+		}
+		theirs, err := r.failuresFrom(ctx, f.Source, batch)
+		if err != nil {
+			return err
+		}
+		for _, x := range theirs {
+			counts[x.group]++
+		}
+	}
+}
+
+func (r *Record) countIndex(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
+	groups, err := r.matchingGroups(ctx, f)
+	if err != nil {
+		return err
+	}
+	low, high := "-inf", "+inf"
+	if !f.From.IsZero() {
+		low = strconv.FormatInt(ceilMS(f.From), 10)
+	}
+	if !f.To.IsZero() {
+		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, g := range groups {
+			p.ZCount(ctx, r.keys.failures(g), low, high)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("counting failures: %w", err)
+	}
+	for i, cmd := range cmds {
+		counts[groups[i]] = int(cmd.(*redis.IntCmd).Val())
+	}
+	return nil
+}

@@ -1,0 +1,187 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+)
+
+// scriptSeal writes the head of a trail to which nothing was added since it was
+// read.
+//
+//	KEYS  operation
+//	ARGV  token, head
+//	Returns 1 if it was written
+var scriptSeal = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'sealing') ~= ARGV[1] then return 0 end
+redis.call('HDEL', KEYS[1], 'sealing')
+redis.call('HSET', KEYS[1], 'seal', ARGV[2])
+return 1
+`)
+
+// Finish closes those of the given operations whose last open work is done, and
+// returns them: their trails are sealed, the users who were read on their
+// desktops are entered into the index of names, the inbox is settled with them and
+// they are indexed once more, which repairs what a crash left short, and they
+// leave the list of open operations. One that is taken up again at the same time is left for
+// its next end. Harmless to repeat.
+func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
+	fail := func(err error) ([]Operation, error) {
+		return nil, fmt.Errorf("finishing %d operations: %w", len(ids), err)
+	}
+	ops, err := r.operations(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	ops = slices.DeleteFunc(ops, func(op Operation) bool { return !op.Done() })
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	token := xid.New().String()
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, op := range ops {
+			p.HSet(ctx, r.keys.op(op.ID), fieldSealing, token)
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	settle, err := r.settleInbox(ctx, ops)
+	if err != nil {
+		return fail(err)
+	}
+	named := indexWrites{}
+	heads, err := r.heads(ctx, ops, func(op Operation, e Evidence) error {
+		return errors.Join(settle.add(ctx, op, e), named.addTrail(op, e))
+	})
+	if err == nil {
+		err = settle.flush(ctx)
+	}
+	if err == nil {
+		err = r.runBatches(ctx, r.nameCalls(named))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	seals := make([]*scriptCall, len(ops))
+	for i, op := range ops {
+		seals[i] = &scriptCall{script: scriptSeal, keys: []string{r.keys.op(op.ID)}, args: []any{token, heads[op.ID]}}
+	}
+	if err := r.runScripts(ctx, seals, nil); err != nil {
+		return fail(err)
+	}
+	var ended []Operation
+	for i, op := range ops {
+		if done, err := seals[i].reply.Int(); err != nil {
+			return fail(err)
+		} else if done == 1 {
+			op.Seal = heads[op.ID]
+			ended = append(ended, op)
+		}
+	}
+	if err := r.close(ctx, ended); err != nil {
+		return fail(err)
+	}
+	return ended, nil
+}
+
+// close takes sealed operations off the list of open ones. One that was taken up
+// again a moment before is put back.
+func (r *Record) close(ctx context.Context, ops []Operation) error {
+	if len(ops) == 0 {
+		return nil
+	}
+	still := make([]*redis.StringCmd, len(ops))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
+			r.indexOperation(ctx, p, op)
+			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
+			p.ZRem(ctx, r.keys.openOps(), op.ID)
+			if !op.NotBefore.IsZero() {
+				r.unschedule(ctx, p, op.ID, op.Project)
+			}
+			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return err
+	}
+	for i, op := range ops {
+		if errors.Is(still[i].Err(), redis.Nil) {
+			if err := r.list(ctx, op); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// list enters an operation that is about to change among the open ones, so that
+// a crash afterwards leaves it to a sweep.
+func (r *Record) list(ctx context.Context, op Operation) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+		p.ZRem(ctx, r.keys.endedOps(), op.ID)
+		return nil
+	})
+	return err
+}
+
+// Cancel takes back what has not been sent: queued and held desktops become
+// cancelled. tooLate counts those that were sent, or had ended, before. by is
+// who cancels, for the trail.
+func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by string) (cancelled, tooLate int, err error) {
+	if op.Done() { // what is held can still be taken back, which unseals it
+		if err := r.list(ctx, op); err != nil {
+			return 0, 0, fmt.Errorf("cancelling operation %s: %w", op.ID, err)
+		}
+	}
+	for n := range op.Chunks() {
+		// What is being sent at this moment may come back to queued; a second
+		// look catches what moved between reading and writing.
+		for range 2 {
+			c, err := r.Chunk(ctx, op.ID, n)
+			if err != nil {
+				return cancelled, tooLate, err
+			}
+			if err := r.addFailures(ctx, op, c.Desktops); err != nil {
+				return cancelled, tooLate, err
+			}
+			ch := Change{Operation: op, Chunk: n, By: by}
+			for _, d := range c.Desktops {
+				if d.State.CanMove(tasks.StateCancelled) {
+					ch.Moves = append(ch.Moves, Move{Desktop: d, To: tasks.StateCancelled, Attempts: d.Attempts, CallID: d.CallID})
+				}
+			}
+			if len(ch.Moves) == 0 {
+				break
+			}
+			done, err := r.apply(ctx, now, []Change{ch}, nil, nil)
+			if err != nil {
+				return cancelled, tooLate, err
+			}
+			for _, d := range done[0].Desktops {
+				if d.ID != "" {
+					cancelled++
+				}
+			}
+		}
+	}
+	if cancelled > 0 {
+		// Beside the point if it fails: it is for looking at.
+		_ = r.AddTallies(ctx, "", "", []MinuteTally{{Project: op.Project, Minute: now, Tally: Tally{Tally: tasks.Tally{Cancelled: cancelled}}}})
+	}
+	if _, err := r.Finish(ctx, []string{op.ID}); err != nil {
+		return cancelled, tooLate, err
+	}
+	after, err := r.Operation(ctx, op.ID)
+	return cancelled, after.Total - after.Counts.Cancelled, err
+}

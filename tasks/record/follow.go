@@ -1,0 +1,171 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
+)
+
+// Followed is a chunk with desktops that the cloud has accepted and that are
+// not proven yet, taken by a worker for a look.
+type Followed struct {
+	Chunk
+	lease int64
+}
+
+// Look says when a followed chunk is to be looked at again; the zero Next, never.
+// What was accepted since it was taken is followed all the same.
+type Look struct {
+	Followed Followed
+	Next     time.Time
+}
+
+// Looks ends the leases of chunks of one project; see Apply.
+type Looks []Look
+
+// scriptTakeDue takes members that are due, for a while.
+//
+//	KEYS  follow
+//	ARGV  now ms, end of the lease ms, how many at most
+//	Returns the members
+var scriptTakeDue = redis.NewScript(`
+local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
+for i = 1, #due do redis.call('ZADD', KEYS[1], ARGV[2], due[i]) end
+return due
+`)
+
+// scriptLook ends leases.
+//
+//	KEYS  follow
+//	ARGV  member, its lease, its next look in ms or 0 (none), …
+//
+// If the score is not the lease the chunk was entered, or taken, since.
+var scriptLook = redis.NewScript(`
+for i = 1, #ARGV, 3 do
+  local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
+  if score and tonumber(score) == tonumber(ARGV[i+1]) then
+    if ARGV[i+2] == '0' then redis.call('ZREM', KEYS[1], ARGV[i])
+    else redis.call('ZADD', KEYS[1], ARGV[i+2], ARGV[i]) end
+  end
+end
+return 1
+`)
+
+// TakeDue takes chunks of a project that are to be looked at by now, at most
+// limit, and reads them. No other worker gets them until the lease is over or
+// a Look ends it.
+func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lease time.Duration, limit int) ([]Followed, error) {
+	until := now.Add(lease).UnixMilli()
+	v, err := r.runScript(ctx, scriptTakeDue, []string{r.keys.follow(project)}, now.UnixMilli(), until, limit)
+	if err != nil {
+		return nil, fmt.Errorf("looking for what is to be proven in project %s: %w", project, err)
+	}
+	members, _ := v.([]any)
+	if len(members) == 0 {
+		return nil, nil
+	}
+	var refs []chunkID
+	for _, m := range members {
+		s, _ := m.(string)
+		id, chunk, _ := strings.Cut(s, ":")
+		n, err := strconv.Atoi(chunk)
+		if err != nil {
+			return nil, fmt.Errorf("what is to be proven in project %s has an unreadable entry %q", project, s)
+		}
+		refs = append(refs, chunkID{id, n})
+	}
+	out := make([]Followed, len(refs))
+	chunks, err := r.chunks(ctx, refs)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range chunks {
+		if c.Operation.ID == "" {
+			c = Chunk{Operation: Operation{Operation: tasks.Operation{ID: refs[i].op, Project: project}}, Number: refs[i].chunk} // expired: its Look ends it
+		}
+		out[i] = Followed{Chunk: c, lease: until}
+	}
+	return out, nil
+}
+
+// InWork reads the chunks that payloads are about, in one round trip. Those that are
+// gone, or that have been enqueued anew since, are left out.
+func (r *Record) InWork(ctx context.Context, ps []queue.Payload) ([]Chunk, error) {
+	refs := make([]chunkID, len(ps))
+	for i, p := range ps {
+		refs[i] = chunkID{p.Operation, p.Chunk}
+	}
+	chunks, err := r.chunks(ctx, refs)
+	var out []Chunk
+	for i, c := range chunks {
+		if c.Operation.ID != "" && c.Generation == ps[i].Generation {
+			out = append(out, c)
+		}
+	}
+	return out, err
+}
+
+// chunks reads chunks in one round trip; those that are gone are zero.
+func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
+	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}
+	alls, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))
+	for _, x := range refs {
+		if fields[x.op] == nil {
+			fields[x.op] = slices.Clone(operationFields)
+		}
+		fields[x.op] = append(fields[x.op], generationField+strconv.Itoa(x.chunk))
+	}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for id, names := range fields {
+			metas[id] = p.HMGet(ctx, r.keys.op(id), names...)
+		}
+		for i, x := range refs {
+			alls[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+			trails[i] = p.LRange(ctx, r.keys.trail(x.op, x.chunk), 0, -1)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %d chunks: %w", len(refs), err)
+	}
+	out := make([]Chunk, len(refs))
+	for i, x := range refs {
+		meta := metas[x.op].Val()
+		o, ok, err := decodeOperation(x.op, meta)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || len(alls[i].Val()) == 0 {
+			continue
+		}
+		generation := meta[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
+		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
+		if out[i].Desktops, err = decodePinned(x.op, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (l Looks) call(r *Record) *scriptCall {
+	if len(l) == 0 {
+		return nil
+	}
+	c := &scriptCall{script: scriptLook, keys: []string{r.keys.follow(l[0].Followed.Operation.Project)}}
+	for _, x := range l {
+		next := int64(0)
+		if !x.Next.IsZero() {
+			next = x.Next.UnixMilli()
+		}
+		c.args = append(c.args, followMember(x.Followed.Operation.ID, x.Followed.Number), x.Followed.lease, next)
+	}
+	return c
+}

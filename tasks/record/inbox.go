@@ -1,0 +1,498 @@
+package record
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// The inbox is what a person still has to see to: the desktops that failed or are
+// held, by project, desktop and users. However many operations failed for the same
+// desktop and users, it has one entry, which is the latest failure. An entry
+// leaves when any operation has proven the desktop detached from everybody, or
+// from at least those users; when its row is tried again, cancelled or dismissed;
+// and when its operation expires. The rows of operations do not change by that.
+//
+// The entries of a desktop are a field of one hash for each project, and each
+// entry is in the sorted set of its class and code, which lists are read from. A
+// row and its entry are in different slots of a Redis Cluster, so that no step
+// writes both:
+//
+//  1. the failure is announced: kept beside the inbox, and neither listed nor counted;
+//  2. the row is written;
+//  3. the failure is confirmed: it becomes the entry, if it is still announced.
+//
+// A proof removes what is announced, too, so that it is no matter which of the two
+// comes first. What a crash leaves announced is settled when the operation ends,
+// and so is a proof that a crash kept from the inbox; see settleInbox.
+
+// inboxEntry is a line of JSON in the inbox. Users are sorted.
+type inboxEntry struct {
+	Operation string   `json:"o,omitempty"`
+	Users     []string `json:"u,omitempty"` // none: whoever is on it
+	Class     string   `json:"k,omitempty"`
+	Code      string   `json:"c,omitempty"`
+	At        int64    `json:"t,omitempty"` // ms
+	All       bool     `json:"all,omitempty"`
+}
+
+// What is done about a desktop's entries.
+const (
+	announce = "announce"
+	confirm  = "confirm" // what is announced, of that operation and time
+	drop     = "drop"    // what is announced, of that operation and time
+	leave    = "leave"   // those of the operation; with a time, of that time only
+	proven   = "proven"  // those of the users, or all; with a time, up to that time only
+)
+
+// scriptInbox changes a project's inbox.
+//
+//	KEYS  inbox, announced
+//	ARGV  what the keys of its sorted sets begin with, then per change:
+//	      what is done, desktop, JSON of inboxEntry
+//	Returns a string of 1 (it changed something) and 0 per change
+var scriptInbox = redis.NewScript(`
+local ids, seen = {}, {}
+for i = 2, #ARGV, 3 do
+  local id = ARGV[i+1]
+  if not seen[id] then seen[id] = true; ids[#ids+1] = id end
+end
+local lists = {}
+for n = 1, 2 do
+  lists[n] = {}
+  local values = redis.call('HMGET', KEYS[n], unpack(ids))
+  for i = 1, #ids do
+    local list = {}
+    if values[i] then
+      for line in values[i]:gmatch('[^\n]+') do list[#list+1] = {line = line, e = cjson.decode(line)} end
+    end
+    lists[n][ids[i]] = list
+  end
+end
+local changed = {{}, {}}
+local function group(e) return ARGV[1] .. (e.k or '') .. '|' .. (e.c or '') end
+local function remove(n, id, match)
+  local rest, gone = {}, 0
+  for _, x in ipairs(lists[n][id]) do
+    if match(x.e) then
+      gone = gone + 1
+      if n == 1 then redis.call('ZREM', group(x.e), x.e.o .. '/' .. id) end
+    else rest[#rest+1] = x end
+  end
+  if gone > 0 then lists[n][id] = rest; changed[n][id] = true end
+  return gone
+end
+local function add(n, id, line, e)
+  table.insert(lists[n][id], {line = line, e = e})
+  changed[n][id] = true
+end
+local function same(a, b)
+  a, b = a or {}, b or {}
+  if #a ~= #b then return false end
+  for i = 1, #a do if a[i] ~= b[i] then return false end end
+  return true
+end
+local done = {}
+for i = 2, #ARGV, 3 do
+  local verb, id, line = ARGV[i], ARGV[i+1], ARGV[i+2]
+  local e, n = cjson.decode(line), 0
+  local function this(x) return x.o == e.o and (not e.t or x.t == e.t) end
+  if verb == 'announce' then
+    remove(2, id, this)
+    add(2, id, line, e)
+    n = 1
+  elseif verb == 'confirm' then
+    n = remove(2, id, this)
+    local newer = false
+    for _, x in ipairs(lists[1][id]) do
+      if same(x.e.u, e.u) and x.e.t > e.t then newer = true end
+    end
+    if n > 0 and not newer then
+      remove(1, id, function(x) return x.o == e.o or same(x.u, e.u) end)
+      add(1, id, line, e)
+      redis.call('ZADD', group(e), string.format('%.0f', e.t), e.o .. '/' .. id)
+    end
+  elseif verb == 'drop' then
+    n = remove(2, id, this)
+  elseif verb == 'leave' then
+    n = remove(1, id, this) + remove(2, id, this)
+  elseif verb == 'proven' then
+    local of = {}
+    for _, u in ipairs(e.u or {}) do of[u] = true end
+    local function covered(x)
+      if x.o == e.o then return true end -- the very row that ended well
+      if e.t and x.t > e.t then return false end
+      if e.all then return true end
+      if not x.u or #x.u == 0 then return false end -- whoever is on it: somebody still may be
+      for _, u in ipairs(x.u) do if not of[u] then return false end end
+      return true
+    end
+    n = remove(1, id, covered) + remove(2, id, covered)
+  end
+  done[#done+1] = n > 0 and '1' or '0'
+end
+for n = 1, 2 do
+  for id in pairs(changed[n]) do
+    local lines = {}
+    for _, x in ipairs(lists[n][id]) do lines[#lines+1] = x.line end
+    if #lines == 0 then redis.call('HDEL', KEYS[n], id)
+    else redis.call('HSET', KEYS[n], id, table.concat(lines, '\n')) end
+  end
+end
+return table.concat(done)
+`)
+
+// usersOf are those from whom a row's desktop is to be taken: what its entry in the
+// inbox is kept by.
+func usersOf(d Row) []string {
+	out := slices.Clone(d.Expected())
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// entryOf is the entry of a row's failure.
+func entryOf(op string, d Row, f tasks.Failure) inboxEntry {
+	return inboxEntry{Operation: op, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli()}
+}
+
+// proofOf says from whom a row that ended well shows its desktop to be detached.
+// Only of a reading without any user, or of no desktop, it is known to be everybody.
+func proofOf(op string, d Row) inboxEntry {
+	users := usersOf(d)
+	return inboxEntry{Operation: op, Users: users, All: len(users) == 0 || d.Note == tasks.NoteGone || d.Note == tasks.NoteReadBack}
+}
+
+// inboxWrites are changes of inboxes, by project.
+type inboxWrites map[string][]inboxWrite
+
+type inboxWrite struct {
+	verb, desktop string
+	entry         inboxEntry
+}
+
+func (w inboxWrites) add(project, verb, desktop string, e inboxEntry) {
+	w[project] = append(w[project], inboxWrite{verb, desktop, e})
+}
+
+// inboxBatch is how many changes one script makes: about a millisecond's worth.
+const inboxBatch = 200
+
+// writeInbox makes changes in one round trip. done says of each whether it
+// changed anything.
+func (r *Record) writeInbox(ctx context.Context, writes inboxWrites, also func(redis.Pipeliner)) (done map[string]string, err error) {
+	if len(writes) == 0 {
+		return nil, nil
+	}
+	var calls []*scriptCall
+	var of []string
+	for project, all := range writes {
+		for batch := range slices.Chunk(all, inboxBatch) {
+			args := make([]any, 1, 1+3*len(batch))
+			args[0] = r.keys.failureSets(project)
+			for _, w := range batch {
+				args = append(args, w.verb, w.desktop, mustJSON(w.entry))
+			}
+			calls = append(calls, &scriptCall{script: scriptInbox, keys: r.keys.inboxes(project), args: args})
+			of = append(of, project)
+		}
+	}
+	if err := r.runScripts(ctx, calls, also); err != nil {
+		return nil, fmt.Errorf("writing the inbox: %w", err)
+	}
+	done = make(map[string]string, len(writes))
+	for i, c := range calls {
+		bits, err := c.reply.Text()
+		if err != nil {
+			return nil, fmt.Errorf("writing the inbox: %w", err)
+		}
+		done[of[i]] += bits
+	}
+	return done, nil
+}
+
+// inboxAsk is how many desktops are asked for at once.
+const inboxAsk = 2000
+
+// concerned leaves out changes about desktops that have no entry: nearly all that end
+// well have none, and asking for many at once takes little beside a script.
+func (r *Record) concerned(ctx context.Context, writes inboxWrites) (inboxWrites, error) {
+	out := inboxWrites{}
+	for project, all := range writes {
+		for some := range slices.Chunk(all, inboxAsk) {
+			ids := make([]string, len(some))
+			for i, w := range some {
+				ids[i] = w.desktop
+			}
+			var have [2]*redis.SliceCmd
+			_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for n, key := range r.keys.inboxes(project) {
+					have[n] = p.HMGet(ctx, key, ids...)
+				}
+				return nil
+			})
+			if err != nil {
+				return nil, fmt.Errorf("reading the inbox: %w", err)
+			}
+			for i, w := range some {
+				if have[0].Val()[i] != nil || have[1].Val()[i] != nil {
+					out[project] = append(out[project], w)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// announceFailures is the step before changes are written.
+func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
+	failed := inboxWrites{}
+	groups := map[string]bool{}
+	for _, ch := range changes {
+		for _, m := range ch.Moves {
+			if (m.To == tasks.StateFailed || m.To == tasks.StateHeld) && m.Failure != nil {
+				failed.add(ch.Operation.Project, announce, m.Desktop.ID, entryOf(ch.Operation.ID, m.Desktop, *m.Failure))
+				groups[groupOf(ch.Operation.Project, *m.Failure).String()] = true
+			}
+		}
+	}
+	_, err := r.writeInbox(ctx, failed, func(p redis.Pipeliner) {
+		for g := range groups {
+			p.SAdd(ctx, r.keys.failureGroups(), g)
+		}
+	})
+	return err
+}
+
+// mayLeave reports that a move takes what there is of its row, or of its desktop,
+// out of the inbox.
+func (m Move) mayLeave() bool {
+	switch m.To {
+	case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop, tasks.StateCancelled:
+		return true
+	}
+	return m.Desktop.State == tasks.StateFailed || m.Desktop.State == tasks.StateHeld
+}
+
+// inboxesIn asks, within a pipeline, which of the projects have anything in their
+// inboxes that changes may take out: nothing more is paid for what goes well.
+func (r *Record) inboxesIn(ctx context.Context, p redis.Pipeliner, changes []Change) map[string]*redis.IntCmd {
+	out := map[string]*redis.IntCmd{}
+	for _, ch := range changes {
+		project := ch.Operation.Project
+		if out[project] == nil && slices.ContainsFunc(ch.Moves, Move.mayLeave) {
+			out[project] = p.Exists(ctx, r.keys.inboxes(project)...)
+		}
+	}
+	return out
+}
+
+// settleFailures is the step after changes were written.
+func (r *Record) settleFailures(ctx context.Context, changes []Change, applied []Applied, some map[string]*redis.IntCmd) error {
+	failed, ended := inboxWrites{}, inboxWrites{}
+	for i, ch := range changes {
+		op, project := ch.Operation.ID, ch.Operation.Project
+		for n, m := range ch.Moves {
+			after := applied[i].Desktops[n]
+			switch {
+			case after.ID == "":
+			case (m.To == tasks.StateFailed || m.To == tasks.StateHeld) && m.Failure != nil:
+				failed.add(project, confirm, after.ID, entryOf(op, m.Desktop, *m.Failure))
+			case !m.mayLeave() || some[project] == nil || some[project].Val() == 0:
+			default:
+				ended.addEnd(op, project, after, m.Desktop.Failure)
+			}
+		}
+	}
+	writes, err := r.concerned(ctx, ended)
+	if err != nil {
+		return err
+	}
+	for project, all := range failed {
+		writes[project] = append(writes[project], all...)
+	}
+	_, err = r.writeInbox(ctx, writes, nil)
+	return err
+}
+
+// addEnd takes out what a row's new state has settled. was is the failure that the
+// row had; nil: any.
+func (w inboxWrites) addEnd(op, project string, d Row, was *tasks.Failure) {
+	switch d.State {
+	case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
+		w.add(project, proven, d.ID, proofOf(op, d))
+	default:
+		e := inboxEntry{Operation: op}
+		if was != nil {
+			e.At = was.At.UnixMilli()
+		}
+		w.add(project, leave, d.ID, e)
+	}
+}
+
+// settleInbox does for operations that have ended what a crash kept from being
+// done: what is still announced is confirmed or dropped, and what their rows prove
+// is taken out. Harmless to repeat.
+func (r *Record) settleInbox(ctx context.Context, ops []Operation) (*inboxSettler, error) {
+	announced, some := map[string]*redis.MapStringStringCmd{}, map[string]*redis.IntCmd{}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, op := range ops {
+			if announced[op.Project] == nil {
+				announced[op.Project] = p.HGetAll(ctx, r.keys.announced(op.Project))
+				some[op.Project] = p.Exists(ctx, r.keys.inbox(op.Project))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("settling the inbox: %w", err)
+	}
+	for project, all := range announced {
+		if err := r.settleAnnounced(ctx, project, all.Val()); err != nil {
+			return nil, err
+		}
+	}
+	return &inboxSettler{record: r, some: some, writes: inboxWrites{}}, nil
+}
+
+// inboxSettler goes through the evidence of operations.
+type inboxSettler struct {
+	record *Record
+	some   map[string]*redis.IntCmd // by project, whether its inbox has anything
+	writes inboxWrites
+	n      int
+}
+
+func (s *inboxSettler) add(ctx context.Context, op Operation, e Evidence) error {
+	if s.some[op.Project].Val() == 0 {
+		return nil
+	}
+	for _, d := range e.Desktops {
+		switch d.State {
+		case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
+			proof := proofOf(op.ID, d)
+			proof.At = d.UpdatedAt.UnixMilli() // what failed since then stays
+			s.writes.add(op.Project, proven, d.ID, proof)
+		case tasks.StateCancelled:
+			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
+		}
+	}
+	if s.n += len(e.Desktops); s.n < inboxAsk {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+func (s *inboxSettler) flush(ctx context.Context) error {
+	writes, err := s.record.concerned(ctx, s.writes)
+	if err != nil {
+		return err
+	}
+	s.writes, s.n = inboxWrites{}, 0
+	_, err = s.record.writeInbox(ctx, writes, nil)
+	return err
+}
+
+func (r *Record) settleAnnounced(ctx context.Context, project string, all map[string]string) error {
+	type pending struct {
+		desktop string
+		entry   inboxEntry
+	}
+	byOp := map[string][]pending{}
+	var ids []string
+	for desktop, lines := range all {
+		for line := range strings.SplitSeq(lines, "\n") {
+			var e inboxEntry
+			if err := json.Unmarshal([]byte(line), &e); err != nil {
+				return fmt.Errorf("the inbox of project %s has an entry %.60q", project, line)
+			}
+			if byOp[e.Operation] == nil {
+				ids = append(ids, e.Operation)
+			}
+			byOp[e.Operation] = append(byOp[e.Operation], pending{desktop, e})
+		}
+	}
+	ops, err := r.operations(ctx, ids)
+	if err != nil {
+		return err
+	}
+	writes := inboxWrites{}
+	for _, op := range ops {
+		if !op.Done() {
+			delete(byOp, op.ID) // its worker may be about to confirm it
+			continue
+		}
+		refs := make([]tasks.DesktopRef, len(byOp[op.ID]))
+		for i, x := range byOp[op.ID] {
+			refs[i] = tasks.DesktopRef{OperationID: op.ID, DesktopID: x.desktop}
+		}
+		failed, err := r.failuresNamed(ctx, refs)
+		if err != nil {
+			return err
+		}
+		for _, x := range byOp[op.ID] {
+			if slices.ContainsFunc(failed, func(f tasks.Failure) bool { return f.DesktopID == x.desktop && f.At.UnixMilli() == x.entry.At }) {
+				writes.add(project, confirm, x.desktop, x.entry)
+			} else {
+				writes.add(project, drop, x.desktop, x.entry)
+			}
+		}
+		delete(byOp, op.ID)
+	}
+	for id, left := range byOp {
+		if !slices.ContainsFunc(ops, func(op Operation) bool { return op.ID == id }) { // it expired
+			for _, x := range left {
+				writes.add(project, drop, x.desktop, x.entry)
+			}
+		}
+	}
+	_, err = r.writeInbox(ctx, writes, nil)
+	return err
+}
+
+// inInbox gives those failures that are in the inbox.
+func (r *Record) inInbox(ctx context.Context, all []tasks.Failure) ([]tasks.Failure, error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	var groups []failureGroup
+	byGroup := map[failureGroup][]int{}
+	for i, f := range all {
+		g := groupOf(f.Project, f)
+		if byGroup[g] == nil {
+			groups = append(groups, g)
+		}
+		byGroup[g] = append(byGroup[g], i)
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, g := range groups {
+			members := make([]string, len(byGroup[g]))
+			for n, i := range byGroup[g] {
+				members[n] = failureMember(all[i].OperationID, all[i].DesktopID)
+			}
+			p.ZMScore(ctx, r.keys.failures(g), members...)
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("reading failures: %w", err)
+	}
+	in := make([]bool, len(all))
+	for n, g := range groups {
+		for m, score := range cmds[n].(*redis.FloatSliceCmd).Val() {
+			in[byGroup[g][m]] = score != 0 // a time; 0 is what the client makes of "none"
+		}
+	}
+	var out []tasks.Failure
+	for i, f := range all {
+		if in[i] {
+			out = append(out, f)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,148 @@
+package record
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/trail"
+)
+
+// ChunkSize is the number of desktops of one operation that travel as one
+// asynq task and live in one Redis hash: the most that one API call may name.
+const ChunkSize = 100
+
+// chunksOf is the number of chunks that so many rows take.
+func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
+
+// The rows of an operation are in chunks: first those of the desktops that the
+// request names, then the look-ups (users, then computers), then those of the
+// desktops found. Each of the three begins a chunk of its own.
+
+// lookups is how many rows name a user or a computer.
+func (o Operation) lookups() int { return o.Users + o.Computers }
+
+func (o Operation) lookupChunks() (first, end int) {
+	first = chunksOf(o.named())
+	return first, first + chunksOf(o.lookups())
+}
+
+// named is how many desktops the request names.
+func (o Operation) named() int {
+	n := o.Total - o.lookups()
+	for _, found := range o.found {
+		n -= found
+	}
+	return n
+}
+
+// Chunks is how many chunks the operation has.
+func (o Operation) Chunks() int {
+	_, end := o.lookupChunks()
+	return end + len(o.found)
+}
+
+// LooksUp reports that a chunk's rows name users or computers, not desktops.
+func (o Operation) LooksUp(chunk int) bool {
+	first, end := o.lookupChunks()
+	return first <= chunk && chunk < end
+}
+
+// chunkSize is how many rows a chunk has.
+func (o Operation) chunkSize(chunk int) int {
+	first, end := o.lookupChunks()
+	switch {
+	case chunk < first:
+		return min(ChunkSize, o.named()-chunk*ChunkSize)
+	case chunk < end:
+		return min(ChunkSize, o.lookups()-(chunk-first)*ChunkSize)
+	}
+	return o.found[chunk-end]
+}
+
+// Place is the row's place in its operation: chunk times ChunkSize, plus the
+// position within the chunk. Without users it is the place in the request.
+func (d Row) Place() int { return d.Chunk*ChunkSize + d.Position }
+
+func encodeSizes(sizes []int) string {
+	parts := make([]string, len(sizes))
+	for i, n := range sizes {
+		parts[i] = strconv.Itoa(n)
+	}
+	return strings.Join(parts, ",")
+}
+
+func decodeSizes(s string) (out []int, total int, err error) {
+	if s == "" {
+		return nil, 0, nil
+	}
+	for part := range strings.SplitSeq(s, ",") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil, 0, fmt.Errorf("the sizes of chunks, %q, cannot be read", s)
+		}
+		out, total = append(out, n), total+n
+	}
+	return out, total, nil
+}
+
+// chunkRange lists the chunks from first to end, which is not included.
+func chunkRange(first, end int) []int {
+	out := make([]int, 0, max(0, end-first))
+	for n := first; n < end; n++ {
+		out = append(out, n)
+	}
+	return out
+}
+
+// Operation is an operation as the record has it.
+type Operation struct {
+	tasks.Operation
+
+	found []int // rows of each chunk of desktops that were found by their users' names
+}
+
+// Row is a row of an operation as the record has it, with its place, and what it was
+// read as.
+type Row struct {
+	tasks.Desktop
+	Chunk    int `json:"-"`
+	Position int `json:"-"` // within the chunk
+
+	// What it was read as, for compare-and-set; see codec.go.
+	stored    string // its own value
+	common    string // the status it shares with others; "": it has its own
+	followers int    // how many share it
+}
+
+// Call is a call with this operation's desktops in it, as places in the operation.
+type Call struct {
+	tasks.Call
+	Desktops []trail.Range `json:"-"`
+}
+
+// Plan is a plan, and who asked for it.
+type Plan struct {
+	tasks.Plan
+	Owner string `json:"-"`
+
+	chunks int // with rows, once it is done
+}
+
+// Redrive is a redrive, and where what it matched is.
+type Redrive struct {
+	tasks.Redrive
+
+	items string // key of what was matched
+}
+
+// Tally is a tasks.Tally with how long access took to be removed.
+type Tally struct {
+	tasks.Tally
+	// Removed counts desktops by how long it took from being due to the proof; see
+	// RemovedSteps.
+	Removed [len(RemovedSteps) + 1]int
+	// RemovedSinceAccepted is the same from the acceptance to the proof.
+	RemovedSinceAccepted [len(RemovedSteps) + 1]int
+}

@@ -1,0 +1,168 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// A page looks at so many entries of an index at most, and reads so much of the
+// record for them, whatever it finds: on one core, with Redis on the same
+// machine, that is about 25 ms. See B9 of the benchmark.
+const (
+	pageEntries = 10_000 // entries of an index
+	pageReads   = 1000   // operations or failures
+	pageChunks  = 48     // whole chunks of desktops
+)
+
+// place is where a page of an index that is a sorted set ended: an entry, by its
+// score and its member, so that what is entered or removed meanwhile neither
+// repeats nor hides anything.
+type place struct {
+	at     int64 // ms
+	member string
+}
+
+// latest is the place before all entries.
+var latest = place{at: 1 << 53, member: "\xff"}
+
+// comparePlaces orders the latest first, and by member within a millisecond.
+func comparePlaces(a, b place) int {
+	return cmp.Or(-cmp.Compare(a.at, b.at), -cmp.Compare(a.member, b.member))
+}
+
+func (p place) token() string {
+	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatInt(p.at, 10) + " " + p.member))
+}
+
+func parsePlace(token string) (place, error) {
+	if token == "" {
+		return latest, nil
+	}
+	b, err := base64.RawURLEncoding.DecodeString(token)
+	at, member, ok := strings.Cut(string(b), " ")
+	ms, err2 := strconv.ParseInt(at, 10, 64)
+	if err != nil || err2 != nil || !ok {
+		return place{}, tasks.ErrPageToken
+	}
+	return place{at: ms, member: member}, nil
+}
+
+// before gives the place from which on entries are earlier than t, or p if that
+// is later in the list.
+func (p place) before(t time.Time) place {
+	if t.IsZero() {
+		return p
+	}
+	if q := (place{at: ceilMS(t)}); comparePlaces(p, q) < 0 {
+		return q
+	}
+	return p
+}
+
+// ceilMS is the first whole millisecond that is not before t.
+func ceilMS(t time.Time) int64 {
+	ms := t.UnixMilli()
+	if t.After(time.UnixMilli(ms)) {
+		ms++
+	}
+	return ms
+}
+
+// earliest is the score of the first entry that is not before t.
+func earliest(t time.Time) int64 {
+	if t.IsZero() {
+		return math.MinInt64
+	}
+	return ceilMS(t)
+}
+
+// scriptAfter reads the entries of a sorted set that follow a place, the latest
+// first. A bulk has thousands within a millisecond, so the place is searched for.
+//
+//	KEYS  sorted set
+//	ARGV  ms, member, how many
+//	Returns member, score, …
+var scriptAfter = redis.NewScript(`
+local function less(a, b) -- by bytes, as Redis sorts; what < does depends on the server's locale
+  for i = 1, math.min(#a, #b) do
+    local x, y = a:byte(i), b:byte(i)
+    if x ~= y then return x < y end
+  end
+  return #a < #b
+end
+local from = redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[1], '+inf')
+local to = from + redis.call('ZCOUNT', KEYS[1], ARGV[1], ARGV[1])
+while from < to do
+  local middle = math.floor((from + to) / 2)
+  if less(redis.call('ZREVRANGE', KEYS[1], middle, middle)[1], ARGV[2]) then to = middle else from = middle + 1 end
+end
+return redis.call('ZREVRANGE', KEYS[1], from, from + tonumber(ARGV[3]) - 1, 'WITHSCORES')
+`)
+
+func (r *Record) afterCall(key string, last place, n int) *scriptCall {
+	return &scriptCall{script: scriptAfter, keys: []string{key}, args: []any{last.at, last.member, n}}
+}
+
+// placesOf reads the reply of scriptAfter. ended says that there are no more, or
+// none that is not earlier than low.
+func placesOf(c *scriptCall, n int, low int64) (out []place, ended bool, err error) {
+	reply, err := c.reply.StringSlice()
+	if err != nil {
+		return nil, false, err
+	}
+	for i := 0; i+1 < len(reply); i += 2 {
+		score, err := strconv.ParseFloat(reply[i+1], 64)
+		if err != nil {
+			return nil, false, fmt.Errorf("an index has the score %q", reply[i+1])
+		}
+		if int64(score) < low {
+			return out, true, nil
+		}
+		out = append(out, place{int64(score), reply[i]})
+	}
+	return out, len(out) < n, nil
+}
+
+// after reads n entries of a sorted set from a place on.
+func (r *Record) after(ctx context.Context, key string, last place, n int, low int64) (out []place, ended bool, err error) {
+	c := r.afterCall(key, last, n)
+	if err := r.runScripts(ctx, []*scriptCall{c}, nil); err != nil {
+		return nil, false, err
+	}
+	return placesOf(c, n, low)
+}
+
+// inAll reports which members are in every one of some sorted sets.
+func (r *Record) inAll(ctx context.Context, keys, members []string) ([]bool, error) {
+	out := make([]bool, len(members))
+	for i := range out {
+		out[i] = true
+	}
+	if len(keys) == 0 || len(members) == 0 {
+		return out, nil
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range keys {
+			p.ZMScore(ctx, key, members...)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, cmd := range cmds {
+		for i, score := range cmd.(*redis.FloatSliceCmd).Val() {
+			out[i] = out[i] && score != 0 // a time; 0 is what the client makes of "none"
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,426 @@
+package record
+
+import (
+	"bytes"
+	"cmp"
+	"compress/flate"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+)
+
+func kindOf(p tasks.Planned) string {
+	if _, user := tasks.UserOf(p.ID); user {
+		return "users"
+	}
+	if _, computer := tasks.ComputerOf(p.ID); computer {
+		return "computers"
+	}
+	return "desktops"
+}
+
+// plannedOrder is the order in which a plan's rows are listed: what a person has to
+// look at goes first.
+var plannedOrder = []string{"hold", "fail", "send", "later", "follow", "find", "done"}
+
+const (
+	planKept = time.Hour
+	// planLease is how long a process that reads a plan is not heard of before another
+	// may read on.
+	planLease = 20 * time.Second
+)
+
+// The fields of a plan's hash: meta (JSON of planMeta), request (the Request, packed),
+// state, progress (JSON of planProgress), asked (when somebody last asked for it, ms),
+// holder and until (who reads it, and until when, ms); and for each chunk n of rows r<n>
+// (the rows, packed) and s<n> (JSON: how many have what done), for each chunk n of
+// look-ups f<n> (what was found, packed).
+type planMeta struct {
+	Owner, Project             string
+	Desktops, Users, Computers int
+	At, Start, Due, Deadline   time.Time
+}
+
+type planProgress struct {
+	Found, Read, Chunks int
+	Counts              []tasks.PlannedCount
+	People, Groups      int
+	Error               string
+}
+
+// CreatePlan begins the plan of a valid request; nothing is read yet. owner is told by
+// Plan.Owner.
+func (r *Record) CreatePlan(ctx context.Context, now time.Time, owner string, req tasks.Request) (Plan, error) {
+	id := xid.NewWithTime(now).String()
+	now = now.UTC().Truncate(time.Millisecond)
+	start, due, deadline := req.Times(now)
+	meta := planMeta{owner, req.Project, len(req.Desktops), len(req.Users), len(req.Computers), now, start.UTC(), due.UTC(), deadline.UTC()}
+	wanted := tasks.Request{ // what decides, and nothing else
+		Project: req.Project, Desktops: req.Desktops, Users: req.Users, Computers: req.Computers, Expect: req.Expect,
+		UnknownUsers: req.UnknownUsers, AllowShared: req.AllowShared,
+	}
+	key := r.keys.plan(id)
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.HSet(ctx, key, "meta", mustJSON(meta), "request", packJSON(wanted), "state", tasks.PlanReading, "progress", mustJSON(planProgress{}))
+		p.PExpire(ctx, key, planKept)
+		return nil
+	})
+	if err != nil {
+		return Plan{}, fmt.Errorf("the plan was not begun: %w", err)
+	}
+	return planOf(id, tasks.PlanReading, meta, planProgress{}), nil
+}
+
+func planOf(id, state string, m planMeta, p planProgress) Plan {
+	return Plan{Plan: tasks.Plan{
+		ID: id, Project: m.Project, State: state, CreatedAt: m.At, NotBefore: m.Start, DueAt: m.Due, Deadline: m.Deadline,
+		Desktops: m.Desktops, Users: m.Users, Computers: m.Computers,
+		Found: p.Found, Read: p.Read, Total: m.Desktops + m.Users + m.Computers + p.Found, Counts: append([]tasks.PlannedCount{}, p.Counts...),
+		People: p.People, Groups: p.Groups, Error: p.Error,
+	}, Owner: m.Owner, chunks: p.Chunks}
+}
+
+// Plan reads how far a plan is, or ErrNoPlan.
+func (r *Record) Plan(ctx context.Context, id string) (Plan, error) {
+	fail := func(err error) (Plan, error) { return Plan{}, fmt.Errorf("reading plan %s: %w", id, err) }
+	if strings.ContainsAny(id, "{}") {
+		return fail(tasks.ErrNoPlan)
+	}
+	v, err := r.rdb.HMGet(ctx, r.keys.plan(id), "meta", "state", "progress").Result()
+	if err != nil {
+		return fail(err)
+	}
+	var text [3]string
+	for i := range v {
+		s, there := v[i].(string)
+		if !there {
+			return fail(tasks.ErrNoPlan)
+		}
+		text[i] = s
+	}
+	var meta planMeta
+	var progress planProgress
+	if err := errors.Join(decodeJSON(text[0], &meta), decodeJSON(text[2], &progress)); err != nil {
+		return fail(err)
+	}
+	return planOf(id, text[1], meta, progress), nil
+}
+
+// PlanRows lists the rows of a plan that is done, first those that are held, then those
+// that cannot be read, are sent, busy, followed, looked up, and need nothing; each of
+// these in the order of the request: desktops, users, computers, desktops found. size is
+// the most that are returned, an empty next means that there are no more. While it is not
+// done there are none.
+func (r *Record) PlanRows(ctx context.Context, p Plan, size int, token string) (out []tasks.Planned, next string, err error) {
+	fail := func(err error) ([]tasks.Planned, string, error) {
+		return nil, "", fmt.Errorf("reading the rows of plan %s: %w", p.ID, err)
+	}
+	var from [3]int // of plannedOrder, chunk, how many of those rows were listed before
+	if token != "" {
+		if n, err := fmt.Sscanf(token+"|", "%d.%d.%d|", &from[0], &from[1], &from[2]); n != 3 || err != nil || slices.Min(from[:]) < 0 {
+			return fail(tasks.ErrPageToken)
+		}
+	}
+	if p.State != tasks.PlanDone || p.chunks == 0 {
+		return nil, "", nil
+	}
+	sums, err := r.planSums(ctx, p)
+	if err != nil {
+		return fail(err)
+	}
+	for what := from[0]; what < len(plannedOrder); what++ {
+		does := plannedOrder[what]
+		for n := from[1]; n < len(sums); n++ {
+			if sums[n][does] <= from[2] {
+				from[2] = 0
+				continue
+			}
+			if len(out) == size {
+				return out, fmt.Sprintf("%d.%d.%d", what, n, from[2]), nil
+			}
+			rows, err := r.planChunk(ctx, p.ID, n)
+			if err != nil {
+				return fail(err)
+			}
+			rows = slices.DeleteFunc(rows, func(row tasks.Planned) bool { return row.Does != does })
+			rows = rows[min(from[2], len(rows)):]
+			if room := size - len(out); len(rows) > room {
+				return append(out, rows[:room]...), fmt.Sprintf("%d.%d.%d", what, n, from[2]+room), nil
+			}
+			out, from[2] = append(out, rows...), 0
+		}
+		from[1] = 0
+	}
+	return out, "", nil
+}
+
+// planSums reads, for each chunk of rows, how many have what done about them.
+func (r *Record) planSums(ctx context.Context, p Plan) ([]map[string]int, error) {
+	fields := make([]string, p.chunks)
+	for n := range fields {
+		fields[n] = "s" + strconv.Itoa(n)
+	}
+	v, err := r.rdb.HMGet(ctx, r.keys.plan(p.ID), fields...).Result()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]map[string]int, len(v))
+	for n := range v {
+		s, there := v[n].(string)
+		if !there {
+			return nil, tasks.ErrNoPlan // forgotten meanwhile
+		}
+		if err := decodeJSON(s, &out[n]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (r *Record) planChunk(ctx context.Context, id string, n int) (rows []tasks.Planned, err error) {
+	s, err := r.rdb.HGet(ctx, r.keys.plan(id), "r"+strconv.Itoa(n)).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, tasks.ErrNoPlan
+	}
+	if err != nil {
+		return nil, err
+	}
+	return rows, unpackJSON(s, &rows)
+}
+
+// scriptTakePlan says that somebody asks for a plan, and gives it to who would read it
+// unless another does.
+//
+//	KEYS  plan
+//	ARGV  who would read it (empty: nobody), lease and how long it is kept, in ms
+//	Returns -1 if there is no such plan, 1 if it was given
+var scriptTakePlan = redis.NewScript(`
+local state = redis.call('HGET', KEYS[1], 'state')
+if not state then return -1 end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+if state ~= 'reading' then return 0 end
+local t = redis.call('TIME')
+local now = t[1]*1000 + math.floor(t[2]/1000)
+redis.call('HSET', KEYS[1], 'asked', string.format('%.0f', now))
+if ARGV[1] == '' or now < tonumber(redis.call('HGET', KEYS[1], 'until') or 0) then return 0 end
+redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', string.format('%.0f', now + ARGV[2]))
+return 1
+`)
+
+// scriptWritePlan writes what was read, and keeps the lease.
+//
+//	KEYS  plan
+//	ARGV  who reads it, lease and how long it is kept, in ms, then field, value, …
+//	Returns for how many ms nobody has asked for it; -1 if another reads it now, or it
+//	is gone
+var scriptWritePlan = redis.NewScript(`
+if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return -1 end
+local t = redis.call('TIME')
+local now = t[1]*1000 + math.floor(t[2]/1000)
+redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
+if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+return now - tonumber(redis.call('HGET', KEYS[1], 'asked'))
+`)
+
+// PlanWork is a plan in the hand of who reads it: nobody else does until Leave, or
+// until nothing is heard of the holder for 20 seconds. It is for one goroutine, but for
+// Keep.
+type PlanWork struct {
+	Plan
+	Request tasks.Request
+	Finds   map[int]map[string]RowFind // what was found by look-ups, by their chunk
+
+	record   *Record
+	holder   string
+	written  map[int]bool // chunks of rows
+	progress planProgress
+	counts   map[tasks.PlannedCount]int // by all but Count
+	people   map[string]bool
+	groups   map[string]bool
+}
+
+// TakePlan says that somebody asks for a plan. If it is to be read on, nobody does, and
+// free is true, the caller gets it to read; else the work is nil.
+func (r *Record) TakePlan(ctx context.Context, p Plan, free bool) (*PlanWork, error) {
+	holder := ""
+	if free {
+		holder = xid.New().String()
+	}
+	v, err := r.runScript(ctx, scriptTakePlan, []string{r.keys.plan(p.ID)}, holder, planLease.Milliseconds(), planKept.Milliseconds())
+	if err != nil {
+		return nil, fmt.Errorf("taking plan %s: %w", p.ID, err)
+	}
+	switch n, _ := v.(int64); n {
+	case -1:
+		return nil, fmt.Errorf("taking plan %s: %w", p.ID, tasks.ErrNoPlan)
+	case 0:
+		return nil, nil
+	}
+	return &PlanWork{Plan: p, record: r, holder: holder}, nil
+}
+
+// Load reads the request, and what was read of it before.
+func (w *PlanWork) Load(ctx context.Context) error {
+	all, err := w.record.rdb.HGetAll(ctx, w.record.keys.plan(w.ID)).Result()
+	if err != nil {
+		return fmt.Errorf("reading plan %s: %w", w.ID, err)
+	}
+	w.Finds, w.written = map[int]map[string]RowFind{}, map[int]bool{}
+	w.counts, w.people, w.groups = map[tasks.PlannedCount]int{}, map[string]bool{}, map[string]bool{}
+	errs := []error{unpackJSON(all["request"], &w.Request), decodeJSON(all["progress"], &w.progress)}
+	for field, v := range all {
+		n, err := strconv.Atoi(field[1:])
+		if err != nil {
+			continue
+		}
+		switch field[0] {
+		case 'r':
+			var rows []tasks.Planned
+			errs = append(errs, unpackJSON(v, &rows))
+			w.written[n] = true
+			w.count(rows)
+		case 'f':
+			var finds map[string]RowFind
+			errs = append(errs, unpackJSON(v, &finds))
+			w.Finds[n] = finds
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("reading plan %s: %w", w.ID, err)
+	}
+	return nil
+}
+
+// Progress is how many rows are read.
+func (w *PlanWork) Progress() int { return w.progress.Read }
+
+// Written reports that a chunk of rows is there.
+func (w *PlanWork) Written(chunk int) bool { return w.written[chunk] }
+
+func (w *PlanWork) count(rows []tasks.Planned) {
+	for _, row := range rows {
+		w.counts[tasks.PlannedCount{Of: kindOf(row), Does: row.Does, Code: row.Code}]++
+		for _, who := range row.From {
+			name := who.Domain + "\x00" + cmp.Or(who.ID, who.Name)
+			if who.Type == "GROUP" {
+				w.groups[name] = true
+			} else {
+				w.people[name] = true
+			}
+		}
+	}
+}
+
+// NoteFinds keeps what a chunk of look-ups came to: progress, but no rows yet.
+func (w *PlanWork) NoteFinds(ctx context.Context, chunk, lookedUp int, finds map[string]RowFind) error {
+	w.Finds[chunk] = finds
+	w.progress.Read += lookedUp
+	return w.write(ctx, "f"+strconv.Itoa(chunk), packJSON(finds))
+}
+
+// AddRows keeps a chunk of rows. read is how many of them were not counted as read
+// before.
+func (w *PlanWork) AddRows(ctx context.Context, chunk, read int, rows []tasks.Planned) error {
+	sums := map[string]int{}
+	for _, row := range rows {
+		sums[row.Does]++
+	}
+	n := strconv.Itoa(chunk)
+	w.written[chunk] = true
+	w.progress.Read += read
+	w.progress.Chunks = max(w.progress.Chunks, chunk+1)
+	w.count(rows)
+	return w.write(ctx, "r"+n, packJSON(rows), "s"+n, mustJSON(sums))
+}
+
+// SetFound says how many desktops the look-ups lead to.
+func (w *PlanWork) SetFound(n int) { w.progress.Found = n }
+
+// End writes that all was read, or why not all can be (empty: all was).
+func (w *PlanWork) End(ctx context.Context, why string) error {
+	state := tasks.PlanDone
+	if w.progress.Error = why; why != "" {
+		state = tasks.PlanFailed
+	}
+	return w.write(ctx, "state", state)
+}
+
+// write writes fields with the progress.
+func (w *PlanWork) write(ctx context.Context, fields ...any) error {
+	p := &w.progress
+	p.People, p.Groups, p.Counts = len(w.people), len(w.groups), nil
+	for c, n := range w.counts {
+		c.Count = n
+		p.Counts = append(p.Counts, c)
+	}
+	slices.SortFunc(p.Counts, func(a, b tasks.PlannedCount) int {
+		return cmp.Or(slices.Index(plannedOrder, a.Does)-slices.Index(plannedOrder, b.Does), strings.Compare(b.Of, a.Of), b.Count-a.Count, strings.Compare(a.Code, b.Code))
+	})
+	_, err := w.keep(ctx, append(fields, "progress", mustJSON(p))...)
+	return err
+}
+
+// Keep keeps the plan in hand, and gives for how long nobody has asked for it. The error
+// is ErrOvertaken if another reads it by now, or it is forgotten.
+func (w *PlanWork) Keep(ctx context.Context) (unasked time.Duration, err error) { return w.keep(ctx) }
+
+// Leave gives the plan out of hand: who asks for it next may read on.
+func (w *PlanWork) Leave(ctx context.Context) error {
+	_, err := w.keep(ctx, "holder", "", "until", "0")
+	return err
+}
+
+func (w *PlanWork) keep(ctx context.Context, fields ...any) (time.Duration, error) {
+	args := append([]any{w.holder, planLease.Milliseconds(), planKept.Milliseconds()}, fields...)
+	v, err := w.record.runScript(ctx, scriptWritePlan, []string{w.record.keys.plan(w.ID)}, args...)
+	if err != nil {
+		return 0, fmt.Errorf("writing plan %s: %w", w.ID, err)
+	}
+	ms, _ := v.(int64)
+	if ms < 0 {
+		return 0, fmt.Errorf("writing plan %s: %w", w.ID, ErrOvertaken)
+	}
+	return time.Duration(ms) * time.Millisecond, nil
+}
+
+// AllFinds joins what the chunks of look-ups came to.
+func (w *PlanWork) AllFinds() map[string]RowFind {
+	out := map[string]RowFind{}
+	for _, finds := range w.Finds {
+		maps.Copy(out, finds)
+	}
+	return out
+}
+
+// packJSON is JSON of a value, deflated: a hundred rows of a plan take 3 KB, not 40.
+func packJSON(v any) string {
+	var out bytes.Buffer
+	w, err := flate.NewWriter(&out, flate.BestSpeed)
+	if err == nil {
+		err = errors.Join(json.NewEncoder(w).Encode(v), w.Close())
+	}
+	if err != nil {
+		panic(err) // our own types, into memory
+	}
+	return out.String()
+}
+
+func unpackJSON(s string, v any) error {
+	text, err := io.ReadAll(flate.NewReader(strings.NewReader(s)))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, v)
+}

@@ -1,0 +1,462 @@
+package record
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
+)
+
+// ProducerConfig makes a Producer.
+type ProducerConfig struct {
+	Projects []string         // aliases that may be named; required
+	Record   Config     // the same as the workers'
+	Now      func() time.Time // default time.Now
+}
+
+// Producer accepts requests: it writes them to the record and then enqueues
+// them. It is safe for use by many goroutines.
+type Producer struct {
+	Record *Record
+
+	projects []string
+	queue    queue.Client
+	now      func() time.Time
+}
+
+// NewProducer makes a Producer on the Redis that the workers use. The caller
+// keeps rdb and closes it.
+func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, error) {
+	if len(cfg.Projects) == 0 {
+		return nil, errors.New("tasks: ProducerConfig.Projects is empty: name at least one project")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &Producer{
+		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
+		queue: queue.NewClient(rdb), now: cfg.Now,
+	}, nil
+}
+
+// Validate says what Enqueue would refuse if the request is a new one, and writes
+// nothing.
+func (p *Producer) Validate(req tasks.Request) error { return req.Validate(p.known, p.now()) }
+
+// ValidateContent is Validate but for what depends on the clock, as a request that
+// was accepted before may be sent again at any time.
+func (p *Producer) ValidateContent(req tasks.Request) error { return req.ValidateContent(p.known) }
+
+func (p *Producer) known(alias string) bool { return slices.Contains(p.projects, alias) }
+
+// Enqueue accepts a request: when it returns an operation, every desktop of it
+// is in the record and will end in a recorded state, whatever process dies. On
+// any error nothing was accepted, unless the error is Redis' own and came after
+// the last write (a reply lost on the way); sending again with the same
+// IdempotencyKey settles that, also when its times have passed by then. Errors:
+// *ValidationError, ErrKeyReused, ErrSendAgain, Redis'.
+//
+// Where Redis has replicas it waits until one has the operation, for
+// RecordConfig.ReplicaWait at most, and Operation.Durability says what came of it:
+// an operation that is OneCopy is accepted, and a failover within moments would
+// forget it. Sending it again with the same IdempotencyKey waits again.
+func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, error) {
+	if err := p.ValidateContent(req); err != nil {
+		return Operation{}, err
+	}
+	req = req.Canonical()
+	if late := req.ValidateTimes(p.now()); late != nil {
+		return p.replay(ctx, req, late)
+	}
+	op := p.newOperation(req)
+	created, copies, err := p.accept(ctx, op, req)
+	if err != nil {
+		return Operation{}, err
+	}
+	if !created {
+		return p.again(ctx, op.ID)
+	}
+	op.Durability = copies.durability()
+	// From here on the operation is accepted: a task that cannot be enqueued
+	// now is enqueued by a reconciler.
+	for n := range op.Chunks() {
+		if err := p.dispatch(ctx, op, n, 0, op.NotBefore); err != nil {
+			break
+		}
+	}
+	return op, nil
+}
+
+// replay answers a request whose times are refused by now with the operation that
+// it made earlier, or with refused.
+func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error) (Operation, error) {
+	if req.IdempotencyKey == "" {
+		return Operation{}, refused
+	}
+	op := p.newOperation(req)
+	fp, err := p.Record.fingerprintOf(ctx, op.ID)
+	switch {
+	case errors.Is(err, tasks.ErrNotFound):
+		return Operation{}, refused
+	case err != nil:
+		return Operation{}, err
+	case fp != fingerprint(req):
+		return Operation{}, fmt.Errorf("the request was not accepted: %w", tasks.ErrKeyReused)
+	}
+	return p.again(ctx, op.ID)
+}
+
+// again answers with an operation that was accepted before, once replicas have it.
+func (p *Producer) again(ctx context.Context, id string) (Operation, error) {
+	op, err := p.Record.Operation(ctx, id)
+	if err != nil {
+		return Operation{}, err
+	}
+	copies, err := p.Record.settled(ctx, op)
+	if err != nil {
+		return Operation{}, err
+	}
+	op.Durability = copies.durability()
+	return op, nil
+}
+
+func (p *Producer) newOperation(req tasks.Request) Operation {
+	now := time.UnixMilli(p.now().UnixMilli()).UTC()
+	start, due, deadline := req.Times(now)
+	total := len(req.Desktops) + len(req.Users) + len(req.Computers)
+	op := Operation{Operation: tasks.Operation{
+		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
+		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
+		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy,
+		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: total,
+		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
+	}}
+	if req.IdempotencyKey != "" {
+		// The id is made of the key, so that the record itself is the table of
+		// keys, and a producer that died half-way is simply repeated.
+		sum := sha256.Sum256([]byte(req.RequestedBy + "\x00" + req.IdempotencyKey))
+		var id xid.ID
+		copy(id[:], sum[:])
+		op.ID = id.String()
+	}
+	return op
+}
+
+// fingerprint tells requests with the same idempotency key apart.
+func fingerprint(req tasks.Request) string {
+	req.IdempotencyKey, req.Trace = "", "" // and so it is what it was before there were traces
+	// One instant is one content, whatever offset it is written with.
+	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
+	sum := sha256.Sum256([]byte(mustJSON(req)))
+	return hex.EncodeToString(sum[:16])
+}
+
+// scriptPutChunk writes a chunk of an operation that is not yet accepted.
+//
+//	KEYS  operation, chunk
+//	ARGV  fingerprint, JSON of indexed, then field, value, …
+//	Returns "ok", "accepted" (it is, nothing written) or "other" (the operation
+//	      belongs to another request, nothing written)
+var scriptPutChunk = redis.NewScript(`
+local v = redis.call('HMGET', KEYS[1], 'fp', 'meta', 'expired')
+if v[3] then return redis.error_reply('ERR the operation is being removed, send it again later') end
+if v[1] and v[1] ~= ARGV[1] then return 'other' end
+if v[2] then return 'accepted' end
+if not v[1] then redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'index', ARGV[2]) end
+redis.call('DEL', KEYS[2])
+redis.call('HSET', KEYS[2], unpack(ARGV, 3))
+return 'ok'
+`)
+
+// scriptAccept makes an operation accepted.
+//
+//	KEYS  operation, open, chunks…
+//	ARGV  meta JSON, deadline ms, total, then chunk, size, …
+//	Returns 1 if this call did it, 0 if it was accepted before, -1 if it was
+//	      removed because it took too long, -2 if a failover lost some of it
+var scriptAccept = redis.NewScript(`
+local v = redis.call('HMGET', KEYS[1], 'meta', 'fp', 'expired')
+if v[1] then return 0 end
+if v[3] or not v[2] then return -1 end
+if redis.call('EXISTS', unpack(KEYS, 3)) < #KEYS - 2 then return -2 end
+redis.call('HDEL', KEYS[1], 'index') -- the meta says it
+redis.call('HSET', KEYS[1], 'meta', ARGV[1], 'deadline', ARGV[2], 'nQ', ARGV[3])
+redis.call('HSET', KEYS[2], unpack(ARGV, 4))
+return 1
+`)
+
+// accept writes the record, and waits for replicas. created is false if the operation was accepted
+// before. The order is what makes it whole: the intent first (so that a
+// reconciler finds and removes what was never accepted), then the desktops and
+// their history, and last the acceptance, in one step.
+func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) (created bool, copies Copies, err error) {
+	r := p.Record
+	fail := func(err error) (bool, Copies, error) {
+		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
+	}
+	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
+	fp, index := fingerprint(req), mustJSON(indexedOf(op))
+	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
+	chunks := make([]*scriptCall, 0, op.Chunks())
+	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
+		for ids := range slices.Chunk(rows, ChunkSize) {
+			n := len(chunks)
+			chunks = append(chunks, &scriptCall{
+				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
+				args: append([]any{fp, index}, newChunk(ids, req.Expect, op.AcceptedAt)...),
+			})
+			open = append(open, n, len(ids))
+		}
+	}
+	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {
+		return fail(err)
+	}
+	for batch := range slices.Chunk(chunks, 50) {
+		if err := r.runScripts(ctx, batch, nil); err != nil {
+			return fail(err)
+		}
+		for _, c := range batch {
+			switch reply, _ := c.reply.Text(); reply {
+			case "accepted":
+				return false, NoReplicas, nil
+			case "other":
+				return fail(tasks.ErrKeyReused)
+			}
+		}
+	}
+	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
+		return fail(err)
+	}
+	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
+		return fail(err)
+	}
+	if err := r.schedule(ctx, op); err != nil {
+		return fail(err)
+	}
+	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}
+	for _, c := range chunks {
+		commit.keys = append(commit.keys, c.keys[1])
+	}
+	intended := memberCall(r.keys.openOps(), op.ID)
+	copies, err = r.durably(ctx, []*scriptCall{commit, intended, enter(r.keys.operations(), op)}, func(pipe redis.Pipeliner) { r.indexOperation(ctx, pipe, op) })
+	if err != nil {
+		return fail(err)
+	}
+	done, err := commit.reply.Int()
+	switch {
+	case err == nil && done == -1:
+		err = errors.Join(fmt.Errorf("writing it took too long, it was rolled back: %w", tasks.ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+	case err == nil && done == -2:
+		err = errors.Join(fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", tasks.ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	if n, err := intended.reply.Int(); done == 1 && (err != nil || n == 0) { // a failover lost it
+		if copies, err = r.settled(ctx, op); err != nil {
+			return fail(err)
+		}
+	}
+	return done == 1, copies, nil
+}
+
+// enter enters an operation into an index by acceptance.
+func enter(key string, op Operation) *scriptCall {
+	return &scriptCall{args: []any{"ZADD", key, "NX", op.AcceptedAt.UnixMilli(), op.ID}}
+}
+
+// scriptIsMember looks for a member of a sorted set.
+//
+//	KEYS  set
+//	ARGV  member
+//	Returns 1 or 0
+var scriptIsMember = redis.NewScript(`return redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0`)
+
+func memberCall(key, id string) *scriptCall {
+	return &scriptCall{script: scriptIsMember, keys: []string{key}, args: []any{id}}
+}
+
+// scriptIsAccepted looks for an operation.
+//
+//	KEYS  operation
+//	Returns 1 or 0
+var scriptIsAccepted = redis.NewScript(`return redis.call('HEXISTS', KEYS[1], 'meta')`)
+
+// settled waits until replicas have an operation that was accepted, and its places
+// among all operations and, unless it has ended, among the open ones.
+func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
+	there := &scriptCall{script: scriptIsAccepted, keys: []string{r.keys.op(op.ID)}}
+	calls := []*scriptCall{there, enter(r.keys.operations(), op)}
+	if !op.Done() {
+		calls = append(calls, enter(r.keys.openOps(), op))
+	}
+	copies, err := r.durably(ctx, calls, nil)
+	if err != nil {
+		return NoReplicas, fmt.Errorf("waiting for replicas of operation %s: %w", op.ID, err)
+	}
+	if n, err := there.reply.Int(); err != nil || n == 0 {
+		return NoReplicas, fmt.Errorf("operation %s: %w", op.ID, errors.Join(tasks.ErrNotFound, err))
+	}
+	return copies, nil
+}
+
+// newChunk gives the fields of a chunk whose rows are all queued.
+func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
+	fields := make([]any, 0, 4+2*len(ids))
+	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(tasks.Desktop{State: tasks.StateQueued, UpdatedAt: now})))
+	if v, any := encodeExpect(ids, expect); any {
+		fields = append(fields, expectField, v)
+	}
+	for i, id := range ids {
+		fields = append(fields, id, encodePosition(Row{Position: i}))
+	}
+	return fields
+}
+
+// lookupRows are the rows of what is looked up, in their order.
+func lookupRows(req tasks.Request) []string {
+	out := make([]string, 0, len(req.Users)+len(req.Computers))
+	for _, name := range req.Users {
+		out = append(out, tasks.UserRow(name))
+	}
+	for _, name := range req.Computers {
+		out = append(out, tasks.ComputerRow(name))
+	}
+	return out
+}
+
+// writeHistory enters an operation's rows, which begin a chunk, into the index of
+// desktops, and whom they name into that of names, one command for each bucket.
+func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
+	rows, names := indexWrites{}, indexWrites{}
+	for i, id := range desktops {
+		n := chunk + i/ChunkSize
+		rows.add(op, n, id)
+		names.addRow(op, n, Row{Desktop: tasks.Desktop{ID: id, Expect: expect[id]}})
+	}
+	var calls []*scriptCall
+	if chunk >= op.Chunks() {
+		calls = r.logCalls(rows, historyLogged) // the chunk may never be written
+	}
+	return r.runBatches(ctx, append(append(calls, rows.calls(r.keys.history)...), r.nameCalls(names)...))
+}
+
+// dispatch enqueues one generation of a chunk.
+func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int, at time.Time) error {
+	if !at.After(p.now()) {
+		at = time.Time{}
+	}
+	payload := queue.Payload{Operation: op.ID, Project: op.Project, Chunk: n, Generation: generation}
+	if err := p.queue.Enqueue(ctx, p.Record.QueueOf(op, n), payload, at); err != nil {
+		return fmt.Errorf("enqueuing chunk %d of operation %s: %w", n, op.ID, err)
+	}
+	return nil
+}
+
+// Redispatch enqueues a chunk's current generation, for when its task was never
+// enqueued or got lost. Harmless while the task exists.
+func (p *Producer) Redispatch(ctx context.Context, c OpenChunk) error {
+	return p.dispatch(ctx, c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
+}
+
+// scriptBump starts the next generation of a chunk.
+//
+//	KEYS  operation
+//	ARGV  field, generation as read
+//	Returns the generation now, or -1 if another was faster
+var scriptBump = redis.NewScript(`
+if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return -1 end
+return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
+`)
+
+// Regenerate enqueues a chunk as a new generation, for when its task is stuck
+// with a worker that died; the old task does nothing when asynq runs it again.
+func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
+	v, err := p.Record.runScript(ctx, scriptBump, []string{p.Record.keys.op(c.Operation.ID)}, generationField+strconv.Itoa(c.Number), c.Generation)
+	if err != nil {
+		return fmt.Errorf("renewing chunk %d of operation %s: %w", c.Number, c.Operation.ID, err)
+	}
+	generation, _ := v.(int64)
+	if generation < 0 {
+		return nil
+	}
+	return p.dispatch(ctx, c.Operation, c.Number, int(generation), c.Operation.NotBefore)
+}
+
+// Retry takes up an operation's failed or held desktops again. Guards are not
+// overridden: what is still as it was is held again. Their attempts start from
+// 0, each is read before it is sent, and the operation gets a new deadline,
+// DefaultDeadline from now. by is who asks, for the trail. It returns how many
+// were taken up.
+func (p *Producer) Retry(ctx context.Context, op Operation, f tasks.RetryFilter, by string) (int, error) {
+	r := p.Record
+	from := tasks.StateFailed
+	if f.Held {
+		from = tasks.StateHeld
+	}
+	taken := 0
+	for n := range op.Chunks() {
+		c, err := r.Chunk(ctx, op.ID, n)
+		if err != nil {
+			return taken, err
+		}
+		if err := r.addFailures(ctx, op, c.Desktops); err != nil {
+			return taken, err
+		}
+		moved, err := p.retryChunk(ctx, c, func(d Row) bool {
+			return d.State == from && (f.Code == "" || d.Failure != nil && d.Failure.Code == f.Code)
+		}, by)
+		if taken += len(moved); err != nil {
+			return taken, err
+		}
+	}
+	return taken, nil
+}
+
+// retryChunk takes up those desktops of a chunk that are wanted, which must be
+// failed or held and have their failures. It returns them.
+func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) bool, by string) ([]Row, error) {
+	op := c.Operation
+	ch := Change{Operation: op, Chunk: c.Number, By: by}
+	for _, d := range c.Desktops {
+		if wanted(d) {
+			ch.Moves = append(ch.Moves, Move{Desktop: d, To: tasks.StateQueued, CallID: d.CallID, Note: tasks.NoteRecheck, Failure: d.Failure})
+		}
+	}
+	if len(ch.Moves) == 0 {
+		return nil, nil
+	}
+	moved, err := p.reopen(ctx, p.now(), ch)
+	if err != nil {
+		return moved, err
+	}
+	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
+}
+
+// reopen moves failed desktops back to queued. The operation is entered among
+// the open ones first, so that a crash in between leaves it to a reconciler.
+func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row, error) {
+	r, op := p.Record, ch.Operation
+	err := r.list(ctx, op)
+	if err == nil {
+		err = r.rdb.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(tasks.DefaultDeadline).UnixMilli()).Err()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)
+	}
+	done, err := r.apply(ctx, now, []Change{ch}, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(done[0].Desktops, func(d Row) bool { return d.ID == "" }), nil
+}

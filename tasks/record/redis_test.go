@@ -1,0 +1,82 @@
+package record_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// A chunk, and a bucket of the history, stay listpacks: half the memory of a
+// hash table.
+func TestSmallEncodings(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	desktops := make([]string, 100)
+	for i := range desktops {
+		desktops[i] = "f5057fee-4c3e-4459-82dd-21250b7296" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+	}
+	op := b.enqueue(tasks.Request{Desktops: desktops})
+	b.move(op, 0, tasks.StateSending, b.chunk(op, 0).Desktops[:50]...)
+	for _, key := range b.keys() {
+		if kind := b.rdb.Type(t.Context(), key).Val(); kind == "hash" && key != b.prefix+":{"+op.ID+"}:op" {
+			require.Equal(t, "listpack", b.rdb.ObjectEncoding(t.Context(), key).Val(), key)
+		}
+	}
+}
+
+// Redis full, read-only or gone: the producer's call fails, says that nothing
+// was accepted, and nothing is; when Redis is well again it is accepted.
+func TestRedisInTrouble(t *testing.T) {
+	t.Parallel()
+	for name, trouble := range map[string]struct{ on, off []any }{
+		"out of memory": {[]any{"config", "set", "maxmemory", "1"}, []any{"config", "set", "maxmemory", "0"}},
+		"read-only":     {[]any{"replicaof", "127.0.0.1", "1"}, []any{"replicaof", "no", "one"}},
+		"no replicas":   {[]any{"config", "set", "min-replicas-to-write", "1"}, []any{"config", "set", "min-replicas-to-write", "0"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBundle(t, redistest.Start(t).Client(t))
+			b.enqueue(tasks.Request{Desktops: ids(3)})
+			require.NoError(t, b.rdb.Do(t.Context(), trouble.on...).Err())
+			_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(250), IdempotencyKey: "k"})
+			require.ErrorContains(t, err, "not accepted")
+			ops, _, err := b.r.Operations(t.Context(), tasks.OperationFilter{}, 10, "")
+			require.NoError(t, err)
+			require.Len(t, ops, 1)
+			require.NoError(t, b.rdb.Do(t.Context(), trouble.off...).Err())
+			b.enqueue(tasks.Request{Desktops: ids(250), IdempotencyKey: "k"})
+		})
+	}
+}
+
+func TestRedisGoneAndBack(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	b := newBundle(t, server.Client(t))
+	op := b.enqueue(tasks.Request{Desktops: ids(250)})
+	server.Stop()
+	_, err := b.p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(1)})
+	require.ErrorContains(t, err, "not accepted")
+	require.NoError(t, server.Restart())
+	require.Equal(t, op, b.operation(op.ID), "the append-only file has it")
+	require.Len(t, b.chunk(op, 2).Desktops, 50)
+}
+
+// A day of everything that is counted, with the largest numbers, takes a project less
+// than 50 KB.
+func TestTalliesAreSmall(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	talliesStaySmall(t, b)
+	var size int64
+	for _, key := range b.keys() {
+		size += b.rdb.MemoryUsage(t.Context(), key).Val()
+		if b.rdb.Type(t.Context(), key).Val() == "hash" {
+			require.Equal(t, "listpack", b.rdb.ObjectEncoding(t.Context(), key).Val(), key)
+		}
+	}
+	require.Less(t, size, int64(50<<10))
+}

@@ -1,0 +1,84 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// RepairReport is what the walk through the record has found so far.
+type RepairReport struct {
+	Repaired   Repairs   `json:"repaired"`             // ever; never null
+	RepairedAt time.Time `json:"repaired_at,omitzero"` // the last time
+	// Of the last whole round; zero: there was none yet.
+	BegunAt    time.Time `json:"begun_at,omitzero"`
+	EndedAt    time.Time `json:"ended_at,omitzero"`
+	Operations int       `json:"operations"`
+	Last       int       `json:"last"`       // repairs
+	Orphans    int       `json:"orphans"`    // entries that led to no operation, those that were dropped included
+	Unreadable int       `json:"unreadable"` // operations, or chunks of some
+}
+
+// Fields of the walk's hash, besides a total for each RepairKind.
+const (
+	roundField      = "begun" // ms
+	roundEndField   = "end"   // ms
+	safeField       = "safe"  // ms: what was written an hour before then need not be looked at again
+	repairedAtField = "at"    // ms
+	roundOpsField   = "operations"
+	roundLastField  = "last"
+	orphansField    = "orphans"
+	unreadableField = "unreadable"
+)
+
+// noteRepairs adds what a step repaired.
+func (r *Record) noteRepairs(ctx context.Context, now time.Time, some Repairs) error {
+	if some.Total() == 0 {
+		return nil
+	}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for kind, n := range some {
+			p.HIncrBy(ctx, r.keys.repair(), string(kind), int64(n))
+		}
+		p.HSet(ctx, r.keys.repair(), repairedAtField, now.UnixMilli())
+		return nil
+	})
+	return err
+}
+
+// noteRound writes what a whole round came to.
+func (r *Record) noteRound(ctx context.Context, now time.Time, c RepairCursor) error {
+	safe := c.begun
+	if c.waiting && c.since.IsZero() {
+		safe = time.UnixMilli(0)
+	} else if c.waiting {
+		safe = c.since.Add(repairSlack)
+	}
+	return r.rdb.HSet(ctx, r.keys.repair(), safeField, safe.UnixMilli(),
+		roundField, c.begun.UnixMilli(), roundEndField, now.UnixMilli(), roundOpsField, c.operations,
+		roundLastField, c.repairs.Total(), orphansField, c.orphans, unreadableField, c.unreadable,
+	).Err()
+}
+
+// RepairReport reads what the walk has found.
+func (r *Record) RepairReport(ctx context.Context) (RepairReport, error) {
+	v, err := r.rdb.HGetAll(ctx, r.keys.repair()).Result()
+	if err != nil {
+		return RepairReport{}, fmt.Errorf("reading what was repaired: %w", err)
+	}
+	x := RepairReport{
+		Repaired: Repairs{}, Operations: int(number(v[roundOpsField])), Last: int(number(v[roundLastField])),
+		Orphans: int(number(v[orphansField])), Unreadable: int(number(v[unreadableField])),
+	}
+	for _, kind := range RepairKinds {
+		x.Repaired.add(kind, int(number(v[string(kind)])))
+	}
+	for field, t := range map[string]*time.Time{roundField: &x.BegunAt, roundEndField: &x.EndedAt, repairedAtField: &x.RepairedAt} {
+		if ms := number(v[field]); ms != 0 {
+			*t = time.UnixMilli(ms).UTC()
+		}
+	}
+	return x, nil
+}

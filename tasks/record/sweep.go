@@ -1,0 +1,205 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks/queue"
+)
+
+// abandonedAfter is how long a request may take to be written before it counts
+// as one whose producer died.
+const abandonedAfter = 10 * time.Minute
+
+// OpenChunk is a chunk with work left.
+type OpenChunk struct {
+	Operation  Operation
+	Number     int
+	Generation int
+}
+
+// TaskID is the id of the chunk's current asynq task.
+func (c OpenChunk) TaskID() string {
+	return queue.Payload{Operation: c.Operation.ID, Chunk: c.Number, Generation: c.Generation}.TaskID()
+}
+
+// Swept is what a sweep found.
+type Swept struct {
+	Chunks []OpenChunk // with work left
+	Ended  []Operation // closed by this sweep, and by nobody else
+	Next   int         // the offset to go on from, 0 after the last
+}
+
+// sweepGroup is how many operations are looked at in one go, and finishChunks about
+// how many chunks of ended ones are sealed in one.
+const (
+	sweepGroup   = 200
+	finishChunks = 256
+)
+
+// within gives a function that says whether a budget is used up; 0: it never is.
+func within(budget time.Duration) (over func() bool) {
+	begun := time.Now()
+	return func() bool { return budget > 0 && time.Since(begun) >= budget }
+}
+
+// Sweep looks at up to size open operations from an offset, closes those that
+// have ended, removes those that were never accepted, and sees to it that what is
+// not proven is followed. Once budget is used up (0: none) it begins nothing more,
+// and Next says where to go on. It takes some ten round trips for every 200
+// operations, and more where large ones have ended.
+func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int, budget time.Duration) (out Swept, err error) {
+	over := within(budget)
+	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
+	if err != nil {
+		return Swept{}, fmt.Errorf("sweeping open operations: %w", err)
+	}
+	out.Next = offset
+	for group := range slices.Chunk(zs, sweepGroup) {
+		gone, whole, err := r.sweepGroup(ctx, now, group, over, &out)
+		if err != nil || !whole {
+			return out, err
+		}
+		if out.Next += len(group) - gone; over() {
+			return out, nil
+		}
+	}
+	if len(zs) < size {
+		out.Next = 0
+	}
+	return out, nil
+}
+
+// sweepGroup sweeps some operations. gone is how many it took off the list; whole is
+// false if it ran out of time before it had looked at all.
+func (r *Record) sweepGroup(ctx context.Context, now time.Time, zs []redis.Z, over func() bool, out *Swept) (gone int, whole bool, err error) {
+	ids := make([]string, len(zs))
+	for i, z := range zs {
+		ids[i] = z.Member.(string)
+	}
+	ops, err := r.operations(ctx, ids)
+	if err != nil {
+		return 0, false, err
+	}
+	accepted := make(map[string]bool, len(ops))
+	var open, ended []Operation
+	for _, op := range ops {
+		accepted[op.ID] = true
+		if op.Done() {
+			ended = append(ended, op)
+		} else {
+			open = append(open, op)
+		}
+	}
+	var abandoned []string
+	for _, z := range zs {
+		id := z.Member.(string)
+		if begun := time.UnixMilli(int64(z.Score)); !accepted[id] && now.Sub(begun) > abandonedAfter {
+			abandoned = append(abandoned, id)
+		}
+	}
+	for len(ended) > 0 {
+		n := fewChunks(ended)
+		closed, err := r.Finish(ctx, idsOf(ended[:n]))
+		out.Ended = append(out.Ended, closed...)
+		if err != nil {
+			return 0, false, err
+		}
+		if ended = ended[n:]; len(ended) > 0 && over() {
+			return 0, false, nil
+		}
+	}
+	removed, err := r.removeAll(ctx, abandoned)
+	if err != nil {
+		return 0, false, err
+	}
+	chunks, err := r.openWork(ctx, now, open)
+	out.Chunks = append(out.Chunks, chunks...)
+	return len(ops) - len(open) + removed, err == nil, err
+}
+
+// fewChunks is how many of some operations to take so that they have few chunks; at
+// least one.
+func fewChunks(ops []Operation) int {
+	chunks := 0
+	for i, op := range ops {
+		if chunks += op.Chunks(); i > 0 && chunks > finishChunks {
+			return i
+		}
+	}
+	return len(ops)
+}
+
+func idsOf(ops []Operation) []string {
+	out := make([]string, len(ops))
+	for i, op := range ops {
+		out[i] = op.ID
+	}
+	return out
+}
+
+// openWork gives the chunks of open operations that have work left, and enters what
+// is not proven and not followed, which a crash between the two writes, or a Redis
+// that lost the last of them, can leave. It takes two round trips.
+func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) ([]OpenChunk, error) {
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	fail := func(err error) ([]OpenChunk, error) {
+		return nil, fmt.Errorf("sweeping %d open operations: %w", len(ops), err)
+	}
+	left, unproven := make([]*redis.StringSliceCmd, len(ops)), make([]*redis.StringSliceCmd, len(ops))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
+			left[i], unproven[i] = p.HKeys(ctx, r.keys.open(op.ID)), p.HKeys(ctx, r.keys.unproven(op.ID))
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	var out []OpenChunk
+	var generations []*redis.SliceCmd
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, op := range ops {
+			var fields []string
+			for _, s := range left[i].Val() {
+				n, err := strconv.Atoi(s)
+				if err != nil {
+					return fmt.Errorf("operation %s has an open chunk %q", op.ID, s)
+				}
+				if n < op.Chunks() { // else it was found after op was read, and is looked at next time
+					out = append(out, OpenChunk{Operation: op, Number: n})
+					fields = append(fields, generationField+s)
+				}
+			}
+			if len(fields) > 0 {
+				generations = append(generations, p.HMGet(ctx, r.keys.op(op.ID), fields...))
+			}
+			var zs []redis.Z
+			for _, chunk := range unproven[i].Val() {
+				zs = append(zs, redis.Z{Score: float64(now.UnixMilli()), Member: op.ID + ":" + chunk})
+			}
+			if len(zs) > 0 {
+				p.ZAddNX(ctx, r.keys.follow(op.Project), zs...)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	i := 0
+	for _, cmd := range generations {
+		for _, v := range cmd.Val() {
+			out[i].Generation = int(number(v))
+			i++
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,129 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// RemovedSteps are the limits, in seconds, by which desktops are counted: one that
+// took as long as a limit is counted there. What took longer than the last comes
+// after it.
+var RemovedSteps = [...]int{10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600}
+
+// AddRemoved counts a desktop that took so long.
+func (t *Tally) AddRemoved(took tasks.Took) {
+	t.Removed[removedStep(took.SinceDue)]++
+	t.RemovedSinceAccepted[removedStep(took.SinceAccepted)]++
+}
+
+func removedStep(took time.Duration) int {
+	for i, limit := range RemovedSteps {
+		if took <= time.Duration(limit)*time.Second {
+			return i
+		}
+	}
+	return len(RemovedSteps)
+}
+
+// each goes through what is counted, by its name in Redis.
+func (t *Tally) each(f func(name string, n *int)) {
+	f("c", &t.Calls)
+	f("t", &t.Throttled)
+	f("d", &t.Detached)
+	f("f", &t.Failed)
+	f("h", &t.Held)
+	f("x", &t.Cancelled)
+	f("r", &t.Retried)
+	for i := range t.Removed {
+		f("m"+strconv.Itoa(i), &t.Removed[i])
+		f("a"+strconv.Itoa(i), &t.RemovedSinceAccepted[i])
+	}
+}
+
+func (t *Tally) add(other Tally) {
+	more := map[string]int{}
+	other.each(func(name string, n *int) { more[name] = *n })
+	t.each(func(name string, n *int) { *n += more[name] })
+}
+
+// MinuteTally is a Tally of one minute.
+type MinuteTally struct {
+	Project string
+	Minute  time.Time // any time within it
+	Tally
+}
+
+// For how long tallies are kept: those of a quarter of an hour for a day, those of
+// a minute for an hour. They are in hashes of an hour each, of at most 140 fields,
+// so that a project has 30 of them, and about 50 KB.
+const (
+	quartersKept = 25 * time.Hour
+	minutesKept  = 2 * time.Hour
+)
+
+// scriptTally adds to tallies of one project, once for a batch.
+//
+//	KEYS  what was the adder's last batch, then minutes, quarters of an hour, …
+//	ARGV  batch or "", seconds that minutes are kept, seconds that quarters and the
+//	      last batch are kept, then per count: number of the key, field, how many
+//	Returns 1, or 0 if the batch was added before
+var scriptTally = redis.NewScript(`
+if ARGV[1] ~= '' then
+  if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+end
+for i = 4, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i+1], ARGV[i+2]) end
+for i = 2, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2 + i % 2]) end
+return 1
+`)
+
+// AddTallies adds to what happened, in one round trip. Who adds in batches, each of
+// a name of its own, may send the last one again: it counts once. by is who adds.
+func (r *Record) AddTallies(ctx context.Context, by, batch string, tallies []MinuteTally) error {
+	at := map[string]*scriptCall{}
+	var calls []*scriptCall
+	keyOf := map[string]int{} // numbers in KEYS; a key's name tells its project
+	for _, t := range tallies {
+		c := at[t.Project]
+		if c == nil {
+			c = &scriptCall{script: scriptTally, keys: []string{r.keys.tallied(t.Project, by)}, args: []any{batch, seconds(minutesKept), seconds(quartersKept)}}
+			at[t.Project], calls = c, append(calls, c)
+		}
+		hour, minute, quarter := placeOfTally(t.Minute)
+		first := r.keys.minutes(t.Project, hour)
+		if keyOf[first] == 0 {
+			c.keys = append(c.keys, first, r.keys.quarters(t.Project, hour))
+			keyOf[first] = len(c.keys) - 1
+		}
+		n := keyOf[first]
+		t.each(func(name string, by *int) {
+			if *by == 0 {
+				return
+			}
+			if name == "c" || name == "t" {
+				c.args = append(c.args, n, strconv.Itoa(minute)+name, *by)
+			}
+			c.args = append(c.args, n+1, strconv.Itoa(quarter)+name, *by)
+		})
+	}
+	if len(calls) == 0 {
+		return nil
+	}
+	if err := r.runScripts(ctx, calls, nil); err != nil {
+		return fmt.Errorf("adding to the counts: %w", err)
+	}
+	return nil
+}
+
+func seconds(d time.Duration) int { return int(d / time.Second) }
+
+// placeOfTally is the hour, since 1970, and the minute and the quarter within it.
+func placeOfTally(t time.Time) (hour int64, minute, quarter int) {
+	s := t.Unix()
+	return s / 3600, int(s % 3600 / 60), int(s % 3600 / 900)
+}

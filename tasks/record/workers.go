@@ -1,0 +1,229 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
+)
+
+// Run is one run of a chunk by a worker.
+type Run struct {
+	queue.Payload
+	Mark string // tells it from other runs of the chunk by the same worker; no colon
+}
+
+// ref is how a run is entered among what a worker has in hand.
+func (x Run) ref() string { return x.TaskID() + ":" + x.Mark }
+
+// Begin reads a chunk and enters its run among what a worker has in hand, and takes
+// those it is done with off that list, in one round trip. What a worker has in
+// hand when it dies is run again by another.
+func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) (Chunk, error) {
+	return r.chunk(ctx, run.Operation, run.Chunk, func(pipe redis.Pipeliner) {
+		pipe.SAdd(ctx, r.keys.runs(worker), run.ref())
+		if len(done) > 0 {
+			pipe.SRem(ctx, r.keys.runs(worker), runRefs(done)...)
+		}
+	})
+}
+
+// Keep makes the list of what a worker has in hand that of inHand, which is asked after
+// the list was read. A failover may have brought back what had been taken off, or lost
+// what was entered.
+func (r *Record) Keep(ctx context.Context, worker string, inHand func() []Run) error {
+	fail := func(err error) error { return fmt.Errorf("keeping what worker %s has in hand: %w", worker, err) }
+	listed, err := r.rdb.SMembers(ctx, r.keys.runs(worker)).Result()
+	if err != nil {
+		return fail(err)
+	}
+	over := make(map[string]bool, len(listed))
+	for _, ref := range listed {
+		over[ref] = true
+	}
+	var missing, left []any
+	for _, run := range inHand() {
+		if !over[run.ref()] {
+			missing = append(missing, run.ref())
+		}
+		delete(over, run.ref())
+	}
+	for ref := range over {
+		left = append(left, ref)
+	}
+	if len(missing)+len(left) == 0 {
+		return nil
+	}
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		if len(missing) > 0 {
+			p.SAdd(ctx, r.keys.runs(worker), missing...)
+		}
+		if len(left) > 0 {
+			p.SRem(ctx, r.keys.runs(worker), left...)
+		}
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return nil
+}
+
+func runRefs(runs []Run) []any {
+	out := make([]any, len(runs))
+	for i, x := range runs {
+		out[i] = x.ref()
+	}
+	return out
+}
+
+// Lead makes the worker the one that sweeps, for ttl, if none is or it is
+// already.
+func (r *Record) Lead(ctx context.Context, worker string, ttl time.Duration) (bool, error) {
+	won, err := r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
+	if err != nil || won {
+		return won, err
+	}
+	// Renewing what may just have passed to another leads to two sweeps at a
+	// time, which is harmless.
+	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
+	if err != nil || holder != worker {
+		return false, nil
+	}
+	return true, r.rdb.PExpire(ctx, r.keys.leader(), ttl).Err()
+}
+
+// Rejected is a queue message that could not be read.
+type Rejected struct {
+	Queue   string    `json:"queue"`
+	TaskID  string    `json:"task_id"`
+	Payload string    `json:"payload"` // as Go-quoted text, shortened
+	Reason  string    `json:"reason"`
+	At      time.Time `json:"at"`
+}
+
+const rejectedKept = 1000
+
+// Reject records a queue message that could not be read; the latest 1,000 are
+// kept.
+func (r *Record) Reject(ctx context.Context, x Rejected) error {
+	x.Payload = fmt.Sprintf("%.500q", x.Payload)
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.LPush(ctx, r.keys.rejected(), mustJSON(x))
+		p.LTrim(ctx, r.keys.rejected(), 0, rejectedKept-1)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("recording an unreadable task: %w", err)
+	}
+	return nil
+}
+
+// Rejects lists queue messages that could not be read, the latest first.
+func (r *Record) Rejects(ctx context.Context) ([]Rejected, error) {
+	vs, err := r.rdb.LRange(ctx, r.keys.rejected(), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading unreadable tasks: %w", err)
+	}
+	out := make([]Rejected, len(vs))
+	for i, v := range vs {
+		if err := decodeJSON(v, &out[i]); err != nil {
+			return nil, fmt.Errorf("reading unreadable tasks: %w", err)
+		}
+	}
+	return out, nil
+}
+
+// scriptBeat enters a beat by Redis' clock, which is one for all workers.
+//
+//	KEYS  workers
+//	ARGV  worker
+var scriptBeat = redis.NewScript(`
+local t = redis.call('TIME')
+return redis.call('ZADD', KEYS[1], t[1]*1000 + math.floor(t[2]/1000), ARGV[1])
+`)
+
+// Beat says that a worker is alive.
+func (r *Record) Beat(ctx context.Context, worker string) error {
+	if _, err := r.runScript(ctx, scriptBeat, []string{r.keys.workers()}, worker); err != nil {
+		return fmt.Errorf("heartbeat of worker %s: %w", worker, err)
+	}
+	return nil
+}
+
+// Workers lists the workers that have beaten and not left.
+func (r *Record) Workers(ctx context.Context) ([]tasks.Worker, error) {
+	now, err := r.rdb.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing workers: %w", err)
+	}
+	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.workers(), 0, -1).Result()
+	if err != nil {
+		return nil, fmt.Errorf("listing workers: %w", err)
+	}
+	out := make([]tasks.Worker, len(zs))
+	for i, z := range zs {
+		beat := time.UnixMilli(int64(z.Score)).UTC()
+		out[i] = tasks.Worker{ID: z.Member.(string), LastBeat: beat, Silent: now.Sub(beat)}
+	}
+	return out, nil
+}
+
+// InHand lists the chunks that workers have in hand, each once, in one round trip.
+func (r *Record) InHand(ctx context.Context, workers ...string) ([]queue.Payload, error) {
+	if len(workers) == 0 {
+		return nil, nil
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, w := range workers {
+			p.SMembers(ctx, r.keys.runs(w))
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading what %d workers have in hand: %w", len(workers), err)
+	}
+	var out []queue.Payload
+	seen := map[queue.Payload]bool{}
+	for _, cmd := range cmds {
+		for _, ref := range cmd.(*redis.StringSliceCmd).Val() {
+			if p, ok := payloadOf(ref); ok && !seen[p] {
+				seen[p] = true
+				out = append(out, p)
+			}
+		}
+	}
+	return out, nil
+}
+
+// payloadOf reads what Run.ref made. One without a mark is of an earlier version.
+func payloadOf(ref string) (queue.Payload, bool) {
+	f := strings.Split(ref, ":")
+	if len(f) < 3 {
+		return queue.Payload{}, false
+	}
+	n, err1 := strconv.Atoi(f[1])
+	g, err2 := strconv.Atoi(f[2])
+	return queue.Payload{Operation: f[0], Chunk: n, Generation: g}, err1 == nil && err2 == nil
+}
+
+// Leave forgets a worker that stopped in good order, or whose chunks were enqueued
+// anew. What it has claimed stays claimed until the lease is over.
+func (r *Record) Leave(ctx context.Context, worker string) error {
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.Del(ctx, r.keys.runs(worker))
+		p.ZRem(ctx, r.keys.workers(), worker)
+		p.HDel(ctx, r.keys.serving(), worker)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forgetting worker %s: %w", worker, err)
+	}
+	return nil
+}
