@@ -19,19 +19,19 @@ type Copies int
 // What Copies may be.
 const (
 	// NoReplicas: this process never saw a replica, or Redis does not tell (INFO or
-	// WAIT is refused), or RecordConfig.Replicas is negative. Nothing was waited for.
+	// WAIT is refused), or Config.Replicas is negative. Nothing was waited for.
 	NoReplicas Copies = iota
 	// Replicated: replicas acknowledged it.
 	Replicated
 	// ReplicasGone: there were replicas, and none has been connected for
-	// RecordConfig.ReplicaReturns.
+	// Config.ReplicaReturns.
 	ReplicasGone
 	// Unacknowledged: replicas are, or were a moment ago, and did not acknowledge it in
 	// time. If the primary dies now, one that does not have it takes over.
 	Unacknowledged
 )
 
-// Defaults of RecordConfig.
+// Defaults of Config.
 const (
 	DefaultReplicas       = 1
 	DefaultReplicaWait    = time.Second
@@ -170,7 +170,7 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 type replicas struct {
 	want    int // that are waited for; 0: none
 	wait    time.Duration
-	returns time.Duration // see RecordConfig.ReplicaReturns
+	returns time.Duration // see Config.ReplicaReturns
 
 	mu      sync.Mutex
 	seen    bool                      // some are, or were

@@ -67,7 +67,7 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // *ValidationError, ErrKeyReused, ErrSendAgain, Redis'.
 //
 // Where Redis has replicas it waits until one has the operation, for
-// RecordConfig.ReplicaWait at most, and Operation.Durability says what came of it:
+// Config.ReplicaWait at most, and Operation.Durability says what came of it:
 // an operation that is OneCopy is accepted, and a failover within moments would
 // forget it. Sending it again with the same IdempotencyKey waits again.
 func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, error) {

@@ -17,7 +17,7 @@ const DefaultRetention = 90 * 24 * time.Hour
 // DefaultPrefix begins every key in Redis.
 const DefaultPrefix = "detachd"
 
-// RecordConfig makes a Record.
+// Config makes a Record.
 type Config struct {
 	Prefix    string        // of every key; default DefaultPrefix
 	Retention time.Duration // of ended operations; default DefaultRetention
@@ -46,7 +46,7 @@ type Record struct {
 	replicas  *replicas
 }
 
-// NewRecord makes a Record on a Redis that is single, Sentinel or Cluster.
+// New makes a Record on a Redis that is single, Sentinel or Cluster.
 func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
