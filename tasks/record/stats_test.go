@@ -134,7 +134,7 @@ func tallies(t *testing.T, b *bundle) {
 	require.InDelta(t, 30+60*0.75, hq.CallsPerMinute, 1e-9, "three quarters of the minute before are of the last 60 s")
 	require.InDelta(t, 18.0, branch.CallsPerMinute, 1e-9)
 	require.Equal(t, 3, hq.Throttled)
-	require.Equal(t, record.Tally{Tally: tasks.Tally{Calls: 90, Throttled: 3, Failed: 3, Held: 4, Cancelled: 5, Retried: 6}}, hq.Buckets[95].Tally)
+	require.Equal(t, tasks.Tally{Calls: 90, Throttled: 3, Failed: 3, Held: 4, Cancelled: 5, Retried: 6}, hq.Buckets[95].Tally)
 	require.Equal(t, at("12:00:00"), hq.Buckets[95].From)
 	require.Equal(t, at("12:00:00").Add(-24*time.Hour+tasks.StatsStep), hq.Buckets[0].From)
 	require.Equal(t, 5, hq.Counts.Cancelled)
