@@ -142,12 +142,13 @@ func tallies(t *testing.T, b *bundle) {
 	hq, _ = b.stats(at("13:00:30"))
 	require.Equal(t, 1, hq.Throttled, "those of 12:00 are of the hour before")
 	require.Equal(t, 90, hq.Buckets[91].Calls)
-	require.Equal(t, took, hq.Buckets[94].Tally)
+	require.Equal(t, took.Tally, hq.Buckets[94].Tally)
 	require.Equal(t, 5, hq.Counts.Detached)
 	removed := map[int]int{}
 	for _, r := range hq.Removed {
 		if r.Desktops > 0 {
 			removed[r.AtMostSeconds] = r.Desktops
+			require.Equal(t, r.Desktops, r.SinceAccepted)
 		}
 	}
 	require.Equal(t, map[int]int{10: 2, 30: 1, 900: 1, 0: 1}, removed)
