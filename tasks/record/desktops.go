@@ -94,7 +94,7 @@ func (r *Record) chunksWanted(ctx context.Context, op Operation, f tasks.Desktop
 		if err != nil && !errors.Is(err, redis.Nil) {
 			return nil, 0, fmt.Errorf("reading desktops of operation %s: %w", op.ID, err)
 		}
-		current, ok, err := decodeOperation(op.ID, now.Val())
+		current, ok, err := decodeOperation(op.ID, now)
 		if err != nil {
 			return nil, 0, err
 		}

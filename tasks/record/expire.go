@@ -141,7 +141,7 @@ func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error)
 	metas, logs, failed := make([]*redis.SliceCmd, len(ids)), make([]*redis.StringCmd, len(ids)), make([]*redis.StringSliceCmd, len(ids))
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, id := range ids {
-			metas[i] = p.HMGet(ctx, r.keys.op(id), fieldOperation, fieldFound, fieldIndex, fieldEnded, fieldExpired)
+			metas[i] = p.HMGet(ctx, r.keys.op(id), operationFields...)
 			logs[i] = p.GetRange(ctx, r.keys.logged(id), 0, -1)
 			failed[i] = p.HKeys(ctx, r.keys.errors(id))
 		}
@@ -156,7 +156,7 @@ func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error)
 			id: id, chunks: tasks.MaxDesktops / ChunkSize, failed: failed[i].Val(),
 			buckets: buckets{map[int]bool{}, map[int]bool{}},
 		}
-		if err := x.decode(metas[i].Val()); err != nil {
+		if err := x.decode(metas[i]); err != nil {
 			return nil, fmt.Errorf("removing operation %s: %w", id, err)
 		}
 		x.addLogged([]byte(logs[i].Val()))
@@ -165,24 +165,22 @@ func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error)
 	return out, nil
 }
 
-func (x *removal) decode(v []any) error {
-	x.hidden = v[4] != nil
-	x.ended, _ = v[3].(string)
-	if meta, accepted := v[0].(string); accepted {
-		if err := decodeJSON(meta, &x.op); err != nil {
-			return err
-		}
-		if err := x.op.addFound(v[1]); err != nil {
-			return err
-		}
-		if ms := number(v[3]); ms != 0 {
-			x.op.EndedAt = time.UnixMilli(ms).UTC()
-		}
-		x.accepted, x.chunks, x.index = true, x.op.Chunks(), indexedOf(x.op)
-		return nil
+func (x *removal) decode(cmd *redis.SliceCmd) (err error) {
+	var s storedOperation
+	if err := cmd.Scan(&s); err != nil {
+		return err
 	}
-	if s, begun := v[2].(string); begun {
-		return decodeJSON(s, &x.index)
+	x.hidden, s.Expired = s.Expired, false
+	if !s.Ended.IsZero() {
+		x.ended = formatMS(s.Ended.Time)
+	}
+	if x.op, x.accepted, err = s.operation(x.id); err != nil {
+		return err
+	}
+	if x.accepted {
+		x.chunks, x.index = x.op.Chunks(), indexedOf(x.op)
+	} else if s.Index != "" {
+		return decodeJSON(s.Index, &x.index)
 	}
 	return nil
 }

@@ -138,15 +138,14 @@ func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 	}
 	out := make([]Chunk, len(refs))
 	for i, x := range refs {
-		meta := metas[x.op].Val()
-		o, ok, err := decodeOperation(x.op, meta)
+		o, ok, err := decodeOperation(x.op, metas[x.op])
 		if err != nil {
 			return nil, err
 		}
 		if !ok || len(alls[i].Val()) == 0 {
 			continue
 		}
-		generation := meta[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
+		generation := metas[x.op].Val()[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
 		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
 		if out[i].Desktops, err = decodePinned(x.op, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
 			return nil, err

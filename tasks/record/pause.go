@@ -83,31 +83,13 @@ func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
 	return n, nil
 }
 
-// ProjectPause reads a project's gate; nil means open.
+// ProjectPause reads whether a project is paused; nil: it is not.
 func (r *Record) ProjectPause(ctx context.Context, project string) (*tasks.Pause, error) {
-	v, err := r.rdb.HMGet(ctx, r.keys.gate(project), gateFields...).Result()
+	p, err := decodePause(r.rdb.HMGet(ctx, r.keys.gate(project), pauseFields...))
 	if err != nil {
-		return nil, fmt.Errorf("reading the gate of project %s: %w", project, err)
+		return nil, fmt.Errorf("reading the pause of project %s: %w", project, err)
 	}
-	return decodePause(v), nil
-}
-
-var gateFields = []string{"kind", "until", "reason"}
-
-// decodePause makes a Pause of the gate's fields; nil if it is over, or none.
-func decodePause(v []any) *tasks.Pause {
-	kind, ok := v[0].(string)
-	if !ok {
-		return nil
-	}
-	p := &tasks.Pause{Kind: tasks.PauseKind(kind)}
-	p.Reason, _ = v[2].(string)
-	if ms := number(v[1]); ms != 0 {
-		if p.Until = time.UnixMilli(ms).UTC(); !p.Until.After(time.Now()) {
-			return nil
-		}
-	}
-	return p
+	return p, nil
 }
 
 // AnnounceProjects says that a worker serves these projects, and only these, from

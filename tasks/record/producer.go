@@ -20,7 +20,7 @@ import (
 // ProducerConfig makes a Producer.
 type ProducerConfig struct {
 	Projects []string         // aliases that may be named; required
-	Record   Config     // the same as the workers'
+	Record   Config           // the same as the workers'
 	Now      func() time.Time // default time.Now
 }
 

@@ -84,14 +84,6 @@ const (
 	generationField  = "g"        // + chunk number
 )
 
-var operationFields = func() []string {
-	f := []string{fieldOperation, fieldDeadline, fieldEnded, fieldExpired, fieldSeal, fieldFound}
-	for _, s := range tasks.States {
-		f = append(f, countField+string(s))
-	}
-	return f
-}()
-
 // Operation reads one operation; ErrNotFound if there is none.
 func (r *Record) Operation(ctx context.Context, id string) (Operation, error) {
 	ops, err := r.operations(ctx, []string{id})
@@ -107,15 +99,18 @@ func (r *Record) Operation(ctx context.Context, id string) (Operation, error) {
 // fingerprintOf gives the fingerprint of what an accepted operation was asked with;
 // ErrNotFound if there is none.
 func (r *Record) fingerprintOf(ctx context.Context, id string) (string, error) {
-	v, err := r.rdb.HMGet(ctx, r.keys.op(id), fieldFingerprint, fieldOperation, fieldExpired).Result()
-	if err != nil {
+	var s struct {
+		Fingerprint string `redis:"fp"`
+		Meta        string `redis:"meta"`
+		Expired     bool   `redis:"expired"`
+	}
+	if err := r.rdb.HMGet(ctx, r.keys.op(id), fieldFingerprint, fieldOperation, fieldExpired).Scan(&s); err != nil {
 		return "", fmt.Errorf("reading operation %s: %w", id, err)
 	}
-	fp, _ := v[0].(string)
-	if v[1] == nil || v[2] != nil {
+	if s.Meta == "" || s.Expired {
 		return "", fmt.Errorf("operation %s: %w", id, tasks.ErrNotFound)
 	}
-	return fp, nil
+	return s.Fingerprint, nil
 }
 
 // operations reads those of the given operations that exist, in one round trip.
@@ -134,7 +129,7 @@ func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, err
 	}
 	out := make([]Operation, 0, len(ids))
 	for i, cmd := range cmds {
-		op, ok, err := decodeOperation(ids[i], cmd.(*redis.SliceCmd).Val())
+		op, ok, err := decodeOperation(ids[i], cmd.(*redis.SliceCmd))
 		if err != nil {
 			return nil, err
 		}
@@ -145,34 +140,9 @@ func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, err
 	return out, nil
 }
 
-func decodeOperation(id string, v []any) (op Operation, ok bool, err error) {
-	meta, accepted := v[0].(string)
-	if !accepted || v[3] != nil {
-		return op, false, nil
-	}
-	if err := decodeJSON(meta, &op); err != nil {
-		return op, false, fmt.Errorf("operation %s cannot be read: %w", id, err)
-	}
-	if ms := number(v[1]); ms != 0 {
-		op.Deadline = time.UnixMilli(ms).UTC()
-	}
-	if ms := number(v[2]); ms != 0 {
-		op.EndedAt = time.UnixMilli(ms).UTC()
-	}
-	op.Seal, _ = v[4].(string)
-	if err := op.addFound(v[5]); err != nil {
-		return op, false, err
-	}
-	for i, s := range tasks.States {
-		op.Counts.Set(s, int(number(v[6+i])))
-	}
-	return op, true, nil
-}
-
 // addFound adds the rows of the desktops that were found since the acceptance.
-func (o *Operation) addFound(sizes any) error {
-	s, _ := sizes.(string)
-	found, total, err := decodeSizes(s)
+func (o *Operation) addFound(sizes string) error {
+	found, total, err := decodeSizes(sizes)
 	if err != nil {
 		return fmt.Errorf("operation %s: %w", o.ID, err)
 	}
@@ -210,7 +180,7 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 	if err != nil {
 		return Chunk{}, fmt.Errorf("reading chunk %d of operation %s: %w", n, op, err)
 	}
-	o, ok, err := decodeOperation(op, meta.Val())
+	o, ok, err := decodeOperation(op, meta)
 	if err != nil {
 		return Chunk{}, err
 	}

@@ -118,11 +118,6 @@ func (r *Record) failuresNamed(ctx context.Context, refs []tasks.DesktopRef) ([]
 	return out, nil
 }
 
-// redriveFields are those of a redrive's hash: JSON of Redrive as begun, the key of
-// what it matched, how many of those were looked at, how many were taken up, when
-// it ended in ms, and who aborted it.
-var redriveFields = []string{"meta", "items", "next", "retried", "ended", "aborted"}
-
 // redriveOrphan is how long items are kept that no redrive claims: their writer
 // died.
 const redriveOrphan = time.Hour
@@ -288,22 +283,18 @@ func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, err
 	}
 	var out []Redrive
 	for i, cmd := range cmds {
-		v := cmd.(*redis.SliceCmd).Val()
-		meta, begun := v[0].(string)
-		if !begun {
-			continue
-		}
-		var x Redrive
-		if err := decodeJSON(meta, &x); err != nil {
+		var s storedRedrive
+		if err := cmd.(*redis.SliceCmd).Scan(&s); err != nil {
 			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
 		}
-		x.items, _ = v[1].(string)
-		x.AbortedBy, _ = v[5].(string)
-		x.Retried = int(number(v[3]))
-		x.Skipped = int(number(v[2])) - x.Retried
-		if ms := number(v[4]); ms != 0 {
-			x.EndedAt = time.UnixMilli(ms).UTC()
+		if s.Meta == "" {
+			continue
 		}
+		x := Redrive{items: s.Items}
+		if err := decodeJSON(s.Meta, &x); err != nil {
+			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
+		}
+		x.AbortedBy, x.Retried, x.Skipped, x.EndedAt = s.Aborted, s.Retried, s.Next-s.Retried, s.Ended.Time
 		out = append(out, x)
 	}
 	return out, nil

@@ -317,14 +317,15 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bo
 	}
 	var doubtful []Operation
 	for i, id := range ids {
-		v := metas[i].Val()
-		op, accepted, err := decodeOperation(id, v)
+		var v storedOperation
+		err := metas[i].Scan(&v)
+		op, accepted, err2 := v.operation(id)
 		switch {
 		case there[i].Val() == 0: // removed a moment ago
-		case err != nil:
+		case err != nil || err2 != nil:
 			s.cursor.unreadable++
-		case !accepted && v[3] != nil && v[0] != nil: // its removal has begun: it goes on from the ended ones
-			missing[RepairedEnded].add(s.keys.endedOps(), number(v[2]), id)
+		case v.Expired && v.Meta != "": // its removal has begun: it goes on from the ended ones
+			missing[RepairedEnded].add(s.keys.endedOps(), max(0, v.Ended.UnixMilli()), id)
 		case !accepted:
 			missing[RepairedAbandoned].add(s.keys.openOps(), s.now.UnixMilli(), id)
 		default:
@@ -513,10 +514,10 @@ return 1
 `)
 
 // countsText is counts as scriptRecount writes them.
-func countsText(counts map[tasks.State]int, open, unproven map[string]string) string {
+func countsText(counts tasks.Counts, open, unproven map[string]string) string {
 	var out []string
 	for _, state := range tasks.States {
-		out = append(out, strconv.Itoa(counts[state]))
+		out = append(out, strconv.Itoa(counts.Of(state)))
 	}
 	for _, hash := range []map[string]string{open, unproven} {
 		var list []string
@@ -532,24 +533,21 @@ func countsText(counts map[tasks.State]int, open, unproven map[string]string) st
 // recount sets an operation's counts to those of its rows, if they are others and
 // nobody moves any meanwhile.
 func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, err error) {
-	var fields []string
-	for _, state := range tasks.States {
-		fields = append(fields, countField+string(state))
-	}
 	var was *redis.SliceCmd
 	var open, unproven *redis.MapStringStringCmd
 	_, err = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		was = p.HMGet(ctx, s.keys.op(op.ID), append(fields, fieldEnded)...)
+		was = p.HMGet(ctx, s.keys.op(op.ID), operationFields...)
 		open, unproven = p.HGetAll(ctx, s.keys.open(op.ID)), p.HGetAll(ctx, s.keys.unproven(op.ID))
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
-	counted, counts := map[tasks.State]int{}, map[tasks.State]int{}
-	for i, state := range tasks.States {
-		counted[state] = int(number(was.Val()[i]))
+	var stored storedOperation
+	if err := was.Scan(&stored); err != nil {
+		return false, err
 	}
+	counts := tasks.Counts{}
 	left := [2]map[string]string{{}, {}}
 	for first := 0; first < op.Chunks(); first += 64 {
 		rows, err := s.readChunks(ctx, op, chunkRange(first, min(first+64, op.Chunks()))...)
@@ -558,7 +556,7 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 			return false, s.rdb.Ping(ctx).Err() // Redis is there, so it is the rows
 		}
 		for _, d := range rows {
-			counts[d.State]++
+			counts.Count(d.State)
 			for i, is := range []bool{d.State.Open(), d.State == tasks.StateAccepted} {
 				if is {
 					chunk := strconv.Itoa(d.Chunk)
@@ -567,8 +565,8 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 			}
 		}
 	}
-	before := countsText(counted, open.Val(), unproven.Val())
-	ended := was.Val()[len(tasks.States)] != nil
+	before := countsText(stored.counts(), open.Val(), unproven.Val())
+	ended := !stored.Ended.IsZero()
 	if before == countsText(counts, left[0], left[1]) && ended == (len(left[0])+len(left[1]) == 0) {
 		return false, nil
 	}
@@ -579,8 +577,8 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 			args = append(args, chunk, n)
 		}
 	}
-	for i, state := range tasks.States {
-		args = append(args, fields[i], counts[state])
+	for _, state := range tasks.States {
+		args = append(args, countField+string(state), counts.Of(state))
 	}
 	v, err := s.runScript(ctx, scriptRecount, []string{s.keys.op(op.ID), s.keys.open(op.ID), s.keys.unproven(op.ID)}, args...)
 	done, _ := v.(int64)
@@ -978,7 +976,7 @@ func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) ([]*scr
 func (s *repairStep) repairRedrives(ctx context.Context, ids []string) error {
 	cmds, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {
-			p.HMGet(ctx, s.keys.redrive(id), "meta", "ended")
+			p.HMGet(ctx, s.keys.redrive(id), redriveFields...)
 		}
 		return nil
 	})
@@ -987,16 +985,15 @@ func (s *repairStep) repairRedrives(ctx context.Context, ids []string) error {
 	}
 	missing := entries{}
 	for i, id := range ids {
-		v := cmds[i].(*redis.SliceCmd).Val()
-		meta, begun := v[0].(string)
+		var v storedRedrive
 		var x Redrive
-		if !begun || decodeJSON(meta, &x) != nil {
+		if cmds[i].(*redis.SliceCmd).Scan(&v) != nil || decodeJSON(v.Meta, &x) != nil {
 			continue
 		}
 		if s.now.Sub(x.CreatedAt) < s.retention {
 			missing.add(s.keys.redrives(), x.CreatedAt.UnixMilli(), id)
 		}
-		if v[1] == nil {
+		if v.Ended.IsZero() {
 			missing.add(s.keys.openRedrives(), x.CreatedAt.UnixMilli(), id)
 		}
 	}

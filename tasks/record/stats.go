@@ -79,7 +79,7 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 // readTallies reads all that is kept by project.
 func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.Time) error {
 	type reading struct {
-		gate     *redis.SliceCmd
+		pause    *redis.SliceCmd
 		ops      *redis.IntCmd
 		later    *redis.IntCmd
 		hours    map[int64]*redis.MapStringStringCmd // of quarters
@@ -99,7 +99,7 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		for i, s := range into {
 			x := &reads[i]
 			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
-			x.gate = p.HMGet(ctx, r.keys.gate(s.Project), gateFields...)
+			x.pause = p.HMGet(ctx, r.keys.gate(s.Project), pauseFields...)
 			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
 			x.later = r.countScheduled(ctx, p, s.Project, now)
 			for h := hour - 24; h <= hour; h++ {
@@ -115,11 +115,10 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 	}
 	for i, x := range reads {
 		s := &into[i]
-		gate, err := x.gate.Result()
-		if err != nil {
+		if s.Pause, err = decodePause(x.pause); err != nil {
 			return err
 		}
-		s.Pause, s.Operations, s.Scheduled = decodePause(gate), int(x.ops.Val()), int(x.later.Val())
+		s.Operations, s.Scheduled = int(x.ops.Val()), int(x.later.Val())
 		addBuckets(s, now, func(t time.Time) Tally {
 			h, _, quarter := placeOfTally(t)
 			return decodeTally(x.hours[h].Val(), quarter)
