@@ -60,6 +60,7 @@ func (m *inboxModel) step(cut int) {
 	op := rapid.SampledFrom(m.ops).Draw(m.rt, "of")
 	rows := m.chunk(op, 0).Desktops
 	d := rapid.SampledFrom(rows).Draw(m.rt, "row")
+	earlier, listed := m.entries[keyOf(op, d)]
 	now := m.operation(op.ID)
 	hook := &cutOff{after: cut}
 	m.rdb.AddHook(hook)
@@ -106,6 +107,22 @@ func (m *inboxModel) step(cut int) {
 	_, _, err := m.r.Cancel(m.t.Context(), m.operation(op.ID), m.now, "jo")
 	require.NoError(m.rt, err)
 	m.follow(op, rows)
+	// The entry of an earlier operation stays if the process died before this one took its
+	// place, as that one is still to be decided.
+	if listed && earlier != op.ID && slices.Contains(m.listed(tasks.FailureFilter{}), fmt.Sprint(keyOf(op, d), earlier)) {
+		m.entries[keyOf(op, d)] = earlier
+	}
+}
+
+// listed is what the inbox lists.
+func (m *inboxModel) listed(f tasks.FailureFilter) (have []string) {
+	all := everyPage(m.rt, func(token string) ([]tasks.Failure, string, error) { return m.r.Failures(m.t.Context(), f, 3, token) }, func() {})
+	for _, x := range all {
+		users := slices.Sorted(slices.Values(x.Expect))
+		have = append(have, fmt.Sprint(inboxKey{x.Project, x.DesktopID, strings.Join(users, ",")}, x.OperationID))
+	}
+	slices.Sort(have)
+	return have
 }
 
 // follow tells the model what became of an operation's rows.
@@ -123,18 +140,12 @@ func (m *inboxModel) check() {
 		want = append(want, fmt.Sprint(k, op))
 	}
 	list := func(f tasks.FailureFilter) (have []string, n int) {
-		all := everyPage(m.rt, func(token string) ([]tasks.Failure, string, error) { return m.r.Failures(m.t.Context(), f, 3, token) }, func() {})
-		for _, x := range all {
-			users := slices.Sorted(slices.Values(x.Expect))
-			have = append(have, fmt.Sprint(inboxKey{x.Project, x.DesktopID, strings.Join(users, ",")}, x.OperationID))
-		}
 		counts, err := m.r.FailureCounts(m.t.Context(), f)
 		require.NoError(m.rt, err)
 		for _, c := range counts {
 			n += c.Count
 		}
-		slices.Sort(have)
-		return have, n
+		return m.listed(f), n
 	}
 	slices.Sort(want)
 	have, n := list(tasks.FailureFilter{})
