@@ -4,20 +4,20 @@ import (
 	"time"
 )
 
-// Call is one request to the API as far as one operation is concerned.
+// Call is one request to the cloud, as seen by one operation.
 type Call struct {
 	ID            string    `json:"id"`
 	At            time.Time `json:"at"`
 	DurationMS    int64     `json:"duration_ms"`
-	Status        int       `json:"status"`         // HTTP status, 0: no reply (or not yet)
-	Code          string    `json:"code,omitempty"` // error_code of a refused call
+	Status        int       `json:"status"`         // HTTP; 0: no reply, or not yet
+	Code          string    `json:"code,omitempty"` // error_code of the reply
 	Message       string    `json:"message,omitempty"`
 	RequestID     string    `json:"request_id,omitempty"`
 	JobID         string    `json:"job_id,omitempty"`
 	SuccessJobIDs []string  `json:"success_job_ids,omitempty"`
-	Size          int       `json:"size"`              // desktops in the request, of all operations
-	Refused       int       `json:"refused,omitempty"` // of those, that an answer which took others refused
-	Worker        string    `json:"worker"`            // who made it
+	Size          int       `json:"size"`              // desktops in the request, over all operations
+	Refused       int       `json:"refused,omitempty"` // of those, refused while others were accepted
+	Worker        string    `json:"worker"`            // that sent it
 	Answered      bool      `json:"answered"`
 }
 

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// What the ids of rows that name no desktop begin with.
+// Prefixes of row ids that are not desktop ids.
 const (
 	userRow     = "user:"
 	computerRow = "computer:"
@@ -17,34 +17,33 @@ func UserRow(name string) string { return userRow + name }
 // ComputerRow is the id of the row that names a computer.
 func ComputerRow(name string) string { return computerRow + name }
 
-// UserOf gives the name if a row's id names a user.
+// UserOf returns the user name if the row id names a user.
 func UserOf(id string) (name string, ok bool) { return strings.CutPrefix(id, userRow) }
 
-// ComputerOf gives the name if a row's id names a computer.
+// ComputerOf returns the computer name if the row id names a computer.
 func ComputerOf(id string) (name string, ok bool) { return strings.CutPrefix(id, computerRow) }
 
-// Desktop is one desktop within an operation.
+// Desktop is one row of an operation: a desktop, or a user or computer to look up.
 type Desktop struct {
 	OperationID string   `json:"operation_id"`
 	ID          string   `json:"id"` // a desktop id, or "user:" or "computer:" and a name
 	State       State    `json:"state"`
 	Expect      []string `json:"expected_users,omitempty"`
-	// Pinned are the users and groups whom the first reading that showed any showed:
-	// whose the desktop is from then on, where Expect names nobody. Filled in for
-	// workers and where Before is.
+	// Pinned are the users and groups of the first reading that showed any. Without
+	// Expect, they are the expected ones from then on. Set for workers, and where Before
+	// is set.
 	Pinned    []string  `json:"pinned_users,omitempty"`
-	FoundAs   string    `json:"found_as,omitempty"` // the computer's name that it was found by
-	Attempts  int       `json:"attempts"`           // calls that counted against the limit
-	UpdatedAt time.Time `json:"updated_at"`         // when State was written
+	FoundAs   string    `json:"found_as,omitempty"` // the computer name that led to it
+	Attempts  int       `json:"attempts"`           // calls that count against the limit
+	UpdatedAt time.Time `json:"updated_at"`         // last change of State
 	CallID    string    `json:"call_id,omitempty"`  // the last call that named it
 	Note      Note      `json:"note,omitempty"`
-	NoteText  string    `json:"note_text,omitempty"` // Note.Text, for who shows it
-	Failure   *Failure  `json:"failure,omitempty"`   // the last refusal that named it, kept with the failed and the retried
-	Before    *Before   `json:"before,omitempty"`    // as last read before a call; only where evidence was asked for
+	NoteText  string    `json:"note_text,omitempty"` // Note.Text, for display
+	Failure   *Failure  `json:"failure,omitempty"`   // the last refusal; kept while the desktop is failed, held or retried
+	Before    *Before   `json:"before,omitempty"`    // the last reading before a call; only where evidence is requested
 }
 
-// Expected are the users from whom the desktop is to be taken: those named, else
-// those pinned.
+// Expected returns the users who should lose access: Expect, else Pinned.
 func (d Desktop) Expected() []string {
 	if len(d.Expect) > 0 {
 		return d.Expect
@@ -52,14 +51,14 @@ func (d Desktop) Expected() []string {
 	return d.Pinned
 }
 
-// User gives the name if the row names a user.
+// User returns the name if the row names a user.
 func (d Desktop) User() (name string, ok bool) { return UserOf(d.ID) }
 
-// Computer gives the name if the row names a computer.
+// Computer returns the name if the row names a computer.
 func (d Desktop) Computer() (name string, ok bool) { return ComputerOf(d.ID) }
 
-// Before is what a desktop was read as before it was sent: whose access it was.
-// All texts are the cloud's: hostile input.
+// Before is a reading of a desktop before the detach call: it shows who had access. All
+// texts come from the cloud; treat them as hostile input.
 type Before struct {
 	Name        string    `json:"name"` // of the computer
 	Type        string    `json:"type"` // DEDICATED, SHARED, POOLED
@@ -79,20 +78,20 @@ type Person struct {
 	Type   string `json:"type,omitempty"`  // USER or GROUP
 }
 
-// DesktopFilter says which desktops of an operation are wanted.
+// DesktopFilter selects desktops of an operation.
 type DesktopFilter struct {
 	States []State // empty: all
-	Code   string  // only those whose last refusal has this error code; empty: all
+	Code   string  // only those whose last refusal has this code; empty: all
 }
 
-// Step is one step of a row, as the trail tells it. Detail is the cloud's text.
+// Step is one change of a row, from the audit trail. Detail comes from the cloud.
 type Step struct {
 	At       time.Time `json:"at"`
 	From     State     `json:"from"`
 	To       State     `json:"to"`
-	By       string    `json:"by,omitempty"` // the worker, or the person
+	By       string    `json:"by,omitempty"` // the worker or the person
 	Note     Note      `json:"note,omitempty"`
 	NoteText string    `json:"note_text,omitempty"` // Note.Text
-	Detail   string    `json:"detail,omitempty"`    // what it was seen as, or the error's code
+	Detail   string    `json:"detail,omitempty"`    // what the reading showed, or the failure code
 	CallID   string    `json:"call_id,omitempty"`
 }

@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// Operation is one accepted request. Its rows are the desktops and the users
-// that it names and, once those users were looked up, the desktops found.
+// Operation is an accepted request. Its rows are the desktops, users and computers of the
+// request and, once users and computers are looked up, the desktops found.
 type Operation struct {
 	ID                 string    `json:"id"`
 	Project            string    `json:"project"`
@@ -20,38 +20,38 @@ type Operation struct {
 	Ticket             string    `json:"ticket,omitempty"`
 	Trace              string    `json:"trace,omitempty"` // a W3C traceparent
 	AcceptedAt         time.Time `json:"accepted_at"`
-	EndedAt            time.Time `json:"ended_at,omitzero"`   // zero while desktops are still to be worked on, or to be proven
+	EndedAt            time.Time `json:"ended_at,omitzero"`   // zero while work is left, or desktops are not yet confirmed
 	Total              int       `json:"total"`               // rows
-	Users              int       `json:"users,omitempty"`     // of those, rows that name a user
-	Computers          int       `json:"computers,omitempty"` // of those, rows that name a computer
+	Users              int       `json:"users,omitempty"`     // rows that name a user
+	Computers          int       `json:"computers,omitempty"` // rows that name a computer
 	UnknownUsers       string    `json:"unknown_users,omitempty"`
 	Counts             Counts    `json:"counts"`
-	// Seal is the head of the trail's hash chain, in hex; see package trail. It is there
-	// from a moment after the operation's end until it is taken up again.
+	// Seal is the audit seal: the head of the hash chain of the audit trail, in hex. It is
+	// written shortly after the operation has finished, and removed by a retry.
 	Seal string `json:"seal,omitempty"`
-	// Durability is of the answer that accepted the operation only.
+	// Durability is set only in the answer that accepts the operation.
 	Durability Durability `json:"durability,omitempty"`
 }
 
-// Done reports that nothing is left to be worked on and everything that the
-// cloud took is proven or given up.
+// Done reports that the operation has finished: no row is left to be worked on, and
+// everything that the cloud accepted is confirmed or given up.
 func (o Operation) Done() bool { return !o.EndedAt.IsZero() }
 
-// Sealed reports that it is Done and its trail has its Seal: nothing is left to be
-// written, unless somebody retries or dismisses something.
+// Sealed reports that the operation is Done and has its Seal. Nothing more is written
+// unless a desktop is retried or dismissed.
 func (o Operation) Sealed() bool { return o.Done() && o.Seal != "" }
 
-// OperationState is where an operation is on its way.
+// OperationState is the state of an operation.
 type OperationState string
 
 // The states of an operation.
 const (
-	OperationScheduled OperationState = "scheduled" // its start is still to come: nothing is late, and nothing waits
-	OperationRunning   OperationState = "running"   // under way
-	OperationFinished  OperationState = "finished"  // Done, also when it was cancelled before its start
+	OperationScheduled OperationState = "scheduled" // starts later: nothing is late, and nothing waits
+	OperationRunning   OperationState = "running"   // in progress
+	OperationFinished  OperationState = "finished"  // Done; also if cancelled before its start
 )
 
-// State is where the operation is at now.
+// State returns the state of the operation at now.
 func (o Operation) State(now time.Time) OperationState {
 	switch {
 	case o.Done():
@@ -71,11 +71,11 @@ type Counts struct {
 	Failed    int `json:"failed"`
 	Held      int `json:"held"`
 	Cancelled int `json:"cancelled"`
-	Expanded  int `json:"expanded,omitempty"`   // users and computers whose desktops have rows of their own
-	NoDesktop int `json:"no_desktop,omitempty"` // users who have none
+	Expanded  int `json:"expanded,omitempty"`   // users and computers; their desktops are rows of their own
+	NoDesktop int `json:"no_desktop,omitempty"` // users without a desktop
 }
 
-// at is the number of a state; nil: there is no such state.
+// at returns the field of a state; nil: no such state.
 func (c *Counts) at(s State) *int {
 	switch s {
 	case StateQueued:
@@ -108,11 +108,8 @@ func (c Counts) Of(s State) int {
 	return 0
 }
 
-// Count counts one desktop more in a state.
+// Count adds one desktop in a state.
 func (c *Counts) Count(s State) { *c.at(s)++ }
-
-// Set sets the number of desktops in a state.
-func (c *Counts) Set(s State, n int) { *c.at(s) = n }
 
 // Add adds other counts.
 func (c *Counts) Add(o Counts) {
@@ -121,27 +118,26 @@ func (c *Counts) Add(o Counts) {
 	}
 }
 
-// Unsettled is the number of desktops for which something is still to be done: to be
-// sent, or to be proven.
+// Unsettled is the number of desktops with work left: to be sent, or to be confirmed.
 func (c Counts) Unsettled() int { return c.Queued + c.Sending + c.Accepted }
 
-// OperationFilter says which operations are wanted; empty fields want all.
+// OperationFilter selects operations; an empty field matches all.
 type OperationFilter struct {
 	Project     string
 	RequestedBy string
 	Ticket      string
-	Open        bool // only those under way: Running
-	Scheduled   bool // only those whose start is still to come, the next first; with Open: none
+	Open        bool // only OperationRunning
+	Scheduled   bool // only OperationScheduled, the next start first; with Open: none
 	From, To    time.Time
-	Now         time.Time // what starts are held against; zero: the time
+	Now         time.Time // defaults to the time of the call
 }
 
-// Durability is where an operation was when it was acknowledged; empty where there
-// is no replica to be on, see NoReplicas.
+// Durability says whether a replica of Redis has the operation when it is acknowledged.
+// Empty where Redis has no replicas.
 type Durability string
 
-// What a Durability may be.
+// Values of Durability.
 const (
 	OnReplica Durability = "replicated"
-	OneCopy   Durability = "one_copy" // a failover now would lose it: it is accepted all the same
+	OneCopy   Durability = "one_copy" // accepted, but a failover now would lose it
 )

@@ -12,25 +12,25 @@ type DesktopRef struct {
 	DesktopID   string `json:"desktop_id"`
 }
 
-// RedriveRequest asks for failed or held desktops, of any operations, to be taken
-// up again.
+// RedriveRequest asks to retry failed or held desktops of any operations.
 type RedriveRequest struct {
-	// Filter says which of the inbox; what is held is among them only if Class is "held",
-	// because a guard that stopped it stops it again until somebody changed
-	// something. Leave it empty where Desktops are named.
+	// Filter selects from the inbox. Held desktops match only if Class is ClassHeld: the
+	// guard would stop them again until somebody changes something. Not together with
+	// Desktops.
 	Filter FailureFilter
-	// Desktops names them, up to MaxDesktops, whether or not they are in the inbox.
-	// Those that are neither failed nor held (any more) are left out.
+	// Desktops lists desktops, up to MaxDesktops, whether or not they are in the inbox.
+	// Those that are neither failed nor held are skipped.
 	Desktops       []DesktopRef
 	Projects       []string // only of these; empty: of all
-	PerSecond      int      // how many are taken up a second, up to 10,000; 0: as fast as they can be
-	RequestedBy    string   // who asks, up to 255 characters
+	PerSecond      int      // desktops a second, up to 10,000; 0: unlimited
+	RequestedBy    string   // up to 255 characters
 	Reason         string   // up to 1,000 characters
-	IdempotencyKey string   // as Request's
+	IdempotencyKey string   // as in Request
 }
 
 const maxPerSecond = 10_000
 
+// Validate returns a *ValidationError that lists every problem, or nil.
 func (q RedriveRequest) Validate() error {
 	var ps problems
 	if n := len(q.Desktops); n > MaxDesktops {
@@ -57,66 +57,65 @@ func (q RedriveRequest) Validate() error {
 	ps.text("requested_by", q.RequestedBy, MaxName)
 	ps.text("reason", q.Reason, maxReason)
 	ps.text("idempotency_key", q.IdempotencyKey, MaxName)
-	if len(ps) > 0 {
-		return &ValidationError{Problems: ps}
-	}
-	return nil
+	return ps.err()
 }
 
-// DismissRequest asks for desktops to leave the inbox without anything being done
-// about them: somebody has looked, and nothing is to be done here.
+// DismissRequest asks to remove desktops from the inbox without a retry: a person has
+// looked at them, and nothing needs to be done here.
 type DismissRequest struct {
-	// Filter says which, what is held included. Leave it empty where Desktops are named.
+	// Filter selects from the inbox, held desktops included. Not together with Desktops.
 	Filter FailureFilter
-	// Desktops names them, up to MaxDesktops. Those that are not in the inbox are
-	// left out.
+	// Desktops lists desktops, up to MaxDesktops. Those that are not in the inbox are
+	// skipped.
 	Desktops []DesktopRef
-	// Matched is how many whoever asks has seen to match; it is refused if they are
-	// another number now. 0: whatever it is.
+	// Matched is the number of matches that the caller has seen. The request is refused
+	// if another number matches now. 0: any number.
 	Matched  int
 	Projects []string // only of these; empty: of all
-	By       string   // who dismisses them, up to 255 characters
+	By       string   // up to 255 characters
 	Reason   string   // required, up to 1,000 characters
 }
 
+// Validate returns a *ValidationError that lists every problem, or nil. It does not
+// require a reason.
 func (q DismissRequest) Validate() error {
 	return RedriveRequest{Filter: q.Filter, Desktops: q.Desktops, RequestedBy: q.By, Reason: q.Reason}.Validate()
 }
 
-// Redrive takes failed or held desktops, of any operations, up again. What it
-// matched when it was begun is kept; what fails later is not among it.
+// Redrive is a bulk retry of failed or held desktops of any operations. Its matches are
+// fixed when it begins; what fails later is not included.
 type Redrive struct {
 	ID          string        `json:"id"`
-	Filter      FailureFilter `json:"filter,omitzero"` // what was asked for; empty where desktops were named
-	Named       int           `json:"named,omitempty"` // how many desktops were named
-	PerSecond   int           `json:"per_second"`      // desktops; 0: as fast as they can be taken up
+	Filter      FailureFilter `json:"filter,omitzero"` // as requested; empty if desktops were listed
+	Named       int           `json:"named,omitempty"` // number of listed desktops
+	PerSecond   int           `json:"per_second"`      // desktops; 0: unlimited
 	RequestedBy string        `json:"requested_by"`
 	Reason      string        `json:"reason,omitempty"`
 	CreatedAt   time.Time     `json:"created_at"`
-	EndedAt     time.Time     `json:"ended_at,omitzero"` // when all were looked at, or it was aborted
+	EndedAt     time.Time     `json:"ended_at,omitzero"` // all matches are processed, or it was aborted
 	AbortedBy   string        `json:"aborted_by,omitempty"`
-	Matched     int           `json:"matched"`  // desktops, at the start
-	Projects    []string      `json:"projects"` // of those
-	Retried     int           `json:"retried"`  // of those: taken up again
-	// Skipped are those that were no longer what they were matched as. When a
-	// worker was killed, they include what it had just taken up.
+	Matched     int           `json:"matched"`  // desktops that matched at the start
+	Projects    []string      `json:"projects"` // of the matches
+	Retried     int           `json:"retried"`  // of the matches
+	// Skipped are matches that had changed before they were processed. After the kill of
+	// a worker they include those that it had just retried.
 	Skipped int `json:"skipped"`
 }
 
 // Done reports that it has ended.
 func (x Redrive) Done() bool { return !x.EndedAt.IsZero() }
 
-// RedriveState is where a redrive is on its way.
+// RedriveState is the state of a redrive.
 type RedriveState string
 
 // The states of a redrive.
 const (
 	RedriveRunning RedriveState = "running"
-	RedriveEnded   RedriveState = "ended" // all that it matched was looked at
+	RedriveEnded   RedriveState = "ended" // all matches are processed
 	RedriveAborted RedriveState = "aborted"
 )
 
-// State is where the redrive is.
+// State returns the state of the redrive.
 func (x Redrive) State() RedriveState {
 	switch {
 	case !x.Done():
@@ -127,34 +126,33 @@ func (x Redrive) State() RedriveState {
 	return RedriveEnded
 }
 
-// RedriveItem is a desktop that a redrive matched, and what it is now.
+// RedriveItem is a match of a redrive, and the desktop as it is now.
 type RedriveItem struct {
 	DesktopRef
-	MatchedAt time.Time `json:"matched_at"` // when it had failed
-	Taken     bool      `json:"taken"`      // the redrive has come to it
+	MatchedAt time.Time `json:"matched_at"` // time of the failure that matched
+	Processed bool      `json:"processed"`  // retried or skipped
 	Desktop   *Desktop  `json:"desktop,omitempty"`
 }
 
-// RedriveProgress is a redrive with what came of what it took up.
+// RedriveProgress is a redrive with the results so far.
 type RedriveProgress struct {
 	Redrive
-	// Counts are the rows that it has taken up, as they are now: those detached,
-	// failed again, held again, and still under way. What has passed its retention is
+	// Counts are the retried rows by their state now. Rows of expired operations are
 	// missing.
 	Counts Counts `json:"counts"`
-	Left   int    `json:"left"` // not yet come to; 0 once it has ended
-	Pace   Pace   `json:"pace"` // at which these, and what is under way, come to their end
+	Left   int    `json:"left"` // matches not yet processed; 0 once it has ended
+	Pace   Pace   `json:"pace"` // of these and of the rows in progress
 }
 
-// Moves reports that something of it may still change.
+// Moves reports whether anything may still change.
 func (x RedriveProgress) Moves() bool { return x.Open() > 0 || !x.Done() }
 
-// Open is how many are to be taken up, or are under way.
+// Open is the number of rows to be processed or in progress.
 func (x RedriveProgress) Open() int { return x.Left + x.Counts.Unsettled() }
 
-// Pace is how fast rows come to their end: detached, failed, held, or another state
-// that nothing is to be done in.
+// Pace is the speed at which rows settle: they are detached, failed, held or in another
+// state that needs no work.
 type Pace struct {
-	PerMinute float64   `json:"per_minute"`       // rows, as in the last minute
-	EndsAt    time.Time `json:"ends_at,omitzero"` // when the rest will have, at that rate; zero where there is no rest or no rate
+	PerMinute float64   `json:"per_minute"`       // rows, over the last minute
+	EndsAt    time.Time `json:"ends_at,omitzero"` // estimate; zero if nothing is left or nothing settled
 }

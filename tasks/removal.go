@@ -5,45 +5,43 @@ import (
 	"time"
 )
 
-// DefaultTarget is within what time of being due access should be gone.
+// DefaultTarget is the target for access removal: this long after it is due.
 const DefaultTarget = 15 * time.Minute
 
-// Removal is how long it took until access was gone, desktop by desktop up to the
-// proof: since it was due, see Operation.DueFrom, and since the operation was
-// accepted, see Operation.Begins. What was proven before that took 0.
+// Removal is the time to access removal of an operation's desktops, up to the confirming
+// reading: since they were due, see Operation.DueFrom, and since the operation was
+// accepted, see Operation.Begins. A desktop confirmed before that took 0.
 type Removal struct {
-	Proven int           // desktops that are proven detached
-	P50    time.Duration // of those, since due
+	Proven int           // desktops confirmed detached
+	P50    time.Duration // since due
 	P95    time.Duration
 	Worst  time.Duration
-	// SinceAccepted is the same since the operation was accepted.
 	SinceAccepted Spread
 	Target        time.Duration
-	Late          int // proven, but later after due than the target
-	// Overdue are those not proven (yet) although the target has passed since due:
-	// waiting, accepted, held or failed. What was cancelled does not count.
+	Late          int // confirmed later than the target
+	// Overdue are desktops past the target and not confirmed: waiting, accepted, held or
+	// failed. Cancelled ones do not count.
 	Overdue int
 }
 
-// Spread says how a time is distributed over desktops.
+// Spread is the distribution of a duration over desktops.
 type Spread struct {
 	P50, P95, Worst time.Duration
-	Late            int // longer than Removal.Target
+	Late            int // more than Removal.Target
 }
 
-// Took is how long it took until access to a desktop was gone.
+// Took is the time to access removal of one desktop.
 type Took struct {
-	SinceDue      time.Duration // from Operation.DueFrom to the proof
-	SinceAccepted time.Duration // from Operation.Begins to the proof
+	SinceDue      time.Duration // from Operation.DueFrom to the confirming reading
+	SinceAccepted time.Duration // from Operation.Begins to the confirming reading
 }
 
-// Begins is when the operation could begin: the acceptance, or the start that was
-// asked for if that is later.
+// Begins is the earliest time at which the operation can begin: its acceptance, or the
+// requested start if that is later.
 func (o Operation) Begins() time.Time { return later(o.AcceptedAt, o.NotBefore) }
 
-// DueFrom is when the time since due begins to run: DueAt, also if that was before
-// the acceptance, as access should have been gone by then; but never before a start
-// that was asked for.
+// DueFrom is when the time since due begins: DueAt, even if that was before the acceptance,
+// but never before a requested start.
 func (o Operation) DueFrom() time.Time { return later(o.DueAt, o.NotBefore) }
 
 // removalJSON is the JSON of a Removal; durations are in milliseconds.
@@ -62,7 +60,7 @@ type removalJSON struct {
 	AcceptedLate  int   `json:"since_accepted_late"`
 }
 
-// MarshalJSON gives the durations in milliseconds.
+// MarshalJSON writes durations in milliseconds.
 func (r Removal) MarshalJSON() ([]byte, error) {
 	return json.Marshal(removalJSON{
 		Late: r.Late, Overdue: r.Overdue, P50: r.P50.Milliseconds(), P95: r.P95.Milliseconds(),
@@ -72,7 +70,7 @@ func (r Removal) MarshalJSON() ([]byte, error) {
 	})
 }
 
-// UnmarshalJSON reads what MarshalJSON gives.
+// UnmarshalJSON reads what MarshalJSON writes.
 func (r *Removal) UnmarshalJSON(b []byte) error {
 	var j removalJSON
 	if err := json.Unmarshal(b, &j); err != nil {
@@ -86,8 +84,7 @@ func (r *Removal) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// TookFrom is how long it took until the desktop was proven detached; false if it
-// is not, or is no desktop.
+// TookFrom returns the time until the desktop was confirmed detached; false if it is not.
 func (d Desktop) TookFrom(op Operation) (Took, bool) {
 	if d.State != StateDetached {
 		return Took{}, false

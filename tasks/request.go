@@ -2,72 +2,72 @@ package tasks
 
 import "time"
 
-// MaxDesktops is the most desktops that one operation may name.
+// MaxDesktops is the limit of desktops in one request.
 const MaxDesktops = 100_000
 
-// MaxLookups is the most users and computers, together, that one operation may
-// name: each is looked up in the cloud when the operation runs.
+// MaxLookups is the limit of users and computers, together, in one request. Each is
+// looked up in the cloud when the operation runs.
 const MaxLookups = 10_000
 
-// What Request.UnknownUsers can be.
+// Values of Request.UnknownUsers.
 const (
-	HoldUnknown   = "hold"   // the row is held, USER_UNKNOWN
-	IgnoreUnknown = "ignore" // the row ends as NoDesktop: HR feeds mostly name people who never had one
+	HoldUnknown   = "hold"   // the row is held with code USER_UNKNOWN
+	IgnoreUnknown = "ignore" // the row ends as StateNoDesktop: HR feeds mostly name people who never had a desktop
 )
 
-// Request asks for desktops to be detached, or for all desktops of users, or
-// both. Producer.Enqueue accepts it whole or refuses it whole.
+// Request asks to detach desktops, all desktops of users, or both. It is accepted whole
+// or refused whole.
 type Request struct {
 	Project  string   // alias of a configured project; required
 	Desktops []string // desktop ids, up to MaxDesktops, printable, 1 to 255 characters, no duplicates
-	// Users names leavers, up to MaxLookups, 1 to 64 characters each, no
-	// duplicates: every desktop that has a user of exactly that name when the
-	// operation runs is taken from that user. One who has none is a success.
+	// Users are leavers by name: up to MaxLookups, 1 to 64 characters each, no
+	// duplicates. Each loses every desktop that lists exactly that user name when the
+	// operation runs. A user without a desktop is a success.
 	Users []string
-	// Computers names computers, up to MaxLookups together with Users, no
-	// duplicates: the desktop with exactly that computer name in the project when
-	// the operation runs is meant. None, or several, of that name: held.
+	// Computers are desktops by computer name: up to MaxLookups together with Users, no
+	// duplicates. The name is looked up in the project when the operation runs; the row
+	// is held if no desktop, or more than one, has exactly that name.
 	Computers []string
-	// Expect names, per desktop id of Desktops or ComputerRow of Computers, the
-	// users from whom it is to be taken: somebody else's desktop is held, and on a
-	// SHARED desktop just those named lose access. Where nobody is named, the users
-	// that the first reading shows are the expected ones from then on.
+	// Expect lists the users who should lose access, by desktop id or ComputerRow. The
+	// desktop of another user is held; on a SHARED desktop only the listed users lose
+	// access. Without an entry, the users of the first reading are the expected ones
+	// from then on.
 	Expect map[string][]string
-	// UnknownUsers says what becomes of a user of Users whom Workspace does not
-	// know: HoldUnknown or IgnoreUnknown. Empty: as the worker's project says.
+	// UnknownUsers decides about users that Workspace does not know: HoldUnknown or
+	// IgnoreUnknown. Defaults to the setting of the worker's project.
 	UnknownUsers       string
-	AllowShared        bool // take SHARED desktops from all their users although others than the expected are on them
-	ShutoffAfterDetach bool // shut the desktop down once it is detached; not possible where just some users of a SHARED desktop are taken off
-	Urgent             bool // goes through a queue and a call slot of its own
-	// NotBefore is when the operation may start; one that has passed is refused.
-	// Zero: at DueAt if that is still to come, else at once.
+	AllowShared        bool // detach SHARED desktops from all users, even if some are not expected
+	ShutoffAfterDetach bool // shut the desktop down after the detach; not for a SHARED desktop that keeps users
+	Urgent             bool // uses its own queue and its own call slot
+	// NotBefore is the earliest start; a time in the past is refused. Defaults to DueAt
+	// if that is in the future, else to now.
 	NotBefore time.Time
-	// AtOnce has the operation start at once although DueAt is still to come; not
-	// together with NotBefore.
+	// AtOnce starts the operation now even if DueAt is in the future; not together with
+	// NotBefore.
 	AtOnce bool `json:",omitempty"`
-	// DueAt is when access should be gone, the effective time that HR gave; what
-	// the time to access removed is counted from. In the future it delays the
-	// start, see NotBefore. Zero: the start.
+	// DueAt is when access should be gone: the effective time that HR gave. Time to access
+	// removal counts from it. A time in the future delays the start, see NotBefore.
+	// Defaults to the start.
 	DueAt       time.Time
-	Deadline    time.Time // after the start; zero: DefaultDeadline after the start
-	RequestedBy string    // who asked, up to 255 characters
-	Reason      string    // why, up to 1,000 characters
+	Deadline    time.Time // must be after the start; defaults to DefaultDeadline after it
+	RequestedBy string    // up to 255 characters
+	Reason      string    // up to 1,000 characters
 	Ticket      string    // up to 255 characters
-	// IdempotencyKey, 1 to 255 characters, makes sending twice harmless: the
-	// same key of the same RequestedBy with the same content answers the same
-	// operation for as long as its record is kept. Empty: every call is new.
+	// IdempotencyKey, 1 to 255 characters, makes it safe to send a request twice: the same
+	// key, RequestedBy and content return the same operation while its record is kept.
+	// Empty: every call is new.
 	IdempotencyKey string
-	// Trace is the W3C traceparent of what asks, see ValidTraceparent: the call that
-	// detaches carries it to the cloud. It is no part of the content that the same
-	// IdempotencyKey must have: the operation keeps the first.
+	// Trace is the caller's W3C traceparent, see ValidTraceparent. The detach call carries
+	// it to the cloud. It does not count as content for IdempotencyKey; the operation
+	// keeps the first.
 	Trace string `json:",omitempty"`
 }
 
-// DefaultDeadline is how long an operation is tried for, from its start.
+// DefaultDeadline is how long after its start an operation is given up.
 const DefaultDeadline = 24 * time.Hour
 
-// Times are when an operation of the request starts (zero: at once), is due and is
-// given up, if it is accepted at now.
+// Times returns the start (zero: at once), the due time and the deadline of the operation
+// if it is accepted at now.
 func (r Request) Times(now time.Time) (start, due, deadline time.Time) {
 	switch {
 	case !r.NotBefore.IsZero():
@@ -92,8 +92,8 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// RetryFilter says which desktops of an operation are to be taken up again.
+// RetryFilter selects the desktops of an operation to retry.
 type RetryFilter struct {
-	Held bool   // the held ones, instead of the failed
-	Code string // only those with this error code; empty: all
+	Held bool   // the held ones instead of the failed ones
+	Code string // only those with this failure code; empty: all
 }

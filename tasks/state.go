@@ -5,24 +5,23 @@ import (
 	"strings"
 )
 
-// State is where a desktop is on its way. It is stored as its letter and shown
-// as its name.
+// State is the state of a row. It is stored as its letter; JSON and text use its name.
 type State byte
 
 // The states.
 const (
-	StateQueued    State = 'Q' // to be sent, at once or later
-	StateSending   State = 'S' // written before the request leaves; found again after a crash it means "unknown"
-	StateAccepted  State = 'A' // the cloud took the request; not yet proof
-	StateDetached  State = 'D' // the cloud itself said so
-	StateFailed    State = 'F' // retries used up, the deadline passed, or an error no retry can mend
+	StateQueued    State = 'Q' // to be sent, now or later
+	StateSending   State = 'S' // written before the call; after a crash its outcome is unknown
+	StateAccepted  State = 'A' // the cloud accepted the call, which proves nothing yet
+	StateDetached  State = 'D' // confirmed by a reading
+	StateFailed    State = 'F' // retries exhausted, deadline passed, or an error that no retry can fix
 	StateHeld      State = 'H' // a guard stopped it; a person decides
-	StateCancelled State = 'X' // taken back before it was sent
-	StateExpanded  State = 'R' // of a row that names a user or a computer: the desktops were found and have rows of their own
-	StateNoDesktop State = 'N' // of a row that names a user: there is no desktop to take; a success, but nothing was detached
+	StateCancelled State = 'X' // cancelled before it was sent
+	StateExpanded  State = 'R' // of a user or computer: its desktops were found, and are rows of their own
+	StateNoDesktop State = 'N' // of a user: no desktop to detach, which is a success
 )
 
-// States lists every state in the order of a desktop's life.
+// States lists every state, in the order in which a desktop passes through them.
 var States = []State{StateQueued, StateSending, StateAccepted, StateDetached, StateFailed, StateHeld, StateCancelled, StateExpanded, StateNoDesktop}
 
 var stateNames = map[State]string{
@@ -30,27 +29,26 @@ var stateNames = map[State]string{
 	StateFailed: "failed", StateHeld: "held", StateCancelled: "cancelled", StateExpanded: "expanded", StateNoDesktop: "no_desktop",
 }
 
-// legalMoves are the arrows of a desktop's life; the record refuses any other.
+// legalMoves are the allowed changes of state; the record refuses any other.
 var legalMoves = map[State]string{
-	StateQueued:   "QSADFHXRN", // Q: read as busy; D, A: a reading showed it detached, or on its way, already; F: the deadline passed in the queue
+	StateQueued:   "QSADFHXRN", // Q: read as busy; D, A: a reading shows it detached, or being detached; F: the deadline passed
 	StateSending:  "QADFH",
-	StateAccepted: "QDF", // Q: the cloud says that its own attempt failed and may be repeated
-	StateFailed:   "Q",   // a person or a redrive
+	StateAccepted: "QDF", // Q: the cloud reports that its attempt failed and may be retried
+	StateFailed:   "Q",   // a retry
 	StateHeld:     "QX",
 }
 
-// CanMove reports whether a desktop in state s may go to state to.
+// CanMove reports whether a row may change from state s to state to.
 func (s State) CanMove(to State) bool { return strings.IndexByte(legalMoves[s], byte(to)) >= 0 }
 
-// Open reports that a desktop in this state is still to be sent, or to be read
-// because nobody knows whether it was. An accepted one is not open: it is
-// followed until it is proven.
+// Open reports that a row in this state is still to be sent, or to be read because it is
+// unknown whether it was. An accepted row is not open: it is followed until confirmed.
 func (s State) Open() bool { return s == StateQueued || s == StateSending }
 
-// Valid reports that there is such a state.
+// Valid reports whether the state exists.
 func (s State) Valid() bool { return stateNames[s] != "" }
 
-// String gives the name, for example "queued".
+// String returns the name, for example "queued".
 func (s State) String() string {
 	if n, ok := stateNames[s]; ok {
 		return n
@@ -58,17 +56,17 @@ func (s State) String() string {
 	return fmt.Sprintf("unknown state %q", byte(s))
 }
 
-// MarshalText gives the name.
+// MarshalText returns the name.
 func (s State) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText takes a name.
+// UnmarshalText reads a name.
 func (s *State) UnmarshalText(b []byte) error {
 	got, err := ParseState(string(b))
 	*s = got
 	return err
 }
 
-// ParseState turns a name into a state; the error lists the names.
+// ParseState returns the state of a name; its error lists the names.
 func ParseState(name string) (State, error) {
 	names := make([]string, 0, len(States))
 	for _, s := range States {
@@ -93,10 +91,10 @@ const (
 	NoteByJob       Note = "by_job"       // accepted: the cloud follows it as a job
 	NoteNotTheirs   Note = "not_theirs"   // detached: none of the expected users is on the desktop (any more)
 	NoteUnknownUser Note = "unknown_user" // no desktop: Workspace does not know the user, which was to be ignored
-	NoteSuspect     Note = "suspect"      // refused once; from now on sent only together with other suspects, and read before
-	NoteDenied      Note = "denied"       // refused alone for want of a right, which may be one of the project
+	NoteSuspect     Note = "suspect"      // refused once: from now on read first, and sent only with other suspects
+	NoteDenied      Note = "denied"       // refused on its own for lack of a permission, which the whole project may lack
 	NoteRecheck     Note = "retried"      // retried by a person: read before it is sent
-	NoteDismissed   Note = "dismissed"    // in the trail only: taken out of the inbox by a person; the row stays as it is
+	NoteDismissed   Note = "dismissed"    // in the audit trail only: removed from the inbox by a person; the row stays as it is
 )
 
 // Notes lists every note.

@@ -2,51 +2,46 @@ package tasks
 
 import "time"
 
-// Stats is how a project is doing: what needs a person, what is moving, and what
-// came of the last day. It is for looking at; the record of each operation is the
-// truth. How exact it is:
+// Stats is the state of a project: what needs attention, what is in progress, and the
+// results of the last day. It is for display; the record of each operation is exact.
 //
-//   - Queued, sending and accepted are the sums over the operations under way, each
-//     exact at the moment it was read, a fraction of a second apart. Where there are
-//     more than 10,000, or more than 100,000 with the scheduled ones, the oldest of
-//     them are summed, and Partial is set.
-//   - Failures are entries of the index: one that was just taken up again may still
-//     be among them.
-//   - What comes from tallies (Buckets, Removed, CallsPerMinute, Throttled, the counts
-//     of the last 24 hours) lags a few seconds behind, lacks the last seconds of a
-//     worker that was killed, and is by the clocks of the workers.
+//   - Queued, sending and accepted are sums over the operations in progress, each exact
+//     when it was read, a fraction of a second apart. Beyond 10,000 of them, or 100,000
+//     with the scheduled ones, only the oldest are summed, and Partial is set.
+//   - Failures come from the index. A desktop that was just retried may still be in it.
+//   - Figures from tallies (Buckets, Removed, CallsPerMinute, Throttled, the counts of
+//     the last 24 hours) are a few seconds late, lack the last seconds of a killed
+//     worker, and use the clocks of the workers.
 type Stats struct {
 	Project string `json:"project"`
-	Workers int    `json:"workers"` // that live and serve the project
+	Workers int    `json:"workers"` // alive, and serving the project
 	Pause   *Pause `json:"pause,omitempty"`
-	// Counts are rows: desktops, and users who are still to be looked up. Queued,
-	// sending and accepted: now; failed and held: not taken up again; detached and
-	// cancelled: of the last 24 hours. StateExpanded is not counted.
+	// Counts are rows: desktops, and users still to be looked up. Queued, sending and
+	// accepted: now. Failed and held: in the inbox. Detached and cancelled: in the last
+	// 24 hours. StateExpanded is not counted.
 	Counts     Counts `json:"counts"`
 	Operations int    `json:"operations"`      // in the record
-	Open       int    `json:"open_operations"` // under way: with work left, or with desktops that are not proven
-	// Scheduled is how many operations are to start later. They are not among Open,
-	// and their desktops not among the queued.
+	Open       int    `json:"open_operations"` // in progress: with work left, or with desktops not yet confirmed
+	// Scheduled operations start later. Neither Open nor the queued desktops include
+	// them.
 	Scheduled int            `json:"scheduled_operations"`
 	Partial   bool           `json:"partial,omitempty"`
-	Failures  []FailureCount `json:"failures"` // never null; the most first
-	// Waiting is how many tasks (chunks of at most 100 desktops) wait in the queues,
-	// and OldestMS for how long the first of them has. Those whose time has not come,
-	// as they are to be tried again later, do not count.
+	Failures  []FailureCount `json:"failures"` // never null; the largest count first
+	// Waiting is the number of tasks (chunks of up to 100 desktops) in the queues, and
+	// OldestMS the age of the oldest. Tasks that are retried later do not count yet.
 	Waiting        int          `json:"waiting"`
 	OldestMS       int64        `json:"oldest_ms"`
-	Queues         []QueueDepth `json:"queues"`           // the same by queue
-	CallsPerMinute float64      `json:"calls_per_minute"` // of the last 60 s
-	Throttled      int          `json:"throttled"`        // calls that the cloud turned away in the last hour
-	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, those
-	// without anything included. The last is the current one.
+	Queues         []QueueDepth `json:"queues"`           // by queue
+	CallsPerMinute float64      `json:"calls_per_minute"` // over the last 60 s
+	Throttled      int          `json:"throttled"`        // calls that the cloud throttled in the last hour
+	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, empty ones
+	// included. The last one is the current one.
 	Buckets []StatsBucket `json:"buckets"`
-	// Removed counts desktops of the last 24 hours by how long it took to the proof:
-	// from being due, and from the acceptance.
+	// Removed counts the desktops of the last 24 hours by the time to access removal.
 	Removed []RemovedBucket `json:"access_removed"`
 }
 
-// Unserved is how many rows wait for a worker where none serves the project.
+// Unserved is the number of rows that wait while no worker serves the project.
 func (s Stats) Unserved() int {
 	if s.Workers > 0 {
 		return 0
@@ -54,7 +49,7 @@ func (s Stats) Unserved() int {
 	return s.Counts.Unsettled()
 }
 
-// QueueDepth is what waits in one of a project's queues.
+// QueueDepth is the backlog of one queue of a project.
 type QueueDepth struct {
 	Queue    string `json:"queue"` // urgent, small or bulk
 	Waiting  int    `json:"waiting"`
@@ -64,41 +59,41 @@ type QueueDepth struct {
 // StatsStep is the length of a bucket.
 const StatsStep = 15 * time.Minute
 
-// StatsBucket is what happened within a step.
+// StatsBucket is a Tally of one step.
 type StatsBucket struct {
 	From time.Time `json:"from"`
 	Tally
 }
 
-// RemovedBucket counts the desktops that took at most so long, and longer than
-// the bucket before says. The last has no limit: 0.
+// RemovedBucket counts desktops that took at most AtMostSeconds, and longer than the
+// bucket before. The last bucket has no limit: 0.
 type RemovedBucket struct {
 	AtMostSeconds int `json:"at_most_seconds"`
-	Desktops      int `json:"desktops"`       // since due
-	SinceAccepted int `json:"since_accepted"` // desktops, since accepted
+	Desktops      int `json:"desktops"`       // since they were due
+	SinceAccepted int `json:"since_accepted"` // since the operation was accepted
 }
 
-// Tally counts what happened in a project within some time.
+// Tally counts what happened in a project within a period.
 type Tally struct {
 	Calls     int `json:"calls"`     // detach calls
-	Throttled int `json:"throttled"` // of those, that the cloud turned away as too many
-	Detached  int `json:"detached"`  // desktops, and users who have none
-	Failed    int `json:"failed"`    // a desktop that is taken up again and fails once more counts twice
+	Throttled int `json:"throttled"` // of those, throttled by the cloud
+	Detached  int `json:"detached"`  // desktops, and users without one
+	Failed    int `json:"failed"`    // a desktop that is retried and fails again counts twice
 	Held      int `json:"held"`
 	Cancelled int `json:"cancelled"`
-	Retried   int `json:"retried"` // refusals that were tried again
+	Retried   int `json:"retried"` // refusals that were retried
 }
 
-// Worker is a worker process as the record knows it.
+// Worker is a worker process.
 type Worker struct {
 	ID       string
 	LastBeat time.Time
 	Silent   time.Duration // since the last beat, by Redis' clock
 }
 
-// silentAfter is when a worker that does not beat is taken for dead, by whoever asks who
-// works; they beat every two seconds. Workers take over from each other sooner.
+// silentAfter is the age of a heartbeat after which a worker is shown as dead. Workers
+// beat every two seconds, and take over from each other sooner than this.
 const silentAfter = 30 * time.Second
 
-// Alive reports that it has beaten lately.
+// Alive reports whether the worker has sent a heartbeat lately.
 func (w Worker) Alive() bool { return w.Silent < silentAfter }

@@ -16,7 +16,7 @@ import (
 
 // Limits of a request's texts, in characters.
 const (
-	MaxName   = 255 // of a name, a ticket or a key, in characters
+	MaxName   = 255 // of a name, a ticket or a key
 	maxReason = 1000
 	maxUser   = 64 // of detach_user_infos[].user_name
 	maxExpect = 500
@@ -25,7 +25,7 @@ const (
 // Problem is one thing that is wrong with a request.
 type Problem struct {
 	Field   string // for example "desktops[17]"
-	Value   string // what was given, shortened; empty where the value itself is the problem's absence
+	Value   string // as given, shortened; empty if it is missing
 	Message string
 }
 
@@ -230,7 +230,7 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	ps.text("ticket", r.Ticket, MaxName)
 	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
 	if r.Trace != "" && !ValidTraceparent(r.Trace) {
-		ps.add("trace", r.Trace, "is no W3C traceparent of version 00")
+		ps.add("trace", r.Trace, "is not a W3C traceparent of version 00")
 	}
 	if utf8.RuneCountInString(r.Reason) > maxReason {
 		ps.add("reason", r.Reason, "is longer than %d characters", maxReason)
