@@ -12,10 +12,10 @@ const DefaultTarget = 15 * time.Minute
 // reading: since they were due, see Operation.DueFrom, and since the operation was
 // accepted, see Operation.Begins. A desktop confirmed before that took 0.
 type Removal struct {
-	Proven int           // desktops confirmed detached
-	P50    time.Duration // since due
-	P95    time.Duration
-	Worst  time.Duration
+	Proven        int           // desktops confirmed detached
+	P50           time.Duration // since due
+	P95           time.Duration
+	Worst         time.Duration
 	SinceAccepted Spread
 	Target        time.Duration
 	Late          int // confirmed later than the target

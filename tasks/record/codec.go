@@ -184,16 +184,16 @@ func decodePinned(op string, n int, values map[string]string, trail []string) ([
 // keys say already is left out. Final marks a desktop that ended failed; the
 // others are being retried.
 type storedFailure struct {
-	Name      string `json:"n,omitempty"`
-	Code      string `json:"c"`
-	Message   string `json:"m"`
-	Class     string `json:"k"`
-	Status    int    `json:"s,omitempty"`
-	RequestID string `json:"r,omitempty"`
-	CallID    string `json:"i,omitempty"`
-	Attempts  int    `json:"a"`
-	At        int64  `json:"t"`
-	Final     bool   `json:"f,omitempty"`
+	Name      string      `json:"n,omitempty"`
+	Code      string      `json:"c"`
+	Message   string      `json:"m"`
+	Class     tasks.Class `json:"k"`
+	Status    int         `json:"s,omitempty"`
+	RequestID string      `json:"r,omitempty"`
+	CallID    string      `json:"i,omitempty"`
+	Attempts  int         `json:"a"`
+	At        int64       `json:"t"`
+	Final     bool        `json:"f,omitempty"`
 
 	Expect []string `json:"e,omitempty"`
 }

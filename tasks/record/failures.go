@@ -16,7 +16,11 @@ import (
 
 // failureGroup is what the inbox is listed by: one sorted set for each project,
 // class and code, so that every filter reads only what it wants.
-type failureGroup struct{ project, class, code string }
+type failureGroup struct {
+	project string
+	class   tasks.Class
+	code    string
+}
 
 const groupSep = "|"
 
@@ -24,7 +28,9 @@ func groupOf(project string, f tasks.Failure) failureGroup {
 	return failureGroup{project, f.Class, f.Code}
 }
 
-func (g failureGroup) String() string { return g.project + groupSep + g.class + groupSep + g.code }
+func (g failureGroup) String() string {
+	return g.project + groupSep + string(g.class) + groupSep + g.code
+}
 
 // failureMember is how a failed desktop is named in a group.
 func failureMember(op, desktop string) string { return op + "/" + desktop }
@@ -37,7 +43,7 @@ func parseGroup(s string) (failureGroup, bool) {
 	if len(f) != 3 {
 		return failureGroup{}, false
 	}
-	return failureGroup{f[0], f[1], f[2]}, true
+	return failureGroup{f[0], tasks.Class(f[1]), f[2]}, true
 }
 
 func (g failureGroup) matches(f tasks.FailureFilter) bool {

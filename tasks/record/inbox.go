@@ -34,12 +34,12 @@ import (
 
 // inboxEntry is a line of JSON in the inbox. Users are sorted.
 type inboxEntry struct {
-	Operation string   `json:"o,omitempty"`
-	Users     []string `json:"u,omitempty"` // none: whoever is on it
-	Class     string   `json:"k,omitempty"`
-	Code      string   `json:"c,omitempty"`
-	At        int64    `json:"t,omitempty"` // ms
-	All       bool     `json:"all,omitempty"`
+	Operation string      `json:"o,omitempty"`
+	Users     []string    `json:"u,omitempty"` // none: whoever is on it
+	Class     tasks.Class `json:"k,omitempty"`
+	Code      string      `json:"c,omitempty"`
+	At        int64       `json:"t,omitempty"` // ms
+	All       bool        `json:"all,omitempty"`
 }
 
 // What is done about a desktop's entries.

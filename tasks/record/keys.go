@@ -48,7 +48,7 @@ func (k keys) scheduled(project string) string { // ZSET: operation by minus its
 func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
 func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure
-	return k.failureSets(g.project) + g.class + groupSep + g.code
+	return k.failureSets(g.project) + string(g.class) + groupSep + g.code
 }
 func (k keys) failureSets(alias string) string { return k.prefix + ":{p:" + alias + "}:failures:" } // what those begin with
 func (k keys) inbox(alias string) string { // HASH: desktop -> lines of inboxEntry

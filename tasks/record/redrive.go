@@ -52,7 +52,7 @@ func (r *Record) matchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]ta
 	}
 	return slices.DeleteFunc(all, func(f tasks.Failure) bool {
 		return len(q.Projects) > 0 && !slices.Contains(q.Projects, f.Project) ||
-			len(q.Desktops) == 0 && f.Class == tasks.HeldClass && q.Filter.Class != tasks.HeldClass
+			len(q.Desktops) == 0 && f.Class == tasks.ClassHeld && q.Filter.Class != tasks.ClassHeld
 	}), nil
 }
 
@@ -363,7 +363,7 @@ func (r *Record) RedriveItems(ctx context.Context, x Redrive, size int, token st
 		return nil, "", err
 	}
 	for i, it := range items {
-		it.Taken = from+i < x.Retried+x.Skipped
+		it.Processed = from+i < x.Retried+x.Skipped
 		for _, c := range rows {
 			for j := range c.Desktops {
 				if d := &c.Desktops[j]; d.OperationID == it.OperationID && d.ID == it.DesktopID {

@@ -20,9 +20,9 @@ import (
 func (b *bundle) failed(project string, to tasks.State, code string, desktops ...string) record.Operation {
 	b.t.Helper()
 	op := b.enqueue(tasks.Request{Project: project, Desktops: desktops})
-	class := "permanent"
+	class := tasks.ClassPermanent
 	if to == tasks.StateHeld {
-		class = "held"
+		class = tasks.ClassHeld
 	}
 	ch := record.Change{Operation: op}
 	for _, d := range b.chunk(op, 0).Desktops {
@@ -104,7 +104,7 @@ func redriveMatches(t *testing.T, b *bundle) {
 	require.Empty(t, next)
 	for i, it := range append(items, more...) {
 		require.Equal(t, tasks.DesktopRef{OperationID: one.ID, DesktopID: []string{"d2", "d1"}[i]}, it.DesktopRef)
-		require.True(t, it.Taken)
+		require.True(t, it.Processed)
 		require.Equal(t, tasks.StateQueued, it.Desktop.State)
 	}
 	evidence, err := b.r.Evidence(t.Context(), one, 0, 1)

@@ -631,7 +631,7 @@ func (s *repairStep) groupOfKey(key string) (failureGroup, bool) {
 	tagged, ok := strings.CutPrefix(key, s.keys.prefix+":{p:")
 	project, rest, tag := strings.Cut(tagged, "}:failures:")
 	class, code, sep := strings.Cut(rest, groupSep)
-	return failureGroup{project, class, code}, ok && tag && sep
+	return failureGroup{project, tasks.Class(class), code}, ok && tag && sep
 }
 
 // presence is what is known of an operation that an entry names.

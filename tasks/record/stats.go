@@ -67,7 +67,7 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 			continue
 		}
 		s.Failures = append(s.Failures, f)
-		if f.Class == tasks.HeldClass {
+		if f.Class == tasks.ClassHeld {
 			s.Counts.Held += f.Count
 		} else {
 			s.Counts.Failed += f.Count
