@@ -341,7 +341,9 @@ func (b *bundle) settle(rt require.TestingT) {
 		repaired := b.round()
 		b.sweepAll()
 		b.now = b.now.Add(11 * time.Minute) // what is given up by that may go
-		ended := b.rdb.ZRangeByScore(b.t.Context(), b.prefix+":ended", &redis.ZRangeBy{Min: "-inf", Max: "0"}).Val()
+		// What has passed its retention is not listed again: it is about to be removed.
+		over := strconv.FormatInt(b.now.Add(-24*time.Hour).UnixMilli(), 10)
+		ended := b.rdb.ZRangeByScore(b.t.Context(), b.prefix+":ended", &redis.ZRangeBy{Min: "-inf", Max: over}).Val()
 		if len(ended) > 0 || repaired.Total() > 0 {
 			_, err := b.r.Expire(b.t.Context(), b.now, 100, 0)
 			require.NoError(rt, err)
