@@ -345,6 +345,7 @@ func (b *bundle) settle(rt require.TestingT) {
 		over := strconv.FormatInt(b.now.Add(-24*time.Hour).UnixMilli(), 10)
 		ended := b.rdb.ZRangeByScore(b.t.Context(), b.prefix+":ended", &redis.ZRangeBy{Min: "-inf", Max: over}).Val()
 		if len(ended) > 0 || repaired.Total() > 0 {
+			b.rdb.Del(b.t.Context(), b.prefix+":expiring") // the lease of who expired when it was cut off
 			_, err := b.r.Expire(b.t.Context(), b.now, 100, 0)
 			require.NoError(rt, err)
 			continue
