@@ -187,8 +187,8 @@ func rightsOfExample(t *testing.T) string {
 func TestSentinelUserIsForSentinels(t *testing.T) {
 	t.Parallel()
 	_, err := Load(write(t, "redis: {sentinel_username: u, sentinel_password: {env: X}}\n"), env())
-	require.ErrorContains(t, err, "redis.sentinel_username: is given, but redis.url names no Sentinels")
-	require.ErrorContains(t, err, "redis.sentinel_password: is given, but redis.url names no Sentinels")
+	require.ErrorContains(t, err, "redis.sentinel_username: is set, but redis.url has no Sentinels")
+	require.ErrorContains(t, err, "redis.sentinel_password: is set, but redis.url has no Sentinels")
 	_, err = Load(write(t, "redis: {url: 'redis+sentinel://h/m', sentinel_username: u}\n"), env())
 	require.ErrorContains(t, err, "without redis.sentinel_password")
 	path := write(t, "redis: {url: 'redis+sentinel://h/m', sentinel_password: {env: X}}\n")
@@ -418,7 +418,7 @@ func TestSettingsAreOurs(t *testing.T) {
 	for _, url := range []string{"redis://h", "redis+sentinel://h/m", "redis+cluster://h"} {
 		o, err := ParseRedisURL(apiclient.Secret(url))
 		require.NoError(t, err)
-		settings(url).settle(o)
+		settings(url).setOptions(o)
 		for name, d := range map[string]time.Duration{
 			"dial": o.DialTimeout, "read": o.ReadTimeout, "write": o.WriteTimeout, "pool": o.PoolTimeout, "idle": o.ConnMaxIdleTime,
 			"backoff": o.MinRetryBackoff, "longest backoff": o.MaxRetryBackoff, "dial again": o.DialerRetryTimeout,
