@@ -121,6 +121,23 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	return reply{}, fault
 }
 
+// get sends a request that only reads, decodes the reply into a struct, and checks that;
+// check may be nil.
+func (c *Client) get(ctx context.Context, read call, into any, check func() error) (reply, error) {
+	r, err := c.do(ctx, read)
+	if err != nil {
+		return r, err
+	}
+	err = decodeObject(r.body, into)
+	if err == nil && check != nil {
+		err = check()
+	}
+	if err != nil {
+		return r, newError(read, r, err)
+	}
+	return r, nil
+}
+
 func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, error) {
 	req, err := c.newRequest(ctx, call)
 	if err != nil {

@@ -234,21 +234,10 @@ func listCall(query url.Values) call {
 }
 
 func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPage, reply, error) {
-	list := listCall(query)
-	r, err := c.do(ctx, list)
-	if err != nil {
-		return desktopPage{}, reply{}, err
-	}
+	offset, _ := strconv.Atoi(query.Get("offset")) // absent: 0
 	var page desktopPage
-	err = decodeObject(r.body, &page)
-	if err == nil {
-		offset, _ := strconv.Atoi(query.Get("offset")) // absent: 0
-		err = page.check(offset)
-	}
-	if err != nil {
-		return desktopPage{}, reply{}, newError(list, r, err)
-	}
-	return page, r, nil
+	r, err := c.get(ctx, listCall(query), &page, func() error { return page.check(offset) })
+	return page, r, err
 }
 
 type desktopPage struct {

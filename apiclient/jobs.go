@@ -50,7 +50,7 @@ func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 			Total *int           `json:"total_count"`
 			Jobs  []subJobDetail `json:"jobs"`
 		}
-		if err := c.get(ctx, list, &page); err != nil {
+		if _, err := c.get(ctx, list, &page, nil); err != nil {
 			if e, ok := errors.AsType[*Error](err); ok && slices.Contains(noSubJobs, e.Status) {
 				return c.showJob(ctx, jobID)
 			}
@@ -73,23 +73,11 @@ func (c *Client) showJob(ctx context.Context, jobID string) ([]SubJob, error) {
 	var job struct {
 		SubJobs []subJobDetail `json:"sub_jobs"`
 	}
-	err := c.get(ctx, show, &job)
+	_, err := c.get(ctx, show, &job, nil)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound {
 		return nil, nil
 	}
 	return subJobs(job.SubJobs), err
-}
-
-// get sends a request that only reads, and decodes the reply.
-func (c *Client) get(ctx context.Context, read call, into any) error {
-	r, err := c.do(ctx, read)
-	if err != nil {
-		return err
-	}
-	if err := decodeObject(r.body, into); err != nil {
-		return newError(read, r, err)
-	}
-	return nil
 }
 
 // subJobDetail is JobDetailInfo. Older replies have the desktop_id outside of "entities".

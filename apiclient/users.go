@@ -43,19 +43,9 @@ func usersCall(limit, offset int) call {
 }
 
 func (c *Client) listUsers(ctx context.Context, limit, offset int) (page[Person], error) {
-	read := usersCall(limit, offset)
-	r, err := c.do(ctx, read)
-	if err != nil {
-		return page[Person]{}, err
-	}
 	var in userPage
-	if err = decodeObject(r.body, &in); err == nil {
-		err = in.check(offset)
-	}
-	if err != nil {
-		return page[Person]{}, newError(read, r, err)
-	}
-	return page[Person]{in.people(), in.Total}, nil
+	_, err := c.get(ctx, usersCall(limit, offset), &in, func() error { return in.check(offset) })
+	return page[Person]{in.people(), in.Total}, err
 }
 
 type userPage struct {

@@ -61,7 +61,8 @@ type tagView struct {
 var (
 	noTags    = []tagView{}
 	metadata  = map[string]any{"charging_mode": "1", "metering.image_id": nil, "image_name": "Windows <10> & more"}
-	product   = map[string]any{"product_id": "workspace.x86.ultimate.large2", "flavor_id": "workspace.x86.ultimate.large2", "cpu": "2", "memory": 4096}
+	flavor    = "workspace.x86.ultimate.large2"
+	product   = map[string]any{"product_id": flavor, "flavor_id": flavor, "cpu": "2", "memory": 4096}
 	addresses = []map[string]any{{"address": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": 4, "mac": nil}}
 )
 

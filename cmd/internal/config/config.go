@@ -82,9 +82,8 @@ type Redis struct {
 	Compat bool `yaml:"compat"`
 	// WaitReplicas is the number of replicas, 0 to 10, that must have a write before it is
 	// acknowledged or a call is sent; 0: do not wait. Defaults to 1.
-	WaitReplicas int `yaml:"wait_replicas"`
-	// WaitAtMost bounds the wait for WaitReplicas, 10ms to 1.5s. Defaults to 1s.
-	WaitAtMost     time.Duration `yaml:"wait_at_most"`
+	WaitReplicas   int           `yaml:"wait_replicas"`
+	WaitAtMost     time.Duration `yaml:"wait_at_most"`    // bounds the wait for WaitReplicas, 10ms to 1.5s. Defaults to 1s.
 	ReplicaReturns time.Duration `yaml:"replica_returns"` // how long calls wait for a disconnected replica, 1ms to 1h. Defaults to 1m.
 	TLS            TLS           `yaml:"tls"`
 }
@@ -92,8 +91,7 @@ type Redis struct {
 // TLS configures connections with rediss://, or with tls=true in the other URLs. Files are
 // in PEM.
 type TLS struct {
-	// CAFile has the certificate authorities. Defaults to "", the authorities of the system.
-	CAFile string `yaml:"ca_file"`
+	CAFile string `yaml:"ca_file"` // the certificate authorities. Defaults to "", those of the system.
 	// CertFile and KeyFile are a client certificate and its key. Default to "", none.
 	CertFile   string `yaml:"cert_file"`
 	KeyFile    string `yaml:"key_file"`
@@ -102,10 +100,9 @@ type TLS struct {
 
 // Project is one cloud project.
 type Project struct {
-	Alias     string `yaml:"alias"`      // the name in requests: 1 to 40 of a-z, 0-9 and -. Required.
-	ProjectID string `yaml:"project_id"` // the cloud's id of the project, 32 hex digits. Required.
-	// Region determines the endpoints that are not set. Required unless Endpoint is set.
-	Region      string `yaml:"region"`
+	Alias       string `yaml:"alias"`        // the name in requests: 1 to 40 of a-z, 0-9 and -. Required.
+	ProjectID   string `yaml:"project_id"`   // the cloud's id of the project, 32 hex digits. Required.
+	Region      string `yaml:"region"`       // determines the endpoints that are not set. Required unless Endpoint is set.
 	Endpoint    string `yaml:"endpoint"`     // the base URL of Workspace. Defaults to "", that of Region.
 	IAMEndpoint string `yaml:"iam_endpoint"` // the base URL of IAM, for credentials of kind password. Defaults to "", that of Region.
 	Credential  string `yaml:"credentials"`  // the name of one of Config.Credentials. Required.
@@ -141,25 +138,19 @@ type Credential struct {
 
 // Limits protect the cloud of a project.
 type Limits struct {
-	MaxInFlight int `yaml:"max_in_flight"` // the number of simultaneous calls of one worker, 1 to 1000. Defaults to 10.
-	MaxReads    int `yaml:"max_reads"`     // the number of simultaneous confirming reads of one worker, 1 to 1000. Defaults to 4.
-	// CallTimeout bounds one call or read, at least 1s. Defaults to 30s.
-	CallTimeout time.Duration `yaml:"call_timeout"`
+	MaxInFlight int           `yaml:"max_in_flight"` // the number of simultaneous calls of one worker, 1 to 1000. Defaults to 10.
+	MaxReads    int           `yaml:"max_reads"`     // the number of simultaneous confirming reads of one worker, 1 to 1000. Defaults to 4.
+	CallTimeout time.Duration `yaml:"call_timeout"`  // bounds one call or read, at least 1s. Defaults to 30s.
 }
 
 // Worker configures a worker process.
 type Worker struct {
-	ID          string `yaml:"id"`           // unique among running workers. Defaults to "", a new one at each start.
-	MaxAttempts int    `yaml:"max_attempts"` // the number of failed calls after which a desktop fails. Defaults to 10.
-	// RetryBase is the first delay of a retry, doubled with each attempt, with full jitter.
-	// Defaults to 1s.
-	RetryBase time.Duration `yaml:"retry_base"`
-	RetryMax  time.Duration `yaml:"retry_max"` // the longest delay of a retry. Defaults to 5m.
-	// BulkPollInterval is how often an empty queue is polled, 1ms to 1m. Defaults to 200ms.
-	BulkPollInterval time.Duration `yaml:"bulk_poll_interval"`
-	// UrgentPollInterval is how often an empty urgent queue is polled, 1ms to 1m. Defaults
-	// to 20ms.
-	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"`
+	ID                 string        `yaml:"id"`                   // unique among running workers. Defaults to "", a new one at each start.
+	MaxAttempts        int           `yaml:"max_attempts"`         // the number of failed calls after which a desktop fails. Defaults to 10.
+	RetryBase          time.Duration `yaml:"retry_base"`           // the first delay of a retry, doubled with each attempt, full jitter. Defaults to 1s.
+	RetryMax           time.Duration `yaml:"retry_max"`            // the longest delay of a retry. Defaults to 5m.
+	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`   // how often an empty queue is polled, 1ms to 1m. Defaults to 200ms.
+	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"` // how often an empty urgent queue is polled, 1ms to 1m. Defaults to 20ms.
 	// FirstLook is the time from the acceptance of a desktop by the cloud to its first
 	// confirming read, 100ms to 1h; later reads are ever further apart. Defaults to 3s.
 	FirstLook time.Duration `yaml:"first_look"`
@@ -379,7 +370,15 @@ var (
 	prefixSyntax = regexp.MustCompile(`^[A-Za-z0-9._-]{1,40}$`)
 )
 
-// problems lists every key with an invalid value.
+// Validate returns an error that names every key with an invalid value.
+func (c Config) Validate() error {
+	var errs []error
+	for _, p := range c.problems() {
+		errs = append(errs, fmt.Errorf("%s: %s", p.key, p.text))
+	}
+	return errors.Join(errs...)
+}
+
 func (c Config) problems() problems {
 	var ps problems
 	c.Redis.validate(ps.add)

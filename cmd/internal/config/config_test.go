@@ -3,7 +3,6 @@ package config
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -74,15 +73,6 @@ func TestExampleIsTheDefaults(t *testing.T) {
 	} {
 		require.Contains(t, string(deploy.ExampleConfig), name)
 	}
-}
-
-// validate returns what is wrong with a configuration that is not from a file.
-func validate(c Config) error {
-	var errs []error
-	for _, p := range c.problems() {
-		errs = append(errs, fmt.Errorf("%s: %s", p.key, p.text))
-	}
-	return errors.Join(errs...)
 }
 
 // fieldComments calls do with the comment of each field that has a key. A field without one
@@ -247,7 +237,7 @@ func TestTheTimeForAProofIsLongerThanUntilTheFirstLook(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	cfg.Worker.ConfirmWithin = cfg.Worker.FirstLook
-	require.ErrorContains(t, validate(cfg), "worker.confirm_within: is 3s: it must be above")
+	require.ErrorContains(t, cfg.Validate(), "worker.confirm_within: is 3s: it must be above")
 }
 
 // Faults in the form do not hide those in the values, and what cannot be read
@@ -293,16 +283,16 @@ func TestTLSThatIsNotUsedIsAnError(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	cfg.Redis.TLS.CAFile = "ca.pem"
-	require.ErrorContains(t, validate(cfg), "redis.tls: is set, but")
+	require.ErrorContains(t, cfg.Validate(), "redis.tls: is set, but")
 	cfg.Redis.URL = "redis+cluster://h?tls=true"
-	require.NoError(t, validate(cfg))
+	require.NoError(t, cfg.Validate())
 }
 
 func TestShutdownMustBeBounded(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	cfg.Worker.ShutdownTimeout = 0
-	require.ErrorContains(t, validate(cfg), "worker.shutdown_timeout:")
+	require.ErrorContains(t, cfg.Validate(), "worker.shutdown_timeout:")
 }
 
 // A URL from the environment is another server: what it says about whom to be
