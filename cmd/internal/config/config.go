@@ -147,7 +147,7 @@ type Limits struct {
 type Worker struct {
 	ID                 string        `yaml:"id"`                   // unique among running workers. Defaults to "", a new one at each start.
 	MaxAttempts        int           `yaml:"max_attempts"`         // the number of failed calls after which a desktop fails. Defaults to 10.
-	RetryBase          time.Duration `yaml:"retry_base"`           // the first delay of a retry, doubled with each attempt, full jitter. Defaults to 1s.
+	RetryBase          time.Duration `yaml:"retry_base"`           // first delay, doubled with each attempt, full jitter. Defaults to 1s.
 	RetryMax           time.Duration `yaml:"retry_max"`            // the longest delay of a retry. Defaults to 5m.
 	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`   // how often an empty queue is polled, 1ms to 1m. Defaults to 200ms.
 	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"` // how often an empty urgent queue is polled, 1ms to 1m. Defaults to 20ms.

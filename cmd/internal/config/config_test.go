@@ -265,9 +265,9 @@ credentials:
 	require.Error(t, err)
 	var got []string
 	for line := range strings.SplitSeq(strings.TrimPrefix(err.Error(), path+": "), "\n") {
-		place, rest, _ := strings.Cut(line, ": ")
+		source, rest, _ := strings.Cut(line, ": ")
 		key, _, _ := strings.Cut(rest, ": ")
-		got = append(got, place+" "+key)
+		got = append(got, source+" "+key)
 	}
 	require.ElementsMatch(t, []string{
 		"line 1 ulr", "line 2 retention", "line 3 worker.max_attempts", "line 4 worker.retry_base", "line 5 log.level",
