@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -13,21 +14,21 @@ import (
 	"time"
 )
 
-// AKSKConfig makes an AKSK.
+// AKSKConfig configures NewAKSK.
 type AKSKConfig struct {
 	AccessKey     Secret           // required
 	SecretKey     Secret           // required; never sent
-	SecurityToken Secret           // of temporary credentials; empty with permanent ones
+	SecurityToken Secret           // for temporary credentials; empty for permanent ones
 	ProjectID     string           // sent as X-Project-Id; empty for global services
-	Now           func() time.Time // default time.Now; the gateway refuses a clock that is far off
+	Now           func() time.Time // for tests; defaults to time.Now. The gateway refuses a clock that is far off
 }
 
-// AKSK signs requests with an access key (SDK-HMAC-SHA256). It is safe for
-// concurrent use.
+// AKSK is an Authenticator that signs requests with an access key (SDK-HMAC-SHA256).
+// It is safe for concurrent use.
 // Source: core/auth/signer of huaweicloud-sdk-go-v3 0.1.207.
 type AKSK struct{ cfg *AKSKConfig } // see Secret for the pointer
 
-// NewAKSK checks cfg; an error names the field.
+// NewAKSK returns an AKSK. An error names the invalid field of cfg.
 func NewAKSK(cfg AKSKConfig) (*AKSK, error) {
 	switch {
 	case !cfg.AccessKey.inHeader():
@@ -54,8 +55,9 @@ const (
 	headerProject = "X-Project-Id"
 )
 
-// Authenticate adds X-Sdk-Date, X-Project-Id and X-Security-Token and signs
-// every header that is there by then, but for those that change on the way. A 401 has no remedy: refresh is nil.
+// Authenticate implements Authenticator. It adds X-Sdk-Date, X-Project-Id and
+// X-Security-Token, and signs all headers except those that proxies change. A key cannot
+// be renewed after a 401, so refresh is nil.
 func (a *AKSK) Authenticate(req *http.Request, body []byte) (func() bool, error) {
 	date := a.cfg.Now().UTC().Format("20060102T150405Z")
 	req.Header.Del(headerAuthorization)
@@ -75,18 +77,14 @@ func (a *AKSK) Authenticate(req *http.Request, body []byte) (func() bool, error)
 	return nil, nil
 }
 
-// signedHeaders gives the lower-case names that the SDK signs: all but
-// Content-Type and those with an underscore, which proxies drop. Host is not
-// in an http.Header and the SDK does not sign it. For traceparent see
-// WithTraceparent.
+// signedHeaders returns the lower-case names that the SDK signs, sorted: all except
+// Content-Type and names with an underscore, which proxies drop. The SDK does not sign
+// Host, which http.Header does not contain. For traceparent see WithTraceparent.
 func signedHeaders(h http.Header) []string {
 	var names []string
 	for name := range h {
 		name = strings.ToLower(name)
-		if name == "traceparent" {
-			continue
-		}
-		if !strings.HasPrefix(name, "content-type") && !strings.Contains(name, "_") {
+		if name != "traceparent" && !strings.HasPrefix(name, "content-type") && !strings.Contains(name, "_") {
 			names = append(names, name)
 		}
 	}
@@ -109,7 +107,7 @@ func canonicalRequest(method string, target *url.URL, h http.Header, signed []st
 	}, "\n")
 }
 
-// canonicalPath ends in a slash even where the path that is sent does not.
+// canonicalPath ends with a slash even if the path that is sent does not.
 func canonicalPath(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
@@ -122,16 +120,11 @@ func canonicalPath(path string) string {
 	return path
 }
 
-// canonicalQuery sorts the keys, and the values of each key, and writes an
-// empty value as "key=".
+// canonicalQuery sorts the keys and the values of each key. It writes an empty value as
+// "key=".
 func canonicalQuery(query url.Values) string {
 	var pairs []string
-	keys := make([]string, 0, len(query))
-	for key := range query {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
+	for _, key := range slices.Sorted(maps.Keys(query)) {
 		for _, value := range slices.Sorted(slices.Values(query[key])) {
 			pairs = append(pairs, escape(key)+"="+escape(value))
 		}
@@ -139,8 +132,8 @@ func canonicalQuery(query url.Values) string {
 	return strings.Join(pairs, "&")
 }
 
-// escape keeps A-Z a-z 0-9 - _ . ~ and writes every other byte as %XX. Neither
-// function of net/url does just that.
+// escape keeps A-Z a-z 0-9 - _ . ~ and writes every other byte as %XX. No function of
+// net/url does exactly that.
 func escape(s string) string {
 	const upperHex = "0123456789ABCDEF"
 	var b strings.Builder

@@ -11,17 +11,16 @@ import (
 	"net/url"
 )
 
-// foreign reports that a reply is no answer of the API. What the body is decides
-// more than how it is labelled:
+// foreign reports whether something other than the API sent the reply. The body counts
+// more than its Content-Type:
 //
-//   - 407 and every 3xx are a proxy's or a login page's, whatever they carry;
-//   - HTML is a page for people, whatever its status, also with 502 to 504;
-//   - a body that is neither empty nor a JSON object is no answer either, except
-//     with 502, 503 and 504: there a gateway of the cloud says in plain text that
-//     nobody stands behind it, which is an ordinary outage.
+//   - 407 and every 3xx come from a proxy or a login page, whatever the body;
+//   - HTML is a page for people, whatever the status, including 502 to 504;
+//   - any other body that is neither empty nor a JSON object is foreign, except with
+//     502, 503 and 504: there a gateway of the cloud reports in plain text that its
+//     backend is unavailable, which is an ordinary outage.
 //
-// An empty body tells nothing about who sent it and is judged by its status. A body
-// that was cut off is trouble of the network.
+// An empty body is judged by its status. A truncated body is a network failure.
 func (r reply) foreign() bool {
 	body := bytes.TrimSpace(bytes.TrimPrefix(r.body, []byte("\ufeff")))
 	switch {
@@ -48,9 +47,9 @@ func labelledHTML(h http.Header) bool {
 	return kind == "text/html" || kind == "application/xhtml+xml"
 }
 
-// answers is the host that answers req: its own, or of plain HTTP through a proxy
-// the proxy.
-func answers(transport http.RoundTripper, req *http.Request) string {
+// answeringHost returns the host that answers req: the proxy for plain HTTP through a
+// proxy, else the host of the URL.
+func answeringHost(transport http.RoundTripper, req *http.Request) string {
 	if t, ok := transport.(*http.Transport); ok && t.Proxy != nil && req.URL.Scheme == "http" {
 		if proxy, err := t.Proxy(req); err == nil && proxy != nil && (proxy.Scheme == "http" || proxy.Scheme == "https") {
 			return proxy.Host
@@ -59,15 +58,15 @@ func answers(transport http.RoundTripper, req *http.Request) string {
 	return req.URL.Host
 }
 
-// proxyRefusal is the answer of a proxy that was to connect to the API and did not.
-// net/http would keep the words of its status line and lose the rest.
+// proxyRefusal is the reply of a proxy that refused to connect to the API. net/http
+// would keep only the text of its status line.
 type proxyRefusal struct {
 	host   string
 	status int
 }
 
 func (p *proxyRefusal) Error() string {
-	return fmt.Sprintf("the proxy %s does not connect to the API: HTTP %d %s", p.host, p.status, http.StatusText(p.status))
+	return fmt.Sprintf("the proxy %s refused to connect to the API: HTTP %d %s", p.host, p.status, http.StatusText(p.status))
 }
 
 func onProxyConnect(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
@@ -77,9 +76,9 @@ func onProxyConnect(_ context.Context, proxy *url.URL, _ *http.Request, resp *ht
 	return &proxyRefusal{host: proxy.Host, status: resp.StatusCode}
 }
 
-// whoAnswered notes which host answered, and whether it spoke for the API. A proxy
-// that cannot reach the API (5xx) is an outage; one that does not want to is none.
-func (e *Error) whoAnswered(r reply) {
+// setHost sets Host and NotAPI. A proxy that cannot reach the API (5xx) is an outage; any
+// other refusal by a proxy is not an answer of the API.
+func (e *Error) setHost(r reply) {
 	if r.status != 0 {
 		e.Host = r.host
 	}
@@ -89,8 +88,8 @@ func (e *Error) whoAnswered(r reply) {
 	}
 }
 
-// redirection names where a reply sends us, without path and query, which may hold
-// what is nobody's business.
+// redirection describes the target of a redirect without its path and query, which may
+// hold secrets.
 func redirection(h http.Header) string {
 	to, err := url.Parse(h.Get("Location"))
 	if err != nil || to.Host == "" {

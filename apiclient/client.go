@@ -19,29 +19,29 @@ const (
 	DefaultUserAgent = "detachd"
 )
 
-// Authenticator puts credentials on a request. body is exactly what is sent.
-// The returned refresh is called once when the reply is a 401: it gives the
-// refused credentials up and reports whether others can be had, so that
-// authenticating and sending once more is worth it. refresh may be nil.
+// Authenticator adds credentials to a request whose body is sent exactly as given.
+// After a 401 the Client calls refresh once. refresh discards the refused credentials
+// and reports whether new ones are available; if so, the Client authenticates and sends
+// the request once more. refresh may be nil.
 //
-// An err is returned to the caller of Client as it is when it is an *Error, and
-// as the cause of one otherwise; nothing has been sent to the API then.
+// On an err nothing is sent. The Client returns an *Error unchanged, and wraps any other
+// error in an *Error.
 type Authenticator interface {
 	Authenticate(req *http.Request, body []byte) (refresh func() bool, err error)
 }
 
-// Config makes a Client.
+// Config configures New.
 type Config struct {
-	ProjectID string            // required, the 32 hex digits of the project
-	Region    string            // for example "ap-southeast-3"; gives the endpoint when Endpoint is empty
-	Endpoint  string            // base URL, overrides Region; a base path is kept
+	ProjectID string            // required; 32 hex digits
+	Region    string            // for example "ap-southeast-3"; required unless Endpoint is set
+	Endpoint  string            // base URL of Workspace, may have a path; defaults to Endpoint(Region)
 	Auth      Authenticator     // required
-	Timeout   time.Duration     // of one request, connecting and reading included; default 30 s; fetching a token is a request of its own
-	UserAgent string            // default "detachd"
-	Transport http.RoundTripper // default: NewTransport()
+	Timeout   time.Duration     // of one request including connecting and reading, apart from fetching a token; defaults to DefaultTimeout
+	UserAgent string            // defaults to DefaultUserAgent
+	Transport http.RoundTripper // defaults to NewTransport()
 }
 
-// Client makes requests of one project. It is safe for concurrent use.
+// Client calls the Workspace API for one project. It is safe for concurrent use.
 type Client struct {
 	project   *url.URL // {endpoint}/v2/{project_id}
 	auth      Authenticator
@@ -52,7 +52,7 @@ type Client struct {
 
 var projectID = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
 
-// New checks cfg and makes a Client. It sends nothing.
+// New returns a Client and sends nothing. An error names the invalid field of cfg.
 func New(cfg Config) (*Client, error) {
 	if !projectID.MatchString(cfg.ProjectID) {
 		return nil, errors.New("apiclient: ProjectID: want 32 hex digits")
@@ -100,11 +100,11 @@ type call struct {
 	path     string // below /v2/{project_id}
 	query    url.Values
 	body     []byte
-	harmless bool // changes nothing in the cloud, whatever becomes of it
+	harmless bool // changes nothing in the cloud, even if its reply is lost
 }
 
-// do sends c, and once more when its credentials had expired. It returns a
-// whole 200; everything else is an *Error.
+// do sends call, and once more if its credentials had expired. It returns a complete 200;
+// everything else is an *Error.
 func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	r, refresh, err := c.attempt(ctx, call)
 	if err == nil && r.status == http.StatusUnauthorized && !r.foreign() && refresh != nil && refresh() {
@@ -121,6 +121,23 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	return reply{}, fault
 }
 
+// get sends a request that only reads, decodes the reply into a struct, and checks that;
+// check may be nil.
+func (c *Client) get(ctx context.Context, read call, into any, check func() error) (reply, error) {
+	r, err := c.do(ctx, read)
+	if err != nil {
+		return r, err
+	}
+	err = decodeObject(r.body, into)
+	if err == nil && check != nil {
+		err = check()
+	}
+	if err != nil {
+		return r, newError(read, r, err)
+	}
+	return r, nil
+}
+
 func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, error) {
 	req, err := c.newRequest(ctx, call)
 	if err != nil {
@@ -133,14 +150,13 @@ func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, er
 	return exchange(c.transport, req, c.timeout), refresh, nil
 }
 
-// localError is for a request that the client refuses for what it says, before
-// anything is sent.
+// localError reports an invalid request that the client refused to send.
 func localError(call call, err error) error {
 	return &Error{Op: call.op, Effect: EffectNone, Local: true, Err: err}
 }
 
-// unsent is for a request that is in order and was not sent. It keeps an *Error of
-// an Authenticator, which tells more.
+// unsent reports a valid request that was not sent. It returns an *Error from an
+// Authenticator unchanged, because that has more detail.
 func unsent(call call, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
@@ -150,8 +166,8 @@ func unsent(call call, err error) error {
 
 func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, error) {
 	target := c.project.JoinPath(call.path)
-	// The form that is signed is the form that is sent: url.Values.Encode would
-	// write a space as "+", which the gateway need not read as one.
+	// The query is sent in the form that is signed: url.Values.Encode would write a
+	// space as "+", which the gateway may not decode.
 	target.RawQuery = canonicalQuery(call.query)
 	req, err := http.NewRequestWithContext(ctx, call.method, target.String(), bytes.NewReader(call.body))
 	if err != nil {
@@ -168,7 +184,7 @@ func setHeaders(req *http.Request, userAgent string) {
 	req.Header.Set("User-Agent", userAgent)
 }
 
-// checkIDs holds for every call that names desktops.
+// checkIDs validates the ids of any call that names desktops.
 func checkIDs(ids []string) error {
 	if len(ids) == 0 || len(ids) > MaxDesktopsPerCall {
 		return fmt.Errorf("%d desktop ids: want 1 to %d", len(ids), MaxDesktopsPerCall)
@@ -179,7 +195,7 @@ func checkIDs(ids []string) error {
 			return fmt.Errorf("desktop id %d: %s %s", i, printable(id, maxName), problem)
 		}
 		if seen[id] {
-			return fmt.Errorf("desktop id %d: %s is there twice", i, printable(id, maxName))
+			return fmt.Errorf("desktop id %d: %s is repeated", i, printable(id, maxName))
 		}
 		seen[id] = true
 	}

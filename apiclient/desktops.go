@@ -12,53 +12,51 @@ import (
 	"unicode/utf8"
 )
 
-// Desktop is what GET /v2/{project_id}/desktops/detail tells of a desktop, as
-// far as detaching is concerned. Unknown values are passed on as they are; all
-// texts are hostile input.
+// Desktop holds the fields of GET /v2/{project_id}/desktops/detail that matter for
+// detaching. Unknown values are passed on unchanged; all texts are hostile input.
 type Desktop struct {
 	ID           string
 	ComputerName string
 	Type         string // DEDICATED, SHARED, POOLED
 	Status       string // ACTIVE, SHUTOFF, ERROR, HIBERNATED, …
 	TaskStatus   string // empty when idle
-	Process      int    // progress of a running task in percent, -1 when there is none
+	Process      int    // progress of a running task in percent; -1 without a task
 	AttachState  string // ATTACHED, UNATTACH, DEATTACHED, DEATTACHING, …
-	// Users is attach_user_infos. Of a desktop that is ATTACHED and lists none
-	// it is user_name, which on any other may be the user that was taken off.
+	// Users is attach_user_infos. If that is empty and the desktop is ATTACHED, it is
+	// user_name; on other desktops user_name may be the user who was detached.
 	Users       []User
 	Frozen      bool
 	Maintenance bool
-	// Tags are those of the desktop as "key=value", the first 100 of them.
-	Tags      []string
-	RequestID string // of the reply that told it; a text of the cloud
+	Tags        []string // "key=value", at most 100
+	RequestID   string   // of the reply that contained the desktop
 }
 
-// User is a user or a group attached to a desktop.
+// User is a user or a group attached to a desktop; Type is USER or GROUP.
 type User struct {
 	ID, Name, Domain, Group, Type string
 }
 
-// Identity is the answer of Client.Probe.
+// Identity is the result of Client.Probe.
 type Identity struct {
 	RequestID  string
-	ServerTime time.Time // the Date header; zero when absent
+	ServerTime time.Time // the Date header; zero if absent
 }
 
-// A page of that many holds every desktop one call may name, and stays far below
+// desktopsPerPage fits all desktops that one call may name, and keeps a page far below
 // maxReplyBytes. The API allows 500.
 const desktopsPerPage = MaxDesktopsPerCall
 
-// Desktops reads the named desktops, 1 to MaxDesktopsPerCall ids without
-// duplicates, with GET /v2/{project_id}/desktops/detail (ListDesktopsDetail). A
-// desktop that is not in the result does not exist in the project (any more):
-// it was in neither of two lists, as those that a first list leaves out are
-// asked for once more by themselves. Those found are in the order of ids, and
-// none that was not asked for is among them. Lists are read steadily as those of
-// DesktopsOf, page by page, each with a time-out of its own: one that goes on
-// moving, does not end or contradicts itself is an error, never taken for missing
-// desktops. Ids are asked for in as many requests as keep each below 6 KiB, and
-// where the cloud refuses them with a 4xx (401, 403 and 429 apart) in halves; an id
-// that is refused alone is an *Error with About.
+// Desktops reads 1 to MaxDesktopsPerCall desktops by their ids, without duplicates
+// (ListDesktopsDetail). The result contains only desktops of ids, in their order. A
+// desktop that is not in it does not exist in the project: it was missing from two lists,
+// because ids missing from the first are requested again.
+//
+// A list is read page by page, each with its own time-out. A list that keeps changing,
+// does not end or contradicts itself is an error and never counts as missing desktops,
+// see DesktopsOf. Each query stays below 6 KiB. A query refused with a 4xx other than
+// 401, 403 and 429 is split in half; an id refused alone is an *Error with About.
+//
+// API reference: https://support.huaweicloud.com/intl/en-us/api-workspace/ListDesktopsDetail.html
 func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) {
 	if err := checkIDs(ids); err != nil {
 		return nil, localError(listCall(nil), err)
@@ -80,13 +78,13 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 	return inOrder(ids, found), nil
 }
 
-// collect puts the desktops of a list that filter names by id into found.
+// collect adds the desktops whose ids are in filter to found.
 func (c *Client) collect(ctx context.Context, filter url.Values, found map[string]Desktop) error {
 	wanted := map[string]bool{}
 	for _, id := range filter["desktop_id"] {
 		wanted[id] = true
 	}
-	// What was not asked for must not prolong the reading once all are there.
+	// Other desktops must not prolong the reading once all of wanted are found.
 	enough := func(list []Desktop) bool {
 		seen := map[string]bool{}
 		for _, d := range list {
@@ -105,21 +103,21 @@ func (c *Client) collect(ctx context.Context, filter url.Values, found map[strin
 	return err
 }
 
-// maxFilterName is the longest name that user_names takes.
+// maxFilterName is the most characters of a name in user_names.
 const maxFilterName = 36
 
-// DesktopsOf lists every desktop that the cloud associates with any of the
-// names, 1 to 100 without duplicates, over all pages, each desktop once. The
-// documentation does not say whether the filters user_names and user_name, which
-// takes the names of more than 36 characters one by one, are exact: desktops of
-// others may be in the result, and the caller has to compare Users. Access
-// through a group is not found by a user's name. Who is detached while the list is
-// read leaves it, and what follows moves up, over the border of two pages: each
-// page therefore begins with the last desktop of the one before it, and a list
-// that has moved is begun again. One that goes on moving, does not end or
-// contradicts itself is an error, never taken for "no desktop". Many or long names
-// are asked for in parts, and a name that is refused alone is an *Error with About,
-// as the ids of Desktops.
+// DesktopsOf lists every desktop, once, that the cloud associates with any of 1 to 100
+// user names without duplicates (ListDesktopsDetail). The documentation does not say
+// whether the filters user_names and user_name (for names of more than 36 characters, one
+// per request) are exact. The result may contain desktops of other users: compare Users.
+// A user's name does not find access through a group.
+//
+// When a desktop is detached during the reading, the desktops after it move up, possibly
+// to the previous page. Each page therefore starts with the last desktop of the previous
+// page, and a list that has changed is read again. Errors are those of Desktops, with the
+// name in About.
+//
+// API reference: https://support.huaweicloud.com/intl/en-us/api-workspace/ListDesktopsDetail.html
 func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, error) {
 	if err := checkNames("user", names); err != nil {
 		return nil, localError(listCall(nil), err)
@@ -144,12 +142,11 @@ func (c *Client) DesktopsOf(ctx context.Context, names []string) ([]Desktop, err
 	return all.list, nil
 }
 
-// DesktopsNamed lists every desktop whose computer has any of the names, 1 to 100
-// without duplicates, over all pages, each desktop once. The documentation does not
-// say whether the filter computer_names is exact: others may be in the result, and
-// the caller has to compare ComputerName. It reads as DesktopsOf does, and its
-// errors are the same. Source: computer_names of ListDesktopsDetailRequest in
-// huaweicloud-sdk-go-v3.
+// DesktopsNamed lists every desktop, once, that has any of 1 to 100 computer names
+// without duplicates (ListDesktopsDetail). The documentation does not say whether the
+// filter computer_names is exact: compare ComputerName. Reading and errors are those of
+// DesktopsOf. Source: computer_names of ListDesktopsDetailRequest in
+// huaweicloud-sdk-go-v3; https://support.huaweicloud.com/intl/en-us/api-workspace/ListDesktopsDetail.html
 func (c *Client) DesktopsNamed(ctx context.Context, names []string) ([]Desktop, error) {
 	if err := checkNames("computer", names); err != nil {
 		return nil, localError(listCall(nil), err)
@@ -161,13 +158,13 @@ func (c *Client) DesktopsNamed(ctx context.Context, names []string) ([]Desktop, 
 	return all.list, nil
 }
 
-// desktopSet is desktops, each once.
+// desktopSet is a list of desktops without duplicates.
 type desktopSet struct {
 	list []Desktop
 	seen map[string]bool
 }
 
-// add reads the list filtered by the names under key into set.
+// add reads the desktops that match the filter key=names into set.
 func (c *Client) add(ctx context.Context, set *desktopSet, key string, names []string) error {
 	return inParts(key, names, func(filter url.Values) error {
 		list, err := c.steadyList(ctx, filter, nil)
@@ -181,7 +178,7 @@ func (c *Client) add(ctx context.Context, set *desktopSet, key string, names []s
 	})
 }
 
-// steadyList reads a whole list of desktops, or as much as is enough.
+// steadyList reads a complete list of desktops, or until enough returns true.
 func (c *Client) steadyList(ctx context.Context, filter url.Values, enough func([]Desktop) bool) ([]Desktop, error) {
 	filter.Set("limit", strconv.Itoa(desktopsPerPage))
 	return listing[Desktop]{
@@ -198,11 +195,11 @@ func (c *Client) steadyList(ctx context.Context, filter url.Values, enough func(
 
 func checkNames(whose string, names []string) error {
 	if len(names) == 0 || len(names) > MaxDesktopsPerCall {
-		return fmt.Errorf("%d %s names: 1 to %d may be asked for", len(names), whose, MaxDesktopsPerCall)
+		return fmt.Errorf("%d %s names: want 1 to %d", len(names), whose, MaxDesktopsPerCall)
 	}
 	for i, name := range names {
 		if name == "" || slices.Contains(names[:i], name) {
-			return fmt.Errorf("%s name %q is empty or given twice", whose, name)
+			return fmt.Errorf("%s name %q is empty or repeated", whose, name)
 		}
 	}
 	return nil
@@ -218,8 +215,8 @@ func inOrder(ids []string, found map[string]Desktop) []Desktop {
 	return out
 }
 
-// Probe reads one desktop of the project and so shows whether endpoint,
-// credentials and project go together. It changes nothing.
+// Probe verifies endpoint, credentials and project by listing one desktop. It changes
+// nothing.
 func (c *Client) Probe(ctx context.Context) (Identity, error) {
 	_, r, err := c.listDesktops(ctx, url.Values{"limit": {"1"}})
 	if err != nil {
@@ -237,21 +234,10 @@ func listCall(query url.Values) call {
 }
 
 func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPage, reply, error) {
-	list := listCall(query)
-	r, err := c.do(ctx, list)
-	if err != nil {
-		return desktopPage{}, reply{}, err
-	}
+	offset, _ := strconv.Atoi(query.Get("offset")) // absent: 0
 	var page desktopPage
-	err = decodeObject(r.body, &page)
-	if err == nil {
-		offset, _ := strconv.Atoi(query.Get("offset")) // absent: 0
-		err = page.check(offset)
-	}
-	if err != nil {
-		return desktopPage{}, reply{}, newError(list, r, err)
-	}
-	return page, r, nil
+	r, err := c.get(ctx, listCall(query), &page, func() error { return page.check(offset) })
+	return page, r, err
 }
 
 type desktopPage struct {
@@ -265,7 +251,7 @@ var (
 	errNamelessItem = errors.New("a desktop of the list has no desktop_id")
 )
 
-// checkList refuses what would read as "these are gone" and is not.
+// checkList rejects replies that would wrongly count as an empty list.
 func checkList(absent bool, length, offset int, total *int) error {
 	empty := total != nil && *total == 0
 	if absent && !empty {
@@ -289,7 +275,7 @@ func (p desktopPage) check(offset int) error {
 	return nil
 }
 
-// desktops are those of a page, which came with r.
+// desktops returns the desktops of a page that came with r.
 func (p desktopPage) desktops(r reply) []Desktop {
 	id := clip(requestID(r.header, ""), maxName)
 	out := make([]Desktop, len(p.Desktops))
@@ -300,8 +286,8 @@ func (p desktopPage) desktops(r reply) []Desktop {
 	return out
 }
 
-// desktopDetail leaves out what is not used. Of that, "addresses" is a trap: an
-// object in the SDK, an array in the published example.
+// desktopDetail has only the fields in use. "addresses" is a trap: an object in the SDK,
+// an array in the published example.
 type desktopDetail struct {
 	ID           text    `json:"desktop_id"`
 	ComputerName text    `json:"computer_name"`

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// MaxDesktopsPerCall is the most desktop ids that one call may name.
+// MaxDesktopsPerCall is the maximum number of desktop ids in one call.
 // Source: the list's x-maxLength in the published definition of DetachInstances.
 const MaxDesktopsPerCall = 100
 
@@ -19,33 +19,33 @@ type DetachRequest struct {
 	ShutoffAfterDetach *bool
 }
 
-// DetachResult is a 200. It says that the cloud took the request, not that any
+// DetachResult is a 200. It means that the cloud accepted the request, not that any
 // desktop is detached.
 type DetachResult struct {
-	Failed        []DesktopFailure // desktops of the request that were refused, each once
-	Unasked       []DesktopFailure // the first MaxDesktopsPerCall entries of failed_operation_list naming ids that were never sent
-	JobID         string           // filled for pool desktops only, as documented
+	Failed        []DesktopFailure // refused desktops of the request, each once
+	Unasked       []DesktopFailure // failures of ids that were not sent; at most MaxDesktopsPerCall
+	JobID         string           // documented for pool desktops only; else empty
 	SuccessJobIDs []string         // since 2026-01
 	RequestID     string
-	Status        int
+	Status        int // HTTP status
 }
 
-// DesktopFailure is an entry of failed_operation_list. All texts are hostile
-// input, cut to the documented lengths (255 characters, the message 1000).
+// DesktopFailure is an entry of failed_operation_list. All texts are hostile input, cut
+// to the documented lengths: 255 characters, Message 1000.
 type DesktopFailure struct {
 	DesktopID, DesktopName, Code, Message string
 }
 
-// Detach takes the users off the desktops of req: POST
-// /v2/{project_id}/desktops/detach (DetachInstances), sent once. On a desktop
-// of several users it takes all of them off; a single-user desktop may be shut
-// down.
+// Detach removes all users from the desktops of req with one POST
+// /v2/{project_id}/desktops/detach (DetachInstances). The cloud may shut a single-user
+// desktop down.
 //
-// A result may list any number of req's desktops as refused, even all. A 200
-// that does not read as a result, or that carries an error for the whole request, is an *Error with EffectPossible.
+// The result may list any or all desktops of req as refused. A 200 that cannot be decoded,
+// or that has an error for the whole request, is an *Error with EffectPossible.
 //
-// Source: API reference "Unbinding a User", 2025-07-14; success_job_ids from
-// huaweicloud-sdk-go-v3 0.1.183.
+// API reference: "Unbinding a User", 2025-07-14,
+// https://support.huaweicloud.com/intl/en-us/api-workspace/DetachInstances.html;
+// success_job_ids is from huaweicloud-sdk-go-v3 0.1.183.
 func (c *Client) Detach(ctx context.Context, req DetachRequest) (*DetachResult, error) {
 	detach := call{op: "DetachInstances", method: http.MethodPost, path: "desktops/detach"}
 	if err := checkIDs(req.DesktopIDs); err != nil {
@@ -58,18 +58,16 @@ func (c *Client) Detach(ctx context.Context, req DetachRequest) (*DetachResult, 
 	return c.sendDetach(ctx, detach, req.DesktopIDs)
 }
 
-// nobodysDesktop is an id that no desktop has.
-const nobodysDesktop = "00000000-0000-0000-0000-000000000000"
+// nilUUID is an id that no desktop has.
+const nilUUID = "00000000-0000-0000-0000-000000000000"
 
-// ProbeDetach finds out whether the credentials may detach, without detaching
-// anything: it asks for the detach of the nil UUID, which no desktop has. A cloud
-// that says of it that it does not exist has checked the right before, and the
-// answer is nil: a 200, with or without that desktop refused in it, or an error of
-// the service (400, 404, 409, 422) with a WKS code. Everything else is the *Error
-// that came: a missing right is a 403. That the cloud checks the right first is
-// what its kind commonly do; it was not tried against the real one.
+// ProbeDetach checks the permission to detach without detaching anything: it tries to
+// detach the nil UUID, which no desktop has. It returns nil if the service processed the
+// call, which is after the permission check: a 200 or a 400, 404, 409 or 422 with a WKS
+// code. Any other *Error is returned; a missing permission is a 403. That the cloud checks
+// permissions first is common practice, but was not tried against the real one.
 func (c *Client) ProbeDetach(ctx context.Context) error {
-	_, err := c.Detach(ctx, DetachRequest{DesktopIDs: []string{nobodysDesktop}})
+	_, err := c.Detach(ctx, DetachRequest{DesktopIDs: []string{nilUUID}})
 	if e, ok := errors.AsType[*Error](err); ok && strings.HasPrefix(e.Code, "WKS.") {
 		switch e.Status {
 		case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusUnprocessableEntity:
@@ -79,21 +77,21 @@ func (c *Client) ProbeDetach(ctx context.Context) error {
 	return err
 }
 
-// MaxUsersPerDesktop is the most users that DetachUsers may name for one
-// desktop. Source: BatchDetachInstances.
+// MaxUsersPerDesktop is the maximum number of users of one desktop in DetachUsers.
+// Source: BatchDetachInstances.
 const MaxUsersPerDesktop = 500
 
-// UserDetach names users, or groups, whose access to one desktop is to end.
+// UserDetach names users or groups to remove from one desktop.
 type UserDetach struct {
 	DesktopID string
 	Users     []User // 1 to MaxUsersPerDesktop, as in Desktop.Users; Name is required
 }
 
-// DetachUsers takes the named users off desktops and leaves the others on them:
-// POST /v2/{project_id}/desktops/batch-detach (BatchDetachInstances), sent once,
-// 1 to MaxDesktopsPerCall desktops without duplicates. Result and errors are as
-// those of Detach. It cannot shut desktops down. Source: BatchDetachInstances of
-// huaweicloud-sdk-go-v3 0.1.184.
+// DetachUsers removes only the named users from 1 to MaxDesktopsPerCall desktops without
+// duplicates, with one POST /v2/{project_id}/desktops/batch-detach (BatchDetachInstances).
+// It cannot shut desktops down. Result and errors are those of Detach.
+// Source: BatchDetachInstances of huaweicloud-sdk-go-v3 0.1.184;
+// https://support.huaweicloud.com/intl/en-us/api-workspace/BatchDetachInstances.html
 func (c *Client) DetachUsers(ctx context.Context, desktops []UserDetach) (*DetachResult, error) {
 	detach := call{op: "BatchDetachInstances", method: http.MethodPost, path: "desktops/batch-detach"}
 	ids := make([]string, len(desktops))
@@ -107,9 +105,9 @@ func (c *Client) DetachUsers(ctx context.Context, desktops []UserDetach) (*Detac
 			}
 			item.Users = append(item.Users, batchDetachUser(u))
 		}
-		// A desktop that names nobody could be taken to mean everybody.
+		// The API could treat an empty list of users as all users.
 		if n := len(d.Users); n == 0 || n > MaxUsersPerDesktop {
-			return nil, localError(detach, fmt.Errorf("desktop %q names %d users: 1 to %d may be named", d.DesktopID, n, MaxUsersPerDesktop))
+			return nil, localError(detach, fmt.Errorf("desktop %q names %d users: want 1 to %d", d.DesktopID, n, MaxUsersPerDesktop))
 		}
 		body.Desktops = append(body.Desktops, item)
 	}
@@ -141,7 +139,7 @@ type batchDetachUser struct {
 	Type   string `json:"type,omitempty"`
 }
 
-// sendDetach makes either detach call; ids are its desktops.
+// sendDetach makes either detach call; ids are the desktops in it.
 func (c *Client) sendDetach(ctx context.Context, detach call, ids []string) (*DetachResult, error) {
 	r, err := c.do(ctx, detach)
 	if err != nil {
@@ -175,10 +173,10 @@ type detachReply struct {
 	Error text `json:"error"`
 }
 
-var errRefusedIn200 = errors.New("a 200 that carries an error")
+var errRefusedIn200 = errors.New("a 200 that contains an error")
 
-// decodeDetach sorts the failures of a 200 into those of sent and others. A
-// second entry for a desktop is left out.
+// decodeDetach separates the failures of ids in sent from others. A second entry for a
+// desktop is skipped.
 func decodeDetach(body []byte, sent []string) (*DetachResult, error) {
 	var in detachReply
 	if err := decodeObject(body, &in); err != nil {

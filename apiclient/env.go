@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// EnvCredentials is what the environment says about whom to be and where. An
-// empty field was not given. More than one way to authenticate may be complete;
-// which one to take is the caller's choice.
+// EnvCredentials are credentials and addresses from the environment. Fields that are not
+// set there are empty. More than one kind of credentials may be complete; the caller
+// chooses.
 type EnvCredentials struct {
 	Region      string
 	ProjectID   string
 	ProjectName string
 	Endpoint    string // of Workspace, for Region
-	IAMEndpoint string // without /v3, as PasswordConfig wants it
+	IAMEndpoint string // without /v3, as in PasswordConfig.Endpoint
 
 	AccessKey     Secret // given together with SecretKey
 	SecretKey     Secret
@@ -26,9 +26,9 @@ type EnvCredentials struct {
 	Token Secret
 }
 
-// FromEnv reads the names that people have set already. lookup is usually
-// os.LookupEnv; a variable that is set to nothing counts as not set. Those of
-// Huawei's SDKs go before those of the Terraform provider:
+// FromEnv reads the conventional environment variables. lookup is usually os.LookupEnv; an
+// empty variable counts as not set. Variables of Huawei's SDKs take precedence over those
+// of the Terraform provider:
 //
 //	Region         HUAWEICLOUD_SDK_REGION, HW_REGION_NAME
 //	ProjectID      HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID
@@ -43,9 +43,9 @@ type EnvCredentials struct {
 //	Domain         HW_DOMAIN_NAME
 //	Token          HW_AUTH_TOKEN
 //
-// The keys are taken from one family only, never an AK of one and an SK of the
-// other. A key without its partner, or a user name or password without the rest,
-// is an error that names what is missing. Errors hold no values.
+// The access key and the secret key always come from the same family. A key without its
+// partner, or an incomplete set of user, password and domain, is an error that names the
+// missing variables. Errors contain no values.
 func FromEnv(lookup func(string) (string, bool)) (EnvCredentials, error) {
 	get := func(names ...string) string {
 		for _, name := range names {
@@ -86,10 +86,9 @@ func FromEnv(lookup func(string) (string, bool)) (EnvCredentials, error) {
 	return e, nil
 }
 
-// EndpointFromEnv is the address that the SDKs would use for Workspace in
-// region, HUAWEICLOUD_SDK_REGION_WORKSPACE_AP_SOUTHEAST_3 for example; empty
-// when it is not set. Of several addresses, which newer SDKs allow, separated
-// by commas, it is the first.
+// EndpointFromEnv returns the address of Workspace in region that the SDKs would use, for
+// example that in HUAWEICLOUD_SDK_REGION_WORKSPACE_AP_SOUTHEAST_3, or "" if not set. Newer
+// SDKs allow several addresses separated by commas; it returns the first.
 func EndpointFromEnv(lookup func(string) (string, bool), region string) string {
 	if region == "" {
 		return ""
@@ -100,7 +99,7 @@ func EndpointFromEnv(lookup func(string) (string, bool), region string) string {
 	return strings.TrimSpace(first)
 }
 
-// together wants all of names or none.
+// together returns an error unless all of names are set, or all are unset.
 func together(get func(...string) string, names ...string) error {
 	var missing []string
 	for _, name := range names {
@@ -115,7 +114,7 @@ func together(get func(...string) string, names ...string) error {
 		strings.Join(missing, ", "), strings.Join(names, ", "))
 }
 
-// withoutV3 takes the version off an address: Terraform's has it, the SDK's not.
+// withoutV3 removes the version from an address: Terraform's has it, the SDK's does not.
 func withoutV3(address string) string {
 	return strings.TrimSuffix(strings.TrimRight(address, "/"), "/v3")
 }

@@ -5,22 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 )
 
-// Effect says whether a request that failed can have changed anything.
+// Effect says whether a failed request may have changed something.
 type Effect int
 
 const (
-	// EffectPossible: the request may have left and no answer rules its
-	// execution out (time-out, cut connection, 500, 502, 503, 504, an
-	// unreadable 200). Read the desktops before sending again.
+	// EffectPossible: the request may have been executed (time-out, broken connection,
+	// 500, 502, 503, 504, an unreadable 200). Read the desktops before sending it again.
 	EffectPossible Effect = iota
-	// EffectNone: the request was refused, never left, or only reads;
-	// repeating it is safe.
+	// EffectNone: the request was refused, was not sent, or only reads. It is safe to
+	// send it again.
 	EffectNone
 )
 
@@ -31,42 +31,39 @@ func (e Effect) String() string {
 	return "possible"
 }
 
-// Error is what every method of Client returns when there is no usable result.
-// Its texts are cut to maxText characters and hold no credential of the
-// request; apart from that they are as they came.
+// Error is the error of every method of Client. Its texts are as received, but cut to
+// 1000 characters (codes and ids: 255) and without the credentials of the request.
 type Error struct {
 	Op         string        // the API operation, for example "DetachInstances"
 	Status     int           // HTTP status; 0 when no reply came
 	Code       string        // error_code, for example "WKS.00010032" or "APIGW.0308"; may be empty
-	Message    string        // error_msg, or what the reply looks like when it is not one of the API; hostile input
+	Message    string        // error_msg, or a summary of a reply that is not from the API; hostile input
 	Detail     string        // error_detail; hostile input
 	AuthzInfo  string        // encoded_authorization_message of a 403, opaque
 	RequestID  string        // X-Request-Id header, else request_id of a gateway body, else X-IAM-Trace-Id
-	RetryAfter time.Duration // from Retry-After (seconds or date), 0 when absent, at most an hour
+	RetryAfter time.Duration // from Retry-After (seconds or date); 0 if absent, at most 1 hour
 	Effect     Effect
-	AuthFault  bool // the credentials were refused (401, or IAM refused the password): do not go on with them
-	// NotAPI: what answered is not the API: 407, any 3xx, HTML whatever its status,
-	// other content that is no JSON object (502 to 504 apart, which are an outage).
-	// It says nothing about what was asked. Nothing was executed with 407, 3xx and
-	// 4xx; with 2xx and 5xx it may have been, as Effect says.
+	AuthFault  bool // the credentials were refused (401, or IAM refused the password): stop using them
+	// NotAPI: a proxy, firewall or login page answered instead of the API: a 407, any
+	// 3xx, HTML, or other content that is not a JSON object (except with 502 to 504,
+	// which are outages). With 407, 3xx and 4xx nothing was executed; with 2xx and 5xx
+	// see Effect.
 	NotAPI bool
-	Host   string // that answered, with its port if it has one; empty when no reply came
-	// Local: this client refused the request for what it says, before anything was
-	// sent. It tells nothing about the cloud, and would be refused again.
-	Local bool
-	About string // the one id or name that a reading was refused for; else empty
-	Err   error  // the cause where there is one (context, net, decoding)
+	Host   string // that answered, with its port if the address has one; empty without a reply
+	Local  bool   // the client rejected the request as invalid and did not send it; retrying is useless
+	About  string // the only id or name in a read request that was refused; else empty
+	Err    error  // the cause, if any (context, net, decoding)
 }
 
 const (
 	maxText       = 1000          // documented length of error_msg and error_detail
 	maxName       = 255           // documented length of ids, names and codes
 	maxAuthzInfo  = 64 << 10      // undocumented; the message is useless when cut
-	maxSummary    = 120           // of a reply that is not JSON
-	maxRetryAfter = 1 * time.Hour // a longer wait is a person's business
+	maxSummary    = 120           // characters quoted from a reply that is not JSON
+	maxRetryAfter = 1 * time.Hour // a longer wait needs a person
 )
 
-// Error is for people: printable on a terminal, free of credentials.
+// Error returns a text that is safe to print on a terminal and has no credentials.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -98,19 +95,41 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// Unwrap gives the cause: a context error, a net error, a decoding error.
+// Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// newError turns what came back for c into an Error. cause may be nil.
+// culpritPattern matches the desktops in a message such as "Operation conflict. The
+// desktop current instance status is [x] and deny operation [y], resource id [z]."
+var culpritPattern = regexp.MustCompile(`(?i)resource ids? \[([^\]]+)\]`)
+
+// Culprits returns the desktop ids that caused a call to be refused: About, and those in
+// Message and Detail, in that order. It may repeat ids or return ids that were not in the
+// call, because the texts are hostile input; nil if the error names no desktop.
+func (e *Error) Culprits() []string {
+	var ids []string
+	if e.About != "" {
+		ids = append(ids, e.About)
+	}
+	for _, text := range []string{e.Message, e.Detail} {
+		for _, match := range culpritPattern.FindAllStringSubmatch(text, -1) {
+			for id := range strings.SplitSeq(match[1], ",") {
+				ids = append(ids, strings.TrimSpace(id))
+			}
+		}
+	}
+	return ids
+}
+
+// newError makes an Error of the reply to c. cause may be nil.
 func newError(c call, r reply, cause error) *Error {
 	e := &Error{Op: c.op, Status: r.status, RetryAfter: retryAfter(r.header), Err: cause}
 	if r.status != 0 {
 		e.describe(r)
 	}
-	e.whoAnswered(r)
+	e.setHost(r)
 	e.RequestID = requestID(r.header, e.RequestID)
 	for _, text := range []*string{&e.Code, &e.Message, &e.Detail, &e.AuthzInfo, &e.RequestID} {
-		*text = strike(*text, r.secrets)
+		*text = redact(*text, r.secrets)
 	}
 	e.Code, e.RequestID = clip(e.Code, maxName), clip(e.RequestID, maxName)
 	e.Message, e.Detail = clip(e.Message, maxText), clip(e.Detail, maxText)
@@ -119,10 +138,9 @@ func newError(c call, r reply, cause error) *Error {
 	return e
 }
 
-// effectOf is conservative: what is not known to be a refusal may have been
-// executed. Of the 5xx only the two that are documented as "could not be
-// processed" are refusals; a 502 or a 504 of the gateway says nothing about
-// the service behind it.
+// effectOf is conservative: a request may have been executed unless the reply is known to
+// be a refusal. Of the 5xx only the two that are documented as "could not be processed"
+// are refusals; a 502 or 504 of the gateway says nothing about the service behind it.
 func effectOf(c call, r reply, code string) Effect {
 	switch {
 	case c.harmless, !r.left:
@@ -136,8 +154,8 @@ func effectOf(c call, r reply, code string) Effect {
 	}
 }
 
-// errorBody covers the service (BaseResponse), the gateway (request_id) and
-// both shapes of IAM ({"error":{…}} and error_code).
+// errorBody decodes the errors of the service (BaseResponse), of the gateway (request_id)
+// and of IAM in both formats ({"error":{…}} and error_code).
 type errorBody struct {
 	Code      text            `json:"error_code"`
 	Message   text            `json:"error_msg"`
@@ -167,13 +185,13 @@ func (e *Error) describe(r reply) {
 	}
 	switch {
 	case r.status == http.StatusProxyAuthRequired:
-		e.Message = "a proxy asks for a user and a password: " + e.Message
+		e.Message = "a proxy requires a user and a password: " + e.Message
 	case isRedirect(r.status):
 		e.Message = redirection(r.header) + ": " + e.Message
 	}
 }
 
-// summary says what came in place of an answer, usually a page of a firewall.
+// summary describes a reply that is not from the API, usually a page of a firewall.
 func summary(r reply) string {
 	kind := r.header.Get("Content-Type")
 	if kind == "" {
@@ -187,8 +205,8 @@ func summary(r reply) string {
 			return ' '
 		}
 		return c
-	}, clip(strike(string(r.body), r.secrets), 8*maxSummary))
-	return fmt.Sprintf("reply is not one of the API: %s, %d bytes: %s",
+	}, clip(redact(string(r.body), r.secrets), 8*maxSummary))
+	return fmt.Sprintf("the reply is not from the API: %s, %d bytes: %s",
 		kind, len(r.body), clip(strings.Join(strings.Fields(start), " "), maxSummary))
 }
 
@@ -201,8 +219,8 @@ func requestID(h http.Header, inBody string) string {
 	return ""
 }
 
-// retryAfter reads seconds or a date. A date counts from the reply's own Date,
-// so that a wrong clock here does no harm.
+// retryAfter parses seconds or a date. A date is relative to the reply's own Date, so that
+// a wrong clock on this machine does not matter.
 func retryAfter(h http.Header) time.Duration {
 	value := strings.TrimSpace(h.Get("Retry-After"))
 	if seconds, err := strconv.ParseInt(value, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
@@ -220,7 +238,7 @@ func retryAfter(h http.Header) time.Duration {
 	return min(max(at.Sub(now), 0), maxRetryAfter)
 }
 
-// printable makes s safe for a terminal and a log line.
+// printable escapes s, cut to limit characters, for a terminal or a log line.
 func printable(s string, limit int) string {
 	var b strings.Builder
 	for _, r := range clip(s, limit) {
@@ -234,7 +252,7 @@ func printable(s string, limit int) string {
 	return b.String()
 }
 
-// clip cuts s to limit characters, and marks the cut.
+// clip cuts s to limit characters and marks the cut with "…".
 func clip(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
 )
 
 const none, possible = apiclient.EffectNone, apiclient.EffectPossible
@@ -75,13 +76,13 @@ func TestErrorBodies(t *testing.T) {
 		"IAM new":    {`{"error_code":"IAM.0011","error_msg":"m"}`, "application/json", apiclient.Error{Code: "IAM.0011", Message: "m"}},
 		"odd types":  {`{"error_code":11,"error_msg":["m"],"error":"x"}`, "application/json", apiclient.Error{Code: "11", Message: `["m"]`}},
 		"empty":      {``, "text/plain", apiclient.Error{Message: "empty reply, text/plain"}},
-		"null":       {`null`, "application/json", apiclient.Error{Message: "reply is not one of the API: application/json, 4 bytes: null", NotAPI: true}},
-		"other JSON": {`{"a":1}`, "application/json", apiclient.Error{Message: `reply is not one of the API: application/json, 7 bytes: {"a":1}`}},
-		"truncated":  {`{"error_code":"WK`, "application/json", apiclient.Error{Message: `reply is not one of the API: application/json, 17 bytes: {"error_code":"WK`, NotAPI: true}},
-		"binary":     {"\x00\x01a\x1b[31mb", "a/b", apiclient.Error{Message: "reply is not one of the API: a/b, 9 bytes: a [31mb", NotAPI: true}},
+		"null":       {`null`, "application/json", apiclient.Error{Message: "the reply is not from the API: application/json, 4 bytes: null", NotAPI: true}},
+		"other JSON": {`{"a":1}`, "application/json", apiclient.Error{Message: `the reply is not from the API: application/json, 7 bytes: {"a":1}`}},
+		"truncated":  {`{"error_code":"WK`, "application/json", apiclient.Error{Message: `the reply is not from the API: application/json, 17 bytes: {"error_code":"WK`, NotAPI: true}},
+		"binary":     {"\x00\x01a\x1b[31mb", "a/b", apiclient.Error{Message: "the reply is not from the API: a/b, 9 bytes: a [31mb", NotAPI: true}},
 		"HTML of WAF": {
 			"<html>\n<head>" + strings.Repeat("x", 500), "text/html",
-			apiclient.Error{Message: "reply is not one of the API: text/html, 513 bytes: <html> <head>" + strings.Repeat("x", 107) + "…", NotAPI: true},
+			apiclient.Error{Message: "the reply is not from the API: text/html, 513 bytes: <html> <head>" + strings.Repeat("x", 107) + "…", NotAPI: true},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,4 +148,28 @@ func TestErrorTextIsFitForATerminal(t *testing.T) {
 	require.True(t, strings.HasPrefix(text, `DetachInstances: HTTP 500: WKS.0001: a\x1b[31mb\n\u202ecé`), text)
 	require.True(t, strings.HasSuffix(text, `é…: d\a; it may have been executed (request r1)`), text)
 	require.Less(t, len([]rune(text)), 1200)
+}
+
+// A refusal names the desktops that caused it in one of its texts, or none at all.
+func TestCulprits(t *testing.T) {
+	t.Parallel()
+	const documented = "Operation conflict. The desktop current instance status is [powering-off] and deny operation [DETACH_DESKTOP], resource id [d2]."
+	for name, test := range map[string]struct {
+		err  apiclient.Error
+		want []string
+	}{
+		"as documented":      {apiclient.Error{Message: documented}, []string{"d2"}},
+		"in the detail":      {apiclient.Error{Message: "Operation conflict.", Detail: "Resource IDs [d1, d3] are busy"}, []string{"d1", "d3"}},
+		"About first":        {apiclient.Error{About: "d9", Message: documented, Detail: "resource id [d4]"}, []string{"d9", "d2", "d4"}},
+		"no desktop":         {apiclient.Error{Message: "The parameter is invalid."}, nil},
+		"empty or cut":       {apiclient.Error{Message: "resource id []", Detail: "resource id [d1"}, nil},
+		"cut, then a detail": {apiclient.Error{Message: "resource id [d1", Detail: "d2]"}, nil},
+	} {
+		require.Equal(t, test.want, test.err.Culprits(), name)
+	}
+	cloud, c := fake(t, fakecloud.Config{})
+	cloud.Add(project, fakecloud.Desktop{ID: "d1"}, fakecloud.Desktop{ID: "d2"})
+	cloud.Fail(fakecloud.Conflict("d2", true))
+	_, err := c.Detach(t.Context(), apiclient.DetachRequest{DesktopIDs: []string{"d1", "d2"}})
+	require.Equal(t, []string{"d2"}, fault(t, err).Culprits())
 }

@@ -12,42 +12,42 @@ import (
 	"time"
 )
 
-// A page of 100 desktops is about half a megabyte.
+// maxReplyBytes is ample: a page of 100 desktops is about half a megabyte.
 const maxReplyBytes = 4 << 20
 
 var errReplyTooLarge = fmt.Errorf("the reply is larger than %d bytes", maxReplyBytes)
 
-// reply is what came back for one request.
+// reply is the reply to one request.
 type reply struct {
-	status  int    // 0: nothing came
+	status  int    // 0: no reply
 	host    string // that answered
 	header  http.Header
 	body    []byte
-	err     error    // why the reply is missing or not whole
-	left    bool     // whether any of the request may have been sent
-	secrets []string // what the request carried, not to be repeated in a text
+	err     error    // why the reply is missing or incomplete
+	left    bool     // whether any part of the request may have been sent
+	secrets []string // of the request and the reply, to be redacted from texts
 }
 
-// exchange sends req once and reads the reply to its end, both within timeout.
+// exchange sends req once and reads the whole reply within timeout.
 //
-// It speaks to the RoundTripper and not to an http.Client, so that no redirect
-// is ever followed and no cookie kept.
+// It uses the RoundTripper directly instead of an http.Client, so that redirects are never
+// followed and cookies never kept.
 //
-// net/http itself may send a request a second time, but a POST only when no
-// byte of the first try was written (nothingWrittenError in transport.go) or
-// when HTTP/2 guarantees that it was not processed (REFUSED_STREAM, GOAWAY).
-// An Idempotency-Key header would lift that restriction: never set one.
+// net/http may send a request a second time by itself, but a POST only if no byte of it
+// was written (nothingWrittenError in transport.go) or if HTTP/2 guarantees that it was not
+// processed (REFUSED_STREAM, GOAWAY). An Idempotency-Key header would lift that
+// restriction: never set one.
 func exchange(transport http.RoundTripper, req *http.Request, timeout time.Duration) reply {
-	r := reply{secrets: secretsOf(req.Header), host: answers(transport, req)}
+	r := reply{secrets: secretsOf(req.Header), host: answeringHost(transport, req)}
 	ctx, cancel := context.WithTimeoutCause(req.Context(), timeout,
 		fmt.Errorf("time-out of %s: %w", timeout, context.DeadlineExceeded))
 	defer cancel()
 	if ctx.Err() != nil {
-		r.err = because(ctx, nil)
+		r.err = contextCause(ctx, nil)
 		return r
 	}
-	way := newDeparture(transport)
-	req = req.WithContext(httptrace.WithClientTrace(ctx, way.trace()))
+	departure := newDeparture(transport)
+	req = req.WithContext(httptrace.WithClientTrace(ctx, departure.trace()))
 	late := guardBody(req)
 	resp, err := transport.RoundTrip(req)
 	if err != nil && late() {
@@ -55,7 +55,7 @@ func exchange(transport http.RoundTripper, req *http.Request, timeout time.Durat
 		return r
 	}
 	if err != nil {
-		r.left, r.err = way.left(), because(ctx, err)
+		r.left, r.err = departure.left(), contextCause(ctx, err)
 		return r
 	}
 	defer func() { _ = resp.Body.Close() }()
@@ -63,19 +63,20 @@ func exchange(transport http.RoundTripper, req *http.Request, timeout time.Durat
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes+1))
 	switch {
 	case err != nil:
-		r.err = because(ctx, err)
+		r.err = contextCause(ctx, err)
 	case len(r.body) > maxReplyBytes:
 		r.err = errReplyTooLarge
 	}
 	return r
 }
 
-// net/textproto quotes the line, which may hold a token.
+// errBadHeaders replaces the error of net/textproto, which quotes the line: it may contain
+// a token.
 var errBadHeaders = errors.New("the headers of the reply are malformed")
 
-// because prefers the reason why the context ended to what the transport made
-// of it, and stays recognisable as context.Canceled or DeadlineExceeded.
-func because(ctx context.Context, err error) error {
+// contextCause returns the cause of ctx's end if it has ended, wrapped so that errors.Is
+// finds context.Canceled or DeadlineExceeded; else err of the transport.
+func contextCause(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 			return errBadHeaders
@@ -89,10 +90,10 @@ func because(ctx context.Context, err error) error {
 	return fmt.Errorf("%w: %w", ctx.Err(), cause)
 }
 
-// departure watches whether a request may have left. The border is GotConn and
-// not WroteHeaders: HTTP/2 writes in another goroutine, which may still be at
-// it when RoundTrip has given up. A GetConn after a GotConn is a second try of
-// net/http, the proof that the first one left nothing (see exchange).
+// departure records whether a request may have been sent. It counts from GotConn, not
+// WroteHeaders: HTTP/2 writes in another goroutine, which may still be writing after
+// RoundTrip has returned. A GetConn after a GotConn is a second try of net/http and proves
+// that the first one sent nothing (see exchange).
 type departure struct{ state atomic.Int32 }
 
 func newDeparture(transport http.RoundTripper) *departure {
@@ -104,7 +105,7 @@ func newDeparture(transport http.RoundTripper) *departure {
 }
 
 const (
-	departureUnknown int32 = iota // a RoundTripper that may not report: assume the worst
+	departureUnknown int32 = iota // the RoundTripper may not call the trace: assume the worst
 	departureWaiting
 	departureLeft
 )

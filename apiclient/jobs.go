@@ -6,16 +6,17 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 )
 
-// SubJob is one desktop's part of a job. The texts are hostile input.
+// SubJob is the part of a job that concerns one desktop. All texts are hostile input.
 type SubJob struct {
 	DesktopID string
 	Type      string // batchDetachDesktops, detachDesktops, …
-	// Status is WAITING, RUNNING, SUCCESS or FAILED. FAIL is given as FAILED and
-	// COMPLETE as SUCCESS; values that are not known are passed on.
+	// Status is WAITING, RUNNING, SUCCESS or FAILED. FAIL becomes FAILED and COMPLETE
+	// becomes SUCCESS; unknown values are passed on unchanged.
 	Status string
 	Code   string // error_code
 	Reason string // fail_reason
@@ -26,14 +27,18 @@ const (
 	maxSubJobsPages = 11   // its offset ends at 10000
 )
 
-// SubJobs reads a job's parts: GET /v2/{project_id}/workspace-sub-jobs
-// (ListItaSubJobs), page by page, and where that is empty or not to be had (403,
-// 404, 405) GET /v2/{project_id}/workspace-jobs/{job_id} (ShowJob). Parts that
-// name no desktop are left out. A job that is not known has none.
+// noSubJobs are the statuses after which SubJobs reads the job instead of the list.
+var noSubJobs = []int{http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed}
+
+// SubJobs lists the parts of a job with GET /v2/{project_id}/workspace-sub-jobs
+// (ListItaSubJobs), page by page. If that list is empty or refused (403, 404, 405) it reads
+// GET /v2/{project_id}/workspace-jobs/{job_id} (ShowJob). Parts without a desktop are
+// skipped. An unknown job has no parts.
+// API reference: https://support.huaweicloud.com/intl/en-us/api-workspace/ListItaSubJobs.html
 func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 	list := call{op: "ListItaSubJobs", method: http.MethodGet, path: "workspace-sub-jobs", harmless: true}
 	if strings.Trim(jobID, ".") == "" || strings.ContainsAny(jobID, "/\\") {
-		return nil, localError(list, fmt.Errorf("%q is no job id", jobID)) // it goes into a path, and the cloud wrote it
+		return nil, localError(list, fmt.Errorf("%q is not a job id", jobID)) // from the cloud, and part of a path
 	}
 	var out []SubJob
 	for offset, pages := 0, 0; ; pages++ {
@@ -45,12 +50,10 @@ func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 			Total *int           `json:"total_count"`
 			Jobs  []subJobDetail `json:"jobs"`
 		}
-		err := c.get(ctx, list, &page)
-		var e *Error
-		switch {
-		case errors.As(err, &e) && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound || e.Status == http.StatusMethodNotAllowed):
-			return c.showJob(ctx, jobID)
-		case err != nil:
+		if _, err := c.get(ctx, list, &page, nil); err != nil {
+			if e, ok := errors.AsType[*Error](err); ok && slices.Contains(noSubJobs, e.Status) {
+				return c.showJob(ctx, jobID)
+			}
 			return nil, err
 		}
 		out = append(out, subJobs(page.Jobs)...)
@@ -70,27 +73,14 @@ func (c *Client) showJob(ctx context.Context, jobID string) ([]SubJob, error) {
 	var job struct {
 		SubJobs []subJobDetail `json:"sub_jobs"`
 	}
-	err := c.get(ctx, show, &job)
+	_, err := c.get(ctx, show, &job, nil)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusNotFound {
 		return nil, nil
 	}
 	return subJobs(job.SubJobs), err
 }
 
-// get makes a request that only reads and decodes its reply.
-func (c *Client) get(ctx context.Context, read call, into any) error {
-	r, err := c.do(ctx, read)
-	if err != nil {
-		return err
-	}
-	if err := decodeObject(r.body, into); err != nil {
-		return newError(read, r, err)
-	}
-	return nil
-}
-
-// subJobDetail is JobDetailInfo. Older replies have what "entities" holds beside
-// it.
+// subJobDetail is JobDetailInfo. Older replies have the desktop_id outside of "entities".
 type subJobDetail struct {
 	Type     text `json:"job_type"`
 	Status   text `json:"status"`

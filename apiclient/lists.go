@@ -7,13 +7,13 @@ import (
 	"net/url"
 )
 
-// page is a part of a list; total is what it says of the whole, nil if nothing.
+// page is a part of a list; total is the total_count in it, nil if absent.
 type page[T any] struct {
 	items []T
 	total *int
 }
 
-// listing is how a list is read and what it is a list of.
+// listing describes how to read a list of T.
 type listing[T any] struct {
 	call call
 	read func(offset int) (page[T], error)
@@ -24,24 +24,23 @@ type listing[T any] struct {
 
 const (
 	maxPages = 100
-	// maxBeginnings is how often a list that moves is begun.
-	maxBeginnings = 5
+	maxReads = 5 // of a list that keeps changing
 )
 
-// steady reads a whole list that did not move meanwhile. What leaves a list moves
-// what follows up, over the border of two pages: each page therefore begins with
-// the last item of the one before it, and a list that has moved is begun again.
+// steady reads a complete list that did not change during the reading. When an item leaves
+// a list, the items after it move up, possibly to the previous page. Each page therefore
+// starts with the last item of the previous one, and a list that has moved is read again.
 func (l listing[T]) steady() ([]T, error) {
-	for range maxBeginnings {
-		items, moved, err := l.whole()
+	for range maxReads {
+		items, moved, err := l.readOnce()
 		if err != nil || !moved {
 			return items, err
 		}
 	}
-	return nil, listError(l.call, fmt.Errorf("the list changed whenever it was read, or contradicts itself: %d tries", maxBeginnings))
+	return nil, listError(l.call, fmt.Errorf("the list changed during each of %d reads, or contradicts itself", maxReads))
 }
 
-func (l listing[T]) whole() (items []T, moved bool, err error) {
+func (l listing[T]) readOnce() (items []T, moved bool, err error) {
 	var total *int
 	for range maxPages {
 		p, err := l.read(max(0, len(items)-1))
@@ -64,7 +63,7 @@ func (l listing[T]) whole() (items []T, moved bool, err error) {
 		case total != nil && len(items) >= *total:
 			return items, false, nil
 		case len(more) == 0:
-			return items, total != nil, nil // fewer than it said: it moved, or contradicts itself
+			return items, total != nil, nil // fewer than total_count: it moved, or contradicts itself
 		}
 	}
 	return nil, false, listError(l.call, fmt.Errorf("the list does not end after %d pages", maxPages))
@@ -74,23 +73,21 @@ func sameTotal(a, b *int) bool {
 	return (a == nil) == (b == nil) && (a == nil || *a == *b)
 }
 
-// listError is about a list that came and cannot be used.
+// listError reports a list that was received and cannot be used.
 func listError(c call, err error) error { return &Error{Op: c.op, Effect: EffectNone, Err: err} }
 
-// maxQuery is the longest query, as it is sent, that a reading has. Gateways and
-// proxies commonly take 8 KiB for a request's first line.
-const maxQuery = 6 << 10
+const (
+	maxQuery   = 6 << 10 // bytes as sent; gateways and proxies commonly allow 8 KiB for a request line
+	pagingSize = 32      // bytes of maxQuery for limit and offset
+)
 
-// roomForPaging is what limit and offset take of it.
-const roomForPaging = 32
-
-// inParts has read called with filters that together name all of names under key,
-// in as few as maxQuery allows. What a 4xx refuses as a whole is halved, down to
-// single names; one that is refused alone is an *Error with it in About.
+// inParts calls read with filters key=names, in as few parts as maxQuery allows. A part
+// refused with a 4xx is halved, down to single names; a name refused alone is an *Error
+// with About.
 func inParts(key string, names []string, read func(filter url.Values) error) error {
 	for len(names) > 0 {
 		n := fitting(key, names)
-		if err := halving(key, names[:n], read); err != nil {
+		if err := readHalving(key, names[:n], read); err != nil {
 			return err
 		}
 		names = names[n:]
@@ -98,9 +95,9 @@ func inParts(key string, names []string, read func(filter url.Values) error) err
 	return nil
 }
 
-// fitting is how many of the first names go into one query, at least one.
+// fitting returns how many of the first names fit into one query, at least 1.
 func fitting(key string, names []string) int {
-	size := roomForPaging
+	size := pagingSize
 	for i, name := range names {
 		size += len("&=") + len(key) + len(escape(name))
 		if i > 0 && size > maxQuery {
@@ -110,11 +107,11 @@ func fitting(key string, names []string) int {
 	return len(names)
 }
 
-func halving(key string, names []string, read func(filter url.Values) error) error {
+func readHalving(key string, names []string, read func(filter url.Values) error) error {
 	err := read(url.Values{key: names})
 	e, ok := errors.AsType[*Error](err)
 	switch {
-	case !ok || !e.aboutTheNames():
+	case !ok || !e.mayBeOneName():
 		return err
 	case len(names) == 1:
 		alone := *e
@@ -122,16 +119,16 @@ func halving(key string, names []string, read func(filter url.Values) error) err
 		return &alone
 	}
 	for _, half := range [][]string{names[:len(names)/2], names[len(names)/2:]} {
-		if err := halving(key, half, read); err != nil {
+		if err := readHalving(key, half, read); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// aboutTheNames reports that a reading may succeed with fewer names. What IAM
-// refuses has another Op.
-func (e *Error) aboutTheNames() bool {
+// mayBeOneName reports whether a read may succeed with fewer names. Refusals by IAM have
+// another Op.
+func (e *Error) mayBeOneName() bool {
 	switch e.Status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
 		return false

@@ -11,45 +11,44 @@ import (
 	"time"
 )
 
-// PasswordConfig makes a PasswordToken.
+// PasswordConfig configures NewPasswordToken.
 type PasswordConfig struct {
-	Region      string            // gives the IAM endpoint when Endpoint is empty, and ProjectName when no project is named
-	Endpoint    string            // base URL of IAM without /v3, overrides Region; a base path is kept
-	User        string            // required, the IAM user
+	Region      string            // for example "ap-southeast-3"; required unless Endpoint and a project are set
+	Endpoint    string            // base URL of IAM without /v3, may have a path; defaults to IAMEndpoint(Region)
+	User        string            // required; the IAM user
 	Password    Secret            // required
-	Domain      string            // required, the account the user belongs to
-	ProjectID   string            // the project the token is for; goes before ProjectName
-	ProjectName string            // default: Region, the name of a region's first project
-	Timeout     time.Duration     // of one fetch; default 30 s
-	UserAgent   string            // default "detachd"
-	Transport   http.RoundTripper // default: NewTransport()
-	Now         func() time.Time  // default time.Now
+	Domain      string            // required; the account of the user
+	ProjectID   string            // project of the token; takes precedence over ProjectName
+	ProjectName string            // defaults to Region, the name of a region's first project
+	Timeout     time.Duration     // of one request for a token; defaults to DefaultTimeout
+	UserAgent   string            // defaults to DefaultUserAgent
+	Transport   http.RoundTripper // defaults to NewTransport()
+	Now         func() time.Time  // for tests; defaults to time.Now
 }
 
 const (
-	// renewBefore is how long before its end a token is replaced.
+	// renewBefore is how long before its expiry a token is replaced.
 	renewBefore = 5 * time.Minute
-	// tokenLifetime is assumed of a token without a readable expires_at.
+	// tokenLifetime is assumed for a token without a readable expires_at.
 	tokenLifetime = 24 * time.Hour
-	// RefusalCoolDown is how long a PasswordToken leaves IAM alone after IAM
-	// has refused the credentials. An account is locked after 3 to 10 refusals
-	// within 15 to 60 minutes, as its administrator chose; so this many minutes
-	// make at most 2 per hour.
+	// RefusalCoolDown is how long a PasswordToken does not ask IAM again after IAM
+	// refused the credentials. IAM locks an account after 3 to 10 refusals within 15
+	// to 60 minutes, as configured by its administrator; 35 minutes allow 2 an hour.
 	// Source: IAM API reference, UpdateDomainLoginPolicy.
 	RefusalCoolDown = 35 * time.Minute
 )
 
-// PasswordToken authenticates with a project token that it fetches from IAM
-// with a password, when it is first needed, and keeps. It is replaced 5 minutes
-// before it expires and after a 401 of the API. However many callers need one,
-// one fetch is under way at a time, and those who wait for it share its result.
-// A caller whose context ends stops waiting; the fetch goes on to its end.
+// PasswordToken is an Authenticator with a project token, which it fetches from IAM with
+// a password on first use and keeps. It replaces the token 5 minutes before it expires,
+// and after a 401 of the API. At most one fetch runs at a time, and all callers share its
+// result. A caller whose context ends stops waiting; the fetch continues.
 //
-// A refusal by IAM (400, 401, 403) is never tried again: it is remembered, and
-// is everybody's answer for RefusalCoolDown or until the process ends, so that
-// a wrong password cannot lock the account. Other failures are not remembered.
+// After a refusal by IAM (400, 401, 403) it returns that refusal to all callers for
+// RefusalCoolDown without asking IAM, so that a wrong password cannot lock the account.
+// Other failures are not kept.
 //
 // Errors are *Error with Op "KeystoneCreateUserTokenByPassword" and EffectNone.
+// API reference: https://support.huaweicloud.com/intl/en-us/api-iam/iam_30_0001.html
 type PasswordToken struct{ keeper *tokenKeeper } // see Secret for the pointer
 
 type tokenKeeper struct {
@@ -62,21 +61,22 @@ type tokenKeeper struct {
 	now       func() time.Time
 
 	mu           sync.Mutex
-	token        Secret // empty: none
+	token        Secret // empty: not fetched
 	renewAt      time.Time
 	refusal      *Error
 	refusedUntil time.Time
-	fetching     *fetch // nil: none under way
+	fetching     *fetch // nil: not fetching
 }
 
-// fetch is one request to IAM that any number of callers wait for.
+// fetch is one request to IAM, shared by all waiting callers.
 type fetch struct {
-	done  chan struct{} // closed when the rest is set
+	done  chan struct{} // closed when the other fields are set
 	token Secret
 	err   error
 }
 
-// NewPasswordToken checks cfg; an error names the field. It sends nothing.
+// NewPasswordToken returns a PasswordToken and sends nothing. An error names the invalid
+// field of cfg.
 func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 	for _, required := range []struct{ field, value string }{
 		{"User", cfg.User}, {"Password", cfg.Password.Reveal()}, {"Domain", cfg.Domain},
@@ -125,7 +125,7 @@ func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 // Format keeps password and token out of %+v.
 func (p *PasswordToken) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("PasswordToken")) }
 
-// Authenticate waits for a token as long as req's context allows.
+// Authenticate implements Authenticator. It waits for a token until req's context ends.
 func (p *PasswordToken) Authenticate(req *http.Request, _ []byte) (func() bool, error) {
 	token, err := p.keeper.get(req.Context())
 	if err != nil {
@@ -135,9 +135,8 @@ func (p *PasswordToken) Authenticate(req *http.Request, _ []byte) (func() bool, 
 	return func() bool { p.keeper.drop(token); return true }, nil
 }
 
-// drop forgets a token that the API refused. Of many callers that were refused
-// with the same token, the first makes room for a new one and the others must
-// not throw that away.
+// drop discards a token that the API refused. Several callers may report the same token;
+// only the first may discard it, as the others would discard its successor.
 func (k *tokenKeeper) drop(refused Secret) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -157,9 +156,8 @@ func (k *tokenKeeper) get(ctx context.Context) (Secret, error) {
 	if flight == nil {
 		flight = &fetch{done: make(chan struct{})}
 		k.fetching = flight
-		// Not under ctx: a caller that gives up must not leave IAM's answer
-		// unread. It may be a refusal, and the next caller would collect
-		// another. The goroutine ends within k.timeout.
+		// Not under ctx: the answer must be read even if this caller gives up. It may be
+		// a refusal, and the next caller would cause another. k.timeout bounds run.
 		go k.run(context.WithoutCancel(ctx), flight)
 	}
 	k.mu.Unlock()
@@ -167,11 +165,12 @@ func (k *tokenKeeper) get(ctx context.Context) (Secret, error) {
 	case <-flight.done:
 		return flight.token, flight.err
 	case <-ctx.Done():
-		return "", unsent(k.call, because(ctx, nil))
+		return "", unsent(k.call, contextCause(ctx, nil))
 	}
 }
 
-// known answers without IAM. It is called with the lock held.
+// known returns the token or the refusal that is still valid, without asking IAM. k.mu is
+// held.
 func (k *tokenKeeper) known() (token Secret, known bool, err error) {
 	now := k.now()
 	if k.token != "" && now.Before(k.renewAt) {
@@ -197,7 +196,7 @@ func (k *tokenKeeper) run(ctx context.Context, flight *fetch) {
 	close(flight.done)
 }
 
-// fetch asks IAM for a token, once.
+// fetch requests a token from IAM once.
 func (k *tokenKeeper) fetch(ctx context.Context) (Secret, time.Time, error) {
 	req, err := http.NewRequestWithContext(ctx, k.call.method, k.endpoint, bytes.NewReader(k.call.body))
 	if err != nil {
@@ -223,7 +222,7 @@ func (k *tokenKeeper) fetch(ctx context.Context) (Secret, time.Time, error) {
 
 const headerSubjectToken = "X-Subject-Token"
 
-// quoted is the form that a reply shows when it quotes the body.
+// quoted returns s as it appears in a reply that quotes the request's body.
 func quoted(s Secret) string {
 	body, err := encodeBody(s.Reveal())
 	if err != nil {
@@ -232,8 +231,8 @@ func quoted(s Secret) string {
 	return string(body[1 : len(body)-1])
 }
 
-// renewalOf says when to replace a token that came at now. One that lives less
-// than twice renewBefore is replaced at half its life.
+// renewalOf returns when to replace a token received at now. A token that lives less than
+// twice renewBefore is replaced at half its life.
 func renewalOf(body []byte, now time.Time) time.Time {
 	var in struct {
 		Token struct {
@@ -247,7 +246,7 @@ func renewalOf(body []byte, now time.Time) time.Time {
 	return now.Add(max(life-renewBefore, life/2))
 }
 
-// passwordBody is the request of KeystoneCreateUserTokenByPassword.
+// passwordBody returns the body of KeystoneCreateUserTokenByPassword.
 func passwordBody(cfg PasswordConfig) any {
 	type object map[string]any
 	project := object{"name": cfg.ProjectName}

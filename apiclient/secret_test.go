@@ -89,18 +89,18 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 func TestNoErrorCarriesACredential(t *testing.T) {
 	t.Parallel()
 	quote := func(w http.ResponseWriter, r *http.Request, status int, shape string) {
-		var said strings.Builder
+		var sent strings.Builder
 		for _, header := range []string{"X-Auth-Token", "X-Security-Token", "Authorization"} {
-			said.WriteString(r.Header.Get(header) + " ")
+			sent.WriteString(r.Header.Get(header) + " ")
 		}
 		if strings.HasSuffix(r.URL.Path, "/v3/auth/tokens") {
 			w.Header().Set("X-Subject-Token", knownSubject+"é") // not usable
-			said.WriteString(knownPassword + knownSubject + "é" + bodyOf(r))
+			sent.WriteString(knownPassword + knownSubject + "é" + bodyOf(r))
 		}
-		w.Header().Set("X-Request-Id", strings.TrimSpace(said.String()))
+		w.Header().Set("X-Request-Id", strings.TrimSpace(sent.String()))
 		w.Header().Set("Content-Type", "text/html; "+r.Header.Get("X-Auth-Token"))
 		w.WriteHeader(status)
-		_, _ = fmt.Fprint(w, strings.NewReplacer("JSON", quoted(said.String()), "TEXT", said.String()).Replace(shape))
+		_, _ = fmt.Fprint(w, strings.NewReplacer("JSON", quoted(sent.String()), "TEXT", sent.String()).Replace(shape))
 	}
 	shapes := []string{
 		`{"error_code":JSON,"error_msg":JSON,"error_detail":JSON,"request_id":JSON,"encoded_authorization_message":JSON}`,

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// text is a string of a reply that decides nothing, so that a number, a null or
-// an object in its place must not make the whole reply unreadable.
+// text is a string in a reply. A number, a null or an object instead of the string must
+// not make the whole reply unreadable.
 type text string
 
-// UnmarshalJSON takes any JSON value; what is not a string stays as written.
+// UnmarshalJSON accepts any JSON value; a value other than a string stays as written.
 func (t *text) UnmarshalJSON(raw []byte) error {
 	if plain, ok := plainString(raw); ok {
 		*t = text(plain)
@@ -30,8 +30,8 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// plainString reads a string of printable ASCII without escapes, as nearly all are: a
-// list has some two thousand, and decoding each takes a quarter of the time.
+// plainString reads a string of printable ASCII without escapes. Nearly all of the about
+// 2,000 strings of a list are plain, and this takes a quarter of json.Unmarshal's time.
 func plainString(raw []byte) ([]byte, bool) {
 	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
 		return nil, false
@@ -54,12 +54,12 @@ func firstText(texts ...text) text {
 	return ""
 }
 
-// number is a whole number that may come as text; what is neither is noNumber.
+// number is a whole number, possibly in a string; any other value is noNumber.
 type number int
 
 const noNumber number = -1
 
-// UnmarshalJSON takes any JSON value.
+// UnmarshalJSON accepts any JSON value.
 func (n *number) UnmarshalJSON(b []byte) error {
 	i, err := strconv.Atoi(strings.Trim(string(b), `"`))
 	if err != nil || i < 0 {
@@ -69,7 +69,7 @@ func (n *number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// or is n, or fallback when there is none.
+// or returns n, or fallback if n is nil or noNumber.
 func (n *number) or(fallback int) int {
 	if n == nil || *n == noNumber {
 		return fallback
@@ -77,14 +77,14 @@ func (n *number) or(fallback int) int {
 	return int(*n)
 }
 
-// maxTags: the cloud allows 20 a desktop.
+// maxTags is ample: the cloud allows 20 tags for a desktop.
 const maxTags = 100
 
-// tags are [{"key":"k","value":"v"}] as "k=v". A text in such a place stays as it
-// is; what is neither, and a list that is none, is left out.
+// tags decodes [{"key":"k","value":"v"}] as "k=v". A string in the list stays as it is;
+// any other entry, and a value that is not a list, is skipped.
 type tags []string
 
-// UnmarshalJSON takes any JSON value.
+// UnmarshalJSON accepts any JSON value.
 func (t *tags) UnmarshalJSON(b []byte) error {
 	*t = nil
 	var items []json.RawMessage
@@ -112,8 +112,8 @@ var (
 	errNotObject  = errors.New("the reply is not a JSON object")
 )
 
-// decodeObject is json.Unmarshal for replies: null and other values that
-// Unmarshal would take for an empty struct are errors.
+// decodeObject is json.Unmarshal for replies: null and other values that Unmarshal would
+// decode as an empty struct are errors.
 func decodeObject(body []byte, into any) error {
 	body = bytes.TrimSpace(body)
 	switch {

@@ -7,9 +7,8 @@ import (
 	"strings"
 )
 
-// StaticToken authenticates with a token that somebody else fetched
-// (X-Auth-Token). It cannot be renewed: when it expires, after 24 h at most,
-// every call fails with AuthFault.
+// StaticToken returns an Authenticator with a given token (X-Auth-Token). It cannot renew
+// the token: after it expires, after 24 hours at most, every call fails with AuthFault.
 func StaticToken(token Secret) Authenticator { return &staticToken{&token} }
 
 type staticToken struct{ token *Secret } // see Secret for the pointer
@@ -34,8 +33,8 @@ const (
 	headerAuthorization = "Authorization"
 )
 
-// secretsOf lists what a request carries and no error may repeat. The access
-// key is among it because it stands in the Authorization header.
+// secretsOf lists the secrets of a request, which no error may contain. The access key is
+// one of them because it is in the Authorization header.
 func secretsOf(h http.Header) []string {
 	authorization := h.Get(headerAuthorization)
 	secrets := []string{h.Get(headerAuthToken), h.Get(headerSecurityToken), authorization}

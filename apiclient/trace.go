@@ -9,10 +9,9 @@ const headerTraceparent = "Traceparent"
 
 type traceparentKey struct{}
 
-// WithTraceparent has the API requests made with the returned context carry a
-// header traceparent (W3C Trace Context). It is not signed, as what is on the way
-// may set it anew; and requests for tokens do not carry it. What cannot stand in a
-// header is left out.
+// WithTraceparent returns a context whose API requests have a traceparent header (W3C
+// Trace Context). The header is not signed, because proxies may replace it, and requests
+// for tokens do not have it. A value that is invalid in a header is skipped.
 func WithTraceparent(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, traceparentKey{}, traceparent)
 }

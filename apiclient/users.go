@@ -8,21 +8,21 @@ import (
 	"strconv"
 )
 
-// Person is a user whom Workspace knows, with or without a desktop. All texts are
-// hostile input; any but one of ID and Name may be empty.
+// Person is a user of Workspace, with or without a desktop. At least one of ID and Name is
+// set; other texts may be empty. All texts are hostile input.
 type Person struct {
 	ID, Name, Email, Domain string
-	Desktops                int // total_desktops; -1 when the reply does not say
+	Desktops                int // total_desktops; -1 if absent
 }
 
-// usersPerPage: a user is about 1 KB of a reply.
+// usersPerPage makes pages of about 1 MB, at 1 KB for a user.
 const usersPerPage = 1000
 
-// Users lists every user of the project with GET /v2/{project_id}/users
-// (ListUsers), over all pages, steadily as DesktopsOf does. It changes nothing. A
-// list that goes on moving, does not end (after about 100,000 users) or contradicts
-// itself is an error, never taken for "not known". Source: ListUsersRequest and
-// UserInfo of huaweicloud-sdk-go-v3, whose limit and offset are strings.
+// Users lists all users of the project with GET /v2/{project_id}/users (ListUsers), in
+// pages as DesktopsOf. A list that keeps changing, does not end (after about 100,000
+// users) or contradicts itself is an error and never means that a user is unknown.
+// Source: ListUsersRequest, whose limit and offset are strings, and UserInfo of
+// huaweicloud-sdk-go-v3; https://support.huaweicloud.com/intl/en-us/api-workspace/ListUsers.html
 func (c *Client) Users(ctx context.Context) ([]Person, error) {
 	return listing[Person]{
 		call: usersCall(0, 0),
@@ -31,7 +31,7 @@ func (c *Client) Users(ctx context.Context) ([]Person, error) {
 	}.steady()
 }
 
-// ProbeUsers reads one user and so shows whether the credentials may list them.
+// ProbeUsers verifies the permission to list users by listing one.
 func (c *Client) ProbeUsers(ctx context.Context) error {
 	_, err := c.listUsers(ctx, 1, 0)
 	return err
@@ -43,19 +43,9 @@ func usersCall(limit, offset int) call {
 }
 
 func (c *Client) listUsers(ctx context.Context, limit, offset int) (page[Person], error) {
-	read := usersCall(limit, offset)
-	r, err := c.do(ctx, read)
-	if err != nil {
-		return page[Person]{}, err
-	}
 	var in userPage
-	if err = decodeObject(r.body, &in); err == nil {
-		err = in.check(offset)
-	}
-	if err != nil {
-		return page[Person]{}, newError(read, r, err)
-	}
-	return page[Person]{in.people(), in.Total}, nil
+	_, err := c.get(ctx, usersCall(limit, offset), &in, func() error { return in.check(offset) })
+	return page[Person]{in.people(), in.Total}, err
 }
 
 type userPage struct {
@@ -63,7 +53,7 @@ type userPage struct {
 	Total *int         `json:"total_count"`
 }
 
-// userDetail leaves out what is not used.
+// userDetail has only the fields in use.
 type userDetail struct {
 	ID       text    `json:"id"`
 	Name     text    `json:"user_name"`

@@ -1,5 +1,5 @@
-// Package desktopid is the one rule for ids of desktops: which texts may be one,
-// and which spellings mean the same one.
+// Package desktopid defines which texts are valid desktop ids, and which spellings mean the
+// same id.
 package desktopid
 
 import (
@@ -10,13 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength is the most characters that an id may have. Source: the API page, for
-// desktop_id.
+// MaxLength is the maximum number of characters of an id. Source: desktop_id in the API
+// reference.
 const MaxLength = 255
 
-// Check says what is wrong with an id as it is, or nothing: it has 1 to MaxLength
-// printable characters without white space, and is not what a spreadsheet makes of
-// one.
+// Check returns what is wrong with id, or "" if it is valid: 1 to MaxLength printable
+// characters without white space, and not a value that a spreadsheet made of an id. The
+// problem continues a sentence that begins with the id, such as "is empty".
 func Check(id string) (problem string) {
 	switch {
 	case id == "":
@@ -26,19 +26,19 @@ func Check(id string) (problem string) {
 	case utf8.RuneCountInString(id) > MaxLength:
 		return fmt.Sprintf("is longer than %d characters", MaxLength)
 	}
-	if problem := spoilt(id); problem != "" {
+	if problem := damaged(id); problem != "" {
 		return problem
 	}
 	if strings.ContainsFunc(id, func(r rune) bool { return !unicode.IsPrint(r) || unicode.IsSpace(r) }) {
-		return "has a character that is not printable, or white space"
+		return "contains white space or a character that is not printable"
 	}
 	return ""
 }
 
-// Parse gives the id that a text means. Every spelling of a UUID (upper case, in
-// braces or parentheses, after urn:uuid:, with white space or invisible characters
-// around it) is that UUID in lower case; any other text is an id as it is. problem
-// says why it can be none, as Check does, and id is the text then.
+// Parse returns the id that text means. Every spelling of a UUID (upper case, in braces or
+// parentheses, after urn:uuid:, with white space or invisible characters around it)
+// becomes that UUID in lower case; any other text is the id unchanged. problem is that of
+// Check; id is then text.
 func Parse(text string) (id, problem string) {
 	if id, ok := canonical(text); ok {
 		return id, ""
@@ -48,7 +48,7 @@ func Parse(text string) (id, problem string) {
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
 
-// longestSpelling of a UUID that is looked at, in bytes.
+// longestSpelling is the longest text, in bytes, that is parsed as a UUID.
 const longestSpelling = 1 << 10
 
 func canonical(text string) (id string, ok bool) {
@@ -68,28 +68,28 @@ func canonical(text string) (id string, ok bool) {
 	return id, uuid.MatchString(id)
 }
 
-// invisible characters come along when an id is copied: white space, no-break
-// spaces, byte order marks, zero-width characters, marks of direction.
+// invisible reports characters that get copied along with an id: white space, no-break
+// spaces, byte order marks, zero-width characters, direction marks.
 func invisible(r rune) bool {
 	return unicode.IsSpace(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zs, r)
 }
 
-// scientific is a number as spreadsheets and programs write large ones, with a
-// decimal point or comma.
+// scientific matches a large number in a spreadsheet's notation, with decimal point or
+// comma.
 var scientific = regexp.MustCompile(`^[+-]?[0-9]+([.,][0-9]*)?[eE][+-]?[0-9]+$`)
 
-// spoilt names what a spreadsheet has made of an id.
-func spoilt(id string) (problem string) {
+// damaged describes the value that a spreadsheet made of an id; "": it is not damaged.
+func damaged(id string) (problem string) {
 	id = strings.TrimFunc(id, invisible)
 	switch {
 	case scientific.MatchString(id):
-		return "is a number that a spreadsheet made of an id: the id is lost; import the list with that column as text, and save it again"
+		return "is a number that a spreadsheet made of an id; the id is lost: import the list again with this column as text"
 	case strings.HasPrefix(id, "="):
-		return `is a formula of a spreadsheet: give the id by itself, without = and quotes`
+		return `is a formula of a spreadsheet: enter only the id, without = and quotes`
 	case strings.HasPrefix(id, "'"), strings.HasPrefix(id, "’"), strings.HasPrefix(id, "‘"):
-		return "begins with an apostrophe, by which spreadsheets mark text: take it out"
+		return "begins with an apostrophe, which spreadsheets use to mark text: remove it"
 	case strings.HasPrefix(id, "#"):
-		return "is an error value of a spreadsheet: the id is lost; import the list with that column as text, and save it again"
+		return "is an error value of a spreadsheet; the id is lost: import the list again with this column as text"
 	}
 	return ""
 }

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// How a request was authenticated, in Request.Auth.
+// Values of Request.Auth: how a request was authenticated.
 const (
 	AuthNone      = ""
 	AuthToken     = "token"
 	AuthSignature = "signature"
 )
 
-// authKind is what the request brings, right or wrong.
+// authKind returns the kind of credentials in the request, valid or not.
 func authKind(r *http.Request) string {
 	switch {
 	case strings.HasPrefix(r.Header.Get("Authorization"), algorithm+" "):
@@ -24,7 +24,7 @@ func authKind(r *http.Request) string {
 	return AuthNone
 }
 
-// authenticate answers a request that nobody known has made; nil: it may go on.
+// authenticate returns the reply to a request without valid credentials; nil: they are valid.
 func (x *exchange) authenticate() *reply {
 	if x.cfg.open() {
 		return nil
@@ -45,7 +45,7 @@ func unauthorized(why string) *reply {
 	return fail(http.StatusUnauthorized, "APIGW.0301", "Incorrect IAM authentication information: "+why)
 }
 
-// checkToken answers a request whose token is not good for its project.
+// checkToken returns the reply to a request whose token is not valid for its project.
 func (x *exchange) checkToken(value string, now time.Time) *reply {
 	c := x.Cloud
 	if c.cfg.Token != "" && value == c.cfg.Token {
@@ -59,7 +59,7 @@ func (x *exchange) checkToken(value string, now time.Time) *reply {
 		return unauthorized("decrypt token fail")
 	case !now.Before(t.expires):
 		return fail(http.StatusUnauthorized, "APIGW.0307", "")
-	case !t.goodFor(x.projectID):
+	case !t.validFor(x.projectID):
 		return fail(http.StatusForbidden, "APIGW.0302", "")
 	}
 	return nil

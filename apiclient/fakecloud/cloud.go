@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Cloud is the stand-in, an http.Handler. All of its methods may be called at
-// any time, from any goroutine. Make it with New.
+// Cloud is the fake cloud, an http.Handler. It is safe for concurrent use. Create it with
+// New, or with Serve to have it listen.
 type Cloud struct {
 	cfg    Config
 	faults faults
@@ -22,10 +22,10 @@ type Cloud struct {
 	seq      int
 	tokens   map[string]token
 	bucket   bucket
-	changed  chan struct{} // closed at the next change; nil: nobody waits
+	changed  chan struct{} // closed at the next change; nil: no Wait is running
 }
 
-// callKey counts the calls of an op; of the whole cloud when project is empty.
+// callKey identifies a count of calls; an empty project is the whole cloud.
 type callKey struct {
 	op      Op
 	project string
@@ -48,7 +48,7 @@ func New(cfg Config) *Cloud {
 	return c
 }
 
-// openProject returns a project, made if need be.
+// openProject returns a project and creates it if necessary.
 func (c *Cloud) openProject(id string) *project {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,13 +63,13 @@ func (c *Cloud) openProject(id string) *project {
 	return p
 }
 
-// serves reports whether requests may name the project.
+// serves reports whether the project exists for requests.
 func (c *Cloud) serves(projectID string) bool {
 	return len(c.cfg.Projects) == 0 || slices.Contains(c.cfg.Projects, projectID)
 }
 
-// ServeHTTP answers one request. The order is that of the real thing: gateway
-// (authentication, throttling), faults, then the service itself.
+// ServeHTTP answers one request, in the order of the real cloud: gateway (authentication,
+// throttling), faults, then the service.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := c.receive(w, r)
 	if x.refused == nil && x.op == OpDetach {

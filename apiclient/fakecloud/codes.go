@@ -1,9 +1,15 @@
 package fakecloud
 
-import "net/http"
+import (
+	"fmt"
+	"net/http"
+)
 
-// Codes of desktops refused in failed_operation_list. They are invented, as the
-// real ones are not public: no client can rely on them.
+// throttled is the message of APIGW.0308 with its limit in calls a second.
+const throttled = "The throttling threshold has been reached: policy user over ratelimit,limit:%g,time:1 second"
+
+// Codes in failed_operation_list. They are invented, because the real ones are not public:
+// a client must not depend on them.
 const (
 	CodeHibernated  = "WKS.00990001"
 	CodeFrozen      = "WKS.00990002"
@@ -11,8 +17,8 @@ const (
 	CodeNotFound    = "WKS.00990004"
 )
 
-// usual maps documented codes to a status and message they come with.
-var usual = map[string]struct {
+// documented maps codes to the status and message in the documentation.
+var documented = map[string]struct {
 	status  int
 	message string
 }{
@@ -33,13 +39,13 @@ var usual = map[string]struct {
 	"APIGW.0301":   {http.StatusUnauthorized, "Incorrect IAM authentication information: Unauthorized"},
 	"APIGW.0302":   {http.StatusForbidden, "The IAM user is not authorized to access the API."},
 	"APIGW.0307":   {http.StatusUnauthorized, "The token must be updated."},
-	"APIGW.0308":   {http.StatusTooManyRequests, "The throttling threshold has been reached: policy user over ratelimit,limit:10,time:1 second"},
+	"APIGW.0308":   {http.StatusTooManyRequests, fmt.Sprintf(throttled, 10.0)},
 	"APIGW.0310":   {http.StatusForbidden, "The project is unavailable."},
 	"APIGW.0601":   {http.StatusInternalServerError, "Internal server error."},
 }
 
-// usualCode is the code that an error of a status usually has.
-func usualCode(status int) string {
+// defaultCode returns the usual code of an error with the status.
+func defaultCode(status int) string {
 	switch status {
 	case http.StatusUnauthorized:
 		return "APIGW.0301"
@@ -61,12 +67,12 @@ func usualCode(status int) string {
 	return "WKS.00211102"
 }
 
-// usualMessage is the message of a code, or else of the status.
-func usualMessage(status int, code string) string {
+// defaultMessage returns the documented message of a code, or else the text of the status.
+func defaultMessage(status int, code string) string {
 	if status == http.StatusGatewayTimeout && code == "APIGW.0201" {
-		return "Backend timeout." // one code, several meanings
+		return "Backend timeout." // the code has several meanings
 	}
-	if u, known := usual[code]; known {
+	if u, known := documented[code]; known {
 		return u.message
 	}
 	return http.StatusText(status)

@@ -5,89 +5,84 @@ import (
 	"time"
 )
 
-// Config says what the cloud knows and how it behaves. The zero value serves
-// every project to everybody, at once and without limits.
+// Config configures New and Serve. The zero value serves every project without
+// authentication, delays or limits. Unless its comment names another default, a field is
+// off when it is zero.
 type Config struct {
-	// Projects are the project ids served. Empty: any, from its first mention.
+	// Projects are the project ids that exist. Defaults to any, created on first use.
 	Projects []string
 
-	// Token is an X-Auth-Token that is always accepted.
+	// Token is an X-Auth-Token that is always valid.
 	Token string
-	// Users may ask for tokens with their password.
+	// Users may request tokens with their password.
 	Users []IAMUser
 	// AccessKeys maps access keys to secret keys; signatures are verified.
 	AccessKeys map[string]string
-	// AccessKeyTokens maps those access keys that are temporary to the
-	// X-Security-Token that has to come with them.
+	// AccessKeyTokens maps temporary access keys to the X-Security-Token they require.
 	AccessKeyTokens map[string]string
-	// TokenLifetime is how long an issued token is accepted. Default 24 h.
+	// TokenLifetime is how long an issued token is valid. Defaults to 24 hours.
 	TokenLifetime time.Duration
 
-	// Latency passes between the arrival of a detach call and its effect, in
-	// real time; each call waits up to Jitter longer. Default none.
+	// Latency is the real time from the arrival of a detach call to its effect; each
+	// call takes up to Jitter longer.
 	Latency, Jitter time.Duration
-	// EarlyEffects is the fraction of detach calls that take effect when they
-	// arrive, so that Latency and Jitter delay their reply only. Which ones
-	// depends on Seed and the number of the call. Default none.
+	// EarlyEffects is the fraction of detach calls, 0 to 1, that take effect on arrival,
+	// so that Latency and Jitter delay only their reply. Seed and the number of the call
+	// decide which.
 	EarlyEffects float64
-	// KeepsTime has a detach call whose client gave up take effect when it would
-	// have with the client waiting. Default: at once when the client gives up.
+	// KeepsTime makes a detach call take effect at its normal time even if its client
+	// gave up. Otherwise it takes effect as soon as the client gives up.
 	KeepsTime bool
-	// ReadLatency passes, in real time, between the arrival of any other request but
-	// one for a token, and what its reply says. Default none.
+	// ReadLatency is the real time that other requests take, except for tokens.
 	ReadLatency time.Duration
-	// DetachDelay passes, on Clock, from the acceptance of a detach until the
-	// desktop is DEATTACHED; it is DEATTACHING in between. 0: when the reply
-	// leaves.
+	// DetachDelay is the time, on Clock, from the acceptance of a detach until the
+	// desktop is DEATTACHED; until then it is DEATTACHING.
 	DetachDelay time.Duration
-	// ReadLag is how long, on Clock, lists go on showing a desktop as it was before
-	// its detach had taken effect, whatever its job says by then.
+	// ReadLag is how long, on Clock, lists show a desktop as it was before its detach
+	// took effect, even if its job has ended.
 	ReadLag time.Duration
-	// JobLag is how long a desktop's part of a job goes on running after its
-	// detach has taken effect.
+	// JobLag is how long, on Clock, a desktop's part of a job still runs after its detach
+	// took effect.
 	JobLag time.Duration
 	// SuccessJobIDs adds success_job_ids, one per accepted desktop, to replies.
 	SuccessJobIDs bool
 
-	// RateLimit is the number of detach calls a second, of all projects
-	// together, above which 429 APIGW.0308 is the answer. 0: no limit.
+	// RateLimit is the number of detach calls a second, of all projects together, above
+	// which the reply is 429 APIGW.0308. Defaults to no limit.
 	RateLimit float64
-	// RateBurst is how many calls may come at once after a pause. Default
-	// RateLimit rounded up.
-	RateBurst int
-	// RetryAfter is sent with a 429 of RateLimit when above 0, in seconds
+	// RateBurst is how many calls may arrive at once after a pause. Defaults to RateLimit
 	// rounded up.
+	RateBurst int
+	// RetryAfter is sent with a 429 of RateLimit if above 0, in seconds rounded up.
 	RetryAfter time.Duration
 
-	// AutoCreate makes a DEDICATED desktop, attached to a user of its own, out
-	// of every unknown desktop id in a request. It hides whatever comes of wrong
-	// ids: it is for loads of more desktops than one would want to add.
+	// AutoCreate creates a DEDICATED desktop with a user of its own for every unknown
+	// desktop id in a request. It hides the effects of wrong ids: use it only in load
+	// tests with more desktops than one can add.
 	AutoCreate bool
-	// MaxPage is the most desktops, or users, of one page of a list, whatever limit says.
-	// Default 500, which is also the most that limit may be; of users all.
+	// MaxPage is the maximum number of desktops or users in one page of a list, if the
+	// limit of a request is larger. Defaults to 500 desktops and all users.
 	MaxPage int
-	// FuzzyUserNames makes user_names match parts of names, in any case of
-	// letters. The documentation does not say whether it does.
+	// FuzzyUserNames makes user_names match parts of names, ignoring case. The
+	// documentation does not say whether it does.
 	FuzzyUserNames bool
-
-	// FuzzyComputerNames makes computer_names match parts of names, in any case of
-	// letters. The documentation does not say whether it does.
+	// FuzzyComputerNames does the same for computer_names.
 	FuzzyComputerNames bool
 
-	// Seed fixes which calls faults with a Rate hit, Jitter, and EarlyEffects.
+	// Seed determines Jitter, EarlyEffects, and which calls a fault with a Rate affects.
 	Seed uint64
-	// Clock tells the time. Default time.Now.
+	// Clock returns the current time. Defaults to time.Now.
 	Clock func() time.Time
 	// DiscardLog keeps Requests and Removals empty, for long runs.
 	DiscardLog bool
 }
 
-// IAMUser may ask for tokens. Domain is the account's name.
+// IAMUser may request tokens. Domain is the name of the account.
 type IAMUser struct {
 	Name, Password, Domain string
 }
 
-// withDefaults returns a copy in which zero values have their meaning.
+// withDefaults returns a copy with the defaults filled in.
 func (cfg Config) withDefaults() Config {
 	if cfg.TokenLifetime <= 0 {
 		cfg.TokenLifetime = 24 * time.Hour
@@ -101,7 +96,7 @@ func (cfg Config) withDefaults() Config {
 	return cfg
 }
 
-// open reports that nobody has to authenticate, as nobody could.
+// open reports that requests need no authentication, because no credentials are configured.
 func (cfg Config) open() bool {
 	return cfg.Token == "" && len(cfg.Users) == 0 && len(cfg.AccessKeys) == 0
 }

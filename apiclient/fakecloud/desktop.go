@@ -9,16 +9,16 @@ import (
 const (
 	Dedicated = "DEDICATED" // of one user
 	Shared    = "SHARED"    // of several users or groups
-	Pooled    = "POOLED"    // of a pool; its detach is a job
+	Pooled    = "POOLED"    // of a pool; a detach is a job
 )
 
-// Values of Desktop.Status. It may be anything: what is given is shown.
+// Values of Desktop.Status. Any other value is shown unchanged.
 const (
 	Active     = "ACTIVE"
 	Shutoff    = "SHUTOFF"
 	Errored    = "ERROR"
 	Hibernated = "HIBERNATED"
-	Deleted    = "DELETED" // not documented as a value; the cloud says nothing against it
+	Deleted    = "DELETED" // not documented
 )
 
 // Values of Desktop.AttachState, spelled as the API spells them.
@@ -38,15 +38,15 @@ const (
 // Desktop is the state of one desktop.
 type Desktop struct {
 	ID           string
-	ComputerName string // default made from ID
-	Type         string // default Dedicated
-	Status       string // default Active
-	LoginStatus  string // default REGISTERED
-	AttachState  string // default Attached
-	Users        []User // default for Attached: one user made from ID
+	ComputerName string // defaults to a name made from ID
+	Type         string // defaults to Dedicated
+	Status       string // defaults to Active
+	LoginStatus  string // defaults to REGISTERED
+	AttachState  string // defaults to Attached
+	Users        []User // defaults to one user made from ID if Attached
 
-	// TaskStatus names the task that is running, such as "rebooting"; empty
-	// when idle. It ends at TaskUntil if that is set.
+	// TaskStatus is the running task, such as "rebooting"; empty if idle. The task ends
+	// at TaskUntil, if set.
 	TaskStatus string
 	TaskUntil  time.Time
 	// Process is the progress of a task in percent; nil is null.
@@ -57,24 +57,23 @@ type Desktop struct {
 	Frozen      bool // is_freeze: refused, CodeFrozen
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
 
-	// DetachEnds are the attach states in which the next accepted detaches of
-	// this desktop end, one each. After them, and by default: Detached. One that
-	// ends as Detaching never ends.
+	// DetachEnds are the attach states in which the next accepted detaches of this
+	// desktop end, one each; later ones end as Detached. A detach that ends as Detaching
+	// never ends.
 	DetachEnds []string
 	// DetachTakes is how much longer than Config.DetachDelay its detaches take.
 	DetachTakes time.Duration
-	// AfterDetach are the users who have the desktop from the moment on at which
-	// nobody has it any more; once.
+	// AfterDetach are users who get the desktop, once, at the moment it has no user.
 	AfterDetach []User
 }
 
-// User is somebody a desktop is attached to. Type is USER, the default, or
-// GROUP.
+// User is a user or group with a desktop. Type is USER or GROUP and defaults to USER, ID to
+// one made from Name, Group to "users".
 type User struct {
 	ID, Name, Domain, Group, Type string
 }
 
-// withDefaults returns a copy in which empty fields have their meaning.
+// withDefaults returns a copy with the defaults filled in.
 func (d Desktop) withDefaults() Desktop {
 	d = d.clone()
 	if d.ComputerName == "" {
@@ -114,8 +113,8 @@ func (u User) withDefaults() User {
 	return u
 }
 
-// madeName is short enough for a computer's name (15), and of ids made by
-// counting keeps the end, where they differ.
+// madeName is short enough for a computer name (15 characters). It keeps the end of id,
+// because ids made by counting differ there.
 func madeName(prefix, id string) string {
 	return prefix + id[max(0, len(id)-10):]
 }
@@ -133,12 +132,12 @@ func (d Desktop) clone() Desktop {
 	return d
 }
 
-// unattached reports that there is nothing to detach.
+// unattached reports that the desktop has no user to detach.
 func (d *Desktop) unattached() bool {
 	return d.AttachState == Unattached || d.AttachState == Detached
 }
 
-// busyWith names what makes an operation on the desktop conflict; empty: nothing.
+// busyWith returns the task or state with which a detach conflicts, or "".
 func (d *Desktop) busyWith() string {
 	if d.TaskStatus != "" {
 		return d.TaskStatus
@@ -150,7 +149,7 @@ func (d *Desktop) busyWith() string {
 	return ""
 }
 
-// without takes users off d as pend says, and leaves d in the state that gives.
+// without returns d after the detachment pend.
 func (d Desktop) without(pend detachment) Desktop {
 	if pend.end != Detached {
 		d.AttachState = pend.end

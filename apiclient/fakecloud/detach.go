@@ -9,21 +9,21 @@ import (
 )
 
 const (
-	maxDesktops = 100 // of one detach call, or ids in a list
+	maxDesktops = 100 // of one detach call, or ids in the query of a list
 	maxUsers    = 500 // of one desktop in a batch-detach
 	maxID       = 255 // characters of an id
 )
 
-// detachCall is the body of either detach call. In a batch, users[i] are the
-// users to take off ids[i]; nil: all.
+// detachCall is the body of either detach call. In a batch, users[i] are the users to
+// remove from ids[i]; nil: all.
 type detachCall struct {
 	ids     []string
 	users   [][]User
 	shutoff *bool
 }
 
-// fields decodes an object whose keys are known by their exact spelling;
-// encoding/json alone would take a misspelt DESKTOP_IDS as well.
+// fields decodes an object with case-sensitive keys; encoding/json would also accept
+// DESKTOP_IDS.
 func fields(body []byte, into map[string]any) error {
 	var raw map[string]json.RawMessage
 	if err := json.Unmarshal(body, &raw); err != nil {
@@ -39,8 +39,8 @@ func fields(body []byte, into map[string]any) error {
 	return nil
 }
 
-// parseDetach reads a detach call. With a reply it is one that can't be carried
-// out; the ids are then those that could be read.
+// parseDetach reads a detach call. The reply is that to an invalid call, nil for a valid
+// one; the call of an invalid one has the ids that could be read.
 func parseDetach(body []byte, batch bool) (detachCall, *reply) {
 	var call detachCall
 	var err error
@@ -82,7 +82,7 @@ func (call *detachCall) readBatch(body []byte) error {
 	return problem
 }
 
-// readUsers reads detach_user_infos, which all makes void.
+// readUsers reads detach_user_infos, which all overrides.
 func readUsers(infos []json.RawMessage, all bool) ([]User, error) {
 	switch {
 	case all:
@@ -106,7 +106,7 @@ func readUsers(infos []json.RawMessage, all bool) ([]User, error) {
 	return users, nil
 }
 
-// checkIDs answers a list of desktops that is not within the limits.
+// checkIDs returns the reply to a list of ids that is not within the limits; nil: it is.
 func checkIDs(ids []string) *reply {
 	if len(ids) == 0 {
 		return fail(http.StatusBadRequest, "WKS.0001", "")
@@ -145,11 +145,11 @@ type failedOperation struct {
 	Message string `json:"error_msg"`
 }
 
-// nothingFailed is the body of most replies under load.
+// nothingFailed is the body of most replies, encoded once for load tests.
 var nothingFailed = marshal(detachReply{Failed: []failedOperation{}})
 
-// performDetach starts the detach of every desktop that isn't refused, or
-// of none if one is busy.
+// performDetach starts the detach of every desktop that is not refused; if one is busy, the
+// whole call is refused.
 func (x *exchange) performDetach() (rep *reply, effect bool) {
 	now := x.cfg.Clock()
 	p := x.project
@@ -187,8 +187,8 @@ func (x *exchange) performDetach() (rep *reply, effect bool) {
 	return ok(body), effect
 }
 
-// accept starts the detach of the i-th desktop of the call, and notes the part
-// that is a job's.
+// accept starts the detach of the i-th desktop of the call; that of a pool desktop becomes
+// a part of work.
 func (x *exchange) accept(i int, rec *record, now time.Time, work *job) {
 	pend := detachment{due: now.Add(x.cfg.DetachDelay + rec.base.DetachTakes), shutoff: x.detach.shutoff, call: x.requestID}
 	if x.detach.users != nil {
@@ -209,7 +209,7 @@ func (x *exchange) accept(i int, rec *record, now time.Time, work *job) {
 	}
 }
 
-// conflict is the answer to a call that names a desktop that is busy.
+// conflict returns the reply to a call with a busy desktop; nil: it is not busy.
 func conflict(rec *record) *reply {
 	if rec.base == nil {
 		return nil
@@ -224,13 +224,13 @@ func conflict(rec *record) *reply {
 	return fail(http.StatusConflict, "WKS.00010032", conflictMessage(state, rec.id))
 }
 
-// conflictMessage is the documented text.
+// conflictMessage returns the documented text.
 func conflictMessage(state, id string) string {
 	return fmt.Sprintf("Operation conflict. The desktop current instance status is [%s] and deny operation [%s], resource id [%s].",
 		state, "DETACH_DESKTOP", id)
 }
 
-// refuse says why one desktop of a call is not detached; nil: it is.
+// refuse returns the entry of a desktop that cannot be detached; nil: it can.
 func refuse(rec *record, refusals map[string]Refusal) *failedOperation {
 	failed := &failedOperation{ID: rec.id}
 	if rec.base == nil {

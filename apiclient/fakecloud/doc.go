@@ -1,6 +1,6 @@
-// Package fakecloud stands in for the Huawei Cloud Workspace API: a stateful
-// http.Handler with desktops that are attached to users, calls that take the
-// users away, jobs that follow such a call, and IAM tokens to ask with.
+// Package fakecloud is a fake of the Huawei Cloud Workspace API for tests: a stateful
+// http.Handler with desktops and their users, detach calls and their jobs, IAM tokens, and
+// faults on request.
 //
 // It serves
 //
@@ -13,50 +13,46 @@
 //	GET  /v2/{project_id}/workspace-jobs/{job_id}
 //	GET  /v2/{project_id}/workspace-sub-jobs
 //
-// and nothing else of the real API. It shares no code with the client: both
-// are written from the public documentation, so that a mistake in one is not
-// repeated by the other.
+// and nothing else of the real API. It shares no code with the client: both are written
+// from the public documentation, so that a mistake in one is not repeated in the other.
 //
 // # Time
 //
-// What a desktop is doing is computed from Config.Clock when somebody looks.
-// There are no timers and no goroutines behind a detach that takes a while, so
-// a clock under the test's control drives all of it. Only Config.Latency,
-// Config.Jitter, Config.ReadLatency and Fault.Delay are waits in real time.
+// The state of a desktop is computed from Config.Clock when it is read. There are no
+// timers or goroutines behind a slow detach, so a test's clock controls it. Only
+// Config.Latency, Config.Jitter, Config.ReadLatency and Fault.Delay take real time.
 //
 // # What is documented and what is guessed
 //
-// Paths, shapes, states and the codes of the gateway are as documented. The
-// following is not public, and is this package's choice:
+// Paths, formats, states and the codes of the gateway are as documented. The following is
+// not public and a choice of this package:
 //
-//   - The codes in failed_operation_list: CodeHibernated, CodeFrozen,
-//     CodeMaintenance and CodeNotFound are invented. A client that decides by
-//     them is wrong; it has to read the desktop back.
+//   - The codes in failed_operation_list: CodeHibernated, CodeFrozen, CodeMaintenance
+//     and CodeNotFound are invented. A client must not decide by them, but read the
+//     desktop back.
 //   - A desktop that is busy, or is being attached or detached, fails the whole
 //     call with 409 WKS.00010032.
 //   - A detach that ends as DEATTACHING never ends; its part of a job runs on.
 //   - A detach of a desktop without users is accepted and changes nothing.
-//   - Detach takes every user off a SHARED desktop. A batch-detach that names
-//     nobody and does not say all is invalid; a user who is not there is ignored.
-//   - A single-user desktop is shut down after it was detached unless
-//     shutoff_after_detach is false; a SHARED one runs unless it is true.
+//   - Detach removes every user of a SHARED desktop. A batch-detach without users is
+//     invalid unless is_detach_all_users is true; users without access are ignored.
+//   - A single-user desktop is shut down after its detach unless shutoff_after_detach is
+//     false; a SHARED one keeps running unless it is true.
 //   - The ids in success_job_ids are unknown to the job calls.
 //   - user_names and computer_names match exactly (see Config.FuzzyUserNames and
 //     FuzzyComputerNames), user_name and computer_name any part.
-//   - Users are everybody who ever was on a desktop of the project, and those of
-//     AddPeople.
-//   - An unknown project is 404 WKS.00211902; a token asked for another project,
-//     or for none, is 403 APIGW.0302.
-//   - A client that gives up while it waits for its reply does not stop the
-//     detach. It brings it forward unless Config.KeepsTime.
+//   - Users are all who ever had a desktop of the project, and those of AddPeople.
+//   - An unknown project is 404 WKS.00211902; a token for another project, or without
+//     one, is 403 APIGW.0302.
+//   - A client that gives up waiting for its reply does not stop the detach. It makes it
+//     take effect at once unless Config.KeepsTime is set.
 //
 // # What it observes
 //
-// Requests is the log of what arrived, Removals who lost which desktop by which
-// call. Of a desktop, DetachedTimes says how often its detach was accepted,
-// DetachedInVain how often of these for nothing, and Reads how often it was asked
-// for. InTwoCallsAtOnce names the desktops that a client put into overlapping
-// calls that passed authentication and were well-formed. A call counts as over
-// just before its reply is written, or when it begins to hang: later, a client
-// that acts on the reply at once, or has given up, would be accused wrongly.
+// Requests is the log of requests, Removals lists who lost which desktop by which call.
+// DetachedTimes counts the accepted detaches of a desktop, DetachedInVain those without
+// effect, Reads the requests for it. InTwoCallsAtOnce lists the desktops in overlapping
+// calls that passed authentication and were valid. A call ends just before its reply is
+// written, or when it starts to hang: with a later end, a client that acts on the reply at
+// once, or has given up, would be blamed wrongly.
 package fakecloud

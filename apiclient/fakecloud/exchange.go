@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// maxBody is what the gateway lets through (12 MB).
+// maxBody is the largest body that the gateway accepts (12 MB).
 const maxBody = 12 << 20
 
-// exchange is one request on its way to its reply.
+// exchange is one request and its reply.
 type exchange struct {
 	*Cloud
 	w http.ResponseWriter
@@ -21,22 +21,22 @@ type exchange struct {
 	requestID string // X-Request-Id
 	entry     *Request
 	detach    detachCall // of an OpDetach
-	invalid   *reply     // the service's answer to what can't be carried out
-	refused   *reply     // the gateway's answer to what it does not let through
-	project   *project   // nil: none named, or not served
+	invalid   *reply     // the service's reply to an invalid request
+	refused   *reply     // the gateway's reply to a request that it refuses
+	project   *project   // nil: not named, or unknown
 	entered   []*record
-	omit      string // the desktop that a fault leaves out of a list
+	omit      string // the desktop that a fault omits from a list
 }
 
-// callNumber counts calls of one op from 1, in the order of their arrival.
+// callNumber is the number of a call of its op, from 1 in the order of arrival.
 type callNumber struct{ cloud, project int }
 
-// receive reads a request, numbers it and logs it.
+// receive reads, numbers and logs a request.
 func (c *Cloud) receive(w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{Cloud: c, w: w, r: r, route: findRoute(r)}
 	var err error
-	// All of the body is read before anything else is done: the server notices
-	// that a client has gone away only after that.
+	// The whole body is read first, because the server notices that a client has gone
+	// away only after that.
 	x.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
 		x.invalid = fail(http.StatusRequestEntityTooLarge, "APIGW.0201", "Request entity too large")
@@ -75,9 +75,9 @@ func (x *exchange) begin() {
 	}
 }
 
-// end says that the request is over and how it was answered; status 0: not.
-// It comes before the reply is written, as a client may act on a reply, and a
-// test look at the log, before the handler has returned.
+// end records the end of a request and the status of its reply; 0: no reply. It comes
+// before the reply is written, because a client may act on the reply, and a test read the
+// log, before the handler returns.
 func (x *exchange) end(status int, effect bool) {
 	if x.entered != nil {
 		x.project.leave(x.entered)
@@ -94,8 +94,8 @@ func (x *exchange) end(status int, effect bool) {
 	}
 }
 
-// admit is the gateway: it answers what does not reach the service; nil: the
-// request may go on.
+// admit is the gateway. It returns the reply to a request that does not reach the service;
+// nil: it does.
 func (x *exchange) admit() *reply {
 	switch {
 	case x.op == "":
@@ -114,11 +114,11 @@ func (x *exchange) admit() *reply {
 	return nil
 }
 
-// carryOut lets the service do its work as far as the fault allows, and answers
-// after a while.
-func (x *exchange) carryOut(f Fault, while time.Duration) {
+// carryOut performs and answers the request as the fault allows. delay passes before the
+// reply.
+func (x *exchange) carryOut(f Fault, delay time.Duration) {
 	if !f.happens() {
-		x.pause(while)
+		x.pause(delay)
 		x.vanish(f.Vanish)
 		switch f.Effect {
 		case DropBefore:
@@ -133,8 +133,8 @@ func (x *exchange) carryOut(f Fault, while time.Duration) {
 		x.omit = f.Desktop
 	}
 	rep, effect := x.perform()
-	x.vanish(f.Vanish) // before the reply, as a client may act on that at once
-	x.pause(while)
+	x.vanish(f.Vanish) // before the reply, because a client may act on it at once
+	x.pause(delay)
 	switch f.Effect {
 	case DropAfter:
 		x.drop(effect)
@@ -173,22 +173,21 @@ func (x *exchange) perform() (rep *reply, effect bool) {
 	}
 }
 
-// pause waits in real time. A client that gives up ends the wait, unless the
-// cloud keeps its time, but not the call: a detach that has reached the service
-// happens.
+// pause waits in real time. A client that gives up ends the wait unless Config.KeepsTime
+// is set, but not the call: a detach that has reached the service takes effect.
 func (x *exchange) pause(d time.Duration) {
 	if d <= 0 {
 		return
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
-	over := x.r.Context().Done()
+	ended := x.r.Context().Done()
 	if x.op == OpDetach && x.cfg.KeepsTime {
-		over = stopped(x.r.Context())
+		ended = stopped(x.r.Context())
 	}
 	select {
 	case <-t.C:
-	case <-over:
+	case <-ended:
 	}
 }
 
@@ -198,22 +197,22 @@ func (x *exchange) drop(effect bool) {
 	panic(http.ErrAbortHandler)
 }
 
-// hang keeps the connection until the client or the server gives up. It does
-// not return.
+// hang keeps the connection open until the client gives up or the server stops. It does not
+// return.
 func (x *exchange) hang(effect bool) {
 	x.end(0, effect)
 	<-x.r.Context().Done()
 	panic(http.ErrAbortHandler)
 }
 
-// truncate promises all of a reply, sends half of it and closes the connection.
-// It does not return.
+// truncate announces the whole reply, sends half of it and closes the connection. It does
+// not return.
 func (x *exchange) truncate(rep *reply, effect bool) {
 	x.end(rep.status, effect)
 	x.header(rep)
 	x.w.WriteHeader(rep.status)
 	_, _ = x.w.Write(rep.body[:len(rep.body)/2])
-	_ = http.NewResponseController(x.w).Flush() // else the client gets nothing at all
+	_ = http.NewResponseController(x.w).Flush() // otherwise the client gets nothing
 	panic(http.ErrAbortHandler)
 }
 
@@ -222,5 +221,5 @@ func (x *exchange) answer(rep *reply, effect bool) {
 	x.end(rep.status, effect)
 	x.header(rep)
 	x.w.WriteHeader(rep.status)
-	_, _ = x.w.Write(rep.body) // a client that is gone is not our business
+	_, _ = x.w.Write(rep.body) // an error means that the client is gone
 }

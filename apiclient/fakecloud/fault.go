@@ -1,64 +1,62 @@
 package fakecloud
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"time"
 )
 
-// Fault is something that goes wrong: when, and what. Of the faults that match
-// a request the one that was added first decides. Refusals are apart from that:
-// those of several faults meet in one reply.
+// Fault is something that goes wrong. The first added fault that matches a request decides,
+// except for refusals: those of all matching faults are in the reply.
 type Fault struct {
-	// When. All that is given has to match; nothing given matches every
-	// detach call, batch or not.
+	// When: all fields that are set must match. Without any, every detach call matches,
+	// batch or not.
 
-	// Op is the kind of request. Default OpDetach.
+	// Op is the kind of request. Defaults to OpDetach.
 	Op Op
-	// Calls are the numbers of the calls hit. Calls of an Op are counted from 1
-	// as they arrive, those refused for their authentication too; of the
-	// Project if that is given, else of the whole cloud.
+	// Calls are the numbers of matching calls. Calls of an Op are counted from 1 on
+	// arrival, including those with invalid credentials; per Project if that is set, else
+	// for the whole cloud.
 	Calls   []int
 	Project string
-	// Desktop has to be named by the request.
+	// Desktop must be in the request.
 	Desktop string
-	// Rate is the fraction of calls hit, 0 meaning all. Which ones depends on
-	// Config.Seed and the number of the call, not on timing.
+	// Rate is the fraction of matching calls, 0 to 1. Defaults to all. Config.Seed and the
+	// number of the call decide which, not timing.
 	Rate float64
-	// Times is how many requests are hit at most. 0: no limit.
+	// Times is the maximum number of matching requests. Defaults to no limit.
 	Times int
 
-	// What. A fault has to say something here.
+	// What: at least one of these fields must be set.
 
-	// Status, Code and Message make an error reply, whose parts that are left
-	// out are those that usually go with the others. It has the gateway's shape
-	// when Code begins with "APIGW.", IAM's when Op is OpToken and Code is
-	// empty, and else the service's. Nothing takes effect unless Applied.
+	// Status, Code and Message make an error reply; the fields that are not set default to
+	// what usually goes with the others. The format is the gateway's if Code begins with
+	// "APIGW.", IAM's if Op is OpToken and Code is empty, else the service's. Nothing takes
+	// effect unless Applied is set.
 	Status        int
 	Code, Message string
-	// Body replaces the reply's body, and HTML makes it an error page as a
-	// firewall sends it. Status is then 200 or 502 by default.
+	// Body replaces the body of the reply (Status defaults to 200). HTML replaces it with
+	// the error page of a firewall (Status defaults to 502).
 	Body string
 	HTML bool
-	// Header is added to the error reply, RetryAfter if above 0 (in seconds,
-	// rounded up).
+	// Header is added to the error reply, and RetryAfter if above 0, in seconds rounded up.
 	Header     http.Header
 	RetryAfter time.Duration
-	// NamesCulprit lets the message of WKS.00010032 name Desktop as its
-	// "resource id".
+	// NamesCulprit puts Desktop into the message of WKS.00010032 as its "resource id".
 	NamesCulprit bool
-	// Applied lets the request take effect before the error reply is sent.
+	// Applied makes the request take effect before the error reply is sent.
 	Applied bool
 
-	// Refuse has desktops refused in a 200: Desktop, or else every desktop of
-	// the matching calls; Rate and Times then go by desktop.
+	// Refuse lists Desktop, or else every desktop of the matching calls, as refused in a
+	// 200. Rate and Times then count desktops.
 	Refuse *Refusal
 
-	// Omit leaves Desktop out of a list, of an OpDetail.
+	// Omit omits Desktop from the lists of OpDetail.
 	Omit bool
 
-	// Vanish are desktops that exist no more after the request, whether it named them
-	// or not: the page of a list that it asks for still has them.
+	// Vanish are desktops, in the request or not, that do not exist after it. The page of
+	// a list that it requests still has them.
 	Vanish []string
 
 	// Delay passes, in real time, before anything else.
@@ -76,17 +74,16 @@ type Refusal struct {
 // Effect is a fault of the connection or of the reply's body.
 type Effect int
 
-// Effects. "Before" and "after" are meant of the request's effect. Note that
-// net/http's client by itself repeats a GET, though no POST, that is dropped on
-// a connection it had used before.
+// Effects, before or after the request takes effect. Note that net/http's client repeats a
+// GET, but not a POST, that is dropped on a reused connection.
 const (
 	NoEffect   Effect = iota
-	DropBefore        // the connection is closed, nothing has happened
-	DropAfter         // it has happened, then the connection is closed
-	HangBefore        // nothing has happened, and no reply until the client gives up or the server closes
-	HangAfter         // it has happened, and there is no reply
-	Truncate          // it has happened; half of the reply, then the connection is closed
-	Garbage           // it has happened; the 200, or Status, has a body that is no JSON
+	DropBefore        // no effect; the connection is closed
+	DropAfter         // takes effect, then the connection is closed
+	HangBefore        // no effect, and no reply until the client gives up or the server stops
+	HangAfter         // takes effect; no reply either
+	Truncate          // takes effect; half of the reply, then the connection is closed
+	Garbage           // takes effect; the body of the 200, or Status, is not JSON
 )
 
 // garbage is the body of a Garbage reply.
@@ -96,12 +93,12 @@ const garbage = "\x1f\x8b\x08\x00{\"failed_operation_list\":[{]}\xff\xfe"
 const page = "<!DOCTYPE html><html><head><title>Request blocked</title></head>" +
 	"<body><h1>Sorry</h1><p>Your request was blocked by the <b>web application firewall</b>.</p></body></html>\n"
 
-// answers reports that the fault has a reply of its own.
+// answers reports whether the fault has its own reply.
 func (f Fault) answers() bool {
 	return f.Status != 0 || f.Code != "" || f.Message != "" || f.Body != "" || f.HTML || f.Effect == Garbage
 }
 
-// happens reports that the request takes effect all the same.
+// happens reports whether the request takes effect.
 func (f Fault) happens() bool {
 	switch f.Effect {
 	case DropBefore, HangBefore:
@@ -112,7 +109,7 @@ func (f Fault) happens() bool {
 	return f.Applied || !f.answers()
 }
 
-// reply is the fault's own reply to a request of the given kind.
+// reply returns the fault's own reply to a request of the given kind.
 func (f Fault) reply(op Op) *reply {
 	rep := f.content(op)
 	for name, values := range f.Header {
@@ -124,22 +121,22 @@ func (f Fault) reply(op Op) *reply {
 func (f Fault) content(op Op) *reply {
 	switch {
 	case f.Effect == Garbage:
-		return &reply{status: or(f.Status, http.StatusOK), body: []byte(garbage)}
+		return &reply{status: cmp.Or(f.Status, http.StatusOK), body: []byte(garbage)}
 	case f.HTML:
-		rep := &reply{status: or(f.Status, http.StatusBadGateway), body: []byte(page)}
+		rep := &reply{status: cmp.Or(f.Status, http.StatusBadGateway), body: []byte(page)}
 		rep.set("Content-Type", "text/html")
 		return rep
 	case f.Body != "":
-		return &reply{status: or(f.Status, http.StatusOK), body: []byte(f.Body)}
+		return &reply{status: cmp.Or(f.Status, http.StatusOK), body: []byte(f.Body)}
 	case op == OpToken && f.Code == "":
-		return iamError(or(f.Status, http.StatusInternalServerError), f.Message)
+		return iamError(cmp.Or(f.Status, http.StatusInternalServerError), f.Message)
 	}
 	status, code := f.Status, f.Code
 	if status == 0 {
-		status = or(usual[code].status, http.StatusInternalServerError)
+		status = cmp.Or(documented[code].status, http.StatusInternalServerError)
 	}
 	if code == "" {
-		code = usualCode(status)
+		code = defaultCode(status)
 	}
 	message := f.Message
 	if message == "" && f.NamesCulprit {
@@ -148,15 +145,7 @@ func (f Fault) content(op Op) *reply {
 	return fail(status, code, message)
 }
 
-// or is n, or fallback when n is 0.
-func or(n, fallback int) int {
-	if n == 0 {
-		return fallback
-	}
-	return n
-}
-
-// check panics at a fault that can't do what its author wanted.
+// check panics if a fault cannot do what its author wanted.
 func (f Fault) check() {
 	switch f.Op {
 	case OpDetach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers:
@@ -168,7 +157,7 @@ func (f Fault) check() {
 	case nothing:
 		panic("fakecloud: fault that does nothing: " + f.String())
 	case f.Refuse != nil && (f.answers() || len(f.Vanish) > 0 || f.Effect != NoEffect || f.Delay > 0 || f.Op != OpDetach):
-		panic("fakecloud: Refuse goes with nothing else, and with detach only: " + f.String())
+		panic("fakecloud: Refuse cannot be combined, and needs OpDetach: " + f.String())
 	case f.Omit && (f.Op != OpDetail || f.Desktop == ""):
 		panic("fakecloud: Omit needs OpDetail and a Desktop: " + f.String())
 	case f.NamesCulprit && f.Desktop == "":
@@ -176,7 +165,7 @@ func (f Fault) check() {
 	}
 }
 
-// String is for messages to the author of a test.
+// String describes the fault for the author of a test.
 func (f Fault) String() string {
 	b, err := json.Marshal(struct {
 		Op                           Op

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// faults are those in force. The ones that wait for a desktop are found by its
-// id, so that thousands of poisoned desktops cost a call nothing.
+// faults are the active faults. Those with a desktop are indexed by its id, so that
+// thousands of poisoned desktops do not slow a call down.
 type faults struct {
 	seed uint64
 
@@ -18,15 +18,15 @@ type faults struct {
 	byDesktop map[string][]*fault
 }
 
-// fault is a Fault with what happened to it.
+// fault is a Fault and its use so far.
 type fault struct {
 	Fault
 	seq  int
 	used int
 }
 
-// Fail adds faults after those that are there. It panics at a Fault that does
-// nothing, or whose parts exclude each other.
+// Fail adds faults after the existing ones. It panics on a Fault that does nothing, or
+// whose fields exclude each other.
 func (c *Cloud) Fail(all ...Fault) {
 	fs := &c.faults
 	fs.mu.Lock()
@@ -46,7 +46,7 @@ func (c *Cloud) Fail(all ...Fault) {
 	}
 }
 
-// ClearFaults ends all faults. What hangs goes on hanging.
+// ClearFaults removes all faults. Requests that hang continue to hang.
 func (c *Cloud) ClearFaults() {
 	fs := &c.faults
 	fs.mu.Lock()
@@ -55,7 +55,7 @@ func (c *Cloud) ClearFaults() {
 	clear(fs.byDesktop)
 }
 
-// match returns the fault that decides about a request; a zero Fault: none.
+// match returns the fault that decides about a request, or a zero Fault.
 func (fs *faults) match(op Op, project string, n callNumber, ids []string) Fault {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -68,7 +68,7 @@ func (fs *faults) match(op Op, project string, n callNumber, ids []string) Fault
 	return Fault{}
 }
 
-// refusals returns which desktops of a detach call are refused, and how.
+// refusals returns the refused desktops of a detach call.
 func (fs *faults) refusals(project string, n callNumber, ids []string) map[string]Refusal {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -91,8 +91,8 @@ func (fs *faults) refusals(project string, n callNumber, ids []string) map[strin
 	return refused
 }
 
-// candidates are the faults that may concern a request with these ids, in the
-// order in which they were added.
+// candidates returns the faults that may match a request with these ids, in the order in
+// which they were added.
 func (fs *faults) candidates(ids []string) []*fault {
 	if len(fs.byDesktop) == 0 {
 		return fs.general
@@ -106,11 +106,11 @@ func (fs *faults) candidates(ids []string) []*fault {
 	}
 	found = append(found, fs.general...)
 	slices.SortFunc(found, func(a, b *fault) int { return cmp.Compare(a.seq, b.seq) })
-	return slices.Compact(found) // of a request that names an id twice
+	return slices.Compact(found) // a request may name an id twice
 }
 
-// fits reports that the fault is about such a request. Its desktop was checked
-// by candidates.
+// fits reports whether the fault matches such a request. candidates has checked the
+// desktop.
 func (f *fault) fits(op Op, project string, n callNumber) bool {
 	if f.Op != op || (f.Project != "" && f.Project != project) {
 		return false
@@ -122,8 +122,8 @@ func (f *fault) fits(op Op, project string, n callNumber) bool {
 	return len(f.Calls) == 0 || slices.Contains(f.Calls, number)
 }
 
-// hits decides by Times and Rate. The draw depends on the number of the call,
-// the fault and the id only, so that a seed means the same in every run.
+// hits decides by Times and Rate. The draw depends only on the seed, the number of the
+// call, the fault and the id, so that it is the same in every run.
 func (f *fault) hits(seed uint64, n callNumber, id string) bool {
 	if f.Times > 0 && f.used >= f.Times {
 		return false

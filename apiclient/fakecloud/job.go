@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// jobTime is how the documentation's examples write the times of jobs.
+// jobTime is the format of times in the documentation's examples of jobs.
 const jobTime = "2006-01-02 15:04:05"
 
-// jobs are those of one project, in its lock.
+// jobs are the jobs of one project, under its lock.
 type jobs struct {
 	byID  map[string]*job
 	order []*job
@@ -23,14 +23,14 @@ type job struct {
 	subs     []subJob
 }
 
-// subJob is the detach of one desktop. Its state is a matter of time.
+// subJob is the detach of one desktop. Its state depends on the time only.
 type subJob struct {
-	desktop Desktop // before
+	desktop Desktop // before the detach
 	due     time.Time
 	end     string // the desktop's attach state after due
 }
 
-// add keeps a job and returns its id, which is made from n.
+// add stores a job and returns its id, which is made from n.
 func (j *jobs) add(work job, n uint64) string {
 	if j.byID == nil {
 		j.byID = map[string]*job{}
@@ -81,8 +81,8 @@ type subJobView struct {
 	AttachUser string            `json:"attach_user"`
 }
 
-// view is the job as it is now. Of a job that is done the documentation does
-// not enumerate the status; SUCCESS and FAIL are what is known to be met.
+// view returns the job as it is now. The documentation does not list the statuses of a job
+// that has ended; SUCCESS and FAIL are known.
 func (j *job) view(projectID string, now time.Time) jobView {
 	v := jobView{ID: j.id, Type: j.kind, Begin: j.begin.UTC().Format(jobTime), Status: "SUCCESS", Total: len(j.subs)}
 	for i := range j.subs {

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// window is the part of a list that was asked for.
+// window is the requested part of a list.
 type window struct{ offset, limit int }
 
-// pageOf reads offset and limit. maxOffset 0: any.
+// pageOf reads offset and limit. maxOffset 0: no limit. The reply is that to invalid values.
 func pageOf(query url.Values, maxLimit, maxOffset int) (window, *reply) {
 	w := window{limit: maxLimit}
 	for _, p := range []struct {
@@ -34,14 +34,14 @@ func pageOf(query url.Values, maxLimit, maxOffset int) (window, *reply) {
 	return w, nil
 }
 
-// cut returns the window of list, not nil.
+// cut returns the window of list, never nil.
 func cut[T any](list []T, w window) []T {
 	from := min(w.offset, len(list))
 	to := min(from+w.limit, len(list))
 	return list[from:to:to]
 }
 
-// maxPage is the most desktops of one page, and the default.
+// maxPage is the maximum number of desktops of one page, and the default.
 const maxPage = 500
 
 // showDesktop is GET desktops/{desktop_id}.
@@ -95,7 +95,7 @@ func (x *exchange) listDesktops() *reply {
 	return ok(map[string]any{"desktops": views, "total_count": len(found)})
 }
 
-// named returns the desktops that exist of those named. p.mu is held.
+// named returns the existing desktops of ids. p.mu is held.
 func (p *project) named(ids []string) []*record {
 	var found []*record
 	for _, id := range ids {
@@ -108,7 +108,7 @@ func (p *project) named(ids []string) []*record {
 	return found
 }
 
-// selectRecords filters. p.mu is held.
+// selectRecords returns the records that keep accepts. p.mu is held.
 func (p *project) selectRecords(from []*record, keep func(*Desktop) bool, now time.Time) []*record {
 	var kept []*record
 	for _, rec := range from {
@@ -119,7 +119,7 @@ func (p *project) selectRecords(from []*record, keep func(*Desktop) bool, now ti
 	return kept
 }
 
-// filterOf makes one filter of a query; nil: everything.
+// filterOf makes one filter of a query; nil: no filter.
 func filterOf(query url.Values, cfg Config) func(*Desktop) bool {
 	var all []func(*Desktop) bool
 	if names := query["user_names"]; len(names) > 0 {
@@ -154,7 +154,7 @@ func (d *Desktop) hasUser(names []string, fuzzy bool) bool {
 	return slices.ContainsFunc(d.Users, func(u User) bool { return matches(u.Name, names, fuzzy) })
 }
 
-// matches reports that s is one of names, or fuzzily has one in it.
+// matches reports whether s is one of names, or contains one if fuzzy.
 func matches(s string, names []string, fuzzy bool) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
 		return s == name || (fuzzy && strings.Contains(strings.ToLower(s), strings.ToLower(name)))

@@ -15,17 +15,17 @@ type Request struct {
 	Op         Op        // empty: no such API
 	Method     string
 	Path       string // unescaped
-	Query      string // as it was sent
+	Query      string // as sent
 	Project    string
-	DesktopIDs []string // that the request names
-	Shutoff    *bool    // shutoff_after_detach; nil: not given
+	DesktopIDs []string // in the request
+	Shutoff    *bool    // shutoff_after_detach; nil: absent
 	Auth       string   // AuthNone, AuthToken or AuthSignature
-	// Header has User-Agent, Content-Type, X-Language, X-Project-Id, X-Sdk-Date
-	// and Traceparent, as far as they were sent.
+	// Header has User-Agent, Content-Type, X-Language, X-Project-Id, X-Sdk-Date and
+	// Traceparent, if they were sent.
 	Header http.Header
-	// Body as it was sent, empty for OpToken as that has a password in it.
+	// Body is the body as sent; empty for OpToken, where it contains a password.
 	Body   string
-	Status int  // answered; 0: nothing, or nothing yet
+	Status int  // of the reply; 0: no reply, or not yet
 	Effect bool // a desktop was accepted, or a token issued
 }
 
@@ -69,27 +69,27 @@ func (c *Cloud) Requests() []Request {
 	return all
 }
 
-// Calls returns how many detach calls have arrived, whatever became of them.
+// Calls returns how many detach calls have arrived, whatever their outcome.
 func (c *Cloud) Calls() int { return c.CallsOf(OpDetach, "") }
 
-// CallsOf returns how many calls of one kind have arrived for a project, or in
-// all if that is empty.
+// CallsOf returns how many calls of one kind have arrived for a project, or for all
+// projects if projectID is empty.
 func (c *Cloud) CallsOf(op Op, projectID string) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.calls[callKey{op, projectID}]
 }
 
-// MaxInFlight returns the most detach calls there were at the same time. A call
-// that hangs is no longer counted.
+// MaxInFlight returns the maximum number of simultaneous detach calls. A call that hangs is
+// not counted.
 func (c *Cloud) MaxInFlight() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.peak
 }
 
-// DetachedTimes returns how often a detach of the desktop was accepted,
-// including those that had nothing to do.
+// DetachedTimes returns how often a detach of the desktop was accepted, including those
+// without effect.
 func (c *Cloud) DetachedTimes(projectID, id string) int {
 	return c.count32(projectID, id, func(rec *record) int32 { return rec.accepted })
 }
@@ -104,16 +104,16 @@ func (c *Cloud) count32(projectID, id string, of func(*record) int32) int {
 	return 0
 }
 
-// Removal is a user who lost a desktop by a detach call.
+// Removal is the loss of a desktop by a user through a detach call.
 type Removal struct {
 	DesktopID string
 	User      User
-	Time      time.Time // at which it took effect, by Config.Clock
+	Time      time.Time // of the effect, by Config.Clock
 	RequestID string    // of the call
 }
 
-// Removals returns, in the order in which it became known, who lost which
-// desktop of a project by which call: the truth, whatever was replied.
+// Removals returns who really lost which desktop of a project by which call, whatever the
+// replies said, in the order in which the effects were computed.
 func (c *Cloud) Removals(projectID string) []Removal {
 	p := c.openProject(projectID)
 	now := c.cfg.Clock()
@@ -125,19 +125,19 @@ func (c *Cloud) Removals(projectID string) []Removal {
 	return slices.Clone(p.removed)
 }
 
-// DetachedInVain returns how often a detach of the desktop was accepted although
-// nobody had it.
+// DetachedInVain returns how often a detach of the desktop was accepted although it had no
+// user.
 func (c *Cloud) DetachedInVain(projectID, id string) int {
 	return c.count32(projectID, id, func(rec *record) int32 { return rec.vain })
 }
 
-// Reads returns how often the desktop was asked for by its id.
+// Reads returns how often the desktop was read by its id.
 func (c *Cloud) Reads(projectID, id string) int {
 	return c.count32(projectID, id, func(rec *record) int32 { return rec.reads })
 }
 
-// InTwoCallsAtOnce returns, sorted, the desktops that were named by two detach
-// calls of their project that overlapped.
+// InTwoCallsAtOnce returns, sorted, the desktops that were in two overlapping detach calls
+// of their project.
 func (c *Cloud) InTwoCallsAtOnce() []string {
 	c.mu.Lock()
 	var projects []*project
@@ -155,9 +155,9 @@ func (c *Cloud) InTwoCallsAtOnce() []string {
 	return all
 }
 
-// Wait returns when cond holds, or with the cause of ctx's end. cond is asked
-// at once, and again whenever a request has arrived or has been dealt with; the
-// passing of time alone does not have it asked.
+// Wait returns nil when cond returns true, or the cause of ctx's end. It calls cond at once,
+// and again whenever a request has arrived or ended; it does not call cond because time
+// passes.
 func (c *Cloud) Wait(ctx context.Context, cond func() bool) error {
 	for {
 		c.mu.Lock()
@@ -177,7 +177,7 @@ func (c *Cloud) Wait(ctx context.Context, cond func() bool) error {
 	}
 }
 
-// notify wakes those that wait. c.mu is held.
+// notify wakes all Waits. c.mu is held.
 func (c *Cloud) notify() {
 	if c.changed != nil {
 		close(c.changed)

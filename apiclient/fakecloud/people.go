@@ -5,22 +5,22 @@ import (
 	"strings"
 )
 
-// Person is a user whom Workspace knows, with or without a desktop.
+// Person is a user of Workspace, with or without a desktop.
 type Person struct {
-	ID                  string // default made from Name
+	ID                  string // defaults to one made from Name
 	Name, Email, Domain string
 }
 
-// personKey is what tells people apart.
+// personKey identifies a person.
 type personKey struct{ name, domain string }
 
-// people are those that a project knows, in the order in which it came to know them.
+// people are the users of a project, in the order in which they became known.
 type people struct {
 	known map[personKey]int
 	list  []Person
 }
 
-// meet notes p; what is known of somebody already is only added to.
+// meet adds p, or the email of p to a known person.
 func (ps *people) meet(p Person) {
 	if p.ID == "" {
 		p.ID = "id-" + p.Name
@@ -48,8 +48,7 @@ func (ps *people) meetAll(users []User) {
 	}
 }
 
-// AddPeople makes users known to a project who need not have a desktop. Whoever was
-// on a desktop is known by that, and stays so.
+// AddPeople adds users to a project. Users of desktops are added automatically and stay.
 func (c *Cloud) AddPeople(projectID string, people ...Person) {
 	p := c.openProject(projectID)
 	p.mu.Lock()
@@ -73,7 +72,7 @@ type personView struct {
 	Domain   string   `json:"domain"`
 }
 
-// listUsers is GET users. Without a limit it gives all.
+// listUsers is GET users. Without a limit it returns all.
 func (x *exchange) listUsers() *reply {
 	win, bad := pageOf(x.r.URL.Query(), math.MaxInt, 0)
 	if bad != nil {
@@ -106,8 +105,8 @@ func (x *exchange) listUsers() *reply {
 	return ok(map[string]any{"users": views, "total_count": len(p.people.list)})
 }
 
-// meetAutomatic notes the user of a desktop that was made automatically, which is
-// too much to do for each of a million. p.mu is held.
+// meetAutomatic adds the user of an automatically created desktop. Doing so on creation
+// would be too slow for a million desktops. p.mu is held.
 func (p *project) meetAutomatic(rec *record) {
 	if rec.base == autoAttached || rec.base == autoDetached {
 		p.people.meetAll(Desktop{ID: rec.id}.withDefaults().Users)

@@ -6,30 +6,30 @@ import (
 	"time"
 )
 
-// project holds the desktops and jobs of one project under one lock. Its lock
-// may be held while the faults' lock is taken, never the other way round, and
-// never together with the cloud's.
+// project holds the desktops and jobs of one project under one lock. The lock of faults may
+// be taken while it is held, never the other way round. It is never held together with the
+// cloud's.
 type project struct {
 	id         string
 	autoCreate bool
 
 	mu      sync.Mutex
 	records map[string]*record
-	order   []*record // those that exist, as they were added: what paging walks
+	order   []*record // existing desktops as added, for paging
 	jobs    jobs
 	overlap []string
 	people  people
 	removed []Removal
-	keep    bool          // removed is kept
+	keep    bool          // whether removed is filled
 	readLag time.Duration // Config.ReadLag
 }
 
-// record is what is known about an id that somebody mentioned. It is kept
-// small, as a load test makes a million of them: desktops that were made
-// automatically share one Desktop value as long as they are alike.
+// record holds what is known about an id that was in a request. It is small, because a load
+// test makes a million of them: automatically created desktops share one Desktop value
+// while they are alike.
 type record struct {
 	id       string
-	base     *Desktop // never written to, only replaced; nil: no such desktop
+	base     *Desktop // replaced, never modified; nil: no such desktop
 	leaving  *detachment
 	stale    *stale
 	accepted int32
@@ -39,14 +39,14 @@ type record struct {
 	overlaps bool
 }
 
-// stale is what lists show of a desktop for a while after it has changed.
+// stale is the state of a desktop that lists show until a time after a change.
 type stale struct {
 	shown Desktop
 	until time.Time
 }
 
-// The two states most automatic desktops are in. Their ids, names and users
-// are filled in by record.desktop.
+// The two most common states of automatically created desktops. record.desktop adds id,
+// names and users.
 var (
 	autoAttached = &Desktop{Type: Dedicated, Status: Active, LoginStatus: "REGISTERED", AttachState: Attached}
 	autoDetached = &Desktop{Type: Dedicated, Status: Shutoff, LoginStatus: "UNREGISTER", AttachState: Detached}
@@ -56,8 +56,8 @@ var (
 type detachment struct {
 	due     time.Time
 	call    string // the request's id
-	end     string // the attach state it leads to
-	users   []User // the users to take off; nil: all
+	end     string // the attach state after it
+	users   []User // the users to remove; nil: all
 	shutoff *bool
 }
 
@@ -67,7 +67,7 @@ func (p *detachment) takes(u User) bool {
 	})
 }
 
-// power is the status of a desktop whose last user was taken off.
+// power returns the status of a desktop after its last user was removed.
 func (p *detachment) power(kind string) string {
 	off := kind != Shared
 	if p.shutoff != nil {
@@ -79,12 +79,12 @@ func (p *detachment) power(kind string) string {
 	return Active
 }
 
-// plain reports that the detachment does to a desktop what most do.
+// plain reports whether the detachment has the most common effect.
 func (p *detachment) plain() bool {
 	return p.end == Detached && p.users == nil && (p.shutoff == nil || *p.shutoff)
 }
 
-// find returns what is known about id, from now on something. p.mu is held.
+// find returns the record of id and creates it if necessary. p.mu is held.
 func (p *project) find(id string) *record {
 	rec := p.records[id]
 	if rec == nil {
@@ -97,7 +97,7 @@ func (p *project) find(id string) *record {
 	return rec
 }
 
-// put gives rec the state d, whatever it was doing. p.mu is held.
+// put gives rec the state d and cancels its detachment. p.mu is held.
 func (p *project) put(rec *record, d *Desktop) {
 	if rec.base == nil {
 		p.order = append(p.order, rec)
@@ -106,7 +106,7 @@ func (p *project) put(rec *record, d *Desktop) {
 	p.people.meetAll(d.Users)
 }
 
-// settle does what became due until now. p.mu is held.
+// settle applies what is due by now. p.mu is held.
 func (p *project) settle(r *record, now time.Time) {
 	if r.base == nil {
 		return
@@ -121,7 +121,7 @@ func (p *project) settle(r *record, now time.Time) {
 	}
 }
 
-// finish lets a detachment take effect. p.mu is held.
+// finish applies a detachment. p.mu is held.
 func (p *project) finish(r *record, pend detachment) {
 	before := r.desktop()
 	r.leaving = nil
@@ -145,7 +145,7 @@ func (p *project) finish(r *record, pend detachment) {
 	}
 }
 
-// shown is the desktop as a list shows it. p.mu is held.
+// shown returns the desktop as a list shows it. p.mu is held.
 func (p *project) shown(r *record, now time.Time) Desktop {
 	p.settle(r, now)
 	if r.stale != nil && now.Before(r.stale.until) {
@@ -154,8 +154,8 @@ func (p *project) shown(r *record, now time.Time) Desktop {
 	return r.desktop()
 }
 
-// desktop is the state of a settled record that exists. What it points to must
-// not be written to.
+// desktop returns the state of an existing, settled record. The caller must not modify
+// what it points to.
 func (r *record) desktop() Desktop {
 	d := *r.base
 	if r.base == autoAttached || r.base == autoDetached {
@@ -168,8 +168,8 @@ func (r *record) desktop() Desktop {
 	return d
 }
 
-// accept starts a detach of a desktop that is not busy. It takes effect at
-// once when due is not after now. p.mu is held.
+// accept starts a detach of a desktop that is not busy. It takes effect at once if due is
+// not after now. p.mu is held.
 func (p *project) accept(r *record, pend detachment, now time.Time) {
 	r.accepted++
 	if r.base.unattached() {
@@ -183,15 +183,15 @@ func (p *project) accept(r *record, pend detachment, now time.Time) {
 		r.base = &d
 	}
 	if pend.due.After(now) || pend.end == Detaching {
-		later := pend // its own variable, so that pend stays off the heap
+		later := pend // a copy, so that pend stays off the heap
 		r.leaving = &later
 		return
 	}
 	p.finish(r, pend)
 }
 
-// enter notes that a detach call names ids, each once, and which of them are in
-// another call that is not over.
+// enter records that a detach call has ids, each once, and which of them are in another
+// call that has not ended.
 func (p *project) enter(ids []string) []*record {
 	recs := make([]*record, len(ids))
 	p.mu.Lock()

@@ -10,34 +10,34 @@ import (
 	"time"
 )
 
-// reply is an answer before it is sent.
+// reply is a reply before it is sent.
 type reply struct {
 	status int
-	header http.Header // in addition to what every reply has
+	header http.Header // in addition to those of every reply
 	body   []byte
-	// gateway says that the body is a gateway's error, which carries the
-	// request id; it is put in when the reply is sent.
+	// gateway replaces body with a gateway's error, to which the request id is added when
+	// the reply is sent.
 	gateway *gatewayError
 }
 
-// serviceError is BaseResponse, the shape of the service's errors.
+// serviceError is BaseResponse, the format of the service's errors.
 type serviceError struct {
 	Code    string `json:"error_code"`
 	Message string `json:"error_msg"`
 }
 
-// gatewayError is the shape of the gateway's errors.
+// gatewayError is the format of the gateway's errors.
 type gatewayError struct {
 	Message   string `json:"error_msg"`
 	Code      string `json:"error_code"`
 	RequestID string `json:"request_id"`
 }
 
-// fail makes an error in the shape that belongs to its code. An empty message
-// is the code's usual one.
+// fail returns an error reply in the format that belongs to code. An empty message becomes
+// the documented one.
 func fail(status int, code, message string) *reply {
 	if message == "" {
-		message = usualMessage(status, code)
+		message = defaultMessage(status, code)
 	}
 	if strings.HasPrefix(code, "APIGW.") {
 		return &reply{status: status, gateway: &gatewayError{Code: code, Message: message}}
@@ -45,12 +45,12 @@ func fail(status int, code, message string) *reply {
 	return &reply{status: status, body: marshal(serviceError{Code: code, Message: message})}
 }
 
-// ok makes a reply out of what is to be its JSON.
+// ok returns a 200 with v as JSON.
 func ok(v any) *reply {
 	return &reply{status: http.StatusOK, body: marshal(v)}
 }
 
-// marshal is for this package's own types, which can always be encoded.
+// marshal encodes this package's own types, which cannot fail.
 func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -75,7 +75,7 @@ func (x *exchange) header(rep *reply) {
 	}
 }
 
-// set gives the reply a header of its own.
+// set adds a header to the reply.
 func (rep *reply) set(name string, values ...string) {
 	if rep.header == nil {
 		rep.header = http.Header{}
@@ -83,7 +83,7 @@ func (rep *reply) set(name string, values ...string) {
 	rep.header[http.CanonicalHeaderKey(name)] = values
 }
 
-// withRetryAfter tells the client to wait d, in seconds rounded up, if above 0.
+// withRetryAfter adds Retry-After, in seconds rounded up, if d is above 0.
 func (rep *reply) withRetryAfter(d time.Duration) *reply {
 	if d > 0 {
 		rep.set("Retry-After", strconv.Itoa(int(math.Ceil(d.Seconds()))))
@@ -91,12 +91,12 @@ func (rep *reply) withRetryAfter(d time.Duration) *reply {
 	return rep
 }
 
-// requestID is 32 hex digits that no other request of the cloud has.
+// requestID returns 32 hex digits that are unique for seed.
 func requestID(seed uint64, seq int) string {
 	return fmt.Sprintf("%016x%016x", mix(seed+uint64(seq)), uint64(seq))
 }
 
-// mix spreads the bits of n (the finisher of splitmix64).
+// mix hashes n (the finalizer of splitmix64).
 func mix(n uint64) uint64 {
 	n += 0x9e3779b97f4a7c15
 	n = (n ^ n>>30) * 0xbf58476d1ce4e5b9
@@ -104,7 +104,7 @@ func mix(n uint64) uint64 {
 	return n ^ n>>31
 }
 
-// uuid is of the usual form and depends on what it is made from only.
+// uuid returns a version 4 UUID that depends only on a and b.
 func uuid(a, b uint64) string {
 	x, y := mix(a), mix(mix(a)+b)
 	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", x>>32, x>>16&0xffff, x&0xfff, y>>48&0x3fff|0x8000, y&0xffffffffffff)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Op is a kind of request.
+// Op is a kind of request, in Fault and Request.
 type Op string
 
-// The kinds of requests. OpDetach is both detach calls, OpDetail the list of
+// The kinds of requests. OpDetach stands for both detach calls, OpDetail for the list of
 // desktops and the single desktop; Request.Path tells them apart.
 const (
 	OpDetach  Op = "detach"
@@ -19,12 +19,12 @@ const (
 	OpUsers   Op = "users"
 )
 
-// route is what a request's path and query say. An unknown path has no op.
+// route is the result of parsing path and query. An unknown path has no op.
 type route struct {
 	op          Op
 	projectID   string
-	pathID      string   // the desktop or job of the path
-	ids         []string // the desktops the request names
+	pathID      string   // the desktop or job in the path
+	ids         []string // the desktops in the request
 	batch       bool     // a batch-detach
 	wrongMethod bool
 }

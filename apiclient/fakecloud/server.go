@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Server is a Cloud that listens. Stop and Restart cut it off and bring it
-// back, with its desktops, at the same address.
+// Server is a Cloud that listens on a TCP address. After Stop, Restart serves the same
+// desktops at the same address.
 type Server struct {
 	*Cloud
 	URL string // http://host:port
@@ -21,7 +21,7 @@ type Server struct {
 	running *running   // nil: stopped
 }
 
-// running is what a started server has to end.
+// running holds what Stop has to end.
 type running struct {
 	http   *http.Server
 	cancel context.CancelFunc
@@ -29,8 +29,8 @@ type running struct {
 	open   requests
 }
 
-// Serve starts a cloud at addr, such as "127.0.0.1:0". The caller has to Close
-// it.
+// Serve starts a cloud at addr, such as "127.0.0.1:0" for any free port. The caller closes
+// it. An error means that it cannot listen there.
 func Serve(cfg Config, addr string) (*Server, error) {
 	s := &Server{Cloud: New(cfg), addr: addr}
 	if err := s.Restart(); err != nil {
@@ -39,7 +39,8 @@ func Serve(cfg Config, addr string) (*Server, error) {
 	return s, nil
 }
 
-// Restart starts a stopped server at the address it had.
+// Restart starts a stopped server at its previous address. It does nothing if the server
+// runs.
 func (s *Server) Restart() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -50,7 +51,7 @@ func (s *Server) Restart() error {
 	if err != nil {
 		return fmt.Errorf("fakecloud: %w", err)
 	}
-	if s.URL == "" { // never written again, as it is read without the lock
+	if s.URL == "" { // written only once, because it is read without the lock
 		s.addr = l.Addr().String()
 		s.URL = "http://" + s.addr
 	}
@@ -66,19 +67,19 @@ func (s *Server) Restart() error {
 	return nil
 }
 
-// stopKey finds what is closed by Stop in the contexts of requests, which end with
-// their clients, too.
+// stopKey is the context key of the channel that Stop closes. The context of a request also
+// ends with its client.
 type stopKey struct{}
 
-// stopped is closed when the server of a request stops; nil: it has none.
+// stopped returns a channel that is closed when the server of a request stops; nil without
+// a Server.
 func stopped(request context.Context) <-chan struct{} {
 	done, _ := request.Value(stopKey{}).(<-chan struct{})
 	return done
 }
 
-// Stop closes the listener and every connection, whatever is going on there,
-// and returns when no request is being worked on. Detach calls that wait for
-// their latency take effect; what hangs ends.
+// Stop closes the listener and every connection, and returns when no request is in
+// progress. Detach calls that wait for their latency take effect; requests that hang end.
 func (s *Server) Stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,17 +88,17 @@ func (s *Server) Stop() {
 	}
 	run := s.running
 	s.running = nil
-	_ = run.http.Close() // of connections that are cut off no error matters
+	_ = run.http.Close() // errors of closed connections do not matter
 	run.cancel()
 	run.loop.Wait()
-	_ = run.http.Close() // a connection that was being accepted meanwhile
+	_ = run.http.Close() // again, for a connection that was just being accepted
 	run.open.finish()
 }
 
 // Close stops the server for good. It may be called more than once.
 func (s *Server) Close() { s.Stop() }
 
-// requests are those being worked on; http.Server.Close does not wait for them.
+// requests counts the requests in progress; http.Server.Close does not wait for them.
 type requests struct {
 	mu     sync.Mutex
 	n      int
@@ -105,12 +106,12 @@ type requests struct {
 	none   chan struct{} // made by track; closed when closed and n is 0
 }
 
-// track has h's requests waited for.
+// track wraps h so that finish waits for its requests.
 func (q *requests) track(h http.Handler) http.Handler {
 	q.none = make(chan struct{})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !q.enter() {
-			panic(http.ErrAbortHandler) // read before the cut, too late for an effect
+			panic(http.ErrAbortHandler) // read before Stop, too late for an effect
 		}
 		defer q.leave()
 		h.ServeHTTP(w, r)
@@ -136,8 +137,7 @@ func (q *requests) leave() {
 	}
 }
 
-// finish lets no more requests in and returns when there are none. It is called
-// once.
+// finish rejects new requests and returns when none is in progress. It is called once.
 func (q *requests) finish() {
 	q.mu.Lock()
 	q.closed = true

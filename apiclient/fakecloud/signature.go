@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,8 +20,7 @@ const (
 	maxSkew   = 15 * time.Minute
 )
 
-// checkSignature verifies the request against the key it says it was signed
-// with.
+// checkSignature verifies the request's signature with the key that it names.
 func (x *exchange) checkSignature() error {
 	auth, err := parseAuthorization(x.r.Header.Get("Authorization"))
 	if err != nil {
@@ -48,7 +48,7 @@ func (x *exchange) checkSignature() error {
 	return nil
 }
 
-// authorization is the header of that name, taken apart.
+// authorization is the parsed Authorization header.
 type authorization struct {
 	key       string
 	headers   []string // lower case, sorted
@@ -82,15 +82,14 @@ func parseAuthorization(value string) (authorization, error) {
 	return auth, nil
 }
 
-// sign makes the signature. The secret key is used as it is, nothing is derived
-// from it.
+// sign returns the signature. The secret key is used directly, without key derivation.
 func sign(secret, date, canonicalRequest string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	fmt.Fprintf(mac, "%s\n%s\n%s", algorithm, date, hexSHA256([]byte(canonicalRequest)))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// canonical is the form of a request that is signed.
+// canonical returns the form of a request that is signed.
 func canonical(r *http.Request, body []byte, signed []string) string {
 	var b strings.Builder
 	b.WriteString(r.Method + "\n" + canonicalPath(r.URL.Path) + "\n" + canonicalQuery(r.URL.Query()) + "\n")
@@ -109,8 +108,8 @@ func canonical(r *http.Request, body []byte, signed []string) string {
 	return b.String()
 }
 
-// canonicalPath escapes the segments and ends with a slash, also where the path
-// that was asked for does not.
+// canonicalPath escapes the segments and ends with a slash, even if the requested path does
+// not.
 func canonicalPath(path string) string {
 	segments := strings.Split(path, "/")
 	for i, s := range segments {
@@ -123,18 +122,12 @@ func canonicalPath(path string) string {
 	return escaped
 }
 
-// canonicalQuery sorts keys, and the values of a key. An empty value keeps its
-// "=", whether it was sent with one or not.
+// canonicalQuery sorts keys and the values of a key. An empty value has an "=", whether it
+// was sent with one or not.
 func canonicalQuery(query url.Values) string {
 	var pairs []string
-	keys := make([]string, 0, len(query))
-	for key := range query {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		values := slices.Sorted(slices.Values(query[key]))
-		for _, v := range values {
+	for _, key := range slices.Sorted(maps.Keys(query)) {
+		for _, v := range slices.Sorted(slices.Values(query[key])) {
 			pairs = append(pairs, escape(key)+"="+escape(v))
 		}
 	}

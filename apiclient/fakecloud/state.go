@@ -2,7 +2,7 @@ package fakecloud
 
 import "slices"
 
-// Add puts desktops into a project. One whose id is there already is replaced.
+// Add adds desktops to a project. It replaces desktops with the same ids.
 func (c *Cloud) Add(projectID string, desktops ...Desktop) {
 	p := c.openProject(projectID)
 	p.mu.Lock()
@@ -18,7 +18,7 @@ func (c *Cloud) Add(projectID string, desktops ...Desktop) {
 	}
 }
 
-// Get returns a desktop as it is now.
+// Get returns a desktop as it is now; false: it does not exist.
 func (c *Cloud) Get(projectID, id string) (Desktop, bool) {
 	var got Desktop
 	ok := c.visit(projectID, id, func(_ *project, rec *record) { got = rec.desktop().clone() })
@@ -40,21 +40,20 @@ func (c *Cloud) Desktops(projectID string) []Desktop {
 	return all
 }
 
-// Remove makes a desktop unknown and reports whether it was known. What was
-// counted about it is kept.
+// Remove deletes a desktop and reports whether it existed. Its counts are kept.
 func (c *Cloud) Remove(projectID, id string) bool {
 	return c.visit(projectID, id, func(p *project, rec *record) {
 		p.forget(rec)
 	})
 }
 
-// forget makes a desktop unknown. p.mu is held.
+// forget deletes a desktop. p.mu is held.
 func (p *project) forget(rec *record) {
 	rec.base, rec.leaving, rec.stale = nil, nil, nil
 	p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
 }
 
-// vanish makes desktops of the request's project unknown.
+// vanish deletes desktops of the request's project.
 func (x *exchange) vanish(ids []string) {
 	p := x.project
 	if p == nil || len(ids) == 0 {
@@ -69,9 +68,8 @@ func (x *exchange) vanish(ids []string) {
 	}
 }
 
-// Update lets change alter a desktop, and reports whether there is one. A
-// detach that is on its way goes on unless change alters the attach state.
-// change must not call the Cloud.
+// Update calls change to modify a desktop, and reports whether it exists. A pending detach
+// continues unless change modifies the attach state. change must not call the Cloud.
 func (c *Cloud) Update(projectID, id string, change func(*Desktop)) bool {
 	return c.visit(projectID, id, func(p *project, rec *record) {
 		d := rec.desktop().clone()
@@ -85,8 +83,8 @@ func (c *Cloud) Update(projectID, id string, change func(*Desktop)) bool {
 	})
 }
 
-// Attach gives a desktop to users, whoever had it, and reports whether there
-// is such a desktop. A detach on its way is called off.
+// Attach replaces the users of a desktop and reports whether it exists. A pending detach is
+// cancelled.
 func (c *Cloud) Attach(projectID, id string, users ...User) bool {
 	return c.Update(projectID, id, func(d *Desktop) {
 		d.Users, d.AttachState, d.Status, d.LoginStatus = nil, "", Active, "REGISTERED"
@@ -97,7 +95,7 @@ func (c *Cloud) Attach(projectID, id string, users ...User) bool {
 	})
 }
 
-// visit calls do on a desktop if it exists, with its project locked.
+// visit calls do on a desktop, with its project locked, and reports whether it exists.
 func (c *Cloud) visit(projectID, id string, do func(*project, *record)) bool {
 	p := c.openProject(projectID)
 	now := c.cfg.Clock()

@@ -10,11 +10,11 @@ import (
 // bucket is a token bucket of detach calls.
 type bucket struct {
 	tokens float64
-	at     time.Time // when tokens was right
+	at     time.Time // of tokens
 }
 
-// take takes a token if there is one.
-func (b *bucket) take(now time.Time, rate float64, burst int) bool {
+// allow removes a token, and reports whether there was one.
+func (b *bucket) allow(now time.Time, rate float64, burst int) bool {
 	if now.After(b.at) {
 		b.tokens = min(float64(burst), b.tokens+now.Sub(b.at).Seconds()*rate)
 		b.at = now
@@ -26,7 +26,7 @@ func (b *bucket) take(now time.Time, rate float64, burst int) bool {
 	return true
 }
 
-// throttle answers a detach call that is one too many.
+// throttle returns the reply to a detach call above the rate limit; nil: it is below.
 func (x *exchange) throttle() *reply {
 	c := x.Cloud
 	if c.cfg.RateLimit <= 0 {
@@ -35,14 +35,13 @@ func (x *exchange) throttle() *reply {
 	now := c.cfg.Clock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.bucket.take(now, c.cfg.RateLimit, c.cfg.RateBurst) {
+	if c.bucket.allow(now, c.cfg.RateLimit, c.cfg.RateBurst) {
 		return nil
 	}
-	message := fmt.Sprintf("The throttling threshold has been reached: policy user over ratelimit,limit:%g,time:1 second", c.cfg.RateLimit)
-	return fail(http.StatusTooManyRequests, "APIGW.0308", message).withRetryAfter(c.cfg.RetryAfter)
+	return fail(http.StatusTooManyRequests, "APIGW.0308", fmt.Sprintf(throttled, c.cfg.RateLimit)).withRetryAfter(c.cfg.RetryAfter)
 }
 
-// latency is how long the n-th request of an op takes.
+// latency returns how long the n-th request of an op takes.
 func (c *Cloud) latency(op Op, n int) time.Duration {
 	if op == OpToken {
 		return 0
@@ -57,8 +56,8 @@ func (c *Cloud) latency(op Op, n int) time.Duration {
 	return d
 }
 
-// early says whether the n-th request of an op takes effect before its latency.
+// early reports whether the n-th request of an op takes effect before its latency.
 func (c *Cloud) early(op Op, n int) bool {
-	// The seed is turned around, or else short calls would be early and long ones late.
+	// The seed is inverted to make early independent of latency.
 	return op == OpDetach && float64(mix(mix(^c.cfg.Seed)+uint64(n))) < c.cfg.EarlyEffects*math.MaxUint64
 }

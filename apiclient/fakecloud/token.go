@@ -8,24 +8,24 @@ import (
 	"time"
 )
 
-// iamTime is how IAM writes times.
+// iamTime is IAM's format of times.
 const iamTime = "2006-01-02T15:04:05.000000Z"
 
-// token is what is known about an issued token.
+// token is an issued token.
 type token struct {
 	expires time.Time
 	project scopeProject
 }
 
-// scopeProject is the project a token was asked for; by id, or by the name of
-// its region, which no configuration here maps to an id.
+// scopeProject is the project in a request for a token: by id, or by the name of its region,
+// which this package cannot map to an id.
 type scopeProject struct {
 	ID   string `json:"id"`
 	Name string `json:"name"`
 }
 
-// goodFor reports whether the token may be used in a project.
-func (t token) goodFor(projectID string) bool {
+// validFor reports whether the token is valid for a project.
+func (t token) validFor(projectID string) bool {
 	return t.project.ID == projectID || (t.project.ID == "" && t.project.Name != "")
 }
 
@@ -63,7 +63,7 @@ func (x *exchange) issueToken() (rep *reply, effect bool) {
 	}
 	now := x.cfg.Clock().UTC()
 	t := token{expires: now.Add(x.cfg.TokenLifetime), project: body.Auth.Scope.Project}
-	// As long as the real ones often are, so that nobody counts on short ones.
+	// As long as many real tokens, so that clients do not depend on short ones.
 	value := "MII" + strings.Repeat("F", 2000) + x.requestID
 	x.Cloud.mu.Lock()
 	x.tokens[value] = t
@@ -73,7 +73,7 @@ func (x *exchange) issueToken() (rep *reply, effect bool) {
 	return rep, true
 }
 
-// body is the description of the token that IAM sends.
+// body returns IAM's description of the token.
 func (t token) body(user IAMUser, now time.Time, nocatalog bool) any {
 	domain := map[string]string{"id": "domain-of-" + user.Name, "name": user.Domain}
 	desc := map[string]any{
@@ -92,7 +92,7 @@ func (t token) body(user IAMUser, now time.Time, nocatalog bool) any {
 	return map[string]any{"token": desc}
 }
 
-// iamError has IAM's shape. An empty message is the status' text.
+// iamError returns an error in IAM's format. message defaults to the text of the status.
 func iamError(status int, message string) *reply {
 	if message == "" {
 		message = http.StatusText(status)
@@ -102,8 +102,7 @@ func iamError(status int, message string) *reply {
 	}})}
 }
 
-// ExpireTokens ends the life of every token issued so far; requests that bring
-// one are answered with 401 APIGW.0307.
+// ExpireTokens expires all tokens issued so far: requests with them get 401 APIGW.0307.
 func (c *Cloud) ExpireTokens() {
 	now := c.cfg.Clock()
 	c.mu.Lock()

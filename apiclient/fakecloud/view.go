@@ -2,8 +2,8 @@ package fakecloud
 
 import "strings"
 
-// desktopView is DesktopDetailInfo: the fields that matter, and a few that a
-// client has to put up with.
+// desktopView is DesktopDetailInfo: the fields that matter, and some that a client must
+// tolerate.
 type desktopView struct {
 	ID              string         `json:"desktop_id"`
 	ComputerName    string         `json:"computer_name"`
@@ -37,8 +37,8 @@ type desktopView struct {
 	Product         map[string]any `json:"product"`
 	AvailableInZone string         `json:"availability_zone"`
 
-	// The SDK declares a map of arrays, the specification's example shows an
-	// array: a client that decodes either breaks on the other.
+	// The SDK declares a map of arrays, the example in the specification has an array: a
+	// client that decodes one fails on the other.
 	Addresses []map[string]any `json:"addresses"`
 }
 
@@ -57,11 +57,12 @@ type tagView struct {
 	Value string `json:"value"`
 }
 
-// The parts of a view that are the same for all desktops; never written to.
+// The fields of a view that are the same for all desktops; never modified.
 var (
 	noTags    = []tagView{}
 	metadata  = map[string]any{"charging_mode": "1", "metering.image_id": nil, "image_name": "Windows <10> & more"}
-	product   = map[string]any{"product_id": "workspace.x86.ultimate.large2", "flavor_id": "workspace.x86.ultimate.large2", "cpu": "2", "memory": 4096}
+	flavor    = "workspace.x86.ultimate.large2"
+	product   = map[string]any{"product_id": flavor, "flavor_id": flavor, "cpu": "2", "memory": 4096}
 	addresses = []map[string]any{{"address": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": 4, "mac": nil}}
 )
 
@@ -90,7 +91,7 @@ func viewOf(d Desktop, projectID string) desktopView {
 	return v
 }
 
-// firstUser is the name of a desktop's first user, if it has one.
+// firstUser returns the name of a desktop's first user, or "".
 func (d *Desktop) firstUser() string {
 	if len(d.Users) == 0 {
 		return ""

@@ -1,4 +1,4 @@
-// Package queue is for this module's record and its workers, and no public API.
-// It is what is known of asynq: what a task carries, the names of tasks and queues, the
-// options that a task needs, and the keys of a queue.
+// Package queue has what depends on asynq: the payload of a task, the names of tasks and
+// queues, the options of a task, and the keys of a queue. It is for this module's record and
+// workers, not a public API.
 package queue

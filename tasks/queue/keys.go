@@ -2,25 +2,24 @@ package queue
 
 import "time"
 
-// Queues is the key of the set of all queues.
+// Queues is the key of asynq's set of all queues.
 const Queues = "asynq:queues"
 
-// Keys are the keys of a queue: asynq:{queue}:….
+// Keys is the prefix of the keys of a queue: asynq:{queue}:
 type Keys string
 
-// KeysOf gives those of a queue.
+// KeysOf returns the Keys of a queue.
 func KeysOf(queue string) Keys { return Keys("asynq:{" + queue + "}:") }
 
-// Waiting are those of the tasks that wait: pending, scheduled, and to be tried again.
+// Waiting returns the keys of waiting tasks: pending, scheduled and retry.
 func (k Keys) Waiting() []string {
 	return []string{string(k) + "pending", string(k) + "scheduled", string(k) + "retry"}
 }
 
-// Task is that of a task; of "" it is what all of them begin with.
+// Task returns the key of a task; of "" it is the prefix of all of them.
 func (k Keys) Task(id string) string { return string(k) + "t:" + id }
 
-// All are those that a queue with one task can have had, as long as that was today or
-// yesterday.
+// All returns every key that a queue with one task may have had since the day before now.
 func (k Keys) All(task string, now time.Time) []string {
 	out := append(k.Waiting(), k.Task(task))
 	for _, name := range []string{"active", "lease", "archived", "completed", "processed", "failed"} {

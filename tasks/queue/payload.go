@@ -9,33 +9,31 @@ import (
 // TaskType is the asynq type of a chunk's task.
 const TaskType = "detachd:chunk"
 
-// MaxChunks is how many chunks an operation can have.
+// MaxChunks is the maximum number of chunks of an operation.
 const MaxChunks = 1000
 
-// payloadVersion is written into every payload; a worker refuses others.
+// payloadVersion is in every payload; a worker rejects others.
 const payloadVersion = 1
 
-// Payload is what travels through asynq: which chunk to look at. Everything
-// else is read from the record when the task runs, so a payload never goes
-// stale. asynq rewrites the payloads of active tasks every 5 s, which is one
-// more reason to keep it small.
+// Payload is the payload of a task: the chunk to process. Everything else is read from the
+// record when the task runs, so a payload never becomes stale. It is small also because
+// asynq rewrites the payloads of active tasks every 5 s.
 type Payload struct {
 	Version   int    `json:"v"`
 	Operation string `json:"op"`
 	Project   string `json:"project"`
 	Chunk     int    `json:"chunk"`
-	// Generation counts how often the chunk was enqueued anew by a reconciler;
-	// a task of an older generation than the record's does nothing.
+	// Generation counts how often a reconciler enqueued the chunk again. A task with an
+	// older generation than the record does nothing.
 	Generation int `json:"gen,omitempty"`
 }
 
-// PayloadError says why a payload cannot be used. Running the task again
-// would not help.
+// PayloadError is the error of an invalid payload. Retrying the task is useless.
 type PayloadError struct{ Reason string }
 
 func (e *PayloadError) Error() string { return "unusable task payload: " + e.Reason }
 
-// DecodePayload reads a payload; any error is a *PayloadError.
+// DecodePayload decodes and validates a payload. Any error is a *PayloadError.
 func DecodePayload(b []byte) (Payload, error) {
 	var p Payload
 	dec := json.NewDecoder(bytes.NewReader(b))
@@ -65,8 +63,8 @@ func (p Payload) encode() []byte {
 	return b
 }
 
-// TaskID names the task of one generation of one chunk, so that enqueuing it
-// twice makes one task.
+// TaskID returns the id of the task of one generation of one chunk, so that enqueuing it
+// twice creates one task.
 func (p Payload) TaskID() string {
 	return fmt.Sprintf("%s:%d:%d", p.Operation, p.Chunk, p.Generation)
 }

@@ -9,25 +9,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Name is the queue of a kind of a project.
+// Name returns the name of a project's queue of a kind.
 func Name(prefix, project, kind string) string { return prefix + ":" + project + ":" + kind }
 
-// Options that asynq must be given, or its own defaults apply: it must
-// never give up a chunk (attempts and deadlines are counted in the record), and
-// a handler may wait long for a free call slot.
+// Options that override asynq's defaults: asynq must never give up a chunk, because the
+// record counts attempts and deadlines, and a handler may wait long for a call slot.
 const (
 	maxRetry = 1 << 30
 	timeout  = time.Hour
 )
 
-// Client enqueues.
+// Client enqueues tasks.
 type Client struct{ asynq *asynq.Client }
 
-// NewClient makes one. The caller keeps rdb and closes it.
+// NewClient returns a Client that uses rdb, which the caller closes.
 func NewClient(rdb redis.UniversalClient) Client { return Client{asynq.NewClientFromRedisClient(rdb)} }
 
-// Enqueue enqueues a task for a time, the zero one being now. A task of that name that
-// is there already counts as success: a reply may have been lost.
+// Enqueue enqueues a task for at; a zero time is now. If the task exists already it returns
+// nil, because the reply to an earlier try may have been lost.
 func (c Client) Enqueue(ctx context.Context, queue string, p Payload, at time.Time) error {
 	opts := []asynq.Option{asynq.Queue(queue), asynq.TaskID(p.TaskID()), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout)}
 	if !at.IsZero() {

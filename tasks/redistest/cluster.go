@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	primaries = 3 // of a Cluster, each with a replica
+	primaries = 3 // of a Cluster; each has one replica
 	slots     = 16384
 )
 
-// RunCluster starts a Cluster of three primaries with a replica each that keep their
-// files in dir, and returns when it is whole. A primary that is silent for a second
-// is replaced. The caller kills them.
+// RunCluster starts a Cluster of three primaries with one replica each and files in dir, and
+// returns when it is complete. A primary that is silent for a second is replaced. The caller
+// kills the Set.
 func RunCluster(dir string) (*Set, error) {
 	return runSet(func(s *Set) error {
 		for range 2 * primaries {
-			n, err := s.run(dir, usual+fmt.Sprintf("cluster-enabled yes\ncluster-node-timeout %d\n", silence.Milliseconds()))
+			n, err := s.run(dir, nodeConfig+fmt.Sprintf("cluster-enabled yes\ncluster-node-timeout %d\n", silence.Milliseconds()))
 			if err != nil {
 				return err
 			}
@@ -30,14 +30,13 @@ func RunCluster(dir string) (*Set, error) {
 	})
 }
 
-// StartSharded runs a Cluster of three primaries with a replica each for a test; see
-// RunCluster and Start.
+// StartSharded is RunCluster for a test, which ends with the test; see Need.
 func StartSharded(t testing.TB) *Set {
 	t.Helper()
 	return start(t, RunCluster)
 }
 
-// form makes a Cluster of nodes that know nothing of each other.
+// form makes the nodes a Cluster.
 func (s *Set) form(ctx context.Context) error {
 	for i, n := range s.Nodes {
 		if _, err := ask(ctx, n, "CLUSTER", "SET-CONFIG-EPOCH", i+1); err != nil {
@@ -58,13 +57,13 @@ func (s *Set) form(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// A node can follow one that it has heard of.
-		for begun := time.Now(); ; {
+		// A node can only replicate a node that it knows already.
+		for started := time.Now(); ; {
 			_, err := ask(ctx, n, "CLUSTER", "REPLICATE", id)
 			if err == nil {
 				break
 			}
-			if time.Since(begun) > settling {
+			if time.Since(started) > settleTimeout {
 				return err
 			}
 			time.Sleep(20 * time.Millisecond)
@@ -73,14 +72,16 @@ func (s *Set) form(ctx context.Context) error {
 	return nil
 }
 
-// clusterWhole says what is missing until the Cluster could replace any primary.
+// clusterWhole returns an error unless the Cluster can replace any primary.
 func (s *Set) clusterWhole(ctx context.Context) error {
 	for _, n := range s.Nodes {
 		info, err := ask(ctx, n, "CLUSTER", "INFO")
 		if err != nil {
 			return err
 		}
-		for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:" + strconv.Itoa(slots), "cluster_known_nodes:" + strconv.Itoa(len(s.Nodes))} {
+		for _, want := range []string{
+			"cluster_state:ok", "cluster_slots_ok:" + strconv.Itoa(slots), "cluster_known_nodes:" + strconv.Itoa(len(s.Nodes)),
+		} {
 			if !strings.Contains(info, want) {
 				return fmt.Errorf("node %s does not say %s", n.Addr(), want)
 			}
@@ -90,7 +91,7 @@ func (s *Set) clusterWhole(ctx context.Context) error {
 			return err
 		}
 		if strings.Contains(list, "fail") || strings.Count(list, " slave ")+strings.Count(list, "myself,slave") != primaries {
-			return fmt.Errorf("node %s calls somebody dead, or knows other replicas:\n%s", n.Addr(), list)
+			return fmt.Errorf("node %s reports a failed node, or other replicas:\n%s", n.Addr(), list)
 		}
 		is, replicas, err := replication(ctx, n)
 		if err != nil {
@@ -103,8 +104,8 @@ func (s *Set) clusterWhole(ctx context.Context) error {
 	return nil
 }
 
-// Migrate moves the slot of a key to another primary of a Cluster while it is used:
-// one key after the other, with a pause between them.
+// Migrate moves the slot of key to another primary of a Cluster while it is in use, one key
+// at a time with a pause after each.
 func (s *Set) Migrate(ctx context.Context, key string, to *Server, pause time.Duration) error {
 	from, err := s.Primary(ctx, key)
 	if err != nil || from == to {
@@ -131,15 +132,16 @@ func (s *Set) Migrate(ctx context.Context, key string, to *Server, pause time.Du
 	if err := moveKeys(ctx, slot, from, to, pause); err != nil {
 		return err
 	}
-	for _, n := range append([]*Server{to, from}, s.Nodes...) { // who gets it first, or it would be nobody's for a moment
-		if _, err := ask(ctx, n, "CLUSTER", "SETSLOT", slot, "NODE", toID); err != nil && !strings.Contains(err.Error(), "SETSLOT only with masters") {
+	for _, n := range append([]*Server{to, from}, s.Nodes...) { // to first, so that the slot always has an owner
+		_, err := ask(ctx, n, "CLUSTER", "SETSLOT", slot, "NODE", toID)
+		if err != nil && !strings.Contains(err.Error(), "SETSLOT only with masters") {
 			return err
 		}
 	}
 	return nil
 }
 
-// moveKeys moves the keys of a slot, until there is none left.
+// moveKeys moves all keys of a slot.
 func moveKeys(ctx context.Context, slot string, from, to *Server, pause time.Duration) error {
 	ip, port := host(to)
 	for {

@@ -8,9 +8,8 @@ import (
 	"time"
 )
 
-// Proxy stands on loopback between clients and a redis-server, and makes of it
-// one that is slow, hangs, or is gone, while redis-server itself goes on. Its
-// methods may be called at any time, from any goroutine.
+// Proxy is a TCP proxy on loopback between clients and a redis-server. It can be slow, hang,
+// or be unreachable while the redis-server runs on. It is safe for concurrent use.
 type Proxy struct {
 	target string
 	listen net.Listener
@@ -24,8 +23,8 @@ type Proxy struct {
 	closed      chan struct{}
 }
 
-// NewProxy listens on a free port of loopback for connections to target,
-// which is host:port. The caller has to Close it.
+// NewProxy listens on a free loopback port for connections to target, which is host:port.
+// The caller closes it.
 func NewProxy(target string) (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -37,23 +36,22 @@ func NewProxy(target string) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is host:port of the proxy.
+// Addr returns host:port of the proxy.
 func (p *Proxy) Addr() string { return p.listen.Addr().String() }
 
-// URL is for configurations.
+// URL returns the address for a configuration.
 func (p *Proxy) URL() string { return "redis://" + p.Addr() + "/0" }
 
-// Delay makes every chunk of bytes, in either direction, wait for a time drawn
-// between least and most from now on. A round trip waits twice. 0, 0 ends it.
+// Delay delays every chunk of bytes, in either direction, by a random time between least and
+// most. A round trip is delayed twice. 0, 0 ends it.
 func (p *Proxy) Delay(least, most time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.least, p.most = least, max(least, most)
 }
 
-// Pause lets no byte through until Resume. Connections stay, and new ones are
-// accepted, as those to a frozen process are; the end of a connection does not
-// get through either.
+// Pause blocks all bytes until Resume, like a frozen process: connections stay open and new
+// ones are accepted. The end of a connection is blocked, too.
 func (p *Proxy) Pause() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,7 +60,7 @@ func (p *Proxy) Pause() {
 	}
 }
 
-// Cut closes every connection, and each new one at once, until Resume.
+// Cut closes all connections, and every new one at once, until Resume.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -70,7 +68,7 @@ func (p *Proxy) Cut() {
 	p.drop()
 }
 
-// Resume ends Pause and Cut. What was held back by Pause gets through.
+// Resume ends Pause and Cut. Blocked bytes are sent.
 func (p *Proxy) Resume() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -80,7 +78,7 @@ func (p *Proxy) Resume() {
 	}
 }
 
-// Close ends the proxy and all of its connections. It may be called again.
+// Close stops the proxy and closes its connections. It may be called again.
 func (p *Proxy) Close() {
 	p.mu.Lock()
 	select {
@@ -94,7 +92,7 @@ func (p *Proxy) Close() {
 	p.all.Wait()
 }
 
-// flowing says whether bytes get through. p.mu is held.
+// flowing reports whether bytes are not blocked. p.mu is held.
 func (p *Proxy) flowing() bool {
 	select {
 	case <-p.flow:
@@ -124,7 +122,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// keep notes a connection; one that may not be is closed.
+// keep registers a connection, or closes it and returns false after Cut or Close.
 func (p *Proxy) keep(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,7 +143,7 @@ func (p *Proxy) connect(client net.Conn) {
 	defer p.forget(client)
 	server, err := net.DialTimeout("tcp", p.target, 10*time.Second)
 	if err != nil {
-		p.pass() // a paused proxy does not say that nobody is there
+		p.pass() // a paused proxy must not reveal that target is unreachable
 		return
 	}
 	if !p.keep(server) {
@@ -165,7 +163,7 @@ func (p *Proxy) forget(c net.Conn) {
 	_ = c.Close()
 }
 
-// copy passes chunks on until the connection ends, and then ends both.
+// copy copies chunks until a connection ends, then closes both.
 func (p *Proxy) copy(to, from net.Conn) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -186,7 +184,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-// pass waits as long as a chunk has to. False: the proxy is closed.
+// pass waits until a chunk may pass; false: the proxy is closed.
 func (p *Proxy) pass() bool {
 	p.mu.Lock()
 	least, most := p.least, p.most

@@ -1,7 +1,7 @@
-// Package redistest starts real redis-servers for tests and benchmarks: alone, behind
-// Sentinels, or as a Cluster, on free loopback ports, with append-only files as in
-// production, in directories of their own. It also gives miniredis clients, for what
-// need not be real.
+// Package redistest starts real redis-servers for tests and benchmarks: single, behind
+// Sentinels, or as a Cluster, each on a free loopback port with its own directory and an
+// append-only file as in production. Proxy makes one slow, hang or unreachable. Mini is a
+// miniredis for tests that need no real server.
 package redistest
 
 import (
@@ -25,17 +25,16 @@ import (
 // Server is a running redis-server.
 type Server struct {
 	dir  string
-	more []string // arguments besides the usual
-	conf string   // a configuration file in the usual arguments' place
+	more []string // additional arguments
+	conf string   // a configuration file instead of the default arguments
 	bus  int      // port for the other nodes of a Cluster
 	port int
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when the process has ended
 }
 
-// Run starts a redis-server that keeps its files in dir, and returns when it
-// answers. The caller stops it.
-// more are arguments for redis-server besides the usual.
+// Run starts a redis-server with its files in dir and additional arguments, and returns when
+// it answers. The caller stops it.
 func Run(dir string, more ...string) (*Server, error) {
 	s := &Server{dir: dir, more: more}
 	if err := s.startSomewhere(func() error { return nil }); err != nil {
@@ -44,10 +43,10 @@ func Run(dir string, more ...string) (*Server, error) {
 	return s, nil
 }
 
-// startSomewhere starts the server on a free port, after prepare, which may write
-// the port into a file.
+// startSomewhere starts the server on a free port. prepare is called first and may write the
+// port into a file.
 func (s *Server) startSomewhere(prepare func() error) (err error) {
-	for range 5 { // the free port may be taken by another in between
+	for range 5 { // another process may take the port in between
 		if s.port, err = freePort(); err != nil {
 			return err
 		}
@@ -103,34 +102,34 @@ func (s *Server) start() error {
 	return errors.New("redis-server does not answer")
 }
 
-// ours tells a server that took the port first from the one just started.
+// ours reports whether c is connected to s and not to another server on its port.
 func (s *Server) ours(c *redis.Client) bool {
 	info, err := c.InfoMap(context.Background(), "server").Result()
 	return err == nil && info["Server"]["process_id"] == strconv.Itoa(s.cmd.Process.Pid)
 }
 
-// Addr is host:port.
+// Addr returns host:port.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
-// URL is for configurations.
+// URL returns the address for a configuration.
 func (s *Server) URL() string { return "redis://" + s.Addr() + "/0" }
 
-// Stop ends the server in good order; Kill with SIGKILL. Both return when it is
-// gone, and may be called again.
+// Stop stops the server with SIGINT. It returns when the process has ended, and may be called
+// again.
 func (s *Server) Stop() { s.end(os.Interrupt) }
 
-// Kill ends the server as a crash would.
+// Kill is Stop with SIGKILL, like a crash.
 func (s *Server) Kill() { s.end(os.Kill) }
 
-// Freeze stops the process as a paused machine would: connections stay and are
-// accepted, and nothing is answered until Thaw.
+// Freeze stops the process with SIGSTOP, like a paused machine, until Thaw: connections stay
+// open and new ones are accepted, but nothing is answered.
 func (s *Server) Freeze() error { return s.cmd.Process.Signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen process go on.
+// Thaw resumes a frozen process.
 func (s *Server) Thaw() error { return s.cmd.Process.Signal(syscall.SIGCONT) }
 
 func (s *Server) end(sig os.Signal) {
-	_ = s.cmd.Process.Signal(sig) // it may have gone already
+	_ = s.cmd.Process.Signal(sig) // fails if the process has ended already
 	select {
 	case <-s.gone:
 	case <-time.After(30 * time.Second):
@@ -139,8 +138,7 @@ func (s *Server) end(sig os.Signal) {
 	}
 }
 
-// Restart starts the server again on the same port, with the data that its
-// append-only file holds.
+// Restart restarts the server on the same port with the data of its append-only file.
 func (s *Server) Restart() error {
 	s.Stop()
 	return s.start()
@@ -152,14 +150,14 @@ func Start(t testing.TB) *Server {
 	return startWith(t)
 }
 
-// StartCluster runs a Redis Cluster of one node, which has every slot and yet
-// refuses what touches two.
+// StartCluster runs a Cluster of one node for a test. The node has every slot, but rejects
+// commands that touch two.
 func StartCluster(t testing.TB) *Server {
 	t.Helper()
 	s := startWith(t, "--cluster-enabled", "yes")
 	node := s.Client(t)
 	if err := node.ClusterAddSlotsRange(context.Background(), 0, 16383).Err(); err != nil {
-		t.Fatalf("giving the node its slots: %v", err)
+		t.Fatalf("assigning the slots: %v", err)
 	}
 	for range 1000 {
 		if info, err := node.ClusterInfo(context.Background()).Result(); err == nil && strings.Contains(info, "cluster_state:ok") {
@@ -167,7 +165,7 @@ func StartCluster(t testing.TB) *Server {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatal("the cluster does not become ready")
+	t.Fatal("the Cluster is not ready in time")
 	return nil
 }
 
@@ -190,8 +188,8 @@ func Need(t testing.TB) {
 	}
 }
 
-// Missing ends a test that the machine lacks something for: it is skipped or, where the
-// environment says DETACHD_TEST_REQUIRE=all, as CI does, it fails.
+// Missing skips a test because the machine lacks something, or fails it if the environment
+// has DETACHD_TEST_REQUIRE=all, as in CI.
 func Missing(t testing.TB, what string) {
 	t.Helper()
 	if os.Getenv("DETACHD_TEST_REQUIRE") == "all" {
@@ -200,33 +198,33 @@ func Missing(t testing.TB, what string) {
 	t.Skip(what)
 }
 
-// patient is how long tests' clients wait for a reply: a machine that tests keep
-// busy must not look like a Redis that is away.
+// patient is the time-out of tests' clients: a busy machine must not look like an
+// unreachable Redis.
 const patient = 30 * time.Second
 
-// Options are those of tests' clients. They do not send anything again by
-// themselves, which would hide what went wrong.
+// Options returns options for tests' clients. They do not retry, because that would hide
+// faults.
 func Options(addr string) *redis.Options {
 	return &redis.Options{Addr: addr, MaxRetries: -1, ReadTimeout: patient, WriteTimeout: patient}
 }
 
-// Client gives a client that is closed with the test.
+// Client returns a client that is closed with the test.
 func (s *Server) Client(t testing.TB) redis.UniversalClient {
 	c := redis.NewClient(Options(s.Addr()))
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// ClusterClient gives a client of a Cluster that is closed with the test.
+// ClusterClient returns a Cluster client that is closed with the test.
 func (s *Server) ClusterClient(t testing.TB) redis.UniversalClient {
 	c := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{s.Addr()}, ReadTimeout: patient, WriteTimeout: patient})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// Mini gives a client of a miniredis, closed with the test. Nothing expires in it:
-// with ClockTTL it would sort all its keys before every command, which for
-// thousands of desktops under the race detector takes longer than tests wait.
+// Mini returns a client of a miniredis; both are closed with the test. Keys do not expire:
+// with ClockTTL it would sort all keys before every command, which is too slow for thousands
+// of desktops under the race detector.
 func Mini(t testing.TB) redis.UniversalClient {
 	c := redis.NewClient(Options(miniredis.RunT(t).Addr()))
 	t.Cleanup(func() { _ = c.Close() })

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// StartReplica runs a replica of a server for a test, connected to it by an address,
-// its own or that of a proxy, and returns when they are in step.
+// StartReplica runs a replica of a server for a test and returns when it is in sync. addr is
+// where it connects: the address of the server, or of a proxy to it.
 func StartReplica(t testing.TB, of *Server, addr string) *Server {
 	t.Helper()
 	rdb := of.Client(t)
@@ -28,7 +28,8 @@ func StartReplica(t testing.TB, of *Server, addr string) *Server {
 	return s
 }
 
-// AwaitReplicas waits until a server has so many replicas, all of them in step.
+// AwaitReplicas waits until a server has exactly n replicas, all in sync. It fails the test
+// after about 30 s.
 func AwaitReplicas(t testing.TB, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	for range 3000 {
@@ -38,5 +39,5 @@ func AwaitReplicas(t testing.TB, rdb redis.UniversalClient, n int) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("the server does not come to have %d replicas", n)
+	t.Fatalf("the server does not have %d replicas in sync", n)
 }

@@ -8,16 +8,16 @@ import (
 	"testing"
 )
 
-// masterName is what the Sentinels call the primary.
+// masterName is the primary's name for the Sentinels.
 const masterName = "record"
 
-// RunSentinel starts a primary, two replicas and three Sentinels that keep their
-// files in dir, and returns when they are whole. A primary that is silent for a
-// second is replaced, by two Sentinels of three. The caller kills them.
+// RunSentinel starts a primary, two replicas and three Sentinels with files in dir, and
+// returns when they are complete. A primary that is silent for a second is replaced if two
+// Sentinels agree. The caller kills the Set.
 func RunSentinel(dir string) (*Set, error) {
 	return runSet(func(s *Set) error {
 		for range 3 {
-			text := usual
+			text := nodeConfig
 			if len(s.Nodes) > 0 {
 				text += fmt.Sprintf("replicaof 127.0.0.1 %d\n", s.Nodes[0].port)
 			}
@@ -27,7 +27,7 @@ func RunSentinel(dir string) (*Set, error) {
 			}
 			s.Nodes = append(s.Nodes, n)
 		}
-		// A failover that did not come about is tried again after twice its timeout.
+		// A failed failover is retried after twice failover-timeout.
 		text := fmt.Sprintf("bind 127.0.0.1\nsentinel monitor %[1]s 127.0.0.1 %[2]d 2\nsentinel down-after-milliseconds %[1]s %[3]d\n"+
 			"sentinel failover-timeout %[1]s 5000\nsentinel parallel-syncs %[1]s 2\n", masterName, s.Nodes[0].port, silence.Milliseconds())
 		for range 3 {
@@ -41,14 +41,13 @@ func RunSentinel(dir string) (*Set, error) {
 	})
 }
 
-// StartSentinel runs a primary, two replicas and three Sentinels for a test; see
-// RunSentinel and Start.
+// StartSentinel is RunSentinel for a test, which ends with the test; see Need.
 func StartSentinel(t testing.TB) *Set {
 	t.Helper()
 	return start(t, RunSentinel)
 }
 
-// named is the primary's address as a Sentinel gives it.
+// named returns the primary's address from a Sentinel.
 func (s *Set) named(ctx context.Context, sentinel *Server) (string, error) {
 	v, err := ask(ctx, sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", masterName)
 	if err != nil {
@@ -61,7 +60,7 @@ func (s *Set) named(ctx context.Context, sentinel *Server) (string, error) {
 	return net.JoinHostPort(parts[0], parts[1]), nil
 }
 
-// sentinelWhole says what is missing until the Sentinels could replace the primary.
+// sentinelWhole returns an error unless the Sentinels can replace the primary.
 func (s *Set) sentinelWhole(ctx context.Context) error {
 	primary := ""
 	for _, w := range s.sentinels {
@@ -70,7 +69,7 @@ func (s *Set) sentinelWhole(ctx context.Context) error {
 			return err
 		}
 		if primary != "" && addr != primary {
-			return fmt.Errorf("the Sentinels do not agree who is primary: %s, %s", primary, addr)
+			return fmt.Errorf("the Sentinels disagree about the primary: %s, %s", primary, addr)
 		}
 		primary = addr
 		if _, err := ask(ctx, w, "SENTINEL", "CKQUORUM", masterName); err != nil {

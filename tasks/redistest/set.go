@@ -16,24 +16,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// settling is how long a set may take to be whole after anything happened to it.
-const settling = 90 * time.Second
+// settleTimeout bounds the wait until a set is complete after a change.
+const settleTimeout = 90 * time.Second
 
-// silence is how long a server of a set may be silent before the others call it
-// dead: as short as a busy machine allows.
+// silence is how long a server of a set may be silent before the others declare it failed:
+// as short as a busy machine allows.
 const silence = time.Second
 
-// Set is several redis-servers that stand in for each other, and the Sentinels that
-// watch them, if they are no Cluster. Each has an append-only file, and a
-// configuration file that Sentinel or the server itself writes to, so that a node
-// comes back as what it was. Methods are for one goroutine at a time.
+// Set is a group of redis-servers with failover: a Cluster, or a primary and its replicas with
+// their Sentinels. Each has an append-only file, and a configuration file that Sentinel or
+// the server itself updates, so that a node keeps its role over a restart. A Set is not safe
+// for concurrent use.
 type Set struct {
-	Nodes     []*Server // that hold data, primaries and replicas
+	Nodes     []*Server // primaries and replicas
 	sentinels []*Server
 }
 
-// usual is the configuration of every node.
-const usual = `bind 127.0.0.1
+// nodeConfig is the configuration of every node.
+const nodeConfig = `bind 127.0.0.1
 save ""
 appendonly yes
 appendfsync everysec
@@ -41,8 +41,8 @@ maxmemory-policy noeviction
 repl-diskless-sync-delay 0
 `
 
-// run starts one more server with a directory and a configuration file of its own in
-// dir, and more arguments.
+// run starts another server with its own directory and configuration file in dir, and
+// additional arguments.
 func (s *Set) run(dir, text string, more ...string) (*Server, error) {
 	dir = filepath.Join(dir, fmt.Sprint("node-", len(s.Nodes)+len(s.sentinels)+1))
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -61,13 +61,14 @@ func (s *Set) run(dir, text string, more ...string) (*Server, error) {
 	})
 }
 
-// all are the processes.
+// all returns all processes.
 func (s *Set) all() []*Server { return append(slices.Clone(s.Nodes), s.sentinels...) }
 
-// isCluster says that the set is a Cluster.
+// isCluster reports whether the set is a Cluster.
 func (s *Set) isCluster() bool { return len(s.sentinels) == 0 }
 
-// URL is for configurations: it names all Sentinels, or all nodes of the Cluster.
+// URL returns the address for a configuration, with all Sentinels or all nodes of the
+// Cluster.
 func (s *Set) URL() string {
 	if s.isCluster() {
 		return "redis+cluster://" + strings.Join(addresses(s.Nodes), ",")
@@ -82,21 +83,24 @@ func addresses(list []*Server) (out []string) {
 	return out
 }
 
-// Client gives a client of the set. The caller closes it.
+// Client returns a client of the set. The caller closes it.
 func (s *Set) Client() redis.UniversalClient {
 	if s.isCluster() {
 		return redis.NewClusterClient(&redis.ClusterOptions{
 			Addrs: addresses(s.Nodes), ReadTimeout: patient, WriteTimeout: patient,
-			ClusterStateReloadInterval: time.Second, // by itself go-redis would try a dead primary for a minute
+			ClusterStateReloadInterval: time.Second, // by default go-redis dials a dead primary for a minute
 		})
 	}
-	return redis.NewFailoverClient(&redis.FailoverOptions{SentinelAddrs: addresses(s.sentinels), MasterName: masterName, ReadTimeout: patient, WriteTimeout: patient})
+	return redis.NewFailoverClient(&redis.FailoverOptions{
+		SentinelAddrs: addresses(s.sentinels), MasterName: masterName, ReadTimeout: patient, WriteTimeout: patient,
+	})
 }
 
-// ask runs a command on one server. A server that does not answer within seconds is
-// an error.
+// ask runs a command on one server, with a time-out of 2 s.
 func ask(ctx context.Context, s *Server, args ...any) (string, error) {
-	c := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, Protocol: 2, DisableIdentity: true})
+	c := redis.NewClient(&redis.Options{
+		Addr: s.Addr(), MaxRetries: -1, DialTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, Protocol: 2, DisableIdentity: true,
+	})
 	defer func() { _ = c.Close() }()
 	v, err := c.Do(ctx, args...).Result()
 	if err != nil {
@@ -105,8 +109,8 @@ func ask(ctx context.Context, s *Server, args ...any) (string, error) {
 	return fmt.Sprint(v), nil
 }
 
-// Primary gives the node that has a key: with Sentinel always the same, whatever
-// the key. It is right when the set is whole.
+// Primary returns the primary for key; behind Sentinels there is only one. The set must be
+// complete.
 func (s *Set) Primary(ctx context.Context, key string) (*Server, error) {
 	c := s.Client()
 	defer func() { _ = c.Close() }()
@@ -135,8 +139,8 @@ func (s *Set) at(addr string) (*Server, error) {
 	return nil, fmt.Errorf("no node of the set is at %q", addr)
 }
 
-// Cut makes a primary refuse its replicas, and drops those it has, until Join. What
-// it is given from then on is on no other node.
+// Cut disconnects a primary from its replicas until Join: its writes from now on are on no
+// other node.
 func (s *Set) Cut(ctx context.Context, primary *Server) error {
 	if _, err := ask(ctx, primary, "ACL", "SETUSER", "default", "-psync", "-sync"); err != nil {
 		return err
@@ -145,20 +149,19 @@ func (s *Set) Cut(ctx context.Context, primary *Server) error {
 	return err
 }
 
-// Join ends Cut. A node that was started again since is not cut any more.
+// Join ends Cut, as does a restart of the node.
 func (s *Set) Join(ctx context.Context, primary *Server) error {
 	_, err := ask(ctx, primary, "ACL", "SETUSER", "default", "+@all")
 	return err
 }
 
-// Stop ends every process in good order, as before a maintenance of all machines.
+// Stop stops every process gracefully, as before maintenance of all machines.
 func (s *Set) Stop() {
-	_ = each(s.sentinels, func(n *Server) error { n.Stop(); return nil }) // first, so that they judge nobody
+	_ = each(s.sentinels, func(n *Server) error { n.Stop(); return nil }) // first, to prevent a failover
 	_ = each(s.Nodes, func(n *Server) error { n.Stop(); return nil })
 }
 
-// Restart starts every process again, with the data that the append-only files
-// hold.
+// Restart restarts every process with the data of the append-only files.
 func (s *Set) Restart() error {
 	if err := each(s.Nodes, (*Server).Restart); err != nil {
 		return err
@@ -166,7 +169,7 @@ func (s *Set) Restart() error {
 	return each(s.sentinels, (*Server).Restart)
 }
 
-// Kill ends every process as a crash would. Frozen ones end, too.
+// Kill kills every process, including frozen ones, like a crash.
 func (s *Set) Kill() {
 	_ = each(s.all(), func(n *Server) error { n.Kill(); return nil })
 }
@@ -181,29 +184,37 @@ func each(list []*Server, do func(*Server) error) error {
 	return errors.Join(errs...)
 }
 
-// Await waits until the set is whole: every node answers, every primary has its
-// replicas and they are in step, and whoever watches them says so.
+// Await waits until the set is complete: every node answers, every primary has its replicas
+// in sync, and the Sentinels or the nodes agree. An error says what is missing after 90 s.
 func (s *Set) Await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settling)
-	defer cancel()
 	whole := s.sentinelWhole
 	if s.isCluster() {
 		whole = s.clusterWhole
 	}
+	if err := poll(ctx, whole); err != nil {
+		return fmt.Errorf("the set is not complete: %w", err)
+	}
+	return nil
+}
+
+// poll calls check until it returns nil, or returns its last error after settleTimeout.
+func poll(ctx context.Context, check func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
 	for {
-		err := whole(ctx)
+		err := check(ctx)
 		if err == nil {
 			return nil
 		}
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("the set is not whole: %w", err)
+			return err
 		}
 	}
 }
 
-// Primaries are the nodes that are primaries just now.
+// Primaries returns the nodes that are primaries now.
 func (s *Set) Primaries(ctx context.Context) (out []*Server, err error) {
 	for _, n := range s.Nodes {
 		is, _, err := replication(ctx, n)
@@ -217,23 +228,16 @@ func (s *Set) Primaries(ctx context.Context) (out []*Server, err error) {
 	return out, nil
 }
 
-// AwaitFailover waits until others have taken the place of a primary that was killed.
+// AwaitFailover waits until a killed primary is replaced. An error says what is missing after
+// 90 s.
 func (s *Set) AwaitFailover(ctx context.Context, gone *Server) error {
-	ctx, cancel := context.WithTimeout(ctx, settling)
-	defer cancel()
-	for {
-		err := s.replaced(ctx, gone)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-			return fmt.Errorf("nobody took the place of %s: %w", gone.Addr(), err)
-		}
+	if err := poll(ctx, func(ctx context.Context) error { return s.replaced(ctx, gone) }); err != nil {
+		return fmt.Errorf("the primary %s was not replaced: %w", gone.Addr(), err)
 	}
+	return nil
 }
 
+// replaced returns an error unless gone is replaced.
 func (s *Set) replaced(ctx context.Context, gone *Server) error {
 	for _, w := range s.sentinels {
 		addr, err := s.named(ctx, w)
@@ -264,8 +268,8 @@ func (s *Set) replaced(ctx context.Context, gone *Server) error {
 	return nil
 }
 
-// replication reads whether a node is a primary, and how many replicas in step it
-// has. A replica that is not in step with its primary is an error.
+// replication returns whether a node is a primary, and its number of replicas in sync. It is
+// an error if a replica is not in sync with its primary.
 func replication(ctx context.Context, n *Server) (primary bool, replicas int, err error) {
 	info, err := ask(ctx, n, "INFO", "replication")
 	if err != nil {
@@ -275,12 +279,12 @@ func replication(ctx context.Context, n *Server) (primary bool, replicas int, er
 		return true, strings.Count(info, "state=online"), nil
 	}
 	if !strings.Contains(info, "master_link_status:up") {
-		return false, 0, fmt.Errorf("the replica %s is not in step", n.Addr())
+		return false, 0, fmt.Errorf("the replica %s is not in sync", n.Addr())
 	}
 	return false, 0, nil
 }
 
-// start runs a set for a test and ends it with the test; see Start.
+// start runs a set for a test.
 func start(t testing.TB, run func(dir string) (*Set, error)) *Set {
 	t.Helper()
 	Need(t)
@@ -292,8 +296,7 @@ func start(t testing.TB, run func(dir string) (*Set, error)) *Set {
 	return s
 }
 
-// runSet makes a set by build and waits until it is whole; on an error nothing is
-// left running.
+// runSet builds a set and waits until it is complete. On an error no process is left.
 func runSet(build func(*Set) error) (*Set, error) {
 	s := &Set{}
 	err := build(s)

@@ -7,18 +7,18 @@ import (
 	"strings"
 )
 
-// Row is a row of a chunk. A chain begins with its ID and Expect; State is where it
-// stands.
+// Row is a row of a chunk. Its ID and Expect are part of the chain; State is its current
+// state.
 type Row struct {
 	ID     string
 	Expect []string
 	State  byte
 }
 
-// Chain is the hash chain of one chunk's trail, made with Start.
+// Chain is the last hash of one chunk's trail, see Start.
 type Chain [sha256.Size]byte
 
-// Start begins a chain. accepted is the operation's JSON as it was accepted; the rows
+// Start returns a chain without entries. accepted is the operation's JSON as accepted; rows
 // are in the order of their positions.
 func Start(accepted string, chunk int, rows []Row) Chain {
 	h := sha256.New()
@@ -29,10 +29,11 @@ func Start(accepted string, chunk int, rows []Row) Chain {
 	return Chain(h.Sum(nil))
 }
 
-// Add continues the chain with an entry as it is stored.
+// Add returns the chain with one more stored entry.
 func (c Chain) Add(raw string) Chain { return sha256.Sum256(append(c[:], raw...)) }
 
-// Head joins the chains of an operation's chunks, in their order, in hex.
+// Head returns the audit seal of an operation, in hex, from the chains of its chunks in
+// their order.
 func Head(chains []Chain) string {
 	h := sha256.New()
 	for _, c := range chains {

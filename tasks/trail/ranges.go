@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// Range is a run of places in an operation's request, both ends included.
+// Range is a range of positions, both ends included.
 type Range struct{ First, Last int }
 
-// Ranges packs places into runs; it sorts them.
-func Ranges(places []int) []Range {
-	slices.Sort(places)
+// Ranges returns the ranges of positions, which it sorts in place.
+func Ranges(positions []int) []Range {
+	slices.Sort(positions)
 	var out []Range
-	for _, p := range places {
+	for _, p := range positions {
 		if n := len(out); n > 0 && out[n-1].Last+1 == p {
 			out[n-1].Last = p
 			continue
@@ -24,7 +24,7 @@ func Ranges(places []int) []Range {
 	return out
 }
 
-// FormatRanges writes runs as they are stored.
+// FormatRanges returns ranges in the stored format, such as "0-4,6".
 func FormatRanges(rs []Range) string {
 	b := make([]byte, 0, 16)
 	for i, r := range rs {
@@ -40,21 +40,21 @@ func FormatRanges(rs []Range) string {
 	return string(b)
 }
 
-// ParseRanges reads them.
+// ParseRanges reads the format of FormatRanges; "" is nil.
 func ParseRanges(s string) ([]Range, error) {
 	if s == "" {
 		return nil, nil
 	}
 	var out []Range
 	for part := range strings.SplitSeq(s, ",") {
-		first, last, isRun := strings.Cut(part, "-")
-		if !isRun {
+		first, last, found := strings.Cut(part, "-")
+		if !found {
 			last = first
 		}
 		a, err1 := strconv.Atoi(first)
 		b, err2 := strconv.Atoi(last)
 		if err1 != nil || err2 != nil || b < a {
-			return nil, fmt.Errorf("places of a call cannot be read: %q", s)
+			return nil, fmt.Errorf("invalid positions %q", s)
 		}
 		out = append(out, Range{a, b})
 	}

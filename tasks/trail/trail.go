@@ -11,22 +11,22 @@ import (
 // Entry is one change of a chunk.
 type Entry struct {
 	At       time.Time
-	By       string // the worker, or the person
-	CallID   string // the call that it belongs to
-	Readings string // what its desktops were read as before the call, packed; tasks unpacks it
-	Moves    []Move // of its desktops
+	By       string // the id of the worker, or the person
+	CallID   string // the call of the change; may be empty
+	Readings string // the readings of the desktops before the call, packed by tasks; may be empty
+	Moves    []Move // of the desktops
 }
 
 // Move is one step of some desktops of a chunk.
 type Move struct {
 	From, To  byte    // states
-	Note      string  // why, where the states alone do not say it
-	Detail    string  // what the desktops were seen as, or the error's code; may be the cloud's text
-	Positions []Range // in the chunk
+	Note      string  // the code of the reason, if the states do not show it
+	Detail    string  // the state that was read, or an error code; may be a text of the cloud
+	Positions []Range // of the desktops in the chunk, from 0
 }
 
-// storedEntry is an Entry as the script writes it. A move is a pair: its Tag, and the
-// positions.
+// storedEntry is an Entry as the script stores it. At is in milliseconds since 1970. A move
+// is a pair of its Tag and its positions.
 type storedEntry struct {
 	At       int64       `json:"t"`
 	By       string      `json:"by"`
@@ -35,17 +35,18 @@ type storedEntry struct {
 	Moves    [][2]string `json:"m"`
 }
 
-// Tag is how a move is stored, but for its positions: from and to, note, and detail,
-// separated by "|", as a JSON text.
+// Tag returns a move as stored, without its positions: the JSON string of "FT|note|detail",
+// where F and T are the letters of From and To.
 func (m Move) Tag() string {
 	states := string([]byte{m.From, m.To})
 	if m.Detail == "" && m.Note == "" {
-		return `"` + states + `||"` // almost all are so
+		return `"` + states + `||"` // nearly all moves
 	}
 	return mustJSON(states + "|" + m.Note + "|" + m.Detail)
 }
 
-// Common is what an entry says of the whole change, to follow its time.
+// Common returns the JSON of By, CallID and Readings as it follows the time of an entry:
+// empty, or beginning with a comma.
 func (e Entry) Common() string {
 	s := mustJSON(struct {
 		By       string `json:"by,omitempty"`
@@ -61,33 +62,33 @@ func (e Entry) Common() string {
 func mustJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // texts always marshal
+		panic(err) // strings always marshal
 	}
 	return string(b)
 }
 
-// Parse reads an entry as it is stored.
+// Parse reads a stored entry.
 func Parse(raw string) (Entry, error) {
 	var s storedEntry
 	if err := json.Unmarshal([]byte(raw), &s); err != nil {
-		return Entry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
+		return Entry{}, fmt.Errorf("invalid entry of the audit trail: %w", err)
 	}
 	e := Entry{At: time.UnixMilli(s.At).UTC(), By: s.By, CallID: s.CallID, Readings: s.Readings}
 	for _, move := range s.Moves {
 		f := strings.SplitN(move[0], "|", 3)
 		if len(f) != 3 || len(f[0]) != 2 {
-			return Entry{}, fmt.Errorf("an entry of the trail cannot be read: move %q", move[0])
+			return Entry{}, fmt.Errorf("invalid entry of the audit trail: move %q", move[0])
 		}
 		m := Move{From: f[0][0], To: f[0][1], Note: f[1], Detail: f[2]}
-		places, err := ParseRanges(move[1])
+		ranges, err := ParseRanges(move[1])
 		if err != nil {
-			return Entry{}, fmt.Errorf("an entry of the trail cannot be read: %w", err)
+			return Entry{}, fmt.Errorf("invalid entry of the audit trail: %w", err)
 		}
-		for _, p := range places {
-			if n := len(m.Positions); n > 0 && m.Positions[n-1].Last+1 == p.First {
-				m.Positions[n-1].Last = p.Last
+		for _, r := range ranges {
+			if n := len(m.Positions); n > 0 && m.Positions[n-1].Last+1 == r.First {
+				m.Positions[n-1].Last = r.Last
 			} else {
-				m.Positions = append(m.Positions, p)
+				m.Positions = append(m.Positions, r)
 			}
 		}
 		e.Moves = append(e.Moves, m)
@@ -95,25 +96,25 @@ func Parse(raw string) (Entry, error) {
 	return e, nil
 }
 
-// readingsField begins the packed readings of an entry. No other text of an entry can
-// contain it, as quotes within texts are escaped.
+// readingsField begins the readings of a stored entry. No other string can contain it,
+// because quotes within strings are escaped.
 const readingsField = `"b":"`
 
-// ReadingsIn gives Readings of an entry as it is stored; most have none, and Parse takes
-// long.
+// ReadingsIn returns the Readings of a stored entry, and whether it has any. It is much
+// faster than Parse, and most entries have none.
 func ReadingsIn(raw string) (readings string, has bool) {
 	_, rest, has := strings.Cut(raw, readingsField)
 	readings, _, _ = strings.Cut(rest, `"`)
 	return readings, has
 }
 
-// Each goes through the moves, with each position in the chunk that one is about. Only
-// Check says that there is such a row.
+// Each iterates over the moves and their positions in the chunk. A position may have no row;
+// see Check.
 func (e Entry) Each() iter.Seq2[int, Move] {
 	return func(yield func(int, Move) bool) {
 		for _, m := range e.Moves {
-			for _, places := range m.Positions {
-				for p := places.First; p <= places.Last; p++ {
+			for _, r := range m.Positions {
+				for p := r.First; p <= r.Last; p++ {
 					if !yield(p, m) {
 						return
 					}
@@ -123,9 +124,9 @@ func (e Entry) Each() iter.Seq2[int, Move] {
 	}
 }
 
-// Check replays the entries of a chunk, the rows of which begin in state first: every
-// step must begin where the one before it ended, and the last must end where the row
-// stands.
+// Check replays the entries of a chunk whose rows all started in state first. It returns an
+// error unless every move starts in the state of the move before it, and the last one ends
+// in the state of its row.
 func Check[S interface {
 	~byte
 	fmt.Stringer

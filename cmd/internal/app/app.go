@@ -24,9 +24,12 @@ type App struct {
 	undo   cleanups
 }
 
-// New puts the process together. Nothing is sent and nothing runs until Start;
-// Stop must be called in any case. observers are told what the worker does.
-func New(cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string, observers ...worker.Observer) (*App, error) {
+// New creates the process; nothing is sent and nothing runs until Start. lookup is that of
+// Open. observers get the events of the worker. The caller must call Stop, unless New
+// returns an error.
+func New(
+	cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string, observers ...worker.Observer,
+) (*App, error) {
 	s, err := Open(cfg, lookup, version)
 	if err != nil {
 		return nil, err
@@ -58,7 +61,7 @@ func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worke
 	return worker.New(cfg)
 }
 
-// project is a project as workers and planners have it.
+// project returns the project of workers and planners.
 func (s *Store) project(p config.Project) (worker.Project, error) {
 	client, err := s.Client(p.Alias)
 	c, _ := s.cfg.CredentialOf(p)
@@ -70,7 +73,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 	}, err
 }
 
-// Rules are what the configuration says about error codes.
+// Rules returns the rules of the configuration's error codes.
 func Rules(cfg config.Config) []policy.Rule {
 	var out []policy.Rule
 	for _, c := range cfg.Codes {
@@ -79,8 +82,8 @@ func Rules(cfg config.Config) []policy.Rule {
 	return out
 }
 
-// workerID is the configured one, or else one that no other process has, now or
-// later: a worker that takes up the id of a dead one would hide its death.
+// workerID returns the configured id, or a new one: a worker with the id of a dead worker
+// would hide its death.
 func workerID(configured string) string {
 	if configured != "" {
 		return configured
@@ -92,7 +95,7 @@ func workerID(configured string) string {
 	return host + "-" + xid.New().String()
 }
 
-// Start begins to work and returns.
+// Start starts the worker and returns.
 func (a *App) Start(ctx context.Context) error {
 	if err := a.worker.Start(ctx); err != nil {
 		return err
@@ -101,19 +104,19 @@ func (a *App) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the work in good order, within the configured time, and then the
-// connections it needs. It may be called more than once.
+// Stop stops the worker gracefully, within worker.shutdown_timeout, and then closes its
+// connections. It may be called more than once.
 func (a *App) Stop() {
 	a.undo.run(func(name string, err error) { a.log.Warn().Err(err).Str("part", name).Msg("stopping failed") })
 }
 
-// Run works until ctx ends, then stops.
+// Run starts the worker and stops it when ctx ends.
 func (a *App) Run(ctx context.Context) error {
 	defer a.Stop()
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
 	<-ctx.Done()
-	a.log.Info().Msg("stopping: calls in flight are finished and recorded")
+	a.log.Info().Msg("stopping: waiting for calls in flight")
 	return nil
 }

@@ -2,8 +2,7 @@ package app
 
 import "slices"
 
-// cleanups are what has to be undone, the last acquired first. They serve an
-// orderly end as well as a start that fails half-way.
+// cleanups are run in reverse order, at a normal stop and after a failed start.
 type cleanups []cleanup
 
 type cleanup struct {
@@ -13,7 +12,7 @@ type cleanup struct {
 
 func (cs *cleanups) add(name string, do func() error) { *cs = append(*cs, cleanup{name, do}) }
 
-// run does all of them, whatever fails, and forgets them. failed is told which.
+// run runs all cleanups, calls failed with each error, and removes them.
 func (cs *cleanups) run(failed func(name string, err error)) {
 	for _, c := range slices.Backward(*cs) {
 		if err := c.do(); err != nil {

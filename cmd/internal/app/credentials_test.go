@@ -20,8 +20,8 @@ func TestCredentialsAreReadForEachResume(t *testing.T) {
 	var away, unreadable error
 	reads, asks := 0, 0
 	c := &credentials{
-		as:      apiclient.StaticToken("first"),
-		resumed: func(context.Context) (int64, error) { asks++; return resumes, away },
+		auth:    apiclient.StaticToken("first"),
+		resumes: func(context.Context) (int64, error) { asks++; return resumes, away },
 		read: func() (apiclient.Authenticator, error) {
 			if unreadable != nil {
 				return nil, unreadable
@@ -31,7 +31,7 @@ func TestCredentialsAreReadForEachResume(t *testing.T) {
 		},
 	}
 	sent := func() string {
-		c.asked = time.Time{} // some time has passed
+		c.checked = time.Time{} // some time has passed
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://h", nil)
 		require.NoError(t, err)
 		if _, err := c.Authenticate(req, nil); err != nil {

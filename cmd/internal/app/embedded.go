@@ -8,22 +8,22 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 )
 
-// Embedded is a Redis in memory and a fake cloud, both on loopback, for trying
-// out. They forget everything when they stop.
+// Embedded is a Redis in memory and a fake cloud for trying out. Their data is lost when they
+// stop.
 type Embedded struct {
 	Cloud    *fakecloud.Server
 	RedisURL string
 	undo     cleanups
 }
 
-// StartEmbedded starts both at the given addresses; "127.0.0.1:0" takes any free
-// port.
+// StartEmbedded starts both at the given addresses; "127.0.0.1:0" is any free port. On an
+// error neither runs.
 func StartEmbedded(cloud fakecloud.Config, redisAddr, cloudAddr string) (*Embedded, error) {
 	e := &Embedded{}
 	m := miniredis.NewMiniRedis()
-	m.ClockTTL(true) // keys expire as time passes; by itself it does not do that
+	m.ClockTTL(true) // keys expire as time passes
 	if err := m.StartAddr(redisAddr); err != nil {
-		return nil, fmt.Errorf("starting the Redis in memory: %w", err)
+		return nil, fmt.Errorf("starting Redis in memory: %w", err)
 	}
 	e.undo.add("redis", func() error { m.Close(); return nil })
 	srv, err := fakecloud.Serve(cloud, cloudAddr)
@@ -36,5 +36,5 @@ func StartEmbedded(cloud fakecloud.Config, redisAddr, cloudAddr string) (*Embedd
 	return e, nil
 }
 
-// Stop ends both. It may be called more than once.
+// Stop stops both. It may be called more than once.
 func (e *Embedded) Stop() { e.undo.run(func(string, error) {}) }

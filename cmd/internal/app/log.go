@@ -10,8 +10,8 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 )
 
-// NewLogger makes the log of a process. Format is json, console, or auto:
-// console on a terminal.
+// NewLogger returns the logger of a process, which writes to w; see config.Log. terminal says
+// that w is one, colour that its console format may use colours.
 func NewLogger(cfg config.Log, w io.Writer, terminal, colour bool) (zerolog.Logger, error) {
 	level, err := zerolog.ParseLevel(cfg.Level)
 	if err != nil {

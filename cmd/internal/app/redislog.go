@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// go-redis writes to stderr by itself, in a form of its own. What it writes it
-// also returns as an error, which is then logged or shown once, by us.
+// go-redis logs to stderr in its own format. It also returns those errors, which are then
+// logged or shown once, by us.
 func init() { redis.SetLogger(quiet{}) }
 
 type quiet struct{}

@@ -19,20 +19,20 @@ import (
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// Store is what commands work on that ask for work or look at it: Redis with the
-// record in it. It connects when it is first used.
+// Store is the Redis with the record, for commands that submit or inspect operations. It
+// connects on first use.
 type Store struct {
 	Redis    redis.UniversalClient
 	Record   *tasks.Record
 	Producer *tasks.Producer
 	Projects []string      // aliases, as configured
 	Prefix   string        // of every key in Redis
-	Target   time.Duration // within what time of being due access should be gone
+	Target   time.Duration // config.Config.AccessRemovedWithin
 
 	cfg       *config.Config // a pointer because fmt would print the secrets of a value
 	lookup    func(string) (string, bool)
 	userAgent string
-	transport *http.Transport // of all clients
+	transport *http.Transport // shared by all clients
 
 	mu       sync.Mutex
 	planners map[string]*worker.Planner // by alias
@@ -42,11 +42,11 @@ type Store struct {
 	work sync.WaitGroup
 }
 
-// ErrNoProject says that the configuration has no project.
-var ErrNoProject = errors.New("no project is configured, neither in a file nor by the environment")
+// ErrNoProject is the error of Open if the configuration has no project.
+var ErrNoProject = errors.New("no project is configured, neither in a file nor in the environment")
 
-// Open makes a Store. The caller has to Close it. lookup, usually os.LookupEnv,
-// is where the configuration may say that secrets are.
+// Open returns a Store, which the caller closes. lookup, usually os.LookupEnv, reads the
+// environment variables with secrets. version is that of the program, for User-Agent.
 func Open(cfg config.Config, lookup func(string) (string, bool), version string) (*Store, error) {
 	if len(cfg.Projects) == 0 {
 		return nil, ErrNoProject
@@ -58,8 +58,10 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup, userAgent: "detachd/" + version, transport: apiclient.NewTransport(),
-		planners: map[string]*worker.Planner{}}
+	s := &Store{
+		Redis: rdb, Prefix: cfg.Redis.Prefix, Target: cfg.AccessRemovedWithin, cfg: &cfg, lookup: lookup,
+		userAgent: "detachd/" + version, transport: apiclient.NewTransport(), planners: map[string]*worker.Planner{},
+	}
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
@@ -73,8 +75,8 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	return s, nil
 }
 
-// Go has something done beside what it is called for, until Close: that ends ctx, and
-// waits.
+// Go runs f in the background. Close ends its ctx and waits for it; after Close, Go does
+// nothing.
 func (s *Store) Go(f func(ctx context.Context)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,14 +85,14 @@ func (s *Store) Go(f func(ctx context.Context)) {
 	}
 }
 
-// Close ends what Go began, and the connections to Redis and to the cloud.
+// Close stops what Go started, and closes the connections to Redis and to the cloud.
 func (s *Store) Close() {
 	s.mu.Lock()
 	s.end()
 	s.mu.Unlock()
 	s.work.Wait()
 	s.transport.CloseIdleConnections()
-	_ = s.Redis.Close() // only ever says that it was closed before
+	_ = s.Redis.Close() // fails only if it is closed already
 }
 
 func recordConfig(cfg config.Config) tasks.RecordConfig {
@@ -104,14 +106,22 @@ func recordConfig(cfg config.Config) tasks.RecordConfig {
 	}
 }
 
-// Client makes the client of one project's cloud. It reads the project's secrets, and
-// again when the project has been resumed, and sends nothing.
-func (s *Store) Client(alias string) (*apiclient.Client, error) {
-	i := slices.IndexFunc(s.cfg.Projects, func(p config.Project) bool { return p.Alias == alias })
+// configured returns a project of the configuration.
+func (s *Store) configured(alias string) (config.Project, error) {
+	i := slices.Index(s.Projects, alias)
 	if i < 0 {
-		return nil, fmt.Errorf("project %s is not configured", alias)
+		return config.Project{}, fmt.Errorf("project %s is not configured", alias)
 	}
-	p := s.cfg.Projects[i]
+	return s.cfg.Projects[i], nil
+}
+
+// Client returns a new client of one project's cloud and sends nothing. It reads the
+// project's secrets, and reads them again after the project was resumed.
+func (s *Store) Client(alias string) (*apiclient.Client, error) {
+	p, err := s.configured(alias)
+	if err != nil {
+		return nil, err
+	}
 	c, known := s.cfg.CredentialOf(p)
 	if !known {
 		return nil, fmt.Errorf("project %s: there are no credentials named %q", alias, p.Credential)
@@ -130,35 +140,34 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 	return client, nil
 }
 
-// Planner says what requests for a project would do. It is made once, since its
-// client has a token that is worth keeping.
+// Planner returns the planner of a project, which is created once, because its client keeps
+// a token.
 func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p, made := s.planners[alias]; made {
 		return p, nil
 	}
-	i := slices.IndexFunc(s.cfg.Projects, func(p config.Project) bool { return p.Alias == alias })
-	if i < 0 {
-		return nil, fmt.Errorf("project %s is not configured", alias)
-	}
-	project, err := s.project(s.cfg.Projects[i])
+	p, err := s.configured(alias)
 	if err != nil {
 		return nil, err
 	}
-	p := worker.NewPlanner(s.Redis, s.Record, project, log)
-	s.planners[alias] = p
-	return p, nil
+	project, err := s.project(p)
+	if err != nil {
+		return nil, err
+	}
+	s.planners[alias] = worker.NewPlanner(s.Redis, s.Record, project, log)
+	return s.planners[alias], nil
 }
 
-// ProjectLimits are a project's limits, and those of the credential that it uses.
+// ProjectLimits are the limits of a project and of its credential.
 type ProjectLimits struct {
 	Alias      string
 	Credential config.Credential
 	Limits     config.Limits
 }
 
-// Limits lists the limits of all projects, in the order of the configuration.
+// Limits returns the limits of all projects, in the order of the configuration.
 func (s *Store) Limits() []ProjectLimits {
 	out := make([]ProjectLimits, len(s.cfg.Projects))
 	for i, p := range s.cfg.Projects {
@@ -168,5 +177,5 @@ func (s *Store) Limits() []ProjectLimits {
 	return out
 }
 
-// Rules are what the configuration says about error codes.
+// Rules returns the rules of the configuration's error codes.
 func (s *Store) Rules() []policy.Rule { return Rules(*s.cfg) }

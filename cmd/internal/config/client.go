@@ -6,10 +6,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// newClient is redis.NewUniversalClient, with a Cluster's client that finds another
-// primary soon. Left to itself, go-redis asks where slots are once a minute, or when
-// a node says MOVED, which a dead one does not: after a failover it dials the dead
-// one until then.
+// newClient is redis.NewUniversalClient with a Cluster client that finds a new primary soon.
+// By default go-redis reloads the slots once a minute, or after MOVED from a node: it would
+// keep dialling a dead primary for up to a minute after a failover.
 func newClient(o *redis.UniversalOptions) redis.UniversalClient {
 	if !o.IsClusterMode || o.MasterName != "" {
 		return redis.NewUniversalClient(o)

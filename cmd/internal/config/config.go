@@ -1,7 +1,6 @@
-// Package config reads what a person configures: one strict YAML file and the
-// environment, which goes before the file. Every key is documented in
-// deploy/config.example.yaml. Secrets stand in neither: the file names the
-// environment variable or the file that holds each.
+// Package config reads the configuration: one strict YAML file, and environment variables,
+// which take precedence. deploy/config.example.yaml documents every key. Secrets are in
+// neither: the file names the environment variable or the file of each secret.
 package config
 
 import (
@@ -21,176 +20,208 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 )
 
-// Config is the whole configuration.
+// Config is the whole configuration. Durations are in Go's notation, such as 30s or 2160h.
 type Config struct {
 	Redis Redis `yaml:"redis"`
-	// Credentials are what projects refer to by name. Those that use the same share
-	// its limits, as the cloud counts the requests of an IAM identity.
-	Credentials []Credential  `yaml:"credentials"`
-	Projects    []Project     `yaml:"projects"`
-	Worker      Worker        `yaml:"worker"`
-	Codes       []Code        `yaml:"codes"`     // what further error codes mean; they go before the built-in ones
-	Retention   time.Duration `yaml:"retention"` // of ended operations
-	Log         Log           `yaml:"log"`
-	// AccessRemovedWithin is the target for the time from when an operation was
-	// due to when a desktop is proven detached.
+	// Credentials are referred to by name by projects. Projects with the same credentials
+	// share their limits, because the cloud counts the requests of an IAM identity.
+	// Defaults to none.
+	Credentials []Credential `yaml:"credentials"`
+	// Projects are the cloud projects. Without any, one called "default" is made of the
+	// conventional environment variables, if they are set. Defaults to none.
+	Projects []Project `yaml:"projects"`
+	Worker   Worker    `yaml:"worker"`
+	// Codes add to the built-in table of error codes and take precedence over it.
+	// Defaults to none.
+	Codes     []Code        `yaml:"codes"`
+	Retention time.Duration `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
+	Log       Log           `yaml:"log"`
+	// AccessRemovedWithin is the target for the time from when an operation was due until
+	// a desktop is confirmed detached, at least 1s. Defaults to 15m.
 	AccessRemovedWithin time.Duration `yaml:"access_removed_within"`
 }
 
-// Code says what an error code of the cloud means, where the built-in table does
-// not know it or knows it wrongly.
+// Code classifies an error code of the cloud that the built-in table does not have, or has
+// with another class.
 type Code struct {
-	Of     string `yaml:"of"`     // call: a refused call; desktop: a desktop refused in a 200
-	Status int    `yaml:"status"` // HTTP status of the call, or its first digit; 0: any
-	Code   string `yaml:"code"`   // error_code; one that ends in * matches by its beginning
-	Class  string `yaml:"class"`  // see CallClasses and DesktopClasses
-	Why    string `yaml:"why"`    // for people
+	Of     string `yaml:"of"`     // call (a refused call) or desktop (a desktop refused in a 200). Required.
+	Status int    `yaml:"status"` // the HTTP status of the call, its first digit, or 0 for any. Defaults to 0.
+	Code   string `yaml:"code"`   // the error_code; a * at its end matches any continuation. Required if Status is 0.
+	Class  string `yaml:"class"`  // one of CallClasses or DesktopClasses. Required.
+	Why    string `yaml:"why"`    // an explanation for people. Defaults to "".
 }
 
-// The classes that a Code may give.
+// CallClasses and DesktopClasses are the classes that a Code may have.
 var (
 	CallClasses    = []string{"transient", "throttled", "conflict", "ambiguous", "poison", "auth", "policy", "not_api", "denied", "permanent"}
 	DesktopClasses = []string{"transient", "conflict", "permanent"}
 )
 
-// Redis says where the record and the queues are.
+// Redis configures the connection to the Redis with the record and the queues.
 type Redis struct {
-	// URL is redis://, rediss:// (TLS), redis+sentinel:// or redis+cluster://;
-	// see ParseRedisURL.
-	URL      apiclient.Secret `yaml:"url"` // secret because it may hold a password
-	Username string           `yaml:"username"`
-	Password SecretRef        `yaml:"password"`
-	// SentinelUsername and SentinelPassword are for the Sentinels only, and the two above
-	// for the servers only, even where the others are empty.
+	// URL is redis://, rediss:// (TLS), unix://, redis+sentinel:// or redis+cluster://, see
+	// ParseRedisURL. It is a secret because it may contain a password. Defaults to
+	// redis://127.0.0.1:6379/0.
+	URL apiclient.Secret `yaml:"url"`
+	// Username and Password are for the servers and replace those in URL. Default to "".
+	Username string    `yaml:"username"`
+	Password SecretRef `yaml:"password"`
+	// SentinelUsername and SentinelPassword are for the Sentinels only, which never get
+	// those of the servers. Default to "".
 	SentinelUsername string    `yaml:"sentinel_username"`
 	SentinelPassword SecretRef `yaml:"sentinel_password"`
-	Prefix           string    `yaml:"prefix"` // of every key
-	// Compat is for servers and proxies that know little more than the commands of
-	// Redis 6.2: RESP2, no CLIENT SETINFO, no maintenance notifications.
+	// Prefix begins every key except those of asynq: 1 to 40 letters, digits and ._-
+	// characters. Defaults to detachd.
+	Prefix string `yaml:"prefix"`
+	// Compat is for servers and proxies that support little more than Redis 6.2: RESP2, no
+	// CLIENT SETINFO, no maintenance notifications. Defaults to false.
 	Compat bool `yaml:"compat"`
-	// WaitReplicas is how many replicas are to have what is accepted, or is about to be
-	// sent, and WaitAtMost how long that is waited for; 0 replicas: nothing is.
-	WaitReplicas int           `yaml:"wait_replicas"`
-	WaitAtMost   time.Duration `yaml:"wait_at_most"`
-	// ReplicaReturns is how long calls wait for a replica that is not connected any more.
-	ReplicaReturns time.Duration `yaml:"replica_returns"`
+	// WaitReplicas is the number of replicas, 0 to 10, that must have a write before it is
+	// acknowledged or a call is sent; 0: do not wait. Defaults to 1.
+	WaitReplicas   int           `yaml:"wait_replicas"`
+	WaitAtMost     time.Duration `yaml:"wait_at_most"`    // bounds the wait for WaitReplicas, 10ms to 1.5s. Defaults to 1s.
+	ReplicaReturns time.Duration `yaml:"replica_returns"` // how long calls wait for a disconnected replica, 1ms to 1h. Defaults to 1m.
 	TLS            TLS           `yaml:"tls"`
 }
 
-// TLS is used with rediss:// and with tls=true in the other URLs.
+// TLS configures connections with rediss://, or with tls=true in the other URLs. Files are
+// in PEM.
 type TLS struct {
-	CAFile     string `yaml:"ca_file"`
+	CAFile string `yaml:"ca_file"` // the certificate authorities. Defaults to "", those of the system.
+	// CertFile and KeyFile are a client certificate and its key. Default to "", none.
 	CertFile   string `yaml:"cert_file"`
 	KeyFile    string `yaml:"key_file"`
-	ServerName string `yaml:"server_name"`
+	ServerName string `yaml:"server_name"` // the name expected in the certificate. Defaults to "", the host.
 }
 
 // Project is one cloud project.
 type Project struct {
-	Alias       string `yaml:"alias"`
-	ProjectID   string `yaml:"project_id"`
-	Region      string `yaml:"region"`
-	Endpoint    string `yaml:"endpoint"`
-	IAMEndpoint string `yaml:"iam_endpoint"`
-	Credential  string `yaml:"credentials"` // the name of one of Config.Credentials
-	// UnknownUsers is what becomes of users whom Workspace does not know, where neither
-	// the request nor the key says it: hold or ignore.
+	Alias       string `yaml:"alias"`        // the name in requests: 1 to 40 of a-z, 0-9 and -. Required.
+	ProjectID   string `yaml:"project_id"`   // the cloud's id of the project, 32 hex digits. Required.
+	Region      string `yaml:"region"`       // determines the endpoints that are not set. Required unless Endpoint is set.
+	Endpoint    string `yaml:"endpoint"`     // the base URL of Workspace. Defaults to "", that of Region.
+	IAMEndpoint string `yaml:"iam_endpoint"` // the base URL of IAM, for credentials of kind password. Defaults to "", that of Region.
+	Credential  string `yaml:"credentials"`  // the name of one of Config.Credentials. Required.
+	// UnknownUsers decides about users that Workspace does not know, if neither the request
+	// nor the key does: hold or ignore. Defaults to hold.
 	UnknownUsers string `yaml:"unknown_users"`
 	Limits       Limits `yaml:"limits"`
 }
 
-// Credential is an IAM identity, of one kind, and how many requests it may make; the
-// fields of the other kinds stay empty.
+// Credential is an IAM identity and its rate limits. The fields of other kinds must be
+// empty.
 type Credential struct {
-	Name          string    `yaml:"name"`
-	Kind          string    `yaml:"kind"`  // token, password or aksk
-	Token         SecretRef `yaml:"token"` // token
-	User          string    `yaml:"user"`  // password
-	Domain        string    `yaml:"domain"`
-	Password      SecretRef `yaml:"password"`
-	AccessKey     SecretRef `yaml:"access_key"` // aksk
+	Name  string    `yaml:"name"`  // what projects refer to: 1 to 40 of a-z, 0-9 and -. Required.
+	Kind  string    `yaml:"kind"`  // token, password or aksk. Required.
+	Token SecretRef `yaml:"token"` // required for kind token.
+	// User, Domain (the account) and Password are required for kind password.
+	User     string    `yaml:"user"`
+	Domain   string    `yaml:"domain"`
+	Password SecretRef `yaml:"password"`
+	// AccessKey and SecretKey are required for kind aksk, SecurityToken for temporary keys.
+	AccessKey     SecretRef `yaml:"access_key"`
 	SecretKey     SecretRef `yaml:"secret_key"`
 	SecurityToken SecretRef `yaml:"security_token"`
 
-	CallsPerMinute int `yaml:"calls_per_minute"` // of detach calls, of all workers and projects together; 0: no limit
-	ReadsPerMinute int `yaml:"reads_per_minute"` // of everything else; 0: no limit
-	Burst          int `yaml:"burst"`            // requests of a kind that may leave at once after a rest
+	// CallsPerMinute limits detach calls, over all workers and projects; 0: no limit.
+	// Defaults to 100.
+	CallsPerMinute int `yaml:"calls_per_minute"`
+	// ReadsPerMinute limits all other requests, at least twice CallsPerMinute; 0: no limit.
+	// Defaults to 200.
+	ReadsPerMinute int `yaml:"reads_per_minute"`
+	Burst          int `yaml:"burst"` // how many requests of a kind may be sent at once after a pause, 4 to 10000. Defaults to 5.
 }
 
-// Limits protect a project's cloud.
+// Limits protect the cloud of a project.
 type Limits struct {
-	MaxInFlight int           `yaml:"max_in_flight"` // calls at a time of one worker
-	MaxReads    int           `yaml:"max_reads"`     // readings that prove at a time of one worker
-	CallTimeout time.Duration `yaml:"call_timeout"`  // of one call or reading
+	MaxInFlight int           `yaml:"max_in_flight"` // the number of simultaneous calls of one worker, 1 to 1000. Defaults to 10.
+	MaxReads    int           `yaml:"max_reads"`     // the number of simultaneous confirming reads of one worker, 1 to 1000. Defaults to 4.
+	CallTimeout time.Duration `yaml:"call_timeout"`  // bounds one call or read, at least 1s. Defaults to 30s.
 }
 
-// Worker is how a worker process works.
+// Worker configures a worker process.
 type Worker struct {
-	ID                 string        `yaml:"id"` // empty: a new one at each start
-	MaxAttempts        int           `yaml:"max_attempts"`
-	RetryBase          time.Duration `yaml:"retry_base"`
-	RetryMax           time.Duration `yaml:"retry_max"`
-	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`
-	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"`
-	FirstLook          time.Duration `yaml:"first_look"`     // from when the cloud took a desktop until it is first looked at
-	ConfirmWithin      time.Duration `yaml:"confirm_within"` // from then until it must be proven, or it is failed
-	ShutdownTimeout    time.Duration `yaml:"shutdown_timeout"`
+	ID                 string        `yaml:"id"`                   // unique among running workers. Defaults to "", a new one at each start.
+	MaxAttempts        int           `yaml:"max_attempts"`         // the number of failed calls after which a desktop fails. Defaults to 10.
+	RetryBase          time.Duration `yaml:"retry_base"`           // first delay, doubled with each attempt, full jitter. Defaults to 1s.
+	RetryMax           time.Duration `yaml:"retry_max"`            // the longest delay of a retry. Defaults to 5m.
+	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`   // how often an empty queue is polled, 1ms to 1m. Defaults to 200ms.
+	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"` // how often an empty urgent queue is polled, 1ms to 1m. Defaults to 20ms.
+	// FirstLook is the time from the acceptance of a desktop by the cloud to its first
+	// confirming read, 100ms to 1h; later reads are ever further apart. Defaults to 3s.
+	FirstLook time.Duration `yaml:"first_look"`
+	// ConfirmWithin is the time from the same moment after which a desktop that is not
+	// confirmed detached fails. Defaults to 30m.
+	ConfirmWithin time.Duration `yaml:"confirm_within"`
+	// ShutdownTimeout is how long a stop waits for calls in flight; it must exceed every
+	// CallTimeout by more than CallMargin. Defaults to 45s.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
 }
 
-// Log says what is logged and how.
+// Log configures the log.
 type Log struct {
-	Level  string `yaml:"level"`  // debug, info, warn or error
-	Format string `yaml:"format"` // json, console, or auto: console on a terminal
+	Level  string `yaml:"level"`  // debug, info, warn or error. Defaults to info.
+	Format string `yaml:"format"` // json, console, or auto: console on a terminal, else json. Defaults to auto.
 }
 
-// Defaults is the configuration without a file. It has no project.
+// Defaults returns the configuration without a file; it has no project. What a worker and
+// the record have defaults for is theirs.
 func Defaults() Config {
+	w := worker.Config{}.WithDefaults()
 	return Config{
-		Redis: Redis{URL: "redis://127.0.0.1:6379/0", Prefix: "detachd", WaitReplicas: 1, WaitAtMost: time.Second, ReplicaReturns: time.Minute},
-		Worker: Worker{
-			MaxAttempts: 10, RetryBase: time.Second, RetryMax: 5 * time.Minute,
-			BulkPollInterval: 200 * time.Millisecond, UrgentPollInterval: 20 * time.Millisecond,
-			FirstLook: 3 * time.Second, ConfirmWithin: 30 * time.Minute, ShutdownTimeout: 45 * time.Second,
+		Redis: Redis{
+			URL: "redis://127.0.0.1:6379/0", Prefix: tasks.DefaultPrefix,
+			WaitReplicas: tasks.DefaultReplicas, WaitAtMost: tasks.DefaultReplicaWait, ReplicaReturns: tasks.DefaultReplicaReturns,
 		},
-		Retention:           90 * 24 * time.Hour,
+		Worker: Worker{
+			MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
+			BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
+			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
+		},
+		Retention:           tasks.DefaultRetention,
 		Log:                 Log{Level: "info", Format: "auto"},
-		AccessRemovedWithin: 15 * time.Minute,
+		AccessRemovedWithin: tasks.DefaultTarget,
 	}
 }
 
-// DefaultLimits are those of a project that says nothing.
+// project is a worker's project with its defaults.
+func project() worker.Project {
+	return worker.Config{Projects: []worker.Project{{}}}.WithDefaults().Projects[0]
+}
+
+// DefaultLimits returns the limits of a project without any.
 func DefaultLimits() Limits {
-	return Limits{MaxInFlight: 10, MaxReads: 4, CallTimeout: 30 * time.Second}
+	p := project()
+	return Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}
 }
 
-// DefaultCredential has the limits of one that says nothing: those that the cloud
-// publishes for a user, 100 calls and 200 readings a minute. Source: "Notes and
-// Constraints" of the API reference; a 429 slows requests further.
+// DefaultCredential returns a credential with the limits that the cloud publishes for a
+// user: 100 calls and 200 reads a minute. Source: "Notes and Constraints" of the API
+// reference; a 429 slows requests further.
 func DefaultCredential() Credential {
-	return Credential{CallsPerMinute: 100, ReadsPerMinute: 200, Burst: 5}
+	return Credential{CallsPerMinute: 100, ReadsPerMinute: 200, Burst: project().Burst}
 }
 
-// holdUnknown and ignoreUnknown are what Project.UnknownUsers can be.
-const holdUnknown, ignoreUnknown = "hold", "ignore"
-
-// UnmarshalYAML fills in what a project does not say.
+// UnmarshalYAML decodes over the defaults.
 func (p *Project) UnmarshalYAML(n *yaml.Node) error {
 	type plain Project
-	p.Limits, p.UnknownUsers = DefaultLimits(), holdUnknown
+	p.Limits, p.UnknownUsers = DefaultLimits(), tasks.HoldUnknown
 	return n.Decode((*plain)(p))
 }
 
-// UnmarshalYAML fills in the limits that a credential does not name.
+// UnmarshalYAML decodes over DefaultCredential.
 func (c *Credential) UnmarshalYAML(n *yaml.Node) error {
 	type plain Credential
 	*c = DefaultCredential()
 	return n.Decode((*plain)(c))
 }
 
-// CredentialOf is the credential that a project refers to; false: there is none of
-// that name.
+// CredentialOf returns the credential that a project refers to; false: there is no
+// credential with that name.
 func (c Config) CredentialOf(p Project) (Credential, bool) {
 	i := slices.IndexFunc(c.Credentials, func(x Credential) bool { return x.Name == p.Credential })
 	if i < 0 {
@@ -199,9 +230,9 @@ func (c Config) CredentialOf(p Project) (Credential, bool) {
 	return c.Credentials[i], true
 }
 
-// Load reads the file at path, or none if path is empty, and the environment,
-// and checks the whole. lookup is usually os.LookupEnv. The error names every key
-// that is unknown or has a bad value, and the line or variable that it is from.
+// Load reads the file at path, unless path is empty, and the environment, and validates
+// the result. lookup is usually os.LookupEnv. The error names every unknown key and every
+// invalid value with its line or variable.
 func Load(path string, lookup func(string) (string, bool)) (Config, error) {
 	cfg := Defaults()
 	s := strict{from: sources{}}
@@ -218,7 +249,7 @@ func Load(path string, lookup func(string) (string, bool)) (Config, error) {
 		return cfg, err
 	}
 	for _, p := range cfg.problems() {
-		if !s.wrong.about(p.key) { // one fault is one problem
+		if !s.wrong.about(p.key) { // report each key once
 			s.wrong = append(s.wrong, p)
 		}
 	}
@@ -236,7 +267,7 @@ func Load(path string, lookup func(string) (string, bool)) (Config, error) {
 	return cfg, err
 }
 
-// decode reads YAML over what is there.
+// decode decodes YAML over c.
 func (c *Config) decode(text []byte, s *strict) error {
 	var doc yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
@@ -252,7 +283,7 @@ func (c *Config) decode(text []byte, s *strict) error {
 	return doc.Decode(c)
 }
 
-// environment puts the environment over what is there.
+// environment applies environment variables to c.
 func (c *Config) environment(lookup func(string) (string, bool), s *strict) error {
 	get := func(name, key string) (string, bool) {
 		v, _ := lookup(name)
@@ -265,7 +296,7 @@ func (c *Config) environment(lookup func(string) (string, bool), s *strict) erro
 	if v, ok := get("DETACHD_REDIS_URL", "redis.url"); ok {
 		c.Redis.URL = apiclient.Secret(v)
 		if o, err := ParseRedisURL(c.Redis.URL); err == nil && (o.Username != "" || o.Password != "") {
-			// Those of the file are another server's.
+			// Those of the file belong to another server.
 			c.Redis.Username, c.Redis.Password = "", SecretRef{}
 			c.Redis.SentinelUsername, c.Redis.SentinelPassword = "", SecretRef{}
 		}
@@ -291,7 +322,7 @@ func (c *Config) environment(lookup func(string) (string, bool), s *strict) erro
 	if v, ok := get("DETACHD_RETENTION", "retention"); ok {
 		d, err := time.ParseDuration(v)
 		if err != nil {
-			s.wrong.add("retention", "is not a duration: 2160h, for example")
+			s.wrong.add("retention", "is not a duration such as 2160h")
 		} else {
 			c.Retention = d
 		}
@@ -302,8 +333,8 @@ func (c *Config) environment(lookup func(string) (string, bool), s *strict) erro
 	return c.projectFromEnvironment(lookup, s.from)
 }
 
-// projectFromEnvironment makes the project "default" of the conventional names,
-// if the file has no project and they say enough.
+// projectFromEnvironment makes the project "default" of the conventional environment
+// variables, if they have credentials.
 func (c *Config) projectFromEnvironment(lookup func(string) (string, bool), from sources) error {
 	env, err := apiclient.FromEnv(lookup)
 	if err != nil {
@@ -311,7 +342,7 @@ func (c *Config) projectFromEnvironment(lookup func(string) (string, bool), from
 	}
 	p := Project{
 		Alias: "default", ProjectID: env.ProjectID, Region: env.Region, Endpoint: env.Endpoint, IAMEndpoint: env.IAMEndpoint,
-		Credential: "default", UnknownUsers: holdUnknown, Limits: DefaultLimits(),
+		Credential: "default", UnknownUsers: tasks.HoldUnknown, Limits: DefaultLimits(),
 	}
 	x := DefaultCredential()
 	x.Name = "default"
@@ -339,7 +370,7 @@ var (
 	prefixSyntax = regexp.MustCompile(`^[A-Za-z0-9._-]{1,40}$`)
 )
 
-// Validate says everything that is wrong, each by its key.
+// Validate returns an error that names every key with an invalid value.
 func (c Config) Validate() error {
 	var errs []error
 	for _, p := range c.problems() {
@@ -370,43 +401,48 @@ func (c Config) problems() problems {
 		})
 	}
 	c.validateCredentials(&ps)
+	c.validateProjects(&ps)
+	return ps
+}
+
+func (c Config) validateProjects(ps *problems) {
 	seen, ids := map[string]bool{}, map[string]string{}
 	for i, p := range c.Projects {
 		key := fmt.Sprintf("projects[%d]", i)
 		p.validate(func(field, format string, args ...any) { ps.add(key+"."+field, format, args...) })
 		if seen[p.Alias] {
-			ps.add(key+".alias", "%q is there twice", p.Alias)
+			ps.add(key+".alias", "%q is repeated", p.Alias)
 		}
 		seen[p.Alias] = true
 		if id := strings.ToLower(p.ProjectID); idSyntax.MatchString(id) {
-			// Two aliases would detach, count and hold the same desktops apart.
-			if other, twice := ids[id]; twice {
-				ps.add(key+".project_id", "is that of project %s too: a project has one alias", other)
+			// Two aliases would detach, count and pause the same desktops independently.
+			if other, repeated := ids[id]; repeated {
+				ps.add(key+".project_id", "is also that of project %s: a project has one alias", other)
 			}
 			ids[id] = p.Alias
 		}
 		x, known := c.CredentialOf(p)
 		switch {
 		case p.Credential == "":
-			ps.add(key+".credentials", "is missing: name one of credentials")
+			ps.add(key+".credentials", "is missing: enter the name of one of credentials")
 		case !known:
-			ps.add(key+".credentials", "%q is not the name of one of credentials: %s", p.Credential, cmp.Or(strings.Join(c.credentialNames(), ", "), "there are none"))
+			ps.add(key+".credentials", "%q is not the name of one of credentials: %s",
+				p.Credential, cmp.Or(strings.Join(c.credentialNames(), ", "), "none is configured"))
 		case x.Kind == "password" && p.Region == "" && p.IAMEndpoint == "":
-			ps.add(key+".iam_endpoint", "is missing, and so is region: credentials of kind password need one")
+			ps.add(key+".iam_endpoint", "is missing, and so is region: credentials of kind password need one of them")
 		}
 		if p.Limits.CallTimeout+CallMargin >= c.Worker.ShutdownTimeout {
 			ps.add(key+".limits.call_timeout", "is %s: it must be more than %s below worker.shutdown_timeout, %s",
 				p.Limits.CallTimeout, CallMargin, c.Worker.ShutdownTimeout)
 		}
 	}
-	return ps
 }
 
-// CallMargin is how much longer than call_timeout a worker waits for a call: long enough
-// for the client's own error, which tells more.
+// CallMargin is how much longer than call_timeout a worker waits for a call, so that it
+// gets the client's own error, which has more detail.
 const CallMargin = time.Second
 
-// longestWait is below half of the time that the client of Redis waits for a reply.
+// longestWait is the largest wait_at_most: below half of redisTimeout.
 const longestWait = 1500 * time.Millisecond
 
 func (r Redis) validate(bad func(key, format string, args ...any)) {
@@ -414,21 +450,21 @@ func (r Redis) validate(bad func(key, format string, args ...any)) {
 	if err != nil {
 		bad("redis.url", "%v", err)
 	} else if r.TLS != (TLS{}) && o.TLSConfig == nil {
-		bad("redis.tls", "is given, but redis.url does not ask for TLS: write rediss://, or ?tls=true for Sentinels and a Cluster")
+		bad("redis.tls", "is set, but redis.url does not use TLS: write rediss://, or ?tls=true for Sentinels and a Cluster")
 	}
 	if err == nil && o.MasterName == "" {
 		if r.SentinelUsername != "" {
-			bad("redis.sentinel_username", "is given, but redis.url names no Sentinels: leave it out, or write redis+sentinel://")
+			bad("redis.sentinel_username", "is set, but redis.url has no Sentinels: remove it, or write redis+sentinel://")
 		}
 		if r.SentinelPassword.given() {
-			bad("redis.sentinel_password", "is given, but redis.url names no Sentinels: leave it out, or write redis+sentinel://")
+			bad("redis.sentinel_password", "is set, but redis.url has no Sentinels: remove it, or write redis+sentinel://")
 		}
 	}
 	if r.SentinelUsername != "" && !r.SentinelPassword.given() {
-		bad("redis.sentinel_username", "is given without redis.sentinel_password: a user needs a password")
+		bad("redis.sentinel_username", "is set without redis.sentinel_password: a user needs a password")
 	}
 	if (r.TLS.CertFile == "") != (r.TLS.KeyFile == "") {
-		bad("redis.tls", "cert_file and key_file go together")
+		bad("redis.tls", "cert_file and key_file must both be set, or neither")
 	}
 	if !prefixSyntax.MatchString(r.Prefix) {
 		bad("redis.prefix", "is %q: 1 to 40 letters, digits, dots, dashes or underscores", r.Prefix)
@@ -488,21 +524,21 @@ func (c Code) validate(bad func(field, format string, args ...any)) {
 	if c.Status != 0 && (c.Status < 2 || c.Status > 5) && (c.Status < 200 || c.Status > 599) {
 		bad("status", "is %d: an HTTP status, its first digit, or 0 for any", c.Status)
 	}
-	// Without either it would stand for everything that goes wrong.
+	// Without either it would match every error.
 	if strings.TrimSuffix(c.Code, "*") == "" && c.Status == 0 {
-		bad("code", "is %q, and no status is given: give at least one", c.Code)
+		bad("code", "is %q, and status is not set: set at least one", c.Code)
 	}
 }
 
 func (p Project) validate(bad func(field, format string, args ...any)) {
 	if !aliasSyntax.MatchString(p.Alias) {
-		bad("alias", "is %q: 1 to 40 small letters, digits or dashes", p.Alias)
+		bad("alias", "is %q: 1 to 40 lower-case letters, digits or dashes", p.Alias)
 	}
 	if !idSyntax.MatchString(p.ProjectID) {
 		bad("project_id", "is %q: the 32 hex digits of the cloud's project", p.ProjectID)
 	}
 	if p.Region == "" && p.Endpoint == "" {
-		bad("region", "is missing, and so is endpoint: give one")
+		bad("region", "is missing, and so is endpoint: set one of them")
 	}
 	if p.Region != "" {
 		if _, err := apiclient.Endpoint(p.Region); err != nil {
@@ -510,7 +546,7 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 		}
 	}
 	address := func(field, text string) {
-		// Nothing of it is repeated: it may hold a password.
+		// The error does not quote the address, which may contain a password.
 		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
 			u.User != nil || u.RawQuery != "" || u.Fragment != "") {
 			bad(field, "is not an address such as https://host, without user, password or query")
@@ -518,8 +554,8 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	address("endpoint", p.Endpoint)
 	address("iam_endpoint", p.IAMEndpoint)
-	if u := p.UnknownUsers; u != "" && u != holdUnknown && u != ignoreUnknown {
-		bad("unknown_users", "is %q: %s or %s", u, holdUnknown, ignoreUnknown)
+	if u := p.UnknownUsers; u != "" && u != tasks.HoldUnknown && u != tasks.IgnoreUnknown {
+		bad("unknown_users", "is %q: %s or %s", u, tasks.HoldUnknown, tasks.IgnoreUnknown)
 	}
 	p.Limits.validate(bad)
 }
@@ -538,23 +574,23 @@ func (c Config) validateCredentials(ps *problems) {
 		key := fmt.Sprintf("credentials[%d]", i)
 		x.validate(func(field, format string, args ...any) { ps.add(key+"."+field, format, args...) })
 		if names[x.Name] {
-			ps.add(key+".name", "%q is there twice", x.Name)
+			ps.add(key+".name", "%q is repeated", x.Name)
 		}
 		names[x.Name] = true
 		if x.Kind != "password" || x.User == "" {
 			continue
 		}
 		identity := x.Domain + "/" + x.User
-		if other, twice := users[identity]; twice {
-			ps.add(key+".user", "is that of %s too, and what is one user to the cloud has one limit: have the projects share one of them", other)
+		if other, repeated := users[identity]; repeated {
+			ps.add(key+".user", "is also that of %s, and the cloud limits the requests of a user: let the projects share one of them", other)
 		}
 		users[identity] = x.Name
 	}
 }
 
-// CheckIdentities refuses credentials of different names that are one identity to the
-// cloud: they would have a budget each where the cloud counts one. Secrets that cannot
-// be read are passed over; who needs them says so.
+// CheckIdentities returns an error if credentials with different names are the same identity:
+// each would get its own limits, but the cloud counts them as one. lookup is usually
+// os.LookupEnv. Secrets that cannot be read are skipped; their users report them.
 func (c Config) CheckIdentities(lookup func(string) (string, bool)) error {
 	seen := map[string]string{}
 	for _, x := range c.Credentials {
@@ -567,8 +603,9 @@ func (c Config) CheckIdentities(lookup func(string) (string, bool)) error {
 			continue
 		}
 		id := x.Kind + " " + secret.Reveal()
-		if other, twice := seen[id]; twice {
-			return fmt.Errorf("credentials %s and %s are the same identity, and the cloud counts their requests as one: have the projects share one of them", other, x.Name)
+		if other, repeated := seen[id]; repeated {
+			return fmt.Errorf("credentials %s and %s are the same identity, and the cloud counts their requests together: "+
+				"let the projects share one of them", other, x.Name)
 		}
 		seen[id] = x.Name
 	}
@@ -587,24 +624,25 @@ func (l Limits) validate(bad func(field, format string, args ...any)) {
 	}
 }
 
-// smallestBurst leaves each priority of requests a place of its own.
+// smallestBurst lets each priority send one request at once.
 const smallestBurst = 4
 
 func (c Credential) validate(bad func(field, format string, args ...any)) {
 	if !aliasSyntax.MatchString(c.Name) {
-		bad("name", "is %q: 1 to 40 small letters, digits or dashes", c.Name)
+		bad("name", "is %q: 1 to 40 lower-case letters, digits or dashes", c.Name)
 	}
 	if c.CallsPerMinute < 0 || c.CallsPerMinute > 600_000 {
 		bad("calls_per_minute", "is %d: 0 (no limit) to 600000", c.CallsPerMinute)
 	}
-	// Readings before calls go first, so with fewer nothing would be proven.
+	// Reads before calls have priority, so with fewer reads no desktop would be confirmed.
 	switch reads := c.ReadsPerMinute; {
 	case reads < 0 || reads > 1_200_000:
 		bad("reads_per_minute", "is %d: 0 (no limit) to 1200000", reads)
 	case reads > 0 && c.CallsPerMinute == 0:
-		bad("reads_per_minute", "is %d, but calls have no limit: each is read before it and after it, so limit both or neither", reads)
+		bad("reads_per_minute", "is %d, but calls have no limit: each needs a read before and after it, so limit both or neither", reads)
 	case reads > 0 && reads < 2*c.CallsPerMinute:
-		bad("reads_per_minute", "is %d: at least %d, twice calls_per_minute, as each call is read before it and after it, or 0", reads, 2*c.CallsPerMinute)
+		bad("reads_per_minute", "is %d: 0 or at least %d, twice calls_per_minute, because each call needs a read before and after it",
+			reads, 2*c.CallsPerMinute)
 	}
 	if c.Burst < smallestBurst || c.Burst > 10_000 {
 		bad("burst", "is %d: %d to 10000", c.Burst, smallestBurst)
@@ -627,9 +665,9 @@ func (c Credential) validate(bad func(field, format string, args ...any)) {
 	} {
 		switch {
 		case f.kind != c.Kind && f.given:
-			bad(f.name, "is not for kind %s: take it out, or change the kind", c.Kind)
+			bad(f.name, "is not for kind %s: remove it, or change the kind", c.Kind)
 		case f.kind == c.Kind && f.required && !f.given:
-			bad(f.name, "is missing; kind %s needs it", c.Kind)
+			bad(f.name, "is missing: kind %s needs it", c.Kind)
 		}
 	}
 }

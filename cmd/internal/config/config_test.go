@@ -4,9 +4,13 @@ import (
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +20,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/deploy"
+	"github.com/detachd/detachd/tasks"
 )
 
 func env(pairs ...string) func(string) (string, bool) {
@@ -70,6 +75,77 @@ func TestExampleIsTheDefaults(t *testing.T) {
 	}
 }
 
+// fieldComments calls do with the comment of each field that has a key. A field without one
+// has that of the fields above it.
+func fieldComments(t *testing.T, file string, do func(typ, field, comment string, own bool)) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	require.NoError(t, err)
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		spec, _ := n.(*ast.TypeSpec)
+		if spec == nil {
+			return true
+		}
+		comment := ""
+		if fields, ok := spec.Type.(*ast.StructType); ok {
+			for _, f := range fields.Fields.List {
+				if f.Tag == nil || f.Tag.Value == "`yaml:\"-\"`" {
+					continue
+				}
+				own := f.Doc.Text() + f.Comment.Text()
+				if own != "" {
+					comment = strings.ReplaceAll(own, "\n", " ")
+				}
+				do(spec.Name.Name, f.Names[0].Name, comment, own != "")
+			}
+		}
+		return false
+	})
+}
+
+// The comment of each key says that it is required, or the default that it has, in the
+// notation of the file.
+func TestCommentsHaveTheDefaults(t *testing.T) {
+	t.Parallel()
+	def := Defaults()
+	values := map[string]reflect.Value{}
+	for _, v := range []any{
+		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), def.Worker, def.Log, SecretRef{},
+	} {
+		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
+	}
+	says := regexp.MustCompile(`Defaults? to (\S+?)[.,]?(?:\s|$)`)
+	check := func(typ, field, comment string, own bool) {
+		v := values[typ].FieldByName(field)
+		if _, nested := values[v.Type().Name()]; nested && v.Type() != reflect.TypeFor[SecretRef]() {
+			return // its own fields have comments
+		}
+		require.True(t, own || strings.Contains(comment, field), "%s.%s has no comment", typ, field)
+		got := ""
+		if m := says.FindStringSubmatch(comment); m != nil {
+			got = m[1]
+		} else {
+			require.Regexp(t, `[Rr]equired`, comment, "%s.%s: neither a default nor required", typ, field)
+		}
+		switch x := v.Interface().(type) {
+		case time.Duration:
+			d, err := time.ParseDuration(got)
+			require.NoError(t, err, "%s.%s: %s", typ, field, got)
+			require.Equal(t, x, d, "%s.%s", typ, field)
+		case apiclient.Secret:
+			require.Equal(t, x.Reveal(), got, "%s.%s", typ, field)
+		default:
+			if v.IsZero() {
+				require.Contains(t, []string{"", `""`, "none", "0", "false"}, got, "%s.%s", typ, field)
+			} else {
+				require.Equal(t, fmt.Sprint(x), got, "%s.%s", typ, field)
+			}
+		}
+	}
+	fieldComments(t, "config.go", check)
+	fieldComments(t, "secret.go", check)
+}
+
 func keysOf(t reflect.Type) []string {
 	var out []string
 	if t.Kind() == reflect.Slice {
@@ -92,7 +168,7 @@ func TestUnknownKeysAreNamed(t *testing.T) {
 		"redis:\n  ulr: x\n":                               "line 2: redis.ulr: no such key",
 		"workers: {}\n":                                    "line 1: workers: no such key",
 		oneProject + "    limit: {max_reads: 2}\n":         "projects[0].limit: no such key",
-		oneProject + "    limits: {calls_per_second: 5}\n": "projects[0].limits.calls_per_second: no such key: limits are a minute",
+		oneProject + "    limits: {calls_per_second: 5}\n": "projects[0].limits.calls_per_second: no such key: use ",
 		strings.Replace(oneProject, "credentials: main", "credentials: {kind: token}", 1): "projects[0].credentials: must be the name of one of credentials",
 		strings.Replace(oneProject, "credentials: main", "credentials: other", 1):         `"other" is not the name of one of credentials: main`,
 		oneProject + "    limits: {brust: 2}\n":                                           "projects[0].limits.brust: no such key",
@@ -189,9 +265,9 @@ credentials:
 	require.Error(t, err)
 	var got []string
 	for line := range strings.SplitSeq(strings.TrimPrefix(err.Error(), path+": "), "\n") {
-		place, rest, _ := strings.Cut(line, ": ")
+		source, rest, _ := strings.Cut(line, ": ")
 		key, _, _ := strings.Cut(rest, ": ")
-		got = append(got, place+" "+key)
+		got = append(got, source+" "+key)
 	}
 	require.ElementsMatch(t, []string{
 		"line 1 ulr", "line 2 retention", "line 3 worker.max_attempts", "line 4 worker.retry_base", "line 5 log.level",
@@ -207,7 +283,7 @@ func TestTLSThatIsNotUsedIsAnError(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()
 	cfg.Redis.TLS.CAFile = "ca.pem"
-	require.ErrorContains(t, cfg.Validate(), "redis.tls: is given, but")
+	require.ErrorContains(t, cfg.Validate(), "redis.tls: is set, but")
 	cfg.Redis.URL = "redis+cluster://h?tls=true"
 	require.NoError(t, cfg.Validate())
 }
@@ -389,7 +465,7 @@ func TestReadingsSufficeForTheCalls(t *testing.T) {
 		"calls_per_minute: 0, reads_per_minute: 0":     "",
 		"calls_per_minute: 100, reads_per_minute: 0":   "",
 		"calls_per_minute: 150, reads_per_minute: 300": "",
-		"calls_per_minute: 101":                        "is 200: at least 202",
+		"calls_per_minute: 101":                        "is 200: 0 or at least 202",
 		"calls_per_minute: 0":                          "limit both or neither",
 	} {
 		_, err := Load(write(t, strings.Replace(oneProject, "kind: token", "kind: token, "+limits, 1)), env())

@@ -15,39 +15,36 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
-// redialPause is the least time between two rounds of dialling again: a server that
-// stays a replica must not be dialled for each command that it refuses.
+// redialPause is the minimum time between two rounds of redialling: a server that stays a
+// replica must not be redialled for each command that it refuses.
 const redialPause = time.Second
 
-// redials has a client leave a server that was demoted. go-redis (v9.23, isBadConn)
-// drops a connection only for READONLY at the beginning of the reply, and of a pipeline
-// it looks at the first reply alone; otherwise it stays connected to the old primary for
-// ever. After such a refusal all connections are dialled again, which resolves the name
-// anew, or asks the Sentinels. A Cluster's nodes have one each.
-func redials(c redis.UniversalClient) {
+// addRedial makes a client leave a demoted server. go-redis (v9.23, isBadConn) drops a
+// connection only if a reply begins with READONLY, and in a pipeline only for the first
+// reply; otherwise it stays connected to the old primary for ever. After such a refusal all
+// connections are redialled, which resolves the name again, or asks the Sentinels. Each
+// node of a Cluster has its own redialler.
+func addRedial(c redis.UniversalClient) {
 	switch c := c.(type) {
 	case *redis.ClusterClient:
-		c.OnNewNode(func(node *redis.Client) { node.AddHook(newRedialler()) })
+		c.OnNewNode(func(node *redis.Client) { node.AddHook(&redialler{}) })
 	case *redis.Client:
-		c.AddHook(newRedialler())
+		c.AddHook(&redialler{})
 	}
 }
 
-// redialler is the redis.Hook of a client. Connections dialled before the current round
-// are stale.
+// redialler is a redis.Hook. Connections dialled before the current round are stale.
 type redialler struct {
 	round atomic.Int64
 
 	mu   sync.Mutex
-	last time.Time // when the current round began
+	last time.Time // start of the current round
 }
 
-func newRedialler() *redialler { return &redialler{} }
-
-// DialHook notes the round in which a connection was dialled.
+// DialHook records the round in which a connection is dialled.
 func (r *redialler) DialHook(next redis.DialHook) redis.DialHook {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		// Before dialling: the address may be given to another server meanwhile.
+		// Read before dialling, because the address may move to another server meanwhile.
 		round := r.round.Load()
 		conn, err := next(ctx, network, addr)
 		if err != nil {
@@ -57,27 +54,28 @@ func (r *redialler) DialHook(next redis.DialHook) redis.DialHook {
 	}
 }
 
-// ProcessHook looks at what a command was answered.
+// ProcessHook checks the error of a command.
 func (r *redialler) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		r.look(err)
+		r.check(err)
 		return err
 	}
 }
 
-// ProcessPipelineHook looks at every reply of a pipeline.
+// ProcessPipelineHook checks the error of every command in a pipeline.
 func (r *redialler) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		for _, cmd := range cmds {
-			r.look(cmd.Err())
+			r.check(cmd.Err())
 		}
 		return err
 	}
 }
 
-func (r *redialler) look(err error) {
+// check starts a new round if err is a refusal by a server that is not a primary.
+func (r *redialler) check(err error) {
 	if f := redisfault.Of(err); f == nil || !f.Redial {
 		return
 	}
@@ -89,17 +87,17 @@ func (r *redialler) look(err error) {
 	}
 }
 
-// dialled is a connection that ends itself when it is stale: before the next command,
-// not under one that waits for its reply.
+// dialled is a connection that fails when it is stale: at the next command, but not while a
+// command waits for its reply.
 type dialled struct {
 	net.Conn
 	round     int64
 	redialler *redialler
 }
 
-// errStale is an io.EOF, for which go-redis drops a connection and sends the command on
-// another.
-var errStale = fmt.Errorf("this server refused as one that is no primary any more: %w", io.EOF)
+// errStale wraps io.EOF, after which go-redis drops the connection and sends the command on
+// another one.
+var errStale = fmt.Errorf("the server is not a primary any more: %w", io.EOF)
 
 func (c *dialled) stale() bool { return c.round != c.redialler.round.Load() }
 
@@ -110,9 +108,8 @@ func (c *dialled) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// SyscallConn is what go-redis' pool asks for when it takes a connection that was idle:
-// the error has it drop the connection and spend no try of the command. Over TLS the
-// socket is not shown, as crypto/tls does not.
+// SyscallConn is called by go-redis' pool for an idle connection: on an error it drops the
+// connection without counting a try of the command. Over TLS the socket is not available.
 func (c *dialled) SyscallConn() (syscall.RawConn, error) {
 	if c.stale() {
 		return nil, errStale
@@ -120,12 +117,12 @@ func (c *dialled) SyscallConn() (syscall.RawConn, error) {
 	if s, ok := c.Conn.(syscall.Conn); ok {
 		return s.SyscallConn()
 	}
-	return unseen{}, nil
+	return noSocket{}, nil
 }
 
-// unseen is a socket of which nothing is seen.
-type unseen struct{}
+// noSocket is a syscall.RawConn without a socket.
+type noSocket struct{}
 
-func (unseen) Control(func(uintptr)) error    { return nil }
-func (unseen) Read(func(uintptr) bool) error  { return nil }
-func (unseen) Write(func(uintptr) bool) error { return nil }
+func (noSocket) Control(func(uintptr)) error    { return nil }
+func (noSocket) Read(func(uintptr) bool) error  { return nil }
+func (noSocket) Write(func(uintptr) bool) error { return nil }

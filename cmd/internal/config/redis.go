@@ -18,7 +18,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// ParseRedisURL reads
+// ParseRedisURL parses
 //
 //	redis://[user:password@]host[:port][/db]           one server
 //	rediss://…                                         the same over TLS
@@ -26,34 +26,35 @@ import (
 //	redis+sentinel://[…@]host[:port],…/master[/db]     Sentinels, and the master's name
 //	redis+cluster://[…@]host[:port],…                  nodes of a Cluster
 //
-// A user and password in the URL are for the servers, not for the Sentinels. The last
-// two take ?tls=true. Other options are refused: to leave one out
-// without a word would be to connect in another way than was asked for. Errors do
-// not repeat the URL, which may hold a password.
+// Ports default to 6379, of Sentinels to 26379. User and password in the URL are for the
+// servers, not for the Sentinels. The last two accept ?tls=true. Other options are errors,
+// because ignoring one would connect in another way than requested. Errors do not quote the
+// URL, which may contain a password.
 func ParseRedisURL(raw apiclient.Secret) (*redis.UniversalOptions, error) {
 	text := raw.Reveal()
 	scheme, _, ok := strings.Cut(text, "://")
 	if !ok {
-		return nil, errors.New("is not a URL: redis://host:6379/0, for example")
+		return nil, errors.New("is not a URL such as redis://host:6379/0")
 	}
 	switch scheme {
 	case "redis", "rediss", "unix":
 		o, err := redis.ParseURL(text)
 		if err != nil {
-			return nil, fmt.Errorf("the %s:// URL cannot be read: is it scheme://user:password@host:port/db, the password URL-encoded?", scheme)
+			return nil, fmt.Errorf("the %s:// URL cannot be parsed: is it scheme://user:password@host:port/db, with a URL-encoded password?", scheme)
 		}
 		if u, err := url.Parse(text); err != nil || !onlyOption(u.Query(), map[string]string{"unix": "db"}[scheme]) {
-			return nil, fmt.Errorf("the %s:// URL has an option that is not known; TLS is set up by rediss:// and redis.tls", scheme)
+			return nil, fmt.Errorf("the %s:// URL has an unknown option; use rediss:// and redis.tls for TLS", scheme)
 		}
 		return &redis.UniversalOptions{Addrs: []string{o.Addr}, Username: o.Username, Password: o.Password, DB: o.DB, TLSConfig: o.TLSConfig}, nil
 	case "redis+sentinel", "redis+cluster":
 		return parseNodes(scheme, text)
 	}
-	return nil, fmt.Errorf("scheme %q is not known: redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
+	return nil, fmt.Errorf("scheme %q is unknown: redis, rediss, unix, redis+sentinel or redis+cluster", scheme)
 }
 
-func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
-	// net/url accepts no list of hosts with ports, so they are cut out first.
+// splitNodes separates the hosts from a URL, because net/url does not accept a list of
+// hosts with ports.
+func splitNodes(scheme, text string) (u *url.URL, hosts string, err error) {
 	rest := strings.TrimPrefix(text, scheme+"://")
 	authority, tail, _ := strings.Cut(rest, "/")
 	if !strings.Contains(rest, "/") {
@@ -64,9 +65,16 @@ func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
 	if at := strings.LastIndex(authority, "@"); at >= 0 {
 		user, hosts = authority[:at+1], authority[at+1:]
 	}
-	u, err := url.Parse(scheme + "://" + user + "nodes/" + tail)
+	if u, err = url.Parse(scheme + "://" + user + "nodes/" + tail); err != nil {
+		return nil, "", fmt.Errorf("the %s:// URL cannot be parsed: is the password URL-encoded?", scheme)
+	}
+	return u, hosts, nil
+}
+
+func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
+	u, hosts, err := splitNodes(scheme, text)
 	if err != nil {
-		return nil, fmt.Errorf("the %s:// URL cannot be read: is the password URL-encoded?", scheme)
+		return nil, err
 	}
 	o := &redis.UniversalOptions{Username: u.User.Username()}
 	o.Password, _ = u.User.Password()
@@ -86,15 +94,15 @@ func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
 		o.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	case "false", "":
 	default:
-		return nil, errors.New("tls is true or false")
+		return nil, errors.New("tls must be true or false")
 	}
 	if !onlyOption(u.Query(), "tls") {
-		return nil, errors.New("has an option that is not known: only ?tls=true")
+		return nil, errors.New("has an unknown option: only ?tls=true is possible")
 	}
 	path := strings.Split(strings.Trim(u.Path, "/"), "/")
 	if scheme == "redis+cluster" {
 		if path[0] != "" {
-			return nil, errors.New("a Cluster has no databases: leave the path out")
+			return nil, errors.New("a Cluster has no databases: remove the path")
 		}
 		o.IsClusterMode = true
 		return o, nil
@@ -111,11 +119,11 @@ func parseNodes(scheme, text string) (*redis.UniversalOptions, error) {
 	return o, nil
 }
 
-// address adds the port to a host that has none.
+// address adds port to a host without one.
 func address(host, port string) (string, error) {
 	if h, p, err := net.SplitHostPort(host); err == nil {
 		if n, err := strconv.ParseUint(p, 10, 16); h == "" || err != nil || n == 0 {
-			return "", errors.New("a host or its port is wrong: host:6379, for example")
+			return "", errors.New("a host or its port is invalid: use host:6379, for example")
 		}
 		return host, nil
 	}
@@ -124,17 +132,18 @@ func address(host, port string) (string, error) {
 		bare = host[1 : len(host)-1]
 	}
 	if bare == "" || strings.ContainsAny(bare, "[]@/") || bare == host && strings.Contains(host, ":") {
-		return "", errors.New("a host is missing or wrong: host, host:6379 or [::1]:6379, for example")
+		return "", errors.New("a host is missing or invalid: use host, host:6379 or [::1]:6379, for example")
 	}
 	return net.JoinHostPort(bare, port), nil
 }
 
-// onlyOption says whether a query has no option but name, and that once.
+// onlyOption reports whether a query has no option other than name, and that at most once.
 func onlyOption(query url.Values, name string) bool {
 	return len(query) == 0 || name != "" && len(query) == 1 && len(query[name]) == 1
 }
 
-// Open makes a client. It connects when it is first used.
+// Open returns a client, which connects on first use. lookup, usually os.LookupEnv, resolves
+// passwords. An error names the key.
 func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, error) {
 	o, err := ParseRedisURL(r.URL)
 	if err != nil {
@@ -148,15 +157,13 @@ func (r Redis) Open(lookup func(string) (string, bool)) (redis.UniversalClient, 
 			return nil, fmt.Errorf("redis.tls: %w", err)
 		}
 	}
-	r.settle(o)
-	o.PoolSize = 64     // a worker's handlers and calls, all at once
-	o.DialerRetries = 2 // whoever uses the client tries again anyway, and a person waits for the error
+	r.setOptions(o)
 	c := newClient(o)
-	redials(c)
+	addRedial(c)
 	return c, nil
 }
 
-// authenticate says who the client is: to the servers, and apart from that to the
+// authenticate sets the users and passwords for the servers and, separately, for the
 // Sentinels.
 func (r Redis) authenticate(o *redis.UniversalOptions, lookup func(string) (string, bool)) error {
 	password, err := r.Password.Resolve(lookup)
@@ -177,21 +184,22 @@ func (r Redis) authenticate(o *redis.UniversalOptions, lookup func(string) (stri
 	return nil
 }
 
-// redisTimeout bounds dialling a server, and each write and read of a connection. A
-// context that ends earlier bounds them, too.
+// redisTimeout bounds dialling, and each write and read of a connection, in addition to the
+// context.
 const redisTimeout = 5 * time.Second
 
-// settle sets what go-redis has changed from one release to another: the values are
-// those of its 9.23, so that an update of it changes nothing here. It cannot be set for
-// Sentinels that they are spoken to in RESP2; one that refuses HELLO is (sentinelOptions
-// and initConn of go-redis).
-func (r Redis) settle(o *redis.UniversalOptions) {
+// setOptions sets explicitly what go-redis has changed between releases, to the values of
+// 9.23, so that an update changes nothing here. RESP2 cannot be set for Sentinels; go-redis
+// uses it with one that refuses HELLO (sentinelOptions and initConn).
+func (r Redis) setOptions(o *redis.UniversalOptions) {
+	o.PoolSize = 64     // all handlers and calls of a worker at once
+	o.DialerRetries = 2 // callers retry anyway, and a person waits for the error
 	o.DialTimeout, o.ReadTimeout, o.WriteTimeout, o.PoolTimeout = redisTimeout, redisTimeout, redisTimeout, redisTimeout+time.Second
 	o.DialerRetryTimeout = 100 * time.Millisecond
 	o.MinRetryBackoff, o.MaxRetryBackoff = 10*time.Millisecond, time.Second
 	o.MaxRetries, o.MaxRedirects = 3, 3
 	if o.IsClusterMode {
-		o.MaxRetries = -1 // the Cluster's client tries again by itself, on whichever node it is then
+		o.MaxRetries = -1 // the Cluster client retries itself, on the node that has the slot then
 	}
 	o.PipelinePoolSize, o.ConnMaxIdleTime = redis.DefaultPipelinePoolSize, 30*time.Minute
 	o.ContextTimeoutEnabled = true

@@ -10,16 +10,17 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// SecretRef says where a secret is: {env: NAME} or {file: PATH}.
+// SecretRef says where a secret is: {env: NAME} or {file: PATH}, not both.
 type SecretRef struct {
-	Env   string           `yaml:"env"`
-	File  string           `yaml:"file"`
-	Value apiclient.Secret `yaml:"-"` // given by the program itself
+	Env   string           `yaml:"env"`  // environment variable. Defaults to "", none.
+	File  string           `yaml:"file"` // path; a final newline is removed. Defaults to "", none.
+	Value apiclient.Secret `yaml:"-"`    // set by the program; takes precedence
 }
 
 func (s SecretRef) given() bool { return s != SecretRef{} }
 
-// Resolve reads the secret. An optional one that is not given is empty.
+// Resolve reads the secret, or returns "" if the reference is empty. lookup is usually
+// os.LookupEnv. It is an error if the variable or the file is missing or empty.
 func (s SecretRef) Resolve(lookup func(string) (string, bool)) (apiclient.Secret, error) {
 	switch {
 	case s.Value != "" || !s.given():
@@ -41,10 +42,12 @@ func (s SecretRef) Resolve(lookup func(string) (string, bool)) (apiclient.Secret
 	return apiclient.Secret(v), nil
 }
 
-// Authenticator reads the secrets of a project's credential and makes what
-// authenticates its calls. The error names the key. Tokens are asked for through
-// transport; nil: one of their own.
-func (p Project) Authenticator(c Credential, lookup func(string) (string, bool), userAgent string, transport http.RoundTripper) (apiclient.Authenticator, error) {
+// Authenticator reads the secrets of c and returns the authenticator for calls of project p.
+// Requests for tokens use transport, which defaults to one of their own. An error names the
+// project, the credential and the key.
+func (p Project) Authenticator(
+	c Credential, lookup func(string) (string, bool), userAgent string, transport http.RoundTripper,
+) (apiclient.Authenticator, error) {
 	var errs []error
 	read := func(key string, ref SecretRef) apiclient.Secret {
 		v, err := ref.Resolve(lookup)
@@ -53,26 +56,18 @@ func (p Project) Authenticator(c Credential, lookup func(string) (string, bool),
 		}
 		return v
 	}
-	switch c.Kind {
-	case "token":
-		token := read("token", c.Token)
-		if len(errs) > 0 {
-			return nil, errors.Join(errs...)
-		}
+	token, password := read("token", c.Token), read("password", c.Password)
+	ak, sk, security := read("access_key", c.AccessKey), read("secret_key", c.SecretKey), read("security_token", c.SecurityToken)
+	switch {
+	case len(errs) > 0:
+		return nil, errors.Join(errs...)
+	case c.Kind == "token":
 		return apiclient.StaticToken(token), nil
-	case "password":
-		password := read("password", c.Password)
-		if len(errs) > 0 {
-			return nil, errors.Join(errs...)
-		}
+	case c.Kind == "password":
 		return apiclient.NewPasswordToken(apiclient.PasswordConfig{
 			Region: p.Region, Endpoint: p.IAMEndpoint, User: c.User, Password: password, Domain: c.Domain,
 			ProjectID: p.ProjectID, UserAgent: userAgent, Transport: transport,
 		})
 	}
-	ak, sk, token := read("access_key", c.AccessKey), read("secret_key", c.SecretKey), read("security_token", c.SecurityToken)
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	return apiclient.NewAKSK(apiclient.AKSKConfig{AccessKey: ak, SecretKey: sk, SecurityToken: token, ProjectID: p.ProjectID})
+	return apiclient.NewAKSK(apiclient.AKSKConfig{AccessKey: ak, SecretKey: sk, SecurityToken: security, ProjectID: p.ProjectID})
 }

@@ -32,7 +32,7 @@ import (
 type recorder struct {
 	listen net.Listener
 	mu     sync.Mutex
-	said   bytes.Buffer
+	sent   bytes.Buffer
 }
 
 func record(t *testing.T, target func() string) *recorder {
@@ -65,13 +65,13 @@ func record(t *testing.T, target func() string) *recorder {
 func (r *recorder) Write(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.said.Write(b)
+	return r.sent.Write(b)
 }
 
 func (r *recorder) text() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.said.String()
+	return r.sent.String()
 }
 
 func (r *recorder) addr() string { return r.listen.Addr().String() }
@@ -187,8 +187,8 @@ func rightsOfExample(t *testing.T) string {
 func TestSentinelUserIsForSentinels(t *testing.T) {
 	t.Parallel()
 	_, err := Load(write(t, "redis: {sentinel_username: u, sentinel_password: {env: X}}\n"), env())
-	require.ErrorContains(t, err, "redis.sentinel_username: is given, but redis.url names no Sentinels")
-	require.ErrorContains(t, err, "redis.sentinel_password: is given, but redis.url names no Sentinels")
+	require.ErrorContains(t, err, "redis.sentinel_username: is set, but redis.url has no Sentinels")
+	require.ErrorContains(t, err, "redis.sentinel_password: is set, but redis.url has no Sentinels")
 	_, err = Load(write(t, "redis: {url: 'redis+sentinel://h/m', sentinel_username: u}\n"), env())
 	require.ErrorContains(t, err, "without redis.sentinel_password")
 	path := write(t, "redis: {url: 'redis+sentinel://h/m', sentinel_password: {env: X}}\n")
@@ -383,15 +383,15 @@ func TestCompat(t *testing.T) {
 			r := settings(kind + to.addr())
 			r.Compat = compat
 			require.NoError(t, open(t, r).Set(t.Context(), "k", "v", 0).Err())
-			said := strings.ToLower(to.text())
+			sent := strings.ToLower(to.text())
 			for _, word := range []string{"setinfo", "maint_notifications"} {
-				require.Equal(t, !compat, strings.Contains(said, word), "%s: %s", kind, word)
+				require.Equal(t, !compat, strings.Contains(sent, word), "%s: %s", kind, word)
 			}
 			hello := "hello\r\n$1\r\n3"
 			if compat {
 				hello = "hello\r\n$1\r\n2"
 			}
-			require.Contains(t, said, hello, kind)
+			require.Contains(t, sent, hello, kind)
 		}
 	}
 }
@@ -418,7 +418,7 @@ func TestSettingsAreOurs(t *testing.T) {
 	for _, url := range []string{"redis://h", "redis+sentinel://h/m", "redis+cluster://h"} {
 		o, err := ParseRedisURL(apiclient.Secret(url))
 		require.NoError(t, err)
-		settings(url).settle(o)
+		settings(url).setOptions(o)
 		for name, d := range map[string]time.Duration{
 			"dial": o.DialTimeout, "read": o.ReadTimeout, "write": o.WriteTimeout, "pool": o.PoolTimeout, "idle": o.ConnMaxIdleTime,
 			"backoff": o.MinRetryBackoff, "longest backoff": o.MaxRetryBackoff, "dial again": o.DialerRetryTimeout,

@@ -11,19 +11,18 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// problem is something wrong with a key, "projects[0].alias" for example. Its
-// text holds no value that could be a secret in the wrong place.
+// problem is a fault of a key such as "projects[0].alias". Its text has no value that may be
+// a secret in the wrong place.
 type problem struct{ key, text string }
 
-// problems are what is wrong, in the order in which it was found.
+// problems are in the order in which they were found.
 type problems []problem
 
 func (ps *problems) add(key, format string, args ...any) {
 	*ps = append(*ps, problem{key, fmt.Sprintf(format, args...)})
 }
 
-// about says whether something is wrong with key, a part of it, or what it is a
-// part of.
+// about reports whether a problem concerns key, a part of it, or what it is a part of.
 func (ps problems) about(key string) bool {
 	return slices.ContainsFunc(ps, func(p problem) bool { return within(p.key, key) || within(key, p.key) })
 }
@@ -33,11 +32,10 @@ func within(key, whole string) bool {
 	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
-// sources say where the value of a key comes from: "line 3", or the name of an
-// environment variable.
+// sources maps a key to the source of its value: "line 3", or an environment variable.
 type sources map[string]string
 
-// of is the source of key, or of the nearest thing that it is a part of.
+// of returns the source of key, or of the nearest key that contains it, as a prefix.
 func (s sources) of(key string) string {
 	for {
 		if from, ok := s[key]; ok {
@@ -51,10 +49,10 @@ func (s sources) of(key string) string {
 	}
 }
 
-// strict holds YAML against the type that it is for. The decoder's own
-// strictness names no path, quotes the values that it refuses, and does not
-// reach through a type with an UnmarshalYAML of its own. What cannot be decoded
-// is taken out of the document, so that the rest can be checked as well.
+// strict checks YAML against the type it is decoded into. The decoder's own strict mode
+// names no path, quotes the values that it refuses, and does not check types with their own
+// UnmarshalYAML. What cannot be decoded is removed from the document, so that the rest can
+// be checked as well.
 type strict struct {
 	wrong problems
 	from  sources
@@ -74,22 +72,22 @@ func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
 		return
 	case t == reflect.TypeFor[time.Duration]():
 		if _, err := time.ParseDuration(n.Value); n.Kind != yaml.ScalarNode || n.Tag != "!!str" || err != nil {
-			want = "is not a duration: 30s, 5m or 2160h, for example"
+			want = "is not a duration such as 30s, 5m or 2160h"
 		}
 	case t.Kind() == reflect.Struct:
 		if n.Kind == yaml.MappingNode {
 			s.checkKeys(n, t, path)
 			return
 		}
-		want = "must have keys of its own"
+		want = "must be a mapping with keys"
 	case t.Kind() == reflect.Slice:
 		if n.Kind == yaml.SequenceNode {
 			s.checkItems(n, t.Elem(), path)
 			return
 		}
-		want = "must be a list: begin each item with a dash"
+		want = "must be a list: start each item with a dash"
 	case n.Kind != yaml.ScalarNode && projectCredentials.MatchString(path):
-		want = "must be the name of one of credentials, which stand beside projects: move this there, with a name"
+		want = "must be the name of one of credentials: move this to the top-level key credentials, with a name"
 	case n.Kind != yaml.ScalarNode:
 		want = "must be a single value"
 	case n.Decode(reflect.New(t).Interface()) != nil:
@@ -111,7 +109,7 @@ func (s *strict) checkKeys(n *yaml.Node, t reflect.Type, path string) {
 		key, value := n.Content[i], n.Content[i+1]
 		at := strings.TrimPrefix(path+"."+key.Value, ".")
 		if seen[key.Value] {
-			s.wrong.add(at, "already defined here, and again on line %d", key.Line)
+			s.wrong.add(at, "already defined here, and repeated on line %d", key.Line)
 			continue
 		}
 		seen[key.Value] = true
@@ -136,7 +134,7 @@ func (s *strict) checkItems(n *yaml.Node, t reflect.Type, path string) {
 		} else {
 			s.check(item, t, at)
 		}
-		if item.Tag == "!!null" { // the decoder would leave it out, and count on from there
+		if item.Tag == "!!null" { // the decoder would skip it and renumber the others
 			*item = yaml.Node{Kind: yaml.MappingNode}
 		}
 	}
@@ -144,27 +142,26 @@ func (s *strict) checkItems(n *yaml.Node, t reflect.Type, path string) {
 
 var projectCredentials = regexp.MustCompile(`^projects\[\d+\]\.credentials$`)
 
-// moved says where keys are now that were elsewhere.
+// moved says where keys of earlier versions are now.
 var moved = map[string]string{
-	"calls_per_second": ": limits are a minute, and of the credential: calls_per_minute in credentials",
-	"reads_per_second": ": limits are a minute, and of the credential: reads_per_minute in credentials",
+	"calls_per_second": ": use calls_per_minute in credentials",
+	"reads_per_second": ": use reads_per_minute in credentials",
 }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// checkSecret refuses a secret that stands in the file, and one where the name
-// of a variable belongs.
+// checkSecret rejects a secret in the file, and one in place of a variable's name.
 func (s *strict) checkSecret(n *yaml.Node, path string) {
 	before := len(s.wrong)
 	var ref SecretRef
 	if n.Kind != yaml.MappingNode {
-		s.wrong.add(path, "a secret must not stand in the configuration: write {env: NAME} or {file: PATH}")
+		s.wrong.add(path, "a secret must not be in the configuration: write {env: NAME} or {file: PATH}")
 	} else if s.checkKeys(n, reflect.TypeFor[SecretRef](), path); len(s.wrong) == before {
 		switch err := n.Decode(&ref); {
 		case err != nil || (ref.Env == "") == (ref.File == ""):
-			s.wrong.add(path, "give either env or file")
+			s.wrong.add(path, "set either env or file")
 		case ref.Env != "" && !variableName.MatchString(ref.Env):
-			s.wrong.add(path+".env", "is not the name of an environment variable; the secret itself does not belong here")
+			s.wrong.add(path+".env", "is not the name of an environment variable; do not write the secret itself here")
 		}
 	}
 	if len(s.wrong) > before {

@@ -27,7 +27,7 @@ var table = map[string][]string{
 	"worker":                 {"tasks", "tasks/queue", "tasks/redisfault", "tasks/trail", "apiclient", "worker/policy"},
 	"worker/policy":          {"apiclient"},
 	"deploy":                 {},
-	"cmd/internal/config":    {"apiclient", "tasks/redisfault"},
+	"cmd/internal/config":    {"apiclient", "tasks", "tasks/redisfault", "worker"},
 	"cmd/internal/app":       {"tasks", "apiclient", "apiclient/fakecloud", "worker", "worker/policy", "cmd/internal/config"},
 	"cmd/internal/report":    {"tasks", "tasks/trail"},
 	"cmd/internal/access":    {"apiclient"},
