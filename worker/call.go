@@ -9,10 +9,11 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
-func newCall(id, worker string, at time.Time, took time.Duration, size int, res *apiclient.DetachResult, err error) *tasks.Call {
-	c := &tasks.Call{ID: id, At: at, Duration: took, Size: size, Worker: worker, Answered: true}
+func newCall(id, worker string, at time.Time, took time.Duration, size int, res *apiclient.DetachResult, err error) *record.Call {
+	c := &record.Call{Call: tasks.Call{ID: id, At: at, DurationMS: took.Milliseconds(), Size: size, Worker: worker, Answered: true}}
 	if err == nil {
 		c.Status, c.RequestID, c.JobID, c.SuccessJobIDs = res.Status, res.RequestID, res.JobID, res.SuccessJobIDs
 		c.Refused = len(res.Failed)
@@ -51,7 +52,7 @@ func asAPIError(err error) apiclient.Error {
 	return out
 }
 
-func (s *sender) logCall(group []*item, call *tasks.Call, err error) {
+func (s *sender) logCall(group []*item, call *record.Call, err error) {
 	ev := s.log.Info()
 	if err != nil {
 		ev = s.log.Warn().Err(err).Str("class", string(s.policy.Call(err)))
@@ -71,5 +72,5 @@ func (s *sender) logCall(group []*item, call *tasks.Call, err error) {
 	}
 	ev.Str("project", s.project.Alias).Str("call", call.ID).Strs("operations", ops).Int("desktops", len(group)).
 		Int("status", call.Status).Str("code", call.Code).Str("request_id", call.RequestID).Str("job_id", call.JobID).
-		Dur("took_ms", call.Duration).Msg("detach call")
+		Dur("took_ms", call.Duration()).Msg("detach call")
 }

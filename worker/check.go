@@ -8,6 +8,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -91,7 +92,7 @@ func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
 		got, _, err = s.record.Claim(s.ctx, claim, claimLease)
 		return got, err
 	})
-	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
+	if paused := (*record.PausedError)(nil); errors.As(err, &paused) {
 		b.pause = pauseOf(paused)
 		s.giveBack(b, group, nil)
 		return nil, false
@@ -129,7 +130,7 @@ func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[str
 // is refused the desktop that spoils it is looked for; nothing else spends an attempt.
 func (s *sender) onReadError(b *batch, group []*item, err error) {
 	e, class := asAPIError(err), s.policy.Call(err)
-	spoiled := class == policy.Local || class == policy.Poison || class == policy.Permanent || class == policy.Conflict
+	spoiled := class == tasks.ClassLocal || class == tasks.ClassPoison || class == tasks.ClassPermanent || class == tasks.ClassConflict
 	named, rest := split(group, policy.Culprits(e))
 	switch {
 	case spoiled && len(named) > 0:
@@ -150,10 +151,10 @@ func (s *sender) onReadError(b *batch, group []*item, err error) {
 }
 
 // failUnread fails desktops that the cloud, or the client, does not even read.
-func (s *sender) failUnread(b *batch, items []*item, class policy.Class, e apiclient.Error) {
+func (s *sender) failUnread(b *batch, items []*item, class tasks.Class, e apiclient.Error) {
 	s.settle(b, items, nil, func(it *item) verdict {
 		f := &tasks.Failure{
-			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: string(class), Status: e.Status,
+			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: class, Status: e.Status,
 			RequestID: e.RequestID, Attempts: it.desktop.Attempts, At: s.now(),
 		}
 		return verdict{to: tasks.StateFailed, attempts: it.desktop.Attempts, failure: f}
@@ -177,7 +178,7 @@ func (s *sender) beforeSending(it *item, l policy.Look) verdict {
 	d, row := it.desktop, policy.VerdictOf(l)
 	v := verdict{attempts: d.Attempts, note: noted[row.Note], detail: l.Proof()}
 	failure := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: string(policy.HeldBack), CallID: d.CallID,
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: tasks.ClassHeld, CallID: d.CallID,
 		Attempts: d.Attempts, At: s.now(),
 	}
 	switch row.Before {
@@ -192,8 +193,8 @@ func (s *sender) beforeSending(it *item, l policy.Look) verdict {
 		it.heldAs = row.Code
 		v.to, v.note, v.failure = tasks.StateHeld, tasks.NoteNone, failure
 	default: // Later
-		failure.Class = string(policy.Conflict)
-		return s.afterFailure(it, policy.Conflict, failure, d.Note)
+		failure.Class = tasks.ClassConflict
+		return s.afterFailure(it, tasks.ClassConflict, failure, d.Note)
 	}
 	return v
 }

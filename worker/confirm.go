@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -72,7 +73,7 @@ func (f *follower) run() {
 // look takes what is due, reads it, and writes what it shows. n is how many
 // chunks it was about.
 func (f *follower) look() (n int, err error) {
-	var chunks []tasks.Followed
+	var chunks []record.Followed
 	ids := map[string]bool{}
 	for len(ids) < f.project.MaxReads*apiclient.MaxDesktopsPerCall && len(chunks) < 4*looksAtOnce {
 		some, err := f.record.TakeDue(f.until, f.project.Alias, f.now(), lookLease, looksAtOnce)
@@ -111,29 +112,29 @@ type proof struct {
 }
 
 // job is a desktop's part of the job that its call began.
-func (p *proof) job(d tasks.Desktop) (part apiclient.SubJob, known bool) {
+func (p *proof) job(d record.Row) (part apiclient.SubJob, known bool) {
 	part, known = p.jobs[p.jobOf[d.CallID]][d.ID]
 	return part, known
 }
 
-func (p *proof) jobRuns(d tasks.Desktop) bool {
+func (p *proof) jobRuns(d record.Row) bool {
 	part, _ := p.job(d)
 	return part.Status == "RUNNING" || part.Status == "WAITING"
 }
 
 // timeIsUp says that the time for a proof is over.
-func (f *follower) timeIsUp(d tasks.Desktop, now time.Time) bool {
+func (f *follower) timeIsUp(d record.Row, now time.Time) bool {
 	return !now.Before(d.UpdatedAt.Add(f.confirmWithin))
 }
 
 // due says that a desktop is to be looked at now: one that was accepted a
 // moment ago has its own time.
-func (f *follower) due(d tasks.Desktop, now time.Time) bool {
+func (f *follower) due(d record.Row, now time.Time) bool {
 	return !now.Before(d.UpdatedAt.Add(f.firstLook))
 }
 
 // gatherProof asks the cloud.
-func (f *follower) gatherProof(chunks []tasks.Followed, now time.Time) *proof {
+func (f *follower) gatherProof(chunks []record.Followed, now time.Time) *proof {
 	p := &proof{
 		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
 		asked: map[string]bool{}, read: map[string]apiclient.Desktop{}, unread: map[string]error{},
@@ -157,7 +158,7 @@ func (f *follower) gatherProof(chunks []tasks.Followed, now time.Time) *proof {
 
 // askJobs reads the jobs of those that have one. What cannot be read of them is
 // left to reading the desktops.
-func (f *follower) askJobs(chunks []tasks.Followed, p *proof) {
+func (f *follower) askJobs(chunks []record.Followed, p *proof) {
 	calls := map[string][]string{} // by operation
 	for _, c := range chunks {
 		for _, d := range inState(c.Desktops, tasks.StateAccepted) {
@@ -249,13 +250,13 @@ func (f *follower) inParallel(n int, request func(ctx context.Context, i int)) {
 }
 
 // settleLooks enters what was proven, and when to look again at the rest.
-func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Time) error {
+func (f *follower) settleLooks(chunks []record.Followed, p *proof, asked time.Time) error {
 	now := f.now()
-	var changes []tasks.Change
-	var looks tasks.Looks
-	again := map[int]tasks.Followed{} // by change, chunks of which something goes back to the queue
+	var changes []record.Change
+	var looks record.Looks
+	again := map[int]record.Followed{} // by change, chunks of which something goes back to the queue
 	for _, c := range chunks {
-		ch := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: f.worker}
+		ch := record.Change{Operation: c.Operation, Chunk: c.Number, By: f.worker}
 		var next time.Time
 		sooner := func(t time.Time) {
 			if next.IsZero() || t.Before(next) {
@@ -283,9 +284,9 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 		if len(ch.Moves) > 0 {
 			changes = append(changes, ch)
 		}
-		looks = append(looks, tasks.Look{Followed: c, Next: next})
+		looks = append(looks, record.Look{Followed: c, Next: next})
 	}
-	applied, err := persist(f.ctx, f.log, func() ([]tasks.Applied, error) {
+	applied, err := persist(f.ctx, f.log, func() ([]record.Applied, error) {
 		return f.record.Apply(f.ctx, now, changes, looks)
 	})
 	if err != nil {
@@ -298,7 +299,7 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 		}
 		if c, ok := again[i]; ok {
 			// If this is lost a reconciler finds the chunk without a task.
-			if err := f.producer.Regenerate(f.ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation}); err != nil {
+			if err := f.producer.Regenerate(f.ctx, record.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation}); err != nil {
 				return err
 			}
 		}
@@ -308,8 +309,8 @@ func (f *follower) settleLooks(chunks []tasks.Followed, p *proof, asked time.Tim
 
 // decide says what becomes of an accepted desktop; false if it is to be looked
 // at again.
-func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
+func (f *follower) decide(op record.Operation, d record.Row, p *proof, now time.Time) (record.Move, bool) {
+	m := record.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
 	timeIsUp := f.timeIsUp(d, now)
 	if err := p.unread[d.ID]; err != nil {
 		// Without a reading nothing is known; that is borne twice as long.
@@ -326,7 +327,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 	m.Detail = l.ProofAfterCall()
 	action := row.After
 	failure := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: string(policy.Transient), CallID: d.CallID, At: now,
+		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: tasks.ClassTransient, CallID: d.CallID, At: now,
 	}
 	job, _ := p.job(d)
 	if job.Status == "FAILED" && action != policy.Done {
@@ -347,7 +348,7 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		}
 	case action == policy.Once:
 		m.Attempts++
-		failure.Attempts, failure.Class = m.Attempts, string(policy.Permanent)
+		failure.Attempts, failure.Class = m.Attempts, tasks.ClassPermanent
 		m.To, m.Failure = tasks.StateFailed, failure
 	case timeIsUp && l.Absent(): // it never settled, but the expected user is off it
 		m.To, m.Note = tasks.StateDetached, tasks.NoteNotTheirs
@@ -364,10 +365,10 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 }
 
 // unconfirmed fails a desktop for which there is no proof in time.
-func (f *follower) unconfirmed(m tasks.Move, name, why string, now time.Time) tasks.Move {
+func (f *follower) unconfirmed(m record.Move, name, why string, now time.Time) record.Move {
 	m.To = tasks.StateFailed
 	m.Failure = &tasks.Failure{
-		DesktopName: name, Code: "UNCONFIRMED", Class: string(policy.Ambiguous), CallID: m.CallID, Attempts: m.Attempts, At: now,
+		DesktopName: name, Code: "UNCONFIRMED", Class: tasks.ClassAmbiguous, CallID: m.CallID, Attempts: m.Attempts, At: now,
 		Message: fmt.Sprintf("the cloud accepted it, but after %s %s: look at the desktop in the console, then retry", f.confirmWithin, why),
 	}
 	return m

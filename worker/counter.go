@@ -11,7 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/worker/policy"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -24,18 +24,18 @@ const (
 // counter is an Observer that adds what it is told to the record's tallies, every
 // few seconds: counting costs an uncontended lock, and no round trip.
 type counter struct {
-	record *tasks.Record
+	record *record.Record
 	worker string
 	log    zerolog.Logger
 	now    func() time.Time
 	kept   int // countsKept
 
 	mu     sync.Mutex
-	counts map[minuteOf]*tasks.Tally // since the last flush
+	counts map[minuteOf]*record.Tally // since the last flush
 
 	// What flush was not told to be added yet. It is sent under the same name until
 	// it is: the record counts it once.
-	sending []tasks.MinuteTally
+	sending []record.MinuteTally
 	batch   string
 }
 
@@ -45,15 +45,15 @@ type minuteOf struct {
 	minute  int64 // since 1970
 }
 
-func newCounter(record *tasks.Record, worker string, log zerolog.Logger) *counter {
-	return &counter{record: record, worker: worker, log: log, now: time.Now, kept: countsKept, counts: map[minuteOf]*tasks.Tally{}}
+func newCounter(rec *record.Record, worker string, log zerolog.Logger) *counter {
+	return &counter{record: rec, worker: worker, log: log, now: time.Now, kept: countsKept, counts: map[minuteOf]*record.Tally{}}
 }
 
 // Call counts a call.
 func (c *counter) Call(x SeenCall) {
-	c.count(x.Project, func(t *tasks.Tally) {
+	c.count(x.Project, func(t *record.Tally) {
 		t.Calls++
-		if x.Class == policy.Throttle {
+		if x.Class == tasks.ClassThrottled {
 			t.Throttled++
 		}
 	})
@@ -64,7 +64,7 @@ func (c *counter) Reading(SeenReading) {}
 
 // Move counts a desktop.
 func (c *counter) Move(x SeenMove) {
-	c.count(x.Project, func(t *tasks.Tally) {
+	c.count(x.Project, func(t *record.Tally) {
 		switch x.State {
 		case tasks.StateDetached:
 			t.Detached++
@@ -81,13 +81,13 @@ func (c *counter) Move(x SeenMove) {
 	})
 }
 
-func (c *counter) count(project string, add func(*tasks.Tally)) {
+func (c *counter) count(project string, add func(*record.Tally)) {
 	at := minuteOf{project, c.now().Unix() / 60}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.counts[at]
 	if t == nil {
-		t = &tasks.Tally{}
+		t = &record.Tally{}
 		c.counts[at] = t
 		if len(c.counts) > c.kept {
 			delete(c.counts, slices.MinFunc(slices.Collect(maps.Keys(c.counts)), func(a, b minuteOf) int { return int(a.minute - b.minute) }))
@@ -97,14 +97,14 @@ func (c *counter) count(project string, add func(*tasks.Tally)) {
 }
 
 // take gives what was counted since it was last called.
-func (c *counter) take() []tasks.MinuteTally {
+func (c *counter) take() []record.MinuteTally {
 	c.mu.Lock()
 	counts := c.counts
-	c.counts = map[minuteOf]*tasks.Tally{}
+	c.counts = map[minuteOf]*record.Tally{}
 	c.mu.Unlock()
-	out := make([]tasks.MinuteTally, 0, len(counts))
+	out := make([]record.MinuteTally, 0, len(counts))
 	for at, t := range counts {
-		out = append(out, tasks.MinuteTally{Project: at.project, Minute: time.Unix(at.minute*60, 0), Tally: *t})
+		out = append(out, record.MinuteTally{Project: at.project, Minute: time.Unix(at.minute*60, 0), Tally: *t})
 	}
 	return out
 }

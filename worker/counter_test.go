@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
-	"github.com/detachd/detachd/worker/policy"
 )
 
 // lossy lets what is sent to Redis be done, and loses some replies.
@@ -37,15 +37,15 @@ func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 	}
 }
 
-func testCounter(t *testing.T, rdb redis.UniversalClient) (*counter, *tasks.Record) {
+func testCounter(t *testing.T, rdb redis.UniversalClient) (*counter, *record.Record) {
 	t.Helper()
-	record := tasks.NewRecord(rdb, tasks.RecordConfig{})
-	return newCounter(record, "worker-1", zerolog.Nop()), record
+	rec := record.New(rdb, record.Config{})
+	return newCounter(rec, "worker-1", zerolog.Nop()), rec
 }
 
-func countedCalls(t *testing.T, record *tasks.Record, now time.Time) (out []int) {
+func countedCalls(t *testing.T, rec *record.Record, now time.Time) (out []int) {
 	t.Helper()
-	all, err := record.Stats(t.Context(), []string{"hq", "branch"}, now)
+	all, err := rec.Stats(t.Context(), []string{"hq", "branch"}, now)
 	require.NoError(t, err)
 	for _, s := range all {
 		n := 0
@@ -62,7 +62,7 @@ func countedCalls(t *testing.T, record *tasks.Record, now time.Time) (out []int)
 func TestFlushWhoseReplyIsLost(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Start(t).Client(t)
-	c, record := testCounter(t, rdb)
+	c, rec := testCounter(t, rdb)
 	c.Call(SeenCall{Project: "hq"})
 	require.NoError(t, c.flush(t.Context()), "the script is known now")
 	l := &lossy{}
@@ -75,7 +75,7 @@ func TestFlushWhoseReplyIsLost(t *testing.T) {
 	}
 	require.NoError(t, c.flush(t.Context()))
 	require.NoError(t, c.flush(t.Context()))
-	require.Equal(t, []int{4, 3}, countedCalls(t, record, time.Now()))
+	require.Equal(t, []int{4, 3}, countedCalls(t, rec, time.Now()))
 }
 
 // While Redis is away counts are kept, by the minute, the latest of them.
@@ -84,13 +84,13 @@ func TestCountsAreKeptWhileRedisIsAway(t *testing.T) {
 	server := redistest.Start(t)
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr(), MaxRetries: -1})
 	t.Cleanup(func() { _ = rdb.Close() })
-	c, record := testCounter(t, rdb)
+	c, rec := testCounter(t, rdb)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	c.now, c.kept = func() time.Time { return now }, 10
 	server.Stop()
 	for range 2 {
 		now = now.Add(time.Minute)
-		c.Call(SeenCall{Project: "hq", Class: policy.Throttle})
+		c.Call(SeenCall{Project: "hq", Class: tasks.ClassThrottled})
 		require.Error(t, c.flush(t.Context()))
 	}
 	require.Len(t, c.sending, 1, "the first is being sent")
@@ -101,8 +101,8 @@ func TestCountsAreKeptWhileRedisIsAway(t *testing.T) {
 	require.Len(t, c.counts, 10)
 	require.NoError(t, server.Restart())
 	require.Eventually(t, func() bool { return c.flush(t.Context()) == nil }, time.Minute, 10*time.Millisecond, "the client notices within a second")
-	require.Equal(t, []int{11, 0}, countedCalls(t, record, now))
-	all, err := record.Stats(t.Context(), []string{"hq"}, now)
+	require.Equal(t, []int{11, 0}, countedCalls(t, rec, now))
+	all, err := rec.Stats(t.Context(), []string{"hq"}, now)
 	require.NoError(t, err)
 	require.Equal(t, 1, all[0].Throttled, "in the minute in which it was")
 }

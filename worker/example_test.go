@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -78,7 +79,7 @@ func Example() {
 	}
 	defer w.Stop() // waits for calls in flight
 
-	producer, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	producer, err := record.NewProducer(rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	if err != nil {
 		fmt.Println(err)
 		return

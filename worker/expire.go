@@ -8,12 +8,12 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/worker/policy"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // expire fails what is left of a chunk whose deadline has passed. Desktops that
 // another handler moves at the same time are left to it.
-func (s *sender) expire(c tasks.Chunk) (after time.Duration, err error) {
+func (s *sender) expire(c record.Chunk) (after time.Duration, err error) {
 	c, err = s.record.Chunk(s.ctx, c.Operation.ID, c.Number)
 	if err != nil {
 		return 0, err
@@ -45,7 +45,7 @@ func (s *sender) overdue() overdue {
 
 // overdue fails rows for which the time is up.
 type overdue struct {
-	record   *tasks.Record
+	record   *record.Record
 	worker   string
 	log      zerolog.Logger
 	now      func() time.Time
@@ -55,7 +55,7 @@ type overdue struct {
 
 // fail fails rows of a chunk as they were read; why is what is said of those that
 // never got so far as to be refused.
-func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, why string, more ...tasks.Extra) error {
+func (o overdue) fail(ctx context.Context, c record.Chunk, left []record.Row, why string, more ...record.Extra) error {
 	if len(left) == 0 {
 		if len(more) == 0 {
 			return nil
@@ -71,16 +71,16 @@ func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, 
 	if err != nil {
 		return err
 	}
-	change := tasks.Change{Operation: c.Operation, Chunk: c.Number, By: o.worker}
+	change := record.Change{Operation: c.Operation, Chunk: c.Number, By: o.worker}
 	for _, d := range left {
-		change.Moves = append(change.Moves, tasks.Move{
+		change.Moves = append(change.Moves, record.Move{
 			Desktop: d, To: tasks.StateFailed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
 			Failure: o.failure(d, last[d.ID], pause, why),
 		})
 	}
 	now := o.now()
-	done, err := persist(ctx, o.log, func() ([]tasks.Applied, error) {
-		return o.record.Apply(ctx, now, []tasks.Change{change}, more...)
+	done, err := persist(ctx, o.log, func() ([]record.Applied, error) {
+		return o.record.Apply(ctx, now, []record.Change{change}, more...)
 	})
 	if err != nil {
 		return err
@@ -94,14 +94,14 @@ func (o overdue) fail(ctx context.Context, c tasks.Chunk, left []tasks.Desktop, 
 
 // failure says why a desktop was not detached by its deadline: for its last
 // refusal, or because it never got so far.
-func (o overdue) failure(d tasks.Desktop, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
-	f := &tasks.Failure{Code: "DEADLINE", Class: string(policy.Transient), CallID: d.CallID}
+func (o overdue) failure(d record.Row, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
+	f := &tasks.Failure{Code: "DEADLINE", Class: tasks.ClassTransient, CallID: d.CallID}
 	switch {
 	case d.State == tasks.StateAccepted:
-		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
+		f.Code, f.Class = "UNCONFIRMED", tasks.ClassAmbiguous
 		f.Message = "the cloud accepted it, and " + why + ": look at the desktop in the console, then retry"
 	case d.State == tasks.StateSending:
-		f.Code, f.Class = "UNCONFIRMED", string(policy.Ambiguous)
+		f.Code, f.Class = "UNCONFIRMED", tasks.ClassAmbiguous
 		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
 	case last != nil:
 		*f = *last
@@ -115,8 +115,8 @@ func (o overdue) failure(d tasks.Desktop, last *tasks.Failure, pause *tasks.Paus
 	return f
 }
 
-func inState(ds []tasks.Desktop, state tasks.State) []tasks.Desktop {
-	var out []tasks.Desktop
+func inState(ds []record.Row, state tasks.State) []record.Row {
+	var out []record.Row
 	for _, d := range ds {
 		if d.State == state {
 			out = append(out, d)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // retryError ends a task that is to run again after a delay. It is no failure:
@@ -49,7 +50,7 @@ type handler struct {
 	sender  *sender
 	worker  string
 	queue   string
-	record  *tasks.Record
+	record  *record.Record
 	log     zerolog.Logger
 	now     func() time.Time
 	handled *handled
@@ -97,7 +98,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 
 // work does what is left to do of a chunk; after > 0 asks for another run.
 // arrived is called when its desktops are in the lane.
-func (h *handler) work(ctx context.Context, c tasks.Chunk, arrived func()) (after time.Duration, err error) {
+func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (after time.Duration, err error) {
 	queued, unknown := inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)
 	ctx, cancel := context.WithDeadlineCause(ctx, earlier(h.now().Add(maxWait), c.Operation.Deadline), errors.New("waited long enough"))
 	defer cancel()
@@ -154,7 +155,7 @@ func sooner(a, b time.Duration) time.Duration {
 func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error {
 	id, _ := asynq.GetTaskID(ctx)
 	h.log.Error().Err(reason).Str("queue", h.queue).Str("task", id).Msg("a task cannot be read; it is recorded and not tried again")
-	err := h.record.Reject(ctx, tasks.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: h.now()})
+	err := h.record.Reject(ctx, record.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: h.now()})
 	if err != nil {
 		return err
 	}
@@ -168,29 +169,29 @@ func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error
 type handled struct {
 	mu   sync.Mutex
 	runs int
-	now  map[string]tasks.Run // by mark
-	done []tasks.Run
+	now  map[string]record.Run // by mark
+	done []record.Run
 }
 
-func newHandled() *handled { return &handled{now: map[string]tasks.Run{}} }
+func newHandled() *handled { return &handled{now: map[string]record.Run{}} }
 
-func (h *handled) begin(p queue.Payload) tasks.Run {
+func (h *handled) begin(p queue.Payload) record.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.runs++
-	run := tasks.Run{Payload: p, Mark: strconv.FormatInt(int64(h.runs), 36)}
+	run := record.Run{Payload: p, Mark: strconv.FormatInt(int64(h.runs), 36)}
 	h.now[run.Mark] = run
 	return run
 }
 
-func (h *handled) end(run tasks.Run) {
+func (h *handled) end(run record.Run) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.now, run.Mark)
 	h.done = append(h.done, run)
 }
 
-func (h *handled) take() []tasks.Run {
+func (h *handled) take() []record.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	out := h.done
@@ -199,7 +200,7 @@ func (h *handled) take() []tasks.Run {
 }
 
 // inHand are the runs that have begun and not ended.
-func (h *handled) inHand() []tasks.Run {
+func (h *handled) inHand() []record.Run {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return slices.Collect(maps.Values(h.now))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // Times of the heart. A worker that is killed is silent for deadAfter, is noticed
@@ -21,7 +21,7 @@ const (
 // heart says that the worker is alive, whatever else the worker is doing or waiting for.
 type heart struct {
 	worker string
-	record *tasks.Record
+	record *record.Record
 	log    zerolog.Logger
 	// The times of the constants of the same names; tests hurry.
 	beatInterval, deadAfter time.Duration

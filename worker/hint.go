@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -25,19 +26,19 @@ const (
 // another project, or the name of a computer. It reads when nothing else has to, and
 // what it does not get to is held all the same.
 type hinter struct {
-	record  *tasks.Record
+	record  *record.Record
 	senders []*sender // one of each project
 	wanted  chan hintWish
 	log     zerolog.Logger
 }
 
 type hintWish struct {
-	op  tasks.Operation
+	op  record.Operation
 	ids []string
 }
 
-func newHinter(record *tasks.Record, log zerolog.Logger) *hinter {
-	return &hinter{record: record, wanted: make(chan hintWish, hintsWaiting), log: log}
+func newHinter(rec *record.Record, log zerolog.Logger) *hinter {
+	return &hinter{record: rec, wanted: make(chan hintWish, hintsWaiting), log: log}
 }
 
 // explainMissing has it looked up what was meant by desktops that were held as not found.

@@ -17,6 +17,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -165,7 +166,7 @@ func TestClaimsOutliveTheirWorker(t *testing.T) {
 	require.NoError(t, s.record.AnnounceProjects(t.Context(), "gone", "hq"))
 	require.NoError(t, s.record.Beat(t.Context(), "gone"))
 	claim := func(lease time.Duration) {
-		got, _, err := s.record.Claim(t.Context(), tasks.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, lease)
+		got, _, err := s.record.Claim(t.Context(), record.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, lease)
 		require.NoError(t, err)
 		require.NotContains(t, got, false)
 	}

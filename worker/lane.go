@@ -8,12 +8,13 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // job is what one handler has in a lane: the queued desktops of its chunk. It
 // is over when every one of them has been answered exactly once.
 type job struct {
-	op    tasks.Operation
+	op    record.Operation
 	chunk int
 	done  chan struct{} // closed when left is 0
 
@@ -25,7 +26,7 @@ type job struct {
 // item is one desktop of a job.
 type item struct {
 	job     *job
-	desktop tasks.Desktop
+	desktop record.Row
 	since   time.Time
 	sending bool          // in a batch, not yet answered
 	delay   time.Duration // what its verdict says
@@ -33,7 +34,7 @@ type item struct {
 	readAt  time.Time        // when check last read it
 	heldAs  string           // the code that check held it for
 	before  *tasks.Before    // what check read, until it is in the record
-	was     tasks.Desktop    // as it was before begin; see rewrite
+	was     record.Row       // as it was before begin; see rewrite
 	wasRead *tasks.Before    // the before of that time
 	leavers []apiclient.User // who is to be taken off, by name; nil: everybody
 }
@@ -59,7 +60,7 @@ func (it *item) settled(retryAfter time.Duration) {
 	}
 }
 
-func newJob(op tasks.Operation, chunk int, desktops []tasks.Desktop, now time.Time) (*job, []*item) {
+func newJob(op record.Operation, chunk int, desktops []record.Row, now time.Time) (*job, []*item) {
 	j := &job{op: op, chunk: chunk, done: make(chan struct{}), left: len(desktops)}
 	items, all := make([]*item, len(desktops)), make([]item, len(desktops))
 	for i, d := range desktops {

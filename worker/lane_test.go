@@ -13,10 +13,11 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
-func testItems(op string, shutoff bool, desktops ...tasks.Desktop) (*job, []*item) {
-	return newJob(tasks.Operation{ID: op, ShutoffAfterDetach: shutoff}, 0, desktops, time.Now())
+func testItems(op string, shutoff bool, desktops ...record.Row) (*job, []*item) {
+	return newJob(record.Operation{Operation: tasks.Operation{ID: op, ShutoffAfterDetach: shutoff}}, 0, desktops, time.Now())
 }
 
 // Whatever arrives in whatever order, a batch is never over its limit, never
@@ -59,10 +60,10 @@ func TestLanesProperty(t *testing.T) {
 		}
 		for n := range rapid.IntRange(1, 20).Draw(t, "jobs") {
 			size := rapid.IntRange(1, 150).Draw(t, "size")
-			ds := make([]tasks.Desktop, size)
+			ds := make([]record.Row, size)
 			for i := range ds {
 				// Ids come from a small range so that operations overlap.
-				ds[i] = tasks.Desktop{ID: fmt.Sprint((i + rapid.IntRange(0, 3).Draw(t, "shift")*size) % 200)}
+				ds[i] = record.Row{Desktop: tasks.Desktop{ID: fmt.Sprint((i + rapid.IntRange(0, 3).Draw(t, "shift")*size) % 200)}}
 				if rapid.IntRange(0, 9).Draw(t, "suspect") == 0 {
 					ds[i].Note, ds[i].Attempts = tasks.NoteSuspect, rapid.IntRange(0, 12).Draw(t, "attempts")
 				}
@@ -135,7 +136,7 @@ func TestDispatcherConcurrent(t *testing.T) {
 	run.Go(func() { d.run(ctx) })
 	for n := range 200 {
 		all.Go(func() {
-			ds := make([]tasks.Desktop, 1+rand.IntN(30))
+			ds := make([]record.Row, 1+rand.IntN(30))
 			for i := range ds {
 				ds[i].ID = fmt.Sprintf("%d-%d", n, i)
 			}
@@ -155,7 +156,7 @@ func TestDispatcherConcurrent(t *testing.T) {
 	run.Wait()
 	require.Equal(t, calls.Load(), admitted.Load()-unadmitted.Load(), "a right to call that found nothing to send goes back")
 	l.close()
-	j, items := testItems("late", false, tasks.Desktop{ID: "late"})
+	j, items := testItems("late", false, record.Row{Desktop: tasks.Desktop{ID: "late"}})
 	l.put(items)
 	<-j.done
 	require.Equal(t, immediately, j.delay, "what comes after the end goes back to the queue at once")
@@ -165,8 +166,8 @@ func TestDispatcherConcurrent(t *testing.T) {
 func TestLanesSameDesktopTwice(t *testing.T) {
 	t.Parallel()
 	l := newLanes()
-	_, a := testItems("a", false, tasks.Desktop{ID: "x"}, tasks.Desktop{ID: "y"})
-	_, b := testItems("b", false, tasks.Desktop{ID: "x"}, tasks.Desktop{ID: "z"})
+	_, a := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x"}}, record.Row{Desktop: tasks.Desktop{ID: "y"}})
+	_, b := testItems("b", false, record.Row{Desktop: tasks.Desktop{ID: "x"}}, record.Row{Desktop: tasks.Desktop{ID: "z"}})
 	l.put(a)
 	l.put(b)
 	require.Equal(t, []string{"x", "y", "z"}, idsOf(l.take()))
@@ -177,8 +178,8 @@ func TestLanesSameDesktopTwice(t *testing.T) {
 func TestWithdrawAnswersWhatWaits(t *testing.T) {
 	t.Parallel()
 	l := newLanes()
-	a, items := testItems("a", false, tasks.Desktop{ID: "x"}, tasks.Desktop{ID: "y"})
-	_, others := testItems("b", false, tasks.Desktop{ID: "z"})
+	a, items := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x"}}, record.Row{Desktop: tasks.Desktop{ID: "y"}})
+	_, others := testItems("b", false, record.Row{Desktop: tasks.Desktop{ID: "z"}})
 	l.put(items)
 	l.put(others)
 	l.withdraw(a)
@@ -189,7 +190,7 @@ func TestWithdrawAnswersWhatWaits(t *testing.T) {
 func TestSuspectsGoInSmallerAndSmallerCalls(t *testing.T) {
 	t.Parallel()
 	for attempts, limit := range map[int]int{1: 50, 2: 25, 3: 12, 4: 6, 5: 3, 6: 1, 7: 1, 50: 1} {
-		_, its := testItems("a", false, tasks.Desktop{ID: "x", Note: tasks.NoteSuspect, Attempts: attempts})
+		_, its := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x", Note: tasks.NoteSuspect, Attempts: attempts}})
 		require.Equal(t, limit, laneOf(its[0]).limit(), "after %d attempts", attempts)
 	}
 }

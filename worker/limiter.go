@@ -10,7 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // requestKind is what the cloud counts apart.
@@ -51,7 +51,7 @@ type limiter struct {
 	kinds [requestKinds]*turns // nil: no limit
 }
 
-// newLimiter makes one for a credential; key is tasks.Record.LimitKey. Limits are a
+// newLimiter makes one for a credential; key is record.Record.LimitKey. Limits are a
 // minute, 0 is none. burst is how many may go at once after a rest, at least
 // minBurst.
 func newLimiter(rdb redis.UniversalClient, key string, callsPerMinute, readsPerMinute, burst int, log zerolog.Logger) *limiter {
@@ -74,9 +74,9 @@ func intervalOf(perMinute int) time.Duration {
 }
 
 // limiterOf makes the limiter of a project's credential.
-func limiterOf(rdb redis.UniversalClient, record *tasks.Record, p Project, log zerolog.Logger) *limiter {
+func limiterOf(rdb redis.UniversalClient, rec *record.Record, p Project, log zerolog.Logger) *limiter {
 	p.fillIn()
-	return newLimiter(rdb, record.LimitKey(p.Credential), p.CallsPerMinute, p.ReadsPerMinute, p.Burst, log)
+	return newLimiter(rdb, rec.LimitKey(p.Credential), p.CallsPerMinute, p.ReadsPerMinute, p.Burst, log)
 }
 
 // take waits until a request may be made; the error is that ctx ended. While Redis

@@ -5,12 +5,13 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
 // lookAt is a reading of a row's desktop. seenBefore says that an earlier reading has
 // shown it; wherever a call was made one has.
-func lookAt(op tasks.Operation, d tasks.Desktop, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
+func lookAt(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
 	desktop, exists := read[d.ID]
 	return policy.Look{
 		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,

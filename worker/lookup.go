@@ -15,6 +15,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -24,9 +25,9 @@ import (
 // after a crash, or after the time of a handler, does not begin again. after > 0 asks
 // for another run.
 func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, err error) {
-	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
+	claim := record.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
 	got, _, err := s.record.Claim(ctx, claim, claimLease)
-	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
+	if paused := (*record.PausedError)(nil); errors.As(err, &paused) {
 		return afterPause(paused), nil
 	}
 	if err != nil {
@@ -53,7 +54,7 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 		if err != nil {
 			return 0, err
 		}
-		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, tasks.ErrOvertaken) {
+		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, record.ErrOvertaken) {
 			return jitter(busyDelay), nil
 		} else if err != nil {
 			return 0, err
@@ -73,7 +74,7 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 }
 
 // findAll looks up what is not looked up yet, a hundred at a time.
-func (s *sender) findAll(ctx context.Context, op tasks.Operation, claim tasks.Claim) (rows []tasks.Desktop, finds map[string]tasks.RowFind, after time.Duration, err error) {
+func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.Claim) (rows []record.Row, finds map[string]record.RowFind, after time.Duration, err error) {
 	if rows, err = s.record.LookupRows(ctx, op); err != nil {
 		return nil, nil, 0, err
 	}
@@ -82,7 +83,7 @@ func (s *sender) findAll(ctx context.Context, op tasks.Operation, claim tasks.Cl
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	finds = map[string]tasks.RowFind{}
+	finds = map[string]record.RowFind{}
 	for left := rows; len(left) > 0; {
 		chunk, n := left[0].Chunk, 1
 		for n < len(left) && left[n].Chunk == chunk {
@@ -102,7 +103,7 @@ func (s *sender) findAll(ctx context.Context, op tasks.Operation, claim tasks.Cl
 }
 
 // findSome looks up the rows of one chunk, and notes what it found.
-func (s *sender) findSome(ctx context.Context, op tasks.Operation, chunk int, rows []tasks.Desktop, claim tasks.Claim) (found map[string]tasks.RowFind, after time.Duration, err error) {
+func (s *sender) findSome(ctx context.Context, op record.Operation, chunk int, rows []record.Row, claim record.Claim) (found map[string]record.RowFind, after time.Duration, err error) {
 	if ctx.Err() != nil {
 		return nil, immediately, nil // the time of this handler is over
 	}
@@ -118,7 +119,7 @@ func (s *sender) findSome(ctx context.Context, op tasks.Operation, chunk int, ro
 }
 
 // joinFinds makes one find of those of all rows.
-func (s *sender) joinFinds(ctx context.Context, op tasks.Operation, rows []tasks.Desktop, finds map[string]tasks.RowFind) (tasks.Find, error) {
+func (s *sender) joinFinds(ctx context.Context, op record.Operation, rows []record.Row, finds map[string]record.RowFind) (record.Find, error) {
 	var ids []string
 	for _, f := range finds {
 		ids = append(ids, f.Desktops...)
@@ -126,7 +127,7 @@ func (s *sender) joinFinds(ctx context.Context, op tasks.Operation, rows []tasks
 	slices.Sort(ids)
 	named, err := s.record.RowsNamed(ctx, op, slices.Compact(ids))
 	if err != nil {
-		return tasks.Find{}, err
+		return record.Find{}, err
 	}
 	return join(s.now(), rows, finds, named), nil
 }
@@ -136,8 +137,8 @@ func (s *sender) joinFinds(ctx context.Context, op tasks.Operation, rows []tasks
 // the user to those from whom a desktop is taken; a computer's row adds those that it
 // names. Where a row that is there already takes the desktop from others only, the row
 // that led to it is held: who was named would keep the desktop.
-func join(now time.Time, rows []tasks.Desktop, finds map[string]tasks.RowFind, named map[string]tasks.Desktop) tasks.Find {
-	out := tasks.Find{Expect: map[string][]string{}, FoundAs: map[string]string{}, Rows: map[string]tasks.RowFind{}}
+func join(now time.Time, rows []record.Row, finds map[string]record.RowFind, named map[string]record.Row) record.Find {
+	out := record.Find{Expect: map[string][]string{}, FoundAs: map[string]string{}, Rows: map[string]record.RowFind{}}
 	known := map[string]bool{}
 	for _, row := range rows {
 		f, looked := finds[row.ID]
@@ -171,8 +172,8 @@ func join(now time.Time, rows []tasks.Desktop, finds map[string]tasks.RowFind, n
 			}
 		}
 		if len(others) > 0 {
-			f = tasks.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{
-				Code: "NAMED_FOR_OTHERS", Class: string(policy.HeldBack), At: now, Expect: row.Expect,
+			f = record.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{
+				Code: "NAMED_FOR_OTHERS", Class: tasks.ClassHeld, At: now, Expect: row.Expect,
 				Message: fmt.Sprintf("%s leads to %s too, which this operation names for somebody else, or for nobody: detach it in an operation of its own",
 					shownRow(row), strings.Join(others[:min(3, len(others))], ", ")),
 			}}
@@ -198,7 +199,7 @@ func covers(have, want []string, ofUser bool) bool {
 }
 
 // shownRow names a look-up for people.
-func shownRow(row tasks.Desktop) string {
+func shownRow(row record.Row) string {
 	if name, isUser := row.User(); isUser {
 		return fmt.Sprintf("user %q", name)
 	}
@@ -225,8 +226,8 @@ func (s *sender) finder() *finder {
 }
 
 // find looks up to 100 rows up, of users and of computers. An error is the cloud's.
-func (f *finder) find(ctx context.Context, rows []tasks.Desktop, op tasks.Operation) (map[string]tasks.RowFind, error) {
-	var users, computers []tasks.Desktop
+func (f *finder) find(ctx context.Context, rows []record.Row, op record.Operation) (map[string]record.RowFind, error) {
+	var users, computers []record.Row
 	for _, row := range rows {
 		if _, isUser := row.User(); isUser {
 			users = append(users, row)
@@ -234,7 +235,7 @@ func (f *finder) find(ctx context.Context, rows []tasks.Desktop, op tasks.Operat
 			computers = append(computers, row)
 		}
 	}
-	out := map[string]tasks.RowFind{}
+	out := map[string]record.RowFind{}
 	if err := f.findUsers(ctx, users, op, out); err != nil {
 		return nil, err
 	}
@@ -255,7 +256,7 @@ func (f *finder) list(ctx context.Context, of ReadingOf, names []string, list fu
 // of Workspace: one who is known has none, which is a success; for one who is not, the
 // forms that people write are compared, as a name that means nobody leaves a leaver
 // with access.
-func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.Operation, out map[string]tasks.RowFind) error {
+func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Operation, out map[string]record.RowFind) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -300,7 +301,7 @@ func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.O
 
 // withDesktops settles the rows of users whose desktops are listed, and gives the
 // others.
-func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, out map[string]tasks.RowFind) (without []tasks.Desktop) {
+func (f *finder) withDesktops(rows []record.Row, listed []apiclient.Desktop, out map[string]record.RowFind) (without []record.Row) {
 	for _, row := range rows {
 		name, _ := row.User()
 		var ids []string
@@ -313,14 +314,14 @@ func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, 
 			without = append(without, row)
 			continue
 		}
-		out[row.ID] = tasks.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: counted(len(ids))}
+		out[row.ID] = record.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: counted(len(ids))}
 	}
 	return without
 }
 
 // spellings are the names, as the cloud has them, of users in whose rows they are
 // spelled otherwise, or whom the cloud says to have desktops; at most 100.
-func spellings(rows []tasks.Desktop, people []apiclient.Person) (out []string) {
+func spellings(rows []record.Row, people []apiclient.Person) (out []string) {
 	for _, row := range rows {
 		name, _ := row.User()
 		for _, p := range people {
@@ -333,7 +334,7 @@ func spellings(rows []tasks.Desktop, people []apiclient.Person) (out []string) {
 }
 
 // withoutDesktop says what becomes of a user whom no desktop lists.
-func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, refusal error, op tasks.Operation) tasks.RowFind {
+func (f *finder) withoutDesktop(row record.Row, people []apiclient.Person, refusal error, op record.Operation) record.RowFind {
 	name, _ := row.User()
 	known, desktops := false, 0
 	for _, p := range people {
@@ -345,7 +346,7 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 		return f.hold("USER_DESKTOPS", "Workspace counts %s of user %q in project %s, and lists none: access may come through a group", counted(desktops), name, f.where)
 	}
 	if known {
-		return tasks.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
+		return record.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
 	}
 	if near := nearPeople(name, people); len(near) > 0 {
 		return f.hold("USER_NAME", "no user is named %q in project %s, but there is %s: name them as the cloud does", name, f.where, strings.Join(near, ", "))
@@ -354,18 +355,18 @@ func (f *finder) withoutDesktop(row tasks.Desktop, people []apiclient.Person, re
 		return f.hold("USER_UNKNOWN", "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.where, name, refusal)
 	}
 	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
-		return tasks.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
+		return record.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
 	}
 	return f.hold("USER_UNKNOWN", "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or have unknown users ignored", name, f.where)
 }
 
-func (f *finder) hold(code, format string, args ...any) tasks.RowFind {
-	return tasks.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: string(policy.HeldBack), At: f.now(), Message: fmt.Sprintf(format, args...)}}
+func (f *finder) hold(code, format string, args ...any) record.RowFind {
+	return record.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: tasks.ClassHeld, At: f.now(), Message: fmt.Sprintf(format, args...)}}
 }
 
 // findComputers compares names exactly. What is not found is looked for once more in
 // the forms that people write.
-func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out map[string]tasks.RowFind) error {
+func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[string]record.RowFind) error {
 	if len(rows) == 0 {
 		return nil
 	}
@@ -396,7 +397,7 @@ func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out ma
 		name, _ := row.Computer()
 		switch ids := named(listed, name); len(ids) {
 		case 1:
-			out[row.ID] = tasks.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: "desktop " + ids[0]}
+			out[row.ID] = record.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: "desktop " + ids[0]}
 		case 0:
 			hold := f.hold("COMPUTER_NAME", "no desktop in project %s has the computer name %q", f.where, name)
 			if like := nearComputers(name, near); len(like) > 0 {
@@ -421,7 +422,7 @@ func named(listed []apiclient.Desktop, name string) (ids []string) {
 	return ids
 }
 
-func namesOf(rows []tasks.Desktop) []string {
+func namesOf(rows []record.Row) []string {
 	out := make([]string, len(rows))
 	for i, row := range rows {
 		_, out[i], _ = strings.Cut(row.ID, ":")

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/worker/policy"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // Observer is told what a worker does, for counting. Its methods are called by
@@ -19,10 +19,10 @@ type Observer interface {
 // SeenCall is a detach call that was made.
 type SeenCall struct {
 	Project  string
-	Status   int          // HTTP status; 0: no reply
-	Code     string       // error_code of a refused call: the cloud's text; empty: it was answered
-	Class    policy.Class // what the error means; empty: it was answered
-	Desktops int          // in the call
+	Status   int         // HTTP status; 0: no reply
+	Code     string      // error_code of a refused call: the cloud's text; empty: it was answered
+	Class    tasks.Class // what the error means; empty: it was answered
+	Desktops int         // in the call
 	Took     time.Duration
 	// Waited is how long the first of its desktops waited to be put into a call.
 	Waited time.Duration
@@ -33,7 +33,7 @@ type SeenReading struct {
 	Project string
 	Of      ReadingOf
 	Asked   int // desktops, users or jobs named
-	Class   policy.Class
+	Class   tasks.Class
 	Took    time.Duration
 }
 
@@ -53,9 +53,9 @@ const (
 // ends, is taken up again and ends once more is told twice.
 type SeenMove struct {
 	Project string
-	State   tasks.State  // Detached, Failed, Held or Expanded: it ends; Queued: what was refused is tried again
-	Code    string       // of the failure, if there is one
-	Class   policy.Class // the same
+	State   tasks.State // Detached, Failed, Held or Expanded: it ends; Queued: what was refused is tried again
+	Code    string      // of the failure, if there is one
+	Class   tasks.Class // the same
 	// Took is how long it took to the proof; Proven says that there is one, which a
 	// user without a desktop has not.
 	Took   tasks.Took
@@ -87,7 +87,7 @@ func (os Observers) Move(x SeenMove) {
 }
 
 // tellMoves tells of the moves of a change that were applied.
-func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
+func tellMoves(o Observer, ch record.Change, a record.Applied) {
 	for i, d := range a.Desktops {
 		if d.ID == "" {
 			continue
@@ -96,7 +96,7 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 		seen := SeenMove{Project: ch.Operation.Project, State: d.State}
 		switch d.State {
 		case tasks.StateDetached:
-			seen.Took, seen.Proven = d.TookFrom(ch.Operation)
+			seen.Took, seen.Proven = d.TookFrom(ch.Operation.Operation)
 		case tasks.StateFailed, tasks.StateHeld:
 		case tasks.StateExpanded, tasks.StateNoDesktop:
 		case tasks.StateQueued:
@@ -107,7 +107,7 @@ func tellMoves(o Observer, ch tasks.Change, a tasks.Applied) {
 			continue
 		}
 		if f != nil {
-			seen.Code, seen.Class = f.Code, policy.Class(f.Class)
+			seen.Code, seen.Class = f.Code, f.Class
 		}
 		o.Move(seen)
 	}
@@ -123,8 +123,8 @@ func (s *sender) tellReading(of ReadingOf, asked int, begun time.Time, err error
 }
 
 // tellCall tells of a call for a group.
-func (s *sender) tellCall(b *batch, group []*item, call *tasks.Call, err error) {
-	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Desktops: len(group), Took: call.Duration}
+func (s *sender) tellCall(b *batch, group []*item, call *record.Call, err error) {
+	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Desktops: len(group), Took: call.Duration()}
 	if err != nil {
 		seen.Class = s.policy.Call(err)
 	}

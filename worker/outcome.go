@@ -9,12 +9,13 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
 // onAnswer records a 200: every desktop was taken by the cloud, except those it
 // lists as refused.
-func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apiclient.DetachResult) {
+func (s *sender) onAnswer(b *batch, group []*item, call *record.Call, res *apiclient.DetachResult) {
 	refused := make(map[string]apiclient.DesktopFailure, len(res.Failed))
 	for _, f := range res.Failed {
 		refused[f.DesktopID] = f
@@ -34,7 +35,7 @@ func (s *sender) onAnswer(b *batch, group []*item, call *tasks.Call, res *apicli
 		}
 		class := s.policy.Desktop(call.Status, f.Code)
 		failure := &tasks.Failure{
-			DesktopName: f.DesktopName, Code: orUnknown(f.Code), Message: f.Message, Class: string(class), Status: call.Status,
+			DesktopName: f.DesktopName, Code: orUnknown(f.Code), Message: f.Message, Class: class, Status: call.Status,
 			RequestID: call.RequestID, CallID: call.ID,
 		}
 		return s.afterFailure(it, class, failure, it.desktop.Note)
@@ -49,38 +50,38 @@ func orUnknown(code string) string {
 }
 
 // onError acts on a call that was refused or not answered, by its class.
-func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
+func (s *sender) onError(b *batch, group []*item, call *record.Call, err error) {
 	e := asAPIError(err)
 	class := s.policy.Call(err)
 	switch class {
-	case policy.Throttle:
+	case tasks.ClassThrottled:
 		b.pause = s.closeGate(tasks.PauseThrottled, s.throttlePause(e), e)
 		s.giveBack(b, group, call)
-	case policy.Auth, policy.Policy:
+	case tasks.ClassAuth, tasks.ClassPolicy:
 		b.pause = s.closeGate(tasks.PauseAuth, authPause, e)
 		s.giveBack(b, group, call)
-	case policy.Foreign:
+	case tasks.ClassNotAPI:
 		b.pause = s.closeGate(tasks.PauseNotAPI, foreignPause, e)
 		if e.Effect == apiclient.EffectPossible {
 			s.settleUnknown(b, group, call) // the API may have got it all the same
 		} else {
 			s.giveBack(b, group, call)
 		}
-	case policy.Conflict, policy.Poison, policy.Local:
-		if class != policy.Local {
+	case tasks.ClassConflict, tasks.ClassPoison, tasks.ClassLocal:
+		if class != tasks.ClassLocal {
 			s.health.answered() // the service works; a desktop does not
 		}
 		s.isolate(b, group, call, class, e)
-	case policy.Denied:
+	case tasks.ClassDenied:
 		s.health.answered()
 		s.onDenied(b, group, call, e)
-	case policy.Ambiguous:
+	case tasks.ClassAmbiguous:
 		b.pause = max(b.pause, s.closeGateIfDown(e))
 		// The desktops stay "sending", which says that nobody knows; the next
 		// look at their chunk reads them before anything is sent again.
 		s.settleUnknown(b, group, call)
 	default:
-		if class == policy.Transient {
+		if class == tasks.ClassTransient {
 			b.pause = max(b.pause, s.closeGateIfDown(e))
 		}
 		s.settle(b, group, call, func(it *item) verdict {
@@ -89,9 +90,9 @@ func (s *sender) onError(b *batch, group []*item, call *tasks.Call, err error) {
 	}
 }
 
-func callFailure(call *tasks.Call, class policy.Class, e apiclient.Error) *tasks.Failure {
+func callFailure(call *record.Call, class tasks.Class, e apiclient.Error) *tasks.Failure {
 	return &tasks.Failure{
-		Code: e.Code, Message: e.Message, Class: string(class), Status: e.Status,
+		Code: e.Code, Message: e.Message, Class: class, Status: e.Status,
 		RequestID: call.RequestID, CallID: call.ID,
 	}
 }
@@ -99,11 +100,11 @@ func callFailure(call *tasks.Call, class policy.Class, e apiclient.Error) *tasks
 // afterFailure decides for one desktop whose try failed: failed, or queued for
 // another. None is failed that was not read before its last try: what the cloud
 // refuses may be detached already, or gone.
-func (s *sender) afterFailure(it *item, class policy.Class, f *tasks.Failure, note tasks.Note) verdict {
+func (s *sender) afterFailure(it *item, class tasks.Class, f *tasks.Failure, note tasks.Note) verdict {
 	n := it.desktop.Attempts + 1
 	f.Attempts, f.At = n, s.now()
 	v := verdict{to: tasks.StateQueued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
-	if class != policy.Permanent && class != policy.Poison && class != policy.Local && class != policy.Denied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
+	if class != tasks.ClassPermanent && class != tasks.ClassPoison && class != tasks.ClassLocal && class != tasks.ClassDenied && n < s.maxAttempts && s.now().Before(it.job.op.Deadline) {
 		return v
 	}
 	v.to, v.delay = tasks.StateFailed, 0
@@ -115,9 +116,9 @@ func (s *sender) afterFailure(it *item, class policy.Class, f *tasks.Failure, no
 // while no call gets a 200. A desktop that is refused alone fails only if the project
 // got a 200 since it was first refused; and what deniedAfter calls in a row met with,
 // the last of them for a single desktop, pauses the project. Neither spends attempts.
-func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient.Error) {
+func (s *sender) onDenied(b *batch, group []*item, call *record.Call, e apiclient.Error) {
 	if named, _ := split(group, policy.Culprits(e)); len(named) > 0 {
-		s.isolate(b, group, call, policy.Poison, e)
+		s.isolate(b, group, call, tasks.ClassPoison, e)
 		return
 	}
 	n := s.health.denied()
@@ -142,7 +143,7 @@ func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient
 	switch {
 	case s.health.goodSince(since):
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, policy.Denied, callFailure(call, policy.Denied, e), tasks.NoteNone)
+			return s.afterFailure(it, tasks.ClassDenied, callFailure(call, tasks.ClassDenied, e), tasks.NoteNone)
 		})
 	case n >= deniedAfter:
 		e.Message = fmt.Sprintf("%d calls in a row were refused, down to a single desktop (does the IAM user have %s?): %s", n, actionOf(group), e.Message)
@@ -150,7 +151,7 @@ func (s *sender) onDenied(b *batch, group []*item, call *tasks.Call, e apiclient
 		s.giveBack(b, group, call)
 	default:
 		s.settle(b, group, call, func(it *item) verdict {
-			f := callFailure(call, policy.Denied, e)
+			f := callFailure(call, tasks.ClassDenied, e)
 			f.Attempts, f.At = it.desktop.Attempts, s.now()
 			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: tasks.NoteDenied, failure: f, delay: s.backoff(n)}
 		})
@@ -167,7 +168,7 @@ func actionOf(group []*item) string {
 
 // isolate finds the desktop that spoils a batch: the one that the error names,
 // or by halves. Those set aside are suspects from now on.
-func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy.Class, e apiclient.Error) {
+func (s *sender) isolate(b *batch, group []*item, call *record.Call, class tasks.Class, e apiclient.Error) {
 	aside := func(items []*item) {
 		s.settle(b, items, call, func(it *item) verdict {
 			return s.afterFailure(it, class, callFailure(call, class, e), tasks.NoteSuspect)
@@ -186,7 +187,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy
 	case b.calls >= maxIsolationCalls:
 		// Not one of them is known to be bad: none fails for it, all try again.
 		s.settle(b, group, call, func(it *item) verdict {
-			return s.afterFailure(it, policy.Conflict, callFailure(call, class, e), tasks.NoteSuspect)
+			return s.afterFailure(it, tasks.ClassConflict, callFailure(call, class, e), tasks.NoteSuspect)
 		})
 	default:
 		s.noteCall(b, group, call)
@@ -197,7 +198,7 @@ func (s *sender) isolate(b *batch, group []*item, call *tasks.Call, class policy
 }
 
 // noteCall records a call whose desktops go into further calls at once.
-func (s *sender) noteCall(b *batch, group []*item, call *tasks.Call) {
+func (s *sender) noteCall(b *batch, group []*item, call *record.Call) {
 	if len(group) > 0 {
 		s.write(b, group, call, func(*item) (verdict, bool) { return verdict{}, false }, false)
 	}
@@ -206,8 +207,8 @@ func (s *sender) noteCall(b *batch, group []*item, call *tasks.Call) {
 // settleUnknown records the call and leaves its desktops "sending", and claimed for as
 // long as the call may still take effect: until then they are read and not sent again,
 // by whoever.
-func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
-	stay := tasks.Linger{Claim: b.claim, Call: call.ID, For: time.Until(b.leave.Add(s.project.CallTimeout + s.callMargin))}
+func (s *sender) settleUnknown(b *batch, group []*item, call *record.Call) {
+	stay := record.Linger{Claim: b.claim, Call: call.ID, For: time.Until(b.leave.Add(s.project.CallTimeout + s.callMargin))}
 	stay.Claim.Desktops = idsOf(group)
 	if answeredByService(call) {
 		stay.For = s.firstLook // what it does it has begun
@@ -233,7 +234,7 @@ func (s *sender) settleUnknown(b *batch, group []*item, call *tasks.Call) {
 // answeredByService says that the call came back from the service itself, with whatever
 // answer. A gateway that gave up waiting, or a proxy, knows nothing of what goes on
 // behind it.
-func answeredByService(call *tasks.Call) bool {
+func answeredByService(call *record.Call) bool {
 	return call.Answered && call.Code != notAPI && call.Status != http.StatusBadGateway && call.Status != http.StatusGatewayTimeout
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -18,7 +19,7 @@ import (
 // readings that all workers share, and changes nothing there.
 type Planner struct {
 	project Project
-	record  *tasks.Record
+	record  *record.Record
 	limit   *limiter
 	finder  finder
 	now     func() time.Time
@@ -28,9 +29,9 @@ type Planner struct {
 
 // NewPlanner makes one for a project. record is where plans are, and gives the names of
 // the limits' keys.
-func NewPlanner(rdb redis.UniversalClient, record *tasks.Record, p Project, log zerolog.Logger) *Planner {
+func NewPlanner(rdb redis.UniversalClient, rec *record.Record, p Project, log zerolog.Logger) *Planner {
 	return &Planner{
-		project: p, record: record, limit: limiterOf(rdb, record, p, log), now: time.Now, log: log, beat: planBeat,
+		project: p, record: rec, limit: limiterOf(rdb, rec, p, log), now: time.Now, log: log, beat: planBeat,
 		finder: finder{
 			api: p.API, told: func(ReadingOf, int, time.Time, error) {}, directory: &directory{}, now: time.Now,
 			where: p.Alias, unknown: p.UnknownUsers,
@@ -55,8 +56,8 @@ const (
 
 // Read reads a plan on until all of it is read, the cloud refuses to, ctx ends, or
 // nobody has asked for it for a minute. What was read is kept with every hundred rows,
-// and the next that asks has it read on. An error is Redis', or tasks.ErrOvertaken.
-func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
+// and the next that asks has it read on. An error is Redis', or record.ErrOvertaken.
+func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	reading, stop := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() {
@@ -86,7 +87,7 @@ func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
 }
 
 // keep keeps a plan in hand while it is asked for.
-func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
+func (p *Planner) keep(ctx context.Context, w *record.PlanWork, stop func()) {
 	beat := time.NewTicker(p.beat)
 	defer beat.Stop()
 	for {
@@ -95,7 +96,7 @@ func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
 			return
 		case <-beat.C:
 			// Redis may be away for a moment: the next beat comes before the lease ends.
-			if unasked, err := w.Keep(ctx); errors.Is(err, tasks.ErrOvertaken) || err == nil && unasked > planUnasked {
+			if unasked, err := w.Keep(ctx); errors.Is(err, record.ErrOvertaken) || err == nil && unasked > planUnasked {
 				stop()
 				return
 			}
@@ -106,13 +107,13 @@ func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
 // planning is one plan while it is read.
 type planning struct {
 	*Planner
-	work     *tasks.PlanWork
+	work     *record.PlanWork
 	req      tasks.Request
 	finder   finder
 	priority priority
 }
 
-func newPlanning(p *Planner, w *tasks.PlanWork) *planning {
+func newPlanning(p *Planner, w *record.PlanWork) *planning {
 	x := &planning{Planner: p, work: w, req: w.Request, finder: p.finder, priority: toHint}
 	if len(x.req.Desktops)+len(x.req.Users)+len(x.req.Computers) <= smallPlan {
 		x.priority = toProve
@@ -128,9 +129,9 @@ func (x *planning) admit(ctx context.Context) error {
 // all reads, a hundred at a time, what is not read yet: the desktops that the request
 // names, then the users and computers, then the desktops found by them.
 func (x *planning) all(ctx context.Context) error {
-	named := make([]tasks.Desktop, len(x.req.Desktops))
+	named := make([]record.Row, len(x.req.Desktops))
 	for i, id := range x.req.Desktops {
-		named[i] = tasks.Desktop{ID: id, Expect: x.req.Expect[id]}
+		named[i] = record.Row{Desktop: tasks.Desktop{ID: id, Expect: x.req.Expect[id]}}
 	}
 	next, err := x.rows(ctx, 0, named)
 	lookups := lookupsOf(x.req)
@@ -140,13 +141,13 @@ func (x *planning) all(ctx context.Context) error {
 	if err := x.lookUp(ctx, lookups); err != nil {
 		return err
 	}
-	byID := make(map[string]tasks.Desktop, len(named))
+	byID := make(map[string]record.Row, len(named))
 	for _, d := range named {
 		byID[d.ID] = d
 	}
 	find := join(x.now(), lookups, x.work.AllFinds(), byID)
 	x.work.SetFound(len(find.Desktops))
-	for some := range slices.Chunk(lookups, tasks.ChunkSize) {
+	for some := range slices.Chunk(lookups, record.ChunkSize) {
 		if !x.work.Written(next) {
 			rows := make([]tasks.Planned, len(some))
 			for i, row := range some {
@@ -158,22 +159,22 @@ func (x *planning) all(ctx context.Context) error {
 		}
 		next++
 	}
-	found := make([]tasks.Desktop, len(find.Desktops))
+	found := make([]record.Row, len(find.Desktops))
 	for i, id := range find.Desktops {
-		found[i] = tasks.Desktop{ID: id, Expect: find.Expect[id], FoundAs: find.FoundAs[id]}
+		found[i] = record.Row{Desktop: tasks.Desktop{ID: id, Expect: find.Expect[id], FoundAs: find.FoundAs[id]}}
 	}
 	_, err = x.rows(ctx, next, found)
 	return err
 }
 
 // lookUp finds users and computers.
-func (x *planning) lookUp(ctx context.Context, lookups []tasks.Desktop) error {
+func (x *planning) lookUp(ctx context.Context, lookups []record.Row) error {
 	chunk := 0
-	for some := range slices.Chunk(lookups, tasks.ChunkSize) {
+	for some := range slices.Chunk(lookups, record.ChunkSize) {
 		if x.work.Finds[chunk] == nil {
-			var finds map[string]tasks.RowFind
+			var finds map[string]record.RowFind
 			err := x.tried(ctx, func() (err error) {
-				finds, err = x.finder.find(ctx, some, tasks.Operation{UnknownUsers: x.req.UnknownUsers})
+				finds, err = x.finder.find(ctx, some, record.Operation{Operation: tasks.Operation{UnknownUsers: x.req.UnknownUsers}})
 				return err
 			})
 			if err != nil {
@@ -189,8 +190,8 @@ func (x *planning) lookUp(ctx context.Context, lookups []tasks.Desktop) error {
 }
 
 // rows plans desktops as chunks from the given one on; next is the chunk after them.
-func (x *planning) rows(ctx context.Context, chunk int, rows []tasks.Desktop) (next int, err error) {
-	for some := range slices.Chunk(rows, tasks.ChunkSize) {
+func (x *planning) rows(ctx context.Context, chunk int, rows []record.Row) (next int, err error) {
+	for some := range slices.Chunk(rows, record.ChunkSize) {
 		if !x.work.Written(chunk) {
 			var planned []tasks.Planned
 			err := x.tried(ctx, func() (err error) {
@@ -230,21 +231,21 @@ func (x *planning) tried(ctx context.Context, read func() error) error {
 }
 
 // lookupsOf are the rows that a request would have for what it looks up.
-func lookupsOf(req tasks.Request) []tasks.Desktop {
-	out := make([]tasks.Desktop, 0, len(req.Users)+len(req.Computers))
+func lookupsOf(req tasks.Request) []record.Row {
+	out := make([]record.Row, 0, len(req.Users)+len(req.Computers))
 	for _, name := range req.Users {
-		out = append(out, tasks.Desktop{ID: tasks.UserRow(name)})
+		out = append(out, record.Row{Desktop: tasks.Desktop{ID: tasks.UserRow(name)}})
 	}
 	for _, name := range req.Computers {
 		id := tasks.ComputerRow(name)
-		out = append(out, tasks.Desktop{ID: id, Expect: req.Expect[id]})
+		out = append(out, record.Row{Desktop: tasks.Desktop{ID: id, Expect: req.Expect[id]}})
 	}
 	return out
 }
 
 // desktops plans up to 100 desktops. One for which the cloud refuses to be asked is a
 // row of its own kind, and does not keep the others from being read.
-func (x *planning) desktops(ctx context.Context, rows []tasks.Desktop) ([]tasks.Planned, error) {
+func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Planned, error) {
 	spoilt := map[string]tasks.Planned{}
 	for {
 		var ids []string
@@ -260,7 +261,7 @@ func (x *planning) desktops(ctx context.Context, rows []tasks.Desktop) ([]tasks.
 				if p, is := spoilt[row.ID]; is {
 					out[i] = p
 				} else {
-					out[i] = x.planned(row, lookAt(tasks.Operation{AllowShared: x.req.AllowShared}, row, read, seen[row.ID]))
+					out[i] = x.planned(row, lookAt(record.Operation{Operation: tasks.Operation{AllowShared: x.req.AllowShared}}, row, read, seen[row.ID]))
 				}
 			}
 			return out, nil
@@ -304,7 +305,7 @@ func (p *Planner) seen(ctx context.Context, ids []string, read map[string]apicli
 }
 
 // planned is what a reading would lead to.
-func (p *Planner) planned(row tasks.Desktop, l policy.Look) tasks.Planned {
+func (p *Planner) planned(row record.Row, l policy.Look) tasks.Planned {
 	verdict := policy.VerdictOf(l)
 	out := tasks.Planned{ID: row.ID, Expect: l.Expect, Does: string(verdict.Before), Why: verdict.Why}
 	if l.Exists {
@@ -323,7 +324,7 @@ func (p *Planner) planned(row tasks.Desktop, l policy.Look) tasks.Planned {
 	return out
 }
 
-func plannedLookup(row tasks.Desktop, f tasks.RowFind) tasks.Planned {
+func plannedLookup(row record.Row, f record.RowFind) tasks.Planned {
 	out := tasks.Planned{ID: row.ID, Expect: row.Expect}
 	switch f.To {
 	case tasks.StateHeld:

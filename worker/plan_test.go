@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -79,7 +80,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 }
 
 // plan has a plan read, and gives it with all of its rows.
-func (s *stage) plan(planner *worker.Planner, req tasks.Request) (tasks.Plan, []tasks.Planned) {
+func (s *stage) plan(planner *worker.Planner, req tasks.Request) (record.Plan, []tasks.Planned) {
 	s.t.Helper()
 	p, err := s.record.CreatePlan(s.t.Context(), time.Now(), "me", req)
 	require.NoError(s.t, err)
@@ -87,7 +88,7 @@ func (s *stage) plan(planner *worker.Planner, req tasks.Request) (tasks.Plan, []
 }
 
 // read takes a plan and has it read on.
-func (s *stage) read(planner *worker.Planner, p tasks.Plan) (tasks.Plan, []tasks.Planned) {
+func (s *stage) read(planner *worker.Planner, p record.Plan) (record.Plan, []tasks.Planned) {
 	s.t.Helper()
 	work, err := s.record.TakePlan(s.t.Context(), p, true)
 	require.NoError(s.t, err)
@@ -96,7 +97,7 @@ func (s *stage) read(planner *worker.Planner, p tasks.Plan) (tasks.Plan, []tasks
 	return s.planned(p.ID)
 }
 
-func (s *stage) planned(id string) (p tasks.Plan, rows []tasks.Planned) {
+func (s *stage) planned(id string) (p record.Plan, rows []tasks.Planned) {
 	s.t.Helper()
 	p, err := s.record.Plan(s.t.Context(), id)
 	require.NoError(s.t, err)
@@ -257,7 +258,7 @@ func TestPlanThatAnotherReads(t *testing.T) {
 	require.NoError(t, s.rdb.HSet(t.Context(), "detachd:{pl:"+p.ID+"}", "until", "0").Err()) // nothing was heard of it
 	p, _ = s.read(s.planner(), p)
 	require.Equal(t, tasks.PlanDone, p.State)
-	require.ErrorIs(t, s.planner().Read(t.Context(), slow), tasks.ErrOvertaken)
+	require.ErrorIs(t, s.planner().Read(t.Context(), slow), record.ErrOvertaken)
 	again, _ := s.planned(p.ID)
 	require.Equal(t, p, again)
 }

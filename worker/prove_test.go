@@ -634,7 +634,7 @@ func TestCodesOfTheOperator(t *testing.T) {
 	s := newStage(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Desktop: "d", Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address yet"}, Times: 2})
 	s.start(func(cfg *worker.Config) {
-		cfg.Rules = []policy.Rule{{Of: policy.OfDesktop, Code: "WKS.00010110", Class: policy.Transient, Why: "it gets one soon"}}
+		cfg.Rules = []policy.Rule{{Of: policy.OfDesktop, Code: "WKS.00010110", Class: tasks.ClassTransient, Why: "it gets one soon"}}
 	})
 	_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
 	require.Equal(t, tasks.StateDetached, rows["d"].State)

@@ -12,7 +12,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -39,8 +39,8 @@ type inspector interface {
 type reconciler struct {
 	worker   string
 	projects []string
-	record   *tasks.Record
-	producer *tasks.Producer
+	record   *record.Record
+	producer *record.Producer
 	asynq    inspector
 	handled  *handled
 	heart    *heart
@@ -51,7 +51,7 @@ type reconciler struct {
 	youngerThan time.Duration
 
 	offset     int // where the next sweep goes on
-	cursor     tasks.RepairCursor
+	cursor     record.RepairCursor
 	stuck      map[string]bool // active tasks that were in no worker's hand at the last look
 	nextExpire time.Time
 }
@@ -108,10 +108,10 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 		if err != nil {
 			return 0, err
 		}
-		left = slices.DeleteFunc(left, func(c tasks.Chunk) bool { return !hasWork(c) })
+		left = slices.DeleteFunc(left, func(c record.Chunk) bool { return !hasWork(c) })
 		chunks += len(left)
-		if err := forEach(enqueuedAtOnce, left, func(c tasks.Chunk) error {
-			return r.producer.Regenerate(ctx, tasks.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation})
+		if err := forEach(enqueuedAtOnce, left, func(c record.Chunk) error {
+			return r.producer.Regenerate(ctx, record.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation})
 		}); err != nil {
 			return 0, err
 		}
@@ -135,8 +135,8 @@ func forEach[T any](atOnce int, list []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-func hasWork(c tasks.Chunk) bool {
-	return slices.ContainsFunc(c.Desktops, func(d tasks.Desktop) bool { return d.State.Open() })
+func hasWork(c record.Chunk) bool {
+	return slices.ContainsFunc(c.Desktops, func(d record.Row) bool { return d.State.Open() })
 }
 
 // lead does what one worker at a time does for all.
@@ -213,13 +213,13 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	for _, p := range runs {
 		held[p.TaskID()] = true
 	}
-	chunks := slices.DeleteFunc(swept.Chunks, func(c tasks.OpenChunk) bool {
+	chunks := slices.DeleteFunc(swept.Chunks, func(c record.OpenChunk) bool {
 		return held[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < r.youngerThan
 	})
 	// Suspicious ones first, then a sample: a long queue is looked through over
 	// several sweeps.
 	rand.Shuffle(len(chunks), func(i, j int) { chunks[i], chunks[j] = chunks[j], chunks[i] })
-	slices.SortStableFunc(chunks, func(a, b tasks.OpenChunk) int {
+	slices.SortStableFunc(chunks, func(a, b record.OpenChunk) int {
 		return cmp.Compare(rank(r.stuck[a.TaskID()]), rank(r.stuck[b.TaskID()]))
 	})
 	stuck := map[string]bool{}
@@ -245,7 +245,7 @@ func rank(suspicious bool) int {
 
 // look finds a chunk's task and enqueues the chunk if there is none that will
 // run.
-func (r *reconciler) look(ctx context.Context, c tasks.OpenChunk, stuck map[string]bool) error {
+func (r *reconciler) look(ctx context.Context, c record.OpenChunk, stuck map[string]bool) error {
 	info, err := r.asynq.GetTaskInfo(r.record.QueueOf(c.Operation, c.Number), c.TaskID())
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):

@@ -12,8 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // Rehearsed says what came of each thing that a worker does with Redis; nil: it works.
@@ -33,8 +33,8 @@ const taskWithin = 10 * time.Second
 
 // Rehearse does once what workers and producers do all the time, in keys of its own,
 // which it removes again. It takes 20 s at most where Redis answers at all.
-func Rehearse(ctx context.Context, rdb redis.UniversalClient, record *tasks.Record) Rehearsed {
-	x, task := record.Rehearse(), "rehearsal"
+func Rehearse(ctx context.Context, rdb redis.UniversalClient, rec *record.Record) Rehearsed {
+	x, task := rec.Rehearse(), "rehearsal"
 	var out Rehearsed
 	out.Claims = x.Claim(ctx)
 	out.Limits = rehearseLimit(ctx, rdb, x.LimitKey())

@@ -11,6 +11,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -24,13 +25,13 @@ const longestUnknown = 5 * time.Second
 // effect any more, which is when its claim is over. It returns the chunk's desktops that
 // are queued now and the time after which to try again if some stayed unknown (0: none
 // did).
-func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unknown []tasks.Desktop) (queued []tasks.Desktop, retryAfter time.Duration, err error) {
-	claim := tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}
+func (s *sender) resolve(ctx context.Context, op record.Operation, chunk int, unknown []record.Row) (queued []record.Row, retryAfter time.Duration, err error) {
+	claim := record.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}
 	for _, d := range unknown {
 		claim.Desktops = append(claim.Desktops, d.ID)
 	}
 	got, free, err := s.record.Claim(ctx, claim, claimLease)
-	if paused := (*tasks.PausedError)(nil); errors.As(err, &paused) {
+	if paused := (*record.PausedError)(nil); errors.As(err, &paused) {
 		return nil, afterPause(paused), nil
 	}
 	if err != nil {
@@ -46,7 +47,7 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 		return nil, 0, errors.Join(err, s.record.Release(ctx, claim))
 	}
 	now := s.now()
-	change := tasks.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
+	change := record.Change{Operation: op, Chunk: chunk, By: s.worker, LookAt: now.Add(s.firstLook)}
 	for i, d := range unknown {
 		l := lookAt(op, d, found, true)
 		if !got[i] && policy.VerdictOf(l).Unknown == policy.Send {
@@ -58,8 +59,8 @@ func (s *sender) resolve(ctx context.Context, op tasks.Operation, chunk int, unk
 	if len(change.Moves) == 0 {
 		return nil, retryAfter, s.record.Release(ctx, claim)
 	}
-	done, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
-		return s.record.Apply(s.ctx, now, []tasks.Change{change}, claim)
+	done, err := persist(s.ctx, s.log, func() ([]record.Applied, error) {
+		return s.record.Apply(s.ctx, now, []record.Change{change}, claim)
 	})
 	if err != nil {
 		return nil, 0, err
@@ -102,19 +103,19 @@ func (s *sender) readNow(ids []string, p priority) (map[string]apiclient.Desktop
 // worker is to look at it again; 0: it is open.
 func (s *sender) afterReadError(err error) (recheck time.Duration) {
 	switch e := asAPIError(err); s.policy.Call(err) {
-	case policy.Throttle:
+	case tasks.ClassThrottled:
 		return s.closeGate(tasks.PauseThrottled, s.throttlePause(e), e)
-	case policy.Auth, policy.Policy:
+	case tasks.ClassAuth, tasks.ClassPolicy:
 		return s.closeGate(tasks.PauseAuth, authPause, e)
-	case policy.Foreign:
+	case tasks.ClassNotAPI:
 		return s.closeGate(tasks.PauseNotAPI, foreignPause, e)
-	case policy.Denied:
+	case tasks.ClassDenied:
 		if n := s.readHealth.denied(); n >= deniedAfter {
 			e.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, e.Message)
 			return s.closeGate(tasks.PauseNoRight, authPause, e)
 		}
 		return 0
-	case policy.Transient, policy.Ambiguous:
+	case tasks.ClassTransient, tasks.ClassAmbiguous:
 		return s.closeGateIfDown(e)
 	}
 	return 0
@@ -129,9 +130,9 @@ func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 }
 
 // judge says what a reading means for a desktop with an unknown outcome.
-func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l policy.Look, call tasks.Call) tasks.Move {
+func (s *sender) judge(op record.Operation, d record.Row, l policy.Look, call record.Call) record.Move {
 	row := policy.VerdictOf(l)
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: noted[row.Note], Detail: l.ProofAfterCall()}
+	m := record.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID, Note: noted[row.Note], Detail: l.ProofAfterCall()}
 	switch row.Unknown {
 	case policy.Done:
 		m.To = tasks.StateDetached
@@ -144,7 +145,7 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l policy.Look, call 
 			return m
 		}
 		it := &item{job: &job{op: op}, desktop: d}
-		v := s.afterFailure(it, policy.Ambiguous, unknownFailure(call, l), tasks.NoteSuspect)
+		v := s.afterFailure(it, tasks.ClassAmbiguous, unknownFailure(call, l), tasks.NoteSuspect)
 		if v.to == tasks.StateQueued && s.health.isDown() {
 			v.note = d.Note // an outage says nothing about this desktop
 		}
@@ -155,9 +156,9 @@ func (s *sender) judge(op tasks.Operation, d tasks.Desktop, l policy.Look, call 
 
 // unknownFailure describes a call without a known outcome whose desktop turned
 // out to be still attached.
-func unknownFailure(call tasks.Call, l policy.Look) *tasks.Failure {
+func unknownFailure(call record.Call, l policy.Look) *tasks.Failure {
 	f := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: cmp.Or(call.Code, "NO_REPLY"), Class: string(policy.Ambiguous),
+		DesktopName: l.ComputerName, Code: cmp.Or(call.Code, "NO_REPLY"), Class: tasks.ClassAmbiguous,
 		Status: call.Status, RequestID: call.RequestID, CallID: call.ID,
 	}
 	f.Message = fmt.Sprintf("%s (the desktop was then read as %s)",
@@ -165,7 +166,7 @@ func unknownFailure(call tasks.Call, l policy.Look) *tasks.Failure {
 	return f
 }
 
-func callIDs(ds []tasks.Desktop) []string {
+func callIDs(ds []record.Row) []string {
 	var out []string
 	seen := map[string]bool{"": true}
 	for _, d := range ds {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -20,14 +21,14 @@ import (
 type sender struct {
 	project                  Project
 	worker                   string
-	record                   *tasks.Record
+	record                   *record.Record
 	log                      zerolog.Logger
 	maxAttempts              int
 	policy                   policy.Rules
 	firstLook, confirmWithin time.Duration // see Config
 	callMargin               time.Duration // the same
 	reader                   *reader
-	producer                 *tasks.Producer
+	producer                 *record.Producer
 	backoff                  func(attempt int) time.Duration
 	now                      func() time.Time
 	lanes                    *lanes
@@ -66,7 +67,7 @@ const (
 // batch is what one call slot works on: at first one group, the whole batch;
 // more when it had to be split.
 type batch struct {
-	claim    tasks.Claim
+	claim    record.Claim
 	begun    time.Time // when it was taken from its lane
 	leave    time.Time // from when on the claim counts that begin renewed for the call
 	groups   [][]*item // still to be called, in their order
@@ -109,7 +110,7 @@ func (s *sender) unadmit() {
 // takes, and answers every item. Panics are contained: what was being sent is found in the
 // record and resolved by reading.
 func (s *sender) send(items []*item) (pause time.Duration) {
-	b := &batch{begun: s.now(), admitted: true, claim: tasks.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
+	b := &batch{begun: s.now(), admitted: true, claim: record.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
 	for _, it := range items {
 		it.sending = true
 	}
@@ -177,7 +178,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 // detach makes one request and gives the slot back, even if it panics. The request is
 // over when the claim still lasts for callMargin, and it does not leave at all once the
 // readings that it is based on are old.
-func (s *sender) detach(b *batch, group []*item, callID string) (*tasks.Call, *apiclient.DetachResult, error) {
+func (s *sender) detach(b *batch, group []*item, callID string) (*record.Call, *apiclient.DetachResult, error) {
 	b.admitted = false
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithDeadlineCause(s.ctx, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
@@ -215,18 +216,18 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 	for _, it := range group {
 		it.was, it.wasRead = it.desktop, it.before
 	}
-	call := &tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}
+	call := &record.Call{Call: tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}}
 	w := s.gather(group, call, func(it *item) (verdict, bool) {
 		return verdict{to: tasks.StateSending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.StateQueued
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
 	now := s.now()
-	done, err := persist(s.ctx, s.log, func() (tasks.Renewed, error) {
+	done, err := persist(s.ctx, s.log, func() (record.Renewed, error) {
 		b.leave = time.Now()
 		return s.record.ApplyRenewing(s.ctx, now, w.changes, claim, s.project.CallTimeout+s.callMargin)
 	})
-	paused := (*tasks.PausedError)(nil)
+	paused := (*record.PausedError)(nil)
 	if err != nil && !errors.As(err, &paused) {
 		return nil, false // the process is ending
 	}
@@ -236,7 +237,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 		s.giveBack(b, moved, notSent(call, paused.Error()))
 		return nil, false
 	}
-	if done.Copies == tasks.Unacknowledged {
+	if done.Copies == record.Unacknowledged {
 		b.pause = recheckPause
 		s.log.Warn().Str("project", s.project.Alias).Int("desktops", len(moved)).
 			Msg("no call is made: Redis' replica does not acknowledge writes, or is not connected any more, and if it took over it would not know of the call; trying again")
@@ -275,7 +276,7 @@ func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok
 }
 
 // pauseOf is when a closed gate is to be looked at again.
-func pauseOf(p *tasks.PausedError) time.Duration {
+func pauseOf(p *record.PausedError) time.Duration {
 	if p.For > 0 {
 		return min(p.For, recheckPause)
 	}
@@ -284,7 +285,7 @@ func pauseOf(p *tasks.PausedError) time.Duration {
 
 // afterPause is when a task that met a closed gate runs again: soon enough for
 // resuming the project to take effect, and seldom enough for many of them.
-func afterPause(p *tasks.PausedError) time.Duration {
+func afterPause(p *record.PausedError) time.Duration {
 	const longest = 5 * time.Second
 	if p.For > 0 {
 		return jitter(min(p.For, longest))
@@ -293,7 +294,7 @@ func afterPause(p *tasks.PausedError) time.Duration {
 }
 
 // notSent turns a call that was about to leave into one that did not.
-func notSent(call *tasks.Call, why string) *tasks.Call {
+func notSent(call *record.Call, why string) *record.Call {
 	c := *call
 	c.Code, c.Message = "NOT_SENT", why
 	return &c
@@ -301,7 +302,7 @@ func notSent(call *tasks.Call, why string) *tasks.Call {
 
 // giveBack takes a group, and all that is left of the batch, back to the lane,
 // attempts unspent. call, if there is one, is recorded with it.
-func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
+func (s *sender) giveBack(b *batch, group []*item, call *record.Call) {
 	// Into a slice of its own: groups are parts of one array.
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
@@ -321,7 +322,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 }
 
 // release gives items of a claim back ahead of its end.
-func (s *sender) release(c tasks.Claim, items []*item) {
+func (s *sender) release(c record.Claim, items []*item) {
 	c.Desktops = idsOf(items)
 	if err := s.record.Release(s.ctx, c); err != nil {
 		s.log.Warn().Err(err).Msg("claims were not released; they end by themselves")

@@ -21,6 +21,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -289,12 +290,12 @@ func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	s := newStage(t, fakecloud.Config{})
 	op := s.enqueue(tasks.Request{Desktops: ids(5)})
 	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
-	small := s.record.QueueName("hq", tasks.SmallQueue)
+	small := s.record.QueueName("hq", record.SmallQueue)
 	list, err := inspector.ListPendingTasks(small)
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.NoError(t, inspector.DeleteTask(small, list[0].ID)) // with the worker, as a task that stays active
-	_, err = s.record.Begin(t.Context(), "worker-1", tasks.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
+	_, err = s.record.Begin(t.Context(), "worker-1", record.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
 	require.NoError(t, err)
 	s.start()
 	got, _ := s.ended(op)

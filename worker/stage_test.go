@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -55,8 +56,8 @@ type stage struct {
 	server *redistest.Server
 	rdb    redis.UniversalClient
 	cloud  *fakecloud.Server
-	p      *tasks.Producer
-	record *tasks.Record
+	p      *record.Producer
+	record *record.Record
 	log    *logs
 	absent bool // desktops that are named and do not exist are not made
 }
@@ -94,7 +95,7 @@ func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClien
 	s.cloud, err = fakecloud.Serve(cloud, "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(s.cloud.Close)
-	s.p, err = tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	s.p, err = record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
 	s.record = s.p.Record
 	return s
@@ -176,7 +177,7 @@ func (s *stage) exist(ids ...string) {
 	}
 }
 
-func (s *stage) enqueue(req tasks.Request) tasks.Operation {
+func (s *stage) enqueue(req tasks.Request) record.Operation {
 	s.t.Helper()
 	req.Project = "hq"
 	if !s.absent {
@@ -189,9 +190,9 @@ func (s *stage) enqueue(req tasks.Request) tasks.Operation {
 
 // ended waits for an operation's end, and checks what must hold of every one:
 // each desktop is in one state and the counts equal the rows.
-func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Desktop) {
+func (s *stage) ended(op record.Operation) (record.Operation, map[string]record.Row) {
 	s.t.Helper()
-	var got tasks.Operation
+	var got record.Operation
 	require.Eventually(s.t, func() bool {
 		var err error
 		got, err = s.record.Operation(context.Background(), op.ID)
@@ -213,7 +214,7 @@ func (s *stage) ended(op tasks.Operation) (tasks.Operation, map[string]tasks.Des
 	return got, rows
 }
 
-func (s *stage) operation(op tasks.Operation) tasks.Operation {
+func (s *stage) operation(op record.Operation) record.Operation {
 	s.t.Helper()
 	got, err := s.record.Operation(context.Background(), op.ID)
 	require.NoError(s.t, err)
@@ -222,7 +223,7 @@ func (s *stage) operation(op tasks.Operation) tasks.Operation {
 
 // verifyTrail replays the trail against the rows and holds its head against the
 // seal.
-func (s *stage) verifyTrail(op tasks.Operation) {
+func (s *stage) verifyTrail(op record.Operation) {
 	s.t.Helper()
 	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())
 	require.NoError(s.t, err)
@@ -238,12 +239,12 @@ func (s *stage) verifyTrail(op tasks.Operation) {
 	}, patience, 10*time.Millisecond, "the trail is not sealed")
 }
 
-func (s *stage) rows(op tasks.Operation) map[string]tasks.Desktop {
+func (s *stage) rows(op record.Operation) map[string]record.Row {
 	s.t.Helper()
 	all, next, err := s.record.Desktops(context.Background(), op, tasks.DesktopFilter{}, op.Total+1, "")
 	require.NoError(s.t, err)
 	require.Empty(s.t, next)
-	out := map[string]tasks.Desktop{}
+	out := map[string]record.Row{}
 	for _, d := range all {
 		out[d.ID] = d
 	}

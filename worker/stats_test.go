@@ -10,6 +10,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -52,7 +53,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	all, err := s.record.Stats(t.Context(), []string{"hq"}, time.Now())
 	require.NoError(t, err)
 	got := all[0]
-	var day tasks.Tally
+	var day record.Tally
 	for _, b := range got.Buckets {
 		day.Calls += b.Calls
 		day.Throttled += b.Throttled
@@ -69,10 +70,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 		}
 	}
 	require.Equal(t, 2, throttled)
-	require.Equal(t, tasks.Tally{
-		Calls: len(calls), Throttled: throttled, Detached: bulk.Counts.Detached + guarded.Counts.Detached, Failed: 2, Held: 1,
-		Retried: one.moves[tasks.StateQueued] + two.moves[tasks.StateQueued],
-	}, day)
+	require.Equal(t, record.Tally{Tally: tasks.Tally{Calls: len(calls), Throttled: throttled, Detached: bulk.Counts.Detached + guarded.Counts.Detached, Failed: 2, Held: 1, Retried: one.moves[tasks.StateQueued] + two.moves[tasks.StateQueued]}}, day)
 	require.Positive(t, day.Retried)
 	require.Equal(t, day.Calls, one.calls+two.calls)
 	for state, n := range map[tasks.State]int{tasks.StateDetached: day.Detached, tasks.StateFailed: 2, tasks.StateHeld: 1, tasks.StateExpanded: guarded.Counts.Expanded, tasks.StateNoDesktop: guarded.Counts.NoDesktop} {

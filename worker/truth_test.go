@@ -21,6 +21,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -291,8 +292,8 @@ type play struct {
 	readings *readings
 	workers  []*actor
 	started  int
-	ops      []tasks.Operation
-	redrives []tasks.Redrive
+	ops      []record.Operation
+	redrives []record.Redrive
 	stopped  sync.WaitGroup
 	given    []given // what the test gave to whom
 	renamed  time.Time
@@ -432,7 +433,7 @@ func (p *play) do(x step) {
 }
 
 // settle lets the dust settle: nothing goes wrong any more, and all ends.
-func (p *play) settle() map[string]map[string]tasks.Desktop {
+func (p *play) settle() map[string]map[string]record.Row {
 	p.cloud.ClearFaults()
 	require.NoError(p.t, p.record.ResumeProject(p.t.Context(), "hq"))
 	if len(p.workers) == 0 {
@@ -444,7 +445,7 @@ func (p *play) settle() map[string]map[string]tasks.Desktop {
 			return err == nil && r.Done() && r.Retried+r.Skipped == r.Matched
 		}, patience, 10*time.Millisecond, "the redrive does not end")
 	}
-	rows := map[string]map[string]tasks.Desktop{}
+	rows := map[string]map[string]record.Row{}
 	for i, op := range p.ops {
 		require.Eventually(p.t, func() bool {
 			// What was on the wire when the faults ended may still pause the project.
@@ -556,13 +557,13 @@ func (p *play) had(id string, at time.Time, taken []fakecloud.Removal) map[strin
 }
 
 // verify holds the record and the calls against the truth.
-func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
+func (p *play) verify(rows map[string]map[string]record.Row) {
 	t := p.t
 	taken := p.cloud.Removals(projectID)
 	calls := p.calls() // none above 100, none with a duplicate, no desktop in two at once
-	requests := map[string]tasks.Operation{}
-	named := map[string][]tasks.Desktop{} // every row that is about a desktop
-	runs := map[string]int{}              // how often such a row was begun
+	requests := map[string]record.Operation{}
+	named := map[string][]record.Row{} // every row that is about a desktop
+	runs := map[string]int{}           // how often such a row was begun
 	for _, op := range p.ops {
 		requests[op.ID] = op
 		es, err := p.record.Evidence(t.Context(), op, 0, op.Chunks())
@@ -599,7 +600,7 @@ func (p *play) verify(rows map[string]map[string]tasks.Desktop) {
 	// Whoever lost a desktop was meant to, by an operation that had begun.
 	for _, r := range taken {
 		before := p.had(r.DesktopID, r.Time.Add(-time.Microsecond), taken)
-		meant := slices.ContainsFunc(named[r.DesktopID], func(d tasks.Desktop) bool {
+		meant := slices.ContainsFunc(named[r.DesktopID], func(d record.Row) bool {
 			op := requests[d.OperationID]
 			if start := op.NotBefore; r.Time.Before(start.Truncate(time.Millisecond)) || start.IsZero() && r.Time.Before(op.DueAt.Truncate(time.Millisecond)) && op.DueAt.After(op.AcceptedAt) {
 				return false
@@ -665,7 +666,7 @@ func (p *play) hadByName(id, name string, at time.Time, taken []fakecloud.Remova
 
 // expectedOf gives the users whom any row expects; all is false if a row expects
 // nobody in particular.
-func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
+func expectedOf(rows []record.Row) (names []string, all bool) {
 	all = true
 	for _, d := range rows { // of what the requests say: what is pinned follows from it
 		names = append(names, d.Expect...)
@@ -677,7 +678,7 @@ func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
 // verifyUser: no desktop only where nobody of just that name has one, and where
 // Workspace knows the user, or unknown ones were to be ignored; never for a name that
 // somebody has in another form.
-func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
+func (p *play) verifyUser(d record.Row, op record.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	name, _ := d.User()
 	require.NotEqual(t, tasks.StateDetached, d.State, "a user is not a desktop: %+v", d)
@@ -702,7 +703,7 @@ func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud
 
 // verifyRow: detached only where the truth says that no (named) user is attached,
 // never failed where it was detached and read so.
-func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
+func (p *play) verifyRow(d record.Row, op record.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	switch d.State {
 	case tasks.StateDetached:
@@ -727,7 +728,7 @@ func (p *play) verifyRow(d tasks.Desktop, op tasks.Operation, taken []fakecloud.
 
 // lastSent is when the last call of a desktop's row was made; if none was, when
 // the row was last begun.
-func (p *play) lastSent(d tasks.Desktop, op tasks.Operation) time.Time {
+func (p *play) lastSent(d record.Row, op record.Operation) time.Time {
 	es, err := p.record.Evidence(p.t.Context(), op, d.Chunk, d.Chunk+1)
 	require.NoError(p.t, err)
 	at := op.AcceptedAt

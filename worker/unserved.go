@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -23,7 +24,7 @@ type unserved struct {
 
 // pass looks at the chunks that a sweep has found, and at what is unproven in all
 // projects that were ever served. Once the budget is used up it begins no further chunk.
-func (u *unserved) pass(ctx context.Context, chunks []tasks.OpenChunk, budget time.Duration) error {
+func (u *unserved) pass(ctx context.Context, chunks []record.OpenChunk, budget time.Duration) error {
 	begun := time.Now()
 	over := func() bool { return time.Since(begun) >= budget }
 	serving, err := u.record.Serving(ctx)
@@ -67,7 +68,7 @@ func (u *unserved) pass(ctx context.Context, chunks []tasks.OpenChunk, budget ti
 
 // expire fails what is left of a chunk whose deadline has passed. Whether a call took
 // effect may be read as long as a proof may take, should a worker come back.
-func (u *unserved) expire(ctx context.Context, open tasks.OpenChunk) error {
+func (u *unserved) expire(ctx context.Context, open record.OpenChunk) error {
 	c, err := u.record.Chunk(ctx, open.Operation.ID, open.Number)
 	if errors.Is(err, tasks.ErrNotFound) {
 		return nil // removed meanwhile
@@ -83,8 +84,8 @@ func (u *unserved) expire(ctx context.Context, open tasks.OpenChunk) error {
 }
 
 // giveUp fails what the cloud has accepted and nobody has proven.
-func (u *unserved) giveUp(ctx context.Context, f tasks.Followed) error {
-	var left []tasks.Desktop
+func (u *unserved) giveUp(ctx context.Context, f record.Followed) error {
+	var left []record.Row
 	var next time.Time // never again
 	for _, d := range inState(f.Desktops, tasks.StateAccepted) {
 		switch until := d.UpdatedAt.Add(2 * u.confirmWithin); {
@@ -97,5 +98,5 @@ func (u *unserved) giveUp(ctx context.Context, f tasks.Followed) error {
 	if soon := u.now().Add(unservedLease); next.After(soon) {
 		next = soon // a worker may be back by then
 	}
-	return u.fail(ctx, f.Chunk, left, "no worker serves the project that could read it", tasks.Looks{{Followed: f, Next: next}})
+	return u.fail(ctx, f.Chunk, left, "no worker serves the project that could read it", record.Looks{{Followed: f, Next: next}})
 }

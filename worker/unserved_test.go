@@ -8,6 +8,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -22,12 +23,12 @@ func TestDeadlinesOfAProjectThatNobodyServes(t *testing.T) {
 	young := s.enqueue(tasks.Request{Desktops: []string{"young"}})
 	c, err := s.record.Chunk(t.Context(), op.ID, 0)
 	require.NoError(t, err)
-	move := func(to tasks.State, ds ...tasks.Desktop) []tasks.Desktop {
-		ch := tasks.Change{Operation: op, By: "a worker that is gone", LookAt: begun}
+	move := func(to tasks.State, ds ...record.Row) []record.Row {
+		ch := record.Change{Operation: op, By: "a worker that is gone", LookAt: begun}
 		for _, d := range ds {
-			ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: to, CallID: "call"})
+			ch.Moves = append(ch.Moves, record.Move{Desktop: d, To: to, CallID: "call"})
 		}
-		out, err := s.record.Apply(t.Context(), begun, []tasks.Change{ch})
+		out, err := s.record.Apply(t.Context(), begun, []record.Change{ch})
 		require.NoError(t, err)
 		return out[0].Desktops
 	}

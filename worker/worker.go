@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -62,7 +63,7 @@ func (p Project) where() string {
 // Config makes a Worker.
 type Config struct {
 	Redis    redis.UniversalClient // required; the caller closes it
-	Record   tasks.RecordConfig
+	Record   record.Config
 	ID       string    // required, unique among running workers; no "/" and no "|"
 	Projects []Project // at least one
 	Log      zerolog.Logger
@@ -182,8 +183,8 @@ func (c Config) validate() error {
 // Worker serves the queues of its projects.
 type Worker struct {
 	cfg        Config
-	record     *tasks.Record
-	producer   *tasks.Producer
+	record     *record.Record
+	producer   *record.Producer
 	heart      *heart
 	reconciler *reconciler
 	counter    *counter
@@ -217,7 +218,7 @@ func New(cfg Config) (*Worker, error) {
 	for i, p := range cfg.Projects {
 		aliases[i] = p.Alias
 	}
-	producer, err := tasks.NewProducer(cfg.Redis, tasks.ProducerConfig{Projects: aliases, Record: cfg.Record})
+	producer, err := record.NewProducer(cfg.Redis, record.ProducerConfig{Projects: aliases, Record: cfg.Record})
 	if err != nil {
 		return nil, err
 	}
@@ -273,14 +274,14 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	}
 	bulk := newSender(p.MaxInFlight, beforeCall)
 	urgent := newSender(urgentSlots, urgentFirst)
-	w.addServer(p, tasks.BulkQueue, bulk, 4*p.MaxInFlight, w.cfg.BulkPollInterval)
-	w.addServer(p, tasks.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
-	w.addServer(p, tasks.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
+	w.addServer(p, record.BulkQueue, bulk, 4*p.MaxInFlight, w.cfg.BulkPollInterval)
+	w.addServer(p, record.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
+	w.addServer(p, record.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
 	w.followers = append(w.followers, &follower{sender: bulk, until: w.dispatch})
 	w.hints.senders = append(w.hints.senders, bulk)
 }
 
-func (w *Worker) addServer(p Project, q tasks.Queue, s *sender, concurrency int, poll time.Duration) {
+func (w *Worker) addServer(p Project, q record.Queue, s *sender, concurrency int, poll time.Duration) {
 	queue := w.record.QueueName(p.Alias, q)
 	w.servers = append(w.servers, asynq.NewServerFromRedisClient(pacedRedis{w.cfg.Redis, w.pace}, asynq.Config{
 		Concurrency: concurrency, Queues: map[string]int{queue: 1}, TaskCheckInterval: poll,
@@ -436,7 +437,7 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 
 // logEnded says, once for each, that operations have ended, with the heads of their
 // trails: whoever keeps the log can tell whether the record was altered since.
-func logEnded(log zerolog.Logger, ops []tasks.Operation) {
+func logEnded(log zerolog.Logger, ops []record.Operation) {
 	for _, op := range ops {
 		log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).

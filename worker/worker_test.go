@@ -16,6 +16,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -99,7 +100,7 @@ func TestOnRedisCluster(t *testing.T) {
 func TestOperationsShareCalls(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{Latency: 50 * time.Millisecond})
-	var ops []tasks.Operation
+	var ops []record.Operation
 	for _, id := range ids(300) {
 		ops = append(ops, s.enqueue(tasks.Request{Desktops: []string{id}}))
 	}
@@ -384,7 +385,7 @@ func TestRedriveTakesUpTheFailedOfAllOperations(t *testing.T) {
 		s.cloud.Fail(fakecloud.Fault{Desktop: id, Times: 1, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
 	}
 	s.start()
-	var ops []tasks.Operation
+	var ops []record.Operation
 	for _, req := range []tasks.Request{{Desktops: []string{"a"}}, {Desktops: append(ids(120), "b", "c")}} {
 		op, _ := s.ended(s.enqueue(req))
 		require.NotZero(t, op.Counts.Failed)
@@ -410,7 +411,7 @@ func TestUnreadablePayload(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
 	c := asynq.NewClientFromRedisClient(s.rdb)
-	bulk := s.record.QueueName("hq", tasks.BulkQueue)
+	bulk := s.record.QueueName("hq", record.BulkQueue)
 	for _, payload := range []string{"\x00garbage", `{"v":99,"op":"x","project":"hq"}`, `{"v":1,"op":"x","project":"other"}`} {
 		_, err := c.EnqueueContext(t.Context(), asynq.NewTask(queue.TaskType, []byte(payload)), asynq.Queue(bulk), asynq.MaxRetry(1000))
 		require.NoError(t, err)
@@ -476,7 +477,7 @@ func TestTwoWorkersShareLimitAndDesktops(t *testing.T) {
 	s.start(limited("worker-1"))
 	s.start(limited("worker-2"))
 	workers := map[string]bool{}
-	for _, op := range []tasks.Operation{a, b} {
+	for _, op := range []record.Operation{a, b} {
 		got, _ := s.ended(op)
 		require.Equal(t, 3000, got.Counts.Detached)
 		calls, err := s.record.Calls(t.Context(), op.ID)
@@ -500,7 +501,7 @@ func TestNoDesktopIsInTwoCallsAtOnce(t *testing.T) {
 	b := s.enqueue(tasks.Request{Desktops: ids(700)})
 	s.start()
 	s.start(func(c *worker.Config) { c.ID = "worker-2" })
-	for _, op := range []tasks.Operation{a, b} {
+	for _, op := range []record.Operation{a, b} {
 		got, _ := s.ended(op)
 		require.Equal(t, 700, got.Counts.Detached)
 	}
@@ -537,12 +538,12 @@ func TestLostTasksAreFound(t *testing.T) {
 	s := newStage(t, fakecloud.Config{})
 	s.exist(ids(250)...)
 	past := func() time.Time { return time.Now().Add(-time.Minute) } // the reconciler leaves the young alone
-	p, err := tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{"hq"}, Now: past})
+	p, err := record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}, Now: past})
 	require.NoError(t, err)
 	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: ids(250)})
 	require.NoError(t, err)
 	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
-	n, err := inspector.DeleteAllPendingTasks(s.record.QueueName("hq", tasks.BulkQueue))
+	n, err := inspector.DeleteAllPendingTasks(s.record.QueueName("hq", record.BulkQueue))
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	s.start()
@@ -568,7 +569,7 @@ func TestStopLeavesNothingHalfDone(t *testing.T) {
 	workers, err := s.record.Workers(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, workers)
-	active, err := asynq.NewInspectorFromRedisClient(s.rdb).ListActiveTasks(s.record.QueueName("hq", tasks.BulkQueue))
+	active, err := asynq.NewInspectorFromRedisClient(s.rdb).ListActiveTasks(s.record.QueueName("hq", record.BulkQueue))
 	require.NoError(t, err)
 	require.Empty(t, active, "nothing waits for asynq's lease")
 	s.start(func(c *worker.Config) { c.ID = "worker-2" })
@@ -580,7 +581,7 @@ func TestStopLeavesNothingHalfDone(t *testing.T) {
 func TestProjectsAreBulkheads(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, fakecloud.Config{})
-	p, err := tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{"hq", "branch"}})
+	p, err := record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq", "branch"}})
 	require.NoError(t, err)
 	s.start(func(c *worker.Config) {
 		branch := c.Projects[0]

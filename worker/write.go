@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -24,7 +25,7 @@ type verdict struct {
 
 // settle writes verdicts with the call, gives the desktops back and answers the
 // items.
-func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item) verdict) {
+func (s *sender) settle(b *batch, group []*item, call *record.Call, of func(*item) verdict) {
 	decide := func(it *item) (verdict, bool) {
 		v := of(it)
 		it.delay = v.delay
@@ -39,8 +40,8 @@ func (s *sender) settle(b *batch, group []*item, call *tasks.Call, of func(*item
 // record, and returns the items that are now as wanted. It does not give up
 // while Redis is away: what is known of a call must not be lost. An item that
 // somebody else moved (a cancel) is answered and left out.
-func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item) (verdict, bool), release bool) []*item {
-	var extras []tasks.Extra
+func (s *sender) write(b *batch, group []*item, call *record.Call, of func(*item) (verdict, bool), release bool) []*item {
+	var extras []record.Extra
 	if release {
 		c := b.claim
 		c.Desktops = idsOf(group)
@@ -52,12 +53,12 @@ func (s *sender) write(b *batch, group []*item, call *tasks.Call, of func(*item)
 // apply writes what was gathered. What was being sent and is not so in the record is
 // tried once more from what it was before the call began: a failover may have lost the
 // beginning, and what is known of the call has to win.
-func (s *sender) apply(w writing, extras ...tasks.Extra) []*item {
+func (s *sender) apply(w writing, extras ...record.Extra) []*item {
 	if len(w.changes) == 0 {
 		return w.as
 	}
 	now := s.now() // once: a write that is repeated must be the same
-	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) {
+	applied, err := persist(s.ctx, s.log, func() ([]record.Applied, error) {
 		return s.record.Apply(s.ctx, now, w.changes, extras...)
 	})
 	if err != nil {
@@ -78,7 +79,7 @@ func (s *sender) apply(w writing, extras ...tasks.Extra) []*item {
 
 // fromBefore gathers the moves of desktops that were being sent and were not found so,
 // from what these were before the call began; at says which of w's changes each is of.
-func (w writing) fromBefore(applied []tasks.Applied) (older writing, at []int) {
+func (w writing) fromBefore(applied []record.Applied) (older writing, at []int) {
 	for i, its := range w.members {
 		ch := w.changes[i]
 		ch.Moves, ch.Call = nil, nil
@@ -98,12 +99,12 @@ func (w writing) fromBefore(applied []tasks.Applied) (older writing, at []int) {
 }
 
 // restore writes what a failover may have lost, and nothing where it has not.
-func (s *sender) restore(w writing) []tasks.Applied {
+func (s *sender) restore(w writing) []record.Applied {
 	if len(w.changes) == 0 {
 		return nil
 	}
 	now := s.now()
-	applied, err := persist(s.ctx, s.log, func() ([]tasks.Applied, error) { return s.record.Apply(s.ctx, now, w.changes) })
+	applied, err := persist(s.ctx, s.log, func() ([]record.Applied, error) { return s.record.Apply(s.ctx, now, w.changes) })
 	if err != nil {
 		return nil // the process is ending
 	}
@@ -123,14 +124,14 @@ func (s *sender) restore(w writing) []tasks.Applied {
 
 // writing is a group's moves as the record wants them.
 type writing struct {
-	changes []tasks.Change
+	changes []record.Change
 	members [][]*item // per change, per move
 	as      []*item   // items that stay as they are
 }
 
 // gather turns verdicts into changes, one for each job, and puts the call into
 // the first change of each operation.
-func (s *sender) gather(group []*item, call *tasks.Call, of func(*item) (verdict, bool)) writing {
+func (s *sender) gather(group []*item, call *record.Call, of func(*item) (verdict, bool)) writing {
 	var w writing
 	var jobs []*job
 	lookAt := s.now().Add(s.firstLook)
@@ -141,7 +142,7 @@ func (s *sender) gather(group []*item, call *tasks.Call, of func(*item) (verdict
 		if i < 0 {
 			i = len(jobs)
 			jobs = append(jobs, j)
-			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk, By: s.worker, LookAt: lookAt})
+			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.worker, LookAt: lookAt})
 			w.members = append(w.members, nil)
 		}
 		return i
@@ -162,7 +163,7 @@ func (s *sender) gather(group []*item, call *tasks.Call, of func(*item) (verdict
 		if call != nil {
 			callID = call.ID
 		}
-		w.changes[i].Moves = append(w.changes[i].Moves, tasks.Move{
+		w.changes[i].Moves = append(w.changes[i].Moves, record.Move{
 			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
 			Detail: v.detail, Before: it.before,
 		})
@@ -177,10 +178,10 @@ func (s *sender) gather(group []*item, call *tasks.Call, of func(*item) (verdict
 
 // enter puts a call into each operation that it touched, with that operation's
 // desktops.
-func (w *writing) enter(call tasks.Call, group []*item) {
+func (w *writing) enter(call record.Call, group []*item) {
 	for i := range w.changes {
 		op := w.changes[i].Operation.ID
-		if slices.ContainsFunc(w.changes[:i], func(c tasks.Change) bool { return c.Operation.ID == op }) {
+		if slices.ContainsFunc(w.changes[:i], func(c record.Change) bool { return c.Operation.ID == op }) {
 			continue
 		}
 		places := make([]int, 0, len(group))
@@ -197,7 +198,7 @@ func (w *writing) enter(call tasks.Call, group []*item) {
 
 // take brings items up to what was written of them, and answers those that
 // somebody else had moved.
-func (s *sender) take(w writing, applied []tasks.Applied) []*item {
+func (s *sender) take(w writing, applied []record.Applied) []*item {
 	out := w.as
 	for i, its := range w.members {
 		if applied[i].Ended {
@@ -220,8 +221,8 @@ func (s *sender) take(w writing, applied []tasks.Applied) []*item {
 func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, error)) (T, error) {
 	for attempt := 0; ; attempt++ {
 		v, err := write()
-		var paused *tasks.PausedError
-		if err == nil || errors.Is(err, tasks.ErrIllegalMove) || errors.As(err, &paused) {
+		var paused *record.PausedError
+		if err == nil || errors.Is(err, record.ErrIllegalMove) || errors.As(err, &paused) {
 			return v, err
 		}
 		if attempt == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -77,7 +78,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 func Rules(cfg config.Config) []policy.Rule {
 	var out []policy.Rule
 	for _, c := range cfg.Codes {
-		out = append(out, policy.Rule{Of: policy.RuleOf(c.Of), Status: c.Status, Code: c.Code, Class: policy.Class(c.Class), Why: c.Why})
+		out = append(out, policy.Rule{Of: policy.RuleOf(c.Of), Status: c.Status, Code: c.Code, Class: tasks.Class(c.Class), Why: c.Why})
 	}
 	return out
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -71,8 +72,8 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	p := w.Projects[0]
 	require.Equal(t, config.Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}, config.DefaultLimits())
 	require.Equal(t, p.Burst, config.DefaultCredential().Burst)
-	require.Equal(t, tasks.DefaultPrefix, config.Defaults().Redis.Prefix)
-	require.Equal(t, tasks.DefaultRetention, config.Defaults().Retention)
+	require.Equal(t, record.DefaultPrefix, config.Defaults().Redis.Prefix)
+	require.Equal(t, record.DefaultRetention, config.Defaults().Retention)
 	require.Equal(t, tasks.DefaultTarget, config.Defaults().AccessRemovedWithin)
 }
 
@@ -89,7 +90,7 @@ func TestCodesOfTheConfigurationReachTheWorker(t *testing.T) {
 	a, err := New(cfg, none, zerolog.Nop(), "test")
 	require.NoError(t, err)
 	a.Stop()
-	require.Equal(t, policy.Rule{Of: policy.OfCall, Code: "X.transient", Class: policy.Transient, Why: "because"},
+	require.Equal(t, policy.Rule{Of: policy.OfCall, Code: "X.transient", Class: tasks.ClassTransient, Why: "because"},
 		Rules(config.Config{Codes: []config.Code{{Of: "call", Code: "X.transient", Class: "transient", Why: "because"}}})[0])
 	cfg.Codes[0].Class = "nonsense"
 	_, err = New(cfg, none, zerolog.Nop(), "test")

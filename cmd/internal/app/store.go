@@ -14,7 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -23,8 +23,8 @@ import (
 // connects on first use.
 type Store struct {
 	Redis    redis.UniversalClient
-	Record   *tasks.Record
-	Producer *tasks.Producer
+	Record   *record.Record
+	Producer *record.Producer
 	Projects []string      // aliases, as configured
 	Prefix   string        // of every key in Redis
 	Target   time.Duration // config.Config.AccessRemovedWithin
@@ -66,7 +66,7 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}
-	s.Producer, err = tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: s.Projects, Record: recordConfig(cfg)})
+	s.Producer, err = record.NewProducer(rdb, record.ProducerConfig{Projects: s.Projects, Record: recordConfig(cfg)})
 	if err != nil {
 		s.Close()
 		return nil, err
@@ -95,12 +95,12 @@ func (s *Store) Close() {
 	_ = s.Redis.Close() // fails only if it is closed already
 }
 
-func recordConfig(cfg config.Config) tasks.RecordConfig {
+func recordConfig(cfg config.Config) record.Config {
 	replicas := cfg.Redis.WaitReplicas
 	if replicas == 0 {
 		replicas = -1
 	}
-	return tasks.RecordConfig{
+	return record.Config{
 		Prefix: cfg.Redis.Prefix, Retention: cfg.Retention,
 		Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
 	}

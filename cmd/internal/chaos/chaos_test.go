@@ -17,6 +17,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -112,7 +113,7 @@ func TestTheJudgeSees(t *testing.T) {
 			s.cloud, err = fakecloud.Serve(fakecloud.Config{}, "127.0.0.1:0")
 			require.NoError(t, err)
 			t.Cleanup(s.cloud.Close)
-			s.producer, err = tasks.NewProducer(redistest.Mini(t), tasks.ProducerConfig{Projects: []string{"hq"}})
+			s.producer, err = record.NewProducer(redistest.Mini(t), record.ProducerConfig{Projects: []string{"hq"}})
 			require.NoError(t, err)
 			s.record = s.producer.Record
 			if strings.HasPrefix(test.desktop.ID, nowhere) {
@@ -128,14 +129,14 @@ func TestTheJudgeSees(t *testing.T) {
 			if test.ends {
 				c, err := s.producer.Record.Chunk(t.Context(), op.ID, 0)
 				require.NoError(t, err)
-				_, err = s.producer.Record.Apply(t.Context(), time.Now(), []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: tasks.StateDetached}}}})
+				_, err = s.producer.Record.Apply(t.Context(), time.Now(), []record.Change{{Operation: op, Moves: []record.Move{{Desktop: c.Desktops[0], To: tasks.StateDetached}}}})
 				require.NoError(t, err)
 				_, err = s.producer.Record.Finish(t.Context(), []string{op.ID})
 				require.NoError(t, err)
 				op, err = s.producer.Record.Operation(t.Context(), op.ID)
 				require.NoError(t, err)
 			}
-			s.ops = []tasks.Operation{op}
+			s.ops = []record.Operation{op}
 			require.NoError(t, s.judge(t.Context()))
 			require.NotEmpty(t, test.want(&s.verdict))
 			require.NotZero(t, s.verdict.bad())

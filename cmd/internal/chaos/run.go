@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -59,13 +60,13 @@ type stage struct {
 	redis    *redistest.Server
 	proxy    *redistest.Proxy // between redis-server and all but those who watch
 	rdb      *redis.Client
-	record   *tasks.Record // not through the proxy
+	record   *record.Record // not through the proxy
 	cloud    *fakecloud.Server
 	through  *redis.Client
-	producer *tasks.Producer
+	producer *record.Producer
 	config   string
 	log      *os.File
-	ops      []tasks.Operation
+	ops      []record.Operation
 	next     int      // desktop
 	missing  []string // ids handed over that are no desktop's
 	watching sync.WaitGroup
@@ -133,7 +134,7 @@ func (s *stage) begin() error {
 		return err
 	}
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), ContextTimeoutEnabled: true})
-	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
+	s.record = record.New(s.rdb, record.Config{})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{
 		Token: "made-up", Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
 		ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
@@ -142,7 +143,7 @@ func (s *stage) begin() error {
 		return err
 	}
 	s.through = redis.NewClient(&redis.Options{Addr: s.proxy.Addr()})
-	if s.producer, err = tasks.NewProducer(s.through, tasks.ProducerConfig{Projects: []string{"hq"}}); err != nil {
+	if s.producer, err = record.NewProducer(s.through, record.ProducerConfig{Projects: []string{"hq"}}); err != nil {
 		return err
 	}
 	if s.log, err = os.Create(filepath.Join(s.Dir, "workers.log")); err != nil {

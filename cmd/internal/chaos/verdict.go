@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -65,11 +66,11 @@ func (v *verdict) bad() (n int) {
 
 // judge holds the record against what the cloud knows.
 func (s *stage) judge(ctx context.Context) error {
-	v, record := &s.verdict, s.record
-	rows := map[string]tasks.Desktop{}
+	v, rec := &s.verdict, s.record
+	rows := map[string]record.Row{}
 	for _, op := range s.ops {
 		v.Operations++
-		es, err := record.Evidence(ctx, op, 0, op.Chunks())
+		es, err := rec.Evidence(ctx, op, 0, op.Chunks())
 		if err != nil {
 			return err
 		}
@@ -180,7 +181,7 @@ func (s *stage) judgeDeaths() error {
 	return nil
 }
 
-func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
+func (s *stage) judgeRow(row record.Row, d fakecloud.Desktop) {
 	v := &s.verdict
 	on := func(name string) bool {
 		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })

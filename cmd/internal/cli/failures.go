@@ -143,7 +143,7 @@ func failureRows(failures []tasks.Failure, class string) (rows [][]string, left 
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		if f.Class == tasks.HeldClass && class != tasks.HeldClass {
+		if f.Class == tasks.ClassHeld && class != tasks.ClassHeld {
 			left++
 			continue
 		}

@@ -21,6 +21,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -174,15 +175,15 @@ func Defaults() Config {
 	w := worker.Config{}.WithDefaults()
 	return Config{
 		Redis: Redis{
-			URL: "redis://127.0.0.1:6379/0", Prefix: tasks.DefaultPrefix,
-			WaitReplicas: tasks.DefaultReplicas, WaitAtMost: tasks.DefaultReplicaWait, ReplicaReturns: tasks.DefaultReplicaReturns,
+			URL: "redis://127.0.0.1:6379/0", Prefix: record.DefaultPrefix,
+			WaitReplicas: record.DefaultReplicas, WaitAtMost: record.DefaultReplicaWait, ReplicaReturns: record.DefaultReplicaReturns,
 		},
 		Worker: Worker{
 			MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 			BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
 			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
 		},
-		Retention:           tasks.DefaultRetention,
+		Retention:           record.DefaultRetention,
 		Log:                 Log{Level: "info", Format: "auto"},
 		AccessRemovedWithin: tasks.DefaultTarget,
 	}

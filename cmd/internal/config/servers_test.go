@@ -35,7 +35,7 @@ type recorder struct {
 	sent   bytes.Buffer
 }
 
-func record(t *testing.T, target func() string) *recorder {
+func recordWrites(t *testing.T, target func() string) *recorder {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -137,10 +137,10 @@ func TestSentinelsHaveTheirOwnUserAndPassword(t *testing.T) {
 	admin := server.Client(t)
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "app", "on", ">"+ofServers, "~*", "&*", "+@all").Err())
 	require.NoError(t, admin.Do(t.Context(), "ACL", "SETUSER", "default", "on", "resetpass", ">another").Err())
-	toServer := record(t, server.Addr)
+	toServer := recordWrites(t, server.Addr)
 	at := sentinel(t, toServer.addr(), "sentinel auth-user record default", "sentinel auth-pass record another",
 		"user watcher on >"+ofSentinels+rightsOfExample(t), "user admin on >admin &* +@all", "user default off")
-	toSentinel := record(t, func() string { return at })
+	toSentinel := recordWrites(t, func() string { return at })
 
 	for how, r := range map[string]Redis{
 		"a secret": func() Redis {
@@ -375,8 +375,8 @@ func TestCompat(t *testing.T) {
 	server := redistest.Start(t)
 	cluster := redistest.StartCluster(t)
 	for _, compat := range []bool{false, true} {
-		one := record(t, server.Addr)
-		node := record(t, cluster.Addr)
+		one := recordWrites(t, server.Addr)
+		node := recordWrites(t, cluster.Addr)
 		// Before it is used, so that the client is told to come through the relay.
 		require.NoError(t, cluster.Client(t).ConfigSet(t.Context(), "cluster-announce-port", node.port()).Err())
 		for kind, to := range map[string]*recorder{"redis://": one, "redis+cluster://": node} {

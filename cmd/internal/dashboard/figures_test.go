@@ -109,7 +109,7 @@ func TestTodos(t *testing.T) {
 	require.Contains(t, unserved[0].What, "No worker serves project gone")
 	var got []string
 	for _, x := range todosOf([]tasks.Stats{
-		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.HeldClass, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
+		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.ClassHeld, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
 		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.PauseAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
 		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.PauseThrottled}},
 	}, 0, m, noon) {

@@ -109,7 +109,7 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 	}
 	for _, g := range groupsOf(counts, "code", m) {
 		t := todo{Weight: "bad", Label: "failed", Code: g.Code, N: g.Count, Why: g.Why}
-		if g.Class == tasks.HeldClass {
+		if g.Class == tasks.ClassHeld {
 			t.Weight, t.Label = "warn", "held"
 		}
 		link, err := query("/failures", "class", g.Class, "code", g.Code)

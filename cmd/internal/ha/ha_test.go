@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -117,7 +118,7 @@ func staged(t *testing.T, d fakecloud.Desktop, end tasks.State) *stage {
 	t.Cleanup(s.cloud.Close)
 	s.cloud.Add(projectID, d)
 	s.rdb = redistest.Mini(t)
-	producer, err := tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	producer, err := record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
 	s.record = producer.Record
 	op, err := producer.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{d.ID}})
@@ -125,7 +126,7 @@ func staged(t *testing.T, d fakecloud.Desktop, end tasks.State) *stage {
 	if end != 0 {
 		c, err := s.record.Chunk(t.Context(), op.ID, 0)
 		require.NoError(t, err)
-		_, err = s.record.Apply(t.Context(), time.Now(), []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: end}}}})
+		_, err = s.record.Apply(t.Context(), time.Now(), []record.Change{{Operation: op, Moves: []record.Move{{Desktop: c.Desktops[0], To: end}}}})
 		require.NoError(t, err)
 		_, err = s.record.Finish(t.Context(), []string{op.ID})
 		require.NoError(t, err)

@@ -21,6 +21,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -58,7 +59,7 @@ type stage struct {
 	rand      *rand.Rand // of the events
 	set       *redistest.Set
 	rdb       redis.UniversalClient
-	record    *tasks.Record
+	record    *record.Record
 	cloud     *fakecloud.Server
 	client    *api.Client
 	config    string
@@ -121,7 +122,7 @@ func (s *stage) begin(ctx context.Context) error {
 		return err
 	}
 	s.rdb = s.set.Client()
-	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
+	s.record = record.New(s.rdb, record.Config{})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{
 		Token: "made-up", Seed: s.Seed, Latency: 200 * time.Millisecond, Jitter: 1500 * time.Millisecond, ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 	}, "127.0.0.1:0")

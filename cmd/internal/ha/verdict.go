@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // verdict is what came of a run.
@@ -62,7 +63,7 @@ func (v *verdict) bad() (n int) {
 func (s *stage) judge(ctx context.Context) error {
 	v := &s.verdict
 	v.Kind = s.Kind
-	rows := map[string]tasks.Desktop{}
+	rows := map[string]record.Row{}
 	until := time.Now().Add(s.Patience)
 	for i := range s.acks {
 		if err := s.judgeOperation(ctx, &s.acks[i], until, rows); err != nil {
@@ -92,7 +93,7 @@ func (s *stage) judge(ctx context.Context) error {
 }
 
 // judgeOperation waits for the end of an operation and adds its rows.
-func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]tasks.Desktop) error {
+func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]record.Row) error {
 	v := &s.verdict
 	v.Acknowledged++
 	v.Desktops += len(a.desktops)
@@ -116,8 +117,8 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 		case err != nil:
 			return err
 		case op.Sealed():
-			a.op = op
-			return s.addRows(ctx, a, rows)
+			a.op = op.Operation
+			return s.addRows(ctx, op, rows)
 		case time.Now().After(until):
 			return s.neverEnded(ctx, a, op)
 		}
@@ -128,7 +129,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 }
 
 // neverEnded notes an operation, and where Redis has it that could move it on.
-func (s *stage) neverEnded(ctx context.Context, a *ack, op tasks.Operation) error {
+func (s *stage) neverEnded(ctx context.Context, a *ack, op record.Operation) error {
 	var names []string
 	for _, p := range s.processes {
 		names = append(names, p.Name)
@@ -138,13 +139,13 @@ func (s *stage) neverEnded(ctx context.Context, a *ack, op tasks.Operation) erro
 		return err
 	}
 	held := slices.ContainsFunc(runs, func(p queue.Payload) bool { return p.Operation == op.ID })
-	listed := s.rdb.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil
+	listed := s.rdb.ZScore(ctx, record.DefaultPrefix+":open", op.ID).Err() == nil
 	s.verdict.NeverEnded = append(s.verdict.NeverEnded, fmt.Sprintf("%s, in the list of open ones: %t, in a worker's hand: %t; %+v", s.name(a), listed, held, op.Counts))
 	return nil
 }
 
-func (s *stage) addRows(ctx context.Context, a *ack, rows map[string]tasks.Desktop) error {
-	es, err := s.record.Evidence(ctx, a.op, 0, a.op.Chunks())
+func (s *stage) addRows(ctx context.Context, op record.Operation, rows map[string]record.Row) error {
+	es, err := s.record.Evidence(ctx, op, 0, op.Chunks())
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (s *stage) story(id string) string {
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
-func (s *stage) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
+func (s *stage) judgeRow(row record.Row, d fakecloud.Desktop) {
 	v := &s.verdict
 	on := func(name string) bool {
 		return slices.ContainsFunc(d.Users, func(u fakecloud.User) bool { return u.Name == name })

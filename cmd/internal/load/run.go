@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -48,7 +49,7 @@ type stage struct {
 	plan
 	redis   *redistest.Server
 	rdb     *redis.Client
-	record  *tasks.Record
+	record  *record.Record
 	cloud   *fakecloud.Server
 	address string
 	config  string
@@ -92,7 +93,7 @@ func (s *stage) begin(ctx context.Context) error {
 		return err
 	}
 	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
-	s.record = tasks.NewRecord(s.rdb, tasks.RecordConfig{})
+	s.record = record.New(s.rdb, record.Config{})
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", Latency: 50 * time.Millisecond, ReadLatency: 50 * time.Millisecond}, "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -265,7 +266,7 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all had ended after %s", patience))
 	defer cancel()
 	for {
-		open, err := s.rdb.ZCard(ctx, tasks.DefaultPrefix+":open").Result()
+		open, err := s.rdb.ZCard(ctx, record.DefaultPrefix+":open").Result()
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // ErrDiffers says that a report and the record say different things: one of the
@@ -74,14 +75,14 @@ func readNow(now io.ReadSeeker, w watcher) (Result, error) {
 // Write knows of them.
 type watcher interface {
 	begin(h head) error
-	chunk(h head, e tasks.Evidence, c chunk) error
+	chunk(h head, e record.Evidence, c chunk) error
 }
 
 // trails is what the trails of an operation are in the record.
 type trails struct {
 	ends []chainEnd // of the report that is compared
 
-	operation tasks.Operation
+	operation record.Operation
 	chunks    int
 	lastMS    int64     // time of the latest entry
 	newer     int       // entries that the report does not have
@@ -95,7 +96,7 @@ func (t *trails) begin(h head) error {
 	return nil
 }
 
-func (t *trails) chunk(h head, e tasks.Evidence, c chunk) error {
+func (t *trails) chunk(h head, e record.Evidence, c chunk) error {
 	t.chunks++
 	for _, r := range c.Rows {
 		t.tally.add(h.Operation, r, tasks.DefaultTarget, t.made)
@@ -109,7 +110,7 @@ func (t *trails) chunk(h head, e tasks.Evidence, c chunk) error {
 	}
 	end := t.ends[e.Chunk]
 	t.newer -= end.entries
-	chain := tasks.StartChain(h.Accepted, e.Chunk, e.Desktops)
+	chain := record.StartChain(h.Accepted, e.Chunk, e.Desktops)
 	for _, raw := range e.Raw[:min(end.entries, len(e.Raw))] {
 		chain = chain.Add(raw)
 	}
@@ -155,7 +156,7 @@ func (r *rewriter) begin(h head) error {
 	return r.renderer.head(r.w, h)
 }
 
-func (r *rewriter) chunk(_ head, _ tasks.Evidence, c chunk) error { return r.renderer.chunk(r.w, c) }
+func (r *rewriter) chunk(_ head, _ record.Evidence, c chunk) error { return r.renderer.chunk(r.w, c) }
 
 // sumButLast sums all that is written but for the last bytes.
 type sumButLast struct {

@@ -69,7 +69,7 @@ func (r row) cells() []string {
 	}
 	return []string{
 		before.Name, before.Type, list(people(before.Users)), list(r.Expect), r.State.String(), stamp(r.Since), stamp(r.DueAt),
-		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, failure.Class, failure.Message,
+		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, string(failure.Class), failure.Message,
 		r.NoteText, r.Detail,
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -33,7 +34,7 @@ func altered(format string, args ...any) error {
 type head struct {
 	Made      time.Time
 	Final     bool
-	Operation tasks.Operation
+	Operation record.Operation
 	Accepted  string // JSON, byte for byte
 	Removal   removal
 }
@@ -84,7 +85,7 @@ var operationID = regexp.MustCompile(`^[0-9a-v]{20}$`)
 // It refuses with ErrRecordAltered where rows, trail, counts and seal do not fit
 // each other. What it has written by then is no report, as the last line is
 // missing. tasks.ErrNotFound: there is no such operation.
-func Write(ctx context.Context, w io.Writer, r *tasks.Record, id string, f Format, now time.Time) error {
+func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Format, now time.Time) error {
 	if !slices.Contains(Formats, f) {
 		return fmt.Errorf("unknown format %q", string(f))
 	}
@@ -123,7 +124,7 @@ func Write(ctx context.Context, w io.Writer, r *tasks.Record, id string, f Forma
 type writer struct {
 	head
 	renderer renderer
-	record   *tasks.Record
+	record   *record.Record
 	w        io.Writer
 	sum      hash.Hash
 	tally    tally
@@ -155,12 +156,12 @@ func (w *writer) batch(ctx context.Context, first, end int) error {
 		if err := w.chunk(ctx, e); err != nil {
 			return err
 		}
-		es[i] = tasks.Evidence{} // what is written need not be kept
+		es[i] = record.Evidence{} // what is written need not be kept
 	}
 	return nil
 }
 
-func (w *writer) chunk(ctx context.Context, e tasks.Evidence) error {
+func (w *writer) chunk(ctx context.Context, e record.Evidence) error {
 	w.chains = append(w.chains, e.Chain)
 	rows := derive(w.Operation, e)
 	ids := map[string]bool{}
@@ -189,14 +190,14 @@ func (w *writer) chunk(ctx context.Context, e tasks.Evidence) error {
 
 // readChecked reads chunks and holds each one's trail against its rows. As the
 // two are not read at the same moment, what does not fit is read again.
-func readChecked(ctx context.Context, r *tasks.Record, op tasks.Operation, first, end int) ([]tasks.Evidence, error) {
+func readChecked(ctx context.Context, r *record.Record, op record.Operation, first, end int) ([]record.Evidence, error) {
 	const tries = 5
 	for try := 1; ; try++ {
 		es, err := r.Evidence(ctx, op, first, end)
 		if err != nil {
 			return nil, err
 		}
-		wrong := slices.IndexFunc(es, func(e tasks.Evidence) bool { err = check(e); return err != nil })
+		wrong := slices.IndexFunc(es, func(e record.Evidence) bool { err = check(e); return err != nil })
 		switch {
 		case wrong < 0:
 			return es, nil
@@ -207,7 +208,7 @@ func readChecked(ctx context.Context, r *tasks.Record, op tasks.Operation, first
 }
 
 // check is Evidence.Check and what else a trail says of its rows.
-func check(e tasks.Evidence) error {
+func check(e record.Evidence) error {
 	if err := e.Check(); err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/tasks/trail"
 )
@@ -34,8 +35,8 @@ func TestMain(m *testing.M) {
 type book struct {
 	t   *testing.T
 	rdb redis.UniversalClient
-	p   *tasks.Producer
-	r   *tasks.Record
+	p   *record.Producer
+	r   *record.Record
 	now time.Time
 }
 
@@ -43,15 +44,15 @@ func newBook(t *testing.T) *book {
 	t.Helper()
 	b := &book{t: t, rdb: redistest.Mini(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
-	b.p, err = tasks.NewProducer(b.rdb, tasks.ProducerConfig{
-		Projects: []string{"hq"}, Record: tasks.RecordConfig{Prefix: "t"}, Now: func() time.Time { return b.now },
+	b.p, err = record.NewProducer(b.rdb, record.ProducerConfig{
+		Projects: []string{"hq"}, Record: record.Config{Prefix: "t"}, Now: func() time.Time { return b.now },
 	})
 	require.NoError(t, err)
 	b.r = b.p.Record
 	return b
 }
 
-func (b *book) enqueue(req tasks.Request) tasks.Operation {
+func (b *book) enqueue(req tasks.Request) record.Operation {
 	b.t.Helper()
 	req.Project = "hq"
 	op, err := b.p.Enqueue(b.t.Context(), req)
@@ -60,25 +61,25 @@ func (b *book) enqueue(req tasks.Request) tasks.Operation {
 }
 
 // rows reads the rows of a chunk, by id.
-func (b *book) rows(op tasks.Operation, n int) map[string]tasks.Desktop {
+func (b *book) rows(op record.Operation, n int) map[string]record.Row {
 	b.t.Helper()
 	c, err := b.r.Chunk(b.t.Context(), op.ID, n)
 	require.NoError(b.t, err)
-	out := map[string]tasks.Desktop{}
+	out := map[string]record.Row{}
 	for _, d := range c.Desktops {
 		out[d.ID] = d
 	}
 	return out
 }
 
-func (b *book) apply(ch tasks.Change) {
+func (b *book) apply(ch record.Change) {
 	b.t.Helper()
-	_, err := b.r.Apply(b.t.Context(), b.now, []tasks.Change{ch})
+	_, err := b.r.Apply(b.t.Context(), b.now, []record.Change{ch})
 	require.NoError(b.t, err)
 }
 
 // later lets time go by and gives the operation as it is.
-func (b *book) later(op tasks.Operation, d time.Duration) tasks.Operation {
+func (b *book) later(op record.Operation, d time.Duration) record.Operation {
 	b.t.Helper()
 	b.now = b.now.Add(d)
 	op, err := b.r.Operation(b.t.Context(), op.ID)
@@ -86,7 +87,7 @@ func (b *book) later(op tasks.Operation, d time.Duration) tasks.Operation {
 	return op
 }
 
-func (b *book) finish(op tasks.Operation) tasks.Operation {
+func (b *book) finish(op record.Operation) record.Operation {
 	b.t.Helper()
 	ended, err := b.r.Finish(b.t.Context(), []string{op.ID})
 	require.NoError(b.t, err)
@@ -104,15 +105,15 @@ var plainTexts = texts{
 
 // small is an operation of two desktops and a user with a third: two are proven
 // after 90 s and 20 min, one fails. It is not finished.
-func (b *book) small(x texts) tasks.Operation {
+func (b *book) small(x texts) record.Operation {
 	b.t.Helper()
 	op := b.enqueue(tasks.Request{
 		Desktops: []string{"d-1", "d-2"}, Users: []string{"jo"}, Expect: map[string][]string{"d-1": {"jo", "ann"}},
 		RequestedBy: x.requestedBy, Reason: x.reason, Ticket: x.ticket,
 	})
-	op, err := b.p.AddFound(b.t.Context(), op, tasks.Find{
+	op, err := b.p.AddFound(b.t.Context(), op, record.Find{
 		Desktops: []string{"d-9"}, Expect: map[string][]string{"d-9": {"jo"}},
-		Rows: map[string]tasks.RowFind{"user:jo": {To: tasks.StateExpanded, Detail: "1 desktop"}},
+		Rows: map[string]record.RowFind{"user:jo": {To: tasks.StateExpanded, Detail: "1 desktop"}},
 	})
 	require.NoError(b.t, err)
 	found, err := b.r.Found(b.t.Context(), op.ID)
@@ -125,8 +126,8 @@ func (b *book) small(x texts) tasks.Operation {
 		Users: []tasks.Person{{Name: x.user, Group: "sudo", Type: "USER"}, {Name: "staff", Type: "GROUP"}},
 	}
 	rows := b.rows(op, 0)
-	sent := tasks.Call{ID: "call-1", At: b.now, Size: 2, Desktops: []trail.Range{{First: 0, Last: 1}}, Worker: x.by}
-	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &sent, Moves: []tasks.Move{
+	sent := record.Call{Call: tasks.Call{ID: "call-1", At: b.now, Size: 2, Worker: x.by}, Desktops: []trail.Range{{First: 0, Last: 1}}}
+	b.apply(record.Change{Operation: op, Chunk: 0, By: x.by, Call: &sent, Moves: []record.Move{
 		{Desktop: rows["d-1"], To: tasks.StateSending, Attempts: 1, CallID: sent.ID, Before: before},
 		{Desktop: rows["d-2"], To: tasks.StateSending, Attempts: 1, CallID: sent.ID},
 	}})
@@ -134,24 +135,24 @@ func (b *book) small(x texts) tasks.Operation {
 	rows = b.rows(op, 0)
 	answered := sent
 	answered.Answered, answered.Status, answered.Code, answered.RequestID, answered.JobID = true, 200, x.code, "req-1", "job-1"
-	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Call: &answered, LookAt: b.now, Moves: []tasks.Move{
+	b.apply(record.Change{Operation: op, Chunk: 0, By: x.by, Call: &answered, LookAt: b.now, Moves: []record.Move{
 		{Desktop: rows["d-1"], To: tasks.StateAccepted, Attempts: 1, CallID: sent.ID, Note: tasks.NoteByJob},
 		{Desktop: rows["d-2"], To: tasks.StateFailed, Attempts: 1, CallID: sent.ID, Failure: &tasks.Failure{
 			Code: x.code, Message: x.message, Class: "permanent", Status: 200, RequestID: "req-1", CallID: sent.ID, Attempts: 1, At: b.now, DesktopName: x.name,
 		}},
 	}})
 	op = b.later(op, time.Minute)
-	b.apply(tasks.Change{Operation: op, Chunk: 0, By: x.by, Moves: []tasks.Move{
+	b.apply(record.Change{Operation: op, Chunk: 0, By: x.by, Moves: []record.Move{
 		{Desktop: b.rows(op, 0)["d-1"], To: tasks.StateDetached, Attempts: 1, CallID: sent.ID, Note: tasks.NoteReadBack, Detail: x.detail},
 	}})
 	op = b.later(op, 20*time.Minute-90*time.Second)
-	b.apply(tasks.Change{Operation: op, Chunk: 2, By: x.by, Moves: []tasks.Move{
+	b.apply(record.Change{Operation: op, Chunk: 2, By: x.by, Moves: []record.Move{
 		{Desktop: b.rows(op, 2)["d-9"], To: tasks.StateDetached, Note: tasks.NoteNotTheirs, Detail: x.detail},
 	}})
 	return b.later(op, time.Hour)
 }
 
-func (b *book) write(op tasks.Operation, f Format) []byte {
+func (b *book) write(op record.Operation, f Format) []byte {
 	b.t.Helper()
 	var out bytes.Buffer
 	require.NoError(b.t, Write(b.t.Context(), &out, b.r, op.ID, f, b.now))
@@ -247,14 +248,14 @@ type parts struct {
 func takeApart(t *testing.T, text []byte) parts {
 	t.Helper()
 	var v struct {
-		Made      time.Time       `json:"made_at"`
-		Final     bool            `json:"final"`
-		Operation tasks.Operation `json:"operation"`
-		Accepted  string          `json:"accepted"`
-		Removal   removal         `json:"removal"`
-		Chunks    []chunk         `json:"chunks"`
-		Rows      int             `json:"rows"`
-		TrailHead string          `json:"trail_head"`
+		Made      time.Time        `json:"made_at"`
+		Final     bool             `json:"final"`
+		Operation record.Operation `json:"operation"`
+		Accepted  string           `json:"accepted"`
+		Removal   removal          `json:"removal"`
+		Chunks    []chunk          `json:"chunks"`
+		Rows      int              `json:"rows"`
+		TrailHead string           `json:"trail_head"`
 	}
 	require.NoError(t, json.Unmarshal(text, &v))
 	return parts{head{v.Made, v.Final, v.Operation, v.Accepted, v.Removal}, v.Chunks, v.Rows, v.TrailHead}
@@ -279,11 +280,11 @@ func (p *parts) rechain() {
 	var chains []trail.Chain
 	for i := range p.chunks {
 		c := &p.chunks[i]
-		var ds []tasks.Desktop
+		var ds []record.Row
 		for _, r := range c.Rows {
-			ds = append(ds, tasks.Desktop{ID: r.ID, Expect: r.Expect})
+			ds = append(ds, record.Row{Desktop: tasks.Desktop{ID: r.ID, Expect: r.Expect}})
 		}
-		chain := tasks.StartChain(p.Accepted, c.Number, ds)
+		chain := record.StartChain(p.Accepted, c.Number, ds)
 		for _, raw := range c.Trail {
 			chain = chain.Add(raw)
 		}
@@ -439,7 +440,7 @@ func TestTheRecordGoesOn(t *testing.T) {
 		for _, ended := range []bool{false, true} {
 			if ended {
 				op = b.later(op, time.Minute)
-				b.apply(tasks.Change{Operation: op, Chunk: 0, By: "w", Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
+				b.apply(record.Change{Operation: op, Chunk: 0, By: "w", Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
 				b.finish(op)
 			}
 			newer, err := b.compare(t, res)
@@ -555,7 +556,7 @@ func TestTakenUpAgain(t *testing.T) {
 	_, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
 	require.NoError(t, err)
 	op = b.later(op, time.Minute)
-	b.apply(tasks.Change{Operation: op, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
+	b.apply(record.Change{Operation: op, Chunk: 0, Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
 	b.now = b.now.Add(time.Second)
 	for _, final := range []bool{false, true} {
 		res, err := Verify(bytes.NewReader(b.write(op, JSON)))
@@ -572,7 +573,7 @@ func TestNotFinal(t *testing.T) {
 		open := b.enqueue(tasks.Request{Desktops: []string{"d-5"}})
 		unsealed := b.small(plainTexts)
 		for op, why := range map[string]string{open.ID: "the operation has not ended", unsealed.ID: "not sealed yet"} {
-			text := b.write(tasks.Operation{ID: op}, f)
+			text := b.write(record.Operation{Operation: tasks.Operation{ID: op}}, f)
 			res, err := Verify(bytes.NewReader(text))
 			require.NoError(t, err)
 			require.False(t, res.Final)
@@ -592,7 +593,7 @@ func TestNotFinal(t *testing.T) {
 		}
 		res, err := Verify(bytes.NewReader(b.write(open, f)))
 		require.NoError(t, err)
-		b.apply(tasks.Change{Operation: open, Chunk: 0, Moves: []tasks.Move{{Desktop: b.rows(open, 0)["d-5"], To: tasks.StateDetached}}})
+		b.apply(record.Change{Operation: open, Chunk: 0, Moves: []record.Move{{Desktop: b.rows(open, 0)["d-5"], To: tasks.StateDetached}}})
 		newer, err := b.compare(t, res)
 		if f == JSON {
 			require.NoError(t, err)

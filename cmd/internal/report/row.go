@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // row is what a report says of one desktop, or of one user that the request
@@ -55,7 +56,7 @@ type call struct {
 
 // derive gives the rows of a chunk as far as the request and the trail say it;
 // e.Check must have passed.
-func derive(op tasks.Operation, e tasks.Evidence) []row {
+func derive(op record.Operation, e record.Evidence) []row {
 	rows := make([]row, len(e.Desktops))
 	for i, d := range e.Desktops {
 		rows[i] = row{ID: d.ID, Expect: d.Expect, State: d.State, Since: d.UpdatedAt, DueAt: op.DueAt, lastCallID: d.CallID}
@@ -76,7 +77,7 @@ func derive(op tasks.Operation, e tasks.Evidence) []row {
 	}
 	for i := range rows {
 		r := &rows[i]
-		if took, proven := r.took(op); proven {
+		if took, proven := r.took(op.Operation); proven {
 			due, accepted := took.SinceDue.Milliseconds(), took.SinceAccepted.Milliseconds()
 			r.ProvenAt, r.TookMS, r.AcceptedMS = r.Since, &due, &accepted
 		}
@@ -106,7 +107,7 @@ func (r row) callIDs() (out []string) {
 	return out
 }
 
-func viewCall(id string, calls map[string]tasks.Call) call {
+func viewCall(id string, calls map[string]record.Call) call {
 	c, known := calls[id]
 	if !known {
 		return call{ID: id}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // removal is tasks.Removal, in milliseconds.
@@ -41,10 +42,10 @@ type tally struct {
 	over   int             // overdue
 }
 
-func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Time) {
+func (t *tally) add(op record.Operation, r row, target time.Duration, now time.Time) {
 	t.rows++
 	t.counts.Count(r.State)
-	took, proven := r.took(op)
+	took, proven := r.took(op.Operation)
 	switch {
 	case proven:
 		t.due, t.taken = append(t.due, took.SinceDue), append(t.taken, took.SinceAccepted)
@@ -56,9 +57,9 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 
 // removal gives the times of what was added; it sorts.
 func (t *tally) removal(target time.Duration) removal {
-	due := tasks.SpreadOf(t.due, target)
+	due := record.SpreadOf(t.due, target)
 	return viewRemoval(tasks.Removal{
 		Proven: len(t.due), P50: due.P50, P95: due.P95, Worst: due.Worst, Late: due.Late, Overdue: t.over,
-		SinceAccepted: tasks.SpreadOf(t.taken, target), Target: target,
+		SinceAccepted: record.SpreadOf(t.taken, target), Target: target,
 	})
 }

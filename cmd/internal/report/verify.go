@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -328,7 +329,7 @@ func (j *jsonFile) contradiction(err error) {
 
 // checkHead holds what is said of the operation against the request as accepted.
 func (j *jsonFile) checkHead() {
-	var accepted tasks.Operation
+	var accepted record.Operation
 	if err := json.Unmarshal([]byte(j.Accepted), &accepted); err != nil {
 		j.contradiction(fmt.Errorf("the accepted request cannot be read: %w", err))
 		return
@@ -347,20 +348,20 @@ func (j *jsonFile) checkHead() {
 
 // add holds the rows of a chunk against its trail. It gives both, the rows with all
 // that Write knows of them; they are whole where nothing was wrong.
-func (j *jsonFile) add(c chunk) (tasks.Evidence, []row) {
-	e := tasks.Evidence{Chunk: c.Number, Raw: c.Trail}
+func (j *jsonFile) add(c chunk) (record.Evidence, []row) {
+	e := record.Evidence{Chunk: c.Number, Raw: c.Trail}
 	for p, r := range c.Rows {
-		e.Desktops = append(e.Desktops, tasks.Desktop{
-			ID: r.ID, Expect: r.Expect, State: r.State, UpdatedAt: r.Since, Chunk: c.Number, Position: p,
+		e.Desktops = append(e.Desktops, record.Row{
+			Desktop: tasks.Desktop{ID: r.ID, Expect: r.Expect, State: r.State, UpdatedAt: r.Since}, Chunk: c.Number, Position: p,
 		})
 	}
-	chain := tasks.StartChain(j.Accepted, c.Number, e.Desktops)
+	chain := record.StartChain(j.Accepted, c.Number, e.Desktops)
 	for n, raw := range c.Trail {
 		chain = chain.Add(raw)
-		entry, err := tasks.ParseTrailEntry(raw)
+		entry, err := record.ParseTrailEntry(raw)
 		if err != nil {
 			j.contradiction(fmt.Errorf("chunk %d, entry %d: %w", c.Number, n, err))
-			entry = tasks.TrailEntry{}
+			entry = record.TrailEntry{}
 		}
 		e.Trail = append(e.Trail, entry)
 	}

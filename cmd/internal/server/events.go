@@ -10,8 +10,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // pace is how often a stream of events does what.
@@ -63,7 +63,7 @@ func (s *server) watchOperation(r *request) error {
 
 // follow writes events until the operation has ended. The error is why it ended
 // before.
-func (s *server) follow(ctx context.Context, r *request, v *view, op tasks.Operation) error {
+func (s *server) follow(ctx context.Context, r *request, v *view, op record.Operation) error {
 	stop, _ := ctx.Value(stopKey{}).(<-chan struct{})
 	look, heartbeat, recheck := time.NewTicker(s.pace.look), time.NewTicker(s.pace.heartbeat), time.NewTicker(s.pace.recheck)
 	defer look.Stop()
@@ -132,8 +132,8 @@ func (s *server) recheck(ctx context.Context, r *request) error {
 }
 
 // stateOf gives the JSON of an operation's state, and the id that is made of it.
-func stateOf(op tasks.Operation, now time.Time) (id string, data []byte) {
-	data, err := json.Marshal(api.StateOf(op, now))
+func stateOf(op record.Operation, now time.Time) (id string, data []byte) {
+	data, err := json.Marshal(api.StateOf(op.Operation, now))
 	if err != nil {
 		panic(err) // plain data
 	}

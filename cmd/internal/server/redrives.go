@@ -6,6 +6,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // createRedrive is POST /v1/redrives: 202 and the redrive, which workers carry on.
@@ -55,7 +56,7 @@ func (s *server) listRedrives(r *request) error {
 		return err
 	}
 	all, next, err := s.record.Redrives(r.Context(), size, q.text("page_token"))
-	var out []tasks.Redrive
+	var out []record.Redrive
 	for _, x := range all {
 		if r.seesAll(x.Projects) {
 			out = append(out, x)
@@ -75,7 +76,7 @@ func (r *request) seesAll(projects []string) bool {
 
 // redrive reads the redrive of the path. One that concerns another project is as
 // good as none.
-func (s *server) redrive(r *request) (tasks.Redrive, error) {
+func (s *server) redrive(r *request) (record.Redrive, error) {
 	x, err := s.record.Redrive(r.Context(), r.vars["id"])
 	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.seesAll(x.Projects) {
 		err = problem(http.StatusNotFound, "redrive_not_found", "there is no such redrive, or its retention is over")

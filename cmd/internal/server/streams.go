@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -65,7 +65,7 @@ type view struct {
 
 	mu sync.Mutex
 	at time.Time
-	op tasks.Operation
+	op record.Operation
 }
 
 // open enters a stream of a key; leave ends it.
@@ -106,7 +106,7 @@ const viewPatience = 10 * time.Second
 
 // read gives the operation as it is, or was so long ago. Streams that ask at the
 // same time wait for one reading.
-func (v *view) read(ctx context.Context, record *tasks.Record, id string, ago time.Duration) (tasks.Operation, error) {
+func (v *view) read(ctx context.Context, rec *record.Record, id string, ago time.Duration) (record.Operation, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -115,7 +115,7 @@ func (v *view) read(ctx context.Context, record *tasks.Record, id string, ago ti
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	op, err := record.Operation(ctx, id)
+	op, err := rec.Operation(ctx, id)
 	if err == nil {
 		v.at, v.op = now, op
 	}
