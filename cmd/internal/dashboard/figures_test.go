@@ -36,7 +36,7 @@ func TestTextsForPeople(t *testing.T) {
 func TestBarsAreWhole(t *testing.T) {
 	t.Parallel()
 	p := progressOf(tasks.Operation{Total: 10, Counts: tasks.Counts{Queued: 1, Sending: 1, Accepted: 1, Detached: 3, Failed: 2, Held: 1, Cancelled: 1}})
-	require.Equal(t, 7, p.Settled())
+	require.Equal(t, 7, p.Finished())
 	end := 0.0
 	for _, part := range p.Bar {
 		require.InDelta(t, end, part.From, 1e-9)
@@ -98,7 +98,7 @@ func TestWaitingIsCountedInDesktops(t *testing.T) {
 	require.Equal(t, 650, late[0].N)
 }
 
-// What needs a person: the worst first, and all of it.
+// Needs attention: the worst first, and all of it.
 func TestTodos(t *testing.T) {
 	t.Parallel()
 	m := meanings{codes: map[string]string{"X": "it is broken"}, classes: map[string]api.Class{}}
@@ -116,12 +116,12 @@ func TestTodos(t *testing.T) {
 		got = append(got, x.Weight+" "+x.Label+" "+x.Code+x.What)
 	}
 	require.Equal(t, []string{
-		"bad no worker No worker is running: nothing moves.",
-		"bad paused Project branch: the cloud refuses its credentials, for another 1 min",
+		"bad no worker No worker is running, so nothing is processed.",
+		"bad paused Project branch: the cloud refuses the credentials, for another 1 min",
 		"bad failed X",
-		"warn waiting Project hq: the oldest has waited for 10 min",
+		"warn queued Project hq: the oldest desktop has been queued for 10 min",
 		"warn throttled Project labs: the cloud asked for fewer calls",
-		"warn held OTHER_USER",
+		"warn on hold OTHER_USER",
 	}, got)
 }
 
@@ -137,15 +137,15 @@ func TestMoments(t *testing.T) {
 		return out
 	}
 	require.Equal(t, []string{
-		"access should be gone", "accepted: 2 desktops", "starts", "first call to the cloud", "last of 3 calls, 1 was refused, 1 was not answered",
-		"deadline: what is not sent by then is failed",
+		"remove access by", "accepted: 2 desktops", "starts", "first call to the cloud", "last of 3 calls, 1 refused, 1 without a response",
+		"deadline: desktops not sent by then fail",
 	}, whats(noon))
 	op.EndedAt, op.Seal, op.Counts = noon.Add(5*time.Minute), "abc", tasks.Counts{Detached: 1, Failed: 1}
-	require.Equal(t, []string{"ended: 1 desktop is proven detached, 1 failed", "trail sealed: abc"}, whats(noon)[5:])
+	require.Equal(t, []string{"finished: 1 desktop confirmed detached, 1 failed", "audit trail sealed: abc"}, whats(noon)[5:])
 }
 
 func TestOneCopyIsSaid(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, oneCopyText([]tasks.Operation{{}, {Durability: tasks.OnReplica}}))
-	require.Contains(t, oneCopyText([]tasks.Operation{{Durability: tasks.OnReplica}, {Durability: tasks.OneCopy}}), "no replica of Redis had it")
+	require.Contains(t, oneCopyText([]tasks.Operation{{Durability: tasks.OnReplica}, {Durability: tasks.OneCopy}}), "No Redis replica confirmed it in time")
 }

@@ -94,13 +94,13 @@ func TestHostileTextIsInert(t *testing.T) {
 	b.sees(hostile.User)
 	b.open("/failures")
 	b.click("input[name=pick]")
-	b.press("Redrive the chosen…")
-	b.sees("Redrive 1 desktop?") // its id comes back from a form whole
+	b.press("Retry selected")
+	b.sees("Retry 1 desktop?") // its id comes back from a form whole
 	b.open("/projects")
 	b.sees("hr: " + hostile.Pause[:40])
 
 	// What was left to be said is shown once, as text.
-	b.run(cookieOf(b.url, "__Host-detachd-said", "PHNjcmlwdD5wd25lZD0xMjwvc2NyaXB0PuKArng")) // <script>pwned=12</script>, U+202E, x
+	b.run(cookieOf(b.url, "__Host-detachd-notice", "PHNjcmlwdD5wd25lZD0xMjwvc2NyaXB0PuKArng")) // <script>pwned=12</script>, U+202E, x
 	b.open("/")
 	b.sees(`<script>pwned=12</script>\u202ex`)
 	b.wrong("said", value[[]string](b, inert))

@@ -23,7 +23,7 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	}
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Login")
 	require.Equal(t, http.StatusOK, a.status, a.body)
-	require.Contains(t, a.body, "These columns of the list were ignored: Owner, Note")
+	require.Contains(t, a.body, "Ignored columns: Owner, Note")
 	require.Contains(t, a.body, "Of 1 computer, 1 computer leads to 1 desktop and")
 	require.Contains(t, a.body, "computer <strong>WS-7</strong>")
 	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "what is handed over has the guard")

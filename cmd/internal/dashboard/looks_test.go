@@ -41,7 +41,7 @@ func TestEveryPageWhereNothingWasDone(t *testing.T) {
 	b.look(place{"signin-wrong", func(b *browser) {
 		b.open("/signin")
 		b.fill("#key", "dk_nonsense\r")
-		b.sees("That key is not valid")
+		b.sees("Invalid key: unknown, revoked or expired")
 	}})
 	b.signIn(s.key(access.Operator))
 	for _, p := range emptyPlaces {
@@ -49,6 +49,6 @@ func TestEveryPageWhereNothingWasDone(t *testing.T) {
 		require.NotZero(t, value[int](b, `document.querySelectorAll(".empty, .facts").length`), "%s says that there is nothing", p.name)
 	}
 	b.look(place{"forbidden", goTo("/keys")})
-	b.sees("Not with this key")
-	b.sees("this takes the role admin, and your key has operator")
+	b.sees("Your key does not allow this")
+	b.sees("this needs the role admin, and your key has operator")
 }

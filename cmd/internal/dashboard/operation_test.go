@@ -71,8 +71,8 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		}
 		return out
 	}
-	small := s.handOver(api.OperationRequest{Project: "hq", Desktops: many(1000)})
-	large := s.handOver(api.OperationRequest{Project: "hq", Desktops: many(10_001)})
+	small := s.submit(api.OperationRequest{Project: "hq", Desktops: many(1000)})
+	large := s.submit(api.OperationRequest{Project: "hq", Desktops: many(10_001)})
 	reads := &hashReads{times: map[string]int{}}
 	s.rdb.AddHook(reads)
 	for _, page := range []struct {
@@ -86,8 +86,8 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		clear(reads.times)
 		a := s.get(page.path, session)
 		require.Equal(t, 200, a.status)
-		require.Equal(t, page.computed, strings.Contains(a.body, "Overdue, not proven"), page.path)
-		require.Equal(t, !page.computed, strings.Contains(a.body, "How long it took"), page.path)
+		require.Equal(t, page.computed, strings.Contains(a.body, "Overdue, not confirmed"), page.path)
+		require.Equal(t, !page.computed, strings.Contains(a.body, "Show times"), page.path)
 		require.Equal(t, 2, reads.of(":op"), page.path)
 		once := map[bool]int{true: 1}[page.computed]
 		require.Equal(t, once, reads.of(page.last), page.path)

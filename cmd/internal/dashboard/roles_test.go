@@ -44,7 +44,7 @@ func TestEveryRouteAsksForItsRole(t *testing.T) {
 				require.NotContains(t, got.body, "<main", "nothing of the page is shown")
 			case !role.Includes(rt.Role):
 				require.Equal(t, http.StatusForbidden, got.status, name)
-				require.Contains(t, got.body, "this takes the role "+string(rt.Role)+", and your key has "+string(role), name)
+				require.Contains(t, got.body, "this needs the role "+string(rt.Role)+", and your key has "+string(role), name)
 			default:
 				require.NotEqual(t, http.StatusForbidden, got.status, name)
 				require.NotContains(t, got.header.Get("Location"), "/signin", name)
@@ -160,7 +160,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 
 	pick := x.ended.ID + "/" + x.id(0)
 	preview := s.post("/redrives/preview", session, "which", "picked", "pick", pick)
-	require.Contains(t, preview.body, "Nothing that can be taken up matches any more.")
+	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
 		"/operations/" + x.ended.ID + "/retry": nil, "/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
 		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": nil,

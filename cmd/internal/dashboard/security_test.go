@@ -81,7 +81,7 @@ func TestCrossSite(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Admin)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
 	all, err := s.keys.List(t.Context())
 	require.NoError(t, err)
 	before := s.all()
@@ -109,7 +109,7 @@ func TestCrossSite(t *testing.T) {
 			}
 			got := s.do("POST", path, session, body, append(from, "Content-Type", kind)...)
 			require.Equal(t, http.StatusForbidden, got.status, "%s from %v", path, from)
-			require.Contains(t, got.body, "this was sent by a page of another site, and nothing was done")
+			require.Contains(t, got.body, "a page of another site sent this; nothing was changed")
 			require.Empty(t, got.header.Values("Set-Cookie"))
 			got.guarded(t, path)
 			n++
@@ -130,7 +130,7 @@ func TestLooking(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Admin)
-	x := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	x := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
 	before := s.all()
 	require.NotEmpty(t, before)
 	for _, rt := range dashboard.Routes() {
@@ -155,7 +155,7 @@ func TestCookie(t *testing.T) {
 	require.NotNil(t, c)
 	require.NotContains(t, key, c.Value)
 	require.Equal(t, int(access.SessionLasts/time.Second), c.MaxAge)
-	said := s.post("/projects/hq/pause", c.Value, "reason", "x").cookie("__Host-detachd-said")
+	said := s.post("/projects/hq/pause", c.Value, "reason", "x").cookie("__Host-detachd-notice")
 	require.NotNil(t, said)
 	out := s.post("/signout", c.Value)
 	require.Equal(t, "/signin", out.header.Get("Location"))
@@ -274,41 +274,41 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		status                 int
 		says                   string
 	}{
-		{"8 MiB and one byte", "/new/plan", parts, inPart(strings.Repeat("x", 8<<20+1)), 413, "larger than can be taken at once; nothing was done"},
-		{"the same as a plan", "/new", parts, inPart(strings.Repeat("x", 8<<20+1)), 413, "larger than can be taken at once; nothing was done"},
-		{"1 MiB and one byte", "/redrives/preview", urlencoded, strings.Repeat("x", 1<<20+1), 413, "larger than can be taken at once; nothing was done"},
-		{"the same for a project", "/projects/hq/pause", urlencoded, "reason=" + strings.Repeat("x", 1<<20), 413, "larger than can be taken at once; nothing was done"},
-		{"the same for an operation", "/operations/x/retry", urlencoded, "code=" + strings.Repeat("x", 1<<20), 413, "larger than can be taken at once; nothing was done"},
-		{"the same for a key", "/keys", urlencoded, strings.Repeat("x", 1<<20+1), 413, "larger than can be taken at once; nothing was done"},
-		{"a key of 16 KiB", "/signin", urlencoded, "key=" + strings.Repeat("x", 16<<10), 413, "larger than can be taken at once; nothing was done"},
+		{"8 MiB and one byte", "/new/plan", parts, inPart(strings.Repeat("x", 8<<20+1)), 413, "the form is too large, and nothing was changed"},
+		{"the same as a plan", "/new", parts, inPart(strings.Repeat("x", 8<<20+1)), 413, "the form is too large, and nothing was changed"},
+		{"1 MiB and one byte", "/redrives/preview", urlencoded, strings.Repeat("x", 1<<20+1), 413, "the form is too large, and nothing was changed"},
+		{"the same for a project", "/projects/hq/pause", urlencoded, "reason=" + strings.Repeat("x", 1<<20), 413, "the form is too large, and nothing was changed"},
+		{"the same for an operation", "/operations/x/retry", urlencoded, "code=" + strings.Repeat("x", 1<<20), 413, "the form is too large, and nothing was changed"},
+		{"the same for a key", "/keys", urlencoded, strings.Repeat("x", 1<<20+1), 413, "the form is too large, and nothing was changed"},
+		{"a key of 16 KiB", "/signin", urlencoded, "key=" + strings.Repeat("x", 16<<10), 413, "the form is too large, and nothing was changed"},
 		{"100,001 rows", "/new/plan", parts, inPart("desktop_id,project\n" + repeat(100_001, func(i int) string { return fmt.Sprintf("d-%d,hq\n", i) })), 400, "more than 100000 desktops of project hq: split the list"},
 		{"100,001 users", "/new/plan", parts, inPart("user,project\n" + repeat(100_001, func(i int) string { return fmt.Sprintf("u-%d,hq\n", i) })), 400, "of project hq: split the list"},
-		{"as many rows that are wrong", "/new/plan", parts, inPart("desktop_id,project\n" + strings.Repeat("d,nowhere\n", 100_001)), 400, "100,001 things are wrong"},
+		{"as many rows that are wrong", "/new/plan", parts, inPart("desktop_id,project\n" + strings.Repeat("d,nowhere\n", 100_001)), 400, "100,001 errors"},
 		{"10,000 boxes", "/redrives/preview", urlencoded, "which=picked" + repeat(10_000, func(i int) string { return fmt.Sprintf("&pick=op/d-%d", i) }), 400, "nothing was done"},
 		{"a box twice", "/redrives/preview", urlencoded, "which=picked&pick=a/b&pick=a/b", 400, "is the same as"},
-		{"boxes that name nothing", "/redrives/preview", urlencoded, "which=picked&pick=nonsense", 400, "a row that was chosen names no desktop"},
-		{"no box", "/redrives/preview", urlencoded, "which=picked", 400, "nothing was chosen, and nothing was done"},
-		{"a list that breaks off", "/new/plan", parts, begins + "desktop_id\nd-1", 400, "what was sent could not be read; nothing was done"},
-		{"parts without an end", "/new/plan", "multipart/form-data", inPart("x"), 400, "what was sent could not be read; nothing was done"},
-		{"no parts at all", "/new/plan", urlencoded, "list=d-1", 400, "what was sent could not be read; nothing was done"},
-		{"a head without end", "/new/plan", parts, "--b\r\nX: " + strings.Repeat("x", 7<<20) + "\r\n\r\n", 400, "what was sent could not be read; nothing was done"},
-		{"50,000 parts", "/new/plan", parts, strings.Repeat("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n", 50_000) + "--b--\r\n", 400, "what was sent could not be read; nothing was done"},
-		{"a file and a list", "/new/plan", parts, begins + "d-1\r\n--b\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\nd-2\r\n--b--\r\n", 400, "choose a file or paste a list, not both"},
-		{"escapes that are none", "/keys", urlencoded, "name=%zz", 400, "what was sent could not be read; nothing was done"},
-		{"escapes for a project", "/projects/hq/pause", urlencoded, "reason=%zz", 400, "what was sent could not be read; nothing was done"},
-		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "what was sent could not be read; nothing was done"},
+		{"boxes that name nothing", "/redrives/preview", urlencoded, "which=picked&pick=nonsense", 400, "a selected row names no desktop"},
+		{"no box", "/redrives/preview", urlencoded, "which=picked", 400, "no desktop is selected"},
+		{"a list that breaks off", "/new/plan", parts, begins + "desktop_id\nd-1", 400, "the form could not be read"},
+		{"parts without an end", "/new/plan", "multipart/form-data", inPart("x"), 400, "the form could not be read"},
+		{"no parts at all", "/new/plan", urlencoded, "list=d-1", 400, "the form could not be read"},
+		{"a head without end", "/new/plan", parts, "--b\r\nX: " + strings.Repeat("x", 7<<20) + "\r\n\r\n", 400, "the form could not be read"},
+		{"50,000 parts", "/new/plan", parts, strings.Repeat("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n", 50_000) + "--b--\r\n", 400, "the form could not be read"},
+		{"a file and a list", "/new/plan", parts, begins + "d-1\r\n--b\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\nd-2\r\n--b--\r\n", 400, "select a file or paste a list, not both"},
+		{"escapes that are none", "/keys", urlencoded, "name=%zz", 400, "the form could not be read"},
+		{"escapes for a project", "/projects/hq/pause", urlencoded, "reason=%zz", 400, "the form could not be read"},
+		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "the form could not be read"},
 		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 small letters"},
 		{"a role of nobody", "/keys", urlencoded, "name=a&role=root", 400, "is no role"},
 		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "is no time: write"},
 		{"a project that is none", "/keys", urlencoded, "name=a&role=viewer&project=nowhere", 400, "there is no such project"},
-		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is no whole number"},
+		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is not a whole number"},
 		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is not 0 to"},
 		{"minutes for ever", "/projects/hq/pause", urlencoded, "reason=x&minutes=153722867280912931", 400, "minutes"},
-		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is no whole number"},
+		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is not a whole number"},
 		{"no project", "/projects/nowhere/pause", urlencoded, "reason=x", 404, "there is no such project"},
-		{"a velocity that is none", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is no whole number"},
+		{"a velocity that is none", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is not a whole number"},
 		{"a velocity that is too high", "/redrives", urlencoded, "which=all&per_second=10001", 400, "is not 0 to 10000"},
-		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is no whole number"},
+		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is not a whole number"},
 		{"a filter that is none", "/redrives/preview", urlencoded, "which=all&from=x", 400, "is no time: write"},
 	} {
 		got := s.do("POST", x.path, session, strings.NewReader(x.body), "Content-Type", x.kind)
@@ -319,8 +319,8 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		got.guarded(t, x.name)
 	}
 	for plan, says := range map[string]string{
-		"": "the plan is not one of ours", "{}": "the plan is not one of ours", "[]": "the plan is not one of ours", "[1]": "the plan is not one of ours",
-		`[{"project":1}]`: "the plan is not one of ours", `[{"project":"hq","desktops":"x"}]`: "the plan is not one of ours", strings.Repeat("[", 100_000): "the plan is not one of ours",
+		"": "the plan is not valid", "{}": "the plan is not valid", "[]": "the plan is not valid", "[1]": "the plan is not valid",
+		`[{"project":1}]`: "the plan is not valid", `[{"project":"hq","desktops":"x"}]`: "the plan is not valid", strings.Repeat("[", 100_000): "the plan is not valid",
 		`[{"project":"hq"}]`: "name at least one desktop", `[{"project":"nowhere","desktops":["x"]}]`: "is not a configured project",
 		`[{"project":"hq","desktops":["x","x"]}]`: "is the same desktop as",
 	} {
@@ -375,7 +375,7 @@ func TestParametersThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Admin)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
 	long := strings.Repeat("x", 10_000)
 	for path, status := range map[string]int{
 		"/operations?from=x": 400, "/operations?to=" + long: 400, "/operations?page_token=x": 400, "/operations?project=nowhere": 200, "/operations?open=nonsense": 200,

@@ -153,7 +153,7 @@ func (s *stage) api() *api.Client {
 }
 
 // handOver has an operation accepted.
-func (s *stage) handOver(req api.OperationRequest) tasks.Operation {
+func (s *stage) submit(req api.OperationRequest) tasks.Operation {
 	s.t.Helper()
 	op, err := s.api().CreateOperation(s.t.Context(), req)
 	require.NoError(s.t, err)

@@ -22,7 +22,7 @@ type texts struct{ Desktop, Computer, User, Code, Message, Request, Reason, Tick
 
 var usual = texts{
 	Desktop: "f5057fee-4c3e-4459-82dd-21250b7296", Computer: "FRONTDESK", User: "zoe.leaver", Code: "WKS.00010110", Message: "The desktop has no network address.",
-	Request: "0b7d8a2e4c5f46f0a1d2c3b4a5968778", Reason: "contract ended", Ticket: "HR-4711", Pause: "the cloud is being mended",
+	Request: "0b7d8a2e4c5f46f0a1d2c3b4a5968778", Reason: "contract ended", Ticket: "HR-4711", Pause: "the cloud is being repaired",
 }
 
 // story is what a stage has seen: an operation that ended with what failed and what is
@@ -58,7 +58,7 @@ func (s *stage) tell(x texts) *story {
 		}
 		s.cloud.Add(projectIDs["hq"], d)
 	}
-	out.ended = s.ended(s.handOver(req).ID).Operation
+	out.ended = s.ended(s.submit(req).ID).Operation
 	require.Equal(s.t, tasks.Counts{Detached: 4, Failed: 12, Held: 2}, out.ended.Counts)
 	picks := []tasks.DesktopRef{{OperationID: out.ended.ID, DesktopID: x.id(0)}, {OperationID: out.ended.ID, DesktopID: x.id(1)}}
 	var err error
@@ -73,7 +73,7 @@ func (s *stage) tell(x texts) *story {
 	}, patience, 10*time.Millisecond)
 	_, err = s.api().Pause(s.t.Context(), "branch", api.PauseRequest{Reason: x.Pause})
 	require.NoError(s.t, err)
-	out.open = s.handOver(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)}, Reason: x.Reason, Urgent: true})
+	out.open = s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)}, Reason: x.Reason, Urgent: true})
 	return out
 }
 
@@ -102,12 +102,12 @@ func (x *story) places() []place {
 		{"failures-none", goTo("/failures?user=nobody")},
 		{"preview", func(b *browser) {
 			b.open("/failures")
-			b.press("Redrive all that match…")
-			b.sees("Redrive 12 desktops?")
+			b.press("Retry all")
+			b.sees("Retry 12 desktops?")
 		}},
 		{"dismissal", func(b *browser) {
 			b.open("/failures")
-			b.press("Dismiss all that match…")
+			b.press("Dismiss all")
 			b.sees("Dismiss 14 desktops?")
 		}},
 		{"redrives", goTo("/redrives")},
@@ -121,7 +121,7 @@ func (x *story) places() []place {
 		{"new-wrong", func(b *browser) {
 			cell := func(i int) string { return `"` + strings.ReplaceAll(x.id(i), `"`, `""`) + `"` }
 			x.list(b, "desktop_id,user\n"+cell(0)+",\n"+cell(0)+",zoe\n"+cell(1)+",nobody,too,much\n", "hq")
-			b.sees("2 things are wrong, and nothing was queued")
+			b.sees("2 errors – nothing was queued")
 		}},
 		{"plan", func(b *browser) {
 			var list strings.Builder
@@ -132,7 +132,7 @@ func (x *story) places() []place {
 			}
 			rows.Flush()
 			x.list(b, list.String(), "hq")
-			b.sees("Nothing was queued yet.")
+			b.sees("Nothing is queued yet.")
 		}},
 		{"projects", goTo("/projects")},
 		{"keys", goTo("/keys")},

@@ -358,7 +358,7 @@ func TestForgedJSONIsFound(t *testing.T) {
 		forge(&p)
 		_, err := Verify(bytes.NewReader(p.together(t)))
 		require.ErrorIs(t, err, ErrReportAltered, name)
-		require.ErrorContains(t, err, "computed anew", name)
+		require.ErrorContains(t, err, "recomputed", name)
 	}
 	// What is passed over when JSON is read is no place to hide.
 	for old, forged := range map[string]string{
@@ -475,7 +475,7 @@ func TestAnAlteredRecordIsRefused(t *testing.T) {
 		"other id": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
 			s := rdb.HGet(ctx, key+":op", "meta").Val()
 			return rdb.HSet(ctx, key+":op", "meta", strings.Replace(s, `"id":"`, `"id":"x`, 1)).Err()
-		}, "calls itself"},
+		}, "is stored with the id"},
 		"counts": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
 			return rdb.HSet(ctx, key+":op", "nF", "0", "nD", "3").Err()
 		}, "counts"},

@@ -6,7 +6,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// removal is tasks.Removal, in milliseconds.
+// removal is tasks.Removal in milliseconds.
 type removal struct {
 	TargetMS int64 `json:"target_ms"`
 	Proven   int   `json:"proven"`
@@ -31,8 +31,7 @@ func viewRemoval(r tasks.Removal) removal {
 	}
 }
 
-// tally counts the rows that a report has, to be held against what its head
-// says.
+// tally counts the rows of a report, to check them against its head.
 type tally struct {
 	rows   int
 	counts tasks.Counts
@@ -54,7 +53,7 @@ func (t *tally) add(op tasks.Operation, r row, target time.Duration, now time.Ti
 	}
 }
 
-// removal gives the times of what was added; it sorts.
+// removal returns the times of the added rows; it sorts them.
 func (t *tally) removal(target time.Duration) removal {
 	due := tasks.SpreadOf(t.due, target)
 	return viewRemoval(tasks.Removal{
