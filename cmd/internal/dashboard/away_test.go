@@ -12,8 +12,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// While Redis does not answer every page says so, a page that stands there says as of when it
-// is, and all is well again when Redis is back.
+// While Redis does not answer, every page says so and an open page shows how old it is.
+// All pages work again when Redis is back.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -60,10 +60,10 @@ func TestRedisAway(t *testing.T) {
 	b.stayed()
 }
 
-// someKey looks like a key, and is none.
+// someKey looks like a key but does not exist.
 func (s *stage) someKey() string { return "dk_" + strings.Repeat("a", 32) }
 
-// The cloud away: the plan says so, and what is known can be handed over all the same.
+// While the cloud does not answer, the plan says so, and it can be submitted anyway.
 func TestCloudAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -84,8 +84,7 @@ func TestCloudAway(t *testing.T) {
 	b.sees("detached 2")
 }
 
-// A Redis that refuses is not called away: the page says what is the matter, and what
-// whoever runs it does.
+// If Redis refuses commands, the page says why and what its operator can do.
 func TestRedisRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -22,7 +22,7 @@ import (
 )
 
 // leavers is a CSV of thirty desktops of project hq with their users. In the cloud the
-// first has passed on to somebody else, and the second sleeps.
+// first has another user, and the second is hibernated.
 func (s *stage) leavers() (csv string) {
 	s.t.Helper()
 	csv = "desktop_id,user\n"
@@ -42,14 +42,14 @@ func (s *stage) leavers() (csv string) {
 
 func desktopID(i int) string { return fmt.Sprintf("d-%04d", i) }
 
-// refuse has the cloud refuse desktops of leavers for good.
+// refuse makes the cloud refuse desktops of leavers permanently.
 func (s *stage) refuse(code, message string, from, to int) {
 	for i := from; i < to; i++ {
 		s.cloud.Fail(fakecloud.Refused(desktopID(i), code, message))
 	}
 }
 
-// mark leaves a mark in the page that is gone once it is loaded again.
+// mark leaves a mark in the page that a reload removes.
 func (b *browser) mark() { value[bool](b, `window.marked = true`) }
 
 func (b *browser) stayed() {
@@ -57,8 +57,8 @@ func (b *browser) stayed() {
 	require.True(b.t, value[bool](b, `window.marked === true`), "the page was not loaded again")
 }
 
-// From a file to proof: the plan, its number, and the operation's page, which
-// follows by itself.
+// From a file to confirmation: the plan, its number, and the operation's page, which
+// refreshes itself.
 func TestSubmit(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -78,7 +78,7 @@ func TestSubmit(t *testing.T) {
 	b.sees("All 30 rows, on hold first.")
 	rows := value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`)
 	require.Len(t, rows, 30)
-	require.Contains(t, rows[0], "d-0000", "what is held goes first")
+	require.Contains(t, rows[0], "d-0000", "on hold first")
 	require.Regexp(t, `(?s)hold.*ATTACHED, tom\.heir.*OTHER_USER.*expected "user\.00"`, rows[0])
 	require.Regexp(t, `(?s)d-0001.*hold.*user\.01.*HIBERNATED`, rows[1])
 	require.Regexp(t, `(?s)d-0002.*send.*user\.02`, rows[2], "who is cut off")
@@ -102,19 +102,21 @@ func TestSubmit(t *testing.T) {
 	s.work()
 	b.until(`document.querySelector("#progress-head").innerText.startsWith("Finished, 2 on hold")`)
 	b.stayed()
-	require.Equal(t, []string{"detached 28", "on hold 2"}, value[[]string](b, `[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
+	require.Equal(t, []string{"detached 28", "on hold 2"}, value[[]string](b,
+		`[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
 	b.sees("contract ended")
 	b.sees("HR-4711")
 	id := value[string](b, `location.pathname`)
 	b.press("on hold 2")
 	b.at(id + "?state=held")
-	require.Equal(t, []string{"d-0000", "d-0001"}, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
+	require.Equal(t, []string{"d-0000", "d-0001"}, value[[]string](b,
+		`[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
 	b.press("Timeline and calls")
 	b.at(id + "/calls")
 	b.sees("audit trail sealed")
 	b.sees("28 desktops confirmed detached, 2 on hold")
 
-	// The same plan again is the same operation.
+	// Submitting the same plan again gives the same operation.
 	again := s.postMulti("/new", s.session(access.Operator), append(fields, "count", "30")...)
 	require.Equal(t, http.StatusBadRequest, again.status, "the wrong number goes before the right one")
 	for i := 0; i < len(fields); i += 2 {
@@ -128,7 +130,7 @@ func TestSubmit(t *testing.T) {
 	require.Len(t, ops, 1, "a plan is carried out once")
 }
 
-// Columns that mean nothing here are named: one of them may have been meant.
+// Ignored columns are named, because one of them may have been important.
 func TestColumnsThatArePassedOver(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -139,7 +141,7 @@ func TestColumnsThatArePassedOver(t *testing.T) {
 	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "Ignored columns")
 }
 
-// Fourteen failures of two codes in two projects, and what is done about them.
+// Fourteen failures of two codes in two projects, and their bulk retries.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -182,7 +184,7 @@ func TestRedrive(t *testing.T) {
 	require.Len(t, groups(), 1, "counts are those of the filter")
 	b.sees("1 matching desktop")
 
-	// One, chosen.
+	// One, selected.
 	s.cloud.ClearFaults()
 	require.True(t, value[bool](b, `document.querySelector("button[data-picks]").disabled`), "nothing is chosen")
 	b.click("input[name=pick]")
@@ -199,7 +201,7 @@ func TestRedrive(t *testing.T) {
 	b.stayed()
 	b.sees("fixed")
 
-	// All that match, slowly, until somebody thinks better of it.
+	// All that match, slowly, and aborted.
 	s.refuse("WKS.00010110", "no network address", 2, 14)
 	b.open("/failures?project=hq&code=WKS.00010110")
 	b.press("Retry all")
@@ -208,7 +210,8 @@ func TestRedrive(t *testing.T) {
 	b.fill("input[name=count]", "11")
 	b.press("Retry 12 desktops")
 	require.True(t, value[bool](b, `document.querySelector("input[name=count]").matches(":invalid")`), "the browser refuses it")
-	refused := s.post("/redrives", s.session(access.Operator), value[[]string](b, `[...new FormData(document.querySelector("form[action='/redrives']"))].flat()`)...)
+	refused := s.post("/redrives", s.session(access.Operator), value[[]string](b,
+		`[...new FormData(document.querySelector("form[action='/redrives']"))].flat()`)...)
 	require.Equal(t, http.StatusBadRequest, refused.status)
 	require.Contains(t, refused.body, "type the number of desktops, 12, to confirm")
 	b.fill("input[name=count]", "12")
@@ -226,7 +229,7 @@ func TestRedrive(t *testing.T) {
 	require.Less(t, x.Retried, 12)
 	require.Equal(t, "operator", x.AbortedBy)
 	require.Equal(t, 1, x.PerSecond)
-	require.Eventually(t, func() bool { // those that were taken up fail again, the others still do
+	require.Eventually(t, func() bool { // requeued desktops fail again, the others still do
 		ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{Project: "hq"}, 0, "")
 		failed := 0
 		for _, op := range ops {
@@ -235,7 +238,7 @@ func TestRedrive(t *testing.T) {
 		return err == nil && failed == 12
 	}, patience, 10*time.Millisecond)
 
-	// All of them, as fast as can be.
+	// All of them, at an unlimited rate.
 	s.cloud.ClearFaults()
 	b.open("/failures?project=hq")
 	b.press("Retry all")
@@ -250,7 +253,7 @@ func TestRedrive(t *testing.T) {
 	require.Equal(t, tasks.Counts{Detached: 18}, s.ended(op.ID).Counts)
 }
 
-// What needs nothing more leaves the list: chosen desktops, and all that match.
+// Dismissed desktops leave the list: selected ones, and all that match.
 func TestDismiss(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -318,7 +321,7 @@ func TestPauseAndResume(t *testing.T) {
 	b.open("/operations/" + op.ID)
 	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 
-	// For so many minutes.
+	// For some minutes.
 	b.press("Projects")
 	b.click("#projects section:first-child summary")
 	b.fill("#projects section:first-child input[name=reason]", "lunch")
@@ -347,11 +350,13 @@ func TestSearchAndHistory(t *testing.T) {
 	b.signIn(s.key(access.Viewer))
 	search := func(text string) {
 		b.fill("#search", text+"\r")
-		b.until(`document.readyState === "complete" && document.querySelector("#search").value === ` + quote(text) + ` || location.pathname === "/desktop"`)
+		b.until(`document.readyState === "complete" && document.querySelector("#search").value === ` + quote(text) +
+			` || location.pathname === "/desktop"`)
 	}
 	search("D-1")
 	b.at("/desktop?id=d-1")
-	require.Equal(t, []string{second.ID, first.ID}, value[[]string](b, `[...document.querySelectorAll("#history .facts .id[href^='/operations']")].map((a) => a.innerText)`), "the latest first")
+	require.Equal(t, []string{second.ID, first.ID}, value[[]string](b,
+		`[...document.querySelectorAll("#history .facts .id[href^='/operations']")].map((a) => a.innerText)`), "the latest first")
 	b.sees("WKS.00010110")
 	b.sees("zoe.leaver")
 	b.sees("FRONTDESK-1")
@@ -368,13 +373,14 @@ func TestSearchAndHistory(t *testing.T) {
 	b.sees("Nothing found for “nobody.at.all”")
 }
 
-// downloads has the files that the window downloads kept, and gives a func that waits
-// for one.
+// downloads keeps the downloads of the window and returns a function that waits for
+// one.
 func (b *browser) downloads() func(name string) string {
 	b.t.Helper()
 	dir := b.t.TempDir()
 	executor := cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)
-	require.NoError(b.t, cdpbrowser.SetDownloadBehavior(cdpbrowser.SetDownloadBehaviorBehaviorAllow).WithBrowserContextID(b.jar).WithDownloadPath(dir).Do(executor))
+	behavior := cdpbrowser.SetDownloadBehavior(cdpbrowser.SetDownloadBehaviorBehaviorAllow)
+	require.NoError(b.t, behavior.WithBrowserContextID(b.jar).WithDownloadPath(dir).Do(executor))
 	return func(name string) (text string) {
 		b.t.Helper()
 		require.Eventually(b.t, func() bool { // it has another name while it comes
@@ -433,15 +439,15 @@ func TestKeysPage(t *testing.T) {
 	require.Equal(t, access.Producer, all[0].Role)
 	require.Equal(t, []string{"branch"}, all[0].Projects)
 
-	// Who is signed in with it is out when it is revoked: at the next click, and on a
-	// page that merely stands there.
+	// Revoking a key signs its visitors out: at the next click, and on an open page.
 	desk, other := b.another(), b.another()
 	for _, w := range []*browser{desk, other} {
 		w.expect("401")
 		w.signIn(key)
 	}
 	desk.open("/codes") // which does not look after itself
-	require.Equal(t, "desk producer", strings.Join(strings.Fields(value[string](desk, `document.querySelector(".account span").innerText`)), " "))
+	require.Equal(t, "desk producer", strings.Join(strings.Fields(
+		value[string](desk, `document.querySelector(".account span").innerText`)), " "))
 	b.click(fmt.Sprintf(`//tr[contains(., "%s")]//summary`, all[0].ID), chromedp.BySearch)
 	b.press("Revoke desk")
 	b.sees("is revoked, and its sessions have ended")

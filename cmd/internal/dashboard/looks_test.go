@@ -8,7 +8,8 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 )
 
-// look fails the test if a page is not fit to be seen, and keeps pictures of it.
+// look fails the test if a page is not accessible or too wide, and takes pictures of
+// it.
 func (b *browser) look(p place) {
 	b.t.Helper()
 	p.visit(b)
@@ -18,7 +19,7 @@ func (b *browser) look(p place) {
 	b.scheme("light")
 }
 
-// Every page in every state, in light and in dark, wide and narrow.
+// Every page in every state, light and dark, wide and narrow.
 func TestEveryPage(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

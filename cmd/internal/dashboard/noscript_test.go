@@ -13,8 +13,8 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Without a script everything can be done: signing in, a plan and its confirmation,
-// and a redrive of chosen failures.
+// Everything works without scripts: signing in, a plan and its confirmation, and a bulk
+// retry of selected failures.
 func TestWithoutScripts(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -23,7 +23,7 @@ func TestWithoutScripts(t *testing.T) {
 	s.work()
 	b := newBrowser(t, s.url)
 	b.run(emulation.SetScriptExecutionDisabled(true))
-	// What waits in the page itself would wait for ever.
+	// Polling inside the page would wait for ever, because scripts are off.
 	shows := func(text string) {
 		t.Helper()
 		b.run(chromedp.WaitReady(fmt.Sprintf(`//main//*[contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch))
@@ -56,7 +56,7 @@ func TestWithoutScripts(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
-// A plan that takes longer is looked at again by a button.
+// A button refreshes a plan that takes longer.
 func TestLargePlanWithoutScripts(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
@@ -78,7 +78,8 @@ func TestLargePlanWithoutScripts(t *testing.T) {
 		return err == nil && p.State == tasks.PlanDone
 	}, patience, 10*time.Millisecond)
 	b.press("Refresh")
-	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120).")]`, chromedp.BySearch))
+	const summary = "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120)."
+	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "`+summary+`")]`, chromedp.BySearch))
 	b.run(chromedp.WaitReady(`//p[contains(., "Ignored columns: department")]`, chromedp.BySearch))
 	b.run(chromedp.SendKeys("input[name=count]", "1150", chromedp.ByQuery))
 	b.press("Detach")

@@ -46,7 +46,7 @@ func (h *hashReads) count(cmds ...redis.Cmder) {
 	}
 }
 
-// of is how often a key was read that ends like this.
+// of returns how often keys with a suffix were read.
 func (h *hashReads) of(end string) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,9 +58,9 @@ func (h *hashReads) of(end string) (n int) {
 	return n
 }
 
-// The page of an operation is made again every two seconds: it asks for the operation
-// twice, once for its list, and reads each of its rows once, and again what it lists.
-// All of a large one are read only where that is asked for.
+// The page of an operation refreshes every two seconds. It reads the operation twice,
+// once for its list, and each row once, plus those it lists. It reads all rows of a
+// large operation only on request.
 func TestOperationPageReadsLittle(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -17,8 +17,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// Times are the browser's, with UTC where one points at them; another zone can be
-// chosen, and what is typed is in the zone that is shown.
+// Times are in the browser's zone, with UTC in the tooltip. Another zone can be
+// selected, and typed times are in the zone that is shown.
 func TestTimesInTheBrowsersZone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -61,13 +61,14 @@ func TestTimesInTheBrowsersZone(t *testing.T) {
 	b.sees("is not a time zone")
 }
 
-// Without a script, and without a choice, times are UTC, which the page says; the
-// form works all the same.
+// Without scripts and without a selected zone, times are in UTC and the page says so;
+// the form works too.
 func TestZoneWithoutScripts(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Viewer)
-	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d1"}, NotBefore: api.NotBefore{At: time.Date(2199, 1, 1, 12, 0, 0, 0, time.UTC)}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d1"},
+		NotBefore: api.NotBefore{At: time.Date(2199, 1, 1, 12, 0, 0, 0, time.UTC)}})
 	page := func(zone string) string {
 		t.Helper()
 		a := s.do("GET", "/operations/"+op.ID, "", nil, "Cookie", "__Host-detachd="+session+"; __Host-detachd-zone="+zone)
@@ -93,23 +94,26 @@ func TestZoneWithoutScripts(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.post("/zone", session, "zone", "Mars/Olympus").status)
 }
 
-// Each time that is typed is read, and told back with its offset, by the plan and by
-// what is said at the end; what is wrong with one is said, and nothing is done.
+// The plan and the notice repeat typed times with their offset. An invalid time gives
+// an error, and nothing is submitted.
 func TestTypedTimes(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Producer)
 	plan := func(fields ...string) answer {
 		t.Helper()
-		return s.postMulti("/new/plan", session, append([]string{"project", "hq", "list", "d1", "names", "desktops", "in_zone", "Europe/Berlin"}, fields...)...)
+		return s.postMulti("/new/plan", session, append([]string{"project", "hq", "list", "d1", "names", "desktops", "in_zone", "Europe/Berlin"},
+			fields...)...)
 	}
 	for _, x := range []struct {
 		fields []string
 		says   string
 	}{
 		{nil, `Start: at once. Remove access by: .* \+00:00. Deadline`},
-		{[]string{"due_at", "2199-11-30"}, `Start: 2199-11-29 23:00:00 \+00:00, in \d+ days. Remove access by: 2199-11-29 23:00:00 \+00:00. Deadline: 2199-11-30 23:00:00 \+00:00; desktops not sent by then fail`},
-		{[]string{"due_at", "2199-11-30T18:00:00+0800", "deadline", "2199-12-30"}, `Start: 2199-11-30 10:00:00 \+00:00.* Deadline: 2199-12-29 23:00:00 \+00:00; desktops not sent by then fail`},
+		{[]string{"due_at", "2199-11-30"}, `Start: 2199-11-29 23:00:00 \+00:00, in \d+ days. ` +
+			`Remove access by: 2199-11-29 23:00:00 \+00:00. Deadline: 2199-11-30 23:00:00 \+00:00; desktops not sent by then fail`},
+		{[]string{"due_at", "2199-11-30T18:00:00+0800", "deadline", "2199-12-30"},
+			`Start: 2199-11-30 10:00:00 \+00:00.* Deadline: 2199-12-29 23:00:00 \+00:00; desktops not sent by then fail`},
 		{[]string{"due_at", "2199-11-30 18:00", "not_before", "now"}, `Start: at once. Remove access by: 2199-11-30 17:00:00 \+00:00`},
 		{[]string{"not_before", "23:59"}, `Start: \d{4}-\d\d-\d\d 2[12]:59:00 \+00:00`},
 	} {

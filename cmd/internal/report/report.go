@@ -247,7 +247,7 @@ func (w *writer) checkTotals(ctx context.Context, trailHead string) error {
 	var problem error
 	switch {
 	case trailHead != op.Seal:
-		problem = altered("the audit seal of operation %s is %s, but its trail now gives %s; "+
+		problem = altered("the audit trail of operation %s was sealed with %s and now gives %s; "+
 			"its request, its rows or its trail were changed", op.ID, op.Seal, trailHead)
 	case w.tally.counts != op.Counts:
 		problem = altered("operation %s counts %+v, but its rows are %+v", op.ID, op.Counts, w.tally.counts)
