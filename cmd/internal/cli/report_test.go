@@ -100,7 +100,7 @@ func TestReportWrongUse(t *testing.T) {
 		hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
 		require.NoError(t, err)
 		require.Empty(t, hidden, "nothing is left after an error")
-		s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
+		s.refused(t, exitFailed, "the report was altered, or is not a detachd report", "verify", s.config)
 	})
 }
 
