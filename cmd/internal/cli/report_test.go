@@ -116,7 +116,7 @@ func TestReportBeforeTheEnd(t *testing.T) {
 		s.ok(t, "cancel", id)
 		r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
 		require.Equal(t, exitFailed, r.code)
-		require.Contains(t, r.err, "the record has gone on")
+		require.Contains(t, r.err, "the record has changed since")
 		r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Contains(t, r.out, "unchanged; 1 newer entries")

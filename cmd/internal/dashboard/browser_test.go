@@ -58,7 +58,7 @@ type browser struct {
 	url string
 
 	mu     sync.Mutex
-	faults []string // what the console and the network said
+	faults []string // complaints of the console and the network
 	allow  []string // of those: parts of what is expected
 }
 

@@ -110,7 +110,7 @@ func TestHostileTextIsInert(t *testing.T) {
 	b.run(cookieOf(b.url, "__Host-detachd-notice", "PHNjcmlwdD5wd25lZD0xMjwvc2NyaXB0PuKArng")) // <script>pwned=12</script>, U+202E, x
 	b.open("/")
 	b.sees(`<script>pwned=12</script>\u202ex`)
-	b.wrong("said", value[[]string](b, inert))
+	b.wrong("notice", value[[]string](b, inert))
 }
 
 // Files with hostile text are harmless in spreadsheets, JSON readers and log viewers.

@@ -66,7 +66,7 @@ func TestLargePlan(t *testing.T) {
 	b.at("/new/plan")
 	b.sees("Reading from the cloud: 0 of 1,150 rows.")
 	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(noscript *), main strong, main .sum").length`),
-		"nothing is said yet, or can be done")
+		"nothing is shown or offered yet")
 	b.accessible("a plan that is read")
 	b.mark()
 	close(gate)

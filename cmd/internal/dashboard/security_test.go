@@ -157,14 +157,14 @@ func TestCookie(t *testing.T) {
 	require.NotNil(t, c)
 	require.NotContains(t, key, c.Value)
 	require.Equal(t, int(access.SessionLasts/time.Second), c.MaxAge)
-	said := s.post("/projects/hq/pause", c.Value, "reason", "x").cookie("__Host-detachd-notice")
-	require.NotNil(t, said)
+	notice := s.post("/projects/hq/pause", c.Value, "reason", "x").cookie("__Host-detachd-notice")
+	require.NotNil(t, notice)
 	out := s.post("/signout", c.Value)
 	require.Equal(t, "/signin", out.header.Get("Location"))
 	gone := out.cookie("__Host-detachd")
 	require.NotNil(t, gone)
 	require.Negative(t, gone.MaxAge)
-	for _, c := range []*http.Cookie{c, said, gone} {
+	for _, c := range []*http.Cookie{c, notice, gone} {
 		require.True(t, c.HttpOnly && c.Secure, c.Raw)
 		require.Equal(t, http.SameSiteLaxMode, c.SameSite, c.Raw)
 		require.Equal(t, "/", c.Path, c.Raw)
