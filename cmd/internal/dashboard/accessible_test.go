@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// structure lists what is wrong with how a page is made, for who does not see it.
+// structure lists faults of a page that matter to visitors who do not see it.
 const structure = `(() => {
   const wrong = [];
   const all = (selector) => [...document.querySelectorAll(selector)];
@@ -21,7 +21,8 @@ const structure = `(() => {
   if (document.querySelector("a, button, input") !== document.querySelector("a.skip")) wrong.push("the skip link is not the first");
   for (const table of all("table")) {
     const columns = [...table.querySelectorAll("thead th")];
-    if (columns.length === 0 || columns.some((th) => th.scope !== "col")) wrong.push("a table without headers of its columns: " + table.innerText.slice(0, 60));
+    if (columns.length === 0 || columns.some((th) => th.scope !== "col"))
+      wrong.push("a table without headers of its columns: " + table.innerText.slice(0, 60));
     for (const row of table.querySelectorAll("tbody tr")) {
       let cells = 0;
       for (const cell of row.cells) cells += cell.colSpan;
@@ -33,7 +34,8 @@ const structure = `(() => {
   for (const id of ids) if (ids.indexOf(id) !== ids.lastIndexOf(id)) wrong.push("an id twice: " + id);
   for (const live of all("[data-live]")) if (!live.id) wrong.push("live, and without an id");
   for (const image of all("img")) if (!image.hasAttribute("alt")) wrong.push("an image without alt");
-  for (const region of all("section")) if (region.getAttribute("aria-labelledby") && !document.getElementById(region.getAttribute("aria-labelledby"))) wrong.push("labelled by nothing: " + region.id);
+  for (const region of all("section[aria-labelledby]"))
+    if (!document.getElementById(region.getAttribute("aria-labelledby"))) wrong.push("labelled by nothing: " + region.id);
   let before = 1;
   for (const heading of all("main :is(h1, h2, h3)")) {
     const level = Number(heading.tagName[1]);
@@ -43,7 +45,7 @@ const structure = `(() => {
   return wrong;
 })()`
 
-// contrast lists visible texts that are hard to tell from what is behind them.
+// contrast lists visible texts with too little contrast to their background.
 const contrast = `(() => {
   const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const known = new Map();
@@ -64,7 +66,8 @@ const contrast = `(() => {
   const behind = (element) => {
     const chain = [];
     for (let e = element; e; e = e.parentElement) chain.unshift(rgba(getComputedStyle(e).backgroundColor));
-    return chain.reduce((below, top) => over(top, below), matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18, 1] : [255, 255, 255, 1]);
+    return chain.reduce((below, top) => over(top, below),
+      matchMedia("(prefers-color-scheme: dark)").matches ? [18, 18, 18, 1] : [255, 255, 255, 1]);
   };
   const light = (color) => {
     const [r, g, b] = color.slice(0, 3).map((v) => v / 255).map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
@@ -72,7 +75,8 @@ const contrast = `(() => {
   };
   const seen = (element) => {
     const box = element.getBoundingClientRect();
-    return element.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && box.width > 1 && box.height > 1 && !element.closest(":disabled, .hidden, .skip");
+    return element.checkVisibility({ visibilityProperty: true, opacityProperty: true }) && box.width > 1 && box.height > 1
+      && !element.closest(":disabled, .hidden, .skip");
   };
   const wrong = new Set();
   let looked = 0;
@@ -83,7 +87,8 @@ const contrast = `(() => {
     const [high, low] = [light(over(ink, ground)), light(ground)].sort((a, b) => b - a);
     const ratio = (high + 0.05) / (low + 0.05);
     looked++;
-    if (ratio < 4.5) wrong.add(ratio.toFixed(2) + " " + element.tagName + "." + (element.getAttribute("class") || "") + " " + text.trim().slice(0, 30));
+    if (ratio < 4.5)
+      wrong.add(ratio.toFixed(2) + " " + element.tagName + "." + (element.getAttribute("class") || "") + " " + text.trim().slice(0, 30));
   };
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) {
@@ -101,21 +106,21 @@ const contrast = `(() => {
   return [...wrong];
 })()`
 
-// node is a node of the accessibility tree. chromedp's own type refuses trees with
-// what it does not know yet.
+// node is a node of the accessibility tree. chromedp's own type rejects trees with
+// values it does not know yet.
 type node struct {
 	Ignored bool
 	Role    struct{ Value string }
 	Name    struct{ Value string }
 }
 
-// roles of what somebody can do something with.
+// handled are the roles of elements that a visitor can use.
 var handled = map[string]bool{
-	"button": true, "link": true, "textbox": true, "searchbox": true, "combobox": true, "listbox": true, "checkbox": true, "radio": true, "spinbutton": true,
-	"Date": true, "DateTime": true, "InputTime": true, "DisclosureTriangle": true, "image": true, "img": true,
+	"button": true, "link": true, "textbox": true, "searchbox": true, "combobox": true, "listbox": true, "checkbox": true, "radio": true,
+	"spinbutton": true, "Date": true, "DateTime": true, "InputTime": true, "DisclosureTriangle": true, "image": true, "img": true,
 }
 
-// tree gives the accessibility tree of the page.
+// tree returns the accessibility tree of the page.
 func (b *browser) tree() []node {
 	b.t.Helper()
 	var out struct{ Nodes []node }
@@ -129,13 +134,13 @@ func (b *browser) tree() []node {
 	return out.Nodes
 }
 
-// scheme has the page drawn in light or dark.
+// scheme switches the page to light or dark.
 func (b *browser) scheme(name string) {
 	b.t.Helper()
 	b.run(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}))
 }
 
-// wrong notes what is wrong with a page; the test goes on, to find the rest of it.
+// wrong reports faults of a page; the test continues to find the others.
 func (b *browser) wrong(page string, what []string) {
 	b.t.Helper()
 	if len(what) > 0 {
@@ -143,8 +148,7 @@ func (b *browser) wrong(page string, what []string) {
 	}
 }
 
-// accessible finds what keeps somebody from using the page that is shown without
-// seeing it, or without seeing it well.
+// accessible finds what keeps visitors with no or poor sight from using the page.
 func (b *browser) accessible(page string) {
 	b.t.Helper()
 	b.wrong(page, value[[]string](b, structure))
@@ -171,7 +175,9 @@ func (b *browser) accessible(page string) {
 func (b *browser) narrow(page string) {
 	b.t.Helper()
 	b.run(chromedp.EmulateViewport(360, 800))
-	b.wrong(page, value[[]string](b, `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")].filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, nav, .faults")).map((e) => "too wide: " + e.tagName + "." + (e.getAttribute("class") || "") + " " + e.textContent.slice(0, 40))`))
+	b.wrong(page, value[[]string](b, `document.documentElement.scrollWidth <= innerWidth ? [] : [...document.querySelectorAll("body *")]
+		.filter((e) => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1 && !e.closest(".scroll, nav, .faults"))
+		.map((e) => "too wide: " + e.tagName + "." + (e.getAttribute("class") || "") + " " + e.textContent.slice(0, 40))`))
 	b.run(chromedp.EmulateViewport(1280, 900))
 }
 
@@ -184,7 +190,8 @@ func TestChecksOfPagesFindWhatIsWrong(t *testing.T) {
 	require.Empty(t, value[[]string](b, structure))
 	value[bool](b, `(() => {
 		document.documentElement.lang = "";
-		document.querySelector("main").insertAdjacentHTML("beforeend", "<h1>another</h1><h3>far below</h3><table><tr><td>a</td></tr></table><img src='/'><p id='key' class='faded'>faded</p>");
+		document.querySelector("main").insertAdjacentHTML("beforeend",
+			"<h1>another</h1><h3>far below</h3><table><tr><td>a</td></tr></table><img src='/'><p id='key' class='faded'>faded</p>");
 		document.querySelector(".faded").style.setProperty("color", "gray");
 		document.querySelector(".faded").style.setProperty("background", "silver");
 		return true;

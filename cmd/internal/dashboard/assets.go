@@ -12,8 +12,8 @@ import (
 //go:embed assets
 var assetFiles embed.FS
 
-// asset is a file that pages need. Its address changes with its content, so that
-// browsers may keep it.
+// asset is a file that pages need. Its path changes with its content, so that browsers
+// may cache it.
 type asset struct {
 	content []byte
 	kind    string
@@ -26,7 +26,7 @@ func readAssets() (byName, byPath map[string]asset) {
 	byName, byPath = map[string]asset{}, map[string]asset{}
 	files, err := assetFiles.ReadDir("assets")
 	if err != nil {
-		panic(err) // they are embedded
+		panic(err) // the files are embedded
 	}
 	for _, f := range files {
 		content, err := assetFiles.ReadFile("assets/" + f.Name())
@@ -35,8 +35,9 @@ func readAssets() (byName, byPath map[string]asset) {
 		}
 		sum := sha256.Sum256(content)
 		ext := path.Ext(f.Name())
-		a := asset{content, mime.TypeByExtension(ext), "/assets/" + strings.TrimSuffix(f.Name(), ext) + "-" + hex.EncodeToString(sum[:6]) + ext}
-		byName[f.Name()], byPath[a.path] = a, a
+		to := "/assets/" + strings.TrimSuffix(f.Name(), ext) + "-" + hex.EncodeToString(sum[:6]) + ext
+		a := asset{content, mime.TypeByExtension(ext), to}
+		byName[f.Name()], byPath[to] = a, a
 	}
 	return byName, byPath
 }
@@ -46,7 +47,7 @@ func assetPath(name string) string { return assets[name].path }
 func (v *visit) asset() error {
 	a, known := assetsByPath[v.URL.Path]
 	if !known {
-		return v.nowhere()
+		return v.notFound()
 	}
 	v.w.Header().Set("Cache-Control", "public, max-age=31536000, immutable")
 	v.w.Header().Set("Content-Type", a.kind)

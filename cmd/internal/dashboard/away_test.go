@@ -12,12 +12,12 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// While Redis is away every page says so, a page that stands there says as of when it
-// is, and all is well again when Redis is back.
+// While Redis does not answer, every page says so and an open page shows how old it is.
+// All pages work again when Redis is back.
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
 	b := newBrowser(t, s.url)
 	b.expect("503")
 	b.signIn(s.key(access.Admin))
@@ -33,22 +33,22 @@ func TestRedisAway(t *testing.T) {
 		path := strings.NewReplacer("{id}", op.ID, "{alias}", "hq", "{$}", "").Replace(rt.Path)
 		got := s.do(rt.Method, path, session, nil)
 		require.Equal(t, http.StatusServiceUnavailable, got.status, path)
-		require.Contains(t, got.body, "Redis is away", path)
+		require.Contains(t, got.body, "Redis does not answer", path)
 		require.Contains(t, got.body, "Nothing that was accepted is lost", path)
 		got.guarded(t, path)
 	}
 	require.Equal(t, http.StatusServiceUnavailable, s.post("/signin", "", "key", s.someKey()).status)
-	require.Contains(t, s.get("/signin", "").body, "Sign in with a key", "which needs no Redis")
+	require.Contains(t, s.get("/signin", "").body, "Sign in to detachd", "which needs no Redis")
 
-	b.sees("The server does not answer, so this is how it was at ")
-	b.sees("Under way: 0 of 2 settled")
-	b.accessible("a page that stands there while Redis is away")
+	b.sees("The server does not respond. Data as of ")
+	b.sees("In progress: 0 of 2 finished")
+	b.accessible("a page that stands there while Redis does not answer")
 	b.shoot("redis-away-live")
 	other := b.another()
 	other.expect("503")
 	other.run(cookieOf(s.url, "__Host-detachd", session))
 	other.look(place{"redis-away", goTo("/operations/" + op.ID)})
-	other.sees("Redis is away")
+	other.sees("Redis does not answer")
 	other.sees("Try again")
 
 	require.NoError(t, s.redis.Restart())
@@ -56,14 +56,14 @@ func TestRedisAway(t *testing.T) {
 	b.stayed()
 	other.signIn(s.key(access.Viewer))
 	s.work()
-	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 	b.stayed()
 }
 
-// someKey looks like a key, and is none.
+// someKey looks like a key but does not exist.
 func (s *stage) someKey() string { return "dk_" + strings.Repeat("a", 32) }
 
-// The cloud away: the plan says so, and what is known can be handed over all the same.
+// While the cloud does not answer, the plan says so, and it can be submitted anyway.
 func TestCloudAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -72,20 +72,19 @@ func TestCloudAway(t *testing.T) {
 	s.cloud.Stop()
 	x := story{texts: usual, s: s}
 	x.list(b, "d-1\nd-2\n", "hq")
-	b.sees("The cloud did not say what will become of all:")
+	b.sees("The cloud could not be read for all rows:")
 	b.accessible("plan without the cloud")
 	b.narrow("plan without the cloud")
 	b.shoot("plan-cloud-away")
 	b.press("Detach")
-	b.sees("Under way: 0 of 2 settled")
+	b.sees("In progress: 0 of 2 finished")
 	require.NoError(t, s.cloud.Restart())
 	s.work()
-	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 	b.sees("detached 2")
 }
 
-// A Redis that refuses is not called away: the page says what is the matter, and what
-// whoever runs it does.
+// If Redis refuses commands, the page says why and what its operator can do.
 func TestRedisRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -94,10 +93,10 @@ func TestRedisRefuses(t *testing.T) {
 	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "1").Err())
 	got := s.post("/signin", "", "key", key)
 	require.Equal(t, http.StatusServiceUnavailable, got.status)
-	require.Contains(t, got.body, "Redis refuses")
+	require.Contains(t, got.body, "Redis refuses commands")
 	require.Contains(t, got.body, "Redis has no memory left.")
 	require.Contains(t, got.body, "raise maxmemory")
-	require.NotContains(t, got.body, "Redis is away")
+	require.NotContains(t, got.body, "Redis does not answer")
 	require.NoError(t, admin.ConfigSet(t.Context(), "maxmemory", "0").Err())
 	require.Equal(t, http.StatusOK, s.get("/", session).status)
 }

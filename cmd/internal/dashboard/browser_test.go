@@ -25,8 +25,8 @@ import (
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-// chromium starts the one browser of all tests, which TestMain ends. Each test has a
-// context of its own in it, with cookies of its own.
+// chromium starts the browser that all tests share and TestMain ends. Each test has its
+// own context in it, with its own cookies.
 var chromium = sync.OnceValues(func() (context.Context, error) {
 	path, err := exec.LookPath("chromium")
 	if err != nil {
@@ -34,7 +34,8 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 	}
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(path),
 		chromedp.NoSandbox, // root cannot have one, and it visits only this test's server
-		chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.DisableGPU, chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-dev-shm-usage", true),
 		// A host that is not this machine is not asked for.
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.WSURLReadTimeout(time.Minute))
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
@@ -45,11 +46,11 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 
 var endChromium = func() {}
 
-// windows are turns: so many tests have a window at a time, as pages that several
-// browsers draw at once on a small machine come too late for anybody's patience.
+// windows limits how many tests have a window at a time. On a small machine more
+// windows draw their pages too slowly for the time limits.
 var windows = make(chan struct{}, 2)
 
-// browser is a window.
+// browser is one window.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
@@ -57,15 +58,15 @@ type browser struct {
 	url string
 
 	mu     sync.Mutex
-	faults []string // what the console and the network said
+	faults []string // complaints of the console and the network
 	allow  []string // of those: parts of what is expected
 }
 
-// patience is how long a page may take to show what is waited for.
+// patience is how long a test waits for a page to show something.
 const patience = 30 * time.Second
 
-// newBrowser opens a window, in which a test fails if anything is wrong that a
-// person would find in the console. It takes chromium; see redistest.Missing.
+// newBrowser opens a window. The test fails if the console reports anything. It needs
+// chromium; see redistest.Missing.
 func newBrowser(t *testing.T, url string) *browser {
 	t.Helper()
 	windows <- struct{}{}
@@ -73,7 +74,7 @@ func newBrowser(t *testing.T, url string) *browser {
 	return openWindow(t, url)
 }
 
-// another opens a window of somebody else, in the turn of this one.
+// another opens the window of a second visitor; it shares the slot of this one.
 func (b *browser) another() *browser {
 	b.t.Helper()
 	return openWindow(b.t, b.url)
@@ -85,8 +86,8 @@ func openWindow(t *testing.T, url string) *browser {
 	if err != nil {
 		redistest.Missing(t, err.Error())
 	}
-	// A tab with cookies of its own takes a window of its own, which
-	// chromedp.WithNewBrowserContext does not ask for.
+	// A tab with its own cookies needs its own window, which chromedp.WithNewBrowserContext
+	// does not create.
 	executor := cdp.WithExecutor(root, chromedp.FromContext(root).Browser)
 	jar, err := target.CreateBrowserContext().Do(executor)
 	require.NoError(t, err)
@@ -109,7 +110,7 @@ func openWindow(t *testing.T, url string) *browser {
 	return b
 }
 
-// hear notes what the console, the page's policy and the network complain of.
+// hear collects complaints of the console, the page's policy and the network.
 func (b *browser) hear(event any) {
 	switch e := event.(type) {
 	case *runtime.EventExceptionThrown:
@@ -135,14 +136,14 @@ func (b *browser) fault(text string) {
 	}
 }
 
-// expect says that a complaint with that text is part of the test.
+// expect allows complaints that contain a text.
 func (b *browser) expect(part string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.allow = append(b.allow, part)
 }
 
-// run does things in the window, within the patience.
+// run runs actions in the window within the time limit.
 func (b *browser) run(actions ...chromedp.Action) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -152,7 +153,7 @@ func (b *browser) run(actions ...chromedp.Action) {
 	}
 }
 
-// text is what the page shows.
+// text returns the text of the page.
 func (b *browser) text() (out string) {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
@@ -178,13 +179,14 @@ func (b *browser) at(path string) {
 	b.until(`document.readyState === "complete" && location.pathname + location.search === ` + quote(path))
 }
 
-// until waits until an expression is true, in whatever page comes.
+// until waits until an expression is true, across page loads.
 func (b *browser) until(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	for {
-		err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience)))
+		err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond),
+			chromedp.WithPollingTimeout(patience)))
 		if err == nil {
 			return
 		}
@@ -194,14 +196,14 @@ func (b *browser) until(expression string) {
 	}
 }
 
-// press clicks the button, the link or the summary with a text.
+// press clicks the button, link or summary that contains a text.
 func (b *browser) press(text string) {
 	b.t.Helper()
 	b.click(fmt.Sprintf(`//*[self::button or self::a or self::summary][contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch)
 }
 
-// click clicks what a selector finds; again where that was replaced by a fresh copy
-// before it was hit.
+// click clicks what a selector finds. It tries again if a refresh replaced the element
+// before.
 func (b *browser) click(selector string, by ...chromedp.QueryOption) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
@@ -217,13 +219,14 @@ func (b *browser) click(selector string, by ...chromedp.QueryOption) {
 	}
 }
 
-// fill types into the field that a selector finds, over what it has.
+// fill replaces the content of the field that a selector finds by typing.
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
-	b.run(chromedp.Focus(selector, chromedp.ByQuery, chromedp.NodeVisible), chromedp.Evaluate(`document.activeElement.select()`, nil), chromedp.KeyEvent(text))
+	b.run(chromedp.Focus(selector, chromedp.ByQuery, chromedp.NodeVisible), chromedp.Evaluate(`document.activeElement.select()`, nil),
+		chromedp.KeyEvent(text))
 }
 
-// choose chooses a file with a content where files are chosen.
+// choose selects a file with a content in a file field.
 func (b *browser) choose(selector, name, content string) {
 	b.t.Helper()
 	path := filepath.Join(b.t.TempDir(), name)
@@ -231,7 +234,7 @@ func (b *browser) choose(selector, name, content string) {
 	b.run(chromedp.SetUploadFiles(selector, []string{path}, chromedp.ByQuery))
 }
 
-// value gives what an expression is in the page.
+// value evaluates an expression in the page.
 func value[T any](b *browser, expression string) (out T) {
 	b.t.Helper()
 	b.run(chromedp.Evaluate(expression, &out))
@@ -254,10 +257,10 @@ func cookieOf(url, name, value string) chromedp.Action {
 
 func quote(s string) string { return fmt.Sprintf("%q", s) }
 
-// shoot takes pictures of the whole page, wide and narrow, in light and in dark, for
-// who wants to look at them: CI's, and `make test`'s, which say by DETACHD_ARTIFACTS
-// where to keep them. The window is made as high as the page, as what sticks to the
-// edge of a window would be in the midst of a picture.
+// shoot takes pictures of the whole page, wide and narrow, light and dark, and writes
+// them to DETACHD_ARTIFACTS, which CI and `make test` set. The window becomes as high
+// as the page: otherwise elements that stick to its edge would be in the middle of the
+// picture.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
 	dir := os.Getenv("DETACHD_ARTIFACTS")

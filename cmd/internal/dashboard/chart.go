@@ -6,31 +6,31 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// chart is a picture of outcomes over the last day: a stack of bars for each step.
-// Lengths are in units of the picture.
+// chart shows the outcomes of the last day as a stack of bars for each step. Lengths are
+// in units of the picture.
 type chart struct {
-	Width, Height float64 // of the whole
-	Base          float64 // y of the line that bars stand on
+	Width, Height float64
+	Base          float64 // y of the base line
 	Bars          []chartBar
 	Hours         []chartLabel
-	Max           int // what a full stack stands for
+	Max           int // desktops of a full stack
 	Steps         []chartStep
 	Empty         bool
 }
 
-// chartBar is a part of a stack.
+// chartBar is one state in a stack.
 type chartBar struct {
 	State               tasks.State
 	X, Y, Width, Height float64
 }
 
-// chartLabel is a text below.
+// chartLabel is a time below the base line.
 type chartLabel struct {
 	X    float64
 	Text string
 }
 
-// chartStep is the same in numbers, for who reads rather than looks.
+// chartStep has the numbers of a stack, for the table below the chart.
 type chartStep struct {
 	From                           time.Time
 	Detached, Failed, Held, Others int
@@ -41,7 +41,7 @@ const (
 	chartBase, chartTop     = 165.0, 10.0
 )
 
-// outcomesOf adds up the steps of projects; each has the same ones.
+// outcomesOf adds up the steps of projects; all projects have the same steps.
 func outcomesOf(stats []tasks.Stats, zone *time.Location) chart {
 	c := chart{Width: chartWidth, Height: chartHeight, Base: chartBase, Empty: true}
 	for _, s := range stats {
@@ -58,17 +58,16 @@ func outcomesOf(stats []tasks.Stats, zone *time.Location) chart {
 		return c
 	}
 	c.Empty = false
-	wide := chartWidth / float64(len(c.Steps))
+	width := chartWidth / float64(len(c.Steps))
 	for i, x := range c.Steps {
-		left, y := float64(i)*wide, chartBase
+		left, y := float64(i)*width, chartBase
 		for _, part := range []stateCount{{tasks.StateDetached, x.Detached}, {tasks.StateHeld, x.Held}, {tasks.StateFailed, x.Failed}} {
 			if part.N == 0 {
 				continue
 			}
-			// Few beside many are to be seen, too.
-			high := max(1.5, float64(part.N)/float64(c.Max)*(chartBase-chartTop))
-			y -= high
-			c.Bars = append(c.Bars, chartBar{part.State, left + 0.5, y, wide - 1, high})
+			height := max(1.5, float64(part.N)/float64(c.Max)*(chartBase-chartTop)) // few beside many stay visible
+			y -= height
+			c.Bars = append(c.Bars, chartBar{part.State, left + 0.5, y, width - 1, height})
 		}
 		if at := x.From.In(zone); at.Minute() == 0 && at.Hour()%3 == 0 && left > 20 && left < chartWidth-20 {
 			c.Hours = append(c.Hours, chartLabel{left, at.Format("15:04")})
@@ -77,13 +76,12 @@ func outcomesOf(stats []tasks.Stats, zone *time.Location) chart {
 	return c
 }
 
-// removedRow is how many desktops took how long until access was gone.
+// removedRow counts the desktops whose access was removed within a time.
 type removedRow struct {
-	Label string
-	N     int
-	Share float64
-	// Accepted is the same since the acceptance.
-	Accepted int
+	Label    string
+	N        int
+	Share    float64
+	Accepted int // the same, since the operation was accepted
 }
 
 func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
@@ -109,7 +107,7 @@ func removedOf(stats []tasks.Stats) (rows []removedRow, all int) {
 		before = b.AtMostSeconds
 		rows = append(rows, removedRow{label, b.Desktops, share(b.Desktops, most), b.SinceAccepted})
 	}
-	// What is empty on both sides says nothing.
+	// Omit leading and trailing empty rows.
 	for len(rows) > 0 && rows[0].N+rows[0].Accepted == 0 {
 		rows = rows[1:]
 	}

@@ -8,10 +8,10 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// codes is the page of what error codes and readings mean.
+// codes is the page that explains error codes and readings.
 type codes struct{ api.Codes }
 
-// Status gives a row's status: a digit alone stands for all that begin with it.
+// Status formats a row's HTTP status. A single digit stands for its whole class.
 func (codes) Status(n int) string {
 	switch {
 	case n == 0:
@@ -30,10 +30,10 @@ func (v *visit) codes() error {
 	return v.page(http.StatusOK, "codes", "What error codes mean", codes{c})
 }
 
-// meanings explains codes and classes, by the tables by which workers decide.
+// meanings explains codes and classes by the tables of the workers.
 type meanings struct {
 	codes   map[string]string
-	advices map[string]string // by code, where there is any of its own
+	advices map[string]string // by code, if it has its own
 	classes map[string]api.Class
 }
 
@@ -45,8 +45,7 @@ func (m meanings) advice(code, class string) string {
 func (v *visit) meanings() (meanings, error) {
 	c, err := v.api.Codes(v.Context())
 	m := meanings{map[string]string{}, map[string]string{}, map[string]api.Class{}}
-	// The first row of a code wins; what is said of single desktops goes before what
-	// is said of calls.
+	// The first row of a code applies. Rows about single desktops go before rows about calls.
 	for _, of := range []string{"worker", "desktop", "call"} {
 		for _, x := range c.Codes {
 			if x.Of == of && x.Code != "" {

@@ -14,31 +14,30 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// Config makes a handler. All of it is required.
+// Config configures the handler. All fields are required.
 type Config struct {
-	As    func(access.Key) *api.Client // asks the API as the holder of a key
+	As    func(access.Key) *api.Client // a client of the API with the rights of a key
 	Keys  *access.Keys
-	Guard *access.Guard // the API's, so that who guesses has no second try here
+	Guard *access.Guard // shared with the API, so that guessing keys has one limit
 	Log   zerolog.Logger
 	Now   func() time.Time
 }
 
-// dashboard answers requests for pages.
+// dashboard serves the pages.
 type dashboard struct {
 	Config
-	large chan struct{} // turns for large forms: so many are worked on at a time
+	large chan struct{} // semaphore: how many large forms are processed at a time
 }
 
-// route is a page or a deed, with the role that it takes; "" needs nobody to be
-// signed in.
+// route is a page or an action with its required role; "" requires no sign-in.
 type route struct {
 	pattern string // as http.ServeMux has it
 	role    access.Role
 	handle  func(*visit) error
 }
 
-// routes is the table. What changes something is a POST, which browsers send from
-// our own pages only.
+// routes lists all routes. Every change is a POST, which browsers send only from our own
+// pages.
 var routes = []route{
 	{"GET /signin", "", (*visit).signinPage},
 	{"POST /signin", "", (*visit).signIn},
@@ -64,7 +63,7 @@ var routes = []route{
 	{"GET /search", access.Viewer, (*visit).search},
 	{"GET /desktop", access.Viewer, (*visit).desktop},
 	{"GET /new", access.Producer, (*visit).newDetach},
-	{"GET /new/plan", access.Producer, (*visit).lookAtPlan},
+	{"GET /new/plan", access.Producer, (*visit).planPage},
 	{"POST /new/plan", access.Producer, (*visit).planDetach},
 	{"POST /new", access.Producer, (*visit).startDetach},
 	{"GET /projects", access.Viewer, (*visit).projects},
@@ -74,10 +73,10 @@ var routes = []route{
 	{"POST /keys", access.Admin, (*visit).createKey},
 	{"POST /keys/{id}/revoke", access.Admin, (*visit).revokeKey},
 	{"GET /codes", access.Viewer, (*visit).codes},
-	{"/", access.Viewer, (*visit).nowhere},
+	{"/", access.Viewer, (*visit).notFound},
 }
 
-// New gives the handler of all pages.
+// New returns the handler of all pages.
 func New(cfg Config) http.Handler {
 	d := &dashboard{Config: cfg, large: make(chan struct{}, 4)}
 	mux := http.NewServeMux()
@@ -87,12 +86,14 @@ func New(cfg Config) http.Handler {
 	crossOrigin := http.NewCrossOriginProtection()
 	crossOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		v := &visit{Request: r, d: d, w: w}
-		v.fail(&api.Problem{Status: http.StatusForbidden, Code: "cross_site", Title: "Refused", Detail: "this was sent by a page of another site, and nothing was done"})
+		v.fail(&api.Problem{
+			Status: http.StatusForbidden, Code: "cross_site", Title: "Refused", Detail: "a page of another site sent this; nothing was changed",
+		})
 	}))
 	return secured(crossOrigin.Handler(mux))
 }
 
-// Serve gives the handler of the HTTP API with the dashboard at all other addresses.
+// Serve returns the handler of the HTTP API, with the dashboard at all other addresses.
 func Serve(cfg server.Config) http.Handler {
 	if cfg.Guard == nil {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
@@ -101,7 +102,7 @@ func Serve(cfg server.Config) http.Handler {
 	return server.New(cfg)
 }
 
-// contentPolicy lets a page load and run just what is ours, and nobody frame it.
+// contentPolicy allows a page to load and run our own files only, and forbids framing.
 const contentPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 
@@ -122,17 +123,16 @@ func secured(h http.Handler) http.Handler {
 }
 
 const (
-	// patience is how long a page may take.
-	patience = 30 * time.Second
-	// smallForm and largeForm are the most bytes of a form; the latter is for lists.
+	pageTimeout = 30 * time.Second
+	// smallForm and largeForm are the maximum bytes of a form; large forms carry lists.
 	smallForm = 1 << 20
 	largeForm = 8 << 20
 )
 
-// visit is one request on its way.
+// visit is one request.
 type visit struct {
 	*http.Request
-	connection context.Context // ends when the visitor has gone; that of Request is for a page
+	connection context.Context // ends when the visitor leaves; the context of Request has a deadline too
 	d          *dashboard
 	w          http.ResponseWriter
 	key        access.Key
@@ -140,7 +140,7 @@ type visit struct {
 }
 
 func (d *dashboard) serve(rt route, w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeoutCause(r.Context(), patience, errors.New("the page took too long"))
+	ctx, cancel := context.WithTimeoutCause(r.Context(), pageTimeout, errors.New("the page took too long"))
 	defer cancel()
 	v := &visit{Request: r.WithContext(ctx), connection: r.Context(), d: d, w: w}
 	most := int64(smallForm)
@@ -148,13 +148,13 @@ func (d *dashboard) serve(rt route, w http.ResponseWriter, r *http.Request) {
 		most = largeForm
 	}
 	v.Body = http.MaxBytesReader(w, r.Body, most)
-	if err := v.enter(rt); err != nil {
+	if err := v.authorize(rt); err != nil {
 		v.fail(err)
 	}
 }
 
-// enter finds who visits, and lets in whom the role allows.
-func (v *visit) enter(rt route) error {
+// authorize finds the visitor and handles the route if the role allows it.
+func (v *visit) authorize(rt route) error {
 	if rt.role == "" {
 		return rt.handle(v)
 	}
@@ -163,23 +163,23 @@ func (v *visit) enter(rt route) error {
 		return v.askToSignIn()
 	}
 	if err != nil {
-		v.d.Log.Error().Err(err).Msg("a session could not be read")
+		v.d.Log.Error().Err(err).Msg("reading a session failed")
 		return refusedByRedis(err)
 	}
 	v.key, v.api = key, v.d.As(key)
 	if !v.may(rt.role) {
 		return &api.Problem{Status: http.StatusForbidden, Code: "role_missing",
-			Detail: "this takes the role " + string(rt.role) + ", and your key has " + string(key.Role)}
+			Detail: "this needs the role " + string(rt.role) + ", and your key has " + string(key.Role)}
 	}
 	return rt.handle(v)
 }
 
-// may reports whether the visitor has a role, or one that includes it.
+// may reports whether the visitor has a role or one that includes it.
 func (v *visit) may(role access.Role) bool { return v.key.Role.Includes(role) }
 
-// refreshes says that it is the script that looks after a page, and no person.
+// refreshes reports whether the page's script sent the request, and not a person.
 func (v *visit) refreshes() bool { return v.Header.Get("Detachd-Refresh") != "" }
 
-func (v *visit) nowhere() error {
+func (v *visit) notFound() error {
 	return &api.Problem{Status: http.StatusNotFound, Code: "not_found", Detail: "there is no page at this address"}
 }

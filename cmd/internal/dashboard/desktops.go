@@ -3,12 +3,13 @@ package dashboard
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// search is what was found for a desktop's id, its name or a user.
+// search is the page of results for a desktop's id, its name or a user.
 type search struct {
 	Text string
 	Rows []api.Event
@@ -26,26 +27,18 @@ func (v *visit) search() error {
 	if err != nil {
 		return err
 	}
-	if id, one := theOnly(rows); one && next == "" && v.token() == "" && strings.EqualFold(id, p.Text) {
-		http.Redirect(v.w, v.Request, "/desktop?id="+url.QueryEscape(id), http.StatusSeeOther)
+	other := func(e api.Event) bool {
+		return !strings.EqualFold(e.Desktop.ID, p.Text) || e.Desktop.ID != rows[0].Desktop.ID
+	}
+	if len(rows) > 0 && next == "" && v.token() == "" && !slices.ContainsFunc(rows, other) { // it can only be this desktop
+		http.Redirect(v.w, v.Request, "/desktop?id="+url.QueryEscape(rows[0].Desktop.ID), http.StatusSeeOther)
 		return nil
 	}
 	p.Rows, p.More = rows, v.more(next, len(rows))
 	return v.page(http.StatusOK, "search", "Search: "+p.Text, p)
 }
 
-// theOnly is the desktop that all rows are about.
-func theOnly(rows []api.Event) (id string, one bool) {
-	for i, e := range rows {
-		if i > 0 && e.Desktop.ID != id {
-			return "", false
-		}
-		id = e.Desktop.ID
-	}
-	return id, id != ""
-}
-
-// desktop is the page of a desktop: all that operations did about it.
+// desktop is the page of a desktop: its history in all operations.
 type desktop struct {
 	ID   string
 	Rows []api.Event

@@ -6,13 +6,13 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 )
 
-// Route is a row of the table, for tests from outside.
+// Route is a row of the table for external tests.
 type Route struct {
 	Method, Path string
 	Role         access.Role
 }
 
-// Routes gives the table; the last row, which is for every method, as GET.
+// Routes returns the table; the last row, which serves every method, as GET.
 func Routes() (out []Route) {
 	for _, rt := range routes {
 		method, path, ok := strings.Cut(rt.pattern, " ")

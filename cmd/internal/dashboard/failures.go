@@ -16,11 +16,10 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// failureFields are the fields of a filter of failures, as they are in addresses and
-// forms.
+// failureFields are the fields of a failure filter, as in URLs and forms.
 type failureFields struct{ Project, Class, Code, Operation, User, Source, From, To string }
 
-// fieldsOf reads them by name.
+// fieldsOf reads the fields by name.
 func fieldsOf(get func(string) string) failureFields {
 	text := func(name string) string { return strings.TrimSpace(get(name)) }
 	return failureFields{
@@ -31,39 +30,41 @@ func fieldsOf(get func(string) string) failureFields {
 
 func (f failureFields) filter(at times) (tasks.FailureFilter, error) {
 	out := tasks.FailureFilter{
-		Project: f.Project, Class: f.Class, Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
+		Project: f.Project, Class: tasks.Class(f.Class), Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
 		From: at.parse("from", f.From), To: at.parse("to", f.To),
 	}
 	return out, at.err()
 }
 
-// failures is the page of the inbox.
+// failures is the inbox page.
 type failures struct {
 	choice
 	Filter  failureFields
-	By      string // what it is grouped by: code, class or project
+	By      string // grouping: code, class or project
 	Groups  []failureGroup
-	Classes []string // that there are
+	Classes []string // present
 	Total   int
-	Rows    []tasks.Failure
-	More    more
+	// Retryable is how many a bulk retry of all matches.
+	Retryable int
+	Rows      []tasks.Failure
+	More      more
 }
 
 func (failures) refreshAfter() int { return 10 }
 
-// Filtered reports that something besides the project is asked for.
+// Filtered reports whether anything besides the project is filtered.
 func (f failures) Filtered() bool { return f.Filter != failureFields{Project: f.Filter.Project} }
 
-// failureGroup is how many failures have something in common.
+// failureGroup counts failures that have something in common.
 type failureGroup struct {
-	Project, Class, Code string // empty: of several
+	Project, Class, Code string // empty: several
 	Count                int
 	Why                  string // what the code means
-	Does                 string // what was done about the class
-	Advice               string // what a person does
+	Does                 string // what detachd did about the class
+	Advice               string // what a person can do
 }
 
-// groupings are what failures can be grouped by.
+// groupings clear what groups do not have in common.
 var groupings = map[string]func(*failureGroup){
 	"code":    func(g *failureGroup) { g.Project = "" },
 	"class":   func(g *failureGroup) { g.Project, g.Code = "", "" },
@@ -74,7 +75,7 @@ func groupsOf(counts []tasks.FailureCount, by string, m meanings) []failureGroup
 	keep := groupings[by]
 	sum := map[failureGroup]int{}
 	for _, c := range counts {
-		g := failureGroup{Project: c.Project, Class: c.Class, Code: c.Code}
+		g := failureGroup{Project: c.Project, Class: string(c.Class), Code: c.Code}
 		keep(&g)
 		sum[g] += c.Count
 	}
@@ -84,7 +85,8 @@ func groupsOf(counts []tasks.FailureCount, by string, m meanings) []failureGroup
 		out = append(out, g)
 	}
 	slices.SortFunc(out, func(a, b failureGroup) int {
-		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Class, b.Class), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Project, b.Project))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Class, b.Class), strings.Compare(a.Code, b.Code),
+			strings.Compare(a.Project, b.Project))
 	})
 	return out
 }
@@ -109,6 +111,9 @@ func (v *visit) failures() error {
 	p.Groups = groupsOf(counts, p.By, m)
 	for _, g := range groupsOf(counts, "class", m) {
 		p.Classes, p.Total = append(p.Classes, g.Class), p.Total+g.Count
+		if tasks.Class(g.Class) != tasks.ClassHeld || f.Class == tasks.ClassHeld {
+			p.Retryable += g.Count
+		}
 	}
 	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.Failure, string, error) {
 		return v.api.Failures(v.Context(), f, size, token)
@@ -120,8 +125,8 @@ func (v *visit) failures() error {
 	return v.page(http.StatusOK, "failures", "Failures", p)
 }
 
-// failureFilter completes the fields by the project that the key has to name, and
-// makes a filter of them.
+// failureFilter sets the project if the key requires one, and makes a filter of the
+// fields.
 func (v *visit) failureFilter(fields *failureFields, c *choice) (tasks.FailureFilter, error) {
 	var err error
 	if *c, err = v.choose(fields.Project); err != nil {
@@ -131,7 +136,7 @@ func (v *visit) failureFilter(fields *failureFields, c *choice) (tasks.FailureFi
 	return fields.filter(v.times())
 }
 
-// failuresCSV is the list as a file for spreadsheets, all of it.
+// failuresCSV is the whole list as a file for spreadsheets.
 func (v *visit) failuresCSV() error {
 	fields, c := fieldsOf(v.param), choice{}
 	f, err := v.failureFilter(&fields, &c)
@@ -140,7 +145,10 @@ func (v *visit) failuresCSV() error {
 	}
 	return v.file("failures.csv", "text/csv; charset=utf-8", func(ctx context.Context, w io.Writer) error {
 		rows := csv.NewWriter(w)
-		columns := []string{"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id", "call_id", "request_id"}
+		columns := []string{
+			"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id",
+			"call_id", "request_id",
+		}
 		if err := rows.Write(columns); err != nil {
 			return err
 		}
@@ -163,14 +171,14 @@ func (v *visit) failuresCSV() error {
 	})
 }
 
-// failureRow is a failure's row; no cell of it is a formula.
+// failureRow is a row of the CSV. No cell is a formula.
 func failureRow(x tasks.Failure) []string {
 	users := make([]string, len(x.Expect))
 	for i, name := range x.Expect {
-		users[i] = report.Cell(report.Printable(name)) // semicolons separate cells, too, where the comma is a decimal point
+		users[i] = report.Cell(report.Printable(name)) // some spreadsheets separate cells by semicolons
 	}
 	row := []string{
-		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(users, "; "), x.Class, x.Code, x.Message,
+		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(users, "; "), string(x.Class), x.Code, x.Message,
 		strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
 	}
 	for i, cell := range row {
@@ -179,13 +187,12 @@ func failureRow(x tasks.Failure) []string {
 	return row
 }
 
-// picks are the desktops that were chosen; each is named by its operation, a slash
-// and its id.
+// picks returns the selected desktops, named by operation, slash and id.
 func (v *visit) picks() (out []tasks.DesktopRef, err error) {
 	for _, text := range v.PostForm["pick"] {
 		op, desktop, ok := strings.Cut(text, "/")
 		if !ok {
-			return nil, &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "a row that was chosen names no desktop"}
+			return nil, &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "a selected row names no desktop"}
 		}
 		out = append(out, tasks.DesktopRef{OperationID: op, DesktopID: desktop})
 	}

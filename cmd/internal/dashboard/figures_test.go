@@ -32,11 +32,12 @@ func TestTextsForPeople(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A bar is as long as the whole, whatever is in it.
+// The parts of a bar always add up to its full length.
 func TestBarsAreWhole(t *testing.T) {
 	t.Parallel()
-	p := progressOf(tasks.Operation{Total: 10, Counts: tasks.Counts{Queued: 1, Sending: 1, Accepted: 1, Detached: 3, Failed: 2, Held: 1, Cancelled: 1}})
-	require.Equal(t, 7, p.Settled())
+	counts := tasks.Counts{Queued: 1, Sending: 1, Accepted: 1, Detached: 3, Failed: 2, Held: 1, Cancelled: 1}
+	p := progressOf(tasks.Operation{Total: 10, Counts: counts})
+	require.Equal(t, 7, p.Finished())
 	end := 0.0
 	for _, part := range p.Bar {
 		require.InDelta(t, end, part.From, 1e-9)
@@ -54,19 +55,20 @@ func buckets(change map[int]tasks.Tally) (out []tasks.StatsBucket) {
 	return out
 }
 
-// The picture adds projects up, and nothing in it leaves it or vanishes.
+// The chart adds projects up, and no bar leaves it or vanishes.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
 	require.True(t, outcomesOf([]tasks.Stats{{Buckets: buckets(nil)}}, time.UTC).Empty)
 	c := outcomesOf([]tasks.Stats{
-		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 900, Failed: 1}})}, {Buckets: buckets(map[int]tasks.Tally{3: {Detached: 99}, 95: {Held: 5}})},
+		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 900, Failed: 1}})},
+		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 99}, 95: {Held: 5}})},
 	}, time.FixedZone("", 5*3600+45*60))
 	require.False(t, c.Empty)
 	require.Equal(t, 1000, c.Max)
 	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.StatsStep), Detached: 999, Failed: 1}, c.Steps[3])
 	require.Len(t, c.Bars, 3)
 	for _, b := range c.Bars {
-		require.GreaterOrEqual(t, b.Height, 1.0, "few beside many are to be seen")
+		require.GreaterOrEqual(t, b.Height, 1.0, "few beside many stay visible")
 		require.GreaterOrEqual(t, b.Y, 0.0)
 		require.LessOrEqual(t, b.X+b.Width, c.Width)
 	}
@@ -81,8 +83,10 @@ func TestOutcomes(t *testing.T) {
 func TestTimesUntilAccessWasGone(t *testing.T) {
 	t.Parallel()
 	rows, all := removedOf([]tasks.Stats{
-		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3, SinceAccepted: 5}, {AtMostSeconds: 3600}, {AtMostSeconds: 7200}}},
-		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1}, {AtMostSeconds: 3600, Desktops: 2}, {AtMostSeconds: 7200}}},
+		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3, SinceAccepted: 5}, {AtMostSeconds: 3600},
+			{AtMostSeconds: 7200}}},
+		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1}, {AtMostSeconds: 3600, Desktops: 2},
+			{AtMostSeconds: 7200}}},
 	})
 	require.Equal(t, 6, all)
 	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100, 5}, {"up to 1 hour", 2, 50, 0}}, rows, "without what is empty on both sides")
@@ -90,46 +94,52 @@ func TestTimesUntilAccessWasGone(t *testing.T) {
 	require.Equal(t, []removedRow{{"over 24 hours", 1, 100, 0}}, rows)
 }
 
-// What waits is counted in desktops, as the page says, and not in tasks of up to 100.
+// The queue is counted in desktops, as the page says, and not in tasks of up to 100.
 func TestWaitingIsCountedInDesktops(t *testing.T) {
 	t.Parallel()
-	late := todosOf([]tasks.Stats{{Project: "hq", OldestMS: 600_000, Workers: 1, Waiting: 7, Counts: tasks.Counts{Queued: 650, Sending: 50}}}, 1, meanings{}, noon)
+	late := todosOf([]tasks.Stats{{Project: "hq", OldestMS: 600_000, Workers: 1, Waiting: 7, Counts: tasks.Counts{Queued: 650, Sending: 50}}},
+		1, meanings{}, noon)
 	require.Len(t, late, 1)
 	require.Equal(t, 650, late[0].N)
 }
 
-// What needs a person: the worst first, and all of it.
+// What needs attention is complete, and the worst comes first.
 func TestTodos(t *testing.T) {
 	t.Parallel()
 	m := meanings{codes: map[string]string{"X": "it is broken"}, classes: map[string]api.Class{}}
-	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000, Workers: 1, Counts: tasks.Counts{Queued: 5}}, {Project: "idle"}}, 1, m, noon))
+	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000, Workers: 1, Counts: tasks.Counts{Queued: 5}}, {Project: "idle"}}, 1,
+		m, noon))
 	unserved := todosOf([]tasks.Stats{{Project: "gone", Counts: tasks.Counts{Queued: 5, Accepted: 2}}}, 1, m, noon)
 	require.Len(t, unserved, 1)
 	require.Equal(t, 7, unserved[0].N)
 	require.Contains(t, unserved[0].What, "No worker serves project gone")
 	var got []string
 	for _, x := range todosOf([]tasks.Stats{
-		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{{Project: "hq", Class: tasks.ClassHeld, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
-		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.PauseAuth, Until: noon.Add(time.Minute)}, Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
+		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{
+			{Project: "hq", Class: tasks.ClassHeld, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
+		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.PauseAuth, Until: noon.Add(time.Minute)},
+			Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
 		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.PauseThrottled}},
 	}, 0, m, noon) {
 		got = append(got, x.Weight+" "+x.Label+" "+x.Code+x.What)
 	}
 	require.Equal(t, []string{
-		"bad no worker No worker is running: nothing moves.",
-		"bad paused Project branch: the cloud refuses its credentials, for another 1 min",
+		"bad no worker No worker is running, so nothing is processed.",
+		"bad paused Project branch: the cloud refuses the credentials, for another 1 min",
 		"bad failed X",
-		"warn waiting Project hq: the oldest has waited for 10 min",
+		"warn queued Project hq: the oldest desktop has been queued for 10 min",
 		"warn throttled Project labs: the cloud asked for fewer calls",
-		"warn held OTHER_USER",
+		"warn on hold OTHER_USER",
 	}, got)
 }
 
-// An operation's moments are in their order, and what is to come is the last.
+// An operation's moments are in order, with future ones at the end.
 func TestMoments(t *testing.T) {
 	t.Parallel()
-	op := tasks.Operation{Total: 2, AcceptedAt: noon, DueAt: noon.Add(-time.Hour), NotBefore: noon.Add(time.Minute), Deadline: noon.Add(24 * time.Hour), RequestedBy: "hr"}
-	calls := []tasks.Call{{At: noon.Add(2 * time.Minute), Answered: true, Status: 409}, {At: noon.Add(3 * time.Minute)}, {At: noon.Add(4 * time.Minute), Answered: true, Status: 200}}
+	op := tasks.Operation{Total: 2, AcceptedAt: noon, DueAt: noon.Add(-time.Hour), NotBefore: noon.Add(time.Minute),
+		Deadline: noon.Add(24 * time.Hour), RequestedBy: "hr"}
+	calls := []tasks.Call{{At: noon.Add(2 * time.Minute), Answered: true, Status: 409}, {At: noon.Add(3 * time.Minute)},
+		{At: noon.Add(4 * time.Minute), Answered: true, Status: 200}}
 	whats := func(now time.Time) (out []string) {
 		for _, x := range momentsOf(op, calls, now) {
 			out = append(out, x.What)
@@ -137,15 +147,16 @@ func TestMoments(t *testing.T) {
 		return out
 	}
 	require.Equal(t, []string{
-		"access should be gone", "accepted: 2 desktops", "starts", "first call to the cloud", "last of 3 calls, 1 was refused, 1 was not answered",
-		"deadline: what is not sent by then is failed",
+		"remove access by", "accepted: 2 desktops", "starts", "first call to the cloud", "last of 3 calls, 1 refused, 1 without a response",
+		"deadline: desktops not sent by then fail",
 	}, whats(noon))
 	op.EndedAt, op.Seal, op.Counts = noon.Add(5*time.Minute), "abc", tasks.Counts{Detached: 1, Failed: 1}
-	require.Equal(t, []string{"ended: 1 desktop is proven detached, 1 failed", "trail sealed: abc"}, whats(noon)[5:])
+	require.Equal(t, []string{"finished: 1 desktop confirmed detached, 1 failed", "audit trail sealed: abc"}, whats(noon)[5:])
 }
 
 func TestOneCopyIsSaid(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, oneCopyText([]tasks.Operation{{}, {Durability: tasks.OnReplica}}))
-	require.Contains(t, oneCopyText([]tasks.Operation{{Durability: tasks.OnReplica}, {Durability: tasks.OneCopy}}), "no replica of Redis had it")
+	require.Contains(t, oneCopyText([]tasks.Operation{{Durability: tasks.OnReplica}, {Durability: tasks.OneCopy}}),
+		"No Redis replica confirmed it in time")
 }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// filePatience is how long a file may take, and partPatience each part of it to be
-	// taken: a server's time for an answer is for pages.
-	filePatience, partPatience = 10 * time.Minute, 30 * time.Second
+	// fileTimeout limits a download and partTimeout the sending of each part. The
+	// server's write timeout is meant for pages.
+	fileTimeout, partTimeout = 10 * time.Minute, 30 * time.Second
 )
 
-// file answers with a file that write writes. An error before the first byte can be
-// a page; after it the answer breaks off, so that it is not taken for whole.
+// file answers with what write writes. An error before the first byte becomes an error
+// page. After it the connection is aborted, so that a partial file does not look complete.
 func (v *visit) file(name, kind string, write func(context.Context, io.Writer) error) error {
-	ctx, cancel := context.WithTimeoutCause(v.connection, filePatience, errors.New("the file took too long"))
+	ctx, cancel := context.WithTimeoutCause(v.connection, fileTimeout, errors.New("the file took too long"))
 	defer cancel()
 	f := &fileWriter{w: v.w, name: name, kind: kind}
 	err := write(ctx, f)
@@ -27,7 +27,7 @@ func (v *visit) file(name, kind string, write func(context.Context, io.Writer) e
 	return err
 }
 
-// fileWriter sets the header when the first byte is written.
+// fileWriter sets the headers at the first byte.
 type fileWriter struct {
 	w          http.ResponseWriter
 	name, kind string
@@ -40,6 +40,6 @@ func (f *fileWriter) Write(b []byte) (int, error) {
 		f.w.Header().Set("Content-Type", f.kind)
 		f.w.Header().Set("Content-Disposition", `attachment; filename="`+f.name+`"`)
 	}
-	_ = http.NewResponseController(f.w).SetWriteDeadline(time.Now().Add(partPatience)) // not every way here has deadlines
+	_ = http.NewResponseController(f.w).SetWriteDeadline(time.Now().Add(partTimeout)) // some connections have no deadlines
 	return f.w.Write(b)
 }

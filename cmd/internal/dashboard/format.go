@@ -14,29 +14,32 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// funcs are what templates call.
+// funcs are the functions of templates.
 var funcs = template.FuncMap{
 	"text": report.Printable, "long": long, "opening": opening,
-	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took, "ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
-	"n": thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
-	"query": query, "people": people, "userName": userName, "computerName": computerName, "states": func() []tasks.State { return tasks.States },
-	"reads": readsFrom, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
+	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took,
+	"ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
+	"n":  thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
+	"query": query, "people": people, "userName": userName, "computerName": computerName, "stateText": report.StateText,
+	"states":        func() []tasks.State { return tasks.States },
+	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
+	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
 
-// opens is about how many characters of a long text are shown at first.
-const opens = 200
+// openingLength is about how many characters of a long text are shown folded.
+const openingLength = 200
 
-func long(s string) bool { return utf8.RuneCountInString(s) > opens+50 }
+func long(s string) bool { return utf8.RuneCountInString(s) > openingLength+50 }
 
 func opening(s string) string {
 	r := []rune(s)
-	return report.Printable(string(r[:min(len(r), opens)])) + "…"
+	return report.Printable(string(r[:min(len(r), openingLength)])) + "…"
 }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
-// ago says how long before now a time was, or after it.
+// ago formats how long before or after now a time is.
 func ago(now, t time.Time) string {
 	switch d := now.Sub(t); {
 	case t.IsZero():
@@ -50,7 +53,7 @@ func ago(now, t time.Time) string {
 	}
 }
 
-// took gives a duration in the two largest units, for people.
+// took formats a duration in its two largest units.
 func took(d time.Duration) string {
 	switch {
 	case d < 0:
@@ -60,21 +63,21 @@ func took(d time.Duration) string {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int(d.Seconds()))
 	case d < time.Hour:
-		return both(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
+		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
 	case d < 48*time.Hour:
-		return both(int(d.Hours()), "h", int(d.Minutes())%60, "min")
+		return twoUnits(int(d.Hours()), "h", int(d.Minutes())%60, "min")
 	}
 	return fmt.Sprintf("%d days", int(d.Hours()/24))
 }
 
-func both(n int, unit string, rest int, smaller string) string {
+func twoUnits(n int, unit string, rest int, smaller string) string {
 	if rest == 0 {
 		return fmt.Sprintf("%d %s", n, unit)
 	}
 	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
 }
 
-// thousands puts commas into a number.
+// thousands formats a number with commas.
 func thousands(n int) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
@@ -90,7 +93,7 @@ func plural(n int, one, many string) string {
 	return thousands(n) + " " + many
 }
 
-// share is a part of a whole in percent, for the width of a bar.
+// share returns part in percent of whole, for the width of a bar.
 func share(part, whole int) float64 {
 	if whole <= 0 {
 		return 0
@@ -98,8 +101,8 @@ func share(part, whole int) float64 {
 	return 100 * float64(part) / float64(whole)
 }
 
-// query makes a link: a path, and pairs of a parameter and its value, of which
-// empty ones are left out.
+// query makes a link of a path and pairs of parameter and value. Empty values are
+// omitted.
 func query(to string, pairs ...any) (string, error) {
 	if len(pairs)%2 != 0 {
 		return "", fmt.Errorf("a parameter of %s has no value", to)
@@ -133,7 +136,7 @@ func people(list []tasks.Person) string {
 	return strings.Join(out, ", ")
 }
 
-// userName is that of a row that names a user; empty: it names none.
+// userName returns the user that a row names, or "" if it names none.
 func userName(id string) string {
 	if name, ok := tasks.UserOf(id); ok {
 		return name
@@ -141,7 +144,7 @@ func userName(id string) string {
 	return ""
 }
 
-// computerName is the same of a computer.
+// computerName does the same for a computer.
 func computerName(id string) string {
 	if name, ok := tasks.ComputerOf(id); ok {
 		return name
@@ -149,13 +152,13 @@ func computerName(id string) string {
 	return ""
 }
 
-// readsFrom says whose a desktop was, as last read before a call.
-func readsFrom(b *tasks.Before) string {
+// usersBefore lists the users of a desktop as last read before a call.
+func usersBefore(b *tasks.Before) string {
 	if b == nil {
 		return ""
 	}
 	if len(b.Users) == 0 {
-		return "nobody"
+		return "no users"
 	}
 	return people(b.Users)
 }

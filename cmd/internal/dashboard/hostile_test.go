@@ -16,28 +16,31 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// hostile texts would run, or look like something else, where they are not escaped.
-// Ids and users have no white space and nothing that cannot be printed: such are
-// refused before.
+// hostile texts would run, or look like something else, if they were not escaped. Ids
+// and users have only printable characters without white space: others are refused
+// earlier.
 var hostile = texts{
 	Desktop:  `"><svg/onload=pwned=1>'{{.}}/../%2e%2e?a=b#c;` + "`",
 	Computer: `<img src=x onerror=pwned=2>` + "\u202egnp.exe\x1b[31m",
 	User:     `=HYPERLINK("//evil.example","<script>pwned=3</script>")`,
 	Code:     `@SUM<script>pwned=4</script>`,
-	Message:  "=cmd|' /C calc'!A0<script>pwned=5</script></td></table>\"><img src=x onerror=pwned=6>\u202e\r\n\x00{{template}}" + strings.Repeat("<b>long ", 10<<10/8),
-	Request:  `"><img/src=x/onerror=pwned=7>`,
-	Reason:   "+1\n</dd></textarea></title><script>pwned=8</script>\u202e" + strings.Repeat("ä<i>", 200),
-	Ticket:   `-1"><svg onload=pwned=9>javascript:pwned=9`,
-	Pause:    `</p><iframe srcdoc="<script>parent.pwned=10</script>">` + strings.Repeat("<u>long ", 900/8),
+	Message: "=cmd|' /C calc'!A0<script>pwned=5</script></td></table>\"><img src=x onerror=pwned=6>\u202e\r\n\x00{{template}}" +
+		strings.Repeat("<b>long ", 10<<10/8),
+	Request: `"><img/src=x/onerror=pwned=7>`,
+	Reason:  "+1\n</dd></textarea></title><script>pwned=8</script>\u202e" + strings.Repeat("ä<i>", 200),
+	Ticket:  `-1"><svg onload=pwned=9>javascript:pwned=9`,
+	Pause:   `</p><iframe srcdoc="<script>parent.pwned=10</script>">` + strings.Repeat("<u>long ", 900/8),
 }
 
-// inert is what a page has that would act, or is not as it was written.
+// inert lists what could act in a page, or differs from the text as written.
 const inert = `(() => {
   const wrong = [];
   const all = (selector) => [...document.querySelectorAll(selector)];
   if (window.pwned !== undefined) wrong.push("a script ran: " + window.pwned);
   if (all("script").length !== 1) wrong.push(all("script").length + " scripts");
-  for (const e of all("iframe, object, embed, base, style, textarea ~ script, b, i, u, main img:not([src^='/assets/']), svg:not(.bar, .chart)")) wrong.push("made of text: " + e.outerHTML.slice(0, 80));
+  for (const e of all("iframe, object, embed, base, style, textarea ~ script, b, i, u")
+    .concat(all("main img:not([src^='/assets/']), svg:not(.bar, .chart)")))
+    wrong.push("made of text: " + e.outerHTML.slice(0, 80));
   for (const e of all("*")) {
     for (const a of e.attributes) {
       if (/^on/i.test(a.name)) wrong.push("an attribute: " + e.outerHTML.slice(0, 80));
@@ -61,10 +64,14 @@ func TestHostileTextIsInert(t *testing.T) {
 	for _, text := range []string{hostile.User, hostile.Message[:300], hostile.Desktop, "javascript:pwned=11\u202e"} {
 		q := url.QueryEscape(text)
 		visited = append(visited,
-			place{"search", goTo("/search?q=" + q)}, place{"desktop", goTo("/desktop?id=" + q)}, place{"new", goTo("/new?list=" + q + "&project=" + q)},
-			place{"operations", goTo("/operations?project=" + q + "&requested_by=" + q + "&ticket=" + q)}, place{"filter", goTo("/operations?from=" + q)},
-			place{"failures", goTo("/failures?by=" + q + "&code=" + q + "&class=" + q + "&user=" + q + "&operation=x")}, place{"state", goTo("/operations/" + x.ended.ID + "?state=" + q + "&code=" + q)},
-			place{"token", goTo("/failures?page_token=" + q)}, place{"path", goTo("/operations/" + url.PathEscape(text))}, place{"signin", goTo("/signin?to=" + q)},
+			place{"search", goTo("/search?q=" + q)}, place{"desktop", goTo("/desktop?id=" + q)},
+			place{"new", goTo("/new?list=" + q + "&project=" + q)},
+			place{"operations", goTo("/operations?project=" + q + "&requested_by=" + q + "&ticket=" + q)},
+			place{"filter", goTo("/operations?from=" + q)},
+			place{"failures", goTo("/failures?by=" + q + "&code=" + q + "&class=" + q + "&user=" + q + "&operation=x")},
+			place{"state", goTo("/operations/" + x.ended.ID + "?state=" + q + "&code=" + q)},
+			place{"token", goTo("/failures?page_token=" + q)}, place{"path", goTo("/operations/" + url.PathEscape(text))},
+			place{"signin", goTo("/signin?to=" + q)},
 		)
 	}
 	for _, p := range visited {
@@ -83,7 +90,7 @@ func TestHostileTextIsInert(t *testing.T) {
 		}
 	}
 
-	// It is shown as it was written.
+	// The pages show the texts as written.
 	b.open("/failures?code=" + url.QueryEscape(hostile.Code))
 	b.sees(hostile.Code)
 	b.sees(hostile.Message[:40])
@@ -94,19 +101,19 @@ func TestHostileTextIsInert(t *testing.T) {
 	b.sees(hostile.User)
 	b.open("/failures")
 	b.click("input[name=pick]")
-	b.press("Redrive the chosen…")
-	b.sees("Redrive 1 desktop?") // its id comes back from a form whole
+	b.press("Retry selected")
+	b.sees("Retry 1 desktop?") // its id comes back from a form whole
 	b.open("/projects")
 	b.sees("hr: " + hostile.Pause[:40])
 
-	// What was left to be said is shown once, as text.
-	b.run(cookieOf(b.url, "__Host-detachd-said", "PHNjcmlwdD5wd25lZD0xMjwvc2NyaXB0PuKArng")) // <script>pwned=12</script>, U+202E, x
+	// The notice is shown once, as text.
+	b.run(cookieOf(b.url, "__Host-detachd-notice", "PHNjcmlwdD5wd25lZD0xMjwvc2NyaXB0PuKArng")) // <script>pwned=12</script>, U+202E, x
 	b.open("/")
 	b.sees(`<script>pwned=12</script>\u202ex`)
-	b.wrong("said", value[[]string](b, inert))
+	b.wrong("notice", value[[]string](b, inert))
 }
 
-// Files of it do nothing in a spreadsheet, nor in anything that reads JSON or logs.
+// Files with hostile text are harmless in spreadsheets, JSON readers and log viewers.
 func TestHostileTextInFiles(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -145,7 +152,7 @@ func TestHostileTextInFiles(t *testing.T) {
 		require.NotContains(t, got.body, "<svg/onload")
 	}
 
-	// JSON has it whole, escaped.
+	// JSON has the texts complete and escaped.
 	key := s.key(access.Viewer)
 	got := s.do("GET", "/v1/failures?page_size=100", "", nil, "Authorization", "Bearer "+key)
 	require.Equal(t, "application/json", got.header.Get("Content-Type"))
@@ -164,7 +171,7 @@ func TestHostileTextInFiles(t *testing.T) {
 	}
 	require.Equal(t, 11, codes)
 
-	// The log has one object a line.
+	// The log has one object per line.
 	s.post("/signin", "", "key", hostile.Message)
 	s.get("/operations/"+url.PathEscape(hostile.Computer+"\n{}"), session)
 	lines := 0

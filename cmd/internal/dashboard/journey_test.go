@@ -22,7 +22,7 @@ import (
 )
 
 // leavers is a CSV of thirty desktops of project hq with their users. In the cloud the
-// first has passed on to somebody else, and the second sleeps.
+// first has another user, and the second is hibernated.
 func (s *stage) leavers() (csv string) {
 	s.t.Helper()
 	csv = "desktop_id,user\n"
@@ -42,14 +42,14 @@ func (s *stage) leavers() (csv string) {
 
 func desktopID(i int) string { return fmt.Sprintf("d-%04d", i) }
 
-// refuse has the cloud refuse desktops of leavers for good.
+// refuse makes the cloud refuse desktops of leavers permanently.
 func (s *stage) refuse(code, message string, from, to int) {
 	for i := from; i < to; i++ {
 		s.cloud.Fail(fakecloud.Refused(desktopID(i), code, message))
 	}
 }
 
-// mark leaves a mark in the page that is gone once it is loaded again.
+// mark leaves a mark in the page that a reload removes.
 func (b *browser) mark() { value[bool](b, `window.marked = true`) }
 
 func (b *browser) stayed() {
@@ -57,9 +57,9 @@ func (b *browser) stayed() {
 	require.True(b.t, value[bool](b, `window.marked === true`), "the page was not loaded again")
 }
 
-// From a file to proof: the plan, its number, and the operation's page, which
-// follows by itself.
-func TestHandOver(t *testing.T) {
+// From a file to confirmation: the plan, its number, and the operation's page, which
+// refreshes itself.
+func TestSubmit(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	list := s.leavers()
@@ -75,10 +75,10 @@ func TestHandOver(t *testing.T) {
 	b.press("Show the plan")
 	b.at("/new/plan")
 	b.sees("Of 30 desktops, 28 will be detached from 28 people and 2 will be held (HIBERNATED 1, OTHER_USER 1).")
-	b.sees("All 30 rows, held first.")
+	b.sees("All 30 rows, on hold first.")
 	rows := value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`)
 	require.Len(t, rows, 30)
-	require.Contains(t, rows[0], "d-0000", "what is held goes first")
+	require.Contains(t, rows[0], "d-0000", "on hold first")
 	require.Regexp(t, `(?s)hold.*ATTACHED, tom\.heir.*OTHER_USER.*expected "user\.00"`, rows[0])
 	require.Regexp(t, `(?s)d-0001.*hold.*user\.01.*HIBERNATED`, rows[1])
 	require.Regexp(t, `(?s)d-0002.*send.*user\.02`, rows[2], "who is cut off")
@@ -89,32 +89,34 @@ func TestHandOver(t *testing.T) {
 	fields := value[[]string](b, `[...new FormData(document.querySelector("form[action='/new']"))].flat()`)
 	refused := s.postMulti("/new", s.session(access.Operator), fields...)
 	require.Equal(t, http.StatusBadRequest, refused.status)
-	require.Contains(t, refused.body, "nothing was done: type the number of desktops, 30, to confirm")
+	require.Contains(t, refused.body, "type the number of desktops, 30, to confirm")
 	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
 	require.NoError(t, err)
 	require.Empty(t, ops)
 
 	b.fill("input[name=count]", "30")
 	b.press("Detach")
-	b.sees("Accepted. What becomes of each desktop is shown here.")
-	b.sees("Under way: 0 of 30 settled")
+	b.sees("Accepted. This page shows the progress.")
+	b.sees("In progress: 0 of 30 finished")
 	b.mark()
 	s.work()
-	b.until(`document.querySelector("#progress-head").innerText.startsWith("Ended, 2 held")`)
+	b.until(`document.querySelector("#progress-head").innerText.startsWith("Finished, 2 on hold")`)
 	b.stayed()
-	require.Equal(t, []string{"detached 28", "held 2"}, value[[]string](b, `[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
+	require.Equal(t, []string{"detached 28", "on hold 2"}, value[[]string](b,
+		`[...document.querySelectorAll(".counts a")].map((a) => a.innerText)`))
 	b.sees("contract ended")
 	b.sees("HR-4711")
 	id := value[string](b, `location.pathname`)
-	b.press("held 2")
+	b.press("on hold 2")
 	b.at(id + "?state=held")
-	require.Equal(t, []string{"d-0000", "d-0001"}, value[[]string](b, `[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
+	require.Equal(t, []string{"d-0000", "d-0001"}, value[[]string](b,
+		`[...document.querySelectorAll("tbody .id[href^='/desktop']")].map((a) => a.innerText)`))
 	b.press("Timeline and calls")
 	b.at(id + "/calls")
-	b.sees("trail sealed")
-	b.sees("28 desktops are proven detached, 2 held")
+	b.sees("audit trail sealed")
+	b.sees("28 desktops confirmed detached, 2 on hold")
 
-	// The same plan again is the same operation.
+	// Submitting the same plan again gives the same operation.
 	again := s.postMulti("/new", s.session(access.Operator), append(fields, "count", "30")...)
 	require.Equal(t, http.StatusBadRequest, again.status, "the wrong number goes before the right one")
 	for i := 0; i < len(fields); i += 2 {
@@ -128,18 +130,18 @@ func TestHandOver(t *testing.T) {
 	require.Len(t, ops, 1, "a plan is carried out once")
 }
 
-// Columns that mean nothing here are named: one of them may have been meant.
+// Ignored columns are named, because one of them may have been important.
 func TestColumnsThatArePassedOver(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Producer)
 	a := s.postMulti("/new/plan", session, "project", "hq", "names", "desktops", "list", "desktop_id,department\nd-1,sales\n")
 	require.Equal(t, http.StatusOK, a.status, a.body)
-	require.Contains(t, a.body, "were ignored: department")
-	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "were ignored")
+	require.Contains(t, a.body, "Ignored columns: department")
+	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "Ignored columns")
 }
 
-// Fourteen failures of two codes in two projects, and what is done about them.
+// Fourteen failures of two codes in two projects, and their bulk retries.
 func TestRedrive(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -151,15 +153,15 @@ func TestRedrive(t *testing.T) {
 	for i := 2; i < 20; i++ {
 		req.Desktops = append(req.Desktops, desktopID(i))
 	}
-	op := s.ended(s.handOver(req).ID)
+	op := s.ended(s.submit(req).ID)
 	require.Equal(t, tasks.Counts{Detached: 5, Failed: 13}, op.Counts)
-	s.ended(s.handOver(api.OperationRequest{Project: "branch", Desktops: []string{"b-1"}}).ID)
+	s.ended(s.submit(api.OperationRequest{Project: "branch", Desktops: []string{"b-1"}}).ID)
 
 	b := newBrowser(t, s.url)
 	b.expect("400")
 	b.signIn(s.key(access.Operator))
-	b.sees("What needs a person")
-	b.press("Look")
+	b.sees("Needs attention")
+	b.press("Review")
 	b.at("/failures?class=permanent&code=WKS.00010110")
 	groups := func() []string {
 		return value[[]string](b, `[...document.querySelectorAll("#groups tbody tr")].map((row) => row.innerText.replace(/\s+/g, " "))`)
@@ -180,45 +182,46 @@ func TestRedrive(t *testing.T) {
 	b.click("#groups a[href$='code=WKS.0001']")
 	b.at("/failures?class=poison&code=WKS.0001")
 	require.Len(t, groups(), 1, "counts are those of the filter")
-	b.sees("1 desktop, of those that match")
+	b.sees("1 matching desktop")
 
-	// One, chosen.
+	// One, selected.
 	s.cloud.ClearFaults()
 	require.True(t, value[bool](b, `document.querySelector("button[data-picks]").disabled`), "nothing is chosen")
 	b.click("input[name=pick]")
-	b.sees("1 chosen")
-	b.press("Redrive the chosen…")
-	b.sees("Redrive 1 desktop?")
-	b.fill("input[name=reason]", "mended")
-	b.press("Redrive 1 desktop")
-	b.sees("The redrive has begun.")
+	b.sees("1 selected")
+	b.press("Retry selected")
+	b.sees("Retry 1 desktop?")
+	b.fill("input[name=reason]", "fixed")
+	b.press("Retry 1 desktop")
+	b.sees("Bulk retry started.")
 	b.mark()
-	b.sees("Ended: 1 of 1 taken up")
-	b.sees("What came of it: 1 detached")
+	b.sees("Finished: 1 of 1 requeued")
+	b.sees("Result: 1 detached")
 	b.until(`document.querySelector("#items tbody").innerText.includes("detached")`)
 	b.stayed()
-	b.sees("mended")
+	b.sees("fixed")
 
-	// All that match, slowly, until somebody thinks better of it.
+	// All that match, slowly, and aborted.
 	s.refuse("WKS.00010110", "no network address", 2, 14)
 	b.open("/failures?project=hq&code=WKS.00010110")
-	b.press("Redrive all that match…")
-	b.sees("Redrive 12 desktops?")
+	b.press("Retry all")
+	b.sees("Retry 12 desktops?")
 	b.fill("input[name=per_second]", "1")
 	b.fill("input[name=count]", "11")
-	b.press("Redrive 12 desktops")
+	b.press("Retry 12 desktops")
 	require.True(t, value[bool](b, `document.querySelector("input[name=count]").matches(":invalid")`), "the browser refuses it")
-	refused := s.post("/redrives", s.session(access.Operator), value[[]string](b, `[...new FormData(document.querySelector("form[action='/redrives']"))].flat()`)...)
+	refused := s.post("/redrives", s.session(access.Operator), value[[]string](b,
+		`[...new FormData(document.querySelector("form[action='/redrives']"))].flat()`)...)
 	require.Equal(t, http.StatusBadRequest, refused.status)
 	require.Contains(t, refused.body, "type the number of desktops, 12, to confirm")
 	b.fill("input[name=count]", "12")
-	b.press("Redrive 12 desktops")
-	b.sees("The redrive has begun.")
+	b.press("Retry 12 desktops")
+	b.sees("Bulk retry started.")
 	b.mark()
-	b.until(`/^Under way: [1-9][0-9]* of 12 taken up/.test(document.querySelector("#progress-head").innerText)`)
+	b.until(`/^In progress: [1-9][0-9]* of 12 requeued/.test(document.querySelector("#progress-head").innerText)`)
 	b.stayed()
 	b.press("Abort")
-	b.sees("The redrive was aborted.")
+	b.sees("Bulk retry aborted.")
 	b.sees("Aborted by operator")
 	id := strings.TrimPrefix(value[string](b, `location.pathname`), "/redrives/")
 	x, err := s.api().RedriveByID(t.Context(), id)
@@ -226,7 +229,7 @@ func TestRedrive(t *testing.T) {
 	require.Less(t, x.Retried, 12)
 	require.Equal(t, "operator", x.AbortedBy)
 	require.Equal(t, 1, x.PerSecond)
-	require.Eventually(t, func() bool { // those that were taken up fail again, the others still do
+	require.Eventually(t, func() bool { // requeued desktops fail again, the others still do
 		ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{Project: "hq"}, 0, "")
 		failed := 0
 		for _, op := range ops {
@@ -235,22 +238,22 @@ func TestRedrive(t *testing.T) {
 		return err == nil && failed == 12
 	}, patience, 10*time.Millisecond)
 
-	// All of them, as fast as can be.
+	// All of them, at an unlimited rate.
 	s.cloud.ClearFaults()
 	b.open("/failures?project=hq")
-	b.press("Redrive all that match…")
-	b.sees("Redrive 12 desktops?")
+	b.press("Retry all")
+	b.sees("Retry 12 desktops?")
 	b.fill("input[name=count]", "12")
-	b.press("Redrive 12 desktops")
-	b.sees("Ended: 12 of 12 taken up")
-	b.press("Redrives")
+	b.press("Retry 12 desktops")
+	b.sees("Finished: 12 of 12 requeued")
+	b.press("Bulk retries")
 	b.at("/redrives")
 	require.Len(t, value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`), 3)
 	b.sees("aborted")
 	require.Equal(t, tasks.Counts{Detached: 18}, s.ended(op.ID).Counts)
 }
 
-// What needs nothing more leaves the list: chosen desktops, and all that match.
+// Dismissed desktops leave the list: selected ones, and all that match.
 func TestDismiss(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -261,21 +264,21 @@ func TestDismiss(t *testing.T) {
 	for i := 2; i < 15; i++ {
 		req.Desktops = append(req.Desktops, desktopID(i))
 	}
-	op := s.ended(s.handOver(req).ID)
+	op := s.ended(s.submit(req).ID)
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
 	b.open("/failures")
 	b.click("input[name=pick]")
-	b.press("Dismiss the chosen…")
+	b.press("Dismiss selected")
 	b.sees("Dismiss 1 desktop?")
 	b.press("Dismiss 1 desktop")
 	require.True(t, value[bool](b, `document.querySelector("input[name=reason]").matches(":invalid")`), "it takes a reason")
 	b.fill("input[name=reason]", "stays for a month")
 	b.press("Dismiss 1 desktop")
-	b.sees("1 desktop was dismissed: nothing is done about them.")
+	b.sees("1 desktop dismissed. The audit trail records it.")
 	b.sees("12 desktops")
 
-	b.press("Dismiss all that match…")
+	b.press("Dismiss all")
 	b.sees("Dismiss 12 desktops?")
 	b.fill("input[name=reason]", "deleted")
 	fields := value[[]string](b, `[...new FormData(document.querySelector("form[action='/dismissals']"))].flat()`)
@@ -283,7 +286,7 @@ func TestDismiss(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, refused.status)
 	b.fill("input[name=count]", "12")
 	b.press("Dismiss 12 desktops")
-	b.sees("Nothing failed, and nothing is held.")
+	b.sees("No failed or on-hold desktops.")
 	after, err := s.api().OperationState(t.Context(), op.ID)
 	require.NoError(t, err)
 	require.Equal(t, op.Counts, after.Counts, "the operation is as it was")
@@ -301,24 +304,24 @@ func TestPauseAndResume(t *testing.T) {
 	b.press("Projects")
 	b.at("/projects")
 	b.click("#projects section:last-child summary") // projects stand as they are configured
-	b.fill("#projects section:last-child input[name=reason]", "the cloud is being mended")
+	b.fill("#projects section:last-child input[name=reason]", "the cloud is being repaired")
 	b.press("Pause branch")
-	b.sees("Project branch is paused: none of its calls leaves.")
-	b.sees("operator: the cloud is being mended")
-	op := s.handOver(api.OperationRequest{Project: "branch", Desktops: []string{"b-1", "b-2"}})
-	s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
+	b.sees("Project branch is paused: workers send no calls for it.")
+	b.sees("operator: the cloud is being repaired")
+	op := s.submit(api.OperationRequest{Project: "branch", Desktops: []string{"b-1", "b-2"}})
+	s.ended(s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
 	require.Zero(t, s.cloud.CallsOf(fakecloud.OpDetach, projectIDs["branch"]))
 	b.press("Overview")
 	b.sees("Project branch is paused")
 	b.open("/operations/" + op.ID)
-	b.sees("Under way: 0 of 2 settled")
+	b.sees("In progress: 0 of 2 finished")
 	b.press("Projects")
 	b.press("Resume")
 	b.sees("Project branch is resumed.")
 	b.open("/operations/" + op.ID)
-	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 
-	// For so many minutes.
+	// For some minutes.
 	b.press("Projects")
 	b.click("#projects section:first-child summary")
 	b.fill("#projects section:first-child input[name=reason]", "lunch")
@@ -339,19 +342,21 @@ func TestSearchAndHistory(t *testing.T) {
 		fakecloud.Desktop{ID: "d-2", ComputerName: "FRONTDESK-2", Users: []fakecloud.User{{Name: "zoe.leaver"}}})
 	s.cloud.Fail(fakecloud.Refused("d-1", "WKS.00010110", "no network address"))
 	ask := map[string][]string{"d-1": {"zoe.leaver"}, "d-2": {"zoe.leaver"}}
-	first := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}, ExpectedUsers: ask}).ID)
+	first := s.ended(s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}, ExpectedUsers: ask}).ID)
 	s.cloud.ClearFaults()
-	second := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
+	second := s.ended(s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}}).ID)
 
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Viewer))
 	search := func(text string) {
 		b.fill("#search", text+"\r")
-		b.until(`document.readyState === "complete" && document.querySelector("#search").value === ` + quote(text) + ` || location.pathname === "/desktop"`)
+		b.until(`document.readyState === "complete" && document.querySelector("#search").value === ` + quote(text) +
+			` || location.pathname === "/desktop"`)
 	}
 	search("D-1")
 	b.at("/desktop?id=d-1")
-	require.Equal(t, []string{second.ID, first.ID}, value[[]string](b, `[...document.querySelectorAll("#history .facts .id[href^='/operations']")].map((a) => a.innerText)`), "the latest first")
+	require.Equal(t, []string{second.ID, first.ID}, value[[]string](b,
+		`[...document.querySelectorAll("#history .facts .id[href^='/operations']")].map((a) => a.innerText)`), "the latest first")
 	b.sees("WKS.00010110")
 	b.sees("zoe.leaver")
 	b.sees("FRONTDESK-1")
@@ -365,16 +370,17 @@ func TestSearchAndHistory(t *testing.T) {
 	b.press("d-1")
 	b.at("/desktop?id=d-1")
 	search("nobody.at.all")
-	b.sees("Nothing was found for “nobody.at.all”")
+	b.sees("Nothing found for “nobody.at.all”")
 }
 
-// downloads has the files that the window downloads kept, and gives a func that waits
-// for one.
+// downloads keeps the downloads of the window and returns a function that waits for
+// one.
 func (b *browser) downloads() func(name string) string {
 	b.t.Helper()
 	dir := b.t.TempDir()
 	executor := cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)
-	require.NoError(b.t, cdpbrowser.SetDownloadBehavior(cdpbrowser.SetDownloadBehaviorBehaviorAllow).WithBrowserContextID(b.jar).WithDownloadPath(dir).Do(executor))
+	behavior := cdpbrowser.SetDownloadBehavior(cdpbrowser.SetDownloadBehaviorBehaviorAllow)
+	require.NoError(b.t, behavior.WithBrowserContextID(b.jar).WithDownloadPath(dir).Do(executor))
 	return func(name string) (text string) {
 		b.t.Helper()
 		require.Eventually(b.t, func() bool { // it has another name while it comes
@@ -391,13 +397,13 @@ func TestReports(t *testing.T) {
 	s := newStage(t)
 	s.work()
 	s.cloud.Fail(fakecloud.Refused("d-1", "WKS.00010110", "no network address"))
-	op := s.ended(s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}}).ID)
+	op := s.ended(s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}}).ID)
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Viewer))
 	file := b.downloads()
 	b.open("/operations/" + op.ID)
 	b.mark()
-	b.press("Report for people")
+	b.press("Evidence report")
 	require.Contains(t, file(op.ID+".html"), "no network address")
 	b.press("CSV")
 	require.Regexp(t, `(?m)^desktop,d-1,.*WKS\.00010110`, file(op.ID+".csv"))
@@ -406,7 +412,7 @@ func TestReports(t *testing.T) {
 	b.stayed()
 	require.False(t, value[bool](b, `document.body.classList.contains("busy")`), "nothing goes on")
 	b.open("/failures")
-	b.press("All that match as CSV")
+	b.press("Export CSV")
 	require.Regexp(t, `(?m)^[0-9TZ:-]+,hq,d-1,`, file("failures.csv"))
 }
 
@@ -420,12 +426,12 @@ func TestKeysPage(t *testing.T) {
 	b.fill("input[name=name]", "desk")
 	b.run(chromedp.SetValue("select[name=role]", "producer", chromedp.ByQuery))
 	b.click("input[name=project][value=branch]")
-	b.press("Make the key")
-	b.sees("keep it now, it cannot be shown again")
+	b.press("Create key")
+	b.sees("copy it now, it is not shown again")
 	key := value[string](b, `document.querySelector("#new-key").innerText`)
 	require.Regexp(t, regexp.MustCompile(`^dk_[a-z2-7]{32}$`), key)
 	b.run(chromedp.Reload())
-	b.sees("Make a key")
+	b.sees("Create a key")
 	require.NotContains(t, value[string](b, `document.documentElement.outerHTML`), key)
 	all, err := s.keys.List(t.Context())
 	require.NoError(t, err)
@@ -433,22 +439,22 @@ func TestKeysPage(t *testing.T) {
 	require.Equal(t, access.Producer, all[0].Role)
 	require.Equal(t, []string{"branch"}, all[0].Projects)
 
-	// Who is signed in with it is out when it is revoked: at the next click, and on a
-	// page that merely stands there.
+	// Revoking a key signs its visitors out: at the next click, and on an open page.
 	desk, other := b.another(), b.another()
 	for _, w := range []*browser{desk, other} {
 		w.expect("401")
 		w.signIn(key)
 	}
 	desk.open("/codes") // which does not look after itself
-	require.Equal(t, "desk producer", strings.Join(strings.Fields(value[string](desk, `document.querySelector(".account span").innerText`)), " "))
+	require.Equal(t, "desk producer", strings.Join(strings.Fields(
+		value[string](desk, `document.querySelector(".account span").innerText`)), " "))
 	b.click(fmt.Sprintf(`//tr[contains(., "%s")]//summary`, all[0].ID), chromedp.BySearch)
 	b.press("Revoke desk")
-	b.sees("is revoked, and what was signed in with it is signed out")
+	b.sees("is revoked, and its sessions have ended")
 	b.sees("revoked")
 	desk.press("Operations")
 	desk.at("/signin?to=%2Foperations")
-	other.sees("You are signed out. Load this page again to sign in.")
+	other.sees("You are signed out. Reload this page to sign in.")
 	other.run(chromedp.Reload())
 	other.at("/signin")
 }

@@ -12,17 +12,19 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// reachable numbers what can be clicked or filled in, from 1; of radio buttons of a
-// name, the one that is chosen.
+// reachable numbers the elements that can be clicked or filled in, from 1. Of radio
+// buttons with one name it counts the checked one.
 const reachable = `(() => {
   const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary")].filter((e) =>
-    e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.type !== "hidden" && e.tabIndex >= 0 && (e.type !== "radio" || e.checked));
+    e.checkVisibility({ visibilityProperty: true }) && !e.disabled && e.type !== "hidden" && e.tabIndex >= 0 &&
+    (e.type !== "radio" || e.checked));
   window.reachable = new Map(all.map((e, i) => [e, i + 1]));
   document.activeElement.blur();
   return all.map((e) => e.tagName + " " + (e.getAttribute("aria-label") || e.innerText || e.name || "").trim().slice(0, 30));
 })()`
 
-// focus is what has it: its number, 0 for anything else, and whether that is to be seen.
+// focus is the focused element: its number, 0 for anything else, and whether the focus
+// is visible.
 type focus struct {
 	Number int
 	Seen   bool
@@ -36,7 +38,8 @@ func (b *browser) focus() focus {
 		const box = e.getBoundingClientRect();
 		return {
 			number: window.reachable?.get(e) ?? 0, what: e.tagName + "#" + e.id,
-			seen: e.matches(":focus-visible") && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 && box.width > 1 && box.bottom > 0 && box.top < innerHeight,
+			seen: e.matches(":focus-visible") && style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 &&
+				box.width > 1 && box.bottom > 0 && box.top < innerHeight,
 		};
 	})()`)
 }
@@ -46,16 +49,16 @@ func (b *browser) tap(key string) {
 	b.run(chromedp.KeyEvent(key))
 }
 
-// slash types one. chromedp.KeyEvent would have the letter come by an event of its
-// own, even where the page has said that the key's was all.
+// slash types a slash. chromedp.KeyEvent would insert the letter by a separate event,
+// even if the page prevented the default of the key event.
 func (b *browser) slash() {
 	b.t.Helper()
 	key := input.DispatchKeyEvent(input.KeyDown).WithKey("/").WithCode("Slash").WithText("/")
 	b.run(key, input.DispatchKeyEvent(input.KeyUp).WithKey("/").WithCode("Slash"))
 }
 
-// walk goes through a page by Tab, and fails the test if it does not come to
-// everything, in the order of the page, and to be seen.
+// walk goes through a page by Tab and fails the test unless it reaches every element in
+// the order of the page, with a visible focus.
 func (b *browser) walk(page string) {
 	b.t.Helper()
 	want := value[[]string](b, reachable)
@@ -71,15 +74,15 @@ func (b *browser) walk(page string) {
 			continue
 		}
 		require.Equal(b.t, next, f.Number, "%s: after %s comes %s", page, want[max(0, next-2)], f.What)
-		require.True(b.t, f.Seen, "%s: the focus on %s is not to be seen", page, want[next-1])
+		require.True(b.t, f.Seen, "%s: the focus on %s is not visible", page, want[next-1])
 		if next++; next > len(want) {
 			return
 		}
 	}
-	require.Fail(b.t, "Tab does not come to "+want[next-1], page)
+	require.Fail(b.t, "Tab does not reach "+want[next-1], page)
 }
 
-// Whoever uses no mouse gets everywhere, and sees where they are.
+// Everything can be reached by keyboard, and the focus is visible.
 func TestByKeyboard(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -93,17 +96,20 @@ func TestByKeyboard(t *testing.T) {
 		}
 	}
 
-	// The way past the top is the first, and leads to the content.
+	// The skip link is the first element and leads to the content.
 	b.open("/failures")
 	b.tap(kb.Tab)
-	require.Equal(t, "Skip to the content", value[string](b, `document.activeElement.innerText`))
-	require.True(t, value[bool](b, `(() => { const box = document.activeElement.getBoundingClientRect(); return box.top >= 0 && box.width > 50 })()`), "it is to be seen")
+	require.Equal(t, "Skip to content", value[string](b, `document.activeElement.innerText`))
+	require.True(t, value[bool](b, `(() => {
+		const box = document.activeElement.getBoundingClientRect();
+		return box.top >= 0 && box.width > 50;
+	})()`), "it is visible")
 	b.tap(kb.Enter)
 	require.Equal(t, "main", value[string](b, `document.activeElement.id`))
 	b.tap(kb.Tab)
 	require.True(t, value[bool](b, `document.querySelector("main").contains(document.activeElement)`))
 
-	// "/" goes to the search, but not from where somebody writes.
+	// "/" moves to the search field, but not while the visitor types in another field.
 	b.open("/failures")
 	b.slash()
 	require.Equal(t, "search", value[string](b, `document.activeElement.id`))
@@ -113,24 +119,24 @@ func TestByKeyboard(t *testing.T) {
 	b.slash()
 	require.Equal(t, "/", value[string](b, `document.querySelector("input[name=code]").value`))
 
-	// Choose by Space, go on by Enter.
+	// Select by Space, continue by Enter.
 	b.open("/failures")
 	b.run(chromedp.Focus("#pick-page", chromedp.ByQuery))
 	b.tap(" ")
-	b.sees("14 chosen")
+	b.sees("14 selected")
 	b.tap(" ")
-	b.sees("none chosen")
+	b.sees("None selected")
 	b.run(chromedp.Focus("input[name=pick]", chromedp.ByQuery))
 	b.tap(" ")
-	b.sees("1 chosen")
+	b.sees("1 selected")
 	b.run(chromedp.Focus("button[data-picks]", chromedp.ByQuery))
 	b.tap(kb.Enter)
-	b.sees("Redrive 1 desktop?")
+	b.sees("Retry 1 desktop?")
 	b.run(chromedp.Focus("button.primary", chromedp.ByQuery))
 	b.tap(" ")
-	b.sees("The redrive has begun.")
+	b.sees("Bulk retry started.")
 
-	// Fold out by Enter, confirm by Enter in a field.
+	// Unfold by Enter, confirm by Enter in a field.
 	b.open("/projects")
 	b.run(chromedp.Focus("#projects section summary", chromedp.ByQuery))
 	b.tap(kb.Enter)
@@ -143,12 +149,11 @@ func TestByKeyboard(t *testing.T) {
 	b.at("/keys")
 }
 
-// What is kept up to date takes nobody's focus, and what somebody has unfolded stays
-// so.
+// A refresh does not take the focus, and unfolded elements stay open.
 func TestFreshCopiesDisturbNobody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1", "d-2"}})
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
 	b.open("/operations/" + op.ID)
@@ -161,35 +166,40 @@ func TestFreshCopiesDisturbNobody(t *testing.T) {
 	b.click("#acts summary")
 	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
 	b.run(chromedp.Evaluate(`window.focused = document.activeElement`, nil))
-	s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d-3"}})
+	s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-3"}})
 	fresh()
 	fresh()
 	require.True(t, value[bool](b, `document.activeElement === window.focused && window.focused.isConnected`), "the focus is where it was")
 	require.True(t, value[bool](b, `document.querySelector("#acts details").open`), "what was unfolded is still so")
-	// What nobody is busy with has gone on meanwhile.
+	// Other parts of the page were refreshed meanwhile.
 	s.work()
 	s.ended(op.ID)
-	b.until(`document.querySelector("#progress-head").innerText === "Ended"`)
+	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 	require.True(t, value[bool](b, `document.activeElement === window.focused && window.focused.isConnected`))
 	b.stayed()
-	for _, live := range value[[]string](b, `[...document.querySelectorAll("[data-live]")].map((e) => (e.getAttribute("aria-live") || "") + (e.getAttribute("role") || ""))`) {
+	for _, live := range value[[]string](b, `[...document.querySelectorAll("[data-live]")]
+		.map((e) => (e.getAttribute("aria-live") || "") + (e.getAttribute("role") || ""))`) {
 		require.Empty(t, live, "a part that changes every two seconds is not read out each time")
 	}
 }
 
-// A narrow window hides nothing that can be done.
+// A narrow window offers every action.
 func TestNarrowWindowOffersTheSame(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	b := newBrowser(t, s.url)
 	x := told(s, usual, b)
-	links := `[...document.querySelectorAll("a[href], button, select, textarea, input:not([type=hidden])")].filter((e) => e.checkVisibility() && !e.closest(".search") && e.id !== "pick-page").length`
+	links := `[...document.querySelectorAll("a[href], button, select, textarea, input:not([type=hidden])")]
+		.filter((e) => e.checkVisibility() && !e.closest(".search") && e.id !== "pick-page").length`
 	for _, path := range []string{"/", "/failures", "/operations/" + x.ended.ID, "/projects", "/keys"} {
 		b.open(path)
 		wide := value[int](b, links)
 		b.run(chromedp.EmulateViewport(400, 900))
 		require.Equal(t, wide, value[int](b, links), path)
-		require.NotZero(t, value[int](b, `[...document.querySelectorAll("nav a")].filter((e) => { e.scrollIntoView(); const box = e.getBoundingClientRect(); return box.right <= innerWidth }).length`))
+		require.NotZero(t, value[int](b, `[...document.querySelectorAll("nav a")].filter((e) => {
+			e.scrollIntoView();
+			return e.getBoundingClientRect().right <= innerWidth;
+		}).length`))
 		b.run(chromedp.EmulateViewport(1280, 900))
 	}
 }

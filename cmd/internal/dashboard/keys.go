@@ -10,16 +10,16 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// keys is the page of keys.
+// keys is the page of access keys.
 type keys struct {
 	Rows     []api.Key
 	Projects []string
 	Roles    []access.Role
-	New      *api.NewKey // just made: this is the one time that it is shown
+	New      *api.NewKey // just created: shown this one time
 	Now      time.Time
 }
 
-// Ended reports that a key is of no use any more.
+// Ended reports whether a key is revoked or expired.
 func (k keys) Ended(x api.Key) bool {
 	return !x.RevokedAt.IsZero() || !x.ExpiresAt.IsZero() && !k.Now.Before(x.ExpiresAt)
 }
@@ -29,7 +29,7 @@ func (v *visit) keys() error { return v.keysPage(http.StatusOK, nil) }
 func (v *visit) keysPage(status int, made *api.NewKey) error {
 	list, err := v.api.Keys(v.Context())
 	c, choiceErr := v.choose("")
-	// A key that was made is shown whatever else cannot be: there is no other time.
+	// Show a new key even if the rest of the page fails: it cannot be shown again.
 	if err = cmp.Or(err, choiceErr); err != nil && made == nil {
 		return err
 	}
@@ -42,7 +42,8 @@ func (v *visit) createKey() error {
 	}
 	at := v.times()
 	req := api.KeyRequest{
-		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"], UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
+		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
+		UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}
 	if err := at.err(); err != nil {
 		return err
@@ -59,5 +60,5 @@ func (v *visit) revokeKey() error {
 	if err != nil {
 		return err
 	}
-	return v.see("/keys", "Key "+k.ID+" of "+k.Name+" is revoked, and what was signed in with it is signed out.")
+	return v.redirect("/keys", "Key "+k.ID+" of "+k.Name+" is revoked, and its sessions have ended.")
 }

@@ -18,15 +18,16 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	const list = "Computer\tLogin\tOwner\tNote\r\nWS-7\tzoe\tZoe Adler\tx\r\n"
 	a := s.postMulti("/new/plan", session, "project", "hq", "list", list)
 	require.Equal(t, http.StatusBadRequest, a.status)
-	for _, want := range []string{"several columns name the user", `<select name="user_column"`, `<option value="Login">`, `<option value="Owner">`, `<option value="-">`, "WS-7\tzoe"} {
+	for _, want := range []string{"several columns name the user", `<select name="user_column"`, `<option value="Login">`,
+		`<option value="Owner">`, `<option value="-">`, "WS-7\tzoe"} {
 		require.Contains(t, a.body, want)
 	}
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Login")
 	require.Equal(t, http.StatusOK, a.status, a.body)
-	require.Contains(t, a.body, "These columns of the list were ignored: Owner, Note")
+	require.Contains(t, a.body, "Ignored columns: Owner, Note")
 	require.Contains(t, a.body, "Of 1 computer, 1 computer leads to 1 desktop and")
 	require.Contains(t, a.body, "computer <strong>WS-7</strong>")
-	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "what is handed over has the guard")
+	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "the submitted request has the expected user")
 
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Wer")
 	require.Equal(t, http.StatusBadRequest, a.status)

@@ -9,17 +9,16 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// rowsShown is how many rows a page has.
+// rowsShown is the number of rows per page.
 const rowsShown = 100
 
-// more leads through a list.
+// more has the links between pages of a list.
 type more struct {
-	First, Next string // addresses; empty: there is none
-	Empty       bool   // nothing was found as far as it was looked
+	First, Next string // URLs; empty: no such page
+	Empty       bool   // no match so far, and the list goes on
 }
 
-// more makes the links of a page of a list, beside the parameters it was asked for
-// with.
+// more makes the links of a page of a list. They keep the other parameters.
 func (v *visit) more(next string, rows int) more {
 	q := v.URL.Query()
 	q.Del("page_token")
@@ -44,8 +43,8 @@ func (v *visit) token() string { return v.URL.Query().Get("page_token") }
 
 func (v *visit) param(name string) string { return v.URL.Query().Get(name) }
 
-// fill reads a page of rows. The API's pages are short where little of what they
-// look through is wanted, so it reads on a few times.
+// fill reads a page of rows. It continues a few times, because a page of the API is short
+// if few of the rows it searched match.
 func fill[T any](token string, read func(size int, token string) ([]T, string, error)) (rows []T, next string, err error) {
 	for range 5 {
 		page, to, err := read(rowsShown-len(rows), token)
@@ -60,10 +59,10 @@ func fill[T any](token string, read func(size int, token string) ([]T, string, e
 	return rows, token, nil
 }
 
-// choice is for choosing a project in a list.
+// choice is the selection of a project.
 type choice struct {
 	Choices []string
-	Bound   bool // one has to be chosen, as the key is for certain projects
+	Bound   bool // required, because the key is limited to projects
 	Project string
 }
 
@@ -80,28 +79,32 @@ func (v *visit) choose(project string) (choice, error) {
 	return c, err
 }
 
-// whole reads a field with a whole number; empty is 0.
-func whole(name, text string) (int, error) {
+// wholeNumber parses a field; empty is 0.
+func wholeNumber(name, text string) (int, error) {
 	if text == "" {
 		return 0, nil
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done",
-			Errors: []api.Fault{{Pointer: name, Detail: "is no whole number"}}}
+		return 0, invalidField(name, "is not a whole number")
 	}
 	return n, nil
 }
 
-// typedCount refuses what many desktops hang on unless their number was typed:
-// that is what is to be understood before it is done.
-func (v *visit) typedCount(n int) error {
-	if n < mustType || v.PostFormValue("count") == strconv.Itoa(n) {
+// invalidField is the problem of one field.
+func invalidField(name, detail string) *api.Problem {
+	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: []api.Fault{{Pointer: name, Detail: detail}}}
+}
+
+// confirmCount refuses an action on many desktops unless their number was typed, so that
+// the visitor has noticed how many they are.
+func (v *visit) confirmCount(n int) error {
+	if n < confirmFrom || v.PostFormValue("count") == strconv.Itoa(n) {
 		return nil
 	}
 	return &api.Problem{Status: http.StatusBadRequest, Code: "not_confirmed",
-		Detail: "nothing was done: type the number of desktops, " + strconv.Itoa(n) + ", to confirm. If that is not the number that you saw, look again: it has changed"}
+		Detail: "type the number of desktops, " + strconv.Itoa(n) + ", to confirm. If you saw another number, it has changed since"}
 }
 
-// mustType is from how many desktops on their number has to be typed.
-const mustType = 10
+// confirmFrom is the number of desktops from which on it must be typed.
+const confirmFrom = 10

@@ -8,7 +8,8 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 )
 
-// look fails the test if a page is not fit to be seen, and keeps pictures of it.
+// look fails the test if a page is not accessible or too wide, and takes pictures of
+// it.
 func (b *browser) look(p place) {
 	b.t.Helper()
 	p.visit(b)
@@ -18,7 +19,7 @@ func (b *browser) look(p place) {
 	b.scheme("light")
 }
 
-// Every page in every state, in light and in dark, wide and narrow.
+// Every page in every state, light and dark, wide and narrow.
 func TestEveryPage(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -41,7 +42,7 @@ func TestEveryPageWhereNothingWasDone(t *testing.T) {
 	b.look(place{"signin-wrong", func(b *browser) {
 		b.open("/signin")
 		b.fill("#key", "dk_nonsense\r")
-		b.sees("That key is not valid")
+		b.sees("Invalid key: unknown, revoked or expired")
 	}})
 	b.signIn(s.key(access.Operator))
 	for _, p := range emptyPlaces {
@@ -49,6 +50,6 @@ func TestEveryPageWhereNothingWasDone(t *testing.T) {
 		require.NotZero(t, value[int](b, `document.querySelectorAll(".empty, .facts").length`), "%s says that there is nothing", p.name)
 	}
 	b.look(place{"forbidden", goTo("/keys")})
-	b.sees("Not with this key")
-	b.sees("this takes the role admin, and your key has operator")
+	b.sees("Your key does not allow this")
+	b.sees("this needs the role admin, and your key has operator")
 }

@@ -20,19 +20,19 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// newDetach is the page where desktops or users are handed over.
+// newDetach is the page with the form for a list of desktops, computers or users.
 type newDetach struct {
 	choice
-	Names                        leavers.Lines // what lines without a header row are
+	Names                        leavers.Lines // meaning of lines without a header row
 	List                         string
-	Columns                      leavers.Columns      // as chosen
-	Unclear                      *leavers.ColumnError // which column is to be chosen
+	Columns                      leavers.Columns      // as selected
+	Unclear                      *leavers.ColumnError // the column to select
 	Reason, Ticket               string
 	NotBefore, DueAt, Deadline   string
-	Zone                         *time.Location // of these
+	Zone                         *time.Location // of these times
 	AllowShared, Shutoff, Urgent bool
 	Faults                       []api.Fault
-	FaultCount                   int // with those that are not among Faults
+	FaultCount                   int // may exceed len(Faults)
 }
 
 func (v *visit) newDetach() error {
@@ -40,59 +40,58 @@ func (v *visit) newDetach() error {
 	if err != nil {
 		return err
 	}
-	return v.page(http.StatusOK, "new", "New detach", newDetach{choice: c, Names: leavers.Desktops, List: v.param("list"), Zone: v.zone()})
+	p := newDetach{choice: c, Names: leavers.Desktops, List: v.param("list"), Zone: v.zone()}
+	return v.page(http.StatusOK, "new", "New detach", p)
 }
 
-// turn waits until few enough large forms are worked on, and gives what ends that.
-func (v *visit) turn() (done func(), err error) {
+// acquireLarge waits until few enough large forms are being processed.
+func (v *visit) acquireLarge() (release func(), err error) {
 	select {
 	case v.d.large <- struct{}{}:
 		return func() { <-v.d.large }, nil
 	case <-v.Context().Done():
-		return nil, &api.Problem{Status: http.StatusServiceUnavailable, Code: "busy", Detail: "too many large lists are being worked on; nothing was done: try again in a minute"}
+		return nil, &api.Problem{
+			Status: http.StatusServiceUnavailable, Code: "busy",
+			Detail: "too many large lists are being processed; nothing was submitted. Try again in a minute",
+		}
 	}
 }
 
-// plan is the page that says who will be cut off and what is held, before anything
-// runs.
+// plan is the page that shows who would lose access and what would be put on hold, before
+// anything runs.
 type plan struct {
 	Projects             []projectPlan
-	Form                 bool      // it can be handed over from here
+	Form                 bool      // it can be submitted from here
 	Start, Due, Deadline time.Time // Start zero: at once
-	Text                 string    // JSON of the requests: just what was planned is what is handed over
-	Key                  string    // makes sending it twice harmless
+	Text                 string    // JSON of the requests: exactly what was planned is submitted
+	Key                  string    // of idempotency
 	Asked                int       // desktops, computers and users
-	Type                 bool      // the number has to be typed
-	Ignored              []string  // columns that mean nothing here
+	Type                 bool      // the number must be typed
+	Ignored              []string  // unknown columns
 
-	Reading     bool   // not all is read
+	Reading     bool   // not finished
 	Read, Total int    // rows
-	Summary     string // of all rows; empty while that is not known
+	Summary     string // of all rows; empty while unknown
 }
 
-// projectPlan is what is planned in one project.
+// projectPlan is the plan of one project.
 type projectPlan struct {
 	api.Plan
 	More more
 }
 
-// Failed says that the cloud did not let all be read.
+// Failed reports that the cloud could not be read for all rows.
 func (p projectPlan) Failed() bool { return p.State == tasks.PlanFailed }
 
-// Shown is how many of its rows are on the page.
+// Shown is the number of rows on the page.
 func (p projectPlan) Shown() int { return len(p.Items) }
 
-// Says is what would become of all of its rows.
-func (p projectPlan) Says() string { return api.SummaryOf(p.Plan.Plan) }
+// Summary describes the plan of all rows.
+func (p projectPlan) Summary() string { return api.SummaryOf(p.Plan.Plan) }
 
-func (p plan) refreshAfter() int {
-	if p.Reading {
-		return 2
-	}
-	return 0
-}
+func (p plan) refreshAfter() int { return secondsIf(p.Reading, 2, 0) }
 
-// refreshFrom is where a copy of the page is found, which itself came of a form.
+// refreshFrom is the URL of a copy of the page, which itself answers a form.
 func (p plan) refreshFrom() string {
 	q := url.Values{}
 	for _, x := range p.Projects {
@@ -101,13 +100,13 @@ func (p plan) refreshFrom() string {
 	return "/new/plan?" + q.Encode()
 }
 
-// planDetach begins the plan of a list, or looks again at one that its form names.
+// planDetach starts the plan of a list, or shows the plan that the form names again.
 func (v *visit) planDetach() error {
-	done, err := v.turn()
+	release, err := v.acquireLarge()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer release()
 	if err := v.ParseMultipartForm(largeForm); err != nil {
 		return badForm(err)
 	}
@@ -144,16 +143,15 @@ func (v *visit) planDetach() error {
 	for _, x := range plans {
 		p.add(x, more{})
 	}
-	return v.pageOfPlan(p)
+	return v.renderPlan(p)
 }
 
-// lookAtPlan is the page of plans that the address names: the copy by which the page
-// that came of a form is kept up to date, or for a person, who can leaf through the rows
-// of one.
-func (v *visit) lookAtPlan() error {
+// planPage shows the plans that the URL names: to the script as a fresh copy of the page
+// that answered a form, and to a person for paging through the rows of one plan.
+func (v *visit) planPage() error {
 	ids := v.URL.Query()["plan"]
 	if len(ids) == 0 {
-		return v.nowhere()
+		return v.notFound()
 	}
 	return v.showPlan(plan{Form: v.refreshes()}, ids)
 }
@@ -174,7 +172,7 @@ func (v *visit) showPlan(p plan, ids []string) error {
 		}
 		p.add(x, m)
 	}
-	return v.pageOfPlan(p)
+	return v.renderPlan(p)
 }
 
 func (p *plan) add(x api.Plan, m more) {
@@ -184,26 +182,25 @@ func (p *plan) add(x api.Plan, m more) {
 	p.Read += x.Read
 	p.Total += x.Total
 	p.Reading = p.Reading || x.State == tasks.PlanReading
-	p.Start, p.Due, p.Deadline = x.NotBefore, x.DueAt, x.Deadline // those of each project are the same
+	p.Start, p.Due, p.Deadline = x.NotBefore, x.DueAt, x.Deadline // the same in all projects
 }
 
-func (v *visit) pageOfPlan(p plan) error {
-
-	p.Type = p.Asked >= mustType
+func (v *visit) renderPlan(p plan) error {
+	p.Type = p.Asked >= confirmFrom
 	var all []tasks.Plan
 	for _, x := range p.Projects {
 		if x.State == tasks.PlanDone {
 			all = append(all, x.Plan.Plan)
 		}
 	}
-	if len(all) == len(p.Projects) { // nothing is said of a part as if it was of all
+	if len(all) == len(p.Projects) { // a part must not look like the whole
 		p.Summary = api.SummaryOf(all...)
 	}
-	return v.page(http.StatusOK, "plan", "The plan", p)
+	return v.page(http.StatusOK, "plan", "Plan", p)
 }
 
-// planAll begins the plans of requests, several at a time, as each may take two seconds.
-// What is wrong with the requests is told by the line of the list.
+// planAll starts the plans of requests, several at a time because each may take two
+// seconds. Faults of the requests name the line of the list.
 func (v *visit) planAll(reqs []api.OperationRequest, list *leavers.List) ([]api.Plan, []api.Fault, error) {
 	plans, faults := make([]api.Plan, len(reqs)), make([][]api.Fault, len(reqs))
 	var all errgroup.Group
@@ -228,17 +225,18 @@ func (v *visit) planAll(reqs []api.OperationRequest, list *leavers.List) ([]api.
 	return plans, slices.Concat(faults...), err
 }
 
-// readList reads the form, and the list that is in it or in a file.
+// readList reads the form and the list, pasted or in a file.
 func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	if err := v.ParseMultipartForm(largeForm); err != nil {
 		return form, nil, badForm(err)
 	}
 	get := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
 	form = newDetach{
-		Names: leavers.Lines(get("names")), Columns: leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")}, List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"),
+		Names: leavers.Lines(get("names")), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"),
+		Columns:   leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
+		NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
 		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}
-	form.Zone = v.times().zone
 	if form.choice, err = v.choose(get("project")); err != nil {
 		return form, nil, err
 	}
@@ -250,7 +248,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	case err == nil:
 		defer file.Close()
 		if strings.TrimSpace(form.List) != "" {
-			form.fault("choose a file or paste a list, not both")
+			form.fault("select a file or paste a list, not both")
 			return form, list, nil
 		}
 		text = file
@@ -262,7 +260,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 		err = list.ReadText(strings.NewReader(whole), form.Names)
 	}
 	if errors.As(err, &form.Unclear) && len(whole) <= longestShown {
-		form.List = whole // a browser forgets the file
+		form.List = whole // the browser forgets the file
 	}
 	if err != nil {
 		form.fault(err.Error())
@@ -273,13 +271,12 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	}
 	form.FaultCount = list.BadRows
 	if list.BadRows == 0 && len(list.Good) == 0 {
-		form.fault("the list is empty: paste desktop ids, computers or users, one on a line, or choose a CSV file")
+		form.fault("the list is empty: paste desktop IDs, computers or users, one per line, or select a CSV file")
 	}
 	return form, list, nil
 }
 
-// longestShown is the longest text of a file that is shown for a column to be chosen,
-// in bytes.
+// longestShown is the maximum bytes of a file shown while a column is selected.
 const longestShown = 4 << 20
 
 func (f *newDetach) fault(text string) {
@@ -287,57 +284,57 @@ func (f *newDetach) fault(text string) {
 	f.FaultCount++
 }
 
-// startDetach hands over what a plan has shown.
+// startDetach submits a plan.
 func (v *visit) startDetach() error {
-	done, err := v.turn()
+	release, err := v.acquireLarge()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer release()
 	if err := v.ParseMultipartForm(largeForm); err != nil {
 		return badForm(err)
 	}
 	var reqs []api.OperationRequest
 	key := v.PostFormValue("key")
 	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || key == "" {
-		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "the plan is not one of ours; nothing was done"}
+		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "the plan is not valid"}
 	}
 	asked := 0
 	for _, req := range reqs {
 		asked += len(req.Desktops) + len(req.Computers) + len(req.Users)
 	}
-	if err := v.typedCount(asked); err != nil {
+	if err := v.confirmCount(asked); err != nil {
 		return err
 	}
-	ops, err := v.handOver(v.Context(), reqs, key)
+	ops, err := v.submit(v.Context(), reqs, key)
 	if err != nil {
 		return err
 	}
 	if len(ops) == 1 {
-		return v.see("/operations/"+ops[0].ID, "Accepted"+v.startsText(ops[0])+oneCopyText(ops)+". What becomes of each desktop is shown here.")
+		return v.redirect("/operations/"+ops[0].ID, "Accepted"+v.startsText(ops[0])+"."+oneCopyText(ops)+" This page shows the progress.")
 	}
-	return v.see("/operations", fmt.Sprintf("Accepted, as %d operations, one for each project%s%s.", len(ops), v.startsText(ops[0]), oneCopyText(ops)))
+	return v.redirect("/operations", fmt.Sprintf("Accepted as %d operations%s.%s", len(ops), v.startsText(ops[0]), oneCopyText(ops)))
 }
 
-// startsText says when what is scheduled starts; nothing of what starts at once.
+// startsText says when a scheduled operation starts.
 func (v *visit) startsText(op tasks.Operation) string {
 	if op.State(v.d.Now()) != tasks.OperationScheduled {
 		return ""
 	}
-	return ", and scheduled: it starts " + v.exactly(op.NotBefore)
+	return " and scheduled: starts " + v.exactly(op.NotBefore)
 }
 
-// oneCopyText says that a failover of Redis would lose one of them; nothing where none would.
+// oneCopyText warns if a failover of Redis would lose an operation.
 func oneCopyText(ops []tasks.Operation) string {
 	if !slices.ContainsFunc(ops, func(op tasks.Operation) bool { return op.Durability == tasks.OneCopy }) {
 		return ""
 	}
-	return ", and no replica of Redis had it in time: if Redis fails over now it is lost, so look for it again later"
+	return " No Redis replica confirmed it in time: a failover now would lose it. Check later that it is still listed."
 }
 
-// handOver makes the operations. When one is refused, what was accepted before goes
-// on, and is named.
-func (v *visit) handOver(ctx context.Context, reqs []api.OperationRequest, key string) (ops []tasks.Operation, err error) {
+// submit creates the operations. If one is refused, the error names those already
+// accepted, which continue.
+func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, key string) (ops []tasks.Operation, err error) {
 	for _, req := range reqs {
 		req.IdempotencyKey = "dashboard-" + key + "-" + req.Project
 		op, err := v.api.CreateOperation(ctx, req)
@@ -349,13 +346,13 @@ func (v *visit) handOver(ctx context.Context, reqs []api.OperationRequest, key s
 		if !errors.As(err, &p) || len(ops) == 0 {
 			return nil, err
 		}
-		told := *p
+		refused := *p
 		names := make([]string, len(ops))
 		for i, op := range ops {
-			names[i] = op.ID + " of project " + op.Project
+			names[i] = "operation " + op.ID + " of project " + op.Project
 		}
-		told.Detail = fmt.Sprintf("project %s was refused, and nothing of it was done: %s. Accepted before it: operation %s", req.Project, p.Detail, strings.Join(names, ", "))
-		return nil, &told
+		refused.Detail = fmt.Sprintf("project %s was refused: %s. Already accepted: %s", req.Project, p.Detail, strings.Join(names, ", "))
+		return nil, &refused
 	}
 	return ops, nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Without a script everything can be done: signing in, a plan and its confirmation,
-// and a redrive of chosen failures.
+// Everything works without scripts: signing in, a plan and its confirmation, and a bulk
+// retry of selected failures.
 func TestWithoutScripts(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -23,7 +23,7 @@ func TestWithoutScripts(t *testing.T) {
 	s.work()
 	b := newBrowser(t, s.url)
 	b.run(emulation.SetScriptExecutionDisabled(true))
-	// What waits in the page itself would wait for ever.
+	// Polling inside the page would wait for ever, because scripts are off.
 	shows := func(text string) {
 		t.Helper()
 		b.run(chromedp.WaitReady(fmt.Sprintf(`//main//*[contains(normalize-space(.), %s)]`, quote(text)), chromedp.BySearch))
@@ -36,7 +36,7 @@ func TestWithoutScripts(t *testing.T) {
 	shows("28 will be detached from 28 people and 2 will be held")
 	b.run(chromedp.SendKeys("input[name=count]", "30", chromedp.ByQuery))
 	b.press("Detach")
-	shows("Accepted. What becomes of each desktop is shown here.")
+	shows("Accepted. This page shows the progress.")
 	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
 	require.NoError(t, err)
 	require.Len(t, ops, 1)
@@ -46,17 +46,17 @@ func TestWithoutScripts(t *testing.T) {
 	b.run(chromedp.WaitReady("#pick-page[hidden]", chromedp.ByQuery)) // the script would show it
 	b.run(chromedp.Click(`input[value$="/d-0005"]`, chromedp.ByQuery))
 	s.cloud.ClearFaults()
-	b.press("Redrive the chosen")
-	shows("Redrive 1 desktop?")
-	b.press("Redrive 1 desktop")
-	shows("The redrive has begun.")
+	b.press("Retry selected")
+	shows("Retry 1 desktop?")
+	b.press("Retry 1 desktop")
+	shows("Bulk retry started.")
 	require.Eventually(t, func() bool {
 		op, err := s.api().OperationState(t.Context(), ops[0].ID)
 		return err == nil && op.Counts.Detached == 27 && op.Counts.Failed == 1
 	}, patience, 10*time.Millisecond)
 }
 
-// A plan that takes longer is looked at again by a button.
+// A button refreshes a plan that takes longer.
 func TestLargePlanWithoutScripts(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
@@ -69,7 +69,7 @@ func TestLargePlanWithoutScripts(t *testing.T) {
 	b.choose("input[name=file]", "leavers.csv", list)
 	b.run(chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
 	b.press("Show the plan")
-	b.run(chromedp.WaitReady(`//main//p[contains(., "The cloud is being read: 0 of 1,150 rows.")]`, chromedp.BySearch))
+	b.run(chromedp.WaitReady(`//main//p[contains(., "Reading from the cloud: 0 of 1,150 rows.")]`, chromedp.BySearch))
 	var id string
 	b.run(chromedp.Value("input[name=id]", &id, chromedp.ByQuery))
 	close(gate)
@@ -77,10 +77,11 @@ func TestLargePlanWithoutScripts(t *testing.T) {
 		p, err := s.store.Record.Plan(t.Context(), id)
 		return err == nil && p.State == tasks.PlanDone
 	}, patience, 10*time.Millisecond)
-	b.press("Look again")
-	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120).")]`, chromedp.BySearch))
-	b.run(chromedp.WaitReady(`//p[contains(., "These columns of the list were ignored: department")]`, chromedp.BySearch))
+	b.press("Refresh")
+	const summary = "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120)."
+	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "`+summary+`")]`, chromedp.BySearch))
+	b.run(chromedp.WaitReady(`//p[contains(., "Ignored columns: department")]`, chromedp.BySearch))
 	b.run(chromedp.SendKeys("input[name=count]", "1150", chromedp.ByQuery))
 	b.press("Detach")
-	b.run(chromedp.WaitReady(`//main//*[contains(., "Accepted. What becomes of each desktop is shown here.")]`, chromedp.BySearch))
+	b.run(chromedp.WaitReady(`//main//*[contains(., "Accepted. This page shows the progress.")]`, chromedp.BySearch))
 }

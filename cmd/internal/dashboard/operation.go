@@ -18,24 +18,24 @@ type operation struct {
 	Op      progress
 	Now     time.Time
 	Removal *tasks.Removal // nil: not computed
-	Pace    tasks.Pace     // where that is
-	State   string         // the rows wanted
+	Pace    tasks.Pace
+	State   string // filter of the rows
 	Code    string
 	Rows    []api.Desktop
 	More    more
 }
 
-func (o operation) refreshAfter() int { return movingOperation(o.Op.Operation, o.Now) }
+func (o operation) refreshAfter() int { return operationRefresh(o.Op.Operation, o.Now) }
 
-// Waits is how many desktops can still be taken back.
-func (o operation) Waits() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
+// Cancellable is how many desktops can still be cancelled.
+func (o operation) Cancellable() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
 
-// removalUnasked is up to how many desktops an operation may have for the time to
-// access removed to be computed unasked: every one of them is read for it.
-const removalUnasked = 10_000
+// removalLimit is the number of desktops up to which the time to access removal is always
+// computed. Computing it reads every row.
+const removalLimit = 10_000
 
 func (v *visit) operation() error {
-	upTo := removalUnasked
+	upTo := removalLimit
 	if v.param("removal") != "" {
 		upTo = math.MaxInt
 	}
@@ -52,7 +52,7 @@ func (v *visit) operation() error {
 	if p.State != "" {
 		s, err := tasks.ParseState(p.State)
 		if err != nil {
-			return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: []api.Fault{{Pointer: "state", Detail: err.Error()}}}
+			return invalidField("state", err.Error())
 		}
 		f.States = []tasks.State{s}
 	}
@@ -66,7 +66,7 @@ func (v *visit) operation() error {
 	return v.page(http.StatusOK, "operation", v.operationTitle("Operation", op), p)
 }
 
-// operationTitle says of an operation that is scheduled that it is.
+// operationTitle marks a scheduled operation.
 func (v *visit) operationTitle(what string, op tasks.Operation) string {
 	if op.State(v.d.Now()) == tasks.OperationScheduled {
 		return what + " " + op.ID + ", scheduled"
@@ -74,11 +74,11 @@ func (v *visit) operationTitle(what string, op tasks.Operation) string {
 	return what + " " + op.ID
 }
 
-// report hands the evidence on, as a file: a page of it would run in our name.
+// report is a download and not a page: a page would run with the rights of the dashboard.
 func (v *visit) report() error {
 	format, err := report.ParseFormat(v.param("format"))
 	if err != nil {
-		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: []api.Fault{{Pointer: "format", Detail: err.Error()}}}
+		return invalidField("format", err.Error())
 	}
 	id := v.PathValue("id")
 	return v.file(id+"."+string(format), format.ContentType(), func(ctx context.Context, w io.Writer) error {
@@ -93,11 +93,11 @@ func (v *visit) cancel() error {
 	if err != nil {
 		return err
 	}
-	said := plural(done.Cancelled, "desktop was", "desktops were") + " taken back."
+	notice := plural(done.Cancelled, "desktop", "desktops") + " cancelled."
 	if done.TooLate > 0 {
-		said += " " + plural(done.TooLate, "had", "had") + " been sent already."
+		notice += " " + plural(done.TooLate, "desktop", "desktops") + " already sent."
 	}
-	return v.see(v.operationPath(), said)
+	return v.redirect(v.operationPath(), notice)
 }
 
 func (v *visit) retry() error {
@@ -109,5 +109,5 @@ func (v *visit) retry() error {
 	if err != nil {
 		return err
 	}
-	return v.see(v.operationPath(), plural(done.Retried, "desktop is", "desktops are")+" taken up again.")
+	return v.redirect(v.operationPath(), plural(done.Retried, "desktop", "desktops")+" requeued.")
 }

@@ -46,7 +46,7 @@ func (h *hashReads) count(cmds ...redis.Cmder) {
 	}
 }
 
-// of is how often a key was read that ends like this.
+// of returns how often keys with a suffix were read.
 func (h *hashReads) of(end string) (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -58,9 +58,9 @@ func (h *hashReads) of(end string) (n int) {
 	return n
 }
 
-// The page of an operation is made again every two seconds: it asks for the operation
-// twice, once for its list, and reads each of its rows once, and again what it lists.
-// All of a large one are read only where that is asked for.
+// The page of an operation refreshes every two seconds. It reads the operation twice,
+// once for its list, and each row once, plus those it lists. It reads all rows of a
+// large operation only on request.
 func TestOperationPageReadsLittle(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -71,8 +71,8 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		}
 		return out
 	}
-	small := s.handOver(api.OperationRequest{Project: "hq", Desktops: many(1000)})
-	large := s.handOver(api.OperationRequest{Project: "hq", Desktops: many(10_001)})
+	small := s.submit(api.OperationRequest{Project: "hq", Desktops: many(1000)})
+	large := s.submit(api.OperationRequest{Project: "hq", Desktops: many(10_001)})
 	reads := &hashReads{times: map[string]int{}}
 	s.rdb.AddHook(reads)
 	for _, page := range []struct {
@@ -86,8 +86,8 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		clear(reads.times)
 		a := s.get(page.path, session)
 		require.Equal(t, 200, a.status)
-		require.Equal(t, page.computed, strings.Contains(a.body, "Overdue, not proven"), page.path)
-		require.Equal(t, !page.computed, strings.Contains(a.body, "How long it took"), page.path)
+		require.Equal(t, page.computed, strings.Contains(a.body, "Overdue, not confirmed"), page.path)
+		require.Equal(t, !page.computed, strings.Contains(a.body, "Show times"), page.path)
 		require.Equal(t, 2, reads.of(":op"), page.path)
 		once := map[bool]int{true: 1}[page.computed]
 		require.Equal(t, once, reads.of(page.last), page.path)

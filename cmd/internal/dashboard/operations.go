@@ -10,28 +10,31 @@ import (
 type progress struct {
 	tasks.Operation
 	Bar    []barPart
-	States []stateCount // those that there are
+	States []stateCount // without empty ones
 }
 
-// barPart is a stretch of a bar, in percent.
+// barPart is a part of a bar, in percent.
 type barPart struct {
 	State       tasks.State
 	From, Width float64
 }
 
-// stateCount is how many desktops are in a state.
+// stateCount is the number of desktops in a state.
 type stateCount struct {
 	State tasks.State
 	N     int
 }
 
-// settledFirst is the order of a bar: what is done grows from the left.
-var settledFirst = []tasks.State{tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop, tasks.StateCancelled, tasks.StateFailed, tasks.StateHeld, tasks.StateAccepted, tasks.StateSending, tasks.StateQueued}
+// barOrder puts finished desktops first, so that a bar grows from the left.
+var barOrder = []tasks.State{
+	tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop, tasks.StateCancelled, tasks.StateFailed, tasks.StateHeld,
+	tasks.StateAccepted, tasks.StateSending, tasks.StateQueued,
+}
 
 func progressOf(op tasks.Operation) progress {
 	p := progress{Operation: op}
 	from := 0.0
-	for _, s := range settledFirst {
+	for _, s := range barOrder {
 		n := op.Counts.Of(s)
 		if n == 0 {
 			continue
@@ -44,8 +47,8 @@ func progressOf(op tasks.Operation) progress {
 	return p
 }
 
-// Settled is how many desktops need nothing more.
-func (p progress) Settled() int { return p.Total - p.Counts.Unsettled() }
+// Finished is the number of desktops with no work left.
+func (p progress) Finished() int { return p.Total - p.Counts.Unsettled() }
 
 // operations is the list of operations.
 type operations struct {
@@ -55,24 +58,25 @@ type operations struct {
 	Rows                          []progress
 	More                          more
 	Filtered                      bool
-	Moves                         bool
+	InProgress                    bool // any of the rows
 }
 
-func (o operations) refreshAfter() int {
-	if o.Moves {
-		return 3
-	}
-	return 15
-}
+func (o operations) refreshAfter() int { return secondsIf(o.InProgress, 3, 15) }
 
 func (v *visit) operations() error {
-	p := operations{RequestedBy: v.param("requested_by"), Ticket: v.param("ticket"), From: v.param("from"), To: v.param("to"), Open: v.param("open") != "", Scheduled: v.param("scheduled") != ""}
+	p := operations{
+		RequestedBy: v.param("requested_by"), Ticket: v.param("ticket"), From: v.param("from"), To: v.param("to"),
+		Open: v.param("open") != "", Scheduled: v.param("scheduled") != "",
+	}
 	var err error
 	if p.choice, err = v.choose(v.param("project")); err != nil {
 		return err
 	}
 	at := v.times()
-	f := tasks.OperationFilter{Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled, From: at.parse("from", p.From), To: at.parse("to", p.To)}
+	f := tasks.OperationFilter{
+		Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled,
+		From: at.parse("from", p.From), To: at.parse("to", p.To),
+	}
 	if err := at.err(); err != nil {
 		return err
 	}
@@ -85,7 +89,7 @@ func (v *visit) operations() error {
 	}
 	for _, op := range ops {
 		p.Rows = append(p.Rows, progressOf(op))
-		p.Moves = p.Moves || op.State(v.d.Now()) == tasks.OperationRunning
+		p.InProgress = p.InProgress || op.State(v.d.Now()) == tasks.OperationRunning
 	}
 	p.More = v.more(next, len(ops))
 	title := "Operations"

@@ -4,30 +4,31 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
 )
 
-// overview is the first page: what needs a person, what is moving, and what came of
-// the last day.
+// overview is the first page: what needs attention, what is in progress, and the outcomes
+// of the last day.
 type overview struct {
-	Counts    tasks.Counts // of all projects that the key is for
-	Scheduled int          // operations
-	Workers   int          // that beat
-	Calls     float64
-	Oldest    time.Duration
-	Todo      []todo
-	Moving    []progress
-	Redrives  []tasks.Redrive
-	Outcomes  chart
-	Removed   []removedRow
-	Proven    int
+	Counts     tasks.Counts // of all projects of the key
+	Scheduled  int          // operations
+	Workers    int          // alive
+	Calls      float64
+	Oldest     time.Duration
+	Todo       []todo
+	InProgress []progress
+	Redrives   []tasks.Redrive
+	Outcomes   chart
+	Removed    []removedRow
+	Confirmed  int
 }
 
 func (overview) refreshAfter() int { return 3 }
 
-// todo is something that needs a person.
+// todo is an entry of what needs attention.
 type todo struct {
 	Weight string // bad or warn
 	Label  string
@@ -39,10 +40,10 @@ type todo struct {
 }
 
 const (
-	// waitsLong is after what time waiting is worth a look.
-	waitsLong = 5 * time.Minute
-	// movingShown is how many operations and redrives are shown.
-	movingShown = 10
+	// longWait is the time in the queue that needs attention.
+	longWait = 5 * time.Minute
+	// inProgressShown is how many operations and redrives are shown.
+	inProgressShown = 10
 )
 
 func (v *visit) overview() error {
@@ -64,29 +65,28 @@ func (v *visit) overview() error {
 			p.Workers++
 		}
 	}
-	p.Removed, p.Proven = removedOf(stats)
+	p.Removed, p.Confirmed = removedOf(stats)
 	for _, s := range stats {
-		p.add(s)
+		p.Counts.Add(s.Counts)
+		p.Scheduled += s.Scheduled
+		p.Calls += s.CallsPerMinute
+		p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
 	}
 	p.Todo = todosOf(stats, p.Workers, m, v.d.Now())
-	if err := v.moving(&p); err != nil {
+	if err := v.addInProgress(&p); err != nil {
 		return err
 	}
 	return v.page(http.StatusOK, "overview", "Overview", p)
 }
 
-func (p *overview) add(s tasks.Stats) {
-	p.Counts.Add(s.Counts)
-	p.Scheduled += s.Scheduled
-	p.Calls += s.CallsPerMinute
-	p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
-}
-
-// todosOf lists what needs a person, the worst first.
+// todosOf lists what needs attention, the worst first.
 func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo {
 	var out []todo
 	if workers == 0 {
-		out = append(out, todo{Weight: "bad", Label: "no worker", What: "No worker is running: nothing moves.", Why: "Start detachd worker; detachd doctor says what is wrong."})
+		out = append(out, todo{
+			Weight: "bad", Label: "no worker", What: "No worker is running, so nothing is processed.",
+			Why: "Start detachd worker. detachd doctor shows what is wrong.",
+		})
 	}
 	var counts []tasks.FailureCount
 	for _, s := range stats {
@@ -96,31 +96,26 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time) []todo
 		}
 		if n := s.Unserved(); n > 0 && workers > 0 {
 			out = append(out, todo{
-				Weight: "bad", Label: "no worker", What: "No worker serves project " + s.Project + ": what it has waits, and fails when its time is up.",
-				Why: "Start a worker whose configuration has the project.", N: n, Link: "/operations?open=1&project=" + s.Project,
+				Weight: "bad", Label: "no worker", What: "No worker serves project " + s.Project + ": its desktops wait, and fail at their deadline.",
+				Why: "Start a worker that has the project in its configuration.", N: n, Link: "/operations?open=1&project=" + s.Project,
 			})
 		}
-		if oldest := time.Duration(s.OldestMS) * time.Millisecond; oldest > waitsLong && s.Pause == nil {
+		if oldest := time.Duration(s.OldestMS) * time.Millisecond; oldest > longWait && s.Pause == nil {
 			out = append(out, todo{
-				Weight: "warn", Label: "waiting", What: fmt.Sprintf("Project %s: the oldest has waited for %s", s.Project, took(oldest)),
+				Weight: "warn", Label: "queued", What: fmt.Sprintf("Project %s: the oldest desktop has been queued for %s", s.Project, took(oldest)),
 				N: s.Counts.Queued, Link: "/operations?open=1&project=" + s.Project,
 			})
 		}
 	}
 	for _, g := range groupsOf(counts, "code", m) {
 		t := todo{Weight: "bad", Label: "failed", Code: g.Code, N: g.Count, Why: g.Why}
-		if g.Class == tasks.ClassHeld {
-			t.Weight, t.Label = "warn", "held"
+		if tasks.Class(g.Class) == tasks.ClassHeld {
+			t.Weight, t.Label = "warn", "on hold"
 		}
-		link, err := query("/failures", "class", g.Class, "code", g.Code)
-		if err != nil {
-			continue // it has pairs
-		}
-		t.Link = link
+		t.Link, _ = query("/failures", "class", g.Class, "code", g.Code) // fails only for a parameter without a value
 		out = append(out, t)
 	}
-	weights := []string{"bad", "warn"}
-	slices.SortStableFunc(out, func(a, b todo) int { return slices.Index(weights, a.Weight) - slices.Index(weights, b.Weight) })
+	slices.SortStableFunc(out, func(a, b todo) int { return strings.Compare(a.Weight, b.Weight) }) // bad before warn
 	return out
 }
 
@@ -128,7 +123,7 @@ func pausedTodo(s tasks.Stats, now time.Time) todo {
 	t := todo{Weight: "warn", Label: "paused", What: "Project " + s.Project + " is paused", Why: s.Pause.Reason, Link: "/projects"}
 	switch s.Pause.Kind {
 	case tasks.PauseAuth:
-		t.Weight, t.What = "bad", "Project "+s.Project+": the cloud refuses its credentials"
+		t.Weight, t.What = "bad", "Project "+s.Project+": the cloud refuses the credentials"
 	case tasks.PauseThrottled:
 		t.Label, t.What = "throttled", "Project "+s.Project+": the cloud asked for fewer calls"
 	}
@@ -138,8 +133,8 @@ func pausedTodo(s tasks.Stats, now time.Time) todo {
 	return t
 }
 
-// moving finds what is under way, of all projects that the key is for.
-func (v *visit) moving(p *overview) error {
+// addInProgress adds the unfinished operations and redrives of all projects of the key.
+func (v *visit) addInProgress(p *overview) error {
 	filters := []tasks.OperationFilter{{Open: true}}
 	if len(v.key.Projects) > 0 {
 		filters = nil
@@ -148,17 +143,17 @@ func (v *visit) moving(p *overview) error {
 		}
 	}
 	for _, f := range filters {
-		ops, _, err := v.api.Operations(v.Context(), f, movingShown, "")
+		ops, _, err := v.api.Operations(v.Context(), f, inProgressShown, "")
 		if err != nil {
 			return err
 		}
 		for _, op := range ops {
-			p.Moving = append(p.Moving, progressOf(op))
+			p.InProgress = append(p.InProgress, progressOf(op))
 		}
 	}
-	slices.SortStableFunc(p.Moving, func(a, b progress) int { return b.AcceptedAt.Compare(a.AcceptedAt) })
-	p.Moving = p.Moving[:min(len(p.Moving), movingShown)]
-	all, _, err := v.api.Redrives(v.Context(), movingShown, "")
+	slices.SortStableFunc(p.InProgress, func(a, b progress) int { return b.AcceptedAt.Compare(a.AcceptedAt) })
+	p.InProgress = p.InProgress[:min(len(p.InProgress), inProgressShown)]
+	all, _, err := v.api.Redrives(v.Context(), inProgressShown, "")
 	for _, x := range all {
 		if !x.Done() {
 			p.Redrives = append(p.Redrives, x)

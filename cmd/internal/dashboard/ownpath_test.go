@@ -8,10 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever is asked for, signing in leads to a path of this site, as Go reads it and
-// as browsers do, which take a backslash for a slash and drop tabs and line breaks.
+// Signing in always leads to a path of this site, as Go parses it and as browsers do,
+// which treat a backslash as a slash and drop tabs and line breaks.
 func FuzzOwnPath(f *testing.F) {
-	for _, seed := range []string{"/operations?open=1", "//evil.example", `/\evil.example`, "https:evil.example", "/\t/evil.example", "/@evil.example", "/..//evil.example"} {
+	for _, seed := range []string{"/operations?open=1", "//evil.example", `/\evil.example`, "https:evil.example", "/\t/evil.example",
+		"/@evil.example", "/..//evil.example"} {
 		f.Add(seed)
 	}
 	site, err := url.Parse("https://detachd.example/signin")

@@ -19,14 +19,14 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates are the pages, by name. Each is set in layout.html.
+// templates are the pages by name, each inside layout.html.
 var templates = parseTemplates()
 
 func parseTemplates() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
-		panic(err) // they are embedded
+		panic(err) // the files are embedded
 	}
 	out := map[string]*template.Template{}
 	for _, f := range files {
@@ -39,75 +39,84 @@ func parseTemplates() map[string]*template.Template {
 	return out
 }
 
-// frame is what layout.html is made of.
+// frame is the data of layout.html.
 type frame struct {
 	Title    string
 	Page     string // the template
 	SignedIn bool
 	Key      access.Key
-	Said     string // what came of what was just done
-	Refresh  int    // seconds after which the script looks again; 0: never
-	From     string // where it looks; empty: at the page's own address
-	Query    string // in the field for searching
+	Notice   string // the result of the last action
+	Refresh  int    // seconds until the script refreshes the page; 0: never
+	From     string // URL of the fresh copy; empty: the page's own
+	Query    string // in the search field
 	At       time.Time
 	Zone     *time.Location // of the times
-	// ZoneUnset: nobody has chosen the zone, and the script may.
+	// ZoneUnset: the visitor has chosen no zone, so the script may.
 	ZoneUnset bool
-	Here      string // to come back to
-	P         any    // of the page itself
+	Here      string // path to return to
+	P         any    // the page
 }
 
-// Can reports whether the visitor may do what takes a role: what a role may not do
-// is not offered.
+// Can reports whether the visitor has a role. Pages offer only what the role allows.
 func (f frame) Can(role string) bool { return f.Key.Role.Includes(access.Role(role)) }
 
-// refreshing is a page that moves.
+// refreshing is a page that the script keeps up to date.
 type refreshing interface{ refreshAfter() int }
 
-// elsewhere is one that came of a form, and has a copy at an address.
-type elsewhere interface{ refreshFrom() string }
+func secondsIf(busy bool, then, otherwise int) int {
+	if busy {
+		return then
+	}
+	return otherwise
+}
 
-// page answers with a page; p is what its template is made of.
+// copied is a page that answers a form and has a copy at a URL.
+type copied interface{ refreshFrom() string }
+
+// page answers with a page; p is the data of its template.
 func (v *visit) page(status int, name, title string, p any) error {
-	f := frame{Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), Zone: v.zone(), ZoneUnset: v.zoneUnset(), Here: "/", P: p, Query: v.URL.Query().Get("q")}
+	f := frame{
+		Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), Zone: v.zone(), ZoneUnset: v.zoneUnset(),
+		Here: "/", P: p, Query: v.URL.Query().Get("q"),
+	}
 	if r, moves := p.(refreshing); moves {
 		f.Refresh = r.refreshAfter()
 	}
-	if e, is := p.(elsewhere); is {
+	if e, is := p.(copied); is {
 		f.From = e.refreshFrom()
 	}
 	if v.Method == http.MethodGet {
 		f.Here = v.URL.RequestURI()
 	}
 	if f.SignedIn && !v.refreshes() {
-		f.Said = v.said()
+		f.Notice = v.notice()
 	}
 	var text bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&text, "layout", f); err != nil {
-		v.d.Log.Error().Err(err).Str("page", name).Msg("a page could not be made")
-		http.Error(v.w, "detachd: this page could not be made; the log says why", http.StatusInternalServerError)
+		v.d.Log.Error().Err(err).Str("page", name).Msg("rendering a page failed")
+		http.Error(v.w, "detachd: rendering this page failed; see the server log", http.StatusInternalServerError)
 		return nil
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(status)
-	_, _ = text.WriteTo(v.w) // who has gone is not our business
+	_, _ = text.WriteTo(v.w) // the visitor may have left
 	return nil
 }
 
-// see leads to another page, which says what was done.
-func (v *visit) see(to, said string) error {
-	v.cookie(saidName, base64.RawURLEncoding.EncodeToString([]byte(said)), 60)
+// redirect leads to another page, which shows a notice once.
+func (v *visit) redirect(to, notice string) error {
+	v.cookie(noticeName, base64.RawURLEncoding.EncodeToString([]byte(notice)), 60)
 	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
 	return nil
 }
 
-// said is what the page before has left to be said, once.
-func (v *visit) said() string {
-	c, err := v.Cookie(saidName)
+// notice returns the notice of the last action and forgets it.
+func (v *visit) notice() string {
+	c, err := v.Cookie(noticeName)
 	if err != nil {
 		return ""
 	}
-	v.cookie(saidName, "", -1)
+	v.cookie(noticeName, "", -1)
 	text, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil {
 		return ""
@@ -115,50 +124,52 @@ func (v *visit) said() string {
 	return string(text)
 }
 
-// failed is the page of an error.
+// failed is the error page.
 type failed struct {
 	*api.Problem
 	Headline string
 	Advice   string
-	Again    string // a page to try again
+	Again    string // URL to try again
 }
 
-// fail answers with the page of an error.
+// fail answers with the error page.
 func (v *visit) fail(err error) {
 	var p *api.Problem
 	if !errors.As(err, &p) {
-		v.d.Log.Error().Err(err).Str("path", v.URL.Path).Msg("a page could not be answered")
-		p = &api.Problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "something went wrong here; the log says what"}
+		v.d.Log.Error().Err(err).Str("path", v.URL.Path).Msg("answering a page failed")
+		p = &api.Problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "internal error; see the server log"}
 	}
-	f := failed{Problem: p, Headline: "This did not work"}
+	f := failed{Problem: p, Headline: "The request failed"}
 	if v.Method == http.MethodGet {
 		f.Again = v.URL.RequestURI()
 	}
 	fault := redisfault.ByCode(p.Code)
 	switch {
 	case p.Code == redisfault.Away:
-		f.Headline, f.Advice = "Redis is away", "The record and the queue cannot be reached, so nothing can be shown or done just now. Nothing that was accepted is lost; workers wait and go on by themselves. detachd doctor says more."
+		f.Headline = "Redis does not answer"
+		f.Advice = "Nothing that was accepted is lost, and workers continue when Redis is back. Run detachd doctor for details."
 		f.Detail = ""
 	case fault != nil:
-		f.Headline, f.Advice = "Redis refuses", "Nothing was done, and nothing that was accepted is lost; workers wait and go on by themselves. Whoever runs the server: "+fault.Advice+"."
+		f.Headline = "Redis refuses commands"
+		f.Advice = "Nothing was changed, and nothing that was accepted is lost. The operator of the server can fix it: " + fault.Advice + "."
 		f.Detail = fault.Meaning + "."
 	case p.Status == http.StatusForbidden && p.Code != "cross_site":
-		f.Headline, f.Advice = "Not with this key", "Ask an administrator for a key that may do this, or sign in with another one."
+		f.Headline, f.Advice = "Your key does not allow this", "Ask an administrator for a key with this role, or sign in with another key."
 		f.Again = ""
 	case p.Status == http.StatusNotFound:
-		f.Headline, f.Advice = "There is nothing here", "It may be misspelt, of a project that your key is not for, or past its retention."
+		f.Headline, f.Advice = "Not found", "It may be misspelt, past its retention, or in a project that your key cannot access."
 		f.Again = ""
 	case p.Status == http.StatusBadRequest || p.Status == http.StatusUnprocessableEntity:
-		f.Headline = "That cannot be done so"
+		f.Headline = "Invalid request – nothing was changed"
 		f.Again = ""
 	}
-	copied := *p // a problem may be shared
-	copied.Detail = f.Detail
-	f.Problem = &copied
+	own := *p // a problem may be shared
+	own.Detail = f.Detail
+	f.Problem = &own
 	_ = v.page(p.Status, "error", f.Headline, f)
 }
 
-// refusedByRedis is the problem of a session that could not be read.
+// refusedByRedis is the problem of a session that Redis did not return.
 func refusedByRedis(err error) *api.Problem {
 	f := redisfault.Of(err)
 	if f == nil {
@@ -167,11 +178,11 @@ func refusedByRedis(err error) *api.Problem {
 	return &api.Problem{Status: http.StatusServiceUnavailable, Code: f.Code}
 }
 
-// badForm is what is wrong with a form that cannot be read.
+// badForm is the problem of a form that cannot be read.
 func badForm(err error) error {
-	var big *http.MaxBytesError
-	if errors.As(err, &big) {
-		return &api.Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: "what was sent is larger than can be taken at once; nothing was done: split the list"}
+	if big := new(http.MaxBytesError); errors.As(err, &big) {
+		const detail = "the form is too large, and nothing was changed: split the list"
+		return &api.Problem{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Detail: detail}
 	}
-	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "what was sent could not be read; nothing was done"}
+	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "the form could not be read"}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// behind has the cloud answer once a gate is closed.
+// behind delays all answers of the cloud until a channel is closed.
 func behind(t *testing.T, gate <-chan struct{}) func(cloud string) string {
 	return func(cloud string) string {
 		to, err := url.Parse(cloud)
@@ -34,7 +34,7 @@ func behind(t *testing.T, gate <-chan struct{}) func(cloud string) string {
 	}
 }
 
-// thousand is a list of 1,150 desktops, the last 120 of which have passed on.
+// thousand is a list of 1,150 desktops, of which the last 120 have another user.
 func (s *stage) thousand() (list string) {
 	s.t.Helper()
 	list = "desktop_id,user,department\n"
@@ -49,8 +49,8 @@ func (s *stage) thousand() (list string) {
 	return list
 }
 
-// A large plan is read while its page shows how far it is; then one sentence says what
-// becomes of all, and the confirmation is in view.
+// While a large plan is read, its page shows the progress. Then one sentence describes
+// the result for all rows, and the confirmation is in view.
 func TestLargePlan(t *testing.T) {
 	t.Parallel()
 	gate := make(chan struct{})
@@ -64,49 +64,51 @@ func TestLargePlan(t *testing.T) {
 	b.run(chromedp.SetValue("select[name=project]", "hq", chromedp.ByQuery))
 	b.press("Show the plan")
 	b.at("/new/plan")
-	b.sees("The cloud is being read: 0 of 1,150 rows.")
-	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(noscript *), main strong, main .sum").length`), "nothing is said yet, or can be done")
+	b.sees("Reading from the cloud: 0 of 1,150 rows.")
+	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(noscript *), main strong, main .sum").length`),
+		"nothing is shown or offered yet")
 	b.accessible("a plan that is read")
 	b.mark()
 	close(gate)
 	b.sees("Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120).")
 	b.stayed()
-	b.sees("The first 100 of 1,150 rows, held first.")
-	b.sees("These columns of the list were ignored: department")
+	b.sees("The first 100 of 1,150 rows, on hold first.")
+	b.sees("Ignored columns: department")
 	require.Zero(t, value[int](b, `document.querySelectorAll("main strong").length`), "nothing is bold but the sentence")
-	require.True(t, value[bool](b, `scrollY === 0 && document.querySelector("main .danger").getBoundingClientRect().bottom < innerHeight`), "the confirmation is in view")
+	require.True(t, value[bool](b, `scrollY === 0 && document.querySelector("main .danger").getBoundingClientRect().bottom < innerHeight`),
+		"the confirmation is in view")
 	require.Equal(t, 100, value[int](b, `document.querySelectorAll("tbody tr").length`))
 	b.accessible("a large plan")
 	b.shoot("plan-large")
 	all := value[string](b, `document.querySelector("#planned a[target]").getAttribute("href")`)
 	b.fill("input[name=count]", "1150")
 	b.press("Detach")
-	b.sees("Accepted. What becomes of each desktop is shown here.")
+	b.sees("Accepted. This page shows the progress.")
 	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
 	require.NoError(t, err)
 	require.Equal(t, 1150, ops[0].Total)
 
-	// The rows in a window of their own.
+	// All rows in a new window.
 	b.open(all)
-	b.sees("It is handed over from the page where it was planned.")
+	b.sees("Submit it from the page where you planned it.")
 	require.Zero(t, value[int](b, `document.querySelectorAll("main button").length`))
 	b.press("Next")
 	b.until(`document.querySelectorAll("tbody tr").length === 100 && document.querySelector("tbody").innerText.includes("send")`)
 	require.Equal(t, 20, value[int](b, `[...document.querySelectorAll("tbody .tag")].filter((x) => x.innerText === "hold").length`))
 
-	// It is nobody else's.
+	// Other visitors cannot see it.
 	require.Equal(t, http.StatusNotFound, s.get(all, s.session(access.Admin)).status)
 	require.Equal(t, http.StatusNotFound, s.get("/new/plan", s.session(access.Admin)).status)
 }
 
-// A cloud that does not answer is no reason not to hand over, and is said.
+// If the cloud does not answer, the plan says so and can still be submitted.
 func TestPlanWithoutTheCloud(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no <b>access"})
 	a := s.postMulti("/new/plan", s.session(access.Producer), "project", "hq", "list", "desktop_id\nd-1\n")
 	require.Equal(t, http.StatusOK, a.status)
-	require.Contains(t, a.body, "You can hand them over all the same")
+	require.Contains(t, a.body, "You can submit it anyway")
 	require.Contains(t, a.body, "IAM.0002: no &lt;b&gt;access")
 	require.NotContains(t, a.body, `class="sum"`)
 	require.Contains(t, a.body, ">Detach</button>")

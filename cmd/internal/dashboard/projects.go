@@ -9,7 +9,7 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// projects is the page of how projects are doing.
+// projects is the page of projects and their limits.
 type projects struct{ Rows []projectRow }
 
 func (projects) refreshAfter() int { return 5 }
@@ -42,27 +42,26 @@ func (v *visit) projects() error {
 	return v.page(http.StatusOK, "projects", "Projects", p)
 }
 
-// longestPause is a year, in minutes. More than a few of them would not fit into a
-// duration.
+// longestPause is a year in minutes, as very large values overflow a duration.
 const longestPause = 365 * 24 * 60
 
 func (v *visit) pause() error {
 	if err := v.ParseForm(); err != nil {
 		return badForm(err)
 	}
-	minutes, err := whole("minutes", v.PostFormValue("minutes"))
+	minutes, err := wholeNumber("minutes", v.PostFormValue("minutes"))
 	if err != nil {
 		return err
 	}
 	if minutes > longestPause {
-		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done",
-			Errors: []api.Fault{{Pointer: "minutes", Detail: "is more than a year, " + strconv.Itoa(longestPause)}}}
+		return invalidField("minutes", "is more than a year, "+strconv.Itoa(longestPause))
 	}
-	done, err := v.api.Pause(v.Context(), v.PathValue("alias"), api.PauseRequest{Reason: strings.TrimSpace(v.PostFormValue("reason")), ForSeconds: 60 * minutes})
+	req := api.PauseRequest{Reason: strings.TrimSpace(v.PostFormValue("reason")), ForSeconds: 60 * minutes}
+	done, err := v.api.Pause(v.Context(), v.PathValue("alias"), req)
 	if err != nil {
 		return err
 	}
-	return v.see("/projects", "Project "+done.Project+" is paused: none of its calls leaves.")
+	return v.redirect("/projects", "Project "+done.Project+" is paused: workers send no calls for it.")
 }
 
 func (v *visit) resume() error {
@@ -70,5 +69,5 @@ func (v *visit) resume() error {
 	if err != nil {
 		return err
 	}
-	return v.see("/projects", "Project "+done.Project+" is resumed.")
+	return v.redirect("/projects", "Project "+done.Project+" is resumed.")
 }

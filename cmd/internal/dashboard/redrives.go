@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"context"
 	"crypto/rand"
 	"net/http"
 	"strings"
@@ -9,19 +10,18 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// preview is the page that says what a redrive would take up, or a dismissal would
-// take out of the inbox, before it does.
+// preview is the page that shows what a redrive would retry, or a dismissal would remove
+// from the inbox, before it happens.
 type preview struct {
 	Filter  failureFields
-	Picks   []tasks.DesktopRef // what was chosen; empty: all that match the filter
+	Picks   []tasks.DesktopRef // selected; empty: all that match the filter
 	Matched int
 	Groups  []failureGroup
-	Key     string // makes sending it twice harmless
-	Type    bool   // the number has to be typed
+	Key     string // of idempotency
+	Type    bool   // the number must be typed
 }
 
-// redriveForm reads what a form asks to be taken up: what was chosen, or all that
-// match.
+// redriveForm reads what a form selects: picked desktops or all that match.
 func (v *visit) redriveForm() (p preview, req api.RedriveRequest, err error) {
 	if err := v.ParseForm(); err != nil {
 		return p, req, badForm(err)
@@ -33,39 +33,23 @@ func (v *visit) redriveForm() (p preview, req api.RedriveRequest, err error) {
 		return p, req, err
 	}
 	if p.Picks, err = v.picks(); err == nil && len(p.Picks) == 0 {
-		err = &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was chosen, and nothing was done"}
+		err = &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "no desktop is selected"}
 	}
 	req.Desktops = p.Picks
 	return p, req, err
 }
 
 func (v *visit) previewRedrive() error {
-	p, req, err := v.redriveForm()
-	if err != nil {
-		return err
-	}
-	m, err := v.meanings()
-	if err != nil {
-		return err
-	}
-	match, err := v.api.MatchRedrive(v.Context(), req)
-	if err != nil {
-		return err
-	}
-	p.fill(match, m)
-	return v.page(http.StatusOK, "preview", "Redrive", p)
-}
-
-func (p *preview) fill(match api.FailureMatch, m meanings) {
-	p.Matched, p.Key, p.Type = match.Matched, rand.Text(), match.Matched >= mustType
-	for _, c := range match.By {
-		p.Groups = append(p.Groups, failureGroup{
-			Project: c.Project, Class: c.Class, Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code, c.Class),
-		})
-	}
+	return v.preview("preview", "Bulk retry", v.api.MatchRedrive)
 }
 
 func (v *visit) previewDismissal() error {
+	return v.preview("dismiss", "Dismiss", func(ctx context.Context, req api.RedriveRequest) (api.FailureMatch, error) {
+		return v.api.MatchDismiss(ctx, api.DismissRequest{Filter: req.Filter, Desktops: req.Desktops})
+	})
+}
+
+func (v *visit) preview(page, title string, match func(context.Context, api.RedriveRequest) (api.FailureMatch, error)) error {
 	p, req, err := v.redriveForm()
 	if err != nil {
 		return err
@@ -74,71 +58,70 @@ func (v *visit) previewDismissal() error {
 	if err != nil {
 		return err
 	}
-	match, err := v.api.MatchDismiss(v.Context(), api.DismissRequest{Filter: req.Filter, Desktops: req.Desktops})
+	found, err := match(v.Context(), req)
 	if err != nil {
 		return err
 	}
-	p.fill(match, m)
-	return v.page(http.StatusOK, "dismiss", "Dismiss", p)
+	p.Matched, p.Key, p.Type = found.Matched, rand.Text(), found.Matched >= confirmFrom
+	for _, c := range found.By {
+		p.Groups = append(p.Groups, failureGroup{
+			Project: c.Project, Class: string(c.Class), Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code, string(c.Class)),
+		})
+	}
+	return v.page(http.StatusOK, page, title, p)
+}
+
+// confirmedForm reads a form whose number of desktops is confirmed.
+func (v *visit) confirmedForm() (req api.RedriveRequest, matched int, err error) {
+	_, req, err = v.redriveForm()
+	if err == nil {
+		matched, err = wholeNumber("matched", v.PostFormValue("matched"))
+	}
+	if err == nil {
+		err = v.confirmCount(matched)
+	}
+	req.Reason = strings.TrimSpace(v.PostFormValue("reason"))
+	return req, matched, err
 }
 
 func (v *visit) dismiss() error {
-	_, req, err := v.redriveForm()
+	req, matched, err := v.confirmedForm()
 	if err != nil {
-		return err
-	}
-	matched, err := whole("matched", v.PostFormValue("matched"))
-	if err != nil {
-		return err
-	}
-	if err := v.typedCount(matched); err != nil {
 		return err
 	}
 	done, err := v.api.Dismiss(v.Context(), api.DismissRequest{
-		Filter: req.Filter, Desktops: req.Desktops, Matched: matched, Reason: strings.TrimSpace(v.PostFormValue("reason")),
+		Filter: req.Filter, Desktops: req.Desktops, Matched: matched, Reason: req.Reason,
 	})
 	if err != nil {
 		return err
 	}
-	return v.see("/failures", plural(done.Dismissed, "desktop was", "desktops were")+" dismissed: nothing is done about them. The trails of their operations say so.")
+	return v.redirect("/failures", plural(done.Dismissed, "desktop", "desktops")+" dismissed. The audit trail records it.")
 }
 
 func (v *visit) startRedrive() error {
-	_, req, err := v.redriveForm()
+	req, _, err := v.confirmedForm()
 	if err != nil {
 		return err
 	}
-	matched, err := whole("matched", v.PostFormValue("matched"))
-	if err != nil {
+	if req.PerSecond, err = wholeNumber("per_second", v.PostFormValue("per_second")); err != nil {
 		return err
 	}
-	if err := v.typedCount(matched); err != nil {
-		return err
-	}
-	if req.PerSecond, err = whole("per_second", v.PostFormValue("per_second")); err != nil {
-		return err
-	}
-	req.Reason, req.IdempotencyKey = strings.TrimSpace(v.PostFormValue("reason")), v.PostFormValue("key")
+	req.IdempotencyKey = v.PostFormValue("key")
 	x, err := v.api.Redrive(v.Context(), req)
 	if err != nil {
 		return err
 	}
-	return v.see("/redrives/"+x.ID, "The redrive has begun.")
+	return v.redirect("/redrives/"+x.ID, "Bulk retry started.")
 }
 
 // redrives is the list of redrives.
 type redrives struct {
-	Rows  []tasks.Redrive
-	More  more
-	Moves bool
+	Rows       []tasks.Redrive
+	More       more
+	InProgress bool // any of the rows
 }
 
-func (r redrives) refreshAfter() int {
-	if r.Moves {
-		return 2
-	}
-	return 15
-}
+func (r redrives) refreshAfter() int { return secondsIf(r.InProgress, 2, 15) }
 
 func (v *visit) redrives() error {
 	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.Redrive, string, error) {
@@ -149,27 +132,22 @@ func (v *visit) redrives() error {
 	}
 	p := redrives{Rows: rows, More: v.more(next, len(rows))}
 	for _, x := range rows {
-		p.Moves = p.Moves || !x.Done()
+		p.InProgress = p.InProgress || !x.Done()
 	}
-	return v.page(http.StatusOK, "redrives", "Redrives", p)
+	return v.page(http.StatusOK, "redrives", "Bulk retries", p)
 }
 
 // redrive is the page of one redrive.
 type redrive struct {
 	X      tasks.RedriveProgress
-	Came   progress // what came of what it took up
+	Result progress // of the requeued desktops
 	Rows   []tasks.RedriveItem
 	More   more
 	Filter failureFields
 	Moves  bool // desktops may still change
 }
 
-func (r redrive) refreshAfter() int {
-	if r.Moves {
-		return 2
-	}
-	return 0
-}
+func (r redrive) refreshAfter() int { return secondsIf(r.Moves, 2, 0) }
 
 func (v *visit) redrive() error {
 	x, err := v.api.RedriveByID(v.Context(), v.PathValue("id"))
@@ -182,11 +160,13 @@ func (v *visit) redrive() error {
 	if err != nil {
 		return err
 	}
-	p := redrive{X: x, Came: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}), Rows: rows, More: v.more(next, len(rows)), Moves: x.Moves(), Filter: failureFields{
-		Project: x.Filter.Project, Class: x.Filter.Class, Code: x.Filter.Code, Operation: x.Filter.Operation, User: x.Filter.User, Source: x.Filter.Source,
-		From: v.exactly(x.Filter.From), To: v.exactly(x.Filter.To),
-	}}
-	return v.page(http.StatusOK, "redrive", "Redrive "+x.ID, p)
+	f := x.Filter
+	p := redrive{
+		X: x, Rows: rows, More: v.more(next, len(rows)), Moves: x.Moves(),
+		Result: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}),
+		Filter: failureFields{f.Project, string(f.Class), f.Code, f.Operation, f.User, f.Source, v.exactly(f.From), v.exactly(f.To)},
+	}
+	return v.page(http.StatusOK, "redrive", "Bulk retry "+x.ID, p)
 }
 
 func (v *visit) abortRedrive() error {
@@ -194,9 +174,9 @@ func (v *visit) abortRedrive() error {
 	if err != nil {
 		return err
 	}
-	said := "The redrive was aborted. " + plural(x.Retried, "desktop had", "desktops had") + " been taken up; those go on."
+	notice := "Bulk retry aborted. " + plural(x.Retried, "requeued desktop continues.", "requeued desktops continue.")
 	if x.State() != tasks.RedriveAborted {
-		said = "The redrive had ended already."
+		notice = "The bulk retry had already finished."
 	}
-	return v.see("/redrives/"+x.ID, said)
+	return v.redirect("/redrives/"+x.ID, notice)
 }

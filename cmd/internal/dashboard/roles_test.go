@@ -14,12 +14,12 @@ import (
 	"github.com/detachd/detachd/cmd/internal/dashboard"
 )
 
-// somewhere is a path of a route.
+// somewhere returns a path of a route.
 func somewhere(rt dashboard.Route) string {
 	return strings.NewReplacer("{$}", "", "{id}", "nowhere", "{alias}", "nowhere", "{file}", "style.css").Replace(rt.Path)
 }
 
-// Every page and every deed, for every role and for none.
+// Every page and every action, for every role and without sign-in.
 func TestEveryRouteAsksForItsRole(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -44,7 +44,7 @@ func TestEveryRouteAsksForItsRole(t *testing.T) {
 				require.NotContains(t, got.body, "<main", "nothing of the page is shown")
 			case !role.Includes(rt.Role):
 				require.Equal(t, http.StatusForbidden, got.status, name)
-				require.Contains(t, got.body, "this takes the role "+string(rt.Role)+", and your key has "+string(role), name)
+				require.Contains(t, got.body, "this needs the role "+string(rt.Role)+", and your key has "+string(role), name)
 			default:
 				require.NotEqual(t, http.StatusForbidden, got.status, name)
 				require.NotContains(t, got.header.Get("Location"), "/signin", name)
@@ -68,11 +68,11 @@ func matcher() func(method, path string) dashboard.Route {
 	}
 }
 
-// offered is what a page offers: methods and paths of its links and forms.
+// offered lists the methods and paths of the links and forms of a page.
 const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.href).pathname)
 	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.action).pathname))`
 
-// What a role may not do is not offered, on any page, and what it may do is.
+// Every page offers exactly what the role allows.
 func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -82,10 +82,13 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	b.expect("404")
 	x := s.tell(usual)
 	match := matcher()
-	deeds := map[string]access.Role{
+	actions := map[string]access.Role{
 		"POST /new/plan": access.Producer, "POST /operations/{id}/retry": access.Operator, "POST /operations/{id}/cancel": access.Operator,
-		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator, "POST /projects/{alias}/resume": access.Operator,
-		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin, "POST /signout": access.Viewer, "GET /search": access.Viewer, "GET /failures.csv": access.Viewer,
+		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
+		"POST /projects/{alias}/resume": access.Operator,
+		"POST /keys":                    access.Admin, "POST /keys/{id}/revoke": access.Admin,
+		"POST /signout": access.Viewer, "GET /search": access.Viewer,
+		"GET /failures.csv": access.Viewer,
 	}
 	for _, role := range access.Roles {
 		b.open("/signin")
@@ -95,7 +98,8 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 			if strings.HasSuffix(p.name, "-none") {
 				continue // which offers nothing of its own
 			}
-			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal"}, p.name) || !role.Includes(access.Producer) && slices.Contains([]string{"plan", "new-wrong"}, p.name) {
+			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal"}, p.name) || !role.Includes(access.Producer) &&
+				slices.Contains([]string{"plan", "new-wrong"}, p.name) {
 				continue // the way there is not offered, as is seen
 			}
 			p.visit(b)
@@ -110,16 +114,17 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 				seen = append(seen, rt.Method+" "+rt.Path)
 			}
 			require.Equal(t, role.Includes(access.Operator) && strings.HasPrefix(p.name, "failures-"),
-				value[bool](b, `document.querySelector("input[name=pick]:not([type=hidden]), #pick-page") !== null`), "%s: rows to choose, for a %s", p.name, role)
+				value[bool](b, `document.querySelector("input[name=pick]:not([type=hidden]), #pick-page") !== null`), "%s: rows to choose, for a %s",
+				p.name, role)
 		}
-		for deed, needs := range deeds {
-			require.Equal(t, role.Includes(needs), slices.Contains(seen, deed), "%s is offered to a %s", deed, role)
+		for action, needs := range actions {
+			require.Equal(t, role.Includes(needs), slices.Contains(seen, action), "%s is offered to a %s", action, role)
 		}
 	}
 }
 
-// Who has a key for one project sees nothing of another, wherever they look, and can do
-// nothing to it.
+// A key for one project shows nothing of other projects on any page, and cannot change
+// them.
 func TestKeysOfCertainProjects(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -131,7 +136,8 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	session := s.session(access.Admin, "branch")
 	b.signIn(s.key(access.Admin, "branch"))
 	for _, path := range []string{
-		"/", "/operations", "/operations?project=branch", "/operations?requested_by=hr", "/operations/" + x.open.ID, "/operations/" + x.open.ID + "/calls", "/failures", "/failures?by=project",
+		"/", "/operations", "/operations?project=branch", "/operations?requested_by=hr", "/operations/" + x.open.ID,
+		"/operations/" + x.open.ID + "/calls", "/failures", "/failures?by=project",
 		"/redrives", "/search?q=zoe.leaver", "/search?q=" + x.id(0), "/search?q=frontdesk", "/desktop?id=" + x.id(0), "/new", "/projects",
 	} {
 		b.open(path)
@@ -146,7 +152,8 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	b.sees(x.open.ID)
 	b.open("/projects")
 	b.sees("branch")
-	for _, path := range []string{"/operations/" + x.ended.ID, "/operations/" + x.ended.ID + "/calls", "/operations/" + x.ended.ID + "/report?format=csv", "/redrives/" + x.redrive.ID} {
+	for _, path := range []string{"/operations/" + x.ended.ID, "/operations/" + x.ended.ID + "/calls",
+		"/operations/" + x.ended.ID + "/report?format=csv", "/redrives/" + x.redrive.ID} {
 		require.Equal(t, http.StatusNotFound, s.get(path, session).status, path)
 	}
 	for _, path := range []string{"/operations?project=hq", "/failures?project=hq", "/failures.csv?project=hq"} {
@@ -160,7 +167,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 
 	pick := x.ended.ID + "/" + x.id(0)
 	preview := s.post("/redrives/preview", session, "which", "picked", "pick", pick)
-	require.Contains(t, preview.body, "Nothing that can be taken up matches any more.")
+	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
 		"/operations/" + x.ended.ID + "/retry": nil, "/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
 		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": nil,

@@ -13,11 +13,11 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 )
 
-// Cookies with this prefix are taken over TLS, or from this very machine, only, and
-// set by no other host of the domain (RFC 6265bis).
+// Browsers accept cookies with this prefix only over TLS or from the same machine, and
+// from no other host of the domain (RFC 6265bis).
 const (
 	sessionName = "__Host-detachd"
-	saidName    = "__Host-detachd-said"
+	noticeName  = "__Host-detachd-notice"
 )
 
 func (v *visit) cookie(name, value string, maxAge int) {
@@ -34,10 +34,10 @@ func (v *visit) sessionCookie() string {
 	return c.Value
 }
 
-// askToSignIn leads to the page for it, and back.
+// askToSignIn leads to the sign-in page, which leads back.
 func (v *visit) askToSignIn() error {
 	if v.refreshes() {
-		v.w.WriteHeader(http.StatusUnauthorized) // the script says so on the page
+		v.w.WriteHeader(http.StatusUnauthorized) // the script shows it on the page
 		return nil
 	}
 	to := "/signin"
@@ -48,16 +48,17 @@ func (v *visit) askToSignIn() error {
 	return nil
 }
 
-// ownPath takes the path of a page of ours, and nothing that leads elsewhere.
+// ownPath returns to if it is a path of our own site, and "/" otherwise.
 func ownPath(to string) string {
 	u, err := url.Parse(to)
-	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n\t") {
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil ||
+		!strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.ContainsAny(to, "\\\r\n\t") {
 		return "/"
 	}
 	return to
 }
 
-// signin is the page for signing in.
+// signin is the sign-in page.
 type signin struct{ To, Wrong string }
 
 func (v *visit) signinPage() error {
@@ -68,13 +69,13 @@ func (v *visit) signinPage() error {
 		http.Redirect(v.w, v.Request, p.To, http.StatusSeeOther)
 		return nil
 	default:
-		p.Wrong = "The key is right, but your browser did not keep you signed in: it does so over https only. Open this page with https, or on the machine where the server runs."
+		p.Wrong = "The key is valid, but your browser keeps sessions over https only. Open this page with https, or on the server itself."
 	}
 	return v.page(http.StatusOK, "signin", "Sign in", p)
 }
 
-// mayForget says that a browser would forget the session's cookie at once, unless a
-// proxy speaks TLS with it. Names of this very machine are as good as TLS to it.
+// mayForget reports that a browser drops the session cookie unless a proxy uses TLS.
+// Browsers treat names of the same machine like TLS.
 func (v *visit) mayForget() bool {
 	host, _, err := net.SplitHostPort(v.Host)
 	if err != nil {
@@ -94,24 +95,25 @@ func (v *visit) signIn() error {
 	if after, ok := v.d.Guard.Wait(v.RemoteAddr, sent); !ok {
 		seconds := int(math.Ceil(after.Seconds()))
 		v.w.Header().Set("Retry-After", strconv.Itoa(seconds))
-		return v.page(http.StatusTooManyRequests, "signin", "Sign in", signin{To: to, Wrong: fmt.Sprintf("Too many wrong keys came from your address: try again in %d s.", seconds)})
+		wrong := fmt.Sprintf("Too many invalid keys from your address. Try again in %d s.", seconds)
+		return v.page(http.StatusTooManyRequests, "signin", "Sign in", signin{To: to, Wrong: wrong})
 	}
 	session, key, err := v.d.Keys.SignIn(v.Context(), sent)
 	host, _, _ := net.SplitHostPort(v.RemoteAddr)
 	switch {
 	case errors.Is(err, access.ErrRefused):
 		v.d.Guard.Failed(v.RemoteAddr, sent)
-		v.d.Log.Warn().Str("client", host).Msg("somebody tried to sign in with a key that is not valid")
-		return v.page(http.StatusUnauthorized, "signin", "Sign in", signin{To: to, Wrong: "That key is not valid: it is unknown, revoked, or has expired."})
+		v.d.Log.Warn().Str("client", host).Msg("sign-in with an invalid key")
+		return v.page(http.StatusUnauthorized, "signin", "Sign in", signin{To: to, Wrong: "Invalid key: unknown, revoked or expired."})
 	case err != nil:
-		v.d.Log.Error().Err(err).Msg("nobody can sign in")
+		v.d.Log.Error().Err(err).Msg("sign-in failed")
 		return refusedByRedis(err)
 	}
 	v.d.Guard.Succeeded(v.RemoteAddr, sent)
 	v.d.Log.Info().Str("client", host).Str("key", key.ID).Str("name", key.Name).Msg("signed in")
 	v.cookie(sessionName, string(session), int(access.SessionLasts.Seconds()))
 	if v.mayForget() {
-		to = "/signin?" + url.Values{"signed": {"in"}, "to": {to}}.Encode() // which sees whether it did
+		to = "/signin?" + url.Values{"signed": {"in"}, "to": {to}}.Encode() // which checks that the cookie was kept
 	}
 	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
 	return nil

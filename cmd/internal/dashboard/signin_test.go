@@ -19,17 +19,18 @@ func TestSignIn(t *testing.T) {
 	b.open("/operations?open=1")
 	b.at("/signin?to=%2Foperations%3Fopen%3D1")
 	b.run(chromedp.SendKeys("#key", "dk_nonsense\r", chromedp.ByQuery))
-	b.sees("That key is not valid")
+	b.sees("Invalid key: unknown, revoked or expired")
 	b.run(chromedp.SendKeys("#key", s.key(access.Viewer)+"\r", chromedp.ByQuery))
 	b.at("/operations?open=1")
-	b.sees("No operation matches")
+	b.sees("No operations match")
 	b.press("Sign out")
 	b.at("/signin")
 	b.open("/operations")
 	b.at("/signin?to=%2Foperations")
 }
 
-// Who guesses keys is slowed down here and by the API as one; who has one signs in.
+// The dashboard and the API share the limit for guessed keys; a valid key still signs
+// in.
 func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -46,13 +47,14 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer dk_nonsense").status)
 }
 
-// A browser that keeps no cookie without TLS is not led round in a circle.
+// A browser that drops the cookie without TLS does not end in a redirect loop.
 func TestSigningInWithoutTLS(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	key := s.key(access.Viewer)
 	signIn := func(host string) string {
-		a := s.do("POST", "/signin", "", strings.NewReader(form("key", key, "to", "/failures")), "Content-Type", "application/x-www-form-urlencoded", "Host", host)
+		a := s.do("POST", "/signin", "", strings.NewReader(form("key", key, "to", "/failures")), "Content-Type",
+			"application/x-www-form-urlencoded", "Host", host)
 		require.Equal(t, http.StatusSeeOther, a.status)
 		return a.header.Get("Location")
 	}

@@ -42,11 +42,11 @@ type silence struct{}
 
 func (silence) Printf(context.Context, string, ...any) {}
 
-// ids of the projects in the cloud.
+// projectIDs are the ids of the projects in the cloud.
 var projectIDs = map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
 
-// stage is a redis-server, a fake cloud, a server with the dashboard, and a worker
-// once a test wants one.
+// stage is a redis-server, a fake cloud, a server with the dashboard, and a worker if a
+// test starts one.
 type stage struct {
 	t      *testing.T
 	redis  *redistest.Server
@@ -60,7 +60,7 @@ type stage struct {
 	log    *logs // of the server and the worker
 }
 
-// logs is what was logged.
+// logs collects the log.
 type logs struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -83,7 +83,7 @@ func newStage(t *testing.T) *stage {
 	return newStageBehind(t, func(cloud string) string { return cloud })
 }
 
-// newStageBehind has the cloud reached at another address.
+// newStageBehind puts an address in front of the cloud.
 func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
 	t.Helper()
 	s := &stage{t: t, redis: redistest.Start(t), log: &logs{}}
@@ -107,7 +107,7 @@ func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
 			Alias: alias, ProjectID: projectIDs[alias], Endpoint: endpoint, Credential: "main", Limits: config.DefaultLimits(),
 		})
 	}
-	s.store, err = app.Open(s.cfg, nobody, "test")
+	s.store, err = app.Open(s.cfg, noEnv, "test")
 	require.NoError(t, err)
 	t.Cleanup(s.store.Close)
 	s.rdb = s.store.Redis
@@ -120,18 +120,18 @@ func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
 	return s
 }
 
-func nobody(string) (string, bool) { return "", false }
+func noEnv(string) (string, bool) { return "", false }
 
 // work starts a worker.
 func (s *stage) work() {
 	s.t.Helper()
-	a, err := app.New(s.cfg, nobody, zerolog.New(s.log), "test")
+	a, err := app.New(s.cfg, noEnv, zerolog.New(s.log), "test")
 	require.NoError(s.t, err)
 	s.t.Cleanup(a.Stop)
 	require.NoError(s.t, a.Start(s.t.Context()))
 }
 
-// key makes a key.
+// key creates a key.
 func (s *stage) key(role access.Role, projects ...string) string {
 	s.t.Helper()
 	secret, _, err := s.keys.Create(s.t.Context(), access.Key{Name: string(role), Role: role, Projects: projects})
@@ -139,7 +139,7 @@ func (s *stage) key(role access.Role, projects ...string) string {
 	return string(secret)
 }
 
-// session makes a key and signs in with it.
+// session creates a key and signs in with it.
 func (s *stage) session(role access.Role, projects ...string) string {
 	s.t.Helper()
 	session, _, err := s.keys.SignIn(s.t.Context(), s.key(role, projects...))
@@ -147,13 +147,13 @@ func (s *stage) session(role access.Role, projects ...string) string {
 	return string(session)
 }
 
-// api asks as an administrator.
+// api returns a client with the rights of an administrator.
 func (s *stage) api() *api.Client {
 	return s.inside.As(access.Key{Name: "hr", Role: access.Admin})
 }
 
-// handOver has an operation accepted.
-func (s *stage) handOver(req api.OperationRequest) tasks.Operation {
+// submit creates an operation.
+func (s *stage) submit(req api.OperationRequest) tasks.Operation {
 	s.t.Helper()
 	op, err := s.api().CreateOperation(s.t.Context(), req)
 	require.NoError(s.t, err)
@@ -171,7 +171,7 @@ func (s *stage) ended(id string) (op api.OperationState) {
 	return op
 }
 
-// all is what Redis holds besides sessions and when keys were used, by name.
+// all dumps Redis by key, without sessions and times of use.
 func (s *stage) all() map[string]string {
 	s.t.Helper()
 	out := map[string]string{}
@@ -193,7 +193,7 @@ type answer struct {
 	body   string
 }
 
-// cookie gives a cookie that was set; nil if it was not.
+// cookie returns a cookie of the answer, or nil.
 func (a answer) cookie(name string) *http.Cookie {
 	for _, c := range (&http.Response{Header: a.header}).Cookies() {
 		if c.Name == name {
@@ -206,7 +206,7 @@ func (a answer) cookie(name string) *http.Cookie {
 // direct follows no redirect.
 var direct = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
-// do sends a request as a program would, with a session's cookie.
+// do sends a request without a browser, with a session's cookie.
 func (s *stage) do(method, path, session string, body io.Reader, header ...string) answer {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), method, s.url+path, body)
@@ -247,7 +247,7 @@ func form(fields ...string) string {
 	return q.Encode()
 }
 
-// multi is the same for a form that may have files.
+// multi encodes a form that may have files.
 func multi(fields ...string) (body *bytes.Buffer, kind string) {
 	body = &bytes.Buffer{}
 	w := multipart.NewWriter(body)
@@ -258,7 +258,7 @@ func multi(fields ...string) (body *bytes.Buffer, kind string) {
 	return body, w.FormDataContentType()
 }
 
-// postMulti sends such a form.
+// postMulti sends a form that may have files.
 func (s *stage) postMulti(path, session string, fields ...string) answer {
 	s.t.Helper()
 	body, kind := multi(fields...)

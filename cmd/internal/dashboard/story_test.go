@@ -17,16 +17,17 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// texts are what people and the cloud write.
+// texts are written by people and the cloud.
 type texts struct{ Desktop, Computer, User, Code, Message, Request, Reason, Ticket, Pause string }
 
 var usual = texts{
-	Desktop: "f5057fee-4c3e-4459-82dd-21250b7296", Computer: "FRONTDESK", User: "zoe.leaver", Code: "WKS.00010110", Message: "The desktop has no network address.",
-	Request: "0b7d8a2e4c5f46f0a1d2c3b4a5968778", Reason: "contract ended", Ticket: "HR-4711", Pause: "the cloud is being mended",
+	Desktop: "f5057fee-4c3e-4459-82dd-21250b7296", Computer: "FRONTDESK", User: "zoe.leaver", Code: "WKS.00010110",
+	Message: "The desktop has no network address.",
+	Request: "0b7d8a2e4c5f46f0a1d2c3b4a5968778", Reason: "contract ended", Ticket: "HR-4711", Pause: "the cloud is being repaired",
 }
 
-// story is what a stage has seen: an operation that ended with what failed and what is
-// held, one that waits as its project is paused, and a redrive that ended.
+// story is the data of a stage: a finished operation with failed and on-hold desktops,
+// one that waits in a paused project, and a finished redrive.
 type story struct {
 	texts
 	s           *stage
@@ -34,8 +35,8 @@ type story struct {
 	redrive     tasks.Redrive
 }
 
-// id is the id of one of the story's desktops. The first twelve fail, two are held, and
-// four are detached.
+// id is the id of one of the story's desktops. The first twelve fail, two go on hold,
+// and four are detached.
 func (x texts) id(i int) string { return fmt.Sprintf("%s%02d", x.Desktop, i) }
 
 func (s *stage) tell(x texts) *story {
@@ -52,20 +53,22 @@ func (s *stage) tell(x texts) *story {
 		case i < 11:
 			s.cloud.Fail(fakecloud.Refused(id, x.Code, x.Message))
 		case i == 11: // it spoils every call that it is in
-			s.cloud.Fail(fakecloud.Fault{Desktop: id, Status: http.StatusBadRequest, Code: "WKS.0001", Message: x.Message, Header: http.Header{"X-Request-Id": {x.Request}}})
+			s.cloud.Fail(fakecloud.Fault{Desktop: id, Status: http.StatusBadRequest, Code: "WKS.0001", Message: x.Message,
+				Header: http.Header{"X-Request-Id": {x.Request}}})
 		case i < 14:
 			d.Users[0].Name = "tom.heir" + x.Computer
 		}
 		s.cloud.Add(projectIDs["hq"], d)
 	}
-	out.ended = s.ended(s.handOver(req).ID).Operation
+	out.ended = s.ended(s.submit(req).ID).Operation
 	require.Equal(s.t, tasks.Counts{Detached: 4, Failed: 12, Held: 2}, out.ended.Counts)
 	picks := []tasks.DesktopRef{{OperationID: out.ended.ID, DesktopID: x.id(0)}, {OperationID: out.ended.ID, DesktopID: x.id(1)}}
 	var err error
-	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: strings.ReplaceAll(x.Reason, "\n", " "), PerSecond: 100})
+	out.redrive, err = s.api().Redrive(s.t.Context(), api.RedriveRequest{Desktops: picks, Reason: strings.ReplaceAll(x.Reason, "\n", " "),
+		PerSecond: 100})
 	require.NoError(s.t, err)
 	require.Eventually(s.t, func() bool {
-		// In this order: once both were taken up, twelve have failed only when both did again.
+		// In this order: once both were requeued, twelve have failed only when both failed again.
 		x, err := s.api().RedriveByID(s.t.Context(), out.redrive.ID)
 		op, opErr := s.api().OperationState(s.t.Context(), out.ended.ID)
 		out.redrive = x.Redrive
@@ -73,11 +76,12 @@ func (s *stage) tell(x texts) *story {
 	}, patience, 10*time.Millisecond)
 	_, err = s.api().Pause(s.t.Context(), "branch", api.PauseRequest{Reason: x.Pause})
 	require.NoError(s.t, err)
-	out.open = s.handOver(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)}, Reason: x.Reason, Urgent: true})
+	out.open = s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)},
+		Reason: x.Reason, Urgent: true})
 	return out
 }
 
-// place is a page in a state, and the way there. visit is by whom.
+// place is a page in a state, and the way there.
 type place struct {
 	name  string
 	visit func(b *browser)
@@ -85,7 +89,7 @@ type place struct {
 
 func goTo(path string) func(*browser) { return func(b *browser) { b.open(path) } }
 
-// places are the pages of a story, for somebody who may do everything.
+// places are the pages of a story, for a visitor with all rights.
 func (x *story) places() []place {
 	return []place{
 		{"overview", goTo("/")},
@@ -102,12 +106,12 @@ func (x *story) places() []place {
 		{"failures-none", goTo("/failures?user=nobody")},
 		{"preview", func(b *browser) {
 			b.open("/failures")
-			b.press("Redrive all that match…")
-			b.sees("Redrive 12 desktops?")
+			b.press("Retry all")
+			b.sees("Retry 12 desktops?")
 		}},
 		{"dismissal", func(b *browser) {
 			b.open("/failures")
-			b.press("Dismiss all that match…")
+			b.press("Dismiss all")
 			b.sees("Dismiss 14 desktops?")
 		}},
 		{"redrives", goTo("/redrives")},
@@ -121,7 +125,7 @@ func (x *story) places() []place {
 		{"new-wrong", func(b *browser) {
 			cell := func(i int) string { return `"` + strings.ReplaceAll(x.id(i), `"`, `""`) + `"` }
 			x.list(b, "desktop_id,user\n"+cell(0)+",\n"+cell(0)+",zoe\n"+cell(1)+",nobody,too,much\n", "hq")
-			b.sees("2 things are wrong, and nothing was queued")
+			b.sees("2 errors – nothing was queued")
 		}},
 		{"plan", func(b *browser) {
 			var list strings.Builder
@@ -132,7 +136,7 @@ func (x *story) places() []place {
 			}
 			rows.Flush()
 			x.list(b, list.String(), "hq")
-			b.sees("Nothing was queued yet.")
+			b.sees("Nothing is queued yet.")
 		}},
 		{"projects", goTo("/projects")},
 		{"keys", goTo("/keys")},
@@ -142,20 +146,22 @@ func (x *story) places() []place {
 	}
 }
 
-// list pastes a list into the page for it and asks for the plan.
+// list pastes a list into the form and asks for the plan.
 func (x *story) list(b *browser, list, project string) {
 	b.t.Helper()
 	b.open("/new")
-	b.run(chromedp.Evaluate(`document.querySelector("#list").value = `+quote(list), nil), chromedp.SetValue("select[name=project]", project, chromedp.ByQuery))
+	b.run(chromedp.Evaluate(`document.querySelector("#list").value = `+quote(list), nil),
+		chromedp.SetValue("select[name=project]", project, chromedp.ByQuery))
 	b.press("Show the plan")
 }
 
-// emptyPlaces are pages of a stage where nothing was ever done, and no worker runs.
+// emptyPlaces are pages of a stage without operations and without a worker.
 var emptyPlaces = []place{
-	{"empty-overview", goTo("/")}, {"empty-operations", goTo("/operations")}, {"empty-failures", goTo("/failures")}, {"empty-redrives", goTo("/redrives")}, {"empty-projects", goTo("/projects")},
+	{"empty-overview", goTo("/")}, {"empty-operations", goTo("/operations")}, {"empty-failures", goTo("/failures")},
+	{"empty-redrives", goTo("/redrives")}, {"empty-projects", goTo("/projects")},
 }
 
-// told is a story and a window of somebody who may do all in it.
+// told creates a story and signs the window in with all rights.
 func told(s *stage, x texts, b *browser) *story {
 	out := s.tell(x)
 	b.signIn(s.key(access.Admin))

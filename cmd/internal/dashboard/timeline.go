@@ -9,7 +9,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// calls is the page of an operation's calls to the cloud, and of its moments.
+// calls is the page of an operation's timeline and its calls to the cloud.
 type calls struct {
 	Op      progress
 	Now     time.Time
@@ -19,10 +19,10 @@ type calls struct {
 	More    more
 }
 
-func (c calls) refreshAfter() int { return movingOperation(c.Op.Operation, c.Now) }
+func (c calls) refreshAfter() int { return operationRefresh(c.Op.Operation, c.Now) }
 
-// movingOperation says how soon a page about an operation is to be made again.
-func movingOperation(op tasks.Operation, now time.Time) int {
+// operationRefresh returns the seconds between refreshes of a page about an operation.
+func operationRefresh(op tasks.Operation, now time.Time) int {
 	switch {
 	case op.Sealed():
 		return 0
@@ -50,7 +50,7 @@ func (v *visit) calls() error {
 		return err
 	}
 	p := calls{Op: progressOf(op.Operation), Now: v.d.Now(), All: len(all), Moments: momentsOf(op.Operation, all, v.d.Now())}
-	first, err := whole("page_token", v.token())
+	first, err := wholeNumber("page_token", v.token())
 	if err != nil {
 		return err
 	}
@@ -65,61 +65,74 @@ func (v *visit) calls() error {
 	return v.page(http.StatusOK, "calls", v.operationTitle("Timeline of", op.Operation), p)
 }
 
-// momentsOf tells an operation's life in the order in which it happened; what is
-// still to come is at the end.
+// momentsOf returns the timeline of an operation, with what is still to come at the end.
 func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
-	out := []moment{{At: op.AcceptedAt, What: "accepted: " + plural(op.Total, "desktop", "desktops"), By: op.RequestedBy, Dot: tasks.StateQueued}}
+	what := "accepted: " + plural(op.Total, "desktop", "desktops")
+	out := []moment{{At: op.AcceptedAt, What: what, By: op.RequestedBy, Dot: tasks.StateQueued}}
 	if op.NotBefore.After(op.AcceptedAt) {
 		out = append(out, moment{At: op.NotBefore, What: "starts", Dot: tasks.StateQueued})
 	}
 	if !op.DueAt.Equal(op.Begins()) {
-		out = append(out, moment{At: op.DueAt, What: "access should be gone", Dot: tasks.StateHeld})
+		out = append(out, moment{At: op.DueAt, What: "remove access by", Dot: tasks.StateHeld})
 	}
 	if len(all) > 0 {
-		first, last, refused, unanswered, desktops := all[0], all[len(all)-1], 0, 0, 0
-		for _, c := range all {
-			switch {
-			case !c.Answered:
-				unanswered++
-			case c.Status >= 300:
-				refused++
-			default:
-				desktops += c.Refused
-			}
-		}
-		out = append(out, moment{At: first.At, What: "first call to the cloud", By: first.Worker, Dot: tasks.StateSending})
-		if len(all) > 1 {
-			what := "last of " + plural(len(all), "call", "calls")
-			if refused > 0 {
-				what += ", " + plural(refused, "was", "were") + " refused"
-			}
-			if desktops > 0 {
-				what += ", " + plural(desktops, "desktop was", "desktops were") + " refused in others"
-			}
-			if unanswered > 0 {
-				what += ", " + plural(unanswered, "was", "were") + " not answered"
-			}
-			out = append(out, moment{At: last.At, What: what, By: last.Worker, Dot: tasks.StateAccepted})
-		}
+		out = append(out, moment{At: all[0].At, What: "first call to the cloud", By: all[0].Worker, Dot: tasks.StateSending})
+	}
+	if len(all) > 1 {
+		last := all[len(all)-1]
+		out = append(out, moment{At: last.At, What: callsText(all), By: last.Worker, Dot: tasks.StateAccepted})
 	}
 	if op.Done() {
-		end := moment{At: op.EndedAt, What: "ended: " + plural(op.Counts.Detached, "desktop is", "desktops are") + " proven detached", Dot: tasks.StateDetached}
-		if n := op.Counts.Failed; n > 0 {
-			end.What, end.Dot = end.What+", "+thousands(n)+" failed", tasks.StateFailed
-		}
-		if n := op.Counts.Held; n > 0 {
-			end.What += ", " + thousands(n) + " held"
-			if op.Counts.Failed == 0 {
-				end.Dot = tasks.StateHeld
-			}
-		}
-		out = append(out, end)
-		if op.Sealed() {
-			out = append(out, moment{At: op.EndedAt, What: "trail sealed: " + op.Seal, Dot: end.Dot})
-		}
+		out = append(out, endOf(op)...)
 	} else if op.Deadline.After(now) {
-		out = append(out, moment{At: op.Deadline, What: "deadline: what is not sent by then is failed", Dot: tasks.StateCancelled})
+		out = append(out, moment{At: op.Deadline, What: "deadline: desktops not sent by then fail", Dot: tasks.StateCancelled})
 	}
 	slices.SortStableFunc(out, func(a, b moment) int { return a.At.Compare(b.At) })
 	return out
+}
+
+// callsText summarizes calls.
+func callsText(all []tasks.Call) string {
+	refused, unanswered, desktops := 0, 0, 0
+	for _, c := range all {
+		switch {
+		case !c.Answered:
+			unanswered++
+		case c.Status >= 300:
+			refused++
+		default:
+			desktops += c.Refused
+		}
+	}
+	text := "last of " + plural(len(all), "call", "calls")
+	if refused > 0 {
+		text += ", " + thousands(refused) + " refused"
+	}
+	if desktops > 0 {
+		text += ", " + plural(desktops, "desktop", "desktops") + " refused in other calls"
+	}
+	if unanswered > 0 {
+		text += ", " + thousands(unanswered) + " without a response"
+	}
+	return text
+}
+
+// endOf returns the moments at which a finished operation ended.
+func endOf(op tasks.Operation) []moment {
+	what := "finished: " + plural(op.Counts.Detached, "desktop", "desktops") + " confirmed detached"
+	dot := tasks.StateDetached
+	if n := op.Counts.Failed; n > 0 {
+		what, dot = what+", "+thousands(n)+" failed", tasks.StateFailed
+	}
+	if n := op.Counts.Held; n > 0 {
+		what += ", " + thousands(n) + " on hold"
+		if op.Counts.Failed == 0 {
+			dot = tasks.StateHeld
+		}
+	}
+	end := moment{At: op.EndedAt, What: what, Dot: dot}
+	if !op.Sealed() {
+		return []moment{end}
+	}
+	return []moment{end, {At: op.EndedAt, What: "audit trail sealed: " + op.Seal, Dot: dot}}
 }

@@ -11,16 +11,15 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// zoneName is the cookie that names the zone of a visitor's times. The script gives
-// it that of the browser; a person chooses another at the foot of a page. Without
-// it times are UTC.
+// zoneName is the cookie with the time zone of a visitor. The script sets it to the zone
+// of the browser, and a form at the foot of each page changes it. Without it times are UTC.
 const zoneName = "__Host-detachd-zone"
 
 var zoneText = regexp.MustCompile(`^[A-Za-z0-9_+/-]{1,64}$`)
 
-// zoneNamed gives a zone by its IANA name.
+// zoneNamed returns a zone by its IANA name.
 func zoneNamed(name string) (*time.Location, bool) {
-	if !zoneText.MatchString(name) || name == "Local" { // the server's is nobody's business
+	if !zoneText.MatchString(name) || name == "Local" { // not the zone of the server
 		return time.UTC, false
 	}
 	z, err := time.LoadLocation(name)
@@ -30,7 +29,7 @@ func zoneNamed(name string) (*time.Location, bool) {
 	return z, true
 }
 
-// zone is the zone of the visitor's times, UTC where it is not known.
+// zone returns the time zone of the visitor, UTC if it is unknown.
 func (v *visit) zone() *time.Location {
 	if c, err := v.Cookie(zoneName); err == nil {
 		z, _ := zoneNamed(c.Value)
@@ -39,13 +38,13 @@ func (v *visit) zone() *time.Location {
 	return time.UTC
 }
 
-// zoneUnset says that the script may take the browser's, and load the page again.
+// zoneUnset reports that the script may set the browser's zone and reload the page.
 func (v *visit) zoneUnset() bool {
 	_, err := v.Cookie(zoneName)
 	return err != nil && v.Method == http.MethodGet
 }
 
-// switchZone is the form at the foot of pages. Empty is the browser's zone again.
+// switchZone handles the form at the foot of pages. Empty resets to the browser's zone.
 func (v *visit) switchZone() error {
 	if err := v.ParseForm(); err != nil {
 		return badForm(err)
@@ -55,34 +54,34 @@ func (v *visit) switchZone() error {
 	if name == "" {
 		age = -1
 	} else if _, known := zoneNamed(name); !known {
-		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "there is no such time zone, and times are shown as before: name one such as Europe/Berlin, Asia/Shanghai or UTC"}
+		return invalidField("zone", "is not a time zone: use one such as Europe/Berlin, Asia/Shanghai or UTC")
 	}
 	v.cookie(zoneName, name, age)
 	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
 	return nil
 }
 
-// shown is a time in the zone of a page. Templates show no other.
+// shown is a time in the zone of a page. Templates show only such times.
 type shown struct{ time.Time }
 
-// In is a time as the page shows it.
+// In converts a time to the page's zone.
 func (f frame) In(t time.Time) shown { return shown{t.In(f.Zone)} }
 
-// shownPace is a pace as the page shows it.
+// shownPace is a pace whose end is in the page's zone.
 type shownPace struct {
 	PerMinute float64
 	EndsAt    shown
 }
 
-// PaceOf is a pace with its end in the page's zone.
+// PaceOf converts a pace for the page.
 func (f frame) PaceOf(p tasks.Pace) shownPace { return shownPace{p.PerMinute, f.In(p.EndsAt)} }
 
 func stamp(t shown) string { return t.Format("2006-01-02 15:04:05") }
 
-// exact has the offset as well: it is what answers repeat.
+// exact also has the offset, as answers to typed times do.
 func exact(t shown) string { return when.Show(t.Time) }
 
-// exactly is exact for texts; empty for the zero time.
+// exactly is exact for notices; empty for the zero time.
 func (v *visit) exactly(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -94,14 +93,14 @@ func offset(t shown) string { return t.Format("UTC-07:00") }
 
 func utc(t shown) string { return t.UTC().Format("2006-01-02 15:04:05") + " UTC" }
 
-// times reads fields that hold a time in a zone, and says which of them do not.
+// times parses fields with times in a zone and collects the faults.
 type times struct {
 	now    time.Time
 	zone   *time.Location
 	faults []api.Fault
 }
 
-// times reads what is in the page's zone; a form names the one that it was shown in.
+// times parses in the page's zone, or in the zone that the form was shown in.
 func (v *visit) times() times {
 	t := times{now: v.d.Now(), zone: v.zone()}
 	if z, known := zoneNamed(v.PostFormValue("in_zone")); known {
@@ -118,7 +117,7 @@ func (t *times) parse(name, text string) time.Time {
 	return at.UTC()
 }
 
-// parseStart also takes the word now.
+// parseStart also accepts the word now.
 func (t *times) parseStart(name, text string) api.NotBefore {
 	if text == "now" {
 		return api.NotBefore{Now: true}
@@ -130,5 +129,5 @@ func (t *times) err() error {
 	if len(t.faults) == 0 {
 		return nil
 	}
-	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "nothing was done", Errors: t.faults}
+	return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Errors: t.faults}
 }

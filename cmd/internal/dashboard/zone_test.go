@@ -17,17 +17,17 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// Times are the browser's, with UTC where one points at them; another zone can be
-// chosen, and what is typed is in the zone that is shown.
+// Times are in the browser's zone, with UTC in the tooltip. Another zone can be
+// selected, and typed times are in the zone that is shown.
 func TestTimesInTheBrowsersZone(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	due := time.Date(2199, 7, 1, 12, 0, 0, 0, time.UTC)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d1"}, DueAt: due})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d1"}, DueAt: due})
 	b := newBrowser(t, s.url)
 	b.run(emulation.SetTimezoneOverride("Asia/Tehran"))
 	b.signIn(s.key(access.Producer))
-	b.sees("All times are of Asia/Tehran, UTC+03:30")
+	b.sees("Times are in Asia/Tehran, UTC+03:30")
 	b.open("/operations/" + op.ID)
 	b.sees("Scheduled: starts 2199-07-01 15:30:00")
 	title := `document.querySelector("#progress-head time").title`
@@ -45,29 +45,30 @@ func TestTimesInTheBrowsersZone(t *testing.T) {
 	b.run(chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
 	b.fill("input[name=due_at]", "2199-07-01 18:00")
 	b.press("Show the plan")
-	b.sees("It starts 2199-07-01 18:00:00 +02:00")
+	b.sees("Start: 2199-07-01 18:00:00 +02:00")
 	b.press("Detach")
-	b.sees("Accepted, and scheduled: it starts 2199-07-01 18:00:00 +02:00.")
+	b.sees("Accepted and scheduled: starts 2199-07-01 18:00:00 +02:00.")
 	b.open("/operations?scheduled=1")
 	b.sees("2199-07-01 18:00:00")
 	b.open("/")
-	b.sees("2\noperations scheduled")
-	b.sees("Nothing is under way.")
+	b.sees("2\nScheduled operations")
+	b.sees("Nothing is in progress.")
 
 	b.fill("#zone", "UTC\r")
-	b.sees("All times are UTC.")
+	b.sees("Times are in UTC.")
 	b.fill("#zone", "Mars/Olympus\r")
 	b.expect("400")
-	b.sees("there is no such time zone")
+	b.sees("is not a time zone")
 }
 
-// Without a script, and without a choice, times are UTC, which the page says; the
-// form works all the same.
+// Without scripts and without a selected zone, times are in UTC and the page says so;
+// the form works too.
 func TestZoneWithoutScripts(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Viewer)
-	op := s.handOver(api.OperationRequest{Project: "hq", Desktops: []string{"d1"}, NotBefore: api.NotBefore{At: time.Date(2199, 1, 1, 12, 0, 0, 0, time.UTC)}})
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d1"},
+		NotBefore: api.NotBefore{At: time.Date(2199, 1, 1, 12, 0, 0, 0, time.UTC)}})
 	page := func(zone string) string {
 		t.Helper()
 		a := s.do("GET", "/operations/"+op.ID, "", nil, "Cookie", "__Host-detachd="+session+"; __Host-detachd-zone="+zone)
@@ -75,13 +76,13 @@ func TestZoneWithoutScripts(t *testing.T) {
 		return a.body
 	}
 	plain := s.get("/operations/"+op.ID, session).body
-	require.Contains(t, plain, "All times are UTC.")
+	require.Contains(t, plain, "Times are in UTC.")
 	require.Contains(t, plain, ">2199-01-01 12:00:00</time>")
 	require.Contains(t, plain, "data-zone-unset")
 	require.Contains(t, page("Asia/Shanghai"), ">2199-01-01 20:00:00</time>")
 	for _, wrong := range []string{"Mars/Olympus", "Local", "../../etc/passwd", "/etc/localtime", "<b>", strings.Repeat("x", 65)} {
 		text := page(wrong)
-		require.Contains(t, text, "All times are UTC.", wrong)
+		require.Contains(t, text, "Times are in UTC.", wrong)
 		require.NotContains(t, text, "data-zone-unset", "%s: the page is not loaded again and again", wrong)
 	}
 	a := s.post("/zone", session, "zone", "Asia/Shanghai", "to", "/operations?open=1")
@@ -93,25 +94,28 @@ func TestZoneWithoutScripts(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, s.post("/zone", session, "zone", "Mars/Olympus").status)
 }
 
-// Each time that is typed is read, and told back with its offset, by the plan and by
-// what is said at the end; what is wrong with one is said, and nothing is done.
+// The plan and the notice repeat typed times with their offset. An invalid time gives
+// an error, and nothing is submitted.
 func TestTypedTimes(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Producer)
 	plan := func(fields ...string) answer {
 		t.Helper()
-		return s.postMulti("/new/plan", session, append([]string{"project", "hq", "list", "d1", "names", "desktops", "in_zone", "Europe/Berlin"}, fields...)...)
+		return s.postMulti("/new/plan", session, append([]string{"project", "hq", "list", "d1", "names", "desktops", "in_zone", "Europe/Berlin"},
+			fields...)...)
 	}
 	for _, x := range []struct {
 		fields []string
 		says   string
 	}{
-		{nil, `It starts at once, access is to be gone by .* \+00:00, and`},
-		{[]string{"due_at", "2199-11-30"}, `It starts 2199-11-29 23:00:00 \+00:00, in \d+ days, access is to be gone by 2199-11-29 23:00:00 \+00:00, and what is not sent by 2199-11-30 23:00:00 \+00:00 is given up`},
-		{[]string{"due_at", "2199-11-30T18:00:00+0800", "deadline", "2199-12-30"}, `It starts 2199-11-30 10:00:00 \+00:00.* by 2199-12-29 23:00:00 \+00:00 is given up`},
-		{[]string{"due_at", "2199-11-30 18:00", "not_before", "now"}, `It starts at once, access is to be gone by 2199-11-30 17:00:00 \+00:00`},
-		{[]string{"not_before", "23:59"}, `It starts \d{4}-\d\d-\d\d 2[12]:59:00 \+00:00`},
+		{nil, `Start: at once. Remove access by: .* \+00:00. Deadline`},
+		{[]string{"due_at", "2199-11-30"}, `Start: 2199-11-29 23:00:00 \+00:00, in \d+ days. ` +
+			`Remove access by: 2199-11-29 23:00:00 \+00:00. Deadline: 2199-11-30 23:00:00 \+00:00; desktops not sent by then fail`},
+		{[]string{"due_at", "2199-11-30T18:00:00+0800", "deadline", "2199-12-30"},
+			`Start: 2199-11-30 10:00:00 \+00:00.* Deadline: 2199-12-29 23:00:00 \+00:00; desktops not sent by then fail`},
+		{[]string{"due_at", "2199-11-30 18:00", "not_before", "now"}, `Start: at once. Remove access by: 2199-11-30 17:00:00 \+00:00`},
+		{[]string{"not_before", "23:59"}, `Start: \d{4}-\d\d-\d\d 2[12]:59:00 \+00:00`},
 	} {
 		a := plan(x.fields...)
 		require.Equal(t, http.StatusOK, a.status, "%v: %s", x.fields, a.body)

@@ -118,7 +118,7 @@ func (s *stage) judgeOperation(ctx context.Context, a *ack, until time.Time, row
 			return err
 		case op.Sealed():
 			a.op = op.Operation
-			return s.addRows(ctx, op, rows)
+			return s.addRows(ctx, a, op, rows)
 		case time.Now().After(until):
 			return s.neverEnded(ctx, a, op)
 		}
@@ -144,7 +144,7 @@ func (s *stage) neverEnded(ctx context.Context, a *ack, op record.Operation) err
 	return nil
 }
 
-func (s *stage) addRows(ctx context.Context, op record.Operation, rows map[string]record.Row) error {
+func (s *stage) addRows(ctx context.Context, a *ack, op record.Operation, rows map[string]record.Row) error {
 	es, err := s.record.Evidence(ctx, op, 0, op.Chunks())
 	if err != nil {
 		return err

@@ -14,26 +14,24 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// ErrDiffers says that a report and the record say different things: one of the
-// two was altered.
-var ErrDiffers = errors.New("the report is not what the record says")
+// ErrDiffers says that a report and the record differ: one of the two was altered.
+var ErrDiffers = errors.New("the report differs from the record")
 
-// ErrMovedOn says that the operation was worked on since the report was made,
-// so that a report in this format cannot be held against the record any more.
-var ErrMovedOn = errors.New("the record has gone on since the report was made")
+// ErrMovedOn says that the operation changed after the report was made, so that a report
+// in this format can no longer be compared with the record.
+var ErrMovedOn = errors.New("the record has changed since the report was made")
 
 func differs(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrDiffers, fmt.Errorf(format, args...))
 }
 
-// Compare holds a report that Verify has passed against the record, which is known
-// from now: a JSON report that Write, or a server, made of the same operation just
-// now. Without an error and with newer 0 the record gives the very same report.
-// With newer more than 0, which a JSON report only can have, so many entries were
-// added to the trail since, and all that the report has of it is in the record
-// unchanged.
+// Compare compares a report that Verify has passed with the record, given as now: a JSON
+// report of the same operation that Write or a server has just made. Without an error and
+// with newer 0 the record gives exactly the same report. A newer above 0, possible only for
+// a JSON report, counts the entries added to the trail since; all entries of the report are
+// in the record unchanged.
 //
-// The error is ErrDiffers, ErrMovedOn, or that now is not whole, or is of another
+// The error is ErrDiffers, ErrMovedOn, or says that now is incomplete or of another
 // operation.
 func Compare(now io.ReadSeeker, res Result) (newer int, err error) {
 	n := &trails{ends: res.chains, made: res.Made}
@@ -43,7 +41,7 @@ func Compare(now io.ReadSeeker, res Result) (newer int, err error) {
 	}
 	switch {
 	case is.Format != JSON || is.Operation != res.Operation:
-		return 0, fmt.Errorf("what was made to be compared with is a %s report of operation %s, and not the json of %s", is.Format, is.Operation, res.Operation)
+		return 0, fmt.Errorf("comparing needs a json report of operation %s, not a %s report of %s", res.Operation, is.Format, is.Operation)
 	case is.Head == res.Head:
 		return 0, same(now, n, res)
 	case res.Format == JSON && n.wrong == nil && len(res.chains) > n.chunks:
@@ -55,40 +53,41 @@ func Compare(now io.ReadSeeker, res Result) (newer int, err error) {
 	case !res.Final || !n.operation.Done() || n.lastMS >= res.Made.UnixMilli():
 		return 0, fmt.Errorf("operation %s: %w", res.Operation, ErrMovedOn)
 	}
-	return 0, differs("the head of its trail is %s, in the record it is %s", res.Head, is.Head)
+	return 0, differs("its audit seal is %s, in the record it is %s", res.Head, is.Head)
 }
 
-// readNow verifies what the record gives now while w looks on.
+// readNow verifies the report of the current record and shows its parts to w.
 func readNow(now io.ReadSeeker, w watcher) (Result, error) {
 	if _, err := now.Seek(0, io.SeekStart); err != nil {
-		return Result{}, fmt.Errorf("reading what the record gives: %w", err)
+		return Result{}, fmt.Errorf("reading the current record: %w", err)
 	}
 	f := &file{r: bufio.NewReaderSize(now, 1<<14), sum: sha256.New(), watcher: w}
 	is, err := f.verify()
 	if err != nil {
-		return is, fmt.Errorf("what the record gives now is not whole: %v", err) //nolint:errorlint // it is not the report in question that was altered
+		//nolint:errorlint // it is not the report in question that was altered
+		return is, fmt.Errorf("the report of the current record is incomplete: %v", err)
 	}
 	return is, nil
 }
 
-// watcher sees the parts of a JSON report as they are verified. Rows have all that
-// Write knows of them.
+// watcher sees the parts of a JSON report as they are verified. Rows are as complete as in
+// Write.
 type watcher interface {
 	begin(h head) error
 	chunk(h head, e record.Evidence, c chunk) error
 }
 
-// trails is what the trails of an operation are in the record.
+// trails compares the trails of an operation in the record with those of a report.
 type trails struct {
-	ends []chainEnd // of the report that is compared
+	ends []chainEnd // of the compared report
 
 	operation record.Operation
 	chunks    int
 	lastMS    int64     // time of the latest entry
-	newer     int       // entries that the report does not have
-	wrong     error     // how the report's chains are not the beginnings of these
-	made      time.Time // when the report was
-	tally     tally     // of the rows, as of then
+	newer     int       // entries that the report lacks
+	wrong     error     // why the report's chains are not prefixes of these
+	made      time.Time // when the report was made
+	tally     tally     // of the rows at that time
 }
 
 func (t *trails) begin(h head) error {
@@ -115,13 +114,13 @@ func (t *trails) chunk(h head, e record.Evidence, c chunk) error {
 		chain = chain.Add(raw)
 	}
 	if t.wrong == nil && (end.entries > len(e.Raw) || chain != end.chain) {
-		t.wrong = differs("chunk %d has another trail, other rows or another request in the record", e.Chunk)
+		t.wrong = differs("chunk %d: the trail, the rows or the request differ in the record", e.Chunk)
 	}
 	return nil
 }
 
-// same writes the report again, of what the record gives now and as of when it was
-// made, and compares the sums.
+// same writes the report again from the current record, as of its original time, and
+// compares the sums.
 func same(now io.ReadSeeker, t *trails, res Result) error {
 	sum := sumButLast{hash: sha256.New(), last: len(res.Format.lastLine(res.Sum))}
 	again := &rewriter{w: &sum, renderer: res.Format.renderer(), made: res.Made, removal: t.tally.removal(tasks.DefaultTarget)}
@@ -136,12 +135,12 @@ func same(now io.ReadSeeker, t *trails, res Result) error {
 		return err
 	}
 	if hex.EncodeToString(sum.hash.Sum(nil)) != res.Sum {
-		return differs("the head of the trail is the same in both, but the record gives another report (or another version of detachd does)")
+		return differs("the audit seals are equal, but the record gives another report (or another version of detachd made it)")
 	}
 	return nil
 }
 
-// rewriter writes a report that is read, in another format and as of another time.
+// rewriter writes a report that is being read, in another format and as of another time.
 type rewriter struct {
 	head     head
 	w        io.Writer
@@ -158,7 +157,7 @@ func (r *rewriter) begin(h head) error {
 
 func (r *rewriter) chunk(_ head, _ record.Evidence, c chunk) error { return r.renderer.chunk(r.w, c) }
 
-// sumButLast sums all that is written but for the last bytes.
+// sumButLast hashes everything written except the last bytes.
 type sumButLast struct {
 	hash hash.Hash
 	last int

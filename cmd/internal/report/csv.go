@@ -11,16 +11,17 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// columns of a CSV report. The lines are one of "desktop" or "user" for each
-// row, and then one "trail_head" and one "sha256", whose subject is hex.
+// columns of a CSV report. Lines are "desktop" or "user" for each row, then one
+// "trail_head" and one "sha256" whose subject is hex.
 var columns = []string{
 	"line", "subject", "operation", "made_at", "final", "rows", "project", "requested_by", "reason", "ticket", "accepted_at", "ended_at",
-	"computer_name", "type", "users_before", "expected_users", "state", "since", "due_at", "proven_at", "took_seconds", "took_since_accepted_seconds", "proof",
+	"computer_name", "type", "users_before", "expected_users", "state", "since", "due_at", "proven_at", "took_seconds",
+	"took_since_accepted_seconds", "proof",
 	"attempts", "calls", "failure_code", "failure_class", "failure_message", "note", "detail",
 }
 
 type csvRenderer struct {
-	operation []string // what every row says of the operation
+	operation []string // the same in every row
 }
 
 func (c *csvRenderer) head(w io.Writer, h head) error {
@@ -51,7 +52,7 @@ func (c *csvRenderer) foot(w io.Writer, f foot) error {
 	return writeCSV(w, cells)
 }
 
-// cells are those after what is said of the operation.
+// cells are the cells after those of the operation.
 func (r row) cells() []string {
 	var before tasks.Before
 	if r.Before != nil {
@@ -69,20 +70,20 @@ func (r row) cells() []string {
 	}
 	return []string{
 		before.Name, before.Type, list(people(before.Users)), list(r.Expect), r.State.String(), stamp(r.Since), stamp(r.DueAt),
-		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)), failure.Code, string(failure.Class), failure.Message,
-		r.NoteText, r.Detail,
+		stamp(r.ProvenAt), took(r.TookMS), took(r.AcceptedMS), r.proof(), strconv.Itoa(r.Attempts), list(callTexts(r.Calls)),
+		failure.Code, string(failure.Class), failure.Message, r.NoteText, r.Detail,
 	}
 }
 
-// proof says in words what shows that access is gone, or that there was none;
-// empty where nothing does.
+// proof says in words what shows that access is gone or never existed; empty if nothing
+// does.
 func (r row) proof() string {
 	if r.State != tasks.StateDetached {
 		return ""
 	}
 	words := r.NoteText
 	if words == "" {
-		words = "the cloud said so"
+		words = "confirmed by the cloud"
 	}
 	if r.Detail != "" {
 		words += ": " + r.Detail
@@ -90,7 +91,7 @@ func (r row) proof() string {
 	return words
 }
 
-// people are shown as "name (group, TYPE)".
+// people formats people as "name (group, TYPE)".
 func people(ps []tasks.Person) (out []string) {
 	for _, p := range ps {
 		var more []string
@@ -115,7 +116,7 @@ func callTexts(cs []call) (out []string) {
 	return out
 }
 
-// String says what is known of a call in a line.
+// String describes a call in one line.
 func (c call) String() string {
 	if c.At.IsZero() {
 		return "call " + c.ID + " is not in the record"
@@ -138,8 +139,8 @@ func (c call) String() string {
 	return text
 }
 
-// list joins texts in one cell. Each is guarded, as a spreadsheet that separates
-// cells by semicolons would have it in one of its own.
+// list joins texts in one cell. Each is guarded, because a spreadsheet that separates cells
+// by semicolons splits them.
 func list(texts []string) string {
 	guarded := make([]string, len(texts))
 	for i, s := range texts {
@@ -148,7 +149,7 @@ func list(texts []string) string {
 	return strings.Join(guarded, "; ")
 }
 
-// writeCSV writes one line whose cells cannot act.
+// writeCSV writes one line whose cells are harmless.
 func writeCSV(w io.Writer, cells []string) error {
 	safe := make([]string, len(cells))
 	for i, s := range cells {
@@ -162,7 +163,7 @@ func writeCSV(w io.Writer, cells []string) error {
 	return cw.Error()
 }
 
-// seconds shows a duration to the second, and short ones to the millisecond.
+// seconds formats a duration to the second, below a minute to the millisecond.
 func seconds(ms int64) string {
 	d := time.Duration(ms) * time.Millisecond
 	if d >= time.Minute {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Format is what a report is written as.
+// Format is the format of a report.
 type Format string
 
 // The formats.
@@ -19,7 +19,7 @@ const (
 // Formats lists them.
 var Formats = []Format{HTML, CSV, JSON}
 
-// ContentType is the media type of a report in a format.
+// ContentType returns the media type.
 func (f Format) ContentType() string {
 	switch f {
 	case HTML:
@@ -30,7 +30,7 @@ func (f Format) ContentType() string {
 	return "application/json"
 }
 
-// ParseFormat takes a name, in any case; the error lists the names.
+// ParseFormat parses a name in any case; the error lists the names.
 func ParseFormat(name string) (Format, error) {
 	f := Format(strings.ToLower(name))
 	if !slices.Contains(Formats, f) {
@@ -39,11 +39,11 @@ func ParseFormat(name string) (Format, error) {
 	return f, nil
 }
 
-// version is the first thing that a report says. Verify takes just what Write
-// of the same version writes, so any change of that needs another number.
+// version begins a JSON report and the last comment of an HTML report. Verify accepts only
+// what Write of the same version writes, so a change of the format needs another number.
 const version = "detachd report 1"
 
-// lastLine carries the sum, in hex, of all bytes before it.
+// lastLine carries the hex sum of all bytes before it.
 func (f Format) lastLine(sum string) string {
 	switch f {
 	case HTML:
@@ -54,7 +54,7 @@ func (f Format) lastLine(sum string) string {
 	return `"sha256":"` + sum + "\"}\n"
 }
 
-// begins tells the formats apart.
+// begins returns how a report begins, to tell the formats apart.
 func (f Format) begins() string {
 	switch f {
 	case HTML:

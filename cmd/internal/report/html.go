@@ -14,40 +14,25 @@ import (
 //go:embed report.html
 var htmlText string
 
-// htmlParts has the templates head, row and foot. html/template escapes by
-// context, also where a document is written in pieces, as each piece begins and
-// ends between elements.
+// htmlParts has the templates head, row and foot. html/template escapes by context in each
+// piece of the document, because pieces begin and end between elements.
 var htmlParts = template.Must(template.New("report").Funcs(template.FuncMap{
 	"text":    Printable,
 	"stamp":   stamp,
 	"when":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"seconds": seconds,
 	"people":  people,
+	"state":   StateText,
+	"states":  func() []tasks.State { return tasks.States },
 }).Parse(htmlText))
 
 type htmlRenderer struct{}
 
-// htmlHead is head with what a template cannot say.
-type htmlHead struct {
-	head
-	Counts []htmlCount
-}
-
-type htmlCount struct {
-	State tasks.State
-	N     int
-}
-
 func (h *htmlRenderer) head(w io.Writer, hd head) error {
-	c := hd.Operation.Counts
-	v := htmlHead{head: hd, Counts: []htmlCount{
-		{tasks.StateQueued, c.Queued}, {tasks.StateSending, c.Sending}, {tasks.StateAccepted, c.Accepted}, {tasks.StateDetached, c.Detached},
-		{tasks.StateFailed, c.Failed}, {tasks.StateHeld, c.Held}, {tasks.StateCancelled, c.Cancelled}, {tasks.StateExpanded, c.Expanded}, {tasks.StateNoDesktop, c.NoDesktop},
-	}}
-	return htmlParts.ExecuteTemplate(w, "head", v)
+	return htmlParts.ExecuteTemplate(w, "head", hd)
 }
 
-// htmlRow is row with what a template cannot say.
+// htmlRow is row with what a template cannot compute.
 type htmlRow struct {
 	row
 	Subject string
@@ -72,7 +57,7 @@ func (h *htmlRenderer) foot(w io.Writer, f foot) error {
 	if err := htmlParts.ExecuteTemplate(w, "foot", f); err != nil {
 		return err
 	}
-	// A template would leave the comment out.
+	// html/template removes comments.
 	_, err := fmt.Fprintf(w, "<!-- %s: operation=%s trail_head=%s rows=%d made_at=%s final=%s -->\n",
 		version, f.Operation.ID, f.Head, f.Rows, stamp(f.Made), strconv.FormatBool(f.Final))
 	return err

@@ -9,7 +9,7 @@ import (
 	"unicode/utf16"
 )
 
-// A JSON report is one object, a member or a chunk a line, in this order:
+// jsonRenderer writes one object with a member or a chunk per line, in this order:
 // format, made_at, final, operation, accepted, removal, chunks, rows,
 // trail_head, sha256.
 type jsonRenderer struct{ chunks int }
@@ -69,8 +69,8 @@ func (m member) write(w io.Writer) error {
 	return err
 }
 
-// encode gives JSON in which markup and everything that is not printable is
-// escaped. What it is decoded to is encoded to the same bytes again.
+// encode returns JSON with markup and unprintable characters escaped. Decoding and encoding
+// again gives the same bytes.
 func encode(v any) (string, error) {
 	b, err := json.Marshal(v)
 	if err != nil {

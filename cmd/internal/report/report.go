@@ -19,18 +19,18 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// ErrRecordAltered says that the record contradicts itself: somebody else than
-// detachd has written to it.
+// ErrRecordAltered says that the record contradicts itself: something other than detachd
+// has written to it.
 var ErrRecordAltered = errors.New("the record was altered")
 
-// ErrUnsettled says that the operation was changed while it was read.
-var ErrUnsettled = errors.New("the operation was being changed while it was read")
+// ErrUnsettled says that the operation changed while it was read.
+var ErrUnsettled = errors.New("the operation changed while it was read")
 
 func altered(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrRecordAltered, fmt.Errorf(format, args...))
 }
 
-// head is what a report begins with.
+// head is the beginning of a report.
 type head struct {
 	Made      time.Time
 	Final     bool
@@ -39,7 +39,7 @@ type head struct {
 	Removal   removal
 }
 
-// chunk is a part of the rows, and what proves them.
+// chunk is a part of the rows with its evidence.
 type chunk struct {
 	Number int      `json:"chunk"`
 	Rows   []row    `json:"rows"`
@@ -47,14 +47,14 @@ type chunk struct {
 	Chain  string   `json:"chain"` // hex
 }
 
-// foot is what is known when all rows are written.
+// foot is what is known after all rows.
 type foot struct {
 	head
 	Rows int
 	Head string
 }
 
-// renderer writes a report in one format, but for its last line.
+// renderer writes a report in one format, except its last line.
 type renderer interface {
 	head(w io.Writer, h head) error
 	chunk(w io.Writer, c chunk) error
@@ -71,20 +71,19 @@ func (f Format) renderer() renderer {
 	return &jsonRenderer{}
 }
 
-// batch is how many chunks are in memory at a time.
+// batch is the number of chunks in memory at a time.
 const batch = 32
 
-// operationID is what ids look like; nothing else is written into a foot.
+// operationID matches ids; nothing else is written into a foot.
 var operationID = regexp.MustCompile(`^[0-9a-v]{20}$`)
 
-// Write writes the report of an operation, reading it piece by piece. now, to
-// the second, is when the report is made: the same record and now give the same
-// bytes. One that has not ended, or whose trail is not sealed yet, is reported
-// as not final.
+// Write writes the report of an operation, reading the operation piece by piece. now, to
+// the second, is when the report is made: the same record and now give the same bytes. The
+// report is not final if the operation has not ended or its trail is not sealed yet.
 //
-// It refuses with ErrRecordAltered where rows, trail, counts and seal do not fit
-// each other. What it has written by then is no report, as the last line is
-// missing. tasks.ErrNotFound: there is no such operation.
+// The error is ErrRecordAltered if rows, trail, counts and seal do not match. What is
+// written by then is not a report, because the last line is missing. tasks.ErrNotFound:
+// there is no such operation.
 func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Format, now time.Time) error {
 	if !slices.Contains(Formats, f) {
 		return fmt.Errorf("unknown format %q", string(f))
@@ -94,7 +93,7 @@ func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Form
 		return err
 	}
 	if op.ID != id || !operationID.MatchString(id) {
-		return altered("operation %s calls itself %q", id, op.ID)
+		return altered("operation %s is stored with the id %q", id, op.ID)
 	}
 	accepted, err := r.Accepted(ctx, id)
 	if err != nil {
@@ -103,7 +102,7 @@ func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Form
 	now = now.UTC().Truncate(time.Second)
 	times, err := r.Removal(ctx, op, tasks.DefaultTarget, now)
 	if err != nil {
-		return fmt.Errorf("reading how long access took to be gone: %w", err)
+		return fmt.Errorf("reading the time to access removal: %w", err)
 	}
 	out := &writer{
 		record: r, renderer: f.renderer(), sum: sha256.New(),
@@ -120,7 +119,7 @@ func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Form
 	return b.Flush()
 }
 
-// writer is a report on its way.
+// writer is a report that is being written.
 type writer struct {
 	head
 	renderer renderer
@@ -141,7 +140,7 @@ func (w *writer) write(ctx context.Context) error {
 		}
 	}
 	trailHead := trail.Head(w.chains)
-	if err := w.settled(ctx, trailHead); err != nil {
+	if err := w.checkTotals(ctx, trailHead); err != nil {
 		return err
 	}
 	return w.renderer.foot(w.w, foot{head: w.head, Rows: w.tally.rows, Head: trailHead})
@@ -156,7 +155,7 @@ func (w *writer) batch(ctx context.Context, first, end int) error {
 		if err := w.chunk(ctx, e); err != nil {
 			return err
 		}
-		es[i] = record.Evidence{} // what is written need not be kept
+		es[i] = record.Evidence{} // free memory
 	}
 	return nil
 }
@@ -188,8 +187,8 @@ func (w *writer) chunk(ctx context.Context, e record.Evidence) error {
 	return w.renderer.chunk(w.w, chunk{Number: e.Chunk, Rows: rows, Trail: e.Raw, Chain: hex.EncodeToString(e.Chain[:])})
 }
 
-// readChecked reads chunks and holds each one's trail against its rows. As the
-// two are not read at the same moment, what does not fit is read again.
+// readChecked reads chunks and checks each trail against its rows. The two are not read at
+// the same moment, so a mismatch is read again.
 func readChecked(ctx context.Context, r *record.Record, op record.Operation, first, end int) ([]record.Evidence, error) {
 	const tries = 5
 	for try := 1; ; try++ {
@@ -207,7 +206,7 @@ func readChecked(ctx context.Context, r *record.Record, op record.Operation, fir
 	}
 }
 
-// check is Evidence.Check and what else a trail says of its rows.
+// check extends Evidence.Check by more of what a trail says about its rows.
 func check(e record.Evidence) error {
 	if err := e.Check(); err != nil {
 		return err
@@ -230,18 +229,18 @@ func check(e record.Evidence) error {
 			return fmt.Errorf("chunk %d: row %d is not UTF-8", e.Chunk, p)
 		}
 		if step, moved := last[p]; moved && (!step.At.Equal(d.UpdatedAt) || step.Note != d.Note) {
-			return fmt.Errorf("chunk %d: by its trail %s is %s since %s, by its row since %s (%s)",
+			return fmt.Errorf("chunk %d: %s is %s since %s in the trail, but since %s (%s) in its row",
 				e.Chunk, d.ID, d.State, stamp(step.At), stamp(d.UpdatedAt), d.Note)
 		}
 	}
 	return nil
 }
 
-// settled holds the head of the report, and the seal, against what was read.
-func (w *writer) settled(ctx context.Context, trailHead string) error {
+// checkTotals checks the head of the report and the seal against what was read.
+func (w *writer) checkTotals(ctx context.Context, trailHead string) error {
 	op := w.Operation
 	if w.tally.rows != op.Total {
-		return altered("operation %s has %d rows, by its request %d", op.ID, w.tally.rows, op.Total)
+		return altered("operation %s has %d rows, but its request has %d", op.ID, w.tally.rows, op.Total)
 	}
 	if !w.Final {
 		return nil
@@ -249,10 +248,10 @@ func (w *writer) settled(ctx context.Context, trailHead string) error {
 	var problem error
 	switch {
 	case trailHead != op.Seal:
-		problem = altered("the trail of operation %s was sealed with the head %s and has %s now; "+
-			"its request, its rows or its trail are not what they were", op.ID, op.Seal, trailHead)
+		problem = altered("the audit trail of operation %s was sealed with %s and now gives %s; "+
+			"its request, its rows or its trail were changed", op.ID, op.Seal, trailHead)
 	case w.tally.counts != op.Counts:
-		problem = altered("operation %s counts %+v, its rows are %+v", op.ID, op.Counts, w.tally.counts)
+		problem = altered("operation %s counts %+v, but its rows are %+v", op.ID, op.Counts, w.tally.counts)
 	case w.tally.removal(tasks.DefaultTarget) != w.Removal:
 	default:
 		return nil
@@ -267,7 +266,7 @@ func (w *writer) settled(ctx context.Context, trailHead string) error {
 	return problem
 }
 
-// stamp shows a time to the millisecond, in UTC; empty for the zero time.
+// stamp formats a time in UTC to the millisecond; empty for the zero time.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""

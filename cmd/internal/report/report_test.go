@@ -78,7 +78,7 @@ func (b *book) apply(ch record.Change) {
 	require.NoError(b.t, err)
 }
 
-// later lets time go by and gives the operation as it is.
+// later advances the clock and returns the operation as it is then.
 func (b *book) later(op record.Operation, d time.Duration) record.Operation {
 	b.t.Helper()
 	b.now = b.now.Add(d)
@@ -95,7 +95,7 @@ func (b *book) finish(op record.Operation) record.Operation {
 	return ended[0]
 }
 
-// texts are what the cloud and the people say.
+// texts are those of the cloud and of people.
 type texts struct{ name, user, reason, ticket, requestedBy, detail, code, message, by string }
 
 var plainTexts = texts{
@@ -103,7 +103,7 @@ var plainTexts = texts{
 	detail: "UNATTACHED", code: "WKS.00010110", message: "no address", by: "worker-1",
 }
 
-// small is an operation of two desktops and a user with a third: two are proven
+// small is an operation of two desktops and a user with a third: two are confirmed
 // after 90 s and 20 min, one fails. It is not finished.
 func (b *book) small(x texts) record.Operation {
 	b.t.Helper()
@@ -138,7 +138,8 @@ func (b *book) small(x texts) record.Operation {
 	b.apply(record.Change{Operation: op, Chunk: 0, By: x.by, Call: &answered, LookAt: b.now, Moves: []record.Move{
 		{Desktop: rows["d-1"], To: tasks.StateAccepted, Attempts: 1, CallID: sent.ID, Note: tasks.NoteByJob},
 		{Desktop: rows["d-2"], To: tasks.StateFailed, Attempts: 1, CallID: sent.ID, Failure: &tasks.Failure{
-			Code: x.code, Message: x.message, Class: "permanent", Status: 200, RequestID: "req-1", CallID: sent.ID, Attempts: 1, At: b.now, DesktopName: x.name,
+			Code: x.code, Message: x.message, Class: "permanent", Status: 200, RequestID: "req-1", CallID: sent.ID, Attempts: 1, At: b.now,
+			DesktopName: x.name,
 		}},
 	}})
 	op = b.later(op, time.Minute)
@@ -159,7 +160,7 @@ func (b *book) write(op record.Operation, f Format) []byte {
 	return out.Bytes()
 }
 
-// reseal computes the last line anew, as a forger would.
+// reseal recomputes the last line, as a forger would.
 func reseal(f Format, text []byte) []byte {
 	body := text[:len(text)-len(f.lastLine(strings.Repeat("0", 64)))]
 	sum := sha256.Sum256(body)
@@ -261,7 +262,7 @@ func takeApart(t *testing.T, text []byte) parts {
 	return parts{head{v.Made, v.Final, v.Operation, v.Accepted, v.Removal}, v.Chunks, v.Rows, v.TrailHead}
 }
 
-// together writes the parts as Write does, sum and all.
+// together writes the parts as Write does, with the sum.
 func (p parts) together(t *testing.T) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -275,14 +276,14 @@ func (p parts) together(t *testing.T) []byte {
 	return append(out.Bytes(), JSON.lastLine(hex.EncodeToString(sum[:]))...)
 }
 
-// rechain computes chains, head and seal anew.
+// rechain recomputes chains, head and seal.
 func (p *parts) rechain() {
 	var chains []trail.Chain
 	for i := range p.chunks {
 		c := &p.chunks[i]
-		var ds []record.Row
+		var ds []tasks.Desktop
 		for _, r := range c.Rows {
-			ds = append(ds, record.Row{Desktop: tasks.Desktop{ID: r.ID, Expect: r.Expect}})
+			ds = append(ds, tasks.Desktop{ID: r.ID, Expect: r.Expect})
 		}
 		chain := record.StartChain(p.Accepted, c.Number, ds)
 		for _, raw := range c.Trail {
@@ -302,7 +303,7 @@ func TestForgedJSONIsFound(t *testing.T) {
 	text := b.write(op, JSON)
 	require.Equal(t, string(text), string(takeApart(t, text).together(t)), "the forger's tools are right")
 
-	// Whoever computes just the SHA-256 anew is found by the file alone.
+	// The file alone exposes an edit after which only the SHA-256 was recomputed.
 	for name, forge := range map[string]func(p *parts){
 		"request": func(p *parts) {
 			p.Accepted = strings.Replace(p.Accepted, "ann", "bob", 1)
@@ -359,9 +360,9 @@ func TestForgedJSONIsFound(t *testing.T) {
 		forge(&p)
 		_, err := Verify(bytes.NewReader(p.together(t)))
 		require.ErrorIs(t, err, ErrReportAltered, name)
-		require.ErrorContains(t, err, "computed anew", name)
+		require.ErrorContains(t, err, "recomputed", name)
 	}
-	// What is passed over when JSON is read is no place to hide.
+	// Nothing can hide in what decoding of JSON ignores.
 	for old, forged := range map[string]string{
 		`"rows":4,`:                `"rows":4,"rows":4,`,
 		`"final":true,`:            `"final": true,`,
@@ -379,7 +380,7 @@ func TestForgedJSONIsFound(t *testing.T) {
 		_, err := Verify(bytes.NewReader(reseal(JSON, changed)))
 		require.ErrorIs(t, err, ErrReportAltered, old)
 	}
-	// Whoever computes everything anew is found by the head.
+	// The head exposes an edit after which everything was recomputed.
 	p := takeApart(t, text)
 	p.Accepted = strings.Replace(p.Accepted, "ann", "bob", 1)
 	p.Operation.RequestedBy = "bob"
@@ -392,7 +393,7 @@ func TestForgedJSONIsFound(t *testing.T) {
 	require.ErrorContains(t, err, "chunk 0")
 }
 
-// What no chain covers is found as the record gives another report.
+// A change that no chain covers is found because the record gives another report.
 func TestForgedTextIsFoundByTheRecord(t *testing.T) {
 	t.Parallel()
 	forEachFormat(t, func(t *testing.T, f Format) {
@@ -440,7 +441,8 @@ func TestTheRecordGoesOn(t *testing.T) {
 		for _, ended := range []bool{false, true} {
 			if ended {
 				op = b.later(op, time.Minute)
-				b.apply(record.Change{Operation: op, Chunk: 0, By: "w", Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
+				b.apply(record.Change{Operation: op, Chunk: 0, By: "w", Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached,
+					Note: tasks.NoteReadBack}}})
 				b.finish(op)
 			}
 			newer, err := b.compare(t, res)
@@ -476,7 +478,7 @@ func TestAnAlteredRecordIsRefused(t *testing.T) {
 		"other id": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
 			s := rdb.HGet(ctx, key+":op", "meta").Val()
 			return rdb.HSet(ctx, key+":op", "meta", strings.Replace(s, `"id":"`, `"id":"x`, 1)).Err()
-		}, "calls itself"},
+		}, "is stored with the id"},
 		"counts": {func(ctx context.Context, rdb redis.UniversalClient, key string) error {
 			return rdb.HSet(ctx, key+":op", "nF", "0", "nD", "3").Err()
 		}, "counts"},
@@ -532,7 +534,7 @@ func TestAnAddedRowIsRefused(t *testing.T) {
 	require.NoError(t, b.rdb.HSet(t.Context(), key, "d-2", "1").Err())
 	err := Write(t.Context(), io.Discard, b.r, op.ID, CSV, b.now)
 	require.ErrorIs(t, err, ErrRecordAltered)
-	require.ErrorContains(t, err, "has 2 rows, by its request 1")
+	require.ErrorContains(t, err, "has 2 rows, but its request has 1")
 }
 
 func TestAReportOutlivesAnAlteredRecord(t *testing.T) {
@@ -548,7 +550,7 @@ func TestAReportOutlivesAnAlteredRecord(t *testing.T) {
 	})
 }
 
-// After a retry nothing is final until it is sealed anew.
+// After a retry nothing is final until it is sealed again.
 func TestTakenUpAgain(t *testing.T) {
 	t.Parallel()
 	b := newBook(t)
@@ -556,7 +558,8 @@ func TestTakenUpAgain(t *testing.T) {
 	_, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "ann")
 	require.NoError(t, err)
 	op = b.later(op, time.Minute)
-	b.apply(record.Change{Operation: op, Chunk: 0, Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached, Note: tasks.NoteReadBack}}})
+	b.apply(record.Change{Operation: op, Chunk: 0, Moves: []record.Move{{Desktop: b.rows(op, 0)["d-2"], To: tasks.StateDetached,
+		Note: tasks.NoteReadBack}}})
 	b.now = b.now.Add(time.Second)
 	for _, final := range []bool{false, true} {
 		res, err := Verify(bytes.NewReader(b.write(op, JSON)))
@@ -572,7 +575,7 @@ func TestNotFinal(t *testing.T) {
 		b := newBook(t)
 		open := b.enqueue(tasks.Request{Desktops: []string{"d-5"}})
 		unsealed := b.small(plainTexts)
-		for op, why := range map[string]string{open.ID: "the operation has not ended", unsealed.ID: "not sealed yet"} {
+		for op, why := range map[string]string{open.ID: "the operation has not finished", unsealed.ID: "not sealed yet"} {
 			text := b.write(record.Operation{Operation: tasks.Operation{ID: op}}, f)
 			res, err := Verify(bytes.NewReader(text))
 			require.NoError(t, err)
@@ -636,8 +639,9 @@ func TestWhatAReportSays(t *testing.T) {
 		"line": "desktop", "subject": "d-1", "operation": op.ID, "project": "hq", "requested_by": "ann", "reason": "contract ended",
 		"ticket": "HR-1", "accepted_at": "2026-03-01T12:00:00.000Z", "ended_at": "2026-03-01T12:20:00.000Z", "rows": "4", "final": "true",
 		"computer_name": "PC-4711", "type": "SHARED", "users_before": "jo (sudo, USER); staff (GROUP)", "expected_users": "jo; ann",
-		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000", "took_since_accepted_seconds": "90.000",
-		"proof": "confirmed by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
+		"state": "detached", "due_at": "2026-03-01T12:00:00.000Z", "proven_at": "2026-03-01T12:01:30.000Z", "took_seconds": "90.000",
+		"took_since_accepted_seconds": "90.000",
+		"proof":                       "confirmed by reading the desktop: UNATTACHED", "attempts": "1", "failure_code": "",
 		"calls": "2026-03-01T12:00:00.000Z HTTP 200 WKS.00010110 request req-1 job job-1",
 	} {
 		require.Equal(t, want, rows[0][column], column)
@@ -670,14 +674,17 @@ func TestWhatAReportSays(t *testing.T) {
 	}
 	d1 := p.chunks[0].Rows[0]
 	require.Len(t, d1.Events, 3)
-	require.Equal(t, event{At: d1.Events[1].At, From: tasks.StateSending, To: tasks.StateAccepted, By: "worker-1", Note: tasks.NoteByJob, NoteText: "tracked as a job of the cloud", CallID: "call-1"}, d1.Events[1])
+	require.Equal(t, event{At: d1.Events[1].At, From: tasks.StateSending, To: tasks.StateAccepted, By: "worker-1", Note: tasks.NoteByJob,
+		NoteText: "tracked as a job of the cloud", CallID: "call-1"}, d1.Events[1])
 	require.Equal(t, []string{"job-1"}, d1.Calls[0].JobIDs)
 
 	page := string(b.write(op, HTML))
 	for _, want := range []string{
-		`<html lang="en">`, "<title>detachd report on operation " + op.ID, "<caption>", `scope="col"`, "prefers-color-scheme: dark", "@media print",
-		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1m30s", "20m0s", op.Seal, "no address", "job job-1",
-		"sending → accepted, tracked as a job of the cloud", "target is 15m0s", "2026-03-01 12:01:30",
+		`<html lang="en">`, "<title>Desktop access removal report: operation " + op.ID, "<caption>", `scope="col"`, "prefers-color-scheme: dark",
+		"@media print",
+		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1m30s", "20m0s", op.Seal, "no address",
+		"job job-1",
+		"sending → accepted by cloud, tracked as a job of the cloud", "target is 15m0s", "2026-03-01 12:01:30",
 	} {
 		require.Contains(t, page, want)
 	}
@@ -694,8 +701,9 @@ func TestHostileTexts(t *testing.T) {
 	long := strings.Repeat("A<b>\u202e\x00\x1b[2J\r\n\t\u2028", 600) // more than 10 KB
 	require.Greater(t, len(long), 10_000)
 	hostile := texts{
-		name: "=cmd|' /C calc'!A0" + attack, user: "@SUM(1+1)\t" + attack, reason: "-2+3\n" + attack, ticket: "+1" + attack, requestedBy: "=1" + attack,
-		detail: "=\x1b]0;x\a" + attack + long, code: "=WKS" + attack, message: "\r\n=1+1" + attack + long, by: "=by" + attack,
+		name: "=cmd|' /C calc'!A0" + attack, user: "@SUM(1+1)\t" + attack, reason: "-2+3\n" + attack, ticket: "+1" + attack,
+		requestedBy: "=1" + attack,
+		detail:      "=\x1b]0;x\a" + attack + long, code: "=WKS" + attack, message: "\r\n=1+1" + attack + long, by: "=by" + attack,
 	}
 	forEachFormat(t, func(t *testing.T, f Format) {
 		b := newBook(t)
@@ -703,7 +711,8 @@ func TestHostileTexts(t *testing.T) {
 		text := b.write(op, f)
 		_, err := Verify(bytes.NewReader(text))
 		require.NoError(t, err)
-		require.Equal(t, -1, strings.IndexFunc(string(text), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }), "nothing that acts on a terminal")
+		require.Equal(t, -1, strings.IndexFunc(string(text), func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }),
+			"nothing that acts on a terminal")
 		switch f {
 		case HTML:
 			requireInert(t, string(text))
@@ -732,8 +741,7 @@ func TestHostileTexts(t *testing.T) {
 	})
 }
 
-// requireInert fails for an element, attribute or comment that the template does
-// not have.
+// requireInert fails for an element, attribute or comment that is not in the template.
 func requireInert(t *testing.T, page string) {
 	t.Helper()
 	known := map[string]bool{}
@@ -749,7 +757,7 @@ func requireInert(t *testing.T, page string) {
 	require.Equal(t, 2, strings.Count(page, "-->"))
 }
 
-// tags lists what a browser takes for tags.
+// tags lists what a browser parses as tags.
 func tags(page string) (out []string) {
 	for i, part := range strings.Split(page, "<") {
 		if i == 0 || part == "" {
@@ -771,7 +779,7 @@ func name(tag string) string {
 	return n
 }
 
-// bigReads notes of how many chunks the trails are read at once, at most.
+// bigReads records the maximum number of chunks whose trails are read at once.
 type bigReads struct{ most atomic.Int64 }
 
 func (h *bigReads) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -789,7 +797,7 @@ func (h *bigReads) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-// progress notes how much was written, and how much of it at once.
+// progress records how much was written, in total and at once.
 type progress struct{ most, total int }
 
 func (p *progress) Write(b []byte) (int, error) {
@@ -853,7 +861,7 @@ func TestCells(t *testing.T) {
 	require.Equal(t, `a\x1b\u202e`+" b", Printable("a\x1b\u202e b"))
 }
 
-// compare holds a report against what the record gives now.
+// compare compares a report with the current record.
 func (b *book) compare(t *testing.T, res Result) (newer int, err error) {
 	t.Helper()
 	var now bytes.Buffer

@@ -8,8 +8,7 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// row is what a report says of one desktop, or of one user that the request
-// names.
+// row is one desktop, or one user that the request names.
 type row struct {
 	ID         string         `json:"id"` // a desktop id, or "user:" and a name
 	Expect     []string       `json:"expected_users,omitempty"`
@@ -30,7 +29,7 @@ type row struct {
 	lastCallID string
 }
 
-// event is one step of a row. Texts are the cloud's.
+// event is one step of a row. Its texts come from the cloud.
 type event struct {
 	At       time.Time   `json:"at"`
 	From     tasks.State `json:"from"`
@@ -42,8 +41,8 @@ type event struct {
 	CallID   string      `json:"call,omitempty"`
 }
 
-// call is one request to the API that named the desktop. With only the id it is
-// not in the record.
+// call is one request to the API that named the desktop. It has only the id if it is not in
+// the record.
 type call struct {
 	ID        string    `json:"id"`
 	At        time.Time `json:"at,omitzero"`
@@ -54,8 +53,8 @@ type call struct {
 	JobIDs    []string  `json:"job_ids,omitempty"`
 }
 
-// derive gives the rows of a chunk as far as the request and the trail say it;
-// e.Check must have passed.
+// derive returns the rows of a chunk as the request and the trail describe them. e.Check
+// must have passed.
 func derive(op record.Operation, e record.Evidence) []row {
 	rows := make([]row, len(e.Desktops))
 	for i, d := range e.Desktops {
@@ -67,7 +66,7 @@ func derive(op record.Operation, e record.Evidence) []row {
 			if s.Note != tasks.NoteDismissed { // the row stays as it is
 				r.Since, r.Note, r.NoteText, r.Detail = s.At, s.Note, s.NoteText, s.Detail
 			}
-			r.Events = append(r.Events, event{At: s.At, From: s.From, To: s.To, By: s.By, Note: s.Note, NoteText: s.NoteText, Detail: s.Detail, CallID: s.CallID})
+			r.Events = append(r.Events, event{s.At, s.From, s.To, s.By, s.Note, s.NoteText, s.Detail, s.CallID})
 		}
 		for p, b := range entry.Before {
 			if p >= 0 && p < len(rows) {
@@ -85,15 +84,14 @@ func derive(op record.Operation, e record.Evidence) []row {
 	return rows
 }
 
-// took is the time to access removed; false where nothing is proven, or nothing
-// was to be.
+// took returns the time to access removal; false if nothing is proven or nothing had to be.
 func (r row) took(op tasks.Operation) (tasks.Took, bool) {
 	return tasks.Desktop{State: r.State, Note: r.Note, UpdatedAt: r.Since}.TookFrom(op)
 }
 
-// callIDs lists the calls that named the desktop, each once, in their order. The
-// last one may be known from the row alone: the trail does not name it where the
-// desktop went another way than the others of its call.
+// callIDs lists the calls that named the desktop, each once, in order. The last may be known
+// from the row alone: the trail does not name it if the desktop left its call for another
+// state than the others.
 func (r row) callIDs() (out []string) {
 	add := func(id string) {
 		if id != "" && !slices.Contains(out, id) {
@@ -121,5 +119,5 @@ func viewCall(id string, calls map[string]record.Call) call {
 	return v
 }
 
-// user reports that the row names a user, not a desktop.
+// user returns the user if the row names one and not a desktop.
 func (r row) user() (name string, ok bool) { return tasks.Desktop{ID: r.ID}.User() }

@@ -7,7 +7,7 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// removal is tasks.Removal, in milliseconds.
+// removal is tasks.Removal in milliseconds.
 type removal struct {
 	TargetMS int64 `json:"target_ms"`
 	Proven   int   `json:"proven"`
@@ -32,8 +32,7 @@ func viewRemoval(r tasks.Removal) removal {
 	}
 }
 
-// tally counts the rows that a report has, to be held against what its head
-// says.
+// tally counts the rows of a report, to check them against its head.
 type tally struct {
 	rows   int
 	counts tasks.Counts
@@ -55,7 +54,7 @@ func (t *tally) add(op record.Operation, r row, target time.Duration, now time.T
 	}
 }
 
-// removal gives the times of what was added; it sorts.
+// removal returns the times of the added rows; it sorts them.
 func (t *tally) removal(target time.Duration) removal {
 	due := record.SpreadOf(t.due, target)
 	return viewRemoval(tasks.Removal{

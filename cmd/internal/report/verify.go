@@ -23,13 +23,13 @@ import (
 )
 
 // ErrReportAltered says that a file is not as Write wrote it.
-var ErrReportAltered = errors.New("the report was altered, or is none")
+var ErrReportAltered = errors.New("the report was altered, or is not a detachd report")
 
 func changed(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrReportAltered, fmt.Errorf(format, args...))
 }
 
-// Result is what Verify found a report to be.
+// Result describes a verified report.
 type Result struct {
 	Format    Format
 	Operation string
@@ -48,10 +48,9 @@ type chainEnd struct {
 	chain   trail.Chain
 }
 
-// Verify tells whether a file is byte for byte what Write wrote, as far as the
-// file alone can tell; see the package comment for what that proves. Any
-// difference is an ErrReportAltered. It keeps no more of the file in memory than
-// a line, which in a JSON report is a chunk.
+// Verify checks that a file is byte for byte what Write wrote, as far as the file alone can
+// show; see the package comment for what that proves. Any difference is an
+// ErrReportAltered. Only one line is in memory at a time, which in a JSON report is a chunk.
 func Verify(r io.Reader) (Result, error) {
 	f := &file{r: bufio.NewReaderSize(r, 1<<14), sum: sha256.New()}
 	res, err := f.verify()
@@ -61,7 +60,7 @@ func Verify(r io.Reader) (Result, error) {
 	return res, nil
 }
 
-// file is a report that is read line by line.
+// file is a report read line by line.
 type file struct {
 	r    *bufio.Reader
 	sum  hash.Hash
@@ -70,10 +69,10 @@ type file struct {
 	watcher watcher // of a JSON report; may be nil
 }
 
-// longestLine is the most bytes that Verify takes in one line.
+// longestLine is the maximum bytes of a line that Verify accepts.
 const longestLine = 256 << 20
 
-// next reads a line with its end, which the last one may lack; nil at the end.
+// next reads a line with its line break, which the last line may lack; nil at the end.
 func (f *file) next() ([]byte, error) {
 	var line []byte
 	for {
@@ -81,7 +80,7 @@ func (f *file) next() ([]byte, error) {
 		line = append(line, part...)
 		switch {
 		case len(line) > longestLine:
-			return nil, changed("line %d is longer than any that detachd writes", f.line+1)
+			return nil, changed("line %d is longer than detachd writes", f.line+1)
 		case err == nil:
 			f.line++
 			return line, nil
@@ -103,7 +102,7 @@ func (f *file) verify() (Result, error) {
 	}
 	i := slices.IndexFunc(Formats, func(x Format) bool { return bytes.HasPrefix(start, []byte(x.begins())) })
 	if i < 0 {
-		return Result{}, changed("it does not begin as a report does")
+		return Result{}, changed("it does not begin like a report")
 	}
 	if Formats[i] == JSON {
 		return f.verifyJSON()
@@ -111,7 +110,7 @@ func (f *file) verify() (Result, error) {
 	return f.verifyText(Formats[i])
 }
 
-// verifyText verifies a report of which just the last two lines are read as such.
+// verifyText verifies a report of which only the last two lines are parsed.
 func (f *file) verifyText(format Format) (Result, error) {
 	var foot, last []byte
 	for {
@@ -130,7 +129,7 @@ func (f *file) verifyText(format Format) (Result, error) {
 	}
 	res, ok := format.parseFoot(string(foot))
 	if !ok {
-		return Result{}, changed("line %d does not say of which operation it is, although the SHA-256 fits", f.line-1)
+		return Result{}, changed("line %d does not name the operation, although the SHA-256 matches", f.line-1)
 	}
 	res.Format, res.Sum = format, f.hex()
 	return res, nil
@@ -144,14 +143,15 @@ func (f *file) checkLast(format Format, last []byte) error {
 		return nil
 	}
 	if len(last) != len(want) || !strings.HasPrefix(string(last), want[:strings.Index(want, f.hex())]) {
-		return changed("its last line is not the one with the SHA-256: it is incomplete, or something was added")
+		return changed("its last line does not have the SHA-256: it is incomplete, or something was added")
 	}
-	return changed("the SHA-256 in its last line is not that of what stands before")
+	return changed("the SHA-256 in its last line does not match its content")
 }
 
-var htmlFoot = regexp.MustCompile(`^<!-- ` + version + `: operation=([0-9a-v]{20}) trail_head=([0-9a-f]{64}) rows=(\d+) made_at=(\S+) final=(true|false) -->\n$`)
+var htmlFoot = regexp.MustCompile(`^<!-- ` + version +
+	`: operation=([0-9a-v]{20}) trail_head=([0-9a-f]{64}) rows=(\d+) made_at=(\S+) final=(true|false) -->\n$`)
 
-// parseFoot reads the line before the last.
+// parseFoot parses the line before the last.
 func (f Format) parseFoot(line string) (res Result, ok bool) {
 	var op, head, rows, made, final string
 	switch f {
@@ -177,46 +177,25 @@ func (f Format) parseFoot(line string) (res Result, ok bool) {
 
 var headText = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
-// jsonFile is what is gathered while a JSON report is read.
+// jsonFile collects what is read of a JSON report.
 type jsonFile struct {
 	head
 	format string
 	tally  tally
 	ends   []chainEnd
-	wrong  error // the first thing that its parts contradict each other in
+	wrong  error // the first contradiction between its parts
 }
 
-// verifyJSON reads the lines in the order in which they are written. A line that
-// is not as it would be written is an error at once; what lines say that does
-// not fit is kept until it is known whether the SHA-256 fits.
+// verifyJSON reads the lines in the order in which they are written. A line that differs
+// from how it would be written is an error at once. A contradiction between lines is kept
+// until the SHA-256 is checked.
 func (f *file) verifyJSON() (Result, error) {
 	var j jsonFile
-	brace, err := f.r.ReadByte()
-	if err != nil {
-		return Result{}, fmt.Errorf("reading the report: %w", err)
-	}
-	f.sum.Write([]byte{brace})
-	for _, m := range []member{
-		{"format", &j.format}, {"made_at", &j.Made}, {"final", &j.Final}, {"operation", &j.Operation},
-		{"accepted", &j.Accepted}, {"removal", &j.Removal},
-	} {
-		if err := f.member(m); err != nil {
-			return Result{}, err
-		}
-	}
-	if j.format != version {
-		return Result{}, changed("it calls itself %.40q, and not %q", j.format, version)
-	}
-	j.checkHead()
-	if f.watcher != nil {
-		if err := f.watcher.begin(j.head); err != nil {
-			return Result{}, err
-		}
-	}
-	if err := f.literal("\"chunks\":[\n"); err != nil {
+	if err := f.jsonHead(&j); err != nil {
 		return Result{}, err
 	}
 	for more := true; more; {
+		var err error
 		if more, err = f.jsonChunk(&j); err != nil {
 			return Result{}, err
 		}
@@ -225,34 +204,54 @@ func (f *file) verifyJSON() (Result, error) {
 		return Result{}, err
 	}
 	res := Result{Format: JSON, Operation: j.Operation.ID, Made: j.Made, Final: j.Final, chains: j.ends}
-	for _, m := range []member{{"rows", &res.Rows}, {"trail_head", &res.Head}} {
-		if err := f.member(m); err != nil {
-			return Result{}, err
-		}
+	if err := f.members(member{"rows", &res.Rows}, member{"trail_head", &res.Head}); err != nil {
+		return Result{}, err
 	}
 	j.checkFoot(res)
 	last, err := f.next()
 	if err != nil {
 		return Result{}, err
 	}
-	err = f.checkLast(JSON, last)
-	if err != nil {
+	if err := f.checkLast(JSON, last); err != nil {
 		if j.wrong != nil {
 			err = fmt.Errorf("%w; %w", err, j.wrong)
 		}
 		return Result{}, err
 	}
 	if rest, err := f.next(); err != nil || len(rest) > 0 {
-		return Result{}, errors.Join(err, changed("something stands after its last line"))
+		return Result{}, errors.Join(err, changed("text follows its last line"))
 	}
 	if j.wrong != nil {
-		return Result{}, changed("%w; its SHA-256 fits, so it was computed anew after the change", j.wrong)
+		return Result{}, changed("%w; the SHA-256 matches, so it was recomputed after the change", j.wrong)
 	}
 	res.Sum = f.hex()
 	return res, nil
 }
 
-// literal reads a line that has to be this.
+// jsonHead reads everything before the chunks.
+func (f *file) jsonHead(j *jsonFile) error {
+	brace, err := f.r.ReadByte()
+	if err != nil {
+		return fmt.Errorf("reading the report: %w", err)
+	}
+	f.sum.Write([]byte{brace})
+	if err := f.members(member{"format", &j.format}, member{"made_at", &j.Made}, member{"final", &j.Final},
+		member{"operation", &j.Operation}, member{"accepted", &j.Accepted}, member{"removal", &j.Removal}); err != nil {
+		return err
+	}
+	if j.format != version {
+		return changed("its format is %.40q, not %q", j.format, version)
+	}
+	j.checkHead()
+	if f.watcher != nil {
+		if err := f.watcher.begin(j.head); err != nil {
+			return err
+		}
+	}
+	return f.literal("\"chunks\":[\n")
+}
+
+// literal reads a line that must be want.
 func (f *file) literal(want string) error {
 	line, err := f.next()
 	if err != nil {
@@ -267,26 +266,28 @@ func (f *file) literal(want string) error {
 
 func (f *file) odd() error { return changed("line %d is not as detachd writes it", f.line) }
 
-// member reads the line of a member into the pointer that is its value.
-func (f *file) member(m member) error {
-	line, err := f.next()
-	if err != nil {
-		return err
-	}
-	f.sum.Write(line)
-	prefix := fmt.Sprintf("%q:", m.name)
-	if len(line) < len(prefix)+2 || f.decode(line[len(prefix):len(line)-2], m.value) != nil {
-		return f.odd()
-	}
-	var again strings.Builder
-	if err := m.write(&again); err != nil || again.String() != string(line) {
-		return f.odd()
+// members reads lines of members into the pointers in their values.
+func (f *file) members(ms ...member) error {
+	for _, m := range ms {
+		line, err := f.next()
+		if err != nil {
+			return err
+		}
+		f.sum.Write(line)
+		prefix := fmt.Sprintf("%q:", m.name)
+		if len(line) < len(prefix)+2 || f.decode(line[len(prefix):len(line)-2], m.value) != nil {
+			return f.odd()
+		}
+		var again strings.Builder
+		if err := m.write(&again); err != nil || again.String() != string(line) {
+			return f.odd()
+		}
 	}
 	return nil
 }
 
-// decode reads a value that has to be written again as it is read, so that
-// nothing can stand in it that is passed over.
+// decode reads a value and requires that encoding it again gives the same text, so that the
+// text contains nothing that decoding ignores.
 func (f *file) decode(text []byte, into any) error {
 	if err := json.Unmarshal(text, into); err != nil {
 		return err
@@ -297,7 +298,7 @@ func (f *file) decode(text []byte, into any) error {
 	return nil
 }
 
-// jsonChunk reads the line of a chunk; more says that another has to follow.
+// jsonChunk reads the line of a chunk; more says that another must follow.
 func (f *file) jsonChunk(j *jsonFile) (more bool, err error) {
 	line, err := f.next()
 	if err != nil {
@@ -320,14 +321,14 @@ func (f *file) jsonChunk(j *jsonFile) (more bool, err error) {
 	return more, nil
 }
 
-// contradiction keeps the first.
+// contradiction keeps the first contradiction.
 func (j *jsonFile) contradiction(err error) {
 	if j.wrong == nil {
 		j.wrong = err
 	}
 }
 
-// checkHead holds what is said of the operation against the request as accepted.
+// checkHead checks the operation against the accepted request.
 func (j *jsonFile) checkHead() {
 	var accepted record.Operation
 	if err := json.Unmarshal([]byte(j.Accepted), &accepted); err != nil {
@@ -336,18 +337,16 @@ func (j *jsonFile) checkHead() {
 	}
 	op := j.Operation
 	accepted.Deadline, accepted.EndedAt, accepted.Total, accepted.Counts, accepted.Seal = op.Deadline, op.EndedAt, op.Total, op.Counts, op.Seal
-	says, err1 := encode(op)
-	said, err2 := encode(accepted)
-	if err1 != nil || err2 != nil || says != said {
-		j.contradiction(errors.New("the operation is not the one that was accepted"))
+	if !equal(op, accepted) {
+		j.contradiction(errors.New("the operation is not the accepted one"))
 	}
 	if j.Final != op.Sealed() {
-		j.contradiction(errors.New("it is wrong about whether it is final"))
+		j.contradiction(errors.New("its field final is wrong"))
 	}
 }
 
-// add holds the rows of a chunk against its trail. It gives both, the rows with all
-// that Write knows of them; they are whole where nothing was wrong.
+// add checks the rows of a chunk against its trail and returns both. Without a
+// contradiction the rows are as complete as in Write.
 func (j *jsonFile) add(c chunk) (record.Evidence, []row) {
 	e := record.Evidence{Chunk: c.Number, Raw: c.Trail}
 	for p, r := range c.Rows {
@@ -367,9 +366,9 @@ func (j *jsonFile) add(c chunk) (record.Evidence, []row) {
 	}
 	switch {
 	case c.Number != len(j.ends):
-		j.contradiction(fmt.Errorf("chunk %d stands where %d should", c.Number, len(j.ends)))
+		j.contradiction(fmt.Errorf("chunk %d is in the place of chunk %d", c.Number, len(j.ends)))
 	case hex.EncodeToString(chain[:]) != c.Chain:
-		j.contradiction(fmt.Errorf("chunk %d: its chain ends with %x, and not with %.64s", c.Number, chain, c.Chain))
+		j.contradiction(fmt.Errorf("chunk %d: its chain ends with %x, not with %.64s", c.Number, chain, c.Chain))
 	}
 	j.ends = append(j.ends, chainEnd{len(c.Trail), chain})
 	if err := e.Check(); err != nil {
@@ -381,10 +380,8 @@ func (j *jsonFile) add(c chunk) (record.Evidence, []row) {
 	for i := range rows {
 		got, want := c.Rows[i], &rows[i]
 		want.Attempts, want.Failure, want.Calls = got.Attempts, got.Failure, got.Calls
-		says, err1 := encode(got)
-		said, err2 := encode(want)
-		if err1 != nil || err2 != nil || says != said {
-			j.contradiction(fmt.Errorf("chunk %d: what it says of %s is not what the trail says", c.Number, got.ID))
+		if !equal(got, *want) {
+			j.contradiction(fmt.Errorf("chunk %d: the row of %s does not match the trail", c.Number, got.ID))
 		}
 		for n, id := range want.callIDs() {
 			if n >= len(got.Calls) || got.Calls[n].ID != id {
@@ -397,7 +394,14 @@ func (j *jsonFile) add(c chunk) (record.Evidence, []row) {
 	return e, rows
 }
 
-// checkFoot holds what the report says of all rows against them.
+// equal compares by JSON.
+func equal(a, b any) bool {
+	textA, errA := encode(a)
+	textB, errB := encode(b)
+	return errA == nil && errB == nil && textA == textB
+}
+
+// checkFoot checks the totals of the report against its rows.
 func (j *jsonFile) checkFoot(res Result) {
 	chains := make([]trail.Chain, len(j.ends))
 	for i, e := range j.ends {
@@ -405,14 +409,14 @@ func (j *jsonFile) checkFoot(res Result) {
 	}
 	switch head := trail.Head(chains); {
 	case res.Head != head:
-		j.contradiction(fmt.Errorf("the head of its trail is %s, and not %.64s", head, res.Head))
+		j.contradiction(fmt.Errorf("its audit seal is %s, not %.64s", head, res.Head))
 	case j.Final && j.Operation.Seal != head:
-		j.contradiction(fmt.Errorf("the head of its trail is %s, and not %.64s, with which it was sealed", head, j.Operation.Seal))
+		j.contradiction(fmt.Errorf("its audit seal is %s, but it was sealed with %.64s", head, j.Operation.Seal))
 	}
 	if res.Rows != j.tally.rows || res.Rows != j.Operation.Total {
-		j.contradiction(fmt.Errorf("it has %d rows, and says %d", j.tally.rows, res.Rows))
+		j.contradiction(fmt.Errorf("it has %d rows, not %d", j.tally.rows, res.Rows))
 	}
 	if j.Final && (j.tally.counts != j.Operation.Counts || j.tally.removal(tasks.DefaultTarget) != j.Removal) {
-		j.contradiction(errors.New("its counts or times are not those of its rows"))
+		j.contradiction(errors.New("its counts or times do not match its rows"))
 	}
 }

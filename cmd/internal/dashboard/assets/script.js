@@ -1,55 +1,55 @@
-// Every page works without this. It keeps what moves up to date, shows that
-// something is under way, and makes choosing many rows and dropping files easier.
+// Every page works without this script. It keeps pages up to date, shows that a request
+// is in progress, and makes selecting many rows and dropping files easier.
 "use strict";
 (() => {
   const $ = (selector) => document.querySelector(selector);
   const $$ = (selector) => [...document.querySelectorAll(selector)];
 
-  // What moves has data-live and an id, and is replaced by what a fresh copy of the
-  // page has in its place. What somebody is busy with is left alone.
+  // Elements with data-live and an id are replaced by those of a fresh copy of the page,
+  // except the ones that somebody is using.
   const seconds = Number(document.body.dataset.refresh || 0);
   const banner = $("#connection");
   let misses = 0;
-  const trouble = (text) => {
+  const warn = (text) => {
     banner.hidden = !text;
     if (banner.textContent !== text) banner.textContent = text;
   };
-  const busyWith = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
+  const inUse = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
     || element.querySelector("details[open]") !== null;
-  async function look() {
+  async function refresh() {
     const answer = await fetch(document.body.dataset.from || location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
     if (answer.status === 401) {
-      trouble("You are signed out. Load this page again to sign in.");
+      warn("You are signed out. Reload this page to sign in.");
       return 0;
     }
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of $$("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (now && !busyWith(old) && now.outerHTML !== old.outerHTML) old.replaceWith(now);
+      if (now && !inUse(old) && now.outerHTML !== old.outerHTML) old.replaceWith(now);
     }
-    trouble("");
+    warn("");
     misses = 0;
     return Number(fresh.body.dataset.refresh || 0);
   }
-  function later(after) {
+  function schedule(after) {
     if (!after) return;
     setTimeout(async () => {
-      if (document.hidden) return later(after);
+      if (document.hidden) return schedule(after);
       let next = after;
       try {
-        next = await look();
+        next = await refresh();
       } catch {
         misses++;
-        if (misses > 1) trouble("The server does not answer, so this is how it was at " + $("#as-of").textContent + ". Trying again.");
+        if (misses > 1) warn("The server does not respond. Data as of " + $("#as-of").textContent + "; retrying.");
       }
-      later(misses ? Math.min(30, after * (1 + misses)) : next);
+      schedule(misses ? Math.min(30, after * (1 + misses)) : next);
     }, after * 1000);
   }
-  later(seconds);
+  schedule(seconds);
 
-  // Times are shown in a zone that a cookie names. Where nobody has chosen one it is
-  // the browser's; the sign-in page shows no times, and need not be loaded again.
+  // A cookie names the zone of the times. Without one it becomes the browser's zone, and
+  // the page is loaded again; the sign-in page shows no times and is not.
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   if (document.body.hasAttribute("data-zone-unset") && zone) {
     document.cookie = "__Host-detachd-zone=" + zone + "; path=/; secure; samesite=lax; max-age=31536000";
@@ -60,7 +60,7 @@
     for (const name of [zone, ...Intl.supportedValuesOf("timeZone")]) zones.append(new Option(name, name));
   }
 
-  // Something is under way. Coming back to the page ends it.
+  // Show that a request is in progress, until the visitor comes back to the page.
   const busy = (is) => document.body.classList.toggle("busy", is);
   addEventListener("pageshow", () => {
     busy(false);
@@ -74,7 +74,7 @@
     busy(true);
     const button = event.submitter;
     if (!button || event.target.method !== "post") return;
-    // Only after the form's data were taken: a disabled button's name is not sent.
+    // Wait until the form's data are collected: a disabled button's name is not sent.
     setTimeout(() => {
       button.dataset.sent = button.textContent;
       if (button.dataset.busy) button.textContent = button.dataset.busy;
@@ -86,17 +86,20 @@
     if (link && !link.hasAttribute("download") && !event.defaultPrevented && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) busy(true);
   });
 
-  // Choosing rows.
+  // Selecting rows.
   const picks = () => $$("input[name=pick]");
   const all = $("#pick-page");
   const count = () => {
-    const chosen = picks().filter((box) => box.checked).length;
-    const says = $("#picked");
-    if (says) says.textContent = chosen === 0 ? "none chosen" : chosen + " chosen";
-    for (const button of $$("button[data-picks]")) button.disabled = chosen === 0;
+    const selected = picks().filter((box) => box.checked).length;
+    const status = $("#picked");
+    if (status) status.textContent = selected === 0 ? "None selected" : selected + " selected";
+    for (const button of $$("button[data-picks]")) {
+      button.disabled = selected === 0;
+      button.textContent = button.dataset.picks + (selected === 0 ? "…" : ` (${selected})…`);
+    }
     if (all) {
-      all.checked = chosen > 0 && chosen === picks().length;
-      all.indeterminate = chosen > 0 && chosen < picks().length;
+      all.checked = selected > 0 && selected === picks().length;
+      all.indeterminate = selected > 0 && selected < picks().length;
     }
   };
   if (all) {
@@ -109,11 +112,11 @@
     count();
   }
 
-  // A page that shows a new key came of sending a form. Loading it again is to look at
-  // the keys, not to make another.
+  // The page with a new key is the answer to a form. Reloading it must show the keys, not
+  // create another one.
   if ($("#new-key")) history.replaceState(null, "", location.href);
 
-  // A list that is dropped is put where lists are chosen.
+  // A dropped file goes into the file field.
   const drop = $(".drop");
   if (drop) {
     const file = drop.querySelector("input[type=file]");
@@ -129,10 +132,10 @@
     });
   }
 
-  // "/" goes to the search, as in many places.
+  // "/" moves to the search field, as in many applications.
   addEventListener("keydown", (event) => {
-    const writing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
-    if (event.key === "/" && !writing && !event.ctrlKey && !event.metaKey && $("#search")) {
+    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
+    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && $("#search")) {
       event.preventDefault();
       $("#search").focus();
     }
