@@ -1,6 +1,5 @@
-// Package deploy holds the files that detachd is run with, and carries two of
-// them in the binary: the leavers of the demonstration and the example
-// configuration.
+// Package deploy contains the files for running detachd. Two of them are in the
+// binary: the leavers of the demonstration and the example configuration.
 package deploy
 
 import _ "embed"

@@ -19,7 +19,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// files gives the repository's files whose names end so, by their paths from the root.
+// files returns the repository's files whose names end in end, by their paths from the root.
 func files(t *testing.T, end string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -51,10 +51,10 @@ var (
 	linked  = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)`)
 )
 
-// prose is a page without what is in fences.
+// prose returns a page without its fenced blocks.
 func prose(page string) string { return fence.ReplaceAllString(page, "") }
 
-// anchors are where links into a page may lead, as GitHub makes them of headings.
+// anchors returns the targets of links into a page, as GitHub derives them from headings.
 func anchors(page string) map[string]bool {
 	out := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(prose(page), -1) {
@@ -77,7 +77,7 @@ func anchors(page string) map[string]bool {
 	return out
 }
 
-// brokenLinks lists what links of pages do not find.
+// brokenLinks lists the links of pages whose target does not exist.
 func brokenLinks(pages map[string]string, exists func(path string) bool) (broken []string) {
 	for path, page := range pages {
 		for _, m := range link.FindAllStringSubmatch(span.ReplaceAllString(prose(page), ""), -1) {
@@ -108,11 +108,12 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	require.Empty(t, brokenLinks(files(t, ".md"), exists))
 }
 
-// The search for broken links can find some.
+// The search finds broken links.
 func TestBrokenLinksAreFound(t *testing.T) {
 	t.Parallel()
 	pages := map[string]string{
-		"README.md": "# A `b` c!\n[x](docs/a.md#d--e) [x](#a-b-c) [x](docs/none.md) ![x](none.png) `[x](no.md)`\n```\n# f\n[x](no.md)\n```\n[x](#f)\n",
+		"README.md": "# A `b` c!\n[x](docs/a.md#d--e) [x](#a-b-c) [x](docs/none.md) ![x](none.png) `[x](no.md)`\n" +
+			"```\n# f\n[x](no.md)\n```\n[x](#f)\n",
 		"docs/a.md": "## d -e\n## d -e\n[x](../README.md) [x](#d--e-1) [x](#d--e-2) [x](https://example.com/none)\n",
 	}
 	in := func(path string) bool { return pages[path] != "" }
@@ -141,7 +142,7 @@ func TestEveryPageIsReached(t *testing.T) {
 	}
 }
 
-// Go in README and docs stands in an example, or other code, that is compiled.
+// Go in README and docs is a copy of an example or other code that is compiled.
 func TestGoInDocsIsCompiled(t *testing.T) {
 	t.Parallel()
 	flat := func(code string) string {
@@ -159,7 +160,7 @@ func TestGoInDocsIsCompiled(t *testing.T) {
 	for path, page := range files(t, ".md") {
 		for _, m := range fence.FindAllStringSubmatch(page, -1) {
 			if m[1] == "go" {
-				require.True(t, strings.Contains(all.String(), flat(m[2])), "%s has Go that stands in no file of Go:\n%s", path, m[2])
+				require.True(t, strings.Contains(all.String(), flat(m[2])), "%s has Go that no Go file contains:\n%s", path, m[2])
 				n++
 			}
 		}
@@ -167,7 +168,7 @@ func TestGoInDocsIsCompiled(t *testing.T) {
 	require.Positive(t, n)
 }
 
-// Tests that pages name exist.
+// Tests named in pages exist.
 func TestTestsInDocsExist(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
@@ -182,14 +183,14 @@ func TestTestsInDocsExist(t *testing.T) {
 	}
 }
 
-// The diagram of states has the arrows that the record allows, and no others.
+// The diagram of states has exactly the arrows that the record allows.
 func TestDiagramHasTheLegalMoves(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(root, "docs/architecture.md"))
 	require.NoError(t, err)
 	drawn := map[string]bool{}
 	for _, m := range regexp.MustCompile(`(?m)^    (\w+) --> (\w+): \w.*$`).FindAllStringSubmatch(string(page), -1) {
-		require.False(t, drawn[m[1]+" "+m[2]], "%s is there twice", m[0])
+		require.False(t, drawn[m[1]+" "+m[2]], "%s is drawn twice", m[0])
 		drawn[m[1]+" "+m[2]] = true
 	}
 	for _, from := range tasks.States {
@@ -202,7 +203,7 @@ func TestDiagramHasTheLegalMoves(t *testing.T) {
 	require.Empty(t, drawn)
 }
 
-// Each alert points to a section of its own.
+// Each alert links to its own section of the runbook.
 func TestEveryAlertHasARunbook(t *testing.T) {
 	t.Parallel()
 	rules, err := os.ReadFile(filepath.Join(root, "deploy/prometheus-rules.yaml"))
@@ -213,16 +214,17 @@ func TestEveryAlertHasARunbook(t *testing.T) {
 	require.Greater(t, len(parts), 10)
 	for _, rule := range parts[1:] {
 		name, _, _ := strings.Cut(rule, "\n")
-		require.Contains(t, rule, "\n      runbook_url: https://github.com/detachd/detachd/blob/main/docs/runbook.md#"+strings.ToLower(name)+"\n", name)
+		section := "https://github.com/detachd/detachd/blob/main/docs/runbook.md#" + strings.ToLower(name)
+		require.Contains(t, rule, "\n      runbook_url: "+section+"\n", name)
 		require.True(t, strings.Contains(string(page), "\n### "+name+"\n"), "docs/runbook.md has no section %s", name)
 	}
 	for _, m := range regexp.MustCompile(`(?m)^### (Detachd\w+)$`).FindAllStringSubmatch(string(page), -1) {
-		require.True(t, strings.Contains(string(rules), "- alert: "+m[1]+"\n"), "docs/runbook.md has a section of an alert %s that does not exist", m[1])
+		require.True(t, strings.Contains(string(rules), "- alert: "+m[1]+"\n"), "docs/runbook.md has a section for an unknown alert %s", m[1])
 	}
 }
 
-// keyOf is what a sum of texts makes, with * for what varies, if it begins with the
-// prefix of all keys.
+// keyOf returns the Redis key that a concatenation makes, with * for variable parts. ok is
+// false if it does not begin with the prefix of all keys.
 func keyOf(sum *ast.BinaryExpr) (key string, ok bool) {
 	var parts func(e ast.Expr) string
 	parts = func(e ast.Expr) string {
@@ -243,7 +245,7 @@ func keyOf(sum *ast.BinaryExpr) (key string, ok bool) {
 	return key, strings.HasPrefix(key, "detachd:")
 }
 
-// The table of keys has each that some code makes.
+// The table of keys has every key that code makes.
 func TestDocsHaveEveryKey(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(root, "docs/architecture.md"))
@@ -281,12 +283,12 @@ func TestDocsHaveEveryKey(t *testing.T) {
 	require.Greater(t, made, 30)
 }
 
-// CONTRIBUTING says what each package is.
+// CONTRIBUTING describes each package.
 func TestContributingHasEveryPackage(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile(filepath.Join(root, "CONTRIBUTING.md"))
 	require.NoError(t, err)
 	for path := range table {
-		require.True(t, strings.Contains(string(page), "`"+path+"`"), "CONTRIBUTING.md says nothing of %s", path)
+		require.True(t, strings.Contains(string(page), "`"+path+"`"), "CONTRIBUTING.md does not describe %s", path)
 	}
 }

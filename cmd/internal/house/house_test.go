@@ -18,7 +18,7 @@ import (
 
 const root = "../../.."
 
-// importsOf reads every Go file that is not a test.
+// importsOf returns the imports of each package, without those of tests.
 func importsOf(t *testing.T) map[string][]string {
 	out := map[string][]string{}
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
@@ -62,7 +62,7 @@ func TestImportsGoDownwards(t *testing.T) {
 	require.Empty(t, violations(importsOf(t)))
 }
 
-// The rules can fail.
+// The search finds violations.
 func TestViolationsAreFound(t *testing.T) {
 	t.Parallel()
 	imports := importsOf(t)
@@ -95,11 +95,10 @@ func TestTopLevelStaysAsItIs(t *testing.T) {
 	}
 }
 
-// generated is what make leaves there; git ignores it.
+// generated reports whether make creates a file at the top level; git ignores it.
 func generated(name string) bool { return name == "bin" || name == "bench.json" || name == "artifacts" }
 
-// CI and the container are built with the Go that go.mod asks for, and CI runs what
-// make check runs.
+// CI and the container use the Go version of go.mod, and CI runs what make check runs.
 func TestCIRunsWhatMakeCheckRuns(t *testing.T) {
 	t.Parallel()
 	read := func(path string) string {
