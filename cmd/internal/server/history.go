@@ -8,8 +8,7 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// getDesktop is GET /v1/desktops/{desktop}: its history across operations, the latest
-// first.
+// getDesktop is GET /v1/desktops/{desktop}: its history over all operations, the latest first.
 func (s *server) getDesktop(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -25,7 +24,7 @@ func (s *server) getDesktop(r *request) error {
 	}
 	out := api.History{DesktopID: id, Events: []api.Event{}}
 	for _, e := range events {
-		if !r.sees(e.Operation.Project) {
+		if !r.maySee(e.Operation.Project) {
 			continue
 		}
 		views, err := s.views(r.Context(), e.Operation, []tasks.Desktop{e.Desktop})
