@@ -11,12 +11,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Of finds the row of an error that a call of Redis gave, however it is wrapped. It is
-// nil for nil, for redis.Nil, for a context that was cancelled, and for replies that no
-// row is about, such as WRONGTYPE: those are mistakes of ours.
+// Of finds the row of an error from a call to Redis, however it is wrapped. It is nil for
+// nil, redis.Nil, a cancelled context, and replies without a row, such as WRONGTYPE: those
+// are bugs of ours.
 //
-// Every error of a network is taken for Redis': do not ask about others'. The row is
-// one of the table and must not be changed.
+// It takes every network error for one of Redis: pass it no others. The row is part of the
+// table and must not be changed.
 func Of(err error) *Fault {
 	if err == nil || err == redis.Nil || errors.Is(err, context.Canceled) {
 		return nil
@@ -41,8 +41,8 @@ func Of(err error) *Fault {
 	return nil
 }
 
-// leaves are the innermost errors of a tree, and those on the way that say by
-// themselves what they are.
+// leaves are the innermost errors of a tree, and the errors of Redis and of networks on the
+// way.
 func leaves(err error, to []error) []error {
 	switch e := err.(type) {
 	case interface{ Unwrap() []error }:
@@ -61,11 +61,11 @@ func leaves(err error, to []error) []error {
 	return append(to, err)
 }
 
-// asynqSays is before the text of the error that a script of asynq gave.
+// asynqSays precedes the text of the error of an asynq script.
 // Source: internal/rdb of asynq v0.26, runScript.
 const asynqSays = "redis eval error: "
 
-// replyOf gives what Redis answered; false if err is none of its answers.
+// replyOf is the reply of Redis in err; false if err is not a reply.
 func replyOf(err error) (string, bool) {
 	var reply redis.Error
 	if errors.As(err, &reply) {
@@ -77,8 +77,8 @@ func replyOf(err error) (string, bool) {
 	return "", false
 }
 
-// isReply tells a reply, whose first word has large letters only, from the text of an
-// error of the network, such as "dial tcp …" or "EOF".
+// isReply tells a reply, whose first word is in upper case, from the text of a network
+// error, such as "dial tcp …" or "EOF".
 func isReply(text string) bool {
 	word, _, more := strings.Cut(text, " ")
 	return more && word == strings.ToUpper(word)
@@ -110,7 +110,7 @@ func byReply(text string) *Fault {
 	if f := byWord(word); f != nil {
 		return f
 	}
-	// What a script was refused follows the place in the script: "@user_script:1: -OOM …".
+	// The refusal within a script follows the position in the script: "@user_script:1: -OOM …".
 	script := strings.HasPrefix(rest, "Error running script")
 	for _, word := range strings.Fields(rest) {
 		if bare := strings.TrimPrefix(word, "-"); script || bare != word {

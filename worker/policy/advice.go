@@ -2,88 +2,93 @@ package policy
 
 import "strings"
 
-// adviceByCode says what a person does about a desktop that failed, or is held,
-// with a code, where that is more than what holds for its whole class. A code that
-// ends in "*" matches by its beginning.
+// adviceByCode says what a person can do about a desktop that failed or is on hold with a
+// code, where that is more specific than the advice of its class. A code that ends in "*"
+// matches by its prefix.
 var adviceByCode = map[string]string{
-	// Of guards, before a call.
-	"OTHER_USER":      "find out whose the desktop is now: if it was given to somebody else, dismiss this; if the name in the list was wrong, ask again with the right one",
-	"GROUP":           "see in the console who is in the group; take the leaver out of the group, or the group off the desktop, then retry",
-	"SHARED":          "name the leavers of this desktop as its users, or ask again with shared desktops allowed if all of its users are to lose it",
-	"FROZEN":          "settle the order or the bill for which the desktop is frozen, then retry",
-	"MAINTENANCE":     "end the maintenance mode of the desktop in the console, then retry",
-	"HIBERNATED":      "wake it up in the console, then retry",
-	"DESKTOP_ERROR":   "repair or rebuild the desktop in the console, then retry; or delete it there if nobody needs it",
-	"NOT_FOUND":       "check the id, the project and the region: this project has never shown such a desktop. Ask again with the right ones; dismiss this if the desktop is known to be deleted",
-	"BUSY":            "wait until the task that runs on the desktop has ended, then retry",
-	"ATTACHFAIL":      "see in the console why the assignment failed, settle it, then retry",
-	"DEATTACHFAIL":    "detach the user in the console once and read what it answers, settle that, then retry",
-	"DEATTACH_FAIL_*": "retry; if it fails again, detach the user in the console and read what it answers",
+	// Guards, before a call.
+	"OTHER_USER":      "Assigned to someone else. Confirm the owner, then dismiss; if the list named the wrong user, submit the right one.",
+	"GROUP":           "Check who is in the group. Remove the leaver from it, or the group from the desktop, then retry.",
+	"SHARED":          "Submit it again with the leavers as expected users, or with shared desktops allowed if all users are to lose it.",
+	"FROZEN":          "Settle the order or the bill for which the desktop is frozen, then retry.",
+	"MAINTENANCE":     "End the maintenance mode of the desktop in the Workspace console, then retry.",
+	"HIBERNATED":      "Wake the desktop up in the Workspace console, then retry.",
+	"DESKTOP_ERROR":   "Repair or rebuild the desktop in the Workspace console, then retry; or delete it there if it is not needed.",
+	"NOT_FOUND":       "Check the id, project and region, and submit the right ones. Dismiss if the desktop is known to be deleted.",
+	"BUSY":            "Wait until the task that runs on the desktop has ended, then retry.",
+	"ATTACHFAIL":      "Find out in the Workspace console why the assignment failed, fix that, then retry.",
+	"DEATTACHFAIL":    "Detach the user in the Workspace console, fix what the error there says, then retry.",
+	"DEATTACH_FAIL_*": "Retry. If it fails again, detach the user in the Workspace console and read the error there.",
 
-	// Of look-ups.
-	"USER_NAME":        "ask again with the name as the message has it, if that is the same person",
-	"USER_UNKNOWN":     "check the spelling and the project; if the person never had an account in Workspace, dismiss this, or ask with unknown users ignored",
-	"USER_DESKTOPS":    "see in the console which desktops the user has, through which group, and take the user out of it; then retry",
-	"COMPUTER_NAME":    "look up the desktop's id in the console and ask again with it: no computer, or more than one, has just this name",
-	"NAMED_FOR_OTHERS": "decide whose the desktop is: the list names it for somebody else than the leaver who has it. Ask again with the right user",
+	// Look-ups.
+	"USER_NAME":        "If the name in the message is the same person, submit that name.",
+	"USER_UNKNOWN":     "Check the spelling and the project. If the person never had an account, dismiss, or ignore unknown users.",
+	"USER_DESKTOPS":    "Find out in the Workspace console through which group the user has desktops, remove the user from it, then retry.",
+	"COMPUTER_NAME":    "Find the desktop's id in the Workspace console and submit the id: the name does not match exactly one computer.",
+	"NAMED_FOR_OTHERS": "The list assigns this desktop to someone other than the leaver who has it. Confirm the owner, then submit it again.",
 
-	// Of a worker.
-	"UNCONFIRMED": "look at the desktop in the console: if the user is off it, retry and a reading proves it; if not, detach it there or retry",
-	"DEADLINE":    "see why it waited (a pause, the limits, no worker), then retry: it gets a new deadline",
-	"NO_REPLY":    "check the way to the cloud (detachd doctor), then retry",
-	"UNKNOWN":     "read the message and the request id, ask the cloud's support with them if it says too little, then retry",
-	"NOT_SENT":    "nothing: it goes on by itself",
-	"BAD_REQUEST": "correct the id that the message names, and ask again",
-	"NOT_API":     "something else than the API answers at this address, such as a proxy or a sign-in page: correct the endpoint or the proxy, then resume the project",
-	"NO_RIGHT":    "give the IAM user the right that the message names, try it with detachd doctor --probe, then resume the project",
+	// Workers.
+	"UNCONFIRMED": "Check the desktop in the Workspace console. If the user is off it, retry: a reading confirms it. If not, detach it there.",
+	"DEADLINE":    "Find out why it waited (a pause, the limits, no worker), then retry: it gets a new deadline.",
+	"NO_REPLY":    "Check the connection to the cloud (detachd doctor), then retry.",
+	"UNKNOWN":     "Read the message, and ask the cloud's support with the request id if it says too little. Then retry.",
+	"NOT_SENT":    "Nothing to do: it continues by itself.",
+	"BAD_REQUEST": "Correct the id that the message names, then submit it again.",
+	"NOT_API":     "A proxy, a sign-in page or another server answered. Correct the endpoint or the proxy, then resume the project.",
+	"NO_RIGHT":    "Grant the IAM user the permission in the message, check it with detachd doctor --probe, then resume the project.",
 
-	// Of the gateway.
-	"APIGW.0308": "nothing: it goes on by itself; if it lasts, lower the limits of the project",
-	"APIGW.0301": "correct the project's credentials, then resume the project",
-	"APIGW.0303": "check the access key and the clock of the worker, then resume the project",
-	"APIGW.0307": "renew the token or use a password or an access key, then resume the project",
-	"APIGW.0101": "correct the endpoint, the region and the project id, then resume the project",
-	"APIGW.0103": "correct the endpoint and the region, then resume the project",
-	"APIGW.0302": "give the IAM user the right to call the API, then resume the project",
-	"APIGW.0304": "let the account call the API, then resume the project",
-	"APIGW.0305": "let the account call the API, then resume the project",
-	"APIGW.0306": "let the account call the API, then resume the project",
-	"APIGW.0310": "see in the console why the project is unavailable, then resume it here",
-	"APIGW.0401": "allow the worker's address in the gateway's access control, then resume the project",
-	"APIGW.0402": "allow the worker's address in the gateway's access control, then resume the project",
-	"APIGW.0404": "allow the worker's address in the gateway's access control, then resume the project",
-	"APIGW.0501": "raise the quota of the API, then resume the project",
-	"APIGW.0502": "settle why the account is frozen, then resume the project",
-	"APIGW.0802": "let the IAM user work in this region, then resume the project",
-	"APIGW.0613": "wait until IAM is well again, then redrive",
-	"APIGW.*":    "report it: the gateway could not read the request, which retrying does not change",
+	// The gateway.
+	"APIGW.0308": throttledAdvice,
+	"APIGW.0301": "Correct the project's credentials, then resume the project.",
+	"APIGW.0303": "Check the access key and the worker's clock, then resume the project.",
+	"APIGW.0307": "Renew the token, or use a password or an access key, then resume the project.",
+	"APIGW.0101": "Correct the endpoint, the region and the project id, then resume the project.",
+	"APIGW.0103": "Correct the endpoint and the region, then resume the project.",
+	"APIGW.0302": "Grant the IAM user permission to call the API, then resume the project.",
+	"APIGW.0304": "Allow the account to call the API, then resume the project.",
+	"APIGW.0305": "Allow the account to call the API, then resume the project.",
+	"APIGW.0306": "Allow the account to call the API, then resume the project.",
+	"APIGW.0310": "Find out in the console why the project is unavailable, then resume it here.",
+	"APIGW.0401": "Allow the worker's address in the gateway's access control, then resume the project.",
+	"APIGW.0402": "Allow the worker's address in the gateway's access control, then resume the project.",
+	"APIGW.0404": "Allow the worker's address in the gateway's access control, then resume the project.",
+	"APIGW.0501": "Raise the quota of the API, then resume the project.",
+	"APIGW.0502": "Find out why the account is frozen and settle it, then resume the project.",
+	"APIGW.0802": "Allow the IAM user to work in this region, then resume the project.",
+	"APIGW.0613": "Retry when IAM has recovered.",
+	"APIGW.*":    "Report it: the gateway could not read the request, and a retry does not change that.",
 
-	// Of Workspace.
-	"WKS.00010032": "see in the console what the desktop is doing, and retry when that is done",
-	"WKS.0407":     "wait until the disks are added, then retry",
-	"WKS.00010099": "enable the Workspace service for the project, then resume or retry",
-	"WKS.00170117": "check the project id and the endpoint: Workspace knows no such tenant; then resume the project",
-	"WKS.00050902": "wait until the service is well again, then redrive",
-	"WKS.0005":     "wait until the computing service is well again, then redrive",
-	"WKS.0009":     "wait until IAM is well again, then redrive",
-	"WKS.00129901": "wait a while, then redrive",
-	"WKS.00211401": "retry; if it fails again, look at the desktop in the console",
-	"WKS.00170208": "check the user group in the console: it does not exist any more; retry then",
-	"WKS.00170312": "check the user in the console: it does not exist any more; retry, and a reading shows whether the desktop still has one",
-	"WKS.00010110": "give the desktop an address in the console, then retry",
-	"WKS.0001":     "check the id: the request names what does not exist; ask again with the right one",
-	"WKS.00211102": "report it with the request id: the cloud does not take this request as it is",
-	"WKS.00139901": "report it with the request id: the cloud does not take this request as it is",
-	"WKS.00149901": "report it with the request id: the cloud does not take this request as it is",
-	"WKS.00169901": "report it with the request id: the cloud does not take this request as it is",
-	"WKS.00000405": "see in the console what kind of desktop it is: it cannot be detached this way",
-	"WKS.00081102": "give the IAM user the right to this desktop, then retry",
-	"WKS.00211902": "check the id and the project: the cloud knows no such desktop",
-	"WKS.00000003": "wait, and ask the cloud's support if it lasts: the service could not read its database; then redrive",
+	// Workspace.
+	"WKS.00010032": "Check in the Workspace console what the desktop is doing, and retry when that has ended.",
+	"WKS.0407":     "Retry when the disks have been added.",
+	"WKS.00010099": "Enable the Workspace service for the project, then resume the project, or retry.",
+	"WKS.00170117": "Check the project id and the endpoint, then resume the project: Workspace does not know the tenant.",
+	"WKS.00050902": "Retry when the service has recovered.",
+	"WKS.0005":     "Retry when the computing service has recovered.",
+	"WKS.0009":     "Retry when IAM has recovered.",
+	"WKS.00129901": "Retry later.",
+	"WKS.00211401": "Retry. If it fails again, check the desktop in the Workspace console.",
+	"WKS.00170208": "Check the user group in the Workspace console (it no longer exists), then retry.",
+	"WKS.00170312": "Check the user in the Workspace console (it no longer exists), then retry: a reading shows who has the desktop.",
+	"WKS.00010110": "Give the desktop an IP address in the Workspace console, then retry.",
+	"WKS.0001":     "Check the id, which may not exist, and submit the right one.",
+	"WKS.00211102": "Report it with the request id: the cloud does not accept the request as it is.",
+	"WKS.00139901": "Report it with the request id: the cloud does not accept the request as it is.",
+	"WKS.00149901": "Report it with the request id: the cloud does not accept the request as it is.",
+	"WKS.00169901": "Report it with the request id: the cloud does not accept the request as it is.",
+	"WKS.00000405": "Check the type of the desktop in the Workspace console: this type cannot be detached this way.",
+	"WKS.00081102": "Grant the IAM user access to this desktop, then retry.",
+	"WKS.00211902": "Check the id and the project: the cloud does not know this desktop.",
+	"WKS.00000003": "Retry later; if it lasts, ask the cloud's support: the service could not read its database.",
 }
 
-// Advice says what a person can do about desktops that failed or are held with a code:
-// what holds for the code, or else for its class, or else "".
+const (
+	throttledAdvice = "Nothing to do: it continues by itself. If it lasts, lower the limits of the project."
+	consoleAdvice   = "Fix the problem in the Workspace console, then retry."
+)
+
+// Advice says what a person can do about desktops that failed or are on hold with a code:
+// the advice of the code, else of its class, else "".
 func Advice(code, class string) string {
 	if advice, own := codeAdvice(code); own {
 		return advice

@@ -1,6 +1,6 @@
-// Package access says who may do what over HTTP: keys, what each is for, and the
-// roles that they have. A key is shown once, when it is made; Redis holds its
-// hash.
+// Package access decides who may do what over HTTP: keys with roles and projects, browser
+// sessions, and a guard against guessing. A key is shown once, when it is made; Redis holds
+// its hash.
 package access
 
 import (
@@ -23,35 +23,35 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// Role is what a key may do. Each may do all that the ones before it may.
+// Role is what a key may do. Each role includes those before it.
 type Role string
 
 // The roles.
 const (
-	Viewer   Role = "viewer"   // look
-	Producer Role = "producer" // hand over operations
-	Operator Role = "operator" // cancel, retry, pause and resume
+	Viewer   Role = "viewer"   // read
+	Producer Role = "producer" // submit operations
+	Operator Role = "operator" // cancel, retry, dismiss, pause and resume
 	Admin    Role = "admin"    // manage keys
 )
 
-// Roles lists them, the least first.
+// Roles lists the roles, the weakest first.
 var Roles = []Role{Viewer, Producer, Operator, Admin}
 
-// Includes reports whether a key with role r may do what asks for wanted. An
-// unknown role may nothing.
+// Includes reports whether role r may do what requires wanted. An unknown role may do
+// nothing.
 func (r Role) Includes(wanted Role) bool {
 	have, need := slices.Index(Roles, r), slices.Index(Roles, wanted)
 	return have >= 0 && need >= 0 && have >= need
 }
 
-// Key is what is known of a key.
+// Key describes a key, without its secret.
 type Key struct {
-	ID       string   `json:"id"` // begins the key, to recognise it by
+	ID       string   `json:"id"` // the first characters of the key, to recognise it
 	Name     string   `json:"name"`
 	Role     Role     `json:"role"`
 	Projects []string `json:"projects,omitempty"` // empty: all
-	// UnknownUsers is what becomes of users whom Workspace does not know, where a
-	// request with this key does not say: hold or ignore; empty: as the project says.
+	// UnknownUsers is the default for requests with this key: hold or ignore users whom
+	// Workspace does not know. Empty: the default of the project.
 	UnknownUsers string    `json:"unknown_users,omitempty"`
 	CreatedAt    time.Time `json:"created_at"`
 	CreatedBy    string    `json:"created_by,omitempty"`
@@ -60,32 +60,32 @@ type Key struct {
 	LastUsedAt   time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
-// Sees reports whether the key is for a project.
+// Sees reports whether the key is for the project.
 func (k Key) Sees(project string) bool {
 	return len(k.Projects) == 0 || slices.Contains(k.Projects, project)
 }
 
-// Valid reports that the key is neither revoked nor expired.
+// Valid reports whether the key is neither revoked nor expired.
 func (k Key) Valid(now time.Time) bool {
 	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
 }
 
-// stored adds the hash. A key has 160 bits of chance, so that one SHA-256 is
-// enough: there is nothing to guess from.
+// stored adds the hash. One SHA-256 is enough: a key has 160 random bits and cannot be
+// guessed from its hash.
 type stored struct {
 	Key
 	Hash string `json:"hash"`
 }
 
 var (
-	// ErrRefused says that a key is unknown, revoked or has expired; which of
-	// these is not told to who has sent it.
+	// ErrRefused says that a key is unknown, revoked or expired. The sender is not told
+	// which.
 	ErrRefused = errors.New("the key is not valid")
-	// ErrNotFound says that there is no key with an id.
+	// ErrNotFound says that no key has the id.
 	ErrNotFound = errors.New("no such key")
 )
 
-// InvalidError says what is wrong with a key that was asked for.
+// InvalidError says what is wrong with the description of a new key.
 type InvalidError struct{ Field, Why string }
 
 func (e *InvalidError) Error() string { return e.Field + ": " + e.Why }
@@ -94,15 +94,14 @@ func invalid(field, format string, args ...any) error {
 	return &InvalidError{field, fmt.Sprintf(format, args...)}
 }
 
-// Keys are the keys in a Redis. Their methods return Redis' errors wrapped.
+// Keys is the store of keys in Redis. Its methods wrap the errors of Redis.
 type Keys struct {
 	rdb    redis.UniversalClient
 	prefix string
 	now    func() time.Time
 }
 
-// NewKeys makes Keys whose names in Redis begin with prefix. now is usually
-// time.Now.
+// NewKeys makes a store whose names in Redis begin with prefix. now is usually time.Now.
 func NewKeys(rdb redis.UniversalClient, prefix string, now func() time.Time) *Keys {
 	return &Keys{rdb: rdb, prefix: prefix, now: now}
 }
@@ -114,19 +113,18 @@ const begins = "dk_"
 
 var nameSyntax = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 
-// Create makes a key of the name, role, projects, creator and expiry of want, and
-// gives it together with its secret, which cannot be had again. The error is an
-// *InvalidError or Redis'.
+// Create makes a key as described by want, and returns its secret, which cannot be read
+// again. The error is an *InvalidError or from Redis.
 func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, error) {
 	switch now := k.now(); {
 	case !nameSyntax.MatchString(want.Name):
-		return "", Key{}, invalid("name", "%.60q is not 1 to 40 small letters, digits, dots, dashes or underscores", want.Name)
+		return "", Key{}, invalid("name", "%.60q is not 1 to 40 lower-case letters, digits, dots, dashes or underscores", want.Name)
 	case !slices.Contains(Roles, want.Role):
-		return "", Key{}, invalid("role", "%.60q is no role: viewer, producer, operator or admin", want.Role)
+		return "", Key{}, invalid("role", "%.60q is not a role: use viewer, producer, operator or admin", want.Role)
 	case !slices.Contains([]string{"", "hold", "ignore"}, want.UnknownUsers):
 		return "", Key{}, invalid("unknown_users", "%.60q is neither hold nor ignore", want.UnknownUsers)
 	case !want.ExpiresAt.IsZero() && !want.ExpiresAt.After(now):
-		return "", Key{}, invalid("expires_at", "the key would have expired already")
+		return "", Key{}, invalid("expires_at", "is in the past: give a time to come, or omit it")
 	default:
 		want.CreatedAt = now.UTC()
 	}
@@ -135,10 +133,10 @@ func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, err
 	key := begins + secret
 	set, err := k.rdb.HSetNX(ctx, k.all(), want.ID, mustJSON(stored{want, hash(key)})).Result()
 	if err == nil && !set {
-		err = errors.New("chance gave an id that exists")
+		err = errors.New("the random id is in use: try again")
 	}
 	if err != nil {
-		return "", Key{}, fmt.Errorf("keeping the key: %w", err)
+		return "", Key{}, fmt.Errorf("storing the key: %w", err)
 	}
 	return apiclient.Secret(key), want, nil
 }
@@ -167,8 +165,8 @@ func (k *Keys) read(ctx context.Context, id string) (s stored, err error) {
 	return s, json.Unmarshal([]byte(text), &s)
 }
 
-// Authenticate finds the key that somebody has sent; ErrRefused if it is not
-// valid. That it was used is noted, once a minute.
+// Authenticate finds the key that was sent; ErrRefused if it is not valid. It records the
+// use of the key, once a minute.
 func (k *Keys) Authenticate(ctx context.Context, sent string) (Key, error) {
 	if !strings.HasPrefix(sent, begins) || len(sent) != len(begins)+32 {
 		return Key{}, ErrRefused
@@ -185,14 +183,14 @@ func (k *Keys) Authenticate(ctx context.Context, sent string) (Key, error) {
 	if !right || !s.Valid(now) {
 		return Key{}, ErrRefused
 	}
-	if err := k.note(ctx, s.ID, now); err != nil {
+	if err := k.recordUse(ctx, s.ID, now); err != nil {
 		return Key{}, err
 	}
 	return s.Key, nil
 }
 
-// Recheck looks whether a key that was authenticated a while ago is still valid;
-// ErrRefused if it is not.
+// Recheck checks whether a key that was authenticated before is still valid; ErrRefused if
+// not.
 func (k *Keys) Recheck(ctx context.Context, id string) error {
 	s, err := k.read(ctx, id)
 	if errors.Is(err, ErrNotFound) || err == nil && !s.Valid(k.now()) {
@@ -201,7 +199,7 @@ func (k *Keys) Recheck(ctx context.Context, id string) error {
 	return err
 }
 
-func (k *Keys) note(ctx context.Context, id string, now time.Time) error {
+func (k *Keys) recordUse(ctx context.Context, id string, now time.Time) error {
 	minute := strconv.FormatInt(now.Truncate(time.Minute).UnixMilli(), 10)
 	last, err := k.rdb.HGet(ctx, k.used(), id).Result()
 	if err == nil && last == minute {
@@ -211,12 +209,12 @@ func (k *Keys) note(ctx context.Context, id string, now time.Time) error {
 		err = k.rdb.HSet(ctx, k.used(), id, minute).Err()
 	}
 	if err != nil {
-		return fmt.Errorf("noting that a key was used: %w", err)
+		return fmt.Errorf("recording the use of a key: %w", err)
 	}
 	return nil
 }
 
-// List gives every key, the latest first, revoked ones too.
+// List returns all keys, revoked ones too, the latest first.
 func (k *Keys) List(ctx context.Context) ([]Key, error) {
 	all, err := k.rdb.HGetAll(ctx, k.all()).Result()
 	if err != nil {
@@ -246,7 +244,7 @@ func (k *Keys) List(ctx context.Context) ([]Key, error) {
 	return out, nil
 }
 
-// Revoke ends a key for good. Doing it again changes nothing.
+// Revoke revokes a key for good. Repeating it changes nothing.
 func (k *Keys) Revoke(ctx context.Context, id string) (Key, error) {
 	s, err := k.read(ctx, id)
 	if err != nil || !s.RevokedAt.IsZero() {

@@ -76,9 +76,9 @@ func TestKeysThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	k := NewKeys(redistest.Mini(t), "x", time.Now)
 	for want, key := range map[string]Key{
-		"small letters":   {Name: "No Way", Role: Viewer},
-		"no role":         {Name: "a", Role: "root"},
-		"expired already": {Name: "a", Role: Viewer, ExpiresAt: time.Now().Add(-time.Second)},
+		"lower-case letters": {Name: "No Way", Role: Viewer},
+		"not a role":         {Name: "a", Role: "root"},
+		"in the past":        {Name: "a", Role: Viewer, ExpiresAt: time.Now().Add(-time.Second)},
 	} {
 		_, _, err := k.Create(t.Context(), key)
 		require.ErrorContains(t, err, want)

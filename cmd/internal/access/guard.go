@@ -11,23 +11,22 @@ import (
 )
 
 const (
-	freeFailures = 10              // wrong keys in a row that cost nothing
+	freeFailures = 10              // wrong keys in a row without a pause
 	firstPause   = 2 * time.Second // after the tenth; doubled with each further one
 	longestPause = time.Minute
 	forgetAfter  = 10 * time.Minute // without a wrong key
-	trustFor     = 15 * time.Minute // a key that was accepted from an address
-	remembered   = 10_000           // addresses, and keys accepted from addresses; then the oldest are forgotten
+	trustFor     = 15 * time.Minute // how long an accepted key passes from its address
+	remembered   = 10_000           // addresses, and accepted keys; beyond that the oldest are dropped
 )
 
-// Guard slows down who sends one wrong key after the other from an address: after
-// ten in a row one try is let through every few seconds, up to a minute, until there
-// was none for ten minutes. A key that was accepted from that address within a
-// quarter of an hour is let through all the while: others may be behind the same
-// address. It is for one process, takes a few MB at most, and is safe for use by
-// many goroutines.
+// Guard slows down addresses that send one wrong key after the other: after ten in a row it
+// passes one attempt every few seconds, up to a minute, until ten minutes went by without a
+// wrong key. A key that was accepted from the address within the last 15 minutes always
+// passes, because others may share the address. It is for one process, takes a few MB at
+// most, and is safe for concurrent use.
 //
-// Addresses are as Request.RemoteAddr has them. Those of IPv6 count by their /64,
-// as everybody has one to themselves.
+// Addresses are those of Request.RemoteAddr. IPv6 addresses count by their /64, which is
+// what one user has.
 type Guard struct {
 	log zerolog.Logger
 	now func() time.Time
@@ -37,22 +36,22 @@ type Guard struct {
 	accepted latest[[sha256.Size]byte, time.Time]
 }
 
-// attempts are an address' wrong keys in a row.
+// attempts are the wrong keys in a row of an address.
 type attempts struct {
 	failures int
 	last     time.Time     // wrong key
-	pause    time.Duration // between tries; 0: none yet
-	until    time.Time     // no try before
-	told     time.Time     // in the log
+	pause    time.Duration // between attempts; 0: none yet
+	until    time.Time     // no attempt before this
+	logged   time.Time
 }
 
 // NewGuard makes a Guard. now is usually time.Now.
 func NewGuard(log zerolog.Logger, now func() time.Time) *Guard {
-	return &Guard{log: log, now: now, failing: newLatest[string, *attempts](remembered), accepted: newLatest[[sha256.Size]byte, time.Time](remembered)}
+	return &Guard{log, now, sync.Mutex{}, newLatest[string, *attempts](remembered), newLatest[[sha256.Size]byte, time.Time](remembered)}
 }
 
-// Wait says whether a key that came from an address may be looked at now, and else
-// in how long to try again. Whoever looks says how it went: Failed or Succeeded.
+// Wait reports whether a key from an address may be checked now, and if not, when to try
+// again. After the check the caller must call Failed or Succeeded.
 func (g *Guard) Wait(addr, key string) (retryAfter time.Duration, ok bool) {
 	addr = network(addr)
 	g.mu.Lock()
@@ -66,18 +65,18 @@ func (g *Guard) Wait(addr, key string) (retryAfter time.Duration, ok bool) {
 		return 0, true
 	}
 	if now.Before(a.until) {
-		if now.Sub(a.told) >= time.Minute {
-			a.told = now
+		if now.Sub(a.logged) >= time.Minute {
+			a.logged = now
 			g.log.Warn().Str("address", addr).Int("wrong_keys", a.failures).Dur("pause_ms", a.pause).
-				Msg("wrong keys, one after the other: tries from there are slowed down")
+				Msg("many wrong keys in a row: attempts from this address are slowed down")
 		}
 		return a.until.Sub(now), false
 	}
-	a.until = now.Add(a.pause) // this one may, and no other beside it
+	a.until = now.Add(a.pause) // this attempt passes, and no other meanwhile
 	return 0, true
 }
 
-// attempts are those of an address that are not forgotten; nil if there are none.
+// attempts returns the recent attempts of an address; nil if there are none.
 func (g *Guard) attempts(addr string, now time.Time) *attempts {
 	a, known := g.failing.get(addr)
 	if known && now.Sub(a.last) >= forgetAfter {
@@ -87,7 +86,7 @@ func (g *Guard) attempts(addr string, now time.Time) *attempts {
 	return a
 }
 
-// Failed notes that a key was wrong.
+// Failed records that a key was wrong.
 func (g *Guard) Failed(addr, key string) {
 	addr = network(addr)
 	g.mu.Lock()
@@ -104,12 +103,12 @@ func (g *Guard) Failed(addr, key string) {
 		a.until = now.Add(a.pause)
 	}
 	g.failing.put(addr, a)
-	g.accepted.remove(pair(addr, key)) // it was revoked, or has expired
+	g.accepted.remove(pair(addr, key)) // it was revoked or has expired
 }
 
-// Succeeded notes that a key was right. One that was not accepted from that address
-// lately ends the row of wrong ones; the others do not: they are of somebody who
-// works there all day, behind the same address as who guesses.
+// Succeeded records that a key was right. Only a key that was not accepted from the address
+// lately ends the row of wrong ones: the others belong to somebody who works all day behind
+// the same address as the one who guesses.
 func (g *Guard) Succeeded(addr, key string) {
 	addr = network(addr)
 	p := pair(addr, key)
@@ -124,7 +123,7 @@ func (g *Guard) Succeeded(addr, key string) {
 
 func pair(addr, key string) [sha256.Size]byte { return sha256.Sum256([]byte(addr + "\x00" + key)) }
 
-// network is what counts as one sender.
+// network is the part of an address that counts as one sender.
 func network(addr string) string {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -132,7 +131,7 @@ func network(addr string) string {
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return "elsewhere" // such as a socket's
+		return "elsewhere" // such as a Unix socket
 	}
 	if ip = ip.Unmap(); ip.Is4() {
 		return ip.String()

@@ -2,10 +2,10 @@ package access
 
 import "container/list"
 
-// latest is a map of the last so many that were put into it.
+// latest is a map that keeps the most recent entries.
 type latest[K comparable, V any] struct {
 	most  int
-	order *list.List // of entry[K, V]; put first, the latest
+	order *list.List // of entry[K, V], the latest first
 	at    map[K]*list.Element
 }
 

@@ -14,16 +14,16 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// A session stands for a key in a browser, which so need not keep the key itself.
+// A session stands for a key in a browser, so that the browser need not store the key.
 const (
 	SessionLasts = 12 * time.Hour // at most
-	SessionIdle  = time.Hour      // it ends when it was not used for so long
+	SessionIdle  = time.Hour      // a session ends when it was unused for this long
 )
 
-func (k *Keys) session(sent string) string { return k.prefix + ":access:session:" + hash(sent) } // STRING: key id, ms of the beginning
+func (k *Keys) session(sent string) string { return k.prefix + ":access:session:" + hash(sent) } // STRING: key id, ms of its start
 
-// SignIn begins a session for whoever has a key. The session is a secret, too, and
-// Redis holds its hash. ErrRefused if the key is not valid.
+// SignIn starts a session of a key. The session is a secret too, and Redis holds its hash.
+// ErrRefused if the key is not valid.
 func (k *Keys) SignIn(ctx context.Context, sent string) (apiclient.Secret, Key, error) {
 	key, err := k.Authenticate(ctx, sent)
 	if err != nil {
@@ -32,14 +32,14 @@ func (k *Keys) SignIn(ctx context.Context, sent string) (apiclient.Secret, Key, 
 	session := rand.Text() + rand.Text()[:6] // 160 bits
 	value := key.ID + " " + strconv.FormatInt(k.now().UnixMilli(), 10)
 	if err := k.rdb.Set(ctx, k.session(session), value, SessionIdle).Err(); err != nil {
-		return "", Key{}, fmt.Errorf("beginning a session: %w", err)
+		return "", Key{}, fmt.Errorf("starting a session: %w", err)
 	}
 	return apiclient.Secret(session), key, nil
 }
 
-// Session finds the key of a session; ErrRefused if it has ended, or the key was
-// revoked or has expired. used says that a person did something, which keeps it
-// from ending for want of use; a page that is merely looked after is not that.
+// Session finds the key of a session; ErrRefused if the session has ended, or the key is
+// revoked or expired. used says that a person did something, which extends the session; a
+// page that refreshes itself does not.
 func (k *Keys) Session(ctx context.Context, session string, used bool) (Key, error) {
 	if session == "" {
 		return Key{}, ErrRefused
@@ -67,7 +67,7 @@ func (k *Keys) Session(ctx context.Context, session string, used bool) (Key, err
 	return s.Key, err
 }
 
-// SignOut ends a session. One that has ended already is no error.
+// SignOut ends a session. Repeating it is not an error.
 func (k *Keys) SignOut(ctx context.Context, session string) error {
 	if err := k.rdb.Del(ctx, k.session(session)).Err(); err != nil {
 		return fmt.Errorf("ending the session: %w", err)

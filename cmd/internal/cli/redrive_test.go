@@ -96,7 +96,7 @@ func TestDismiss(t *testing.T) {
 		}
 		op := s.fail(t, "d4", "HIBERNATED")
 		r := s.run(t, "failures")
-		require.Contains(t, r.err, "HIBERNATED: wake it up in the console, then retry")
+		require.Contains(t, r.err, "HIBERNATED: Wake the desktop up in the Workspace console, then retry.")
 		require.Contains(t, s.json(t, exitOK, "failures")["advice"], "NOT_FOUND")
 
 		s.refused(t, exitUsage, "takes desktops, a filter, or --all", "dismiss", "--reason", "r")

@@ -5,16 +5,16 @@ import (
 	"sync"
 )
 
-// other stands for every value that gets no series of its own.
+// other is the label of all values without their own series.
 const other = "other"
 
-// knownCodes bounds the error codes, which are the cloud's text, that have series
-// of their own in a process. The cloud documents some hundred, and few are met.
+// knownCodes limits the error codes, which are the cloud's text, that get their own series
+// in a process. The cloud documents about a hundred, and few occur.
 const knownCodes = 100
 
 var codeSyntax = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
 
-// known are the first values that came, up to a limit.
+// known are the first values seen, up to a limit.
 type known struct {
 	limit int
 	mu    sync.Mutex
@@ -23,8 +23,8 @@ type known struct {
 
 func newKnown(limit int) *known { return &known{limit: limit, names: map[string]bool{}} }
 
-// name gives a value itself, if it is empty, or a code by its syntax and among the
-// first that came; else other.
+// name returns the value itself if it is empty, or looks like a code and is among the first
+// ones seen; else other.
 func (k *known) name(value string) string {
 	if value == "" {
 		return ""

@@ -1,6 +1,6 @@
-// Package metrics gives what Prometheus reads: what this process did, as the worker
-// and the server tell it, and what the record shows when it is asked. It decides
-// nothing, and keeps no label whose values others could multiply.
+// Package metrics exports metrics to Prometheus: counters of this process, reported by the
+// worker and the server, and gauges read from the record at each scrape. No label has values
+// that outsiders could multiply.
 package metrics
 
 import (
@@ -13,13 +13,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
+	"github.com/detachd/detachd/worker/policy"
 )
 
-// Metrics is a worker.Observer, is told of requests by the server, and answers
-// requests with everything in the format of Prometheus. Its counters are those of
-// the process, and begin at 0 with it.
+// Metrics is a worker.Observer, counts requests for the server, and is the http.Handler of
+// all metrics in the format of Prometheus. Counters start at 0 with the process.
 type Metrics struct {
 	registry *prometheus.Registry
 	handler  http.Handler
@@ -38,7 +37,7 @@ var (
 	fill          = []float64{1, 2, 5, 10, 20, 40, 60, 80, 99, 100}
 )
 
-// New makes Metrics of a process of that version.
+// New makes the Metrics of a process.
 func New(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), codes: newKnown(knownCodes)}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -46,28 +45,32 @@ func New(version string) *Metrics {
 	})
 	build.Set(1)
 	m.registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.calls = m.counter("detachd_calls_total", "Detach calls, by HTTP status (none: no reply) and by what their error means (empty: answered).", "project", "status", "class")
-	m.throttles = m.counter("detachd_throttles_total", "Detach calls that the cloud turned away as too many.", "project")
-	m.callSeconds = m.histogram("detachd_call_duration_seconds", "How long detach calls took.", cloudSeconds, "project")
-	m.callDesktops = m.histogram("detachd_call_desktops", "Desktops in a detach call, of at most 100.", fill, "project")
-	m.callWait = m.histogram("detachd_call_wait_seconds", "How long the first desktop of a detach call waited to be put into one.", waitSeconds, "project")
-	m.readings = m.counter("detachd_readings_total", "Requests that read desktops, users or jobs, by what their error means (empty: answered).", "project", "of", "class")
-	m.readingSeconds = m.histogram("detachd_reading_duration_seconds", "How long requests took that read.", cloudSeconds, "project", "of")
-	m.desktops = m.counter("detachd_desktops_total", "Desktops that ended, by outcome and by the code of the failure.", "project", "outcome", "code")
-	m.retries = m.counter("detachd_retries_total", "Refusals of desktops that are tried again, by what they mean.", "project", "class")
-	limits := make([]float64, len(record.RemovedSteps))
-	for i, s := range record.RemovedSteps {
+	m.calls = m.counter("detachd_calls_total",
+		"Detach calls by HTTP status (none: no reply) and class of error (empty: answered).", "project", "status", "class")
+	m.throttles = m.counter("detachd_throttles_total", "Detach calls that the cloud refused as too many.", "project")
+	m.callSeconds = m.histogram("detachd_call_duration_seconds", "Duration of detach calls.", cloudSeconds, "project")
+	m.callDesktops = m.histogram("detachd_call_desktops", "Desktops in a detach call, at most 100.", fill, "project")
+	m.callWait = m.histogram("detachd_call_wait_seconds", "Wait of the first desktop of a detach call for the call.", waitSeconds, "project")
+	m.readings = m.counter("detachd_readings_total",
+		"Requests that read desktops, users or jobs, by class of error (empty: answered).", "project", "of", "class")
+	m.readingSeconds = m.histogram("detachd_reading_duration_seconds", "Duration of requests that read.", cloudSeconds, "project", "of")
+	m.desktops = m.counter("detachd_desktops_total", "Desktops that ended, by outcome and failure code.", "project", "outcome", "code")
+	m.retries = m.counter("detachd_retries_total", "Refusals of desktops that are retried, by class.", "project", "class")
+	limits := make([]float64, len(tasks.RemovedSteps))
+	for i, s := range tasks.RemovedSteps {
 		limits[i] = float64(s)
 	}
-	m.removed = m.histogram("detachd_access_removed_seconds", "From when a desktop was due to the proof that it is detached.", limits, "project")
-	m.removedAccepted = m.histogram("detachd_access_removed_since_accepted_seconds", "From when an operation was accepted, or its start if that was later, to the proof that a desktop is detached.", limits, "project")
-	m.requests = m.counter("detachd_http_requests_total", "Requests to this process, by route and class of the status.", "route", "method", "status")
-	m.accepted = m.counter("detachd_accepted_total", "Requests for operations that were accepted, now or before, by whether a replica of Redis had them (none: there is none, or Redis does not say).", "durability")
+	m.removed = m.histogram("detachd_access_removed_seconds", "From due to confirmed detached.", limits, "project")
+	m.removedAccepted = m.histogram("detachd_access_removed_since_accepted_seconds",
+		"From the acceptance of the operation, or its start if later, to confirmed detached.", limits, "project")
+	m.requests = m.counter("detachd_http_requests_total", "Requests by route and class of status.", "route", "method", "status")
+	m.accepted = m.counter("detachd_accepted_total",
+		"Accepted requests for operations, repeated ones too, by durability (none: Redis has no replica, or does not tell).", "durability")
 	for _, d := range []tasks.Durability{"", tasks.OnReplica, tasks.OneCopy} {
-		m.accepted.WithLabelValues(durability(d)) // an alert on the first needs a 0 before it
+		m.accepted.WithLabelValues(durability(d)) // an alert on an increase needs a 0 first
 	}
-	m.took = m.histogram("detachd_http_request_duration_seconds", "How long answering requests took.", serverSeconds, "route")
-	// What cannot be read is left out, and the rest is served.
+	m.took = m.histogram("detachd_http_request_duration_seconds", "Duration of requests.", serverSeconds, "route")
+	// Serve what can be read, even if a part fails.
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, CoalesceGather: true})
 	return m
 }
@@ -84,13 +87,13 @@ func (m *Metrics) histogram(name, help string, buckets []float64, labels ...stri
 	return h
 }
 
-// ServeHTTP answers with everything.
+// ServeHTTP answers with all metrics.
 func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.ServeHTTP(w, r) }
 
 // Call counts a detach call.
 func (m *Metrics) Call(c worker.SeenCall) {
 	m.calls.WithLabelValues(c.Project, status(c.Status), string(c.Class)).Inc()
-	if c.Class == tasks.ClassThrottled {
+	if c.Class == policy.Throttle {
 		m.throttles.WithLabelValues(c.Project).Inc()
 	}
 	m.callSeconds.WithLabelValues(c.Project).Observe(c.Took.Seconds())
@@ -98,7 +101,7 @@ func (m *Metrics) Call(c worker.SeenCall) {
 	m.callWait.WithLabelValues(c.Project).Observe(c.Waited.Seconds())
 }
 
-// status is an HTTP status; the cloud's may be anything.
+// status is the label of an HTTP status of the cloud, which may be any number.
 func status(n int) string {
 	switch {
 	case n == 0:
@@ -109,13 +112,13 @@ func status(n int) string {
 	return strconv.Itoa(n)
 }
 
-// Reading counts a request that read.
+// Reading counts a request that reads from the cloud.
 func (m *Metrics) Reading(r worker.SeenReading) {
 	m.readings.WithLabelValues(r.Project, string(r.Of), string(r.Class)).Inc()
 	m.readingSeconds.WithLabelValues(r.Project, string(r.Of)).Observe(r.Took.Seconds())
 }
 
-// Move counts a desktop that ended, or is tried again.
+// Move counts a desktop that ended, or is retried.
 func (m *Metrics) Move(d worker.SeenMove) {
 	switch d.State {
 	case tasks.StateQueued:
@@ -129,7 +132,7 @@ func (m *Metrics) Move(d worker.SeenMove) {
 	}
 }
 
-// Request counts a request that was answered; route is of the server's table.
+// Request counts an answered request; route is of the server's table.
 func (m *Metrics) Request(route, method string, status int, took time.Duration) {
 	switch method {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions:
@@ -140,7 +143,7 @@ func (m *Metrics) Request(route, method string, status int, took time.Duration) 
 	m.took.WithLabelValues(route).Observe(took.Seconds())
 }
 
-// Accepted counts a request for an operation that was accepted.
+// Accepted counts an accepted request for an operation.
 func (m *Metrics) Accepted(d tasks.Durability) { m.accepted.WithLabelValues(durability(d)).Inc() }
 
 func durability(d tasks.Durability) string {

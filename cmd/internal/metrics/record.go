@@ -7,56 +7,59 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// readPatience bounds what reading the record takes of an answer.
+// readPatience limits the time of reading the record.
 const readPatience = 5 * time.Second
 
 func desc(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-// What is read from the record is the same in every process that reads it: take the
-// max over them, not the sum.
+// Gauges from the record are the same in every process: aggregate with max, not sum.
 var (
-	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, what is read from it is left out.")
-	workersAlive   = desc("detachd_workers", "Workers that beat.")
-	projectWorkers = desc("detachd_project_workers", "Workers that beat and serve a project.", "project")
-	unserved       = desc("detachd_desktops_unserved", "Desktops of open operations that wait where no worker serves the project.", "project")
-	repairs        = desc("detachd_record_repairs_total", "What the record had lost, or was left over, and was repaired, by kind; counted in the record itself.", "kind")
-	orphans        = desc("detachd_record_orphans", "Entries that led to no operation when the whole record was last walked through, those that were dropped included.")
-	unreadable     = desc("detachd_record_unreadable", "Operations, or chunks of some, that could not be read when the whole record was last walked through.")
+	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, its gauges are omitted.")
+	workersAlive   = desc("detachd_workers", "Living workers.")
+	projectWorkers = desc("detachd_project_workers", "Living workers that serve a project.", "project")
+	unserved       = desc("detachd_desktops_unserved", "Desktops of open operations that wait, but no worker serves the project.", "project")
+	repairs        = desc("detachd_record_repairs_total", "Repairs of lost or left-over parts of the record, counted in the record.", "kind")
+	orphans        = desc("detachd_record_orphans", "Entries without an operation at the last full check, dropped ones included.")
+	unreadable     = desc("detachd_record_unreadable", "Operations, or chunks, that were unreadable at the last full check of the record.")
 	operations     = desc("detachd_operations", "Operations in the record.", "project")
-	openOperations = desc("detachd_operations_open", "Operations under way: with work left, or with desktops that are not proven; of at most 10,000, the oldest.", "project")
-	scheduledOps   = desc("detachd_operations_scheduled", "Operations that are to start later.", "project")
+	openOperations = desc("detachd_operations_open", "Those with work left or unconfirmed desktops: 10,000 at most, the oldest.", "project")
+	scheduledOps   = desc("detachd_operations_scheduled", "Operations that start later.", "project")
 	openDesktops   = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
-	failures       = desc("detachd_failures", "Desktops that failed or are held (class held), and were not taken up again.", "project", "class", "code")
+	failures       = desc("detachd_failures", "Desktops in the inbox: failed, or on hold (class held).", "project", "class", "code")
 	queueTasks     = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
-	queueOldest    = desc("detachd_queue_oldest_seconds", "For how long the first task of a queue has been waiting.", "project", "queue")
-	paused         = desc("detachd_project_paused", "Whether a project is paused, by what has paused it.", "project", "kind")
+	queueOldest    = desc("detachd_queue_oldest_seconds", "Wait of the first task of a queue.", "project", "queue")
+	paused         = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
 )
 
-// recordCollector reads the record when it is asked.
+var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator}
+
+// recordCollector reads the record at each scrape.
 type recordCollector struct {
-	record   *record.Record
+	record   *tasks.Record
 	projects []string
 	codes    *known
 }
 
-// Watch adds what the record shows of projects. It is for one record, once.
-func (m *Metrics) Watch(rec *record.Record, projects []string) {
-	m.registry.MustRegister(&recordCollector{rec, projects, m.codes})
+// Watch adds the gauges of a record and its projects. Call it once.
+func (m *Metrics) Watch(record *tasks.Record, projects []string) {
+	m.registry.MustRegister(&recordCollector{record, projects, m.codes})
 }
 
-// Describe is of prometheus.Collector.
+// Describe implements prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops, failures, queueTasks, queueOldest, paused} {
+	for _, d := range []*prometheus.Desc{
+		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops,
+		failures, queueTasks, queueOldest, paused,
+	} {
 		to <- d
 	}
 }
 
-// Collect is of prometheus.Collector.
+// Collect implements prometheus.Collector.
 func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), readPatience)
 	defer cancel()
@@ -68,7 +71,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	if err == nil {
 		all, err = c.record.Stats(ctx, c.projects, time.Now())
 	}
-	var report record.RepairReport
+	var report tasks.RepairReport
 	if err == nil {
 		report, err = c.record.RepairReport(ctx)
 	}
@@ -83,7 +86,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	gauge(workersAlive, float64(alive))
-	for _, kind := range record.RepairKinds {
+	for _, kind := range tasks.RepairKinds {
 		to <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(report.Repaired[kind]), string(kind))
 	}
 	gauge(orphans, float64(report.Orphans))
@@ -98,19 +101,19 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 			gauge(openDesktops, float64(s.Counts.Of(state)), s.Project, state.String())
 		}
 		for _, q := range s.Queues {
-			gauge(queueTasks, float64(q.Waiting), s.Project, q.Queue)
-			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, q.Queue)
+			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))
+			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, string(q.Queue))
 		}
-		for _, kind := range []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator} {
+		for _, kind := range pauseKinds {
 			gauge(paused, truth(s.Pause != nil && s.Pause.Kind == kind), s.Project, string(kind))
 		}
 		for f, n := range c.failures(s) {
-			gauge(failures, float64(n), f.Project, string(f.Class), f.Code)
+			gauge(failures, float64(n), f.Project, f.Class, f.Code)
 		}
 	}
 }
 
-// failures adds up those whose codes have no series of their own.
+// failures sums up the counts, those of codes without their own series together.
 func (c *recordCollector) failures(s tasks.Stats) map[tasks.FailureCount]int {
 	out := map[tasks.FailureCount]int{}
 	for _, f := range s.Failures {

@@ -13,34 +13,32 @@ import (
 )
 
 const (
-	// smallBody needs no turn: this many bytes of each request are no danger.
+	// smallBody is the size up to which a body needs no semaphore.
 	smallBody = 64 << 10
 	// bodyPatience is how long a body may take to arrive.
 	bodyPatience = 20 * time.Second
-	// turnPatience is how long a larger body waits for its turn.
-	turnPatience = 5 * time.Second
+	// maxLargeBodies are read, decoded and worked on at a time: each takes about 60 MB.
+	maxLargeBodies = 4
+	// acquirePatience is how long a large body waits for the semaphore.
+	acquirePatience = 5 * time.Second
 )
 
-// turns are for larger bodies: so many are read, decoded and worked on at a time.
-// One takes about 60 MB.
-type turns chan struct{}
+// semaphore limits how many do the same at a time.
+type semaphore chan struct{}
 
-const largeBodies = 4
-
-// wait takes a turn; done gives it back.
-func (t turns) wait(ctx context.Context, patience time.Duration) (done func(), err error) {
+func (s semaphore) acquire(ctx context.Context, patience time.Duration) (release func(), err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	select {
-	case t <- struct{}{}:
-		return func() { <-t }, nil
+	case s <- struct{}{}:
+		return func() { <-s }, nil
 	case <-ctx.Done():
-		return nil, problem(http.StatusServiceUnavailable, api.CodeBusy, "too many large requests are being worked on; nothing was done: send it again")
+		return nil, problem(http.StatusServiceUnavailable, api.CodeBusy, "too many large requests at once; nothing was changed: send it again")
 	}
 }
 
-// read reads the body. A larger one has its turn until the request is answered,
-// as what was made of it is held until then.
+// read reads the body. A large one holds the semaphore until the request is answered,
+// because what was decoded stays in memory until then.
 func (r *request) read() ([]byte, error) {
 	if r.server.Local {
 		return io.ReadAll(r.Body)
@@ -49,34 +47,36 @@ func (r *request) read() ([]byte, error) {
 		return nil, tooLarge()
 	}
 	control := http.NewResponseController(r.w)
-	// Not every way here has deadlines: within the process there is nobody slow.
+	// Connections within the process have no deadlines and need none.
 	_ = control.SetReadDeadline(time.Now().Add(r.server.bodyPatience))
 	var text bytes.Buffer
 	_, err := io.CopyN(&text, r.Body, smallBody)
 	if err == nil {
-		done, busy := r.server.turns.wait(r.Context(), r.server.turnPatience)
+		release, busy := r.server.largeBodies.acquire(r.Context(), r.server.acquirePatience)
 		if busy != nil {
 			return nil, busy
 		}
-		r.after = append(r.after, done)
-		text.Grow(int(max(0, r.ContentLength-smallBody)) + bytes.MinRead) // at most maxBody, and not twice that
+		r.after = append(r.after, release)
+		text.Grow(int(max(0, r.ContentLength-smallBody)) + bytes.MinRead) // once, not by doubling
 		_, err = text.ReadFrom(r.Body)
 	}
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, problem(http.StatusRequestTimeout, "too_slow", "the body took longer than %s to arrive; nothing was done: send it again", r.server.bodyPatience)
+		return nil, problem(http.StatusRequestTimeout, "too_slow",
+			"the body took longer than %s to arrive; nothing was changed: send it again", r.server.bodyPatience)
 	case errors.As(err, &tooBig):
 		return nil, tooLarge()
 	case err != nil && !errors.Is(err, io.EOF):
-		return nil, problem(http.StatusBadRequest, "unreadable", "the body could not be read to its end; nothing was done: send it again")
+		return nil, problem(http.StatusBadRequest, "unreadable", "the connection broke within the body; nothing was changed: send it again")
 	}
-	// The deadline must not stay: passing it ends the request, however far it is. It
-	// stays where the body was not read, as the server then reads on by itself.
+	// Clear the deadline: when it passes, it ends the request, even while it is answered. If
+	// the body was not read it stays, because the server then reads the rest by itself.
 	_ = control.SetReadDeadline(time.Time{})
 	return text.Bytes(), nil
 }
 
 func tooLarge() *api.Problem {
-	return problem(http.StatusRequestEntityTooLarge, "too_large", "the body is larger than %d bytes; nothing was done: split the request", maxBody)
+	return problem(http.StatusRequestEntityTooLarge, "too_large",
+		"the body is larger than %d bytes; nothing was changed: split the request", maxBody)
 }

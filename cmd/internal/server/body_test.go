@@ -47,7 +47,7 @@ func TestSlowClient(t *testing.T) {
 		_, err = from.ReadByte()
 		require.Error(t, err, "the connection is closed")
 	}
-	require.Empty(t, b.srv.turns, "its turn was given back")
+	require.Empty(t, b.srv.largeBodies, "it was released")
 }
 
 // The deadline does not outlive the body: passing it would end the request while it
@@ -84,20 +84,20 @@ func (d *deadlines) SetWriteDeadline(t time.Time) error {
 func TestLargeBodiesTakeTurns(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.srv.turnPatience = time.Millisecond
+	b.srv.acquirePatience = time.Millisecond
 	large := `{"project":"hq","desktops":["d1"]` + strings.Repeat(" ", smallBody) + `}`
-	for range largeBodies {
-		b.srv.turns <- struct{}{}
+	for range maxLargeBodies {
+		b.srv.largeBodies <- struct{}{}
 	}
 	a := b.do(b.key[access.Producer], "POST", "/v1/operations", large)
 	require.Equal(t, http.StatusServiceUnavailable, a.status)
 	require.Equal(t, "busy", a.problem(t).Code)
 	require.NotEmpty(t, a.header.Get("Retry-After"))
 	b.create(`{"project":"hq","desktops":["d2"]}`)
-	<-b.srv.turns
+	<-b.srv.largeBodies
 	b.create(large)
 	b.create(large)
-	require.Len(t, b.srv.turns, largeBodies-1, "each turn was given back")
+	require.Len(t, b.srv.largeBodies, maxLargeBodies-1, "each released it")
 }
 
 // What the process asks of itself has any size.
@@ -147,7 +147,7 @@ func TestNonsenseOverHTTP2(t *testing.T) {
 		require.NoError(t, err)
 		require.Contains(t, string(text), `"code":"`+code+`"`)
 	}
-	require.Empty(t, b.srv.turns)
+	require.Empty(t, b.srv.largeBodies)
 
 	op := b.create(`{"project":"hq","desktops":["d1"]}`)
 	s := &eventStream{t: t, from: bufio.NewReader(ask("GET", "/v1/operations/"+op+"/events", nil, 0).Body)}

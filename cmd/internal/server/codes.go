@@ -3,12 +3,11 @@ package server
 import (
 	"net/http"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// listCodes is GET /v1/codes: what refusals and readings mean.
+// listCodes is GET /v1/codes: the meaning of error codes and readings.
 func (s *server) listCodes(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -16,11 +15,13 @@ func (s *server) listCodes(r *request) error {
 	return r.answer(http.StatusOK, Codes(s.Store.Rules()))
 }
 
-// Codes are the tables by which workers decide, with the rules of a configuration.
+// Codes are the tables of package policy, with the rules of a configuration.
 func Codes(rules []policy.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
 	for _, x := range policy.Table(rules) {
-		out.Codes = append(out.Codes, api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: policy.Advice(x.Code, string(x.Class))})
+		class := string(x.Class)
+		code := api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: class, Why: x.Why, Advice: policy.Advice(x.Code, class)}
+		out.Codes = append(out.Codes, code)
 	}
 	for _, x := range policy.Classes() {
 		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
@@ -30,7 +31,7 @@ func Codes(rules []policy.Rule) api.Codes {
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
 		}
 		if x.Code != "" {
-			reading.Advice = policy.Advice(x.Code, string(tasks.ClassHeld))
+			reading.Advice = policy.Advice(x.Code, string(policy.HeldBack))
 		}
 		out.Readings = append(out.Readings, reading)
 	}

@@ -21,11 +21,10 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// decode reads a body strictly: one JSON object without unknown or repeated
-// fields, names in their exact case. An empty body is an empty object where
-// optional says so. A parameter is refused: who sends ?validate_only=true must not
-// be taken to want the deed. It is decoded by what Go's encoding/json became in version 2,
-// as version 1 names neither the element of a list nor a time that it refuses.
+// decode reads a body strictly: one JSON object without unknown or repeated fields, names
+// in their exact case. If optional, an empty body is an empty object. Query parameters are
+// refused: ?validate_only=true must not trigger the real operation. It uses encoding/json/v2,
+// because version 1 reports neither the index of an element nor the time that it refuses.
 func (r *request) decode(into any, optional bool) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -35,7 +34,7 @@ func (r *request) decode(into any, optional bool) error {
 
 func (r *request) decodeJSON(into any, optional bool) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || kind != "application/json") && r.ContentLength != 0 {
-		return problem(http.StatusUnsupportedMediaType, "media_type", "send application/json")
+		return problem(http.StatusUnsupportedMediaType, "media_type", "the body has another type; nothing was changed: send application/json")
 	}
 	text, err := r.read()
 	if err != nil {
@@ -48,9 +47,9 @@ func (r *request) decodeJSON(into any, optional bool) error {
 }
 
 func decodeText(text []byte, into any) error {
-	// null would pass as an object that says nothing.
+	// null would pass as an empty object.
 	if begins := bytes.TrimLeft(text, " \t\r\n"); len(begins) > 0 && begins[0] != '{' {
-		return fault("", "the body is no JSON object")
+		return fault("", "the body is not a JSON object")
 	}
 	err := json.Unmarshal(text, into, json.RejectUnknownMembers(true), json.WithUnmarshalers(times))
 	var syntax *jsontext.SyntacticError
@@ -59,21 +58,21 @@ func decodeText(text []byte, into any) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
-		return fault(short(syntax.JSONPointer), "is there twice")
+		return fault(short(syntax.JSONPointer), "is given twice")
 	case errors.As(err, &syntax):
-		return fault(short(syntax.JSONPointer), "is no JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
+		return fault(short(syntax.JSONPointer), "is not valid JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
-		return fault(short(meaning.JSONPointer), "there is no such field")
+		return fault(short(meaning.JSONPointer), "is an unknown field")
 	case errors.As(err, &meaning):
 		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
-	return fault("", "the body is no JSON object")
+	return fault("", "the body is not a JSON object")
 }
 
-// times reads times as api.ParseTime does.
+// times decodes times with api.ParseTime.
 var times = json.UnmarshalFromFunc(func(dec *jsontext.Decoder, t *time.Time) error {
 	if dec.PeekKind() != '"' {
-		return errors.ErrUnsupported // by this, and so treated as any time is
+		return errors.ErrUnsupported // so it falls back to the default, which refuses it
 	}
 	var text string
 	err := json.UnmarshalDecode(dec, &text)
@@ -83,10 +82,10 @@ var times = json.UnmarshalFromFunc(func(dec *jsontext.Decoder, t *time.Time) err
 	return err
 })
 
-// wanted names what a type takes, for people.
+// wanted says what a field of the type takes, for people.
 func wanted(t reflect.Type) string {
 	if t == nil {
-		return "what it has to be"
+		return "of the right type"
 	}
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -110,7 +109,7 @@ func wanted(t reflect.Type) string {
 	return "an object"
 }
 
-// short cuts a pointer at a part's end, as who sends nonsense decides how long it is.
+// short cuts a long pointer between segments: the caller decides how long it is.
 func short(p jsontext.Pointer) string {
 	const longest = 200
 	if len(p) <= longest {
@@ -124,8 +123,8 @@ func short(p jsontext.Pointer) string {
 
 var indexed = regexp.MustCompile(`^([a-z_]+)\[(.+)\]$`)
 
-// pointerOf turns "desktops[17]" into "/desktops/17". Fields are named as
-// tasks.Request has them.
+// pointerOf turns the name of a field of tasks.Request, such as "desktops[17]", into a
+// JSON pointer, "/desktops/17".
 func pointerOf(field string) string {
 	name, index := field, ""
 	if m := indexed.FindStringSubmatch(field); m != nil {
@@ -147,7 +146,7 @@ func pointerOf(field string) string {
 	return string(p)
 }
 
-// query reads the parameters of a request, each of which must be known.
+// query has the parameters of a request, all of which must be known.
 type query struct {
 	values url.Values
 	faults []api.Fault
@@ -158,7 +157,7 @@ func (r *request) query(known ...string) *query {
 	for name, values := range q.values {
 		switch {
 		case !slices.Contains(known, name):
-			q.bad(name, "there is no such parameter; known: %s", cmp.Or(strings.Join(known, ", "), "none"))
+			q.bad(name, "is an unknown parameter; known: %s", cmp.Or(strings.Join(known, ", "), "none"))
 		case len(values) > 1 && name != "state":
 			q.bad(name, "is given twice")
 		}
@@ -176,15 +175,15 @@ func (q *query) text(name string) string { return q.values.Get(name) }
 func (q *query) time(name string) (t time.Time) {
 	if v := q.text(name); v != "" {
 		var err error
-		// A + that was not escaped has become a space.
+		// An unescaped + arrives as a space.
 		if t, err = api.ParseTime(strings.Replace(v, " ", "+", 1)); err != nil {
-			q.bad(name, "%.60q is no time such as 2026-11-30T18:00:00Z", v)
+			q.bad(name, "%.60q is not a time such as 2026-11-30T18:00:00Z", v)
 		}
 	}
 	return t
 }
 
-// start is time, or the word now.
+// start is a time, or the word now.
 func (q *query) start(name string) api.NotBefore {
 	if q.text(name) == "now" {
 		return api.NotBefore{Now: true}
@@ -204,7 +203,7 @@ func (q *query) flag(name string) bool {
 	}
 }
 
-// whole is a whole number, 0 or more; without one it is the default.
+// whole is a whole number, 0 or more; def if there is none.
 func (q *query) whole(name string, def int) int {
 	v := q.text(name)
 	if v == "" {
@@ -212,14 +211,14 @@ func (q *query) whole(name string, def int) int {
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 0 {
-		q.bad(name, "%.60q is no whole number, 0 or more", v)
+		q.bad(name, "%.60q is not a whole number, 0 or more", v)
 		return def
 	}
 	return n
 }
 
 const (
-	usualPage   = 100
+	defaultPage = 100
 	largestPage = 1000
 )
 
@@ -227,22 +226,22 @@ const (
 func (q *query) size() int {
 	v := q.text("page_size")
 	if v == "" {
-		return usualPage
+		return defaultPage
 	}
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 1 || n > largestPage {
 		q.bad("page_size", "%.60q is not 1 to %d", v, largestPage)
-		return usualPage
+		return defaultPage
 	}
 	return n
 }
 
-// err is what is wrong, all of it.
+// err reports all that is wrong with the query.
 func (q *query) err() error {
 	if len(q.faults) == 0 {
 		return nil
 	}
-	p := problem(http.StatusBadRequest, api.CodeInvalid, "the query is not valid")
+	p := problem(http.StatusBadRequest, api.CodeInvalid, "the query is invalid: correct the parameters, then send it again")
 	p.Errors = q.faults[:min(maxFaults, len(q.faults))]
 	return p
 }

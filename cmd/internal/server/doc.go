@@ -1,4 +1,4 @@
-// Package server answers HTTP: the API under /v1 for HR systems, and what
-// monitoring asks. Every route stands in one table with the role that it needs;
-// what is not in it does not exist. Errors are application/problem+json (RFC 9457).
+// Package server is the HTTP server: the API under /v1, and the probes and metrics for
+// monitoring. One table lists every route with the role that it requires. Errors are
+// application/problem+json (RFC 9457).
 package server

@@ -10,32 +10,30 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// pace is how often a stream of events does what.
+// pace is the timing of a stream of events.
 type pace struct {
-	look      time.Duration // at the operation
+	poll      time.Duration // interval of reading the operation
 	heartbeat time.Duration
-	recheck   time.Duration // of the key
-	longest   time.Duration // of a stream
-	seal      time.Duration // how long the end waits for the trail's seal
+	recheck   time.Duration // interval of checking the key
+	longest   time.Duration // limit of a stream
+	seal      time.Duration // how long the end waits for the audit seal
 }
 
-var usualPace = pace{look: time.Second, heartbeat: 15 * time.Second, recheck: 30 * time.Second, longest: time.Hour, seal: 5 * time.Second}
+var defaultPace = pace{poll: time.Second, heartbeat: 15 * time.Second, recheck: 30 * time.Second, longest: time.Hour, seal: 5 * time.Second}
 
-// watchOperation is GET /v1/operations/{id}/events: server-sent events. Each event
-// operation has an api.OperationState, as JSON, and the id of that state: first as
-// it is, then again within a second or two of every change. When the operation has
-// ended, the event end follows and the stream is closed; it is also closed after an
-// hour, when the server stops, when the key is revoked or when Redis is away, without
-// an end: ask again, with Last-Event-ID. Comments are sent in between.
+// watchOperation is GET /v1/operations/{id}/events: server-sent events. Each event named
+// operation carries an api.OperationState: the current one, then each new one within a
+// second or two. After the end of the operation the event named end closes the stream.
+// Without it, the stream was closed early (after an hour, when the server stops, the key is
+// revoked or Redis is away): ask again, with Last-Event-ID. Comments are heartbeats.
 //
-// Who sends as Last-Event-ID the id of the state that is current hears nothing until
-// it changes; who sends another, the current one at once. Nothing is missed by that,
-// as a state says all that the ones before it did. An id is made of the state alone,
-// so it is the same for every server.
+// If Last-Event-ID names the current state, the first event is the next change; else it is
+// the current state. No change is missed, because a state contains all earlier ones. The
+// id is a hash of the state, so it is the same on every server.
 func (s *server) watchOperation(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -49,24 +47,24 @@ func (s *server) watchOperation(r *request) error {
 		return err
 	}
 	defer leave()
-	ctx, cancel := r.unhurried(s.pace.longest)
+	ctx, cancel := r.streaming(s.pace.longest)
 	defer cancel()
 	h := r.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no") // or nginx keeps events back
+	h.Set("X-Accel-Buffering", "no") // else nginx holds events back
 	if err := s.follow(ctx, r, v, op); err != nil {
 		s.Log.Debug().Err(err).Func(r.tag).Msg("a stream of events ended early")
 	}
 	return nil
 }
 
-// follow writes events until the operation has ended. The error is why it ended
-// before.
-func (s *server) follow(ctx context.Context, r *request, v *view, op record.Operation) error {
+// follow writes events until the operation has ended. The error says why it stopped
+// earlier.
+func (s *server) follow(ctx context.Context, r *request, v *view, op tasks.Operation) error {
 	stop, _ := ctx.Value(stopKey{}).(<-chan struct{})
-	look, heartbeat, recheck := time.NewTicker(s.pace.look), time.NewTicker(s.pace.heartbeat), time.NewTicker(s.pace.recheck)
-	defer look.Stop()
+	poll, heartbeat, recheck := time.NewTicker(s.pace.poll), time.NewTicker(s.pace.heartbeat), time.NewTicker(s.pace.recheck)
+	defer poll.Stop()
 	defer heartbeat.Stop()
 	defer recheck.Stop()
 	if err := s.send(r, "retry: 2000\n\n"); err != nil {
@@ -89,12 +87,12 @@ func (s *server) follow(ctx context.Context, r *request, v *view, op record.Oper
 			ended = time.Now()
 		}
 		if op.Sealed() || op.Done() && time.Since(ended) >= s.pace.seal {
-			return s.send(r, "event: end\ndata: {}\n\n") // without data browsers would not tell of it
+			return s.send(r, "event: end\ndata: {}\n\n") // browsers ignore events without data
 		}
 		var err error
 		select {
-		case <-look.C:
-			op, err = v.read(ctx, s.record, op.ID, s.pace.look*9/10)
+		case <-poll.C:
+			op, err = v.read(ctx, s.record, op.ID, s.pace.poll*9/10)
 		case <-heartbeat.C:
 			err = s.send(r, ":\n\n")
 		case <-recheck.C:
@@ -110,18 +108,18 @@ func (s *server) follow(ctx context.Context, r *request, v *view, op record.Oper
 	}
 }
 
-// send writes a part of the stream, which has to be taken before the next but one
+// send writes a part of the stream, which the client must read before the next but one
 // heartbeat.
 func (s *server) send(r *request, text string) error {
-	r.goesOn(s.pace.heartbeat + patience/2)
+	r.extendWrite(s.pace.heartbeat + patience/2)
 	if _, err := io.WriteString(r.w, text); err != nil {
 		return err
 	}
 	return http.NewResponseController(r.w).Flush()
 }
 
-// recheck looks whether the key is still valid. One that never was in Redis, the
-// process' own, is.
+// recheck checks whether the key is still valid. The process' own key, which is not in
+// Redis, always is.
 func (s *server) recheck(ctx context.Context, r *request) error {
 	if r.key.ID == "" {
 		return nil
@@ -131,9 +129,9 @@ func (s *server) recheck(ctx context.Context, r *request) error {
 	return s.Keys.Recheck(ctx, r.key.ID)
 }
 
-// stateOf gives the JSON of an operation's state, and the id that is made of it.
-func stateOf(op record.Operation, now time.Time) (id string, data []byte) {
-	data, err := json.Marshal(api.StateOf(op.Operation, now))
+// stateOf returns the JSON of an operation's state, and its hash as the id.
+func stateOf(op tasks.Operation, now time.Time) (id string, data []byte) {
+	data, err := json.Marshal(api.StateOf(op, now))
 	if err != nil {
 		panic(err) // plain data
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 // brisk is a pace for tests: nothing comes by itself but looks.
-var brisk = pace{look: time.Millisecond, heartbeat: time.Hour, recheck: time.Hour, longest: time.Hour, seal: time.Hour}
+var brisk = pace{poll: time.Millisecond, heartbeat: time.Hour, recheck: time.Hour, longest: time.Hour, seal: time.Hour}
 
 // briskly has the bench look often, and what else f says.
 func (b *bench) briskly(f func(*pace)) *bench {
@@ -250,7 +250,7 @@ func TestEventsHaveSoManyStreams(t *testing.T) {
 		require.NoError(t, err)
 		leave = append(leave, f)
 	}
-	for range mostStreamsOfKey {
+	for range maxStreamsOfKey {
 		open(key[:11])
 	}
 	busy(key, true)
@@ -258,7 +258,7 @@ func TestEventsHaveSoManyStreams(t *testing.T) {
 	leave[0]()
 	leave = leave[1:]
 	busy(key, false)
-	for i := range mostStreams - mostStreamsOfKey - 1 { // with the two that are open: all
+	for i := range maxStreams - maxStreamsOfKey - 1 { // with the two that are open: all
 		open(fmt.Sprint(i))
 	}
 	busy(b.key[access.Admin], true)

@@ -7,16 +7,16 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// failureFilter reads the parameters that say which failures are wanted.
+// failureFilter reads the parameters that select failures.
 func (r *request) failureFilter(more ...string) (*query, tasks.FailureFilter) {
 	q := r.query(append(more, "project", "class", "code", "operation", "user", "source", "from", "to")...)
 	return q, tasks.FailureFilter{
-		Project: r.project(q), Class: tasks.Class(q.text("class")), Code: q.text("code"), Operation: q.text("operation"),
+		Project: r.project(q), Class: q.text("class"), Code: q.text("code"), Operation: q.text("operation"),
 		User: q.text("user"), Source: q.text("source"), From: q.time("from"), To: q.time("to"),
 	}
 }
 
-// listFailures is GET /v1/failures: failed and held desktops, the latest first.
+// listFailures is GET /v1/failures: the inbox, the latest first.
 func (s *server) listFailures(r *request) error {
 	q, f := r.failureFilter("page_size", "page_token")
 	size := q.size()
@@ -27,8 +27,7 @@ func (s *server) listFailures(r *request) error {
 	return answerPage(r, failures, next, err)
 }
 
-// countFailures is GET /v1/failures:count: how many listFailures lists, by project,
-// class and code.
+// countFailures is GET /v1/failures:count: the counts of listFailures by project, class and code.
 func (s *server) countFailures(r *request) error {
 	q, f := r.failureFilter()
 	if err := q.err(); err != nil {
@@ -44,7 +43,9 @@ func (s *server) dismissFailures(r *request) error {
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	q := tasks.DismissRequest{Filter: in.Filter, Desktops: in.Desktops, Matched: in.Matched, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason}
+	q := tasks.DismissRequest{
+		Filter: in.Filter, Desktops: in.Desktops, Matched: in.Matched, Projects: r.key.Projects, By: r.key.Name, Reason: in.Reason,
+	}
 	if in.ValidateOnly {
 		by, err := s.record.MatchDismiss(r.Context(), q)
 		if err != nil {

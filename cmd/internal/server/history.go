@@ -6,11 +6,9 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// getDesktop is GET /v1/desktops/{desktop}: its history across operations, the latest
-// first.
+// getDesktop is GET /v1/desktops/{desktop}: its history over all operations, the latest first.
 func (s *server) getDesktop(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
@@ -26,19 +24,17 @@ func (s *server) getDesktop(r *request) error {
 	}
 	out := api.History{DesktopID: id, Events: []api.Event{}}
 	for _, e := range events {
-		if !r.sees(e.Operation.Project) {
+		if !r.maySee(e.Operation.Project) {
 			continue
 		}
-		steps, err := s.record.Steps(r.Context(), &e.Desktop)
+		views, err := s.views(r.Context(), e.Operation, []tasks.Desktop{e.Desktop})
 		if err != nil {
 			return err
 		}
-		views, err := s.views(r.Context(), e.Operation, []record.Row{e.Desktop})
-		if err != nil {
+		if views[0].Steps, err = s.record.Steps(r.Context(), &views[0].Desktop); err != nil {
 			return err
 		}
-		views[0].Steps = steps
-		out.Events = append(out.Events, api.Event{Operation: e.Operation.Operation, Desktop: views[0]})
+		out.Events = append(out.Events, api.Event{Operation: e.Operation, Desktop: views[0]})
 	}
 	return r.answer(http.StatusOK, out)
 }

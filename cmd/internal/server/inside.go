@@ -11,55 +11,53 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// insideKey is the context's key of who asks from within the process. Nothing that
-// comes over a network has it.
+// insideKey is the context key of the caller's access key within the process. Requests from
+// the network never have it.
 type insideKey struct{}
 
-// Inside gives clients of a server in the same process, without a network: the
-// dashboard's, and the command line's when it is told no server. What they may
-// do is decided by the same table of routes as for everybody else.
+// Inside makes clients of a server in the same process, without a network: for the
+// dashboard, and for the command line without a server. The table of routes decides what
+// they may do, as for all clients.
 type Inside struct {
 	handler http.Handler
 	local   bool
 }
 
-// LocalError is why a server of a Config with Local did not answer, as it came
-// about there and not as others are told: in place of a problem, of a fault of the
-// way there, and of an answer that breaks off.
+// LocalError is the original error of a server whose Config has Local. Clients get it in
+// place of a problem, of a transport error, and of an answer that is cut off.
 type LocalError struct{ Err error }
 
 func (e *LocalError) Error() string { return e.Err.Error() }
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// tellKey is the context's key of the func that tells a client inside of an error.
-type tellKey struct{}
+// failKey is the context key of the func that passes an error to an in-process client.
+type failKey struct{}
 
-// tellInside gives the client inside the error itself.
-func (r *request) tellInside(err error) bool {
-	tell, inside := r.Context().Value(tellKey{}).(func(error))
+// failInside passes the error itself to the in-process client; false if there is none.
+func (r *request) failInside(err error) bool {
+	fail, inside := r.Context().Value(failKey{}).(func(error))
 	if inside {
-		tell(&LocalError{err})
+		fail(&LocalError{err})
 	}
 	return inside
 }
 
-// NewInside makes a server and gives its clients.
+// NewInside makes a server for clients in the same process.
 func NewInside(cfg Config) *Inside {
 	cfg.Pages, cfg.Metrics = nil, nil
 	return &Inside{newServer(cfg), cfg.Local}
 }
 
-// As gives a client that asks as the holder of a key does. The key is taken as it
-// is: that it is valid is the caller's to know.
+// As makes a client with the rights of a key. The caller must know that the key is valid.
 func (in *Inside) As(key access.Key) *api.Client {
 	c, err := api.New(api.Config{Server: "http://inside", HTTP: &http.Client{Transport: transport{in.handler, key, in.local}}})
 	if err != nil {
-		panic(err) // the address is right
+		panic(err) // the address is valid
 	}
 	return c
 }
 
-// transport has a handler answer. The answer streams.
+// transport is a RoundTripper that calls a handler. The answer streams.
 type transport struct {
 	handler http.Handler
 	key     access.Key
@@ -71,20 +69,20 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	from, to := io.Pipe()
 	w := &pipeWriter{header: http.Header{}, body: to, begun: make(chan struct{})}
 	if t.local {
-		ctx = context.WithValue(ctx, tellKey{}, w.fail)
+		ctx = context.WithValue(ctx, failKey{}, w.fail)
 	}
 	in := req.Clone(ctx)
 	in.RequestURI = in.URL.RequestURI()
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
-	// Who no longer reads is waited for no longer, even if the body is never closed.
+	// Stop waiting for a caller whose context has ended, even if it never closes the body.
 	context.AfterFunc(ctx, func() { _ = to.CloseWithError(context.Cause(ctx)) })
 	go func() {
 		defer cancel()
 		defer func() {
 			if p := recover(); p != nil {
-				w.fail(errors.New("the answer broke off"))
+				w.fail(errors.New("the answer was cut off"))
 				return
 			}
 			w.WriteHeader(http.StatusOK)
@@ -95,7 +93,7 @@ func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	select {
 	case <-w.begun:
 	case <-ctx.Done():
-		// The handler may have ended by then; what it said counts.
+		// If the handler has ended by then, its answer counts.
 		select {
 		case <-w.begun:
 		default:
@@ -132,7 +130,7 @@ type pipeWriter struct {
 	body   *io.PipeWriter
 
 	once   sync.Once
-	begun  chan struct{} // closed once the following are set
+	begun  chan struct{} // closed when the following are set
 	status int
 	sent   http.Header
 	err    error
@@ -155,7 +153,7 @@ func (w *pipeWriter) Write(b []byte) (int, error) {
 // Flush makes it an http.Flusher; there is nothing to flush.
 func (w *pipeWriter) Flush() { w.WriteHeader(http.StatusOK) }
 
-// fail breaks the answer off.
+// fail cuts the answer off.
 func (w *pipeWriter) fail(err error) {
 	w.once.Do(func() {
 		w.err = err

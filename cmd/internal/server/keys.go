@@ -12,8 +12,8 @@ import (
 
 func keyOf(k access.Key) api.Key {
 	return api.Key{
-		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt, CreatedBy: k.CreatedBy,
-		ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
+		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt,
+		CreatedBy: k.CreatedBy, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
 	}
 }
 
@@ -25,11 +25,10 @@ func (s *server) whoAmI(r *request) error {
 	return r.answer(http.StatusOK, keyOf(r.key))
 }
 
-// everywhere refuses keys that are for some projects: whoever makes keys could
-// make one for all.
-func (r *request) everywhere() error {
+// requireAllProjects refuses keys that are bound to projects: they could make a key for all.
+func (r *request) requireAllProjects() error {
 	if len(r.key.Projects) > 0 {
-		return problem(http.StatusForbidden, "project_not_allowed", "the key is for certain projects, and this concerns all")
+		return problem(http.StatusForbidden, "project_not_allowed", "the key is for certain projects, and this concerns all; nothing was changed")
 	}
 	return nil
 }
@@ -39,7 +38,7 @@ func (s *server) listKeys(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
-	if err := r.everywhere(); err != nil {
+	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
 	list, err := s.Keys.List(r.Context())
@@ -56,16 +55,18 @@ func (s *server) createKey(r *request) error {
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	if err := r.everywhere(); err != nil {
+	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
 	for i, alias := range in.Projects {
 		if !slices.Contains(s.Store.Projects, alias) {
-			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")
+			return fault(fmt.Sprintf("/projects/%d", i), "is not a project of the configuration")
 		}
 	}
-	want := access.Key{Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name}
-	secret, key, err := s.Keys.Create(r.Context(), want)
+	secret, key, err := s.Keys.Create(r.Context(), access.Key{
+		Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt,
+		CreatedBy: r.key.Name,
+	})
 	var invalid *access.InvalidError
 	if errors.As(err, &invalid) {
 		return fault("/"+invalid.Field, "%s", invalid.Why)
@@ -81,12 +82,12 @@ func (s *server) revokeKey(r *request) error {
 	if err := r.decode(&struct{}{}, true); err != nil {
 		return err
 	}
-	if err := r.everywhere(); err != nil {
+	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
 	k, err := s.Keys.Revoke(r.Context(), r.vars["id"])
 	if errors.Is(err, access.ErrNotFound) {
-		return problem(http.StatusNotFound, "key_not_found", "there is no such key")
+		return problem(http.StatusNotFound, "key_not_found", "there is no such key; nothing was changed: check the id")
 	}
 	if err != nil {
 		return err

@@ -70,12 +70,12 @@ func TestRateLimitsAreForgotten(t *testing.T) {
 	now := time.Now()
 	for i := range 5000 {
 		now = now.Add(10 * time.Millisecond)
-		require.NoError(t, l.take(http.Header{}, fmt.Sprint(i), now))
-		require.NoError(t, l.take(http.Header{}, "often", now.Add(time.Duration(i)*time.Second)))
+		require.NoError(t, l.allow(http.Header{}, fmt.Sprint(i), now))
+		require.NoError(t, l.allow(http.Header{}, "often", now.Add(time.Duration(i)*time.Second)))
 	}
 	require.LessOrEqual(t, len(l.of), 1000)
 	for _, want := range []bool{true, true, false} {
-		require.Equal(t, want, l.take(http.Header{}, "0", now) == nil)
+		require.Equal(t, want, l.allow(http.Header{}, "0", now) == nil)
 	}
 }
 

@@ -14,14 +14,14 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// listParameters are what a list, which has no place for it, says in the query.
+// listParameters carry what a CSV list has no place for.
 var listParameters = []string{
-	"project", "reason", "ticket", "not_before", "due_at", "deadline", "unknown_users", "allow_shared", "shutoff_after_detach", "urgent", "validate_only",
-	"user_column", "computer_column", "desktop_column",
+	"project", "reason", "ticket", "not_before", "due_at", "deadline", "unknown_users", "allow_shared", "shutoff_after_detach", "urgent",
+	"validate_only", "user_column", "computer_column", "desktop_column",
 }
 
 // decodeRequest reads the body of a request to detach: JSON, or a list as text/csv.
-// ignored are the columns of the list that were not read.
+// ignored are the columns of the list that it does not use.
 func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, err error) {
 	defer func() { in.UnknownUsers = cmp.Or(in.UnknownUsers, r.key.UnknownUsers) }()
 	q := r.query(listParameters...)
@@ -29,7 +29,7 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 	if kind != "text/csv" {
 		for _, name := range listParameters {
 			if q.values.Has(name) {
-				q.bad(name, "is a parameter of lists, text/csv: put it into the body")
+				q.bad(name, "is a parameter of text/csv lists: put it into the body")
 			}
 		}
 		if err := q.err(); err != nil {
@@ -40,7 +40,8 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 	in = api.OperationRequest{
 		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),
 		NotBefore: q.start("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
-		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"), ValidateOnly: q.flag("validate_only"),
+		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"),
+		ValidateOnly: q.flag("validate_only"),
 	}
 	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) })
 	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
@@ -57,10 +58,11 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 	return oneRequest(list, in)
 }
 
-// oneRequest is the request of a list that is whole and of one project.
+// oneRequest is the request of a list, which must be valid and of one project.
 func oneRequest(list *leavers.List, base api.OperationRequest) (in api.OperationRequest, ignored []string, err error) {
 	if list.BadRows > 0 {
-		p := problem(http.StatusBadRequest, api.CodeInvalid, "%d rows of the list are not valid; nothing was done", list.BadRows)
+		p := problem(http.StatusBadRequest, api.CodeInvalid,
+			"%d rows of the list are invalid and nothing was changed: correct them, then send it again", list.BadRows)
 		for _, b := range list.Bad[:min(maxFaults, len(list.Bad))] {
 			p.Errors = append(p.Errors, api.Fault{Pointer: fmt.Sprintf("line %d", b.Line), Detail: b.Problem})
 		}
@@ -68,14 +70,14 @@ func oneRequest(list *leavers.List, base api.OperationRequest) (in api.Operation
 	}
 	requests := list.Requests(base)
 	if len(requests) == 0 {
-		return in, nil, fault("", "the list names nobody and no desktop")
+		return in, nil, fault("", "the list has no rows: it names no desktop, computer or user")
 	}
 	if len(requests) > 1 {
 		var names []string
 		for _, r := range requests {
 			names = append(names, r.Project)
 		}
-		return in, nil, fault("", "the list is of several projects, %s: send a list for each", strings.Join(names, ", "))
+		return in, nil, fault("", "the list has rows of several projects, %s: send a list for each", strings.Join(names, ", "))
 	}
 	return requests[0], list.Unknown, nil
 }

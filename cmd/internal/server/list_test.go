@@ -35,25 +35,25 @@ func TestListsOverHTTP(t *testing.T) {
 	require.Equal(t, []any{"Login"}, a.json(t)["ignored_columns"])
 
 	for want, x := range map[string][2]string{
-		"several columns name the user":       {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
-		`"pointer":"user_column"`:             {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
-		`{"pointer":"line 3"`:                 {"project=hq", "desktop_id\nd1\n\"a b\"\n"},
-		"the list is of several projects":     {"", "desktop_id,project\nd1,hq\nd2,branch\n"},
-		"has no project":                      {"", "desktop_id\nd1\n"},
-		"quote that opens on line 2":          {"project=hq", "desktop_id,note\nd1,\"x\nd2,y\n"},
-		"the list names nobody":               {"project=hq", "desktop_id\n"},
-		"workbook":                            {"project=hq", "PK\x03\x04"},
-		"there is no such parameter":          {"project=hq&skip=1", "desktop_id\nd1\n"},
-		"is neither true nor false":           {"project=hq&urgent=yes", "desktop_id\nd1\n"},
-		"no time such as":                     {"project=hq&not_before=soon", "desktop_id\nd1\n"},
-		"a number that a spreadsheet made of": {"project=hq", "desktop_id\n7.0E+13\n"},
+		"several columns name the user":         {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
+		`"pointer":"user_column"`:               {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
+		`{"pointer":"line 3"`:                   {"project=hq", "desktop_id\nd1\n\"a b\"\n"},
+		"the list has rows of several projects": {"", "desktop_id,project\nd1,hq\nd2,branch\n"},
+		"has no project":                        {"", "desktop_id\nd1\n"},
+		"quote that opens on line 2":            {"project=hq", "desktop_id,note\nd1,\"x\nd2,y\n"},
+		"the list has no rows":                  {"project=hq", "desktop_id\n"},
+		"workbook":                              {"project=hq", "PK\x03\x04"},
+		"is an unknown parameter":               {"project=hq&skip=1", "desktop_id\nd1\n"},
+		"is neither true nor false":             {"project=hq&urgent=yes", "desktop_id\nd1\n"},
+		"not a time such as":                    {"project=hq&not_before=soon", "desktop_id\nd1\n"},
+		"a number that a spreadsheet made of":   {"project=hq", "desktop_id\n7.0E+13\n"},
 	} {
 		a := post(x[0], x[1])
 		require.Equal(t, 400, a.status, a.body)
 		require.Contains(t, a.body, want)
 	}
 	a = b.do(b.key[access.Producer], "POST", "/v1/operations?validate_only=true", `{"project":"hq","desktops":["d1"]}`)
-	require.Equal(t, 400, a.status, "who sends JSON and wants no deed must not get one")
+	require.Equal(t, 400, a.status, "a JSON request with validate_only in the query must not run")
 	require.Contains(t, a.body, "put it into the body")
 	a = b.do(b.key[access.Producer], "POST", "/v1/plans?project=hq", "kennel\nx\n", "Content-Type", "text/csv")
 	require.Contains(t, a.body, "no column desktop_id")

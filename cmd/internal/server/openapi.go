@@ -11,15 +11,13 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// contractYAML is the OpenAPI document, written by hand. Tests hold it against what
-// is served.
+// contractYAML is the OpenAPI document, written by hand. Tests compare it with the server.
 //
 //go:embed openapi.yaml
 var contractYAML []byte
 
-// contract is the document as it is served, and its ETag. It is made when it is
-// first asked for: the command line has this server in its process, too, and would
-// wait for it.
+// contract is the document in JSON, and its ETag. It is made on first use: the command line
+// has this server in its process too, and would wait for it.
 var contract = sync.OnceValues(func() (text []byte, etag string) {
 	var document any
 	err := yaml.Unmarshal(contractYAML, &document)
@@ -27,7 +25,7 @@ var contract = sync.OnceValues(func() (text []byte, etag string) {
 		text, err = json.Marshal(document)
 	}
 	if err != nil {
-		panic(err) // a test reads it
+		panic(err) // tests read it
 	}
 	return text, fmt.Sprintf(`"%.8x"`, sha256.Sum256(text))
 })

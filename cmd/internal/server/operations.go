@@ -12,13 +12,11 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// createOperation is POST /v1/operations: 202 and the operation, which is
-// recorded, says whether a replica has it, and has begun at best. The caller is the key's name, to which the
-// Idempotency-Key belongs, too: several keys of one name share it, so that one can
-// take the place of another.
+// createOperation is POST /v1/operations: 202 and the operation, which is recorded. The
+// requester, and the owner of the Idempotency-Key, is the name of the key: keys of the same
+// name share it, so that one can replace another.
 func (s *server) createOperation(r *request) error {
 	in, ignored, err := r.decodeRequest()
 	if err != nil {
@@ -29,19 +27,22 @@ func (s *server) createOperation(r *request) error {
 	}
 	in.Traceparent = r.trace
 	req := in.Task(r.key.Name)
-	if !r.sees(in.Project) {
-		// What is wrong with the request comes first. Otherwise it is left to Enqueue, which
-		// answers what is sent again whatever its times are by now.
+	if !r.maySee(in.Project) {
+		// Invalid content is reported first. Times are not checked here: Enqueue answers a
+		// repeated request whatever its times are by now.
 		if err := s.Store.Producer.ValidateContent(req); err != nil {
 			return err
 		}
-		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
+		return wrongProject(in.Project)
 	}
 	if in.ValidateOnly {
 		if err := s.Store.Producer.Validate(req); err != nil {
 			return err
 		}
-		return r.answer(http.StatusOK, api.Validated{Times: api.TimesOf(req, s.Now()), Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers), IgnoredColumns: ignored})
+		return r.answer(http.StatusOK, api.Validated{
+			Times: api.TimesOf(req, s.Now()), Valid: true, Desktops: len(in.Desktops), Users: len(in.Users), Computers: len(in.Computers),
+			IgnoredColumns: ignored,
+		})
 	}
 	op, err := s.Store.Producer.Enqueue(r.Context(), req)
 	if err != nil {
@@ -51,11 +52,11 @@ func (s *server) createOperation(r *request) error {
 		s.Metrics.Accepted(op.Durability)
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
-	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
+	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op, s.Now()), IgnoredColumns: ignored})
 }
 
-// idempotencyKey is the header of that name: 1 to 255 printable characters, all of
-// which count, as quotes do; empty if there is none.
+// idempotencyKey is the header of that name, 1 to 255 printable characters; "" if there is
+// none. All characters count, quotes too.
 func (r *request) idempotencyKey() (string, error) {
 	switch sent := r.Header.Values("Idempotency-Key"); {
 	case len(sent) == 0:
@@ -63,8 +64,9 @@ func (r *request) idempotencyKey() (string, error) {
 	case len(sent) > 1:
 		return "", fault("Idempotency-Key", "is given twice")
 	case sent[0] == "":
-		return "", fault("Idempotency-Key", "is empty: leave it out, or give 1 to 255 printable characters")
-	case utf8.RuneCountInString(sent[0]) > 255 || !utf8.ValidString(sent[0]) || strings.ContainsFunc(sent[0], func(c rune) bool { return !unicode.IsPrint(c) }):
+		return "", fault("Idempotency-Key", "is empty: omit it, or give 1 to 255 printable characters")
+	case utf8.RuneCountInString(sent[0]) > 255 || strings.ContainsFunc(sent[0], func(c rune) bool { return !unicode.IsPrint(c) }) ||
+		!utf8.ValidString(sent[0]):
 		return "", fault("Idempotency-Key", "is not 1 to 255 printable characters")
 	default:
 		return sent[0], nil
@@ -82,8 +84,8 @@ func answerPage[T any](r *request, items []T, next string, err error) error {
 	return r.answer(http.StatusOK, api.Page[T]{Items: items, NextPageToken: next})
 }
 
-// project is the parameter project. A key that is for some projects has to name
-// one, so that a page does not depend on what may not be seen.
+// project is the parameter project. A key that is bound to projects must name one, so that
+// a page does not depend on what the key may not see.
 func (r *request) project(q *query) string {
 	project := q.text("project")
 	if len(r.key.Projects) > 0 && !slices.Contains(r.key.Projects, project) {
@@ -92,15 +94,16 @@ func (r *request) project(q *query) string {
 	return project
 }
 
-// listOperations is GET /v1/operations, the latest first; scheduled=true lists by
-// the start, the next first.
+// listOperations is GET /v1/operations, the latest first; with scheduled=true the next to
+// start first.
 func (s *server) listOperations(r *request) error {
 	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "from", "to", "page_size", "page_token")
 	f := tasks.OperationFilter{
-		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"), Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
+		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"),
+		Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
 	}
 	if f.Open && f.Scheduled {
-		q.bad("scheduled", "what is scheduled is not open: give one of them")
+		q.bad("scheduled", "a scheduled operation is not open: give open or scheduled")
 	}
 	size := q.size()
 	if err := q.err(); err != nil {
@@ -109,24 +112,24 @@ func (s *server) listOperations(r *request) error {
 	ops, next, err := s.record.Operations(r.Context(), f, size, q.text("page_token"))
 	states := make([]api.OperationState, len(ops))
 	for i, op := range ops {
-		states[i] = api.StateOf(op.Operation, f.Now)
+		states[i] = api.StateOf(op, f.Now)
 	}
 	return answerPage(r, states, next, err)
 }
 
-// operation reads the operation of the path. One of another project is as good as
-// none.
-func (s *server) operation(r *request) (record.Operation, error) {
+// operation reads the operation of the path. Operations of projects that the key cannot
+// see are not found.
+func (s *server) operation(r *request) (tasks.Operation, error) {
 	op, err := s.record.Operation(r.Context(), r.vars["id"])
-	if err == nil && !r.sees(op.Project) {
+	if err == nil && !r.maySee(op.Project) {
 		err = tasks.ErrNotFound
 	}
 	return op, err
 }
 
-// getOperation is GET /v1/operations/{id}. access_removed=false leaves out what takes
-// reading every desktop, as some look every second; access_removed_up_to does where the
-// operation has more rows.
+// getOperation is GET /v1/operations/{id}. access_removed=false omits the fields for which
+// every desktop is read, for clients that poll each second; access_removed_up_to omits them
+// for operations with more rows.
 func (s *server) getOperation(r *request) error {
 	q := r.query("access_removed", "access_removed_up_to")
 	brief := q.text("access_removed") != "" && !q.flag("access_removed")
@@ -139,13 +142,13 @@ func (s *server) getOperation(r *request) error {
 		return err
 	}
 	if brief || op.Total > upTo {
-		return r.answer(http.StatusOK, api.StateOf(op.Operation, s.Now()))
+		return r.answer(http.StatusOK, api.StateOf(op, s.Now()))
 	}
 	removal, pace, err := s.record.RemovalAndPace(r.Context(), op, s.Store.Target, s.Now())
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Operation{Operation: op.Operation, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
+	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.
@@ -178,8 +181,8 @@ func (s *server) listDesktops(r *request) error {
 	return answerPage(r, views, next, err)
 }
 
-// views adds to an operation's desktops what their last calls say.
-func (s *server) views(ctx context.Context, op record.Operation, desktops []record.Row) ([]api.Desktop, error) {
+// views adds the results of their last calls to an operation's desktops.
+func (s *server) views(ctx context.Context, op tasks.Operation, desktops []tasks.Desktop) ([]api.Desktop, error) {
 	var ids []string
 	for _, d := range desktops {
 		if d.CallID != "" && !slices.Contains(ids, d.CallID) {
@@ -193,8 +196,8 @@ func (s *server) views(ctx context.Context, op record.Operation, desktops []reco
 	out := make([]api.Desktop, len(desktops))
 	for i, d := range desktops {
 		call := calls[d.CallID]
-		out[i] = api.Desktop{Desktop: d.Desktop, JobID: call.JobID, RequestID: call.RequestID}
-		if took, proven := d.TookFrom(op.Operation); proven {
+		out[i] = api.Desktop{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
+		if took, proven := d.TookFrom(op); proven {
 			due, accepted := took.SinceDue.Milliseconds(), took.SinceAccepted.Milliseconds()
 			out[i].TookMS, out[i].SinceAcceptedMS = &due, &accepted
 		}
@@ -215,8 +218,8 @@ func (s *server) listCalls(r *request) error {
 	return answerPage(r, calls, "", err)
 }
 
-// getReport is GET /v1/operations/{id}/report: the evidence. It is sent as a file,
-// as a page of it would run in our name.
+// getReport is GET /v1/operations/{id}/report: the evidence, as a file for download. Shown
+// inline, its HTML would run with the origin of the dashboard.
 func (s *server) getReport(r *request) error {
 	q := r.query("format")
 	format, err := report.ParseFormat(q.text("format"))
@@ -233,7 +236,7 @@ func (s *server) getReport(r *request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := r.unhurried(longestReport)
+	ctx, cancel := r.streaming(longestReport)
 	defer cancel()
 	out := &late{r: r, header: func() {
 		h := r.w.Header()
@@ -241,18 +244,18 @@ func (s *server) getReport(r *request) error {
 		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
 	}}
 	err = report.Write(ctx, out, s.record, op.ID, format, s.Now())
-	if err != nil && out.begun && s.Local && r.tellInside(err) {
+	if err != nil && out.begun && s.Local && r.failInside(err) {
 		return nil
 	}
 	if err != nil && out.begun {
-		s.Log.Error().Err(err).Func(r.tag).Msg("a report broke off; what was sent has no last line, which verify finds")
-		panic(http.ErrAbortHandler) // so that the caller sees that it is not whole
+		s.Log.Error().Err(err).Func(r.tag).Msg("a report was cut off; it lacks its last line, which verify finds")
+		panic(http.ErrAbortHandler) // so that the caller sees that it is incomplete
 	}
 	return err
 }
 
-// late sets the header when the first byte is written, so that an error before
-// that can be a problem.
+// late sets the header when the first byte is written, so that an earlier error can
+// still be answered as a problem.
 type late struct {
 	r      *request
 	header func()
@@ -264,7 +267,7 @@ func (l *late) Write(b []byte) (int, error) {
 		l.begun = true
 		l.header()
 	}
-	l.r.goesOn(patience)
+	l.r.extendWrite(patience)
 	return l.r.w.Write(b)
 }
 

@@ -10,21 +10,20 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
-	// planPatience is how long the answer to POST /v1/plans waits for a plan to be
-	// read: a small one is whole by then.
+	// planPatience is how long POST /v1/plans waits for a plan to be read; enough for a
+	// small one.
 	planPatience = 2 * time.Second
-	// largePlan has more rows than this. This process reads so many of them at a time,
-	// as each is held in memory; smaller ones need no turn.
-	largePlan, largePlans = 1000, 4
+	// A plan with more than largePlan rows needs a semaphore: each is held in memory, so
+	// this process reads at most maxLargePlans at a time.
+	largePlan, maxLargePlans = 1000, 4
 )
 
-// createPlan is POST /v1/plans: what a request would do. It is one of those who may
-// have it done, as it says who has which desktop. 202 says that it is not all read yet,
-// or could not be.
+// createPlan is POST /v1/plans: what a request would do. It requires the producer role,
+// because the answer reveals who uses which desktop. 202 means not read to the end, yet or
+// at all.
 func (s *server) createPlan(r *request) error {
 	in, ignored, err := r.decodeRequest()
 	if err != nil {
@@ -34,14 +33,14 @@ func (s *server) createPlan(r *request) error {
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
 	}
-	if !r.sees(in.Project) {
-		return problem(http.StatusForbidden, "project_not_allowed", "the key is not for project %s", in.Project)
+	if !r.maySee(in.Project) {
+		return wrongProject(in.Project)
 	}
 	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical())
 	if err != nil {
 		return err
 	}
-	read, err := s.readOn(r.Context(), plan)
+	read, err := s.continuePlan(r.Context(), plan)
 	if err != nil {
 		return err
 	}
@@ -58,14 +57,14 @@ func (s *server) createPlan(r *request) error {
 	if plan.State == tasks.PlanDone {
 		status = http.StatusOK
 	}
-	return s.answerPlan(r, status, plan, api.Plan{IgnoredColumns: ignored}, largestPage, "")
+	return s.answerPlan(r, status, api.Plan{Plan: plan, IgnoredColumns: ignored}, largestPage, "")
 }
 
-// planOwner is whose a plan is. Within the command line there are no keys, and the name
-// is the person's.
+// planOwner is the owner of a plan. At the command line there are no keys, only the name
+// of a person.
 func planOwner(k access.Key) string { return cmp.Or(k.ID, "name:"+k.Name) }
 
-// getPlan is GET /v1/plans/{id}. That somebody asks has it read on.
+// getPlan is GET /v1/plans/{id}. Asking continues the reading.
 func (s *server) getPlan(r *request) error {
 	q := r.query("page_size", "page_token")
 	size := q.size()
@@ -73,41 +72,41 @@ func (s *server) getPlan(r *request) error {
 		return err
 	}
 	plan, err := s.record.Plan(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (plan.Owner != planOwner(r.key) || !r.sees(plan.Project)) {
+	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (plan.Owner() != planOwner(r.key) || !r.maySee(plan.Project)) {
 		return noPlan()
 	}
 	if err != nil {
 		return err
 	}
-	if _, err := s.readOn(r.Context(), plan); err != nil {
+	if _, err := s.continuePlan(r.Context(), plan); err != nil {
 		return err
 	}
-	return s.answerPlan(r, http.StatusOK, plan, api.Plan{}, size, q.text("page_token"))
+	return s.answerPlan(r, http.StatusOK, api.Plan{Plan: plan}, size, q.text("page_token"))
 }
 
 func noPlan() error {
-	return problem(http.StatusNotFound, "plan_not_found", "there is no such plan of this key, or it was not asked for within an hour")
+	return problem(http.StatusNotFound, "plan_not_found", "this key has no such plan, or nobody read it for an hour: create it again")
 }
 
-// readOn has a plan read on by this process, unless another does. read is closed when
-// this one ends to; nil if it does not.
-func (s *server) readOn(ctx context.Context, plan record.Plan) (read <-chan struct{}, err error) {
+// continuePlan reads the rest of a plan in this process, unless another process does. read
+// is closed when this process has ended; nil if it does not read.
+func (s *server) continuePlan(ctx context.Context, plan tasks.Plan) (read <-chan struct{}, err error) {
 	planner, err := s.Store.Planner(plan.Project, s.Log)
 	if err != nil {
 		return nil, err
 	}
-	free, done := plan.State == tasks.PlanReading, func() {}
+	free, release := plan.State == tasks.PlanReading, func() {}
 	if free && plan.Total > largePlan {
 		select {
-		case s.plans <- struct{}{}:
-			done = func() { <-s.plans }
+		case s.largePlans <- struct{}{}:
+			release = func() { <-s.largePlans }
 		default:
-			free = false // whoever asks next tries again
+			free = false // the next request for the plan tries again
 		}
 	}
 	work, err := s.record.TakePlan(ctx, plan, free)
 	if err != nil || work == nil {
-		done()
+		release()
 		if errors.Is(err, tasks.ErrNoPlan) {
 			err = noPlan()
 		}
@@ -116,17 +115,16 @@ func (s *server) readOn(ctx context.Context, plan record.Plan) (read <-chan stru
 	ended := make(chan struct{})
 	s.Store.Go(func(ctx context.Context) {
 		defer close(ended)
-		defer done()
+		defer release()
 		if err := planner.Read(ctx, work); err != nil {
-			s.Log.Warn().Err(err).Str("plan", plan.ID).Msg("a plan was left, and is read on when somebody asks for it")
+			s.Log.Warn().Err(err).Str("plan", plan.ID).Msg("reading a plan was interrupted; it continues with the next request for the plan")
 		}
 	})
 	return ended, nil
 }
 
-func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Plan, size int, token string) error {
-	out.Plan = plan.Plan
-	rows, next, err := s.record.PlanRows(r.Context(), plan, size, token)
+func (s *server) answerPlan(r *request, status int, out api.Plan, size int, token string) error {
+	rows, next, err := s.record.PlanRows(r.Context(), out.Plan, size, token)
 	if errors.Is(err, tasks.ErrNoPlan) {
 		return noPlan()
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
-// maxFaults bounds what is listed.
+// maxFaults limits the faults that an answer lists.
 const maxFaults = 100
 
 func problem(status int, code, format string, args ...any) *api.Problem {
@@ -23,13 +23,17 @@ func problem(status int, code, format string, args ...any) *api.Problem {
 }
 
 func fault(pointer, format string, args ...any) *api.Problem {
-	p := problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was done")
-	p.Errors = []api.Fault{{Pointer: pointer, Detail: fmt.Sprintf(format, args...)}}
+	return invalidRequest(api.Fault{Pointer: pointer, Detail: fmt.Sprintf(format, args...)})
+}
+
+func invalidRequest(faults ...api.Fault) *api.Problem {
+	p := problem(http.StatusBadRequest, api.CodeInvalid, "the request is invalid and nothing was changed: correct it, then send it again")
+	p.Errors = faults
 	return p
 }
 
-// problemOf turns an error from below into one for the caller. What is not known
-// says nothing of itself.
+// problemOf turns an error into one for the caller. The text of an unknown error stays in
+// the log.
 func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	var invalid *tasks.ValidationError
@@ -37,13 +41,14 @@ func problemOf(err error) *api.Problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &invalid):
-		p = problem(http.StatusBadRequest, api.CodeInvalid, "the request is not valid; nothing was done")
+		p = invalidRequest()
 		for _, x := range invalid.Problems[:min(maxFaults, len(invalid.Problems))] {
 			p.Errors = append(p.Errors, api.Fault{Pointer: pointerOf(x.Field), Detail: x.Message})
 		}
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
-		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused, "the Idempotency-Key was used before for a request with other content")
+		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused,
+			"the Idempotency-Key was used before with other content; nothing was changed: send this with a key of its own")
 	case errors.Is(err, tasks.ErrSendAgain):
 		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
 		p.RetryAfter = time.Second
@@ -51,28 +56,29 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrNotFound):
-		return problem(http.StatusNotFound, api.CodeNotFound, "there is no such operation, or its retention is over")
+		return problem(http.StatusNotFound, api.CodeNotFound, "this operation does not exist, or its retention is over: check the id")
 	case errors.Is(err, tasks.ErrPageToken):
-		p := fault("page_token", "is not one that was given out")
+		p := fault("page_token", "was not issued here: begin with the first page")
 		p.Code = api.CodePageToken
 		return p
 	case errors.Is(err, report.ErrRecordAltered):
-		return problem(http.StatusConflict, api.CodeRecordAltered, "the record was altered: it contradicts itself, and the log says in what")
+		return problem(http.StatusConflict, api.CodeRecordAltered, "no report: the record was altered, it contradicts itself; the log says where")
 	case errors.Is(err, report.ErrUnsettled):
-		return problem(http.StatusConflict, api.CodeUnsettled, "the operation was being changed while it was read: ask again in a minute")
+		return problem(http.StatusConflict, api.CodeUnsettled, "no report: the operation changed while it was read; ask again in a minute")
 	}
 	if f := redisfault.Of(err); f != nil {
-		p = problem(http.StatusServiceUnavailable, f.Code, "%s; nothing is known to be done: send it again, with the same Idempotency-Key", f.Meaning)
+		p = problem(http.StatusServiceUnavailable, f.Code,
+			"%s; the request may not have taken effect: send it again, with the same Idempotency-Key", f.Meaning)
 		p.RetryAfter = f.RetryAfter
 		return p
 	}
-	return problem(http.StatusInternalServerError, "internal", "something went wrong here; the log has it under the request id")
+	return problem(http.StatusInternalServerError, "internal", "an internal error; the request may not have taken effect. The log has more")
 }
 
-// refuse answers with a problem and gives its status.
+// refuse answers with a problem and returns its status.
 func (s *server) refuse(r *request, err error) int {
 	p := *problemOf(err)
-	if s.Local && r.tellInside(err) {
+	if s.Local && r.failInside(err) {
 		return p.Status
 	}
 	p.RequestID, p.TraceID = r.id, r.traceID()
@@ -81,7 +87,7 @@ func (s *server) refuse(r *request, err error) int {
 		if f := redisfault.ByCode(p.Code); f != nil {
 			line.Str("next", f.Advice)
 		}
-		line.Msg("a request could not be answered")
+		line.Msg("a request failed")
 	}
 	if p.Status == http.StatusServiceUnavailable && p.RetryAfter == 0 {
 		p.RetryAfter = 5 * time.Second
@@ -91,7 +97,7 @@ func (s *server) refuse(r *request, err error) int {
 	}
 	r.w.Header().Set("Content-Type", "application/problem+json")
 	r.w.WriteHeader(p.Status)
-	_ = json.NewEncoder(r.w).Encode(p) // a caller that is gone is not our business
+	_ = json.NewEncoder(r.w).Encode(p) // fails only if the caller is gone
 	return p.Status
 }
 

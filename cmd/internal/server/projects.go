@@ -10,11 +10,11 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// alias is the project of the path.
+// alias is the project of the path, which the key must be for.
 func (s *server) alias(r *request) (string, error) {
 	alias := r.vars["alias"]
-	if !slices.Contains(s.Store.Projects, alias) || !r.sees(alias) {
-		return "", problem(http.StatusNotFound, "project_not_found", "there is no such project")
+	if !slices.Contains(s.Store.Projects, alias) || !r.maySee(alias) {
+		return "", problem(http.StatusNotFound, "project_not_found", "this project does not exist; check GET /v1/projects")
 	}
 	return alias, nil
 }
@@ -63,14 +63,14 @@ func (s *server) resumeProject(r *request) error {
 	return r.answer(http.StatusOK, api.Paused{Project: alias})
 }
 
-// listProjects is GET /v1/projects: those that the key is for.
+// listProjects is GET /v1/projects: the projects that the key is for.
 func (s *server) listProjects(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
 	var out []api.Project
 	for _, p := range s.Store.Limits() {
-		if !r.sees(p.Alias) {
+		if !r.maySee(p.Alias) {
 			continue
 		}
 		pause, err := s.record.ProjectPause(r.Context(), p.Alias)

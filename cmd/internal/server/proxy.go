@@ -8,11 +8,10 @@ import (
 	"strings"
 )
 
-// BehindProxy puts the client's address in the place of the proxy's, so that
-// whoever looks at Request.RemoteAddr sees the client. It is taken from a header,
-// usually X-Forwarded-For, and only if the peer is one of the trusted: everybody
-// else could write anything there. In a list the last address that is not a
-// trusted proxy's counts, because what stands before it came from outside.
+// BehindProxy sets Request.RemoteAddr to the address of the client in place of the proxy's.
+// It reads the address from a header, usually X-Forwarded-For, and only from trusted peers:
+// anybody else could write anything there. In a list the last address that is not a
+// trusted proxy's counts, because those before it came from outside.
 func BehindProxy(h http.Handler, trusted []netip.Prefix, header string) http.Handler {
 	if len(trusted) == 0 {
 		return h
@@ -30,7 +29,7 @@ func BehindProxy(h http.Handler, trusted []netip.Prefix, header string) http.Han
 		for _, hop := range slices.Backward(hops) {
 			a, err := netip.ParseAddr(strings.TrimSpace(hop))
 			if err != nil {
-				break // whoever stands before it cannot be known
+				break // the addresses before it cannot be trusted
 			}
 			if a = a.Unmap().WithZone(""); !is(a) {
 				r = r.Clone(r.Context())

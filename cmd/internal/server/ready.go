@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// readyAge is how old an answer to GET /readyz may be: whatever probes how often,
-	// Redis is asked once a second.
+	// readyAge is the age up to which a result answers GET /readyz, so that Redis is
+	// asked once a second however many probes there are.
 	readyAge = time.Second
-	// readyPatience bounds the try; who probes gives up soon, and all wait for one.
+	// readyPatience limits the attempt: probes give up soon, and all wait for the same one.
 	readyPatience = 2 * time.Second
 )
 
-// readiness is what the last try to write to Redis gave.
+// readiness is the result of the last attempt to write to Redis.
 type readiness struct {
 	try func(context.Context) error
 
@@ -31,7 +31,7 @@ func (r *readiness) read(ctx context.Context, now func() time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if t := now(); r.at.IsZero() || t.Sub(r.at) >= readyAge {
-		// Not ended by who happens to ask first: the others wait for it, too.
+		// The first caller must not cancel it: others wait for the same result.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readyPatience)
 		defer cancel()
 		r.at, r.err = t, r.try(ctx)
@@ -39,8 +39,8 @@ func (r *readiness) read(ctx context.Context, now func() time.Time) error {
 	return r.err
 }
 
-// readyz tries a write to Redis, because one that is full, or a replica, answers and
-// takes nothing. The cloud is not asked: what is handed over waits for it.
+// readyz tries a write, because a Redis that is full, or a replica, answers reads only. The
+// cloud is not asked: accepted operations wait for it.
 func (s *server) readyz(r *request) error {
 	err := s.ready.read(r.Context(), s.Now)
 	if err == nil {
@@ -50,7 +50,7 @@ func (s *server) readyz(r *request) error {
 	if f == nil {
 		return err
 	}
-	p := problem(http.StatusServiceUnavailable, f.Code, "%s; no request can be accepted", f.Meaning)
+	p := problem(http.StatusServiceUnavailable, f.Code, "%s; requests cannot be accepted", f.Meaning)
 	p.RetryAfter = f.RetryAfter
 	return fmt.Errorf("%w (%w)", p, err)
 }

@@ -6,10 +6,9 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// createRedrive is POST /v1/redrives: 202 and the redrive, which workers carry on.
+// createRedrive is POST /v1/redrives: 202 and the redrive, which workers carry out.
 func (s *server) createRedrive(r *request) error {
 	var in api.RedriveRequest
 	if err := r.decode(&in, false); err != nil {
@@ -30,15 +29,15 @@ func (s *server) createRedrive(r *request) error {
 		}
 		return r.answer(http.StatusOK, matchOf(by))
 	}
-	x, err := s.Store.Producer.Redrive(r.Context(), q)
+	redrive, err := s.Store.Producer.Redrive(r.Context(), q)
 	if err != nil {
 		return err
 	}
-	r.w.Header().Set("Location", "/v1/redrives/"+x.ID)
-	return r.answer(http.StatusAccepted, x)
+	r.w.Header().Set("Location", "/v1/redrives/"+redrive.ID)
+	return r.answer(http.StatusAccepted, redrive)
 }
 
-// matchOf adds up what matches.
+// matchOf sums up the matches.
 func matchOf(by []tasks.FailureCount) api.FailureMatch {
 	out := api.FailureMatch{By: append([]tasks.FailureCount{}, by...)}
 	for _, c := range by {
@@ -47,8 +46,8 @@ func matchOf(by []tasks.FailureCount) api.FailureMatch {
 	return out
 }
 
-// listRedrives is GET /v1/redrives, the latest first. Those of projects that the
-// key is not for are left out, so a page may be short.
+// listRedrives is GET /v1/redrives, the latest first. A page omits the redrives of projects
+// that the key cannot see, and may be short.
 func (s *server) listRedrives(r *request) error {
 	q := r.query("page_size", "page_token")
 	size := q.size()
@@ -56,63 +55,62 @@ func (s *server) listRedrives(r *request) error {
 		return err
 	}
 	all, next, err := s.record.Redrives(r.Context(), size, q.text("page_token"))
-	var out []record.Redrive
-	for _, x := range all {
-		if r.seesAll(x.Projects) {
-			out = append(out, x)
+	var out []tasks.Redrive
+	for _, redrive := range all {
+		if r.maySeeAll(redrive.Projects) {
+			out = append(out, redrive)
 		}
 	}
 	return answerPage(r, out, next, err)
 }
 
-func (r *request) seesAll(projects []string) bool {
+func (r *request) maySeeAll(projects []string) bool {
 	for _, p := range projects {
-		if !r.sees(p) {
+		if !r.maySee(p) {
 			return false
 		}
 	}
 	return true
 }
 
-// redrive reads the redrive of the path. One that concerns another project is as
-// good as none.
-func (s *server) redrive(r *request) (record.Redrive, error) {
-	x, err := s.record.Redrive(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.seesAll(x.Projects) {
-		err = problem(http.StatusNotFound, "redrive_not_found", "there is no such redrive, or its retention is over")
+// redrive reads the redrive of the path. Redrives of projects that the key cannot see are
+// not found.
+func (s *server) redrive(r *request) (tasks.Redrive, error) {
+	redrive, err := s.record.Redrive(r.Context(), r.vars["id"])
+	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeAll(redrive.Projects) {
+		err = problem(http.StatusNotFound, "redrive_not_found", "this redrive does not exist, or its retention is over: check the id")
 	}
-	return x, err
+	return redrive, err
 }
 
-// getRedrive is GET /v1/redrives/{id}, with what came of it.
+// getRedrive is GET /v1/redrives/{id}, with its results so far.
 func (s *server) getRedrive(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
-	x, err := s.redrive(r)
+	redrive, err := s.redrive(r)
 	if err != nil {
 		return err
 	}
-	progress, err := s.record.RedriveProgress(r.Context(), x, s.Now())
+	progress, err := s.record.RedriveProgress(r.Context(), redrive, s.Now())
 	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, progress)
 }
 
-// listRedriven is GET /v1/redrives/{id}/desktops: what it matched, and what each is
-// now.
+// listRedriven is GET /v1/redrives/{id}/desktops: what it matched, with the current states.
 func (s *server) listRedriven(r *request) error {
 	q := r.query("page_size", "page_token")
 	size := q.size()
 	if err := q.err(); err != nil {
 		return err
 	}
-	x, err := s.redrive(r)
+	redrive, err := s.redrive(r)
 	if err != nil {
 		return err
 	}
-	items, next, err := s.record.RedriveItems(r.Context(), x, size, q.text("page_token"))
+	items, next, err := s.record.RedriveItems(r.Context(), redrive, size, q.text("page_token"))
 	return answerPage(r, items, next, err)
 }
 
@@ -121,12 +119,12 @@ func (s *server) abortRedrive(r *request) error {
 	if err := r.decode(&struct{}{}, true); err != nil {
 		return err
 	}
-	x, err := s.redrive(r)
+	redrive, err := s.redrive(r)
 	if err == nil {
-		x, err = s.record.AbortRedrive(r.Context(), x.ID, s.Now(), r.key.Name)
+		redrive, err = s.record.AbortRedrive(r.Context(), redrive.ID, s.Now(), r.key.Name)
 	}
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, x)
+	return r.answer(http.StatusOK, redrive)
 }

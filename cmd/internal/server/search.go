@@ -3,21 +3,20 @@ package server
 import (
 	"strings"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// searchPage is the most rows that a page of a search has.
+// searchPage is the largest page of a search.
 const searchPage = 100
 
-// searchDesktops is GET /v1/desktops?q=: rows by desktop id, user or name of the
-// computer, in any operation, the latest first. What a key may not see is left
-// out of the page, which is then short.
+// searchDesktops is GET /v1/desktops?q=: rows of all operations by desktop id, user or name
+// of the computer, the latest first. A page omits what the key cannot see, and may be short.
 func (s *server) searchDesktops(r *request) error {
 	q := r.query("q", "page_size", "page_token")
 	text, size := strings.TrimSpace(q.text("q")), q.size()
 	if text == "" {
-		q.bad("q", "say what to look for: a desktop id, a user or the name of a computer")
+		q.bad("q", "is empty: give a desktop id, a user or the name of a computer")
 	}
 	if err := q.err(); err != nil {
 		return err
@@ -28,14 +27,14 @@ func (s *server) searchDesktops(r *request) error {
 	}
 	var out []api.Event
 	for len(events) > 0 {
-		// Rows of one operation follow each other.
+		// Rows of an operation are consecutive.
 		op := events[0].Operation
-		var rows []record.Row
+		var rows []tasks.Desktop
 		for len(events) > 0 && events[0].Operation.ID == op.ID {
 			rows = append(rows, events[0].Desktop)
 			events = events[1:]
 		}
-		if !r.sees(op.Project) {
+		if !r.maySee(op.Project) {
 			continue
 		}
 		views, err := s.views(r.Context(), op, rows)
@@ -43,7 +42,7 @@ func (s *server) searchDesktops(r *request) error {
 			return err
 		}
 		for _, v := range views {
-			out = append(out, api.Event{Operation: op.Operation, Desktop: v})
+			out = append(out, api.Event{Operation: op, Desktop: v})
 		}
 	}
 	return answerPage(r, out, next, nil)

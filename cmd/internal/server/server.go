@@ -16,55 +16,53 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 )
 
 // Config makes a handler.
 type Config struct {
 	Store *app.Store // required
 	Keys  *access.Keys
-	Guard *access.Guard // against who guesses keys; default one of its own
+	Guard *access.Guard // against guessing of keys; default: a new one
 	Log   zerolog.Logger
 	Now   func() time.Time // default time.Now
-	// Pages answers what is not the API's, such as / and /operations: the
-	// dashboard. Without it there is nothing there.
+	// Pages is the dashboard: it answers every path outside the API. nil: 404.
 	Pages http.Handler
-	// RateLimit is how many requests a second each key may send to this process, and
-	// twice as many at once; 0: any number. Clients inside have no limit.
+	// RateLimit is the number of requests a second of each key to this process, with
+	// bursts of twice that; 0: no limit. In-process clients have no limit.
 	RateLimit int
-	// Metrics counts requests, and is what GET /metrics gives; nil: nothing.
+	// Metrics counts requests and answers GET /metrics; nil: no metrics.
 	Metrics Metrics
-	// Local says that NewInside's clients are the process itself: bodies may have any
-	// size and answers take any time, and what is refused comes as a *LocalError.
+	// Local says that the clients of NewInside are the process itself: no limits on the
+	// size of bodies and the time of answers, and errors come as a *LocalError.
 	Local bool
 }
 
 const (
 	// maxBody is the largest body: 100,000 ids of 80 bytes.
 	maxBody = 8 << 20
-	// patience is how long an answer may take that does not stream, and how long a
-	// client may leave the next part of one that does unread.
+	// patience limits an answer that does not stream, and the time in which a client
+	// must read the next part of one that does.
 	patience = 30 * time.Second
 )
 
 // server answers requests.
 type server struct {
 	Config
-	record  *record.Record
+	record  *tasks.Record
 	routes  []route
-	turns   turns
 	limits  *limits
 	streams *streams
 	stats   statsCache
 	ready   readiness
 
-	plans chan struct{} // turns for reading large plans
+	largeBodies semaphore // held while a large body is read, decoded and worked on
+	largePlans  semaphore // held while a large plan is read
 
-	patience, bodyPatience, turnPatience, planPatience time.Duration
-	pace                                               pace
+	patience, bodyPatience, acquirePatience, planPatience time.Duration
+	pace                                                  pace
 }
 
-// New gives the handler of everything that the server serves.
+// New makes the handler of all that the server serves.
 func New(cfg Config) http.Handler { return newServer(cfg) }
 
 func newServer(cfg Config) *server {
@@ -75,12 +73,14 @@ func newServer(cfg Config) *server {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
 	}
 	return &server{
-		Config: cfg, record: cfg.Store.Record, routes: routes, turns: make(turns, largeBodies), limits: newLimits(cfg.RateLimit), streams: newStreams(), ready: readiness{try: cfg.Store.Record.TryWrite}, plans: make(chan struct{}, largePlans),
-		patience: patience, bodyPatience: bodyPatience, turnPatience: turnPatience, planPatience: planPatience, pace: usualPace,
+		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
+		ready:       readiness{try: cfg.Store.Record.TryWrite},
+		largeBodies: make(semaphore, maxLargeBodies), largePlans: make(semaphore, maxLargePlans),
+		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience, pace: defaultPace,
 	}
 }
 
-// request is one request on its way.
+// request is a request that is being answered.
 type request struct {
 	*http.Request
 	server *server
@@ -89,22 +89,22 @@ type request struct {
 	trace  string // a valid traceparent, or empty
 	key    access.Key
 	vars   map[string]string
-	after  []func() // run once it is answered
+	after  []func() // run when it has been answered
 
-	connection context.Context // as it came, without patience
+	connection context.Context // of the connection, without patience
 }
 
-// handler answers a request, or gives the error that is the answer.
+// handler answers a request, or returns the error to answer with.
 type handler func(s *server, r *request) error
 
-// route is a row of the table of what is served. Role "" needs no key.
+// route is a row of the table of routes. Role "" requires no key.
 type route struct {
 	method, path string
 	role         access.Role
 	handle       handler
 }
 
-// routes is the table. {x} is a part of the path; a verb follows a colon.
+// routes is the table of routes. {x} is a segment of the path; a colon precedes a verb.
 var routes = []route{
 	{"POST", "/v1/operations", access.Producer, (*server).createOperation},
 	{"POST", "/v1/plans", access.Producer, (*server).createPlan},
@@ -143,8 +143,7 @@ var routes = []route{
 	{"GET", "/metrics", access.Viewer, (*server).getMetrics},
 }
 
-// match finds the route of a request. known says that the path exists, for
-// another method perhaps.
+// match finds the route of a request. If the path has only other methods, these are allowed.
 func match(routes []route, method, path string) (found *route, vars map[string]string, allowed []string) {
 	for i := range routes {
 		vars, ok := routes[i].vars(path)
@@ -159,7 +158,7 @@ func match(routes []route, method, path string) (found *route, vars map[string]s
 	return nil, nil, allowed
 }
 
-// vars are the parts of a path, if it is this route's.
+// vars are the variable segments of a path; false if the path is another route's.
 func (rt *route) vars(path string) (map[string]string, bool) {
 	want, have := strings.Split(rt.path, "/"), strings.Split(path, "/")
 	if len(want) != len(have) {
@@ -181,7 +180,7 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 				return nil, false
 			}
 		}
-		// Desktops' ids may have a colon; elsewhere it begins a verb.
+		// Ids of desktops may have a colon; elsewhere it precedes a verb.
 		if value == "" || name != "{desktop}" && strings.Contains(value, ":") {
 			return nil, false
 		}
@@ -190,7 +189,7 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 	return vars, true
 }
 
-// isAPI reports that a path is for programs.
+// isAPI reports whether a path is the API's, and not a page.
 func isAPI(path string) bool {
 	return path == "/v1" || strings.HasPrefix(path, "/v1/") || slices.ContainsFunc(routes, func(rt route) bool { return rt.path == path })
 }
@@ -198,7 +197,7 @@ func isAPI(path string) bool {
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &request{Request: hr, server: s, w: w, id: requestID(hr), connection: hr.Context()}
 	if trace := hr.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
-		r.trace = trace // one that is not valid is to be treated as if it was not there
+		r.trace = trace // the specification says to ignore an invalid one
 	}
 	begun := time.Now()
 	h := w.Header()
@@ -218,9 +217,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		err = s.serve(rt, r)
 	case len(allowed) > 0:
 		h.Set("Allow", strings.Join(allowed, ", "))
-		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not served here: %s is", hr.Method, strings.Join(allowed, ", "))
+		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not allowed here: use %s", hr.Method, h.Get("Allow"))
 	default:
-		err = problem(http.StatusNotFound, "not_found", "there is nothing at this path")
+		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /openapi.json")
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -243,7 +242,7 @@ func (s *server) count(route, method string, status int, begun time.Time) {
 
 var sane = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
-// requestID is the one that the caller has given, if it is fit to stand in a log.
+// requestID is the caller's request id if it is safe to log, else a new one.
 func requestID(r *http.Request) string {
 	if id := r.Header.Get("X-Request-Id"); sane.MatchString(id) {
 		return id
@@ -251,8 +250,7 @@ func requestID(r *http.Request) string {
 	return xid.New().String()
 }
 
-// traceID is what the request is found by in the caller's traces; empty if it came
-// without one.
+// traceID finds the request in the caller's traces; "" if it came without a trace.
 func (r *request) traceID() string {
 	if r.trace == "" {
 		return ""
@@ -260,7 +258,7 @@ func (r *request) traceID() string {
 	return r.trace[3:35]
 }
 
-// tag adds to a line of the log what the request is found by.
+// tag adds the ids of the request to a line of the log.
 func (r *request) tag(e *zerolog.Event) {
 	e.Str("request_id", r.id)
 	if id := r.traceID(); id != "" {
@@ -290,21 +288,21 @@ func (s *server) serve(rt *route, r *request) error {
 	return rt.handle(s, r)
 }
 
-// authenticate finds the key of a request: Authorization: Bearer dk_…. Who has sent
-// many wrong ones has to wait before another is looked at.
+// authenticate finds the key of a request (Authorization: Bearer dk_…) and checks its role
+// and limits. After many wrong keys from an address the next one has to wait.
 func (s *server) authenticate(r *request, role access.Role) error {
 	if key, inside := r.Context().Value(insideKey{}).(access.Key); inside {
 		r.key = key
-		return r.mayBe(role)
+		return r.require(role)
 	}
 	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd"`)
-		return problem(http.StatusUnauthorized, "no_key", "send a key: Authorization: Bearer dk_…; detachd keys create makes one")
+		return problem(http.StatusUnauthorized, "no_key", "no key was sent: send Authorization: Bearer dk_…; detachd keys create makes one")
 	}
 	sent = strings.TrimSpace(sent)
 	if after, ok := s.Guard.Wait(r.RemoteAddr, sent); !ok {
-		p := problem(http.StatusTooManyRequests, "slow_down", "too many wrong keys came from this address: wait before you send another")
+		p := problem(http.StatusTooManyRequests, "slow_down", "too many wrong keys from this address: wait until Retry-After has passed")
 		p.RetryAfter = after
 		return p
 	}
@@ -312,30 +310,35 @@ func (s *server) authenticate(r *request, role access.Role) error {
 	if errors.Is(err, access.ErrRefused) {
 		s.Guard.Failed(r.RemoteAddr, sent)
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd", error="invalid_token"`)
-		return problem(http.StatusUnauthorized, "key_refused", "the key is not valid: it is unknown, revoked, or has expired")
+		return problem(http.StatusUnauthorized, "key_refused", "the key is not valid: it is unknown, revoked or expired; use another one")
 	}
 	if err != nil {
 		return err
 	}
 	s.Guard.Succeeded(r.RemoteAddr, sent)
 	r.key = key
-	if err := s.limits.take(r.w.Header(), key.ID, s.Now()); err != nil {
+	if err := s.limits.allow(r.w.Header(), key.ID, s.Now()); err != nil {
 		return err
 	}
-	return r.mayBe(role)
+	return r.require(role)
 }
 
-// mayBe refuses a caller whose key does not have the role.
-func (r *request) mayBe(role access.Role) error {
+// require refuses a caller whose key does not have the role.
+func (r *request) require(role access.Role) error {
 	if !r.key.Role.Includes(role) {
-		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s", role, r.key.Role)
+		return problem(http.StatusForbidden, "role_missing", "this takes the role %s, and the key has %s; nothing was changed", role, r.key.Role)
 	}
 	return nil
 }
 
-// sees reports whether the key may see the project. Callers answer 404 where it may
-// not, so that nothing is given away.
-func (r *request) sees(project string) bool { return r.key.Sees(project) }
+func wrongProject(project string) error {
+	return problem(http.StatusForbidden, "project_not_allowed",
+		"the key is not for project %s; nothing was changed: use a key for that project", project)
+}
+
+// maySee reports whether the key may see the project. Callers answer 404 if not, so that
+// nothing leaks.
+func (r *request) maySee(project string) bool { return r.key.Sees(project) }
 
 func (s *server) healthz(r *request) error {
 	return r.answer(http.StatusOK, map[string]string{"status": "ok"})

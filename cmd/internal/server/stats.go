@@ -10,25 +10,27 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// statsAge is how old an answer to GET /v1/stats may be: reading takes time where
-// many operations are open, and several look at once.
+// statsAge is the age up to which a result answers GET /v1/stats: reading many open
+// operations takes time, and several clients ask at once.
 const statsAge = 2 * time.Second
 
-// statsPatience bounds a reading, for which all wait who ask meanwhile.
+// statsPatience limits a reading, for which later callers wait too.
 const statsPatience = 10 * time.Second
 
-// statsCache is what was read last, of all projects.
+// statsCache is the last reading, of all projects.
 type statsCache struct {
 	mu   sync.Mutex
 	at   time.Time
 	last []tasks.Stats
 }
 
-func (c *statsCache) read(ctx context.Context, now func() time.Time, read func(context.Context, time.Time) ([]tasks.Stats, error)) ([]tasks.Stats, error) {
+func (c *statsCache) read(
+	ctx context.Context, now func() time.Time, read func(context.Context, time.Time) ([]tasks.Stats, error),
+) ([]tasks.Stats, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if t := now(); c.last == nil || t.Sub(c.at) >= statsAge {
-		// Not ended by who happens to ask first: the others wait for it, too.
+		// The first caller must not cancel it: others wait for the same result.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statsPatience)
 		defer cancel()
 		all, err := read(ctx, t)
@@ -44,8 +46,8 @@ func (c *statsCache) read(ctx context.Context, now func() time.Time, read func(c
 func (s *server) getStats(r *request) error {
 	q := r.query("project")
 	project := q.text("project")
-	if project != "" && (!slices.Contains(s.Store.Projects, project) || !r.sees(project)) {
-		q.bad("project", "there is no such project")
+	if project != "" && (!slices.Contains(s.Store.Projects, project) || !r.maySee(project)) {
+		q.bad("project", "does not exist, or the key is not for it")
 	}
 	if err := q.err(); err != nil {
 		return err
@@ -55,7 +57,7 @@ func (s *server) getStats(r *request) error {
 	})
 	var out []tasks.Stats
 	for _, x := range all {
-		if r.sees(x.Project) && (project == "" || project == x.Project) {
+		if r.maySee(x.Project) && (project == "" || project == x.Project) {
 			out = append(out, x)
 		}
 	}
@@ -65,10 +67,9 @@ func (s *server) getStats(r *request) error {
 // Metrics counts requests, and answers GET /metrics in the format of Prometheus.
 type Metrics interface {
 	http.Handler
-	// Request counts a request: by a route of the table, "pages" for what is not the
-	// API's, or "none".
+	// Request counts a request; route is of the table, "pages" or "none".
 	Request(route, method string, status int, took time.Duration)
-	// Accepted counts a request for an operation that was accepted, now or before.
+	// Accepted counts an accepted request for an operation, repeated ones too.
 	Accepted(d tasks.Durability)
 }
 
@@ -77,18 +78,18 @@ func (s *server) getMetrics(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
 	}
-	if err := r.everywhere(); err != nil {
+	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
 	if s.Metrics == nil {
-		return problem(http.StatusNotFound, "not_found", "this server does not count")
+		return problem(http.StatusNotFound, "not_found", "this server has no metrics")
 	}
 	s.Metrics.ServeHTTP(r.w, r.Request)
 	return nil
 }
 
-// Probes gives a handler of /healthz, /readyz and /metrics that asks for no key, for a
-// worker that runs by itself. Who reaches it learns the projects' names.
+// Probes is a handler of /healthz, /readyz and /metrics without keys, for a worker that runs
+// by itself. It reveals the names of the projects.
 func Probes(cfg Config) http.Handler {
 	cfg.Pages = nil
 	s := newServer(cfg)
@@ -100,7 +101,7 @@ func Probes(cfg Config) http.Handler {
 	return s
 }
 
-// statusWriter notes the status of what a handler of pages answers.
+// statusWriter records the status that a handler of pages answers.
 type statusWriter struct {
 	http.ResponseWriter
 	status int

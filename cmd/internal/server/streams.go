@@ -7,47 +7,45 @@ import (
 	"sync"
 	"time"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
-	// mostStreams and mostStreamsOfKey is how many streams of events there are at a
-	// time in this process.
-	mostStreams, mostStreamsOfKey = 512, 64
-	// longestReport is how long a report may take, however well it is read.
+	// maxStreams and maxStreamsOfKey limit the open streams of events in this process.
+	maxStreams, maxStreamsOfKey = 512, 64
+	// longestReport limits the time of a report, even for a fast reader.
 	longestReport = 10 * time.Minute
 )
 
 // stopKey is the context's key of the channel that is closed when the server stops.
 type stopKey struct{}
 
-// WithStop is for the http.Server's BaseContext: streams of events, which would go
-// on for an hour, end when stop is closed.
+// WithStop is for the BaseContext of an http.Server: streams of events, which last up to an
+// hour, end when stop is closed.
 func WithStop(ctx context.Context, stop <-chan struct{}) context.Context {
 	return context.WithValue(ctx, stopKey{}, stop)
 }
 
-// unhurried gives the context of an answer that streams: longest takes the place of
-// patience, and goesOn that of the http.Server's time for writing an answer.
-func (r *request) unhurried(longest time.Duration) (context.Context, context.CancelFunc) {
+// streaming is the context of an answer that streams: longest replaces patience, and
+// extendWrite the write timeout of the http.Server.
+func (r *request) streaming(longest time.Duration) (context.Context, context.CancelFunc) {
 	if r.server.Local {
 		return context.WithCancel(r.connection)
 	}
-	// A request whose time for being read is over ends, even if it was read long ago.
+	// When the read deadline passes it ends the request, even one that was read long ago.
 	_ = http.NewResponseController(r.w).SetReadDeadline(time.Time{})
-	r.goesOn(longest)
+	r.extendWrite(longest)
 	return context.WithTimeoutCause(r.connection, longest, errors.New("answering took too long"))
 }
 
-// goesOn moves the time until which what is written next has to be taken. Over
-// HTTP/2 the answer ends then, even if nothing is being written. Not every way here
-// has deadlines: within the process nobody is slow.
-func (r *request) goesOn(within time.Duration) {
+// extendWrite moves the deadline for what is written next. Over HTTP/2 the answer ends at
+// the deadline even if nothing is being written. Connections within the process have none.
+func (r *request) extendWrite(within time.Duration) {
 	_ = http.NewResponseController(r.w).SetWriteDeadline(time.Now().Add(within))
 }
 
-// streams are those of events that are open.
+// streams are the open streams of events.
 type streams struct {
 	mu    sync.Mutex
 	all   int
@@ -59,22 +57,23 @@ func newStreams() *streams {
 	return &streams{byKey: map[string]int{}, views: map[string]*view{}}
 }
 
-// view is an operation as it was last read, which its streams share.
+// view is the last reading of an operation, shared by its streams.
 type view struct {
 	viewers int // guarded by streams.mu
 
 	mu sync.Mutex
 	at time.Time
-	op record.Operation
+	op tasks.Operation
 }
 
-// open enters a stream of a key; leave ends it.
+// open adds a stream of a key; leave removes it.
 func (s *streams) open(key, operation string) (v *view, leave func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.all >= mostStreams || s.byKey[key] >= mostStreamsOfKey {
+	if s.all >= maxStreams || s.byKey[key] >= maxStreamsOfKey {
 		return nil, nil, problem(http.StatusServiceUnavailable, api.CodeBusy,
-			"too many streams are open: there are %d of this key, of at most %d, and %d in all, of at most %d", s.byKey[key], mostStreamsOfKey, s.all, mostStreams)
+			"too many streams are open: %d of %d of this key, %d of %d in all; close some, or try again later",
+			s.byKey[key], maxStreamsOfKey, s.all, maxStreams)
 	}
 	v = s.views[operation]
 	if v == nil {
@@ -101,12 +100,12 @@ func (s *streams) leave(key, operation string) {
 	}
 }
 
-// viewPatience is how long Redis has for an operation.
+// viewPatience limits a reading of an operation.
 const viewPatience = 10 * time.Second
 
-// read gives the operation as it is, or was so long ago. Streams that ask at the
-// same time wait for one reading.
-func (v *view) read(ctx context.Context, rec *record.Record, id string, ago time.Duration) (record.Operation, error) {
+// read returns the operation, at most as old as ago. Streams that ask at the same time
+// share one reading.
+func (v *view) read(ctx context.Context, record *tasks.Record, id string, ago time.Duration) (tasks.Operation, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -115,7 +114,7 @@ func (v *view) read(ctx context.Context, rec *record.Record, id string, ago time
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	op, err := rec.Operation(ctx, id)
+	op, err := record.Operation(ctx, id)
 	if err == nil {
 		v.at, v.op = now, op
 	}

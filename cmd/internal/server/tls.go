@@ -11,12 +11,12 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// checkFiles is how often files are looked at, at most.
-const checkFiles = time.Second
+// checkInterval is the shortest time between two checks of the files.
+const checkInterval = time.Second
 
-// Certificate is a certificate and its key in PEM files that others replace, as
-// ACME clients and secret mounts do: a handshake reads them again when they have
-// changed. While what is there is not a pair that fits, the last that did is used.
+// Certificate is a certificate and its key in PEM files that may be replaced, by ACME
+// clients or secret mounts: a handshake reads them again after a change. While the files
+// are not a valid pair, the last valid pair is used.
 type Certificate struct {
 	certFile, keyFile string
 	log               zerolog.Logger
@@ -28,13 +28,13 @@ type Certificate struct {
 	checked time.Time
 }
 
-// version tells whether a file was replaced.
+// version detects that a file was replaced.
 type version struct {
 	modified time.Time
 	size     int64
 }
 
-// NewCertificate reads the files; what is wrong with them is an error now.
+// NewCertificate reads the files; the error says what is wrong with them.
 func NewCertificate(certFile, keyFile string, log zerolog.Logger) (*Certificate, error) {
 	c := &Certificate{certFile: certFile, keyFile: keyFile, log: log, now: time.Now}
 	if err := c.load(); err != nil {
@@ -43,7 +43,7 @@ func NewCertificate(certFile, keyFile string, log zerolog.Logger) (*Certificate,
 	return c, nil
 }
 
-// Config is for a server that has the certificate: TLS 1.2 or later.
+// Config is for a server with the certificate: TLS 1.2 or later.
 func (c *Certificate) Config() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
@@ -54,7 +54,7 @@ func (c *Certificate) Config() *tls.Config {
 func (c *Certificate) current() *tls.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := c.now(); now.Sub(c.checked) >= checkFiles {
+	if now := c.now(); now.Sub(c.checked) >= checkInterval {
 		c.checked = now
 		if seen, err := c.versions(); err != nil || seen != c.seen {
 			c.reload(err)
@@ -68,14 +68,14 @@ func (c *Certificate) reload(err error) {
 		err = c.load()
 	}
 	if err != nil {
-		c.log.Error().Err(err).Msg("the certificate was replaced and cannot be used; the one before it still is")
+		c.log.Error().Err(err).Msg("the new certificate cannot be used; the previous one stays in use")
 		return
 	}
 	c.log.Info().Time("not_after", c.pair.Leaf.NotAfter).Msg("the certificate was replaced")
 }
 
-// load reads the files. Their versions are taken first, so that what is replaced
-// meanwhile is read again.
+// load reads the files. It takes their versions first, so that a file replaced meanwhile is
+// read again.
 func (c *Certificate) load() error {
 	seen, err := c.versions()
 	if err != nil {

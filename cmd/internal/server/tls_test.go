@@ -51,17 +51,17 @@ func TestCertificateIsReadAgain(t *testing.T) {
 	require.EqualValues(t, 1, serial())
 	writePair(t, dir, 2)
 	require.EqualValues(t, 1, serial(), "not at every handshake")
-	now = now.Add(checkFiles)
+	now = now.Add(checkInterval)
 	require.EqualValues(t, 2, serial())
 
 	require.NoError(t, os.WriteFile(key, []byte("rubbish"), 0o600))
-	now = now.Add(checkFiles)
+	now = now.Add(checkInterval)
 	require.EqualValues(t, 2, serial(), "the last one that fits")
 	require.NoError(t, os.Remove(cert))
-	now = now.Add(checkFiles)
+	now = now.Add(checkInterval)
 	require.EqualValues(t, 2, serial())
 	writePair(t, dir, 3)
-	now = now.Add(checkFiles)
+	now = now.Add(checkInterval)
 	require.EqualValues(t, 3, serial())
 }
 

@@ -2,8 +2,7 @@ package server
 
 import "github.com/detachd/detachd/tasks/api"
 
-// listWorkers is GET /v1/workers: the workers that have beaten and not left. They
-// work for every project, so that every key may know of them.
+// listWorkers is GET /v1/workers. Workers serve all projects, so every key may see them.
 func (s *server) listWorkers(r *request) error {
 	if err := r.query().err(); err != nil {
 		return err
