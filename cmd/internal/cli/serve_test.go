@@ -72,7 +72,7 @@ func TestServeStopsInSpiteOfStreams(t *testing.T) {
 	s := newStage(t)
 	st := s.store(t)
 	p := Program{Now: time.Now}
-	try, err := p.tryAPI(t.Context(), st, metrics.New("test"), "test")
+	try, err := p.newDemoServer(t.Context(), st, metrics.New("test"), "test")
 	require.NoError(t, err)
 	id := s.detached(t, "d1")
 	l, err := net.Listen("tcp", anyPort)
