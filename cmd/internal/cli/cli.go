@@ -1,6 +1,6 @@
-// Package cli is the command line of detachd: it reads arguments and files,
-// asks the other packages to do the work, and says what came of it. Results go
-// to stdout, messages to stderr, and the exit code says how it went.
+// Package cli is the command line of detachd, one file per command. It reads
+// arguments and files, lets other packages do the work, and reports the result:
+// results go to stdout, messages to stderr, and the exit code tells the outcome.
 package cli
 
 import (
@@ -8,13 +8,14 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
 
-// Program is the command line with everything it may touch, so that tests can
+// Program is the command line with everything that it may touch, so that tests can
 // run it.
 type Program struct {
 	Version   string
@@ -27,22 +28,22 @@ type Program struct {
 	configFile string // --config
 	serverFlag string // --server
 	keyFile    string // --key-file
-	begun      bool   // a command's own code has been reached: errors are not about usage any more
+	begun      bool   // a command's own code runs: its errors are not about usage
 }
 
-// Run runs one command line, without the program's name, and returns the exit
-// code. When ctx ends, a command that waits stops waiting.
+// Run runs one command line, without the program's name, and returns the exit code.
+// When ctx ends, a command that waits stops waiting.
 func (p Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
 	root := p.root()
-	root.SetArgs(append([]string{}, args...)) // of nil cobra makes the process' own
+	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	if err := p.checkZone(); err != nil {
-		return p.report(err)
+		return p.printError(err)
 	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
@@ -51,41 +52,86 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	if !p.begun {
 		err = usage("see "+cmd.CommandPath()+" --help", "%w", err)
 	}
-	return p.report(err)
+	return p.printError(err)
 }
 
 func (p *Program) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "detachd",
-		Short: "Takes cloud desktops away from people who no longer should have them",
+		Short: "Remove leavers' access to cloud desktops",
 		Long: `detachd detaches Huawei Cloud Workspace desktops from their users, in bulk, and
-keeps a record of what became of every single one.
+keeps a record of the result for every desktop.
 
 Try it without a cloud: detachd demo
 
-Commands work on the configured Redis, or with --server or DETACHD_SERVER over the
-HTTP API of a server. The key for it is in DETACHD_API_KEY, or in the file that
-DETACHD_API_KEY_FILE or --key-file names; its role says what it may do, and its
-name is who has asked.
+Commands work on the configured Redis, or over the HTTP API of a server with
+--server or DETACHD_SERVER. The API key comes from DETACHD_API_KEY, or from the
+file given by DETACHD_API_KEY_FILE or --key-file. The role of the key limits what
+a command may do, and its name is recorded as the requester.
 
-Exit codes: 0 all fine, 1 internal error, 2 wrong usage or input, 3 some
-desktops failed, 4 some are held, 5 still running when --wait ended, 6 not
+Exit codes: 0 success, 1 internal error, 2 wrong usage or input, 3 some desktops
+failed, 4 some desktops are on hold, 5 still running when --wait ended, 6 not
 authorised.`,
+		Version:       p.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.PersistentFlags().StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
-	root.PersistentFlags().StringVar(&p.serverFlag, "server", "", "work over the HTTP API at that `URL` (default $DETACHD_SERVER; if neither is given: on the configured Redis)")
-	root.PersistentFlags().StringVar(&p.keyFile, "key-file", "", "`file` with the key for the server (default: $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
-	root.AddCommand(
-		p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.failuresCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(),
-		p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.cancelCommand(), p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.codesCommand(), p.doctorCommand(), p.workerCommand(), p.serveCommand(), p.keysCommand(),
-		p.demoCommand(), p.devCommand(), p.fakecloudCommand(), p.versionCommand(),
-	)
+	root.SetVersionTemplate("detachd {{.Version}}\n")
+	f := root.PersistentFlags()
+	f.StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
+	f.StringVar(&p.serverFlag, "server", "", "`URL` of a server to work with (default $DETACHD_SERVER; without either: the configured Redis)")
+	f.StringVar(&p.keyFile, "key-file", "", "`file` with the API key (default $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
+	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.cancelCommand())
+	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
+	addGroup(root, "Evidence", p.historyCommand(), p.reportCommand(), p.verifyCommand())
+	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
+		p.serveCommand(), p.keysCommand())
+	addGroup(root, "Try it", p.demoCommand(), p.devCommand(), p.fakecloudCommand())
+	root.AddCommand(p.versionCommand())
 	return root
 }
 
-// run is what a command does. Errors before it are wrong usage.
+func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
+	root.AddGroup(&cobra.Group{ID: title, Title: title + ":"})
+	for _, cmd := range commands {
+		cmd.GroupID = title
+	}
+	root.AddCommand(commands...)
+}
+
+// addSubcommands makes cmd a command that does nothing by itself. By default cobra
+// prints its help for a mistyped subcommand, and succeeds.
+func addSubcommands(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(commands...)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := ""
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = ": did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return fmt.Errorf("unknown command %s for %q%s", shown(args[0]), cmd.CommandPath(), hint)
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	return cmd
+}
+
+// needs is for commands with one argument, which list prints.
+func needs(what, list string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return fmt.Errorf("%s is missing: %s (see %s)", what, cmd.UseLine(), list)
+		case len(args) > 1:
+			return fmt.Errorf("one %s is expected, and %d were given", what, len(args))
+		}
+		return nil
+	}
+}
+
+// run wraps the code of a command. Errors before it are about usage.
 func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p.begun = true
@@ -93,7 +139,7 @@ func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*co
 	}
 }
 
-// ask is run for commands that ask a server, or what stands in for one.
+// ask is run for commands that need a client and no own handling of it.
 func (p *Program) ask(do func(cmd *cobra.Command, c *client, args []string) error) func(*cobra.Command, []string) error {
 	return p.run(func(cmd *cobra.Command, args []string) error {
 		c, err := p.connect("")
@@ -108,7 +154,7 @@ func (p *Program) ask(do func(cmd *cobra.Command, c *client, args []string) erro
 // say writes a message for people.
 func (p *Program) say(format string, args ...any) { fmt.Fprintf(p.Stderr, format+"\n", args...) }
 
-// out writes a line of the result.
+// out writes one line of the result.
 func (p *Program) out(format string, args ...any) { fmt.Fprintf(p.Stdout, format+"\n", args...) }
 
 func (p *Program) env(name string) string {
@@ -116,7 +162,7 @@ func (p *Program) env(name string) string {
 	return value
 }
 
-// terminal reports whether w is one.
+// terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	return ok && term.IsTerminal(int(f.Fd()))

@@ -18,22 +18,22 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// client is what commands work with: a server's, or that of a server within this
-// process, on the configured Redis.
+// client calls a server: a remote one, or one within this process that works on the
+// configured Redis.
 type client struct {
 	*api.Client
 	remote bool
 	close  func()
 }
 
-// connect makes the client that --server or DETACHD_SERVER ask for, or else one for
-// the configured Redis. It sends nothing yet. by is who is said to ask, empty for
-// the user of this session; over a server it is the key that says so.
+// connect makes the client for --server or DETACHD_SERVER, or else one for the
+// configured Redis. It sends nothing yet. by is the requester to record; empty means
+// the user of this session. A server records the name of the key.
 func (p *Program) connect(by string) (*client, error) {
 	if to := p.serverURL(); to != "" {
 		if by != "" {
-			return nil, usage("leave it out; detachd keys create --name makes a key for somebody else",
-				"--requested-by does not go with a server: there the name of the key is who asks")
+			return nil, usage("remove it; detachd keys create --name creates a key for somebody else",
+				"--requested-by cannot be used with a server, which records the name of the key")
 		}
 		return p.dial(to)
 	}
@@ -48,7 +48,7 @@ func (p *Program) connect(by string) (*client, error) {
 	}, nil
 }
 
-// serverURL is the server that was named; empty if none was.
+// serverURL is the server to use; empty for none.
 func (p *Program) serverURL() string {
 	if p.serverFlag != "" {
 		return p.serverFlag
@@ -56,8 +56,8 @@ func (p *Program) serverURL() string {
 	return p.env("DETACHD_SERVER")
 }
 
-// answerPatience is how long a server has to begin its answer.
-const answerPatience = time.Minute
+// answerTimeout is how long a server may take to begin its answer.
+const answerTimeout = time.Minute
 
 func (p *Program) dial(to string) (*client, error) {
 	key, err := p.apiKey()
@@ -65,16 +65,16 @@ func (p *Program) dial(to string) (*client, error) {
 		return nil, err
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.ResponseHeaderTimeout = answerPatience
+	transport.ResponseHeaderTimeout = answerTimeout
 	c, err := api.New(api.Config{
 		Server: to, Key: key, UserAgent: "detachd/" + p.Version,
-		HTTP: &http.Client{Transport: transport}, // no limit of all: a report takes as long as it is long
+		HTTP: &http.Client{Transport: transport}, // no total time limit: reports can be long
 	})
 	if err != nil {
-		return nil, usage("mend --server or DETACHD_SERVER", "the server %s is no URL such as https://detachd.example.com", shown(to))
+		return nil, usage("correct --server or DETACHD_SERVER", "invalid server %s: use a URL such as https://detachd.example.com", shown(to))
 	}
 	if u, err := url.Parse(to); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
-		p.say("note: the key and all else goes to %s unencrypted: https is safer", printable(u.Host))
+		p.say("note: the API key and all data go to %s unencrypted; use https", printable(u.Host))
 	}
 	return &client{Client: c, remote: true, close: transport.CloseIdleConnections}, nil
 }
@@ -84,8 +84,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// apiKey finds the key for a server: in the file of --key-file, in DETACHD_API_KEY
-// or in the file that DETACHD_API_KEY_FILE names, the first that is given.
+// apiKey reads the API key from the first of these that is given: --key-file,
+// DETACHD_API_KEY, DETACHD_API_KEY_FILE.
 func (p *Program) apiKey() (string, error) {
 	key, from := p.env("DETACHD_API_KEY"), "DETACHD_API_KEY"
 	file := p.keyFile
@@ -95,30 +95,30 @@ func (p *Program) apiKey() (string, error) {
 	if file != "" {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return "", usage("name a file that has the key in it, and nothing else", "the API key: %w", err)
+			return "", usage("give a file that contains the key and nothing else", "cannot read the API key: %w", err)
 		}
 		key, from = string(text), file
 	}
 	switch key = strings.TrimSpace(key); {
 	case key == "":
-		return "", usage("set DETACHD_API_KEY, or name its file with DETACHD_API_KEY_FILE or --key-file; detachd keys create, where Redis is configured, makes one",
-			"a server was named, and no key for it")
+		return "", usage("set DETACHD_API_KEY, or give its file with DETACHD_API_KEY_FILE or --key-file; "+
+			"where Redis is configured, detachd keys create creates one", "the server needs an API key")
 	case strings.ContainsFunc(key, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) || unicode.IsSpace(r) }):
-		return "", usage("give the key as detachd keys create has shown it, and nothing else", "what is in %s is no API key", from)
+		return "", usage("give the key exactly as detachd keys create printed it", "%s does not contain a valid API key", from)
 	}
 	return key, nil
 }
 
-// localOnly refuses --server for a command that needs Redis itself. That
-// DETACHD_SERVER is set is no reason: it is there for other commands.
+// localOnly refuses --server for a command that needs Redis itself. DETACHD_SERVER
+// may be set: it is meant for other commands.
 func (p *Program) localOnly(command string) error {
 	if p.serverFlag != "" || p.keyFile != "" {
-		return usage("leave --server and --key-file out", "detachd %s does its work here, and asks no server", command)
+		return usage("remove --server and --key-file", "detachd %s runs on this machine and uses no server", command)
 	}
 	return nil
 }
 
-// projects lists the aliases of the projects that may be named.
+// projects lists the aliases of the projects that requests may name.
 func (c *client) projects(ctx context.Context) ([]string, error) {
 	list, err := c.Projects(ctx)
 	aliases := make([]string, len(list))
@@ -128,8 +128,7 @@ func (c *client) projects(ctx context.Context) ([]string, error) {
 	return aliases, err
 }
 
-// configured refuses aliases of projects that are not there, before anything is
-// done.
+// configured refuses unknown projects before anything is done.
 func (c *client) configured(ctx context.Context, aliases ...string) error {
 	if len(aliases) == 0 {
 		return nil

@@ -223,7 +223,7 @@ func read(resp *http.Response) string {
 func TestWaitingEndsWhenTheKeyDoes(t *testing.T) {
 	t.Parallel()
 	s := served(t)
-	ctx, cancel := context.WithTimeout(t.Context(), awayPatience)
+	ctx, cancel := context.WithTimeout(t.Context(), maxOutage)
 	defer cancel()
 	r := s.runWith(t, ctx, "", func(text string) {
 		if strings.Contains(text, "; waiting") {

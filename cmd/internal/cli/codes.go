@@ -15,12 +15,12 @@ func (p *Program) codesCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "codes",
-		Short: "Explain error codes, and what a reading of a desktop means",
-		Long: `Prints the tables by which workers decide: what an error of the cloud means and
-what is done about it, and what a reading of a desktop means before it is sent,
-after a call whose outcome nobody knows, and after the cloud has accepted it. In
-each the first row that matches wins; codes of the configuration go first.
-Whatever may have taken effect is ambiguous, whatever the table says.`,
+		Short: "Explain error codes and readings of desktops",
+		Long: `Prints the tables that workers use to decide: what an error of the cloud means and
+how it is handled, and what a reading of a desktop means before it is sent, after
+a call with an unknown outcome, and after the cloud accepted it. In each table the
+first match wins; codes of the configuration come first. A call that may have
+taken effect is always ambiguous, whatever the table says.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			v, err := p.codes(cmd.Context())
@@ -45,8 +45,8 @@ Whatever may have taken effect is ambiguous, whatever the table says.`,
 	return cmd
 }
 
-// codes asks the server. Without one the configuration is enough, which may lack
-// projects and Redis.
+// codes asks the server. Without a server the configuration is enough; it needs
+// neither projects nor Redis.
 func (p *Program) codes(ctx context.Context) (api.Codes, error) {
 	if p.serverURL() == "" {
 		cfg, err := p.loadConfig()
@@ -72,11 +72,13 @@ func codeTables(v api.Codes) []*table {
 		}
 		codes.add(c.Of, status, c.Code, c.Class, c.Why, c.Advice)
 	}
-	classes := &table{header: []string{"CLASS", "WHAT IS DONE", "WHAT YOU CAN DO"}, whole: true}
+	classes := &table{header: []string{"CLASS", "HANDLING", "WHAT YOU CAN DO"}, whole: true}
 	for _, c := range v.Classes {
 		classes.add(c.Class, c.Does, c.Advice)
 	}
-	readings := &table{header: []string{"A DESKTOP READS AS", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED", "CODE", "WHY", "WHAT YOU CAN DO"}, whole: true}
+	readings := &table{
+		header: []string{"READING", "BEFORE SENDING", "OUTCOME UNKNOWN", "ACCEPTED BY CLOUD", "CODE", "WHY", "WHAT YOU CAN DO"}, whole: true,
+	}
 	for _, r := range v.Readings {
 		readings.add(r.Reads, r.Before, r.Unknown, r.After, r.Code, r.Why, r.Advice)
 	}

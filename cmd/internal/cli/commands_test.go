@@ -229,7 +229,7 @@ func TestCodes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		v := s.json(t, exitOK, "codes")
 		first := v["codes"].([]any)[0].(map[string]any)
-		require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved", "advice": "Check in the Workspace console what the desktop is doing, and retry when that has ended."}, first)
+		require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved", "advice": "see in the console what the desktop is doing, and redrive it when that is done"}, first)
 		classes := map[any]bool{}
 		for _, c := range v["classes"].([]any) {
 			classes[c.(map[string]any)["class"]] = true

@@ -9,7 +9,10 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 )
 
-// loadConfig reads the configuration that --config or the environment names.
+// fixConfig is the advice for a configuration that cannot be used.
+const fixConfig = "correct the configuration; deploy/config.example.yaml documents every key"
+
+// loadConfig reads the configuration given by --config or the environment.
 func (p *Program) loadConfig() (config.Config, error) {
 	file := p.configFile
 	if file == "" {
@@ -17,12 +20,12 @@ func (p *Program) loadConfig() (config.Config, error) {
 	}
 	cfg, err := config.Load(file, p.LookupEnv)
 	if err != nil {
-		return cfg, usage("mend the configuration; deploy/config.example.yaml documents every key", "%w", err)
+		return cfg, usage(fixConfig, "%w", err)
 	}
 	return cfg, nil
 }
 
-// open gives what most commands work on. It does not connect yet.
+// open opens the store of the configuration. It does not connect yet.
 func (p *Program) open() (*app.Store, error) {
 	cfg, err := p.loadConfig()
 	if err != nil {
@@ -30,21 +33,22 @@ func (p *Program) open() (*app.Store, error) {
 	}
 	s, err := app.Open(cfg, p.LookupEnv, p.Version)
 	if errors.Is(err, app.ErrNoProject) {
-		return nil, usage("name a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and the like; detachd demo needs neither", "%w", err)
+		return nil, usage("give a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and related variables; "+
+			"detachd demo needs neither", "%w", err)
 	}
 	if err != nil {
-		return nil, usage("mend the configuration; deploy/config.example.yaml documents every key", "%w", err)
+		return nil, usage(fixConfig, "%w", err)
 	}
 	return s, nil
 }
 
-// logger is the log on stderr.
+// logger writes the log to stderr.
 func (p *Program) logger(cfg config.Log) (zerolog.Logger, error) {
 	isTerminal := terminal(p.Stderr)
 	return app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
 }
 
-// consoleLog is the log of parts that run to be watched.
+// consoleLog is the log of commands that people watch.
 func (p *Program) consoleLog() zerolog.Logger {
 	log, err := p.logger(config.Log{Level: "info", Format: "console"})
 	if err != nil {

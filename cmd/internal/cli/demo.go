@@ -22,8 +22,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// demoTimeout ends a demo that does not end by itself. It takes about ten seconds; on a
-// busy machine, with a race detector, several times as long.
+// demoTimeout ends a demo that hangs. A demo takes about ten seconds; on a busy machine
+// with the race detector, several times as long.
 const demoTimeout = 3 * time.Minute
 
 type demoOptions struct {
@@ -37,21 +37,21 @@ func (p *Program) demoCommand() *cobra.Command {
 	o := demoOptions{seed: 1}
 	cmd := &cobra.Command{
 		Use:   "demo",
-		Short: "Watch a list of leavers being worked on, with a Redis in memory and a fake cloud",
-		Long: `Starts a Redis in memory, a fake cloud and a worker, and has a list of leavers
-detached while the cloud throttles, conflicts, loses replies, ends late or never,
-and refuses some desktops; and then some leavers by name, with colleagues on their
-desktops. It needs nothing, touches nothing, and ends by itself. The exit code is
-0 if exactly those desktops failed, and were held, that the demo planned to, each
-desktop called detached is so in the cloud, and nobody else lost access; else 3.`,
+		Short: "Detach a list of leavers from a fake cloud",
+		Long: `Runs a Redis in memory, a fake cloud and a worker, and detaches a list of leavers
+while the cloud throttles, reports conflicts, loses replies, finishes late or never,
+and refuses some desktops; then leavers by name, who share desktops with colleagues.
+It needs no setup, touches nothing real, and stops by itself. The exit code is 0 if
+exactly the planned desktops failed or were put on hold, every desktop reported as
+detached is detached in the cloud, and nobody else lost access; otherwise 3.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.file, "file", "", "another CSV `file` of leavers, - for stdin")
-	f.Uint64Var(&o.seed, "seed", o.seed, "draws which desktops have trouble")
-	f.StringVar(&o.report, "report", "", "write the evidence of the leavers by name to that `file` (.html, .csv or .json)")
-	f.StringVar(&o.serve, "serve", "", "afterwards serve the dashboard and the HTTP API at that loopback `address` until interrupted, to look at what is left")
+	f.StringVar(&o.file, "file", "", "use this CSV `file` of leavers, - for stdin")
+	f.Uint64Var(&o.seed, "seed", o.seed, "random `seed` that selects the desktops with faults")
+	f.StringVar(&o.report, "report", "", "write the evidence report of the leavers by name to this `file` (.html, .csv or .json)")
+	f.StringVar(&o.serve, "serve", "", "afterwards serve the dashboard and the HTTP API at this loopback `address` until interrupted")
 	f.BoolVar(&o.verbose, "verbose", false, "show the log")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
@@ -76,7 +76,7 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	requests := list.Requests(api.OperationRequest{Reason: "leavers of the demo"})
 	for _, r := range requests {
 		if len(r.Users)+len(r.Computers) > 0 {
-			return usage("give a list with a column of desktop ids", "the demo makes the desktops that a list names, and project %s has rows that name only users or computers", r.Project)
+			return usage("give every row a desktop id", "the demo creates the desktops of the list, but project %s has rows without a desktop id", r.Project)
 		}
 	}
 	plan := newDemoPlan(requests, o.seed)
@@ -89,8 +89,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	}
 	defer e.Stop()
 	plan.stage(e.Cloud.Cloud)
-	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all of it is forgotten at the end")
-	p.say("demo: %s of %s, and some leavers by name; %d are going to fail, %d to be held, and the cloud throttles, conflicts and loses a reply",
+	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all data is deleted at the end")
+	p.say("demo: %s of %s, and some leavers by name; planned: %d fail, %d are put on hold, and the cloud throttles, reports conflicts and loses a reply",
 		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails), len(plan.holds))
 	format, err := reportFormat("", o.report)
 	if err != nil {
@@ -115,23 +115,25 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 		err = p.demoServe(ctx, a, m, l)
 	}
 	if err == nil && !summary.AsPlanned {
-		err = fail(exitFailed, "run it again with --verbose and look at the log", "the demo did not go as planned: %s", count(len(summary.Surprises), "surprise"))
+		err = fail(exitFailed, "run it again with --verbose and check the log",
+			"the demo did not go as planned: %s", count(len(summary.Surprises), "surprise"))
 	}
 	return err
 }
 
-// demoServe serves what the demo has left behind, which the worker goes on with.
+// demoServe serves the result of the demo; its worker continues to run.
 func (p *Program) demoServe(ctx context.Context, a *app.App, m *metrics.Metrics, l net.Listener) error {
-	try, err := p.tryAPI(ctx, a.Store, m, "demo")
+	srv, err := p.newDemoServer(ctx, a.Store, m, "demo")
 	if err != nil {
 		return err
 	}
-	p.say("demo: the dashboard is at http://%s until ctrl-C; sign in with the key below, or set both in another terminal and try: detachd list", l.Addr())
-	try.exports(p.Stderr, l)
-	return serveOn(ctx, l, try.handler, zerolog.Nop())
+	p.say("demo: the dashboard is at http://%s until ctrl-C; sign in with the key below, or run both lines in another terminal and try: detachd list",
+		l.Addr())
+	srv.exports(p.Stderr, l)
+	return serveOn(ctx, l, srv.handler, zerolog.Nop())
 }
 
-// demoList reads the leavers. Every project they name exists in the fake cloud.
+// demoList reads the leavers. Every project that they name exists in the fake cloud.
 func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 	list := leavers.New("hq", func(string) bool { return true })
 	list.Mixed = true
@@ -146,15 +148,15 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 		p.say("%s", printable(b.String()))
 	}
 	if slices.ContainsFunc(list.Good, func(x leavers.Leaver) bool { return x.Desktop == "" }) {
-		return nil, usage("give each row a desktop id", "the demo takes lists of desktops, and this one has rows without")
+		return nil, usage("give every row a desktop id", "the demo creates the desktops of the list, but some rows have no desktop id")
 	}
 	if list.BadRows > 0 || len(list.Good) == 0 {
-		return nil, usage("correct it and run it again", "%s, %s", count(list.BadRows, "bad row"), count(len(list.Good), "good one"))
+		return nil, usage("correct the list and run the command again", "%s, %s", count(list.BadRows, "invalid row"), count(len(list.Good), "valid row"))
 	}
 	return list, nil
 }
 
-// demoApp is a worker that is hasty.
+// demoApp is a worker with short intervals.
 func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions, m *metrics.Metrics) (*app.App, error) {
 	cfg := embeddedConfig(e, plan.projects)
 	cfg.Worker.FirstLook, cfg.Worker.ConfirmWithin = time.Second, 7*time.Second
@@ -166,14 +168,16 @@ func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions, m *met
 	return app.New(cfg, p.LookupEnv, log, p.Version, m)
 }
 
-// perform starts the worker and lets it do the list.
-func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.App, plan *demoPlan, o demoOptions, format report.Format) (demoReport, error) {
+// perform starts the worker, submits the list and waits for the end.
+func (p *Program) perform(
+	interrupted context.Context, e *app.Embedded, a *app.App, plan *demoPlan, o demoOptions, format report.Format,
+) (demoReport, error) {
 	ctx, cancel := context.WithTimeoutCause(interrupted, demoTimeout, fmt.Errorf("the demo took longer than %s", demoTimeout))
 	defer cancel()
 	if err := a.Start(interrupted); err != nil {
 		return demoReport{}, err
 	}
-	begun := time.Now()
+	started := time.Now()
 	var ops []tasks.Operation
 	for _, r := range plan.requests {
 		op, err := a.Producer.Enqueue(ctx, r.Task("demo"))
@@ -182,7 +186,7 @@ func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.A
 		}
 		ops = append(ops, op)
 	}
-	op, err := a.Producer.Enqueue(ctx, plan.people)
+	op, err := a.Producer.Enqueue(ctx, plan.byName)
 	if err != nil {
 		return demoReport{}, err
 	}
@@ -196,9 +200,9 @@ func (p *Program) perform(interrupted context.Context, e *app.Embedded, a *app.A
 		}); err != nil {
 			return demoReport{}, err
 		}
-		p.say("demo: the evidence of operation %s is in %s; detachd verify tells whether it is altered", op.ID, o.report)
+		p.say("demo: the evidence report of operation %s is in %s; check it with detachd verify", op.ID, o.report)
 	}
 	summary, err := newDemoReport(context.WithoutCancel(ctx), a.Store, e.Cloud.Cloud, plan, ops)
-	summary.Seed, summary.TookMS = o.seed, time.Since(begun).Milliseconds()
+	summary.Seed, summary.TookMS = o.seed, time.Since(started).Milliseconds()
 	return summary, err
 }

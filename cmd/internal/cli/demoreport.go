@@ -13,11 +13,10 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 )
 
-// demoReport is what came of a demo: from the record, and beside it from the
-// fake cloud, which knows nothing of the record.
+// demoReport is the result of a demo, from the record and from the fake cloud, which
+// knows nothing of the record.
 type demoReport struct {
 	Seed       uint64               `json:"seed"`
 	TookMS     int64                `json:"took_ms"`
@@ -29,26 +28,26 @@ type demoReport struct {
 	Codes      []tasks.FailureCount `json:"failures_by_code"`
 	JobIDs     []string             `json:"job_ids"`
 	Cloud      demoCloud            `json:"cloud"`
-	// AsPlanned: everything ended, exactly the desktops that the demo planned to
-	// fail or to be held did, what is called detached is so in the cloud, and who
-	// was to keep access has it.
+	// AsPlanned: everything finished, exactly the planned desktops failed or were put
+	// on hold, what is reported as detached is so in the cloud, and nobody else lost
+	// access.
 	AsPlanned bool     `json:"as_planned"`
 	Surprises []string `json:"surprises"`
 }
 
-// demoRemoval is how long it took until access was gone.
+// demoRemoval is the time to access removal.
 type demoRemoval struct {
 	OperationID string        `json:"operation_id"`
 	Removal     tasks.Removal `json:"access_removed"`
 }
 
-// demoFailure is a failed or held desktop and the reason that was planned for it.
+// demoFailure is a desktop that failed or is on hold, and the planned reason.
 type demoFailure struct {
 	tasks.Failure
 	Planned string `json:"planned,omitempty"`
 }
 
-// demoCloud is what the fake cloud saw.
+// demoCloud is what the fake cloud recorded.
 type demoCloud struct {
 	Calls    int            `json:"detach_calls"`
 	Statuses map[string]int `json:"detach_calls_by_status"` // "none": no reply
@@ -57,7 +56,7 @@ type demoCloud struct {
 }
 
 func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, plan *demoPlan, ops []tasks.Operation) (demoReport, error) {
-	rec := s.Record
+	record := s.Record
 	r := demoReport{
 		Held:       []demoFailure{},
 		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
@@ -65,27 +64,27 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 	}
 	var calls []tasks.Call
 	for _, op := range ops {
-		more, err := rec.Calls(ctx, op.ID)
+		more, err := record.Calls(ctx, op.ID)
 		if err != nil {
 			return r, err
 		}
 		calls = append(calls, more...)
-		removal, err := rec.Removal(ctx, op, s.Target, time.Now())
+		removal, err := record.Removal(ctx, op, s.Target, time.Now())
 		if err != nil {
 			return r, err
 		}
 		r.Removals = append(r.Removals, demoRemoval{op.ID, removal})
 	}
 	r.JobIDs = jobIDs(calls)
-	failures, err := pages(0, func(size int, token string) ([]tasks.Failure, string, error) {
-		return rec.Failures(ctx, tasks.FailureFilter{}, size, token)
+	failures, err := all(func(size int, token string) ([]tasks.Failure, string, error) {
+		return record.Failures(ctx, tasks.FailureFilter{}, size, token)
 	})
 	if err != nil {
 		return r, err
 	}
 	for _, f := range failures {
-		key := [2]string{f.Project, f.DesktopID}
-		if f.Class == tasks.ClassHeld {
+		key := desktopKey{f.Project, f.DesktopID}
+		if f.Class == tasks.HeldClass {
 			r.Held = append(r.Held, demoFailure{f, plan.holds[key]})
 			continue
 		}
@@ -93,7 +92,7 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 		r.Codes = countFailure(r.Codes, f)
 	}
 	r.compare(plan, cloud)
-	return r, r.prove(ctx, rec, plan, cloud)
+	return r, r.prove(ctx, record, plan, cloud)
 }
 
 func seenBy(cloud *fakecloud.Cloud, plan *demoPlan) demoCloud {
@@ -121,43 +120,43 @@ func seenBy(cloud *fakecloud.Cloud, plan *demoPlan) demoCloud {
 	return seen
 }
 
-// compare holds the record against the plan and against the cloud.
+// compare compares the record with the plan and with the cloud.
 func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 	surprise := func(format string, args ...any) { r.Surprises = append(r.Surprises, fmt.Sprintf(format, args...)) }
 	if n := unfinished(r.Operations); n > 0 {
 		surprise("%s not finished in time", count(n, "desktop"))
 	}
-	against := func(list []demoFailure, planned map[[2]string]string, what string) {
-		seen := map[[2]string]bool{}
+	against := func(list []demoFailure, planned map[desktopKey]string, what string) {
+		seen := map[desktopKey]bool{}
 		for _, f := range list {
-			seen[[2]string{f.Project, f.DesktopID}] = true
+			seen[desktopKey{f.Project, f.DesktopID}] = true
 			if f.Planned == "" {
-				surprise("desktop %s of %s %s, which was not planned: %s", f.DesktopID, f.Project, what, f.Code)
+				surprise("desktop %s of %s: %s, which was not planned: %s", f.DesktopID, f.Project, what, f.Code)
 			}
 		}
 		for key, reason := range planned {
 			if !seen[key] {
-				surprise("desktop %s of %s: not %s, although %s", key[1], key[0], what, reason)
+				surprise("desktop %s of %s: not %s, although %s", key.desktop, key.project, what, reason)
 			}
 		}
 	}
 	against(r.Failures, plan.fails, "failed")
-	against(r.Held, plan.holds, "held")
+	against(r.Held, plan.holds, "on hold")
 	if twice := cloud.InTwoCallsAtOnce(); len(twice) > 0 {
 		surprise("in two calls at once: %s", strings.Join(twice, ", "))
 	}
 	for id, name := range plan.keeps {
-		if d, ok := cloud.Get(plan.projects[plan.people.Project], id); !ok || !has(d, name) {
+		if d, ok := cloud.Get(plan.projects[plan.byName.Project], id); !ok || !has(d, name) {
 			surprise("%s lost %s", name, id)
 		}
 	}
 }
 
-// prove holds every desktop that the record calls detached against the cloud.
-func (r *demoReport) prove(ctx context.Context, rec *record.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
+// prove compares every desktop that the record has as detached with the cloud.
+func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
 	for _, op := range r.Operations {
-		rows, err := pages(0, func(size int, token string) ([]tasks.Desktop, string, error) {
-			return rec.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
+		rows, err := all(func(size int, token string) ([]tasks.Desktop, string, error) {
+			return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
 		})
 		if err != nil {
 			return err
@@ -169,7 +168,7 @@ func (r *demoReport) prove(ctx context.Context, rec *record.Record, plan *demoPl
 				still = slices.ContainsFunc(row.Expect, func(name string) bool { return has(d, name) })
 			}
 			if _, isUser := row.User(); !isUser && exists && still {
-				r.Surprises = append(r.Surprises, fmt.Sprintf("desktop %s of %s is called detached and is not", row.ID, op.Project))
+				r.Surprises = append(r.Surprises, fmt.Sprintf("desktop %s of %s is reported as detached and is not", row.ID, op.Project))
 			}
 		}
 	}
@@ -178,15 +177,15 @@ func (r *demoReport) prove(ctx context.Context, rec *record.Record, plan *demoPl
 	return nil
 }
 
-// What the states mean for somebody who sees them for the first time.
+// stateTexts explain the states.
 var stateTexts = map[tasks.State]string{
-	tasks.StateQueued: "still to be sent", tasks.StateSending: "in a call just now",
-	tasks.StateAccepted:  "the cloud took the request, which is not yet proof",
-	tasks.StateDetached:  "proven: the cloud shows it without them",
-	tasks.StateFailed:    "with the reasons below",
-	tasks.StateCancelled: "taken back before they were sent", tasks.StateHeld: "not touched: a person decides",
-	tasks.StateExpanded:  "users and computers whose desktops were found, and have rows of their own",
-	tasks.StateNoDesktop: "users whom the cloud knows, and who have no desktop",
+	tasks.StateQueued: "not sent yet", tasks.StateSending: "in a call",
+	tasks.StateAccepted:  "accepted by the cloud, not confirmed yet",
+	tasks.StateDetached:  "confirmed: the cloud shows the desktop without its user",
+	tasks.StateFailed:    "for the reasons below",
+	tasks.StateCancelled: "cancelled before being sent", tasks.StateHeld: "nothing was sent: a person decides",
+	tasks.StateExpanded:  "users and computers whose desktops were found and have rows of their own",
+	tasks.StateNoDesktop: "users known to the cloud, without a desktop",
 }
 
 func (r demoReport) print(w io.Writer) error {
@@ -194,29 +193,29 @@ func (r demoReport) print(w io.Writer) error {
 		(time.Duration(r.TookMS) * time.Millisecond).Round(100*time.Millisecond), r.Seed)
 	states := &table{header: []string{"STATE", "DESKTOPS", "MEANING"}}
 	for _, line := range stateLines(r.States) {
-		states.add(line.state.String(), strconv.Itoa(line.n), stateTexts[line.state])
+		states.add(stateName(line.state), strconv.Itoa(line.n), stateTexts[line.state])
 	}
 	codes := &table{header: []string{"FAILED WITH", "PROJECT", "CLASS", "DESKTOPS"}}
 	for _, c := range r.Codes {
 		codes.add(c.Code, c.Project, c.Class, strconv.Itoa(c.Count))
 	}
-	failed := &table{header: []string{"FAILED DESKTOP", "CODE", "ATTEMPTS", "PLANNED BECAUSE"}}
+	failed := &table{header: []string{"FAILED DESKTOP", "CODE", "ATTEMPTS", "PLANNED REASON"}}
 	for _, f := range r.Failures {
 		failed.add(f.DesktopID, f.Code, strconv.Itoa(f.Attempts), f.Planned)
 	}
-	held := &table{header: []string{"HELD DESKTOP", "CODE", "PLANNED BECAUSE", "MESSAGE"}}
+	held := &table{header: []string{"DESKTOP ON HOLD", "CODE", "PLANNED REASON", "MESSAGE"}}
 	for _, f := range r.Held {
 		held.add(f.DesktopID, f.Code, f.Planned, f.Message)
 	}
-	gone := &table{header: []string{"OPERATION", "PROVEN", "ACCESS GONE"}}
+	removals := &table{header: []string{"OPERATION", "CONFIRMED", "TIME TO ACCESS REMOVAL"}}
 	for _, g := range r.Removals {
-		gone.add(g.OperationID, strconv.Itoa(g.Removal.Proven), removalText(g.Removal))
+		removals.add(g.OperationID, strconv.Itoa(g.Removal.Proven), removalText(g.Removal))
 	}
 	jobs := &table{header: []string{"JOB ID"}}
 	for _, id := range r.JobIDs {
 		jobs.add(id)
 	}
-	for _, t := range []*table{states, codes, failed, held, gone, jobs} {
+	for _, t := range []*table{states, codes, failed, held, removals, jobs} {
 		if len(t.rows) == 0 {
 			continue
 		}
@@ -225,7 +224,7 @@ func (r demoReport) print(w io.Writer) error {
 		}
 		fmt.Fprintln(w)
 	}
-	fmt.Fprintf(w, "The fake cloud saw %s (%s) and %s, and has %s detached.\n",
+	fmt.Fprintf(w, "The fake cloud received %s (%s) and %s, and has %s detached.\n",
 		count(r.Cloud.Calls, "detach call"), statusText(r.Cloud.Statuses), count(r.Cloud.Readings, "reading"), count(r.Cloud.Detached, "desktop"))
 	return r.printVerdict(w)
 }
@@ -248,7 +247,7 @@ func (r demoReport) printVerdict(w io.Writer) error {
 	}
 	var err error
 	if r.AsPlanned {
-		_, err = fmt.Fprintf(w, "All of it is as planned: %s, %d held, every detached desktop is so in the cloud, and no colleague lost access.\n",
+		_, err = fmt.Fprintf(w, "Everything as planned: %s, %d on hold, every detached desktop is detached in the cloud, and no colleague lost access.\n",
 			count(len(r.Failures), "failure"), len(r.Held))
 	}
 	return err

@@ -7,11 +7,11 @@ import (
 	"os"
 	"os/user"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/cmd/internal/when"
@@ -36,27 +36,26 @@ func (p *Program) detachCommand() *cobra.Command {
 	var o detachOptions
 	cmd := &cobra.Command{
 		Use:   "detach [ID…]",
-		Short: "Have desktops detached",
-		Long: `Records desktops, computers by their names, or users whose desktops are meant, and
-queues them for the workers. A file is CSV, with a header row in which a column
-names desktops (desktop_id, id), computers (computer, host name, VM, …) or users
-(user, login, e-mail, owner, …), and perhaps projects; in German, French, Spanish
-and Chinese, too. Rows of several projects make one operation for each. If one row
-is bad nothing is queued, unless --skip-invalid is given. Columns that cannot say
-whose a desktop is are ignored, and named; where it is not clear which column
-says that, the list is refused until --user-column does.
+		Short: "Detach desktops from their users",
+		Long: `Submits desktops, computers by name, or users with all their desktops; workers
+detach them. A file is CSV with a header row, in which a column names desktops
+(desktop_id, id), computers (computer, host name, VM, …) or users (user, login,
+e-mail, owner, …), and optionally projects; also in German, French, Spanish and
+Chinese. Each project becomes an operation of its own. If one row is invalid,
+nothing is queued, unless --skip-invalid is given. Columns that cannot name the
+owner of a desktop are ignored and listed; if several columns may name the owner,
+the list is refused until --user-column names the right one.
 
-Who is cut off: every desktop is read before it is sent. One that comes with a
-user (a column of users beside the desktops or computers, or --expected-user) is
-taken from that user only; if somebody else has it, it is held, with both names. A
-user without a desktop (a column of users alone, or --user) stands for every desktop
-that has a user of exactly that name when the operation runs. A computer's name
-(a column, or --computer) stands for the one desktop that has it then. Desktops of
-several users of whom none is named, and those hibernated, frozen or in
-maintenance, are held.
+Who loses access: every desktop is read before it is sent. A desktop with a user (a
+user column beside desktops or computers, or --expected-user) is detached from that
+user only; if it belongs to somebody else, it is put on hold, with both names. A
+user alone (only a user column, or --user) means every desktop of exactly that user
+name when the operation runs. A computer name (a column, or --computer) means the
+one desktop of that name at that time. Desktops of several users without a named
+user, and desktops that are hibernated, frozen or in maintenance, are put on hold.
 
-"accepted" in the results means that the cloud took the request; the desktop is
-then followed until it is proven "detached", or it is failed.`,
+"accepted" in the results means accepted by the cloud; the desktop is then followed
+until its state is confirmed "detached" or it is "failed".`,
 		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
   detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00+08:00 --ticket HR-4711   # starts then
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
@@ -64,50 +63,62 @@ then followed until it is proven "detached", or it is failed.`,
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
 		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.file, "file", "", "CSV `file` of desktops, - for stdin")
-	f.StringVar(&o.project, "project", "", "`alias` of the project of all desktops that have none of their own in the file")
-	f.StringArrayVar(&o.users, "user", nil, "a leaver's `name`: detach every desktop that they have; may be repeated")
-	f.StringArrayVar(&o.computers, "computer", nil, "a computer's `name`: detach the desktop that has it; may be repeated")
-	f.StringArrayVar(&o.expected, "expected-user", nil, "`name` of the user whom the ids given as arguments, and --computer, must belong to; may be repeated")
-	f.StringVar(&o.unknownUsers, "unknown-users", "", "what becomes of users whom Workspace does not know: hold or ignore (default: as the project is configured)")
-	f.StringVar(&o.columns.User, "user-column", "", "`name` of the file's column that says whose the desktops are, - if none does (default: by what it is called)")
-	f.StringVar(&o.columns.Computer, "computer-column", "", "`name` of the file's column of computers, - if there is none (default: by what it is called)")
-	f.StringVar(&o.columns.Desktop, "desktop-column", "", "`name` of the file's column of desktop ids, - if there is none (default: by what it is called)")
-	f.BoolVar(&o.allowShared, "allow-shared", false, "take desktops of several users from all of them, if no user is named")
-	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
-	f.BoolVar(&o.urgent, "urgent", false, "go ahead of bulk work")
-	f.StringVar(&o.at, "at", "", `start at that `+"`time`"+`: `+when.Example+`, or now. Without an offset it is local; a date alone is its 00:00, a time alone the next one (default: at --due-at if that is still to come, else at once)`)
-	f.StringVar(&o.due, "due-at", "", "when access should be gone, or should have been: a `time` as for --at. One that is still to come is the start, unless --at says otherwise (default: the start)")
-	f.StringVar(&o.deadline, "deadline", "", "give up at that `time`, which is after the start (default: 24 hours after the start)")
-	f.StringVar(&o.reason, "reason", "", "why, for the record")
-	f.StringVar(&o.ticket, "ticket", "", "ticket, for the record")
-	f.StringVar(&o.by, "requested-by", "", "who asks, for the record (default: the user of this session); over a server it is the name of the key, and this is refused")
-	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
-	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave bad rows out instead of refusing the whole list; the exit code is 3 then")
-	f.BoolVar(&o.plan, "plan", false, "show who would be cut off and what would be held, as the cloud is now, and queue nothing")
-	f.BoolVar(&o.json, "json", false, "print JSON")
-	o.wait.flags(f)
+	o.flags(cmd.Flags())
 	return cmd
 }
 
-func (p *Program) detach(ctx context.Context, args []string, o detachOptions) error {
+func (o *detachOptions) flags(f *pflag.FlagSet) {
+	f.StringVar(&o.file, "file", "", "CSV `file` of leavers, - for stdin")
+	f.StringVar(&o.project, "project", "", "project `alias` of all desktops without a project in the file")
+	f.StringArrayVar(&o.users, "user", nil, "`name` of a leaver: detach all their desktops; may be repeated")
+	f.StringArrayVar(&o.computers, "computer", nil, "`name` of a computer: detach the desktop of that name; may be repeated")
+	f.StringArrayVar(&o.expected, "expected-user", nil,
+		"`name` of the user who must have the desktops and computers given as arguments or --computer; may be repeated")
+	f.StringVar(&o.unknownUsers, "unknown-users", "", "users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
+	f.StringVar(&o.columns.User, "user-column", "", "`name` of the file's column of users, - for none (default: by its name)")
+	f.StringVar(&o.columns.Computer, "computer-column", "", "`name` of the file's column of computers, - for none (default: by its name)")
+	f.StringVar(&o.columns.Desktop, "desktop-column", "", "`name` of the file's column of desktop ids, - for none (default: by its name)")
+	f.BoolVar(&o.allowShared, "allow-shared", false, "detach desktops of several users from all of them, if no user is named")
+	f.BoolVar(&o.shutoff, "shutoff", false, "shut the desktops down once they are detached")
+	f.BoolVar(&o.urgent, "urgent", false, "run ahead of bulk work")
+	f.StringVar(&o.at, "at", "", "start `time`: "+when.Example+", or now. Without an offset it is local;\n"+
+		"a date alone is its 00:00, a time alone the next one (default: --due-at if that is in the future, else at once)")
+	f.StringVar(&o.due, "due-at", "", "remove access by this `time`, in the forms of --at. In the future, it is also the start,\n"+
+		"unless --at is given (default: the start)")
+	f.StringVar(&o.deadline, "deadline", "", "give up at this `time`, which must be after the start (default: 24 hours after the start)")
+	f.StringVar(&o.reason, "reason", "", "`reason`, for the record")
+	f.StringVar(&o.ticket, "ticket", "", "`ticket`, for the record")
+	f.StringVar(&o.by, "requested-by", "", "`name` of the requester, for the record (default: the user of this session).\n"+
+		"Not with a server, which records the name of the key")
+	f.StringVar(&o.key, "idempotency-key", "", "`key` that makes repeating the same request safe")
+	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "skip invalid rows instead of refusing the whole list; the exit code is then 3")
+	f.BoolVar(&o.plan, "plan", false, "show who would lose access and what would be put on hold, and queue nothing")
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	o.wait.flags(f)
+}
+
+// check refuses flags and arguments that contradict each other.
+func (o detachOptions) check(args []string) error {
 	switch {
 	case len(args) == 0 && o.file == "" && len(o.users)+len(o.computers) == 0:
-		return usage("detachd detach --help shows how", "nothing was named: give desktop ids, --computer, --user or --file")
+		return usage("detachd detach --help shows examples", "nothing to detach: give desktop ids, --computer, --user or --file")
 	case len(args)+len(o.computers) > 0 && len(o.users) > 0:
-		return usage("for these desktops of theirs give --expected-user in place of --user; for both, run it twice",
-			"--user means every desktop of a user, and desktop ids or computers were given as well")
+		return usage("for these desktops only, use --expected-user instead of --user; for both, run two commands",
+			"--user means all desktops of a user and cannot be combined with desktop ids or --computer")
 	case len(args)+len(o.computers) == 0 && len(o.expected) > 0:
-		return usage("for every desktop of theirs give --user; in a file, a column user", "--expected-user is about desktop ids and computers, and none was given")
+		return usage("for all desktops of a user, use --user; in a file, use a column user",
+			"--expected-user requires desktop ids or --computer")
 	case o.file == "" && o.columns != leavers.Columns{}:
-		return usage("give the file, too", "--user-column, --computer-column and --desktop-column are about a --file, and none was given")
+		return usage("add --file", "--user-column, --computer-column and --desktop-column require --file")
+	case o.plan && o.wait.on:
+		return usage("remove one of them", "--plan queues nothing, so there is nothing to --wait for")
 	}
-	if err := o.wait.check(); err != nil {
+	return o.wait.check()
+}
+
+func (p *Program) detach(ctx context.Context, args []string, o detachOptions) error {
+	if err := o.check(args); err != nil {
 		return err
-	}
-	if o.plan && o.wait.on {
-		return usage("leave one of them out", "--plan queues nothing, so there is nothing to --wait for")
 	}
 	c, err := p.connect(o.by)
 	if err != nil {
@@ -122,7 +133,7 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		if err := p.plan(ctx, c, reqs, list, o.json); err != nil {
 			return err
 		}
-		return leftOut(list, nil)
+		return skippedRows(list, nil)
 	}
 	ops, err := p.enqueue(ctx, c, reqs)
 	if err != nil {
@@ -130,84 +141,81 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	}
 	p.warnOneCopy(ops)
 	p.warnWithoutWorkers(ctx, c)
-	p.sayHowLong(ctx, c, rowsByProject(ops))
+	p.sayEstimate(ctx, c, rowsByProject(ops))
 	if o.wait.on {
-		return leftOut(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
+		return skippedRows(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
 	}
 	if o.json {
-		if err := printJSON(p.Stdout, detachView{p.view(ops), readOf(list)}); err != nil {
+		if err := printJSON(p.Stdout, p.detachView(ops, readOf(list))); err != nil {
 			return err
 		}
-		return leftOut(list, nil)
+		return skippedRows(list, nil)
 	}
 	for _, op := range ops {
-		p.out("operation %s: %s of project %s %s", op.ID, size(op), op.Project, fate(op, p.Now()))
+		p.out("operation %s: %s of project %s %s", op.ID, size(op), op.Project, schedule(op, p.Now()))
 	}
-	p.say("look at it with: detachd status %s", ops[0].ID)
-	return leftOut(list, nil)
+	p.say("follow it with: detachd status %s", ops[0].ID)
+	return skippedRows(list, nil)
 }
 
-// listView says in JSON what was not read of a list.
+// listView is the JSON of what was ignored or skipped in a list.
 type listView struct {
-	IgnoredColumns []string  `json:"ignored_columns,omitempty"`
-	LeftOutRows    int       `json:"left_out_rows,omitempty"`
-	LeftOut        []leftRow `json:"left_out,omitempty"` // the first 1,000
+	IgnoredColumns []string     `json:"ignored_columns,omitempty"`
+	SkippedRows    int          `json:"skipped_rows,omitempty"`
+	Skipped        []skippedRow `json:"skipped,omitempty"` // the first 1,000
 }
 
-type leftRow struct {
-	Line    int    `json:"line,omitempty"` // left out: an argument
+type skippedRow struct {
+	Line    int    `json:"line,omitempty"` // omitted for an argument
 	Problem string `json:"problem"`
 }
 
 // detachView is the JSON of detach.
 type detachView struct {
-	operationsView
+	api.Page[api.OperationState]
 	listView
 }
 
+func (p *Program) detachView(ops []tasks.Operation, list listView) detachView {
+	return detachView{p.view(api.Page[tasks.Operation]{Items: ops}), list}
+}
+
 func readOf(list *leavers.List) listView {
-	v := listView{IgnoredColumns: list.Unknown, LeftOutRows: list.BadRows}
+	v := listView{IgnoredColumns: list.Unknown, SkippedRows: list.BadRows}
 	for _, b := range list.Bad {
-		v.LeftOut = append(v.LeftOut, leftRow(b))
+		v.Skipped = append(v.Skipped, skippedRow(b))
 	}
 	return v
 }
 
-// leftOut makes a failure of rows that were left out, unless err is one that says
-// more: nobody may take the list for done.
-func leftOut(list *leavers.List, err error) error {
+// skippedRows fails if rows were skipped, so that the list does not pass for complete,
+// unless err is a more serious failure.
+func skippedRows(list *leavers.List, err error) error {
 	var f *failure
 	if list.BadRows == 0 || err != nil && !(errors.As(err, &f) && (f.code == exitHeld || f.code == exitFailed)) {
 		return err
 	}
-	next := "correct the rows that are named above and hand them over by themselves"
+	next, skipped := "correct the rows listed above and submit only those", plural(list.BadRows, "row was skipped", "rows were skipped")
 	if f != nil {
-		return fail(exitFailed, next+"; "+f.next, "%s left out of the list, and %w", were(list.BadRows, "row"), f.err)
+		return fail(exitFailed, next+"; "+f.next, "%s, and %w", skipped, f.err)
 	}
-	return fail(exitFailed, next, "%s left out of the list", were(list.BadRows, "row"))
+	return fail(exitFailed, next, "%s", skipped)
 }
 
-func were(n int, what string) string {
-	if n == 1 {
-		return "1 " + what + " was"
-	}
-	return strconv.Itoa(n) + " " + what + "s were"
-}
-
-// requests makes one request for each project that is named, or more where a
-// server would not take it in one.
+// requests makes one request for each project, or several if it is too large for the
+// server.
 func (p *Program) requests(ctx context.Context, c *client, args []string, o detachOptions) ([]api.OperationRequest, *leavers.List, error) {
-	at, err := parseStart(o.at, p.Now())
+	at, err := p.parseStart(o.at)
 	if err != nil {
-		return nil, nil, usage("mend --at", "--at %w", err)
+		return nil, nil, err
 	}
-	due, err := parseWhen(o.due, p.Now())
+	due, err := p.parseTime("--due-at", o.due, when.Next)
 	if err != nil {
-		return nil, nil, usage("mend --due-at", "--due-at %w", err)
+		return nil, nil, err
 	}
-	deadline, err := parseWhen(o.deadline, p.Now())
+	deadline, err := p.parseTime("--deadline", o.deadline, when.Next)
 	if err != nil {
-		return nil, nil, usage("mend --deadline", "--deadline %w", err)
+		return nil, nil, err
 	}
 	projects, err := c.projects(ctx)
 	if err != nil {
@@ -226,8 +234,8 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 		if len(reqs) > 1 && o.key != "" {
 			r.IdempotencyKey = o.key + "/" + r.Project
 		}
-		// Here, so that nothing is queued for one project if another's request is bad. The
-		// times are the same for all, and those of what was accepted before may have passed.
+		// Checked here, so that nothing is queued for one project if another request is
+		// invalid. Times are not checked: all have the same, and those of a repeat may have passed.
 		if err := r.Task(o.by).ValidateContent(func(alias string) bool { return slices.Contains(projects, alias) }); err != nil {
 			return nil, nil, err
 		}
@@ -240,14 +248,14 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 	return out, list, nil
 }
 
-// gather reads arguments and file, and refuses the whole list if something in
-// it is bad and may not be skipped.
+// gather reads arguments and file. It refuses the whole list if a row is invalid and
+// may not be skipped.
 func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.List, error) {
 	list := leavers.New(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
 	list.Columns = o.columns
 	for _, x := range o.named(args) {
 		if err := list.Add(x); err != nil {
-			return nil, usage("give several lists, one after the other", "%w", err)
+			return nil, usage("submit several smaller lists", "%w", err)
 		}
 	}
 	if o.file != "" {
@@ -256,7 +264,7 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 		}
 	}
 	if len(list.Unknown) > 0 {
-		p.say("columns that are ignored: %s", printable(strings.Join(list.Unknown, ", ")))
+		p.say("ignored columns: %s", printable(strings.Join(list.Unknown, ", ")))
 	}
 	if list.BadRows > 0 {
 		if err := p.badRows(projects, list, o.skipInvalid); err != nil {
@@ -264,12 +272,12 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 		}
 	}
 	if len(list.Good) == 0 {
-		return nil, usage("name at least one desktop, computer or user", "no desktop is left to detach; nothing was queued")
+		return nil, usage("give at least one valid desktop, computer or user", "there is nothing to detach; nothing was queued")
 	}
 	return list, nil
 }
 
-// howToRead says what to do about a list that cannot be read.
+// howToRead gives the next step for a list that cannot be read.
 func howToRead(err error) string {
 	var unclear *leavers.ColumnError
 	if !errors.As(err, &unclear) {
@@ -277,12 +285,12 @@ func howToRead(err error) string {
 	}
 	flag := "--" + unclear.What + "-column"
 	if len(unclear.Columns) == 0 {
-		return "give the columns names, or take them out, or give " + flag + " - if none of them is meant; nothing was queued"
+		return "name the columns, or remove them, or use " + flag + " - for none of them; nothing was queued"
 	}
-	return fmt.Sprintf("give %s %q, or another of these columns, or %s - if none of them is meant; nothing was queued", flag, unclear.Columns[0], flag)
+	return fmt.Sprintf("use %s %q or another of these columns, or %s - for none of them; nothing was queued", flag, unclear.Columns[0], flag)
 }
 
-// named gives the leavers of the command line.
+// named gives the leavers of arguments and flags.
 func (o detachOptions) named(ids []string) []leavers.Leaver {
 	var out []leavers.Leaver
 	for _, user := range o.users {
@@ -322,7 +330,8 @@ func (p *Program) readFile(list *leavers.List, name string) error {
 	return list.Read(f)
 }
 
-// badRows lists what is wrong, and is an error unless that may be skipped.
+// badRows prints what is wrong with the list. It is an error unless bad rows may be
+// skipped.
 func (p *Program) badRows(projects []string, list *leavers.List, skip bool) error {
 	const most = 20
 	for _, b := range list.Bad[:min(most, len(list.Bad))] {
@@ -332,15 +341,14 @@ func (p *Program) badRows(projects []string, list *leavers.List, skip bool) erro
 		p.say("… and %d more", list.BadRows-most)
 	}
 	if skip {
-		p.say("skipped: %s; %d of the list are queued", count(list.BadRows, "bad row"), len(list.Good))
+		p.say("skipped: %s; valid rows: %d", count(list.BadRows, "invalid row"), len(list.Good))
 		return nil
 	}
-	return usage(
-		fmt.Sprintf("mend what is named, or leave it out with --skip-invalid; --project names one for the whole list, the configured ones are %s", strings.Join(projects, ", ")),
-		"%d of %d rows are bad; nothing was queued", list.BadRows, list.BadRows+len(list.Good))
+	return usage("correct these rows, or skip them with --skip-invalid; --project sets one project for the whole list, configured: "+
+		strings.Join(projects, ", "), "%s invalid; nothing was queued", share(list.BadRows, list.BadRows+len(list.Good), "row"))
 }
 
-// enqueue hands the requests over, one after the other.
+// enqueue submits the requests one after the other.
 func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRequest) ([]tasks.Operation, error) {
 	var ops []tasks.Operation
 	for _, req := range reqs {
@@ -350,19 +358,18 @@ func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRe
 			continue
 		}
 		for _, done := range ops {
-			p.say("queued already: operation %s, %s of project %s", done.ID, size(done), done.Project)
+			p.say("already queued: operation %s, %s of project %s", done.ID, size(done), done.Project)
 		}
 		f := explain(err)
 		if len(ops) > 0 {
-			f.next += "; run it for the other projects only, or again for all with the same --idempotency-key"
+			f.next += "; run it for the other projects only, or for all with the same --idempotency-key"
 		}
 		return nil, &failure{f.code, fmt.Errorf("project %s: %w", req.Project, f.err), f.next}
 	}
 	return ops, nil
 }
 
-// requestedBy is who the record says has asked: as given, or else the user of
-// this session.
+// requestedBy is the requester to record: as given, or else the user of this session.
 func (p *Program) requestedBy(given string) string {
 	for _, name := range []string{"LOGNAME", "USER", "USERNAME"} {
 		if given == "" {
@@ -379,18 +386,18 @@ func (p *Program) requestedBy(given string) string {
 	return u.Username
 }
 
-// warnOneCopy says which operations a failover of Redis would lose.
+// warnOneCopy warns of operations that a failover of Redis would lose.
 func (p *Program) warnOneCopy(ops []tasks.Operation) {
 	for _, op := range ops {
 		if op.Durability == tasks.OneCopy {
-			p.say("warning: operation %s is accepted, and no replica of Redis had it in time: if Redis fails over now it is lost. "+
-				"Look for it later with detachd status %s; the same again with the same --idempotency-key is harmless", op.ID, op.ID)
+			p.say("warning: operation %s is accepted, but no replica of Redis confirmed it in time: a failover now would lose it. "+
+				"Check later with detachd status %s; repeating the command with the same --idempotency-key is safe", op.ID, op.ID)
 		}
 	}
 }
 
-// warnWithoutWorkers says when nobody is there to do the work. It is a service:
-// when it cannot be found out, nothing is said.
+// warnWithoutWorkers prints a note if no worker runs. The check is optional: if it
+// fails, nothing is printed.
 func (p *Program) warnWithoutWorkers(ctx context.Context, c *client) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
@@ -398,5 +405,5 @@ func (p *Program) warnWithoutWorkers(ctx context.Context, c *client) {
 	if err != nil || slices.ContainsFunc(workers, api.Worker.Alive) {
 		return
 	}
-	p.say("note: no worker is running; the desktops stay queued until one is started (detachd worker)")
+	p.say("note: no worker is running; the desktops stay queued until one starts (detachd worker)")
 }

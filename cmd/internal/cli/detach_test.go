@@ -35,7 +35,7 @@ func TestDetachRecordsWhatWasAsked(t *testing.T) {
 func TestDetachJSONIsTheOperation(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		v := s.json(t, exitOK, "detach", "d1", "--project", "hq")
-		ops := v["operations"].([]any)
+		ops := v["items"].([]any)
 		require.Len(t, ops, 1)
 		op := ops[0].(map[string]any)
 		require.Equal(t, "hq", op["project"])
@@ -82,7 +82,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 		r = s.run(t, "detach", "--file", name, "--skip-invalid")
 		require.Equal(t, exitFailed, r.code, r.err)
 		require.Contains(t, r.err, "3 bad rows")
-		require.Contains(t, r.err, "3 rows were left out of the list")
+		require.Contains(t, r.err, "3 rows were skipped")
 		require.Equal(t, 1, s.operations(t)[0].Total)
 
 		v := s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid")
@@ -107,33 +107,33 @@ func TestDetachPrintsOnlySomeBadRows(t *testing.T) {
 func TestDetachRefusesWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
-			"nothing was named":               {"detach", "--project", "hq"},
-			"--user means every desktop":      {"detach", "d1", "--user", "zoe", "--project", "hq"},
-			"--expected-user is about":        {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
-			"space at an end":                 {"detach", "--user", "zoe ", "--project", "hq"},
-			"and desktop ids or computers":    {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
-			"are about a --file":              {"detach", "d1", "--user-column", "x", "--project", "hq"},
-			"is neither hold nor ignore":      {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
-			"--due-at \"then\" is no time":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
-			"has no project":                  {"detach", "d1"},
-			`project "nowhere"`:               {"detach", "d1", "--project", "nowhere"},
-			"white space":                     {"detach", "d 1", "--project", "hq"},
-			"once with a user and once":       {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
-			"--user-column \"Login\"":         {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
-			"a number that a spreadsheet":     {"detach", "--project", "hq", "7,00E+13"},
-			"--at \"soon\" is no time":        {"detach", "d1", "--project", "hq", "--at", "soon"},
-			"--deadline \"never\" is no time": {"detach", "d1", "--project", "hq", "--deadline", "never"},
-			"deadline: has passed already":    {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
-			"deadline: is not after":          {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
-			"no such file":                    {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
-			"no column desktop_id":            {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
-			"no desktop is left":              {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
-			"--timeout means nothing":         {"detach", "d1", "--project", "hq", "--timeout", "1m"},
-			"--timeout is negative":           {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
-			"unknown flag: --projekt":         {"detach", "d1", "--projekt", "hq"},
-			"ticket: is longer":               {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
-			"reason: is longer":               {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
-			"idempotency_key: has a control":  {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
+			"nothing was named":                  {"detach", "--project", "hq"},
+			"--user means every desktop":         {"detach", "d1", "--user", "zoe", "--project", "hq"},
+			"--expected-user is about":           {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
+			"space at an end":                    {"detach", "--user", "zoe ", "--project", "hq"},
+			"and desktop ids or computers":       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
+			"are about a --file":                 {"detach", "d1", "--user-column", "x", "--project", "hq"},
+			"is neither hold nor ignore":         {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
+			"invalid --due-at \"then\": use ":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
+			"has no project":                     {"detach", "d1"},
+			`project "nowhere"`:                  {"detach", "d1", "--project", "nowhere"},
+			"white space":                        {"detach", "d 1", "--project", "hq"},
+			"once with a user and once":          {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
+			"--user-column \"Login\"":            {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
+			"a number that a spreadsheet":        {"detach", "--project", "hq", "7,00E+13"},
+			"invalid --at \"soon\": use ":        {"detach", "d1", "--project", "hq", "--at", "soon"},
+			"invalid --deadline \"never\": use ": {"detach", "d1", "--project", "hq", "--deadline", "never"},
+			"deadline: has passed already":       {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
+			"deadline: is not after":             {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
+			"no such file":                       {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
+			"no column desktop_id":               {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
+			"no desktop is left":                 {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
+			"--timeout means nothing":            {"detach", "d1", "--project", "hq", "--timeout", "1m"},
+			"--timeout is negative":              {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
+			"unknown flag: --projekt":            {"detach", "d1", "--projekt", "hq"},
+			"ticket: is longer":                  {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
+			"reason: is longer":                  {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
+			"idempotency_key: has a control":     {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}
@@ -159,7 +159,7 @@ func TestDetachWaitsUntilTheyAreProven(t *testing.T) {
 		require.Equal(t, tasks.Counts{Detached: 2}, op.Counts)
 
 		v := s.json(t, exitOK, "detach", "d3", "--project", "hq", "--wait")
-		counts := v["operations"].([]any)[0].(map[string]any)["counts"].(map[string]any)
+		counts := v["items"].([]any)[0].(map[string]any)["counts"].(map[string]any)
 		require.InDelta(t, 1, counts["detached"], 0)
 		require.NotZero(t, s.cloud.Reads(hqID, "d3"), "nothing is called detached without proof")
 	})

@@ -30,55 +30,56 @@ func (p *Program) devCommand() *cobra.Command {
 	var o devOptions
 	cmd := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a Redis in memory, a fake cloud, a worker, the HTTP API and the dashboard, to try things by hand",
-		Long: `Starts all parts on this machine and prints what to set in another terminal:
-DETACHD_CONFIG to work on its Redis, or DETACHD_SERVER and DETACHD_API_KEY to go
-through its HTTP API; with that key one signs in to the dashboard, too. The fake
-cloud has, in the projects hq and branch, the desktops of the example list, a shared
-one in each, and what --desktops and --list create. It has no others: an id that is
-wrong is wrong here, too. Everything is forgotten when it stops.`,
+		Short: "Run everything on this machine with a fake cloud, to try detachd by hand",
+		Long: `Runs a Redis in memory, a fake cloud, a worker, the HTTP API and the dashboard, and
+prints what to set in another terminal: DETACHD_CONFIG to work on its Redis, or
+DETACHD_SERVER and DETACHD_API_KEY to use its HTTP API. The same key signs in to the
+dashboard. The fake cloud has, in the projects hq and branch, the desktops of the
+example list, one shared desktop each, and those of --desktops and --list. As in a
+real cloud, any other id is unknown. All data is deleted when it stops.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.redis, "redis", anyPort, "`address` for Redis to listen on")
-	f.StringVar(&o.cloud, "cloud", anyPort, "`address` for the fake cloud to listen on")
-	f.StringVar(&o.api, "listen", anyPort, "loopback `address` for the HTTP API and the dashboard to listen on")
+	f.StringVar(&o.redis, "redis", anyPort, "`address` of Redis")
+	f.StringVar(&o.cloud, "cloud", anyPort, "`address` of the fake cloud")
+	f.StringVar(&o.api, "listen", anyPort, "loopback `address` of the HTTP API and the dashboard")
 	f.IntVar(&o.desktops, "desktops", 0, "also create desktop-1 to desktop-`n` in each project, of user-1 to user-n")
-	f.StringArrayVar(&o.lists, "list", nil, "also create the desktops of that CSV `file` of leavers, for the users beside them; repeatable")
+	f.StringArrayVar(&o.lists, "list", nil, "also create the desktops and users of this CSV `file` of leavers; may be repeated")
 	return cmd
 }
 
-// devOptions are where the parts listen, and what exists besides the usual.
+// devOptions are the addresses of the parts, and what exists besides the example list.
 type devOptions struct {
 	redis, cloud, api string
 	desktops          int
 	lists             []string
 }
 
-// devProjects are the ids of the projects in the fake cloud, by alias.
+// devProjects are the project ids in the fake cloud, by alias.
 var devProjects = map[string]string{"hq": fmt.Sprintf("%032x", 1), "branch": fmt.Sprintf("%032x", 2)}
 
 // What exists in each project besides the example list.
 const (
 	devTeam  = "team-1"
-	devIdler = "ida.idle" // known, and without a desktop
+	devIdler = "ida.idle" // known to the cloud, without a desktop
 )
 
-// devScene is what exists in the fake cloud, and the first desktop of the example.
+// devScene is the content of the fake cloud, and the first desktop of the example list.
 func (p *Program) devScene(o devOptions) (*scene, leavers.Leaver, error) {
 	s := newScene()
 	read := func(name string, into func(*leavers.List) error) ([]leavers.Leaver, error) {
 		list := leavers.New("hq", func(alias string) bool { return devProjects[alias] != "" })
 		list.Mixed = true
 		if err := into(list); err != nil {
-			return nil, usage("correct it and run it again", "%s: %w", name, err)
+			return nil, usage("correct the list and run the command again", "%s: %w", name, err)
 		}
 		for _, b := range list.Bad {
 			p.say("%s: %s", printable(name), printable(b.String()))
 		}
 		if list.BadRows > 0 {
-			return nil, usage("correct it and run it again; the projects of dev are hq and branch", "%s: %s", name, count(list.BadRows, "bad row"))
+			return nil, usage("correct the list and run the command again; the projects of dev are hq and branch",
+				"%s: %s", name, count(list.BadRows, "invalid row"))
 		}
 		s.addLeavers(list.Good)
 		return list.Good, nil
@@ -134,31 +135,36 @@ func (p *Program) dev(ctx context.Context, o devOptions) error {
 		return fail(exitInternal, "make $TMPDIR writable", "%w", err)
 	}
 	defer func() { _ = os.RemoveAll(filepath.Dir(file)) }()
-	try, err := p.tryAPI(ctx, a.Store, m, "dev")
+	srv, err := p.newDemoServer(ctx, a.Store, m, "dev")
 	if err != nil {
 		return err
 	}
-	p.say("dev: EVERYTHING IS FORGOTTEN WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
-	p.say("dev: the fake cloud has %s and no others: those of deploy/examples/leavers.csv, %s in each project%s", count(scene.size(), "desktop"), devTeam, o.more())
-	p.say("dev: set what is printed here in another terminal, then try:")
-	for _, hint := range [][2]string{
-		{"--project " + leaver.Project + " " + leaver.Desktop, "one of the list"},
-		{"--project hq " + devTeam, "two people share it: it is held"},
-		{"--project hq no-such-desktop", "the cloud never had it: it is held"},
-		{"--project hq --user " + devIdler, "Workspace knows her, and she has no desktop"},
-		{"--file deploy/examples/leavers.csv", "all of the list"},
-	} {
-		p.say("  %-80s # %s", "detachd detach "+hint[0]+" --wait", hint[1])
-	}
+	p.sayWhatToTry(scene, leaver, o)
 	p.out("redis       %s", e.RedisURL)
 	p.out("fake cloud  %s", e.Cloud.URL)
 	p.out("dashboard   http://%s", l.Addr())
 	p.out("export DETACHD_CONFIG=%s", file)
-	try.exports(p.Stdout, l)
-	return serveOn(ctx, l, try.handler, zerolog.Nop())
+	srv.exports(p.Stdout, l)
+	return serveOn(ctx, l, srv.handler, zerolog.Nop())
 }
 
-// more says what was asked for besides the usual.
+func (p *Program) sayWhatToTry(s *scene, leaver leavers.Leaver, o devOptions) {
+	p.say("dev: ALL DATA IS DELETED WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
+	p.say("dev: the fake cloud has only %s: those of deploy/examples/leavers.csv, %s in each project%s",
+		count(s.size(), "desktop"), devTeam, o.more())
+	p.say("dev: run the export lines below in another terminal, then try:")
+	for _, hint := range []struct{ args, result string }{
+		{"--project " + leaver.Project + " " + leaver.Desktop, "one of the list"},
+		{"--project hq " + devTeam, "two users share it: on hold"},
+		{"--project hq no-such-desktop", "unknown to the cloud: on hold"},
+		{"--project hq --user " + devIdler, "a known user without a desktop"},
+		{"--file deploy/examples/leavers.csv", "the whole list"},
+	} {
+		p.say("  %-80s # %s", "detachd detach "+hint.args+" --wait", hint.result)
+	}
+}
+
+// more lists what exists besides the example list.
 func (o devOptions) more() string {
 	text := ""
 	if o.desktops > 0 {
@@ -170,8 +176,8 @@ func (o devOptions) more() string {
 	return text
 }
 
-// writeDevConfig writes what embeddedConfig gives for other processes, into a
-// directory of its own.
+// writeDevConfig writes the configuration of embeddedConfig for other processes, into
+// a new directory.
 func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, err error) {
 	dir, err := os.MkdirTemp("", "detachd-dev-")
 	if err != nil {
@@ -179,7 +185,9 @@ func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, e
 	}
 	token := filepath.Join(dir, "token")
 	var b strings.Builder
-	fmt.Fprintf(&b, "redis: {url: %q}\ncredentials:\n- {name: fake, kind: token, token: {file: %q}, calls_per_minute: 1200, reads_per_minute: 0}\nprojects:\n", e.RedisURL, token)
+	fmt.Fprintf(&b, "redis: {url: %q}\ncredentials:\n- {name: fake, kind: token, token: {file: %q}, calls_per_minute: 1200, reads_per_minute: 0}\n",
+		e.RedisURL, token)
+	b.WriteString("projects:\n")
 	for alias, id := range projects {
 		fmt.Fprintf(&b, "- alias: %s\n  project_id: %q\n  endpoint: %q\n  credentials: fake\n",
 			alias, id, e.Cloud.URL)
@@ -188,20 +196,19 @@ func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, e
 	return file, errors.Join(os.WriteFile(token, []byte(embeddedToken), 0o600), os.WriteFile(file, []byte(b.String()), 0o600))
 }
 
-// embeddedConfig is the configuration for embedded parts, with projects by
-// alias.
+// embeddedConfig is the configuration for embedded parts, with projects by alias.
 func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
 	cfg.Worker.BulkPollInterval = cfg.Worker.UrgentPollInterval
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "fake", "token", config.SecretRef{Value: embeddedToken}
-	c.CallsPerMinute, c.ReadsPerMinute = 1200, 0 // nobody wants to wait for a fake cloud
+	c.CallsPerMinute, c.ReadsPerMinute = 1200, 0 // a fake cloud needs no protection
 	cfg.Credentials = []config.Credential{c}
 	for alias, id := range projects {
 		limits := config.DefaultLimits()
 		limits.MaxInFlight = 2
-		limits.CallTimeout = 3 * time.Second // nor for a call that it does not answer
+		limits.CallTimeout = 3 * time.Second // a lost reply is noticed early
 		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name, Limits: limits})
 	}
 	return cfg

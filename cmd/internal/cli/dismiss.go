@@ -27,14 +27,14 @@ func (p *Program) dismissCommand() *cobra.Command {
 	var o dismissOptions
 	cmd := &cobra.Command{
 		Use:   "dismiss [OPERATION DESKTOP…]",
-		Short: "Take desktops out of the inbox (detachd failures), for a reason",
-		Long: `Takes desktops that need nothing more out of what detachd failures lists: those
-that are named, or all that match a filter, what is held included. Nothing is done
-about the desktops. Their operations stay as they are, and the trail says who
-dismissed them and why; a desktop that fails anew is back.
+		Short: "Remove desktops from the inbox (detachd failures), for a reason",
+		Long: `Removes desktops that need no action from the list of detachd failures: the named
+ones, or all that match a filter, including those on hold. The desktops and their
+operations stay unchanged, and the audit trail records who dismissed them and why.
+A desktop that fails again is listed again.
 
-With a filter the number of desktops has to be confirmed: by typing it, or in
-scripts with --confirm.`,
+With a filter, confirm the number of desktops by typing it, or with --confirm in
+scripts.`,
 		Example: `  detachd dismiss d6i2kg1ksdu9f6fldk0g 15e4a139-b7b4-4f95-96f6-b914a200fae3 --reason "a contractor who stays"
   detachd dismiss --project hq --code NOT_FOUND --dry-run
   detachd dismiss --project hq --code NOT_FOUND --reason "deleted last week" --confirm 12`,
@@ -42,10 +42,10 @@ scripts with --confirm.`,
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	f.BoolVar(&o.all, "all", false, "all of the inbox; needed where nothing else says which")
-	f.StringVar(&o.reason, "reason", "", "why nothing is to be done about them; required")
-	f.IntVar(&o.confirm, "confirm", -1, "dismiss only if exactly so `many` match")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what matches, and dismiss nothing")
+	f.BoolVar(&o.all, "all", false, "the whole inbox; required if there is neither a filter nor a desktop")
+	f.StringVar(&o.reason, "reason", "", "`reason` why no action is needed; required")
+	f.IntVar(&o.confirm, "confirm", -1, "dismiss only if exactly this `number` of desktops matches")
+	f.BoolVar(&o.dryRun, "dry-run", false, "count what matches, and dismiss nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -82,12 +82,12 @@ func (p *Program) dismiss(ctx context.Context, args []string, o dismissOptions) 
 	}
 	p.out("%s dismissed", count(done.Dismissed, "desktop"))
 	if left := len(req.Desktops) - done.Dismissed; left > 0 {
-		p.say("left as they were, as they are not in the inbox: %s; detachd failures --operation %s lists what is", count(left, "desktop"), printable(args[0]))
+		p.say("skipped because not in the inbox: %s; detachd failures --operation %s lists the inbox", count(left, "desktop"), printable(args[0]))
 	}
 	return nil
 }
 
-// dismissRequest reads which are meant.
+// dismissRequest makes the request from arguments and flags.
 func (p *Program) dismissRequest(args []string, o dismissOptions) (api.DismissRequest, error) {
 	req := api.DismissRequest{Reason: o.reason}
 	if err := o.read(p); err != nil {
@@ -97,11 +97,13 @@ func (p *Program) dismissRequest(args []string, o dismissOptions) (api.DismissRe
 	filtered := o.filter != (tasks.FailureFilter{})
 	switch {
 	case len(args) == 1:
-		return req, usage("name its desktops, too, or give --operation "+printable(args[0])+" for all of it", "no desktop of operation %s is named; nothing was dismissed", shown(args[0]))
+		return req, usage("add the desktops, or use --operation "+printable(args[0])+" for the whole operation",
+			"no desktop of operation %s is named; nothing was dismissed", shown(args[0]))
 	case len(args) > 1 && (filtered || o.all), len(args) == 0 && filtered == o.all:
-		return req, usage("name an operation and its desktops; or give a filter such as --code NOT_FOUND; or --all", "a dismissal takes desktops, a filter, or --all, and one of them only; nothing was dismissed")
+		return req, usage("give an operation and its desktops, or a filter such as --code NOT_FOUND, or --all",
+			"dismiss needs exactly one of: desktops, a filter, --all; nothing was dismissed")
 	case strings.TrimSpace(o.reason) == "" && !o.dryRun:
-		return req, usage("add --reason", "a dismissal needs a reason, for the trail; nothing was dismissed")
+		return req, usage("add --reason", "dismiss needs a reason, for the audit trail; nothing was dismissed")
 	}
 	for _, desktop := range args[min(1, len(args)):] {
 		req.Desktops = append(req.Desktops, tasks.DesktopRef{OperationID: args[0], DesktopID: desktop})
@@ -120,16 +122,16 @@ func (p *Program) showDismissable(match api.FailureMatch, asJSON bool) error {
 	if err := matchTable(match).print(p.Stdout); err != nil {
 		return err
 	}
-	p.say("%s would be dismissed; nothing was done", count(match.Matched, "desktop"))
+	p.say("%s would be dismissed; nothing was changed", count(match.Matched, "desktop"))
 	return nil
 }
 
-// confirmed refuses unless somebody has confirmed the number: with --confirm, or by
-// typing it.
+// confirmed refuses unless the number is confirmed, with --confirm or by typing it.
 func (p *Program) confirmed(match api.FailureMatch, given int) error {
 	if given < 0 {
 		if !interactive(p.Stdin) {
-			return usage(fmt.Sprintf("look at them with detachd failures, then add --confirm %d", match.Matched), "%s would be dismissed, and nobody has confirmed that; nothing was dismissed", count(match.Matched, "desktop"))
+			return usage(fmt.Sprintf("check them with detachd failures, then add --confirm %d", match.Matched),
+				"dismissing %s needs confirmation; nothing was dismissed", count(match.Matched, "desktop"))
 		}
 		if err := matchTable(match).print(p.Stderr); err != nil {
 			return err
@@ -140,12 +142,13 @@ func (p *Program) confirmed(match api.FailureMatch, given int) error {
 		}
 	}
 	if given != match.Matched {
-		return usage("look at them with detachd failures, then confirm the number", "%s, and not %d; nothing was dismissed", count(match.Matched, "desktop"), given)
+		return usage("check them with detachd failures, then confirm the right number",
+			"%s matched, not %d; nothing was dismissed", count(match.Matched, "desktop"), given)
 	}
 	return nil
 }
 
-// interactive reports that somebody can be asked.
+// interactive reports whether input comes from a terminal.
 func interactive(in io.Reader) bool {
 	w, ok := in.(io.Writer) // files are
 	return ok && terminal(w)
@@ -159,7 +162,7 @@ func (p *Program) askNumber(question string) (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
-		return 0, usage("type the number that stands there", "the answer %s is no number; nothing was dismissed", shown(strings.TrimSpace(line)))
+		return 0, usage("type the number that is shown", "%s is not a number; nothing was dismissed", shown(strings.TrimSpace(line)))
 	}
 	return n, nil
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/detachd/detachd/cmd/internal/app"
 )
 
-// level says how bad a finding is.
+// level is the severity of a finding.
 type level string
 
 const (
 	fine level = "ok"
-	warn level = "warn" // works, but somebody should know
+	warn level = "warn" // works, but needs attention
 	bad  level = "bad"  // detaching does not work, or not safely
 )
 
-// finding is one thing that doctor looked at. Next is what to do about it.
+// finding is the result of one check. Next is what to do about it.
 type finding struct {
 	Check   string `json:"check"`
 	Level   level  `json:"level"`
@@ -27,7 +27,7 @@ type finding struct {
 	Next    string `json:"next,omitempty"`
 }
 
-// findings collects them. Refused: credentials were.
+// findings are the results of all checks. refused means that credentials were refused.
 type findings struct {
 	All     []finding `json:"findings"`
 	OK      bool      `json:"ok"`
@@ -45,17 +45,17 @@ func (p *Program) doctorCommand() *cobra.Command {
 	var asJSON, probe bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Look for what is wrong with Redis, workers, credentials and clocks",
-		Long: `Looks at everything that detachd depends on, and says for each finding what to do.
-With Redis it does once what a worker does, in keys that it removes again; apart from
-that it changes nothing. Exit code 0 if nothing is bad, 3 if something is, 6 if
-credentials were refused. With a server it looks at that and at the key; the rest is
-for a doctor on the server's side.
+		Short: "Check Redis, workers, credentials and clocks",
+		Long: `Checks everything that detachd depends on, and says what to do about each finding.
+In Redis it does once what a worker does, in keys that it deletes afterwards; it
+changes nothing else. The exit code is 0 if nothing is bad, 3 if something is, and
+6 if credentials were refused. With a server it checks the server and the API key;
+run doctor where the server runs for the rest.
 
-With --probe it also asks, once per project, for the detach of a desktop that does
-not exist (the id is all zeros), to see whether the credentials may detach at all. A
-cloud that checks rights first answers 403 if they may not; that the real one does so
-was not tried.`,
+With --probe it also sends one detach call per project for a desktop that does not
+exist (an id of zeros), to check that the credentials allow detaching. A cloud that
+checks permissions first answers 403 if they do not; this was not tried against the
+real cloud.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			fs, err := p.examineAll(cmd.Context(), probe)
@@ -74,14 +74,14 @@ was not tried.`,
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&probe, "probe", false, "also ask for the detach of a desktop that does not exist; not tried against the real cloud")
+	cmd.Flags().BoolVar(&probe, "probe", false, "also send a detach call for a desktop that does not exist; not tried against the real cloud")
 	return cmd
 }
 
 func (p *Program) examineAll(ctx context.Context, probe bool) (findings, error) {
 	if p.serverURL() != "" {
 		if probe {
-			return findings{}, usage("run detachd doctor --probe where the configuration is", "a server does not probe for others")
+			return findings{}, usage("run detachd doctor --probe where the configuration is", "--probe does not work with a server")
 		}
 		c, err := p.connect("")
 		if err != nil {
@@ -98,7 +98,7 @@ func (p *Program) examineAll(ctx context.Context, probe bool) (findings, error) 
 	return p.examine(ctx, s, probe), nil
 }
 
-// examine looks at everything, whatever fails on the way.
+// examine runs all checks, even if some fail.
 func (p *Program) examine(ctx context.Context, s *app.Store, probe bool) findings {
 	fs := findings{OK: true}
 	checkRedis(ctx, s, p.Now, &fs)
@@ -132,24 +132,24 @@ func (fs findings) outcome() error {
 	if fs.refused {
 		code = exitNotAuthorised
 	}
-	return fail(code, "do what is said beside each, then run detachd doctor again", "%s to be dealt with", count(n, "finding"))
+	return fail(code, "follow the advice above, then run detachd doctor again", "%s to fix", count(n, "problem"))
 }
 
-// Limits of clock skew. The cloud refuses signatures that are 15 minutes old;
-// much less makes times in the record and in logs misleading.
+// Limits of clock skew. The cloud refuses signatures that are 15 minutes old; a much
+// smaller skew makes times in the record and in logs misleading.
 const (
 	skewWarn = 2 * time.Second
 	skewBad  = 5 * time.Minute
 )
 
-// clocks compares another clock with ours. exact is the error of measurement.
+// clocks compares another clock with ours. exact is the measurement error.
 func (fs *findings) clocks(check, whose string, skew, exact time.Duration) {
-	const next = "let NTP set the clock of this machine and of the other"
+	const next = "synchronise both clocks with NTP"
 	switch off := skew.Abs() - exact; {
 	case off > skewBad:
-		fs.add(check, bad, next, "%s is %s off from ours: signatures expire and times in the record are wrong", whose, skew.Round(time.Second))
+		fs.add(check, bad, next, "%s differs from ours by %s: signatures expire, and times in the record are wrong", whose, skew.Round(time.Second))
 	case off > skewWarn:
-		fs.add(check, warn, next, "%s is %s off from ours", whose, skew.Round(time.Second))
+		fs.add(check, warn, next, "%s differs from ours by %s", whose, skew.Round(time.Second))
 	default:
 		fs.add(check, fine, "", "%s agrees with ours", whose)
 	}

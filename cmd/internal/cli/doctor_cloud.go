@@ -10,8 +10,8 @@ import (
 	"github.com/detachd/detachd/cmd/internal/app"
 )
 
-// checkCloud makes harmless reads with a project's credentials, and with probe the
-// detach of a desktop that does not exist.
+// checkCloud reads with a project's credentials, and with probe sends the detach of a
+// desktop that does not exist.
 func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, probe bool, fs *findings) {
 	check := "project " + alias
 	client, err := s.Client(alias)
@@ -41,30 +41,30 @@ func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, pr
 	}
 }
 
-// users looks whether those whom lists name can be looked up. Without that the rest
-// works, so it is a warning.
+// users checks that users can be listed. The rest works without that, so it is a
+// warning.
 func (fs *findings) users(ctx context.Context, client *apiclient.Client, check string) {
 	if err := client.ProbeUsers(ctx); err != nil {
 		fs.add(check, warn, "give the IAM user the permission workspace:users:list",
-			"the users cannot be listed: a user named by a list who has no desktop is held, as nobody can tell whether the name is right: %v", err)
+			"users cannot be listed: a named user without a desktop is put on hold, because the name cannot be checked: %v", err)
 		return
 	}
-	fs.add(check, fine, "", "users can be looked up")
+	fs.add(check, fine, "", "users can be listed")
 }
 
-// detachRight looks for a missing right before the first leaver does.
+// detachRight finds a missing permission before the first operation does.
 func (fs *findings) detachRight(ctx context.Context, client *apiclient.Client, alias, check string) {
 	err := client.ProbeDetach(ctx)
 	e, _ := errors.AsType[*apiclient.Error](err)
 	switch {
 	case err == nil:
-		fs.add(check, fine, "", "a detach call is allowed, as far as one that names no existing desktop shows (not tried against the real cloud)")
+		fs.add(check, fine, "", "detach calls seem to be allowed: one for a desktop that does not exist was (not tried against the real cloud)")
 	case e != nil && e.Status == http.StatusForbidden && !e.NotAPI:
 		fs.refused = true
-		fs.add(check, bad, "give the IAM user the permission workspace:desktops:detach, and vpc:ports:get on which it depends",
+		fs.add(check, bad, "give the IAM user the permissions workspace:desktops:detach and vpc:ports:get, which detaching needs",
 			"the credentials may not detach desktops of project %s: %v", alias, err)
 	default:
-		fs.add(check, warn, "run detachd doctor --probe again", "whether a detach call is allowed cannot be told: %v", err)
+		fs.add(check, warn, "run detachd doctor --probe again", "cannot tell whether detach calls are allowed: %v", err)
 	}
 }
 
@@ -73,17 +73,17 @@ func (fs *findings) probeFailed(check string, err error) {
 	switch {
 	case errors.As(err, &e) && e.NotAPI:
 		fs.add(check, bad, "check endpoint and proxy (HTTPS_PROXY, NO_PROXY): "+e.Host+" must let requests through to the API",
-			"it is not the API that answers: %v", err)
+			"something other than the API answers: %v", err)
 	case errors.As(err, &e) && e.AuthFault:
 		fs.refused = true
 		fs.add(check, bad, "check the credentials in the configuration, and this machine's clock", "the credentials were refused: %v", err)
 	case errors.As(err, &e) && e.Status == http.StatusForbidden:
 		fs.refused = true
-		fs.add(check, bad, "give the IAM user the permission workspace:desktops:list and workspace:desktops:detach", "not allowed: %v", err)
+		fs.add(check, bad, "give the IAM user the permissions workspace:desktops:list and workspace:desktops:detach", "not allowed: %v", err)
 	case errors.As(err, &e) && e.Status == http.StatusNotFound:
 		fs.add(check, bad, "check project id, region and endpoint in the configuration", "not found: %v", err)
 	case errors.As(err, &e) && e.Status != 0:
-		fs.add(check, bad, "try again later; if it stays, check region and endpoint in the configuration", "the cloud answers with an error: %v", err)
+		fs.add(check, bad, "try again later; if it lasts, check region and endpoint in the configuration", "the cloud answers with an error: %v", err)
 	default:
 		fs.add(check, bad, "check region, endpoint, proxy and firewall", "the cloud cannot be reached: %v", err)
 	}

@@ -14,8 +14,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// checkRedis looks at Redis, does with it what a worker does, and looks at what the
-// record in it says.
+// checkRedis checks Redis, does there what a worker does, and checks the record.
 func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
 	ctx, cancel := context.WithTimeout(ctx, 40*time.Second)
 	defer cancel()
@@ -23,7 +22,7 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 	theirs, err := s.Redis.Time(ctx).Result()
 	if err != nil {
 		f := explain(err)
-		// A right that is missing is found like anything else that does not work.
+		// A missing permission is an ordinary finding.
 		fs.refused = fs.refused || f.code == exitNotAuthorised && !strings.Contains(err.Error(), "NOPERM")
 		fs.add("redis", bad, f.next, "%v", f)
 		return
@@ -31,10 +30,10 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 	after := now()
 	fs.add("redis", fine, "", "answers in %s", after.Sub(before).Round(100*time.Microsecond))
 	middle := before.Add(after.Sub(before) / 2)
-	fs.clocks("redis clock", "Redis' clock", theirs.Sub(middle), after.Sub(before)/2)
+	fs.clocks("redis clock", "the clock of Redis", theirs.Sub(middle), after.Sub(before)/2)
 	nodes, err := infoOfNodes(ctx, s.Redis)
 	if err != nil {
-		fs.add("redis info", warn, "let the Redis user run INFO", "what Redis says about itself cannot be read: %v", err)
+		fs.add("redis info", warn, "let the Redis user run INFO", "INFO of Redis cannot be read: %v", err)
 	}
 	for _, n := range nodes {
 		n.check(fs)
@@ -47,7 +46,7 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 
 // node is a Redis server and its INFO.
 type node struct {
-	name string // empty when there is only one
+	name string // empty if there is only one
 	info map[string]string
 }
 
@@ -97,18 +96,18 @@ func (n node) check(fs *findings) {
 	case "1":
 		fs.add(name("aof"), fine, "", "append-only file is on")
 	case "0":
-		fs.add(name("aof"), bad, "set appendonly yes", "append-only file is off: what was accepted is lost when Redis stops")
+		fs.add(name("aof"), bad, "set appendonly yes", "append-only file is off: accepted operations are lost when Redis stops")
 	default:
-		fs.add(name("aof"), warn, "make sure that appendonly is yes", "Redis does not say whether its append-only file is on")
+		fs.add(name("aof"), warn, "check that appendonly is yes", "Redis does not report whether its append-only file is on")
 	}
 	n.checkDisk(name("disk"), fs)
 	switch role, replicas := n.info["role"], n.info["connected_slaves"]; {
 	case role == "slave":
 		fs.add(name("replicas"), bad, "point the configured URL at the primary", "this is a replica: nothing can be written")
 	case role == "":
-		fs.add(name("replicas"), warn, "make sure that there is a replica", "Redis does not say whether it has replicas")
+		fs.add(name("replicas"), warn, "check that there is a replica", "Redis does not report whether it has replicas")
 	case replicas == "0":
-		fs.add(name("replicas"), warn, "add a replica on another machine", "there is no replica: the record is lost with this machine's disk")
+		fs.add(name("replicas"), warn, "add a replica on another machine", "there is no replica: if the disk of this machine fails, the record is lost")
 	default:
 		fs.add(name("replicas"), fine, "", "%s connected", replicas)
 	}
@@ -121,7 +120,7 @@ func (n node) checkVersion(name string, fs *findings) {
 	minor, err2 := strconv.Atoi(parts[1])
 	switch {
 	case err1 != nil || err2 != nil:
-		fs.add(name, warn, "make sure that it is Redis 6.2 or later", "Redis does not say its version")
+		fs.add(name, warn, "check that it is Redis 6.2 or later", "Redis does not report its version")
 	case major < 6 || major == 6 && minor < 2:
 		fs.add(name, bad, "use Redis 6.2 or later", "%s is too old", version)
 	default:
@@ -134,13 +133,14 @@ func (n node) checkMemory(name string, fs *findings) {
 	most, _ := strconv.ParseFloat(n.info["maxmemory"], 64)
 	switch policy := n.info["maxmemory_policy"]; {
 	case policy == "":
-		fs.add(name, warn, "make sure that maxmemory-policy is noeviction", "Redis does not say its maxmemory-policy")
+		fs.add(name, warn, "check that maxmemory-policy is noeviction", "Redis does not report its maxmemory-policy")
 	case policy != "noeviction":
-		fs.add(name, bad, "set maxmemory-policy noeviction", "maxmemory-policy is %s: Redis may throw parts of the record away", policy)
+		fs.add(name, bad, "set maxmemory-policy noeviction", "maxmemory-policy is %s: Redis may delete parts of the record", policy)
 	case most > 0 && used >= most:
-		fs.add(name, bad, "raise maxmemory or shorten the retention", "maxmemory, %.0f MB, is used up: nothing is accepted", most/1e6)
+		fs.add(name, bad, "raise maxmemory or shorten the retention", "maxmemory (%.0f MB) is exhausted: nothing is accepted", most/1e6)
 	case most > 0 && used > 0.8*most:
-		fs.add(name, warn, "raise maxmemory or shorten the retention", "%.0f %% of maxmemory is used, %.0f MB are left; nothing is accepted when it is full", 100*used/most, (most-used)/1e6)
+		fs.add(name, warn, "raise maxmemory or shorten the retention",
+			"%.0f %% of maxmemory is used, %.0f MB are left; when it is full, nothing is accepted", 100*used/most, (most-used)/1e6)
 	case most > 0:
 		fs.add(name, fine, "", "policy noeviction, %.0f MB used, %.0f MB left", used/1e6, (most-used)/1e6)
 	default:
@@ -148,27 +148,27 @@ func (n node) checkMemory(name string, fs *findings) {
 	}
 }
 
-// checkDisk looks at whether Redis could write to its disk when it last did. Where it
-// cannot it refuses all writes, as a rule (MISCONF); the rehearsal shows that.
+// checkDisk checks the last writes of Redis to its disk. If they fail, Redis usually
+// refuses all writes (MISCONF); the rehearsal shows that.
 func (n node) checkDisk(name string, fs *findings) {
-	const next = "look at Redis' log, and at the space on its disk"
+	const next = "check the log of Redis and the space on its disk"
 	switch {
 	case n.info["aof_last_write_status"] == "err":
-		fs.add(name, bad, next, "the append-only file cannot be written: what was accepted is lost when Redis stops")
+		fs.add(name, bad, next, "the append-only file cannot be written: accepted operations are lost when Redis stops")
 	case n.info["rdb_last_bgsave_status"] == "err":
 		fs.add(name, warn, next, "the last snapshot could not be written")
 	case n.info["aof_last_bgrewrite_status"] == "err":
-		fs.add(name, warn, next, "the append-only file could not be rewritten when it last was to be: it goes on growing")
+		fs.add(name, warn, next, "the last rewrite of the append-only file failed: the file keeps growing")
 	case n.info["aof_last_write_status"] == "ok":
 		fs.add(name, fine, "", "the last write succeeded")
 	}
 }
 
-// slotsOfCluster is how many slots a Cluster has.
-const slotsOfCluster = "16384"
+// clusterSlots is the number of slots of a Cluster.
+const clusterSlots = "16384"
 
-// checkCoverage looks at whether each slot of a Cluster has a node: as a rule a Cluster
-// that misses one serves none.
+// checkCoverage checks that every slot of a Cluster has a node: by default a Cluster
+// that misses one slot serves none.
 func checkCoverage(ctx context.Context, rdb redis.UniversalClient, fs *findings) {
 	cluster, ok := rdb.(*redis.ClusterClient)
 	if !ok {
@@ -177,19 +177,19 @@ func checkCoverage(ctx context.Context, rdb redis.UniversalClient, fs *findings)
 	const check = "redis cluster"
 	text, err := cluster.ClusterInfo(ctx).Result()
 	if err != nil {
-		fs.add(check, warn, "let the Redis user run CLUSTER INFO", "whether all slots are served cannot be read here: %v", err)
+		fs.add(check, warn, "let the Redis user run CLUSTER INFO", "CLUSTER INFO, which says whether all slots are served, cannot be read here: %v", err)
 		return
 	}
 	info := parseInfo(text)
-	if state, slots := info["cluster_state"], info["cluster_slots_ok"]; state != "ok" || slots != slotsOfCluster {
-		fs.add(check, bad, "bring the nodes back that have the other slots, or give these to others",
-			"cluster_state is %s, and %s of %s slots are served", state, slots, slotsOfCluster)
+	if state, slots := info["cluster_state"], info["cluster_slots_ok"]; state != "ok" || slots != clusterSlots {
+		fs.add(check, bad, "restart the nodes of the missing slots, or move these slots to other nodes",
+			"cluster_state is %s; %s of %s slots are served", state, slots, clusterSlots)
 		return
 	}
-	fs.add(check, fine, "", "all %s slots are served", slotsOfCluster)
+	fs.add(check, fine, "", "all %s slots are served", clusterSlots)
 }
 
-// checkRecord looks at workers, paused projects and unreadable tasks.
+// checkRecord checks workers, paused projects and unreadable tasks.
 func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
 	workers, err := s.Record.Workers(ctx)
 	if err != nil {
@@ -200,13 +200,13 @@ func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 	checkRepair(ctx, s, now, fs)
 	for _, alias := range s.Projects {
 		if pause, err := s.Record.ProjectPause(ctx, alias); err == nil && pause != nil {
-			fs.pause(alias, *pause)
+			fs.paused(alias, *pause)
 		}
 	}
 	if rejects, err := s.Record.Rejects(ctx); err == nil && len(rejects) > 0 {
 		last := rejects[0]
-		fs.add("queue", warn, "find out what else writes to these queues; nothing of an operation is lost by it",
-			"%s could not be read, the last in %s: %s", count(len(rejects), "task"), last.Queue, last.Reason)
+		fs.add("queue", warn, "find out what else writes to these queues; no operation loses anything",
+			"%s could not be read, the latest in %s: %s", count(len(rejects), "task"), last.Queue, last.Reason)
 	}
 }
 
@@ -217,8 +217,8 @@ func checkWorkers(workers []tasks.Worker, fs *findings) {
 			alive++
 			continue
 		}
-		fs.add("worker "+w.ID, warn, "look at its log; its work is taken up by other workers",
-			"has not been heard of for %s", w.Silent.Round(time.Second))
+		fs.add("worker "+w.ID, warn, "check its log; other workers continue its work",
+			"no sign of life for %s", w.Silent.Round(time.Second))
 	}
 	if alive == 0 {
 		fs.add("workers", warn, "start one: detachd worker", "none is running: nothing is sent")
@@ -227,7 +227,7 @@ func checkWorkers(workers []tasks.Worker, fs *findings) {
 	fs.add("workers", fine, "", "%d running", alive)
 }
 
-func (fs *findings) pause(alias string, pause tasks.Pause) {
+func (fs *findings) paused(alias string, pause tasks.Pause) {
 	check := "pause " + alias
 	until := "until it is resumed"
 	if !pause.Until.IsZero() {
@@ -236,7 +236,7 @@ func (fs *findings) pause(alias string, pause tasks.Pause) {
 	text := fmt.Sprintf("paused %s (%s): %s", until, pause.Kind, pause.Reason)
 	switch pause.Kind {
 	case tasks.PauseAuth:
-		fs.add(check, bad, "mend the credentials or permissions, then: detachd resume "+alias, "%s", text)
+		fs.add(check, bad, "correct the credentials or permissions, then: detachd resume "+alias, "%s", text)
 	case tasks.PauseThrottled:
 		fs.add(check, fine, "", "%s", text)
 	default:

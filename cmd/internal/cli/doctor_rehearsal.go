@@ -7,18 +7,18 @@ import (
 	"github.com/detachd/detachd/worker"
 )
 
-// rehearse does with Redis what a worker does, and says what does not work, and why.
+// rehearse does in Redis what a worker does, and reports what does not work and why.
 func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 	r := worker.Rehearse(ctx, s.Redis, s.Record)
 	for _, step := range []struct {
 		check, what string
 		err         error
 	}{
-		{"redis claims", "desktops were claimed, refused to another, and given back", r.Claims},
-		{"redis limits", "a request was let through", r.Limits},
-		{"redis queue", "a task was enqueued, taken and done", r.Queue},
+		{"redis claims", "desktops were claimed, refused to another worker, and released", r.Claims},
+		{"redis limits", "a request was allowed", r.Limits},
+		{"redis queue", "a task was enqueued, received and completed", r.Queue},
 		{"redis channel", "a message was published", r.Cancel},
-		{"redis clean-up", "what was written for this was removed", r.Clean},
+		{"redis clean-up", "the test data was deleted", r.Clean},
 	} {
 		fs.rehearsed(step.check, step.what, step.err)
 	}
@@ -26,9 +26,9 @@ func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 	switch {
 	case r.Replicas != nil:
 		fs.add(check, warn, "let the Redis user run INFO and WAIT",
-			"whether a replica has what is accepted cannot be told, so a failover may lose it unnoticed: %v", r.Replicas)
+			"cannot tell whether a replica has accepted operations, so a failover may lose them unnoticed: %v", r.Replicas)
 	case r.Connected > 0 && r.Acknowledged == 0:
-		fs.add(check, warn, "look at the replicas and at the network between", "no replica acknowledged a write in time: a failover loses what was just accepted")
+		fs.add(check, warn, "check the replicas and the network between", "no replica acknowledged a write in time: a failover loses what was just accepted")
 	case r.Connected > 0:
 		fs.add(check, fine, "", "a replica acknowledged a write")
 	}
@@ -40,13 +40,13 @@ func (fs *findings) rehearsed(check, what string, err error) {
 		return
 	}
 	if worker.RefusesKeysOfScripts(err) {
-		fs.add(check, bad, "use a Redis that lets scripts do so; Dragonfly does when it is started with --default_lua_flags=allow-undeclared-keys",
-			"this server refuses scripts that build the names of keys, as those of asynq do, which carries the work: nothing can be sent. It says: %v", err)
+		fs.add(check, bad, "use a Redis that allows this; Dragonfly does with --default_lua_flags=allow-undeclared-keys",
+			"this server refuses scripts that compute key names, as those of asynq (the queue) do, so nothing can be sent: %v", err)
 		return
 	}
 	f := explainRedis(err)
 	if f == nil {
-		f = &failure{exitInternal, err, "look at what Redis says there, and at its log"}
+		f = &failure{exitInternal, err, "check the error and the log of Redis"}
 	}
 	fs.add(check, bad, f.next, "%v", f)
 }

@@ -8,11 +8,11 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// soon is how near a key's end somebody should know of it.
-const soon = 14 * 24 * time.Hour
+// expirySoon is how long before its expiry a key is reported.
+const expirySoon = 14 * 24 * time.Hour
 
-// examineServer looks at a server from outside: what it depends on, only a doctor
-// at its side can see.
+// examineServer checks a server from outside. What the server depends on can be
+// checked only where it runs.
 func (p *Program) examineServer(ctx context.Context, c *client) findings {
 	fs := findings{OK: true}
 	if !fs.asked("server", c.Alive(ctx)) {
@@ -34,12 +34,12 @@ func (p *Program) examineServer(ctx context.Context, c *client) findings {
 			}
 		}
 		if alive == 0 {
-			fs.add("workers", warn, "start one: detachd worker", "none is running: what is queued stays queued")
+			fs.add("workers", warn, "start one: detachd worker", "none is running: queued desktops stay queued")
 		} else {
-			fs.add("workers", fine, "", "%s alive", count(alive, "worker"))
+			fs.add("workers", fine, "", "%d running", alive)
 		}
 	}
-	fs.add("the rest", fine, "", "Redis, credentials and clocks are looked at by detachd doctor on the server's side")
+	fs.add("the rest", fine, "", "run detachd doctor where the server runs to check Redis, credentials and clocks")
 	return fs
 }
 
@@ -48,17 +48,17 @@ func (p *Program) checkKey(k api.Key, fs *findings) {
 	if len(k.Projects) > 0 {
 		projects = "project " + strings.Join(k.Projects, ", ")
 	}
-	l, next, until := fine, "", "for good"
+	l, next, until := fine, "", "no expiry"
 	if !k.ExpiresAt.IsZero() {
 		until = "until " + clock(k.ExpiresAt)
-		if k.ExpiresAt.Sub(p.Now()) < soon {
-			l, next = warn, "have another made before that: detachd keys create"
+		if k.ExpiresAt.Sub(p.Now()) < expirySoon {
+			l, next = warn, "create a new key in time: detachd keys create"
 		}
 	}
 	fs.add("key", l, next, "%s of %s: role %s, for %s, %s", k.ID, k.Name, k.Role, projects, until)
 }
 
-// asked notes that asking the server has failed; true if it has not.
+// asked records an error of a request to the server; true if there was none.
 func (fs *findings) asked(check string, err error) bool {
 	if err == nil {
 		return true

@@ -23,7 +23,7 @@ const (
 	exitNotAuthorised = 6
 )
 
-// failure ends the program: with an exit code, why, and what to do next.
+// failure is an error with an exit code and the next step for the user.
 type failure struct {
 	code int
 	err  error
@@ -39,8 +39,8 @@ func fail(code int, next, format string, args ...any) error {
 
 func usage(next, format string, args ...any) error { return fail(exitUsage, next, format, args...) }
 
-// report tells a person what went wrong and what to do, and gives the exit code.
-func (p *Program) report(err error) int {
+// printError prints an error and its next step, and returns the exit code.
+func (p *Program) printError(err error) int {
 	f := explain(err)
 	p.say("detachd: %s", printableLines(f.Error()))
 	p.say("  next: %s", printableLines(f.next))
@@ -56,24 +56,26 @@ func printableLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// explain finds the exit code and the advice for an error that came from below.
+const fixInput = "correct the input and run the command again"
+
+// explain finds the exit code and the next step for an error of another package.
 func explain(err error) *failure {
 	var f *failure
 	if errors.As(err, &f) {
 		return f
 	}
-	err = asItWas(err)
+	err = localCause(err)
 	var invalid *tasks.ValidationError
 	switch {
 	case errors.As(err, &f):
 		return f
 	case errors.As(err, &invalid):
-		return &failure{exitUsage, err, "mend what is named and run it again"}
+		return &failure{exitUsage, err, fixInput}
 	case errors.Is(err, tasks.ErrKeyReused):
-		return &failure{exitUsage, err, "give another --idempotency-key; or the same desktops and options as before, " +
-			"with --at and --deadline as points in time (a time counted from now makes other content)"}
+		return &failure{exitUsage, err, "use another --idempotency-key, or send exactly the same desktops and options as before, " +
+			"with --at and --deadline as absolute times (a duration such as +2h changes the content)"}
 	case errors.Is(err, tasks.ErrNotFound):
-		return &failure{exitUsage, err, "detachd list shows the operations there are"}
+		return &failure{exitUsage, err, "detachd list shows the operations"}
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInternal, errors.New("interrupted"), "run it again"}
 	}
@@ -83,11 +85,11 @@ func explain(err error) *failure {
 	if f := explainRedis(err); f != nil {
 		return f
 	}
-	return &failure{exitInternal, err, "detachd doctor looks at Redis, the workers and the credentials"}
+	return &failure{exitInternal, err, "run detachd doctor: it checks Redis, the workers and the credentials"}
 }
 
-// asItWas is an error of a server within this process without the way it took.
-func asItWas(err error) error {
+// localCause unwraps the error of a server within this process.
+func localCause(err error) error {
 	var local *server.LocalError
 	if errors.As(err, &local) {
 		return local.Err
@@ -95,17 +97,17 @@ func asItWas(err error) error {
 	return err
 }
 
-// ofOperation names the operation that a server does not know.
+// ofOperation names the operation in a "not found" error.
 func ofOperation(id string, err error) error {
 	var p *api.Problem
-	if errors.As(asItWas(err), &p) && p.Code == api.CodeNotFound {
-		return usage("detachd list shows the operations there are", "operation %s: %w", id, tasks.ErrNotFound)
+	if errors.As(localCause(err), &p) && p.Code == api.CodeNotFound {
+		return usage("detachd list shows the operations", "operation %s: %w", id, tasks.ErrNotFound)
 	}
 	return err
 }
 
-// explainRedis knows errors of Redis and of the way to it; nil if err is none.
-// explainServer was asked first: what is left is of nothing else.
+// explainRedis explains errors of Redis and of the connection to it; nil for others.
+// Call explainServer first, which recognises errors of the connection to a server.
 func explainRedis(err error) *failure {
 	f := redisfault.Of(err)
 	if f == nil {

@@ -9,10 +9,10 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// sayHowLong says how long the desktops of projects take at the limits of the
-// credentials, where that is minutes: what waits already comes on top. It is a service:
-// when the limits cannot be found out, nothing is said.
-func (p *Program) sayHowLong(ctx context.Context, c *client, desktops map[string]int) {
+// sayEstimate prints how long the desktops of projects take at the limits of the
+// credentials, if that is minutes, without what is queued already. The estimate is
+// optional: if the limits cannot be read, nothing is printed.
+func (p *Program) sayEstimate(ctx context.Context, c *client, desktops map[string]int) {
 	total := 0
 	for _, n := range desktops {
 		total += n
@@ -26,15 +26,15 @@ func (p *Program) sayHowLong(ctx context.Context, c *client, desktops map[string
 	if err != nil {
 		return
 	}
-	if minutes, perMinute := howLong(desktops, projects); minutes > 1 {
+	if minutes, perMinute := estimate(desktops, projects); minutes > 1 {
 		p.say("about %d minutes at %s a minute, each of up to %d desktops", minutes, count(perMinute, "call"), apiclient.MaxDesktopsPerCall)
 	}
 }
 
-// howLong gives the minutes that the calls take, rounded up, and the limit that makes
-// it so: of the credential that takes longest. 0: nothing limits them.
-func howLong(desktops map[string]int, projects []api.Project) (minutes, perMinute int) {
-	of := map[string]int{} // by credential: projects share it
+// estimate gives the minutes that the calls take, rounded up, and the limit of the
+// slowest credential. 0: no limit applies.
+func estimate(desktops map[string]int, projects []api.Project) (minutes, perMinute int) {
+	of := map[string]int{} // by credential, which projects may share
 	for _, x := range projects {
 		of[x.Limits.Credential] += desktops[x.Alias]
 	}
@@ -53,7 +53,7 @@ func howLong(desktops map[string]int, projects []api.Project) (minutes, perMinut
 
 func divideUp(n, by int) int { return (n + by - 1) / by }
 
-// rowsByProject counts the rows of operations. A user is at least one.
+// rowsByProject counts the rows of operations; a user counts as one, and may have several.
 func rowsByProject(ops []tasks.Operation) map[string]int {
 	out := map[string]int{}
 	for _, op := range ops {

@@ -32,7 +32,7 @@ func TestHowLong(t *testing.T) {
 		{by{"free": 100_000, "unknown": 100_000}, 0, 0},
 		{nil, 0, 0},
 	} {
-		minutes, perMinute := howLong(x.desktops, projects)
+		minutes, perMinute := estimate(x.desktops, projects)
 		require.Equal(t, []int{x.minutes, x.perMinute}, []int{minutes, perMinute}, x.desktops)
 	}
 }

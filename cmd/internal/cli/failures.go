@@ -9,16 +9,18 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/worker/policy"
 )
 
 type failuresView struct {
-	Failures []tasks.Failure   `json:"failures"`
-	Advice   map[string]string `json:"advice"` // by code: what you can do
+	api.Page[tasks.Failure]
+	Advice map[string]string `json:"advice"` // by code: what you can do
 }
 
-// adviceFor says what to do about each of the codes that failures have.
+// adviceFor says what to do about each code of failures.
 func adviceFor(failures []tasks.Failure) map[string]string {
 	out := map[string]string{}
 	for _, f := range failures {
@@ -30,27 +32,23 @@ func adviceFor(failures []tasks.Failure) map[string]string {
 func (p *Program) failuresCommand() *cobra.Command {
 	var o struct {
 		failureFlags
-		limit     int
+		page      pageFlags
 		json, csv bool
 	}
 	cmd := &cobra.Command{
 		Use:   "failures",
-		Short: "List the inbox: desktops that failed or are held, over all operations, the latest first",
-		Long: `Lists desktops that failed or are held (class held), each once for the same users,
-until any operation has detached them, or they are tried again or dismissed (detachd
-dismiss); detachd desktops lists the rows of one operation. The CSV form can be given to detachd detach --file once the cause is
-mended; what is held is in it only with --class held.`,
+		Short: "List the inbox: desktops of all operations that failed or are on hold, the latest first",
+		Long: `Lists desktops that failed or are on hold (class held), each once for the same
+users. A desktop leaves the inbox when any operation detaches it, when it is
+retried, or when it is dismissed (detachd dismiss). detachd desktops lists the
+rows of one operation. Once the cause is fixed, detachd detach --file accepts
+the CSV output, which includes desktops on hold only with --class held.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			if err := o.read(p); err != nil {
 				return err
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			failures, err := pages(o.limit, func(size int, token string) ([]tasks.Failure, string, error) {
+			v, err := pages(o.page, func(size int, token string) ([]tasks.Failure, string, error) {
 				return c.Failures(cmd.Context(), o.filter, size, token)
 			})
 			if err != nil {
@@ -58,21 +56,21 @@ mended; what is held is in it only with --class held.`,
 			}
 			switch {
 			case o.json:
-				return printJSON(p.Stdout, failuresView{failures, adviceFor(failures)})
+				return printJSON(p.Stdout, failuresView{v, adviceFor(v.Items)})
 			case o.csv:
-				rows, left := failureRows(failures, o.filter.Class)
-				if left > 0 {
-					p.say("left out: %d that are held; detachd retry OPERATION --held looks at them again", left)
+				rows, skipped := failureRows(v.Items, o.filter.Class)
+				if skipped > 0 {
+					p.say("skipped: %s on hold; detachd retry OPERATION --held retries them", count(skipped, "desktop"))
 				}
 				return printCSV(p.Stdout, rows)
-			case len(failures) == 0:
+			case len(v.Items) == 0:
 				p.say("no failure matches")
 				return nil
 			}
-			if err := failuresTable(failures).print(p.Stdout); err != nil {
+			if err := failuresTable(v.Items).print(p.Stdout); err != nil {
 				return err
 			}
-			advice := adviceFor(failures)
+			advice := adviceFor(v.Items)
 			for _, code := range slices.Sorted(maps.Keys(advice)) {
 				if advice[code] != "" {
 					p.say("%s: %s", printable(code), advice[code])
@@ -83,28 +81,28 @@ mended; what is held is in it only with --class held.`,
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
+	o.page.flags(f, 0)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.csv, "csv", false, "print CSV")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
 	return cmd
 }
 
-// failureFlags say which failures are meant.
+// failureFlags filter failures.
 type failureFlags struct {
 	filter       tasks.FailureFilter
 	since, until string
 }
 
 func (o *failureFlags) flags(f *pflag.FlagSet) {
-	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
-	f.StringVar(&o.filter.Code, "code", "", "only with that error code, for example WKS.00010032")
-	f.StringVar(&o.filter.Class, "class", "", "only of that class, for example conflict")
-	f.StringVar(&o.filter.Operation, "operation", "", "only of that operation")
-	f.StringVar(&o.filter.User, "user", "", "only of desktops that this user had, or that were asked for by their `name`")
-	f.StringVar(&o.filter.Source, "requested-by", "", "only of operations that this `name` has asked for")
-	f.StringVar(&o.since, "since", "", "only at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
-	f.StringVar(&o.until, "until", "", "only before that `time`")
+	f.StringVar(&o.filter.Project, "project", "", "only of this project `alias`")
+	f.StringVar(&o.filter.Code, "code", "", "only with this error `code`, for example WKS.00010032")
+	f.StringVar(&o.filter.Class, "class", "", "only of this `class`, for example conflict, or held for desktops on hold")
+	f.StringVar(&o.filter.Operation, "operation", "", "only of this `operation`")
+	f.StringVar(&o.filter.User, "user", "", "only desktops that this user had, or that were requested by the user's `name`")
+	f.StringVar(&o.filter.Source, "requested-by", "", "only of operations requested by this `name`")
+	f.StringVar(&o.since, "since", "", "only at or after this `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
+	f.StringVar(&o.until, "until", "", "only before this `time`")
 }
 
 // read completes the filter.
@@ -115,36 +113,33 @@ func (o *failureFlags) read(p *Program) (err error) {
 
 // period reads --since and --until.
 func (p *Program) period(since, until string) (from, to time.Time, err error) {
-	if from, err = parseSince(since, p.Now()); err != nil {
-		return from, to, usage("mend --since", "--since %w", err)
+	if from, err = p.parseTime("--since", since, when.Last); err == nil {
+		to, err = p.parseTime("--until", until, when.Last)
 	}
-	if to, err = parseSince(until, p.Now()); err != nil {
-		return from, to, usage("mend --until", "--until %w", err)
-	}
-	return from, to, nil
+	return from, to, err
 }
 
 func failuresTable(failures []tasks.Failure) *table {
-	t := &table{header: []string{"AT", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"}}
+	t := &table{header: []string{"FAILED", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"}}
 	for _, f := range failures {
 		t.add(clock(f.At), f.Project, f.DesktopID, f.DesktopName, f.Code, f.Class, strconv.Itoa(f.Attempts), f.OperationID, f.Message)
 	}
 	return t
 }
 
-// failureRows gives a row for each failure, or for each of its expected users, so
-// that whoever hands them over again says the same about whose they are. What is
-// held is left out unless its class was asked for: handed over again without the
-// options of its operation it might not be held any more. A row that names a computer
-// or a user has that in place of an id, as lists may.
-func failureRows(failures []tasks.Failure, class string) (rows [][]string, left int) {
+// failureRows gives a row for each failure, or for each of its expected users, so that
+// submitting the rows again checks the same owners. Desktops on hold are skipped
+// unless their class is requested: without the options of their operation they might
+// not be put on hold again. A row for a computer or a user has that in place of an id,
+// as lists may.
+func failureRows(failures []tasks.Failure, class string) (rows [][]string, skipped int) {
 	rows = [][]string{{
 		"project", "desktop_id", "user", "desktop_name", "code", "class", "message", "status", "attempts", "at",
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		if f.Class == tasks.ClassHeld && class != tasks.ClassHeld {
-			left++
+		if f.Class == tasks.HeldClass && class != tasks.HeldClass {
+			skipped++
 			continue
 		}
 		expected := f.Expect
@@ -158,5 +153,5 @@ func failureRows(failures []tasks.Failure, class string) (rows [][]string, left 
 			})
 		}
 	}
-	return rows, left
+	return rows, skipped
 }

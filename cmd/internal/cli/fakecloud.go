@@ -9,7 +9,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 )
 
-// fakecloudCommand serves benchmarks, and tests of people who do not write Go.
+// fakecloudCommand is for benchmarks, and for tests that are not written in Go.
 func (p *Program) fakecloudCommand() *cobra.Command {
 	var listen, project string
 	var desktops int
@@ -17,8 +17,8 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "fakecloud",
 		Short: "Run the fake cloud alone, for tests and benchmarks",
-		Long: `Prints the address as one line on stdout and serves every project and token until
-stopped. It has the desktops that --desktops creates, and no others.`,
+		Long: `Prints its address as one line on stdout and serves any project and token until
+stopped. Only the desktops created by --desktops exist.`,
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
@@ -40,13 +40,13 @@ stopped. It has the desktops that --desktops creates, and no others.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&listen, "listen", "127.0.0.1:0", "`address` to listen on")
-	f.DurationVar(&cfg.Latency, "latency", 0, "of each detach call")
-	f.DurationVar(&cfg.ReadLatency, "read-latency", 0, "of each reading")
-	f.DurationVar(&cfg.Jitter, "jitter", 0, "most that is added to the latency")
-	f.Float64Var(&cfg.RateLimit, "rate-limit", 0, "detach calls a second above which the answer is 429 (0: no limit)")
-	f.DurationVar(&cfg.RetryAfter, "retry-after", time.Second, "sent with a 429")
+	f.DurationVar(&cfg.Latency, "latency", 0, "`latency` of each detach call")
+	f.DurationVar(&cfg.ReadLatency, "read-latency", 0, "`latency` of each reading")
+	f.DurationVar(&cfg.Jitter, "jitter", 0, "maximum `jitter` added to the latency")
+	f.Float64Var(&cfg.RateLimit, "rate-limit", 0, "detach calls per second above which the answer is 429 (0: no limit)")
+	f.DurationVar(&cfg.RetryAfter, "retry-after", time.Second, "`time` in the Retry-After of a 429")
 	f.IntVar(&desktops, "desktops", 0, "create desktop-1 to desktop-`n`, of user-1 to user-n")
-	f.StringVar(&project, "project-id", fmt.Sprintf("%032x", 1), "of those desktops")
-	f.BoolVar(&cfg.AutoCreate, "auto-create", false, "for loads: make every desktop that a request names, so that no id is ever wrong")
+	f.StringVar(&project, "project-id", fmt.Sprintf("%032x", 1), "project `id` of those desktops")
+	f.BoolVar(&cfg.AutoCreate, "auto-create", false, "for load tests: create every desktop that a request names, so that no id is unknown")
 	return cmd
 }

@@ -12,16 +12,11 @@ func (p *Program) historyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history DESKTOP",
 		Short: "List every operation that named a desktop, the latest first",
-		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+		Args:  needs("DESKTOP", "detachd desktops OPERATION"),
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if problem := tasks.CheckDesktopID(args[0]); problem != "" {
-				return usage("give one desktop id", "desktop id %s %s", shown(args[0]), problem)
+				return usage("give one desktop id", "invalid desktop id: %s %s", shown(args[0]), problem)
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
 			v, err := c.History(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -30,7 +25,7 @@ func (p *Program) historyCommand() *cobra.Command {
 				return printJSON(p.Stdout, v)
 			}
 			if len(v.Events) == 0 {
-				p.say("no operation in the record named desktop %s", printable(args[0]))
+				p.say("no operation named desktop %s", printable(args[0]))
 				return nil
 			}
 			return historyTable(v).print(p.Stdout)
@@ -41,11 +36,13 @@ func (p *Program) historyCommand() *cobra.Command {
 }
 
 func historyTable(v api.History) *table {
-	t := &table{header: []string{"RECORDED", "OPERATION", "PROJECT", "STATE", "SINCE", "BY", "TICKET", "REASON", "JOB", "REQUEST", "CODE", "MESSAGE"}}
+	t := &table{header: []string{
+		"ACCEPTED", "OPERATION", "PROJECT", "STATE", "SINCE", "REQUESTED BY", "TICKET", "REASON", "JOB", "REQUEST", "CODE", "MESSAGE",
+	}}
 	for _, e := range v.Events {
 		code, message := whyOf(e.Desktop)
 		op := e.Operation
-		t.add(clock(op.AcceptedAt), op.ID, op.Project, e.Desktop.State.String(), clock(e.Desktop.UpdatedAt),
+		t.add(clock(op.AcceptedAt), op.ID, op.Project, stateName(e.Desktop.State), clock(e.Desktop.UpdatedAt),
 			op.RequestedBy, op.Ticket, op.Reason, e.Desktop.JobID, e.Desktop.RequestID, code, message)
 	}
 	return t

@@ -5,19 +5,19 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks/api"
 )
 
 func (p *Program) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
-		Short: "Make, list and revoke the keys of the HTTP API",
-		Long: `A key has one role: viewer (look), producer (hand over operations), operator
-(cancel, retry, pause, resume) or admin; each may do all that the ones before it may.
-Whoever may write to Redis may make any key.`,
+		Short: "Create, list and revoke API keys",
+		Long: `A key has one role: viewer (read), producer (submit operations), operator (cancel,
+retry, pause, resume) or admin. Each role includes those before it. Anyone with
+write access to Redis can create any key.`,
 	}
-	cmd.AddCommand(p.keysCreateCommand(), p.keysListCommand(), p.keysRevokeCommand())
-	return cmd
+	return addSubcommands(cmd, p.keysCreateCommand(), p.keysListCommand(), p.keysRevokeCommand())
 }
 
 func (p *Program) keysCreateCommand() *cobra.Command {
@@ -26,19 +26,14 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "create --name NAME --role ROLE",
-		Short:   "Make a key; it is shown once",
+		Short:   "Create a key; it is shown once",
 		Example: "  detachd keys create --name hr --role producer --project hq --expires 2160h",
 		Args:    cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
-			if want.ExpiresAt, err = parseWhen(expires, p.Now()); err != nil {
-				return usage("mend --expires", "--expires %w", err)
-			}
-			c, err := p.connect("")
-			if err != nil {
+			if want.ExpiresAt, err = p.parseTime("--expires", expires, when.Next); err != nil {
 				return err
 			}
-			defer c.close()
 			if err := c.configured(cmd.Context(), want.Projects...); err != nil {
 				return err
 			}
@@ -50,16 +45,16 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 				return printJSON(p.Stdout, key)
 			}
 			p.out("%s", key.Secret)
-			p.say("key %s for %s, role %s: keep it now, it cannot be shown again", key.ID, key.Name, key.Role)
+			p.say("key %s for %s, role %s: save it now, it cannot be shown again", key.ID, key.Name, key.Role)
 			return nil
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&want.Name, "name", "", "whose it is; operations handed over with it are requested by that `name`")
-	f.StringVar(&want.Role, "role", "", "viewer, producer, operator or admin")
-	f.StringSliceVar(&want.Projects, "project", nil, "only for that project `alias`; may be repeated (default: all)")
-	f.StringVar(&want.UnknownUsers, "unknown-users", "", "users whom Workspace does not know, where a request does not say: `hold or ignore` (default: as the project says)")
-	f.StringVar(&expires, "expires", "", "until that `time`, for example +2160h (default: never)")
+	f.StringVar(&want.Name, "name", "", "`name` of the owner, recorded as the requester of operations")
+	f.StringVar(&want.Role, "role", "", "`role`: viewer, producer, operator or admin")
+	f.StringSliceVar(&want.Projects, "project", nil, "only for this project `alias`; may be repeated (default: all)")
+	f.StringVar(&want.UnknownUsers, "unknown-users", "", "default for users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
+	f.StringVar(&expires, "expires", "", "expiry `time`, for example +2160h (default: never)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -68,7 +63,7 @@ func (p *Program) keysListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List the keys, the latest first, revoked ones too",
+		Short: "List all keys, the latest first, including revoked ones",
 		Args:  cobra.NoArgs,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Keys(cmd.Context())
@@ -76,13 +71,13 @@ func (p *Program) keysListCommand() *cobra.Command {
 				return err
 			}
 			if asJSON {
-				return printJSON(p.Stdout, map[string]any{"keys": list})
+				return printJSON(p.Stdout, api.Page[api.Key]{Items: list})
 			}
 			if len(list) == 0 {
 				p.say("there are no keys")
 				return nil
 			}
-			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "BY", "EXPIRES", "REVOKED", "LAST USED"}}
+			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED", "LAST USED"}}
 			for _, k := range list {
 				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
@@ -97,15 +92,15 @@ func (p *Program) keysListCommand() *cobra.Command {
 func (p *Program) keysRevokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke KEY",
-		Short: "End a key for good",
-		Long:  "KEY is what the list shows, the beginning of the key.",
-		Args:  cobra.ExactArgs(1),
+		Short: "Revoke a key permanently",
+		Long:  "KEY is the beginning of the key, as detachd keys list shows it.",
+		Args:  needs("KEY", "detachd keys list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"))
 			if err != nil {
 				return err
 			}
-			p.out("key %s of %s is revoked", k.ID, k.Name)
+			p.out("key %s of %s revoked", k.ID, k.Name)
 			return nil
 		}),
 	}

@@ -10,31 +10,22 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// operationsView is the JSON of commands that give operations.
-type operationsView struct {
-	Operations []statedOperation `json:"operations"`
-}
-
-// statedOperation is an operation and what it is at.
-type statedOperation struct {
-	tasks.Operation
-	State tasks.OperationState `json:"state"`
-}
-
-func (p *Program) view(ops []tasks.Operation) operationsView {
-	v := operationsView{Operations: []statedOperation{}}
-	for _, op := range ops {
-		v.Operations = append(v.Operations, statedOperation{op, op.State(p.Now())})
+// view adds their states to operations, for JSON.
+func (p *Program) view(ops api.Page[tasks.Operation]) api.Page[api.OperationState] {
+	v := api.Page[api.OperationState]{Items: []api.OperationState{}, NextPageToken: ops.NextPageToken}
+	for _, op := range ops.Items {
+		v.Items = append(v.Items, api.StateOf(op, p.Now()))
 	}
 	return v
 }
 
-// stateText says what an operation is at, and of a scheduled one from when on.
+// stateText is the state of an operation, with the start of a scheduled one.
 func stateText(op tasks.Operation, now time.Time) string {
 	if s := op.State(now); s != tasks.OperationScheduled {
 		return string(s)
@@ -43,7 +34,10 @@ func stateText(op tasks.Operation, now time.Time) string {
 }
 
 func (p *Program) operationsTable(ops []tasks.Operation) *table {
-	t := &table{header: []string{"OPERATION", "PROJECT", "RECORDED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED", "DETACHED", "NO_DESKTOP", "FAILED", "HELD", "CANCELLED", "BY", "TICKET"}}
+	t := &table{header: []string{
+		"OPERATION", "PROJECT", "ACCEPTED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "DETACHED", "NO DESKTOP",
+		"FAILED", "ON HOLD", "CANCELLED", "REQUESTED BY", "TICKET",
+	}}
 	for _, op := range ops {
 		c := op.Counts
 		row := []string{op.ID, op.Project, clock(op.AcceptedAt), stateText(op, p.Now())}
@@ -59,24 +53,19 @@ func (p *Program) listCommand() *cobra.Command {
 	var o struct {
 		filter       tasks.OperationFilter
 		since, until string
-		limit        int
+		page         pageFlags
 		json         bool
 	}
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List operations, the latest first",
 		Args:  cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
+		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
 			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
 				return err
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
-			ops, err := pages(o.limit, func(size int, token string) ([]tasks.Operation, string, error) {
+			ops, err := pages(o.page, func(size int, token string) ([]tasks.Operation, string, error) {
 				return c.Operations(cmd.Context(), o.filter, size, token)
 			})
 			if err != nil {
@@ -85,56 +74,72 @@ func (p *Program) listCommand() *cobra.Command {
 			if o.json {
 				return printJSON(p.Stdout, p.view(ops))
 			}
-			if len(ops) == 0 {
+			if len(ops.Items) == 0 {
 				p.say("no operation matches")
 				return nil
 			}
-			return p.operationsTable(ops).print(p.Stdout)
+			return p.operationsTable(ops.Items).print(p.Stdout)
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.filter.Project, "project", "", "only of that project `alias`")
-	f.StringVar(&o.filter.RequestedBy, "requested-by", "", "only what they asked for")
-	f.StringVar(&o.filter.Ticket, "ticket", "", "only of that ticket")
-	f.BoolVar(&o.filter.Open, "open", false, "only those under way")
-	f.BoolVar(&o.filter.Scheduled, "scheduled", false, "only those that are to start later, the next first")
+	f.StringVar(&o.filter.Project, "project", "", "only of this project `alias`")
+	f.StringVar(&o.filter.RequestedBy, "requested-by", "", "only operations requested by this `name`")
+	f.StringVar(&o.filter.Ticket, "ticket", "", "only of this `ticket`")
+	f.BoolVar(&o.filter.Open, "open", false, "only operations in progress")
+	f.BoolVar(&o.filter.Scheduled, "scheduled", false, "only operations that start later, the next first")
 	cmd.MarkFlagsMutuallyExclusive("open", "scheduled")
-	f.StringVar(&o.since, "since", "", "only recorded at or after that `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
-	f.StringVar(&o.until, "until", "", "only recorded before that `time`")
-	f.IntVar(&o.limit, "limit", 0, "at most so many (default: all)")
+	f.StringVar(&o.since, "since", "", "only accepted at or after this `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
+	f.StringVar(&o.until, "until", "", "only accepted before this `time`")
+	o.page.flags(f, 0)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
-// pages reads page after page, up to limit results (0: all). What it gives is
-// never nil, so that JSON has a list.
-func pages[T any](limit int, read func(size int, token string) ([]T, string, error)) ([]T, error) {
-	if limit < 0 {
-		return nil, usage("give 1 or more, or leave it out for all", "--limit is negative")
+// pageFlags say which part of a list to print.
+type pageFlags struct {
+	limit int // 0: all
+	token string
+}
+
+func (o *pageFlags) flags(f *pflag.FlagSet, limit int) {
+	f.IntVar(&o.limit, "limit", limit, "maximum `number` of results (default: all)")
+	f.StringVar(&o.token, "page-token", "", "continue after an earlier result: the `token` is its next_page_token in JSON")
+}
+
+// pages reads page after page, up to the limit. Its items are never nil, so that JSON
+// has a list.
+func pages[T any](o pageFlags, read func(size int, token string) ([]T, string, error)) (out api.Page[T], err error) {
+	if o.limit < 0 {
+		return out, usage("use 1 or more, or remove it for all", "--limit is negative")
 	}
 	const most = 1000
-	out, token := []T{}, ""
+	out = api.Page[T]{Items: []T{}, NextPageToken: o.token}
 	for {
 		size := most
-		if limit > 0 {
-			size = min(most, limit-len(out))
+		if o.limit > 0 {
+			size = min(most, o.limit-len(out.Items))
 		}
-		page, next, err := read(size, token)
+		page, next, err := read(size, out.NextPageToken)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		out = append(out, page...)
-		if next == "" || limit > 0 && len(out) == limit { // a page may be empty and not the last
+		out.Items, out.NextPageToken = append(out.Items, page...), next
+		if next == "" || o.limit > 0 && len(out.Items) == o.limit { // a page may be empty and not the last
 			return out, nil
 		}
-		token = next
 	}
+}
+
+// all reads all pages.
+func all[T any](read func(size int, token string) ([]T, string, error)) ([]T, error) {
+	page, err := pages(pageFlags{}, read)
+	return page.Items, err
 }
 
 // statusView is the JSON of status.
 type statusView struct {
 	api.Operation
-	Failures []tasks.FailureCount `json:"failures_by_code"` // and of those held
+	Failures []tasks.FailureCount `json:"failures_by_code"` // desktops on hold included
 	Calls    []tasks.Call         `json:"calls"`
 }
 
@@ -143,17 +148,12 @@ func (p *Program) statusCommand() *cobra.Command {
 	var wait waitOptions
 	cmd := &cobra.Command{
 		Use:   "status OPERATION",
-		Short: "Show what became of an operation so far",
-		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+		Short: "Show the state and the results of an operation",
+		Args:  needs("OPERATION", "detachd list"),
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := wait.check(); err != nil {
 				return err
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
 			return p.status(cmd.Context(), c, args[0], wait, asJSON)
 		}),
 	}
@@ -163,17 +163,17 @@ func (p *Program) statusCommand() *cobra.Command {
 }
 
 func (p *Program) status(ctx context.Context, c *client, id string, wait waitOptions, asJSON bool) error {
-	op, err := c.look(ctx, id)
+	op, err := c.poll(ctx, id)
 	if err != nil {
 		return ofOperation(id, err)
 	}
 	ops := []tasks.Operation{op}
 	if wait.on {
-		if ops, err = p.wait(ctx, c.look, ops, wait.timeout); err != nil {
+		if ops, err = p.wait(ctx, c.poll, ops, wait.timeout); err != nil {
 			return err
 		}
 	}
-	// Having stopped to wait is no reason not to show what there is.
+	// When waiting ends early, the results so far are still shown.
 	v, err := statusOf(context.WithoutCancel(ctx), c, id)
 	if err != nil {
 		return err
@@ -201,7 +201,7 @@ func statusOf(ctx context.Context, c *client, id string) (statusView, error) {
 	if v.Counts.Failed+v.Counts.Held == 0 {
 		return v, nil
 	}
-	failed, err := pages(0, func(size int, token string) ([]api.Desktop, string, error) {
+	failed, err := all(func(size int, token string) ([]api.Desktop, string, error) {
 		return c.Desktops(ctx, id, tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed, tasks.StateHeld}}, size, token)
 	})
 	if err != nil {
@@ -236,13 +236,13 @@ func (v statusView) print(w io.Writer, now time.Time) error {
 	field("operation", v.ID)
 	field("project", v.Project)
 	field("state", string(v.Operation.Operation.State(now)))
-	field("recorded", clock(v.AcceptedAt))
+	field("accepted", clock(v.AcceptedAt))
 	if !v.DueAt.Equal(v.Begins()) {
-		field("due", clock(v.DueAt))
+		field("remove by", clock(v.DueAt))
 	}
 	field("not before", clock(v.NotBefore))
 	field("deadline", clock(v.Deadline))
-	field("ended", clock(v.EndedAt))
+	field("finished", clock(v.EndedAt))
 	field("requested by", v.RequestedBy)
 	field("ticket", v.Ticket)
 	field("reason", v.Reason)
@@ -252,40 +252,40 @@ func (v statusView) print(w io.Writer, now time.Time) error {
 		field("users", strconv.Itoa(v.Users))
 	}
 	for _, line := range stateLines(v.Counts) {
-		fmt.Fprintf(w, "  %-12s%d\n", line.state, line.n)
+		fmt.Fprintf(w, "  %-12s%d\n", stateName(line.state), line.n)
 	}
 	field("pace", paceText(v.Pace))
-	field("access gone", removalText(v.Removal))
+	field("removal", removalText(v.Removal))
 	field("calls", strconv.Itoa(len(v.Calls)))
 	field("job ids", strings.Join(jobIDs(v.Calls), ", "))
-	field("trail head", v.Seal)
+	field("audit seal", v.Seal)
 	if len(v.Failures) == 0 {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := &table{header: []string{"FAILED OR HELD WITH", "CLASS", "DESKTOPS"}}
+	t := &table{header: []string{"FAILED OR ON HOLD WITH", "CLASS", "DESKTOPS"}}
 	for _, f := range v.Failures {
 		t.add(f.Code, f.Class, strconv.Itoa(f.Count))
 	}
 	return t.print(w)
 }
 
-// paceText says how fast rows come to their end, and when the rest will have; empty
-// where that is not known.
+// paceText gives the rate at which rows finish, and the estimated end; empty where
+// neither is known.
 func paceText(p tasks.Pace) string {
 	if p.PerMinute == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%.3g a minute, the last at about %s", p.PerMinute, clock(p.EndsAt))
+	return fmt.Sprintf("%.3g a minute, the last around %s", p.PerMinute, clock(p.EndsAt))
 }
 
-// removalText says how long it took until access was gone: since due, and since
-// accepted where that is something else.
+// removalText describes the time to access removal: since due, and since the
+// operation was accepted if that differs.
 func removalText(r tasks.Removal) string {
 	var out []string
 	if r.Proven > 0 {
 		spread := func(p50, p95, worst time.Duration) string {
-			return fmt.Sprintf("half within %s, 95 %% within %s, the last after %s", seconds(p50), seconds(p95), seconds(worst))
+			return fmt.Sprintf("median %s, P95 %s, slowest %s", seconds(p50), seconds(p95), seconds(worst))
 		}
 		due, accepted := spread(r.P50, r.P95, r.Worst), spread(r.SinceAccepted.P50, r.SinceAccepted.P95, r.SinceAccepted.Worst)
 		if due != accepted {
@@ -294,10 +294,10 @@ func removalText(r tasks.Removal) string {
 		out = append(out, due)
 	}
 	if r.Late > 0 {
-		out = append(out, fmt.Sprintf("%d later than %s", r.Late, r.Target))
+		out = append(out, fmt.Sprintf("%d later than the target of %s", r.Late, r.Target))
 	}
 	if r.Overdue > 0 {
-		out = append(out, fmt.Sprintf("%d not proven and overdue (%s)", r.Overdue, r.Target))
+		out = append(out, fmt.Sprintf("%d not confirmed and overdue (target %s)", r.Overdue, r.Target))
 	}
 	return strings.Join(out, "; ")
 }
@@ -307,7 +307,7 @@ func (v statusView) options() (out []string) {
 		out = append(out, "shared desktops allowed")
 	}
 	if v.ShutoffAfterDetach {
-		out = append(out, "shut down after detach")
+		out = append(out, "shut down after detaching")
 	}
 	if v.Urgent {
 		out = append(out, "urgent")
@@ -321,7 +321,7 @@ type stateLine struct {
 	n     int
 }
 
-// stateLines gives the states that desktops are in, in the order of their life.
+// stateLines counts desktops by state, in the order of a desktop's life.
 func stateLines(c tasks.Counts) (out []stateLine) {
 	for _, s := range tasks.States {
 		if n := c.Of(s); n > 0 {
@@ -331,7 +331,7 @@ func stateLines(c tasks.Counts) (out []stateLine) {
 	return out
 }
 
-// jobIDs lists the job ids of calls, each once.
+// jobIDs lists the distinct job ids of calls.
 func jobIDs(calls []tasks.Call) []string {
 	out := []string{}
 	for _, c := range calls {

@@ -13,11 +13,11 @@ import (
 // planView is the JSON of detach --plan.
 type planView struct {
 	Summary string     `json:"summary"` // one sentence about all rows of all plans
-	Plans   []api.Plan `json:"plans"`   // with all of their rows
+	Items   []api.Plan `json:"items"`   // plans, each with all of its rows
 	listView
 }
 
-// plan shows what detach would do, and does nothing of it.
+// plan shows what detach would do, and submits nothing.
 func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, asJSON bool) error {
 	v := planView{listView: readOf(list)}
 	for _, req := range reqs {
@@ -25,39 +25,39 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		if err != nil {
 			return err
 		}
-		v.Plans = append(v.Plans, plan)
+		v.Items = append(v.Items, plan)
 	}
-	if err := p.waitForPlans(ctx, c, v.Plans); err != nil {
+	if err := p.waitForPlans(ctx, c, v.Items); err != nil {
 		return err
 	}
-	var all []tasks.Plan
-	for i, plan := range v.Plans {
+	var plans []tasks.Plan
+	for i, plan := range v.Items {
 		if plan.State == tasks.PlanFailed {
-			return fail(exitInternal, "run it again; if it stays so, detachd doctor looks at the way to the cloud",
-				"the plan of project %s was given up after %d of %d rows: %s; nothing was queued", plan.Project, plan.Read, plan.Total, plan.Error)
+			return fail(exitInternal, "run it again; if it fails again, detachd doctor checks the connection to the cloud",
+				"the plan of project %s stopped after %s: %s; nothing was queued", plan.Project, share(plan.Read, plan.Total, "row"), plan.Error)
 		}
-		all = append(all, plan.Plan)
+		plans = append(plans, plan.Plan)
 		if plan.NextPageToken == "" {
 			continue
 		}
-		items, err := pages(0, func(size int, token string) ([]tasks.Planned, string, error) {
+		items, err := all(func(size int, token string) ([]tasks.Planned, string, error) {
 			page, err := c.PlanByID(ctx, plan.ID, size, token)
 			return page.Items, page.NextPageToken, err
 		})
 		if err != nil {
 			return err
 		}
-		v.Plans[i].Items, v.Plans[i].NextPageToken = items, ""
+		v.Items[i].Items, v.Items[i].NextPageToken = items, ""
 	}
-	v.Summary = api.SummaryOf(all...)
+	v.Summary = api.SummaryOf(plans...)
 	if asJSON {
 		return printJSON(p.Stdout, v)
 	}
 	p.out("%s", v.Summary)
 	p.out("")
-	t := &table{header: []string{"DESKTOP", "PROJECT", "DOES", "CUTS OFF", "CODE", "WHY"}}
-	for _, does := range []bool{true, false} { // what is held of all projects goes first
-		for _, plan := range v.Plans {
+	t := &table{header: []string{"DESKTOP", "PROJECT", "ACTION", "LOSES ACCESS", "CODE", "WHY"}}
+	for _, does := range []bool{true, false} { // rows on hold come first, of all projects
+		for _, plan := range v.Items {
 			for _, row := range plan.Items {
 				if (row.Does == "hold") == does {
 					t.add(row.ID, plan.Project, row.Does, namesOf(row.From), row.Code, row.Why)
@@ -68,27 +68,27 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 	if err := t.print(p.Stdout); err != nil {
 		return err
 	}
-	first := v.Plans[0] // the times of each are the same
+	first := v.Items[0] // all have the same times
 	p.say("plan: %s", planned(api.Times{NotBefore: first.NotBefore, DueAt: first.DueAt, Deadline: first.Deadline}))
 	toSend := map[string]int{}
-	for _, plan := range v.Plans {
+	for _, plan := range v.Items {
 		for _, row := range plan.Items {
 			if row.Does == "send" {
 				toSend[plan.Project]++
 			}
 		}
 	}
-	p.sayHowLong(ctx, c, toSend)
-	p.say("plan: this is how the cloud is now; nothing was queued")
+	p.sayEstimate(ctx, c, toSend)
+	p.say("plan: based on the current state of the cloud; nothing was queued")
 	return nil
 }
 
-// waitForPlans asks for plans until none is being read, and shows how far they are.
+// waitForPlans waits until all plans are read, and shows the progress.
 func (p *Program) waitForPlans(ctx context.Context, c *client, plans []api.Plan) error {
 	bar := p.newBar(rowsOf(plans))
 	defer bar.end()
 	answered := time.Now()
-	for pause := firstLook; ; pause = min(2*pause, longestPause) {
+	for pause := firstPoll; ; pause = min(2*pause, longestPause) {
 		read, reading := 0, false
 		for i, plan := range plans {
 			if plan.State == tasks.PlanReading {
@@ -96,8 +96,8 @@ func (p *Program) waitForPlans(ctx context.Context, c *client, plans []api.Plan)
 				switch {
 				case err == nil:
 					plans[i], answered = now, time.Now()
-				case ctx.Err() == nil && mayPass(err) && time.Since(answered) < awayPatience:
-					pause = max(pause, min(retryAfter(err), awayPatience))
+				case ctx.Err() == nil && mayPass(err) && time.Since(answered) < maxOutage:
+					pause = max(pause, min(retryAfter(err), maxOutage))
 				default:
 					return err
 				}
@@ -125,7 +125,7 @@ func rowsOf(plans []api.Plan) (n int) {
 	return n
 }
 
-// namesOf names people.
+// namesOf lists the names of people.
 func namesOf(people []tasks.Person) string {
 	names := make([]string, len(people))
 	for i, x := range people {

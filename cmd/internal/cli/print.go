@@ -23,12 +23,11 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// table is rows for people. Whatever is in a cell, it cannot act on the
-// terminal.
+// table prints rows for people. No cell can act on the terminal, whatever it holds.
 type table struct {
 	header []string
 	rows   [][]string
-	whole  bool // long cells are not cut off
+	whole  bool // long cells are not shortened
 }
 
 func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
@@ -58,11 +57,11 @@ func orDash(s string) string {
 	return s
 }
 
-// printable escapes what a terminal might take for a command. The texts of the
-// cloud are hostile input.
+// printable escapes what a terminal may take for a command. Texts of the cloud are
+// hostile input.
 func printable(s string) string { return report.Printable(s) }
 
-// shown quotes what somebody wrote, shortened, for a message.
+// shown quotes user input for a message, shortened.
 func shown(s string) string { return fmt.Sprintf("%.60q", s) }
 
 // clip cuts s to n characters and marks the cut.
@@ -77,8 +76,8 @@ func clip(s string, n int) string {
 	return s
 }
 
-// printCSV writes rows for a spreadsheet. Cells that it would take for a
-// formula get an apostrophe in front.
+// printCSV writes rows for a spreadsheet. Cells that look like a formula get a
+// leading apostrophe.
 func printCSV(w io.Writer, rows [][]string) error {
 	cw := csv.NewWriter(w)
 	for _, row := range rows {
@@ -93,7 +92,7 @@ func printCSV(w io.Writer, rows [][]string) error {
 	return cw.Error()
 }
 
-// clock shows a time in the local zone, with its offset; empty for the zero time.
+// clock formats a time in the local zone, with its offset; empty for the zero time.
 func clock(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -101,15 +100,31 @@ func clock(t time.Time) string {
 	return when.Show(t.Local())
 }
 
-// count writes "1 desktop", "2 desktops".
-func count(n int, what string) string {
+// count writes "1 desktop" or "2 desktops".
+func count(n int, what string) string { return plural(n, what, what+"s") }
+
+func plural(n int, one, many string) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 " + one
 	}
-	return strconv.Itoa(n) + " " + what + "s"
+	return strconv.Itoa(n) + " " + many
 }
 
-// size says how much an operation is about.
+// share writes "1 of 2 desktops".
+func share(n, total int, what string) string { return strconv.Itoa(n) + " of " + count(total, what) }
+
+// stateName is a state for people.
+func stateName(s tasks.State) string {
+	switch s {
+	case tasks.StateHeld:
+		return "on hold"
+	case tasks.StateNoDesktop:
+		return "no desktop"
+	}
+	return s.String()
+}
+
+// size describes what an operation names.
 func size(op tasks.Operation) string {
 	var parts []string
 	for _, part := range []struct {
@@ -123,17 +138,10 @@ func size(op tasks.Operation) string {
 	return strings.Join(parts, " and ")
 }
 
-// seconds shows a duration to the second.
+// seconds formats a duration to the second.
 func seconds(d time.Duration) string { return d.Round(time.Second).String() }
 
-func are(n int) string {
-	if n == 1 {
-		return "1 desktop is"
-	}
-	return strconv.Itoa(n) + " desktops are"
-}
-
-// sizes is size for several.
+// sizes is size for several operations.
 func sizes(ops []tasks.Operation) string {
 	var all tasks.Operation
 	for _, op := range ops {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/when"
 )
 
 func TestCloudTextCannotActOnTheTerminal(t *testing.T) {
@@ -32,6 +34,7 @@ func TestWhen(t *testing.T) {
 	t.Parallel()
 	zone := time.FixedZone("here", 3600)
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, zone)
+	p := &Program{Now: func() time.Time { return now }}
 	for text, want := range map[string]time.Time{
 		"":                          {},
 		"+2h":                       now.Add(2 * time.Hour),
@@ -42,17 +45,19 @@ func TestWhen(t *testing.T) {
 		" 2026-11-23 18:00:30 ":     time.Date(2026, 11, 23, 18, 0, 30, 0, zone),
 		"2026-11-23T18:00":          time.Date(2026, 11, 23, 18, 0, 0, 0, zone),
 	} {
-		got, err := parseWhen(text, now)
+		got, err := p.parseTime("--at", text, when.Next)
 		require.NoError(t, err, text)
 		require.True(t, want.Equal(got), "%q is %s", text, got)
 	}
 	for _, text := range []string{"-2h", "tomorrow", "23.11.2026", "2026-13-01 00:00"} {
-		_, err := parseWhen(text, now)
-		require.Error(t, err, text)
+		_, err := p.parseTime("--at", text, when.Next)
+		require.ErrorContains(t, err, "invalid --at \""+text+"\": use ")
 	}
 	for _, text := range []string{"24h", "-24h"} {
-		got, err := parseSince(text, now)
+		got, err := p.parseTime("--since", text, when.Last)
 		require.NoError(t, err)
 		require.True(t, now.Add(-24*time.Hour).Equal(got))
 	}
+	_, err := p.parseTime("--since", "2026-13-01", when.Last)
+	require.EqualError(t, err, `invalid --since "2026-13-01": use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) or 24h`)
 }

@@ -12,26 +12,26 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
-// problemAdvice says what to do about the answers of a server, by their code.
+// problemAdvice gives the exit code and the next step for the problems of a server.
 var problemAdvice = map[string]struct {
 	exit int
 	next string
 }{
-	"no_key":              {exitNotAuthorised, "give a key: DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
-	"key_refused":         {exitNotAuthorised, "check the key; detachd keys list, where Redis is configured, says whether it was revoked or has expired"},
-	"slow_down":           {exitNotAuthorised, "check the key, and wait: wrong keys have come from this address, yours or others'"},
-	"role_missing":        {exitNotAuthorised, "use a key with that role; detachd keys create makes one"},
-	"project_not_allowed": {exitNotAuthorised, "use a key that is for the project, or for all"},
-	"key_not_found":       {exitUsage, "detachd keys list shows the keys there are"},
+	"no_key":              {exitNotAuthorised, "set DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
+	"key_refused":         {exitNotAuthorised, "check the key; where Redis is configured, detachd keys list shows if it is revoked or expired"},
+	"slow_down":           {exitNotAuthorised, "check the key and wait: wrong keys were sent from your address, by you or by others"},
+	"role_missing":        {exitNotAuthorised, "use a key with that role; detachd keys create creates one"},
+	"project_not_allowed": {exitNotAuthorised, "use a key for that project, or for all projects"},
+	"key_not_found":       {exitUsage, "detachd keys list shows the keys"},
 	"too_large":           {exitUsage, "split the list"},
-	api.CodeInvalid:       {exitUsage, "mend what is named and run it again"},
-	api.CodeNotDetachd:    {exitInternal, "check the address given with --server or DETACHD_SERVER, and what stands in front of the server"},
-	api.CodeRecordAltered: {exitFailed, askWho},
+	api.CodeInvalid:       {exitUsage, fixInput},
+	api.CodeNotDetachd:    {exitInternal, "check --server or DETACHD_SERVER, and any proxy in front of the server"},
+	api.CodeRecordAltered: {exitFailed, checkAccess},
 	api.CodeUnsettled:     {exitRunning, "run it again in a minute"},
 }
 
-// explainServer knows what servers answer, and errors on the way to one; nil if
-// err is neither.
+// explainServer explains the problems of a server and errors of the connection to
+// it; nil for others.
 func explainServer(err error) *failure {
 	var p *api.Problem
 	var way *url.Error
@@ -41,14 +41,14 @@ func explainServer(err error) *failure {
 	case errors.As(err, &way):
 		return &failure{exitInternal, fmt.Errorf("cannot reach the server at %s: %w", hostOf(way.URL), way.Err),
 			"check that it runs (detachd serve) and that --server or DETACHD_SERVER is right; " +
-				"what was being asked for may have been done: look, or repeat detach with the same --idempotency-key"}
+				"the request may have taken effect: check first, or repeat detach with the same --idempotency-key"}
 	case errors.Is(err, api.ErrBrokeOff):
-		return &failure{exitInternal, err, "run it again; if it breaks off again, the server's log says why"}
+		return &failure{exitInternal, err, "run it again; if it fails again, check the server's log"}
 	}
 	return nil
 }
 
-// hostOf is where a URL goes; the rest of it says nothing to who did not write it.
+// hostOf is the host of a URL. The path is of the client's making and tells people nothing.
 func hostOf(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -63,26 +63,27 @@ func explainProblem(p *api.Problem) *failure {
 	switch {
 	case known:
 	case fault != nil && fault.Passes:
-		advice.exit, advice.next = exitInternal, "it is the server's Redis, and it may pass: run it again, detach with the same --idempotency-key; if it lasts, where the server runs: "+fault.Advice
+		advice.exit, advice.next = exitInternal, "the server's Redis has a problem that may pass: run the command again "+
+			"(detach with the same --idempotency-key); if it lasts, where the server runs: "+fault.Advice
 	case fault != nil:
-		advice.exit, advice.next = exitInternal, "it is the server's Redis; where the server runs: "+fault.Advice
+		advice.exit, advice.next = exitInternal, "the server's Redis has a problem; where the server runs: "+fault.Advice
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:
-		advice.exit, advice.next = exitNotAuthorised, "check the key, and what it is for"
+		advice.exit, advice.next = exitNotAuthorised, "check the key, its role and its projects"
 	case p.Status == http.StatusTooManyRequests:
-		advice.exit, advice.next = exitInternal, "wait, and run it again"
+		advice.exit, advice.next = exitInternal, "wait, then run it again"
 	case p.Status >= 400 && p.Status < 500:
-		advice.exit, advice.next = exitUsage, "mend it and run it again"
+		advice.exit, advice.next = exitUsage, fixInput
 	default:
-		advice.exit, advice.next = exitInternal, "look for the request in the server's log; detachd doctor, where it runs, looks at what it depends on"
+		advice.exit, advice.next = exitInternal, "look for the request in the server's log, and run detachd doctor where the server runs"
 	}
 	if p.RetryAfter > 0 {
-		advice.next += fmt.Sprintf(" (it asks to wait %s)", p.RetryAfter)
+		advice.next += fmt.Sprintf(" (the server asks to wait %s)", p.RetryAfter)
 	}
 	return &failure{advice.exit, &refusal{p}, advice.next}
 }
 
-// refusal is a problem as it is shown: with the flags in place of the fields of
-// the request, and by what it can be found in the server's log.
+// refusal is a problem for people: it names flags in place of the request's fields,
+// and the request id, which is in the server's log.
 type refusal struct{ *api.Problem }
 
 func (r *refusal) Unwrap() error { return r.Problem }
@@ -104,14 +105,14 @@ func (r *refusal) Error() string {
 	return fmt.Sprintf("the server refused: %s (%s)", text, strings.Join(about, ", "))
 }
 
-// flags are the flags that are not called as the field or parameter is.
+// flags are the flags whose names differ from the field or parameter.
 var flags = map[string]string{
 	"/not_before": "--at", "/expires_at": "--expires", "/projects": "--project", "/for_seconds": "--for", "/users": "--user",
 	"/expected_users": "--expected-user", "/shutoff_after_detach": "--shutoff", "from": "--since", "to": "--until",
 }
 
-// flagOf names the flag that a pointer into a request is about: --at for
-// /not_before. Desktops are named by their place in the list.
+// flagOf gives the flag for a pointer into a request, for example --at for
+// /not_before. A desktop gets its position in the list.
 func flagOf(pointer string) string {
 	field, place, _ := strings.Cut(strings.TrimPrefix(pointer, "/"), "/")
 	switch {
@@ -127,7 +128,7 @@ func flagOf(pointer string) string {
 	return "--" + strings.ReplaceAll(field, "_", "-") + ":"
 }
 
-// retryAfter is how long a server has asked to wait.
+// retryAfter is how long the server asks to wait.
 func retryAfter(err error) time.Duration {
 	var p *api.Problem
 	if errors.As(err, &p) {
@@ -136,11 +137,11 @@ func retryAfter(err error) time.Duration {
 	return 0
 }
 
-// mayPass reports that asking again may help: it is not that the server refuses.
+// mayPass reports that a repeated request may succeed: the error is not a refusal.
 func mayPass(err error) bool {
 	var p *api.Problem
-	known := redisfault.Of(asItWas(err))
-	if errors.As(asItWas(err), &p) {
+	known := redisfault.Of(localCause(err))
+	if errors.As(localCause(err), &p) {
 		known = redisfault.ByCode(p.Code)
 	}
 	if known != nil {

@@ -14,17 +14,12 @@ func (p *Program) pauseCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause PROJECT",
 		Short: "Stop all calls of a project",
-		Long:  "No worker calls the cloud for the project until it is resumed. What is queued stays queued; calls in flight end.",
-		Args:  cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+		Long:  "No worker calls the cloud for the project until it is resumed. Queued desktops stay queued; calls in flight complete.",
+		Args:  needs("PROJECT", "detachd stats"),
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if length < 0 || length > 0 && length < time.Second {
-				return usage("give a duration such as 2h", "--for is negative, or less than a second")
+				return usage("use a duration such as 2h", "--for is negative or less than a second")
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
 			if err := c.configured(cmd.Context(), args[0]); err != nil {
 				return err
 			}
@@ -36,18 +31,19 @@ func (p *Program) pauseCommand() *cobra.Command {
 			return nil
 		}),
 	}
-	cmd.Flags().StringVar(&reason, "reason", "", "why, shown by detachd doctor")
-	cmd.Flags().DurationVar(&length, "for", 0, "resume by itself after that `time`, for example 2h (default: never)")
+	cmd.Flags().StringVar(&reason, "reason", "", "`reason`, shown by detachd doctor")
+	cmd.Flags().DurationVar(&length, "for", 0, "resume automatically after this `duration`, for example 2h (default: never)")
 	return cmd
 }
 
 func (p *Program) resumeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "resume PROJECT",
-		Short: "Let a paused project go on",
-		Long: "Calls leave again, whoever paused the project. Before the next one each worker reads the project's secrets again " +
-			"where they are in files, so a corrected password needs no restart; what is in the environment needs one of the worker.",
-		Args: cobra.ExactArgs(1),
+		Short: "Resume a paused project",
+		Long: `Calls start again, whoever paused the project. Before its next call each worker
+reads secrets in files again, so a corrected password needs no restart. Secrets in
+the environment need a restart of the worker.`,
+		Args: needs("PROJECT", "detachd stats"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := c.configured(cmd.Context(), args[0]); err != nil {
 				return err

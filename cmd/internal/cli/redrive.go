@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -17,15 +16,13 @@ import (
 func (p *Program) redriveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "redrive",
-		Short: "Take up failed desktops of many operations again",
-		Long: `A redrive keeps which failed desktops it matched when it began, takes them up
-again at a velocity, shows how far it is, and can be aborted. A desktop that was
-taken up, or has failed anew, meanwhile is left alone; so is what is held, unless
---class held asks for it.`,
-		Args: cobra.NoArgs,
+		Short: "Retry failed desktops of many operations (bulk retry)",
+		Long: `A redrive is a bulk retry. It keeps the failed desktops that match when it starts,
+requeues them at a rate that you choose, shows its progress, and can be aborted.
+Desktops that were retried meanwhile, or failed anew, are skipped. Desktops on
+hold are included only with --class held.`,
 	}
-	cmd.AddCommand(p.redriveStartCommand(), p.redriveListCommand(), p.redriveShowCommand(), p.redriveAbortCommand())
-	return cmd
+	return addSubcommands(cmd, p.redriveStartCommand(), p.redriveListCommand(), p.redriveShowCommand(), p.redriveAbortCommand())
 }
 
 type redriveOptions struct {
@@ -40,9 +37,9 @@ func (p *Program) redriveStartCommand() *cobra.Command {
 	var o redriveOptions
 	cmd := &cobra.Command{
 		Use:   "start",
-		Short: "Begin a redrive of the failures that match",
-		Long: `Counts the failures that match, as detachd failures lists them, and begins to take
-them up again: workers carry on with it. With --dry-run it only counts.`,
+		Short: "Start a redrive of the failures that match",
+		Long: `Counts the failures that match, as detachd failures lists them, and starts to retry
+them. Workers continue in the background. With --dry-run it only counts.`,
 		Example: `  detachd redrive start --code WKS.00010032 --since 24h --dry-run
   detachd redrive start --code WKS.00010032 --since 24h --per-second 20 --reason "fixed in the cloud"`,
 		Args: cobra.NoArgs,
@@ -50,11 +47,11 @@ them up again: workers carry on with it. With --dry-run it only counts.`,
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	f.BoolVar(&o.all, "all", false, "all that failed; needed where nothing else says which")
-	f.IntVar(&o.perSecond, "per-second", 0, "take up so many desktops a second (default: as fast as they can be)")
-	f.StringVar(&o.reason, "reason", "", "why, for the record")
-	f.StringVar(&o.key, "idempotency-key", "", "makes sending the same again harmless")
-	f.BoolVar(&o.dryRun, "dry-run", false, "say what matches, and take up nothing")
+	f.BoolVar(&o.all, "all", false, "all failures; required if there is no filter")
+	f.IntVar(&o.perSecond, "per-second", 0, "`rate`: desktops to requeue per second (default: unlimited)")
+	f.StringVar(&o.reason, "reason", "", "`reason`, for the record")
+	f.StringVar(&o.key, "idempotency-key", "", "`key` that makes repeating the same request safe")
+	f.BoolVar(&o.dryRun, "dry-run", false, "count what matches, and retry nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -64,7 +61,8 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 		return err
 	}
 	if named := o.filter != (tasks.FailureFilter{}); named == o.all {
-		return usage("say which, for example --code WKS.00010032 --since 24h; or --all, alone, for all that failed", "a redrive takes a filter or --all, and not both")
+		return usage("give a filter, for example --code WKS.00010032 --since 24h, or --all alone for all failures",
+			"a redrive needs either a filter or --all")
 	}
 	c, err := p.connect("")
 	if err != nil {
@@ -90,7 +88,7 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 		return printJSON(p.Stdout, x)
 	}
 	p.out("redrive %s: %s matched", x.ID, count(x.Matched, "desktop"))
-	p.say("look at it with: detachd redrive show %s", x.ID)
+	p.say("follow it with: detachd redrive show %s", x.ID)
 	p.warnWithoutWorkers(ctx, c)
 	return nil
 }
@@ -103,7 +101,7 @@ func (p *Program) showMatch(match api.FailureMatch) error {
 	if err := matchTable(match).print(p.Stdout); err != nil {
 		return err
 	}
-	p.say("%s would be taken up again; nothing was done", count(match.Matched, "desktop"))
+	p.say("%s would be retried; nothing was changed", count(match.Matched, "desktop"))
 	return nil
 }
 
@@ -116,31 +114,29 @@ func matchTable(match api.FailureMatch) *table {
 }
 
 func (p *Program) redriveListCommand() *cobra.Command {
-	var limit int
+	var page pageFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List redrives, the latest first",
 		Args:  cobra.NoArgs,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
-			all, err := pages(limit, func(size int, token string) ([]tasks.Redrive, string, error) {
+			v, err := pages(page, func(size int, token string) ([]tasks.Redrive, string, error) {
 				return c.Redrives(cmd.Context(), size, token)
 			})
 			switch {
 			case err != nil:
 				return err
 			case asJSON:
-				return printJSON(p.Stdout, struct {
-					Redrives []tasks.Redrive `json:"redrives"`
-				}{all})
-			case len(all) == 0:
-				p.say("there is no redrive")
+				return printJSON(p.Stdout, v)
+			case len(v.Items) == 0:
+				p.say("there are no redrives")
 				return nil
 			}
-			return redriveTable(all...).print(p.Stdout)
+			return redriveTable(v.Items...).print(p.Stdout)
 		}),
 	}
-	cmd.Flags().IntVar(&limit, "limit", 20, "at most so many")
+	page.flags(cmd.Flags(), 20)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -149,8 +145,8 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 	var desktops, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show REDRIVE",
-		Short: "Show how far a redrive is, and what became of its desktops",
-		Args:  cobra.ExactArgs(1),
+		Short: "Show the progress and the results of a redrive",
+		Args:  needs("REDRIVE", "detachd redrive list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.RedriveByID(cmd.Context(), args[0])
 			if err != nil {
@@ -158,10 +154,10 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 			}
 			v := struct {
 				tasks.RedriveProgress
-				Desktops []tasks.RedriveItem `json:"desktops,omitempty"`
+				Items []tasks.RedriveItem `json:"items,omitempty"`
 			}{RedriveProgress: x}
 			if desktops {
-				v.Desktops, err = pages(0, func(size int, token string) ([]tasks.RedriveItem, string, error) {
+				v.Items, err = all(func(size int, token string) ([]tasks.RedriveItem, string, error) {
 					return c.RedriveItems(cmd.Context(), args[0], size, token)
 				})
 				if err != nil {
@@ -175,15 +171,15 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 				return err
 			}
 			p.out("")
-			p.out("what came of it: %s", cameOf(x))
+			p.out("results: %s", redriveResults(x))
 			if !desktops {
 				return nil
 			}
 			p.out("")
-			return redriven(v.Desktops).print(p.Stdout)
+			return redriveItems(v.Items).print(p.Stdout)
 		}),
 	}
-	cmd.Flags().BoolVar(&desktops, "desktops", false, "list its desktops, too, and what each is now")
+	cmd.Flags().BoolVar(&desktops, "desktops", false, "also list its desktops and their states now")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -192,9 +188,9 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "abort REDRIVE",
-		Short: "Take up no more of a redrive's desktops",
-		Long:  "Ends a redrive. What it has taken up already goes on; detachd cancel takes that back where it was not sent.",
-		Args:  cobra.ExactArgs(1),
+		Short: "Stop a redrive",
+		Long:  "Retries no more desktops of a redrive. Those requeued before continue; detachd cancel cancels what is not sent yet.",
+		Args:  needs("REDRIVE", "detachd redrive list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.AbortRedrive(cmd.Context(), args[0])
 			if err != nil {
@@ -204,10 +200,10 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 				return printJSON(p.Stdout, x)
 			}
 			if x.State() != tasks.RedriveAborted {
-				p.out("redrive %s had ended already: %s of %d taken up", x.ID, count(x.Retried, "desktop"), x.Matched)
+				p.out("redrive %s had already finished: %s requeued", x.ID, share(x.Retried, x.Matched, "desktop"))
 				return nil
 			}
-			p.out("redrive %s aborted: %s of %d taken up", x.ID, count(x.Retried, "desktop"), x.Matched)
+			p.out("redrive %s aborted: %s requeued", x.ID, share(x.Retried, x.Matched, "desktop"))
 			return nil
 		}),
 	}
@@ -215,15 +211,15 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 	return cmd
 }
 
-// cameOf says what came of what a redrive took up.
-func cameOf(x tasks.RedriveProgress) string {
+// redriveResults counts the requeued desktops by their states now.
+func redriveResults(x tasks.RedriveProgress) string {
 	parts := []string{strconv.Itoa(x.Counts.Detached) + " detached"}
 	for _, part := range []struct {
 		n    int
 		what string
 	}{
-		{x.Counts.NoDesktop, "without a desktop"}, {x.Counts.Expanded, "expanded"}, {x.Counts.Failed, "failed again"}, {x.Counts.Held, "held"},
-		{x.Counts.Cancelled, "cancelled"}, {x.Open(), "still open"},
+		{x.Counts.NoDesktop, "without a desktop"}, {x.Counts.Expanded, "expanded"}, {x.Counts.Failed, "failed again"}, {x.Counts.Held, "on hold"},
+		{x.Counts.Cancelled, "cancelled"}, {x.Open(), "in progress"},
 	} {
 		if part.n > 0 {
 			parts = append(parts, strconv.Itoa(part.n)+" "+part.what)
@@ -235,55 +231,56 @@ func cameOf(x tasks.RedriveProgress) string {
 	return strings.Join(parts, ", ")
 }
 
-// ofRedrive says which redrive is not there.
+// ofRedrive names the redrive in a "not found" error.
 func ofRedrive(id string, err error) error {
 	var p *api.Problem
 	if errors.As(err, &p) && p.Status == http.StatusNotFound {
-		return usage("detachd redrive list shows them", "there is no redrive %s", shown(id))
+		return usage("detachd redrive list shows the redrives", "there is no redrive %s", shown(id))
 	}
 	return err
 }
 
 func redriveTable(all ...tasks.Redrive) *table {
-	t := &table{header: []string{"REDRIVE", "STATE", "TAKEN UP", "LEFT ALONE", "MATCHED", "BY", "SINCE", "OF"}}
+	t := &table{header: []string{"REDRIVE", "STATE", "REQUEUED", "SKIPPED", "MATCHED", "REQUESTED BY", "STARTED", "FILTER"}}
 	for _, x := range all {
-		t.add(x.ID, string(x.State()), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched), x.RequestedBy, clock(x.CreatedAt), redriveOf(x))
+		t.add(x.ID, string(x.State()), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched),
+			x.RequestedBy, clock(x.CreatedAt), filterText(x))
 	}
 	return t
 }
 
-// redriveOf says what was asked for.
-func redriveOf(x tasks.Redrive) string {
+// filterText describes which failures a redrive is for.
+func filterText(x tasks.Redrive) string {
 	if x.Named > 0 {
 		return count(x.Named, "desktop") + " by name"
 	}
 	var parts []string
 	f := x.Filter
-	for _, part := range [][2]string{
+	for _, part := range []struct{ name, value string }{
 		{"project", f.Project}, {"code", f.Code}, {"class", f.Class}, {"operation", f.Operation}, {"user", f.User}, {"requested by", f.Source},
 		{"since", clock(f.From)}, {"until", clock(f.To)},
 	} {
-		if part[1] != "" {
-			parts = append(parts, part[0]+" "+part[1])
+		if part.value != "" {
+			parts = append(parts, part.name+" "+part.value)
 		}
 	}
 	if len(parts) == 0 {
-		return "all that failed"
+		return "all failures"
 	}
 	return strings.Join(parts, ", ")
 }
 
-func redriven(items []tasks.RedriveItem) *table {
-	t := &table{header: []string{"DESKTOP", "OPERATION", "FAILED", "COME TO", "STATE NOW", "CODE"}}
+func redriveItems(items []tasks.RedriveItem) *table {
+	t := &table{header: []string{"DESKTOP", "OPERATION", "FAILED", "PROCESSED", "STATE NOW", "CODE"}}
 	for _, x := range items {
 		state, code := "", ""
 		if x.Desktop != nil {
-			state = x.Desktop.State.String()
+			state = stateName(x.Desktop.State)
 			if x.Desktop.Failure != nil {
 				code = x.Desktop.Failure.Code
 			}
 		}
-		t.add(x.DesktopID, x.OperationID, x.MatchedAt.Local().Format(time.DateTime), map[bool]string{true: "yes", false: "not yet"}[x.Taken], state, code)
+		t.add(x.DesktopID, x.OperationID, clock(x.MatchedAt), map[bool]string{true: "yes", false: "no"}[x.Taken], state, code)
 	}
 	return t
 }

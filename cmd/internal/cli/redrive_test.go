@@ -10,7 +10,6 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 )
 
 func TestRedrive(t *testing.T) {
@@ -96,7 +95,7 @@ func TestDismiss(t *testing.T) {
 		}
 		op := s.fail(t, "d4", "HIBERNATED")
 		r := s.run(t, "failures")
-		require.Contains(t, r.err, "HIBERNATED: Wake the desktop up in the Workspace console, then retry.")
+		require.Contains(t, r.err, "HIBERNATED: wake it up in the console, then retry")
 		require.Contains(t, s.json(t, exitOK, "failures")["advice"], "NOT_FOUND")
 
 		s.refused(t, exitUsage, "takes desktops, a filter, or --all", "dismiss", "--reason", "r")
@@ -146,7 +145,7 @@ func (s *stage) fail(t *testing.T, id, code string) string {
 	c, err := st.Record.Chunk(t.Context(), op.ID, 0)
 	require.NoError(t, err)
 	now := time.Now()
-	_, err = st.Record.Apply(t.Context(), now, []record.Change{{Operation: op, Moves: []record.Move{{
+	_, err = st.Record.Apply(t.Context(), now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{
 		Desktop: c.Desktops[0], To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: "held", Message: "no", At: now},
 	}}}})
 	require.NoError(t, err)

@@ -20,35 +20,30 @@ func (p *Program) reportCommand() *cobra.Command {
 	var format, output string
 	cmd := &cobra.Command{
 		Use:   "report OPERATION",
-		Short: "Write the evidence of an operation: what became of every desktop, and how that is known",
-		Long: `Writes what became of every desktop of an operation, whose it was before, when it
-was proven gone and by what. html is for people, csv for spreadsheets; json also
-has the whole trail, so that it can be verified by itself.
+		Short: "Write the evidence report of an operation",
+		Long: `Writes the result for every desktop of an operation: whose it was, when its removal
+was confirmed, and by which reading. html is for people, csv for spreadsheets; json
+also contains the whole audit trail, so that it can be verified on its own.
 
-The report of an operation that has not ended says that it is not final.
-detachd verify tells whether a report is as it was written.`,
-		Args: cobra.ExactArgs(1),
-		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+The report of an operation that has not finished says that it is not final.
+detachd verify verifies a report.`,
+		Args: needs("OPERATION", "detachd list"),
+		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			f, err := reportFormat(format, output)
 			if err != nil {
 				return err
 			}
-			c, err := p.connect("")
-			if err != nil {
-				return err
-			}
-			defer c.close()
 			return p.writeReport(output, func(w io.Writer) error {
 				return explainReport(ofOperation(args[0], c.Report(cmd.Context(), w, args[0], string(f))))
 			})
 		}),
 	}
-	cmd.Flags().StringVar(&format, "format", "", "html, csv or json (default: as the name of --output ends, or html)")
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to that `file`, replacing it once all is written (default stdout)")
+	cmd.Flags().StringVar(&format, "format", "", "`format`: html, csv or json (default: by the extension of --output, or html)")
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is replaced once the report is complete (default stdout)")
 	return cmd
 }
 
-// writeReport has a report written to a file, or to stdout.
+// writeReport writes a report to a file, or to stdout.
 func (p *Program) writeReport(output string, write func(io.Writer) error) error {
 	if output == "" || output == "-" {
 		return write(p.Stdout)
@@ -56,13 +51,12 @@ func (p *Program) writeReport(output string, write func(io.Writer) error) error 
 	return replaceFile(output, write)
 }
 
-// reportFormat is the format asked for, or else the one that the file is named
-// after.
+// reportFormat is the format by its name, or else by the extension of the file.
 func reportFormat(name, output string) (report.Format, error) {
 	if name != "" {
 		f, err := report.ParseFormat(name)
 		if err != nil {
-			return "", usage("mend --format", "--format: %w", err)
+			return "", usage("correct --format", "invalid --format: %w", err)
 		}
 		return f, nil
 	}
@@ -71,17 +65,17 @@ func reportFormat(name, output string) (report.Format, error) {
 	}
 	f, err := report.ParseFormat(strings.TrimPrefix(filepath.Ext(output), "."))
 	if err != nil {
-		return "", usage("give --format html, csv or json, or a name that ends so", "--output %s does not say which format is wanted", shown(output))
+		return "", usage("add --format, or use a file name with that extension", "--output %s is none of html, csv and json", shown(output))
 	}
 	return f, nil
 }
 
-// replaceFile puts what write writes in the place of a file, or leaves all as it
-// was. The file can be read by its owner only: a report names people.
+// replaceFile replaces a file by the output of write, or leaves it unchanged on an
+// error. Only the owner can read the file: a report names people.
 func replaceFile(name string, write func(io.Writer) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), ".detachd-report-*") // mode 0600
 	if err != nil {
-		return usage("give a file in a directory that exists and may be written to", "--output: %w", err)
+		return usage("use a file in an existing directory with write permission", "cannot write --output: %w", err)
 	}
 	defer func() {
 		if err != nil {
@@ -96,28 +90,27 @@ func replaceFile(name string, write func(io.Writer) error) (err error) {
 		err = os.Rename(f.Name(), name)
 	}
 	if err != nil {
-		return fail(exitInternal, "nothing was written; look at the disk, then run it again", "--output: %w", err)
+		return fail(exitInternal, "nothing was written; check the disk, then run it again", "cannot write --output: %w", err)
 	}
 	return nil
 }
 
-const askWho = "find out who can write to this Redis; compare with the log, whose line \"operation ended\" has trail_head, and with reports made before"
+const checkAccess = "find out who can write to this Redis; compare with trail_head in the log line \"operation ended\", and with earlier reports"
 
-// explainReport says what to do about what packages below found out about
-// reports.
+// explainReport gives the next step for errors of package report.
 func explainReport(err error) error {
-	err = asItWas(err)
+	err = localCause(err)
 	switch {
 	case errors.Is(err, report.ErrRecordAltered):
-		return fail(exitFailed, askWho, "%w", err)
+		return fail(exitFailed, checkAccess, "%w", err)
 	case errors.Is(err, report.ErrUnsettled):
 		return fail(exitRunning, "run it again in a minute", "%w", err)
 	case errors.Is(err, report.ErrReportAltered):
-		return fail(exitFailed, "do not rely on it; get it anew from who made it, or with detachd report", "%w", err)
+		return fail(exitFailed, "do not rely on it; get it again from its author, or with detachd report", "%w", err)
 	case errors.Is(err, report.ErrDiffers):
-		return fail(exitFailed, "do not rely on either; compare both with trail_head of the line \"operation ended\" in the log", "%w", err)
+		return fail(exitFailed, "do not rely on either; compare both with trail_head in the log line \"operation ended\"", "%w", err)
 	case errors.Is(err, report.ErrMovedOn):
-		return fail(exitFailed, "make a new report, and a json one where it has to be compared later", "%w", err)
+		return fail(exitFailed, "write a new report, as json if it will be compared later", "%w", err)
 	}
 	return err
 }
@@ -131,27 +124,27 @@ func (p *Program) verifyCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Tell whether a report is as it was written",
-		Long: `Verifies a file that detachd report wrote ("-": stdin). Its SHA-256 finds every
-change by somebody who did not compute the sum anew. Of a json report the trail's
-hash chains are computed and replayed too.
+		Short: "Verify a report",
+		Long: `Verifies a file that detachd report wrote ("-": stdin). Its SHA-256 reveals any
+change, unless the sum was recomputed. For a json report the hash chains of the
+audit trail are computed and replayed, too.
 
-Against somebody who did compute it anew there is the head of the trail, which
-they cannot choose: --record holds the report against the record, and proves all of
-it; --head takes the head from elsewhere, such as the line "operation ended" of
-the log, and proves the request, the rows and the trail of a json report.`,
-		Args: cobra.ExactArgs(1),
+A recomputed sum is revealed by the audit seal, which nobody can choose: --record
+compares the report with the record, and proves all of it. --head takes the audit
+seal from elsewhere, such as trail_head in the log line "operation ended", and
+proves the request, the rows and the audit trail of a json report.`,
+		Args: needs("FILE", "detachd report --output FILE"),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
 			if o.head != "" && !hexHead.MatchString(o.head) {
-				return usage("give the 64 hex digits of trail_head", "--head %s is no head of a trail", shown(o.head))
+				return usage("give the 64 hex digits of trail_head", "invalid --head %s", shown(o.head))
 			}
 			res, err := p.verifyFile(args[0])
 			if err != nil {
 				return err
 			}
 			if o.head != "" && !strings.EqualFold(o.head, res.Head) {
-				return fail(exitFailed, "check that both are of operation "+res.Operation+" at its last end; if so, do not rely on the report",
-					"the head of the report's trail is %s, and not %s", res.Head, strings.ToLower(o.head))
+				return fail(exitFailed, "check that both are of operation "+res.Operation+" when it last finished; if so, do not rely on the report",
+					"the audit seal of the report is %s, not %s", res.Head, strings.ToLower(o.head))
 			}
 			newer := 0
 			if o.record {
@@ -163,8 +156,8 @@ the log, and proves the request, the rows and the trail of a json report.`,
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&o.record, "record", false, "hold it against the record, in the configured Redis or of the server")
-	cmd.Flags().StringVar(&o.head, "head", "", "hold the head of its trail against this one, in `hex`")
+	cmd.Flags().BoolVar(&o.record, "record", false, "compare it with the record, in the configured Redis or of the server")
+	cmd.Flags().StringVar(&o.head, "head", "", "compare its audit seal with this one, in `hex`")
 	return cmd
 }
 
@@ -173,7 +166,7 @@ func (p *Program) verifyFile(name string) (report.Result, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return report.Result{}, usage("give a file that detachd report wrote", "%w", err)
+			return report.Result{}, usage("give a file written by detachd report", "%w", err)
 		}
 		defer f.Close()
 		in = f
@@ -182,8 +175,8 @@ func (p *Program) verifyFile(name string) (report.Result, error) {
 	return res, explainReport(err)
 }
 
-// compare holds a report against what the record gives now, which is kept in a file
-// meanwhile: it may be large.
+// compare compares a report with one made from the record now. That goes to a
+// temporary file, because it may be large.
 func (p *Program) compare(ctx context.Context, res report.Result) (newer int, err error) {
 	c, err := p.connect("")
 	if err != nil {
@@ -197,8 +190,8 @@ func (p *Program) compare(ctx context.Context, res report.Result) (newer int, er
 	defer func() { _ = errors.Join(now.Close(), os.Remove(now.Name())) }()
 	err = ofOperation(res.Operation, c.Report(ctx, now, res.Operation, string(report.JSON)))
 	if errors.Is(err, tasks.ErrNotFound) {
-		return 0, usage("check that it was made with this configuration or server; what ended is forgotten after the retention, "+
-			"then --head with trail_head from the log does it", "%w", asItWas(err))
+		return 0, usage("check that the report is from this configuration or server; finished operations are deleted after the retention, "+
+			"then use --head with trail_head from the log", "%w", localCause(err))
 	}
 	if err != nil {
 		return 0, explainReport(err)
@@ -207,35 +200,36 @@ func (p *Program) compare(ctx context.Context, res report.Result) (newer int, er
 	return newer, explainReport(err)
 }
 
-// verified says what is proven now, and what is not.
+// verified prints what the verification proved, and what it did not.
 func (p *Program) verified(res report.Result, head, record bool, newer int) {
 	field := func(name, format string, args ...any) { p.out("%-12s%s", name, fmt.Sprintf(format, args...)) }
 	field("operation", "%s", res.Operation)
 	field("format", "%s", res.Format)
-	field("made", "%s", clock(res.Made))
+	field("written", "%s", clock(res.Made))
 	field("rows", "%d", res.Rows)
-	field("trail head", "%s", res.Head)
-	field("sha256", "%s, fits", res.Sum)
+	field("audit seal", "%s", res.Head)
+	field("sha256", "%s, matches", res.Sum)
 	if res.Format == report.JSON {
-		field("trail", "the hash chains fit the request and the rows, and every step was replayed")
+		field("audit trail", "the hash chains match the request and the rows, and every step was replayed")
 	}
 	if head {
-		field("--head", "the same as the head of the report")
+		field("--head", "matches the audit seal of the report")
 	}
 	switch {
 	case record && newer > 0:
-		field("--record", "all of the report's trail is in the record, unchanged; %d newer entries are not in the report", newer)
+		field("--record", "the record contains the whole audit trail of the report, unchanged; not in the report: %s",
+			plural(newer, "newer entry", "newer entries"))
 	case record:
-		field("--record", "the record gives this very report")
+		field("--record", "the record gives exactly this report")
 	}
 	if !res.Final {
-		p.say("this report is not final: the operation had not ended, or its trail was not sealed yet")
+		p.say("this report is not final: the operation had not finished, or had no audit seal yet")
 	}
 	switch {
 	case record:
 	case !head:
-		p.say("whoever changes a report can compute its SHA-256 anew: --record or --head tell that, too")
+		p.say("a changed report may have a recomputed SHA-256: use --record or --head to detect that")
 	case res.Format != report.JSON:
-		p.say("the head proves no row of a %s report: --record does, or --head with the json report", res.Format)
+		p.say("the audit seal proves no rows of a %s report: use --record, or --head with the json report", res.Format)
 	}
 }

@@ -100,7 +100,7 @@ func TestReportWrongUse(t *testing.T) {
 		hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
 		require.NoError(t, err)
 		require.Empty(t, hidden, "nothing is left after an error")
-		s.refused(t, exitFailed, "the report was altered, or is not a detachd report", "verify", s.config)
+		s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
 	})
 }
 
@@ -116,7 +116,7 @@ func TestReportBeforeTheEnd(t *testing.T) {
 		s.ok(t, "cancel", id)
 		r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
 		require.Equal(t, exitFailed, r.code)
-		require.Contains(t, r.err, "the record has changed since")
+		require.Contains(t, r.err, "the record has gone on")
 		r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Contains(t, r.out, "unchanged; 1 newer entries")

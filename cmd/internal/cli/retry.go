@@ -11,12 +11,12 @@ func (p *Program) retryCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "retry OPERATION",
-		Short: "Try the failed desktops of an operation again, or those held",
-		Long: `Queues the failed desktops of an operation again, or with --held those that are
-held. Their attempts start from 0, each is read before anything is sent, and the
-operation gets a new deadline, 24 hours from now. What was held is held again if
-nothing has changed.`,
-		Args: cobra.ExactArgs(1),
+		Short: "Retry the failed desktops of an operation, or those on hold",
+		Long: `Queues the failed desktops of an operation again, or with --held those on hold.
+Attempts start from 0, each desktop is read before it is sent, and the operation
+gets a new deadline, 24 hours from now. A desktop that was on hold is put on hold
+again if nothing has changed.`,
+		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			done, err := c.Retry(cmd.Context(), args[0], filter)
 			if err != nil {
@@ -30,17 +30,17 @@ nothing has changed.`,
 				return nil
 			}
 			if filter.Code != "" {
-				p.say("none has the code %s; detachd status %s shows the codes", printable(filter.Code), done.OperationID)
+				p.say("no desktop has the code %s; detachd status %s shows the codes", printable(filter.Code), done.OperationID)
 				return nil
 			}
-			if op, err := c.look(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
-				p.say("%s held: --held looks at them again", are(op.Counts.Held))
+			if op, err := c.poll(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
+				p.say("%s on hold: add --held to retry", count(op.Counts.Held, "desktop"))
 			}
 			return nil
 		}),
 	}
-	cmd.Flags().BoolVar(&filter.Held, "held", false, "those that are held, in place of those that failed")
-	cmd.Flags().StringVar(&filter.Code, "code", "", "only those with that error code")
+	cmd.Flags().BoolVar(&filter.Held, "held", false, "retry desktops on hold instead of failed ones")
+	cmd.Flags().StringVar(&filter.Code, "code", "", "only desktops with this error `code`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -49,8 +49,8 @@ func (p *Program) cancelCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "cancel OPERATION",
-		Short: "Take back what an operation has not sent yet",
-		Args:  cobra.ExactArgs(1),
+		Short: "Cancel the desktops of an operation that are not sent yet, or on hold",
+		Args:  needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			done, err := c.Cancel(cmd.Context(), args[0])
 			if err != nil {
@@ -59,7 +59,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(p.Stdout, done)
 			}
-			p.out("operation %s: %s cancelled, %d too late (sent or ended before)", done.OperationID, count(done.Cancelled, "desktop"), done.TooLate)
+			p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"), done.TooLate)
 			return nil
 		}),
 	}

@@ -8,22 +8,25 @@ import (
 	"github.com/detachd/detachd/cmd/internal/leavers"
 )
 
-// scene is what exists in a fake cloud before anything is tried, by alias of the
-// project. The fake cloud makes nothing up by itself: a wrong id must stay wrong.
+// scene is the initial content of a fake cloud, by project alias. The fake cloud
+// creates nothing on its own: a wrong id must stay wrong.
 type scene struct {
 	desktops map[string][]fakecloud.Desktop
 	people   map[string][]fakecloud.Person
-	at       map[[2]string]int // project and desktop → where in desktops
+	at       map[desktopKey]int // index in desktops
 }
+
+// desktopKey is a desktop of a project, or the id of a row.
+type desktopKey struct{ project, desktop string }
 
 func newScene() *scene {
-	return &scene{desktops: map[string][]fakecloud.Desktop{}, people: map[string][]fakecloud.Person{}, at: map[[2]string]int{}}
+	return &scene{desktops: map[string][]fakecloud.Desktop{}, people: map[string][]fakecloud.Person{}, at: map[desktopKey]int{}}
 }
 
-// add has the desktop exist with its users; one that is there already gets them too,
-// and is shared from then on.
+// add creates a desktop with its users. One that exists gets them as well, and is
+// shared from then on.
 func (s *scene) add(alias, id string, users ...string) {
-	key := [2]string{alias, id}
+	key := desktopKey{alias, id}
 	i, known := s.at[key]
 	if !known {
 		i = len(s.desktops[alias])
@@ -41,7 +44,7 @@ func (s *scene) add(alias, id string, users ...string) {
 	}
 }
 
-// addLeavers has exist what a list names: desktops of the users beside them, and
+// addLeavers creates what a list names: desktops with the users beside them, and
 // users without a desktop.
 func (s *scene) addLeavers(list []leavers.Leaver) {
 	for _, x := range list {
@@ -56,14 +59,14 @@ func (s *scene) addLeavers(list []leavers.Leaver) {
 	}
 }
 
-// addNumbered has desktop-1 to desktop-n exist, of user-1 to user-n.
+// addNumbered creates desktop-1 to desktop-n, of user-1 to user-n.
 func (s *scene) addNumbered(alias string, n int) {
 	for i := range n {
 		s.add(alias, fmt.Sprintf("desktop-%d", i+1), fmt.Sprintf("user-%d", i+1))
 	}
 }
 
-// stage puts all of it into a cloud; ids are the projects' by alias.
+// stage puts everything into a cloud; ids are the ids of the projects by alias.
 func (s *scene) stage(cloud *fakecloud.Cloud, ids map[string]string) {
 	for alias, id := range ids {
 		cloud.Add(id, s.desktops[alias]...)

@@ -19,22 +19,21 @@ import (
 )
 
 func (p *Program) serveCommand() *cobra.Command {
-	var d door
+	var l listenOptions
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve",
-		Short: "Serve the HTTP API and the dashboard, until stopped",
-		Long: `Serves /v1 for systems that hand over operations and ask what became of them, and
-the dashboard at / for people. Both take a key, as does /metrics: see detachd keys.
-/healthz, /readyz and /openapi.json are for everybody. Beyond loopback give it a
-certificate, or put it behind a proxy that speaks TLS: browsers keep the dashboard's
-cookie over TLS, or on this machine, only.`,
+		Short: "Serve the HTTP API and the dashboard",
+		Long: `Serves the HTTP API at /v1 and the dashboard at /, until stopped. Both need an API
+key, as does /metrics: see detachd keys. /healthz, /readyz and /openapi.json need
+none. For access from other machines add a certificate, or use a proxy with TLS:
+browsers keep the cookie of the dashboard only over TLS or on this machine.`,
 		Args: cobra.NoArgs,
-		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), d, o) }),
+		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), l, o) }),
 	}
-	d.flags(cmd.Flags())
-	cmd.Flags().BoolVar(&o.worker, "worker", false, "do the work in the same process, too")
-	cmd.Flags().IntVar(&o.rateLimit, "rate-limit", 1000, "the most `requests` a second of each key, and twice as many at once; 0 for no limit")
+	l.flags(cmd.Flags())
+	cmd.Flags().BoolVar(&o.worker, "worker", false, "also run a worker in this process")
+	cmd.Flags().IntVar(&o.rateLimit, "rate-limit", 1000, "maximum `requests` per second of each key, with bursts of twice as many; 0: unlimited")
 	return cmd
 }
 
@@ -43,15 +42,15 @@ type serveOptions struct {
 	rateLimit int
 }
 
-// stopWithin is how long requests have to end when the server stops.
-const stopWithin = 10 * time.Second
+// shutdownTimeout is how long requests may take to end when the server stops.
+const shutdownTimeout = 10 * time.Second
 
-func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
+func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOptions) error {
 	if err := p.localOnly("serve"); err != nil {
 		return err
 	}
 	if o.rateLimit < 0 {
-		return usage("give a number of requests a second, or 0 for no limit", "--rate-limit is negative")
+		return usage("use a number of requests per second, or 0 for unlimited", "--rate-limit is negative")
 	}
 	cfg, err := p.loadConfig()
 	if err != nil {
@@ -59,7 +58,7 @@ func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	}
 	log, err := p.logger(cfg.Log)
 	if err != nil {
-		return usage("mend the log section of the configuration", "%w", err)
+		return usage("correct the log section of the configuration", "%w", err)
 	}
 	s, err := p.open()
 	if err != nil {
@@ -75,35 +74,36 @@ func (p *Program) serve(ctx context.Context, d door, o serveOptions) error {
 	if o.worker {
 		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 		if err != nil {
-			return usage("mend the configuration", "%w", err)
+			return usage(fixConfig, "%w", err)
 		}
 		defer a.Stop()
 		if err := a.Start(ctx); err != nil {
 			return err
 		}
 	}
-	l, wrap, err := d.open(log)
+	l, wrap, err := listen.open(log)
 	if err != nil {
 		return err
 	}
-	return serveOn(ctx, l, wrap(dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m})), log)
+	handler := dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m})
+	return serveOn(ctx, l, wrap(handler), log)
 }
 
-// needKey refuses to serve what nobody could use.
+// needKey refuses to serve without a valid key: nobody could use the server.
 func (p *Program) needKey(ctx context.Context, keys *access.Keys) error {
 	list, err := keys.List(ctx)
 	if err != nil {
 		return err
 	}
 	if !slices.ContainsFunc(list, func(k access.Key) bool { return k.Valid(p.Now()) }) {
-		return usage("make one: detachd keys create --name hr --role producer", "there is no valid key, so nobody could use the API")
+		return usage("create one: detachd keys create --name hr --role producer", "there is no valid API key, so nobody could use the server")
 	}
 	return nil
 }
 
-// httpServer gives nobody who is slow a connection for long: answers have half a
-// minute to be made and the rest of WriteTimeout to be taken, and those that stream
-// move that along with each part. When it shuts down streams of events end at once.
+// httpServer limits how long slow clients keep a connection: an answer has half a
+// minute to be made and the rest of WriteTimeout to be read. Streams extend that with
+// each part; on shutdown, streams of events end at once.
 func httpServer(h http.Handler) *http.Server {
 	stop := make(chan struct{})
 	srv := &http.Server{
@@ -125,7 +125,7 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Lo
 		return err
 	case <-ctx.Done():
 	}
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
 	err := srv.Shutdown(stop)
 	if err != nil {
@@ -138,5 +138,5 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Lo
 	return err
 }
 
-// keys are those in the configured Redis.
+// keys are the API keys in the configured Redis.
 func (p *Program) keys(s *app.Store) *access.Keys { return access.NewKeys(s.Redis, s.Prefix, p.Now) }

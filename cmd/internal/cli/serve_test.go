@@ -72,7 +72,7 @@ func TestServeStopsInSpiteOfStreams(t *testing.T) {
 	s := newStage(t)
 	st := s.store(t)
 	p := Program{Now: time.Now}
-	try, err := p.tryAPI(t.Context(), st, metrics.New("test"), "test")
+	try, err := p.newDemoServer(t.Context(), st, metrics.New("test"), "test")
 	require.NoError(t, err)
 	id := s.detached(t, "d1")
 	l, err := net.Listen("tcp", anyPort)
@@ -169,8 +169,8 @@ func TestKeys(t *testing.T) {
 		for want, args := range map[string][]string{
 			"no such key":                {"keys", "revoke", "dk_nowhere"},
 			"neither hold nor ignore":    {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
-			"is not a role":              {"keys", "create", "--name", "a", "--role", "root"},
-			"lower-case letters":         {"keys", "create", "--role", "viewer"},
+			"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
+			"small letters":              {"keys", "create", "--role", "viewer"},
 			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
 			"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
 		} {

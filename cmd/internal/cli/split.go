@@ -8,13 +8,13 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// largestBody is what a request over a server may take; servers refuse more than
+// largestBody is the maximum size of a request to a server; servers refuse more than
 // 8 MiB.
 const largestBody = 8<<20 - 1<<16
 
-// split cuts a request whose body would be longer than most bytes into several,
-// each with a part of the desktops, of the computers, or of the users. The same request is always
-// cut the same way, and each part has an idempotency key of its own.
+// split divides a request whose body exceeds most bytes into several, each with a
+// part of the desktops, computers or users. The same request is always divided the
+// same way, and each part has its own idempotency key.
 func split(r api.OperationRequest, most int) []api.OperationRequest {
 	parts := halve(r, most)
 	if len(parts) > 1 && r.IdempotencyKey != "" {
@@ -47,7 +47,7 @@ func halve(r api.OperationRequest, most int) []api.OperationRequest {
 	return append(halve(a, most), halve(b, most)...)
 }
 
-// expectedOf are the expected users of the desktops and computers that a request has.
+// expectedOf are the expected users of the desktops and computers of a request.
 func expectedOf(r api.OperationRequest) map[string][]string {
 	out := map[string][]string{}
 	add := func(row string) {

@@ -280,7 +280,7 @@ func (s *stage) file(t *testing.T, text string) string {
 func (s *stage) detached(t *testing.T, args ...string) string {
 	t.Helper()
 	v := s.json(t, exitOK, append([]string{"detach", "--project", "hq"}, args...)...)
-	ops := v["operations"].([]any)
+	ops := v["items"].([]any)
 	require.Len(t, ops, 1)
 	return ops[0].(map[string]any)["id"].(string)
 }

@@ -8,22 +8,19 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
-
-type statsView struct {
-	Projects []tasks.Stats `json:"projects"`
-}
 
 func (p *Program) statsCommand() *cobra.Command {
 	var project string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "stats",
-		Short: "Show how each project is doing",
-		Long: `Shows how many operations are scheduled, what is queued, with the cloud or not proven, what failed or is held, what
-came of the last 24 hours, how long the queue is and has been waiting, and whether a
-project is paused. --json has the day in steps of a quarter of an hour, too. Numbers
-of what happened lag some seconds behind.`,
+		Short: "Show the state of each project",
+		Long: `Shows for each project: scheduled operations; desktops queued, in calls, not yet
+confirmed, failed or on hold; results of the last 24 hours; the length and age of
+the queue; and whether it is paused. --json also has the day in steps of 15
+minutes. Counts of past events lag some seconds behind.`,
 		Args: cobra.NoArgs,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			all, err := c.Stats(cmd.Context(), project)
@@ -31,30 +28,31 @@ of what happened lag some seconds behind.`,
 				return err
 			}
 			if asJSON {
-				return printJSON(p.Stdout, statsView{all})
+				return printJSON(p.Stdout, api.Page[tasks.Stats]{Items: all})
 			}
 			for _, s := range all {
 				if s.Partial {
-					p.say("note: more operations are open than were looked at; more is queued, sending and accepted than shown")
+					p.say("note: not all open operations were counted; more desktops are queued, sending and accepted by the cloud than shown")
 					break
 				}
 			}
 			for _, s := range all {
 				if n := s.Unserved(); n > 0 {
-					p.say("note: no worker serves project %s: %s of it wait", s.Project, count(n, "row"))
+					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
 				}
 			}
 			return statsTable(all).print(p.Stdout)
 		}),
 	}
-	cmd.Flags().StringVar(&project, "project", "", "only that project `alias`")
+	cmd.Flags().StringVar(&project, "project", "", "only this project `alias`")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 func statsTable(all []tasks.Stats) *table {
 	t := &table{header: []string{
-		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED", "FAILED", "HELD", "DETACHED 24H", "WAITING TASKS", "FOR", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
+		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED 24H",
+		"WAITING TASKS", "OLDEST", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
 	}}
 	for _, s := range all {
 		paused, waited := "", ""

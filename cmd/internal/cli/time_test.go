@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 )
 
 // What is due later is scheduled, and every command says so.
@@ -20,7 +20,7 @@ func TestScheduled(t *testing.T) {
 		start := clock(time.Date(2199, 11, 30, 10, 0, 0, 0, time.UTC))
 		require.Regexp(t, `[+-]\d\d:\d\d$`, start)
 		require.Contains(t, out, "scheduled: it starts "+start+", in ")
-		require.Contains(t, out, "given up after "+clock(time.Date(2199, 12, 1, 10, 0, 0, 0, time.UTC)))
+		require.Contains(t, out, "deadline "+clock(time.Date(2199, 12, 1, 10, 0, 0, 0, time.UTC)))
 		id := strings.TrimSuffix(strings.Fields(out)[1], ":")
 
 		list := s.ok(t, "list")
@@ -29,7 +29,7 @@ func TestScheduled(t *testing.T) {
 		require.NotContains(t, s.ok(t, "list", "--scheduled"), running)
 		require.NotContains(t, s.ok(t, "list", "--open"), id)
 		s.refused(t, exitUsage, "[open scheduled]", "list", "--open", "--scheduled")
-		ops := s.json(t, exitOK, "list", "--scheduled")["operations"].([]any)
+		ops := s.json(t, exitOK, "list", "--scheduled")["items"].([]any)
 		require.Len(t, ops, 1)
 		require.Equal(t, "scheduled", ops[0].(map[string]any)["state"])
 		require.Equal(t, "2199-11-30T10:00:00Z", ops[0].(map[string]any)["not_before"])
@@ -42,7 +42,7 @@ func TestScheduled(t *testing.T) {
 		require.Regexp(t, `state +running\n`, s.ok(t, "status", running))
 		s.ok(t, "cancel", id)
 		require.Regexp(t, `state +finished\n`, s.ok(t, "status", id))
-		require.Empty(t, s.json(t, exitOK, "list", "--scheduled")["operations"])
+		require.Empty(t, s.json(t, exitOK, "list", "--scheduled")["items"])
 	})
 }
 
@@ -53,16 +53,16 @@ func TestTimesOfDetach(t *testing.T) {
 		r := s.run(t, "detach", "d1", "--project", "hq", "--due-at", "2199-11-30", "--plan")
 		require.Equal(t, exitOK, r.code, r.err)
 		day := clock(time.Date(2199, 11, 30, 0, 0, 0, 0, time.Local))
-		require.Contains(t, r.err, "it would start "+day+", be due "+day+" and be given up after ")
+		require.Contains(t, r.err, "it would start "+day+", remove access by "+day+", deadline ")
 		require.Equal(t, time.Date(2199, 11, 30, 0, 0, 0, 0, time.Local).UTC().Format(time.RFC3339),
-			s.json(t, exitOK, "detach", "d1", "--project", "hq", "--due-at", "2199-11-30", "--plan")["plans"].([]any)[0].(map[string]any)["not_before"])
+			s.json(t, exitOK, "detach", "d1", "--project", "hq", "--due-at", "2199-11-30", "--plan")["items"].([]any)[0].(map[string]any)["not_before"])
 		for _, x := range [][]string{
 			{"has passed already", "--at", "2020-01-01"},
 			{"has passed already", "--at", "2020-01-01T18:00:00+0800"},
 			{"has passed already", "--deadline", "2020-01-01"},
 			{"is not after not_before", "--at", "2199-01-01", "--deadline", "2198-01-01"},
 			{"is not after due_at", "--due-at", "2199-01-01", "--deadline", "2198-01-01"},
-			{"--at \"tonight\" is no time", "--at", "tonight"},
+			{"invalid --at \"tonight\": use ", "--at", "tonight"},
 		} {
 			s.refused(t, exitUsage, x[0], append([]string{"detach", "d1", "--project", "hq"}, x[1:]...)...)
 		}
@@ -74,7 +74,7 @@ func TestTimesOfDetach(t *testing.T) {
 func TestDetachAgainAfterItsTime(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		past := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
-		p, err := record.NewProducer(s.store(t).Redis, record.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
+		p, err := tasks.NewProducer(s.store(t).Redis, tasks.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
 		require.NoError(t, err)
 		op, err := p.Enqueue(t.Context(), api.OperationRequest{
 			Project: "hq", Users: []string{"zoe"}, NotBefore: api.NotBefore{At: past.Add(time.Hour)}, IdempotencyKey: "k",

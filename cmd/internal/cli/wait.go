@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	firstLook    = 50 * time.Millisecond
+	firstPoll    = 50 * time.Millisecond
 	longestPause = time.Second
-	awayPatience = 30 * time.Second // how long waiting goes on while Redis or the server is away
+	maxOutage    = 30 * time.Second // waiting continues while Redis or the server is unreachable no longer than this
 )
 
 // waitOptions are the flags of commands that can wait for operations.
@@ -25,8 +25,8 @@ type waitOptions struct {
 }
 
 func (o *waitOptions) flags(f *pflag.FlagSet) {
-	f.BoolVar(&o.on, "wait", false, "wait until every desktop is proven detached, failed or held")
-	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: stop waiting after that `time`, for example 10m (default: never)")
+	f.BoolVar(&o.on, "wait", false, "wait until every desktop is confirmed detached, failed or on hold")
+	f.DurationVar(&o.timeout, "timeout", 0, "with --wait: stop waiting after this `duration`, for example 10m (default: never)")
 }
 
 func (o *waitOptions) check() error {
@@ -34,23 +34,23 @@ func (o *waitOptions) check() error {
 	case o.timeout < 0:
 		return usage("give a duration such as 10m", "--timeout is negative")
 	case o.timeout > 0 && !o.on:
-		return usage("add --wait or leave --timeout out", "--timeout means nothing without --wait")
+		return usage("add --wait or remove --timeout", "--timeout requires --wait")
 	}
 	return nil
 }
 
-// waitAndShow waits for operations and prints what became of them. The error
-// carries the exit code that belongs to that.
+// waitAndShow waits for operations and prints their results. The error carries the
+// exit code.
 func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool, list listView) error {
 	for _, op := range ops {
-		p.say("operation %s: %s of project %s %s; waiting", op.ID, size(op), op.Project, fate(op, p.Now()))
+		p.say("operation %s: %s of project %s %s; waiting", op.ID, size(op), op.Project, schedule(op, p.Now()))
 	}
-	ops, err := p.wait(ctx, c.look, ops, o.timeout)
+	ops, err := p.wait(ctx, c.poll, ops, o.timeout)
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = printJSON(p.Stdout, detachView{p.view(ops), list})
+		err = printJSON(p.Stdout, p.detachView(ops, list))
 	} else {
 		err = p.operationsTable(ops).print(p.Stdout)
 	}
@@ -63,14 +63,14 @@ func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operat
 // reader reads an operation.
 type reader func(ctx context.Context, id string) (tasks.Operation, error)
 
-// look is a reader.
-func (c *client) look(ctx context.Context, id string) (tasks.Operation, error) {
+// poll is a reader.
+func (c *client) poll(ctx context.Context, id string) (tasks.Operation, error) {
 	op, err := c.OperationState(ctx, id)
 	return op.Operation, err
 }
 
-// wait returns the operations as they are when all are done, or ctx ends, or
-// timeout (0: none) is over.
+// wait returns the operations when all are finished, ctx ends, or timeout (0: none)
+// is over.
 func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, timeout time.Duration) ([]tasks.Operation, error) {
 	var over <-chan time.Time
 	if timeout > 0 {
@@ -81,17 +81,17 @@ func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, 
 	bar := p.newBar(total(ops))
 	defer bar.end()
 	answered := time.Now()
-	for pause := firstLook; ; pause = min(2*pause, longestPause) {
-		// A look at the record is finished even if waiting is over by then.
-		now, err := look(context.WithoutCancel(ctx), read, ops)
+	for pause := firstPoll; ; pause = min(2*pause, longestPause) {
+		// A poll is completed even if waiting ends meanwhile.
+		now, err := pollAll(context.WithoutCancel(ctx), read, ops)
 		switch {
 		case err == nil:
 			ops, answered = now, time.Now()
-		case ctx.Err() == nil && mayPass(err) && time.Since(answered) < awayPatience:
-			pause = max(pause, min(retryAfter(err), awayPatience))
+		case ctx.Err() == nil && mayPass(err) && time.Since(answered) < maxOutage:
+			pause = max(pause, min(retryAfter(err), maxOutage))
 		default:
 			f := explain(err)
-			return nil, &failure{f.code, fmt.Errorf("waiting ended, the work goes on: %w", f.err), lookAgain(ops)}
+			return nil, &failure{f.code, fmt.Errorf("waiting ended, the work continues: %w", f.err), checkLater(ops)}
 		}
 		bar.set(total(ops) - unfinished(ops))
 		if unfinished(ops) == 0 {
@@ -107,8 +107,8 @@ func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, 
 	}
 }
 
-// look reads the operations again.
-func look(ctx context.Context, read reader, ops []tasks.Operation) ([]tasks.Operation, error) {
+// pollAll reads the operations again.
+func pollAll(ctx context.Context, read reader, ops []tasks.Operation) ([]tasks.Operation, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	out := make([]tasks.Operation, len(ops))
@@ -125,29 +125,29 @@ func look(ctx context.Context, read reader, ops []tasks.Operation) ([]tasks.Oper
 	return out, nil
 }
 
-// outcome gives the exit code of waiting for operations, as an error.
+// outcome turns the result of waiting into an error with its exit code.
 func outcome(ctx context.Context, ops []tasks.Operation) error {
 	c := sum(ops)
 	if n := unfinished(ops); n > 0 {
 		why := "--timeout is over"
 		if ctx.Err() != nil {
-			why = "you stopped waiting; the work goes on"
+			why = "you stopped waiting; the work continues"
 		}
-		return fail(exitRunning, lookAgain(ops), "%s: %d of %d desktops are not finished", why, n, total(ops))
+		return fail(exitRunning, checkLater(ops), "%s: %s not finished", why, share(n, total(ops), "desktop"))
 	}
 	switch {
 	case c.Failed > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Failed })
-		return fail(exitFailed, fmt.Sprintf("detachd desktops %s --state failed says why; detachd retry %s tries them again", id, id),
-			"%d of %d desktops failed", c.Failed, total(ops))
+		return fail(exitFailed, fmt.Sprintf("detachd desktops %s --state failed shows why; detachd retry %s retries them", id, id),
+			"%s failed", share(c.Failed, total(ops), "desktop"))
 	case c.Held > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Held })
-		return fail(exitHeld, fmt.Sprintf("detachd desktops %s --state held says why; detachd retry %s --held looks at them again, detachd cancel %s drops them", id, id, id),
-			"%d of %d desktops are held", c.Held, total(ops))
+		return fail(exitHeld, fmt.Sprintf("detachd desktops %s --state held shows why; detachd retry %s --held checks them again, "+
+			"detachd cancel %s cancels them", id, id, id), "%s on hold", share(c.Held, total(ops), "desktop"))
 	case c.Cancelled > 0:
 		id := firstWith(ops, func(c tasks.Counts) int { return c.Cancelled })
 		return fail(exitFailed, fmt.Sprintf("detachd desktops %s --state cancelled shows which", id),
-			"%d of %d desktops were cancelled before they were sent", c.Cancelled, total(ops))
+			"%s cancelled before being sent", share(c.Cancelled, total(ops), "desktop"))
 	}
 	return nil
 }
@@ -161,7 +161,7 @@ func firstWith(ops []tasks.Operation, n func(tasks.Counts) int) string {
 	return ""
 }
 
-func lookAgain(ops []tasks.Operation) string {
+func checkLater(ops []tasks.Operation) string {
 	var each []string
 	for _, op := range ops {
 		if !op.Done() {
@@ -171,7 +171,7 @@ func lookAgain(ops []tasks.Operation) string {
 	if len(each) == 0 {
 		return "detachd list"
 	}
-	return "look again with " + strings.Join(each[:min(5, len(each))], ", ") + " (--wait goes on waiting)"
+	return "check with " + strings.Join(each[:min(5, len(each))], ", ") + " (add --wait to continue waiting)"
 }
 
 func total(ops []tasks.Operation) (n int) {
@@ -181,8 +181,8 @@ func total(ops []tasks.Operation) (n int) {
 	return n
 }
 
-// unfinished counts the desktops that a worker has something to do for, to prove
-// them included. An operation whose end is not yet written is not over.
+// unfinished counts the desktops that still need work, confirmation included. An
+// operation counts until its end is recorded.
 func unfinished(ops []tasks.Operation) (n int) {
 	for _, op := range ops {
 		if !op.Sealed() {
@@ -199,7 +199,7 @@ func sum(ops []tasks.Operation) (c tasks.Counts) {
 	return c
 }
 
-// bar shows progress on a terminal, and nothing elsewhere.
+// bar shows progress on a terminal only.
 type bar struct{ *progressbar.ProgressBar }
 
 func (p *Program) newBar(total int) bar {
@@ -218,7 +218,7 @@ func (b bar) set(n int) {
 	}
 }
 
-// of says how many there are, where that has changed.
+// of sets the total.
 func (b bar) of(total int) {
 	if b.ProgressBar != nil && b.GetMax() != total {
 		b.ChangeMax(total)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"strings"
 	"time"
 
@@ -9,59 +10,56 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// parseWhen reads a point in time that is still to come; see when.Parse. Without an
-// offset it is local.
-func parseWhen(text string, now time.Time) (time.Time, error) {
-	return when.Parse(text, now, now.Location(), when.Next)
-}
-
-// parseSince is parseWhen for times that have passed: a duration counts back.
-func parseSince(text string, now time.Time) (time.Time, error) {
-	return when.Parse(text, now, now.Location(), when.Last)
+// parseTime reads the time that a flag gives, in the local zone if it has no offset.
+func (p *Program) parseTime(flag, text string, way when.Way) (time.Time, error) {
+	now := p.Now()
+	at, err := when.Parse(text, now, now.Location(), way)
+	if invalid, ok := errors.AsType[*when.Error](err); ok {
+		return at, usage("correct "+flag+" and run the command again", "invalid %s %.60q: %s", flag, invalid.Text, invalid.Problem)
+	}
+	return at, err
 }
 
 // parseStart reads --at.
-func parseStart(text string, now time.Time) (api.NotBefore, error) {
+func (p *Program) parseStart(text string) (api.NotBefore, error) {
 	if strings.TrimSpace(text) == "now" {
 		return api.NotBefore{Now: true}, nil
 	}
-	at, err := parseWhen(text, now)
+	at, err := p.parseTime("--at", text, when.Next)
 	return api.NotBefore{At: at}, err
 }
 
-// checkZone refuses a TZ that Go cannot load, in whose place it would take UTC
-// without a word.
+// checkZone refuses a TZ that Go cannot load: Go would silently use UTC instead.
 func (p *Program) checkZone() error {
 	tz := strings.TrimPrefix(p.env("TZ"), ":")
 	if tz == "" || strings.HasPrefix(tz, "/") && when.File(tz) {
 		return nil
 	}
 	if _, err := time.LoadLocation(tz); err != nil || tz == "Local" {
-		return usage("set TZ to a zone such as Europe/Berlin or Asia/Shanghai, or leave it out; nothing was done",
-			"the time zone TZ=%s cannot be loaded, and times would be taken for UTC", shown(tz))
+		return usage("set TZ to a zone such as Europe/Berlin or Asia/Shanghai, or unset it; nothing was done",
+			"the time zone TZ=%s cannot be loaded; times would be read as UTC", shown(tz))
 	}
 	return nil
 }
 
-// fate says when an operation starts, is due and is given up, for who has just
-// handed it over.
-func fate(op tasks.Operation, now time.Time) string {
+// schedule describes when an operation starts, is due and is given up.
+func schedule(op tasks.Operation, now time.Time) string {
 	var out string
 	switch op.State(now) {
 	case tasks.OperationScheduled:
-		out = "recorded and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
+		out = "accepted and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
 	case tasks.OperationFinished:
-		return "recorded, and ended " + clock(op.EndedAt)
+		return "accepted, finished " + clock(op.EndedAt)
 	default:
-		out = "recorded and queued"
+		out = "accepted and queued"
 	}
 	if !op.DueAt.Equal(op.Begins()) {
-		out += ", due " + clock(op.DueAt)
+		out += ", remove access by " + clock(op.DueAt)
 	}
-	return out + ", given up after " + clock(op.Deadline)
+	return out + ", deadline " + clock(op.Deadline)
 }
 
-// ahead shows how long something is away.
+// ahead formats the time until an event.
 func ahead(d time.Duration) string {
 	if d >= 48*time.Hour {
 		return count(int(d/(24*time.Hour)), "day")
@@ -69,11 +67,11 @@ func ahead(d time.Duration) string {
 	return seconds(d)
 }
 
-// planned is the same of what would be handed over.
+// planned describes the same for an operation that is not submitted.
 func planned(t api.Times) string {
-	out := "it would start at once"
+	start := "at once"
 	if !t.NotBefore.IsZero() {
-		out = "it would start " + clock(t.NotBefore)
+		start = clock(t.NotBefore)
 	}
-	return out + ", be due " + clock(t.DueAt) + " and be given up after " + clock(t.Deadline)
+	return "it would start " + start + ", remove access by " + clock(t.DueAt) + ", deadline " + clock(t.Deadline)
 }

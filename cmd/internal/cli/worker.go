@@ -15,14 +15,16 @@ func (p *Program) workerCommand() *cobra.Command {
 	var listen string
 	cmd := &cobra.Command{
 		Use:   "worker",
-		Short: "Do the detaching, as configured, until stopped",
-		Long: `Takes the queued desktops of every configured project to the cloud. Start as many
-as you like, on as many machines: they share work and limits. SIGINT or SIGTERM
-ends it in good order; what is left is done by other workers, or the next start.`,
+		Short: "Run a worker",
+		Long: `Runs a worker that detaches the queued desktops of all configured projects, until
+stopped. Run any number of workers on any number of machines: they share work and
+limits. SIGINT or SIGTERM stops a worker cleanly; others continue its work, or the
+next one that starts.`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.work(cmd.Context(), listen) }),
 	}
-	cmd.Flags().StringVar(&listen, "listen", "", "serve /healthz, /readyz and /metrics (Prometheus) at that `address`, to everybody who reaches it: not for the public (default: nothing)")
+	cmd.Flags().StringVar(&listen, "listen", "",
+		"serve /healthz, /readyz and /metrics (Prometheus) at this `address`, without keys: not for a public network (default: none)")
 	return cmd
 }
 
@@ -36,12 +38,12 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	}
 	log, err := p.logger(cfg.Log)
 	if err != nil {
-		return usage("mend the log section of the configuration", "%w", err)
+		return usage("correct the log section of the configuration", "%w", err)
 	}
 	m := metrics.New(p.Version)
 	a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 	if err != nil {
-		return usage("mend the configuration", "%w", err)
+		return usage(fixConfig, "%w", err)
 	}
 	if listen == "" {
 		return a.Run(ctx)

@@ -9,24 +9,24 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// None in place of a column's name says that no column is meant.
+// None in place of a column's name means that there is no such column.
 const None = "-"
 
-// Columns names the columns of a list that are meant, where what they are called
-// does not say it, or says something else. Empty: as they are called.
+// Columns names the columns of a list whose own names do not tell their meaning.
+// Empty: by the name of the column.
 type Columns struct{ Desktop, Computer, User string }
 
-// ColumnError says that a header does not tell which column names the user, the
-// computer or the desktop: nothing is read until Columns says so.
+// ColumnError means that a header does not tell which column names the user, the
+// computer or the desktop. Nothing is read until Columns does.
 type ColumnError struct {
 	What    string   // "user", "computer" or "desktop"
-	Columns []string // those that it may be
+	Columns []string // the candidates
 	why     string
 }
 
 func (e *ColumnError) Error() string { return e.why }
 
-// meaning is what a column may be by its name.
+// meaning is the possible meaning of a column, by its name.
 type meaning uint
 
 const (
@@ -34,16 +34,16 @@ const (
 	isDesktop
 	isComputer
 	isProject
-	mayBeUser            // has a word for people: never ignored, unless Columns.User says who is meant
-	namesPeople          // tells people apart in a way that no cloud knows: ignored beside a user
+	mayBeUser            // has a word for people: never ignored, unless Columns.User is set
+	namesPeople          // names people in a form that no cloud knows: ignored beside a user
 	mayBeMachine         // has a word for machines: ignored beside a desktop
-	ofMachine            // says something of a machine: ignored beside a desktop or a computer
+	ofMachine            // an attribute of a machine: ignored beside a desktop or a computer
 	unknown              // may be anything: ignored beside a user
 	harmless     meaning = 0
 )
 
-// meaningOf looks a header's name up. Known names come first; then what compounds are
-// about is in their last word (user type), or the first one (tipo de usuario).
+// meaningOf gives the meaning of a column's name. Known names come first; the subject
+// of a compound is its last word (user type), or the first one (tipo de usuario).
 func meaningOf(name string) meaning {
 	key := fold(name)
 	if m, known := names[key]; known {
@@ -83,8 +83,8 @@ func containsAny(s string, parts []string) bool {
 	return slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(s, p) })
 }
 
-// fold is what names of columns are compared as: letters and digits without case,
-// accents and width.
+// fold is the form in which names of columns are compared: letters and digits without
+// case, accents and width.
 func fold(name string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
@@ -94,8 +94,8 @@ func fold(name string) string {
 	}, norm.NFKD.String(name))
 }
 
-// wordsOf splits a name at what is no letter or digit, and where small letters turn
-// into capital ones and back: "Last_logon", "lastLogon", "VMHost".
+// wordsOf splits a name at characters that are neither letter nor digit, and where the
+// case changes: "Last_logon", "lastLogon", "VMHost".
 func wordsOf(name string) (out []string) {
 	var word []rune
 	end := func() {
@@ -129,23 +129,23 @@ func wordsOf(name string) (out []string) {
 	return out
 }
 
-// columns is where in a row to look; -1 if there is no such column.
+// columns are the indexes of the columns; -1 for none.
 type columns struct {
 	desktop, computer, user, project int
-	// principal is the column of userPrincipalName beside one of sAMAccountName: a
-	// directory's other name of the same user, which has to agree.
+	// principal is the column userPrincipalName beside sAMAccountName: a directory's
+	// second name of the same user, which must agree.
 	principal int
 	names     []string
 }
 
-// header is a header row while it is made sense of.
+// header is a header row while its meaning is determined.
 type header struct {
 	names []string
 	means []meaning
-	empty []bool // no row has anything in that column
+	empty []bool // no row has a value in this column
 }
 
-// title names a column for people.
+// title names a column in a message.
 func (h header) title(i int) string {
 	if h.names[i] == "" {
 		return fmt.Sprintf("column %d, which has no name", i+1)
@@ -161,7 +161,7 @@ func (h header) titles(at []int) string {
 	return strings.Join(out, ", ")
 }
 
-// having are the columns that may be one of these.
+// having are the columns with one of these meanings.
 func (h header) having(m meaning) (at []int) {
 	for i := range h.names {
 		if h.means[i]&m != 0 {
@@ -171,7 +171,7 @@ func (h header) having(m meaning) (at []int) {
 	return at
 }
 
-// unclear is the error for columns that may be what.
+// unclear is the error for several candidates.
 func (h header) unclear(what string, at []int, format string, args ...any) error {
 	e := &ColumnError{What: what, why: fmt.Sprintf(format, args...)}
 	for _, i := range at {
@@ -182,7 +182,7 @@ func (h header) unclear(what string, at []int, format string, args ...any) error
 	return e
 }
 
-// chosen is where the column is that somebody has named; -1 for None or "".
+// chosen is the index of the column with the given name; -1 for None or "".
 func (h header) chosen(what, name string) (int, error) {
 	if name == "" || name == None {
 		return -1, nil
@@ -201,15 +201,15 @@ func (h header) chosen(what, name string) (int, error) {
 	}
 	switch len(at) {
 	case 0:
-		return -1, fmt.Errorf("there is no column %s, which was to be the %s: it has %s", shown(name), what, shown(strings.Join(h.names, ", ")))
+		return -1, fmt.Errorf("there is no column %s for the %s; the columns are %s", shown(name), what, shown(strings.Join(h.names, ", ")))
 	case 1:
 		return at[0], nil
 	}
-	return -1, fmt.Errorf("%d columns are called %s, which was to be the %s: rename all but one", len(at), shown(name), what)
+	return -1, fmt.Errorf("%d columns have the name %s of the %s column: rename all but one", len(at), shown(name), what)
 }
 
-// columns decides what each column is. A column that may be a guard is never passed
-// over: then the error asks which one is meant.
+// columns decides the meaning of each column. A column that may name the owner is never
+// ignored: the error asks for the right one.
 func (h header) columns(choice Columns) (c columns, ignored []string, err error) {
 	c = columns{project: -1, principal: -1, names: h.names}
 	if c.desktop, err = h.chosen("desktop", choice.Desktop); err != nil {
@@ -221,20 +221,20 @@ func (h header) columns(choice Columns) (c columns, ignored []string, err error)
 	if c.user, err = h.chosen("user", choice.User); err != nil {
 		return c, nil, err
 	}
-	taken := slices.DeleteFunc([]int{c.desktop, c.computer, c.user}, func(i int) bool { return i < 0 })
-	slices.Sort(taken)
-	if len(slices.Compact(slices.Clone(taken))) != len(taken) {
-		return c, nil, fmt.Errorf("one column was named twice: %s", h.title(taken[0]))
+	used := slices.DeleteFunc([]int{c.desktop, c.computer, c.user}, func(i int) bool { return i < 0 })
+	slices.Sort(used)
+	if len(slices.Compact(slices.Clone(used))) != len(used) {
+		return c, nil, fmt.Errorf("one column was named twice: %s", h.title(used[0]))
 	}
-	for _, i := range taken {
+	for _, i := range used {
 		h.means[i] = harmless
 	}
 	if projects := h.having(isProject); len(projects) > 1 {
-		return c, nil, fmt.Errorf("several columns name the project: %s: take out all but one", h.titles(projects))
+		return c, nil, fmt.Errorf("several columns name the project: %s: remove all but one", h.titles(projects))
 	} else if len(projects) == 1 {
 		c.project = projects[0]
 	}
-	// Who says which column is the computer means computers, whatever else is there.
+	// A chosen computer column means computers, even if there is a column of ids.
 	if choice.Desktop == "" && c.computer < 0 {
 		if c.desktop, err = h.only("desktop", isDesktop); err != nil {
 			return c, nil, err
@@ -257,20 +257,26 @@ func (h header) columns(choice Columns) (c columns, ignored []string, err error)
 	if err := h.complete(c, choice); err != nil {
 		return c, nil, err
 	}
-	for i := range h.names {
-		if i != c.desktop && i != c.computer && i != c.user && i != c.principal && i != c.project && !(h.names[i] == "" && h.empty[i]) {
-			ignored = append(ignored, h.names[i])
-			if h.names[i] == "" {
-				ignored[len(ignored)-1] = fmt.Sprintf("column %d", i+1)
-			}
-		}
-	}
-	return c, ignored, nil
+	return c, h.ignored(c), nil
 }
 
-// directoryNames are the columns of a directory's two names of a user, where these
-// alone name users: sAMAccountName, which Workspace uses, and userPrincipalName. -1 if
-// that is not so.
+// ignored names the columns with values that are not used.
+func (h header) ignored(c columns) (names []string) {
+	used := []int{c.desktop, c.computer, c.user, c.principal, c.project}
+	for i, name := range h.names {
+		switch {
+		case slices.Contains(used, i):
+		case name != "":
+			names = append(names, name)
+		case !h.empty[i]:
+			names = append(names, fmt.Sprintf("column %d", i+1))
+		}
+	}
+	return names
+}
+
+// directoryNames are the columns of a directory's two names of a user: sAMAccountName,
+// which Workspace uses, and userPrincipalName. -1 unless these two alone name users.
 func (h header) directoryNames() (account, principal int) {
 	account, principal = -1, -1
 	users := h.having(isUser)
@@ -288,7 +294,7 @@ func (h header) directoryNames() (account, principal int) {
 	return account, principal
 }
 
-// only is the column that is what; -1 if none is.
+// only is the single column with a meaning; -1 if there is none.
 func (h header) only(what string, m meaning) (int, error) {
 	switch at := h.having(m); len(at) {
 	case 0:
@@ -296,12 +302,12 @@ func (h header) only(what string, m meaning) (int, error) {
 	case 1:
 		return at[0], nil
 	default:
-		return -1, h.unclear(what, at, "several columns name the %s: %s: say which is meant", what, h.titles(at))
+		return -1, h.unclear(what, at, "several columns name the %s: %s: choose one", what, h.titles(at))
 	}
 }
 
-// complete refuses a header in which a column that is passed over may be the guard,
-// or the machine that is meant in place of all that somebody has.
+// complete refuses a header in which an ignored column may name the owner, or the one
+// desktop that is meant instead of all desktops of a user.
 func (h header) complete(c columns, choice Columns) error {
 	filled := func(m meaning) []int {
 		return slices.DeleteFunc(h.having(m), func(i int) bool {
@@ -316,9 +322,9 @@ func (h header) complete(c columns, choice Columns) error {
 		if at := filled(guards); len(at) > 0 && (c.desktop >= 0 || c.computer >= 0 || c.user >= 0) {
 			if c.user >= 0 {
 				at = append([]int{c.user}, at...)
-				return h.unclear("user", at, "it is not clear which column names the user: %s: say which is meant", h.titles(at))
+				return h.unclear("user", at, "it is not clear which column names the user: %s: choose one", h.titles(at))
 			}
-			return h.unclear("user", at, "it is not clear whether one of these columns says whose the desktops are: %s: say which is the user, or that none is", h.titles(at))
+			return h.unclear("user", at, "one of these columns may name the owner of the desktops: %s: choose the user column, or none", h.titles(at))
 		}
 	}
 	if c.desktop < 0 && choice.Computer == "" {
@@ -329,13 +335,14 @@ func (h header) complete(c columns, choice Columns) error {
 		if at := filled(machines); len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
 			if c.computer >= 0 {
 				at = append([]int{c.computer}, at...)
-				return h.unclear("computer", at, "it is not clear which column names the computer: %s: say which is meant", h.titles(at))
+				return h.unclear("computer", at, "it is not clear which column names the computer: %s: choose one", h.titles(at))
 			}
-			return h.unclear("computer", at, "all desktops of the users would be taken, but these columns may say which desktop is meant: %s: say which is the computer, or that none is", h.titles(at))
+			return h.unclear("computer", at, "all desktops of the users would be detached, but one of these columns may name the desktop: %s: "+
+				"choose the computer column, or none", h.titles(at))
 		}
 	}
 	if c.desktop < 0 && c.computer < 0 && c.user < 0 {
-		return fmt.Errorf("the header row has no column desktop_id, computer or user: it has %s", shown(strings.Join(h.names, ", ")))
+		return fmt.Errorf("the header row has no column desktop_id, computer or user: its columns are %s", shown(strings.Join(h.names, ", ")))
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package leavers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -12,21 +13,21 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Lines says what the lines of a text without a header row are.
+// Lines is the meaning of the lines of a text without a header row.
 type Lines string
 
-// What Lines can be.
+// The values of Lines.
 const (
 	Desktops  Lines = "desktops"
 	Computers Lines = "computers"
 	Users     Lines = "users"
 )
 
-// Read takes the rows of a CSV file: a header row in which columns name desktops or
-// computers, or users, or both, and perhaps projects, in any order; see docs/cli.md for
-// what they may be called. Commas, semicolons, tabs and pipes separate cells; a line
-// sep= and a #TYPE line may go before the header. The error is for a file that is
-// unusable as a whole: a *ColumnError where Columns can settle it.
+// Read adds the rows of a CSV file. Columns of its header row name desktops or
+// computers, users, or both, and optionally projects, in any order; docs/cli.md lists
+// the names. Cells are separated by commas, semicolons, tabs or pipes; a line sep= and
+// a line #TYPE may precede the header. An error means that the whole file is unusable;
+// it is a *ColumnError if setting Columns can help.
 func (l *List) Read(r io.Reader) error {
 	text, err := Text(r)
 	if err != nil {
@@ -35,7 +36,7 @@ func (l *List) Read(r io.Reader) error {
 	return l.readCSV(tableOf(text))
 }
 
-// ReadText takes what Read does, or, without a header row, one name on a line.
+// ReadText is Read, and also accepts a text without a header row: one name per line.
 func (l *List) ReadText(r io.Reader, lines Lines) error {
 	text, err := Text(r)
 	if err != nil {
@@ -71,15 +72,16 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 	return nil
 }
 
-// hasHeader reports that a text is a CSV: several columns are one whatever the
-// first row says, so that a header with a slip of the pen is told.
+// hasHeader reports whether a text is a CSV. Several columns always are one, so that a
+// typo in the header is reported.
 func (l *List) hasHeader(t *cells) bool {
 	first, err := t.peek()
 	if err != nil || len(first.cells) != 1 || first.problem != "" {
 		return true
 	}
 	name := strings.TrimSpace(first.cells[0])
-	return meaningOf(name)&(isDesktop|isComputer|isUser|isProject) != 0 || slices.Contains([]string{l.Columns.Desktop, l.Columns.Computer, l.Columns.User}, name)
+	return meaningOf(name)&(isDesktop|isComputer|isUser|isProject) != 0 ||
+		slices.Contains([]string{l.Columns.Desktop, l.Columns.Computer, l.Columns.User}, name)
 }
 
 func (l *List) readCSV(t *cells) error {
@@ -135,8 +137,8 @@ func (l *List) readCSV(t *cells) error {
 	return nil
 }
 
-// row takes one row. One that is too short or too long may have its values in
-// the wrong columns, so nothing in it is believed.
+// row adds one row. A row that is too short or too long may have its values in the
+// wrong columns, so none of them is used.
 func (l *List) row(r row, cols columns) error {
 	if r.problem != "" {
 		l.bad(r.line, "%s", r.problem)
@@ -146,24 +148,24 @@ func (l *List) row(r row, cols columns) error {
 		r.cells = r.cells[:len(r.cells)-1]
 	}
 	if len(r.cells) != len(cols.names) {
-		l.bad(r.line, "has %d fields, the header has %d", len(r.cells), len(cols.names))
+		l.bad(r.line, "wrong number of fields: %d, the header has %d", len(r.cells), len(cols.names))
 		return nil
 	}
 	x := cols.leaver(r)
 	if cols.principal >= 0 {
 		if upn := strings.TrimSpace(r.cells[cols.principal]); upn != "" && !sameAccount(x.User, upn) {
-			l.bad(r.line, "names two users, %s and %s: give the list with the column that is meant only", shown(x.User), shown(upn))
+			l.bad(r.line, "names two users, %s and %s: keep only the right column", shown(x.User), shown(upn))
 			return nil
 		}
 	}
-	// A hole in a list of desktops must not turn into all desktops of a user.
+	// A missing value in a list of desktops must not mean all desktops of a user.
 	switch {
 	case x.Desktop != "" || x.Computer != "":
 	case cols.desktop >= 0 && x.User != "":
-		l.bad(r.line, "has a user, %s, and no desktop: to detach all desktops of users, list them in a file without the desktop column", shown(x.User))
+		l.bad(r.line, "has the user %s and no desktop: to detach all desktops of a user, use a file without the desktop column", shown(x.User))
 		return nil
 	case cols.computer >= 0 && x.User != "":
-		l.bad(r.line, "has a user, %s, and no computer: to detach all desktops of users, list them in a file without the computer column", shown(x.User))
+		l.bad(r.line, "has the user %s and no computer: to detach all desktops of a user, use a file without the computer column", shown(x.User))
 		return nil
 	case cols.computer >= 0:
 		l.bad(r.line, "has no computer")
@@ -175,14 +177,14 @@ func (l *List) row(r row, cols columns) error {
 	return l.Add(x)
 }
 
-// sameAccount says that a userPrincipalName is that of an account: the same before the
-// @, whatever the case.
+// sameAccount reports whether a userPrincipalName belongs to an account: both are equal
+// up to the @, without case.
 func sameAccount(account, principal string) bool {
 	local, _, _ := strings.Cut(principal, "@")
 	return strings.EqualFold(norm.NFC.String(account), norm.NFC.String(local))
 }
 
-// leaver is what a row says that has as many cells as there are columns.
+// leaver reads a row that has as many cells as there are columns.
 func (c columns) leaver(r row) Leaver {
 	cell := func(i int) string {
 		if i < 0 {
@@ -191,13 +193,13 @@ func (c columns) leaver(r row) Leaver {
 		return strings.TrimSpace(r.cells[i])
 	}
 	return Leaver{
-		Line: r.line, Project: cell(c.project), Desktop: cell(c.desktop), Computer: unguarded(cell(c.computer)), User: unguarded(cell(c.user)),
+		Line: r.line, Project: cell(c.project), Desktop: cell(c.desktop), Computer: unescaped(cell(c.computer)), User: unescaped(cell(c.user)),
 	}
 }
 
-// unguarded undoes what CSV files of detachd do to texts that a spreadsheet would
-// take for a formula.
-func unguarded(name string) string {
+// unescaped removes the apostrophe that CSV files of detachd have before texts that
+// look like a formula.
+func unescaped(name string) string {
 	rest, ok := strings.CutPrefix(name, "'")
 	if first, _ := utf8.DecodeRuneInString(rest); ok && strings.ContainsRune("=+-@＝＋－＠", first) {
 		return rest
@@ -205,17 +207,17 @@ func unguarded(name string) string {
 	return name
 }
 
-// row is one row of a CSV. Line is where it begins.
+// row is one row of a CSV. line is its first line.
 type row struct {
 	line    int
 	cells   []string
 	problem string   // why it cannot be read
-	inner   []string // lines within quotes but the first, where a cell has several
+	inner   []string // lines within quotes but the first, of cells with several lines
 }
 
-// cells reads rows out of a text whose lines end in \n, quoted as RFC 4180 says.
-// It is not encoding/csv, which does not tell where a quote was opened that is never
-// closed, and passes over all rows from there on.
+// cells reads rows from a text whose lines end in \n, with quotes as in RFC 4180. It
+// does not use encoding/csv, which swallows all rows after a quote that is never closed
+// and does not report where the quote opens.
 type cells struct {
 	text  string
 	comma rune
@@ -227,9 +229,9 @@ var (
 	typeLine = regexp.MustCompile(`(?i)^"?#TYPE `)
 )
 
-// tableOf takes off what goes before the header row, and finds out what separates
-// cells: what the line sep= says, or else that by which most columns of the header
-// are known, and of those the one that makes most columns.
+// tableOf removes the lines before the header row and finds the separator: the one of
+// the line sep=, or else the one that gives the most known columns in the header, and
+// among those the most columns.
 func tableOf(text string) *cells {
 	t := &cells{text: text, line: 1}
 	for {
@@ -248,37 +250,38 @@ func tableOf(text string) *cells {
 	if t.comma != 0 && t.comma != '"' {
 		return t
 	}
-	best := [2]int{-1, -1}
+	type score struct{ known, columns int }
+	best := score{-1, -1}
 	for _, comma := range []rune{',', ';', '\t', '|'} {
 		try := cells{text: t.text, comma: comma}
 		first, err := try.next()
 		if err != nil || first.problem != "" {
 			continue
 		}
-		score := [2]int{0, len(first.cells)}
+		got := score{0, len(first.cells)}
 		for _, name := range first.cells {
 			if meaningOf(name)&(isDesktop|isComputer|isUser|isProject) != 0 {
-				score[0]++
+				got.known++
 			}
 		}
-		if slices.Compare(score[:], best[:]) > 0 {
-			best, t.comma = score, comma
+		if cmp.Or(cmp.Compare(got.known, best.known), cmp.Compare(got.columns, best.columns)) > 0 {
+			best, t.comma = got, comma
 		}
 	}
-	if best[0] < 0 {
+	if best.known < 0 {
 		t.comma = ','
 	}
 	return t
 }
 
-// peek is the first row, which next gives again.
+// peek returns the next row without reading past it.
 func (t *cells) peek() (row, error) {
 	again := *t
 	return again.next()
 }
 
-// next reads the next row that is not blank; io.EOF: there is none. Another error
-// says that the text cannot be told apart into rows.
+// next reads the next row that is not blank; io.EOF means that there is none. Any other
+// error means that the text cannot be divided into rows.
 func (t *cells) next() (row, error) {
 	for t.text != "" {
 		r, err := t.record()
@@ -314,9 +317,9 @@ func (t *cells) record() (row, error) {
 		case c == t.comma:
 			t.text = t.text[size:]
 		default:
-			r.problem = `has a quote, ", within a cell that is not in quotes: put the cell in quotes, and write that one twice`
+			r.problem = `has a quote (") in a cell without quotes: put the cell in quotes and double the quote`
 			if quoted {
-				r.problem = "has something behind a quoted cell: write each quote, \", within it twice"
+				r.problem = `has text after a quoted cell: double each quote (") within it`
 			}
 			_, rest, more := strings.Cut(t.text, "\n")
 			if t.text = rest; more {
@@ -327,7 +330,7 @@ func (t *cells) record() (row, error) {
 	}
 }
 
-// cell reads up to a separator, a line break, or what may not be there.
+// cell reads up to a separator, a line break, or a misplaced character.
 func (t *cells) cell() (text string, quoted bool, err error) {
 	if inner, ok := strings.CutPrefix(strings.TrimLeft(t.text, " "), `"`); ok && t.comma != ' ' {
 		text, err := t.quoted(inner)
@@ -341,7 +344,7 @@ func (t *cells) cell() (text string, quoted bool, err error) {
 	return text, false, nil
 }
 
-// quoted reads a cell from behind its quote.
+// quoted reads a cell after its opening quote.
 func (t *cells) quoted(inner string) (string, error) {
 	opened := t.line
 	var text strings.Builder
@@ -349,7 +352,7 @@ func (t *cells) quoted(inner string) (string, error) {
 		part, rest, closed := strings.Cut(inner, `"`)
 		text.WriteString(part)
 		if !closed {
-			return "", fmt.Errorf("the quote that opens on line %d is never closed, so that the rows from there on cannot be told apart", opened)
+			return "", fmt.Errorf("the quote that opens on line %d is never closed, so the rows after it cannot be read", opened)
 		}
 		if inner = rest; !strings.HasPrefix(inner, `"`) {
 			break
@@ -368,11 +371,11 @@ func (t *cells) quoted(inner string) (string, error) {
 }
 
 func swallowed(line int) error {
-	return fmt.Errorf("a quote that opens on line %d goes on over what looks like other rows: close it, or write it twice if it belongs to the text", line)
+	return fmt.Errorf("a quote that opens on line %d includes text that looks like other rows: close it, or double it if it is part of the text", line)
 }
 
-// swallows reports that lines within a row's quotes may be rows themselves: a quote
-// was opened that ends at the next one in the file, whatever that was.
+// swallows reports that lines within the quotes of a row may be rows: an unclosed quote
+// ends at the next one in the file.
 func (r row) swallows(comma rune, cols columns) bool {
 	return slices.ContainsFunc(r.inner, func(line string) bool {
 		cells := strings.Split(line, string(comma))

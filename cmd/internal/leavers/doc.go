@@ -1,6 +1,6 @@
-// Package leavers reads lists of whose desktops are to be detached, as people
-// write them: CSV files, ids one on a line, arguments. What is wrong with a list
-// is noted row by row, so that who wrote it can mend all of it at once.
+// Package leavers reads lists of leavers as people write them: CSV files, one id per
+// line, or arguments. It reports all invalid rows of a list, so that its author can
+// correct them at once.
 //
 //	l := leavers.New("hq", known)
 //	err := l.Read(file)      // or ReadText, or Add

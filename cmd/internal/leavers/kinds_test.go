@@ -85,16 +85,16 @@ var encodings = map[string]func(string) string{
 func TestFilesThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	for want, text := range map[string]string{
-		"it is a workbook (.xlsx)":                             "PK\x03\x04\x14\x00",
-		"it is a workbook (.xls)":                              "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00",
-		"neither UTF-8 nor UTF-16, as line 3 shows":            "desktop_id,user\n" + idA + ",ann\n" + idB + ",zo\xeb\n",
-		"begins as UTF-16":                                     "\xff\xfea",
-		"zero byte on line 2":                                  "desktop_id\nd\x001\n\x00",
-		"the quote that opens on line 3 is never closed":       "desktop_id,user,note\nd1,ann,x\nd2,ann,\"14 inch\nd3,ann,x\nd4,ann,x\n",
-		"a quote that opens on line 2 goes on over what looks": "desktop_id,user,note\nd1,ann,\"14 inch\nd2,ann,x\nd3,ann,15\"\nd4,ann,x\n",
-		"a quote that opens on line 4 goes on over what looks": "desktop_id,user,note\n\nd0,ann,\nd1,ann,\"14 inch\nd2,ann,\"15 inch\nd4,ann,x\n",
-		"a quote that opens on line 1 goes on over what looks": "desktop_id,\"user\nd1,ann\nd2,ann\"\n",
-		"one column was named twice":                           "desktop_id,user\nd1,ann\n",
+		"it is a workbook (.xlsx)":                              "PK\x03\x04\x14\x00",
+		"it is a workbook (.xls)":                               "\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00",
+		"neither UTF-8 nor UTF-16 (see line 3)":                 "desktop_id,user\n" + idA + ",ann\n" + idB + ",zo\xeb\n",
+		"begins as UTF-16":                                      "\xff\xfea",
+		"zero byte on line 2":                                   "desktop_id\nd\x001\n\x00",
+		"the quote that opens on line 3 is never closed":        "desktop_id,user,note\nd1,ann,x\nd2,ann,\"14 inch\nd3,ann,x\nd4,ann,x\n",
+		"a quote that opens on line 2 includes text that looks": "desktop_id,user,note\nd1,ann,\"14 inch\nd2,ann,x\nd3,ann,15\"\nd4,ann,x\n",
+		"a quote that opens on line 4 includes text that looks": "desktop_id,user,note\n\nd0,ann,\nd1,ann,\"14 inch\nd2,ann,\"15 inch\nd4,ann,x\n",
+		"a quote that opens on line 1 includes text that looks": "desktop_id,\"user\nd1,ann\nd2,ann\"\n",
+		"one column was named twice":                            "desktop_id,user\nd1,ann\n",
 	} {
 		l := New("hq", known)
 		if want == "one column was named twice" {

@@ -8,13 +8,13 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// maxBadRows are kept; more are counted.
+// maxBadRows is how many bad rows are kept; more are only counted.
 const maxBadRows = 1000
 
-// Leaver is a desktop, or the computer by whose name it is to be found, that somebody
-// wants detached, from a user if one is named; or a user, without either, all of whose
-// desktops are meant. Line is 0 for one that was given as an argument. Desktop may be
-// the id of a row as detachd shows it: "computer:" or "user:" and a name.
+// Leaver is a desktop to detach, by id or by computer name, from User if that is set;
+// or, without either, a user whose desktops are all meant. Line is 0 for an argument.
+// Desktop may be the id of a row as detachd shows it: "computer:" or "user:" and a
+// name.
 type Leaver struct {
 	Line     int
 	Project  string
@@ -23,7 +23,7 @@ type Leaver struct {
 	User     string
 }
 
-// row is the id of the row that it becomes.
+// row is the id of its row in an operation.
 func (x Leaver) row() string {
 	switch {
 	case x.Desktop != "":
@@ -36,7 +36,7 @@ func (x Leaver) row() string {
 	return ""
 }
 
-// guard is the user whose it has to be; empty: whoever has it.
+// guard is the user who must have the desktop; empty for any user.
 func (x Leaver) guard() string {
 	if x.Desktop == "" && x.Computer == "" {
 		return ""
@@ -44,7 +44,7 @@ func (x Leaver) guard() string {
 	return x.User
 }
 
-// subject is what the leaver is about, for a message.
+// subject names the leaver in a message.
 func (x Leaver) subject() string {
 	switch {
 	case x.Desktop != "":
@@ -55,8 +55,8 @@ func (x Leaver) subject() string {
 	return "user " + shown(x.User)
 }
 
-// canonical is the leaver as tasks.Request.Canonical has it, and with the id of a row
-// taken for what it names.
+// canonical is the leaver in the form of tasks.Request.Canonical, with the id of a row
+// replaced by the computer or user that it names.
 func (x Leaver) canonical() Leaver {
 	named := tasks.Desktop{ID: x.Desktop}
 	if name, ok := named.Computer(); ok && x.Computer == "" {
@@ -83,28 +83,39 @@ func (b BadRow) String() string {
 	return fmt.Sprintf("line %d: %s", b.Line, b.Problem)
 }
 
-// List is what a list says: each desktop or computer once, or once for each of its
-// users, and each user without a desktop once. Rows that say the same as another are
-// left out of it.
+// List is the content of a list: each desktop or computer once, or once for each of
+// its users, and each user without a desktop once. Duplicate rows are skipped.
 type List struct {
 	Good    []Leaver
 	Bad     []BadRow
 	BadRows int      // including those not kept in Bad
 	Unknown []string // columns that were ignored
 	Mixed   bool     // rows may name other projects than the default
-	Columns Columns  // to be set before reading
+	Columns Columns  // set it before reading
 
 	project string // the default
 	known   func(alias string) bool
-	first   map[[2]string]Leaver // by project and row
-	named   map[[3]string]bool   // by project, row and guard
-	counts  map[[2]string]int    // desktops and look-ups, by project
+	first   map[rowKey]Leaver
+	named   map[guardKey]bool
+	counts  map[countKey]int
 }
 
-// New makes an empty list. project is the default for desktops without
-// one, and must agree with those that have one; known says which there are.
+// rowKey is a row of an operation.
+type rowKey struct{ project, row string }
+
+// guardKey is a row and the user who must have its desktop.
+type guardKey struct {
+	rowKey
+	guard string
+}
+
+// countKey is what a limit counts: desktops, or users and computers, of a project.
+type countKey struct{ project, what string }
+
+// New makes an empty list. project is the default for rows without a project, and must
+// be the same in rows that have one; known reports whether a project exists.
 func New(project string, known func(alias string) bool) *List {
-	return &List{project: project, known: known, first: map[[2]string]Leaver{}, named: map[[3]string]bool{}, counts: map[[2]string]int{}}
+	return &List{project: project, known: known, first: map[rowKey]Leaver{}, named: map[guardKey]bool{}, counts: map[countKey]int{}}
 }
 
 func (l *List) bad(line int, format string, args ...any) {
@@ -113,8 +124,8 @@ func (l *List) bad(line int, format string, args ...any) {
 	}
 }
 
-// Add takes a leaver, or notes why it cannot be taken. The error is for what
-// makes the whole list unusable.
+// Add adds a leaver, or records why it is invalid. An error means that the whole list
+// is unusable.
 func (l *List) Add(x Leaver) error {
 	x = x.canonical()
 	given := x.Project
@@ -125,18 +136,18 @@ func (l *List) Add(x Leaver) error {
 	case problem != "":
 		l.bad(x.Line, "%s", problem)
 	case x.Project == "":
-		l.bad(x.Line, "%s has no project: choose one for the list, or fill in a column project", x.subject())
+		l.bad(x.Line, "%s has no project: choose a project for the list, or add a column project", x.subject())
 	case given != "" && l.project != "" && given != l.project && !l.Mixed:
-		l.bad(x.Line, "project %s is not that of the list, %s", shown(given), shown(l.project))
+		l.bad(x.Line, "project %s differs from the project of the list, %s", shown(given), shown(l.project))
 	case !l.known(x.Project):
 		l.bad(x.Line, "project %s is not configured", shown(x.Project))
 	default:
-		return l.take(x)
+		return l.insert(x)
 	}
 	return nil
 }
 
-// problem says what is wrong with the ids and names alone.
+// problem says what is wrong with the ids and names; empty if nothing is.
 func (x Leaver) problem() string {
 	if x.Computer != "" {
 		if problem := tasks.CheckComputerName(x.Computer); problem != "" {
@@ -155,19 +166,19 @@ func (x Leaver) problem() string {
 	return ""
 }
 
-// take takes a leaver that is there for the first time. A desktop may come again
-// with another user: then it is to be taken from both.
-func (l *List) take(x Leaver) error {
-	row := [2]string{x.Project, x.row()}
-	key := [3]string{x.Project, x.row(), x.guard()}
+// insert adds a valid leaver, unless it is a duplicate. A desktop may occur again with
+// another user: it is detached from both.
+func (l *List) insert(x Leaver) error {
+	row := rowKey{x.Project, x.row()}
+	key := guardKey{row, x.guard()}
 	first, known := l.first[row]
 	switch {
 	case l.named[key]:
 		return nil
 	case known && (first.guard() == "") != (x.guard() == ""):
-		where := fmt.Sprintf("is on line %d already", first.Line)
+		where := fmt.Sprintf("is already on line %d", first.Line)
 		if first.Line == 0 {
-			where = "is given as an argument already"
+			where = "is already given as an argument"
 		}
 		l.bad(x.Line, "%s %s, once with a user and once without", x.subject(), where)
 		return nil
@@ -177,7 +188,7 @@ func (l *List) take(x Leaver) error {
 		what, most = "users and computers", tasks.MaxLookups
 	}
 	if !known {
-		n := [2]string{what, x.Project}
+		n := countKey{x.Project, what}
 		if l.counts[n] == most {
 			return fmt.Errorf("more than %d %s of project %s: split the list", most, what, x.Project)
 		}
@@ -189,5 +200,5 @@ func (l *List) take(x Leaver) error {
 	return nil
 }
 
-// shown quotes what somebody wrote, shortened, for a message.
+// shown quotes user input for a message, shortened.
 func shown(s string) string { return fmt.Sprintf("%.60q", s) }

@@ -90,7 +90,7 @@ func TestLeaversProjectOfTheCommandLine(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []Leaver{{Line: 2, Project: "hq", Desktop: "d1"}, {Line: 3, Project: "hq", Desktop: "d2"}}, l.Good)
 	require.Len(t, l.Bad, 1)
-	require.Contains(t, l.Bad[0].String(), `line 4: project "branch" is not that of the list, "hq"`)
+	require.Contains(t, l.Bad[0].String(), `line 4: project "branch" differs from the project of the list, "hq"`)
 }
 
 func TestLeaversOfArgumentsAndFile(t *testing.T) {
@@ -195,9 +195,9 @@ func TestLeaversWithUsers(t *testing.T) {
 		bad = append(bad, b.String())
 	}
 	require.Equal(t, []string{
-		`line 6: desktop "d2" is on line 5 already, once with a user and once without`,
-		`line 7: desktop "d1" is on line 2 already, once with a user and once without`,
-		`line 8: has a user, "zoe", and no desktop: to detach all desktops of users, list them in a file without the desktop column`,
+		`line 6: desktop "d2" is already on line 5, once with a user and once without`,
+		`line 7: desktop "d1" is already on line 2, once with a user and once without`,
+		`line 8: has the user "zoe" and no desktop: to detach all desktops of a user, use a file without the desktop column`,
 		`line 9: user "a\tb" has a control character`,
 	}, bad)
 }
@@ -212,6 +212,6 @@ func TestLeaversThatAreUsers(t *testing.T) {
 	// A misspelt column of desktops must not turn into all desktops of the users.
 	for _, name := range []string{"Desktops", "uuid", "cloud desktop", "Serial number", "VMHost", "Desktop type", "name"} {
 		_, err := readList("hq", "user,"+name+"\nzoe,d1\n")
-		require.ErrorContains(t, err, "all desktops of the users would be taken", name)
+		require.ErrorContains(t, err, "all desktops of the users would be detached", name)
 	}
 }

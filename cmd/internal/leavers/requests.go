@@ -9,11 +9,11 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// Requests makes a request of each project's rows, in the order in which the
-// projects are first named. base is what all of them have.
+// Requests makes one request for each project, in the order in which the list names
+// them. All start from base.
 func (l *List) Requests(base api.OperationRequest) (out []api.OperationRequest) {
 	at := map[string]int{}
-	listed := map[[2]string]bool{}
+	listed := map[rowKey]bool{}
 	for _, x := range l.Good {
 		i, known := at[x.Project]
 		if !known {
@@ -29,7 +29,7 @@ func (l *List) Requests(base api.OperationRequest) (out []api.OperationRequest) 
 			}
 			r.ExpectedUsers[x.row()] = append(r.ExpectedUsers[x.row()], guard)
 		}
-		key := [2]string{x.Project, x.row()}
+		key := rowKey{x.Project, x.row()}
 		if listed[key] {
 			continue
 		}
@@ -46,8 +46,8 @@ func (l *List) Requests(base api.OperationRequest) (out []api.OperationRequest) 
 	return out
 }
 
-// Line is the line of the row that a pointer into one of its Requests is about, for
-// example /desktops/17; 0 where it is about none.
+// Line is the line of the row behind a pointer into one of its Requests, for example
+// /desktops/17; 0 if there is none.
 func (l *List) Line(r api.OperationRequest, pointer string) int {
 	parts := strings.Split(pointer, "/")
 	if len(parts) < 3 {
@@ -79,5 +79,5 @@ func (l *List) Line(r api.OperationRequest, pointer string) int {
 	return 0
 }
 
-// unescape undoes what JSON pointers do to the characters that they need themselves.
+// unescape undoes the escaping of JSON pointers.
 var unescape = strings.NewReplacer("~1", "/", "~0", "~")

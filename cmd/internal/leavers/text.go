@@ -10,10 +10,10 @@ import (
 	"unicode/utf8"
 )
 
-// maxFileBytes is ten times what 100,000 rows with long texts take.
+// maxFileBytes is ten times the size of 100,000 rows with long texts.
 const maxFileBytes = 64 << 20
 
-// formats are what files begin with that are no text.
+// formats are the first bytes of files that are not text.
 var formats = []struct{ begins, what string }{
 	{"PK\x03\x04", "a workbook (.xlsx) or another archive"},
 	{"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "a workbook (.xls)"},
@@ -38,7 +38,7 @@ func Text(r io.Reader) (string, error) {
 	}
 	for _, f := range formats {
 		if bytes.HasPrefix(raw, []byte(f.begins)) {
-			return "", fmt.Errorf("it is %s and not a list in text: %s", f.what, saveAsCSV)
+			return "", fmt.Errorf("it is %s, not a text file: %s", f.what, saveAsCSV)
 		}
 	}
 	text, err := decode(raw)
@@ -54,23 +54,23 @@ func decode(raw []byte) (string, error) {
 		return decodeUTF16(raw, order)
 	}
 	if n := bytes.IndexByte(raw, 0); n >= 0 {
-		return "", fmt.Errorf("it is no text: it has a zero byte on line %d: %s", lineAt(raw, n), saveAsCSV)
+		return "", fmt.Errorf("it is not a text file (zero byte on line %d): %s", lineAt(raw, n), saveAsCSV)
 	}
 	for i := 0; i < len(raw); {
 		r, size := utf8.DecodeRune(raw[i:])
 		if r == utf8.RuneError && size == 1 {
-			return "", fmt.Errorf("it is neither UTF-8 nor UTF-16, as line %d shows, but perhaps Windows-1252 or GBK: %s", lineAt(raw, i), saveAsCSV)
+			return "", fmt.Errorf("it is neither UTF-8 nor UTF-16 (see line %d), perhaps Windows-1252 or GBK: %s", lineAt(raw, i), saveAsCSV)
 		}
 		i += size
 	}
 	return string(raw), nil
 }
 
-// lineAt is the line that a byte is on.
+// lineAt is the line of a byte.
 func lineAt(raw []byte, n int) int { return 1 + bytes.Count(raw[:n], []byte("\n")) }
 
-// utf16Order tells how a text in UTF-16 puts its bytes; nil if it is none. Without a
-// byte order mark it shows in where the zero bytes of separators and line breaks are.
+// utf16Order is the byte order of a text in UTF-16; nil for another encoding. Without a
+// byte order mark, the zero bytes of separators and line breaks show it.
 func utf16Order(raw []byte) func(a, b byte) uint16 {
 	little := func(a, b byte) uint16 { return uint16(a) | uint16(b)<<8 }
 	big := func(a, b byte) uint16 { return little(b, a) }
@@ -97,7 +97,7 @@ func utf16Order(raw []byte) func(a, b byte) uint16 {
 	return nil
 }
 
-var errUTF16 = errors.New("it begins as UTF-16 and is none, or is not whole: " + saveAsCSV)
+var errUTF16 = errors.New("it begins as UTF-16 but is not valid, or is truncated: " + saveAsCSV)
 
 func decodeUTF16(raw []byte, order func(a, b byte) uint16) (string, error) {
 	if len(raw)%2 != 0 {

@@ -1,4 +1,4 @@
-// Package when reads the points in time that people type.
+// Package when parses points in time as people type them.
 package when
 
 import (
@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Example is what messages show.
+// Example shows the forms of a time that is still to come.
 const Example = `2026-11-30T18:00:00+08:00, "2026-11-30 18:00", 2026-11-30, 18:00 or +2h`
 
-// Way says which of the days a time without one is on.
+// Way decides the day of a time that has none.
 type Way int
 
 // The ways.
@@ -20,16 +20,21 @@ const (
 	Last            // today if it has passed, else yesterday; a duration counts back
 )
 
+// Error says what is wrong with a text that is not a time.
+type Error struct{ Text, Problem string }
+
+func (e *Error) Error() string { return fmt.Sprintf("invalid time %.60q: %s", e.Text, e.Problem) }
+
 // Parse reads a point in time:
 //
 //   - with an offset: 2026-11-30T18:00:00+08:00, also with +0800, Z or UTC, with a
 //     space in place of T or before the offset, and without seconds;
-//   - without one it is meant in zone; a date alone is its 00:00, a time alone is on
-//     the day that way says;
-//   - a duration from now, such as 2h or +90m, or now.
+//   - without an offset, in zone: a date alone is its 00:00, a time alone is on the
+//     day that way decides;
+//   - as a duration from now, such as 2h or +90m, or as the word now.
 //
-// Empty is the zero time. A local time that zone does not have, or has twice, as
-// clocks are changed, is an error.
+// An empty text is the zero time. A local time that zone skips or has twice, because
+// clocks change, is an *Error, as is any text that is not a time.
 func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time, error) {
 	text = strings.TrimSpace(text)
 	switch text {
@@ -63,7 +68,10 @@ func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time,
 			return near(wall, now.In(zone), way)
 		}
 	}
-	return time.Time{}, fmt.Errorf("%.60q is no time: write %s", text, Example)
+	if way == Last {
+		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) or 24h`}
+	}
+	return time.Time{}, &Error{text, "use " + Example}
 }
 
 func fromNow(text string, now time.Time, way Way) (time.Time, bool) {
@@ -77,7 +85,7 @@ func fromNow(text string, now time.Time, way Way) (time.Time, bool) {
 	return now.Add(d), err == nil
 }
 
-// near puts a time of day on its day.
+// near finds the day of a time without a date.
 func near(wall, now time.Time, way Way) (time.Time, error) {
 	on := func(days int) (time.Time, error) {
 		y, m, d := now.Date()
@@ -95,7 +103,7 @@ func near(wall, now time.Time, way Way) (time.Time, error) {
 	return t, nil
 }
 
-// local gives the instant at which clocks in zone show what wall says.
+// local gives the instant at which clocks in zone show the time of wall.
 func local(wall time.Time, zone *time.Location) (time.Time, error) {
 	y, m, d := wall.Date()
 	var found []time.Time
@@ -111,14 +119,15 @@ func local(wall time.Time, zone *time.Location) (time.Time, error) {
 	at := wall.Format("2006-01-02 15:04:05")
 	switch len(found) {
 	case 0:
-		return time.Time{}, fmt.Errorf("%s does not exist in %s, as clocks are set forward: give another time, or one with an offset", at, zone)
+		return time.Time{}, &Error{at, fmt.Sprintf("does not exist in %s, where clocks go forward: use another time, or one with an offset", zone)}
 	case 2:
-		return time.Time{}, fmt.Errorf("%s comes twice in %s, as clocks are set back: write %s or %s", at, zone, Show(found[0]), Show(found[1]))
+		problem := fmt.Sprintf("occurs twice in %s, where clocks go back: use %s or %s", zone, Show(found[0]), Show(found[1]))
+		return time.Time{}, &Error{at, problem}
 	}
 	return found[0], nil
 }
 
-// Show writes an instant with its offset, in its own zone, so that Parse reads it.
+// Show formats an instant with its offset, in its own zone, so that Parse reads it.
 func Show(t time.Time) string { return t.Format("2006-01-02 15:04:05 -07:00") }
 
 // File reports that a file holds a time zone.

@@ -50,7 +50,7 @@ func TestParse(t *testing.T) {
 	}
 	for _, text := range []string{"-2h", "tomorrow", "23.11.2026", "2026-13-01 00:00", "2026-02-30", "25:00", "11/30/2026", "2026-11-23T18:00:00+08:00:00", "18:00 CET", "2026-11-23 18:00 CET"} {
 		_, err := Parse(text, now, berlin, Next)
-		require.ErrorContains(t, err, "is no time", text)
+		require.ErrorContains(t, err, "invalid time", text)
 	}
 	for text, want := range map[string]time.Time{
 		"24h": now.Add(-24 * time.Hour), "-24h": now.Add(-24 * time.Hour), "18:00": at(22, 17, 0), "12:00": at(23, 11, 0), "2026-11-30": at(29, 23, 0),
@@ -61,16 +61,16 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A local time that there is not, or twice, is no time that can be guessed.
+// A local time that does not exist, or exists twice, cannot be guessed.
 func TestClocksAreChanged(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, x := range []struct{ zone, text, says string }{
 		{"Europe/Berlin", "2026-03-29 02:30", "does not exist in Europe/Berlin"},
-		{"Europe/Berlin", "2026-10-25 02:30", "write 2026-10-25 02:30:00 +02:00 or 2026-10-25 02:30:00 +01:00"},
+		{"Europe/Berlin", "2026-10-25 02:30", "use 2026-10-25 02:30:00 +02:00 or 2026-10-25 02:30:00 +01:00"},
 		{"Australia/Lord_Howe", "2026-10-04 02:15", "does not exist"}, // by half an hour
 		{"Africa/Cairo", "2026-04-24", "does not exist"},              // at midnight
-		{"Pacific/Apia", "2011-12-30 12:00", "does not exist"},        // a day that was left out
+		{"Pacific/Apia", "2011-12-30 12:00", "does not exist"},        // a day that was skipped
 	} {
 		_, err := Parse(x.text, now, zone(t, x.zone), Next)
 		require.ErrorContains(t, err, x.says, "%s %s", x.zone, x.text)
