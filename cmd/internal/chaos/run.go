@@ -5,12 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,24 +15,23 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
 const (
-	projectID  = "00000000000000000000000000000001"
-	leaver     = "leaver"
-	colleague  = "colleague"
-	somebody   = "somebody-else"
-	heir       = "heir"        // who has the desktop as soon as the leaver is off
-	givenAway  = "given-away-" // part of the ids of heirs' desktops
-	nowhere    = "nowhere-"    // what ids begin with that are no desktop's
-	cloudEvery = 5             // kills from one trouble of the cloud to the next
+	cloudEvery = 5 // kills from one disturbance of the cloud to the next
 	patience   = 4 * time.Minute
 )
 
-// plan says what is going to happen.
-type plan struct {
+// kinds are drawn from with equal chances. Half of all desktops have an heir.
+var kinds = []drill.Kind{
+	drill.Shared, drill.PassedOn, drill.Expected, drill.Pooled, drill.Found, drill.FoundGivenAway, drill.GivenAway, drill.GivenAway, drill.GivenAway,
+	drill.GivenAwayBare, drill.GivenAwayBare, drill.GivenAwayBare, drill.Nowhere, drill.Plain, drill.Plain,
+}
+
+// scenario says what is going to happen.
+type scenario struct {
+	drill.Site
 	Desktops, Operations    int
 	Kills, Outages, Freezes int
 	Workers                 int           // processes at a time
@@ -46,263 +40,173 @@ type plan struct {
 	Pace                    time.Duration // from one operation to the next
 	Calls, Away, Frozen     span          // how long a call, an outage, and a freeze take
 	Seed                    uint64
-	Binary, Dir             string
-	Progress                io.Writer
 }
 
-// callTimeout is long enough for every call, so that one without a reply is one
-// whose worker, or whose cloud, is gone.
-func (p plan) callTimeout() time.Duration { return p.Calls.most + 5*time.Second }
+// callTimeout is longer than every call: a call without a reply is one whose worker,
+// or whose cloud, is gone.
+func (s scenario) callTimeout() time.Duration { return s.Calls.most + 5*time.Second }
 
-// stage is what is running.
-type stage struct {
-	plan
+// random gives each of those that run at the same time draws of its own.
+func (s scenario) random(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
+
+// env is what a scenario runs on. The Redis client of drill.Env does not go through
+// the proxy; workers and the producer do.
+type env struct {
+	scenario
+	*drill.Env
 	redis    *redistest.Server
-	proxy    *redistest.Proxy // between redis-server and all but those who watch
-	rdb      *redis.Client
-	record   *record.Record // not through the proxy
-	cloud    *fakecloud.Server
-	through  *redis.Client
-	producer *record.Producer
-	config   string
-	log      *os.File
-	ops      []record.Operation
-	next     int      // desktop
-	missing  []string // ids handed over that are no desktop's
-	watching sync.WaitGroup
+	proxy    *redistest.Proxy
+	producer *tasks.Producer
+	ops      []tasks.Operation
+	missing  []string        // submitted ids that no desktop has
 	working  context.Context // ends when there is nothing left to do
-	fail     context.CancelCauseFunc
+	watching sync.WaitGroup
 
-	mu        sync.Mutex
-	processes []*process // all that were ever started
-	away      bool       // Redis is
-	backAt    time.Time  // when it came back last
-	verdict   verdict
+	mu      sync.Mutex
+	excused map[*drill.Process]bool // it was starting while Redis was away, which may end it
+	away    bool                    // Redis is
+	backAt  time.Time               // when it was last back
+	verdict verdict
 }
 
-// run lets it happen and says what came of it.
-func (p plan) run(ctx context.Context) (*verdict, error) {
-	s := &stage{plan: p}
-	ctx, s.fail = context.WithCancelCause(ctx)
-	defer s.fail(nil)
+// run plays the scenario and returns the result.
+func (s scenario) run(ctx context.Context) (*verdict, error) {
+	e := &env{scenario: s, excused: map[*drill.Process]bool{}}
+	e.verdict.Outages, e.verdict.Recovery = map[string]int{}, map[string][]time.Duration{}
+	var err error
+	// Not everysec: with that, redis-server may answer before the kernel has a write,
+	// and a kill would lose what was acknowledged.
+	if e.redis, err = redistest.Run(s.Dir, "--appendfsync", "always"); err != nil {
+		return nil, err
+	}
+	defer e.redis.Kill()
+	if e.proxy, err = redistest.NewProxy(e.redis.Addr()); err != nil {
+		return nil, err
+	}
+	defer e.proxy.Close()
+	through := redis.NewClient(&redis.Options{Addr: e.proxy.Addr()})
+	defer func() { _ = through.Close() }()
+	if e.producer, err = tasks.NewProducer(through, tasks.ProducerConfig{Projects: []string{drill.Project}}); err != nil {
+		return nil, err
+	}
+	e.Env, err = drill.Open(s.Site, drill.Setup{
+		RedisURL: e.proxy.URL(), Redis: redis.NewClient(&redis.Options{Addr: e.redis.Addr(), ContextTimeoutEnabled: true}),
+		Cloud: fakecloud.Config{
+			Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
+			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
+		},
+		Worker: fmt.Sprintf("max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: %s", s.callTimeout()+5*time.Second),
+		Limits: fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	e.MayEnd = func(p *drill.Process) bool {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		return e.excused[p]
+	}
+	return &e.verdict, e.Do(ctx, e.play)
+}
+
+func (e *env) play(ctx context.Context) error {
 	var idle context.CancelFunc
-	s.working, idle = context.WithCancel(ctx)
-	defer s.end()
-	defer idle() // before end, which waits for those who watch
-	if err := s.begin(); err != nil {
-		return nil, err
+	e.working, idle = context.WithCancel(ctx)
+	defer e.watching.Wait()
+	defer idle() // before that, as watching ends with it
+	if err := e.startMissing(); err != nil {
+		return err
 	}
-	if err := s.trouble(ctx); err != nil {
-		return nil, err
+	if err := e.disturb(ctx); err != nil {
+		return err
 	}
-	s.proxy.Delay(0, 0)
-	s.cloud.ClearFaults()
-	fmt.Fprintln(p.Progress, "the dust settles")
-	if err := s.settle(ctx); err != nil {
-		return nil, err
+	e.proxy.Delay(0, 0)
+	e.Cloud.ClearFaults()
+	fmt.Fprintln(e.Progress, "all disturbances are over")
+	if err := e.settle(ctx); err != nil {
+		return err
 	}
 	idle()
-	s.watching.Wait()
-	return &s.verdict, s.judge(ctx)
+	e.watching.Wait()
+	return e.judge(ctx)
 }
 
-// trouble hands over the work and lets everything go wrong meanwhile, once calls
-// are on the wire.
-func (s *stage) trouble(ctx context.Context) error {
+// disturb submits the work and, once calls are on the wire, makes everything go wrong.
+func (e *env) disturb(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
-	all.Go(func() error { return s.handOver(ctx, s.drawing(1)) })
-	if err := s.cloud.Wait(ctx, func() bool { return s.cloud.Calls() >= min(s.Workers, s.Operations) }); err != nil {
+	all.Go(func() error { return e.submitAll(ctx, e.random(1)) })
+	if err := e.Cloud.Wait(ctx, func() bool { return e.Cloud.Calls() >= min(e.Workers, e.Operations) }); err != nil {
 		return cmp.Or(all.Wait(), err)
 	}
-	for i, cause := range []func(context.Context, *rand.Rand) error{s.killWorkers, s.freezeWorkers, s.troubleRedis} {
-		all.Go(func() error { return cause(ctx, s.drawing(uint64(i+2))) })
+	for i, cause := range []func(context.Context, *rand.Rand) error{e.killWorkers, e.freezeWorkers, e.disturbRedis} {
+		all.Go(func() error { return cause(ctx, e.random(uint64(i+2))) })
 	}
 	return all.Wait()
 }
 
-// drawing gives each that goes on beside others draws of its own.
-func (s *stage) drawing(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
-
-func (s *stage) begin() error {
-	var err error
-	// Not everysec: with that, redis-server may answer before it has handed a
-	// write to the kernel, and a kill would take back what was acknowledged.
-	if s.redis, err = redistest.Run(s.Dir, "--appendfsync", "always"); err != nil {
-		return err
-	}
-	if s.proxy, err = redistest.NewProxy(s.redis.Addr()); err != nil {
-		return err
-	}
-	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), ContextTimeoutEnabled: true})
-	s.record = record.New(s.rdb, record.Config{})
-	s.cloud, err = fakecloud.Serve(fakecloud.Config{
-		Token: "made-up", Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
-		ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
-	}, "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
-	s.through = redis.NewClient(&redis.Options{Addr: s.proxy.Addr()})
-	if s.producer, err = record.NewProducer(s.through, record.ProducerConfig{Projects: []string{"hq"}}); err != nil {
-		return err
-	}
-	if s.log, err = os.Create(filepath.Join(s.Dir, "workers.log")); err != nil {
-		return err
-	}
-	s.config = filepath.Join(s.Dir, "config.yaml")
-	text := fmt.Sprintf(`redis: {url: %q}
-worker: {max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: %s}
-credentials:
-- {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
-projects:
-- alias: hq
-  project_id: %q
-  endpoint: %q
-  credentials: main
-  limits: {max_in_flight: 8, call_timeout: %s}
-`, s.proxy.URL(), s.callTimeout()+5*time.Second, projectID, s.cloud.URL, s.callTimeout())
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		return err
-	}
-	return s.replaceEnded() // none runs yet
-}
-
-func (s *stage) end() {
-	s.mu.Lock()
-	all := slices.Clone(s.processes)
-	s.mu.Unlock()
-	for _, w := range all {
-		_ = s.kill(w)
-	}
-	s.watching.Wait()
-	if s.cloud != nil {
-		s.cloud.Close()
-	}
-	for _, c := range []*redis.Client{s.rdb, s.through} {
-		if c != nil {
-			_ = c.Close()
+// submitAll submits all operations.
+func (e *env) submitAll(ctx context.Context, r *rand.Rand) error {
+	left := e.Desktops
+	for n := range e.Operations {
+		size := left / (e.Operations - n)
+		left -= size
+		if size > 0 {
+			if err := e.submit(ctx, r, n, size); err != nil {
+				return err
+			}
 		}
-	}
-	if s.proxy != nil {
-		s.proxy.Close()
-	}
-	if s.redis != nil {
-		s.redis.Kill()
-	}
-	if s.log != nil {
-		_ = s.log.Close()
-	}
-}
-
-// lastOfLog is the end of what the workers wrote; the directory is gone afterwards.
-func (s *stage) lastOfLog() string {
-	text, err := os.ReadFile(s.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text[max(0, len(text)-2000):])
-}
-
-// handOver enqueues all operations.
-func (s *stage) handOver(ctx context.Context, r *rand.Rand) error {
-	for n := range s.Operations {
-		if err := s.enqueue(ctx, r, n); err != nil {
-			return err
-		}
-		if err := drill.Wait(ctx, s.Pace); err != nil {
+		if err := drill.Wait(ctx, e.Pace); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// enqueue hands over the desktops of one operation, again with the same key until
-// it is known to be accepted.
-func (s *stage) enqueue(ctx context.Context, r *rand.Rand, n int) error {
-	size := (s.Desktops - s.next) / (s.Operations - n)
-	if size == 0 {
-		return nil
-	}
-	req := tasks.Request{Project: "hq", IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos", Expect: map[string][]string{}}
+// submit submits an operation, again with the same key until it is known to be accepted.
+func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
+	req := tasks.Request{Project: drill.Project, IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos", Expect: map[string][]string{}}
 	for range size {
-		d, expect := s.desktop(r)
-		if strings.HasPrefix(d.ID, nowhere) {
-			s.missing = append(s.missing, d.ID)
-		} else {
-			s.cloud.Add(projectID, d)
+		d, expect := e.Draw(r, kinds)
+		if drill.Nowhere.Has(d.ID) {
+			e.missing = append(e.missing, d.ID)
 		}
 		if d.ComputerName != "" {
 			req.Computers = append(req.Computers, d.ComputerName)
 			continue
 		}
 		req.Desktops = append(req.Desktops, d.ID)
-		if expect != "" {
-			req.Expect[d.ID] = []string{expect}
+		if expect != nil {
+			req.Expect[d.ID] = expect
 		}
 	}
-	for {
-		op, err := s.producer.Enqueue(ctx, req)
+	return drill.Until(ctx, 100*time.Millisecond, func() (bool, error) {
+		op, err := e.producer.Enqueue(ctx, req)
 		if err == nil {
-			s.ops = append(s.ops, op)
-			return nil
+			e.ops = append(e.ops, op)
+			return true, nil
 		}
-		if _, invalid := errors.AsType[*tasks.ValidationError](err); invalid {
-			return err
+		if invalid, ok := errors.AsType[*tasks.ValidationError](err); ok {
+			return false, invalid
 		}
-		if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
-			return err
-		}
-	}
+		return false, nil
+	})
 }
 
-// desktop makes the next one. Its id begins with what it is. Half of all are given
-// to an heir as soon as the leaver is off.
-func (s *stage) desktop(r *rand.Rand) (d fakecloud.Desktop, expect string) {
-	s.next++
-	users := func(names ...string) (out []fakecloud.User) {
-		for _, n := range names {
-			out = append(out, fakecloud.User{Name: n})
-		}
-		return out
-	}
-	switch n := s.next; r.IntN(15) {
-	case 0:
-		return fakecloud.Desktop{ID: fmt.Sprintf("shared-%d", n), Type: fakecloud.Shared, Users: users(leaver, colleague)}, leaver
-	case 1:
-		return fakecloud.Desktop{ID: fmt.Sprintf("passed-on-%d", n), Users: users(somebody)}, leaver
-	case 2:
-		return fakecloud.Desktop{ID: fmt.Sprintf("named-%d", n), Users: users(leaver)}, leaver
-	case 3:
-		return fakecloud.Desktop{ID: fmt.Sprintf("pooled-%d", n), Type: fakecloud.Pooled, Users: users(leaver)}, ""
-	case 4:
-		return fakecloud.Desktop{ID: fmt.Sprintf("found-%d", n), ComputerName: fmt.Sprintf("PC-%d", n), Users: users(leaver)}, ""
-	case 5:
-		return fakecloud.Desktop{ID: fmt.Sprintf("found-given-away-%d", n), ComputerName: fmt.Sprintf("PC-%d", n), Users: users(leaver), AfterDetach: users(heir)}, ""
-	case 6, 7, 8:
-		return fakecloud.Desktop{ID: fmt.Sprintf("given-away-%d", n), Users: users(leaver), AfterDetach: users(heir)}, leaver
-	case 9, 10, 11:
-		return fakecloud.Desktop{ID: fmt.Sprintf("given-away-bare-%d", n), Users: users(leaver), AfterDetach: users(heir)}, ""
-	case 12:
-		return fakecloud.Desktop{ID: fmt.Sprintf("%s%d", nowhere, n)}, ""
-	default:
-		return fakecloud.Desktop{ID: fmt.Sprintf("plain-%d", n), Users: users(leaver)}, ""
-	}
-}
-
-// settle waits until every operation has ended.
-func (s *stage) settle(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all had ended after %s", patience))
+// settle waits until every operation is finished and sealed.
+func (e *env) settle(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all were finished after %s", patience))
 	defer cancel()
-	for i := range s.ops {
-		for {
-			op, err := s.record.Operation(ctx, s.ops[i].ID)
-			if err == nil && op.Sealed() {
-				s.ops[i] = op
-				break
+	for i, op := range e.ops {
+		err := drill.Until(ctx, 100*time.Millisecond, func() (bool, error) {
+			now, err := e.Record.Operation(ctx, op.ID)
+			if err == nil {
+				e.ops[i] = now
 			}
-			if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
-				return fmt.Errorf("operation %s: %w (%+v)", s.ops[i].ID, err, op.Counts)
-			}
+			return err == nil && now.Sealed(), nil
+		})
+		if err != nil {
+			return fmt.Errorf("operation %s: %w (%+v)", op.ID, err, e.ops[i].Counts)
 		}
 	}
 	return nil

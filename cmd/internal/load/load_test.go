@@ -17,16 +17,16 @@ func TestLoad(t *testing.T) {
 	redistest.Need(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	p := plan{Rate: 100, Steady: 2 * time.Second, Killed: 3 * time.Second, Dir: t.TempDir()}
+	s := scenario{Site: drill.Site{Dir: t.TempDir()}, Rate: 100, Steady: 2 * time.Second, Killed: 3 * time.Second}
 	var err error
-	p.Binary, err = drill.Build(ctx, t.TempDir())
+	s.Binary, err = drill.Build(ctx, t.TempDir())
 	require.NoError(t, err)
-	v, err := p.run(ctx)
+	v, err := s.run(ctx)
 	require.NoError(t, err)
 	var text bytes.Buffer
 	v.print(&text)
 	require.Zero(t, v.bad(), text.String())
 	require.Len(t, v.Steady.Took, 200)
 	require.Len(t, v.Killed.Took, 300)
-	require.NotZero(t, v.Killed.Unanswered, "nobody noticed the kill")
+	require.NotZero(t, v.Killed.Unanswered, "no request noticed the kill")
 }

@@ -1,258 +1,160 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
 const (
-	projectID = "00000000000000000000000000000001"
-	patience  = 3 * time.Minute
-	again     = 10 // every so many-th is sent once more when it was answered
+	patience = 3 * time.Minute
+	again    = 10 // every so many-th is sent once more when it was answered
 )
 
-// plan says what is going to happen.
-type plan struct {
+// scenario says what is going to happen.
+type scenario struct {
+	drill.Site
 	Rate           int
 	Steady, Killed time.Duration
-	Binary, Dir    string
 }
 
-// steady is how many requests are handed over undisturbed, requests how many in all.
-func (p plan) steady() int   { return int(p.Steady.Seconds() * float64(p.Rate)) }
-func (p plan) requests() int { return p.steady() + int(p.Killed.Seconds()*float64(p.Rate)) }
+// steady is how many requests are submitted undisturbed, requests how many in all.
+func (s scenario) steady() int   { return int(s.Steady.Seconds() * float64(s.Rate)) }
+func (s scenario) requests() int { return s.steady() + int(s.Killed.Seconds()*float64(s.Rate)) }
 
 // desktop is the one that a request names.
 func desktop(request int) string { return fmt.Sprintf("desktop-%d", request) }
 
-// stage is what is running.
-type stage struct {
-	plan
-	redis   *redistest.Server
-	rdb     *redis.Client
-	record  *record.Record
-	cloud   *fakecloud.Server
-	address string
-	config  string
-	log     *os.File
-	server  *exec.Cmd
-	client  *api.Client
+// env is what a scenario runs on.
+type env struct {
+	scenario
+	*drill.Env
 
 	mu      sync.Mutex
 	verdict verdict
 	ids     map[string]int // operation -> request
 }
 
-func (p plan) run(ctx context.Context) (*verdict, error) {
-	s := &stage{plan: p, ids: map[string]int{}}
-	defer s.end()
-	if err := s.begin(ctx); err != nil {
-		return nil, err
-	}
-	steady := p.steady()
-	if err := s.hand(ctx, 0, steady, &s.verdict.Steady); err != nil {
-		return nil, err
-	}
-	killed := make(chan error, 1)
-	go func() {
-		err := drill.Wait(ctx, p.Killed/2)
-		if err == nil {
-			err = s.kill(ctx)
-		}
-		killed <- err
-	}()
-	err := s.hand(ctx, steady, p.requests(), &s.verdict.Killed)
-	if err := errors.Join(err, <-killed); err != nil {
-		return nil, err
-	}
-	return &s.verdict, s.judge(ctx, p.requests())
-}
-
-func (s *stage) begin(ctx context.Context) error {
-	var err error
-	if s.redis, err = redistest.Run(s.Dir); err != nil {
-		return err
-	}
-	s.rdb = redis.NewClient(redistest.Options(s.redis.Addr()))
-	s.record = record.New(s.rdb, record.Config{})
-	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: "made-up", Latency: 50 * time.Millisecond, ReadLatency: 50 * time.Millisecond}, "127.0.0.1:0")
+// run plays the scenario and returns the result.
+func (s scenario) run(ctx context.Context) (*verdict, error) {
+	server, err := redistest.Run(s.Dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for i := range s.requests() {
-		s.cloud.Add(projectID, fakecloud.Desktop{ID: desktop(i)})
-	}
-	if s.log, err = os.Create(filepath.Join(s.Dir, "server.log")); err != nil {
-		return err
-	}
-	s.config = filepath.Join(s.Dir, "config.yaml")
-	text := fmt.Sprintf(`redis: {url: %q}
-worker: {first_look: 500ms}
-credentials:
-- {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
-projects:
-- alias: hq
-  project_id: %q
-  endpoint: %q
-  credentials: main
-  limits: {max_in_flight: 10}
-`, s.redis.URL(), projectID, s.cloud.URL)
-	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if s.address, err = drill.FreeAddress(); err != nil {
-		return err
-	}
-	var key bytes.Buffer
-	cmd := exec.CommandContext(ctx, s.Binary, "keys", "create", "--name", "load", "--role", "producer", "--config", s.config)
-	cmd.Env, cmd.Stdout, cmd.Stderr = s.env(), &key, s.log
-	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("making a key: %w", err)
-	}
-	transport := &http.Transport{MaxIdleConnsPerHost: 256}
-	s.client, err = api.New(api.Config{
-		Server: "http://" + s.address, Key: strings.TrimSpace(key.String()), HTTP: &http.Client{Timeout: 30 * time.Second, Transport: transport},
+	defer server.Kill()
+	e := &env{scenario: s, ids: map[string]int{}}
+	e.Env, err = drill.Open(s.Site, drill.Setup{
+		RedisURL: server.URL(), Redis: redis.NewClient(redistest.Options(server.Addr())),
+		Cloud:  fakecloud.Config{Latency: 50 * time.Millisecond, ReadLatency: 50 * time.Millisecond},
+		Worker: "first_look: 500ms", Limits: "max_in_flight: 10",
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return s.start(ctx)
+	defer e.Close()
+	return &e.verdict, e.Do(ctx, e.play)
 }
 
-func (s *stage) env() []string { return append(os.Environ(), "CLOUD_TOKEN=made-up") }
-
-// start starts the server and waits until it answers.
-func (s *stage) start(ctx context.Context) error {
-	s.server = exec.Command(s.Binary, "serve", "--worker", "--listen", s.address, "--config", s.config)
-	s.server.Env, s.server.Stderr = s.env(), s.log
-	if err := s.server.Start(); err != nil {
+func (e *env) play(ctx context.Context) error {
+	for i := range e.requests() {
+		e.Cloud.Add(drill.ProjectID, fakecloud.Desktop{ID: desktop(i)})
+	}
+	server, err := e.Serve(ctx, "--worker")
+	if err != nil {
 		return err
 	}
-	for begun := time.Now(); ; {
-		resp, err := http.Get("http://" + s.address + "/readyz")
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
-		}
-		if time.Since(begun) > 30*time.Second {
-			return fmt.Errorf("the server does not answer; see %s: %w", s.log.Name(), err)
-		}
-		if err := drill.Wait(ctx, 20*time.Millisecond); err != nil {
+	if err := e.submitAll(ctx, 0, e.steady(), &e.verdict.Steady); err != nil {
+		return err
+	}
+	all, both := errgroup.WithContext(ctx)
+	all.Go(func() error { return e.submitAll(both, e.steady(), e.requests(), &e.verdict.Killed) })
+	all.Go(func() error {
+		if err := drill.Wait(both, e.Killed/2); err != nil {
 			return err
 		}
+		return e.replace(both, server)
+	})
+	if err := all.Wait(); err != nil {
+		return err
 	}
+	return e.judge(ctx)
 }
 
-// kill ends the server with SIGKILL and starts another at the same address.
-func (s *stage) kill(ctx context.Context) error {
-	if err := s.server.Process.Kill(); err != nil {
-		return fmt.Errorf("the server had ended before it was killed; see %s: %w", s.log.Name(), err)
-	}
+// replace kills the server and starts another at the same address.
+func (e *env) replace(ctx context.Context, server *drill.Process) error {
 	killed := time.Now()
-	_ = s.server.Wait()
-	err := s.start(ctx)
-	s.verdict.Away = time.Since(killed)
+	server.Kill()
+	_, err := e.Serve(ctx, "--worker")
+	e.verdict.Away = time.Since(killed)
 	return err
 }
 
-func (s *stage) end() {
-	if s.server != nil && s.server.Process != nil {
-		_ = s.server.Process.Kill()
-		_ = s.server.Wait()
-	}
-	if s.cloud != nil {
-		s.cloud.Close()
-	}
-	if s.rdb != nil {
-		_ = s.rdb.Close()
-	}
-	if s.redis != nil {
-		s.redis.Kill()
-	}
-	if s.log != nil {
-		_ = s.log.Close()
-	}
-}
-
-// hand hands over requests at the rate, whether or not those before were answered,
-// and counts the time of each from when it was to be sent.
-func (s *stage) hand(ctx context.Context, first, end int, into *phase) error {
+// submitAll submits requests at the rate, whether or not those before were answered,
+// and counts the time of each from when it was due.
+func (e *env) submitAll(ctx context.Context, first, end int, into *phase) error {
 	var all sync.WaitGroup
 	begun := time.Now()
 	into.Requests = end - first
 	for i := first; i < end; i++ {
-		due := begun.Add(time.Duration(i-first) * time.Second / time.Duration(s.Rate))
+		due := begun.Add(time.Duration(i-first) * time.Second / time.Duration(e.Rate))
 		if err := drill.Wait(ctx, time.Until(due)); err != nil {
 			return err
 		}
-		all.Go(func() { s.one(ctx, i, due, into) })
+		all.Go(func() { e.submit(ctx, i, due, into) })
 	}
 	all.Wait()
 	return context.Cause(ctx)
 }
 
-// one hands over a request, again with the same key until it is answered with 202.
-func (s *stage) one(ctx context.Context, i int, due time.Time, into *phase) {
-	req := api.OperationRequest{Project: "hq", Desktops: []string{desktop(i)}, IdempotencyKey: fmt.Sprint("request-", i)}
-	for {
-		op, err := s.client.CreateOperation(ctx, req)
-		if err == nil {
-			s.accepted(i, op.ID, time.Since(due), into)
-			break
+// submit submits a request, again with the same key until it is answered with 202.
+func (e *env) submit(ctx context.Context, i int, due time.Time, into *phase) {
+	req := api.OperationRequest{Project: drill.Project, Desktops: []string{desktop(i)}, IdempotencyKey: fmt.Sprint("request-", i)}
+	err := drill.Until(ctx, 50*time.Millisecond, func() (bool, error) {
+		op, err := e.Client.CreateOperation(ctx, req)
+		if err != nil {
+			e.refused(err, into)
+			return false, nil
 		}
-		s.refused(err, into)
-		if drill.Wait(ctx, 50*time.Millisecond) != nil {
-			return
-		}
-	}
-	if i%again != 0 {
+		e.accepted(i, op.ID, time.Since(due), into)
+		return true, nil
+	})
+	if err != nil || i%again != 0 {
 		return
 	}
-	op, err := s.client.CreateOperation(ctx, req)
-	if err == nil {
-		s.accepted(i, op.ID, 0, nil)
+	if op, err := e.Client.CreateOperation(ctx, req); err == nil {
+		e.accepted(i, op.ID, 0, nil)
 	}
 }
 
-func (s *stage) accepted(i int, id string, took time.Duration, into *phase) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (e *env) accepted(i int, id string, took time.Duration, into *phase) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	if into != nil {
 		into.Took = append(into.Took, took)
 	}
-	if j, known := s.ids[id]; known && j != i {
-		s.verdict.Twice = append(s.verdict.Twice, fmt.Sprintf("requests %d and %d are both operation %s", i, j, id))
+	if j, known := e.ids[id]; known && j != i {
+		e.verdict.Twice = append(e.verdict.Twice, fmt.Sprintf("requests %d and %d are both operation %s", i, j, id))
 	}
-	s.ids[id] = i
+	e.ids[id] = i
 }
 
-func (s *stage) refused(err error, into *phase) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var p *api.Problem
+func (e *env) refused(err error, into *phase) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	p, answered := errors.AsType[*api.Problem](err)
 	switch {
-	case !errors.As(err, &p):
+	case !answered:
 		into.Unanswered++
 	case p.Status >= 500:
 		into.Errors++
@@ -261,32 +163,28 @@ func (s *stage) refused(err error, into *phase) {
 	}
 }
 
-// judge waits until all has ended, and holds the record against what was answered.
-func (s *stage) judge(ctx context.Context, requests int) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all had ended after %s", patience))
+// judge waits until no operation is open, and compares the record with the answers.
+func (e *env) judge(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all were finished after %s", patience))
 	defer cancel()
-	for {
-		open, err := s.rdb.ZCard(ctx, record.DefaultPrefix+":open").Result()
-		if err != nil {
-			return err
-		}
-		if open == 0 {
-			break
-		}
-		if err := drill.Wait(ctx, 100*time.Millisecond); err != nil {
-			return fmt.Errorf("%w: %d are open", err, open)
-		}
+	var open int64
+	err := drill.Until(ctx, 100*time.Millisecond, func() (_ bool, err error) {
+		open, err = e.Redis.ZCard(ctx, tasks.DefaultPrefix+":open").Result()
+		return open == 0, err
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %d are open", err, open)
 	}
-	v := &s.verdict
+	v, requests := &e.verdict, e.requests()
 	recorded, requested := 0, map[string]bool{}
 	for token := ""; ; {
-		ops, next, err := s.record.Operations(ctx, tasks.OperationFilter{}, 1000, token)
+		ops, next, err := e.Record.Operations(ctx, tasks.OperationFilter{}, 1000, token)
 		if err != nil {
 			return err
 		}
 		for _, op := range ops {
 			recorded++
-			i, known := s.ids[op.ID]
+			i, known := e.ids[op.ID]
 			requested[op.ID] = true
 			id := desktop(i)
 			switch {
@@ -294,7 +192,7 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 				v.Twice = append(v.Twice, "operation "+op.ID+" was never answered for")
 			case op.Counts.Detached != 1 || !op.Sealed():
 				v.Unproven = append(v.Unproven, op.ID)
-			case s.cloud.DetachedTimes(projectID, id) != 1:
+			case e.Cloud.DetachedTimes(drill.ProjectID, id) != 1:
 				v.Untrue = append(v.Untrue, id)
 			}
 		}
@@ -303,27 +201,13 @@ func (s *stage) judge(ctx context.Context, requests int) error {
 		}
 		token = next
 	}
-	for id := range s.ids {
+	for id := range e.ids {
 		if !requested[id] {
 			v.Lost = append(v.Lost, id)
 		}
 	}
-	if len(s.ids) != requests || recorded != requests {
-		v.Twice = append(v.Twice, fmt.Sprintf("%d requests made %d operations, and %d are recorded", requests, len(s.ids), recorded))
+	if len(e.ids) != requests || recorded != requests {
+		v.Twice = append(v.Twice, fmt.Sprintf("%d requests made %d operations, and %d are recorded", requests, len(e.ids), recorded))
 	}
 	return nil
-}
-
-// phase is what was seen over some time.
-type phase struct {
-	Requests, Errors, Refused, Unanswered int // Errors: 5xx; Refused: 4xx; Unanswered: the connection broke
-	Took                                  []time.Duration
-}
-
-func (p *phase) at(share float64) time.Duration {
-	if len(p.Took) == 0 {
-		return 0
-	}
-	slices.Sort(p.Took)
-	return p.Took[min(len(p.Took)-1, int(share*float64(len(p.Took))))]
 }
