@@ -29,7 +29,7 @@ type OperationRequest struct {
 	Traceparent    string `json:"-"` // the header traceparent of W3C Trace Context: the calls to the cloud carry it on
 }
 
-// Task is what is asked of tasks.Producer.
+// Task is what is asked of record.Producer.
 func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
 		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Computers: r.Computers, Expect: r.ExpectedUsers,

@@ -351,7 +351,7 @@ func (c *Client) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]ta
 func failureQuery(f tasks.FailureFilter) url.Values {
 	q := url.Values{}
 	set(q, "project", f.Project)
-	set(q, "class", f.Class)
+	set(q, "class", string(f.Class))
 	set(q, "code", f.Code)
 	set(q, "operation", f.Operation)
 	set(q, "user", f.User)

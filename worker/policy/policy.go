@@ -8,56 +8,37 @@ import (
 	"strings"
 
 	"github.com/detachd/detachd/apiclient"
-)
-
-// Class is what an error of the cloud means for detaching. It is recorded with
-// every failure.
-type Class string
-
-// The classes; see Classes.
-const (
-	Transient Class = "transient"
-	Throttle  Class = "throttled"
-	Conflict  Class = "conflict"
-	Ambiguous Class = "ambiguous"
-	Poison    Class = "poison"
-	Auth      Class = "auth"
-	Policy    Class = "policy"
-	Foreign   Class = "not_api"
-	Denied    Class = "denied"
-	Local     Class = "local"
-	Permanent Class = "permanent"
-	HeldBack  Class = "held"
+	"github.com/detachd/detachd/tasks"
 )
 
 // ClassRow says what workers do about errors of a class, and what a person can do about
 // desktops that failed with it.
 type ClassRow struct {
-	Class        Class
+	Class        tasks.Class
 	Does, Advice string
 }
 
 // Classes lists the classes.
 func Classes() []ClassRow {
 	return []ClassRow{
-		{Transient, "temporary: retried with backoff; uses one attempt", "Retries exhausted. Retry when the service has recovered."},
-		{Throttle, "too many calls: the whole project waits; uses no attempt", throttledAdvice},
-		{Conflict, "the desktop is busy: it is retried apart from the others, which continue",
+		{tasks.ClassTransient, "temporary: retried with backoff; uses one attempt", "Retries exhausted. Retry when the service has recovered."},
+		{tasks.ClassThrottled, "too many calls: the whole project waits; uses no attempt", throttledAdvice},
+		{tasks.ClassConflict, "the desktop is busy: it is retried apart from the others, which continue",
 			"Check in the Workspace console what the desktop is doing, and retry when that has ended."},
-		{Ambiguous, "the call may have taken effect: the desktops are read before anything is sent again",
+		{tasks.ClassAmbiguous, "the call may have taken effect: the desktops are read before anything is sent again",
 			"Check the desktop in the Workspace console, then retry: it is read before anything is sent."},
-		{Poison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached", consoleAdvice},
-		{Auth, "credentials refused: the project is paused; uses no attempt", "Correct the project's credentials, then resume the project."},
-		{Policy, "the account lacks a right, or the endpoint is wrong: the project is paused; uses no attempt",
+		{tasks.ClassPoison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached", consoleAdvice},
+		{tasks.ClassAuth, "credentials refused: the project is paused; uses no attempt", "Correct the project's credentials, then resume the project."},
+		{tasks.ClassPolicy, "the account lacks a right, or the endpoint is wrong: the project is paused; uses no attempt",
 			"Correct the permissions of the IAM user, the endpoint or the account, then resume the project."},
-		{Foreign, "the answer came from a proxy, a firewall or another server: the project is paused; uses no attempt",
+		{tasks.ClassNotAPI, "the answer came from a proxy, a firewall or another server: the project is paused; uses no attempt",
 			"Make sure that workers reach the project's endpoint directly, then resume the project."},
-		{Denied, "refused without naming a desktop: the batch is split; eight in a row pause the project; uses no attempt",
+		{tasks.ClassDenied, "refused without naming a desktop: the batch is split; eight in a row pause the project; uses no attempt",
 			"Grant the IAM user the permission that the message names, then resume the project."},
-		{Local, "the request cannot be sent: the batch is split until the desktop is alone, and it fails",
+		{tasks.ClassLocal, "the request cannot be sent: the batch is split until the desktop is alone, and it fails",
 			"Correct the id that the message names, then submit it again."},
-		{Permanent, "no retry can fix it: the desktop fails if it is still attached", consoleAdvice},
-		{HeldBack, "stopped by a guard: a person decides", "Confirm the owner or the state of the desktop, then retry, dismiss or cancel."},
+		{tasks.ClassPermanent, "no retry can fix it: the desktop fails if it is still attached", consoleAdvice},
+		{tasks.ClassHeld, "stopped by a guard: a person decides", "Confirm the owner or the state of the desktop, then retry, dismiss or cancel."},
 	}
 }
 
@@ -69,7 +50,7 @@ type Rule struct {
 	Of     RuleOf // what was refused
 	Status int    // HTTP status of the call
 	Code   string // error_code
-	Class  Class
+	Class  tasks.Class
 	Why    string // for people
 }
 
@@ -85,9 +66,9 @@ const (
 
 // Problem says what is wrong with a rule from the configuration; "" if nothing is.
 func (r Rule) Problem() string {
-	classes := []Class{Transient, Throttle, Conflict, Ambiguous, Poison, Auth, Policy, Foreign, Denied, Permanent}
+	classes := []tasks.Class{tasks.ClassTransient, tasks.ClassThrottled, tasks.ClassConflict, tasks.ClassAmbiguous, tasks.ClassPoison, tasks.ClassAuth, tasks.ClassPolicy, tasks.ClassNotAPI, tasks.ClassDenied, tasks.ClassPermanent}
 	if r.Of == OfDesktop {
-		classes = []Class{Transient, Conflict, Permanent}
+		classes = []tasks.Class{tasks.ClassTransient, tasks.ClassConflict, tasks.ClassPermanent}
 	}
 	switch {
 	case r.Of != OfCall && r.Of != OfDesktop:
@@ -105,94 +86,94 @@ func (r Rule) Problem() string {
 // codes that Huawei's own Terraform provider handles (WKS.*). Other codes match
 // the rows at the end, by status.
 var callRules = []Rule{
-	{OfCall, 429, "", Throttle, "throttled by the gateway; not executed"},
-	{OfCall, 0, "APIGW.0308", Throttle, "throttled by the gateway; not executed"},
+	{OfCall, 429, "", tasks.ClassThrottled, "throttled by the gateway; not executed"},
+	{OfCall, 0, "APIGW.0308", tasks.ClassThrottled, "throttled by the gateway; not executed"},
 
-	{OfCall, 401, "", Auth, "the credentials were refused"},
-	{OfCall, 0, "APIGW.0301", Auth, "incorrect IAM authentication information"},
-	{OfCall, 0, "APIGW.0303", Auth, "incorrect app authentication: signature or clock"},
-	{OfCall, 0, "APIGW.0307", Auth, "the token must be updated"},
+	{OfCall, 401, "", tasks.ClassAuth, "the credentials were refused"},
+	{OfCall, 0, "APIGW.0301", tasks.ClassAuth, "incorrect IAM authentication information"},
+	{OfCall, 0, "APIGW.0303", tasks.ClassAuth, "incorrect app authentication: signature or clock"},
+	{OfCall, 0, "APIGW.0307", tasks.ClassAuth, "the token must be updated"},
 
-	{OfCall, 0, "APIGW.0101", Policy, "no such API: wrong endpoint, region or project"},
-	{OfCall, 0, "APIGW.0103", Policy, "no such back end: wrong endpoint or region"},
-	{OfCall, 0, "APIGW.0302", Policy, "the IAM user has no permission for the API"},
-	{OfCall, 0, "APIGW.0304", Policy, "the account has no permission for the API"},
-	{OfCall, 0, "APIGW.0305", Policy, "the account has no permission for the API"},
-	{OfCall, 0, "APIGW.0306", Policy, "the account has no permission for the API"},
-	{OfCall, 0, "APIGW.0310", Policy, "the project is unavailable"},
-	{OfCall, 0, "APIGW.0401", Policy, "this client's address is not allowed"},
-	{OfCall, 0, "APIGW.0402", Policy, "this client's address is not allowed"},
-	{OfCall, 0, "APIGW.0404", Policy, "this client's address is not allowed"},
-	{OfCall, 0, "APIGW.0501", Policy, "the quota is exhausted"},
-	{OfCall, 0, "APIGW.0502", Policy, "the account is frozen"},
-	{OfCall, 0, "APIGW.0802", Policy, "the IAM user is forbidden in this region"},
-	{OfCall, 0, "WKS.00010099", Policy, "the Workspace service is disabled"},
-	{OfCall, 0, "WKS.00170117", Policy, "the tenant does not exist"},
+	{OfCall, 0, "APIGW.0101", tasks.ClassPolicy, "no such API: wrong endpoint, region or project"},
+	{OfCall, 0, "APIGW.0103", tasks.ClassPolicy, "no such back end: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0302", tasks.ClassPolicy, "the IAM user has no permission for the API"},
+	{OfCall, 0, "APIGW.0304", tasks.ClassPolicy, "the account has no permission for the API"},
+	{OfCall, 0, "APIGW.0305", tasks.ClassPolicy, "the account has no permission for the API"},
+	{OfCall, 0, "APIGW.0306", tasks.ClassPolicy, "the account has no permission for the API"},
+	{OfCall, 0, "APIGW.0310", tasks.ClassPolicy, "the project is unavailable"},
+	{OfCall, 0, "APIGW.0401", tasks.ClassPolicy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0402", tasks.ClassPolicy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0404", tasks.ClassPolicy, "this client's address is not allowed"},
+	{OfCall, 0, "APIGW.0501", tasks.ClassPolicy, "the quota is exhausted"},
+	{OfCall, 0, "APIGW.0502", tasks.ClassPolicy, "the account is frozen"},
+	{OfCall, 0, "APIGW.0802", tasks.ClassPolicy, "the IAM user is forbidden in this region"},
+	{OfCall, 0, "WKS.00010099", tasks.ClassPolicy, "the Workspace service is disabled"},
+	{OfCall, 0, "WKS.00170117", tasks.ClassPolicy, "the tenant does not exist"},
 
-	{OfCall, 409, "", Conflict, "conflict: the state of a desktop does not allow it"},
-	{OfCall, 0, "WKS.00010032", Conflict, "conflict: the state of a desktop does not allow it"},
-	{OfCall, 0, "WKS.0407", Conflict, "disks are being added to a desktop"},
+	{OfCall, 409, "", tasks.ClassConflict, "conflict: the state of a desktop does not allow it"},
+	{OfCall, 0, "WKS.00010032", tasks.ClassConflict, "conflict: the state of a desktop does not allow it"},
+	{OfCall, 0, "WKS.0407", tasks.ClassConflict, "disks are being added to a desktop"},
 
-	{OfCall, 0, "APIGW.0613", Transient, "IAM is unavailable; not executed"},
-	{OfCall, 0, "WKS.00050902", Transient, "the service is unavailable; not executed"},
+	{OfCall, 0, "APIGW.0613", tasks.ClassTransient, "IAM is unavailable; not executed"},
+	{OfCall, 0, "WKS.00050902", tasks.ClassTransient, "the service is unavailable; not executed"},
 
-	{OfCall, 407, "", Foreign, "a proxy asks for its own credentials"},
-	{OfCall, 3, "", Foreign, "a redirect, which the API never sends"},
-	{OfCall, 405, "", Permanent, "the request itself is invalid"},
-	{OfCall, 413, "", Permanent, "the request itself is invalid"},
-	{OfCall, 414, "", Permanent, "the request itself is invalid"},
-	{OfCall, 415, "", Permanent, "the request itself is invalid"},
+	{OfCall, 407, "", tasks.ClassNotAPI, "a proxy asks for its own credentials"},
+	{OfCall, 3, "", tasks.ClassNotAPI, "a redirect, which the API never sends"},
+	{OfCall, 405, "", tasks.ClassPermanent, "the request itself is invalid"},
+	{OfCall, 413, "", tasks.ClassPermanent, "the request itself is invalid"},
+	{OfCall, 414, "", tasks.ClassPermanent, "the request itself is invalid"},
+	{OfCall, 415, "", tasks.ClassPermanent, "the request itself is invalid"},
 
-	{OfCall, 400, "", Poison, "a desktop in the batch is not acceptable"},
-	{OfCall, 403, "", Denied, "no permission for a desktop in the batch, or for the whole project"},
-	{OfCall, 404, "", Denied, "not found: a desktop in the batch, or the whole project"},
-	{OfCall, 422, "", Poison, "a desktop in the batch is not acceptable"},
+	{OfCall, 400, "", tasks.ClassPoison, "a desktop in the batch is not acceptable"},
+	{OfCall, 403, "", tasks.ClassDenied, "no permission for a desktop in the batch, or for the whole project"},
+	{OfCall, 404, "", tasks.ClassDenied, "not found: a desktop in the batch, or the whole project"},
+	{OfCall, 422, "", tasks.ClassPoison, "a desktop in the batch is not acceptable"},
 
-	{OfCall, 4, "", Permanent, "the request itself is invalid"},
-	{OfCall, 0, "", Transient, "no connection, or an error that says that nothing was executed"},
+	{OfCall, 4, "", tasks.ClassPermanent, "the request itself is invalid"},
+	{OfCall, 0, "", tasks.ClassTransient, "no connection, or an error that says that nothing was executed"},
 }
 
 // desktopRules says what the refusal of one desktop, listed in a 200, means.
 // The public documentation lists no codes for it, so an unknown code is retried
 // a few times and then left to a person.
 var desktopRules = []Rule{
-	{OfDesktop, 0, "WKS.00010032", Conflict, "the state of the desktop does not allow it"},
-	{OfDesktop, 0, "WKS.0407", Conflict, "disks are being added"},
-	{OfDesktop, 0, "WKS.0005", Transient, "the computing service could not be reached"},
-	{OfDesktop, 0, "WKS.0009", Transient, "IAM could not be reached"},
-	{OfDesktop, 0, "WKS.00129901", Transient, "the service cannot process it now"},
-	{OfDesktop, 0, "WKS.00211401", Transient, "the operation failed and may be repeated"},
-	{OfDesktop, 0, "WKS.00170208", Permanent, "the user group does not exist"},
-	{OfDesktop, 0, "WKS.00170312", Permanent, "the user does not exist"},
-	{OfDesktop, 0, "WKS.00010110", Permanent, "the desktop has no valid IP address"},
-	{OfDesktop, 0, "WKS.0001", Permanent, "the request is empty or names something that does not exist"},
-	{OfDesktop, 0, "WKS.00211102", Permanent, "the parameter is invalid"},
-	{OfDesktop, 0, "WKS.00139901", Permanent, "the request is invalid"},
-	{OfDesktop, 0, "WKS.00149901", Permanent, "the request is invalid"},
-	{OfDesktop, 0, "WKS.00169901", Permanent, "the request is invalid"},
-	{OfDesktop, 0, "WKS.00000405", Permanent, "the method is not allowed for the desktop"},
-	{OfDesktop, 0, "WKS.00081102", Permanent, "no permission for the desktop"},
-	{OfDesktop, 0, "WKS.00211902", Permanent, "the desktop does not exist"},
-	{OfDesktop, 0, "WKS.00010099", Permanent, "the Workspace service is disabled"},
-	{OfDesktop, 0, "WKS.00000003", Permanent, "the service could not read its database"},
-	{OfDesktop, 0, "", Transient, "unknown code: retried"},
+	{OfDesktop, 0, "WKS.00010032", tasks.ClassConflict, "the state of the desktop does not allow it"},
+	{OfDesktop, 0, "WKS.0407", tasks.ClassConflict, "disks are being added"},
+	{OfDesktop, 0, "WKS.0005", tasks.ClassTransient, "the computing service could not be reached"},
+	{OfDesktop, 0, "WKS.0009", tasks.ClassTransient, "IAM could not be reached"},
+	{OfDesktop, 0, "WKS.00129901", tasks.ClassTransient, "the service cannot process it now"},
+	{OfDesktop, 0, "WKS.00211401", tasks.ClassTransient, "the operation failed and may be repeated"},
+	{OfDesktop, 0, "WKS.00170208", tasks.ClassPermanent, "the user group does not exist"},
+	{OfDesktop, 0, "WKS.00170312", tasks.ClassPermanent, "the user does not exist"},
+	{OfDesktop, 0, "WKS.00010110", tasks.ClassPermanent, "the desktop has no valid IP address"},
+	{OfDesktop, 0, "WKS.0001", tasks.ClassPermanent, "the request is empty or names something that does not exist"},
+	{OfDesktop, 0, "WKS.00211102", tasks.ClassPermanent, "the parameter is invalid"},
+	{OfDesktop, 0, "WKS.00139901", tasks.ClassPermanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00149901", tasks.ClassPermanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00169901", tasks.ClassPermanent, "the request is invalid"},
+	{OfDesktop, 0, "WKS.00000405", tasks.ClassPermanent, "the method is not allowed for the desktop"},
+	{OfDesktop, 0, "WKS.00081102", tasks.ClassPermanent, "no permission for the desktop"},
+	{OfDesktop, 0, "WKS.00211902", tasks.ClassPermanent, "the desktop does not exist"},
+	{OfDesktop, 0, "WKS.00010099", tasks.ClassPermanent, "the Workspace service is disabled"},
+	{OfDesktop, 0, "WKS.00000003", tasks.ClassPermanent, "the service could not read its database"},
+	{OfDesktop, 0, "", tasks.ClassTransient, "unknown code: retried"},
 }
 
 // ownRules explains detachd's own codes. Those of guards that read a desktop are in
 // Verdicts.
 var ownRules = []Rule{
-	{OfWorker, 0, "UNCONFIRMED", Ambiguous, "the cloud accepted it but did not show it as detached in time"},
-	{OfWorker, 0, "DEADLINE", Transient, "the deadline of the operation passed before it could be sent"},
-	{OfWorker, 0, "NO_REPLY", Transient, "no reply; it is certain that nothing was done"},
-	{OfWorker, 0, "UNKNOWN", Transient, "the cloud gave no code"},
-	{OfWorker, 0, "NOT_SENT", Transient, "the call was not sent"},
-	{OfWorker, 0, "NOT_API", Foreign, "the answer did not come from the API"},
-	{OfWorker, 0, "BAD_REQUEST", Local, "the request cannot be sent"},
-	{OfWorker, 0, "USER_NAME", HeldBack, "no user has exactly this name, but one has a different spelling of it"},
-	{OfWorker, 0, "USER_UNKNOWN", HeldBack, "Workspace does not know the user, or does not tell"},
-	{OfWorker, 0, "USER_DESKTOPS", HeldBack, "Workspace counts desktops for the user but lists none"},
-	{OfWorker, 0, "COMPUTER_NAME", HeldBack, "no computer, or several, has exactly this name"},
-	{OfWorker, 0, "NAMED_FOR_OTHERS", HeldBack, "the operation assigns this desktop of the leaver to someone else"},
+	{OfWorker, 0, "UNCONFIRMED", tasks.ClassAmbiguous, "the cloud accepted it but did not show it as detached in time"},
+	{OfWorker, 0, "DEADLINE", tasks.ClassTransient, "the deadline of the operation passed before it could be sent"},
+	{OfWorker, 0, "NO_REPLY", tasks.ClassTransient, "no reply; it is certain that nothing was done"},
+	{OfWorker, 0, "UNKNOWN", tasks.ClassTransient, "the cloud gave no code"},
+	{OfWorker, 0, "NOT_SENT", tasks.ClassTransient, "the call was not sent"},
+	{OfWorker, 0, "NOT_API", tasks.ClassNotAPI, "the answer did not come from the API"},
+	{OfWorker, 0, "BAD_REQUEST", tasks.ClassLocal, "the request cannot be sent"},
+	{OfWorker, 0, "USER_NAME", tasks.ClassHeld, "no user has exactly this name, but one has a different spelling of it"},
+	{OfWorker, 0, "USER_UNKNOWN", tasks.ClassHeld, "Workspace does not know the user, or does not tell"},
+	{OfWorker, 0, "USER_DESKTOPS", tasks.ClassHeld, "Workspace counts desktops for the user but lists none"},
+	{OfWorker, 0, "COMPUTER_NAME", tasks.ClassHeld, "no computer, or several, has exactly this name"},
+	{OfWorker, 0, "NAMED_FOR_OTHERS", tasks.ClassHeld, "the operation assigns this desktop of the leaver to someone else"},
 }
 
 // match finds the first row that matches; the last row of each table matches everything.
@@ -232,27 +213,27 @@ func Table(extra []Rule) []Rule { return slices.Concat(extra, callRules, desktop
 
 // Call says what an error of a detach call means. Whatever the table says, a
 // request that may have had an effect is ambiguous.
-func (r Rules) Call(err error) Class {
+func (r Rules) Call(err error) tasks.Class {
 	var e *apiclient.Error
 	switch {
 	case !errors.As(err, &e):
-		return Ambiguous // not from the API client, so nothing is known
+		return tasks.ClassAmbiguous // not from the API client, so nothing is known
 	case e.Local:
-		return Local
+		return tasks.ClassLocal
 	case e.NotAPI:
-		return Foreign // even if it may have had an effect: the desktops stay "sending" then
+		return tasks.ClassNotAPI // even if it may have had an effect: the desktops stay "sending" then
 	}
 	if e.Effect == apiclient.EffectPossible {
-		return Ambiguous
+		return tasks.ClassAmbiguous
 	}
 	if e.AuthFault {
-		return Auth
+		return tasks.ClassAuth
 	}
 	return match(r.calls, e.Status, e.Code).Class
 }
 
 // Desktop says what an entry of failed_operation_list means in a reply with that status.
-func (r Rules) Desktop(status int, code string) Class {
+func (r Rules) Desktop(status int, code string) tasks.Class {
 	return match(r.desktops, status, code).Class
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
 )
 
 // The table, row by row: what each documented status and code means for a call
@@ -18,21 +19,21 @@ func TestPolicyOfCalls(t *testing.T) {
 	for _, row := range []struct {
 		status int
 		code   string
-		want   Class
+		want   tasks.Class
 	}{
-		{429, "APIGW.0308", Throttle}, {429, "", Throttle},
-		{401, "APIGW.0301", Auth}, {401, "APIGW.0303", Auth}, {401, "APIGW.0307", Auth}, {401, "WKS.00211302", Auth}, {401, "", Auth},
-		{404, "APIGW.0101", Policy}, {404, "APIGW.0103", Policy}, {403, "APIGW.0302", Policy}, {403, "APIGW.0304", Policy},
-		{401, "APIGW.0305", Auth}, {403, "APIGW.0306", Policy}, {403, "APIGW.0310", Policy}, {403, "APIGW.0401", Policy},
-		{403, "APIGW.0402", Policy}, {403, "APIGW.0404", Policy}, {405, "APIGW.0501", Policy}, {405, "APIGW.0502", Policy},
-		{403, "APIGW.0802", Policy}, {403, "WKS.00010099", Policy}, {400, "WKS.00170117", Policy},
-		{409, "WKS.00010032", Conflict}, {409, "", Conflict}, {400, "WKS.0407", Conflict},
-		{503, "APIGW.0613", Transient}, {503, "WKS.00050902", Transient}, {0, "", Transient},
-		{405, "WKS.00000405", Permanent}, {413, "APIGW.0201", Permanent}, {414, "APIGW.0201", Permanent}, {415, "", Permanent},
-		{494, "APIGW.0201", Permanent}, {302, "", Foreign}, {407, "", Foreign},
-		{400, "APIGW.0106", Poison}, {400, "APIGW.0201", Poison}, {400, "APIGW.0602", Poison},
-		{400, "WKS.0001", Poison}, {400, "WKS.00211102", Poison}, {403, "WKS.00081102", Denied}, {403, "", Denied},
-		{404, "WKS.00211902", Denied}, {404, "", Denied}, {422, "", Poison},
+		{429, "APIGW.0308", tasks.ClassThrottled}, {429, "", tasks.ClassThrottled},
+		{401, "APIGW.0301", tasks.ClassAuth}, {401, "APIGW.0303", tasks.ClassAuth}, {401, "APIGW.0307", tasks.ClassAuth}, {401, "WKS.00211302", tasks.ClassAuth}, {401, "", tasks.ClassAuth},
+		{404, "APIGW.0101", tasks.ClassPolicy}, {404, "APIGW.0103", tasks.ClassPolicy}, {403, "APIGW.0302", tasks.ClassPolicy}, {403, "APIGW.0304", tasks.ClassPolicy},
+		{401, "APIGW.0305", tasks.ClassAuth}, {403, "APIGW.0306", tasks.ClassPolicy}, {403, "APIGW.0310", tasks.ClassPolicy}, {403, "APIGW.0401", tasks.ClassPolicy},
+		{403, "APIGW.0402", tasks.ClassPolicy}, {403, "APIGW.0404", tasks.ClassPolicy}, {405, "APIGW.0501", tasks.ClassPolicy}, {405, "APIGW.0502", tasks.ClassPolicy},
+		{403, "APIGW.0802", tasks.ClassPolicy}, {403, "WKS.00010099", tasks.ClassPolicy}, {400, "WKS.00170117", tasks.ClassPolicy},
+		{409, "WKS.00010032", tasks.ClassConflict}, {409, "", tasks.ClassConflict}, {400, "WKS.0407", tasks.ClassConflict},
+		{503, "APIGW.0613", tasks.ClassTransient}, {503, "WKS.00050902", tasks.ClassTransient}, {0, "", tasks.ClassTransient},
+		{405, "WKS.00000405", tasks.ClassPermanent}, {413, "APIGW.0201", tasks.ClassPermanent}, {414, "APIGW.0201", tasks.ClassPermanent}, {415, "", tasks.ClassPermanent},
+		{494, "APIGW.0201", tasks.ClassPermanent}, {302, "", tasks.ClassNotAPI}, {407, "", tasks.ClassNotAPI},
+		{400, "APIGW.0106", tasks.ClassPoison}, {400, "APIGW.0201", tasks.ClassPoison}, {400, "APIGW.0602", tasks.ClassPoison},
+		{400, "WKS.0001", tasks.ClassPoison}, {400, "WKS.00211102", tasks.ClassPoison}, {403, "WKS.00081102", tasks.ClassDenied}, {403, "", tasks.ClassDenied},
+		{404, "WKS.00211902", tasks.ClassDenied}, {404, "", tasks.ClassDenied}, {422, "", tasks.ClassPoison},
 	} {
 		err := fmt.Errorf("wrapped: %w", &apiclient.Error{Status: row.status, Code: row.code, Effect: apiclient.EffectNone})
 		require.Equal(t, row.want, NewRules(nil).Call(err), "status %d, code %q", row.status, row.code)
@@ -45,10 +46,10 @@ func TestPolicyOfWhatIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 302, 403, 404, 407, 502} {
 		for _, effect := range []apiclient.Effect{apiclient.EffectNone, apiclient.EffectPossible} {
-			require.Equal(t, Foreign, NewRules(nil).Call(&apiclient.Error{Status: status, NotAPI: true, Effect: effect}), "status %d", status)
+			require.Equal(t, tasks.ClassNotAPI, NewRules(nil).Call(&apiclient.Error{Status: status, NotAPI: true, Effect: effect}), "status %d", status)
 		}
 	}
-	require.Equal(t, Local, NewRules(nil).Call(&apiclient.Error{Local: true, Effect: apiclient.EffectNone}))
+	require.Equal(t, tasks.ClassLocal, NewRules(nil).Call(&apiclient.Error{Local: true, Effect: apiclient.EffectNone}))
 }
 
 // Whatever the status says, what may have taken effect is never repeated blindly.
@@ -56,25 +57,25 @@ func TestPolicyOfPossibleEffectIsAmbiguous(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{0, 200, 429, 500, 502, 503, 504} {
 		err := &apiclient.Error{Status: status, Effect: apiclient.EffectPossible}
-		require.Equal(t, Ambiguous, NewRules(nil).Call(err), "status %d", status)
+		require.Equal(t, tasks.ClassAmbiguous, NewRules(nil).Call(err), "status %d", status)
 	}
-	require.Equal(t, Ambiguous, NewRules(nil).Call(errors.New("from nowhere")))
+	require.Equal(t, tasks.ClassAmbiguous, NewRules(nil).Call(errors.New("from nowhere")))
 }
 
 func TestPolicyOfRefusedCredentials(t *testing.T) {
 	t.Parallel()
 	err := &apiclient.Error{Op: "KeystoneCreateUserTokenByPassword", Status: 403, Effect: apiclient.EffectNone, AuthFault: true}
-	require.Equal(t, Auth, NewRules(nil).Call(err))
+	require.Equal(t, tasks.ClassAuth, NewRules(nil).Call(err))
 }
 
 func TestPolicyOfDesktops(t *testing.T) {
 	t.Parallel()
-	for code, want := range map[string]Class{
-		"WKS.00010032": Conflict, "WKS.0407": Conflict, "WKS.00010110": Permanent, "WKS.0001": Permanent,
-		"WKS.00211102": Permanent, "WKS.00139901": Permanent, "WKS.00149901": Permanent, "WKS.00169901": Permanent,
-		"WKS.00000405": Permanent, "WKS.00081102": Permanent, "WKS.00211902": Permanent, "WKS.00010099": Permanent,
-		"WKS.00000003": Permanent, "WKS.00170208": Permanent, "WKS.00170312": Permanent, "WKS.0005": Transient, "WKS.0009": Transient,
-		"WKS.00129901": Transient, "WKS.00211401": Transient, "WKS.99999999": Transient, "": Transient,
+	for code, want := range map[string]tasks.Class{
+		"WKS.00010032": tasks.ClassConflict, "WKS.0407": tasks.ClassConflict, "WKS.00010110": tasks.ClassPermanent, "WKS.0001": tasks.ClassPermanent,
+		"WKS.00211102": tasks.ClassPermanent, "WKS.00139901": tasks.ClassPermanent, "WKS.00149901": tasks.ClassPermanent, "WKS.00169901": tasks.ClassPermanent,
+		"WKS.00000405": tasks.ClassPermanent, "WKS.00081102": tasks.ClassPermanent, "WKS.00211902": tasks.ClassPermanent, "WKS.00010099": tasks.ClassPermanent,
+		"WKS.00000003": tasks.ClassPermanent, "WKS.00170208": tasks.ClassPermanent, "WKS.00170312": tasks.ClassPermanent, "WKS.0005": tasks.ClassTransient, "WKS.0009": tasks.ClassTransient,
+		"WKS.00129901": tasks.ClassTransient, "WKS.00211401": tasks.ClassTransient, "WKS.99999999": tasks.ClassTransient, "": tasks.ClassTransient,
 	} {
 		require.Equal(t, want, NewRules(nil).Desktop(200, code), "code %q", code)
 	}
@@ -112,20 +113,20 @@ func TestCulprits(t *testing.T) {
 func TestPolicyOfAnOperator(t *testing.T) {
 	t.Parallel()
 	p := NewRules([]Rule{
-		{Of: OfDesktop, Code: "WKS.00010110", Class: Conflict, Why: "it gets its address soon"},
-		{Of: OfCall, Status: 4, Code: "X.*", Class: Throttle, Why: "ours"},
+		{Of: OfDesktop, Code: "WKS.00010110", Class: tasks.ClassConflict, Why: "it gets its address soon"},
+		{Of: OfCall, Status: 4, Code: "X.*", Class: tasks.ClassThrottled, Why: "ours"},
 	})
-	require.Equal(t, Conflict, p.Desktop(200, "WKS.00010110"))
-	require.Equal(t, Throttle, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Permanent, p.Call(&apiclient.Error{Status: 418, Code: "Y.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Transient, p.Call(&apiclient.Error{Status: 503, Code: "X.1", Effect: apiclient.EffectNone}))
-	require.Equal(t, Transient, p.Desktop(200, "X.1"))
-	require.Equal(t, Ambiguous, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectPossible}), "no rule goes over that")
+	require.Equal(t, tasks.ClassConflict, p.Desktop(200, "WKS.00010110"))
+	require.Equal(t, tasks.ClassThrottled, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, tasks.ClassPermanent, p.Call(&apiclient.Error{Status: 418, Code: "Y.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, tasks.ClassTransient, p.Call(&apiclient.Error{Status: 503, Code: "X.1", Effect: apiclient.EffectNone}))
+	require.Equal(t, tasks.ClassTransient, p.Desktop(200, "X.1"))
+	require.Equal(t, tasks.ClassAmbiguous, p.Call(&apiclient.Error{Status: 418, Code: "X.1", Effect: apiclient.EffectPossible}), "no rule goes over that")
 	for _, bad := range []Rule{
-		{Of: "all", Code: "X", Class: Conflict}, {Of: OfDesktop, Code: "X", Class: Poison}, {Of: OfCall, Code: "X", Class: HeldBack},
-		{Of: OfCall, Class: Conflict}, {Of: OfCall, Code: "*", Class: Conflict},
+		{Of: "all", Code: "X", Class: tasks.ClassConflict}, {Of: OfDesktop, Code: "X", Class: tasks.ClassPoison}, {Of: OfCall, Code: "X", Class: tasks.ClassHeld},
+		{Of: OfCall, Class: tasks.ClassConflict}, {Of: OfCall, Code: "*", Class: tasks.ClassConflict},
 	} {
 		require.NotEmpty(t, bad.Problem(), "%+v", bad)
 	}
-	require.Empty(t, Rule{Of: OfCall, Status: 418, Class: Conflict}.Problem())
+	require.Empty(t, Rule{Of: OfCall, Status: 418, Class: tasks.ClassConflict}.Problem())
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const bulkSize = 100_000
@@ -286,7 +287,7 @@ func urgent(s *stage) ([]figure, error) {
 	if op, err := s.record.Operation(s.ctx, ids[ops-1]); err != nil || taken(op) {
 		return nil, fmt.Errorf("the bulk had ended before the urgent ones were measured: %w", err)
 	}
-	if _, err := s.until(ids, tasks.Operation.Done); err != nil {
+	if _, err := s.until(ids, record.Operation.Done); err != nil {
 		return nil, err
 	}
 	line := func(name string, v []float64, goal float64) figure {
@@ -380,7 +381,7 @@ func cost(desktops int) func(s *stage) ([]figure, error) {
 		if err := w.Start(s.ctx); err != nil {
 			return nil, err
 		}
-		_, err = s.until(ids, tasks.Operation.Sealed)
+		_, err = s.until(ids, record.Operation.Sealed)
 		w.Stop()
 		if err != nil {
 			return nil, err
@@ -452,7 +453,7 @@ func scale(s *stage) ([]figure, error) {
 		_, err = s.until(ids, taken)
 		took := time.Since(start)
 		if err == nil {
-			_, err = s.until(ids, tasks.Operation.Done)
+			_, err = s.until(ids, record.Operation.Done)
 		}
 		peaks = append(peaks, peakMemory(cmd.Process.Pid))
 		end(cmd)
@@ -553,7 +554,7 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 	if err != nil {
 		return waiting, sent, err
 	}
-	if _, err := s.until(ids, func(op tasks.Operation) bool { return when(op.Counts) }); err != nil {
+	if _, err := s.until(ids, func(op record.Operation) bool { return when(op.Counts) }); err != nil {
 		end(victim)
 		return waiting, sent, err
 	}
@@ -571,7 +572,7 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 	}
 	wire := map[queue.Payload]bool{}
 	for _, p := range held {
-		if wire[p], err = s.has(p, func(d tasks.Desktop) bool { return d.State == tasks.StateSending }); err != nil {
+		if wire[p], err = s.has(p, func(d record.Row) bool { return d.State == tasks.StateSending }); err != nil {
 			return waiting, sent, err
 		}
 	}
@@ -597,7 +598,7 @@ func (s *stage) killOneOfTwo(c *cloud, n int, callTimeout time.Duration, when fu
 }
 
 // has says whether some desktop of a chunk is so.
-func (s *stage) has(p queue.Payload, so func(tasks.Desktop) bool) (bool, error) {
+func (s *stage) has(p queue.Payload, so func(record.Row) bool) (bool, error) {
 	c, err := s.record.Chunk(s.ctx, p.Operation, p.Chunk)
 	return slices.ContainsFunc(c.Desktops, so), err
 }
@@ -605,7 +606,7 @@ func (s *stage) has(p queue.Payload, so func(tasks.Desktop) bool) (bool, error) 
 // untilSettled waits until nothing is left to be called for in a chunk.
 func (s *stage) untilSettled(p queue.Payload) error {
 	for {
-		open, err := s.has(p, func(d tasks.Desktop) bool { return d.State.Open() })
+		open, err := s.has(p, func(d record.Row) bool { return d.State.Open() })
 		if err != nil || !open {
 			return err
 		}

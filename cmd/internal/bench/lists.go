@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // shape is how a million desktops are spread over operations.
@@ -81,9 +82,9 @@ func slowestOf(ctx context.Context, pages map[string]func(context.Context) (int,
 
 // filled is a record with a million desktops.
 type filled struct {
-	*tasks.Record
-	op tasks.Operation // one of them
-	id string          // of a desktop
+	*record.Record
+	op record.Operation // one of them
+	id string           // of a desktop
 }
 
 // fill writes what workers would have written, without any.
@@ -111,7 +112,7 @@ func (s *stage) fill(x shape) (*filled, error) {
 	return l, err
 }
 
-func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (tasks.Operation, error) {
+func (l *filled) add(ctx context.Context, p *record.Producer, i int, x shape) (record.Operation, error) {
 	req := tasks.Request{Project: alias, Desktops: desktopIDs(i*x.each, x.each), RequestedBy: "hr", Ticket: "HR-1"}
 	rare := i%max(1, x.ops/10) == x.ops/20
 	if rare {
@@ -127,9 +128,9 @@ func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (ta
 			return op, err
 		}
 		now := time.Now()
-		ch := tasks.Change{Operation: op, Chunk: n, By: "bench"}
+		ch := record.Change{Operation: op, Chunk: n, By: "bench"}
 		for k, d := range c.Desktops {
-			m := tasks.Move{Desktop: d, To: tasks.StateDetached, Attempts: 1, Before: readAs(i*x.each+d.Place(), now)}
+			m := record.Move{Desktop: d, To: tasks.StateDetached, Attempts: 1, Before: readAs(i*x.each+d.Place(), now)}
 			switch {
 			case rare && n == 0 && k == 0:
 				m.Before.Users[0].Name = rareUser
@@ -139,7 +140,7 @@ func (l *filled) add(ctx context.Context, p *tasks.Producer, i int, x shape) (ta
 			}
 			ch.Moves = append(ch.Moves, m)
 		}
-		if _, err := l.Apply(ctx, now, []tasks.Change{ch}); err != nil {
+		if _, err := l.Apply(ctx, now, []record.Change{ch}); err != nil {
 			return op, err
 		}
 	}

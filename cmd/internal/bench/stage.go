@@ -21,6 +21,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -38,7 +39,7 @@ type stage struct {
 	ctx    context.Context
 	redis  *redistest.Server
 	rdb    redis.UniversalClient
-	record *tasks.Record // for watching, with a client of its own
+	record *record.Record // for watching, with a client of its own
 	closes []func()
 }
 
@@ -55,7 +56,7 @@ func newStage(ctx context.Context) (*stage, error) {
 	s.closes = append(s.closes, s.redis.Stop)
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), PoolSize: 64})
 	watch := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
-	s.record = tasks.NewRecord(watch, tasks.RecordConfig{})
+	s.record = record.New(watch, record.Config{})
 	s.closes = append(s.closes, func() { _ = s.rdb.Close() }, func() { _ = watch.Close() })
 	return s, nil
 }
@@ -196,8 +197,8 @@ func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout
 	})
 }
 
-func (s *stage) producer() (*tasks.Producer, error) {
-	return tasks.NewProducer(s.rdb, tasks.ProducerConfig{Projects: []string{alias}})
+func (s *stage) producer() (*record.Producer, error) {
+	return record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{alias}})
 }
 
 // desktopIDs are the ids of n typical desktops.
@@ -228,7 +229,7 @@ func (s *stage) enqueue(ops, n int) ([]string, error) {
 
 // until waits until every operation is as cond wants it, and gives how their
 // desktops did. It asks seldom, so as not to disturb what it measures.
-func (s *stage) until(ids []string, cond func(tasks.Operation) bool) (all tasks.Counts, err error) {
+func (s *stage) until(ids []string, cond func(record.Operation) bool) (all tasks.Counts, err error) {
 	for _, id := range ids {
 		for {
 			op, err := s.record.Operation(s.ctx, id)
@@ -254,7 +255,7 @@ func (s *stage) until(ids []string, cond func(tasks.Operation) bool) (all tasks.
 
 // taken says that the cloud has answered for every desktop; what it accepted is
 // being proven.
-func taken(op tasks.Operation) bool {
+func taken(op record.Operation) bool {
 	return op.Counts.Queued == 0 && op.Counts.Sending == 0
 }
 
@@ -275,7 +276,7 @@ func (s *stage) work(api worker.API, ids []string) (took, proven time.Duration, 
 		return 0, 0, err
 	}
 	took = time.Since(start)
-	all, err := s.until(ids, tasks.Operation.Done)
+	all, err := s.until(ids, record.Operation.Done)
 	if n := all.Failed + all.Held; err == nil && n > 0 {
 		err = fmt.Errorf("%d desktops were not detached", n)
 	}

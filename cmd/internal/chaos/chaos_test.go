@@ -5,10 +5,7 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
-	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -100,10 +98,10 @@ func TestTheJudgeSees(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var op tasks.Operation
+			var op record.Operation
 			e := &env{}
 			e.Env, op = drill.Played(t, test.desktop, test.calls, test.end)
-			e.ops = []tasks.Operation{op}
+			e.ops = []record.Operation{op}
 			if drill.Nowhere.Has(test.desktop.ID) {
 				e.missing = []string{test.desktop.ID}
 			}

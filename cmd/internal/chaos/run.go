@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -56,8 +57,8 @@ type env struct {
 	*drill.Env
 	redis    *redistest.Server
 	proxy    *redistest.Proxy
-	producer *tasks.Producer
-	ops      []tasks.Operation
+	producer *record.Producer
+	ops      []record.Operation
 	missing  []string        // submitted ids that no desktop has
 	working  context.Context // ends when there is nothing left to do
 	watching sync.WaitGroup
@@ -86,7 +87,7 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 	defer e.proxy.Close()
 	through := redis.NewClient(&redis.Options{Addr: e.proxy.Addr()})
 	defer func() { _ = through.Close() }()
-	if e.producer, err = tasks.NewProducer(through, tasks.ProducerConfig{Projects: []string{drill.Project}}); err != nil {
+	if e.producer, err = record.NewProducer(through, record.ProducerConfig{Projects: []string{drill.Project}}); err != nil {
 		return nil, err
 	}
 	e.Env, err = drill.Open(s.Site, drill.Setup{

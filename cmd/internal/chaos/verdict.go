@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
@@ -51,7 +52,7 @@ func (v *verdict) violations() drill.Violations {
 
 // judge compares the record with what the cloud knows.
 func (e *env) judge(ctx context.Context) (err error) {
-	v, rows := &e.verdict, map[string]tasks.Desktop{}
+	v, rows := &e.verdict, map[string]record.Row{}
 	for _, op := range e.ops {
 		if err := e.judgeOperation(ctx, op, rows); err != nil {
 			return err
@@ -70,7 +71,7 @@ func (e *env) judge(ctx context.Context) (err error) {
 
 // judgeOperation adds the rows of an operation, which must fit its counts, its trail
 // and its seal.
-func (e *env) judgeOperation(ctx context.Context, op tasks.Operation, rows map[string]tasks.Desktop) error {
+func (e *env) judgeOperation(ctx context.Context, op record.Operation, rows map[string]record.Row) error {
 	v := &e.verdict
 	v.Operations++
 	es, err := e.Record.Evidence(ctx, op, 0, op.Chunks())
@@ -103,7 +104,7 @@ func (e *env) judgeOperation(ctx context.Context, op tasks.Operation, rows map[s
 	return nil
 }
 
-func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]tasks.Desktop) {
+func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]record.Row) {
 	v := &e.verdict
 	v.Desktops++
 	if strings.Contains(d.ID, drill.GivenAway.Name+"-") {
@@ -134,7 +135,7 @@ func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]tasks.Desktop) {
 }
 
 // judgeMissing is about an id that no desktop has.
-func (e *env) judgeMissing(id string, rows map[string]tasks.Desktop) {
+func (e *env) judgeMissing(id string, rows map[string]record.Row) {
 	v := &e.verdict
 	v.Desktops++
 	row, known := rows[id]

@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // demoReport is the result of a demo, from the record and from the fake cloud, which
@@ -56,7 +57,7 @@ type demoCloud struct {
 }
 
 func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, plan *demoPlan, ops []tasks.Operation) (demoReport, error) {
-	record := s.Record
+	rec := s.Record
 	r := demoReport{
 		Held:       []demoFailure{},
 		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
@@ -64,12 +65,12 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 	}
 	var calls []tasks.Call
 	for _, op := range ops {
-		more, err := record.Calls(ctx, op.ID)
+		more, err := rec.Calls(ctx, op.ID)
 		if err != nil {
 			return r, err
 		}
 		calls = append(calls, more...)
-		removal, err := record.Removal(ctx, op, s.Target, time.Now())
+		removal, err := rec.Removal(ctx, op, s.Target, time.Now())
 		if err != nil {
 			return r, err
 		}
@@ -77,14 +78,14 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 	}
 	r.JobIDs = jobIDs(calls)
 	failures, err := all(func(size int, token string) ([]tasks.Failure, string, error) {
-		return record.Failures(ctx, tasks.FailureFilter{}, size, token)
+		return rec.Failures(ctx, tasks.FailureFilter{}, size, token)
 	})
 	if err != nil {
 		return r, err
 	}
 	for _, f := range failures {
 		key := desktopKey{f.Project, f.DesktopID}
-		if f.Class == tasks.HeldClass {
+		if f.Class == tasks.ClassHeld {
 			r.Held = append(r.Held, demoFailure{f, plan.holds[key]})
 			continue
 		}
@@ -92,7 +93,7 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 		r.Codes = countFailure(r.Codes, f)
 	}
 	r.compare(plan, cloud)
-	return r, r.prove(ctx, record, plan, cloud)
+	return r, r.prove(ctx, rec, plan, cloud)
 }
 
 func seenBy(cloud *fakecloud.Cloud, plan *demoPlan) demoCloud {
@@ -153,10 +154,10 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 }
 
 // prove compares every desktop that the record has as detached with the cloud.
-func (r *demoReport) prove(ctx context.Context, record *tasks.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
+func (r *demoReport) prove(ctx context.Context, rec *record.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
 	for _, op := range r.Operations {
 		rows, err := all(func(size int, token string) ([]tasks.Desktop, string, error) {
-			return record.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
+			return rec.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
 		})
 		if err != nil {
 			return err

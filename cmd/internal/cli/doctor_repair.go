@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/app"
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // lateRound is the maximum age of the last check of the record, which takes minutes
@@ -32,7 +32,7 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 	fs.repairs(report, now())
 }
 
-func (fs *findings) repairs(x tasks.RepairReport, now time.Time) {
+func (fs *findings) repairs(x record.RepairReport, now time.Time) {
 	const check = "record"
 	if x.EndedAt.IsZero() {
 		fs.add(check, fine, "", "no worker has checked the whole record yet")
@@ -58,9 +58,9 @@ func (fs *findings) repairs(x tasks.RepairReport, now time.Time) {
 }
 
 // kinds counts repairs by kind, such as "open 2, listed 1".
-func kinds(x tasks.Repairs) string {
+func kinds(x record.Repairs) string {
 	var parts []string
-	for _, kind := range tasks.RepairKinds {
+	for _, kind := range record.RepairKinds {
 		if x[kind] > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", kind, x[kind]))
 		}

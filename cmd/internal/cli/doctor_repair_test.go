@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // What doctor says of the record: what was repaired lately, what cannot be read, and
@@ -14,24 +14,24 @@ import (
 func TestDoctorOnRepairs(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	round := tasks.RepairReport{EndedAt: now.Add(-time.Minute), Operations: 12}
-	with := func(change func(*tasks.RepairReport)) tasks.RepairReport {
+	round := record.RepairReport{EndedAt: now.Add(-time.Minute), Operations: 12}
+	with := func(change func(*record.RepairReport)) record.RepairReport {
 		x := round
 		change(&x)
 		return x
 	}
-	some := tasks.Repairs{tasks.RepairedOpen: 2, tasks.RepairedList: 1}
+	some := record.Repairs{record.RepairedOpen: 2, record.RepairedList: 1}
 	for name, x := range map[string]struct {
-		report tasks.RepairReport
+		report record.RepairReport
 		level  level
 		says   string
 	}{
-		"new":        {tasks.RepairReport{}, fine, "no worker has looked through all of it yet"},
+		"new":        {record.RepairReport{}, fine, "no worker has looked through all of it yet"},
 		"whole":      {round, fine, "12 operations looked through until .*; nothing was lost"},
-		"repaired":   {with(func(x *tasks.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-time.Hour), 4 }), warn, "3 repairs so far, .*: listed 1, open 2; 12 operations .*, with 4 references that led to none"},
-		"long ago":   {with(func(x *tasks.RepairReport) { x.Repaired, x.RepairedAt = some, now.Add(-48*time.Hour) }), fine, "3 repairs so far, none since"},
-		"unreadable": {with(func(x *tasks.RepairReport) { x.Unreadable = 1 }), bad, "1 part of operations cannot be read"},
-		"nobody":     {with(func(x *tasks.RepairReport) { x.EndedAt = now.Add(-30 * time.Hour) }), warn, "not walked through for 30h0m0s"},
+		"repaired":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-time.Hour), 4 }), warn, "3 repairs so far, .*: listed 1, open 2; 12 operations .*, with 4 references that led to none"},
+		"long ago":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt = some, now.Add(-48*time.Hour) }), fine, "3 repairs so far, none since"},
+		"unreadable": {with(func(x *record.RepairReport) { x.Unreadable = 1 }), bad, "1 part of operations cannot be read"},
+		"nobody":     {with(func(x *record.RepairReport) { x.EndedAt = now.Add(-30 * time.Hour) }), warn, "not walked through for 30h0m0s"},
 	} {
 		fs := findings{OK: true}
 		fs.repairs(x.report, now)
@@ -46,9 +46,9 @@ func TestDoctorOnRepairs(t *testing.T) {
 func TestUnservedProjectIsNamed(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	record := s.store(t).Record
-	require.NoError(t, record.AnnounceProjects(t.Context(), "w", "branch"))
-	require.NoError(t, record.Beat(t.Context(), "w"))
+	rec := s.store(t).Record
+	require.NoError(t, rec.AnnounceProjects(t.Context(), "w", "branch"))
+	require.NoError(t, rec.Beat(t.Context(), "w"))
 	s.detached(t, "d1", "d2", "d3")
 	r := s.run(t, "stats")
 	require.Contains(t, r.err, "no worker serves project hq: 3 rows of it wait")

@@ -175,7 +175,7 @@ func TestDoctorPausesWorkersAndUnreadableTasks(t *testing.T) {
 	record := s.store(t).Record
 	require.NoError(t, record.PauseProject(t.Context(), "hq", tasks.PauseAuth, 0, "401"))
 	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "maintenance"))
-	require.NoError(t, record.Reject(t.Context(), tasks.Rejected{Queue: "q", Reason: "no JSON", Payload: "\x1b"}))
+	require.NoError(t, record.Reject(t.Context(), record.Rejected{Queue: "q", Reason: "no JSON", Payload: "\x1b"}))
 	levels := s.levels(t, exitFailed)
 	require.Equal(t, "bad", levels["pause hq"])
 	require.Equal(t, "warn", levels["pause branch"])

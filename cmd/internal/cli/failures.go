@@ -138,7 +138,7 @@ func failureRows(failures []tasks.Failure, class string) (rows [][]string, skipp
 		"operation_id", "call_id", "request_id",
 	}}
 	for _, f := range failures {
-		if f.Class == tasks.HeldClass && class != tasks.HeldClass {
+		if f.Class == tasks.ClassHeld && class != tasks.ClassHeld {
 			skipped++
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 func TestRedrive(t *testing.T) {
@@ -145,7 +146,7 @@ func (s *stage) fail(t *testing.T, id, code string) string {
 	c, err := st.Record.Chunk(t.Context(), op.ID, 0)
 	require.NoError(t, err)
 	now := time.Now()
-	_, err = st.Record.Apply(t.Context(), now, []tasks.Change{{Operation: op, Moves: []tasks.Move{{
+	_, err = st.Record.Apply(t.Context(), now, []record.Change{{Operation: op, Moves: []record.Move{{
 		Desktop: c.Desktops[0], To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: "held", Message: "no", At: now},
 	}}}})
 	require.NoError(t, err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"github.com/detachd/detachd/cmd/internal/metrics"
 	"io"
 	"net"
 	"net/http"
@@ -12,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/detachd/detachd/cmd/internal/metrics"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"

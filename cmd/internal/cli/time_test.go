@@ -8,8 +8,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // What is due later is scheduled, and every command says so.
@@ -74,7 +74,7 @@ func TestTimesOfDetach(t *testing.T) {
 func TestDetachAgainAfterItsTime(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		past := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
-		p, err := tasks.NewProducer(s.store(t).Redis, tasks.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
+		p, err := record.NewProducer(s.store(t).Redis, record.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
 		require.NoError(t, err)
 		op, err := p.Enqueue(t.Context(), api.OperationRequest{
 			Project: "hq", Users: []string{"zoe"}, NotBefore: api.NotBefore{At: past.Add(time.Hour)}, IdempotencyKey: "k",

@@ -298,7 +298,6 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		{"10,000 boxes", "/redrives/preview", urlencoded, "which=picked" + repeat(10_000,
 			func(i int) string { return fmt.Sprintf("&pick=op/d-%d", i) }), 400, "the form could not be read"},
 		{"a box twice", "/redrives/preview", urlencoded, "which=picked&pick=a/b&pick=a/b", 400, "is the same as"},
-<<<<<<< HEAD
 		{"boxes that name nothing", "/redrives/preview", urlencoded, "which=picked&pick=nonsense", 400, "a selected row names no desktop"},
 		{"no box", "/redrives/preview", urlencoded, "which=picked", 400, "no desktop is selected"},
 		{"a list that breaks off", "/new/plan", parts, begins + "desktop_id\nd-1", 400, "the form could not be read"},
@@ -312,47 +311,19 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		{"escapes that are none", "/keys", urlencoded, "name=%zz", 400, "the form could not be read"},
 		{"escapes for a project", "/projects/hq/pause", urlencoded, "reason=%zz", 400, "the form could not be read"},
 		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "the form could not be read"},
-		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 small letters"},
-		{"an unknown role", "/keys", urlencoded, "name=a&role=root", 400, "is no role"},
-=======
-		{"boxes that name nothing", "/redrives/preview", urlencoded, "which=picked&pick=nonsense", 400, "a row that was chosen names no desktop"},
-		{"no box", "/redrives/preview", urlencoded, "which=picked", 400, "nothing was chosen, and nothing was done"},
-		{"a list that breaks off", "/new/plan", parts, begins + "desktop_id\nd-1", 400, "what was sent could not be read; nothing was done"},
-		{"parts without an end", "/new/plan", "multipart/form-data", inPart("x"), 400, "what was sent could not be read; nothing was done"},
-		{"no parts at all", "/new/plan", urlencoded, "list=d-1", 400, "what was sent could not be read; nothing was done"},
-		{"a head without end", "/new/plan", parts, "--b\r\nX: " + strings.Repeat("x", 7<<20) + "\r\n\r\n", 400, "what was sent could not be read; nothing was done"},
-		{"50,000 parts", "/new/plan", parts, strings.Repeat("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n\r\n", 50_000) + "--b--\r\n", 400, "what was sent could not be read; nothing was done"},
-		{"a file and a list", "/new/plan", parts, begins + "d-1\r\n--b\r\nContent-Disposition: form-data; name=\"list\"\r\n\r\nd-2\r\n--b--\r\n", 400, "choose a file or paste a list, not both"},
-		{"escapes that are none", "/keys", urlencoded, "name=%zz", 400, "what was sent could not be read; nothing was done"},
-		{"escapes for a project", "/projects/hq/pause", urlencoded, "reason=%zz", 400, "what was sent could not be read; nothing was done"},
-		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "what was sent could not be read; nothing was done"},
-<<<<<<< HEAD
 		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 lower-case letters"},
-		{"a role of nobody", "/keys", urlencoded, "name=a&role=root", 400, "is not a role"},
->>>>>>> w-server
-		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "is no time: write"},
-=======
-		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 small letters"},
-		{"a role of nobody", "/keys", urlencoded, "name=a&role=root", 400, "is no role"},
+		{"an unknown role", "/keys", urlencoded, "name=a&role=root", 400, "is not a role"},
 		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "invalid time"},
->>>>>>> w-cli
 		{"a project that is none", "/keys", urlencoded, "name=a&role=viewer&project=nowhere", 400, "there is no such project"},
 		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is not a whole number"},
 		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is not 0 to"},
 		{"minutes for ever", "/projects/hq/pause", urlencoded, "reason=x&minutes=153722867280912931", 400, "minutes"},
 		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is not a whole number"},
 		{"no project", "/projects/nowhere/pause", urlencoded, "reason=x", 404, "there is no such project"},
-<<<<<<< HEAD
 		{"an invalid rate", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is not a whole number"},
 		{"a rate that is too high", "/redrives", urlencoded, "which=all&per_second=10001", 400, "is not 0 to 10000"},
 		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is not a whole number"},
-		{"a filter that is none", "/redrives/preview", urlencoded, "which=all&from=x", 400, "is no time: write"},
-=======
-		{"a velocity that is none", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is no whole number"},
-		{"a velocity that is too high", "/redrives", urlencoded, "which=all&per_second=10001", 400, "is not 0 to 10000"},
-		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is no whole number"},
 		{"a filter that is none", "/redrives/preview", urlencoded, "which=all&from=x", 400, "invalid time"},
->>>>>>> w-cli
 	} {
 		got := s.do("POST", x.path, session, strings.NewReader(x.body), "Content-Type", x.kind)
 		require.Equal(t, x.status, got.status, "%s: %s", x.name, cut(got.body))

@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -37,7 +37,7 @@ type Setup struct {
 // Env is what a drill runs on: a record, a fake cloud, and detachd processes.
 type Env struct {
 	Redis  redis.UniversalClient
-	Record *tasks.Record
+	Record *record.Record
 	Cloud  *fakecloud.Server
 	Client *api.Client // of the server, after Serve
 	// MayEnd excuses a process that ended without Kill; nil excuses none.
@@ -55,7 +55,7 @@ type Env struct {
 
 // Open starts the fake cloud and writes the configuration for the processes.
 func Open(site Site, s Setup) (*Env, error) {
-	e := &Env{site: site, Redis: s.Redis, Record: tasks.NewRecord(s.Redis, tasks.RecordConfig{}), config: filepath.Join(site.Dir, "config.yaml")}
+	e := &Env{site: site, Redis: s.Redis, Record: record.New(s.Redis, record.Config{}), config: filepath.Join(site.Dir, "config.yaml")}
 	err := e.open(s)
 	if err != nil {
 		e.Close()

@@ -11,13 +11,14 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // Played is for tests of what judges a drill: an Env without processes, in which a
 // desktop was submitted, detached by so many calls, and recorded as end. An end of 0
 // leaves the operation open. The cloud does not get a desktop of kind Nowhere.
-func Played(t testing.TB, d fakecloud.Desktop, calls int, end tasks.State) (*Env, tasks.Operation) {
+func Played(t testing.TB, d fakecloud.Desktop, calls int, end tasks.State) (*Env, record.Operation) {
 	ctx := t.Context()
 	e, err := Open(Site{Dir: t.TempDir()}, Setup{Redis: redistest.Mini(t)})
 	require.NoError(t, err)
@@ -25,7 +26,7 @@ func Played(t testing.TB, d fakecloud.Desktop, calls int, end tasks.State) (*Env
 	if !Nowhere.Has(d.ID) {
 		e.Cloud.Add(ProjectID, d)
 	}
-	producer, err := tasks.NewProducer(e.Redis, tasks.ProducerConfig{Projects: []string{Project}})
+	producer, err := record.NewProducer(e.Redis, record.ProducerConfig{Projects: []string{Project}})
 	require.NoError(t, err)
 	op, err := producer.Enqueue(ctx, tasks.Request{Project: Project, Desktops: []string{d.ID}})
 	require.NoError(t, err)
@@ -43,7 +44,7 @@ func Played(t testing.TB, d fakecloud.Desktop, calls int, end tasks.State) (*Env
 	if end != 0 {
 		c, err := e.Record.Chunk(ctx, op.ID, 0)
 		require.NoError(t, err)
-		_, err = e.Record.Apply(ctx, time.Now(), []tasks.Change{{Operation: op, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: end}}}})
+		_, err = e.Record.Apply(ctx, time.Now(), []record.Change{{Operation: op, Moves: []record.Move{{Desktop: c.Desktops[0], To: end}}}})
 		require.NoError(t, err)
 		_, err = e.Record.Finish(ctx, []string{op.ID})
 		require.NoError(t, err)

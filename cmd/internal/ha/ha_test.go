@@ -3,10 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
-	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -94,7 +93,7 @@ func TestTheJudgeAllows(t *testing.T) {
 // played has one acknowledged operation of one desktop.
 func played(t *testing.T, d fakecloud.Desktop, calls int, end tasks.State) *env {
 	e := &env{}
-	var op tasks.Operation
+	var op record.Operation
 	e.Env, op = drill.Played(t, d, calls, end)
 	e.acks = []ack{{op: op, desktops: []string{d.ID}}}
 	return e

@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // verdict is the result of a run.
@@ -48,7 +49,7 @@ func (v *verdict) violations() drill.Violations {
 // what the cloud knows.
 func (e *env) judge(ctx context.Context) error {
 	v := &e.verdict
-	rows := map[string]tasks.Desktop{}
+	rows := map[string]record.Row{}
 	until := time.Now().Add(e.Patience)
 	for i := range e.acks {
 		if err := e.judgeOperation(ctx, &e.acks[i], until, rows); err != nil {
@@ -78,7 +79,7 @@ func (e *env) judge(ctx context.Context) error {
 }
 
 // judgeOperation waits for the end of an operation and adds its rows.
-func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]tasks.Desktop) error {
+func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]record.Row) error {
 	v := &e.verdict
 	v.Acknowledged++
 	v.Desktops += len(a.desktops)
@@ -88,7 +89,7 @@ func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows 
 	} else if a.durability == tasks.OnReplica {
 		v.Replicated++
 	}
-	var op tasks.Operation
+	var op record.Operation
 	err := drill.Until(ctx, 100*time.Millisecond, func() (_ bool, err error) {
 		op, err = e.Record.Operation(ctx, a.op.ID)
 		return op.Sealed() || time.Now().After(until), err
@@ -112,7 +113,7 @@ func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows 
 }
 
 // neverFinished notes an operation, and whether Redis still has what would continue it.
-func (e *env) neverFinished(ctx context.Context, a *ack, op tasks.Operation) error {
+func (e *env) neverFinished(ctx context.Context, a *ack, op record.Operation) error {
 	var names []string
 	for _, p := range e.Processes() {
 		names = append(names, p.Name)
@@ -122,13 +123,13 @@ func (e *env) neverFinished(ctx context.Context, a *ack, op tasks.Operation) err
 		return err
 	}
 	inHand := slices.ContainsFunc(runs, func(p queue.Payload) bool { return p.Operation == op.ID })
-	listed := e.Redis.ZScore(ctx, tasks.DefaultPrefix+":open", op.ID).Err() == nil
+	listed := e.Redis.ZScore(ctx, record.DefaultPrefix+":open", op.ID).Err() == nil
 	e.verdict.NeverFinished = append(e.verdict.NeverFinished, fmt.Sprintf("%s, in the list of open ones: %t, claimed by a worker: %t; %+v",
 		e.name(a), listed, inHand, op.Counts))
 	return nil
 }
 
-func (e *env) addRows(ctx context.Context, a *ack, rows map[string]tasks.Desktop) error {
+func (e *env) addRows(ctx context.Context, a *ack, rows map[string]record.Row) error {
 	es, err := e.Record.Evidence(ctx, a.op, 0, a.op.Chunks())
 	if err != nil {
 		return err
@@ -184,7 +185,7 @@ func (e *env) story(id string) string {
 
 func clock(t time.Time) string { return t.UTC().Format("15:04:05.000") }
 
-func (e *env) judgeRow(row tasks.Desktop, d fakecloud.Desktop) {
+func (e *env) judgeRow(row record.Row, d fakecloud.Desktop) {
 	v := &e.verdict
 	switch {
 	case row.State == tasks.StateHeld && row.Failure != nil && row.Failure.Code == "OTHER_USER" && drill.On(d, drill.Heir):

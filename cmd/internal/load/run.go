@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -169,7 +170,7 @@ func (e *env) judge(ctx context.Context) error {
 	defer cancel()
 	var open int64
 	err := drill.Until(ctx, 100*time.Millisecond, func() (_ bool, err error) {
-		open, err = e.Redis.ZCard(ctx, tasks.DefaultPrefix+":open").Result()
+		open, err = e.Redis.ZCard(ctx, record.DefaultPrefix+":open").Result()
 		return open == 0, err
 	})
 	if err != nil {

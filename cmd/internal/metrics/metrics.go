@@ -13,8 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
-	"github.com/detachd/detachd/worker/policy"
 )
 
 // Metrics is a worker.Observer, counts requests for the server, and is the http.Handler of
@@ -56,8 +56,8 @@ func New(version string) *Metrics {
 	m.readingSeconds = m.histogram("detachd_reading_duration_seconds", "Duration of requests that read.", cloudSeconds, "project", "of")
 	m.desktops = m.counter("detachd_desktops_total", "Desktops that ended, by outcome and failure code.", "project", "outcome", "code")
 	m.retries = m.counter("detachd_retries_total", "Refusals of desktops that are retried, by class.", "project", "class")
-	limits := make([]float64, len(tasks.RemovedSteps))
-	for i, s := range tasks.RemovedSteps {
+	limits := make([]float64, len(record.RemovedSteps))
+	for i, s := range record.RemovedSteps {
 		limits[i] = float64(s)
 	}
 	m.removed = m.histogram("detachd_access_removed_seconds", "From due to confirmed detached.", limits, "project")
@@ -93,7 +93,7 @@ func (m *Metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) { m.handler.
 // Call counts a detach call.
 func (m *Metrics) Call(c worker.SeenCall) {
 	m.calls.WithLabelValues(c.Project, status(c.Status), string(c.Class)).Inc()
-	if c.Class == policy.Throttle {
+	if c.Class == tasks.ClassThrottled {
 		m.throttles.WithLabelValues(c.Project).Inc()
 	}
 	m.callSeconds.WithLabelValues(c.Project).Observe(c.Took.Seconds())

@@ -22,6 +22,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 	"github.com/detachd/detachd/worker"
 )
@@ -100,7 +101,7 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	require.NoError(t, err)
 	require.NoError(t, w.Start(t.Context()))
 	t.Cleanup(w.Stop)
-	p, err := tasks.NewProducer(rdb, tasks.ProducerConfig{Projects: []string{"hq"}})
+	p, err := record.NewProducer(rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
 	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1", "d2", "bad", "frozen"}})
 	require.NoError(t, err)
@@ -122,8 +123,8 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Mini(t)
 	m := afterARun(t, rdb)
-	record := tasks.NewRecord(rdb, tasks.RecordConfig{})
-	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.PauseAuth, 0, "refused"))
+	rec := record.New(rdb, record.Config{})
+	require.NoError(t, rec.PauseProject(t.Context(), "branch", tasks.PauseAuth, 0, "refused"))
 	families, text := page(t, m)
 	for _, x := range []struct {
 		want   float64
@@ -180,7 +181,7 @@ func TestRedisAway(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	defer rdb.Close()
 	m := New("1")
-	m.Watch(tasks.NewRecord(rdb, tasks.RecordConfig{}), []string{"hq"})
+	m.Watch(record.New(rdb, record.Config{}), []string{"hq"})
 	m.Call(worker.SeenCall{Project: "hq", Status: 200})
 	families, _ := page(t, m)
 	require.Zero(t, value(t, families, "detachd_redis_up"))
@@ -192,7 +193,7 @@ func TestRedisAway(t *testing.T) {
 func TestCardinalityIsBounded(t *testing.T) {
 	t.Parallel()
 	m := New("1")
-	record := &recordCollector{codes: m.codes}
+	rec := &recordCollector{codes: m.codes}
 	hostile := []string{"a\nb", `x"} 1`, "<script>", strings.Repeat("A", 65), "\xff", "ümlaut", " ", "1"}
 	for _, code := range hostile {
 		m.Move(worker.SeenMove{Project: "hq", State: tasks.StateFailed, Code: code})
@@ -211,7 +212,7 @@ func TestCardinalityIsBounded(t *testing.T) {
 	require.InDelta(t, 2, value(t, families, "detachd_desktops_total", "code", "WKS.00000000"), 0, "the first that came")
 	require.InDelta(t, 10_000-knownCodes+len(hostile), value(t, families, "detachd_desktops_total", "code", "other"), 0)
 	require.LessOrEqual(t, len(families["detachd_calls_total"].Metric), 502)
-	got := record.failures(s)
+	got := rec.failures(s)
 	require.Len(t, got, knownCodes+1)
 	require.Equal(t, 2*(10_000-knownCodes), got[tasks.FailureCount{Project: "hq", Class: "permanent", Code: "other"}])
 }

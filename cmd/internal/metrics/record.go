@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // readPatience limits the time of reading the record.
@@ -39,14 +40,14 @@ var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.
 
 // recordCollector reads the record at each scrape.
 type recordCollector struct {
-	record   *tasks.Record
+	record   *record.Record
 	projects []string
 	codes    *known
 }
 
 // Watch adds the gauges of a record and its projects. Call it once.
-func (m *Metrics) Watch(record *tasks.Record, projects []string) {
-	m.registry.MustRegister(&recordCollector{record, projects, m.codes})
+func (m *Metrics) Watch(rec *record.Record, projects []string) {
+	m.registry.MustRegister(&recordCollector{rec, projects, m.codes})
 }
 
 // Describe implements prometheus.Collector.
@@ -71,7 +72,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	if err == nil {
 		all, err = c.record.Stats(ctx, c.projects, time.Now())
 	}
-	var report tasks.RepairReport
+	var report record.RepairReport
 	if err == nil {
 		report, err = c.record.RepairReport(ctx)
 	}
@@ -86,7 +87,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	gauge(workersAlive, float64(alive))
-	for _, kind := range tasks.RepairKinds {
+	for _, kind := range record.RepairKinds {
 		to <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(report.Repaired[kind]), string(kind))
 	}
 	gauge(orphans, float64(report.Orphans))
@@ -101,14 +102,14 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 			gauge(openDesktops, float64(s.Counts.Of(state)), s.Project, state.String())
 		}
 		for _, q := range s.Queues {
-			gauge(queueTasks, float64(q.Waiting), s.Project, string(q.Queue))
-			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, string(q.Queue))
+			gauge(queueTasks, float64(q.Waiting), s.Project, q.Queue)
+			gauge(queueOldest, float64(q.OldestMS)/1000, s.Project, q.Queue)
 		}
 		for _, kind := range pauseKinds {
 			gauge(paused, truth(s.Pause != nil && s.Pause.Kind == kind), s.Project, string(kind))
 		}
 		for f, n := range c.failures(s) {
-			gauge(failures, float64(n), f.Project, f.Class, f.Code)
+			gauge(failures, float64(n), f.Project, string(f.Class), f.Code)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -31,7 +32,7 @@ func Codes(rules []policy.Rule) api.Codes {
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
 		}
 		if x.Code != "" {
-			reading.Advice = policy.Advice(x.Code, string(policy.HeldBack))
+			reading.Advice = policy.Advice(x.Code, string(tasks.ClassHeld))
 		}
 		out.Readings = append(out.Readings, reading)
 	}

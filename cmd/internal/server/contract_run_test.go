@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // scene is a bench with a cloud and a worker on which the contract's examples have
@@ -330,7 +331,7 @@ func (b *bench) step(id string, to tasks.State) {
 	b.t.Helper()
 	c, err := b.store.Record.Chunk(b.t.Context(), id, 0)
 	require.NoError(b.t, err)
-	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []tasks.Change{{Operation: c.Operation, Moves: []tasks.Move{{Desktop: c.Desktops[0], To: to}}}})
+	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []record.Change{{Operation: c.Operation, Moves: []record.Move{{Desktop: c.Desktops[0], To: to}}}})
 	require.NoError(b.t, err)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -20,7 +21,7 @@ func TestAcceptedOnReplicasAndOnOneCopy(t *testing.T) {
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary, primary.Addr())
 	var err error
-	b.store.Producer, err = tasks.NewProducer(primary.Client(t), tasks.ProducerConfig{Projects: []string{"hq"}})
+	b.store.Producer, err = record.NewProducer(primary.Client(t), record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
 	durability := func(key string) any {
 		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", key)

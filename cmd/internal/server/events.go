@@ -10,8 +10,8 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // pace is the timing of a stream of events.
@@ -61,7 +61,7 @@ func (s *server) watchOperation(r *request) error {
 
 // follow writes events until the operation has ended. The error says why it stopped
 // earlier.
-func (s *server) follow(ctx context.Context, r *request, v *view, op tasks.Operation) error {
+func (s *server) follow(ctx context.Context, r *request, v *view, op record.Operation) error {
 	stop, _ := ctx.Value(stopKey{}).(<-chan struct{})
 	poll, heartbeat, recheck := time.NewTicker(s.pace.poll), time.NewTicker(s.pace.heartbeat), time.NewTicker(s.pace.recheck)
 	defer poll.Stop()
@@ -130,8 +130,8 @@ func (s *server) recheck(ctx context.Context, r *request) error {
 }
 
 // stateOf returns the JSON of an operation's state, and its hash as the id.
-func stateOf(op tasks.Operation, now time.Time) (id string, data []byte) {
-	data, err := json.Marshal(api.StateOf(op, now))
+func stateOf(op record.Operation, now time.Time) (id string, data []byte) {
+	data, err := json.Marshal(api.StateOf(op.Operation, now))
 	if err != nil {
 		panic(err) // plain data
 	}

@@ -11,7 +11,7 @@ import (
 func (r *request) failureFilter(more ...string) (*query, tasks.FailureFilter) {
 	q := r.query(append(more, "project", "class", "code", "operation", "user", "source", "from", "to")...)
 	return q, tasks.FailureFilter{
-		Project: r.project(q), Class: q.text("class"), Code: q.text("code"), Operation: q.text("operation"),
+		Project: r.project(q), Class: tasks.Class(q.text("class")), Code: q.text("code"), Operation: q.text("operation"),
 		User: q.text("user"), Source: q.text("source"), From: q.time("from"), To: q.time("to"),
 	}
 }

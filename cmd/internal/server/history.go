@@ -6,6 +6,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // getDesktop is GET /v1/desktops/{desktop}: its history over all operations, the latest first.
@@ -27,14 +28,16 @@ func (s *server) getDesktop(r *request) error {
 		if !r.maySee(e.Operation.Project) {
 			continue
 		}
-		views, err := s.views(r.Context(), e.Operation, []tasks.Desktop{e.Desktop})
+		steps, err := s.record.Steps(r.Context(), &e.Desktop)
 		if err != nil {
 			return err
 		}
-		if views[0].Steps, err = s.record.Steps(r.Context(), &views[0].Desktop); err != nil {
+		views, err := s.views(r.Context(), e.Operation, []record.Row{e.Desktop})
+		if err != nil {
 			return err
 		}
-		out.Events = append(out.Events, api.Event{Operation: e.Operation, Desktop: views[0]})
+		views[0].Steps = steps
+		out.Events = append(out.Events, api.Event{Operation: e.Operation.Operation, Desktop: views[0]})
 	}
 	return r.answer(http.StatusOK, out)
 }

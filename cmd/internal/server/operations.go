@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // createOperation is POST /v1/operations: 202 and the operation, which is recorded. The
@@ -52,7 +53,7 @@ func (s *server) createOperation(r *request) error {
 		s.Metrics.Accepted(op.Durability)
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
-	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op, s.Now()), IgnoredColumns: ignored})
+	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
 }
 
 // idempotencyKey is the header of that name, 1 to 255 printable characters; "" if there is
@@ -112,14 +113,14 @@ func (s *server) listOperations(r *request) error {
 	ops, next, err := s.record.Operations(r.Context(), f, size, q.text("page_token"))
 	states := make([]api.OperationState, len(ops))
 	for i, op := range ops {
-		states[i] = api.StateOf(op, f.Now)
+		states[i] = api.StateOf(op.Operation, f.Now)
 	}
 	return answerPage(r, states, next, err)
 }
 
 // operation reads the operation of the path. Operations of projects that the key cannot
 // see are not found.
-func (s *server) operation(r *request) (tasks.Operation, error) {
+func (s *server) operation(r *request) (record.Operation, error) {
 	op, err := s.record.Operation(r.Context(), r.vars["id"])
 	if err == nil && !r.maySee(op.Project) {
 		err = tasks.ErrNotFound
@@ -142,13 +143,13 @@ func (s *server) getOperation(r *request) error {
 		return err
 	}
 	if brief || op.Total > upTo {
-		return r.answer(http.StatusOK, api.StateOf(op, s.Now()))
+		return r.answer(http.StatusOK, api.StateOf(op.Operation, s.Now()))
 	}
 	removal, pace, err := s.record.RemovalAndPace(r.Context(), op, s.Store.Target, s.Now())
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Operation{Operation: op, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
+	return r.answer(http.StatusOK, api.Operation{Operation: op.Operation, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.
@@ -182,7 +183,7 @@ func (s *server) listDesktops(r *request) error {
 }
 
 // views adds the results of their last calls to an operation's desktops.
-func (s *server) views(ctx context.Context, op tasks.Operation, desktops []tasks.Desktop) ([]api.Desktop, error) {
+func (s *server) views(ctx context.Context, op record.Operation, desktops []record.Row) ([]api.Desktop, error) {
 	var ids []string
 	for _, d := range desktops {
 		if d.CallID != "" && !slices.Contains(ids, d.CallID) {
@@ -196,8 +197,8 @@ func (s *server) views(ctx context.Context, op tasks.Operation, desktops []tasks
 	out := make([]api.Desktop, len(desktops))
 	for i, d := range desktops {
 		call := calls[d.CallID]
-		out[i] = api.Desktop{Desktop: d, JobID: call.JobID, RequestID: call.RequestID}
-		if took, proven := d.TookFrom(op); proven {
+		out[i] = api.Desktop{Desktop: d.Desktop, JobID: call.JobID, RequestID: call.RequestID}
+		if took, proven := d.TookFrom(op.Operation); proven {
 			due, accepted := took.SinceDue.Milliseconds(), took.SinceAccepted.Milliseconds()
 			out[i].TookMS, out[i].SinceAcceptedMS = &due, &accepted
 		}

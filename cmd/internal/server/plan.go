@@ -10,6 +10,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -57,7 +58,7 @@ func (s *server) createPlan(r *request) error {
 	if plan.State == tasks.PlanDone {
 		status = http.StatusOK
 	}
-	return s.answerPlan(r, status, api.Plan{Plan: plan, IgnoredColumns: ignored}, largestPage, "")
+	return s.answerPlan(r, status, plan, api.Plan{IgnoredColumns: ignored}, largestPage, "")
 }
 
 // planOwner is the owner of a plan. At the command line there are no keys, only the name
@@ -72,7 +73,7 @@ func (s *server) getPlan(r *request) error {
 		return err
 	}
 	plan, err := s.record.Plan(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (plan.Owner() != planOwner(r.key) || !r.maySee(plan.Project)) {
+	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (plan.Owner != planOwner(r.key) || !r.maySee(plan.Project)) {
 		return noPlan()
 	}
 	if err != nil {
@@ -81,7 +82,7 @@ func (s *server) getPlan(r *request) error {
 	if _, err := s.continuePlan(r.Context(), plan); err != nil {
 		return err
 	}
-	return s.answerPlan(r, http.StatusOK, api.Plan{Plan: plan}, size, q.text("page_token"))
+	return s.answerPlan(r, http.StatusOK, plan, api.Plan{}, size, q.text("page_token"))
 }
 
 func noPlan() error {
@@ -90,7 +91,7 @@ func noPlan() error {
 
 // continuePlan reads the rest of a plan in this process, unless another process does. read
 // is closed when this process has ended; nil if it does not read.
-func (s *server) continuePlan(ctx context.Context, plan tasks.Plan) (read <-chan struct{}, err error) {
+func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-chan struct{}, err error) {
 	planner, err := s.Store.Planner(plan.Project, s.Log)
 	if err != nil {
 		return nil, err
@@ -123,8 +124,9 @@ func (s *server) continuePlan(ctx context.Context, plan tasks.Plan) (read <-chan
 	return ended, nil
 }
 
-func (s *server) answerPlan(r *request, status int, out api.Plan, size int, token string) error {
-	rows, next, err := s.record.PlanRows(r.Context(), out.Plan, size, token)
+func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Plan, size int, token string) error {
+	out.Plan = plan.Plan
+	rows, next, err := s.record.PlanRows(r.Context(), plan, size, token)
 	if errors.Is(err, tasks.ErrNoPlan) {
 		return noPlan()
 	}

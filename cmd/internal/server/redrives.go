@@ -6,6 +6,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // createRedrive is POST /v1/redrives: 202 and the redrive, which workers carry out.
@@ -55,7 +56,7 @@ func (s *server) listRedrives(r *request) error {
 		return err
 	}
 	all, next, err := s.record.Redrives(r.Context(), size, q.text("page_token"))
-	var out []tasks.Redrive
+	var out []record.Redrive
 	for _, redrive := range all {
 		if r.maySeeAll(redrive.Projects) {
 			out = append(out, redrive)
@@ -75,7 +76,7 @@ func (r *request) maySeeAll(projects []string) bool {
 
 // redrive reads the redrive of the path. Redrives of projects that the key cannot see are
 // not found.
-func (s *server) redrive(r *request) (tasks.Redrive, error) {
+func (s *server) redrive(r *request) (record.Redrive, error) {
 	redrive, err := s.record.Redrive(r.Context(), r.vars["id"])
 	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeAll(redrive.Projects) {
 		err = problem(http.StatusNotFound, "redrive_not_found", "this redrive does not exist, or its retention is over: check the id")

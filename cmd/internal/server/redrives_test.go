@@ -9,22 +9,23 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // failed has desktops of an operation fail.
-func (b *bench) failed(project string, desktops ...string) tasks.Operation {
+func (b *bench) failed(project string, desktops ...string) record.Operation {
 	b.t.Helper()
 	op, err := b.store.Producer.Enqueue(b.t.Context(), tasks.Request{Project: project, Desktops: desktops, RequestedBy: "hr"})
 	require.NoError(b.t, err)
 	c, err := b.store.Record.Chunk(b.t.Context(), op.ID, 0)
 	require.NoError(b.t, err)
-	ch := tasks.Change{Operation: op}
+	ch := record.Change{Operation: op}
 	for _, d := range c.Desktops {
-		ch.Moves = append(ch.Moves, tasks.Move{Desktop: d, To: tasks.StateFailed, Attempts: 1, Failure: &tasks.Failure{
+		ch.Moves = append(ch.Moves, record.Move{Desktop: d, To: tasks.StateFailed, Attempts: 1, Failure: &tasks.Failure{
 			Project: project, OperationID: op.ID, DesktopID: d.ID, Code: "WKS.1", Class: "permanent", Message: "no", At: time.Now(),
 		}})
 	}
-	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []tasks.Change{ch})
+	_, err = b.store.Record.Apply(b.t.Context(), time.Now(), []record.Change{ch})
 	require.NoError(b.t, err)
 	return op
 }

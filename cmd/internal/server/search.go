@@ -3,8 +3,8 @@ package server
 import (
 	"strings"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // searchPage is the largest page of a search.
@@ -29,7 +29,7 @@ func (s *server) searchDesktops(r *request) error {
 	for len(events) > 0 {
 		// Rows of an operation are consecutive.
 		op := events[0].Operation
-		var rows []tasks.Desktop
+		var rows []record.Row
 		for len(events) > 0 && events[0].Operation.ID == op.ID {
 			rows = append(rows, events[0].Desktop)
 			events = events[1:]
@@ -42,7 +42,7 @@ func (s *server) searchDesktops(r *request) error {
 			return err
 		}
 		for _, v := range views {
-			out = append(out, api.Event{Operation: op, Desktop: v})
+			out = append(out, api.Event{Operation: op.Operation, Desktop: v})
 		}
 	}
 	return answerPage(r, out, next, nil)

@@ -16,6 +16,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // Config makes a handler.
@@ -48,7 +49,7 @@ const (
 // server answers requests.
 type server struct {
 	Config
-	record  *tasks.Record
+	record  *record.Record
 	routes  []route
 	limits  *limits
 	streams *streams

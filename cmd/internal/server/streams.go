@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -63,7 +63,7 @@ type view struct {
 
 	mu sync.Mutex
 	at time.Time
-	op tasks.Operation
+	op record.Operation
 }
 
 // open adds a stream of a key; leave removes it.
@@ -105,7 +105,7 @@ const viewPatience = 10 * time.Second
 
 // read returns the operation, at most as old as ago. Streams that ask at the same time
 // share one reading.
-func (v *view) read(ctx context.Context, record *tasks.Record, id string, ago time.Duration) (tasks.Operation, error) {
+func (v *view) read(ctx context.Context, rec *record.Record, id string, ago time.Duration) (record.Operation, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	now := time.Now()
@@ -114,7 +114,7 @@ func (v *view) read(ctx context.Context, record *tasks.Record, id string, ago ti
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	op, err := record.Operation(ctx, id)
+	op, err := rec.Operation(ctx, id)
 	if err == nil {
 		v.at, v.op = now, op
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 func (b *bench) post(body string, header ...string) answer {
@@ -97,7 +98,7 @@ func TestSentAgainAfterItsTime(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	past := time.Date(2026, 1, 30, 12, 0, 0, 0, time.UTC)
-	p, err := tasks.NewProducer(b.store.Redis, tasks.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
+	p, err := record.NewProducer(b.store.Redis, record.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return past }})
 	require.NoError(t, err)
 	op, err := p.Enqueue(t.Context(), api.OperationRequest{
 		Project: "hq", Users: []string{"zoe"}, NotBefore: api.NotBefore{At: past.Add(time.Hour)}, Deadline: past.Add(2 * time.Hour), IdempotencyKey: "k",
