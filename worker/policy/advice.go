@@ -1,6 +1,10 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+)
 
 // adviceByCode says what a person can do about a desktop that failed or is on hold with a
 // code, where that is more specific than the advice of its class. A code that ends in "*"
@@ -89,12 +93,12 @@ const (
 
 // Advice says what a person can do about desktops that failed or are on hold with a code:
 // the advice of the code, else of its class, else "".
-func Advice(code, class string) string {
+func Advice(code string, class tasks.Class) string {
 	if advice, own := codeAdvice(code); own {
 		return advice
 	}
 	for _, c := range Classes() {
-		if string(c.Class) == class {
+		if c.Class == class {
 			return c.Advice
 		}
 	}

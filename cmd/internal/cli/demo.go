@@ -184,14 +184,14 @@ func (p *Program) perform(
 		if err != nil {
 			return demoReport{}, err
 		}
-		ops = append(ops, op)
+		ops = append(ops, op.Operation)
 	}
 	op, err := a.Producer.Enqueue(ctx, plan.byName)
 	if err != nil {
 		return demoReport{}, err
 	}
-	ops = append(ops, op)
-	if ops, err = p.wait(ctx, a.Record.Operation, ops, demoTimeout); err != nil {
+	ops = append(ops, op.Operation)
+	if ops, err = p.wait(ctx, fromRecord(a.Record), ops, demoTimeout); err != nil {
 		return demoReport{}, err
 	}
 	if o.report != "" {

@@ -63,14 +63,18 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
 		Failures: []demoFailure{}, Codes: []tasks.FailureCount{}, Surprises: []string{},
 	}
-	var calls []tasks.Call
+	var calls []record.Call
 	for _, op := range ops {
+		recorded, err := rec.Operation(ctx, op.ID)
+		if err != nil {
+			return r, err
+		}
 		more, err := rec.Calls(ctx, op.ID)
 		if err != nil {
 			return r, err
 		}
 		calls = append(calls, more...)
-		removal, err := rec.Removal(ctx, op, s.Target, time.Now())
+		removal, err := rec.Removal(ctx, recorded, s.Target, time.Now())
 		if err != nil {
 			return r, err
 		}
@@ -156,8 +160,12 @@ func (r *demoReport) compare(plan *demoPlan, cloud *fakecloud.Cloud) {
 // prove compares every desktop that the record has as detached with the cloud.
 func (r *demoReport) prove(ctx context.Context, rec *record.Record, plan *demoPlan, cloud *fakecloud.Cloud) error {
 	for _, op := range r.Operations {
-		rows, err := all(func(size int, token string) ([]tasks.Desktop, string, error) {
-			return rec.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
+		recorded, err := rec.Operation(ctx, op.ID)
+		if err != nil {
+			return err
+		}
+		rows, err := all(func(size int, token string) ([]record.Row, string, error) {
+			return rec.Desktops(ctx, recorded, tasks.DesktopFilter{States: []tasks.State{tasks.StateDetached}}, size, token)
 		})
 		if err != nil {
 			return err
@@ -198,7 +206,7 @@ func (r demoReport) print(w io.Writer) error {
 	}
 	codes := &table{header: []string{"FAILED WITH", "PROJECT", "CLASS", "DESKTOPS"}}
 	for _, c := range r.Codes {
-		codes.add(c.Code, c.Project, c.Class, strconv.Itoa(c.Count))
+		codes.add(c.Code, c.Project, string(c.Class), strconv.Itoa(c.Count))
 	}
 	failed := &table{header: []string{"FAILED DESKTOP", "CODE", "ATTEMPTS", "PLANNED REASON"}}
 	for _, f := range r.Failures {

@@ -97,7 +97,7 @@ type failureFlags struct {
 func (o *failureFlags) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.filter.Project, "project", "", "only of this project `alias`")
 	f.StringVar(&o.filter.Code, "code", "", "only with this error `code`, for example WKS.00010032")
-	f.StringVar(&o.filter.Class, "class", "", "only of this `class`, for example conflict, or held for desktops on hold")
+	f.StringVar((*string)(&o.filter.Class), "class", "", "only of this `class`, for example conflict, or held for desktops on hold")
 	f.StringVar(&o.filter.Operation, "operation", "", "only of this `operation`")
 	f.StringVar(&o.filter.User, "user", "", "only desktops that this user had, or that were requested by the user's `name`")
 	f.StringVar(&o.filter.Source, "requested-by", "", "only of operations requested by this `name`")
@@ -122,7 +122,7 @@ func (p *Program) period(since, until string) (from, to time.Time, err error) {
 func failuresTable(failures []tasks.Failure) *table {
 	t := &table{header: []string{"FAILED", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"}}
 	for _, f := range failures {
-		t.add(clock(f.At), f.Project, f.DesktopID, f.DesktopName, f.Code, f.Class, strconv.Itoa(f.Attempts), f.OperationID, f.Message)
+		t.add(clock(f.At), f.Project, f.DesktopID, f.DesktopName, f.Code, string(f.Class), strconv.Itoa(f.Attempts), f.OperationID, f.Message)
 	}
 	return t
 }
@@ -132,7 +132,7 @@ func failuresTable(failures []tasks.Failure) *table {
 // unless their class is requested: without the options of their operation they might
 // not be put on hold again. A row for a computer or a user has that in place of an id,
 // as lists may.
-func failureRows(failures []tasks.Failure, class string) (rows [][]string, skipped int) {
+func failureRows(failures []tasks.Failure, class tasks.Class) (rows [][]string, skipped int) {
 	rows = [][]string{{
 		"project", "desktop_id", "user", "desktop_name", "code", "class", "message", "status", "attempts", "at",
 		"operation_id", "call_id", "request_id",
@@ -148,7 +148,7 @@ func failureRows(failures []tasks.Failure, class string) (rows [][]string, skipp
 		}
 		for _, user := range expected {
 			rows = append(rows, []string{
-				f.Project, f.DesktopID, user, f.DesktopName, f.Code, f.Class, f.Message, strconv.Itoa(f.Status), strconv.Itoa(f.Attempts),
+				f.Project, f.DesktopID, user, f.DesktopName, f.Code, string(f.Class), f.Message, strconv.Itoa(f.Status), strconv.Itoa(f.Attempts),
 				f.At.Format(time.RFC3339), f.OperationID, f.CallID, f.RequestID,
 			})
 		}

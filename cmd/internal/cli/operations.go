@@ -265,7 +265,7 @@ func (v statusView) print(w io.Writer, now time.Time) error {
 	fmt.Fprintln(w)
 	t := &table{header: []string{"FAILED OR ON HOLD WITH", "CLASS", "DESKTOPS"}}
 	for _, f := range v.Failures {
-		t.add(f.Code, f.Class, strconv.Itoa(f.Count))
+		t.add(f.Code, string(f.Class), strconv.Itoa(f.Count))
 	}
 	return t.print(w)
 }
@@ -332,7 +332,7 @@ func stateLines(c tasks.Counts) (out []stateLine) {
 }
 
 // jobIDs lists the distinct job ids of calls.
-func jobIDs(calls []tasks.Call) []string {
+func jobIDs(calls []record.Call) []string {
 	out := []string{}
 	for _, c := range calls {
 		for _, id := range append([]string{c.JobID}, c.SuccessJobIDs...) {

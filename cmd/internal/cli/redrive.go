@@ -108,7 +108,7 @@ func (p *Program) showMatch(match api.FailureMatch) error {
 func matchTable(match api.FailureMatch) *table {
 	t := &table{header: []string{"PROJECT", "CLASS", "CODE", "DESKTOPS"}}
 	for _, c := range match.By {
-		t.add(c.Project, c.Class, c.Code, strconv.Itoa(c.Count))
+		t.add(c.Project, string(c.Class), c.Code, strconv.Itoa(c.Count))
 	}
 	return t
 }
@@ -257,7 +257,7 @@ func filterText(x tasks.Redrive) string {
 	var parts []string
 	f := x.Filter
 	for _, part := range []struct{ name, value string }{
-		{"project", f.Project}, {"code", f.Code}, {"class", f.Class}, {"operation", f.Operation}, {"user", f.User}, {"requested by", f.Source},
+		{"project", f.Project}, {"code", f.Code}, {"class", string(f.Class)}, {"operation", f.Operation}, {"user", f.User}, {"requested by", f.Source},
 		{"since", clock(f.From)}, {"until", clock(f.To)},
 	} {
 		if part.value != "" {
@@ -280,7 +280,7 @@ func redriveItems(items []tasks.RedriveItem) *table {
 				code = x.Desktop.Failure.Code
 			}
 		}
-		t.add(x.DesktopID, x.OperationID, clock(x.MatchedAt), map[bool]string{true: "yes", false: "no"}[x.Taken], state, code)
+		t.add(x.DesktopID, x.OperationID, clock(x.MatchedAt), map[bool]string{true: "yes", false: "no"}[x.Processed], state, code)
 	}
 	return t
 }

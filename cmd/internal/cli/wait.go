@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 const (
@@ -62,6 +63,14 @@ func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operat
 
 // reader reads an operation.
 type reader func(ctx context.Context, id string) (tasks.Operation, error)
+
+// fromRecord reads from the record itself.
+func fromRecord(rec *record.Record) reader {
+	return func(ctx context.Context, id string) (tasks.Operation, error) {
+		op, err := rec.Operation(ctx, id)
+		return op.Operation, err
+	}
+}
 
 // poll is a reader.
 func (c *client) poll(ctx context.Context, id string) (tasks.Operation, error) {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/drill"
-	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 

@@ -95,6 +95,6 @@ func played(t *testing.T, d fakecloud.Desktop, calls int, end tasks.State) *env 
 	e := &env{}
 	var op record.Operation
 	e.Env, op = drill.Played(t, d, calls, end)
-	e.acks = []ack{{op: op, desktops: []string{d.ID}}}
+	e.acks = []ack{{op: op.Operation, desktops: []string{d.ID}}}
 	return e
 }

@@ -16,7 +16,6 @@ import (
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -139,7 +138,7 @@ func (e *env) post(posting, ctx context.Context, r *rand.Rand) error {
 
 // submit submits an operation of some desktops, again with the same key until it is
 // acknowledged.
-func (e *env) submit(ctx context.Context, r *rand.Rand, size int) (op record.Operation, err error) {
+func (e *env) submit(ctx context.Context, r *rand.Rand, size int) (op tasks.Operation, err error) {
 	req := api.OperationRequest{Project: drill.Project, ExpectedUsers: map[string][]string{}}
 	for range size {
 		d, expect := e.Draw(r, kinds)

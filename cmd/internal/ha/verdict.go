@@ -108,8 +108,8 @@ func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows 
 	case !op.Sealed():
 		return e.neverFinished(ctx, a, op)
 	}
-	a.op = op
-	return e.addRows(ctx, a, rows)
+	a.op = op.Operation
+	return e.addRows(ctx, a, op, rows)
 }
 
 // neverFinished notes an operation, and whether Redis still has what would continue it.
@@ -129,8 +129,8 @@ func (e *env) neverFinished(ctx context.Context, a *ack, op record.Operation) er
 	return nil
 }
 
-func (e *env) addRows(ctx context.Context, a *ack, rows map[string]record.Row) error {
-	es, err := e.Record.Evidence(ctx, a.op, 0, a.op.Chunks())
+func (e *env) addRows(ctx context.Context, a *ack, op record.Operation, rows map[string]record.Row) error {
+	es, err := e.Record.Evidence(ctx, op, 0, op.Chunks())
 	if err != nil {
 		return err
 	}

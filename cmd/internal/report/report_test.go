@@ -281,9 +281,9 @@ func (p *parts) rechain() {
 	var chains []trail.Chain
 	for i := range p.chunks {
 		c := &p.chunks[i]
-		var ds []tasks.Desktop
+		var ds []record.Row
 		for _, r := range c.Rows {
-			ds = append(ds, tasks.Desktop{ID: r.ID, Expect: r.Expect})
+			ds = append(ds, record.Row{Desktop: tasks.Desktop{ID: r.ID, Expect: r.Expect}})
 		}
 		chain := record.StartChain(p.Accepted, c.Number, ds)
 		for _, raw := range c.Trail {

@@ -20,8 +20,7 @@ func (s *server) listCodes(r *request) error {
 func Codes(rules []policy.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
 	for _, x := range policy.Table(rules) {
-		class := string(x.Class)
-		code := api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: class, Why: x.Why, Advice: policy.Advice(x.Code, class)}
+		code := api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: policy.Advice(x.Code, x.Class)}
 		out.Codes = append(out.Codes, code)
 	}
 	for _, x := range policy.Classes() {
@@ -32,7 +31,7 @@ func Codes(rules []policy.Rule) api.Codes {
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
 		}
 		if x.Code != "" {
-			reading.Advice = policy.Advice(x.Code, string(tasks.ClassHeld))
+			reading.Advice = policy.Advice(x.Code, tasks.ClassHeld)
 		}
 		out.Readings = append(out.Readings, reading)
 	}
