@@ -63,7 +63,7 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 		Operations: ops, States: sum(ops), Cloud: seenBy(cloud, plan),
 		Failures: []demoFailure{}, Codes: []tasks.FailureCount{}, Surprises: []string{},
 	}
-	var calls []record.Call
+	var calls []tasks.Call
 	for _, op := range ops {
 		recorded, err := rec.Operation(ctx, op.ID)
 		if err != nil {
@@ -73,7 +73,9 @@ func newDemoReport(ctx context.Context, s *app.Store, cloud *fakecloud.Cloud, pl
 		if err != nil {
 			return r, err
 		}
-		calls = append(calls, more...)
+		for _, c := range more {
+			calls = append(calls, c.Call)
+		}
 		removal, err := rec.Removal(ctx, recorded, s.Target, time.Now())
 		if err != nil {
 			return r, err

@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -172,10 +173,10 @@ func TestDoctorRedisRefuses(t *testing.T) {
 func TestDoctorPausesWorkersAndUnreadableTasks(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	record := s.store(t).Record
-	require.NoError(t, record.PauseProject(t.Context(), "hq", tasks.PauseAuth, 0, "401"))
-	require.NoError(t, record.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "maintenance"))
-	require.NoError(t, record.Reject(t.Context(), record.Rejected{Queue: "q", Reason: "no JSON", Payload: "\x1b"}))
+	rec := s.store(t).Record
+	require.NoError(t, rec.PauseProject(t.Context(), "hq", tasks.PauseAuth, 0, "401"))
+	require.NoError(t, rec.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "maintenance"))
+	require.NoError(t, rec.Reject(t.Context(), record.Rejected{Queue: "q", Reason: "no JSON", Payload: "\x1b"}))
 	levels := s.levels(t, exitFailed)
 	require.Equal(t, "bad", levels["pause hq"])
 	require.Equal(t, "warn", levels["pause branch"])

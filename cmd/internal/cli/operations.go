@@ -332,7 +332,7 @@ func stateLines(c tasks.Counts) (out []stateLine) {
 }
 
 // jobIDs lists the distinct job ids of calls.
-func jobIDs(calls []record.Call) []string {
+func jobIDs(calls []tasks.Call) []string {
 	out := []string{}
 	for _, c := range calls {
 		for _, id := range append([]string{c.JobID}, c.SuccessJobIDs...) {

@@ -23,7 +23,7 @@ func (s *stage) ended(t *testing.T) tasks.Operation {
 	ended, err := s.store(t).Record.Finish(t.Context(), []string{s.operations(t)[0].ID})
 	require.NoError(t, err)
 	require.Len(t, ended, 1)
-	return ended[0]
+	return ended[0].Operation
 }
 
 func TestReportAndVerify(t *testing.T) {

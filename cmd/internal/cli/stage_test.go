@@ -25,6 +25,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -160,14 +161,14 @@ func (s *stage) store(t *testing.T) *app.Store {
 	return st
 }
 
-func (s *stage) operations(t *testing.T) []tasks.Operation {
+func (s *stage) operations(t *testing.T) []record.Operation {
 	t.Helper()
 	ops, _, err := s.store(t).Record.Operations(t.Context(), tasks.OperationFilter{}, 0, "")
 	require.NoError(t, err)
 	return ops
 }
 
-func (s *stage) rows(t *testing.T, op tasks.Operation) []tasks.Desktop {
+func (s *stage) rows(t *testing.T, op record.Operation) []record.Row {
 	t.Helper()
 	ds, _, err := s.store(t).Record.Desktops(t.Context(), op, tasks.DesktopFilter{}, op.Total, "")
 	require.NoError(t, err)
