@@ -192,7 +192,8 @@ func TestLinesFitAnEditor(t *testing.T) {
 	t.Parallel()
 	var bad []string
 	for path, text := range files(t, ".go") {
-		if !in(unfinished.lines, path) {
+		// A row of a test's table is easier to read on one line.
+		if !strings.HasSuffix(path, "_test.go") {
 			bad = append(bad, longLines(path, text)...)
 		}
 	}
