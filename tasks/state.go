@@ -22,7 +22,8 @@ const (
 )
 
 // States lists every state, in the order in which a desktop passes through them.
-var States = []State{StateQueued, StateSending, StateAccepted, StateDetached, StateFailed, StateHeld, StateCancelled, StateExpanded, StateNoDesktop}
+var States = []State{StateQueued, StateSending, StateAccepted, StateDetached, StateFailed, StateHeld, StateCancelled, StateExpanded,
+	StateNoDesktop}
 
 var stateNames = map[State]string{
 	StateQueued: "queued", StateSending: "sending", StateAccepted: "accepted", StateDetached: "detached",

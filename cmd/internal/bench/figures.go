@@ -392,8 +392,10 @@ func cost(desktops int) func(s *stage) ([]figure, error) {
 		bytes := float64(s.info("memory", "used_memory")-before) / float64(desktops)
 		of := fmt.Sprintf(" of %d", desktops)
 		return []figure{
-			{"B5 Redis at rest, bytes a desktop" + of, fmt.Sprintf("%.0f B", bytes), "goal 400 B, with 2 % failed", bytes / 400, "<= 400", bytes <= 400},
-			{"B5 Redis commands sent a desktop" + of, fmt.Sprintf("%.3f", commands), fmt.Sprintf("run by Redis, scripts' too: %.3f", inside), commands / 0.35, "<= 0.35", commands <= 0.35},
+			{"B5 Redis at rest, bytes a desktop" + of, fmt.Sprintf("%.0f B", bytes), "goal 400 B, with 2 % failed", bytes / 400, "<= 400",
+				bytes <= 400},
+			{"B5 Redis commands sent a desktop" + of, fmt.Sprintf("%.3f", commands), fmt.Sprintf("run by Redis, scripts' too: %.3f", inside),
+				commands / 0.35, "<= 0.35", commands <= 0.35},
 		}, nil
 	}
 }
@@ -467,9 +469,11 @@ func scale(s *stage) ([]figure, error) {
 	worst := slices.Min(rates) / slices.Max(rates)
 	peak, flat := slices.Max(peaks), peaks[2]/peaks[1]
 	return []figure{
-		{"B6 desktops/s at 10,000, 100,000, 1,000,000", fmt.Sprintf("%.0f %.0f %.0f", rates[0], rates[1], rates[2]), "each other", worst, ">= 0.9", worst >= 0.9},
+		{"B6 desktops/s at 10,000, 100,000, 1,000,000", fmt.Sprintf("%.0f %.0f %.0f", rates[0], rates[1], rates[2]), "each other", worst,
+			">= 0.9", worst >= 0.9},
 		{"B6 the worker's peak memory", fmt.Sprintf("%.0f MB", peak), "goal 150 MB", peak / 150, "<= 150 MB", peak <= 150},
-		{"B6 of that, at 1,000,000 beside 100,000", fmt.Sprintf("%.0f MB", peaks[2]), fmt.Sprintf("%.0f MB", peaks[1]), flat, "<= 1.25", flat <= 1.25},
+		{"B6 of that, at 1,000,000 beside 100,000", fmt.Sprintf("%.0f MB", peaks[2]), fmt.Sprintf("%.0f MB", peaks[1]), flat, "<= 1.25",
+			flat <= 1.25},
 	}, nil
 }
 
@@ -506,8 +510,10 @@ func takeover(s *stage) ([]figure, error) {
 	}
 	limit := callTimeout + 10*time.Second
 	return []figure{
-		{fmt.Sprintf("B7 a killed worker's work moves on, %d chunks", waiting.chunks), seconds(waiting.last), "goal 15 s (bare asynq 60 to 120 s)", waiting.last.Seconds() / 15, "<= 15 s", waiting.last <= 15*time.Second},
-		{fmt.Sprintf("B7 its calls are settled, %d chunks", sent.chunks), seconds(sent.last), "goal call_timeout (10 s) + 10 s", sent.last.Seconds() / limit.Seconds(), "<= 20 s", sent.last <= limit},
+		{fmt.Sprintf("B7 a killed worker's work moves on, %d chunks", waiting.chunks), seconds(waiting.last),
+			"goal 15 s (bare asynq 60 to 120 s)", waiting.last.Seconds() / 15, "<= 15 s", waiting.last <= 15*time.Second},
+		{fmt.Sprintf("B7 its calls are settled, %d chunks", sent.chunks), seconds(sent.last), "goal call_timeout (10 s) + 10 s",
+			sent.last.Seconds() / limit.Seconds(), "<= 20 s", sent.last <= limit},
 	}, nil
 }
 
@@ -639,7 +645,9 @@ func proof(s *stage) ([]figure, error) {
 	proofs := api.proofs.Load()
 	perRead := bulkSize / float64(proofs)
 	return []figure{
-		{"B8 desktops proven a reading that proves", fmt.Sprintf("%.0f (%d readings)", perRead, proofs), fmt.Sprintf("%d readings before calls", api.before.Load()), perRead / 50, ">= 50", perRead >= 50},
-		{"B8 the last one proven after the last call", seconds(proven - took), "the cloud takes 10 s", (proven - took).Seconds() / 10, "no goal", true},
+		{"B8 desktops proven a reading that proves", fmt.Sprintf("%.0f (%d readings)", perRead, proofs),
+			fmt.Sprintf("%d readings before calls", api.before.Load()), perRead / 50, ">= 50", perRead >= 50},
+		{"B8 the last one proven after the last call", seconds(proven - took), "the cloud takes 10 s", (proven - took).Seconds() / 10,
+			"no goal", true},
 	}, nil
 }

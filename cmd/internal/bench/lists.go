@@ -77,7 +77,8 @@ func slowestOf(ctx context.Context, pages map[string]func(context.Context) (int,
 			slowest, worst = name, v
 		}
 	}
-	return figure{Ours: fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), Baseline: "goal 50 ms", Ratio: worst / 50, Goal: "<= 50 ms", Met: worst <= 50}, nil
+	return figure{Ours: fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), Baseline: "goal 50 ms", Ratio: worst / 50, Goal: "<= 50 ms",
+		Met: worst <= 50}, nil
 }
 
 // filled is a record with a million desktops.
@@ -136,7 +137,8 @@ func (l *filled) add(ctx context.Context, p *record.Producer, i int, x shape) (r
 				m.Before.Users[0].Name = rareUser
 				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: rareCode, Class: "conflict", Message: "being moved", At: now}
 			case (d.Position+i*x.each)%50 == 7:
-				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: commonCode, Class: "permanent", Message: "Desktops cannot obtain valid IP addresses.", At: now}
+				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: commonCode, Class: "permanent",
+					Message: "Desktops cannot obtain valid IP addresses.", At: now}
 			}
 			ch.Moves = append(ch.Moves, m)
 		}
@@ -163,7 +165,8 @@ func (l *filled) pages() map[string]func(context.Context) (int, error) {
 	const size = 100
 	out := map[string]func(context.Context) (int, error){}
 	for name, f := range map[string]tasks.OperationFilter{
-		"operations": {}, "operations of a project": {Project: alias}, "operations of a rare requester": {Project: alias, RequestedBy: rarePerson},
+		"operations": {}, "operations of a project": {Project: alias}, "operations of a rare requester": {Project: alias,
+			RequestedBy: rarePerson},
 		"operations of a rare ticket": {Ticket: rareTicket}, "operations of the usual requester": {RequestedBy: "hr"}, "open operations": {Open: true},
 		"a rare requester's with the usual project, of today": {Project: alias, RequestedBy: rarePerson, From: time.Now().Add(-time.Hour)},
 	} {

@@ -140,7 +140,8 @@ func serveCloud(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, ReadLatency: *latency, DetachDelay: *delay, DiscardLog: true}, "127.0.0.1:0")
+	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, ReadLatency: *latency, DetachDelay: *delay,
+		DiscardLog: true}, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -27,7 +27,8 @@ func (s *stage) web(l *filled) (map[string]func(context.Context) (int, error), e
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "bench", "token", config.SecretRef{Value: token}
 	cfg.Credentials = []config.Credential{c}
-	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name, Limits: config.DefaultLimits()}}
+	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name,
+		Limits: config.DefaultLimits()}}
 	store, err := app.Open(cfg, func(string) (string, bool) { return "", false }, "bench")
 	if err != nil {
 		return nil, err
@@ -45,8 +46,10 @@ func (s *stage) web(l *filled) (map[string]func(context.Context) (int, error), e
 	h := dashboard.Serve(server.Config{Store: store, Keys: keys, Log: zerolog.Nop(), Now: time.Now})
 	out := map[string]func(context.Context) (int, error){}
 	for _, path := range []string{
-		"/", "/operations", "/operations?requested_by=" + rarePerson, "/operations?open=1", "/operations/" + l.op.ID + "?state=detached", "/operations/" + l.op.ID + "?state=failed",
-		"/failures", "/failures?class=permanent", "/failures?code=" + rareCode, "/failures?user=" + rareUser, "/failures?source=hr", "/search?q=" + rareUser, "/desktop?id=" + url.QueryEscape(l.id),
+		"/", "/operations", "/operations?requested_by=" + rarePerson, "/operations?open=1", "/operations/" + l.op.ID +
+			"?state=detached", "/operations/" + l.op.ID + "?state=failed",
+		"/failures", "/failures?class=permanent", "/failures?code=" + rareCode, "/failures?user=" +
+			rareUser, "/failures?source=hr", "/search?q=" + rareUser, "/desktop?id=" + url.QueryEscape(l.id),
 	} {
 		out[strings.ReplaceAll(path, l.op.ID, "{id}")] = func(ctx context.Context) (int, error) {
 			req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)

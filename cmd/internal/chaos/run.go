@@ -96,7 +96,8 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 			Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
 			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 		},
-		Worker: fmt.Sprintf("max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: %s", s.callTimeout()+5*time.Second),
+		Worker: fmt.Sprintf("max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: %s",
+			s.callTimeout()+5*time.Second),
 		Limits: fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
 	})
 	if err != nil {
@@ -166,7 +167,8 @@ func (e *env) submitAll(ctx context.Context, r *rand.Rand) error {
 
 // submit submits an operation, again with the same key until it is known to be accepted.
 func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
-	req := tasks.Request{Project: drill.Project, IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos", Expect: map[string][]string{}}
+	req := tasks.Request{Project: drill.Project, IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos",
+		Expect: map[string][]string{}}
 	for range size {
 		d, expect := e.Draw(r, kinds)
 		if drill.Nowhere.Has(d.ID) {

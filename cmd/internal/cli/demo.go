@@ -76,7 +76,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	requests := list.Requests(api.OperationRequest{Reason: "leavers of the demo"})
 	for _, r := range requests {
 		if len(r.Users)+len(r.Computers) > 0 {
-			return usage("give every row a desktop id", "the demo creates the desktops of the list, but project %s has rows without a desktop id", r.Project)
+			return usage("give every row a desktop id", "the demo creates the desktops of the list, but project %s has rows without a desktop id",
+				r.Project)
 		}
 	}
 	plan := newDemoPlan(requests, o.seed)
@@ -151,7 +152,8 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 		return nil, usage("give every row a desktop id", "the demo creates the desktops of the list, but some rows have no desktop id")
 	}
 	if list.BadRows > 0 || len(list.Good) == 0 {
-		return nil, usage("correct the list and run the command again", "%s, %s", count(list.BadRows, "invalid row"), count(len(list.Good), "valid row"))
+		return nil, usage("correct the list and run the command again", "%s, %s", count(list.BadRows, "invalid row"),
+			count(len(list.Good), "valid row"))
 	}
 	return list, nil
 }

@@ -47,7 +47,8 @@ func (p *Program) desktopsCommand() *cobra.Command {
 		}),
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&o.states, "state", nil, "only in these `states`: queued, sending, accepted, detached,\nfailed, held (on hold), cancelled, expanded, no_desktop")
+	f.StringSliceVar(&o.states, "state", nil,
+		"only in these `states`: queued, sending, accepted, detached,\nfailed, held (on hold), cancelled, expanded, no_desktop")
 	f.StringVar(&o.code, "code", "", "only with this error `code`, for example WKS.00010032")
 	o.page.flags(f, 0)
 	f.BoolVar(&o.json, "json", false, "print JSON")
@@ -55,7 +56,8 @@ func (p *Program) desktopsCommand() *cobra.Command {
 }
 
 func desktopsTable(desktops []api.Desktop) *table {
-	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "USERS BEFORE", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE", "MESSAGE"}}
+	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "USERS BEFORE", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE",
+		"MESSAGE"}}
 	for _, d := range desktops {
 		code, message := whyOf(d)
 		before := ""

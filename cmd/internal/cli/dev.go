@@ -209,7 +209,8 @@ func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 		limits := config.DefaultLimits()
 		limits.MaxInFlight = 2
 		limits.CallTimeout = 3 * time.Second // a lost reply is noticed early
-		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name, Limits: limits})
+		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name,
+			Limits: limits})
 	}
 	return cfg
 }

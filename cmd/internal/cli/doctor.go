@@ -147,7 +147,8 @@ func (fs *findings) clocks(check, whose string, skew, exact time.Duration) {
 	const next = "synchronise both clocks with NTP"
 	switch off := skew.Abs() - exact; {
 	case off > skewBad:
-		fs.add(check, bad, next, "%s differs from ours by %s: signatures expire, and times in the record are wrong", whose, skew.Round(time.Second))
+		fs.add(check, bad, next, "%s differs from ours by %s: signatures expire, and times in the record are wrong", whose,
+			skew.Round(time.Second))
 	case off > skewWarn:
 		fs.add(check, warn, next, "%s differs from ours by %s", whose, skew.Round(time.Second))
 	default:

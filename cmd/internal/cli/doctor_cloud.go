@@ -83,7 +83,8 @@ func (fs *findings) probeFailed(check string, err error) {
 	case errors.As(err, &e) && e.Status == http.StatusNotFound:
 		fs.add(check, bad, "check project id, region and endpoint in the configuration", "not found: %v", err)
 	case errors.As(err, &e) && e.Status != 0:
-		fs.add(check, bad, "try again later; if it lasts, check region and endpoint in the configuration", "the cloud answers with an error: %v", err)
+		fs.add(check, bad, "try again later; if it lasts, check region and endpoint in the configuration",
+			"the cloud answers with an error: %v", err)
 	default:
 		fs.add(check, bad, "check region, endpoint, proxy and firewall", "the cloud cannot be reached: %v", err)
 	}

@@ -107,7 +107,8 @@ func (n node) check(fs *findings) {
 	case role == "":
 		fs.add(name("replicas"), warn, "check that there is a replica", "Redis does not report whether it has replicas")
 	case replicas == "0":
-		fs.add(name("replicas"), warn, "add a replica on another machine", "there is no replica: if the disk of this machine fails, the record is lost")
+		fs.add(name("replicas"), warn, "add a replica on another machine",
+			"there is no replica: if the disk of this machine fails, the record is lost")
 	default:
 		fs.add(name("replicas"), fine, "", "%s connected", replicas)
 	}
@@ -177,7 +178,8 @@ func checkCoverage(ctx context.Context, rdb redis.UniversalClient, fs *findings)
 	const check = "redis cluster"
 	text, err := cluster.ClusterInfo(ctx).Result()
 	if err != nil {
-		fs.add(check, warn, "let the Redis user run CLUSTER INFO", "CLUSTER INFO, which says whether all slots are served, cannot be read here: %v", err)
+		fs.add(check, warn, "let the Redis user run CLUSTER INFO",
+			"CLUSTER INFO, which says whether all slots are served, cannot be read here: %v", err)
 		return
 	}
 	info := parseInfo(text)

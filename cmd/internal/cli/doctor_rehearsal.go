@@ -28,7 +28,8 @@ func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 		fs.add(check, warn, "let the Redis user run INFO and WAIT",
 			"cannot tell whether a replica has accepted operations, so a failover may lose them unnoticed: %v", r.Replicas)
 	case r.Connected > 0 && r.Acknowledged == 0:
-		fs.add(check, warn, "check the replicas and the network between", "no replica acknowledged a write in time: a failover loses what was just accepted")
+		fs.add(check, warn, "check the replicas and the network between",
+			"no replica acknowledged a write in time: a failover loses what was just accepted")
 	case r.Connected > 0:
 		fs.add(check, fine, "", "a replica acknowledged a write")
 	}

@@ -45,7 +45,8 @@ func (fs *findings) repairs(x record.RepairReport, now time.Time) {
 	}
 	switch total := x.Repaired.Total(); {
 	case now.Sub(x.EndedAt) > lateRound:
-		fs.add(check, warn, "check the logs of the workers", "it was not checked for %s; losses of Redis are not repaired", now.Sub(x.EndedAt).Round(time.Hour))
+		fs.add(check, warn, "check the logs of the workers", "it was not checked for %s; losses of Redis are not repaired",
+			now.Sub(x.EndedAt).Round(time.Hour))
 	case total == 0 && x.Unreadable == 0:
 		fs.add(check, fine, "", "%s; nothing was lost", checked)
 	case total > 0 && now.Sub(x.RepairedAt) < lateRound:

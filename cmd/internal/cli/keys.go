@@ -53,7 +53,8 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 	f.StringVar(&want.Name, "name", "", "`name` of the owner, recorded as the requester of operations")
 	f.StringVar(&want.Role, "role", "", "`role`: viewer, producer, operator or admin")
 	f.StringSliceVar(&want.Projects, "project", nil, "only for this project `alias`; may be repeated (default: all)")
-	f.StringVar(&want.UnknownUsers, "unknown-users", "", "default for users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
+	f.StringVar(&want.UnknownUsers, "unknown-users", "",
+		"default for users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
 	f.StringVar(&expires, "expires", "", "expiry `time`, for example +2160h (default: never)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -77,7 +78,8 @@ func (p *Program) keysListCommand() *cobra.Command {
 				p.say("there are no keys")
 				return nil
 			}
-			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED", "LAST USED"}}
+			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED",
+				"LAST USED"}}
 			for _, k := range list {
 				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))

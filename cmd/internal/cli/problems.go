@@ -17,8 +17,9 @@ var problemAdvice = map[string]struct {
 	exit int
 	next string
 }{
-	"no_key":              {exitNotAuthorised, "set DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
-	"key_refused":         {exitNotAuthorised, "check the key; where Redis is configured, detachd keys list shows if it is revoked or expired"},
+	"no_key": {exitNotAuthorised, "set DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
+	"key_refused": {exitNotAuthorised,
+		"check the key; where Redis is configured, detachd keys list shows if it is revoked or expired"},
 	"slow_down":           {exitNotAuthorised, "check the key and wait: wrong keys were sent from your address, by you or by others"},
 	"role_missing":        {exitNotAuthorised, "use a key with that role; detachd keys create creates one"},
 	"project_not_allowed": {exitNotAuthorised, "use a key for that project, or for all projects"},

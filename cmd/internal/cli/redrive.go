@@ -257,7 +257,8 @@ func filterText(x tasks.Redrive) string {
 	var parts []string
 	f := x.Filter
 	for _, part := range []struct{ name, value string }{
-		{"project", f.Project}, {"code", f.Code}, {"class", string(f.Class)}, {"operation", f.Operation}, {"user", f.User}, {"requested by", f.Source},
+		{"project", f.Project}, {"code", f.Code}, {"class", string(f.Class)}, {"operation", f.Operation}, {"user", f.User}, {"requested by",
+			f.Source},
 		{"since", clock(f.From)}, {"until", clock(f.To)},
 	} {
 		if part.value != "" {

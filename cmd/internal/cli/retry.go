@@ -59,7 +59,8 @@ func (p *Program) cancelCommand() *cobra.Command {
 			if asJSON {
 				return printJSON(p.Stdout, done)
 			}
-			p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"), done.TooLate)
+			p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"),
+				done.TooLate)
 			return nil
 		}),
 	}

@@ -33,7 +33,8 @@ browsers keep the cookie of the dashboard only over TLS or on this machine.`,
 	}
 	l.flags(cmd.Flags())
 	cmd.Flags().BoolVar(&o.worker, "worker", false, "also run a worker in this process")
-	cmd.Flags().IntVar(&o.rateLimit, "rate-limit", 1000, "maximum `requests` per second of each key, with bursts of twice as many; 0: unlimited")
+	cmd.Flags().IntVar(&o.rateLimit, "rate-limit", 1000,
+		"maximum `requests` per second of each key, with bursts of twice as many; 0: unlimited")
 	return cmd
 }
 

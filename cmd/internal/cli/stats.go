@@ -62,7 +62,8 @@ func statsTable(all []tasks.Stats) *table {
 		if s.Waiting > 0 {
 			waited = seconds(time.Duration(s.OldestMS) * time.Millisecond)
 		}
-		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending), strconv.Itoa(s.Counts.Accepted),
+		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending),
+			strconv.Itoa(s.Counts.Accepted),
 			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
 			strconv.FormatFloat(s.CallsPerMinute, 'f', 0, 64), strconv.Itoa(s.Throttled), paused)
 	}

@@ -65,7 +65,8 @@ func (v *visit) preview(page, title string, match func(context.Context, api.Redr
 	p.Matched, p.Key, p.Type = found.Matched, rand.Text(), found.Matched >= confirmFrom
 	for _, c := range found.By {
 		p.Groups = append(p.Groups, failureGroup{
-			Project: c.Project, Class: string(c.Class), Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code, string(c.Class)),
+			Project: c.Project, Class: string(c.Class), Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code,
+				string(c.Class)),
 		})
 	}
 	return v.page(http.StatusOK, page, title, p)

@@ -48,8 +48,9 @@ var table = map[string][]string{
 		"tasks", "tasks/api", "tasks/redisfault", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/report",
 		"cmd/internal/server", "cmd/internal/when",
 	},
-	"cmd/internal/drill":   {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest"},
-	"cmd/internal/ha":      {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/queue", "tasks/record", "tasks/redistest", "cmd/internal/drill"},
+	"cmd/internal/drill": {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest"},
+	"cmd/internal/ha": {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/queue", "tasks/record", "tasks/redistest",
+		"cmd/internal/drill"},
 	"cmd/internal/house":   {},
 	"cmd/internal/leavers": {"tasks", "tasks/api"},
 	"cmd/internal/load":    {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest", "cmd/internal/drill"},
@@ -86,10 +87,11 @@ var thirdParties = map[string][]string{
 	"github.com/spf13/pflag":            {"cmd/internal/cli"},
 	"github.com/stretchr/testify":       {"cmd/internal/drill"}, // what its callers' tests share
 	"go.yaml.in/yaml/v3":                {"cmd/internal/config", "cmd/internal/server"},
-	"golang.org/x/sync":                 {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha", "cmd/internal/load"},
-	"golang.org/x/term":                 {"cmd/internal/cli"},
-	"golang.org/x/text":                 {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
-	"golang.org/x/time":                 {"cmd/internal/server"},
+	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
+		"cmd/internal/load"},
+	"golang.org/x/term": {"cmd/internal/cli"},
+	"golang.org/x/text": {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
+	"golang.org/x/time": {"cmd/internal/server"},
 }
 
 // mayImport says whether the tables let a package import a path.

@@ -324,7 +324,8 @@ func (h header) complete(c columns, choice Columns) error {
 				at = append([]int{c.user}, at...)
 				return h.unclear("user", at, "it is not clear which column names the user: %s: choose one", h.titles(at))
 			}
-			return h.unclear("user", at, "one of these columns may name the owner of the desktops: %s: choose the user column, or none", h.titles(at))
+			return h.unclear("user", at, "one of these columns may name the owner of the desktops: %s: choose the user column, or none",
+				h.titles(at))
 		}
 	}
 	if c.desktop < 0 && choice.Computer == "" {

@@ -119,7 +119,8 @@ func local(wall time.Time, zone *time.Location) (time.Time, error) {
 	at := wall.Format("2006-01-02 15:04:05")
 	switch len(found) {
 	case 0:
-		return time.Time{}, &Error{at, fmt.Sprintf("does not exist in %s, where clocks go forward: use another time, or one with an offset", zone)}
+		return time.Time{}, &Error{at, fmt.Sprintf("does not exist in %s, where clocks go forward: use another time, or one with an offset",
+			zone)}
 	case 2:
 		problem := fmt.Sprintf("occurs twice in %s, where clocks go back: use %s or %s", zone, Show(found[0]), Show(found[1]))
 		return time.Time{}, &Error{at, problem}
