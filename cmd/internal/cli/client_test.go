@@ -52,10 +52,10 @@ func TestServerWithoutAUsableKey(t *testing.T) {
 	t.Parallel()
 	s := served(t)
 	for want, env := range map[string]map[string]string{
-		"no key for it":                 {},
-		"is no API key":                 {"DETACHD_API_KEY": "dk_a b"},
-		"/nowhere: no such file":        {"DETACHD_API_KEY_FILE": "/nowhere"},
-		"no URL such as https://detach": {"DETACHD_API_KEY": "dk_1", "DETACHD_SERVER": "detachd.example.com"},
+		"the server needs an API key":      {},
+		"does not contain a valid API key": {"DETACHD_API_KEY": "dk_a b"},
+		"/nowhere: no such file":           {"DETACHD_API_KEY_FILE": "/nowhere"},
+		"use a URL such as https://detach": {"DETACHD_API_KEY": "dk_1", "DETACHD_SERVER": "detachd.example.com"},
 	} {
 		if env["DETACHD_SERVER"] == "" {
 			env["DETACHD_SERVER"] = s.url
@@ -98,7 +98,7 @@ func (s *stage) newKey(t *testing.T, role string, args ...string) string {
 func TestTheKeyIsWhoAsks(t *testing.T) {
 	t.Parallel()
 	s := served(t)
-	s.refused(t, exitUsage, "--requested-by does not go with a server", "detach", "d1", "--project", "hq", "--requested-by", "ann")
+	s.refused(t, exitUsage, "--requested-by cannot be used with a server", "detach", "d1", "--project", "hq", "--requested-by", "ann")
 	producer := &stage{env: map[string]string{"DETACHD_SERVER": s.url, "DETACHD_API_KEY": s.newKey(t, "producer"), "USER": "jo"}}
 	require.Equal(t, exitOK, producer.run(t, "detach", "d1", "--project", "hq").code)
 	require.Equal(t, "producer", s.operations(t)[0].RequestedBy)
@@ -130,7 +130,7 @@ func TestServerWithoutItsRedis(t *testing.T) {
 	t.Cleanup(proxied.Close)
 	s.env["DETACHD_SERVER"] = proxied.URL
 	s.refused(t, exitInternal, "Redis does not answer (503 redis_away, request r1)", "list")
-	s.refused(t, exitInternal, "it asks to wait 5s", "list")
+	s.refused(t, exitInternal, "the server asks to wait 5s", "list")
 }
 
 func TestServerThatIsSomethingElse(t *testing.T) {
@@ -148,7 +148,7 @@ func TestServerThatIsSomethingElse(t *testing.T) {
 		}))
 		s := &stage{env: map[string]string{"DETACHD_SERVER": srv.URL, "DETACHD_API_KEY": "dk_1"}}
 		s.refused(t, exitInternal, want, "list")
-		s.refused(t, exitInternal, "check the address", "report", "x")
+		s.refused(t, exitInternal, "is the address right?", "report", "x")
 		srv.Close()
 	}
 }
@@ -171,7 +171,7 @@ func TestCommandsThatAskNoServer(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	for _, c := range []string{"worker", "serve", "dev", "demo", "fakecloud"} {
-		s.refused(t, exitUsage, "detachd "+c+" does its work here", c, "--server", "http://127.0.0.1:1")
+		s.refused(t, exitUsage, "detachd "+c+" runs on this machine", c, "--server", "http://127.0.0.1:1")
 	}
 }
 
@@ -236,14 +236,14 @@ func TestWaitingEndsWhenTheKeyDoes(t *testing.T) {
 	}, "detach", "d1", "--project", "hq", "--wait")
 	require.NoError(t, ctx.Err(), "it does not wait for a key to come back")
 	require.Equal(t, exitNotAuthorised, r.code, r.err)
-	require.Contains(t, r.err, "waiting ended, the work goes on")
+	require.Contains(t, r.err, "waiting ended, the work continues")
 }
 
 func TestDoctorOfAServer(t *testing.T) {
 	t.Parallel()
 	s := served(t)
 	require.Equal(t, map[string]string{"server": "ok", "server ready": "ok", "key": "ok", "workers": "warn", "the rest": "ok"}, s.levels(t, exitOK))
-	require.Contains(t, s.ok(t, "doctor"), "role admin, for all projects, for good")
+	require.Contains(t, s.ok(t, "doctor"), "role admin, for all projects, no expiry")
 	s.worker(t)
 	require.Equal(t, "ok", s.levels(t, exitOK)["workers"])
 

@@ -31,7 +31,7 @@ func TestWrongUse(t *testing.T) {
 		for want, args := range map[string][]string{
 			`unknown command "statsu"`:      {"statsu"},
 			"unknown flag: --nonsense":      {"list", "--nonsense"},
-			"accepts 1 arg(s), received 0":  {"status"},
+			"OPERATION is missing":          {"status"},
 			"accepts 1 arg(s), received 2":  {"cancel", "a", "b"},
 			"--limit is negative":           {"list", "--limit", "-1"},
 			"--since \"x\" is no time":      {"failures", "--since", "x"},
@@ -64,7 +64,7 @@ func TestLists(t *testing.T) {
 		require.Len(t, s.json(t, exitOK, "list")["operations"], 2)
 		require.Len(t, s.json(t, exitOK, "list", "--limit", "1")["operations"], 1)
 		for _, filter := range [][]string{{"--project", "hq"}, {"--ticket", "HR-1"}, {"--requested-by", "jo", "--open", "--since", "1h"}} {
-			ops := s.json(t, exitOK, append([]string{"list"}, filter...)...)["operations"].([]any)
+			ops := s.json(t, exitOK, append([]string{"list"}, filter...)...)["items"].([]any)
 			require.Len(t, ops, 1, filter)
 			require.Equal(t, first, ops[0].(map[string]any)["id"])
 		}
@@ -96,7 +96,7 @@ func TestOneOperation(t *testing.T) {
 		}
 		require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code)
 
-		desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["desktops"].([]any)
+		desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["items"].([]any)
 		require.Len(t, desktops, 1)
 		require.Equal(t, job, desktops[0].(map[string]any)["job_id"])
 		require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["desktops"], 2)
@@ -121,7 +121,7 @@ func TestFailuresInEveryForm(t *testing.T) {
 		s.worker(t)
 		require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
 
-		failures := s.json(t, exitOK, "failures", "--project", "hq", "--code", "WKS.00010110", "--class", "permanent", "--since", "1h")["failures"].([]any)
+		failures := s.json(t, exitOK, "failures", "--project", "hq", "--code", "WKS.00010110", "--class", "permanent", "--since", "1h")["items"].([]any)
 		require.Len(t, failures, 1)
 		require.Equal(t, "d2", failures[0].(map[string]any)["desktop_id"])
 		require.Contains(t, s.ok(t, "failures"), "d2")
@@ -159,7 +159,7 @@ func TestRetry(t *testing.T) {
 func TestCancel(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		id := s.detached(t, "d1", "d2", "--at", "+2h")
-		require.Equal(t, "operation "+id+": 2 desktops cancelled, 0 too late (sent or ended before)\n", s.ok(t, "cancel", id))
+		require.Equal(t, "operation "+id+": 2 desktops cancelled, 0 too late (already sent or finished)\n", s.ok(t, "cancel", id))
 		v := s.json(t, exitOK, "cancel", id)
 		require.InDelta(t, 0, v["cancelled"], 0)
 		require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code, "not all were taken by the cloud")
@@ -229,7 +229,7 @@ func TestCodes(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		v := s.json(t, exitOK, "codes")
 		first := v["codes"].([]any)[0].(map[string]any)
-		require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved", "advice": "see in the console what the desktop is doing, and redrive it when that is done"}, first)
+		require.Equal(t, map[string]any{"of": "desktop", "code": "WKS.00099999", "class": "conflict", "why": "being moved", "advice": "Check in the Workspace console what the desktop is doing, and retry when that has ended."}, first)
 		classes := map[any]bool{}
 		for _, c := range v["classes"].([]any) {
 			classes[c.(map[string]any)["class"]] = true

@@ -20,8 +20,8 @@ func TestDetachRecordsWhatWasAsked(t *testing.T) {
 		ops := s.operations(t)
 		require.Len(t, ops, 1)
 		op := ops[0]
-		require.Contains(t, r.out, "operation "+op.ID+": 2 desktops of project hq recorded and scheduled: it starts "+clock(op.NotBefore)+", in ")
-		require.Contains(t, r.out, "given up after "+clock(op.Deadline))
+		require.Contains(t, r.out, "operation "+op.ID+": 2 desktops of project hq accepted and scheduled: it starts "+clock(op.NotBefore)+", in ")
+		require.Contains(t, r.out, "deadline "+clock(op.Deadline))
 		require.Contains(t, r.err, "detachd status "+op.ID)
 		require.Contains(t, r.err, "no worker is running")
 		require.True(t, op.ShutoffAfterDetach && op.Urgent)
@@ -49,7 +49,7 @@ func TestDetachFileOfSeveralProjects(t *testing.T) {
 		name := s.file(t, "\xef\xbb\xbfdepartment,project,desktop_id\r\nann,hq,d1\r\nbob,branch,d2\r\ncyd,hq,d3\r\n")
 		r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.err, "columns that are ignored: department")
+		require.Contains(t, r.err, "ignored columns: department")
 		require.Len(t, s.operations(t), 2)
 		again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
 		require.Equal(t, r.out, again, "the same operations")
@@ -73,7 +73,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 		require.Empty(t, r.out)
 		for _, want := range []string{
 			"line 4: desktop id \"\" is empty", `line 5: project "nowhere" is not configured`,
-			"line 6: has 1 fields", "3 of 4 rows are bad; nothing was queued", "--skip-invalid", "hq",
+			"line 6: wrong number of fields: 1", "3 of 4 rows invalid; nothing was queued", "--skip-invalid", "hq",
 		} {
 			require.Contains(t, r.err, want)
 		}
@@ -107,33 +107,33 @@ func TestDetachPrintsOnlySomeBadRows(t *testing.T) {
 func TestDetachRefusesWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
-			"nothing was named":                  {"detach", "--project", "hq"},
-			"--user means every desktop":         {"detach", "d1", "--user", "zoe", "--project", "hq"},
-			"--expected-user is about":           {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
-			"space at an end":                    {"detach", "--user", "zoe ", "--project", "hq"},
-			"and desktop ids or computers":       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
-			"are about a --file":                 {"detach", "d1", "--user-column", "x", "--project", "hq"},
-			"is neither hold nor ignore":         {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
-			"invalid --due-at \"then\": use ":    {"detach", "d1", "--project", "hq", "--due-at", "then"},
-			"has no project":                     {"detach", "d1"},
-			`project "nowhere"`:                  {"detach", "d1", "--project", "nowhere"},
-			"white space":                        {"detach", "d 1", "--project", "hq"},
-			"once with a user and once":          {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
-			"--user-column \"Login\"":            {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
-			"a number that a spreadsheet":        {"detach", "--project", "hq", "7,00E+13"},
-			"invalid --at \"soon\": use ":        {"detach", "d1", "--project", "hq", "--at", "soon"},
-			"invalid --deadline \"never\": use ": {"detach", "d1", "--project", "hq", "--deadline", "never"},
-			"deadline: has passed already":       {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
-			"deadline: is not after":             {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
-			"no such file":                       {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
-			"no column desktop_id":               {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
-			"no desktop is left":                 {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
-			"--timeout means nothing":            {"detach", "d1", "--project", "hq", "--timeout", "1m"},
-			"--timeout is negative":              {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
-			"unknown flag: --projekt":            {"detach", "d1", "--projekt", "hq"},
-			"ticket: is longer":                  {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
-			"reason: is longer":                  {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
-			"idempotency_key: has a control":     {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
+			"nothing to detach":                                  {"detach", "--project", "hq"},
+			"--user means every desktop":                         {"detach", "d1", "--user", "zoe", "--project", "hq"},
+			"--expected-user requires desktop ids or --computer": {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
+			"space at an end":                                    {"detach", "--user", "zoe ", "--project", "hq"},
+			"and desktop ids or computers":                       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
+			"are about a --file":                                 {"detach", "d1", "--user-column", "x", "--project", "hq"},
+			"is neither hold nor ignore":                         {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
+			"invalid --due-at \"then\": use ":                    {"detach", "d1", "--project", "hq", "--due-at", "then"},
+			"has no project":                                     {"detach", "d1"},
+			`project "nowhere"`:                                  {"detach", "d1", "--project", "nowhere"},
+			"white space":                                        {"detach", "d 1", "--project", "hq"},
+			"once with a user and once":                          {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
+			"--user-column \"Login\"":                            {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
+			"a number that a spreadsheet":                        {"detach", "--project", "hq", "7,00E+13"},
+			"invalid --at \"soon\": use ":                        {"detach", "d1", "--project", "hq", "--at", "soon"},
+			"invalid --deadline \"never\": use ":                 {"detach", "d1", "--project", "hq", "--deadline", "never"},
+			"deadline: has passed already":                       {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
+			"deadline: is not after":                             {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
+			"no such file":                                       {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
+			"no column desktop_id":                               {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
+			"there is nothing to detach":                         {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
+			"--timeout means nothing":                            {"detach", "d1", "--project", "hq", "--timeout", "1m"},
+			"--timeout is negative":                              {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
+			"unknown flag: --projekt":                            {"detach", "d1", "--projekt", "hq"},
+			"ticket: is longer":                                  {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
+			"reason: is longer":                                  {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
+			"idempotency_key: has a control":                     {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}
@@ -144,7 +144,7 @@ func TestDetachRefusesWrongUse(t *testing.T) {
 func TestDetachKeyWithOtherContentIsRefused(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		s.ok(t, "detach", "d1", "--project", "hq", "--idempotency-key", "k")
-		s.refused(t, exitUsage, "used before for a request with other content", "detach", "d2", "--project", "hq", "--idempotency-key", "k")
+		s.refused(t, exitUsage, "was used before", "detach", "d2", "--project", "hq", "--idempotency-key", "k")
 	})
 }
 
@@ -183,7 +183,7 @@ func TestDetachWaitThatRunsOut(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		r := s.run(t, "detach", "d1", "--project", "hq", "--wait", "--timeout", "1ns")
 		require.Equal(t, exitRunning, r.code, r.err)
-		require.Contains(t, r.err, "--timeout is over: 1 of 1 desktops are not finished")
+		require.Contains(t, r.err, "--timeout is over: 1 of 1 desktop not finished")
 		require.Contains(t, r.err, "detachd status "+s.operations(t)[0].ID)
 	})
 }
@@ -198,7 +198,7 @@ func TestInterruptedWaitLeavesTheWorkAlone(t *testing.T) {
 			}
 		}, "detach", "d1", "--project", "hq", "--wait")
 		require.Equal(t, exitRunning, r.code, r.err)
-		require.Contains(t, r.err, "you stopped waiting; the work goes on")
+		require.Contains(t, r.err, "you stopped waiting; the work continues")
 		require.Equal(t, tasks.Counts{Queued: 1}, s.operations(t)[0].Counts)
 	})
 }
@@ -244,7 +244,7 @@ func TestDetachOfUsers(t *testing.T) {
 		s.worker(t)
 		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user\nzoe\nnobody\n"), "--user", "neither", "--unknown-users", "ignore", "--wait")
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.err, "3 users of project hq recorded")
+		require.Contains(t, r.err, "3 users of project hq accepted and queued")
 		op := s.operations(t)[0]
 		require.Equal(t, tasks.Counts{Detached: 2, Expanded: 1, NoDesktop: 2}, op.Counts, "two desktops, and two users without")
 		both, _ := s.cloud.Get(hqID, "both")
@@ -275,7 +275,7 @@ func TestDetachHoldsSomebodyElsesDesktop(t *testing.T) {
 		// As CSV it is there only for those who ask, with its user.
 		rows := s.run(t, "failures", "--csv")
 		require.NotContains(t, rows.out, "d1")
-		require.Contains(t, rows.err, "left out: 1")
+		require.Contains(t, rows.err, "skipped: 1 desktop")
 		require.Contains(t, s.ok(t, "failures", "--csv", "--class", "held"), "hq,d1,zoe,")
 
 		s.cloud.Attach(hqID, "d1", fakecloud.User{Name: "zoe"})
@@ -292,8 +292,8 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		s.worker(t)
 		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "Computer;Mitarbeiter;Employee ID\nWS-1;zoe;4711\nWS-2;zoe;4711\n"), "--computer", "WS-3", "--wait")
 		require.Equal(t, exitHeld, r.code, r.err)
-		require.Contains(t, r.err, "3 computers of project hq recorded")
-		require.Contains(t, r.err, "columns that are ignored: Employee ID")
+		require.Contains(t, r.err, "3 computers of project hq accepted and queued")
+		require.Contains(t, r.err, "ignored columns: Employee ID")
 		op := s.operations(t)[0]
 		states := map[string]tasks.State{}
 		for _, d := range s.rows(t, op) {

@@ -137,7 +137,7 @@ func parses(args []string, whole bool) error {
 		return nil
 	}
 	if !cmd.Runnable() {
-		return fmt.Errorf("%s is no command by itself", cmd.CommandPath())
+		return fmt.Errorf("%s unknown command", cmd.CommandPath())
 	}
 	if err := cmd.ValidateRequiredFlags(); err != nil {
 		return err
@@ -194,10 +194,10 @@ func TestCommandsThatDoNotParseAreFound(t *testing.T) {
 		"KEY=$(detachd keys create --name hr --role producer)":                                "",
 		"0 18 * * 1-5  detachd  detachd detach --file x.csv":                                  "",
 		"ExecStart=/bin/sh -c 'exec /usr/local/bin/detachd detach --fil x.csv'":               "unknown flag: --fil",
-		"KEY=$(detachd keys creat)":                                                           "is no command by itself",
+		"KEY=$(detachd keys creat)":                                                           "unknown command",
 		"detachd detatch --file x.csv":                                                        `unknown command "detatch"`,
 		"detachd detach \\\n  --projekt hq":                                                   "unknown flag: --projekt",
-		"detachd status":                                                                      "accepts 1 arg(s), received 0",
+		"detachd status":                                                                      "OPERATION is missing",
 		"true && detachd redrive start --per-second fast":                                     "invalid argument",
 		"cat x.csv | sudo -u hr detachd dismiss --code NOT_FOUND --confirm 12 --reason 'x;y'": "",
 	} {

@@ -30,7 +30,7 @@ func TestDoctorSaysWhatAFailoverLoses(t *testing.T) {
 	replica := redistest.StartReplica(t, srv, srv.Addr())
 	level, text := finding(exitOK)
 	require.Equal(t, "warn", level)
-	require.Contains(t, text, "is 0: a primary that is cut off from its replicas goes on taking writes")
+	require.Contains(t, text, "is 0: a primary that is cut off from its replicas continues to accept writes")
 
 	require.NoError(t, rdb.ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
 	level, text = finding(exitOK)
@@ -70,7 +70,7 @@ func TestDetachWarnsOfOneCopy(t *testing.T) {
 	require.NoError(t, replica.Freeze())
 	r = s.run(t, detach...)
 	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "no replica of Redis had it in time: if Redis fails over now it is lost")
+	require.Contains(t, r.err, "no replica of Redis confirmed it in time: a failover now would lose it")
 	require.Contains(t, r.out, `"durability": "one_copy"`)
 	require.NoError(t, replica.Thaw())
 }

@@ -26,12 +26,12 @@ func TestDoctorOnRepairs(t *testing.T) {
 		level  level
 		says   string
 	}{
-		"new":        {record.RepairReport{}, fine, "no worker has looked through all of it yet"},
-		"whole":      {round, fine, "12 operations looked through until .*; nothing was lost"},
-		"repaired":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-time.Hour), 4 }), warn, "3 repairs so far, .*: listed 1, open 2; 12 operations .*, with 4 references that led to none"},
+		"new":        {record.RepairReport{}, fine, "no worker has checked the whole record yet"},
+		"whole":      {round, fine, "12 operations checked until .*; nothing was lost"},
+		"repaired":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-time.Hour), 4 }), warn, "3 repairs so far, .*: listed 1, open 2; 12 operations .*, dangling references: 4"},
 		"long ago":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt = some, now.Add(-48*time.Hour) }), fine, "3 repairs so far, none since"},
 		"unreadable": {with(func(x *record.RepairReport) { x.Unreadable = 1 }), bad, "1 part of operations cannot be read"},
-		"nobody":     {with(func(x *record.RepairReport) { x.EndedAt = now.Add(-30 * time.Hour) }), warn, "not walked through for 30h0m0s"},
+		"nobody":     {with(func(x *record.RepairReport) { x.EndedAt = now.Add(-30 * time.Hour) }), warn, "it was not checked for 30h0m0s"},
 	} {
 		fs := findings{OK: true}
 		fs.repairs(x.report, now)
@@ -51,9 +51,9 @@ func TestUnservedProjectIsNamed(t *testing.T) {
 	require.NoError(t, rec.Beat(t.Context(), "w"))
 	s.detached(t, "d1", "d2", "d3")
 	r := s.run(t, "stats")
-	require.Contains(t, r.err, "no worker serves project hq: 3 rows of it wait")
+	require.Contains(t, r.err, "no worker serves project hq: waiting: 3 rows")
 	require.NotContains(t, r.err, "project branch")
 	r = s.run(t, "doctor")
 	require.Equal(t, exitFailed, r.code)
-	require.Contains(t, r.out, "no living worker serves it, and 3 rows wait")
+	require.Contains(t, r.out, "no running worker serves it; waiting: 3 rows")
 }

@@ -139,7 +139,7 @@ func TestDoctorOnAServerDoesNotProbe(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.serve(t)
-	s.refused(t, exitUsage, "does not probe", "doctor", "--probe")
+	s.refused(t, exitUsage, "--probe does not work with a server", "doctor", "--probe")
 }
 
 func TestDoctorNamesTheHostThatIsNotTheAPI(t *testing.T) {
@@ -188,7 +188,7 @@ func TestDoctorWorkersThatFellSilent(t *testing.T) {
 	var fs findings
 	checkWorkers([]tasks.Worker{{ID: "a", Silent: time.Second}, {ID: "b", Silent: time.Hour}}, &fs)
 	require.Equal(t, []finding{
-		{"worker b", warn, "has not been heard of for 1h0m0s", "look at its log; its work is taken up by other workers"},
+		{"worker b", warn, "no sign of life for 1h0m0s", "check its log; other workers continue its work"},
 		{"workers", fine, "1 running", ""},
 	}, fs.All)
 }
@@ -213,11 +213,11 @@ func TestDoctorNode(t *testing.T) {
 		"role:slave":                        "this is a replica",
 		"role:master\r\nconnected_slaves:2": "2 connected",
 		"maxmemory_policy:noeviction\nused_memory:90\nmaxmemory:100":           "90 % of maxmemory",
-		"maxmemory_policy:noeviction\nused_memory:100\nmaxmemory:100":          "is used up",
+		"maxmemory_policy:noeviction\nused_memory:100\nmaxmemory:100":          "is exhausted",
 		"maxmemory_policy:noeviction\nused_memory:1000000\nmaxmemory:10000000": "1 MB used, 9 MB left",
 		"aof_last_write_status:err\nrdb_last_bgsave_status:ok":                 "the append-only file cannot be written",
 		"aof_last_write_status:ok\nrdb_last_bgsave_status:err":                 "the last snapshot could not be written",
-		"aof_last_write_status:ok\naof_last_bgrewrite_status:err":              "could not be rewritten",
+		"aof_last_write_status:ok\naof_last_bgrewrite_status:err":              "the last rewrite of the append-only file failed",
 		"aof_last_write_status:ok\nrdb_last_bgsave_status:ok":                  "the last write succeeded",
 	} {
 		var fs findings

@@ -77,7 +77,7 @@ func TestServeOverTLS(t *testing.T) {
 
 	s.refused(t, exitUsage, "belong together", "serve", "--listen", anyPort, "--tls-cert", cert)
 	s.refused(t, exitUsage, "--tls-cert and --tls-key", "serve", "--listen", anyPort, "--tls-cert", cert, "--tls-key", cert)
-	s.refused(t, exitUsage, `--trusted-proxy "10.0.0.0/99" is none`, "serve", "--listen", anyPort, "--trusted-proxy", "10.0.0.0/99")
+	s.refused(t, exitUsage, `invalid --trusted-proxy "10.0.0.0/99"`, "serve", "--listen", anyPort, "--trusted-proxy", "10.0.0.0/99")
 }
 
 // Beyond loopback without TLS somebody should know.

@@ -189,7 +189,7 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "abort REDRIVE",
 		Short: "Stop a redrive",
-		Long:  "Retries no more desktops of a redrive. Those requeued before continue; detachd cancel cancels what is not sent yet.",
+		Long:  "Retries no more desktops of a redrive. Those retried before continue; detachd cancel cancels what is not sent yet.",
 		Args:  needs("REDRIVE", "detachd redrive list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.AbortRedrive(cmd.Context(), args[0])
@@ -200,10 +200,10 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 				return printJSON(p.Stdout, x)
 			}
 			if x.State() != tasks.RedriveAborted {
-				p.out("redrive %s had already finished: %s requeued", x.ID, share(x.Retried, x.Matched, "desktop"))
+				p.out("redrive %s had already finished: %s retried", x.ID, share(x.Retried, x.Matched, "desktop"))
 				return nil
 			}
-			p.out("redrive %s aborted: %s requeued", x.ID, share(x.Retried, x.Matched, "desktop"))
+			p.out("redrive %s aborted: %s retried", x.ID, share(x.Retried, x.Matched, "desktop"))
 			return nil
 		}),
 	}
@@ -211,7 +211,7 @@ func (p *Program) redriveAbortCommand() *cobra.Command {
 	return cmd
 }
 
-// redriveResults counts the requeued desktops by their states now.
+// redriveResults counts the retried desktops by their states now.
 func redriveResults(x tasks.RedriveProgress) string {
 	parts := []string{strconv.Itoa(x.Counts.Detached) + " detached"}
 	for _, part := range []struct {
@@ -241,7 +241,7 @@ func ofRedrive(id string, err error) error {
 }
 
 func redriveTable(all ...tasks.Redrive) *table {
-	t := &table{header: []string{"REDRIVE", "STATE", "REQUEUED", "SKIPPED", "MATCHED", "REQUESTED BY", "STARTED", "FILTER"}}
+	t := &table{header: []string{"REDRIVE", "STATE", "RETRIED", "SKIPPED", "MATCHED", "REQUESTED BY", "STARTED", "FILTER"}}
 	for _, x := range all {
 		t.add(x.ID, string(x.State()), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched),
 			x.RequestedBy, clock(x.CreatedAt), filterText(x))

@@ -65,7 +65,7 @@ func reportFormat(name, output string) (report.Format, error) {
 	}
 	f, err := report.ParseFormat(strings.TrimPrefix(filepath.Ext(output), "."))
 	if err != nil {
-		return "", usage("add --format, or use a file name with that extension", "--output %s is none of html, csv and json", shown(output))
+		return "", usage("add --format, or use a file name with that extension", "--output %s: the name does not say the format, html, csv or json", shown(output))
 	}
 	return f, nil
 }

@@ -48,8 +48,8 @@ func TestReportAndVerify(t *testing.T) {
 			require.Equal(t, os.FileMode(0o600), info.Mode().Perm())
 			r = s.run(t, "verify", file, "--record", "--head", strings.ToUpper(op.Seal))
 			require.Equal(t, exitOK, r.code, r.err)
-			require.Contains(t, r.out, "the record gives this very report")
-			require.Contains(t, r.out, "the same as the head of the report")
+			require.Contains(t, r.out, "the record gives exactly this report")
+			require.Contains(t, r.out, "matches the audit seal of the report")
 			require.Empty(t, r.err)
 
 			whole, err := os.ReadFile(file)
@@ -67,7 +67,7 @@ func TestReportAndVerify(t *testing.T) {
 		require.Contains(t, s.ok(t, "report", op.ID), "<!DOCTYPE html>", "html is the default")
 		require.Contains(t, s.ok(t, "report", op.ID, "-o", "-"), "<!DOCTYPE html>")
 		r := s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "csv"), nil, "verify", "-", "--head", op.Seal)
-		require.Contains(t, r.err, "the head proves no row of a csv report")
+		require.Contains(t, r.err, "the audit seal proves no rows of a csv report")
 		r = s.runWith(t, t.Context(), s.ok(t, "report", op.ID, "--format", "json"), nil, "verify", "-", "--head", op.Seal)
 		require.Empty(t, r.err)
 		require.Contains(t, r.out, "every step was replayed")
@@ -79,18 +79,18 @@ func TestReportWrongUse(t *testing.T) {
 		id := s.detached(t, "d1")
 		dir := t.TempDir()
 		for want, args := range map[string][]string{
-			`unknown format "pdf"`:               {"report", id, "--format", "pdf"},
-			"does not say which format":          {"report", id, "-o", filepath.Join(dir, "evidence")},
-			"does not say which format is":       {"report", id, "-o", filepath.Join(dir, "evidence.pdf")},
-			"no such file or directory":          {"report", id, "-o", filepath.Join(dir, "none", "evidence.csv")},
-			"operation nowhere: no such":         {"report", "nowhere"},
-			"nowhere: no such operation":         {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
-			"nothing.html":                       {"verify", filepath.Join(dir, "nothing.html")},
-			"--head \"12\" is no head":           {"verify", "-", "--head", "12"},
-			"accepts 1 arg(s), received 0":       {"verify"},
-			"accepts 1 arg(s), received 0\n":     {"report"},
-			"unknown flag: --recrod":             {"verify", "-", "--recrod"},
-			"flag needs an argument: --format\n": {"report", id, "--format"},
+			`unknown format "pdf"`:                  {"report", id, "--format", "pdf"},
+			"does not say the format":               {"report", id, "-o", filepath.Join(dir, "evidence")},
+			"evidence.pdf\": the name does not say": {"report", id, "-o", filepath.Join(dir, "evidence.pdf")},
+			"no such file or directory":             {"report", id, "-o", filepath.Join(dir, "none", "evidence.csv")},
+			"operation nowhere: no such":            {"report", "nowhere"},
+			"nowhere: no such operation":            {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
+			"nothing.html":                          {"verify", filepath.Join(dir, "nothing.html")},
+			"invalid --head \"12\"":              {"verify", "-", "--head", "12"},
+			"FILE is missing":                       {"verify"},
+			"OPERATION is missing":                {"report"},
+			"unknown flag: --recrod":                {"verify", "-", "--recrod"},
+			"flag needs an argument: --format\n":    {"report", id, "--format"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}
@@ -100,7 +100,7 @@ func TestReportWrongUse(t *testing.T) {
 		hidden, err := filepath.Glob(filepath.Join(dir, ".*"))
 		require.NoError(t, err)
 		require.Empty(t, hidden, "nothing is left after an error")
-		s.refused(t, exitFailed, "the report was altered, or is none", "verify", s.config)
+		s.refused(t, exitFailed, "the report was altered, or is not a detachd report", "verify", s.config)
 	})
 }
 
@@ -116,10 +116,10 @@ func TestReportBeforeTheEnd(t *testing.T) {
 		s.ok(t, "cancel", id)
 		r = s.runWith(t, t.Context(), text, nil, "verify", "-", "--record")
 		require.Equal(t, exitFailed, r.code)
-		require.Contains(t, r.err, "the record has gone on")
+		require.Contains(t, r.err, "the record has changed since")
 		r = s.runWith(t, t.Context(), js, nil, "verify", "-", "--record")
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Contains(t, r.out, "unchanged; 1 newer entries")
+		require.Contains(t, r.out, "unchanged; not in the report: 1 newer entry")
 	})
 }
 
@@ -132,7 +132,7 @@ func TestReportOfAnAlteredRecord(t *testing.T) {
 		require.NoError(t, err)
 
 		other := strings.Repeat("0", 64)
-		s.refused(t, exitFailed, "and not "+other, "verify", file, "--head", other)
+		s.refused(t, exitFailed, "not "+other, "verify", file, "--head", other)
 
 		var trail string
 		for _, key := range s.redis.Keys() {

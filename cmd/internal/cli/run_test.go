@@ -62,7 +62,7 @@ func TestDemoGoesAsPlanned(t *testing.T) {
 	for _, status := range []string{"200", "400", "409", "429"} {
 		require.NotEmpty(t, statuses[status], status)
 	}
-	require.Contains(t, r.err, "forgotten")
+	require.Contains(t, r.err, "all data is deleted")
 	require.NotContains(t, r.err, "detach call\"", "the log is for --verbose")
 }
 
@@ -72,16 +72,16 @@ func TestDemoOfAnotherFile(t *testing.T) {
 	r := s.run(t, "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,d2\nlab,d3\nlab,d4\nlab,d5\n"), "--verbose")
 	require.Equal(t, exitOK, r.code, r.out+r.err)
 	require.Contains(t, r.out, "detached")
-	require.Contains(t, r.out, "All of it is as planned: 1 failure")
+	require.Contains(t, r.out, "Everything as planned: 1 failure")
 	require.Contains(t, r.err, "operation ended")
-	s.refused(t, exitUsage, "1 bad row", "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,\n"))
+	s.refused(t, exitUsage, "1 invalid row", "demo", "--file", s.file(t, "project,desktop_id\nlab,d1\nlab,\n"))
 	s.refused(t, exitUsage, "no such file", "demo", "--file", "/nowhere")
 }
 
 func TestDemoThatIsInterruptedSaysSo(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	r := s.untilSaid(t, "are going to fail", "demo", "--json")
+	r := s.untilSaid(t, "planned: ", "demo", "--json")
 	require.NotEqual(t, exitOK, r.code)
 }
 
@@ -99,7 +99,7 @@ func inDev(t *testing.T, do func(other *stage, said string), flags ...string) {
 	r := s.runWith(t, ctx, "", func(said string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if strings.Contains(said, "dev: EVERYTHING") { // stderr; the configuration is on stdout
+		if strings.Contains(said, "# the whole list") { // stderr; the configuration is on stdout
 			notes = said
 		}
 		_, rest, ok := strings.Cut(said, "DETACHD_CONFIG=")
@@ -115,7 +115,7 @@ func inDev(t *testing.T, do func(other *stage, said string), flags ...string) {
 	}, append([]string{"dev"}, flags...)...)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.True(t, tried, r.err)
-	require.Contains(t, r.err, "FORGOTTEN")
+	require.Contains(t, r.err, "# the whole list")
 	require.NoFileExists(t, other.env["DETACHD_CONFIG"])
 }
 
@@ -132,7 +132,7 @@ func TestDevIsTriedAsItSays(t *testing.T) {
 		try := func(hint [2]string) {
 			args := strings.Fields(strings.ReplaceAll(hint[0], "deploy/examples", "../../../deploy/examples"))[1:]
 			want := exitOK
-			if strings.Contains(hint[1], "it is held") {
+			if strings.Contains(hint[1], "on hold") {
 				want = exitHeld
 			}
 			if r := other.run(t, args...); r.code != want {
@@ -178,7 +178,7 @@ func TestDevHasWhatIsCreated(t *testing.T) {
 func TestDevRefusesAListThatCannotBeCreated(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.refused(t, exitUsage, "1 bad row", "dev", "--list", s.file(t, "project,desktop_id\nelsewhere,d1\n"))
+	s.refused(t, exitUsage, "1 invalid row", "dev", "--list", s.file(t, "project,desktop_id\nelsewhere,d1\n"))
 	s.refused(t, exitUsage, "no such file", "dev", "--list", "/nowhere")
 }
 

@@ -25,7 +25,7 @@ var address = regexp.MustCompile(`"address":"([^"]+)"`)
 func TestServe(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.refused(t, exitUsage, "there is no valid key", "serve", "--listen", anyPort)
+	s.refused(t, exitUsage, "there is no valid API key", "serve", "--listen", anyPort)
 	key := strings.TrimSpace(s.ok(t, "keys", "create", "--name", "hr", "--role", "producer"))
 	var said, policy string
 	var status int
@@ -162,15 +162,15 @@ func TestKeys(t *testing.T) {
 		require.Contains(t, text, id)
 		require.Contains(t, text, "ignore")
 		require.NotContains(t, text, v["key"])
-		require.Contains(t, s.ok(t, "keys", "revoke", id), "is revoked")
-		require.NotEmpty(t, s.json(t, exitOK, "keys", "list")["keys"].([]any)[0].(map[string]any)["revoked_at"])
+		require.Contains(t, s.ok(t, "keys", "revoke", id), " revoked")
+		require.NotEmpty(t, s.json(t, exitOK, "keys", "list")["items"].([]any)[0].(map[string]any)["revoked_at"])
 		if s.url == "" {
-			s.refused(t, exitUsage, "there is no valid key", "serve", "--listen", anyPort)
+			s.refused(t, exitUsage, "there is no valid API key", "serve", "--listen", anyPort)
 		}
 		for want, args := range map[string][]string{
 			"no such key":                {"keys", "revoke", "dk_nowhere"},
 			"neither hold nor ignore":    {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
-			"is no role":                 {"keys", "create", "--name", "a", "--role", "root"},
+			"is not a role":                 {"keys", "create", "--name", "a", "--role", "root"},
 			"small letters":              {"keys", "create", "--role", "viewer"},
 			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
 			"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},

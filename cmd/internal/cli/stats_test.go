@@ -21,15 +21,15 @@ func TestStats(t *testing.T) {
 		require.NoError(t, s.store(t).Record.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "jo:\x1b[31m moving"))
 		s.ok(t, "detach", "--project", "branch", "--user", "zoe", "--due-at", "+2h")
 		lines := strings.Split(s.ok(t, "stats"), "\n")
-		require.Regexp(t, `^PROJECT +SCHEDULED +QUEUED +SENDING +ACCEPTED +FAILED +HELD +DETACHED 24H +WAITING TASKS +FOR +CALLS/MIN +THROTTLED 1H +PAUSED$`, lines[0])
+		require.Regexp(t, `^PROJECT +SCHEDULED +QUEUED +SENDING +ACCEPTED BY CLOUD +FAILED +ON HOLD +DETACHED 24H +WAITING TASKS +OLDEST +CALLS/MIN +THROTTLED 1H +PAUSED$`, lines[0])
 		require.Regexp(t, `^hq +0 +3 +0 +0 +0 +0 +0 +1 +\d+s +0 +0 +-$`, lines[1])
 		require.Regexp(t, `^branch +1 +0 .* operator: jo:\\x1b\[31m moving$`, lines[2], "nothing acts on the terminal")
-		v := s.json(t, exitOK, "stats", "--project", "hq")["projects"].([]any)
+		v := s.json(t, exitOK, "stats", "--project", "hq")["items"].([]any)
 		require.Len(t, v, 1)
 		hq := v[0].(map[string]any)
 		require.InDelta(t, 3, hq["counts"].(map[string]any)["queued"], 0)
 		require.Len(t, hq["buckets"], 96)
-		s.refused(t, exitUsage, "--project: there is no such project", "stats", "--project", "nowhere")
+		s.refused(t, exitUsage, "--project: does not exist, or the key is not for it", "stats", "--project", "nowhere")
 	})
 }
 
