@@ -34,8 +34,8 @@ func TestWrongUse(t *testing.T) {
 			"OPERATION is missing":          {"status"},
 			"accepts 1 arg(s), received 2":  {"cancel", "a", "b"},
 			"--limit is negative":           {"list", "--limit", "-1"},
-			"--since \"x\" is no time":      {"failures", "--since", "x"},
-			"--until \"x\" is no time":      {"list", "--until", "x"},
+			"invalid --since \"x\"":         {"failures", "--since", "x"},
+			"invalid --until \"x\"":         {"list", "--until", "x"},
 			`unknown state "gone"`:          {"desktops", "op", "--state", "gone"},
 			"[csv json]":                    {"failures", "--json", "--csv"},
 			"invalid argument \"x\"":        {"list", "--limit", "x"},
@@ -58,17 +58,17 @@ func TestUnknownOperation(t *testing.T) {
 func TestLists(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		require.Empty(t, s.ok(t, "list"))
-		require.Empty(t, s.json(t, exitOK, "list")["operations"])
+		require.Empty(t, s.json(t, exitOK, "list")["items"])
 		first := s.detached(t, "d1", "--ticket", "HR-1")
 		s.here(t).ok(t, "detach", "d1", "--project", "branch", "--requested-by", "ann")
-		require.Len(t, s.json(t, exitOK, "list")["operations"], 2)
-		require.Len(t, s.json(t, exitOK, "list", "--limit", "1")["operations"], 1)
+		require.Len(t, s.json(t, exitOK, "list")["items"], 2)
+		require.Len(t, s.json(t, exitOK, "list", "--limit", "1")["items"], 1)
 		for _, filter := range [][]string{{"--project", "hq"}, {"--ticket", "HR-1"}, {"--requested-by", "jo", "--open", "--since", "1h"}} {
 			ops := s.json(t, exitOK, append([]string{"list"}, filter...)...)["items"].([]any)
 			require.Len(t, ops, 1, filter)
 			require.Equal(t, first, ops[0].(map[string]any)["id"])
 		}
-		require.Empty(t, s.json(t, exitOK, "list", "--until", "1h")["operations"])
+		require.Empty(t, s.json(t, exitOK, "list", "--until", "1h")["items"])
 		require.Contains(t, s.ok(t, "list"), first)
 	})
 }
@@ -91,7 +91,7 @@ func TestOneOperation(t *testing.T) {
 		job := calls[0].(map[string]any)["job_id"].(string)
 		require.NotEmpty(t, job)
 		text := s.ok(t, "status", id)
-		for _, want := range []string{job, "detached", "failed", "WKS.00010110", "left", "access gone", "trail head"} {
+		for _, want := range []string{job, "detached", "failed", "WKS.00010110", "left", "removal       median", "audit seal"} {
 			require.Contains(t, text, want)
 		}
 		require.Equal(t, exitFailed, s.run(t, "status", id, "--wait").code)
@@ -148,7 +148,7 @@ func TestRetry(t *testing.T) {
 		require.Equal(t, exitFailed, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
 		id := s.operations(t)[0].ID
 		require.InDelta(t, 0, s.json(t, exitOK, "retry", id, "--code", "other")["retried"], 0)
-		require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "none has the code other")
+		require.Contains(t, s.run(t, "retry", id, "--code", "other").err, "no desktop has the code other")
 		s.cloud.ClearFaults()
 		require.Equal(t, "1 desktop of operation "+id+" queued again\n", s.ok(t, "retry", id, "--code", "WKS.00010110"))
 		require.Equal(t, exitOK, s.run(t, "status", id, "--wait").code)

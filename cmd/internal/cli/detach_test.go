@@ -81,7 +81,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 
 		r = s.run(t, "detach", "--file", name, "--skip-invalid")
 		require.Equal(t, exitFailed, r.code, r.err)
-		require.Contains(t, r.err, "3 bad rows")
+		require.Contains(t, r.err, "skipped: 3 invalid rows")
 		require.Contains(t, r.err, "3 rows were skipped")
 		require.Equal(t, 1, s.operations(t)[0].Total)
 
@@ -108,7 +108,7 @@ func TestDetachRefusesWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
 			"nothing to detach":                                  {"detach", "--project", "hq"},
-			"--user means every desktop":                         {"detach", "d1", "--user", "zoe", "--project", "hq"},
+			"--user means all desktops":                          {"detach", "d1", "--user", "zoe", "--project", "hq"},
 			"--expected-user requires desktop ids or --computer": {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
 			"space at an end":                                    {"detach", "--user", "zoe ", "--project", "hq"},
 			"and desktop ids or computers":                       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
@@ -310,7 +310,7 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		require.Contains(t, csv, "hq,computer:WS-3,,")
 		again := s.run(t, "detach", "--file", s.file(t, csv))
 		require.Equal(t, exitOK, again.code, again.err)
-		require.Contains(t, again.err, "columns that are ignored: desktop_name")
+		require.Contains(t, again.err, "ignored columns: desktop_name")
 	})
 }
 

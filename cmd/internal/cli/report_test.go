@@ -86,9 +86,9 @@ func TestReportWrongUse(t *testing.T) {
 			"operation nowhere: no such":            {"report", "nowhere"},
 			"nowhere: no such operation":            {"report", "nowhere", "-o", filepath.Join(dir, "e.csv")},
 			"nothing.html":                          {"verify", filepath.Join(dir, "nothing.html")},
-			"invalid --head \"12\"":              {"verify", "-", "--head", "12"},
+			"invalid --head \"12\"":                 {"verify", "-", "--head", "12"},
 			"FILE is missing":                       {"verify"},
-			"OPERATION is missing":                {"report"},
+			"OPERATION is missing":                  {"report"},
 			"unknown flag: --recrod":                {"verify", "-", "--recrod"},
 			"flag needs an argument: --format\n":    {"report", id, "--format"},
 		} {

@@ -170,8 +170,8 @@ func TestKeys(t *testing.T) {
 		for want, args := range map[string][]string{
 			"no such key":                {"keys", "revoke", "dk_nowhere"},
 			"neither hold nor ignore":    {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
-			"is not a role":                 {"keys", "create", "--name", "a", "--role", "root"},
-			"small letters":              {"keys", "create", "--role", "viewer"},
+			"is not a role":              {"keys", "create", "--name", "a", "--role", "root"},
+			"lower-case letters":         {"keys", "create", "--role", "viewer"},
 			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
 			"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
 		} {
