@@ -40,7 +40,7 @@ func TestWrongUse(t *testing.T) {
 			"[csv json]":                    {"failures", "--json", "--csv"},
 			"invalid argument \"x\"":        {"list", "--limit", "x"},
 			`project "x" is not configured`: {"pause", "x"},
-			"desktop id \"a b\"":            {"history", "a b"},
+			"invalid desktop id: \"a b\"":            {"history", "a b"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}
@@ -99,8 +99,8 @@ func TestOneOperation(t *testing.T) {
 		desktops := s.json(t, exitOK, "desktops", id, "--state", "detached")["items"].([]any)
 		require.Len(t, desktops, 1)
 		require.Equal(t, job, desktops[0].(map[string]any)["job_id"])
-		require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["desktops"], 2)
-		require.Len(t, s.json(t, exitOK, "desktops", id, "--limit", "1")["desktops"], 1)
+		require.Len(t, s.json(t, exitOK, "desktops", id, "--state", "detached,failed")["items"], 2)
+		require.Len(t, s.json(t, exitOK, "desktops", id, "--limit", "1")["items"], 1)
 		require.Contains(t, s.ok(t, "desktops", id), "no address")
 		require.Empty(t, s.ok(t, "desktops", id, "--state", "held"))
 

@@ -86,8 +86,8 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 		require.Equal(t, 1, s.operations(t)[0].Total)
 
 		v := s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid")
-		require.Len(t, v["left_out"], 3)
-		require.Equal(t, map[string]any{"line": 6.0, "problem": "has 1 fields, the header has 2"}, v["left_out"].([]any)[2])
+		require.Len(t, v["skipped"], 3)
+		require.Equal(t, map[string]any{"line": 6.0, "problem": "wrong number of fields: 1, the header has 2"}, v["skipped"].([]any)[2])
 		s.worker(t)
 		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}})
 		v = s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid", "--wait")
@@ -111,7 +111,7 @@ func TestDetachRefusesWrongUse(t *testing.T) {
 			"--user means all desktops":                          {"detach", "d1", "--user", "zoe", "--project", "hq"},
 			"--expected-user requires desktop ids or --computer": {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
 			"space at an end":                                    {"detach", "--user", "zoe ", "--project", "hq"},
-			"and desktop ids or computers":                       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
+			"and cannot be combined with desktop ids or --computer":                       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
 			"are about a --file":                                 {"detach", "d1", "--user-column", "x", "--project", "hq"},
 			"is neither hold nor ignore":                         {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
 			"invalid --due-at \"then\": use ":                    {"detach", "d1", "--project", "hq", "--due-at", "then"},

@@ -18,7 +18,7 @@ func (p *Program) redriveCommand() *cobra.Command {
 		Use:   "redrive",
 		Short: "Retry failed desktops of many operations (bulk retry)",
 		Long: `A redrive is a bulk retry. It keeps the failed desktops that match when it starts,
-requeues them at a rate that you choose, shows its progress, and can be aborted.
+retries them at a rate that you choose, shows its progress, and can be aborted.
 Desktops that were retried meanwhile, or failed anew, are skipped. Desktops on
 hold are included only with --class held.`,
 	}
@@ -48,7 +48,7 @@ them. Workers continue in the background. With --dry-run it only counts.`,
 	f := cmd.Flags()
 	o.flags(f)
 	f.BoolVar(&o.all, "all", false, "all failures; required if there is no filter")
-	f.IntVar(&o.perSecond, "per-second", 0, "`rate`: desktops to requeue per second (default: unlimited)")
+	f.IntVar(&o.perSecond, "per-second", 0, "`rate`: desktops to retry per second (default: unlimited)")
 	f.StringVar(&o.reason, "reason", "", "`reason`, for the record")
 	f.StringVar(&o.key, "idempotency-key", "", "`key` that makes repeating the same request safe")
 	f.BoolVar(&o.dryRun, "dry-run", false, "count what matches, and retry nothing")

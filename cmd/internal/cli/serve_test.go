@@ -173,7 +173,7 @@ func TestKeys(t *testing.T) {
 			"is not a role":              {"keys", "create", "--name", "a", "--role", "root"},
 			"lower-case letters":         {"keys", "create", "--role", "viewer"},
 			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
-			"--expires \"x\" is no time": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
+			"invalid --expires \"x\"": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}
