@@ -7,7 +7,7 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// asynqLog hands asynq's messages to our log.
+// asynqLog writes asynq's messages to our log.
 type asynqLog struct{ log zerolog.Logger }
 
 func (l asynqLog) Debug(args ...any) { l.put(zerolog.DebugLevel, args) }
@@ -15,7 +15,7 @@ func (l asynqLog) Info(args ...any)  { l.put(zerolog.DebugLevel, args) } // its 
 func (l asynqLog) Warn(args ...any)  { l.put(zerolog.WarnLevel, args) }
 func (l asynqLog) Error(args ...any) { l.put(zerolog.ErrorLevel, args) }
 
-// Fatal must end the process, asynq's contract says.
+// Fatal ends the process, as asynq's contract says.
 func (l asynqLog) Fatal(args ...any) {
 	l.put(zerolog.ErrorLevel, args)
 	os.Exit(1)

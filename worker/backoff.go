@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// backoff is exponential with full jitter: attempt 1 waits up to 2*base. It
-// never gives less than base/2, so that a burst of retries cannot spin.
+// backoff is exponential with full jitter: attempt 1 waits up to 2*base. It is at least
+// base/2, so that a burst of retries cannot spin.
 func backoff(base, longest time.Duration, attempt int) time.Duration {
 	d := longest
 	if attempt < 32 && base<<attempt < longest && base<<attempt > 0 {

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"errors"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -12,52 +13,97 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-func newCall(id, worker string, at time.Time, took time.Duration, size int, res *apiclient.DetachResult, err error) *record.Call {
-	c := &record.Call{Call: tasks.Call{ID: id, At: at, DurationMS: took.Milliseconds(), Size: size, Worker: worker, Answered: true}}
-	if err == nil {
-		c.Status, c.RequestID, c.JobID, c.SuccessJobIDs = res.Status, res.RequestID, res.JobID, res.SuccessJobIDs
-		c.Refused = len(res.Failed)
-		return c
-	}
-	e := asAPIError(err)
-	c.Status, c.RequestID, c.Code, c.Message = e.Status, e.RequestID, e.Code, e.Message
-	c.Answered = e.Status != 0
-	return c
+// fault is an error of a request, and what it means.
+type fault struct {
+	err   error           // nil: there was none
+	api   apiclient.Error // the same, with a code and a text in any case
+	class tasks.Class
 }
 
-// notAPI is the code of a call that something else than the API answered.
-const notAPI = "NOT_API"
+func (s *shared) faultOf(err error) fault {
+	if err == nil {
+		return fault{}
+	}
+	return fault{err: err, api: asAPIError(err), class: s.rules.Call(err)}
+}
 
-// asAPIError gives an error the client's shape, so that every failure has a
-// code and a text.
+// outcome is what is known of a call when it is over.
+type outcome struct {
+	fault
+	call   *record.Call
+	result *apiclient.DetachResult // nil after a fault
+}
+
+func (s *shared) outcomeOf(call record.Call, res *apiclient.DetachResult, err error) outcome {
+	out := outcome{fault: s.faultOf(err), call: &call, result: res}
+	call.Answered = true
+	if err == nil {
+		call.Status, call.RequestID, call.JobID, call.SuccessJobIDs = res.Status, res.RequestID, res.JobID, res.SuccessJobIDs
+		call.Refused = len(res.Failed)
+		return out
+	}
+	call.Status, call.RequestID, call.Code, call.Message = out.api.Status, out.api.RequestID, out.api.Code, out.api.Message
+	call.Answered = out.api.Status != 0
+	return out
+}
+
+// failure returns the failure of a desktop in the call.
+func (o outcome) failure() *tasks.Failure {
+	return &tasks.Failure{
+		Code: o.api.Code, Message: o.api.Message, Class: o.class, Status: o.api.Status,
+		RequestID: o.call.RequestID, CallID: o.call.ID,
+	}
+}
+
+// fromService reports whether the service itself answered. A gateway that gave up waiting,
+// or a proxy, does not know what the service is still doing.
+func (o outcome) fromService() bool {
+	return o.call.Answered && o.call.Code != tasks.CodeNotAPI &&
+		o.call.Status != http.StatusBadGateway && o.call.Status != http.StatusGatewayTimeout
+}
+
+// asAPIError returns err in the client's shape, so that every failure has a code and a text.
 func asAPIError(err error) apiclient.Error {
-	var e *apiclient.Error
-	if !errors.As(err, &e) {
-		return apiclient.Error{Code: "NO_REPLY", Message: err.Error()}
+	e, ok := errors.AsType[*apiclient.Error](err)
+	if !ok {
+		return apiclient.Error{Code: tasks.CodeNoReply, Message: err.Error()}
 	}
 	out := *e
-	if out.Code == "" && out.Status != 0 {
-		out.Code = "HTTP_" + strconv.Itoa(out.Status)
-	}
 	switch {
 	case e.Local:
-		out.Code = "BAD_REQUEST"
+		out.Code = tasks.CodeBadRequest
 	case e.NotAPI:
-		out.Code = notAPI
+		out.Code = tasks.CodeNotAPI
+	case e.Code == "" && e.Status != 0:
+		out.Code = "HTTP_" + strconv.Itoa(e.Status)
 	}
-	out.Code = cmp.Or(out.Code, "NO_REPLY")
+	out.Code = cmp.Or(out.Code, tasks.CodeNoReply)
 	if out.Message == "" && out.Err != nil {
 		out.Message = out.Err.Error()
 	}
 	return out
 }
 
-func (s *sender) logCall(group []*item, call *record.Call, err error) {
-	ev := s.log.Info()
-	if err != nil {
-		ev = s.log.Warn().Err(err).Str("class", string(s.policy.Call(err)))
+// notSent returns a call that was about to leave as one that did not.
+func notSent(call *record.Call, why string) *record.Call {
+	c := *call
+	c.Code, c.Message = tasks.CodeNotSent, why
+	return &c
+}
+
+// reportCall reports a call for a group to the observer and the log.
+func (s *sender) reportCall(b *batch, group []*item, out outcome) {
+	call := out.call
+	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Class: out.class, Desktops: len(group), Took: call.Duration()}
+	for _, it := range group {
+		seen.Waited = max(seen.Waited, b.begun.Sub(it.since))
 	}
-	if !ev.Enabled() {
+	s.cfg.Observer.Call(seen)
+	line := s.log.Info()
+	if out.err != nil {
+		line = s.log.Warn().Err(out.err).Str("class", string(out.class))
+	}
+	if !line.Enabled() {
 		return
 	}
 	ops := make([]string, 0, 1)
@@ -67,10 +113,19 @@ func (s *sender) logCall(group []*item, call *record.Call, err error) {
 	slices.Sort(ops)
 	ops = slices.Compact(ops)
 	if len(ops) > 5 {
-		ev = ev.Int("more_operations", len(ops)-5)
+		line = line.Int("more_operations", len(ops)-5)
 		ops = ops[:5]
 	}
-	ev.Str("project", s.project.Alias).Str("call", call.ID).Strs("operations", ops).Int("desktops", len(group)).
+	line.Str("call", call.ID).Strs("operations", ops).Int("desktops", len(group)).
 		Int("status", call.Status).Str("code", call.Code).Str("request_id", call.RequestID).Str("job_id", call.JobID).
 		Dur("took_ms", call.Duration()).Msg("detach call")
+}
+
+// reportReading reports a request that read to the observer.
+func (s *shared) reportReading(of ReadingOf, asked int, begun time.Time, err error) {
+	seen := SeenReading{Project: s.project.Alias, Of: of, Asked: asked, Took: time.Since(begun)}
+	if err != nil {
+		seen.Class = s.rules.Call(err)
+	}
+	s.cfg.Observer.Reading(seen)
 }

@@ -12,93 +12,103 @@ import (
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// freshReading is how old a reading may be when the call leaves that it is for.
+// freshReading is the greatest age of a reading when the call that it is for leaves.
 const freshReading = 5 * time.Second
 
-// check claims and reads a group before it is sent, and settles what the reading
-// decides already: what is detached, on its way, busy, unknown, or must not be
-// touched. It returns those to be sent, all by naming their leavers or none. Parts of
-// a batch that had to be split use the batch's reading while it is fresh.
-func (s *sender) check(b *batch, group []*item) (send []*item, ok bool) {
+// checked is a group after its claim and reading. What is in no list has been settled.
+type checked struct {
+	send  []*item   // for the next call: all with leavers to name, or all without
+	later [][]*item // for calls after it
+}
+
+// check claims and reads a group, and settles the desktops that need no call now: detached,
+// on their way, busy, unknown, or held by a guard. Parts of a batch that was split use the
+// reading of the batch while it is fresh.
+func (s *sender) check(b *batch, group []*item) checked {
 	if fresh(group) {
-		return group, true
+		return checked{send: group}
 	}
-	mine, ok := s.claim(b, group)
-	if !ok || len(mine) == 0 {
-		return nil, ok
+	mine := s.claim(b, group)
+	if len(mine) == 0 {
+		return checked{}
 	}
 	read, err := s.readNow(idsOf(mine), s.priority)
 	if err != nil {
-		s.onReadError(b, mine, err)
-		return nil, true
+		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}
 	readAt := time.Now()
 	seen, err := s.seen(mine, read)
 	if err != nil {
-		return nil, false // the process is ending
+		return checked{} // the process is ending
 	}
-	looks := make(map[*item]policy.Look, len(mine))
-	var decided, plain, byName []*item
+	readings := make(map[*item]policy.Look, len(mine))
+	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		l := lookAt(it.job.op, it.desktop, read, seen[it.desktop.ID])
-		looks[it] = l
-		it.before, it.leavers, it.readAt = nil, nil, readAt
-		if l.Exists {
-			it.before = beforeOf(l, s.now())
-			if len(it.desktop.Expected()) == 0 {
-				it.desktop.Pinned = l.Pins()
+		r := readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		readings[it] = r
+		it.keepReading(r, readAt)
+		switch row := policy.VerdictOf(r); {
+		case row.Before != policy.Send:
+			settled = append(settled, it)
+			if row.Code == tasks.CodeNotFound {
+				missing = append(missing, it)
 			}
-		}
-		switch {
-		case policy.VerdictOf(l).Before != policy.Send:
-			decided = append(decided, it)
-		case l.JustThem():
-			it.leavers = l.Leavers()
+		case r.JustThem():
+			it.leavers = r.Leavers()
 			byName = append(byName, it)
 		default:
-			plain = append(plain, it)
+			all = append(all, it)
 		}
 	}
-	if len(decided) > 0 {
-		s.settle(b, decided, nil, func(it *item) verdict { return s.beforeSending(it, looks[it]) })
-		s.explainMissing(decided)
+	if len(settled) > 0 {
+		s.settle(b, settled, nil, func(it *item) transition { return s.beforeSending(it, readings[it]) })
+		s.requestHints(missing)
 	}
-	if len(plain) > 0 && len(byName) > 0 {
-		b.push(byName)
-		return plain, true
+	if len(all) > 0 {
+		return checked{send: all, later: [][]*item{byName}}
 	}
-	return append(plain, byName...), true
+	return checked{send: byName}
 }
 
-// fresh says that every desktop of a group was read a moment ago, and that one kind of
-// call is right for all: to take everybody off, or those who are named.
+// keepReading keeps what a reading shows for the call and for the record.
+func (it *item) keepReading(r policy.Look, at time.Time) {
+	it.readAt, it.before, it.leavers = at, nil, nil
+	if r.Exists {
+		it.before = beforeOf(r, at)
+		if len(it.desktop.Expected()) == 0 {
+			it.desktop.Pinned = r.Pins()
+		}
+	}
+}
+
+// fresh reports whether every desktop of a group was read a moment ago, and whether one
+// kind of call is right for all: to remove all users, or those who are named.
 func fresh(group []*item) bool {
 	return time.Since(oldestReading(group)) <= freshReading && !slices.ContainsFunc(group, func(it *item) bool {
 		return (it.leavers == nil) != (group[0].leavers == nil)
 	})
 }
 
-// oldestReading is when that desktop of a group was read whose reading is the oldest.
 func oldestReading(group []*item) time.Time {
 	return slices.MinFunc(group, func(a, b *item) int { return a.readAt.Compare(b.readAt) }).readAt
 }
 
-// claim claims a group; who is in another call is answered. ok is false if the
-// project's gate is closed, or the process is ending.
-func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
+// claim claims a group for the batch, and returns the items that it got; the others are
+// retried. It gets none if the project is paused or the process is ending.
+func (s *sender) claim(b *batch, group []*item) (mine []*item) {
 	claim := b.claim
 	claim.Desktops = idsOf(group)
-	got, err := persist(s.ctx, s.log, func() (got []bool, err error) {
-		got, _, err = s.record.Claim(s.ctx, claim, claimLease)
+	got, err := persist(s.inFlight, s.log, func() (got []bool, err error) {
+		got, _, err = s.record.Claim(s.inFlight, claim, claimLease)
 		return got, err
 	})
-	if paused := (*record.PausedError)(nil); errors.As(err, &paused) {
-		b.pause = pauseOf(paused)
+	if paused, ok := errors.AsType[*record.PausedError](err); ok {
+		b.pause = recheckAfter(paused)
 		s.giveBack(b, group, nil)
-		return nil, false
+		return nil
 	}
 	if err != nil {
-		return nil, false // the process is ending
+		return nil // the process is ending
 	}
 	b.claimed = true
 	for i, it := range group {
@@ -108,60 +118,55 @@ func (s *sender) claim(b *batch, group []*item) (mine []*item, ok bool) {
 			it.settled(jitter(busyDelay))
 		}
 	}
-	return mine, true
+	return mine
 }
 
-// seen tells, of those that a reading leaves out, which some reading of the project
-// has shown before.
+// seen returns which of the desktops that a reading does not list were shown by an earlier
+// reading of the project.
 func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[string]bool, error) {
-	var missing []string
-	for _, it := range items {
-		if _, exists := read[it.desktop.ID]; !exists {
-			missing = append(missing, it.desktop.ID)
-		}
-	}
+	missing := notIn(read, idsOf(items))
 	if len(missing) == 0 {
 		return nil, nil
 	}
-	return persist(s.ctx, s.log, func() (map[string]bool, error) { return s.record.Seen(s.ctx, s.project.Alias, missing) })
+	return persist(s.inFlight, s.log, func() (map[string]bool, error) { return s.record.Seen(s.inFlight, s.project.Alias, missing) })
 }
 
-// onReadError acts on a reading before a call that failed. Where the request itself
-// is refused the desktop that spoils it is looked for; nothing else spends an attempt.
-func (s *sender) onReadError(b *batch, group []*item, err error) {
-	e, class := asAPIError(err), s.policy.Call(err)
-	spoiled := class == tasks.ClassLocal || class == tasks.ClassPoison || class == tasks.ClassPermanent || class == tasks.ClassConflict
-	named, rest := split(group, policy.Culprits(e))
-	switch {
-	case spoiled && len(named) > 0:
-		b.push(rest)
-		s.failUnread(b, named, class, e)
-	case spoiled && len(group) > 1:
-		b.push(group[:len(group)/2])
-		b.push(group[len(group)/2:])
-	case spoiled:
-		s.failUnread(b, group, class, e)
+// onReadError acts on a reading that failed before a call. If the request itself was
+// refused, it isolates the desktop that caused it, and returns the groups to read again.
+// Nothing else spends an attempt.
+func (s *sender) onReadError(b *batch, group []*item, f fault) (again [][]*item) {
+	switch f.class {
+	case tasks.ClassLocal, tasks.ClassPoison, tasks.ClassPermanent, tasks.ClassConflict:
+		bad, rest := split(group, f.api.Culprits())
+		switch {
+		case len(bad) > 0:
+			s.failUnread(b, bad, f)
+			return [][]*item{rest}
+		case len(group) > 1:
+			return halves(group)
+		}
+		s.failUnread(b, group, f)
 	default:
-		b.pause = max(b.pause, s.afterReadError(err))
-		s.release(b.claim, group)
+		b.pause = max(b.pause, s.pauseForReading(f))
+		s.claims.release(b.claim, group)
 		for _, it := range group {
 			it.settled(s.backoff(it.desktop.Attempts + 1))
 		}
 	}
+	return nil
 }
 
-// failUnread fails desktops that the cloud, or the client, does not even read.
-func (s *sender) failUnread(b *batch, items []*item, class tasks.Class, e apiclient.Error) {
-	s.settle(b, items, nil, func(it *item) verdict {
-		f := &tasks.Failure{
-			Code: e.Code, Message: "it could not be read, and nothing was sent: " + e.Message, Class: class, Status: e.Status,
-			RequestID: e.RequestID, Attempts: it.desktop.Attempts, At: s.now(),
-		}
-		return verdict{to: tasks.StateFailed, attempts: it.desktop.Attempts, failure: f}
+// failUnread fails desktops that the cloud, or the client, refuses to read.
+func (s *sender) failUnread(b *batch, items []*item, f fault) {
+	s.settle(b, items, nil, func(it *item) transition {
+		return transition{to: tasks.StateFailed, attempts: it.desktop.Attempts, failure: &tasks.Failure{
+			Code: f.api.Code, Message: "it could not be read, and nothing was sent: " + f.api.Message, Class: f.class,
+			Status: f.api.Status, RequestID: f.api.RequestID, Attempts: it.desktop.Attempts, At: time.Now(),
+		}}
 	})
 }
 
-// split divides a group into those with the given ids and the others.
+// split divides a group into the items with the given ids and the others.
 func split(group []*item, ids []string) (named, rest []*item) {
 	for _, it := range group {
 		if slices.Contains(ids, it.desktop.ID) {
@@ -173,28 +178,33 @@ func split(group []*item, ids []string) (named, rest []*item) {
 	return named, rest
 }
 
-// beforeSending turns a reading before a call into a verdict.
-func (s *sender) beforeSending(it *item, l policy.Look) verdict {
-	d, row := it.desktop, policy.VerdictOf(l)
-	v := verdict{attempts: d.Attempts, note: noted[row.Note], detail: l.Proof()}
+func halves(group []*item) [][]*item {
+	n := len(group) / 2
+	return [][]*item{group[:n], group[n:]}
+}
+
+// beforeSending turns a reading before a call into a transition.
+func (s *sender) beforeSending(it *item, r policy.Look) transition {
+	d, row := it.desktop, policy.VerdictOf(r)
+	t := transition{attempts: d.Attempts, note: recordNotes[row.Note], detail: r.Proof()}
 	failure := &tasks.Failure{
-		DesktopName: l.ComputerName, Code: row.Code, Message: l.Reason(row), Class: tasks.ClassHeld, CallID: d.CallID,
-		Attempts: d.Attempts, At: s.now(),
+		DesktopName: r.ComputerName, Code: row.Code, Message: r.Reason(row), Class: tasks.ClassHeld, CallID: d.CallID,
+		Attempts: d.Attempts, At: time.Now(),
 	}
 	switch row.Before {
 	case policy.Done:
-		v.to = tasks.StateDetached
+		t.to = tasks.StateDetached
 	case policy.Follow:
-		v.to = tasks.StateAccepted
+		t.to = tasks.StateAccepted
 	case policy.Hold:
-		if row.Code == notFound {
-			failure.Message = fmt.Sprintf("there is no desktop %q in project %s (%s), and none was ever seen there", d.ID, s.project.Alias, s.project.where())
+		if row.Code == tasks.CodeNotFound {
+			failure.Message = fmt.Sprintf("there is no desktop %q in project %s (%s), and none was ever seen there",
+				d.ID, s.project.Alias, s.project.where())
 		}
-		it.heldAs = row.Code
-		v.to, v.note, v.failure = tasks.StateHeld, tasks.NoteNone, failure
+		t.to, t.note, t.failure = tasks.StateHeld, tasks.NoteNone, failure
 	default: // Later
 		failure.Class = tasks.ClassConflict
-		return s.afterFailure(it, tasks.ClassConflict, failure, d.Note)
+		return s.afterFailure(it.job.op, d, tasks.ClassConflict, failure, d.Note)
 	}
-	return v
+	return t
 }

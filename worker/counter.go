@@ -16,13 +16,13 @@ import (
 
 const (
 	countInterval = 3 * time.Second
-	// countsKept bounds what waits to be added to the record while Redis is away:
-	// minutes of all projects together, the latest. A minute takes 200 bytes.
+	// countsKept is how many minutes, of all projects together, are kept while Redis is
+	// away. The oldest are dropped first. A minute takes 200 bytes.
 	countsKept = 5000
 )
 
-// counter is an Observer that adds what it is told to the record's tallies, every
-// few seconds: counting costs an uncontended lock, and no round trip.
+// counter is an Observer that counts, and adds the counts to the record every few seconds.
+// Counting costs an uncontended lock and no round trip.
 type counter struct {
 	record *record.Record
 	worker string
@@ -33,8 +33,8 @@ type counter struct {
 	mu     sync.Mutex
 	counts map[minuteOf]*record.Tally // since the last flush
 
-	// What flush was not told to be added yet. It is sent under the same name until
-	// it is: the record counts it once.
+	// Counts that may not be in the record yet. They are sent under the same name until
+	// Redis confirms them, and the record counts them once.
 	sending []record.MinuteTally
 	batch   string
 }
@@ -96,8 +96,8 @@ func (c *counter) count(project string, add func(*record.Tally)) {
 	add(t)
 }
 
-// take gives what was counted since it was last called.
-func (c *counter) take() []record.MinuteTally {
+// pop returns what was counted since the last call.
+func (c *counter) pop() []record.MinuteTally {
 	c.mu.Lock()
 	counts := c.counts
 	c.counts = map[minuteOf]*record.Tally{}
@@ -109,12 +109,12 @@ func (c *counter) take() []record.MinuteTally {
 	return out
 }
 
-// flush adds to the record what was counted: first what could not be added
-// before. It is for one goroutine at a time.
+// flush adds the counts to the record, first those that could not be added before. It is for
+// one goroutine at a time.
 func (c *counter) flush(ctx context.Context) error {
 	for {
 		if len(c.sending) == 0 {
-			if c.sending, c.batch = c.take(), xid.New().String(); len(c.sending) == 0 {
+			if c.sending, c.batch = c.pop(), xid.New().String(); len(c.sending) == 0 {
 				return nil
 			}
 		}
@@ -131,7 +131,7 @@ func (c *counter) run(ctx context.Context) {
 	for wait(ctx, countInterval) {
 		err := c.flush(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			c.log.Warn().Err(err).Msg("what was counted could not be added to the record; it is kept and tried again")
+			c.log.Warn().Err(err).Msg("counts could not be added to the record; they are kept, and the next flush retries")
 		}
 		failing = err != nil
 	}

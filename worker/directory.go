@@ -9,8 +9,8 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// directoryAge is how long a list of a project's users is used. Feeds name one leaver
-// after the other, and the list has to be read whole: the API has no exact filter.
+// directoryAge is how long a list of a project's users is used. Feeds name leavers one by
+// one, and the list must be read whole because the API has no exact filter.
 const directoryAge = time.Minute
 
 // directory is the list of a project's users.
@@ -18,12 +18,11 @@ type directory struct {
 	mu      sync.Mutex
 	readAt  time.Time
 	people  []apiclient.Person
-	refusal error // why the cloud does not show it
+	refusal error // why the cloud does not show them
 }
 
-// read gives the list as it was at a time, or later, and which the caller may append
-// to. refusal says that the cloud does not show it; err that it could not be read for
-// now.
+// read returns the list as it was at a time, or later; the caller may append to it. refusal is
+// that the cloud does not show the list; err that it could not be read for now.
 func (d *directory) read(ctx context.Context, f *finder, since time.Time) (people []apiclient.Person, refusal, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -31,9 +30,9 @@ func (d *directory) read(ctx context.Context, f *finder, since time.Time) (peopl
 		if err := f.admit(ctx); err != nil {
 			return nil, nil, err
 		}
-		begun := f.now()
+		begun := time.Now()
 		people, err := f.api.Users(ctx)
-		f.told(ReadDirectory, 0, begun, err)
+		f.report(ReadDirectory, 0, begun, err)
 		if err != nil && !refused(err) {
 			return nil, nil, err
 		}

@@ -5,62 +5,52 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/rs/zerolog"
-
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// expire fails what is left of a chunk whose deadline has passed. Desktops that
-// another handler moves at the same time are left to it.
+// expire fails what is left of a chunk whose deadline has passed. Desktops that another
+// handler moves at the same time stay as that handler leaves them.
 func (s *sender) expire(c record.Chunk) (after time.Duration, err error) {
-	c, err = s.record.Chunk(s.ctx, c.Operation.ID, c.Number)
+	c, err = s.record.Chunk(s.inFlight, c.Operation.ID, c.Number)
 	if err != nil {
 		return 0, err
 	}
-	if s.now().Before(c.Operation.Deadline) {
+	if time.Now().Before(c.Operation.Deadline) {
 		return immediately, nil // a retry moved the deadline
 	}
 	if unknown := inState(c.Desktops, tasks.StateSending); len(unknown) > 0 {
-		// They may well be detached: the deadline is no reason not to look, and
-		// looking goes on for as long as a proof may take.
-		_, after, err := s.resolve(s.ctx, c.Operation, c.Number, unknown)
-		if err == nil && after > 0 && s.now().Before(c.Operation.Deadline.Add(s.confirmWithin)) {
-			return after, nil
-		}
+		// They may be detached: they are read in spite of the deadline, for as long as
+		// a confirmation may take.
+		_, after, err := s.resolve(s.inFlight, c.Operation, c.Number, unknown)
 		if err != nil {
 			return 0, err
 		}
-		if c, err = s.record.Chunk(s.ctx, c.Operation.ID, c.Number); err != nil {
+		if after > 0 && time.Now().Before(c.Operation.Deadline.Add(s.cfg.ConfirmWithin)) {
+			return after, nil
+		}
+		if c, err = s.record.Chunk(s.inFlight, c.Operation.ID, c.Number); err != nil {
 			return 0, err
 		}
 	}
 	left := append(inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)...)
-	return 0, s.overdue().fail(s.ctx, c, left, "the deadline passed before the desktop could be sent")
+	return 0, overdue{s.committer, s.cfg.ID}.fail(s.inFlight, c, left, "the deadline passed before the desktop could be sent")
 }
 
-func (s *sender) overdue() overdue {
-	return overdue{record: s.record, worker: s.worker, log: s.log, now: s.now, observer: s.observer, ended: s.ended}
-}
-
-// overdue fails rows for which the time is up.
+// overdue fails rows whose time is up.
 type overdue struct {
-	record   *record.Record
-	worker   string
-	log      zerolog.Logger
-	now      func() time.Time
-	observer Observer
-	ended    func(op string)
+	*committer
+	worker string
 }
 
-// fail fails rows of a chunk as they were read; why is what is said of those that
-// never got so far as to be refused.
+// fail fails rows of a chunk as they were read. why is the message for those that the cloud
+// has never refused.
 func (o overdue) fail(ctx context.Context, c record.Chunk, left []record.Row, why string, more ...record.Extra) error {
 	if len(left) == 0 {
 		if len(more) == 0 {
 			return nil
 		}
-		_, err := o.record.Apply(ctx, o.now(), nil, more...)
+		_, err := o.record.Apply(ctx, time.Now(), nil, more...)
 		return err
 	}
 	pause, err := o.record.ProjectPause(ctx, c.Operation.Project)
@@ -75,33 +65,23 @@ func (o overdue) fail(ctx context.Context, c record.Chunk, left []record.Row, wh
 	for _, d := range left {
 		change.Moves = append(change.Moves, record.Move{
 			Desktop: d, To: tasks.StateFailed, Attempts: d.Attempts, CallID: d.CallID, Note: d.Note,
-			Failure: o.failure(d, last[d.ID], pause, why),
+			Failure: overdueFailure(d, last[d.ID], pause, why),
 		})
 	}
-	now := o.now()
-	done, err := persist(ctx, o.log, func() ([]record.Applied, error) {
-		return o.record.Apply(ctx, now, []record.Change{change}, more...)
-	})
-	if err != nil {
-		return err
-	}
-	tellMoves(o.observer, change, done[0])
-	if done[0].Ended {
-		o.ended(c.Operation.ID)
-	}
-	return nil
+	_, err = o.commit(ctx, []record.Change{change}, more...)
+	return err
 }
 
-// failure says why a desktop was not detached by its deadline: for its last
-// refusal, or because it never got so far.
-func (o overdue) failure(d record.Row, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
-	f := &tasks.Failure{Code: "DEADLINE", Class: tasks.ClassTransient, CallID: d.CallID}
+// overdueFailure says why a desktop was not detached by its deadline: because of its last
+// refusal, or because it was never refused.
+func overdueFailure(d record.Row, last *tasks.Failure, pause *tasks.Pause, why string) *tasks.Failure {
+	f := &tasks.Failure{Code: tasks.CodeDeadline, Class: tasks.ClassTransient, CallID: d.CallID}
 	switch {
 	case d.State == tasks.StateAccepted:
-		f.Code, f.Class = "UNCONFIRMED", tasks.ClassAmbiguous
+		f.Code, f.Class = tasks.CodeUnconfirmed, tasks.ClassAmbiguous
 		f.Message = "the cloud accepted it, and " + why + ": look at the desktop in the console, then retry"
 	case d.State == tasks.StateSending:
-		f.Code, f.Class = "UNCONFIRMED", tasks.ClassAmbiguous
+		f.Code, f.Class = tasks.CodeUnconfirmed, tasks.ClassAmbiguous
 		f.Message = "the deadline passed and it is not known whether the last call took effect: look at the desktop in the console"
 	case last != nil:
 		*f = *last
@@ -111,7 +91,7 @@ func (o overdue) failure(d record.Row, last *tasks.Failure, pause *tasks.Pause, 
 	default:
 		f.Message = why
 	}
-	f.Attempts, f.At = d.Attempts, o.now()
+	f.Attempts, f.At = d.Attempts, time.Now()
 	return f
 }
 

@@ -30,7 +30,7 @@ func (a *pausing) Desktops(ctx context.Context, ids []string) ([]apiclient.Deskt
 // only a leaver is to be taken off must not travel with those of whom everybody is.
 func TestWhatIsGivenBackIsReadAnew(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "single", Users: []fakecloud.User{{Name: "mia"}}},
 		fakecloud.Desktop{ID: "shared", Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "mia"}, {Name: "tom"}}})
 	api := &pausing{Client: client(t, s.cloud.URL, 5*time.Second), pause: sync.OnceFunc(func() {

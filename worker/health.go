@@ -6,17 +6,16 @@ import (
 )
 
 const (
-	// downAfter is how many calls in a row must find the service down before the
-	// project is paused.
+	// downAfter is how many calls in a row must find the service down to pause the
+	// project.
 	downAfter = 5
-	// deniedAfter is how many calls in a row, of which the last names a single
-	// desktop, must be refused without naming a desktop before that is taken for a
-	// refusal of the whole project.
+	// deniedAfter is how many calls in a row, the last with a single desktop, must be
+	// denied without naming a desktop to pause the project.
 	deniedAfter = 8
 )
 
-// health counts, for one project, what calls or readings in a row met with. A
-// worker's own view is enough: the pause it leads to is shared.
+// health counts how the calls, or the readings, of a project went. The view of one worker is
+// enough, because the pause that it leads to is shared.
 type health struct {
 	mu         sync.Mutex
 	down       int
@@ -25,21 +24,21 @@ type health struct {
 	goodAt     time.Time // the last 200
 }
 
-// good: a call got a 200.
+// good notes a 200.
 func (h *health) good(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.down, h.throttling, h.denials, h.goodAt = 0, 0, 0, now
 }
 
-// answered: the service works, although it refused.
+// answered notes a refusal: the service works.
 func (h *health) answered() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.down, h.throttling = 0, 0
 }
 
-// bad counts a call that found the service down, and gives the number in a row.
+// bad counts a call that found the service down, and returns how many did in a row.
 func (h *health) bad() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -47,7 +46,7 @@ func (h *health) bad() int {
 	return h.down
 }
 
-// throttled counts a throttled call, and gives the number in a row.
+// throttled counts a throttled call, and returns how many were in a row.
 func (h *health) throttled() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,8 +54,8 @@ func (h *health) throttled() int {
 	return h.throttling
 }
 
-// denied counts a call that was refused without a desktop being named, and gives
-// the number in a row.
+// denied counts a call that was denied without naming a desktop, and returns how many were in
+// a row.
 func (h *health) denied() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

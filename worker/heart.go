@@ -10,24 +10,24 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// Times of the heart. A worker that is killed is silent for deadAfter, is noticed
-// within another beat, and its chunks are in the queue again: well within 15 s.
+// Times of the heart. A worker that is killed is silent for deadAfter and is noticed within
+// another beat: its chunks are in the queue again well within 15 s.
 const (
 	beatInterval = 2 * time.Second
 	beatDeadline = time.Second
 	deadAfter    = 7 * time.Second
 )
 
-// heart says that the worker is alive, whatever else the worker is doing or waiting for.
+// heart records that the worker is alive, whatever else the worker does or waits for.
 type heart struct {
 	worker string
 	record *record.Record
 	log    zerolog.Logger
-	// The times of the constants of the same names; tests hurry.
+	// The constants of the same names; shorter in tests.
 	beatInterval, deadAfter time.Duration
 
 	mu          sync.Mutex
-	first, last time.Time // of the beats that came in time, one after the other
+	first, last time.Time // of an unbroken series of beats
 }
 
 // run beats until ctx ends. A beat that fails is repeated soon.
@@ -36,7 +36,7 @@ func (h *heart) run(ctx context.Context) {
 		next := h.beatInterval
 		if err := h.beat(ctx); err != nil {
 			if ctx.Err() == nil {
-				h.log.Warn().Err(err).Msg("the heartbeat could not be written; trying again")
+				h.log.Warn().Err(err).Msg("the heartbeat could not be written; retrying")
 			}
 			next /= 4
 		}
@@ -52,11 +52,12 @@ func (h *heart) beat(ctx context.Context) error {
 	if err := h.record.Beat(ctx, h.worker); err != nil {
 		return err
 	}
-	h.heard(time.Now())
+	h.beaten(time.Now())
 	return nil
 }
 
-func (h *heart) heard(now time.Time) {
+// beaten notes a beat. After a gap a new series begins.
+func (h *heart) beaten(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.late(now) {
@@ -65,12 +66,12 @@ func (h *heart) heard(now time.Time) {
 	h.last = now
 }
 
-// late says that the last beat is too long ago by now.
+// late reports whether the last beat is too long ago.
 func (h *heart) late(now time.Time) bool { return now.Sub(h.last) > h.deadAfter/2 }
 
-// mayJudge says whether the silence of other workers means anything. Whoever was not
-// heard itself, as Redis was away, or as the process was frozen or has just started,
-// has to give the others the time to be heard.
+// mayJudge reports whether the silence of other workers means anything. If this worker was
+// silent itself, because Redis was away or the process was frozen or has just started,
+// the others get the time to beat first.
 func (h *heart) mayJudge(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

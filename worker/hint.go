@@ -14,43 +14,39 @@ import (
 )
 
 const (
-	// notFound is the code of a desktop that no list has and no reading ever showed.
-	notFound = "NOT_FOUND"
-	// hintedRows is for how many rows of an operation it is looked up what was meant.
-	hintedRows = 100
-	// hintsWaiting bounds what waits for that; what is more goes without.
-	hintsWaiting = 256
+	hintedRows   = 100 // of an operation; further rows get no hint
+	hintsWaiting = 256 // requests; further ones are dropped
 )
 
-// hinter finds out what was probably meant by ids that mean nothing: a desktop of
-// another project, or the name of a computer. It reads when nothing else has to, and
-// what it does not get to is held all the same.
+// hinter finds out what was probably meant by unknown desktop ids: a desktop of another
+// project, or the name of a computer. Its readings have the lowest priority. A row is on hold
+// with or without a hint.
 type hinter struct {
-	record  *record.Record
-	senders []*sender // one of each project
-	wanted  chan hintWish
-	log     zerolog.Logger
+	record   *record.Record
+	projects []*shared
+	wanted   chan hintRequest
+	log      zerolog.Logger
 }
 
-type hintWish struct {
+type hintRequest struct {
 	op  record.Operation
 	ids []string
 }
 
 func newHinter(rec *record.Record, log zerolog.Logger) *hinter {
-	return &hinter{record: rec, wanted: make(chan hintWish, hintsWaiting), log: log}
+	return &hinter{record: rec, wanted: make(chan hintRequest, hintsWaiting), log: log}
 }
 
-// explainMissing has it looked up what was meant by desktops that were held as not found.
-func (s *sender) explainMissing(items []*item) {
-	byOp := map[string]*hintWish{}
+// requestHints requests hints for items that were not found, as far as they are held.
+func (s *shared) requestHints(items []*item) {
+	byOp := map[string]*hintRequest{}
 	for _, it := range items {
-		if it.desktop.State != tasks.StateHeld || it.heldAs != notFound {
+		if it.desktop.State != tasks.StateHeld {
 			continue
 		}
 		w := byOp[it.job.op.ID]
 		if w == nil {
-			w = &hintWish{op: it.job.op}
+			w = &hintRequest{op: it.job.op}
 			byOp[it.job.op.ID] = w
 		}
 		w.ids = append(w.ids, it.desktop.ID)
@@ -70,32 +66,32 @@ func (h *hinter) run(ctx context.Context) {
 			return
 		case w := <-h.wanted:
 			if err := h.explain(ctx, w); err != nil && ctx.Err() == nil {
-				h.log.Warn().Err(err).Str("operation", w.op.ID).Msg("what was meant by unknown desktops could not be looked up")
+				h.log.Warn().Err(err).Str("operation", w.op.ID).Msg("unknown desktops get no hints")
 			}
 		}
 	}
 }
 
-func (h *hinter) explain(ctx context.Context, w hintWish) error {
+func (h *hinter) explain(ctx context.Context, w hintRequest) error {
 	n, err := h.record.CountHints(ctx, w.op.ID, len(w.ids), hintedRows)
 	if err != nil || n == 0 {
 		return err
 	}
 	w.ids = w.ids[:n]
 	hints := map[string]string{}
-	for _, s := range h.senders {
+	for _, s := range h.projects {
 		if err := s.hintsFor(ctx, w, hints); err != nil {
-			h.log.Warn().Err(err).Str("operation", w.op.ID).Str("project", s.project.Alias).Msg("what was meant by unknown desktops could not be looked up there")
+			s.log.Warn().Err(err).Str("operation", w.op.ID).Msg("unknown desktops could not be looked up in this project")
 		}
 	}
-	return h.record.AddHints(ctx, w.op, notFound, hints)
+	return h.record.AddHints(ctx, w.op, tasks.CodeNotFound, hints)
 }
 
-// hintsFor looks ids up in one project: in the operation's own as names of computers,
-// in others as what they are.
-func (s *sender) hintsFor(ctx context.Context, w hintWish, hints map[string]string) error {
+// hintsFor looks ids up in one project: as names of computers in the project of the
+// operation, as ids in others.
+func (s *shared) hintsFor(ctx context.Context, w hintRequest, hints map[string]string) error {
 	own := s.project.Alias == w.op.Project
-	if err := s.limit.take(ctx, readRequest, toHint); err != nil {
+	if err := s.limit.acquire(ctx, readRequest, toHint); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, s.project.CallTimeout, errSlowReading)
@@ -105,10 +101,10 @@ func (s *sender) hintsFor(ctx context.Context, w hintWish, hints map[string]stri
 	var err error
 	if own {
 		list, err = s.project.API.DesktopsNamed(ctx, w.ids)
-		s.tellReading(ReadComputers, len(w.ids), begun, err)
+		s.reportReading(ReadComputers, len(w.ids), begun, err)
 	} else {
 		list, err = s.project.API.Desktops(ctx, w.ids)
-		s.tellReading(ReadDesktops, len(w.ids), begun, err)
+		s.reportReading(ReadDesktops, len(w.ids), begun, err)
 	}
 	if err != nil {
 		return err

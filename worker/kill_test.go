@@ -118,7 +118,7 @@ func TestKilledWorker(t *testing.T) {
 	for _, point := range []string{"before the call", "call in flight", "after the reply", "after the record", "in shutdown"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			refused := []string{"d-000301", "d-000955"} // one in the call in which it dies, one later
 			for _, id := range refused {
 				s.cloud.Fail(fakecloud.Fault{Desktop: id, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
@@ -136,7 +136,7 @@ func TestKilledWorker(t *testing.T) {
 			require.NoError(t, err)
 			require.False(t, before.Done(), "it died too late to show anything")
 
-			s.startHurried(func(c *worker.Config) { c.ID = "survivor" })
+			s.startImpatient(func(c *worker.Config) { c.ID = "survivor" })
 			got, rows := s.ended(op)
 			require.Equal(t, 998, got.Counts.Detached)
 			require.Equal(t, 2, got.Counts.Failed)
@@ -162,7 +162,7 @@ func TestKilledWorker(t *testing.T) {
 // call may still take effect.
 func TestClaimsOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	require.NoError(t, s.record.AnnounceProjects(t.Context(), "gone", "hq"))
 	require.NoError(t, s.record.Beat(t.Context(), "gone"))
 	claim := func(lease time.Duration) {
@@ -171,7 +171,7 @@ func TestClaimsOutliveTheirWorker(t *testing.T) {
 		require.NotContains(t, got, false)
 	}
 	claim(time.Hour)
-	s.startHurried()
+	s.startImpatient()
 	op := s.enqueue(tasks.Request{Desktops: ids(10)})
 	require.Eventually(t, func() bool {
 		workers, err := s.record.Workers(context.Background())

@@ -11,8 +11,8 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// job is what one handler has in a lane: the queued desktops of its chunk. It
-// is over when every one of them has been answered exactly once.
+// job is the queued desktops of one handler's chunk while they are in a lane. It is over
+// when each of them has been answered exactly once.
 type job struct {
 	op    record.Operation
 	chunk int
@@ -20,26 +20,29 @@ type job struct {
 
 	mu    sync.Mutex
 	left  int
-	delay time.Duration // the shortest after which a desktop wants another try; 0: none does
+	delay time.Duration // the shortest until a desktop is retried; 0: none is
 }
 
 // item is one desktop of a job.
 type item struct {
 	job     *job
 	desktop record.Row
-	since   time.Time
-	sending bool          // in a batch, not yet answered
-	delay   time.Duration // what its verdict says
+	since   time.Time // when it arrived
+	sending bool      // in a batch, not yet answered
 
 	readAt  time.Time        // when check last read it
-	heldAs  string           // the code that check held it for
 	before  *tasks.Before    // what check read, until it is in the record
-	was     record.Row       // as it was before begin; see rewrite
-	wasRead *tasks.Before    // the before of that time
-	leavers []apiclient.User // who is to be taken off, by name; nil: everybody
+	leavers []apiclient.User // users to remove, by name; nil: all
+	unsent  recorded         // as it was before begin
 }
 
-// answer ends an item; retryAfter 0 means that nothing is left to do for it.
+// recorded is a desktop and the reading to be recorded with it.
+type recorded struct {
+	desktop record.Row
+	before  *tasks.Before
+}
+
+// answer ends an item. retryAfter 0: there is nothing left to do for it.
 func (it *item) answer(retryAfter time.Duration) {
 	j := it.job
 	j.mu.Lock()
@@ -52,7 +55,7 @@ func (it *item) answer(retryAfter time.Duration) {
 	}
 }
 
-// settled answers an item that a batch was sending, once.
+// settled answers an item of a batch, unless that was done before.
 func (it *item) settled(retryAfter time.Duration) {
 	if it.sending {
 		it.sending = false
@@ -70,15 +73,15 @@ func newJob(op record.Operation, chunk int, desktops []record.Row, now time.Time
 	return j, items
 }
 
-// laneKey is what desktops of a call must share. Suspects go with suspects
-// only, so that one that spoiled a call does not spoil the next for others, and
-// in smaller calls the more often they failed.
+// laneKey is what the desktops of a call must share. A suspect shares calls with suspects
+// only, so that it does not spoil the next call for others. The more often it failed, the
+// smaller the calls.
 type laneKey struct {
 	shutoff bool
 	level   int // 0: not suspect
 }
 
-// limit is the most desktops of a call of this lane.
+// limit is how many desktops a call of this lane may have.
 func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.level) }
 
 func laneOf(it *item) laneKey {
@@ -92,15 +95,15 @@ func laneOf(it *item) laneKey {
 	return k
 }
 
-// lanes gathers waiting desktops into batches: whenever a call slot is free it
-// takes what waits, up to 100 (group commit).
+// lanes gathers waiting desktops into batches. A free call slot gets all that wait, up to
+// 100 (group commit).
 type lanes struct {
 	mu      sync.Mutex
 	waiting map[laneKey][]*item // in order of arrival
 	ready   chan struct{}       // holds one token while something may be waiting
 	closed  bool
 
-	arriving atomic.Int32 // handlers that are reading their chunk and will put it here
+	arriving atomic.Int32 // handlers that are reading their chunk, and will put it here
 }
 
 func newLanes() *lanes {
@@ -111,10 +114,7 @@ func newLanes() *lanes {
 func (l *lanes) put(items []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		for _, it := range items {
-			it.answer(immediately)
-		}
+	if l.refuse(items) {
 		return
 	}
 	for _, it := range items {
@@ -128,17 +128,22 @@ func (l *lanes) put(items []*item) {
 func (l *lanes) putBack(items []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(items) == 0 || l.refuse(items) {
+		return
+	}
+	k := laneOf(items[0])
+	l.waiting[k] = append(items[:len(items):len(items)], l.waiting[k]...)
+	l.signal()
+}
+
+// refuse answers items after close.
+func (l *lanes) refuse(items []*item) (closed bool) {
 	if l.closed {
 		for _, it := range items {
 			it.answer(immediately)
 		}
-		return
 	}
-	if len(items) > 0 {
-		k := laneOf(items[0])
-		l.waiting[k] = append(items[:len(items):len(items)], l.waiting[k]...)
-		l.signal()
-	}
+	return l.closed
 }
 
 func (l *lanes) signal() {
@@ -148,9 +153,9 @@ func (l *lanes) signal() {
 	}
 }
 
-// take gives the next batch: from the lane whose head waits longest, at most
-// its limit, no desktop id twice. It is empty when nothing waits.
-func (l *lanes) take() []*item {
+// pop returns the next batch, from the lane whose first item has waited longest: at most the
+// lane's limit, and no desktop twice. It is empty if nothing waits.
+func (l *lanes) pop() []*item {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var key laneKey
@@ -166,7 +171,7 @@ func (l *lanes) take() []*item {
 	queue, limit := l.waiting[key], key.limit()
 	batch := make([]*item, 0, min(limit, len(queue)))
 	seen := make(map[string]bool, limit)
-	var twice []*item // the same desktop in two operations: the second waits for the next call
+	var twice []*item // a desktop of two operations: the second waits for the next call
 	n := 0
 	for ; n < len(queue) && len(batch) < limit; n++ {
 		if id := queue[n].desktop.ID; seen[id] {
@@ -189,7 +194,7 @@ func (l *lanes) take() []*item {
 	return batch
 }
 
-// filling reports that less than a call waits and that more is about to.
+// filling reports whether less than a call waits and more is about to arrive.
 func (l *lanes) filling() bool {
 	if l.arriving.Load() == 0 {
 		return false
@@ -203,14 +208,14 @@ func (l *lanes) filling() bool {
 	return n < apiclient.MaxDesktopsPerCall
 }
 
-// withdraw takes out what a job still has waiting and answers it; what is in a
-// call already is answered by the call.
+// withdraw removes the waiting items of a job and answers them. Items in a call are answered
+// by the call.
 func (l *lanes) withdraw(j *job) {
 	l.remove(func(it *item) bool { return it.job == j })
 }
 
-// close answers everything that waits, and whatever is put later, so that its
-// tasks go back to the queue at once.
+// close answers all items that wait, and those that are put later, so that their tasks
+// return to the queue at once.
 func (l *lanes) close() {
 	l.mu.Lock()
 	l.closed = true
@@ -238,63 +243,64 @@ func (l *lanes) remove(which func(*item) bool) {
 	}
 }
 
-// immediately asks for another try as soon as the queue can.
+// immediately is the delay of a retry that need not wait; 0 would be none.
 const immediately = time.Millisecond
 
-// dispatcher turns what waits in the lanes of one project into batches as call
-// slots come free. There are two per
-// project, for bulk and for urgent work, so that neither waits for the other's
-// slots.
+// dispatcher turns what waits in lanes into batches as call slots become free. A project has
+// two, for bulk and for urgent work, so that neither waits for the slots of the other.
 type dispatcher struct {
-	lanes   *lanes
-	batches chan struct{} // capacity: batches at a time, a few more than there are call slots: their outcomes are written beside other calls
-	// admit waits for the right to make a call, and unadmit gives it back unused.
+	lanes *lanes
+	// batches has the capacity of batches at a time. They are more than the call slots,
+	// because the outcomes of some are written while others are in a call.
+	batches chan struct{}
+	// admit waits for permission to make a call, and unadmit gives it back unused.
 	admit   func(ctx context.Context) error
 	unadmit func()
-	// send makes a call of a batch that was admitted and answers its items. A
-	// positive pause means that the project's gate is closed, for so long at least.
-	send func(batch []*item) (pause time.Duration)
-	// linger is how long a batch may wait for handlers that are arriving while
-	// other calls are in flight anyway; an idle dispatcher never waits.
+	// send makes the call of a batch that was admitted, and answers its items. It makes
+	// no further call after newCalls has ended. pause is how long the project stays
+	// paused at least; 0: it is not paused.
+	send func(newCalls context.Context, batch []*item) (pause time.Duration)
+	// linger is how long a batch may wait for handlers that are arriving, while other
+	// calls are in flight. An idle dispatcher never waits.
 	linger func() time.Duration
-	// paused looks at the gate: for how long at least it stays closed, 0 when
-	// it is open.
+	// paused checks how long the project stays paused at least; 0: it is not paused.
 	paused func(ctx context.Context) time.Duration
 }
 
-// run dispatches until ctx ends, and returns when the calls in flight have
-// ended too.
-func (d *dispatcher) run(ctx context.Context) {
+// run dispatches until newCalls ends. It then closes the lanes, and returns when the calls
+// in flight have ended too.
+func (d *dispatcher) run(newCalls context.Context) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
-	pauses := make(chan time.Duration, 1) // the latest that a call met
+	defer d.lanes.close()
+	pauses := make(chan time.Duration, 1) // one that a call met
 	for {
 		select {
-		case <-ctx.Done():
+		case <-newCalls.Done():
 			return
 		case <-d.lanes.ready:
 		}
 		select {
 		case pause := <-pauses:
-			for ; pause > 0; pause = d.paused(ctx) {
-				if !wait(ctx, pause) {
+			for ; pause > 0; pause = d.paused(newCalls) {
+				if !wait(newCalls, pause) {
 					return
 				}
 			}
 		default:
 		}
 		select {
-		case <-ctx.Done():
+		case <-newCalls.Done():
 			return
 		case d.batches <- struct{}{}:
 		}
-		if d.admit(ctx) != nil {
+		if d.admit(newCalls) != nil {
 			return
 		}
 		if len(d.batches) > 1 {
-			d.gather(ctx)
+			d.gather(newCalls)
 		}
-		batch := d.lanes.take()
+		batch := d.lanes.pop()
 		if len(batch) == 0 {
 			d.unadmit()
 			<-d.batches
@@ -302,17 +308,17 @@ func (d *dispatcher) run(ctx context.Context) {
 		}
 		calls.Go(func() {
 			defer func() { <-d.batches }()
-			if pause := d.send(batch); pause > 0 {
+			if pause := d.send(newCalls, batch); pause > 0 {
 				select {
 				case pauses <- pause:
-				default: // there is one to wait for already
+				default: // there is another one to wait for
 				}
 			}
 		})
 	}
 }
 
-// gather lets a batch fill while it is worth it.
+// gather lets a batch fill while that is worth it.
 func (d *dispatcher) gather(ctx context.Context) {
 	for end := time.Now().Add(d.linger()); d.lanes.filling() && time.Now().Before(end); {
 		if !wait(ctx, time.Millisecond) {
@@ -321,7 +327,7 @@ func (d *dispatcher) gather(ctx context.Context) {
 	}
 }
 
-// wait lets d pass; false if ctx ended first.
+// wait waits for d; false if ctx ended first.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

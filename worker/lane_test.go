@@ -31,7 +31,7 @@ func TestLanesProperty(t *testing.T) {
 		put := 0
 		drain := func() {
 			for {
-				batch := l.take()
+				batch := l.pop()
 				if len(batch) == 0 {
 					return
 				}
@@ -114,7 +114,7 @@ func TestDispatcherConcurrent(t *testing.T) {
 		return ctx.Err()
 	}
 	d.unadmit = func() { unadmitted.Add(1) }
-	d.send = func(batch []*item) time.Duration {
+	d.send = func(_ context.Context, batch []*item) time.Duration {
 		calls.Add(1)
 		mu.Lock()
 		inFlight++
@@ -170,9 +170,9 @@ func TestLanesSameDesktopTwice(t *testing.T) {
 	_, b := testItems("b", false, record.Row{Desktop: tasks.Desktop{ID: "x"}}, record.Row{Desktop: tasks.Desktop{ID: "z"}})
 	l.put(a)
 	l.put(b)
-	require.Equal(t, []string{"x", "y", "z"}, idsOf(l.take()))
-	require.Equal(t, []string{"x"}, idsOf(l.take()))
-	require.Empty(t, l.take())
+	require.Equal(t, []string{"x", "y", "z"}, idsOf(l.pop()))
+	require.Equal(t, []string{"x"}, idsOf(l.pop()))
+	require.Empty(t, l.pop())
 }
 
 func TestWithdrawAnswersWhatWaits(t *testing.T) {
@@ -184,14 +184,14 @@ func TestWithdrawAnswersWhatWaits(t *testing.T) {
 	l.put(others)
 	l.withdraw(a)
 	<-a.done
-	require.Equal(t, []string{"z"}, idsOf(l.take()))
+	require.Equal(t, []string{"z"}, idsOf(l.pop()))
 }
 
 func TestSuspectsGoInSmallerAndSmallerCalls(t *testing.T) {
 	t.Parallel()
 	for attempts, limit := range map[int]int{1: 50, 2: 25, 3: 12, 4: 6, 5: 3, 6: 1, 7: 1, 50: 1} {
-		_, its := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x", Note: tasks.NoteSuspect, Attempts: attempts}})
-		require.Equal(t, limit, laneOf(its[0]).limit(), "after %d attempts", attempts)
+		_, items := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x", Note: tasks.NoteSuspect, Attempts: attempts}})
+		require.Equal(t, limit, laneOf(items[0]).limit(), "after %d attempts", attempts)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// requestKind is what the cloud counts apart.
+// requestKind is a kind of requests that has a limit of its own.
 type requestKind int
 
 const (
@@ -24,7 +24,7 @@ const (
 
 func (k requestKind) String() string { return [...]string{"calls", "reads"}[k] }
 
-// priority orders requests that wait, of all processes that share a credential.
+// priority orders the waiting requests of all processes that share a credential.
 type priority int
 
 const (
@@ -36,24 +36,22 @@ const (
 )
 
 const (
-	// defaultBurst is how many requests of a kind an idle credential may send at
-	// once. A minute may have so many more than its limit.
+	// defaultBurst is how many requests of a kind an idle credential may send at once. A
+	// minute may have that many more than its limit.
 	defaultBurst = 5
-	// minBurst leaves each priority a place of its own, see scriptLimit.
+	// minBurst leaves each priority room of its own, see scriptLimit.
 	minBurst = int(priorities)
 )
 
-// limiter shares out what a credential may send a minute among all processes that
-// use it. One process asks Redis for one kind at a time, for all that wait, and not
-// before there may be something: at most one script for each request let through,
-// besides those that another process was quicker than.
+// limiter shares the requests a minute of a credential among all processes that use it. A
+// process asks Redis for all requests of a kind that wait, and not before some may be let
+// through. So it runs at most one script per request, unless another process was quicker.
 type limiter struct {
 	kinds [requestKinds]*turns // nil: no limit
 }
 
-// newLimiter makes one for a credential; key is record.Record.LimitKey. Limits are a
-// minute, 0 is none. burst is how many may go at once after a rest, at least
-// minBurst.
+// newLimiter makes the limiter of a credential; key is record.Record.LimitKey. 0 is no limit.
+// burst is how many requests may leave at once after a rest, at least minBurst.
 func newLimiter(rdb redis.UniversalClient, key string, callsPerMinute, readsPerMinute, burst int, log zerolog.Logger) *limiter {
 	l := &limiter{}
 	for kind, perMinute := range map[requestKind]int{callRequest: callsPerMinute, readRequest: readsPerMinute} {
@@ -73,41 +71,40 @@ func intervalOf(perMinute int) time.Duration {
 	return time.Duration((time.Minute.Microseconds()+int64(perMinute)-1)/int64(perMinute)) * time.Microsecond
 }
 
-// limiterOf makes the limiter of a project's credential.
+// limiterOf returns the limiter of a project's credential.
 func limiterOf(rdb redis.UniversalClient, rec *record.Record, p Project, log zerolog.Logger) *limiter {
-	p.fillIn()
+	p.setDefaults()
 	return newLimiter(rdb, rec.LimitKey(p.Credential), p.CallsPerMinute, p.ReadsPerMinute, p.Burst, log)
 }
 
-// take waits until a request may be made; the error is that ctx ended. While Redis
-// is away nothing is let through.
-func (l *limiter) take(ctx context.Context, kind requestKind, p priority) error {
+// acquire waits until a request may be made; the error is that of ctx. While Redis is away
+// nothing is let through.
+func (l *limiter) acquire(ctx context.Context, kind requestKind, p priority) error {
 	if err := ctx.Err(); err != nil || l.kinds[kind] == nil {
 		return err
 	}
 	return l.kinds[kind].wait(ctx, p)
 }
 
-// giveBack returns what was taken for a request that was not made. It does not
-// wait; what Redis does not hear of is lost.
+// giveBack returns the permit of a request that was not made. It does not wait; a permit that
+// does not reach Redis is lost.
 func (l *limiter) giveBack(kind requestKind) {
 	if q := l.kinds[kind]; q != nil {
 		q.giveBack()
 	}
 }
 
-// scriptLimit lets requests through, GCRA: the key holds when, at one request an
-// interval, all that were let through will have been made. Requests of the first
-// priority may bring this up to burst intervals ahead, those of each further one
-// less by a fifth of it, at least one. So whatever the others use up, those
-// before them find room, and while these wait, in any process, those behind get
-// nothing.
+// scriptLimit lets requests through, by GCRA: the key has the time at which, at one request
+// an interval, all that were let through will have been made. Requests of the first
+// priority may move it up to burst intervals ahead, those of each further priority a fifth
+// less, at least one interval. So each priority finds room whatever those behind it use,
+// and while it waits, in any process, those behind get nothing.
 //
 //	KEYS  limit
-//	ARGV  interval in µs, burst, how many come back unused, how many wait of each
+//	ARGV  interval in µs, burst, unused permits given back, waiting requests of each
 //	      priority, and in tests the time in µs
-//	Returns how many are let through, the first ones first, and how far the key
-//	is ahead in µs
+//	Returns how many are let through, in the order of priorities, and how far ahead the
+//	        key is in µs
 var scriptLimit = redis.NewScript(`
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
 local now = tonumber(ARGV[8])
@@ -135,7 +132,7 @@ end
 return {through, ahead}
 `)
 
-// turns is the line of those that wait to make requests of one kind.
+// turns is the line of requests of one kind that wait.
 type turns struct {
 	rdb      redis.UniversalClient
 	key      string
@@ -143,18 +140,18 @@ type turns struct {
 	interval time.Duration
 	burst    int
 	now      func() time.Time
-	fake     bool          // in tests: now is also the time of the script
+	fake     bool          // in tests: the script uses now too
 	wake     chan struct{} // the line changed
 
 	mu      sync.Mutex
 	waiting [priorities][]*turn // in order of arrival
-	unused  int                 // to be given back
-	asking  bool                // one goroutine asks for all
-	giveUp  context.CancelFunc  // ends what is being asked, as nobody waits any more
-	made    time.Time           // when all that was let through will have been made, as of the last answer
+	unused  int                 // permits to give back
+	asking  bool                // a goroutine asks for all
+	giveUp  context.CancelFunc  // cancels the script, because no request waits any more
+	made    time.Time           // when all that were let through will have been made, as of the last reply
 }
 
-// turn is one that waits.
+// turn is a request that waits.
 type turn struct{ come chan struct{} }
 
 // wait lines up and waits.
@@ -178,7 +175,7 @@ func (q *turns) lineUp(p priority) *turn {
 	return t
 }
 
-// leave takes out one that waits no more, or gives back what it has got already.
+// leave takes a request out of the line, or gives its permit back if it has one already.
 func (q *turns) leave(t *turn, p priority) {
 	q.mu.Lock()
 	for i, other := range q.waiting[p] {
@@ -203,7 +200,7 @@ func (q *turns) giveBack() {
 	q.ask()
 }
 
-// line counts those that wait, and says which the first priority among them is.
+// line counts the waiting requests, and returns the first priority among them.
 func (q *turns) line() (counts [priorities]int, first priority, some bool) {
 	for p := priorities - 1; p >= 0; p-- {
 		if counts[p] = len(q.waiting[p]); counts[p] > 0 {
@@ -220,7 +217,7 @@ func (q *turns) signal() {
 	}
 }
 
-// ask has the line served, by a goroutine that ends when nobody waits.
+// ask starts a goroutine, if there is none, that serves the line until it is empty.
 func (q *turns) ask() {
 	q.mu.Lock()
 	serve := !q.asking
@@ -241,20 +238,20 @@ func (q *turns) serve() {
 		case delay <= 0:
 			q.letThrough()
 		default:
-			// Processes that wait for the same moment take turns by chance: else the one
-			// nearest to Redis would always be the first. What is late is not lost.
+			// Processes that wait for the same moment take turns by chance; otherwise the
+			// one nearest to Redis would always be first. A late request loses nothing.
 			t := time.NewTimer(delay + rand.N(q.interval/2+1))
 			select {
 			case <-t.C:
-			case <-q.wake: // perhaps one that need not wait so long
+			case <-q.wake: // perhaps by one that waits less long
 			}
 			t.Stop()
 		}
 	}
 }
 
-// next is how long it is useless to ask. more is false when there is nothing to ask
-// for; the next that comes starts anew.
+// next returns how long it is useless to ask. more is false if there is nothing to ask for;
+// the next request starts again.
 func (q *turns) next() (delay time.Duration, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -270,7 +267,7 @@ func (q *turns) next() (delay time.Duration, more bool) {
 	return q.made.Add(-time.Duration(room) * q.interval).Sub(q.now()), true
 }
 
-// letThrough asks Redis once and lets those through that it grants.
+// letThrough asks Redis once and lets the requests through that it grants.
 func (q *turns) letThrough() {
 	q.mu.Lock()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -284,7 +281,7 @@ func (q *turns) letThrough() {
 	if some {
 		g, err = persist(ctx, q.log, run)
 	} else {
-		g, err = run() // just to give back: once
+		g, err = run() // only to give back: once
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -304,14 +301,14 @@ func (q *turns) letThrough() {
 	}
 }
 
-// granted is what the script says.
+// granted is the reply of the script.
 type granted struct {
 	through int
 	ahead   time.Duration
 }
 
-// run runs the script for those that wait now. What comes back unused is told once:
-// if the answer is lost nobody knows whether it was heard.
+// run runs the script for the requests that wait now. Unused permits are given back once: if
+// the reply is lost, it is unknown whether they were.
 func (q *turns) run(ctx context.Context) (granted, error) {
 	q.mu.Lock()
 	counts, _, _ := q.line()

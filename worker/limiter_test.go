@@ -244,8 +244,8 @@ func TestLimitersKeys(t *testing.T) {
 	server := redistest.StartCluster(t)
 	rdb := server.ClusterClient(t)
 	l := newLimiter(rdb, "p:{cred:main}", 100, 200, 0, zerolog.Nop())
-	require.NoError(t, l.take(t.Context(), callRequest, urgentFirst))
-	require.NoError(t, l.take(t.Context(), readRequest, toHint))
+	require.NoError(t, l.acquire(t.Context(), callRequest, urgentFirst))
+	require.NoError(t, l.acquire(t.Context(), readRequest, toHint))
 	keys, err := server.Client(t).Keys(t.Context(), "*").Result()
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{"p:{cred:main}:calls", "p:{cred:main}:reads"}, keys)
@@ -256,12 +256,12 @@ func TestLimitersKeys(t *testing.T) {
 	}
 
 	free := newLimiter(nil, "p:{cred:free}", 0, 0, 0, zerolog.Nop())
-	require.NoError(t, free.take(t.Context(), callRequest, toHint))
+	require.NoError(t, free.acquire(t.Context(), callRequest, toHint))
 	free.giveBack(callRequest)
 	ended, end := context.WithCancel(t.Context())
 	end()
-	require.ErrorIs(t, free.take(ended, readRequest, toHint), context.Canceled)
-	require.ErrorIs(t, l.take(ended, readRequest, toHint), context.Canceled)
+	require.ErrorIs(t, free.acquire(ended, readRequest, toHint), context.Canceled)
+	require.ErrorIs(t, l.acquire(ended, readRequest, toHint), context.Canceled)
 }
 
 // counting counts scripts.
@@ -300,7 +300,7 @@ func TestProcessesShareALimit(t *testing.T) {
 			l := newLimiter(rdb, key, perMinute, 0, defaultBurst, zerolog.Nop())
 			for i := range each {
 				all.Go(func() {
-					if err := l.take(t.Context(), callRequest, priority(i%int(priorities))); err != nil {
+					if err := l.acquire(t.Context(), callRequest, priority(i%int(priorities))); err != nil {
 						t.Error(err)
 					}
 				})
@@ -324,19 +324,19 @@ func TestLimitWhileRedisIsAway(t *testing.T) {
 	failed := make(chan struct{}, 1)
 	log := zerolog.New(signals{failed})
 	l := newLimiter(server.Client(t), "p:{cred:c}", 100, 0, 0, log)
-	require.NoError(t, l.take(t.Context(), callRequest, beforeCall))
+	require.NoError(t, l.acquire(t.Context(), callRequest, beforeCall))
 	server.Kill()
 
 	got := make(chan error, 1)
-	take := func(ctx context.Context) { got <- l.take(ctx, callRequest, beforeCall) }
+	acquire := func(ctx context.Context) { got <- l.acquire(ctx, callRequest, beforeCall) }
 	ctx, end := context.WithCancel(t.Context())
-	go take(ctx)
+	go acquire(ctx)
 	<-failed
 	require.Empty(t, got)
 	end()
 	require.ErrorIs(t, <-got, context.Canceled)
 
-	go take(t.Context())
+	go acquire(t.Context())
 	<-failed
 	require.Empty(t, got)
 	l.giveBack(callRequest) // blocks nobody

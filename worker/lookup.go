@@ -11,75 +11,61 @@ import (
 	"strings"
 	"time"
 
-	"github.com/rs/xid"
-
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// lookUp finds the desktops of the users and computers that an operation names and
-// makes them rows of it, when all are found: then a desktop has one row, however many
-// of them lead to it. What was found is kept for every hundred, so that who goes on
-// after a crash, or after the time of a handler, does not begin again. after > 0 asks
-// for another run.
+// lookUp finds the desktops of the users and computers that an operation names. When all are
+// found it makes the desktops rows of the operation, so that a desktop has one row however
+// many names lead to it. Findings are kept for every hundred names, so that a run after a
+// crash, or after the time of a handler, does not begin again. after > 0 asks for another
+// run.
 func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, err error) {
-	claim := record.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String(), Desktops: []string{"the look-ups of " + id}}
-	got, _, err := s.record.Claim(ctx, claim, claimLease)
-	if paused := (*record.PausedError)(nil); errors.As(err, &paused) {
-		return afterPause(paused), nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	if !got[0] {
-		return jitter(busyDelay), nil // a handler of another of its chunks is at it
-	}
-	defer func() { err = errors.Join(err, s.record.Release(s.ctx, claim)) }()
-	op, err := s.record.Operation(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	settled, err := s.record.Found(ctx, id)
-	if err != nil {
-		return 0, err
-	}
-	if settled == nil {
-		rows, finds, after, err := s.findAll(ctx, op, claim)
-		if err != nil || after > 0 || len(rows) == 0 {
-			return after, err
+	return s.claims.withClaim(ctx, []string{"the look-ups of " + id}, func(got claimed) (time.Duration, error) {
+		if !got.mine[0] {
+			return jitter(busyDelay), nil // the handler of another of its chunks does it
 		}
-		find, err := s.joinFinds(ctx, op, rows, finds)
+		op, err := s.record.Operation(ctx, id)
 		if err != nil {
 			return 0, err
 		}
-		if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, record.ErrOvertaken) {
-			return jitter(busyDelay), nil
-		} else if err != nil {
+		settled, err := s.record.Found(ctx, id)
+		if err != nil {
 			return 0, err
 		}
-		settled = find.Rows
-		s.log.Info().Str("project", op.Project).Str("operation", op.ID).Int("looked_up", len(rows)).Int("desktops", len(find.Desktops)).
-			Msg("users and computers were looked up")
-	}
-	changes, applied, err := s.record.SettleLookups(ctx, s.now(), op, settled, s.worker)
-	for i, a := range applied {
-		tellMoves(s.observer, changes[i], a)
-		if a.Ended {
-			s.ended(op.ID)
+		if settled == nil {
+			rows, finds, after, err := s.findAll(ctx, op, got.Claim)
+			if err != nil || after > 0 || len(rows) == 0 {
+				return after, err
+			}
+			find, err := s.joinFinds(ctx, op, rows, finds)
+			if err != nil {
+				return 0, err
+			}
+			if op, err = s.producer.AddFound(ctx, op, find); errors.Is(err, record.ErrOvertaken) {
+				return jitter(busyDelay), nil
+			} else if err != nil {
+				return 0, err
+			}
+			settled = find.Rows
+			s.log.Info().Str("operation", op.ID).Int("looked_up", len(rows)).Int("desktops", len(find.Desktops)).
+				Msg("users and computers were looked up")
 		}
-	}
-	return 0, err
+		changes, applied, err := s.record.SettleLookups(ctx, time.Now(), op, settled, s.cfg.ID)
+		s.committer.report(changes, applied)
+		return 0, err
+	})
 }
 
-// findAll looks up what is not looked up yet, a hundred at a time.
+// findAll looks up what is not looked up yet, a hundred names at a time.
 func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.Claim) (rows []record.Row, finds map[string]record.RowFind, after time.Duration, err error) {
 	if rows, err = s.record.LookupRows(ctx, op); err != nil {
 		return nil, nil, 0, err
 	}
 	rows = inState(rows, tasks.StateQueued)
-	noted, err := s.record.Finds(ctx, op)
+	kept, err := s.record.Finds(ctx, op)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -91,7 +77,7 @@ func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.
 		}
 		some := left[:n]
 		left = left[n:]
-		found := noted[chunk]
+		found := kept[chunk]
 		if found == nil {
 			if found, after, err = s.findSome(ctx, op, chunk, some, claim); err != nil || after > 0 {
 				return nil, nil, after, err
@@ -102,23 +88,23 @@ func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.
 	return rows, finds, 0, nil
 }
 
-// findSome looks up the rows of one chunk, and notes what it found.
+// findSome looks up the rows of one chunk, and keeps what it found.
 func (s *sender) findSome(ctx context.Context, op record.Operation, chunk int, rows []record.Row, claim record.Claim) (found map[string]record.RowFind, after time.Duration, err error) {
 	if ctx.Err() != nil {
 		return nil, immediately, nil // the time of this handler is over
 	}
-	if got, _, err := s.record.Claim(ctx, claim, claimLease); err != nil || !got[0] { // it renews the lease, unless another has it by now
+	if got, _, err := s.record.Claim(ctx, claim, claimLease); err != nil || !got[0] { // renews the lease
 		return nil, jitter(busyDelay), nil
 	}
 	if found, err = s.finder().find(ctx, rows, op); err != nil {
-		s.log.Warn().Err(err).Str("project", s.project.Alias).Int("rows", len(rows)).Msg("users or computers could not be looked up; trying again")
-		s.afterReadError(err)
+		s.log.Warn().Err(err).Int("rows", len(rows)).Msg("users or computers could not be looked up; retrying")
+		s.pauseForReading(s.faultOf(err))
 		return nil, s.backoff(rows[0].Attempts + 3), nil
 	}
 	return found, 0, s.record.NoteFinds(ctx, op.ID, chunk, found)
 }
 
-// joinFinds makes one find of those of all rows.
+// joinFinds joins the finds of all rows into one.
 func (s *sender) joinFinds(ctx context.Context, op record.Operation, rows []record.Row, finds map[string]record.RowFind) (record.Find, error) {
 	var ids []string
 	for _, f := range finds {
@@ -129,15 +115,14 @@ func (s *sender) joinFinds(ctx context.Context, op record.Operation, rows []reco
 	if err != nil {
 		return record.Find{}, err
 	}
-	return join(s.now(), rows, finds, named), nil
+	return join(rows, finds, named), nil
 }
 
-// join makes one find of those of all rows, in their order. named are the desktops
-// that have rows in the operation already: a desktop has one row. A user's row adds
-// the user to those from whom a desktop is taken; a computer's row adds those that it
-// names. Where a row that is there already takes the desktop from others only, the row
-// that led to it is held: who was named would keep the desktop.
-func join(now time.Time, rows []record.Row, finds map[string]record.RowFind, named map[string]record.Row) record.Find {
+// join joins the finds of all rows into one, in their order. A desktop has one row: existing
+// are those that the operation has already. A user's row adds the user to those who lose a
+// desktop; a computer's row adds the users that it names. If an existing row of a desktop
+// is for other users only, the row that led to it is held: its users would keep access.
+func join(rows []record.Row, finds map[string]record.RowFind, existing map[string]record.Row) record.Find {
 	out := record.Find{Expect: map[string][]string{}, FoundAs: map[string]string{}, Rows: map[string]record.RowFind{}}
 	known := map[string]bool{}
 	for _, row := range rows {
@@ -152,7 +137,7 @@ func join(now time.Time, rows []record.Row, finds map[string]record.RowFind, nam
 		}
 		var others []string
 		for _, id := range f.Desktops {
-			if other, has := named[id]; has {
+			if other, has := existing[id]; has {
 				if !covers(other.Expect, expect, isUser) {
 					others = append(others, id)
 				}
@@ -172,11 +157,9 @@ func join(now time.Time, rows []record.Row, finds map[string]record.RowFind, nam
 			}
 		}
 		if len(others) > 0 {
-			f = record.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{
-				Code: "NAMED_FOR_OTHERS", Class: tasks.ClassHeld, At: now, Expect: row.Expect,
-				Message: fmt.Sprintf("%s leads to %s too, which this operation names for somebody else, or for nobody: detach it in an operation of its own",
-					shownRow(row), strings.Join(others[:min(3, len(others))], ", ")),
-			}}
+			f = hold(tasks.CodeNamedForOthers, "%s also leads to %s, which this operation names for other users, or for none: detach it in an operation of its own",
+				quotedRow(row), strings.Join(others[:min(3, len(others))], ", "))
+			f.Failure.Expect = row.Expect
 		}
 		f.Desktops = nil
 		out.Rows[row.ID] = f
@@ -184,11 +167,11 @@ func join(now time.Time, rows []record.Row, finds map[string]record.RowFind, nam
 	return out
 }
 
-// covers says that a row which takes a desktop from have does what another that takes
-// it from want asks for. Empty: from whoever has it.
+// covers reports whether a row that removes the users have from a desktop also does what a
+// row that removes want would do. Empty is all users.
 func covers(have, want []string, ofUser bool) bool {
 	if len(have) == 0 {
-		return ofUser || len(want) == 0 // for a computer's guard somebody else could have it
+		return ofUser || len(want) == 0 // a computer's row that names users guards against others
 	}
 	for _, name := range want {
 		if !slices.Contains(have, name) {
@@ -198,8 +181,8 @@ func covers(have, want []string, ofUser bool) bool {
 	return len(want) > 0
 }
 
-// shownRow names a look-up for people.
-func shownRow(row record.Row) string {
+// quotedRow names a row for people.
+func quotedRow(row record.Row) string {
 	if name, isUser := row.User(); isUser {
 		return fmt.Sprintf("user %q", name)
 	}
@@ -210,22 +193,21 @@ func shownRow(row record.Row) string {
 // finder looks up users and computers in one project.
 type finder struct {
 	api       API
-	admit     func(ctx context.Context) error // to one request that reads
-	told      func(of ReadingOf, asked int, begun time.Time, err error)
+	admit     func(ctx context.Context) error // waits for the permit of one reading
+	report    func(of ReadingOf, asked int, begun time.Time, err error)
 	directory *directory
-	now       func() time.Time
-	where     string // the project, for people
-	unknown   string // what becomes of unknown users where the operation does not say
+	alias     string // of the project
+	unknown   string // Project.UnknownUsers
 }
 
 func (s *sender) finder() *finder {
 	return &finder{
-		api: s.project.API, directory: s.directory, now: s.now, where: s.project.Alias, unknown: s.project.UnknownUsers,
-		admit: func(ctx context.Context) error { return s.limit.take(ctx, readRequest, s.priority) }, told: s.tellReading,
+		api: s.project.API, directory: s.directory, alias: s.project.Alias, unknown: s.project.UnknownUsers, report: s.reportReading,
+		admit: func(ctx context.Context) error { return s.limit.acquire(ctx, readRequest, s.priority) },
 	}
 }
 
-// find looks up to 100 rows up, of users and of computers. An error is the cloud's.
+// find looks up as many as 100 rows, of users and of computers. An error is the cloud's.
 func (f *finder) find(ctx context.Context, rows []record.Row, op record.Operation) (map[string]record.RowFind, error) {
 	var users, computers []record.Row
 	for _, row := range rows {
@@ -242,25 +224,26 @@ func (f *finder) find(ctx context.Context, rows []record.Row, op record.Operatio
 	return out, f.findComputers(ctx, computers, out)
 }
 
-func (f *finder) list(ctx context.Context, of ReadingOf, names []string, list func(context.Context, []string) ([]apiclient.Desktop, error)) ([]apiclient.Desktop, error) {
+func (f *finder) list(
+	ctx context.Context, of ReadingOf, names []string, list func(context.Context, []string) ([]apiclient.Desktop, error),
+) ([]apiclient.Desktop, error) {
 	if err := f.admit(ctx); err != nil {
 		return nil, err
 	}
-	begun := f.now()
+	begun := time.Now()
 	ds, err := list(ctx, names)
-	f.told(of, len(names), begun, err)
+	f.report(of, len(names), begun, err)
 	return ds, err
 }
 
-// findUsers compares names exactly. Who has no desktop is looked for among the users
-// of Workspace: one who is known has none, which is a success; for one who is not, the
-// forms that people write are compared, as a name that means nobody leaves a leaver
-// with access.
+// findUsers compares names exactly. Users without a desktop are looked for among the users of
+// Workspace. One who is known there has none, which is a success. For the others the forms
+// that people write are compared, because a misspelled name leaves a leaver with access.
 func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Operation, out map[string]record.RowFind) error {
 	if len(rows) == 0 {
 		return nil
 	}
-	asked := f.now()
+	asked := time.Now()
 	listed, err := f.list(ctx, ReadUsers, namesOf(rows), f.api.DesktopsOf)
 	if err != nil {
 		return err
@@ -273,8 +256,8 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 	if err != nil {
 		return err
 	}
-	// The cloud's filter may want a name as the cloud spells it, and its counts may be
-	// of a moment ago.
+	// The cloud's filter may need a name as the cloud spells it, and its counts may be a
+	// moment old.
 	if spelled := spellings(without, people); len(spelled) > 0 {
 		more, err := f.list(ctx, ReadUsers, spelled, f.api.DesktopsOf)
 		if err != nil {
@@ -299,14 +282,14 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 	return nil
 }
 
-// withDesktops settles the rows of users whose desktops are listed, and gives the
-// others.
+// withDesktops settles the rows of users whose desktops are listed, and returns the others.
 func (f *finder) withDesktops(rows []record.Row, listed []apiclient.Desktop, out map[string]record.RowFind) (without []record.Row) {
 	for _, row := range rows {
 		name, _ := row.User()
 		var ids []string
 		for _, d := range listed {
-			if slices.ContainsFunc(d.Users, func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }) && !slices.Contains(ids, d.ID) {
+			isUser := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }
+			if slices.ContainsFunc(d.Users, isUser) && !slices.Contains(ids, d.ID) {
 				ids = append(ids, d.ID)
 			}
 		}
@@ -319,13 +302,14 @@ func (f *finder) withDesktops(rows []record.Row, listed []apiclient.Desktop, out
 	return without
 }
 
-// spellings are the names, as the cloud has them, of users in whose rows they are
-// spelled otherwise, or whom the cloud says to have desktops; at most 100.
+// spellings returns the names, as the cloud has them, of users that rows spell differently or
+// that have desktops by the cloud's count; at most 100.
 func spellings(rows []record.Row, people []apiclient.Person) (out []string) {
 	for _, row := range rows {
 		name, _ := row.User()
 		for _, p := range people {
-			if policy.SameName(p.Name, name) && (p.Name != name || p.Desktops > 0) && len(out) < apiclient.MaxDesktopsPerCall && !slices.Contains(out, p.Name) {
+			worthAsking := policy.SameName(p.Name, name) && (p.Name != name || p.Desktops > 0)
+			if worthAsking && len(out) < apiclient.MaxDesktopsPerCall && !slices.Contains(out, p.Name) {
 				out = append(out, p.Name)
 			}
 		}
@@ -333,7 +317,7 @@ func spellings(rows []record.Row, people []apiclient.Person) (out []string) {
 	return out
 }
 
-// withoutDesktop says what becomes of a user whom no desktop lists.
+// withoutDesktop returns what to do about a user that no desktop lists.
 func (f *finder) withoutDesktop(row record.Row, people []apiclient.Person, refusal error, op record.Operation) record.RowFind {
 	name, _ := row.User()
 	known, desktops := false, 0
@@ -343,28 +327,32 @@ func (f *finder) withoutDesktop(row record.Row, people []apiclient.Person, refus
 		}
 	}
 	if known && desktops > 0 {
-		return f.hold("USER_DESKTOPS", "Workspace counts %s of user %q in project %s, and lists none: access may come through a group", counted(desktops), name, f.where)
+		return hold(tasks.CodeUserDesktops, "Workspace counts %s of user %q in project %s, and lists none: access may come through a group",
+			counted(desktops), name, f.alias)
 	}
 	if known {
 		return record.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
 	}
 	if near := nearPeople(name, people); len(near) > 0 {
-		return f.hold("USER_NAME", "no user is named %q in project %s, but there is %s: name them as the cloud does", name, f.where, strings.Join(near, ", "))
+		return hold(tasks.CodeUserName, "no user is named %q in project %s, but there is %s: use the name that the cloud has", name, f.alias, strings.Join(near, ", "))
 	}
 	if refusal != nil {
-		return f.hold("USER_UNKNOWN", "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.where, name, refusal)
+		return hold(tasks.CodeUserUnknown, "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.alias, name, refusal)
 	}
 	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
 		return record.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
 	}
-	return f.hold("USER_UNKNOWN", "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or have unknown users ignored", name, f.where)
+	return hold(tasks.CodeUserUnknown, "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or ignore unknown users",
+		name, f.alias)
 }
 
-func (f *finder) hold(code, format string, args ...any) record.RowFind {
-	return record.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{Code: code, Class: tasks.ClassHeld, At: f.now(), Message: fmt.Sprintf(format, args...)}}
+func hold(code, format string, args ...any) record.RowFind {
+	return record.RowFind{To: tasks.StateHeld, Failure: &tasks.Failure{
+		Code: code, Class: tasks.ClassHeld, At: time.Now(), Message: fmt.Sprintf(format, args...),
+	}}
 }
 
-// findComputers compares names exactly. What is not found is looked for once more in
+// findComputers compares names exactly. Those that are not found are looked for once more, in
 // the forms that people write.
 func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[string]record.RowFind) error {
 	if len(rows) == 0 {
@@ -399,20 +387,20 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 		case 1:
 			out[row.ID] = record.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: "desktop " + ids[0]}
 		case 0:
-			hold := f.hold("COMPUTER_NAME", "no desktop in project %s has the computer name %q", f.where, name)
+			held := hold(tasks.CodeComputerName, "no desktop in project %s has the computer name %q", f.alias, name)
 			if like := nearComputers(name, near); len(like) > 0 {
-				hold.Failure.Message += ", but there is " + strings.Join(like, ", ") + ": name it as the cloud does"
+				held.Failure.Message += ", but there is " + strings.Join(like, ", ") + ": use the name that the cloud has"
 			}
-			out[row.ID] = hold
+			out[row.ID] = held
 		default:
-			out[row.ID] = f.hold("COMPUTER_NAME", "%d desktops in project %s have the computer name %q: name the one that is meant by its id: %s",
-				len(ids), f.where, name, strings.Join(ids[:min(5, len(ids))], ", "))
+			out[row.ID] = hold(tasks.CodeComputerName, "%d desktops in project %s have the computer name %q: use the id of the right one: %s",
+				len(ids), f.alias, name, strings.Join(ids[:min(5, len(ids))], ", "))
 		}
 	}
 	return nil
 }
 
-// named are the ids of those of exactly a computer's name.
+// named returns the ids of the desktops with exactly this computer name.
 func named(listed []apiclient.Desktop, name string) (ids []string) {
 	for _, d := range listed {
 		if policy.SameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
@@ -437,8 +425,12 @@ func counted(desktops int) string {
 	return fmt.Sprintf("%d desktops", desktops)
 }
 
-// refused says that an error is an answer that another try would not change.
+// refused reports whether an error is an answer that a retry would not change.
 func refused(err error) bool {
 	e := asAPIError(err)
-	return e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized && e.Status != http.StatusTooManyRequests && e.Status != http.StatusProxyAuthRequired
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusTooManyRequests, http.StatusProxyAuthRequired:
+		return false
+	}
+	return e.Status >= 400 && e.Status < 500
 }

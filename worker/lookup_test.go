@@ -16,7 +16,7 @@ import (
 // A name that matches nothing is never a success, whatever is like it.
 func TestUsersAsPeopleWriteThem(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID,
 		fakecloud.Desktop{ID: "mia's", Users: users("mia")},
 		fakecloud.Desktop{ID: "zoe's", Users: users("zo\u0065\u0301")}, // decomposed, as some directories have it
@@ -57,7 +57,7 @@ func TestUnknownUsersIgnored(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.cloud.AddPeople(projectID, fakecloud.Person{Name: "mia"})
 			req := tasks.Request{Users: []string{"nobody", "MIA", "mia"}}
 			s.start(func(cfg *worker.Config) { ask(cfg, &req) })
@@ -74,7 +74,7 @@ func TestUnknownUsersIgnored(t *testing.T) {
 // That the users of Workspace may not be read pauses nothing: who has no desktop is held.
 func TestDirectoryThatIsRefused(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "own", Users: users("zoe")})
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpUsers, Status: 403})
 	s.start()
@@ -91,7 +91,7 @@ func TestDirectoryThatIsRefused(t *testing.T) {
 // Computers are found by exactly their name, and their guard goes with them.
 func TestComputersByName(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID,
 		fakecloud.Desktop{ID: "a", ComputerName: "WS-0001", Users: users("mia")},
 		fakecloud.Desktop{ID: "b", ComputerName: "WS-0002", Users: users("heir")},
@@ -128,7 +128,7 @@ func TestComputersByName(t *testing.T) {
 // A computer that was renamed since it was looked up is not the one that was meant.
 func TestComputerThatWasRenamed(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "a", ComputerName: "WS-1", Users: users("mia"), Status: fakecloud.Hibernated})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Computers: []string{"WS-1"}}))
@@ -144,7 +144,7 @@ func TestComputerThatWasRenamed(t *testing.T) {
 // What was looked up is kept for every hundred: who goes on does not begin again.
 func TestLookUpsGoOnWhereTheyWere(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	var names []string
 	for i := range 250 {
 		names = append(names, fmt.Sprintf("leaver-%d", i))
@@ -175,7 +175,7 @@ func TestLookUpsGoOnWhereTheyWere(t *testing.T) {
 // nothing is called detached, and nothing is sent.
 func TestNothingOfThatName(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.absent = true
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(2000)}))
@@ -191,7 +191,7 @@ func TestNothingOfThatName(t *testing.T) {
 // that no reading ever showed is not.
 func TestGoneIsWhatWasSeen(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "seen", Users: users("zoe"), Status: fakecloud.Hibernated})
 	s.start()
 	first, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"seen"}}))
@@ -211,7 +211,7 @@ func TestGoneIsWhatWasSeen(t *testing.T) {
 // For what was not found it is said what was probably meant.
 func TestWhatWasProbablyMeant(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	const other = "00000000000000000000000000000002"
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", ComputerName: "WS-1"})
 	s.cloud.Add(other, fakecloud.Desktop{ID: "elsewhere"})

@@ -12,8 +12,8 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// fold is what names are compared as when somebody may have written one in another
-// form: compatibility forms, case, invisible characters and spaces do not count.
+// fold returns the form in which names are compared that people may have written differently:
+// without compatibility forms, case, invisible characters and spaces.
 func fold(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Cf, r) || unicode.IsSpace(r) || !unicode.IsGraphic(r) {
@@ -24,7 +24,7 @@ func fold(name string) string {
 	return norm.NFKC.String(cases.Fold().String(name))
 }
 
-// userForms are the forms in which a user's name is written: as it is, without the
+// userForms returns the forms in which people write a user's name: as it is, without the
 // domain before a backslash or slash, and without the part after the @.
 func userForms(name string) []string {
 	name = fold(name)
@@ -40,7 +40,7 @@ func userForms(name string) []string {
 	return slices.DeleteFunc(forms, func(s string) bool { return s == "" })
 }
 
-// nearPeople are those who were probably meant by a name that nobody has, for people.
+// nearPeople returns the quoted names of users that an unknown name probably means.
 func nearPeople(name string, people []apiclient.Person) []string {
 	forms := userForms(name)
 	var out []string
@@ -53,8 +53,8 @@ func nearPeople(name string, people []apiclient.Person) []string {
 	return fewSorted(out)
 }
 
-// computerForms are the forms in which a computer's name is written: in small and
-// capital letters, without its DNS suffix, its domain, or the $ of a directory's account.
+// computerForms returns the forms in which people write a computer's name: in lower and upper
+// case, without its DNS suffix, its domain, or the $ of a directory account.
 func computerForms(name string) []string {
 	name = norm.NFKC.String(name)
 	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
@@ -72,7 +72,7 @@ func computerForms(name string) []string {
 	return slices.DeleteFunc(slices.Compact(forms), func(s string) bool { return s == "" })
 }
 
-// nearComputers are those that were probably meant by a name that no computer has.
+// nearComputers returns the quoted names of computers that an unknown name probably means.
 func nearComputers(name string, listed []apiclient.Desktop) []string {
 	var forms, out []string
 	for _, form := range computerForms(name) {
@@ -86,7 +86,7 @@ func nearComputers(name string, listed []apiclient.Desktop) []string {
 	return fewSorted(out)
 }
 
-// fewSorted are some of a list, each once, in their order.
+// fewSorted returns the first of a list, sorted, each once.
 func fewSorted(list []string) []string {
 	slices.Sort(list)
 	list = slices.Compact(list)

@@ -13,43 +13,42 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
-// refusedPause is between two tries of what Redis has refused, over all queues of a
-// worker. go-redis sends a command that a replica, a server that loads, or one without
-// its replicas refuses up to four times (MaxRetries 3), so that Redis sees at most twenty
-// a second.
+// refusedPause is the time between two tries of commands that Redis has refused, for all
+// queues of a worker together. go-redis sends such a command up to four times (MaxRetries
+// 3), so that Redis sees at most twenty a second.
 const refusedPause = 200 * time.Millisecond
 
-// pacedRedis is the client of asynq's servers. Their loops take the next task at once
-// after an error (asynq v0.26, processor.exec): refused without a pause, they sent
-// thousands of commands a second to a Redis in trouble.
+// pacedRedis is the client of asynq's servers. Their loops try again at once after an error
+// (asynq v0.26, processor.exec): without a pause they would send thousands of commands a
+// second to a Redis that refuses them.
 type pacedRedis struct {
 	redis.UniversalClient
 	pace *pace
 }
 
-// EvalSha runs all of asynq's scripts, and with them all that its loops do often.
+// EvalSha runs all scripts of asynq, which is all that its loops do often.
 func (r pacedRedis) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	return r.pace.send(ctx, sha, keys, func() *redis.Cmd { return r.UniversalClient.EvalSha(ctx, sha, keys, args...) })
 }
 
-// Eval follows where Redis does not know a script.
+// Eval runs a script that Redis does not know yet.
 func (r pacedRedis) Eval(ctx context.Context, script string, keys []string, args ...any) *redis.Cmd {
 	return r.pace.send(ctx, script, keys, func() *redis.Cmd { return r.UniversalClient.Eval(ctx, script, keys, args...) })
 }
 
-// pace has what was refused wait for its turn before it is sent again. A script that was
-// not refused for its queue is never held up.
+// pace makes refused scripts wait for their turn before they are sent again. A script that was
+// not refused for its queue never waits.
 type pace struct {
 	log  zerolog.Logger
 	over chan struct{} // closed by end
-	line chan struct{} // held by whoever has the next turn
+	line chan struct{} // capacity 1: the next turn
 
 	mu      sync.Mutex
 	refused map[refusedScript]bool
-	pause   time.Duration // between turns; halved by each success, so that all go on soon once Redis does
+	pause   time.Duration // between turns; each success halves it, so that all go on soon when Redis recovers
 	turn    time.Time     // the last
 	logged  time.Time     // when refusals were last reported
-	told    bool          // that commands are refused, and not yet that they are taken again
+	warned  bool          // that commands are refused, and not yet that they are accepted again
 }
 
 // refusedScript is a script and the queue that it is for.
@@ -59,7 +58,7 @@ func newPace(log zerolog.Logger) *pace {
 	return &pace{log: log, over: make(chan struct{}), line: make(chan struct{}, 1), refused: map[refusedScript]bool{}, pause: refusedPause}
 }
 
-// end lets everything through: a worker that stops waits for nothing. It is called once.
+// end lets everything through, because a worker that stops waits for nothing. It is called once.
 func (p *pace) end() { close(p.over) }
 
 func (p *pace) send(ctx context.Context, script string, keys []string, send func() *redis.Cmd) *redis.Cmd {
@@ -120,7 +119,7 @@ func (p *pace) wait(ctx context.Context) error {
 	return nil
 }
 
-// note keeps what became of a command.
+// note notes the result of a command.
 func (p *pace) note(what refusedScript, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,41 +130,41 @@ func (p *pace) note(what refusedScript, err error) {
 	case p.refused[what]:
 		delete(p.refused, what)
 		if p.pause /= 2; p.pause < refusedPause/4 || len(p.refused) == 0 {
-			p.goOn()
+			p.recover()
 		}
 	}
 }
 
-// goOn ends the pauses. What was refused may never be sent again, such as the end of a
-// task that was taken from this worker.
-func (p *pace) goOn() {
+// recover ends the pauses, for all scripts: some may never be sent again, such as the end of a
+// task that this worker has lost.
+func (p *pace) recover() {
 	clear(p.refused)
 	p.pause = 0
-	if p.told {
-		p.told = false
-		p.log.Info().Msg("Redis takes the queues' commands again")
+	if p.warned {
+		p.warned = false
+		p.log.Info().Msg("Redis accepts the queues' commands again")
 	}
 }
 
-// report says that commands are refused, once a minute, and again after an end.
+// report logs that commands are refused: once a minute, and again after a recovery.
 func (p *pace) report(err error) {
 	least := 10 * time.Second
-	if p.told {
+	if p.warned {
 		least = time.Minute
 	}
 	if !p.logged.IsZero() && time.Since(p.logged) < least {
 		return
 	}
-	p.logged, p.told = time.Now(), true
+	p.logged, p.warned = time.Now(), true
 	line := p.log.Warn().Err(err)
 	if f := redisfault.Of(err); f != nil {
 		line.Str("code", f.Code).Str("why", f.Meaning).Str("next", f.Advice)
 	}
-	line.Msg("Redis refuses the queues' commands: no task is taken; they are tried some times a second until it does not")
+	line.Msg("Redis refuses the queues' commands: no task is taken; retrying several times a second")
 }
 
-// refuses tells errors from the answers that asynq's scripts give, of which "NOT FOUND"
-// is one.
+// refuses reports whether err is a refusal, and not a reply of asynq's scripts such as "NOT
+// FOUND".
 func refuses(err error) bool {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return false

@@ -79,7 +79,7 @@ func TestRefusedDequeuesArePaced(t *testing.T) {
 				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			})
 			t.Cleanup(func() { _ = c.Close() })
-			s := newStageOn(t, server, c, fakecloud.Config{})
+			s := newEnvOn(t, server, c, fakecloud.Config{})
 			s.start(func(cfg *worker.Config) {
 				more := cfg.Projects[0]
 				more.Alias = "branch"
@@ -98,7 +98,7 @@ func TestRefusedDequeuesArePaced(t *testing.T) {
 
 			require.NoError(t, test.end(ctx, admin))
 			s.ended(s.enqueue(tasks.Request{Desktops: []string{"d-after"}}))
-			require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "takes the queues' commands again") }, patience, 10*time.Millisecond)
+			require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "accepts the queues' commands again") }, patience, 10*time.Millisecond)
 
 			// In the middle of work, what is in hand is written until it is taken.
 			busy := s.enqueue(tasks.Request{Desktops: ids(3000)})

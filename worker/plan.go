@@ -15,48 +15,41 @@ import (
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// Planner says what requests would do. It reads the cloud, within the limit of
-// readings that all workers share, and changes nothing there.
+// Planner plans what requests would do. It reads the cloud, within the limit of readings that
+// all workers share, and changes nothing there.
 type Planner struct {
-	project Project
-	record  *record.Record
-	limit   *limiter
-	finder  finder
-	now     func() time.Time
-	log     zerolog.Logger
-	beat    time.Duration
+	project   Project
+	record    *record.Record
+	limit     *limiter
+	directory *directory
+	log       zerolog.Logger
+	beat      time.Duration // planBeat; shorter in tests
 }
 
-// NewPlanner makes one for a project. record is where plans are, and gives the names of
-// the limits' keys.
+// NewPlanner makes the planner of a project. record has the plans, and the names of the
+// limits' keys.
 func NewPlanner(rdb redis.UniversalClient, rec *record.Record, p Project, log zerolog.Logger) *Planner {
-	return &Planner{
-		project: p, record: rec, limit: limiterOf(rdb, rec, p, log), now: time.Now, log: log, beat: planBeat,
-		finder: finder{
-			api: p.API, told: func(ReadingOf, int, time.Time, error) {}, directory: &directory{}, now: time.Now,
-			where: p.Alias, unknown: p.UnknownUsers,
-		},
-	}
+	return &Planner{project: p, record: rec, limit: limiterOf(rdb, rec, p, log), directory: &directory{}, log: log, beat: planBeat}
 }
 
 const (
-	// planUnasked is how long a plan is read on that nobody asks for.
+	// planUnasked is how long a plan that no client asks for is read on.
 	planUnasked = time.Minute
-	// planBeat is how often is looked whether somebody does, and the plan kept in hand.
+	// planBeat is how often that is checked and the lease of the plan renewed.
 	planBeat = 5 * time.Second
-	// smallPlan has so many rows at most. A person waits for it, and it takes few
-	// readings: it goes among those that prove. A larger one takes what nobody else
-	// wants, as it could hold up proofs for minutes.
+	// smallPlan is the limit of rows of a plan with the priority of confirming readings: a
+	// person waits for it, and it takes few readings. A larger one takes what is left,
+	// because it could delay confirmations for minutes.
 	smallPlan = 1000
-	// planTries is how often a reading is tried that is not refused: a cloud that says
-	// nothing from the start is told soon, one that was there is waited for.
+	// planTries is how often a reading that fails and is not refused is tried. A cloud
+	// that never answered is reported soon; after that a longer fault is waited out.
 	planTries, planTriesLater = 3, 8
 	planRetry, planRetryMax   = 200 * time.Millisecond, 10 * time.Second
 )
 
-// Read reads a plan on until all of it is read, the cloud refuses to, ctx ends, or
-// nobody has asked for it for a minute. What was read is kept with every hundred rows,
-// and the next that asks has it read on. An error is Redis', or record.ErrOvertaken.
+// Read reads a plan on until it is complete, the cloud refuses, ctx ends, or no client has asked
+// for it for a minute. It is kept with every hundred rows, and the next client that asks
+// has it read on. An error is that of Redis, or record.ErrOvertaken.
 func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	reading, stop := context.WithCancel(ctx)
 	kept := make(chan struct{})
@@ -86,7 +79,7 @@ func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	return errors.Join(err, w.Leave(last))
 }
 
-// keep keeps a plan in hand while it is asked for.
+// keep renews the lease of a plan while clients ask for it.
 func (p *Planner) keep(ctx context.Context, w *record.PlanWork, stop func()) {
 	beat := time.NewTicker(p.beat)
 	defer beat.Stop()
@@ -109,25 +102,23 @@ type planning struct {
 	*Planner
 	work     *record.PlanWork
 	req      tasks.Request
-	finder   finder
 	priority priority
 }
 
 func newPlanning(p *Planner, w *record.PlanWork) *planning {
-	x := &planning{Planner: p, work: w, req: w.Request, finder: p.finder, priority: toHint}
+	x := &planning{Planner: p, work: w, req: w.Request, priority: toHint}
 	if len(x.req.Desktops)+len(x.req.Users)+len(x.req.Computers) <= smallPlan {
 		x.priority = toProve
 	}
-	x.finder.admit = x.admit
 	return x
 }
 
 func (x *planning) admit(ctx context.Context) error {
-	return x.limit.take(ctx, readRequest, x.priority)
+	return x.limit.acquire(ctx, readRequest, x.priority)
 }
 
-// all reads, a hundred at a time, what is not read yet: the desktops that the request
-// names, then the users and computers, then the desktops found by them.
+// all reads what is not read yet, a hundred at a time: the desktops that the request names,
+// then the users and computers, then the desktops found by them.
 func (x *planning) all(ctx context.Context) error {
 	named := make([]record.Row, len(x.req.Desktops))
 	for i, id := range x.req.Desktops {
@@ -145,7 +136,7 @@ func (x *planning) all(ctx context.Context) error {
 	for _, d := range named {
 		byID[d.ID] = d
 	}
-	find := join(x.now(), lookups, x.work.AllFinds(), byID)
+	find := join(lookups, x.work.AllFinds(), byID)
 	x.work.SetFound(len(find.Desktops))
 	for some := range slices.Chunk(lookups, record.ChunkSize) {
 		if !x.work.Written(next) {
@@ -169,12 +160,16 @@ func (x *planning) all(ctx context.Context) error {
 
 // lookUp finds users and computers.
 func (x *planning) lookUp(ctx context.Context, lookups []record.Row) error {
+	finder := finder{
+		api: x.project.API, admit: x.admit, report: func(ReadingOf, int, time.Time, error) {},
+		directory: x.directory, alias: x.project.Alias, unknown: x.project.UnknownUsers,
+	}
 	chunk := 0
 	for some := range slices.Chunk(lookups, record.ChunkSize) {
 		if x.work.Finds[chunk] == nil {
 			var finds map[string]record.RowFind
 			err := x.tried(ctx, func() (err error) {
-				finds, err = x.finder.find(ctx, some, record.Operation{Operation: tasks.Operation{UnknownUsers: x.req.UnknownUsers}})
+				finds, err = finder.find(ctx, some, record.Operation{Operation: tasks.Operation{UnknownUsers: x.req.UnknownUsers}})
 				return err
 			})
 			if err != nil {
@@ -189,7 +184,7 @@ func (x *planning) lookUp(ctx context.Context, lookups []record.Row) error {
 	return nil
 }
 
-// rows plans desktops as chunks from the given one on; next is the chunk after them.
+// rows plans desktops as chunks, beginning with the given number; next is the number after them.
 func (x *planning) rows(ctx context.Context, chunk int, rows []record.Row) (next int, err error) {
 	for some := range slices.Chunk(rows, record.ChunkSize) {
 		if !x.work.Written(chunk) {
@@ -210,7 +205,7 @@ func (x *planning) rows(ctx context.Context, chunk int, rows []record.Row) (next
 	return chunk, nil
 }
 
-// tried reads again what failed and may yet succeed.
+// tried repeats a reading that failed and may yet succeed.
 func (x *planning) tried(ctx context.Context, read func() error) error {
 	for try := 1; ; try++ {
 		err := read()
@@ -230,7 +225,7 @@ func (x *planning) tried(ctx context.Context, read func() error) error {
 	}
 }
 
-// lookupsOf are the rows that a request would have for what it looks up.
+// lookupsOf returns the rows of the users and computers of a request.
 func lookupsOf(req tasks.Request) []record.Row {
 	out := make([]record.Row, 0, len(req.Users)+len(req.Computers))
 	for _, name := range req.Users {
@@ -243,44 +238,45 @@ func lookupsOf(req tasks.Request) []record.Row {
 	return out
 }
 
-// desktops plans up to 100 desktops. One for which the cloud refuses to be asked is a
-// row of its own kind, and does not keep the others from being read.
+// desktops plans up to 100 desktops. One that the cloud refuses to read would fail; the others
+// are read all the same.
 func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Planned, error) {
-	spoilt := map[string]tasks.Planned{}
+	unreadable := map[string]tasks.Planned{}
 	for {
 		var ids []string
 		for _, row := range rows {
-			if _, is := spoilt[row.ID]; !is {
+			if _, is := unreadable[row.ID]; !is {
 				ids = append(ids, row.ID)
 			}
 		}
-		read, seen, err := x.look(ctx, ids)
+		read, seen, err := x.read(ctx, ids)
 		if err == nil {
 			out := make([]tasks.Planned, len(rows))
 			for i, row := range rows {
-				if p, is := spoilt[row.ID]; is {
+				if p, is := unreadable[row.ID]; is {
 					out[i] = p
 				} else {
-					out[i] = x.planned(row, lookAt(record.Operation{Operation: tasks.Operation{AllowShared: x.req.AllowShared}}, row, read, seen[row.ID]))
+					out[i] = planned(row, readingOf(record.Operation{Operation: tasks.Operation{AllowShared: x.req.AllowShared}}, row, read, seen[row.ID]))
 				}
 			}
 			return out, nil
 		}
 		e := asAPIError(err)
-		before := len(spoilt)
+		before := len(unreadable)
 		for _, row := range rows {
-			if slices.Contains(policy.Culprits(e), row.ID) {
-				spoilt[row.ID] = tasks.Planned{ID: row.ID, Expect: row.Expect, Does: "fail", Code: e.Code, Why: "it cannot be read: " + e.Message}
+			if slices.Contains(e.Culprits(), row.ID) {
+				unreadable[row.ID] = tasks.Planned{ID: row.ID, Expect: row.Expect, Does: "fail", Code: e.Code, Why: "it cannot be read: " + e.Message}
 			}
 		}
-		if len(spoilt) == before || !refused(err) {
+		if len(unreadable) == before || !refused(err) {
 			return nil, err
 		}
 	}
 }
 
-// look makes one reading.
-func (x *planning) look(ctx context.Context, ids []string) (read map[string]apiclient.Desktop, seen map[string]bool, err error) {
+// read makes one reading. seen are those desktops that it does not list and that were seen
+// before.
+func (x *planning) read(ctx context.Context, ids []string) (read map[string]apiclient.Desktop, seen map[string]bool, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
 	}
@@ -292,32 +288,26 @@ func (x *planning) look(ctx context.Context, ids []string) (read map[string]apic
 		return nil, nil, err
 	}
 	read = byID(list)
-	seen, err = x.seen(ctx, ids, read)
+	if missing := notIn(read, ids); len(missing) > 0 {
+		seen, err = x.record.Seen(ctx, x.project.Alias, missing)
+	}
 	return read, seen, err
 }
 
-func (p *Planner) seen(ctx context.Context, ids []string, read map[string]apiclient.Desktop) (map[string]bool, error) {
-	missing := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, exists := read[id]; return exists })
-	if len(missing) == 0 {
-		return nil, nil
-	}
-	return p.record.Seen(ctx, p.project.Alias, missing)
-}
-
-// planned is what a reading would lead to.
-func (p *Planner) planned(row record.Row, l policy.Look) tasks.Planned {
-	verdict := policy.VerdictOf(l)
-	out := tasks.Planned{ID: row.ID, Expect: l.Expect, Does: string(verdict.Before), Why: verdict.Why}
-	if l.Exists {
-		out.Now = beforeOf(l, p.now())
+// planned returns what a reading would lead to.
+func planned(row record.Row, r policy.Look) tasks.Planned {
+	verdict := policy.VerdictOf(r)
+	out := tasks.Planned{ID: row.ID, Expect: r.Expect, Does: string(verdict.Before), Why: verdict.Why}
+	if r.Exists {
+		out.Now = beforeOf(r, time.Now())
 	}
 	switch verdict.Before {
 	case policy.Hold, policy.Later:
-		out.Code, out.Why = verdict.Code, l.Reason(verdict)
+		out.Code, out.Why = verdict.Code, r.Reason(verdict)
 	case policy.Send:
-		losing := l.Users
-		if l.JustThem() {
-			losing = l.Leavers()
+		losing := r.Users
+		if r.JustThem() {
+			losing = r.Leavers()
 		}
 		out.From = persons(losing)
 	}
@@ -334,7 +324,7 @@ func plannedLookup(row record.Row, f record.RowFind) tasks.Planned {
 	case tasks.StateNoDesktop:
 		out.Does, out.Why = string(policy.Done), "the user has no desktop"
 		if f.Note == tasks.NoteUnknownUser {
-			out.Why = "Workspace does not know the user, which is to be ignored"
+			out.Why = "Workspace does not know the user, and unknown users are ignored"
 		}
 	}
 	return out

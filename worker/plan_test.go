@@ -19,7 +19,7 @@ import (
 // A plan says what then happens, and nothing happens while it is made.
 func TestPlanIsWhatHappens(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{FuzzyUserNames: true})
+	s := newEnv(t, fakecloud.Config{FuzzyUserNames: true})
 	user := func(names ...string) (out []fakecloud.User) {
 		for _, n := range names {
 			out = append(out, fakecloud.User{Name: n})
@@ -80,7 +80,7 @@ func TestPlanIsWhatHappens(t *testing.T) {
 }
 
 // plan has a plan read, and gives it with all of its rows.
-func (s *stage) plan(planner *worker.Planner, req tasks.Request) (record.Plan, []tasks.Planned) {
+func (s *env) plan(planner *worker.Planner, req tasks.Request) (record.Plan, []tasks.Planned) {
 	s.t.Helper()
 	p, err := s.record.CreatePlan(s.t.Context(), time.Now(), "me", req)
 	require.NoError(s.t, err)
@@ -88,7 +88,7 @@ func (s *stage) plan(planner *worker.Planner, req tasks.Request) (record.Plan, [
 }
 
 // read takes a plan and has it read on.
-func (s *stage) read(planner *worker.Planner, p record.Plan) (record.Plan, []tasks.Planned) {
+func (s *env) read(planner *worker.Planner, p record.Plan) (record.Plan, []tasks.Planned) {
 	s.t.Helper()
 	work, err := s.record.TakePlan(s.t.Context(), p, true)
 	require.NoError(s.t, err)
@@ -97,7 +97,7 @@ func (s *stage) read(planner *worker.Planner, p record.Plan) (record.Plan, []tas
 	return s.planned(p.ID)
 }
 
-func (s *stage) planned(id string) (p record.Plan, rows []tasks.Planned) {
+func (s *env) planned(id string) (p record.Plan, rows []tasks.Planned) {
 	s.t.Helper()
 	p, err := s.record.Plan(s.t.Context(), id)
 	require.NoError(s.t, err)
@@ -112,7 +112,7 @@ func (s *stage) planned(id string) (p record.Plan, rows []tasks.Planned) {
 	}
 }
 
-func (s *stage) planner() *worker.Planner {
+func (s *env) planner() *worker.Planner {
 	return worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(s.t, s.cloud.URL, 5*time.Second), ReadsPerMinute: 600_000, Burst: 1000}, zerolog.Nop())
 }
 
@@ -120,7 +120,7 @@ func (s *stage) planner() *worker.Planner {
 // counts are those of its rows, held first, and each is there once.
 func TestPlanOfThousands(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	req := tasks.Request{Project: "hq", Desktops: append([]string{"crowd"}, ids(2345)...)}
 	s.exist(ids(2300)...) // and 45 do not
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "crowd", Type: fakecloud.Shared, Users: []fakecloud.User{{Name: "ann"}, {Name: "bob"}}})
@@ -182,7 +182,7 @@ func (s *stopping) DesktopsOf(ctx context.Context, names []string) ([]apiclient.
 // comes of it is the same.
 func TestPlanIsReadOn(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.exist(ids(450)...)
 	req := tasks.Request{Project: "hq", Desktops: ids(450)}
 	for i := range 250 {
@@ -227,7 +227,7 @@ func TestPlanIsReadOn(t *testing.T) {
 // A plan that nobody asks for is left, and read on once somebody asks again.
 func TestPlanThatNobodyAsksFor(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.exist(ids(3)...)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Effect: fakecloud.HangBefore})
 	p, err := s.record.CreatePlan(t.Context(), time.Now(), "me", tasks.Request{Project: "hq", Desktops: ids(3)})
@@ -250,7 +250,7 @@ func TestPlanThatNobodyAsksFor(t *testing.T) {
 // Who has lost a plan to another writes nothing to it.
 func TestPlanThatAnotherReads(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	p, err := s.record.CreatePlan(t.Context(), time.Now(), "me", tasks.Request{Project: "hq", Desktops: ids(3)})
 	require.NoError(t, err)
 	slow, err := s.record.TakePlan(t.Context(), p, true)
@@ -267,7 +267,7 @@ func TestPlanThatAnotherReads(t *testing.T) {
 // one desktop that it refuses to be asked about is a row as others.
 func TestPlanOfACloudInTrouble(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.exist(ids(300)...)
 	req := tasks.Request{Project: "hq", Desktops: ids(300)}
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no access"})

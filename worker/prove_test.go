@@ -25,7 +25,7 @@ func users(names ...string) (out []fakecloud.User) {
 }
 
 // on says who has a desktop, by name.
-func (s *stage) on(id string) []string {
+func (s *env) on(id string) []string {
 	s.t.Helper()
 	d, ok := s.cloud.Get(projectID, id)
 	require.True(s.t, ok, id)
@@ -37,7 +37,7 @@ func (s *stage) on(id string) []string {
 }
 
 // sent says in how many detach calls a desktop was.
-func (s *stage) sent(id string) (n int) {
+func (s *env) sent(id string) (n int) {
 	for _, r := range s.calls() {
 		for _, named := range r.DesktopIDs {
 			if named == id {
@@ -156,7 +156,7 @@ func TestGuards(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			test.desktop.ID = "d"
 			test.desktop.ComputerName = "PC-OF-D"
 			s.cloud.Add(projectID, test.desktop)
@@ -201,7 +201,7 @@ func TestGuards(t *testing.T) {
 // takes is the bench's business.
 func TestEveryDesktopIsReadBeforeItsCall(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
 	require.Equal(t, 1000, op.Counts.Detached)
@@ -229,7 +229,7 @@ func TestEveryDesktopIsReadBeforeItsCall(t *testing.T) {
 // Leavers are named, not desktops.
 func TestLeaversByName(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{FuzzyUserNames: true, MaxPage: 3})
+	s := newEnv(t, fakecloud.Config{FuzzyUserNames: true, MaxPage: 3})
 	s.cloud.Add(projectID,
 		fakecloud.Desktop{ID: "own", Users: users("zoe")},
 		fakecloud.Desktop{ID: "second", Users: users("zoe")},
@@ -276,7 +276,7 @@ func TestLeaversByName(t *testing.T) {
 // A desktop has one row in an operation, though it is named and found.
 func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID,
 		fakecloud.Desktop{ID: "bare", Users: users("zoe")},
 		fakecloud.Desktop{ID: "hers", Users: users("zoe")},
@@ -307,7 +307,7 @@ func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 // What is held is taken back after the end; the trail is sealed anew.
 func TestCancelOfWhatIsHeld(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("heir")})
 	s.start()
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}, Expect: map[string][]string{"d": {"zoe"}}}))
@@ -322,7 +322,7 @@ func TestCancelOfWhatIsHeld(t *testing.T) {
 // Hundreds of leavers, over many pages, with desktops of their own.
 func TestManyLeaversByName(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{MaxPage: 40})
+	s := newEnv(t, fakecloud.Config{MaxPage: 40})
 	var names []string
 	for i := range 230 {
 		name := fmt.Sprintf("leaver-%d", i)
@@ -340,7 +340,7 @@ func TestManyLeaversByName(t *testing.T) {
 // A look-up that fails is repeated, and never taken for "no desktop".
 func TestLookUpThatFails(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "own", Users: users("zoe")})
 	s.cloud.Fail(
 		fakecloud.Fault{Op: fakecloud.OpDetail, Times: 1, Status: 500},
@@ -354,7 +354,7 @@ func TestLookUpThatFails(t *testing.T) {
 // What the cloud accepted is followed: until it is so, however long that takes.
 func TestFollowedUntilItIsSo(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{DetachDelay: 700 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{DetachDelay: 700 * time.Millisecond})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "pool", Type: fakecloud.Pooled})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"plain", "pool"}}))
@@ -408,7 +408,7 @@ func TestDetachesThatTheCloudFails(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Type: test.kind, Users: users("zoe"), DetachEnds: test.ends})
 			s.start(byOneLook)
 			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
@@ -438,7 +438,7 @@ func TestJobsAndReadingsThatDisagree(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, cfg)
+			s := newEnv(t, cfg)
 			s.cloud.Add(projectID,
 				fakecloud.Desktop{ID: "in-time", Type: fakecloud.Pooled, Users: users("a")},
 				fakecloud.Desktop{ID: "late", Type: fakecloud.Pooled, Users: users("b"), DetachTakes: 400 * time.Millisecond},
@@ -472,7 +472,7 @@ func TestAcceptedButUnreadable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.start(func(cfg *worker.Config) { cfg.FirstLook, cfg.ConfirmWithin = 200*time.Millisecond, time.Second })
 			op := s.enqueue(tasks.Request{Desktops: []string{"d"}})
 			require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "d") == 1 }))
@@ -498,7 +498,7 @@ func TestReassignedWhileItWasDetached(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.cloud.Add(projectID,
 				fakecloud.Desktop{ID: "named", Users: users("zoe"), AfterDetach: users("heir")},
 				fakecloud.Desktop{ID: "shared", Type: fakecloud.Shared, Users: users("zoe"), AfterDetach: users("heir", "bob")})
@@ -528,7 +528,7 @@ func TestBareDesktopReassignedWhileItWasDetached(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe"), AfterDetach: users("heir")})
 			s.cloud.Fail(faults...)
 			s.start()
@@ -545,7 +545,7 @@ func TestBareDesktopReassignedWhileItWasDetached(t *testing.T) {
 // them when a person retries it.
 func TestRetriedBareDesktopIsStillWhoseItWas(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe")})
 	s.cloud.Fail(fakecloud.Refused("d", "WKS.00010110", "no address"))
 	s.start()
@@ -564,7 +564,7 @@ func TestRetriedBareDesktopIsStillWhoseItWas(t *testing.T) {
 // A list that leaves a desktop out once does not make it gone.
 func TestListThatLeavesADesktopOut(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{DetachDelay: 300 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{DetachDelay: 300 * time.Millisecond})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe")}, fakecloud.Desktop{ID: "gone", Users: users("bob")})
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: "d", Omit: true, Times: 1})
 	s.start()
@@ -579,7 +579,7 @@ func TestListThatLeavesADesktopOut(t *testing.T) {
 // What is detached already is never sent, and what is refused for good fails.
 func TestDetachedAlreadyAndRefusedForGood(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "off", AttachState: fakecloud.Detached}, fakecloud.Desktop{ID: "on", Users: users("zoe")})
 	s.cloud.Fail(fakecloud.Refused("off", "WKS.00010110", "no address"), fakecloud.Refused("on", "WKS.00010110", "no address"))
 	s.start()
@@ -595,7 +595,7 @@ func TestDetachedAlreadyAndRefusedForGood(t *testing.T) {
 // answered.
 func TestProvingDoesNotHoldUpDetaching(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	api := &stuckProof{API: client(t, s.cloud.URL, 5*time.Second), taken: s.takenTimes, release: make(chan struct{})}
 	s.start(func(cfg *worker.Config) {
 		cfg.Projects[0].MaxInFlight, cfg.Projects[0].MaxReads, cfg.Projects[0].API = 1, 2, api
@@ -607,7 +607,7 @@ func TestProvingDoesNotHoldUpDetaching(t *testing.T) {
 	require.Equal(t, 2000, got.Counts.Detached)
 }
 
-func (s *stage) takenTimes(id string) int { return s.cloud.DetachedTimes(projectID, id) }
+func (s *env) takenTimes(id string) int { return s.cloud.DetachedTimes(projectID, id) }
 
 // stuckProof answers no reading of a desktop that the cloud has taken until it is
 // released.
@@ -631,7 +631,7 @@ func (p *stuckProof) Desktops(ctx context.Context, ids []string) ([]apiclient.De
 // An operator's codes go before the built-in ones.
 func TestCodesOfTheOperator(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Desktop: "d", Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address yet"}, Times: 2})
 	s.start(func(cfg *worker.Config) {
 		cfg.Rules = []policy.Rule{{Of: policy.OfDesktop, Code: "WKS.00010110", Class: tasks.ClassTransient, Why: "it gets one soon"}}
@@ -644,7 +644,7 @@ func TestCodesOfTheOperator(t *testing.T) {
 // What is followed is found again when the list of it is lost.
 func TestLostListOfWhatIsFollowed(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{DetachDelay: time.Second})
+	s := newEnv(t, fakecloud.Config{DetachDelay: time.Second})
 	s.start()
 	op := s.enqueue(tasks.Request{Desktops: ids(120)})
 	require.Eventually(t, func() bool { return s.operation(op).Counts.Accepted == 120 }, patience, time.Millisecond)

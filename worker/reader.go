@@ -8,8 +8,8 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// reader coalesces readings: while as many as allowed are on the wire, what is
-// wanted meanwhile goes into the next, up to 100 desktops of any operations.
+// reader coalesces readings. While as many as allowed are in flight, further desktops wait for
+// the next one, which has up to 100 of any operations.
 type reader struct {
 	readNow func(ids []string) (map[string]apiclient.Desktop, error)
 
@@ -20,7 +20,7 @@ type reader struct {
 
 type readWish struct {
 	ids  []string
-	done chan struct{} // closed when found and err are there
+	done chan struct{} // closed when got and err are set
 	got  map[string]apiclient.Desktop
 	err  error
 }
@@ -29,8 +29,8 @@ func newReader(atOnce int, readNow func(ids []string) (map[string]apiclient.Desk
 	return &reader{free: atOnce, readNow: readNow}
 }
 
-// read reads up to 100 desktops; those that do not exist are missing. Others'
-// may be among them.
+// read reads up to 100 desktops. Those that do not exist are missing from the result, and
+// there may be others in it.
 func (r *reader) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
 	w := &readWish{ids: ids, done: make(chan struct{})}
 	r.mu.Lock()
@@ -44,14 +44,14 @@ func (r *reader) read(ctx context.Context, ids []string) (map[string]apiclient.D
 	case <-w.done:
 		return w.got, w.err
 	case <-ctx.Done():
-		return nil, context.Cause(ctx) // it is read all the same
+		return nil, context.Cause(ctx) // the reading goes on
 	}
 }
 
-// work reads until nothing waits.
+// work reads until no wish waits.
 func (r *reader) work() {
 	for {
-		wishes := r.take()
+		wishes := r.pop()
 		if len(wishes) == 0 {
 			return
 		}
@@ -68,8 +68,8 @@ func (r *reader) work() {
 	}
 }
 
-// take gives the wishes of the next reading, or gives the place up.
-func (r *reader) take() []*readWish {
+// pop returns the wishes of the next reading. If there are none the reader is free again.
+func (r *reader) pop() []*readWish {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, size := 0, 0

@@ -15,7 +15,7 @@ import (
 )
 
 // paused waits until the project is paused.
-func (s *stage) paused() *tasks.Pause {
+func (s *env) paused() *tasks.Pause {
 	s.t.Helper()
 	var pause *tasks.Pause
 	require.Eventually(s.t, func() bool {
@@ -50,7 +50,7 @@ func TestRefusalsOfTheWholeProject(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			s.cloud.Fail(test.fault)
 			s.start()
 			op := s.enqueue(tasks.Request{Desktops: ids(test.desktops)})
@@ -80,7 +80,7 @@ func TestRefusalsOfTheWholeProject(t *testing.T) {
 func TestOneDesktopThatIsForbidden(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{403, 404} {
-		s := newStage(t, fakecloud.Config{})
+		s := newEnv(t, fakecloud.Config{})
 		s.cloud.Fail(fakecloud.Fault{Desktop: "d-000007", Status: status, Code: "WKS.00081102", Message: "no permission"})
 		s.start()
 		op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(300)}))
@@ -96,7 +96,7 @@ func TestOneDesktopThatIsForbidden(t *testing.T) {
 // fails alone.
 func TestRequestThatCannotBeSent(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.start(func(cfg *worker.Config) { cfg.Projects[0].API = refusesToSend{cfg.Projects[0].API} })
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: append(ids(250), "cannot-be-sent", "cannot-be-read")}))
 	require.Equal(t, tasks.Counts{Detached: 250, Failed: 2}, op.Counts)

@@ -16,7 +16,7 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// Rehearsed says what came of each thing that a worker does with Redis; nil: it works.
+// Rehearsed has the error of each thing that a worker does with Redis; nil: it works.
 type Rehearsed struct {
 	Claims error // scripts of several keys that claim desktops
 	Limits error // the script that lets a request through
@@ -24,15 +24,15 @@ type Rehearsed struct {
 	Cancel error // asynq's channel is published to
 	Clean  error // what was written is removed
 
-	Replicas                error // a write is waited for; nil also where there is no replica
-	Connected, Acknowledged int   // replicas that are connected, and that had the write in time
+	Replicas                error // waiting for a write; nil also without a replica
+	Connected, Acknowledged int   // replicas: connected, and those that had the write in time
 }
 
 // taskWithin bounds how long a task may take through an idle queue.
 const taskWithin = 10 * time.Second
 
-// Rehearse does once what workers and producers do all the time, in keys of its own,
-// which it removes again. It takes 20 s at most where Redis answers at all.
+// Rehearse does once what workers and producers do all the time, with keys of its own that it
+// removes again. If Redis answers at all it takes at most 20 s.
 func Rehearse(ctx context.Context, rdb redis.UniversalClient, rec *record.Record) Rehearsed {
 	x, task := rec.Rehearse(), "rehearsal"
 	var out Rehearsed
@@ -41,7 +41,7 @@ func Rehearse(ctx context.Context, rdb redis.UniversalClient, rec *record.Record
 	out.Queue = rehearseQueue(ctx, rdb, x.Queue(), task)
 	out.Cancel = asynq.NewInspectorFromRedisClient(rdb).CancelProcessing(x.Queue()) // no task has that id
 	out.Connected, out.Acknowledged, out.Replicas = x.Replicas(ctx)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // also of one who gave up
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second) // even after ctx has ended
 	defer cancel()
 	out.Clean = x.Clean(ctx, task)
 	return out
@@ -61,15 +61,15 @@ func rehearseLimit(ctx context.Context, rdb redis.UniversalClient, key string) e
 	return nil
 }
 
-// rehearseQueue has one task go through a queue, with a server of asynq as workers have
-// them. asynq tells what goes wrong with that by its log only.
+// rehearseQueue puts one task through a queue, with a server of asynq like those of workers.
+// asynq reports errors of that only in its log.
 func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task string) error {
 	client := asynq.NewClientFromRedisClient(rdb)
 	opts := []asynq.Option{asynq.Queue(name), asynq.TaskID(task), asynq.MaxRetry(1), asynq.Timeout(taskWithin)}
 	if _, err := client.EnqueueContext(ctx, asynq.NewTask(queue.TaskType, nil), opts...); err != nil {
 		return fmt.Errorf("enqueuing a task: %w", err)
 	}
-	log := &firstError{asynqLog: asynqLog{zerolog.Nop()}, told: make(chan error, 1)}
+	log := &firstError{asynqLog: asynqLog{zerolog.Nop()}, errs: make(chan error, 1)}
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: 1, Queues: map[string]int{name: 1}, TaskCheckInterval: 50 * time.Millisecond,
 		ShutdownTimeout: time.Second, Logger: log, LogLevel: asynq.ErrorLevel,
@@ -79,11 +79,11 @@ func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task st
 	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { once(); return nil })); err != nil {
 		return fmt.Errorf("starting to take tasks: %w", err)
 	}
-	err := taken(ctx, done, log.told)
+	err := taken(ctx, done, log.errs)
 	server.Shutdown() // waits until the task is done
 	if err == nil {
 		select {
-		case err = <-log.told:
+		case err = <-log.errs:
 		default:
 		}
 	}
@@ -93,13 +93,13 @@ func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task st
 	return nil
 }
 
-func taken(ctx context.Context, done <-chan struct{}, told <-chan error) error {
+func taken(ctx context.Context, done <-chan struct{}, errs <-chan error) error {
 	late := time.NewTimer(taskWithin)
 	defer late.Stop()
 	select {
 	case <-done:
 		return nil
-	case err := <-told:
+	case err := <-errs:
 		return err
 	case <-late.C:
 		return fmt.Errorf("it did not come out of the queue within %s", taskWithin)
@@ -111,23 +111,22 @@ func taken(ctx context.Context, done <-chan struct{}, told <-chan error) error {
 // firstError is a log of asynq that keeps the first error.
 type firstError struct {
 	asynqLog
-	told chan error
+	errs chan error
 }
 
 func (l *firstError) Error(args ...any) {
 	select {
-	case l.told <- errors.New(fmt.Sprint(args...)):
+	case l.errs <- errors.New(fmt.Sprint(args...)):
 	default:
 	}
 }
 
-// refusedKeys are parts of what servers say that let a script touch only keys that it
-// was given by KEYS: Dragonfly, proxies before clusters, and Redis Cluster of a key
-// that is elsewhere.
+// refusedKeys are parts of the errors of servers that let a script use only keys given as
+// KEYS: Dragonfly, proxies of clusters, and Redis Cluster for a key on another node.
 var refusedKeys = []string{"undeclared key", "KEYS array", "KEYS[", "non local key", "keys that do not hash to the same slot"}
 
-// RefusesKeysOfScripts says that an error is a server's refusal of a script that builds
-// the names of keys from ARGV. asynq's scripts do, so no work can be queued there.
+// RefusesKeysOfScripts reports whether an error is the refusal of a script that builds names
+// of keys from ARGV. asynq's scripts do, so no work can be queued on such a server.
 func RefusesKeysOfScripts(err error) bool {
 	if err == nil {
 		return false

@@ -9,86 +9,52 @@ import (
 	"time"
 
 	"github.com/rs/xid"
-	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
-	"github.com/detachd/detachd/worker/policy"
 )
 
-// sender makes the calls of one project.
+// sender makes the calls of one project, bulk or urgent.
 type sender struct {
-	project                  Project
-	worker                   string
-	record                   *record.Record
-	log                      zerolog.Logger
-	maxAttempts              int
-	policy                   policy.Rules
-	firstLook, confirmWithin time.Duration // see Config
-	callMargin               time.Duration // the same
-	reader                   *reader
-	producer                 *record.Producer
-	backoff                  func(attempt int) time.Duration
-	now                      func() time.Time
-	lanes                    *lanes
-	limit                    *limiter
-	priority                 priority // of its requests, before others of the credential
-	directory                *directory
-	hints                    *hinter
-	ended                    func(op string) // an operation's last open work was done
-	health, readHealth       *health         // of calls, of readings
-	observer                 Observer
-	slots                    chan struct{} // capacity: batches that are read and called at a time
-	took                     atomic.Int64  // the last call's duration
-
-	// dispatch ends when no new call may be made; ctx, which carries Redis and
-	// API calls, outlives it, so that a call in flight is recorded.
-	dispatch, ctx context.Context
+	*shared
+	priority priority // of its requests, among all of the credential
+	lanes    *lanes
+	reader   *reader
+	slots    chan struct{} // capacity: calls at a time
+	took     atomic.Int64  // duration of the last call
 }
 
-const (
-	// maxIsolationCalls bounds the calls that splitting one batch may cost: two
-	// spoilers among 100 take at most 2·7 splits of two calls. What is not
-	// isolated by then is tried again later, in smaller calls.
-	maxIsolationCalls = 64
-	// busyDelay is the time until a desktop that is in another call is looked
-	// at again.
-	busyDelay = time.Second
-	// claimLease is how long desktops are claimed that are not in a call yet: if the
-	// worker dies they go on soon. A reading that takes longer does no harm: begin
-	// finds out whether another has claimed them since.
-	claimLease = 10 * time.Second
-	// recheckPause is how often a closed gate is looked at again, so that
-	// resuming a project takes effect soon.
-	recheckPause = time.Second
-)
+// maxIsolationCalls is the limit of calls for splitting one batch. Two bad desktops among
+// 100 take at most 2·7 splits of two calls. Desktops that are not isolated by then are
+// retried later, in smaller calls.
+const maxIsolationCalls = 64
 
-// batch is what one call slot works on: at first one group, the whole batch;
-// more when it had to be split.
+// batch is the work of one call slot: one group at first, more when it had to be split.
 type batch struct {
 	claim    record.Claim
 	begun    time.Time // when it was taken from its lane
-	leave    time.Time // from when on the claim counts that begin renewed for the call
-	groups   [][]*item // still to be called, in their order
+	leave    time.Time // when begin renewed the claim for the call: its lease counts from then
+	groups   [][]*item // still to be called, in this order
 	calls    int
-	admitted bool      // it holds a call's token and a slot, not used yet
-	claimed  bool      // by check: to be given back with what was not sent
-	deniedAt time.Time // when a call of it was first refused without a desktop being named
-	back     []*item   // to be put back when the batch is over: then another may take them
+	admitted bool      // it has a permit and a slot for a call, not used yet
+	claimed  bool      // what was not sent must be released
+	deniedAt time.Time // when a call was first denied without naming a desktop
+	back     []*item   // to be put back when the batch is over: then another batch may take them
 	pause    time.Duration
 }
 
-func (b *batch) push(group []*item) {
-	if len(group) > 0 {
-		b.groups = append(b.groups, group)
+func (b *batch) push(groups ...[]*item) {
+	for _, group := range groups {
+		if len(group) > 0 {
+			b.groups = append(b.groups, group)
+		}
 	}
 }
 
-// admit waits for a call's token and a free slot, in this order: a slot is only held
-// by what can go on.
+// admit waits for the permit for a call, and then for a slot: only what can go on holds a slot.
 func (s *sender) admit(ctx context.Context) error {
-	if err := s.limit.take(ctx, callRequest, s.priority); err != nil {
+	if err := s.limit.acquire(ctx, callRequest, s.priority); err != nil {
 		return err
 	}
 	select {
@@ -106,18 +72,18 @@ func (s *sender) unadmit() {
 	s.limit.giveBack(callRequest)
 }
 
-// send makes the call for a batch that was admitted, and those that splitting it
-// takes, and answers every item. Panics are contained: what was being sent is found in the
-// record and resolved by reading.
-func (s *sender) send(items []*item) (pause time.Duration) {
-	b := &batch{begun: s.now(), admitted: true, claim: record.Claim{Project: s.project.Alias, Holder: s.worker + "/" + xid.New().String()}}
+// send makes the call for a batch that was admitted, and further calls if it has to be split,
+// none of them after newCalls has ended. It answers every item. If it panics, the next
+// worker finds in the record what was being sent, and resolves it by reading.
+func (s *sender) send(newCalls context.Context, items []*item) (pause time.Duration) {
+	b := &batch{begun: time.Now(), admitted: true, claim: s.claims.newClaim()}
 	for _, it := range items {
 		it.sending = true
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Str("project", s.project.Alias).Msg("sending a batch panicked")
-			s.release(b.claim, items)
+			s.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("sending a batch panicked")
+			s.claims.release(b.claim, items)
 		}
 		for _, it := range items {
 			it.settled(jitter(30 * time.Second))
@@ -133,8 +99,8 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 		group := b.groups[0]
 		b.groups = b.groups[1:]
 		if !b.admitted {
-			if s.admit(s.dispatch) != nil {
-				s.giveBack(b, group, nil) // the worker is stopping: no new calls
+			if s.admit(newCalls) != nil {
+				s.giveBack(b, group, nil) // the worker is stopping
 				return 0
 			}
 			b.admitted = true
@@ -144,47 +110,46 @@ func (s *sender) send(items []*item) (pause time.Duration) {
 	return b.pause
 }
 
-// callGroup takes one group through claim and reading, "sending", the call, and its
-// outcome. What was admitted and makes no call is left to the next group.
+// callGroup takes one group through its steps: claim and reading, "sending", the call, and
+// its outcome. If no call is made, the next group uses the permit and the slot.
 func (s *sender) callGroup(b *batch, group []*item) {
-	group, ok := s.check(b, group)
-	if !ok || len(group) == 0 {
+	ready := s.check(b, group)
+	b.push(ready.later...)
+	if len(ready.send) == 0 {
 		return
 	}
-	callID := xid.New().String()
-	if group, ok = s.begin(b, group, callID); !ok || len(group) == 0 {
+	call := record.Call{Call: tasks.Call{ID: xid.New().String(), At: time.Now(), Size: len(ready.send), Worker: s.cfg.ID}}
+	if group = s.begin(b, ready.send, call); len(group) == 0 {
+		return
+	}
+	out := s.detach(b, group, call)
+	if errors.Is(out.err, apiclient.ErrTooLate) { // the record was slow, the process was frozen, or the way to the cloud was slow
+		s.settle(b, group, notSent(out.call, "the reading had grown old before the call could leave"), func(it *item) transition {
+			t := it.moveTo(tasks.StateQueued)
+			t.delay = immediately
+			return t
+		})
 		return
 	}
 	b.calls++
-	call, res, err := s.detach(b, group, callID)
-	switch {
-	case errors.Is(err, apiclient.ErrTooLate): // the record could not be written, the process was frozen, or the way to the cloud was slow
-		b.calls--
-		s.settle(b, group, notSent(call, "the reading had grown old before the call could leave"), func(it *item) verdict {
-			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: immediately}
-		})
+	s.reportCall(b, group, out)
+	if out.err != nil {
+		s.onError(b, group, out)
 		return
-	case err != nil:
-		s.tellCall(b, group, call, err)
-		s.onError(b, group, call, err)
-	default:
-		s.tellCall(b, group, call, nil)
-		s.health.good(s.now())
-		s.onAnswer(b, group, call, res)
 	}
-	s.logCall(group, call, err)
+	s.calls.good(time.Now())
+	s.onAnswer(b, group, out)
 }
 
-// detach makes one request and gives the slot back, even if it panics. The request is
-// over when the claim still lasts for callMargin, and it does not leave at all once the
-// readings that it is based on are old.
-func (s *sender) detach(b *batch, group []*item, callID string) (*record.Call, *apiclient.DetachResult, error) {
+// detach makes one request, and gives the slot back even if it panics. The request ends
+// callMargin before the claim does, and is not sent once its readings are old.
+func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
 	b.admitted = false
 	defer func() { <-s.slots }()
-	ctx, cancel := context.WithDeadlineCause(s.ctx, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
+	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
 	defer cancel()
-	ctx = apiclient.LeaveBy(traced(ctx, group), oldestReading(group).Add(freshReading))
-	start := s.now()
+	ctx = apiclient.LeaveBy(withTrace(ctx, group), oldestReading(group).Add(freshReading))
+	call.At, call.Size = time.Now(), len(group)
 	var res *apiclient.DetachResult
 	var err error
 	if group[0].leavers != nil {
@@ -196,135 +161,93 @@ func (s *sender) detach(b *batch, group []*item, callID string) (*record.Call, *
 	} else {
 		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach})
 	}
-	took := s.now().Sub(start)
+	took := time.Since(call.At)
+	call.DurationMS = took.Milliseconds()
 	s.took.Store(int64(took))
-	return newCall(callID, s.worker, start, took, len(group), res, err), res, err
+	return s.outcomeOf(call, res, err)
 }
 
-// linger is a quarter of a call: what filling a batch costs is little beside
-// the call that it saves.
+// linger is a quarter of a call: filling a batch costs little beside the call that it saves.
 func (s *sender) linger() time.Duration {
 	return min(time.Duration(s.took.Load())/4, 25*time.Millisecond)
 }
 
-// begin renews the claim of a group, for as long as its call can have an effect, and
-// writes that the request is about to leave, in one round trip. Both are undone for what
-// another has claimed since and, when the project's gate is closed, for everything; ok is
-// false then. Until they are, a crash leaves desktops "sending" that never left, and
-// reading them shows it.
-func (s *sender) begin(b *batch, group []*item, callID string) (mine []*item, ok bool) {
+// begin renews the claim of a group, for as long as the call can have an effect, and
+// records the call as leaving, in one round trip. It returns the items of the call. Desktops
+// that another call has claimed since are rolled back; if the project is paused, all are.
+// A crash before that leaves desktops in "sending" that were never sent, and the next
+// reading finds them attached.
+func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item) {
 	for _, it := range group {
-		it.was, it.wasRead = it.desktop, it.before
+		it.unsent = recorded{it.desktop, it.before}
 	}
-	call := &record.Call{Call: tasks.Call{ID: callID, At: s.now(), Size: len(group), Worker: s.worker}}
-	w := s.gather(group, call, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.StateSending, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.StateQueued
+	w := s.gather(group, &call, func(it *item) (transition, bool) {
+		return it.moveTo(tasks.StateSending), it.desktop.State == tasks.StateQueued
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
-	now := s.now()
-	done, err := persist(s.ctx, s.log, func() (record.Renewed, error) {
+	now := time.Now()
+	done, err := persist(s.inFlight, s.log, func() (record.Renewed, error) {
 		b.leave = time.Now()
-		return s.record.ApplyRenewing(s.ctx, now, w.changes, claim, s.project.CallTimeout+s.callMargin)
+		return s.record.ApplyRenewing(s.inFlight, now, w.changes, claim, s.project.CallTimeout+s.cfg.CallMargin)
 	})
-	paused := (*record.PausedError)(nil)
-	if err != nil && !errors.As(err, &paused) {
-		return nil, false // the process is ending
+	paused, isPaused := errors.AsType[*record.PausedError](err)
+	if err != nil && !isPaused {
+		return nil // the process is ending
 	}
-	moved := s.take(w, done.Applied)
-	if paused != nil {
-		b.pause = pauseOf(paused)
-		s.giveBack(b, moved, notSent(call, paused.Error()))
-		return nil, false
+	moved := w.absorb(done.Applied)
+	switch {
+	case isPaused:
+		b.pause = recheckAfter(paused)
+		s.giveBack(b, moved, notSent(&call, paused.Error()))
+		return nil
+	case done.Copies == record.Unacknowledged:
+		b.pause = recheckInterval
+		s.log.Warn().Int("desktops", len(moved)).
+			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, and after a failover it would not know of the call; retrying")
+		s.giveBack(b, moved, notSent(&call, "Redis' replica did not acknowledge that the call was about to leave"))
+		return nil
+	case len(moved) < len(group):
+		s.claims.release(b.claim, without(group, moved))
 	}
-	if done.Copies == record.Unacknowledged {
-		b.pause = recheckPause
-		s.log.Warn().Str("project", s.project.Alias).Int("desktops", len(moved)).
-			Msg("no call is made: Redis' replica does not acknowledge writes, or is not connected any more, and if it took over it would not know of the call; trying again")
-		s.giveBack(b, moved, notSent(call, "Redis' replica did not acknowledge that the call was about to leave"))
-		return nil, false
-	}
-	if len(moved) < len(group) {
-		s.release(b.claim, without(group, moved))
-	}
-	if !slices.Contains(done.Still, false) {
-		return moved, true
-	}
-	held := make(map[string]bool, len(group))
-	for i, id := range claim.Desktops {
-		held[id] = done.Still[i]
-	}
-	var busy []*item
-	for _, it := range moved {
-		if held[it.desktop.ID] {
-			mine = append(mine, it)
-		} else {
-			busy = append(busy, it)
+	var lost []string
+	for i, still := range done.Still {
+		if !still {
+			lost = append(lost, claim.Desktops[i])
 		}
 	}
+	busy, mine := split(moved, lost)
 	if len(busy) > 0 {
-		if len(mine) > 0 {
-			call = nil // the outcome of the call will tell whom it was for
-		} else {
-			call = notSent(call, "every desktop was in another call")
+		var rolledBack *record.Call // the outcome of the call will say which desktops were in it
+		if len(mine) == 0 {
+			rolledBack = notSent(&call, "every desktop was in another call")
 		}
-		s.settle(b, busy, call, func(it *item) verdict {
-			return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: jitter(busyDelay)}
+		s.settle(b, busy, rolledBack, func(it *item) transition {
+			t := it.moveTo(tasks.StateQueued)
+			t.delay = jitter(busyDelay)
+			return t
 		})
 	}
-	return mine, true
+	return mine
 }
 
-// pauseOf is when a closed gate is to be looked at again.
-func pauseOf(p *record.PausedError) time.Duration {
-	if p.For > 0 {
-		return min(p.For, recheckPause)
-	}
-	return recheckPause
-}
-
-// afterPause is when a task that met a closed gate runs again: soon enough for
-// resuming the project to take effect, and seldom enough for many of them.
-func afterPause(p *record.PausedError) time.Duration {
-	const longest = 5 * time.Second
-	if p.For > 0 {
-		return jitter(min(p.For, longest))
-	}
-	return jitter(longest)
-}
-
-// notSent turns a call that was about to leave into one that did not.
-func notSent(call *record.Call, why string) *record.Call {
-	c := *call
-	c.Code, c.Message = "NOT_SENT", why
-	return &c
-}
-
-// giveBack takes a group, and all that is left of the batch, back to the lane,
-// attempts unspent. call, if there is one, is recorded with it.
+// giveBack returns a group, and all that is left of the batch, to the lane, and spends no
+// attempts. call is recorded with it, if there is one.
 func (s *sender) giveBack(b *batch, group []*item, call *record.Call) {
 	// Into a slice of its own: groups are parts of one array.
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
-	group = s.write(b, group, call, func(it *item) (verdict, bool) {
-		return verdict{to: tasks.StateQueued, attempts: it.desktop.Attempts, note: it.desktop.Note}, it.desktop.State == tasks.StateSending
-	}, true)
+	group = s.write(b, group, call, func(it *item) (transition, bool) {
+		return it.moveTo(tasks.StateQueued), it.desktop.State == tasks.StateSending
+	})
 	if b.claimed {
-		s.release(b.claim, group)
+		s.claims.release(b.claim, group)
 	}
 	for _, it := range group {
-		it.readAt = time.Time{} // another may have it next, and the next batch may mix those that this one kept apart
+		it.readAt = time.Time{} // another call may be next, and the next batch may mix what this one kept apart
 		if it.sending {
 			it.sending = false
 			b.back = append(b.back, it)
 		}
-	}
-}
-
-// release gives items of a claim back ahead of its end.
-func (s *sender) release(c record.Claim, items []*item) {
-	c.Desktops = idsOf(items)
-	if err := s.record.Release(s.ctx, c); err != nil {
-		s.log.Warn().Err(err).Msg("claims were not released; they end by themselves")
 	}
 }

@@ -27,7 +27,7 @@ import (
 )
 
 // heirs are the ids of a fleet whose desktops go to an heir as soon as the leaver is off.
-func (s *stage) heirs(n int) []string {
+func (s *env) heirs(n int) []string {
 	for _, id := range ids(n) {
 		s.cloud.Add(projectID, fakecloud.Desktop{
 			ID: id, Users: []fakecloud.User{{Name: "leaver"}}, AfterDetach: []fakecloud.User{{Name: "heir"}},
@@ -37,7 +37,7 @@ func (s *stage) heirs(n int) []string {
 }
 
 // cutOff are those who lost a desktop and are not the leaver.
-func (s *stage) cutOff() (out []string) {
+func (s *env) cutOff() (out []string) {
 	for _, r := range s.cloud.Removals(projectID) {
 		if r.User.Name != "leaver" {
 			out = append(out, r.DesktopID+" of "+r.User.Name)
@@ -76,7 +76,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 	for name, status := range map[string]int{"no answer": 0, "502": http.StatusBadGateway, "504": http.StatusGatewayTimeout} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			api := &late{Client: client(t, s.cloud.URL, 5*time.Second), status: status, effect: make(chan struct{}), done: make(chan struct{})}
 			desktops := s.heirs(3)
 			op := s.enqueue(tasks.Request{Desktops: desktops})
@@ -97,7 +97,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 			require.Equal(t, tasks.NoteNotTheirs, d.Note)
 			steps, err := s.record.Steps(t.Context(), &d)
 			require.NoError(t, err)
-			require.Contains(t, steps[len(steps)-1].Detail, "detached from the leaver, since assigned to someone else")
+			require.Contains(t, steps[len(steps)-1].Detail, "taken from the leaver; since given to another")
 			got, _ = s.ended(second)
 			require.Equal(t, 3, got.Counts.Held, "they are an heir's by then")
 			require.Len(t, s.detaches(), 1, "sent again")
@@ -109,7 +109,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 // An answered 500 is settled without waiting for the time of a call.
 func TestAnAnswered500IsSoonSettled(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Status: 500, Times: 1})
 	s.start(func(c *worker.Config) { c.CallMargin = time.Hour })
 	got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))
@@ -124,9 +124,9 @@ func TestRedisIsAwayDuringCalls(t *testing.T) {
 	server, err := redistest.Run(t.TempDir(), "--appendfsync", "always") // see chaos
 	require.NoError(t, err)
 	t.Cleanup(server.Kill)
-	s := newStageOn(t, server, server.Client(t), fakecloud.Config{Latency: 3 * time.Second})
+	s := newEnvOn(t, server, server.Client(t), fakecloud.Config{Latency: 3 * time.Second})
 	for _, id := range []string{"a", "b", "c"} {
-		s.startHurried(func(c *worker.Config) { c.ID = id })
+		s.startImpatient(func(c *worker.Config) { c.ID = id })
 	}
 	op := s.enqueue(tasks.Request{Desktops: s.heirs(300)})
 	require.Eventually(t, func() bool { return s.operation(op).Counts.Sending == 300 }, patience, time.Millisecond)
@@ -160,12 +160,12 @@ func (h slowSweeps) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 // A worker is heard however long its sweep takes.
 func TestASweepDelaysNoBeat(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	hook := slowSweeps{make(chan struct{})}
 	rdb := redis.NewClient(redistest.Options(s.server.Addr()))
 	t.Cleanup(func() { _ = rdb.Close() })
 	rdb.AddHook(hook)
-	s.startHurried(func(c *worker.Config) { c.Redis = rdb })
+	s.startImpatient(func(c *worker.Config) { c.Redis = rdb })
 	t.Cleanup(func() { close(hook.release) }) // before the worker stops
 	beat := func() time.Time {
 		list, err := s.record.Workers(context.Background())
@@ -205,7 +205,7 @@ func TestARecordThatHasForgottenTheCall(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			op := s.enqueue(tasks.Request{Desktops: s.heirs(120)})
 			old := map[string]string{}
 			keys, err := s.rdb.Keys(t.Context(), "*{"+op.ID+"}*").Result()
@@ -260,7 +260,7 @@ func (f freezing) Detach(ctx context.Context, req apiclient.DetachRequest) (*api
 // thaws: by then the desktop may be somebody else's.
 func TestAFrozenWorkerSendsNothingOld(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	op := s.enqueue(tasks.Request{Desktops: s.heirs(1)})
 	frozen := filepath.Join(t.TempDir(), "frozen")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
@@ -287,7 +287,7 @@ func TestAFrozenWorkerSendsNothingOld(t *testing.T) {
 // hand at once: nobody else would miss it.
 func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	op := s.enqueue(tasks.Request{Desktops: ids(5)})
 	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
 	small := s.record.QueueName("hq", record.SmallQueue)
@@ -309,7 +309,7 @@ func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 // acknowledges nothing, nothing is sent; when it is gone altogether, work goes on.
 func TestNothingIsSentThatTheReplicaDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	replica := redistest.StartReplica(t, s.server, s.server.Addr())
 	s.start(func(c *worker.Config) { c.Record.ReplicaReturns = 3 * time.Second })
 	first, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))

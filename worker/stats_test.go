@@ -34,7 +34,7 @@ func (o *told) Move(m worker.SeenMove) {
 // saw; and whoever else observes is told the same.
 func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "held", Users: users("heir")}, fakecloud.Desktop{ID: "own", Users: users("zoe")})
 	s.cloud.AddPeople(projectID, fakecloud.Person{Name: "idle"})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{2, 3}, Status: 429})

@@ -9,9 +9,9 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// traced has a call carry the trace of the first operation in it that has one, as
-// a span of its own. A call has one traceparent, and may be for several operations.
-func traced(ctx context.Context, group []*item) context.Context {
+// withTrace makes a call a child span of the first traced operation in the batch. A call
+// has one traceparent, and may be for several operations.
+func withTrace(ctx context.Context, group []*item) context.Context {
 	for _, it := range group {
 		if tp := it.job.op.Trace; tasks.ValidTraceparent(tp) {
 			return apiclient.WithTraceparent(ctx, childSpan(tp))
@@ -20,7 +20,7 @@ func traced(ctx context.Context, group []*item) context.Context {
 	return ctx
 }
 
-// childSpan gives a traceparent another span id.
+// childSpan returns a traceparent with another span id.
 func childSpan(traceparent string) string {
 	var span [8]byte
 	_, _ = rand.Read(span[:]) // it never fails

@@ -14,7 +14,7 @@ import (
 func TestTraceparentReachesTheCloud(t *testing.T) {
 	t.Parallel()
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Status: 503, Times: 1})
 	s.start()
 	s.ended(s.enqueue(tasks.Request{Project: "hq", Desktops: []string{"d1"}, Trace: trace}))

@@ -287,7 +287,7 @@ func (x seen) off(expect []string) bool {
 
 // play is a scenario on its way.
 type play struct {
-	*stage
+	*env
 	scenario
 	readings *readings
 	workers  []*actor
@@ -361,7 +361,7 @@ func (p *play) join() {
 	cfg.Projects[0].CallTimeout = 500 * time.Millisecond
 	w, err := worker.New(cfg)
 	require.NoError(p.t, err)
-	worker.Hurry(w)
+	worker.ShortenIntervals(w)
 	require.NoError(p.t, w.Start(p.t.Context()))
 	p.workers = append(p.workers, &actor{l, rdb, w})
 }
@@ -476,7 +476,7 @@ func TestTheTruth(t *testing.T) {
 
 func playOut(t *testing.T, sc scenario) {
 	server := redistest.Start(t)
-	p := &play{stage: newStageOn(t, server, server.Client(t), sc.setup), scenario: sc, readings: &readings{seen: map[string][]seen{}}}
+	p := &play{env: newEnvOn(t, server, server.Client(t), sc.setup), scenario: sc, readings: &readings{seen: map[string][]seen{}}}
 	p.cloud.Add(projectID, sc.fleet...)
 	p.absent = true
 	p.cloud.Add(elsewhere, fakecloud.Desktop{ID: "elsewhere-1"})

@@ -10,20 +10,20 @@ import (
 )
 
 const (
-	unservedLease = time.Minute // of a look at what nobody proves
-	unservedLooks = 100         // chunks that are looked at in a project, in one pass
+	unservedLease = time.Minute // of chunks with accepted desktops
+	unservedPolls = 100         // such chunks of a project in one pass
 )
 
-// unserved sees to it that time runs out also for the rows of projects that no living
-// worker serves, which takes no cloud: what is past its deadline fails, and so does
-// what nobody has proven for as long as is borne where readings fail.
+// unserved lets time run out for the rows of projects that no living worker serves, which
+// needs no cloud. Rows past their deadline fail, and so do accepted desktops that were not
+// confirmed for as long as the follower waits when readings fail.
 type unserved struct {
 	overdue
 	confirmWithin time.Duration
 }
 
-// pass looks at the chunks that a sweep has found, and at what is unproven in all
-// projects that were ever served. Once the budget is used up it begins no further chunk.
+// pass looks at the chunks that a sweep has found, and at accepted desktops of all projects
+// that were ever served. It begins no chunk after the budget is used up.
 func (u *unserved) pass(ctx context.Context, chunks []record.OpenChunk, budget time.Duration) error {
 	begun := time.Now()
 	over := func() bool { return time.Since(begun) >= budget }
@@ -32,7 +32,7 @@ func (u *unserved) pass(ctx context.Context, chunks []record.OpenChunk, budget t
 		return err
 	}
 	for _, c := range chunks {
-		if serving.Of(c.Operation.Project) > 0 || u.now().Before(c.Operation.Deadline) {
+		if serving.Of(c.Operation.Project) > 0 || time.Now().Before(c.Operation.Deadline) {
 			continue
 		}
 		if over() {
@@ -50,7 +50,7 @@ func (u *unserved) pass(ctx context.Context, chunks []record.OpenChunk, budget t
 		if serving.Of(project) > 0 {
 			continue
 		}
-		due, err := u.record.TakeDue(ctx, project, u.now(), unservedLease, unservedLooks)
+		due, err := u.record.TakeDue(ctx, project, time.Now(), unservedLease, unservedPolls)
 		if err != nil {
 			return err
 		}
@@ -66,37 +66,37 @@ func (u *unserved) pass(ctx context.Context, chunks []record.OpenChunk, budget t
 	return nil
 }
 
-// expire fails what is left of a chunk whose deadline has passed. Whether a call took
-// effect may be read as long as a proof may take, should a worker come back.
+// expire fails what is left of a chunk whose deadline has passed. Desktops with an unknown
+// outcome wait for as long as a confirmation may take, in case a worker comes back.
 func (u *unserved) expire(ctx context.Context, open record.OpenChunk) error {
 	c, err := u.record.Chunk(ctx, open.Operation.ID, open.Number)
 	if errors.Is(err, tasks.ErrNotFound) {
-		return nil // removed meanwhile
+		return nil // it was removed meanwhile
 	}
-	if err != nil || u.now().Before(c.Operation.Deadline) {
+	if err != nil || time.Now().Before(c.Operation.Deadline) {
 		return err
 	}
 	left := inState(c.Desktops, tasks.StateQueued)
-	if !u.now().Before(c.Operation.Deadline.Add(u.confirmWithin)) {
+	if !time.Now().Before(c.Operation.Deadline.Add(u.confirmWithin)) {
 		left = append(left, inState(c.Desktops, tasks.StateSending)...)
 	}
 	return u.fail(ctx, c, left, "the deadline passed, and no worker serves the project")
 }
 
-// giveUp fails what the cloud has accepted and nobody has proven.
+// giveUp fails desktops that the cloud has accepted and no worker has confirmed.
 func (u *unserved) giveUp(ctx context.Context, f record.Followed) error {
 	var left []record.Row
 	var next time.Time // never again
 	for _, d := range inState(f.Desktops, tasks.StateAccepted) {
 		switch until := d.UpdatedAt.Add(2 * u.confirmWithin); {
-		case !u.now().Before(until):
+		case !time.Now().Before(until):
 			left = append(left, d)
 		case next.IsZero() || until.Before(next):
 			next = until
 		}
 	}
-	if soon := u.now().Add(unservedLease); next.After(soon) {
+	if soon := time.Now().Add(unservedLease); next.After(soon) {
 		next = soon // a worker may be back by then
 	}
-	return u.fail(ctx, f.Chunk, left, "no worker serves the project that could read it", record.Looks{{Followed: f, Next: next}})
+	return u.fail(ctx, f.Chunk, left, "no worker serves the project to read it", record.Looks{{Followed: f, Next: next}})
 }

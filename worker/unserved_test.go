@@ -17,7 +17,7 @@ import (
 // nobody has read them for long enough.
 func TestDeadlinesOfAProjectThatNobodyServes(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	begun := time.Now()
 	op := s.enqueue(tasks.Request{Desktops: ids(130), Deadline: begun.Add(300 * time.Millisecond)})
 	young := s.enqueue(tasks.Request{Desktops: []string{"young"}})
@@ -41,7 +41,7 @@ func TestDeadlinesOfAProjectThatNobodyServes(t *testing.T) {
 		return cfg
 	}())
 	require.NoError(t, err)
-	worker.Hurry(w)
+	worker.ShortenIntervals(w)
 	require.NoError(t, w.Start(t.Context()))
 	t.Cleanup(w.Stop)
 	require.NoError(t, s.record.AnnounceProjects(t.Context(), "gone", "hq")) // once

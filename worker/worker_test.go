@@ -23,7 +23,7 @@ import (
 
 func TestBulkTravelsInFullCalls(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(1050), RequestedBy: "hr", Reason: "left", Ticket: "T-1"}))
 	require.Equal(t, 1050, op.Counts.Detached)
@@ -55,7 +55,7 @@ func TestBulkTravelsInFullCalls(t *testing.T) {
 // find them again.
 func TestLogLines(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{1}, Status: 409, Code: "WKS.00010032", Message: "busy \x1b[31m <b>"})
 	s.start()
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1)}))
@@ -87,7 +87,7 @@ func TestLogLines(t *testing.T) {
 func TestOnRedisCluster(t *testing.T) {
 	t.Parallel()
 	server := redistest.StartCluster(t)
-	s := newStageOn(t, server, server.ClusterClient(t), fakecloud.Config{})
+	s := newEnvOn(t, server, server.ClusterClient(t), fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Poison("d-000007"), fakecloud.Fault{Calls: []int{3}, Effect: fakecloud.DropAfter})
 	s.start(func(c *worker.Config) { c.Projects[0].CallsPerMinute = 60_000 })
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(550)}))
@@ -99,7 +99,7 @@ func TestOnRedisCluster(t *testing.T) {
 
 func TestOperationsShareCalls(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{Latency: 50 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{Latency: 50 * time.Millisecond})
 	var ops []record.Operation
 	for _, id := range ids(300) {
 		ops = append(ops, s.enqueue(tasks.Request{Desktops: []string{id}}))
@@ -114,7 +114,7 @@ func TestOperationsShareCalls(t *testing.T) {
 
 func TestThreeOfAHundredRefused(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	for id, code := range map[string]string{"d-000003": "WKS.00010110", "d-000050": "WKS.00010110", "d-000099": "WKS.77777777"} {
 		s.cloud.Fail(fakecloud.Fault{Desktop: id, Refuse: &fakecloud.Refusal{Code: code, Message: "no <b>address</b>"}})
 	}
@@ -133,7 +133,7 @@ func TestThreeOfAHundredRefused(t *testing.T) {
 
 func TestJobIDOfPoolDesktops(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "pooled", Type: "POOLED", Status: "ACTIVE", AttachState: "ATTACHED", Users: []fakecloud.User{{ID: "u", Name: "ann"}}})
 	s.start()
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"pooled"}}))
@@ -145,7 +145,7 @@ func TestJobIDOfPoolDesktops(t *testing.T) {
 
 func TestConflictThatNamesItsCulprit(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Desktop: "d-000042", Status: 409, Code: "WKS.00010032", NamesCulprit: true, Times: 3})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
@@ -159,7 +159,7 @@ func TestConflictThatNamesItsCulprit(t *testing.T) {
 // once and the calls stay bounded.
 func TestConflictWithoutCulprit(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	for _, id := range []string{"d-000017", "d-000081"} {
 		s.cloud.Fail(fakecloud.Fault{Desktop: id, Status: 409, Code: "WKS.00010032"})
 	}
@@ -184,7 +184,7 @@ func TestConflictWithoutCulprit(t *testing.T) {
 // whole, and nothing waits for a reading.
 func TestThrottledWhileIsolating(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{4}, Status: 429, Code: "APIGW.0308"})
 	s.cloud.Fail(fakecloud.Poison("d-000007"))
 	s.start()
@@ -201,7 +201,7 @@ func TestThrottledWhileIsolating(t *testing.T) {
 
 func TestPoisonDesktopFailsAlone(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Desktop: "d-000007", Status: 400, Code: "WKS.0001", Message: "The request message is empty."})
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(300)}))
@@ -228,7 +228,7 @@ func TestRefusalsThatPass(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fakecloud.Config{})
+			s := newEnv(t, fakecloud.Config{})
 			fault.Calls = []int{1, 2}
 			s.cloud.Fail(fault)
 			s.start()
@@ -244,7 +244,7 @@ func TestRefusalsThatPass(t *testing.T) {
 // had reached are not sent again.
 func TestTimeOutAfterTheEffect(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{1}, Effect: fakecloud.HangAfter})
 	s.start(func(c *worker.Config) { c.Projects[0].API = client(t, s.cloud.URL, 300*time.Millisecond) })
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(100)}))
@@ -255,7 +255,7 @@ func TestTimeOutAfterTheEffect(t *testing.T) {
 
 func TestThrottlingSpendsNoAttempts(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{1, 2, 3, 4}, Status: 429, Code: "APIGW.0308"})
 	s.start(func(c *worker.Config) { c.MaxAttempts = 1 })
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(400)}))
@@ -269,7 +269,7 @@ func TestThrottlingSpendsNoAttempts(t *testing.T) {
 // when the credentials are mended the rest goes through.
 func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Calls: []int{3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, Status: 401, Code: "APIGW.0301"})
 	s.start(func(c *worker.Config) { c.Projects[0].MaxInFlight = 1 })
 	op := s.enqueue(tasks.Request{Desktops: ids(1000)})
@@ -295,7 +295,7 @@ func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 
 func TestFiveHundredUntilTheDeadline(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Status: 500, Code: "WKS.0005", Message: "Failed to invoke ECS interface."})
 	s.start(func(c *worker.Config) { c.MaxAttempts = 1000 })
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(120), Deadline: time.Now().Add(3 * time.Second)}))
@@ -309,7 +309,7 @@ func TestFiveHundredUntilTheDeadline(t *testing.T) {
 
 func TestDeadlineOfAPausedProject(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	require.NoError(t, s.record.PauseProject(t.Context(), "hq", tasks.PauseOperator, 0, "maintenance"))
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(3), Deadline: time.Now().Add(time.Second)}))
@@ -321,7 +321,7 @@ func TestDeadlineOfAPausedProject(t *testing.T) {
 
 func TestNotBefore(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.start()
 	at := time.Now().Add(1500 * time.Millisecond)
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3), NotBefore: at}))
@@ -333,7 +333,7 @@ func TestNotBefore(t *testing.T) {
 
 func TestShutoffIsALaneOfItsOwn(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	on := s.enqueue(tasks.Request{Desktops: ids(5), ShutoffAfterDetach: true})
 	off := s.enqueue(tasks.Request{Desktops: []string{"x", "y"}})
 	s.start()
@@ -347,7 +347,7 @@ func TestShutoffIsALaneOfItsOwn(t *testing.T) {
 
 func TestCancelledInTheQueue(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	op := s.enqueue(tasks.Request{Desktops: ids(250)})
 	cancelled, late, err := s.record.Cancel(t.Context(), op, time.Now(), "jo")
 	require.NoError(t, err)
@@ -363,7 +363,7 @@ func TestCancelledInTheQueue(t *testing.T) {
 
 func TestRetryTakesUpTheFailed(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.cloud.Fail(fakecloud.Fault{Desktop: "d-000001", Times: 1, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
 	s.start()
 	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(10)}))
@@ -380,7 +380,7 @@ func TestRetryTakesUpTheFailed(t *testing.T) {
 
 func TestRedriveTakesUpTheFailedOfAllOperations(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	for _, id := range []string{"a", "b", "c"} {
 		s.cloud.Fail(fakecloud.Fault{Desktop: id, Times: 1, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
 	}
@@ -409,7 +409,7 @@ func TestRedriveTakesUpTheFailedOfAllOperations(t *testing.T) {
 // ever; the work it may have been for is found by the reconciler.
 func TestUnreadablePayload(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	c := asynq.NewClientFromRedisClient(s.rdb)
 	bulk := s.record.QueueName("hq", record.BulkQueue)
 	for _, payload := range []string{"\x00garbage", `{"v":99,"op":"x","project":"hq"}`, `{"v":1,"op":"x","project":"other"}`} {
@@ -446,7 +446,7 @@ func (p *panicking) Detach(ctx context.Context, req apiclient.DetachRequest) (*a
 
 func TestPanicIsContained(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	api := &panicking{Client: client(t, s.cloud.URL, time.Second)}
 	s.start(func(c *worker.Config) { c.Projects[0].API, c.Projects[0].MaxInFlight = api, 1 })
 	op := s.enqueue(tasks.Request{Desktops: ids(5)})
@@ -463,7 +463,7 @@ func TestPanicIsContained(t *testing.T) {
 // although two operations name each of them.
 func TestTwoWorkersShareLimitAndDesktops(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{Latency: 20 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{Latency: 20 * time.Millisecond})
 	const perMinute = 20 * 60
 	limited := func(id string) func(*worker.Config) {
 		return func(c *worker.Config) {
@@ -496,7 +496,7 @@ func TestTwoWorkersShareLimitAndDesktops(t *testing.T) {
 // desktop is in one call at a time.
 func TestNoDesktopIsInTwoCallsAtOnce(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{Latency: 50 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{Latency: 50 * time.Millisecond})
 	a := s.enqueue(tasks.Request{Desktops: ids(700)})
 	b := s.enqueue(tasks.Request{Desktops: ids(700)})
 	s.start()
@@ -513,7 +513,7 @@ func TestNoDesktopIsInTwoCallsAtOnce(t *testing.T) {
 // by itself, and whatever was accepted ends.
 func TestRedisRestartsInMidRun(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{Latency: 20 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{Latency: 20 * time.Millisecond})
 	s.start()
 	op := s.enqueue(tasks.Request{Desktops: ids(10_000)})
 	require.Eventually(t, func() bool {
@@ -535,7 +535,7 @@ func TestRedisRestartsInMidRun(t *testing.T) {
 // accepted operation without tasks. A reconciler enqueues them.
 func TestLostTasksAreFound(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	s.exist(ids(250)...)
 	past := func() time.Time { return time.Now().Add(-time.Minute) } // the reconciler leaves the young alone
 	p, err := record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}, Now: past})
@@ -553,7 +553,7 @@ func TestLostTasksAreFound(t *testing.T) {
 
 func TestStopLeavesNothingHalfDone(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{Latency: 30 * time.Millisecond})
+	s := newEnv(t, fakecloud.Config{Latency: 30 * time.Millisecond})
 	op := s.enqueue(tasks.Request{Desktops: ids(5000)})
 	w := s.start(func(c *worker.Config) { c.Projects[0].MaxInFlight = 2 })
 	require.Eventually(t, func() bool {
@@ -580,7 +580,7 @@ func TestStopLeavesNothingHalfDone(t *testing.T) {
 
 func TestProjectsAreBulkheads(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, fakecloud.Config{})
+	s := newEnv(t, fakecloud.Config{})
 	p, err := record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq", "branch"}})
 	require.NoError(t, err)
 	s.start(func(c *worker.Config) {

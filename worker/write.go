@@ -1,110 +1,101 @@
 package worker
 
 import (
-	"context"
-	"errors"
 	"slices"
 	"time"
-
-	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// verdict is what becomes of one desktop.
-type verdict struct {
+// transition is the next state of one desktop, with what is recorded beside it.
+type transition struct {
 	to       tasks.State
 	attempts int
 	note     tasks.Note
 	failure  *tasks.Failure
-	detail   string        // what the desktop was seen as, for the trail
-	delay    time.Duration // until it is to be looked at again; 0: nothing left to do
+	detail   string        // what a reading showed, for the trail
+	delay    time.Duration // until the next try; 0: there is none
 }
 
-// settle writes verdicts with the call, gives the desktops back and answers the
-// items.
-func (s *sender) settle(b *batch, group []*item, call *record.Call, of func(*item) verdict) {
-	decide := func(it *item) (verdict, bool) {
-		v := of(it)
-		it.delay = v.delay
-		return v, true
-	}
-	for _, it := range s.write(b, group, call, decide, true) {
-		it.settled(it.delay)
+// moveTo changes only the state of an item's desktop.
+func (it *item) moveTo(state tasks.State) transition {
+	return transition{to: state, attempts: it.desktop.Attempts, note: it.desktop.Note}
+}
+
+// settle writes the transitions of a group with the call, releases its desktops, and
+// answers its items.
+func (s *sender) settle(b *batch, group []*item, call *record.Call, of func(*item) transition) {
+	delays := make(map[*item]time.Duration, len(group))
+	for _, it := range s.write(b, group, call, func(it *item) (transition, bool) {
+		t := of(it)
+		delays[it] = t.delay
+		return t, true
+	}) {
+		it.settled(delays[it])
 	}
 }
 
-// write takes those of a group for which of says so to their verdict, in the
-// record, and returns the items that are now as wanted. It does not give up
-// while Redis is away: what is known of a call must not be lost. An item that
-// somebody else moved (a cancel) is answered and left out.
-func (s *sender) write(b *batch, group []*item, call *record.Call, of func(*item) (verdict, bool), release bool) []*item {
-	var extras []record.Extra
-	if release {
-		c := b.claim
-		c.Desktops = idsOf(group)
-		extras = append(extras, c)
-	}
-	return s.apply(s.gather(group, call, of), extras...)
+// write writes the transitions of those items of a group for which of returns true, with the
+// call, and releases the group. It returns the items that are now as wanted. It retries
+// while Redis is away, because what is known of a call must not be lost. An item whose
+// desktop was moved by others (a cancel) is answered and not returned.
+func (s *sender) write(b *batch, group []*item, call *record.Call, of func(*item) (transition, bool)) []*item {
+	claim := b.claim
+	claim.Desktops = idsOf(group)
+	return s.apply(s.gather(group, call, of), claim)
 }
 
-// apply writes what was gathered. What was being sent and is not so in the record is
-// tried once more from what it was before the call began: a failover may have lost the
-// beginning, and what is known of the call has to win.
+// apply writes what was gathered. A desktop that was being sent, and is not so in the record,
+// is moved once more from its state before begin: a failover may have lost that write,
+// and what is known of the call has to win.
 func (s *sender) apply(w writing, extras ...record.Extra) []*item {
 	if len(w.changes) == 0 {
-		return w.as
+		return w.unmoved
 	}
-	now := s.now() // once: a write that is repeated must be the same
-	applied, err := persist(s.ctx, s.log, func() ([]record.Applied, error) {
-		return s.record.Apply(s.ctx, now, w.changes, extras...)
-	})
+	applied, err := s.committer.commit(s.inFlight, w.changes, extras...)
 	if err != nil {
-		return w.as // the process is ending; what was being sent is resolved by reading
+		return w.unmoved // the process is ending; what was being sent is resolved by reading
 	}
-	older, at := w.fromBefore(applied)
-	for i, again := range s.restore(older) {
-		into := &applied[at[i]]
-		into.Ended = into.Ended || again.Ended
-		for n, it := range older.members[i] {
+	lost, of := w.fromUnsent(applied)
+	for i, again := range s.restore(lost) {
+		for n, it := range lost.items[i] {
 			if again.Desktops[n].ID != "" {
-				into.Desktops[slices.Index(w.members[at[i]], it)] = again.Desktops[n]
+				applied[of[i]].Desktops[slices.Index(w.items[of[i]], it)] = again.Desktops[n]
 			}
 		}
 	}
-	return s.take(w, applied)
+	return w.absorb(applied)
 }
 
-// fromBefore gathers the moves of desktops that were being sent and were not found so,
-// from what these were before the call began; at says which of w's changes each is of.
-func (w writing) fromBefore(applied []record.Applied) (older writing, at []int) {
-	for i, its := range w.members {
-		ch := w.changes[i]
-		ch.Moves, ch.Call = nil, nil
+// fromUnsent gathers the moves that did not apply to desktops that were being sent, to be
+// made from their state before begin. of[i] is the index of the change in w.
+func (w writing) fromUnsent(applied []record.Applied) (lost writing, of []int) {
+	for i, items := range w.items {
+		change := w.changes[i]
+		change.Moves, change.Call = nil, nil
 		var moved []*item
-		for n, it := range its {
+		for n, it := range items {
 			m := w.changes[i].Moves[n]
-			if applied[i].Desktops[n].ID == "" && m.Desktop.State == tasks.StateSending && it.was.State.CanMove(m.To) {
-				m.Desktop, m.Before = it.was, it.wasRead
-				ch.Moves, moved = append(ch.Moves, m), append(moved, it)
+			if applied[i].Desktops[n].ID == "" && m.Desktop.State == tasks.StateSending && it.unsent.desktop.State.CanMove(m.To) {
+				m.Desktop, m.Before = it.unsent.desktop, it.unsent.before
+				change.Moves, moved = append(change.Moves, m), append(moved, it)
 			}
 		}
 		if len(moved) > 0 {
-			older.changes, older.members, at = append(older.changes, ch), append(older.members, moved), append(at, i)
+			lost.changes, lost.items, of = append(lost.changes, change), append(lost.items, moved), append(of, i)
 		}
 	}
-	return older, at
+	return lost, of
 }
 
-// restore writes what a failover may have lost, and nothing where it has not.
+// restore writes what a failover may have lost. It changes nothing if nothing was lost.
 func (s *sender) restore(w writing) []record.Applied {
 	if len(w.changes) == 0 {
 		return nil
 	}
-	now := s.now()
-	applied, err := persist(s.ctx, s.log, func() ([]record.Applied, error) { return s.record.Apply(s.ctx, now, w.changes) })
+	applied, err := s.committer.commit(s.inFlight, w.changes)
 	if err != nil {
 		return nil // the process is ending
 	}
@@ -117,24 +108,24 @@ func (s *sender) restore(w writing) []record.Applied {
 		}
 	}
 	if n > 0 {
-		s.log.Warn().Str("project", s.project.Alias).Int("desktops", n).Msg("Redis had lost that a call began; what is known of the call was written all the same")
+		s.log.Warn().Int("desktops", n).Msg("Redis had lost that a call began; what is known of the call was recorded again")
 	}
 	return applied
 }
 
-// writing is a group's moves as the record wants them.
+// writing is a group's moves in the shape of the record.
 type writing struct {
 	changes []record.Change
-	members [][]*item // per change, per move
-	as      []*item   // items that stay as they are
+	items   [][]*item // per change, per move
+	unmoved []*item   // items that stay as they are
 }
 
-// gather turns verdicts into changes, one for each job, and puts the call into
-// the first change of each operation.
-func (s *sender) gather(group []*item, call *record.Call, of func(*item) (verdict, bool)) writing {
+// gather turns transitions into changes, one for each job, and adds the call to the first
+// change of each operation.
+func (s *sender) gather(group []*item, call *record.Call, of func(*item) (transition, bool)) writing {
 	var w writing
 	var jobs []*job
-	lookAt := s.now().Add(s.firstLook)
+	lookAt := time.Now().Add(s.cfg.FirstLook)
 	indexOf := func(j *job) int {
 		i := len(jobs) - 1 // items of a job mostly follow each other
 		for ; i >= 0 && jobs[i] != j; i-- {
@@ -142,43 +133,40 @@ func (s *sender) gather(group []*item, call *record.Call, of func(*item) (verdic
 		if i < 0 {
 			i = len(jobs)
 			jobs = append(jobs, j)
-			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.worker, LookAt: lookAt})
-			w.members = append(w.members, nil)
+			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
+			w.items = append(w.items, nil)
 		}
 		return i
 	}
 	for _, it := range group {
-		v, ok := of(it)
+		t, ok := of(it)
 		if !ok {
-			w.as = append(w.as, it)
-			if call == nil {
-				continue
+			w.unmoved = append(w.unmoved, it)
+			if call != nil {
+				indexOf(it.job) // its operation records the call all the same
 			}
-		}
-		i := indexOf(it.job)
-		if !ok {
-			continue // its operation records the call all the same
+			continue
 		}
 		callID := it.desktop.CallID
 		if call != nil {
 			callID = call.ID
 		}
+		i := indexOf(it.job)
 		w.changes[i].Moves = append(w.changes[i].Moves, record.Move{
-			Desktop: it.desktop, To: v.to, Attempts: v.attempts, Note: v.note, CallID: callID, Failure: v.failure,
-			Detail: v.detail, Before: it.before,
+			Desktop: it.desktop, To: t.to, Attempts: t.attempts, Note: t.note, CallID: callID, Failure: t.failure,
+			Detail: t.detail, Before: it.before,
 		})
-		it.before = nil // once is enough
-		w.members[i] = append(w.members[i], it)
+		it.before = nil // it is recorded once
+		w.items[i] = append(w.items[i], it)
 	}
 	if call != nil {
-		w.enter(*call, group)
+		w.addCall(*call, group)
 	}
 	return w
 }
 
-// enter puts a call into each operation that it touched, with that operation's
-// desktops.
-func (w *writing) enter(call record.Call, group []*item) {
+// addCall adds a call to each operation that it touched, with that operation's desktops.
+func (w *writing) addCall(call record.Call, group []*item) {
 	for i := range w.changes {
 		op := w.changes[i].Operation.ID
 		if slices.ContainsFunc(w.changes[:i], func(c record.Change) bool { return c.Operation.ID == op }) {
@@ -196,16 +184,12 @@ func (w *writing) enter(call record.Call, group []*item) {
 	}
 }
 
-// take brings items up to what was written of them, and answers those that
-// somebody else had moved.
-func (s *sender) take(w writing, applied []record.Applied) []*item {
-	out := w.as
-	for i, its := range w.members {
-		if applied[i].Ended {
-			s.ended(w.changes[i].Operation.ID)
-		}
-		tellMoves(s.observer, w.changes[i], applied[i])
-		for n, it := range its {
+// absorb updates the items from what was written, and answers those whose desktops had been
+// moved by others. It returns the rest.
+func (w writing) absorb(applied []record.Applied) []*item {
+	out := w.unmoved
+	for i, items := range w.items {
+		for n, it := range items {
 			if d := applied[i].Desktops[n]; d.ID != "" {
 				it.desktop = d
 				out = append(out, it)
@@ -215,23 +199,6 @@ func (s *sender) take(w writing, applied []record.Applied) []*item {
 		}
 	}
 	return out
-}
-
-// persist repeats a write until Redis takes it or ctx ends.
-func persist[T any](ctx context.Context, log zerolog.Logger, write func() (T, error)) (T, error) {
-	for attempt := 0; ; attempt++ {
-		v, err := write()
-		var paused *record.PausedError
-		if err == nil || errors.Is(err, record.ErrIllegalMove) || errors.As(err, &paused) {
-			return v, err
-		}
-		if attempt == 0 {
-			log.Warn().Err(err).Msg("the record cannot be written; trying until it can")
-		}
-		if !wait(ctx, backoff(50*time.Millisecond, 2*time.Second, attempt)) {
-			return v, err
-		}
-	}
 }
 
 func without(items, some []*item) []*item {

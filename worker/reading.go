@@ -9,9 +9,9 @@ import (
 	"github.com/detachd/detachd/worker/policy"
 )
 
-// lookAt is a reading of a row's desktop. seenBefore says that an earlier reading has
-// shown it; wherever a call was made one has.
-func lookAt(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
+// readingOf returns what a reading shows of a row's desktop. seenBefore says that an earlier
+// reading has shown it; one has wherever a call was made.
+func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
 	desktop, exists := read[d.ID]
 	return policy.Look{
 		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,
@@ -19,13 +19,15 @@ func lookAt(op record.Operation, d record.Row, read map[string]apiclient.Desktop
 	}
 }
 
-// noted are the notes of the verdicts as the record has them.
-var noted = map[policy.Note]tasks.Note{policy.Gone: tasks.NoteGone, policy.ReadBack: tasks.NoteReadBack, policy.NotTheirs: tasks.NoteNotTheirs}
+// recordNotes are the notes of verdicts as the record has them.
+var recordNotes = map[policy.Note]tasks.Note{
+	policy.Gone: tasks.NoteGone, policy.ReadBack: tasks.NoteReadBack, policy.NotTheirs: tasks.NoteNotTheirs,
+}
 
 // beforeOf is what the record keeps of a reading.
-func beforeOf(l policy.Look, at time.Time) *tasks.Before {
+func beforeOf(r policy.Look, at time.Time) *tasks.Before {
 	return &tasks.Before{
-		Name: l.ComputerName, Type: l.Type, Status: l.Status, AttachState: l.AttachState, Tags: l.Tags, Users: persons(l.Users), ReadAt: at.UTC(),
+		Name: r.ComputerName, Type: r.Type, Status: r.Status, AttachState: r.AttachState, Tags: r.Tags, Users: persons(r.Users), ReadAt: at.UTC(),
 	}
 }
 

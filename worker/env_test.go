@@ -50,8 +50,8 @@ const (
 	patience  = 60 * time.Second
 )
 
-// stage is a redis-server, a fake cloud and what works on them.
-type stage struct {
+// env is a redis-server, a fake cloud and what works on them.
+type env struct {
 	t      *testing.T
 	server *redistest.Server
 	rdb    redis.UniversalClient
@@ -80,15 +80,15 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-func newStage(t *testing.T, cloud fakecloud.Config) *stage {
+func newEnv(t *testing.T, cloud fakecloud.Config) *env {
 	t.Helper()
 	server := redistest.Start(t)
-	return newStageOn(t, server, server.Client(t), cloud)
+	return newEnvOn(t, server, server.Client(t), cloud)
 }
 
-func newStageOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClient, cloud fakecloud.Config) *stage {
+func newEnvOn(t *testing.T, server *redistest.Server, rdb redis.UniversalClient, cloud fakecloud.Config) *env {
 	t.Helper()
-	s := &stage{t: t, server: server, rdb: rdb, log: &logs{}}
+	s := &env{t: t, server: server, rdb: rdb, log: &logs{}}
 	t.Cleanup(func() { require.NotContains(t, s.log.String(), token, "a secret was logged") })
 	cloud.Token = token
 	var err error
@@ -128,27 +128,27 @@ func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 }
 
 // start runs a worker until the test ends.
-func (s *stage) start(change ...func(*worker.Config)) *worker.Worker {
+func (s *env) start(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
 	return s.run(s.worker(change...))
 }
 
-// startHurried runs a worker that notices dead ones and lost tasks soon.
-func (s *stage) startHurried(change ...func(*worker.Config)) *worker.Worker {
+// startImpatient runs a worker that notices dead ones and lost tasks soon.
+func (s *env) startImpatient(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
 	w := s.worker(change...)
-	worker.Hurry(w)
+	worker.ShortenIntervals(w)
 	return s.run(w)
 }
 
-func (s *stage) run(w *worker.Worker) *worker.Worker {
+func (s *env) run(w *worker.Worker) *worker.Worker {
 	s.t.Helper()
 	require.NoError(s.t, w.Start(s.t.Context()))
 	s.t.Cleanup(w.Stop)
 	return w
 }
 
-func (s *stage) worker(change ...func(*worker.Config)) *worker.Worker {
+func (s *env) worker(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
 	cfg := quick(s.rdb, "worker-1", client(s.t, s.cloud.URL, 5*time.Second))
 	cfg.Log = zerolog.New(s.log)
@@ -169,7 +169,7 @@ func ids(n int) []string {
 }
 
 // exist sees to it that there are desktops with these ids, each of a user of its own.
-func (s *stage) exist(ids ...string) {
+func (s *env) exist(ids ...string) {
 	for _, id := range ids {
 		if _, known := s.cloud.Get(projectID, id); !known {
 			s.cloud.Add(projectID, fakecloud.Desktop{ID: id})
@@ -177,7 +177,7 @@ func (s *stage) exist(ids ...string) {
 	}
 }
 
-func (s *stage) enqueue(req tasks.Request) record.Operation {
+func (s *env) enqueue(req tasks.Request) record.Operation {
 	s.t.Helper()
 	req.Project = "hq"
 	if !s.absent {
@@ -190,7 +190,7 @@ func (s *stage) enqueue(req tasks.Request) record.Operation {
 
 // ended waits for an operation's end, and checks what must hold of every one:
 // each desktop is in one state and the counts equal the rows.
-func (s *stage) ended(op record.Operation) (record.Operation, map[string]record.Row) {
+func (s *env) ended(op record.Operation) (record.Operation, map[string]record.Row) {
 	s.t.Helper()
 	var got record.Operation
 	require.Eventually(s.t, func() bool {
@@ -214,7 +214,7 @@ func (s *stage) ended(op record.Operation) (record.Operation, map[string]record.
 	return got, rows
 }
 
-func (s *stage) operation(op record.Operation) record.Operation {
+func (s *env) operation(op record.Operation) record.Operation {
 	s.t.Helper()
 	got, err := s.record.Operation(context.Background(), op.ID)
 	require.NoError(s.t, err)
@@ -223,7 +223,7 @@ func (s *stage) operation(op record.Operation) record.Operation {
 
 // verifyTrail replays the trail against the rows and holds its head against the
 // seal.
-func (s *stage) verifyTrail(op record.Operation) {
+func (s *env) verifyTrail(op record.Operation) {
 	s.t.Helper()
 	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())
 	require.NoError(s.t, err)
@@ -239,7 +239,7 @@ func (s *stage) verifyTrail(op record.Operation) {
 	}, patience, 10*time.Millisecond, "the trail is not sealed")
 }
 
-func (s *stage) rows(op record.Operation) map[string]record.Row {
+func (s *env) rows(op record.Operation) map[string]record.Row {
 	s.t.Helper()
 	all, next, err := s.record.Desktops(context.Background(), op, tasks.DesktopFilter{}, op.Total+1, "")
 	require.NoError(s.t, err)
@@ -252,7 +252,7 @@ func (s *stage) rows(op record.Operation) map[string]record.Row {
 }
 
 // calls checks what must hold of every call that the cloud saw.
-func (s *stage) calls() []fakecloud.Request {
+func (s *env) calls() []fakecloud.Request {
 	s.t.Helper()
 	require.Empty(s.t, s.cloud.InTwoCallsAtOnce(), "a desktop was in two calls at once")
 	var out []fakecloud.Request
@@ -272,7 +272,7 @@ func (s *stage) calls() []fakecloud.Request {
 }
 
 // takenTwice gives the desktops that the cloud took more than once.
-func (s *stage) takenTwice(desktops []string) []string {
+func (s *env) takenTwice(desktops []string) []string {
 	var out []string
 	for _, id := range desktops {
 		if s.cloud.DetachedTimes(projectID, id) > 1 {
@@ -283,7 +283,7 @@ func (s *stage) takenTwice(desktops []string) []string {
 }
 
 // detaches are the detach calls that the cloud saw.
-func (s *stage) detaches() (out []fakecloud.Request) {
+func (s *env) detaches() (out []fakecloud.Request) {
 	for _, r := range s.cloud.Requests() {
 		if r.Op == fakecloud.OpDetach {
 			out = append(out, r)

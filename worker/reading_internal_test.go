@@ -12,7 +12,7 @@ import (
 func TestVerdictsHaveNotesOfTheRecord(t *testing.T) {
 	t.Parallel()
 	for _, row := range policy.Verdicts() {
-		note, known := noted[row.Note]
+		note, known := recordNotes[row.Note]
 		require.True(t, known || row.Note == "", "%q", row.Note)
 		require.Equal(t, row.Note == "", note == "", "%q", row.Note)
 	}

@@ -1,0 +1,113 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+)
+
+const (
+	// recheckInterval is how often a paused project is checked, so that resuming it
+	// takes effect soon.
+	recheckInterval = time.Second
+	// authPause is the pause after the cloud refused the credentials or rights, before
+	// one call tries again. It is long because IAM locks accounts after wrong passwords.
+	authPause = 10 * time.Minute
+	// foreignPause is the pause after something else than the API answered.
+	foreignPause = time.Minute
+	// maxThrottlePause is the longest pause that a Retry-After can ask for.
+	maxThrottlePause = 10 * time.Minute
+)
+
+// pauseFor pauses the project for a fault that all its requests would meet. It returns
+// when to check the pause; 0: it is not paused.
+func (s *shared) pauseFor(f fault) (recheck time.Duration) {
+	switch f.class {
+	case tasks.ClassThrottled:
+		d := min(f.api.RetryAfter, maxThrottlePause)
+		if d <= 0 {
+			d = s.backoff(s.calls.throttled())
+		}
+		return s.pause(tasks.PauseThrottled, d, f.api)
+	case tasks.ClassAuth, tasks.ClassPolicy:
+		return s.pause(tasks.PauseAuth, authPause, f.api)
+	case tasks.ClassNotAPI:
+		return s.pause(tasks.PauseNotAPI, foreignPause, f.api)
+	case tasks.ClassTransient, tasks.ClassAmbiguous: // an outage must not use up the attempts of every desktop
+		if n := s.calls.bad(); n >= downAfter {
+			return s.pause(tasks.PauseThrottled, s.backoff(n-downAfter+1), f.api)
+		}
+	}
+	return 0
+}
+
+// pauseForReading is pauseFor for a fault of a reading.
+func (s *shared) pauseForReading(f fault) (recheck time.Duration) {
+	if f.class != tasks.ClassDenied {
+		return s.pauseFor(f)
+	}
+	n := s.readings.denied()
+	if n < deniedAfter {
+		return 0
+	}
+	f.api.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s",
+		n, f.api.Message)
+	return s.pause(tasks.PauseNoRight, authPause, f.api)
+}
+
+// pause pauses the project for all workers, and returns when to check the pause.
+func (s *shared) pause(kind tasks.PauseKind, d time.Duration, e apiclient.Error) (recheck time.Duration) {
+	reason := strings.TrimSpace(e.Code + " " + e.Message)
+	if e.Status != 0 {
+		reason = fmt.Sprintf("%d %s", e.Status, reason)
+	}
+	if e.Host != "" {
+		reason += " (answered by " + e.Host + ")"
+	}
+	if err := s.record.PauseProject(s.inFlight, s.project.Alias, kind, d, reason); err != nil {
+		s.log.Warn().Err(err).Msg("the project could not be paused for other workers")
+	}
+	if kind != tasks.PauseThrottled {
+		s.log.Error().Str("kind", string(kind)).Str("code", e.Code).Int("status", e.Status).Str("host", e.Host).Dur("for", d).
+			Msg("the project is paused because its cloud refuses every request: fix the cause, then run `detachd resume`")
+	}
+	return min(d, recheckInterval)
+}
+
+// paused returns how long the project stays paused at least, up to recheckInterval; 0: it is
+// not paused. A pause that cannot be read counts as one.
+func (s *shared) paused(ctx context.Context) time.Duration {
+	p, err := s.record.ProjectPause(ctx, s.project.Alias)
+	switch {
+	case err != nil:
+		return recheckInterval
+	case p == nil:
+		return 0
+	case p.Until.IsZero():
+		return recheckInterval
+	}
+	return min(max(time.Until(p.Until), time.Millisecond), recheckInterval)
+}
+
+// recheckAfter returns when a batch that met a pause checks it again.
+func recheckAfter(p *record.PausedError) time.Duration {
+	if p.For > 0 {
+		return min(p.For, recheckInterval)
+	}
+	return recheckInterval
+}
+
+// retryAfterPause returns when a task that met a pause runs again. Resuming the project
+// must take effect soon, but there may be many such tasks.
+func retryAfterPause(p *record.PausedError) time.Duration {
+	const longest = 5 * time.Second
+	if p.For > 0 {
+		return jitter(min(p.For, longest))
+	}
+	return jitter(longest)
+}
