@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -101,3 +102,20 @@ func (r *Record) runScript(ctx context.Context, script *redis.Script, keys []str
 }
 
 func decodeJSON(s string, v any) error { return json.Unmarshal([]byte(s), v) }
+
+//go:embed lua
+var luaFiles embed.FS
+
+// script is the Lua script of a file in lua, which says what it does, after the
+// libraries that it uses.
+func script(names ...string) *redis.Script {
+	var text strings.Builder
+	for _, name := range names {
+		b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+		if err != nil {
+			panic(err) // at the start of the program, and of any test
+		}
+		text.Write(b)
+	}
+	return redis.NewScript(text.String())
+}
