@@ -1,5 +1,5 @@
--- Moves rows of a chunk by compare-and-set: some one by one, then, if wanted, all that
--- still share the common status. What it moved is entered in the trail.
+-- Moves rows of a chunk by compare-and-set: some one by one, and then, if wanted, together
+-- all that still share the common status; see codec.go. It enters what it moved in the trail.
 --
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- KEYS[2] chunk      detachd:{d4k2m0h5tq3s7g8p9v20}:c:0
@@ -10,35 +10,37 @@
 -- KEYS[7] trail      detachd:{d4k2m0h5tq3s7g8p9v20}:t:0
 -- KEYS[8] index_log  detachd:{d4k2m0h5tq3s7g8p9v20}:indexed
 --
--- ARGV[1]  now           1772366400000 (ms)
--- ARGV[2]  number        0 (of the chunk)
--- ARGV[3]  call_id       d4k2m0h5tq3s7g8p9v30, or "" (there was no call)
--- ARGV[4]  call          {"id":"d4k2m0h5tq3s7g8p9v30",…}, or ""
--- ARGV[5]  common_was    Q;0;mm8kxc00;; (as read), or "" (no row to move shared it)
--- ARGV[6]  common_next   S;1;mm8kxc0g;d4k2m0h5tq3s7g8p9v30;, or "" (leave it)
--- ARGV[7]  sharers       99 (rows that must share the common status when it changes)
--- ARGV[8]  together_moves  ["QS||","0-98"],… (for the trail: the moves of those rows)
--- ARGV[9]  head          ,"by":"worker-1","call":"…" (for the trail: rest of the entry's head)
--- ARGV[10] log           two bytes a bucket, see logCalls (goes before the names), or ""
--- ARGV[11] rows          the rows to move one by one, a JSON array of
+-- ARGV[1]   now             1772366400000 (ms)
+-- ARGV[2]   number          0 (of the chunk)
+-- ARGV[3]   call_id         d4k2m0h5tq3s7g8p9v30, or "" (there was no call)
+-- ARGV[4]   call            {"id":"d4k2m0h5tq3s7g8p9v30",…}, or ""
+-- ARGV[5]   common_was      Q;0;mm7p6yo0;; (the common status as read), or "" (no row to move shares it)
+-- ARGV[6]   common_next     S;1;mm7p6zsg;d4k2m0h5tq3s7g8p9v30;, or "" (leave it)
+-- ARGV[7]   sharers         99 (how many rows must share it to be moved together)
+-- ARGV[8]   together_moves  ["QS||","0-98"] (for the trail: the moves of those)
+-- ARGV[9]   head            ,"by":"worker-1" (for the trail: what the entry says of all)
+-- ARGV[10]  logged          two bytes per bucket (for the log of indexes, before names are entered), or ""
+-- ARGV[11…] rows to move one by one, each:
 --   id       desktop-7
---   was      2r;S;1;mm8kxc00;; (its value as read)
---   next     2r;Q;1;mm8kxc0g;; (its new value)
---   failure  {"c":"WKS.1",…} (its new last refusal), "" (remove the old one), or absent (leave it)
---   tag      "SQ||WKS.1" (for the trail, JSON)
+--   was      2r;S;1;mm7p6yo0;; (its value as read)
+--   next     2r;Q;1;mm7p6zsg;; (its new value)
+--   failure  {"c":"WKS.1",…} (its last refusal), "-" (remove that), or "" (leave that)
+--   tag      "SQ||WKS.1" (for the trail: the move without its position)
 --
--- Returns {1 (moved) or 0 for each of rows in one string, 1 if the common status is now
--- common_next, 1 if the operation's last work is done}
+-- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
+-- status is as wanted, 1 if this was the operation's last work}
 
 local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local errors, unproven, trail, index_log = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
 local now, number, call_id, call = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local common_was, common_next, sharers = ARGV[5], ARGV[6], tonumber(ARGV[7])
-local together_moves, head, log = ARGV[8], ARGV[9], ARGV[10]
+local together_moves, head, logged = ARGV[8], ARGV[9], ARGV[10]
 local first_row, row_args = 11, 5
+
 local rows = {}
 for i = first_row, #ARGV, row_args do
-  rows[#rows+1] = {id = ARGV[i], was = ARGV[i+1], next = ARGV[i+2], failure = ARGV[i+3], tag = ARGV[i+4]}
+  local id, was, next, failure, tag = unpack(ARGV, i, i + row_args - 1)
+  rows[#rows+1] = {id = id, was = was, next = next, failure = failure, tag = tag}
 end
 
 local function state_of(status) return status:sub(1, 1) end
@@ -50,9 +52,9 @@ count = tonumber(count)
 
 -- What is to be written.
 local chunk_fields, new_errors, old_errors = {}, {}, {}
-local delta = {}             -- state -> rows more or less
-local tags, positions = {}, {} -- tags in their order; tag -> positions
-local moves = {}             -- of the trail's entry
+local delta = {} -- state -> how many rows more, or less
+local tags, positions = {}, {} -- of rows moved one by one: tags in their order; tag -> positions
+local moves = {} -- for the trail
 
 local function set(fields, field, value)
   fields[#fields+1] = field
@@ -122,12 +124,12 @@ end
 local function write_trail()
   if #moves == 0 then return end
   redis.call('HDEL', operation, 'seal', 'sealing') -- they are about a shorter trail
-  if log ~= '' then redis.call('APPEND', index_log, log) end
+  if logged ~= '' then redis.call('APPEND', index_log, logged) end
   redis.call('RPUSH', trail, '{"t":' .. now .. head .. ',"m":[' .. table.concat(moves, ',') .. ']}')
 end
 
--- Adds to how many rows of the chunk have work left. less: there is less; began: there
--- was none before.
+-- Adds to how many rows of the chunk have work left. Returns whether it is less now, and
+-- whether there was none before.
 local function add_left(key, n)
   if n == 0 then return false, false end
   local left = redis.call('HINCRBY', key, number, n)
