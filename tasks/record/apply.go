@@ -45,15 +45,6 @@ type Applied struct {
 	Ended    bool  // this change was the operation's last open work
 }
 
-// applyRow is a row that scriptApply moves on its own.
-type applyRow struct {
-	ID      string  `json:"id"`
-	Was     string  `json:"was"`
-	Next    string  `json:"next"`
-	Failure *string `json:"failure,omitempty"`
-	Tag     string  `json:"tag"`
-}
-
 var scriptApply = script("apply")
 
 // Extra is something that is written along with changes: a Claim to give back, one to

@@ -37,17 +37,14 @@ local common_was, common_next, sharers = ARGV[5], ARGV[6], tonumber(ARGV[7])
 local together_moves, head, logged = ARGV[8], ARGV[9], ARGV[10]
 local first_row, row_args = 11, 5
 
-local rows = {}
-for i = first_row, #ARGV, row_args do
-  local id, was, next, failure, tag = unpack(ARGV, i, i + row_args - 1)
-  rows[#rows+1] = {id = id, was = was, next = next, failure = failure, tag = tag}
-end
+local ids = {} -- of the rows to move one by one
+for i = first_row, #ARGV, row_args do ids[#ids+1] = ARGV[i] end
 
 local function state_of(status) return status:sub(1, 1) end
 
 local stored = redis.call('HGET', chunk, '') or ''
 local count, common = stored:match('^(%d+)|(.*)$')
-if not common then return {string.rep('0', #rows), 0, 0} end -- the operation is gone
+if not common then return {string.rep('0', #ids), 0, 0} end -- the operation is gone
 count = tonumber(count)
 
 -- What is to be written.
@@ -67,39 +64,36 @@ local function count_move(from, to, n)
   delta[to] = (delta[to] or 0) + n
 end
 
-local function note_failure(row)
-  if row.failure == '-' then old_errors[#old_errors+1] = row.id
-  elseif row.failure ~= '' then set(new_errors, row.id, row.failure) end
+local function note_failure(id, failure)
+  if failure == '-' then old_errors[#old_errors+1] = id
+  elseif failure ~= '' then set(new_errors, id, failure) end
 end
 
-local function note_move(row, position)
-  local list = positions[row.tag]
-  if not list then
-    list = {}
-    tags[#tags+1], positions[row.tag] = row.tag, list
+local function note_move(tag, position)
+  if not positions[tag] then
+    tags[#tags+1] = tag
+    positions[tag] = {}
   end
-  list[#list+1] = string.format('%d', tonumber(position, 36))
+  table.insert(positions[tag], string.format('%d', tonumber(position, 36)))
 end
 
-local function move_row(row, from)
-  local position, to = row.next:match('^([^;]+);(.)')
-  set(chunk_fields, row.id, row.next)
-  count_move(from or state_of(common), to, 1)
-  if not from then count = count - 1 end
-  note_failure(row)
-  note_move(row, position)
-end
-
+-- Moves rows one by one. own: the state of a row that does not share the common status.
 local function move_rows()
-  local ids, done = {}, {}
-  for i, row in ipairs(rows) do ids[i] = row.id end
-  local values = #ids > 0 and redis.call('HMGET', chunk, unpack(ids))
-  for i, row in ipairs(rows) do
-    local from = row.was:match(';(.)')
-    local as_read = values[i] == row.was and (from or common == common_was)
-    if as_read then move_row(row, from) end
-    -- It is "next" already if this very write is sent again because its reply was lost.
-    done[i] = (as_read or values[i] == row.next) and '1' or '0'
+  local values, done = #ids > 0 and redis.call('HMGET', chunk, unpack(ids)), {}
+  for n, id in ipairs(ids) do
+    local _, was, next, failure, tag = unpack(ARGV, first_row + (n-1)*row_args, first_row + n*row_args - 1)
+    local own = was:match(';(.)')
+    if values[n] == was and (own or common == common_was) then
+      local position, to = next:match('^([^;]+);(.)')
+      set(chunk_fields, id, next)
+      count_move(own or state_of(common), to, 1)
+      if not own then count = count - 1 end
+      note_failure(id, failure)
+      note_move(tag, position)
+      done[n] = '1'
+    else
+      done[n] = values[n] == next and '1' or '0' -- 1: this very write is sent again because its reply was lost
+    end
   end
   for i, tag in ipairs(tags) do
     moves[i] = '[' .. tag .. ',"' .. table.concat(positions[tag], ',') .. '"]'

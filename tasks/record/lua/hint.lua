@@ -3,7 +3,7 @@
 -- KEYS[1] errors  detachd:{d4k2m0h5tq3s7g8p9v20}:errors
 --
 -- ARGV[1] row   user:anna
--- ARGV[2] was   {"c":"no_user","m":"There is no such user.",…} (the failure as read)
+-- ARGV[2] was   {"c":"NOT_FOUND","m":"there is no such user",…} (the failure as read)
 -- ARGV[3] hint  the same with the hint in its message
 --
 -- Returns 1 if it was written
