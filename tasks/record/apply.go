@@ -45,97 +45,7 @@ type Applied struct {
 	Ended    bool  // this change was the operation's last open work
 }
 
-// scriptApply moves desktops of one chunk by compare-and-set, some one by one,
-// and then, if wanted, all that still share the common status, and enters what
-// it moved in the trail.
-//
-//	KEYS  operation, chunk, open, calls, errors, unproven, trail, log of indexes
-//	ARGV  now ms, chunk number, call id or "", call JSON,
-//	      common status as read or "", new common status or "" (leave),
-//	      how many must share it then, what the trail says of those (["tag","positions"],…),
-//	      what it says of all (a part of a JSON object), what the log of indexes is to
-//	      have before the names are entered, then per desktop moved alone:
-//	      desktop, value as read, new value, failure JSON or "" (leave) or "-" (remove), tag
-//	Returns a string of 1 and 0 per desktop moved alone, 1 if the common status
-//	      is now as wanted, and 1 if the operation's last work was done
-var scriptApply = redis.NewScript(`
-local first, step = 11, 5
-local base = redis.call('HGET', KEYS[2], '') or ''
-local count, common = base:match('^(%d+)|(.*)$')
-if not common then return {string.rep('0', (#ARGV-first+1)/step), 0, 0} end -- the operation is gone
-count = tonumber(count)
-local ids, current = {}, {}
-for i = first, #ARGV, step do ids[#ids+1] = ARGV[i] end
-if #ids > 0 then current = redis.call('HMGET', KEYS[2], unpack(ids)) end
-local set, put, del, delta, done = {}, {}, {}, {}, {}
-local tags, places = {}, {}
-local function move(from, to, n)
-  if from ~= to then
-    delta[from] = (delta[from] or 0) - n
-    delta[to] = (delta[to] or 0) + n
-  end
-end
-for n = 1, #ids do
-  local i = first + (n-1)*step
-  local was = ARGV[i+1]:match(';(.)')
-  if current[n] == ARGV[i+1] and (was or common == ARGV[5]) then
-    done[n] = '1'
-    set[#set+1] = ids[n]; set[#set+1] = ARGV[i+2]
-    if not was then count = count - 1 end
-    local position, to = ARGV[i+2]:match('^([^;]+);(.)')
-    move(was or common:sub(1,1), to, 1)
-    if ARGV[i+3] == '-' then del[#del+1] = ids[n]
-    elseif ARGV[i+3] ~= '' then put[#put+1] = ids[n]; put[#put+1] = ARGV[i+3] end
-    local tag = ARGV[i+4]
-    if not places[tag] then tags[#tags+1] = tag; places[tag] = {} end
-    table.insert(places[tag], string.format('%d', tonumber(position, 36)))
-  elseif current[n] == ARGV[i+2] then
-    done[n] = '1' -- this very write, sent again because its reply was lost
-  else
-    done[n] = '0'
-  end
-end
-local moves = {}
-for i = 1, #tags do moves[i] = '[' .. tags[i] .. ',"' .. table.concat(places[tags[i]], ',') .. '"]' end
-local together = 0
-if ARGV[6] ~= '' and count == tonumber(ARGV[7]) then
-  if common == ARGV[5] then
-    move(common:sub(1,1), ARGV[6]:sub(1,1), count)
-    common = ARGV[6]
-    moves[#moves+1] = ARGV[8]
-  end
-  if common == ARGV[6] then together = 1 end
-end
-local now = count .. '|' .. common
-if now ~= base then set[#set+1] = ''; set[#set+1] = now end
-if #set > 0 then redis.call('HSET', KEYS[2], unpack(set)) end
-if #put > 0 then redis.call('HSET', KEYS[5], unpack(put)) end
-if #del > 0 then redis.call('HDEL', KEYS[5], unpack(del)) end
-if ARGV[3] ~= '' then redis.call('HSET', KEYS[4], ARGV[3], ARGV[4]) end
-if #moves > 0 then
-  redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
-  if ARGV[10] ~= '' then redis.call('APPEND', KEYS[8], ARGV[10]) end
-  redis.call('RPUSH', KEYS[7], '{"t":' .. ARGV[1] .. ARGV[9] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
-end
-for s, d in pairs(delta) do
-  if d ~= 0 then redis.call('HINCRBY', KEYS[1], 'n' .. s, d) end
-end
-local less, began = false, false
-local function left(key, d)
-  if d == 0 then return end
-  local rest = redis.call('HINCRBY', key, ARGV[2], d)
-  if rest <= 0 then redis.call('HDEL', key, ARGV[2]) end
-  if d < 0 then less = true elseif rest == d then began = true end
-end
-left(KEYS[3], (delta.Q or 0) + (delta.S or 0))
-left(KEYS[6], delta.A or 0)
-if less and redis.call('EXISTS', KEYS[3], KEYS[6]) == 0 then
-  redis.call('HSET', KEYS[1], 'ended', ARGV[1])
-  return {table.concat(done), together, 1}
-end
-if began then redis.call('HDEL', KEYS[1], 'ended') end
-return {table.concat(done), together, 0}
-`)
+var scriptApply = script("apply")
 
 // Extra is something that is written along with changes: a Claim to give back, one to
 // Linger, or Looks to note.
@@ -360,14 +270,12 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	for n, m := range ch.Moves {
 		named.addMove(ch, m, p.next[n])
 	}
-	args := make([]any, 0, 10+5*len(p.alone))
-	args = append(args, now.UnixMilli(), ch.Chunk)
+	callID, call := "", ""
 	if ch.Call != nil {
-		args = append(args, ch.Call.ID, encodeCall(*ch.Call))
-	} else {
-		args = append(args, "", "")
+		callID, call = ch.Call.ID, encodeCall(*ch.Call)
 	}
-	args = append(args, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
+	args := make([]any, 0, 10+5*len(p.alone))
+	args = append(args, now.UnixMilli(), ch.Chunk, callID, call, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
 	for _, i := range p.alone {
 		m := ch.Moves[i]
 		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))

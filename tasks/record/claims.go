@@ -10,135 +10,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// luaOpen begins scripts that act only while the project's gate, KEYS[1], is open.
-const luaOpen = `
-local t = redis.call('TIME')
-local now = t[1]*1000 + math.floor(t[2]/1000)
-local gate = redis.call('HGET', KEYS[1], 'until')
-if gate then
-  local u = tonumber(gate)
-  if u == 0 then return {-1, '', 0} end
-  if u > now then return {u - now, '', 0} end
-end
-`
+var scriptClaim = script("claim", "clock", "pause", "holder")
 
-// scriptClaim takes desktops for one call, unless the project is paused.
-//
-//	KEYS  gate, claims, holders
-//	ARGV  holder, lease ms, desktops…
-//	Returns {ms until the gate opens (-1: not by itself, 0: open), a string of
-//	      1 (claimed) and 0 (held by another) per desktop, ms until the last lease of
-//	      those others is over}
-var scriptClaim = redis.NewScript(luaOpen + `
-local lease = string.format('%.0f|', now + tonumber(ARGV[2]))
-local function taken()
-  local any, t = false, redis.call('SMISMEMBER', KEYS[2], unpack(ARGV, 3))
-  for i = 1, #t do if t[i] == 1 then any = true end end
-  return any, t
-end
-if not taken() then
-  redis.call('SADD', KEYS[2], unpack(ARGV, 3))
-  redis.call('HSET', KEYS[3], ARGV[1], lease .. table.concat(ARGV, '\n', 3))
-  return {0, string.rep('1', #ARGV - 2), 0}
-end
-local mine, list, wanted, free = {}, {}, {}, 0
-for i = 3, #ARGV do wanted[ARGV[i]] = true end
-local all = redis.call('HGETALL', KEYS[3])
-for i = 1, #all, 2 do
-  local untilMS, held = all[i+1]:match('^(%d+)|(.*)$')
-  if all[i] == ARGV[1] then
-    for id in held:gmatch('[^\n]+') do mine[id] = true; list[#list+1] = id end
-  elseif tonumber(untilMS) <= now then
-    for id in held:gmatch('[^\n]+') do redis.call('SREM', KEYS[2], id) end
-    redis.call('HDEL', KEYS[3], all[i])
-  else
-    for id in held:gmatch('[^\n]+') do
-      if wanted[id] then free = math.max(free, tonumber(untilMS) - now) end
-    end
-  end
-end
-local _, t = taken()
-local got, add = {}, {}
-for i = 1, #t do
-  local id = ARGV[i+2]
-  if mine[id] then got[i] = '1'
-  elseif t[i] == 1 then got[i] = '0'
-  else got[i] = '1'; add[#add+1] = id; list[#list+1] = id end
-end
-if #add > 0 then redis.call('SADD', KEYS[2], unpack(add)) end
-if #list > 0 then redis.call('HSET', KEYS[3], ARGV[1], lease .. table.concat(list, '\n')) end
-return {0, table.concat(got), free}
-`)
+var scriptRenew = script("renew", "clock", "pause", "holder")
 
-// scriptRenew renews a lease, unless the project is paused. A lease that is over is
-// renewed as long as nobody else has claimed since.
-//
-//	KEYS  gate, holders
-//	ARGV  holder, lease ms, desktops…
-//	Returns the same as scriptClaim; 0: no longer claimed
-var scriptRenew = redis.NewScript(luaOpen + `
-local entry = redis.call('HGET', KEYS[2], ARGV[1])
-if not entry then return {0, string.rep('0', #ARGV - 2), 0} end
-local held = entry:match('^%d+|(.*)$')
-redis.call('HSET', KEYS[2], ARGV[1], string.format('%.0f|', now + tonumber(ARGV[2])) .. held)
-if held == table.concat(ARGV, '\n', 3) then return {0, string.rep('1', #ARGV - 2), 0} end
-local mine, got = {}, {}
-for id in held:gmatch('[^\n]+') do mine[id] = true end
-for i = 3, #ARGV do got[i-2] = mine[ARGV[i]] and '1' or '0' end
-return {0, table.concat(got), 0}
-`)
+var scriptRelease = script("release", "holder")
 
-// scriptRelease gives desktops back that the holder still holds.
-//
-//	KEYS  claims, holders
-//	ARGV  holder, desktops…
-var scriptRelease = redis.NewScript(`
-local entry = redis.call('HGET', KEYS[2], ARGV[1])
-if not entry then return 0 end
-local lease, held = entry:match('^(%d+|)(.*)$')
-if table.concat(ARGV, '\n', 2) == held then
-  redis.call('SREM', KEYS[1], unpack(ARGV, 2))
-  redis.call('HDEL', KEYS[2], ARGV[1])
-  return #ARGV - 1
-end
-local give, keep, n = {}, {}, 0
-for i = 2, #ARGV do give[ARGV[i]] = true end
-for id in held:gmatch('[^\n]+') do
-  if give[id] then
-    redis.call('SREM', KEYS[1], id)
-    n = n + 1
-  else
-    keep[#keep+1] = id
-  end
-end
-if #keep == 0 then redis.call('HDEL', KEYS[2], ARGV[1])
-else redis.call('HSET', KEYS[2], ARGV[1], lease .. table.concat(keep, '\n')) end
-return n
-`)
-
-// scriptLinger hands desktops from a holder to one that never gives them back, and
-// claims those that Redis has forgotten. What another has claimed stays as it is.
-//
-//	KEYS  claims, holders
-//	ARGV  holder, the other holder, lease ms, desktops…
-var scriptLinger = redis.NewScript(`
-local t = redis.call('TIME')
-local ends = t[1]*1000 + math.floor(t[2]/1000) + tonumber(ARGV[3])
-local mine, leave, keep, list = {}, {}, {}, {}
-local lease, held = (redis.call('HGET', KEYS[2], ARGV[1]) or '0|'):match('^(%d+|)(.*)$')
-for i = 4, #ARGV do leave[ARGV[i]] = true end
-for id in held:gmatch('[^\n]+') do
-  mine[id] = true
-  if not leave[id] then keep[#keep+1] = id end
-end
-for i = 4, #ARGV do
-  if mine[ARGV[i]] or redis.call('SADD', KEYS[1], ARGV[i]) == 1 then list[#list+1] = ARGV[i] end
-end
-if #keep == 0 then redis.call('HDEL', KEYS[2], ARGV[1])
-else redis.call('HSET', KEYS[2], ARGV[1], lease .. table.concat(keep, '\n')) end
-if #list > 0 then redis.call('HSET', KEYS[2], ARGV[2], string.format('%.0f|', ends) .. table.concat(list, '\n')) end
-return #list
-`)
+var scriptLinger = script("linger", "clock", "holder")
 
 // PausedError says that the project's gate is closed.
 type PausedError struct {

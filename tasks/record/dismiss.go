@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/trail"
 )
@@ -155,38 +153,7 @@ func (r *Record) dismiss(ctx context.Context, d *dismissal, found []tasks.Failur
 	return nil
 }
 
-// scriptDismiss adds to a chunk's trail that rows were dismissed which are still as
-// they were read.
-//
-//	KEYS  operation, chunk, trail
-//	ARGV  now ms, what the entry says of all (a part of a JSON object), what a move says
-//	      of failed ones and of held ones (JSON), then per desktop: desktop, value as
-//	      read, common status as read, position
-//	Returns a string of 1 and 0 per desktop
-var scriptDismiss = redis.NewScript(`
-local base = redis.call('HGET', KEYS[2], '') or ''
-local common = base:match('^%d+|(.*)$') or ''
-local done, places = {}, {F = {}, H = {}}
-for i = 5, #ARGV, 4 do
-  local value = redis.call('HGET', KEYS[2], ARGV[i])
-  local own = value and value:match(';(.)')
-  local state = own or common:sub(1,1)
-  if value == ARGV[i+1] and (own or common == ARGV[i+2]) and places[state] then
-    done[#done+1] = '1'
-    table.insert(places[state], ARGV[i+3])
-  else
-    done[#done+1] = '0'
-  end
-end
-local moves = {}
-if #places.F > 0 then moves[#moves+1] = '[' .. ARGV[3] .. ',"' .. table.concat(places.F, ',') .. '"]' end
-if #places.H > 0 then moves[#moves+1] = '[' .. ARGV[4] .. ',"' .. table.concat(places.H, ',') .. '"]' end
-if #moves > 0 then
-  redis.call('HDEL', KEYS[1], 'seal', 'sealing') -- they are about a shorter trail
-  redis.call('RPUSH', KEYS[3], '{"t":' .. ARGV[1] .. ARGV[2] .. ',"m":[' .. table.concat(moves, ',') .. ']}')
-end
-return table.concat(done)
-`)
+var scriptDismiss = script("dismiss")
 
 // dismissBatch writes the trails first: a crash then leaves a desktop in the inbox that
 // is dismissed once more, and never one out of it of which no trail tells.

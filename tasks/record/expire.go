@@ -201,19 +201,7 @@ func (r *Record) removeAll(ctx context.Context, ids []string) (n int, err error)
 	return n, nil
 }
 
-// scriptHide begins the removal of an operation, unless it was accepted or taken up
-// again since it was read.
-//
-//	KEYS  operation
-//	ARGV  1 if it was accepted, when it had ended or ""
-//	Returns 1 if it is hidden now
-var scriptHide = redis.NewScript(`
-local v = redis.call('HMGET', KEYS[1], 'meta', 'ended', 'expired')
-if v[3] then return 1 end
-if (v[1] and '1' or '0') ~= ARGV[1] or (v[2] or '') ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], 'expired', 1)
-return 1
-`)
+var scriptHide = script("hide")
 
 // removeSome deletes everything of operations, and returns of how many. They are
 // hidden first and leave the indexes that name them last, so that a crash in between

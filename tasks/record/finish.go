@@ -12,18 +12,7 @@ import (
 	"github.com/rs/xid"
 )
 
-// scriptSeal writes the head of a trail to which nothing was added since it was
-// read.
-//
-//	KEYS  operation
-//	ARGV  token, head
-//	Returns 1 if it was written
-var scriptSeal = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'sealing') ~= ARGV[1] then return 0 end
-redis.call('HDEL', KEYS[1], 'sealing')
-redis.call('HSET', KEYS[1], 'seal', ARGV[2])
-return 1
-`)
+var scriptSeal = script("seal")
 
 // Finish closes those of the given operations whose last open work is done, and
 // returns them: their trails are sealed, the users who were read on their

@@ -31,33 +31,9 @@ type Look struct {
 // Looks ends the leases of chunks of one project; see Apply.
 type Looks []Look
 
-// scriptTakeDue takes members that are due, for a while.
-//
-//	KEYS  follow
-//	ARGV  now ms, end of the lease ms, how many at most
-//	Returns the members
-var scriptTakeDue = redis.NewScript(`
-local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[3])
-for i = 1, #due do redis.call('ZADD', KEYS[1], ARGV[2], due[i]) end
-return due
-`)
+var scriptTakeDue = script("take_due")
 
-// scriptLook ends leases.
-//
-//	KEYS  follow
-//	ARGV  member, its lease, its next look in ms or 0 (none), …
-//
-// If the score is not the lease the chunk was entered, or taken, since.
-var scriptLook = redis.NewScript(`
-for i = 1, #ARGV, 3 do
-  local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
-  if score and tonumber(score) == tonumber(ARGV[i+1]) then
-    if ARGV[i+2] == '0' then redis.call('ZREM', KEYS[1], ARGV[i])
-    else redis.call('ZADD', KEYS[1], ARGV[i+2], ARGV[i]) end
-  end
-end
-return 1
-`)
+var scriptLook = script("look")
 
 // TakeDue takes chunks of a project that are to be looked at by now, at most
 // limit, and reads them. No other worker gets them until the lease is over or

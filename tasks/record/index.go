@@ -157,88 +157,11 @@ func (w indexWrites) log(flag uint16) map[string][]byte {
 	return out
 }
 
-// findBytes is a Lua function: where some bytes are in others, from a place on, or nil.
-const findBytes = `
-local function find(s, bytes, from) return from <= #s and s:find(bytes, from, true) or nil end
-`
+var scriptIndexAdd = script("index_add", "find")
 
-// scriptIndexAdd enters what is not in buckets yet. It writes a bucket anew, as
-// APPEND leaves up to half of it empty.
-//
-//	KEYS  buckets
-//	ARGV  bytes of an entry, where the operation stands in it, then per bucket its
-//	      new entries
-var scriptIndexAdd = redis.NewScript(findBytes + `
-local size, place = tonumber(ARGV[1]), tonumber(ARGV[2])
-local function known(have, e)
-  local at = find(have, e, 1)
-  while at and at % size ~= 1 do at = find(have, e, at + 1) end
-  return at
-end
-for k = 1, #KEYS do
-  local have, add = redis.call('GET', KEYS[k]) or '', ARGV[k+2]
-  local new, has = {have}, {} -- operations that have entries; most have none
-  for i = 1, #add, size do
-    local e, op = add:sub(i, i + size - 1), add:sub(i + place, i + place + 11)
-    if has[op] == nil then has[op] = find(have, op, 1) and true or false end
-    if not (has[op] and known(have, e)) then new[#new+1] = e end
-  end
-  if #new > 1 then redis.call('SET', KEYS[k], table.concat(new)) end
-end
-return 1
-`)
+var scriptIndexFind = script("index_find", "find")
 
-// scriptIndexFind reads entries.
-//
-//	KEYS  per hash, its bucket
-//	ARGV  bytes of an entry, hashes…
-//	Returns, per hash, its entries
-var scriptIndexFind = redis.NewScript(findBytes + `
-local size, out = tonumber(ARGV[1]), {}
-for k = 1, #KEYS do
-  local have, hash = redis.call('GET', KEYS[k]) or '', ARGV[k+1]
-  local found, at = {}, find(have, hash, 1)
-  while at do
-    local step = 1
-    if at % size == 1 then found[#found+1] = have:sub(at, at + size - 1); step = size end
-    at = find(have, hash, at + step)
-  end
-  out[k] = table.concat(found)
-end
-return out
-`)
-
-// scriptIndexRemove removes operations' entries.
-//
-//	KEYS  buckets
-//	ARGV  bytes of an entry, where the operation stands in it, then per bucket the
-//	      operations, 12 bytes each
-var scriptIndexRemove = redis.NewScript(findBytes + `
-local size, place = tonumber(ARGV[1]), tonumber(ARGV[2])
-for k = 1, #KEYS do
-  local have, ops = redis.call('GET', KEYS[k]) or '', ARGV[k+2]
-  local rest = have
-  for i = 1, #ops, 12 do
-    local op = ops:sub(i, i + 11)
-    local keep, from, at = {}, 1, find(rest, op, 1)
-    while at do
-      local step = 1
-      if (at - 1) % size == place then
-        keep[#keep+1] = rest:sub(from, at - place - 1)
-        from = at - place + size
-        step = size
-      end
-      at = find(rest, op, at + step)
-    end
-    if from > 1 then
-      keep[#keep+1] = rest:sub(from)
-      rest = table.concat(keep)
-    end
-  end
-  if rest == '' then redis.call('DEL', KEYS[k]) elseif #rest < #have then redis.call('SET', KEYS[k], rest) end
-end
-return 1
-`)
+var scriptIndexRemove = script("index_remove", "find")
 
 // indexBatch is how many buckets a script goes through, about a millisecond's work
 // where each has hundreds of entries, and indexAtOnce how many scripts are sent in

@@ -85,39 +85,9 @@ func findFields(op Operation) []string {
 	return out
 }
 
-// scriptPutFound writes a chunk of desktops found, while the look-up that found
-// them is the latest.
-//
-//	KEYS  operation, chunk
-//	ARGV  token, then field, value, …
-//	Returns 1 if it was written
-var scriptPutFound = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'token') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 2))
-return 1
-`)
+var scriptPutFound = script("put_found")
 
-// scriptCommitFound makes the desktops found rows of the operation.
-//
-//	KEYS  operation, open
-//	ARGV  token, sizes of the chunks found before, and with those added, how
-//	      many rows are added, JSON of what became of the rows, first and last
-//	      chunk of the look-ups, then chunk, size, …
-//	Returns 1 if it was done
-var scriptCommitFound = redis.NewScript(`
-local v = redis.call('HMGET', KEYS[1], 'token', 'found')
-if v[1] ~= ARGV[1] or (v[2] or '') ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], 'token')
-for n = tonumber(ARGV[6]), tonumber(ARGV[7]) do redis.call('HDEL', KEYS[1], 'find' .. n) end
-redis.call('HSET', KEYS[1], 'users', ARGV[5])
-if #ARGV > 7 then
-  redis.call('HSET', KEYS[1], 'found', ARGV[3])
-  redis.call('HINCRBY', KEYS[1], 'nQ', ARGV[4])
-  redis.call('HSET', KEYS[2], unpack(ARGV, 8))
-end
-return 1
-`)
+var scriptCommitFound = script("commit_found")
 
 // AddFound makes the desktops that an operation's look-ups found rows of it, all or
 // none, notes what is to become of the rows that were looked up, and enqueues the new
@@ -229,16 +199,7 @@ func (r *Record) CountHints(ctx context.Context, op string, n, most int) (int, e
 	return min(n, max(0, most-int(total)+n)), nil
 }
 
-// scriptHint adds to the message of a refusal that is still as it was read.
-//
-//	KEYS  errors
-//	ARGV  row, failure as read, failure with the hint
-//	Returns 1 if it was written
-var scriptHint = redis.NewScript(`
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
-return 1
-`)
+var scriptHint = script("hint")
 
 // AddHints adds to the messages of held rows, by id, what was probably meant. Rows that
 // are no longer held with a code are left alone.

@@ -85,28 +85,7 @@ func earliest(t time.Time) int64 {
 	return ceilMS(t)
 }
 
-// scriptAfter reads the entries of a sorted set that follow a place, the latest
-// first. A bulk has thousands within a millisecond, so the place is searched for.
-//
-//	KEYS  sorted set
-//	ARGV  ms, member, how many
-//	Returns member, score, …
-var scriptAfter = redis.NewScript(`
-local function less(a, b) -- by bytes, as Redis sorts; what < does depends on the server's locale
-  for i = 1, math.min(#a, #b) do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-local from = redis.call('ZCOUNT', KEYS[1], '(' .. ARGV[1], '+inf')
-local to = from + redis.call('ZCOUNT', KEYS[1], ARGV[1], ARGV[1])
-while from < to do
-  local middle = math.floor((from + to) / 2)
-  if less(redis.call('ZREVRANGE', KEYS[1], middle, middle)[1], ARGV[2]) then to = middle else from = middle + 1 end
-end
-return redis.call('ZREVRANGE', KEYS[1], from, from + tonumber(ARGV[3]) - 1, 'WITHSCORES')
-`)
+var scriptAfter = script("after")
 
 func (r *Record) afterCall(key string, last place, n int) *scriptCall {
 	return &scriptCall{script: scriptAfter, keys: []string{key}, args: []any{last.at, last.member, n}}

@@ -10,27 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scriptPause closes a gate unless a stronger or longer pause is on.
-//
-//	KEYS  gate
-//	ARGV  kind, ms from now (0: until resumed), reason
-//	Returns 1 if it was written
-var scriptPause = redis.NewScript(`
-local rank = {throttled=1, auth=2, no_right=2, not_api=2, operator=3}
-local t = redis.call('TIME')
-local now = t[1]*1000 + math.floor(t[2]/1000)
-local cur = redis.call('HMGET', KEYS[1], 'kind', 'until')
-local untilMS = 0
-if tonumber(ARGV[2]) > 0 then untilMS = now + tonumber(ARGV[2]) end
-if cur[1] then
-  local u = tonumber(cur[2])
-  local on = (u == 0) or (u > now)
-  if on and rank[cur[1]] > rank[ARGV[1]] then return 0 end
-  if on and cur[1] == ARGV[1] and ARGV[1] == 'throttled' and u >= untilMS then return 0 end
-end
-redis.call('HSET', KEYS[1], 'kind', ARGV[1], 'until', string.format('%.0f', untilMS), 'reason', ARGV[3])
-return 1
-`)
+var scriptPause = script("pause", "clock", "pause")
 
 // PauseProject closes a project's gate for all workers, for d or, when d is 0,
 // until ResumeProject.
@@ -42,21 +22,7 @@ func (r *Record) PauseProject(ctx context.Context, project string, kind tasks.Pa
 	return nil
 }
 
-// scriptResume opens a gate and counts that. The count stays when the gate is open.
-//
-//	KEYS  gate
-//	ARGV  kinds of pause that are ended; none: all, and it counts where there is none
-//	Returns 1 if it opened or counted
-var scriptResume = redis.NewScript(`
-if #ARGV > 0 then
-  local kind, match = redis.call('HGET', KEYS[1], 'kind'), false
-  for i = 1, #ARGV do match = match or kind == ARGV[i] end
-  if not match then return 0 end
-end
-redis.call('HDEL', KEYS[1], 'kind', 'until', 'reason')
-redis.call('HINCRBY', KEYS[1], 'resumed', 1)
-return 1
-`)
+var scriptResume = script("resume")
 
 // ResumeProject opens a project's gate, whoever closed it, or only if it was
 // closed as one of the given kinds. Processes then read the project's secrets again,

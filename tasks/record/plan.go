@@ -199,40 +199,9 @@ func (r *Record) planChunk(ctx context.Context, id string, n int) (rows []tasks.
 	return rows, unpackJSON(s, &rows)
 }
 
-// scriptTakePlan says that somebody asks for a plan, and gives it to who would read it
-// unless another does.
-//
-//	KEYS  plan
-//	ARGV  who would read it (empty: nobody), lease and how long it is kept, in ms
-//	Returns -1 if there is no such plan, 1 if it was given
-var scriptTakePlan = redis.NewScript(`
-local state = redis.call('HGET', KEYS[1], 'state')
-if not state then return -1 end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-if state ~= 'reading' then return 0 end
-local t = redis.call('TIME')
-local now = t[1]*1000 + math.floor(t[2]/1000)
-redis.call('HSET', KEYS[1], 'asked', string.format('%.0f', now))
-if ARGV[1] == '' or now < tonumber(redis.call('HGET', KEYS[1], 'until') or 0) then return 0 end
-redis.call('HSET', KEYS[1], 'holder', ARGV[1], 'until', string.format('%.0f', now + ARGV[2]))
-return 1
-`)
+var scriptTakePlan = script("take_plan", "clock")
 
-// scriptWritePlan writes what was read, and keeps the lease.
-//
-//	KEYS  plan
-//	ARGV  who reads it, lease and how long it is kept, in ms, then field, value, …
-//	Returns for how many ms nobody has asked for it; -1 if another reads it now, or it
-//	is gone
-var scriptWritePlan = redis.NewScript(`
-if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return -1 end
-local t = redis.call('TIME')
-local now = t[1]*1000 + math.floor(t[2]/1000)
-redis.call('HSET', KEYS[1], 'until', string.format('%.0f', now + ARGV[2]))
-if #ARGV > 3 then redis.call('HSET', KEYS[1], unpack(ARGV, 4)) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-return now - tonumber(redis.call('HGET', KEYS[1], 'asked'))
-`)
+var scriptWritePlan = script("write_plan", "clock")
 
 // PlanWork is a plan in the hand of who reads it: nobody else does until Leave, or
 // until nothing is heard of the holder for 20 seconds. It is for one goroutine, but for

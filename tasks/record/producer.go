@@ -161,39 +161,9 @@ func fingerprint(req tasks.Request) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// scriptPutChunk writes a chunk of an operation that is not yet accepted.
-//
-//	KEYS  operation, chunk
-//	ARGV  fingerprint, JSON of indexed, then field, value, …
-//	Returns "ok", "accepted" (it is, nothing written) or "other" (the operation
-//	      belongs to another request, nothing written)
-var scriptPutChunk = redis.NewScript(`
-local v = redis.call('HMGET', KEYS[1], 'fp', 'meta', 'expired')
-if v[3] then return redis.error_reply('ERR the operation is being removed, send it again later') end
-if v[1] and v[1] ~= ARGV[1] then return 'other' end
-if v[2] then return 'accepted' end
-if not v[1] then redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'index', ARGV[2]) end
-redis.call('DEL', KEYS[2])
-redis.call('HSET', KEYS[2], unpack(ARGV, 3))
-return 'ok'
-`)
+var scriptPutChunk = script("put_chunk")
 
-// scriptAccept makes an operation accepted.
-//
-//	KEYS  operation, open, chunks…
-//	ARGV  meta JSON, deadline ms, total, then chunk, size, …
-//	Returns 1 if this call did it, 0 if it was accepted before, -1 if it was
-//	      removed because it took too long, -2 if a failover lost some of it
-var scriptAccept = redis.NewScript(`
-local v = redis.call('HMGET', KEYS[1], 'meta', 'fp', 'expired')
-if v[1] then return 0 end
-if v[3] or not v[2] then return -1 end
-if redis.call('EXISTS', unpack(KEYS, 3)) < #KEYS - 2 then return -2 end
-redis.call('HDEL', KEYS[1], 'index') -- the meta says it
-redis.call('HSET', KEYS[1], 'meta', ARGV[1], 'deadline', ARGV[2], 'nQ', ARGV[3])
-redis.call('HSET', KEYS[2], unpack(ARGV, 4))
-return 1
-`)
+var scriptAccept = script("accept")
 
 // accept writes the record, and waits for replicas. created is false if the operation was accepted
 // before. The order is what makes it whole: the intent first (so that a
@@ -275,22 +245,13 @@ func enter(key string, op Operation) *scriptCall {
 	return &scriptCall{args: []any{"ZADD", key, "NX", op.AcceptedAt.UnixMilli(), op.ID}}
 }
 
-// scriptIsMember looks for a member of a sorted set.
-//
-//	KEYS  set
-//	ARGV  member
-//	Returns 1 or 0
-var scriptIsMember = redis.NewScript(`return redis.call('ZSCORE', KEYS[1], ARGV[1]) and 1 or 0`)
+var scriptIsMember = script("is_member")
 
 func memberCall(key, id string) *scriptCall {
 	return &scriptCall{script: scriptIsMember, keys: []string{key}, args: []any{id}}
 }
 
-// scriptIsAccepted looks for an operation.
-//
-//	KEYS  operation
-//	Returns 1 or 0
-var scriptIsAccepted = redis.NewScript(`return redis.call('HEXISTS', KEYS[1], 'meta')`)
+var scriptIsAccepted = script("is_accepted")
 
 // settled waits until replicas have an operation that was accepted, and its places
 // among all operations and, unless it has ended, among the open ones.
@@ -369,15 +330,7 @@ func (p *Producer) Redispatch(ctx context.Context, c OpenChunk) error {
 	return p.dispatch(ctx, c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
 }
 
-// scriptBump starts the next generation of a chunk.
-//
-//	KEYS  operation
-//	ARGV  field, generation as read
-//	Returns the generation now, or -1 if another was faster
-var scriptBump = redis.NewScript(`
-if tonumber(redis.call('HGET', KEYS[1], ARGV[1]) or '0') ~= tonumber(ARGV[2]) then return -1 end
-return redis.call('HINCRBY', KEYS[1], ARGV[1], 1)
-`)
+var scriptBump = script("bump")
 
 // Regenerate enqueues a chunk as a new generation, for when its task is stuck
 // with a worker that died; the old task does nothing when asynq runs it again.

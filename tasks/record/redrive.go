@@ -173,23 +173,13 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 	if err != nil {
 		return fail(err)
 	}
-	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x), items); err != nil {
+	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x)); err != nil {
 		return fail(err)
 	}
 	return r.begun(ctx, x.ID, fp)
 }
 
-// scriptRedrive begins a redrive, unless another call has.
-//
-//	KEYS  redrive, items
-//	ARGV  fingerprint, JSON of Redrive, key of the items
-var scriptRedrive = redis.NewScript(`
-if redis.call('EXISTS', KEYS[1]) == 0 then
-  redis.call('HSET', KEYS[1], 'fp', ARGV[1], 'meta', ARGV[2], 'items', ARGV[3])
-  redis.call('PERSIST', KEYS[2])
-end
-return 1
-`)
+var scriptRedrive = script("redrive")
 
 // fingerprintOf tells requests with the same idempotency key apart.
 func fingerprintOf(q tasks.RedriveRequest) string {
@@ -300,18 +290,7 @@ func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, err
 	return out, nil
 }
 
-// scriptEndRedrive ends a redrive unless it has ended.
-//
-//	KEYS  redrive, items, taken
-//	ARGV  now ms, who aborts it or "", retention ms
-var scriptEndRedrive = redis.NewScript(`
-if redis.call('HSETNX', KEYS[1], 'ended', ARGV[1]) == 0 then return 0 end
-if ARGV[2] ~= '' then redis.call('HSET', KEYS[1], 'aborted', ARGV[2]) end
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
-redis.call('PEXPIRE', KEYS[2], ARGV[3])
-redis.call('PEXPIRE', KEYS[3], ARGV[3])
-return 1
-`)
+var scriptEndRedrive = script("end_redrive")
 
 func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
 	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}, now.UnixMilli(), by, r.retention.Milliseconds())
@@ -469,21 +448,7 @@ func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (i
 	return taken, nil
 }
 
-// scriptAdvance notes that items were looked at, unless somebody else was faster.
-//
-//	KEYS  redrive, taken
-//	ARGV  how many were looked at before, how many more, of those how many were taken up,
-//	      then operation:chunk, positions, …
-var scriptAdvance = redis.NewScript(`
-if tonumber(redis.call('HGET', KEYS[1], 'next') or 0) ~= tonumber(ARGV[1]) then return 0 end
-redis.call('HINCRBY', KEYS[1], 'next', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'retried', ARGV[3])
-for i = 4, #ARGV, 2 do
-  local had = redis.call('HGET', KEYS[2], ARGV[i])
-  redis.call('HSET', KEYS[2], ARGV[i], (had and had .. ',' or '') .. ARGV[i+1])
-end
-return 1
-`)
+var scriptAdvance = script("advance")
 
 func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Time) (taken int, err error) {
 	r := p.Record

@@ -483,35 +483,7 @@ func inDoubt(op Operation, open, unproven int) bool {
 	return open != op.Counts.Queued+op.Counts.Sending || unproven != op.Counts.Accepted || total != op.Total || op.Done() != (open+unproven == 0)
 }
 
-// scriptRecount sets counts that are still as they were read.
-//
-//	KEYS  operation, open, unproven
-//	ARGV  now ms, what was read, see countsText, then twice how many fields and values
-//	      follow, and these: of open, of unproven; then fields and values of the operation
-//	Returns 1 if it did
-var scriptRecount = redis.NewScript(`
-local states = {'nQ', 'nS', 'nA', 'nD', 'nF', 'nH', 'nX', 'nR', 'nN'}
-local v, text = redis.call('HMGET', KEYS[1], unpack(states)), {}
-for i = 1, #states do text[i] = tonumber(v[i] or '0') .. '' end
-for k = 2, 3 do
-  local all, list = redis.call('HGETALL', KEYS[k]), {}
-  for i = 1, #all, 2 do list[#list+1] = all[i] .. '=' .. all[i+1] end
-  table.sort(list)
-  text[#text+1] = table.concat(list, ',')
-end
-if table.concat(text, ';') ~= ARGV[2] then return 0 end
-local at, left = 3, false
-for k = 2, 3 do
-  local n = tonumber(ARGV[at])
-  redis.call('DEL', KEYS[k])
-  for i = at + 1, at + n, 2 do redis.call('HSET', KEYS[k], ARGV[i], ARGV[i+1]); left = true end
-  at = at + n + 1
-end
-redis.call('HSET', KEYS[1], unpack(ARGV, at))
-if left then redis.call('HDEL', KEYS[1], 'ended', 'seal', 'sealing')
-elseif redis.call('HEXISTS', KEYS[1], 'ended') == 0 then redis.call('HSET', KEYS[1], 'ended', ARGV[1]) end
-return 1
-`)
+var scriptRecount = script("recount")
 
 // countsText is counts as scriptRecount writes them.
 func countsText(counts tasks.Counts, open, unproven map[string]string) string {
@@ -570,9 +542,8 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 	if before == countsText(counts, left[0], left[1]) && ended == (len(left[0])+len(left[1]) == 0) {
 		return false, nil
 	}
-	args := []any{s.now.UnixMilli(), before}
+	args := []any{s.now.UnixMilli(), before, 2 * len(left[0]), 2 * len(left[1])}
 	for _, hash := range left {
-		args = append(args, 2*len(hash))
 		for chunk, n := range hash {
 			args = append(args, chunk, n)
 		}

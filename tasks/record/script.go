@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"embed"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -82,7 +83,7 @@ func (r *Record) runScriptsOn(ctx context.Context, server redis.UniversalClient,
 		return err
 	}
 	if strings.HasPrefix(err.Error(), "NOSCRIPT") {
-		return nil // the first error of the pipeline was about what has now been mended
+		return nil // the first error of the pipeline was about a script that is known now
 	}
 	return err
 }
@@ -101,3 +102,25 @@ func (r *Record) runScript(ctx context.Context, script *redis.Script, keys []str
 }
 
 func decodeJSON(s string, v any) error { return json.Unmarshal([]byte(s), v) }
+
+//go:embed lua
+var luaFiles embed.FS
+
+// script is lua/NAME.lua, which says what it does, after the functions of lua/lib that it
+// uses. An unknown name ends the program, and any test, before it begins.
+func script(name string, libs ...string) *redis.Script {
+	var text strings.Builder
+	for _, lib := range libs {
+		text.WriteString(readLua("lib/" + lib))
+	}
+	text.WriteString(readLua(name))
+	return redis.NewScript(text.String())
+}
+
+func readLua(name string) string {
+	b, err := luaFiles.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}

@@ -234,29 +234,7 @@ func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*op
 
 var queues = []Queue{UrgentQueue, SmallQueue, BulkQueue}
 
-// scriptDepth looks at an asynq queue. Its tasks leave the list at the end; those
-// that are scheduled, or to be tried again, wait once their second has come: asynq
-// moves them only while a worker is there.
-//
-//	KEYS  pending, scheduled, retry
-//	ARGV  what begins the key of a task, now in s
-//	Returns how many wait, since when the first does in ms ("0": nobody knows)
-var scriptDepth = redis.NewScript(`
-local n, since = redis.call('LLEN', KEYS[1]), 0
-if n > 0 then
-  local first = redis.call('LINDEX', KEYS[1], -1)
-  since = math.floor(tonumber(redis.call('HGET', ARGV[1] .. first, 'pending_since') or '0') / 1e6)
-end
-for i = 2, 3 do
-  local due = redis.call('ZCOUNT', KEYS[i], '-inf', ARGV[2])
-  if due > 0 then
-    n = n + due
-    local t = tonumber(redis.call('ZRANGE', KEYS[i], 0, 0, 'WITHSCORES')[2]) * 1000
-    if since == 0 or t < since then since = t end
-  end
-end
-return {n, string.format('%.0f', since)}
-`)
+var scriptDepth = script("depth")
 
 func (r *Record) depthCall(project string, q Queue, now time.Time) *scriptCall {
 	keys := queue.KeysOf(r.keys.queue(project, q))

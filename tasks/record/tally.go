@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
-	"github.com/redis/go-redis/v9"
 )
 
 // RemovedSteps are the limits, in seconds, by which desktops are counted: one that
@@ -66,21 +65,7 @@ const (
 	minutesKept  = 2 * time.Hour
 )
 
-// scriptTally adds to tallies of one project, once for a batch.
-//
-//	KEYS  what was the adder's last batch, then minutes, quarters of an hour, …
-//	ARGV  batch or "", seconds that minutes are kept, seconds that quarters and the
-//	      last batch are kept, then per count: number of the key, field, how many
-//	Returns 1, or 0 if the batch was added before
-var scriptTally = redis.NewScript(`
-if ARGV[1] ~= '' then
-  if redis.call('GET', KEYS[1]) == ARGV[1] then return 0 end
-  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
-end
-for i = 4, #ARGV, 3 do redis.call('HINCRBY', KEYS[tonumber(ARGV[i])], ARGV[i+1], ARGV[i+2]) end
-for i = 2, #KEYS do redis.call('EXPIRE', KEYS[i], ARGV[2 + i % 2]) end
-return 1
-`)
+var scriptTally = script("tally")
 
 // AddTallies adds to what happened, in one round trip. Who adds in batches, each of
 // a name of its own, may send the last one again: it counts once. by is who adds.

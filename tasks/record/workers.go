@@ -140,14 +140,7 @@ func (r *Record) Rejects(ctx context.Context) ([]Rejected, error) {
 	return out, nil
 }
 
-// scriptBeat enters a beat by Redis' clock, which is one for all workers.
-//
-//	KEYS  workers
-//	ARGV  worker
-var scriptBeat = redis.NewScript(`
-local t = redis.call('TIME')
-return redis.call('ZADD', KEYS[1], t[1]*1000 + math.floor(t[2]/1000), ARGV[1])
-`)
+var scriptBeat = script("beat", "clock")
 
 // Beat says that a worker is alive.
 func (r *Record) Beat(ctx context.Context, worker string) error {

@@ -1,0 +1,155 @@
+-- Moves rows of a chunk by compare-and-set: some one by one, and then, if wanted, together
+-- all that still share the common status; see codec.go. It enters what it moved in the trail.
+--
+-- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
+-- KEYS[2] chunk      detachd:{d4k2m0h5tq3s7g8p9v20}:c:0
+-- KEYS[3] open       detachd:{d4k2m0h5tq3s7g8p9v20}:open
+-- KEYS[4] calls      detachd:{d4k2m0h5tq3s7g8p9v20}:calls
+-- KEYS[5] errors     detachd:{d4k2m0h5tq3s7g8p9v20}:errors
+-- KEYS[6] unproven   detachd:{d4k2m0h5tq3s7g8p9v20}:unproven
+-- KEYS[7] trail      detachd:{d4k2m0h5tq3s7g8p9v20}:t:0
+-- KEYS[8] index_log  detachd:{d4k2m0h5tq3s7g8p9v20}:indexed
+--
+-- ARGV[1]   now             1772366400000 (ms)
+-- ARGV[2]   number          0 (of the chunk)
+-- ARGV[3]   call_id         d4k2m0h5tq3s7g8p9v30, or "" (there was no call)
+-- ARGV[4]   call            {"id":"d4k2m0h5tq3s7g8p9v30",…}, or ""
+-- ARGV[5]   common_was      Q;0;mm7p6yo0;; (the common status as read), or "" (no row to move shares it)
+-- ARGV[6]   common_next     S;1;mm7p6zsg;d4k2m0h5tq3s7g8p9v30;, or "" (leave it)
+-- ARGV[7]   sharers         99 (how many rows must share it to be moved together)
+-- ARGV[8]   together_moves  ["QS||","0-98"] (for the trail: the moves of those)
+-- ARGV[9]   head            ,"by":"worker-1" (for the trail: what the entry says of all)
+-- ARGV[10]  logged          two bytes per bucket (for the log of indexes, before names are entered), or ""
+-- ARGV[11…] rows to move one by one, each:
+--   id       desktop-7
+--   was      2r;S;1;mm7p6yo0;; (its value as read)
+--   next     2r;Q;1;mm7p6zsg;; (its new value)
+--   failure  {"c":"WKS.1",…} (its last refusal), "-" (remove that), or "" (leave that)
+--   tag      "SQ||WKS.1" (for the trail: the move without its position)
+--
+-- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
+-- status is as wanted, 1 if this was the operation's last work}
+
+local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local errors, unproven, trail, index_log = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
+local now, number, call_id, call = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local common_was, common_next, sharers = ARGV[5], ARGV[6], tonumber(ARGV[7])
+local together_moves, head, logged = ARGV[8], ARGV[9], ARGV[10]
+local first_row, row_args = 11, 5
+
+local ids = {} -- of the rows to move one by one
+for i = first_row, #ARGV, row_args do ids[#ids+1] = ARGV[i] end
+
+local function state_of(status) return status:sub(1, 1) end
+
+local stored = redis.call('HGET', chunk, '') or ''
+local count, common = stored:match('^(%d+)|(.*)$')
+if not common then return {string.rep('0', #ids), 0, 0} end -- the operation is gone
+count = tonumber(count)
+
+-- What is to be written.
+local chunk_fields, new_errors, old_errors = {}, {}, {}
+local delta = {} -- state -> how many rows more, or less
+local tags, positions = {}, {} -- of rows moved one by one: tags in their order; tag -> positions
+local moves = {} -- for the trail
+
+local function set(fields, field, value)
+  fields[#fields+1] = field
+  fields[#fields+1] = value
+end
+
+local function count_move(from, to, n)
+  if from == to then return end
+  delta[from] = (delta[from] or 0) - n
+  delta[to] = (delta[to] or 0) + n
+end
+
+local function note_failure(id, failure)
+  if failure == '-' then old_errors[#old_errors+1] = id
+  elseif failure ~= '' then set(new_errors, id, failure) end
+end
+
+local function note_move(tag, position)
+  if not positions[tag] then
+    tags[#tags+1] = tag
+    positions[tag] = {}
+  end
+  table.insert(positions[tag], string.format('%d', tonumber(position, 36)))
+end
+
+-- Moves rows one by one. own: the state of a row that does not share the common status.
+local function move_rows()
+  local values, done = #ids > 0 and redis.call('HMGET', chunk, unpack(ids)), {}
+  for n, id in ipairs(ids) do
+    local _, was, next, failure, tag = unpack(ARGV, first_row + (n-1)*row_args, first_row + n*row_args - 1)
+    local own = was:match(';(.)')
+    if values[n] == was and (own or common == common_was) then
+      local position, to = next:match('^([^;]+);(.)')
+      set(chunk_fields, id, next)
+      count_move(own or state_of(common), to, 1)
+      if not own then count = count - 1 end
+      note_failure(id, failure)
+      note_move(tag, position)
+      done[n] = '1'
+    else
+      done[n] = values[n] == next and '1' or '0' -- 1: this very write is sent again because its reply was lost
+    end
+  end
+  for i, tag in ipairs(tags) do
+    moves[i] = '[' .. tag .. ',"' .. table.concat(positions[tag], ',') .. '"]'
+  end
+  return table.concat(done)
+end
+
+local function move_together()
+  if common_next == '' or count ~= sharers then return 0 end
+  if common == common_was then
+    count_move(state_of(common), state_of(common_next), count)
+    common = common_next
+    moves[#moves+1] = together_moves
+  end
+  return common == common_next and 1 or 0
+end
+
+local function write(command, key, args)
+  if #args > 0 then redis.call(command, key, unpack(args)) end
+end
+
+local function write_trail()
+  if #moves == 0 then return end
+  redis.call('HDEL', operation, 'seal', 'sealing') -- they are about a shorter trail
+  if logged ~= '' then redis.call('APPEND', index_log, logged) end
+  redis.call('RPUSH', trail, '{"t":' .. now .. head .. ',"m":[' .. table.concat(moves, ',') .. ']}')
+end
+
+-- Adds to how many rows of the chunk have work left. Returns whether it is less now, and
+-- whether there was none before.
+local function add_left(key, n)
+  if n == 0 then return false, false end
+  local left = redis.call('HINCRBY', key, number, n)
+  if left <= 0 then redis.call('HDEL', key, number) end
+  return n < 0, n > 0 and left == n
+end
+
+local bits = move_rows()
+local together = move_together()
+
+local value = count .. '|' .. common
+if value ~= stored then set(chunk_fields, '', value) end
+write('HSET', chunk, chunk_fields)
+write('HSET', errors, new_errors)
+write('HDEL', errors, old_errors)
+if call_id ~= '' then redis.call('HSET', calls, call_id, call) end
+write_trail()
+for state, n in pairs(delta) do
+  if n ~= 0 then redis.call('HINCRBY', operation, 'n' .. state, n) end
+end
+
+local less_open, open_began = add_left(open, (delta.Q or 0) + (delta.S or 0))
+local less_unproven, unproven_began = add_left(unproven, delta.A or 0)
+if (less_open or less_unproven) and redis.call('EXISTS', open, unproven) == 0 then
+  redis.call('HSET', operation, 'ended', now)
+  return {bits, together, 1}
+end
+if open_began or unproven_began then redis.call('HDEL', operation, 'ended') end
+return {bits, together, 0}

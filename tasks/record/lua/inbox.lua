@@ -1,0 +1,122 @@
+-- Changes a project's inbox; see inbox.go.
+--
+-- KEYS[1] inbox      detachd:{p:hq}:inbox
+-- KEYS[2] announced  detachd:{p:hq}:announced
+--
+-- ARGV[1]  failures  detachd:{p:hq}:failures: (what the keys of its sorted sets begin with)
+-- ARGV[2…] changes, each:
+--   verb     confirm (see announce and the others in inbox.go)
+--   desktop  desktop-7
+--   entry    {"o":"d4k2m0h5tq3s7g8p9v20","u":["anna"],"k":"permanent","c":"WKS.1","t":1772366400000}
+--
+-- Returns a string of 1 (it changed something) or 0 per change
+
+local inbox, announced = KEYS[1], KEYS[2]
+local failures = ARGV[1]
+local first_change, change_args = 2, 3
+
+local desktops, seen = {}, {}
+for i = first_change, #ARGV, change_args do
+  local desktop = ARGV[i+1]
+  if not seen[desktop] then seen[desktop] = true; desktops[#desktops+1] = desktop end
+end
+
+-- The entries of the desktops in a hash: desktop -> {{line = as stored, e = decoded}, …}
+local function read(key)
+  local entries = {}
+  for i, lines in ipairs(redis.call('HMGET', key, unpack(desktops))) do
+    local list = {}
+    for line in (lines or ''):gmatch('[^\n]+') do list[#list+1] = {line = line, e = cjson.decode(line)} end
+    entries[desktops[i]] = list
+  end
+  return {key = key, entries = entries, changed = {}}
+end
+local listed, pending = read(inbox), read(announced)
+
+local function group(e) return failures .. (e.k or '') .. '|' .. (e.c or '') end
+
+local function remove(from, desktop, match)
+  local rest, gone = {}, 0
+  for _, x in ipairs(from.entries[desktop]) do
+    if match(x.e) then
+      gone = gone + 1
+      if from == listed then redis.call('ZREM', group(x.e), x.e.o .. '/' .. desktop) end
+    else rest[#rest+1] = x end
+  end
+  if gone > 0 then from.entries[desktop] = rest; from.changed[desktop] = true end
+  return gone
+end
+
+local function add(to, desktop, line, e)
+  table.insert(to.entries[desktop], {line = line, e = e})
+  to.changed[desktop] = true
+end
+
+local function same(a, b)
+  a, b = a or {}, b or {}
+  if #a ~= #b then return false end
+  for i = 1, #a do if a[i] ~= b[i] then return false end end
+  return true
+end
+
+local function this(e) -- matches the entry of that operation and, if e has one, that time
+  return function(x) return x.o == e.o and (not e.t or x.t == e.t) end
+end
+
+-- Each gives how many entries it changed.
+local verbs = {}
+
+function verbs.announce(desktop, line, e)
+  remove(pending, desktop, this(e))
+  add(pending, desktop, line, e)
+  return 1
+end
+
+function verbs.confirm(desktop, line, e)
+  local n, newer = remove(pending, desktop, this(e)), false
+  for _, x in ipairs(listed.entries[desktop]) do
+    if same(x.e.u, e.u) and x.e.t > e.t then newer = true end
+  end
+  if n > 0 and not newer then
+    remove(listed, desktop, function(x) return x.o == e.o or same(x.u, e.u) end)
+    add(listed, desktop, line, e)
+    redis.call('ZADD', group(e), string.format('%.0f', e.t), e.o .. '/' .. desktop)
+  end
+  return n
+end
+
+function verbs.drop(desktop, _, e) return remove(pending, desktop, this(e)) end
+
+function verbs.leave(desktop, _, e)
+  return remove(listed, desktop, this(e)) + remove(pending, desktop, this(e))
+end
+
+function verbs.proven(desktop, _, e)
+  local of = {}
+  for _, user in ipairs(e.u or {}) do of[user] = true end
+  local function covered(x)
+    if x.o == e.o then return true end -- the very row that ended well
+    if e.t and x.t > e.t then return false end
+    if e.all then return true end
+    if not x.u or #x.u == 0 then return false end -- it is about every user, and one may still be assigned
+    for _, user in ipairs(x.u) do if not of[user] then return false end end
+    return true
+  end
+  return remove(listed, desktop, covered) + remove(pending, desktop, covered)
+end
+
+local done = {}
+for i = first_change, #ARGV, change_args do
+  local verb, desktop, line = unpack(ARGV, i, i + change_args - 1)
+  done[#done+1] = verbs[verb](desktop, line, cjson.decode(line)) > 0 and '1' or '0'
+end
+
+for _, x in ipairs({listed, pending}) do
+  for desktop in pairs(x.changed) do
+    local lines = {}
+    for i, entry in ipairs(x.entries[desktop]) do lines[i] = entry.line end
+    if #lines == 0 then redis.call('HDEL', x.key, desktop)
+    else redis.call('HSET', x.key, desktop, table.concat(lines, '\n')) end
+  end
+end
+return table.concat(done)

@@ -1,0 +1,31 @@
+-- Enters what is not in buckets of an index yet. It writes a bucket anew, as APPEND leaves
+-- up to half of it empty.
+--
+-- KEYS[1…] buckets  detachd:desktops:{i:7}:39
+--
+-- ARGV[1]  size     30 (bytes of an entry)
+-- ARGV[2]  op_at    8 (where the operation stands in an entry)
+-- ARGV[3…] entries  per bucket its new entries, see index.go
+--
+-- Returns 1
+
+local size, op_at = tonumber(ARGV[1]), tonumber(ARGV[2])
+local new_entries = {unpack(ARGV, 3)}
+
+local function known(stored, entry)
+  local at = find(stored, entry, 1)
+  while at and at % size ~= 1 do at = find(stored, entry, at + 1) end
+  return at
+end
+
+for k, bucket in ipairs(KEYS) do
+  local stored, add = redis.call('GET', bucket) or '', new_entries[k]
+  local parts, has = {stored}, {} -- has: operations that have entries; most have none
+  for i = 1, #add, size do
+    local entry, op = add:sub(i, i + size - 1), add:sub(i + op_at, i + op_at + 11)
+    if has[op] == nil then has[op] = find(stored, op, 1) and true or false end
+    if not (has[op] and known(stored, entry)) then parts[#parts+1] = entry end
+  end
+  if #parts > 1 then redis.call('SET', bucket, table.concat(parts)) end
+end
+return 1
