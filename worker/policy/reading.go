@@ -84,7 +84,7 @@ var verdictRows = []VerdictRow{
 		"", func(l Look) bool { return l.Status == "ERROR" || l.TaskStatus == "deleteFailed" }},
 	{"several users, none of them expected by name", Hold, Send, Wait, "SHARED", "several users are on it, and none was named",
 		"", func(l Look) bool { return !l.AllowShared && !l.Named && len(l.Users) > 1 }},
-	{"DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Send, Send, Later, "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", "the cloud says that it failed and may be retried",
+	{"DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Send, Send, Later, "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", "the cloud could not detach it yet",
 		"", func(l Look) bool { return l.state("DEATTACH_FAIL_CAN_DEATTACH_AGAIN") }},
 	{"DEATTACHFAIL", Send, Send, Once, "DEATTACHFAIL", "the cloud could not detach it",
 		"", func(l Look) bool { return l.state("DEATTACHFAIL") }},
