@@ -208,6 +208,7 @@ type NewKey struct {
 type Codes struct {
 	Codes    []Code    `json:"codes"`
 	Classes  []Class   `json:"classes"`
+	Actions  []Action  `json:"actions"`
 	Readings []Reading `json:"readings"`
 }
 
@@ -227,6 +228,12 @@ type Class struct {
 	Class  string `json:"class"`
 	Does   string `json:"does"`
 	Advice string `json:"advice"`
+}
+
+// Action says what an action is: of a Reading, or what a plan does.
+type Action struct {
+	Action string `json:"action"`
+	Does   string `json:"does"`
 }
 
 // Reading says what a reading of a desktop means.

@@ -23,6 +23,9 @@ func Codes(rules []policy.Rule) api.Codes {
 	for _, x := range policy.Classes() {
 		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
 	}
+	for _, a := range policy.Actions {
+		out.Actions = append(out.Actions, api.Action{Action: string(a), Does: a.Does()})
+	}
 	for _, x := range policy.Verdicts() {
 		reading := api.Reading{
 			Reads: x.Reads, Before: string(x.Before), Unknown: string(x.Unknown), After: string(x.After), Code: x.Code, Why: x.Why,
