@@ -6,15 +6,15 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// OperationRequest is the body of POST /v1/operations; see tasks.Request for what
-// each field means. Who asks is the name of the key.
+// OperationRequest is the body of POST /v1/operations; see tasks.Request for the meaning of
+// each field. The requester is the name of the key.
 type OperationRequest struct {
 	Project            string              `json:"project"`
 	Desktops           []string            `json:"desktops,omitempty"`
 	ExpectedUsers      map[string][]string `json:"expected_users,omitempty"` // by desktop, or by "computer:" and a computer's name
 	Users              []string            `json:"users,omitempty"`
 	Computers          []string            `json:"computers,omitempty"`
-	UnknownUsers       string              `json:"unknown_users,omitempty"` // hold or ignore; empty: as the key or the project says
+	UnknownUsers       string              `json:"unknown_users,omitempty"` // hold or ignore; empty: the default of the key or the project
 	AllowShared        bool                `json:"allow_shared,omitempty"`
 	ShutoffAfterDetach bool                `json:"shutoff_after_detach,omitempty"`
 	Urgent             bool                `json:"urgent,omitempty"`
@@ -23,10 +23,10 @@ type OperationRequest struct {
 	Deadline           time.Time           `json:"deadline,omitzero"`
 	Reason             string              `json:"reason,omitempty"`
 	Ticket             string              `json:"ticket,omitempty"`
-	ValidateOnly       bool                `json:"validate_only,omitempty"` // everything is checked and nothing written
+	ValidateOnly       bool                `json:"validate_only,omitempty"` // check everything and write nothing
 
-	IdempotencyKey string `json:"-"` // the header Idempotency-Key; it belongs to the name of the key that is sent with
-	Traceparent    string `json:"-"` // the header traceparent of W3C Trace Context: the calls to the cloud carry it on
+	IdempotencyKey string `json:"-"` // the header; it belongs to the name of the API key
+	Traceparent    string `json:"-"` // the header of W3C Trace Context, which the calls to the cloud continue
 }
 
 // Task is what is asked of record.Producer.
@@ -34,26 +34,26 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
 		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Computers: r.Computers, Expect: r.ExpectedUsers,
 		UnknownUsers: r.UnknownUsers, AllowShared: r.AllowShared,
-		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent, NotBefore: r.NotBefore.At, AtOnce: r.NotBefore.Now, DueAt: r.DueAt, Deadline: r.Deadline,
+		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent,
+		NotBefore: r.NotBefore.At, AtOnce: r.NotBefore.Now, DueAt: r.DueAt, Deadline: r.Deadline,
 		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey, Trace: r.Traceparent,
 	}
 }
 
-// Times say when an operation would start, be due and be given up, if it was
-// accepted now.
+// Times are the start, due time and deadline of an operation, if it were accepted now.
 type Times struct {
 	NotBefore time.Time `json:"not_before,omitzero"` // zero: at once
 	DueAt     time.Time `json:"due_at,omitzero"`
 	Deadline  time.Time `json:"deadline,omitzero"`
 }
 
-// TimesOf gives the times of a request.
+// TimesOf returns the times of a request.
 func TimesOf(r tasks.Request, now time.Time) Times {
 	start, due, deadline := r.Times(now)
 	return Times{start.UTC(), due.UTC(), deadline.UTC()}
 }
 
-// Validated is the answer to a request with ValidateOnly.
+// Validated is the answer to a valid request with ValidateOnly.
 type Validated struct {
 	Times
 	Valid     bool `json:"valid"`
@@ -64,7 +64,7 @@ type Validated struct {
 	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
 }
 
-// Accepted is the answer to a request that was accepted.
+// Accepted is the answer to an accepted request.
 type Accepted struct {
 	OperationState
 	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list
@@ -76,19 +76,19 @@ type Page[T any] struct {
 	NextPageToken string `json:"next_page_token,omitempty"`
 }
 
-// OperationState is an Operation without Removal.
+// OperationState is an Operation without Removal and Pace.
 type OperationState struct {
 	tasks.Operation
 	Done  bool                 `json:"done"`
 	State tasks.OperationState `json:"state"`
 }
 
-// StateOf gives what an operation is at now.
+// StateOf returns the state of an operation at now.
 func StateOf(op tasks.Operation, now time.Time) OperationState {
 	return OperationState{Operation: op, Done: op.Done(), State: op.State(now)}
 }
 
-// Operation adds to an operation what is computed.
+// Operation adds the figures computed from the desktops.
 type Operation struct {
 	tasks.Operation
 	Done    bool                 `json:"done"`
@@ -97,27 +97,26 @@ type Operation struct {
 	Pace    tasks.Pace           `json:"pace"` // zero once it has ended
 }
 
-// Desktop is a desktop within an operation, with what its last call says.
+// Desktop is a desktop of an operation, with the results of its last call.
 type Desktop struct {
 	tasks.Desktop
 	JobID     string `json:"job_id,omitempty"`
 	RequestID string `json:"request_id,omitempty"`
-	// TookMS is how long it took since due until the desktop was proven detached, and
-	// SinceAcceptedMS since the acceptance, see tasks.Took; left out while it is not.
+	// TookMS is the time from due to confirmed detached, SinceAcceptedMS that from the
+	// acceptance; see tasks.Took. Omitted until then.
 	TookMS          *int64 `json:"took_ms,omitempty"`
 	SinceAcceptedMS *int64 `json:"took_since_accepted_ms,omitempty"`
-	// Steps are what happened to it, the earliest first: with GET
-	// /v1/desktops/{id} only.
+	// Steps are its changes of state, the earliest first. Only in a History.
 	Steps []tasks.Step `json:"steps,omitempty"`
 }
 
-// Event is what one operation did about a desktop.
+// Event is what one operation did with a desktop.
 type Event struct {
 	Operation tasks.Operation `json:"operation"`
 	Desktop   Desktop         `json:"desktop"`
 }
 
-// History is a desktop across operations, the latest first.
+// History is a desktop over all operations, the latest first.
 type History struct {
 	DesktopID string  `json:"desktop_id"`
 	Events    []Event `json:"events"`
@@ -142,15 +141,15 @@ type Retried struct {
 	Retried     int    `json:"retried"` // desktops
 }
 
-// Project is how a configured project is doing.
+// Project is a configured project.
 type Project struct {
 	Alias  string       `json:"project"`
-	Pause  *tasks.Pause `json:"pause,omitempty"` // left out: it is not paused
+	Pause  *tasks.Pause `json:"pause,omitempty"` // omitted: it is not paused
 	Limits Limits       `json:"limits"`
 }
 
-// Limits are a project's configured limits. Those a minute, and Burst, are of the
-// credential: all projects that use it share them, over all workers. 0: no limit.
+// Limits are the configured limits of a project. Limits a minute, and Burst, belong to the
+// credential: its projects share them, over all workers. 0: no limit.
 type Limits struct {
 	Credential     string `json:"credential"` // its name
 	CallsPerMinute int    `json:"calls_per_minute"`
@@ -172,15 +171,15 @@ type Paused struct {
 	Paused  bool   `json:"paused"`
 }
 
-// Key is what is known of a key; what it may do is in its role: viewer, producer,
-// operator or admin, each of which may do all that the ones before it may.
+// Key describes a key. Its role is viewer, producer, operator or admin; each role includes
+// those before it.
 type Key struct {
-	ID       string   `json:"id"` // begins the key, to recognise it by
+	ID       string   `json:"id"` // the first characters of the key, to recognise it
 	Name     string   `json:"name"`
 	Role     string   `json:"role"`
 	Projects []string `json:"projects,omitempty"` // empty: all
-	// UnknownUsers is what becomes of users whom Workspace does not know, where a
-	// request with this key does not say: hold or ignore; empty: as the project says.
+	// UnknownUsers is the default of requests with this key for users whom Workspace does
+	// not know: hold or ignore. Empty: the default of the project.
 	UnknownUsers string    `json:"unknown_users,omitempty"`
 	CreatedAt    time.Time `json:"created_at,omitzero"`
 	CreatedBy    string    `json:"created_by,omitempty"`
@@ -194,11 +193,11 @@ type KeyRequest struct {
 	Name         string    `json:"name"`
 	Role         string    `json:"role"`
 	Projects     []string  `json:"projects,omitempty"`
-	UnknownUsers string    `json:"unknown_users,omitempty"` // hold or ignore; empty: as the project says
+	UnknownUsers string    `json:"unknown_users,omitempty"` // hold or ignore; empty: the default of the project
 	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 }
 
-// NewKey is a key that was just made. Secret cannot be had again.
+// NewKey is a new key. The secret cannot be read again.
 type NewKey struct {
 	Key
 	Secret string `json:"key"`
@@ -208,12 +207,13 @@ type NewKey struct {
 type Codes struct {
 	Codes    []Code    `json:"codes"`
 	Classes  []Class   `json:"classes"`
+	Actions  []Action  `json:"actions"`
 	Readings []Reading `json:"readings"`
 }
 
-// Code says what a refusal of the cloud means; the first that matches wins.
+// Code is the meaning of a refusal of the cloud; the first row that matches wins.
 type Code struct {
-	Of     string `json:"of"` // call, desktop, or worker for workers' own codes
+	Of     string `json:"of"` // call, desktop, or worker for codes of detachd
 	Status int    `json:"status,omitempty"`
 	Code   string `json:"code,omitempty"`
 	Class  string `json:"class"`
@@ -221,7 +221,7 @@ type Code struct {
 	Advice string `json:"advice"` // what a person can do about desktops that failed with it
 }
 
-// Class says what is done about refusals of a class, and what a person can do about
+// Class says what workers do about refusals of a class, and what a person can do about
 // desktops that failed with it.
 type Class struct {
 	Class  string `json:"class"`
@@ -229,7 +229,13 @@ type Class struct {
 	Advice string `json:"advice"`
 }
 
-// Reading says what a reading of a desktop means.
+// Action says what an action is: of a Reading, or what a plan does.
+type Action struct {
+	Action string `json:"action"`
+	Does   string `json:"does"`
+}
+
+// Reading is the meaning of a reading of a desktop.
 type Reading struct {
 	Reads   string `json:"reads"`
 	Before  string `json:"before_sending"`
@@ -237,18 +243,17 @@ type Reading struct {
 	After   string `json:"after_accepted"`
 	Code    string `json:"code,omitempty"`
 	Why     string `json:"why"`
-	Advice  string `json:"advice,omitempty"` // where there is a code
+	Advice  string `json:"advice,omitempty"` // if there is a code
 }
 
-// RedriveRequest is the body of POST /v1/redrives: which failed desktops are to be
-// taken up again, of any operations, and how fast. Either Filter or Desktops say
-// which; see tasks.RedriveRequest.
+// RedriveRequest is the body of POST /v1/redrives: which failed desktops to retry, of any
+// operations, and at what rate. Give either Filter or Desktops; see tasks.RedriveRequest.
 type RedriveRequest struct {
 	Filter    tasks.FailureFilter `json:"filter,omitzero"`
 	Desktops  []tasks.DesktopRef  `json:"desktops,omitempty"`   // at most 100,000
-	PerSecond int                 `json:"per_second,omitempty"` // desktops; 0: as fast as they can be taken up
+	PerSecond int                 `json:"per_second,omitempty"` // the rate, in desktops; 0: unlimited
 	Reason    string              `json:"reason,omitempty"`
-	// ValidateOnly answers with what matches, and takes up nothing.
+	// ValidateOnly answers with what matches, and retries nothing.
 	ValidateOnly bool `json:"validate_only,omitempty"`
 
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
@@ -260,15 +265,27 @@ type FailureMatch struct {
 	By      []tasks.FailureCount `json:"by"` // project, class and code
 }
 
-// DismissRequest is the body of POST /v1/failures:dismiss: which desktops are to leave
-// the inbox. Either Filter or Desktops say which; see tasks.DismissRequest.
+// DismissRequest is the body of POST /v1/failures:dismiss: which desktops to dismiss from
+// the inbox. Give either Filter or Desktops; see tasks.DismissRequest.
 type DismissRequest struct {
 	Filter   tasks.FailureFilter `json:"filter,omitzero"`
 	Desktops []tasks.DesktopRef  `json:"desktops,omitempty"` // at most 100,000
-	Matched  int                 `json:"matched,omitempty"`  // as many as were seen to match; refused if they are another number. 0: whatever it is
+	Matched  int                 `json:"matched,omitempty"`  // the number that matched before; refused if it is another now. 0: any
 	Reason   string              `json:"reason,omitempty"`   // required, unless ValidateOnly is set
 	// ValidateOnly answers with what matches, and dismisses nothing.
 	ValidateOnly bool `json:"validate_only,omitempty"`
+}
+
+// Worker is a worker process that has not stopped.
+type Worker struct {
+	ID       string    `json:"id"`
+	LastBeat time.Time `json:"last_beat"`
+	SilentMS int64     `json:"silent_ms"` // since then; heartbeats come every few seconds
+}
+
+// Alive reports whether the last heartbeat is recent.
+func (w Worker) Alive() bool {
+	return tasks.Worker{Silent: time.Duration(w.SilentMS) * time.Millisecond}.Alive()
 }
 
 // Dismissed is the answer to a DismissRequest.

@@ -20,18 +20,17 @@ import (
 
 // Config makes a Client.
 type Config struct {
-	Server string // such as https://detachd.example.com; a path is kept
-	Key    string // dk_…; sent as a bearer token, and never printed
-	// HTTP sends the requests; default a client with a time limit of a minute. What
-	// it says of redirects is not heeded: none is followed, as the key would go with
-	// it, and a POST come out as a GET.
+	Server string // such as https://detachd.example.com; its path is kept
+	Key    string // dk_…; sent as the bearer token, never printed
+	// HTTP sends the requests; default: a client with a timeout of a minute. Its
+	// CheckRedirect is ignored. Redirects are never followed: they would forward the key
+	// and turn POST into GET.
 	HTTP      *http.Client
 	UserAgent string
 }
 
-// Client talks to one server. It repeats nothing by itself: CreateOperation with an
-// IdempotencyKey may be called again whatever the error was. It is safe for use
-// by many goroutines.
+// Client is a client of one server. It repeats nothing by itself: call CreateOperation
+// with an IdempotencyKey again whatever the error was. It is safe for concurrent use.
 type Client struct {
 	base  string
 	key   secret
@@ -39,11 +38,11 @@ type Client struct {
 	http  *http.Client
 }
 
-// New makes a Client. It sends nothing.
+// New makes a Client, and sends nothing.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.Server)
 	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("api: the server is no URL such as https://detachd.example.com")
+		return nil, errors.New("api: the server is not a URL such as https://detachd.example.com")
 	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = &http.Client{Timeout: time.Minute}
@@ -56,27 +55,27 @@ func New(cfg Config) (*Client, error) {
 	return &Client{base: strings.TrimRight(u.String(), "/"), key: secret(cfg.Key), agent: cfg.UserAgent, http: &direct}, nil
 }
 
-// secret is not printed, however deep in something that is.
+// secret hides its value when it is printed, in any structure.
 type secret string
 
 func (secret) String() string   { return "<secret>" }
 func (secret) GoString() string { return "<secret>" }
 
-// String names the server, and not the key.
+// String is the address of the server, without the key.
 func (c *Client) String() string { return c.base }
 
 // GoString is String.
 func (c *Client) GoString() string { return c.base }
 
-// request is what is to be sent.
+// request is a request to send.
 type request struct {
 	method, path string
 	query        url.Values
 	body         any
 	idempotency  string
 	trace        string
-	lastEvent    string   // its id, where events are asked for again
-	kinds        []string // of the answer; default application/json
+	lastEvent    string   // Last-Event-ID
+	kinds        []string // media types of the answer; default application/json
 }
 
 func (r request) answers() []string {
@@ -93,12 +92,12 @@ func mediaType(resp *http.Response) string {
 
 func notDetachd(resp *http.Response, how string) *Problem {
 	return &Problem{Status: resp.StatusCode, Code: CodeNotDetachd,
-		Detail: fmt.Sprintf("the server answered %s %s, and not as detachd does: is the address right?", resp.Status, how)}
+		Detail: fmt.Sprintf("the answer %s %s did not come from detachd: check the address of the server", resp.Status, how)}
 }
 
 func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	if strings.HasSuffix(r.path, "/") || strings.Contains(r.path, "//") || strings.Contains(r.path, "/:") {
-		return nil, &Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "an id is empty; nothing was sent"}
+		return nil, &Problem{Status: http.StatusBadRequest, Code: CodeInvalid, Detail: "an id is empty; nothing was sent: give the id"}
 	}
 	var body io.Reader
 	if r.body != nil {
@@ -148,10 +147,10 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ErrBrokeOff says that an answer is not whole. What was asked for may be done.
-var ErrBrokeOff = errors.New("the server's answer is not whole, or none of detachd")
+// ErrBrokeOff says that an answer was cut off or unreadable. The request may have taken effect.
+var ErrBrokeOff = errors.New("the answer of the server was cut off, or is not one of detachd")
 
-// readProblem makes a *Problem of an answer that is none, too: a proxy's.
+// readProblem makes a *Problem of every answer, also one of a proxy.
 func readProblem(resp *http.Response) error {
 	p := &Problem{}
 	text, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
@@ -204,8 +203,8 @@ func setTime(q url.Values, name string, t time.Time) {
 	}
 }
 
-// segment is a part of a path, whatever is in it: a colon would begin a verb, and
-// dots would be taken for the way up.
+// segment escapes any text as one segment of a path: a colon would precede a verb, and dots
+// would lead up.
 func segment(s string) string {
 	if s == "." || s == ".." {
 		return strings.ReplaceAll(s, ".", "%2E")
@@ -215,24 +214,27 @@ func segment(s string) string {
 
 func operationPath(id, rest string) string { return "/v1/operations/" + segment(id) + rest }
 
-// CreateOperation has an operation accepted, or refused whole. It is in the record when
-// this returns; Durability says whether a replica of Redis has it, too.
+// CreateOperation submits an operation, which is accepted or refused as a whole. When it
+// returns, the operation is recorded; Durability says whether a replica of Redis has it too.
 func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
 	req.ValidateOnly = false
-	return call[tasks.Operation](ctx, c, request{method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent})
+	return call[tasks.Operation](ctx, c, request{
+		method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent,
+	})
 }
 
-// ValidateOperation says what CreateOperation would refuse, and writes nothing.
+// ValidateOperation reports what CreateOperation would refuse, and writes nothing.
 func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (Validated, error) {
 	req.ValidateOnly = true
 	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
 }
 
-// Operations lists operations, the latest first; scheduled ones, if just those are
-// wanted, by their start, the next first. f.Now is the server's. size is the most that are
-// returned, 1 to 1000 (0: 100). An empty next means that there are no more. This
-// is so for every list.
-func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size int, token string) (items []tasks.Operation, next string, err error) {
+// Operations lists operations, the latest first; if f.Scheduled, the next to start first.
+// f.Now is ignored. Of every list: size is the largest number of items, 1 to 1000 (0: 100),
+// and an empty next means the end.
+func (c *Client) Operations(
+	ctx context.Context, f tasks.OperationFilter, size int, token string,
+) (items []tasks.Operation, next string, err error) {
 	q := url.Values{}
 	set(q, "project", f.Project)
 	set(q, "requested_by", f.RequestedBy)
@@ -248,8 +250,7 @@ func (c *Client) Operations(ctx context.Context, f tasks.OperationFilter, size i
 	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
 }
 
-// OperationState is Operation for those who look again and again: it does not take
-// reading every desktop.
+// OperationState is the cheap form of Operation, for polling: it reads no desktops.
 func (c *Client) OperationState(ctx context.Context, id string) (OperationState, error) {
 	return call[OperationState](ctx, c, request{method: "GET", path: operationPath(id, ""), query: url.Values{"access_removed": {"false"}}})
 }
@@ -259,8 +260,8 @@ func (c *Client) Operation(ctx context.Context, id string) (Operation, error) {
 	return call[Operation](ctx, c, request{method: "GET", path: operationPath(id, "")})
 }
 
-// OperationUpTo is Operation where the operation has at most that many rows, and
-// computed is true; else it is OperationState.
+// OperationUpTo is Operation, and computed is true, if the operation has at most so many
+// rows; else it is OperationState.
 func (c *Client) OperationUpTo(ctx context.Context, id string, rows int) (op Operation, computed bool, err error) {
 	out, err := call[struct {
 		Operation
@@ -273,7 +274,9 @@ func (c *Client) OperationUpTo(ctx context.Context, id string, rows int) (op Ope
 }
 
 // Desktops lists an operation's desktops in the order of the request.
-func (c *Client) Desktops(ctx context.Context, operation string, f tasks.DesktopFilter, size int, token string) (items []Desktop, next string, err error) {
+func (c *Client) Desktops(
+	ctx context.Context, operation string, f tasks.DesktopFilter, size int, token string,
+) (items []Desktop, next string, err error) {
 	q := url.Values{}
 	for _, s := range f.States {
 		q.Add("state", s.String())
@@ -291,17 +294,18 @@ func (c *Client) Calls(ctx context.Context, operation string) ([]tasks.Call, err
 // reportKinds are the media types of reports, by format.
 var reportKinds = map[string]string{"html": "text/html", "csv": "text/csv", "json": "application/json"}
 
-// Report writes the evidence of an operation: format is html, csv or json. What was
-// written before an error is not whole; verify finds that.
+// Report writes the evidence of an operation; format is html, csv or json. After an error
+// the report is incomplete, which verify finds.
 func (c *Client) Report(ctx context.Context, w io.Writer, operation, format string) error {
-	resp, err := c.send(ctx, request{method: "GET", path: operationPath(operation, "/report"), query: url.Values{"format": {format}}, kinds: []string{reportKinds[format]}})
+	path, q := operationPath(operation, "/report"), url.Values{"format": {format}}
+	resp, err := c.send(ctx, request{method: "GET", path: path, query: q, kinds: []string{reportKinds[format]}})
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
-	// A sign-in page of whatever stands in front of the server is text/html too.
+	// A sign-in page of a proxy is text/html too.
 	if name := resp.Header.Get("Content-Disposition"); !strings.Contains(name, operation) {
-		return notDetachd(resp, "with something that is no report of it")
+		return notDetachd(resp, "without the report")
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrBrokeOff, err)
@@ -309,40 +313,41 @@ func (c *Client) Report(ctx context.Context, w io.Writer, operation, format stri
 	return nil
 }
 
-// Cancel takes back what was not sent.
+// Cancel cancels what was not sent.
 func (c *Client) Cancel(ctx context.Context, operation string) (Cancelled, error) {
 	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel")})
 }
 
-// Retry takes up an operation's failed or held desktops again.
+// Retry retries the failed or held desktops of an operation.
 func (c *Client) Retry(ctx context.Context, operation string, f RetryRequest) (Retried, error) {
 	return call[Retried](ctx, c, request{method: "POST", path: operationPath(operation, ":retry"), body: f})
 }
 
-// History gives what every operation did about a desktop.
+// History lists what every operation did with a desktop.
 func (c *Client) History(ctx context.Context, desktop string) (History, error) {
 	return call[History](ctx, c, request{method: "GET", path: "/v1/desktops/" + segment(desktop)})
 }
 
 // Failures lists the inbox: failed and held desktops, the latest first.
-func (c *Client) Failures(ctx context.Context, f tasks.FailureFilter, size int, token string) (items []tasks.Failure, next string, err error) {
+func (c *Client) Failures(
+	ctx context.Context, f tasks.FailureFilter, size int, token string,
+) (items []tasks.Failure, next string, err error) {
 	return list[tasks.Failure](ctx, c, "/v1/failures", failureQuery(f), size, token)
 }
 
-// Dismiss takes desktops out of the inbox, for a reason.
+// Dismiss dismisses desktops from the inbox, with a reason.
 func (c *Client) Dismiss(ctx context.Context, req DismissRequest) (Dismissed, error) {
 	req.ValidateOnly = false
 	return call[Dismissed](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
 }
 
-// MatchDismiss says what Dismiss would dismiss.
+// MatchDismiss reports what Dismiss would dismiss.
 func (c *Client) MatchDismiss(ctx context.Context, req DismissRequest) (FailureMatch, error) {
 	req.ValidateOnly = true
 	return call[FailureMatch](ctx, c, request{method: "POST", path: "/v1/failures:dismiss", body: req})
 }
 
-// FailureCounts counts what Failures lists, by project, class and code, the most
-// first.
+// FailureCounts counts what Failures lists by project, class and code, the most first.
 func (c *Client) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
 	items, _, err := list[tasks.FailureCount](ctx, c, "/v1/failures:count", failureQuery(f), 0, "")
 	return items, err
@@ -361,13 +366,13 @@ func failureQuery(f tasks.FailureFilter) url.Values {
 	return q
 }
 
-// Redrive begins to take up failed desktops again.
+// Redrive starts a bulk retry of failed desktops.
 func (c *Client) Redrive(ctx context.Context, req RedriveRequest) (tasks.Redrive, error) {
 	req.ValidateOnly = false
 	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives", body: req, idempotency: req.IdempotencyKey})
 }
 
-// MatchRedrive says what Redrive would take up.
+// MatchRedrive reports what Redrive would retry.
 func (c *Client) MatchRedrive(ctx context.Context, req RedriveRequest) (FailureMatch, error) {
 	req.ValidateOnly = true
 	return call[FailureMatch](ctx, c, request{method: "POST", path: "/v1/redrives", body: req})
@@ -378,17 +383,17 @@ func (c *Client) Redrives(ctx context.Context, size int, token string) (items []
 	return list[tasks.Redrive](ctx, c, "/v1/redrives", url.Values{}, size, token)
 }
 
-// RedriveByID reads one redrive, with what came of what it took up.
+// RedriveByID reads one redrive, with the results of its retries.
 func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.RedriveProgress, error) {
 	return call[tasks.RedriveProgress](ctx, c, request{method: "GET", path: "/v1/redrives/" + segment(id)})
 }
 
-// RedriveItems lists what a redrive matched, and what each desktop is now.
+// RedriveItems lists the desktops of a redrive, with their current states.
 func (c *Client) RedriveItems(ctx context.Context, id string, size int, token string) (items []tasks.RedriveItem, next string, err error) {
 	return list[tasks.RedriveItem](ctx, c, "/v1/redrives/"+segment(id)+"/desktops", url.Values{}, size, token)
 }
 
-// AbortRedrive ends a redrive; what was taken up already goes on.
+// AbortRedrive ends a redrive; desktops that it has retried continue.
 func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, error) {
 	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + segment(id) + ":abort"})
 }
@@ -401,17 +406,17 @@ func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 
 func projectPath(alias, verb string) string { return "/v1/projects/" + segment(alias) + verb }
 
-// Pause keeps a project's calls from leaving.
+// Pause stops all calls of a project.
 func (c *Client) Pause(ctx context.Context, alias string, req PauseRequest) (Paused, error) {
 	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":pause"), body: req})
 }
 
-// Resume lets them leave again.
+// Resume ends a pause.
 func (c *Client) Resume(ctx context.Context, alias string) (Paused, error) {
 	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume")})
 }
 
-// WhoAmI gives the key that the client uses.
+// WhoAmI describes the key that the client uses.
 func (c *Client) WhoAmI(ctx context.Context) (Key, error) {
 	return call[Key](ctx, c, request{method: "GET", path: "/v1/key"})
 }
@@ -422,17 +427,51 @@ func (c *Client) Keys(ctx context.Context) ([]Key, error) {
 	return items, err
 }
 
-// CreateKey makes a key.
+// CreateKey creates a key.
 func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) {
 	return call[NewKey](ctx, c, request{method: "POST", path: "/v1/keys", body: req})
 }
 
-// RevokeKey ends a key for good.
+// RevokeKey revokes a key for good.
 func (c *Client) RevokeKey(ctx context.Context, id string) (Key, error) {
 	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke"})
 }
 
-// Codes explains error codes and readings.
+// Codes explains error codes, actions and readings.
 func (c *Client) Codes(ctx context.Context) (Codes, error) {
 	return call[Codes](ctx, c, request{method: "GET", path: "/v1/codes"})
+}
+
+// Search finds desktops by id, computer name or user: whole names, ignoring case, over all
+// operations, the latest first.
+func (c *Client) Search(ctx context.Context, text string, size int, token string) (items []Event, next string, err error) {
+	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
+}
+
+// Stats reports the status of the projects that the key is for, or of one. It may be two
+// seconds old.
+func (c *Client) Stats(ctx context.Context, project string) ([]tasks.Stats, error) {
+	q := url.Values{}
+	set(q, "project", project)
+	items, _, err := list[tasks.Stats](ctx, c, "/v1/stats", q, 0, "")
+	return items, err
+}
+
+// Workers lists the workers. Without a living one nothing moves.
+func (c *Client) Workers(ctx context.Context) ([]Worker, error) {
+	items, _, err := list[Worker](ctx, c, "/v1/workers", url.Values{}, 0, "")
+	return items, err
+}
+
+// Alive checks that the server runs. It requires no key.
+func (c *Client) Alive(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, request{method: "GET", path: "/healthz"})
+	return err
+}
+
+// Ready checks that the server can take requests, that is, write to Redis. It requires no
+// key.
+func (c *Client) Ready(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, request{method: "GET", path: "/readyz"})
+	return err
 }

@@ -15,19 +15,19 @@ type event struct{ name, data string }
 // events reads server-sent events as the HTML standard describes them.
 type events struct {
 	r     *bufio.Reader
-	heard func()        // called for every line, comments too; nil: nobody is
-	id    string        // of the last event that was whole
-	retry time.Duration // that the stream asks for; 0: it did not
+	heard func()        // called for every line, comments too; may be nil
+	id    string        // of the last complete event
+	retry time.Duration // that the stream asks for; 0: none
 
 	afterCR bool // the line before ended in CR, perhaps the first half of CRLF
 }
 
-// maxEvent bounds what an event may take; a state takes a few KB.
+// maxEvent limits the size of an event; a state takes a few KB.
 const maxEvent = 1 << 20
 
 var errEventTooLarge = errors.New("an event is larger than a MiB")
 
-// next gives the next event. One that breaks off is none, and its id does not count.
+// next reads the next event. One that is cut off does not count, nor does its id.
 func (e *events) next() (event, error) {
 	var ev event
 	var data strings.Builder
@@ -74,7 +74,7 @@ func (e *events) next() (event, error) {
 	}
 }
 
-// line reads up to LF, CR or CRLF. It does not wait for what may follow a CR.
+// line reads up to LF, CR or CRLF. It does not wait for the LF after a CR.
 func (e *events) line(most int) (string, error) {
 	var b strings.Builder
 	for {
@@ -96,7 +96,7 @@ func (e *events) line(most int) (string, error) {
 	}
 }
 
-// sendable reports that an id can stand in a header.
+// sendable reports whether an id can be sent in a header.
 func sendable(id string) bool {
 	return !strings.ContainsFunc(id, func(c rune) bool { return c < ' ' || c == 0x7f })
 }

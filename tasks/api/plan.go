@@ -10,29 +10,29 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Plan is what a request would do if it ran now: who would be cut off, what would
-// be held and why; or how far that is read.
+// Plan is what a request would do if it ran now: who would lose access, what would be held
+// and why; or the progress of reading that.
 type Plan struct {
 	tasks.Plan
-	// Items is a page of the rows once all are read: first those that are held, then
-	// those that cannot be read, are sent, busy, followed, looked up, and need nothing.
-	// Never null.
+	// Items is a page of the rows when all are read, never null: first those that would be
+	// held, then those that cannot be read, are sent, busy, being detached, looked up, and
+	// need nothing.
 	Items         []tasks.Planned `json:"items"`
-	NextPageToken string          `json:"next_page_token,omitempty"` // empty: there are no more
+	NextPageToken string          `json:"next_page_token,omitempty"` // empty: the end
 
 	IgnoredColumns []string `json:"ignored_columns,omitempty"` // of a list, in the answer to it
 }
 
-// Plan has the cloud read, and nothing changed there. It gives a plan that is done, with
-// up to 1,000 rows, if that takes two seconds at most; else one whose state is
-// tasks.PlanReading, to be asked for again with PlanByID, or tasks.PlanFailed.
+// Plan reads the cloud, and changes nothing. If that takes at most two seconds, the plan is
+// done, with up to 1,000 rows; else its state is tasks.PlanReading, to be polled with
+// PlanByID, or tasks.PlanFailed.
 func (c *Client) Plan(ctx context.Context, r OperationRequest) (Plan, error) {
 	return call[Plan](ctx, c, request{method: "POST", path: "/v1/plans", body: r})
 }
 
-// PlanByID reads how far a plan is and, once it is done, a page of its rows; size is 1
-// to 1000 (0: 100). A plan that nobody asks for is read on for a minute, and forgotten
-// after an hour. Only the key that asked for it has it.
+// PlanByID reads the progress of a plan and, when it is done, a page of its rows; size is 1
+// to 1000 (0: 100). Reading continues for a minute after each request for the plan, which
+// is deleted after an hour without one. Only the key that created it can read it.
 func (c *Client) PlanByID(ctx context.Context, id string, size int, token string) (Plan, error) {
 	q := url.Values{}
 	if size > 0 {
@@ -42,8 +42,8 @@ func (c *Client) PlanByID(ctx context.Context, id string, size int, token string
 	return call[Plan](ctx, c, request{method: "GET", path: "/v1/plans/" + segment(id), query: q})
 }
 
-// SummaryOf says in one sentence, for people, what would become of all rows of plans
-// that are done. The same person in two projects counts twice: those are two accounts.
+// SummaryOf summarises finished plans in one sentence for people. The same person in two
+// projects counts twice: those are two accounts.
 func SummaryOf(plans ...tasks.Plan) string {
 	var all tasks.Plan
 	for _, p := range plans {
@@ -80,9 +80,9 @@ func SummaryOf(plans ...tasks.Plan) string {
 	return "Of " + counted(all.Desktops, all.Users, all.Computers) + ", " + listed(parts) + "."
 }
 
-// saying is what is said of the rows that have something done about them.
+// saying is the text for the rows with an action.
 type saying struct {
-	does, of  string // of "": of whatever is left
+	does, of  string // of "": the remaining rows
 	one, many string
 	more      func(tasks.Plan) string
 }
@@ -123,7 +123,7 @@ func takenFrom(p tasks.Plan) string {
 	return " from " + strings.Join(from, " and ")
 }
 
-// codesOf lists the codes of rows, the most first.
+// codesOf lists the codes of rows, the most frequent first.
 func codesOf(does string) func(tasks.Plan) string {
 	return func(p tasks.Plan) string {
 		counts, codes := map[string]int{}, []string{}
@@ -146,7 +146,7 @@ func codesOf(does string) func(tasks.Plan) string {
 	}
 }
 
-// counted is how many there are of what, for people.
+// counted lists the counts that are not 0, for people.
 func counted(desktops, users, computers int) string {
 	var parts []string
 	for _, x := range []struct {
@@ -167,7 +167,7 @@ func listed(parts []string) string {
 	return strings.Join(parts, " and ")
 }
 
-// amount is a number with commas, and of what.
+// amount is a number with commas, and its unit.
 func amount(n int, what ...string) string {
 	s := strconv.Itoa(n)
 	for i := len(s) - 3; i > 0; i -= 3 {

@@ -10,25 +10,25 @@ import (
 
 // Problem is the body of every error: application/problem+json (RFC 9457).
 type Problem struct {
-	Type      string  `json:"type"` // about:blank: Title is the status' name
+	Type      string  `json:"type"` // about:blank: Title is the name of the status
 	Title     string  `json:"title"`
 	Status    int     `json:"status"`
-	Code      string  `json:"code"` // stable; for programs
+	Code      string  `json:"code"` // stable, for programs; keep unknown ones
 	Detail    string  `json:"detail,omitempty"`
 	RequestID string  `json:"request_id"`
 	TraceID   string  `json:"trace_id,omitempty"` // of the request's traceparent
 	Errors    []Fault `json:"errors,omitempty"`   // at most 100
 
-	RetryAfter time.Duration `json:"-"` // what the header Retry-After says
+	RetryAfter time.Duration `json:"-"` // of the header Retry-After
 }
 
-// Fault is one thing that is wrong with a request.
+// Fault is one fault of a request.
 type Fault struct {
-	Pointer string `json:"pointer,omitempty"` // into the body (RFC 6901), or the name of a query parameter
+	Pointer string `json:"pointer,omitempty"` // a JSON pointer into the body (RFC 6901), or the name of a parameter or header
 	Detail  string `json:"detail"`
 }
 
-// Error gives what a person has to know.
+// Error is the text for people, with up to ten faults.
 func (p *Problem) Error() string {
 	text := p.Detail
 	if text == "" {
@@ -44,21 +44,20 @@ func (p *Problem) Error() string {
 	return text
 }
 
-// The codes that errors.Is understands, and others that the client's callers may
-// want to tell apart.
+// The codes that errors.Is understands, and others that callers may want to distinguish.
 const (
 	CodeNotFound  = "operation_not_found"
 	CodeKeyReused = "idempotency_key_reused"
 	CodePageToken = "page_token"
 	CodeInvalid   = "invalid"
-	CodeBusy      = "busy" // the server has too much at hand; nothing was done
+	CodeBusy      = "busy" // the server has too much to do; nothing was changed
 
 	CodeRecordAltered = "record_altered" // a report: the record contradicts itself
-	CodeUnsettled     = "unsettled"      // a report: the operation was changed meanwhile
-	CodeNotDetachd    = "not_detachd"    // it was not detachd that answered
+	CodeUnsettled     = "unsettled"      // a report: the operation changed while it was read
+	CodeNotDetachd    = "not_detachd"    // the answer did not come from detachd
 )
 
-// Is makes errors.Is(err, tasks.ErrNotFound) and its kin work.
+// Is supports errors.Is with tasks.ErrNotFound, tasks.ErrKeyReused and tasks.ErrPageToken.
 func (p *Problem) Is(target error) bool {
 	switch target {
 	case tasks.ErrNotFound:

@@ -13,30 +13,29 @@ import (
 )
 
 const (
-	firstRetry   = time.Second // after a connection broke, unless the server says otherwise; doubled while none holds
+	firstRetry   = time.Second // after a connection broke, unless the server says otherwise; doubled while attempts fail
 	longestRetry = 30 * time.Second
-	silence      = 45 * time.Second // three heartbeats: the connection is dead
+	silence      = 45 * time.Second // after three missed heartbeats the connection is dead
 )
 
-// Watch calls f with the state of an operation: as it is, and then whenever it has
-// changed, the latest if several changes come at once. It returns nil when the
-// operation has ended and f was told so; a *Problem when the server refuses; the
-// error of f, which ends it; and the cause when ctx ends. A connection that breaks,
-// a server that is away or busy are no errors: Watch goes on until ctx ends, without
-// telling f the same state twice in a row.
+// Watch calls f with the current state of an operation, then with each new one; if several
+// changes come at once, only with the latest. It returns nil after the operation has ended
+// and f has seen the last state; a *Problem if the server refuses; the error of f; or the
+// cause when ctx ends. Broken connections, and a server that is away or busy, are not
+// errors: Watch reconnects until ctx ends, and never repeats the same state.
 func (c *Client) Watch(ctx context.Context, id string, f func(OperationState) error) error {
 	long, direct := *c, *c.http
 	direct.Timeout = 0
 	long.http = &direct
 	w := &watch{client: &long, id: id, f: f, silence: silence, retry: firstRetry}
 	for pause := w.retry; ; pause = min(2*pause, longestRetry) {
-		told, over, err := w.connect(ctx)
+		received, ended, err := w.connect(ctx)
 		switch {
-		case over:
+		case ended:
 			return err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case told:
+		case received:
 			pause = w.retry
 		}
 		var p *Problem
@@ -44,7 +43,7 @@ func (c *Client) Watch(ctx context.Context, id string, f func(OperationState) er
 			pause = max(pause, p.RetryAfter)
 		}
 		select {
-		case <-time.After(pause/2 + rand.N(pause/2+1)): // not all who were cut off come back at once
+		case <-time.After(pause/2 + rand.N(pause/2+1)): // jitter: not all clients reconnect at once
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -61,16 +60,17 @@ type watch struct {
 	last    string // id of the last event
 }
 
-var errSilent = errors.New("nothing was heard of the server")
+var errSilent = errors.New("the server sent nothing for too long")
 
-// connect follows one connection. told says that something came over it, and over
-// that err, or nil, is what Watch is to return.
-func (w *watch) connect(ctx context.Context) (told, over bool, err error) {
+// connect reads from one connection. received says that an event arrived; ended says that
+// Watch returns err.
+func (w *watch) connect(ctx context.Context) (received, ended bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	dead := time.AfterFunc(w.silence, func() { cancel(errSilent) })
 	defer dead.Stop()
-	resp, err := w.client.send(ctx, request{method: "GET", path: operationPath(w.id, "/events"), lastEvent: w.last, kinds: []string{"text/event-stream"}})
+	path, kinds := operationPath(w.id, "/events"), []string{"text/event-stream"}
+	resp, err := w.client.send(ctx, request{method: "GET", path: path, lastEvent: w.last, kinds: kinds})
 	if err != nil {
 		return false, refused(err), err
 	}
@@ -83,9 +83,9 @@ func (w *watch) connect(ctx context.Context) (told, over bool, err error) {
 			w.retry = min(from.retry, longestRetry)
 		}
 		if err != nil {
-			return told, false, err
+			return received, false, err
 		}
-		told = true
+		received = true
 		switch ev.name {
 		case "operation":
 			var state OperationState
@@ -104,7 +104,7 @@ func (w *watch) connect(ctx context.Context) (told, over bool, err error) {
 	}
 }
 
-// refused reports that asking again would not help.
+// refused reports whether asking again would not help.
 func refused(err error) bool {
 	var p *Problem
 	return errors.Is(err, tasks.ErrNotFound) || errors.As(err, &p) && p.Status < 500 && p.Status != http.StatusTooManyRequests

@@ -13,16 +13,36 @@ import (
 // Action is what follows from a reading of a desktop.
 type Action string
 
-// The actions.
+// The actions; see Does. Fail and Find are only in plans.
 const (
-	Done   Action = "done"   // detached: the reading is the proof
-	Follow Action = "follow" // being detached: it is followed until a reading proves it
-	Send   Action = "send"   // it is sent (again)
-	Later  Action = "later"  // busy: it is read again later; uses one attempt
-	Once   Action = "once"   // it is sent again once, then fails
-	Hold   Action = "hold"   // on hold: a person decides
-	Wait   Action = "wait"   // no proof yet: it is read again until the time for a proof is over
+	Done   Action = "done"
+	Follow Action = "follow"
+	Send   Action = "send"
+	Later  Action = "later"
+	Once   Action = "once"
+	Hold   Action = "hold"
+	Wait   Action = "wait"
+	Fail   Action = "fail"
+	Find   Action = "find"
 )
+
+// Actions lists the actions.
+var Actions = []Action{Done, Follow, Send, Later, Once, Hold, Wait, Fail, Find}
+
+// Does says in words what an action is.
+func (a Action) Does() string {
+	return map[Action]string{
+		Done:   "nothing to do: the reading proves that it is detached, or there is nothing to detach",
+		Follow: "being detached already: it is read until there is proof",
+		Send:   "it is sent, or sent again",
+		Later:  "busy: it is read again later; uses one attempt",
+		Once:   "it is sent again once, then fails",
+		Hold:   "on hold: a person decides",
+		Wait:   "no proof yet: it is read again until the time for a proof is over",
+		Fail:   "it cannot be read, and fails",
+		Find:   "a user or a computer: its desktops have their own rows",
+	}[a]
+}
 
 // Note is what a reading shows about a desktop that needs no call.
 type Note string
@@ -84,7 +104,7 @@ var verdictRows = []VerdictRow{
 		"", func(l Look) bool { return l.Status == "ERROR" || l.TaskStatus == "deleteFailed" }},
 	{"several users, none of them expected by name", Hold, Send, Wait, "SHARED", "several users are on it, and none was named",
 		"", func(l Look) bool { return !l.AllowShared && !l.Named && len(l.Users) > 1 }},
-	{"DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Send, Send, Later, "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", "the cloud says that it failed and may be retried",
+	{"DEATTACH_FAIL_CAN_DEATTACH_AGAIN", Send, Send, Later, "DEATTACH_FAIL_CAN_DEATTACH_AGAIN", "the cloud could not detach it yet",
 		"", func(l Look) bool { return l.state("DEATTACH_FAIL_CAN_DEATTACH_AGAIN") }},
 	{"DEATTACHFAIL", Send, Send, Once, "DEATTACHFAIL", "the cloud could not detach it",
 		"", func(l Look) bool { return l.state("DEATTACHFAIL") }},

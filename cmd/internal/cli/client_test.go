@@ -136,7 +136,7 @@ func TestServerWithoutItsRedis(t *testing.T) {
 func TestServerThatIsSomethingElse(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
-		http.StatusOK: "not as detachd does", http.StatusBadGateway: "502 Bad Gateway", http.StatusFound: `points to "https://sign.in/"`, http.StatusTeapot: "418",
+		http.StatusOK: "did not come from detachd", http.StatusBadGateway: "502 Bad Gateway", http.StatusFound: `points to "https://sign.in/"`, http.StatusTeapot: "418",
 	} {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/html")

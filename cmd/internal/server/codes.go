@@ -10,9 +10,6 @@ import (
 
 // listCodes is GET /v1/codes: the meaning of error codes and readings.
 func (s *server) listCodes(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	return r.answer(http.StatusOK, Codes(s.Store.Rules()))
 }
 
@@ -25,6 +22,9 @@ func Codes(rules []policy.Rule) api.Codes {
 	}
 	for _, x := range policy.Classes() {
 		out.Classes = append(out.Classes, api.Class{Class: string(x.Class), Does: x.Does, Advice: x.Advice})
+	}
+	for _, a := range policy.Actions {
+		out.Actions = append(out.Actions, api.Action{Action: string(a), Does: a.Does()})
 	}
 	for _, x := range policy.Verdicts() {
 		reading := api.Reading{

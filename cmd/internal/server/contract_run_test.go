@@ -42,7 +42,7 @@ type given struct {
 
 const (
 	theOperation = "mignt50o6fnapq0v5n7g"
-	theRedrive   = "ju35p2tvak7dif6fl5bg"
+	theRedrive   = "mlit779qafhl4ajeitv0"
 	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
 	theKey       = "dk_4f2k6x7a"
 )

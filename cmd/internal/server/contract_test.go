@@ -38,11 +38,34 @@ var theContract = sync.OnceValue(func() *document {
 	}
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	if err := c.AddResource("mem:///contract", root); err != nil {
+	if err := c.AddResource("mem:///contract", closed(root)); err != nil {
 		panic(err)
 	}
 	return &document{root: root.(object), compiler: c}
 })
+
+// closed is the contract with its open lists of codes as enumerations: clients accept other
+// codes, but the server must send no code that the contract lacks.
+func closed(v any) any {
+	switch v := v.(type) {
+	case object:
+		out := object{}
+		for k, x := range v {
+			if k == "x-extensible-enum" {
+				k = "enum"
+			}
+			out[k] = closed(x)
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i, x := range v {
+			out[i] = closed(x)
+		}
+		return out
+	}
+	return v
+}
 
 var (
 	escape   = strings.NewReplacer("~", "~0", "/", "~1")
@@ -139,7 +162,10 @@ func (d *document) response(t *testing.T, method, path string, status int) (plac
 }
 
 // usual headers are not documented one by one.
-var usual = []string{"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering", "X-Content-Type-Options"}
+var usual = []string{
+	"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering",
+	"X-Content-Type-Options",
+}
 
 // check holds an answer against the contract.
 func (d *document) check(t *testing.T, method, path string, a answer) {

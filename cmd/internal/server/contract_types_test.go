@@ -3,6 +3,7 @@ package server
 import (
 	"encoding"
 	"encoding/json"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -42,6 +43,8 @@ var schemas = map[string]reflect.Type{
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
 	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
+
+	"ActionMeaning": reflect.TypeFor[api.Action](),
 }
 
 // field is a field of a JSON object.
@@ -203,24 +206,30 @@ func texts[T any](of []T, text func(T) string) (out []string) {
 	return out
 }
 
+func codes[T any](of ...T) []string { return texts(of, func(x T) string { return fmt.Sprint(x) }) }
+
 func TestContractEnums(t *testing.T) {
 	t.Parallel()
 	d := theContract()
-	for place, want := range map[string][]string{
-		"State":                   texts(tasks.States, tasks.State.String),
-		"Role":                    texts(access.Roles, func(r access.Role) string { return string(r) }),
-		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
-		"Action":                  texts([]policy.Action{policy.Done, policy.Follow, policy.Send, policy.Later, policy.Once, policy.Hold, policy.Wait}, func(a policy.Action) string { return string(a) }),
-		"Planned/properties/does": {string(policy.Send), string(policy.Done), string(policy.Follow), string(policy.Later), string(policy.Hold), "fail", "find"},
-		"Pause/properties/kind":   texts([]tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator}, func(k tasks.PauseKind) string { return string(k) }),
-		"OperationStateName":      texts([]tasks.OperationState{tasks.OperationScheduled, tasks.OperationRunning, tasks.OperationFinished}, func(s tasks.OperationState) string { return string(s) }),
-		"Code/properties/of":      {string(policy.OfCall), string(policy.OfDesktop), string(policy.OfWorker)},
-	} {
-		require.Equal(t, want, texts(list(d.get("#/components/schemas/"+place+"/enum")), func(v any) string { return v.(string) }), place)
+	closed := map[string][]string{
+		"State": codes(tasks.States...), "Role": codes(access.Roles...),
+		"OperationStateName": codes(tasks.OperationScheduled, tasks.OperationRunning, tasks.OperationFinished),
+		"Code/properties/of": codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
 	}
-	require.Equal(t, texts(tasks.Notes, func(n tasks.Note) string { return string(n) }),
-		texts(list(d.get("#/components/schemas/Note/x-extensible-enum")), func(v any) string { return v.(string) }))
+	open := map[string][]string{
+		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
+		"Action":                  codes(policy.Done, policy.Follow, policy.Send, policy.Later, policy.Once, policy.Hold, policy.Wait),
+		"Planned/properties/does": codes(policy.Send, policy.Done, policy.Follow, policy.Later, policy.Hold, policy.Fail, policy.Find),
+		"Pause/properties/kind": codes(tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI,
+			tasks.PauseOperator),
+		"Note": codes(tasks.Notes...),
+	}
+	for keyword, all := range map[string]map[string][]string{"enum": closed, "x-extensible-enum": open} {
+		for place, want := range all {
+			require.Equal(t, want, codes(list(d.get("#/components/schemas/"+place+"/"+keyword))...), place)
+		}
+	}
 	format := d.parameters(route{method: "GET", path: "/v1/operations/{id}/report"}, "query")[0]
-	require.Equal(t, texts(report.Formats, func(f report.Format) string { return string(f) }),
-		texts(list(d.get(at(format, "schema", "enum"))), func(v any) string { return v.(string) }))
+	require.Equal(t, codes(report.Formats...),
+		codes(list(d.get(at(format, "schema", "enum")))...))
 }

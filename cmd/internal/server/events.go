@@ -35,9 +35,6 @@ var defaultPace = pace{poll: time.Second, heartbeat: 15 * time.Second, recheck: 
 // the current state. No change is missed, because a state contains all earlier ones. The
 // id is a hash of the state, so it is the same on every server.
 func (s *server) watchOperation(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err

@@ -11,9 +11,6 @@ import (
 
 // getDesktop is GET /v1/desktops/{desktop}: its history over all operations, the latest first.
 func (s *server) getDesktop(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	id, err := url.PathUnescape(r.vars["desktop"])
 	if why := tasks.CheckDesktopID(id); err != nil || why != "" {
 		return fault("desktop", "the desktop id %s", why)

@@ -19,9 +19,6 @@ func keyOf(k access.Key) api.Key {
 
 // whoAmI is GET /v1/key: the key that was sent.
 func (s *server) whoAmI(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	return r.answer(http.StatusOK, keyOf(r.key))
 }
 
@@ -35,9 +32,6 @@ func (r *request) requireAllProjects() error {
 
 // listKeys is GET /v1/keys.
 func (s *server) listKeys(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
@@ -79,9 +73,6 @@ func (s *server) createKey(r *request) error {
 
 // revokeKey is POST /v1/keys/{id}:revoke.
 func (s *server) revokeKey(r *request) error {
-	if err := r.decode(&struct{}{}, true); err != nil {
-		return err
-	}
 	if err := r.requireAllProjects(); err != nil {
 		return err
 	}

@@ -208,9 +208,6 @@ func (s *server) views(ctx context.Context, op record.Operation, desktops []reco
 
 // listCalls is GET /v1/operations/{id}/calls.
 func (s *server) listCalls(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
@@ -274,9 +271,6 @@ func (l *late) Write(b []byte) (int, error) {
 
 // cancelOperation is POST /v1/operations/{id}:cancel.
 func (s *server) cancelOperation(r *request) error {
-	if err := r.decode(&struct{}{}, true); err != nil {
-		return err
-	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err

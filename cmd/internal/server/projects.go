@@ -50,9 +50,6 @@ func (s *server) pauseProject(r *request) error {
 
 // resumeProject is POST /v1/projects/{alias}:resume.
 func (s *server) resumeProject(r *request) error {
-	if err := r.decode(&struct{}{}, true); err != nil {
-		return err
-	}
 	alias, err := s.alias(r)
 	if err != nil {
 		return err
@@ -65,9 +62,6 @@ func (s *server) resumeProject(r *request) error {
 
 // listProjects is GET /v1/projects: the projects that the key is for.
 func (s *server) listProjects(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	var out []api.Project
 	for _, p := range s.Store.Limits() {
 		if !r.maySee(p.Alias) {

@@ -64,7 +64,7 @@ func TestRefusalsOfRedisAreInTheContract(t *testing.T) {
 		codes = append(codes, f.Code)
 		require.Contains(t, description, "`"+f.Code+"`: "+f.Meaning)
 	}
-	require.ElementsMatch(t, codes, d.get("#/components/schemas/RedisCode/enum"))
+	require.ElementsMatch(t, codes, d.get("#/components/schemas/RedisCode/x-extensible-enum"))
 }
 
 // A refusal is 503, to readings and to writes, and never says what is inside.

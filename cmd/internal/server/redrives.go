@@ -86,9 +86,6 @@ func (s *server) redrive(r *request) (record.Redrive, error) {
 
 // getRedrive is GET /v1/redrives/{id}, with its results so far.
 func (s *server) getRedrive(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	redrive, err := s.redrive(r)
 	if err != nil {
 		return err
@@ -117,9 +114,6 @@ func (s *server) listRedriven(r *request) error {
 
 // abortRedrive is POST /v1/redrives/{id}:abort.
 func (s *server) abortRedrive(r *request) error {
-	if err := r.decode(&struct{}{}, true); err != nil {
-		return err
-	}
 	redrive, err := s.redrive(r)
 	if err == nil {
 		redrive, err = s.record.AbortRedrive(r.Context(), redrive.ID, s.Now(), r.key.Name)

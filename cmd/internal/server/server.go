@@ -113,35 +113,49 @@ var routes = []route{
 	{"GET", "/v1/operations", access.Viewer, (*server).listOperations},
 	{"GET", "/v1/operations/{id}", access.Viewer, (*server).getOperation},
 	{"GET", "/v1/operations/{id}/desktops", access.Viewer, (*server).listDesktops},
-	{"GET", "/v1/operations/{id}/events", access.Viewer, (*server).watchOperation},
-	{"GET", "/v1/operations/{id}/calls", access.Viewer, (*server).listCalls},
+	{"GET", "/v1/operations/{id}/events", access.Viewer, noInput((*server).watchOperation)},
+	{"GET", "/v1/operations/{id}/calls", access.Viewer, noInput((*server).listCalls)},
 	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
-	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
+	{"POST", "/v1/operations/{id}:cancel", access.Operator, noInput((*server).cancelOperation)},
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
-	{"GET", "/v1/desktops/{desktop}", access.Viewer, (*server).getDesktop},
+	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
 	{"POST", "/v1/failures:dismiss", access.Operator, (*server).dismissFailures},
 	{"POST", "/v1/redrives", access.Operator, (*server).createRedrive},
 	{"GET", "/v1/redrives", access.Viewer, (*server).listRedrives},
-	{"GET", "/v1/redrives/{id}", access.Viewer, (*server).getRedrive},
+	{"GET", "/v1/redrives/{id}", access.Viewer, noInput((*server).getRedrive)},
 	{"GET", "/v1/redrives/{id}/desktops", access.Viewer, (*server).listRedriven},
-	{"POST", "/v1/redrives/{id}:abort", access.Operator, (*server).abortRedrive},
-	{"GET", "/v1/codes", access.Viewer, (*server).listCodes},
-	{"GET", "/v1/key", access.Viewer, (*server).whoAmI},
-	{"GET", "/v1/keys", access.Admin, (*server).listKeys},
+	{"POST", "/v1/redrives/{id}:abort", access.Operator, noInput((*server).abortRedrive)},
+	{"GET", "/v1/codes", access.Viewer, noInput((*server).listCodes)},
+	{"GET", "/v1/key", access.Viewer, noInput((*server).whoAmI)},
+	{"GET", "/v1/keys", access.Admin, noInput((*server).listKeys)},
 	{"POST", "/v1/keys", access.Admin, (*server).createKey},
-	{"POST", "/v1/keys/{id}:revoke", access.Admin, (*server).revokeKey},
-	{"GET", "/v1/projects", access.Viewer, (*server).listProjects},
+	{"POST", "/v1/keys/{id}:revoke", access.Admin, noInput((*server).revokeKey)},
+	{"GET", "/v1/projects", access.Viewer, noInput((*server).listProjects)},
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
-	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
-	{"GET", "/v1/workers", access.Viewer, (*server).listWorkers},
+	{"POST", "/v1/projects/{alias}:resume", access.Operator, noInput((*server).resumeProject)},
+	{"GET", "/v1/workers", access.Viewer, noInput((*server).listWorkers)},
 	{"GET", "/openapi.json", "", (*server).openAPI},
 	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
-	{"GET", "/metrics", access.Viewer, (*server).getMetrics},
+	{"GET", "/metrics", access.Viewer, noInput((*server).getMetrics)},
+}
+
+// noInput is for handlers that take neither parameters nor a body.
+func noInput(h handler) handler {
+	return func(s *server, r *request) error {
+		err := r.query().err()
+		if r.Method == http.MethodPost {
+			err = r.decode(&struct{}{}, true)
+		}
+		if err != nil {
+			return err
+		}
+		return h(s, r)
+	}
 }
 
 // match finds the route of a request. If the path has only other methods, these are allowed.

@@ -75,9 +75,6 @@ type Metrics interface {
 
 // getMetrics is GET /metrics. Its series name all projects.
 func (s *server) getMetrics(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
@@ -96,7 +93,7 @@ func Probes(cfg Config) http.Handler {
 	s.routes = []route{
 		{"GET", "/healthz", "", (*server).healthz},
 		{"GET", "/readyz", "", (*server).readyz},
-		{"GET", "/metrics", "", (*server).getMetrics},
+		{"GET", "/metrics", "", noInput((*server).getMetrics)},
 	}
 	return s
 }

@@ -4,9 +4,6 @@ import "github.com/detachd/detachd/tasks/api"
 
 // listWorkers is GET /v1/workers. Workers serve all projects, so every key may see them.
 func (s *server) listWorkers(r *request) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
 	workers, err := s.record.Workers(r.Context())
 	var out []api.Worker
 	for _, w := range workers {
