@@ -167,7 +167,7 @@ func TestRedrive(t *testing.T) {
 	b.open("/failures")
 	require.Len(t, groups(), 2)
 	require.Contains(t, groups()[0], "WKS.00010110 permanent 13 ")
-	require.Contains(t, groups()[0], "give the desktop an address in the console, then retry", "the advice is about the code")
+	require.Contains(t, groups()[0], "Give the desktop an IP address in the Workspace console, then retry.", "the advice is about the code")
 	require.Contains(t, groups()[1], "WKS.0001 poison 1 ")
 	b.press("by class")
 	b.at("/failures?by=class")
