@@ -171,7 +171,7 @@ func TestRedrive(t *testing.T) {
 	require.Contains(t, groups()[1], "WKS.0001 poison 1 ")
 	b.press("by class")
 	b.at("/failures?by=class")
-	require.Contains(t, groups()[0], "permanent 13 no retry can mend it")
+	require.Contains(t, groups()[0], "permanent 13 no retry can fix it")
 	b.press("by project")
 	b.at("/failures?by=project")
 	require.Equal(t, []string{"hq 13", "branch 1"}, groups())
