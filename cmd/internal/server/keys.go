@@ -54,7 +54,7 @@ func (s *server) createKey(r *request) error {
 	}
 	for i, alias := range in.Projects {
 		if !slices.Contains(s.Store.Projects, alias) {
-			return fault(fmt.Sprintf("/projects/%d", i), "is not a project of the configuration")
+			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")
 		}
 	}
 	secret, key, err := s.Keys.Create(r.Context(), access.Key{

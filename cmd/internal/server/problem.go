@@ -48,7 +48,7 @@ func problemOf(err error) *api.Problem {
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
 		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused,
-			"the Idempotency-Key was used before with other content; nothing was changed: send this with a key of its own")
+			"the Idempotency-Key was used before for a request with other content; nothing was changed: use a new key")
 	case errors.Is(err, tasks.ErrSendAgain):
 		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
 		p.RetryAfter = time.Second

@@ -14,7 +14,7 @@ import (
 func (s *server) alias(r *request) (string, error) {
 	alias := r.vars["alias"]
 	if !slices.Contains(s.Store.Projects, alias) || !r.maySee(alias) {
-		return "", problem(http.StatusNotFound, "project_not_found", "this project does not exist; check GET /v1/projects")
+		return "", problem(http.StatusNotFound, "project_not_found", "there is no such project: check GET /v1/projects")
 	}
 	return alias, nil
 }

@@ -47,7 +47,7 @@ func (s *server) getStats(r *request) error {
 	q := r.query("project")
 	project := q.text("project")
 	if project != "" && (!slices.Contains(s.Store.Projects, project) || !r.maySee(project)) {
-		q.bad("project", "does not exist, or the key is not for it")
+		q.bad("project", "there is no such project")
 	}
 	if err := q.err(); err != nil {
 		return err

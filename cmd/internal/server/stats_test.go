@@ -74,7 +74,7 @@ func TestStatsOverHTTP(t *testing.T) {
 	for key, query := range map[string]string{mine: "?project=hq", viewer: "?project=nowhere"} {
 		a := b.do(key, "GET", "/v1/stats"+query, "")
 		require.Equal(t, 400, a.status)
-		require.Equal(t, []api.Fault{{Pointer: "project", Detail: "does not exist, or the key is not for it"}}, a.problem(t).Errors)
+		require.Equal(t, []api.Fault{{Pointer: "project", Detail: "there is no such project"}}, a.problem(t).Errors)
 	}
 	require.Equal(t, 400, b.do(viewer, "GET", "/v1/stats?page=1", "").status)
 
