@@ -1,15 +1,10 @@
 -- Notes that items of a redrive were looked at, unless another worker was faster.
---
 -- KEYS[1] redrive  detachd:{rd:d4k2m0h5tq3s7g8p9v20}
 -- KEYS[2] taken    detachd:{rd:d4k2m0h5tq3s7g8p9v20}:taken
---
 -- ARGV[1]  seen     400 (looked at before)
 -- ARGV[2]  more     200 (looked at now)
 -- ARGV[3]  retried  198 (of those)
--- ARGV[4…] chunks, each:
---   chunk      d4k2m0h5tq3s7g8p9v2g:0
---   positions  0-97,99 (of what was retried)
---
+-- ARGV[4…] chunks   d4k2m0h5tq3s7g8p9v2g:0, 0-97,99, … (chunk, positions of what was retried in it)
 -- Returns 1 if it was noted
 
 local redrive, taken = KEYS[1], KEYS[2]

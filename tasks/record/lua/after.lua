@@ -1,12 +1,9 @@
 -- Reads the entries of a sorted set that follow a place, the latest first. A bulk has
 -- thousands within a millisecond, so the place is found by binary search.
---
 -- KEYS[1] set  detachd:ops
---
 -- ARGV[1] ms      1772366400000 (score of the place)
 -- ARGV[2] member  d4k2m0h5tq3s7g8p9v20
 -- ARGV[3] limit   100 (at most)
---
 -- Returns {member, score, …}
 
 local set = KEYS[1]

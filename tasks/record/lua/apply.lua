@@ -1,6 +1,5 @@
 -- Moves rows of a chunk by compare-and-set: some one by one, and then, if wanted, together
 -- all that still share the common status; see codec.go. It enters what it moved in the trail.
---
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- KEYS[2] chunk      detachd:{d4k2m0h5tq3s7g8p9v20}:c:0
 -- KEYS[3] open       detachd:{d4k2m0h5tq3s7g8p9v20}:open
@@ -9,7 +8,6 @@
 -- KEYS[6] unproven   detachd:{d4k2m0h5tq3s7g8p9v20}:unproven
 -- KEYS[7] trail      detachd:{d4k2m0h5tq3s7g8p9v20}:t:0
 -- KEYS[8] index_log  detachd:{d4k2m0h5tq3s7g8p9v20}:indexed
---
 -- ARGV[1]   now             1772366400000 (ms)
 -- ARGV[2]   number          0 (of the chunk)
 -- ARGV[3]   call_id         d4k2m0h5tq3s7g8p9v30, or "" (there was no call)
@@ -26,7 +24,6 @@
 --   next     2r;Q;1;mm7p6zsg;; (its new value)
 --   failure  {"c":"WKS.1",…} (its last refusal), "-" (remove that), or "" (leave that)
 --   tag      "SQ||WKS.1" (for the trail: the move without its position)
---
 -- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
 -- status is as wanted, 1 if this was the operation's last work}
 

@@ -1,8 +1,6 @@
 -- Makes the desktops found rows of the operation.
---
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- KEYS[2] open       detachd:{d4k2m0h5tq3s7g8p9v20}:open
---
 -- ARGV[1]  token        d4k2m0h5tq3s7g8p9v30 (of the look-up)
 -- ARGV[2]  found_was    100,3 (sizes of the chunks found before), or ""
 -- ARGV[3]  found        100,3,12 (and with those that are added)
@@ -10,10 +8,7 @@
 -- ARGV[5]  finds        {"user:anna":…} (what the rows that were looked up become)
 -- ARGV[6]  first_chunk  1 (of those that are looked up)
 -- ARGV[7]  last_chunk   1
--- ARGV[8…] chunks, each:
---   number  4
---   size    12
---
+-- ARGV[8…] chunks  4, 12, … (number, size)
 -- Returns 1 if it was done
 
 local operation, open = KEYS[1], KEYS[2]

@@ -1,14 +1,11 @@
 -- Looks at an asynq queue. Its tasks leave the list at the end. Those that are scheduled,
 -- or to be tried again, wait once their second is there: asynq moves them only while a
 -- worker runs.
---
 -- KEYS[1] pending    asynq:{detachd:hq:bulk}:pending
 -- KEYS[2] scheduled  asynq:{detachd:hq:bulk}:scheduled
 -- KEYS[3] retry      asynq:{detachd:hq:bulk}:retry
---
 -- ARGV[1] task  asynq:{detachd:hq:bulk}:t: (what the key of a task begins with)
 -- ARGV[2] now   1772366400 (s)
---
 -- Returns {how many wait, since when the first does in ms ("0": unknown)}
 
 local pending, scheduled, retry = KEYS[1], KEYS[2], KEYS[3]

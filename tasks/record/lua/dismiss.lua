@@ -1,9 +1,7 @@
 -- Adds to a chunk's trail that those rows were dismissed that are still as they were read.
---
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- KEYS[2] chunk      detachd:{d4k2m0h5tq3s7g8p9v20}:c:0
 -- KEYS[3] trail      detachd:{d4k2m0h5tq3s7g8p9v20}:t:0
---
 -- ARGV[1]  now         1772366400000 (ms)
 -- ARGV[2]  head        ,"by":"ann" (for the trail: what the entry says of all)
 -- ARGV[3]  failed_tag  "FF|d|replaced" (for the trail: the move of the failed ones)
@@ -13,7 +11,6 @@
 --   was         2r;F;1;mm7p6yo0;; (its value as read)
 --   common_was  Q;0;mm7p6yo0;; (the common status as read), or "" (the row has its own)
 --   position    99
---
 -- Returns a string of 1 (dismissed) or 0 per row
 
 local operation, chunk, trail = KEYS[1], KEYS[2], KEYS[3]

@@ -1,14 +1,11 @@
 -- Changes a project's inbox; see inbox.go.
---
 -- KEYS[1] inbox      detachd:{p:hq}:inbox
 -- KEYS[2] announced  detachd:{p:hq}:announced
---
 -- ARGV[1]  failures  detachd:{p:hq}:failures: (what the keys of its sorted sets begin with)
 -- ARGV[2…] changes, each:
 --   verb     confirm (see announce and the others in inbox.go)
 --   desktop  desktop-7
 --   entry    {"o":"d4k2m0h5tq3s7g8p9v20","u":["anna"],"k":"permanent","c":"WKS.1","t":1772366400000}
---
 -- Returns a string of 1 (it changed something) or 0 per change
 
 local inbox, announced = KEYS[1], KEYS[2]

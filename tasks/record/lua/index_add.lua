@@ -1,12 +1,9 @@
 -- Enters what is not in buckets of an index yet. It writes a bucket anew, as APPEND leaves
 -- up to half of it empty.
---
 -- KEYS[1…] buckets  detachd:desktops:{i:7}:39
---
 -- ARGV[1]  size     30 (bytes of an entry)
 -- ARGV[2]  op_at    8 (where the operation stands in an entry)
 -- ARGV[3…] entries  per bucket its new entries, see index.go
---
 -- Returns 1
 
 local size, op_at = tonumber(ARGV[1]), tonumber(ARGV[2])

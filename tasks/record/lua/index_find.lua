@@ -1,10 +1,7 @@
 -- Reads the entries of hashes from an index.
---
 -- KEYS[1…] buckets  detachd:desktops:{i:7}:39 (of each hash)
---
 -- ARGV[1]  size    30 (bytes of an entry)
 -- ARGV[2…] hashes  8 bytes each
---
 -- Returns per hash its entries
 
 local size = tonumber(ARGV[1])

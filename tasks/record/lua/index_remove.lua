@@ -1,11 +1,8 @@
 -- Removes the entries of operations from buckets of an index.
---
 -- KEYS[1…] buckets  detachd:desktops:{i:7}:39
---
 -- ARGV[1]  size        30 (bytes of an entry)
 -- ARGV[2]  op_at       8 (where the operation stands in an entry)
 -- ARGV[3…] operations  per bucket its operations, 12 bytes each
---
 -- Returns 1
 
 local size, op_at = tonumber(ARGV[1]), tonumber(ARGV[2])

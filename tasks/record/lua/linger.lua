@@ -1,14 +1,11 @@
 -- Moves desktops from a holder to one that never releases them, and claims those that
 -- Redis has lost. Those that another holder has claimed stay with it.
---
 -- KEYS[1] claims   detachd:{p:hq}:claims
 -- KEYS[2] holders  detachd:{p:hq}:holders
---
 -- ARGV[1]  holder    worker-1/d4k2m0h5tq3s7g8p9v30
 -- ARGV[2]  other     worker-1/d4k2m0h5tq3s7g8p9v30/d4k2m0h5tq3s7g8p9v3g (it ends in the call)
 -- ARGV[3]  lease     60000 (ms)
 -- ARGV[4…] desktops  1v2k4x9p0q3za
---
 -- Returns how many the other holds
 
 local claims, holders = KEYS[1], KEYS[2]

@@ -1,11 +1,8 @@
 -- Pauses a project, unless it is paused for a stronger reason or for longer.
---
 -- KEYS[1] pause  detachd:{p:hq}:gate
---
 -- ARGV[1] kind    throttled
 -- ARGV[2] ms      30000 (from now), or 0 (until the project is resumed)
 -- ARGV[3] reason  429 Too Many Requests
---
 -- Returns 1 if it was written
 
 local pause = KEYS[1]

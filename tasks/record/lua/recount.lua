@@ -1,17 +1,12 @@
 -- Sets the counts of an operation that are still as they were read.
---
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- KEYS[2] open       detachd:{d4k2m0h5tq3s7g8p9v20}:open
 -- KEYS[3] unproven   detachd:{d4k2m0h5tq3s7g8p9v20}:unproven
---
 -- ARGV[1]  now            1772366400000 (ms)
 -- ARGV[2]  was            100;0;3;147;0;0;0;0;0;0=60,2=40;1=3 (as read, see countsText)
 -- ARGV[3]  open_args      4 (how many of the fields and values are of open)
 -- ARGV[4]  unproven_args  2 (and how many, after those, of unproven; the rest is of the operation)
--- ARGV[5…] fields, each:
---   field  0, or nQ
---   value  61
---
+-- ARGV[5…] fields         0, 61, … (field, value)
 -- Returns 1 if it did
 
 local operation, open, unproven = KEYS[1], KEYS[2], KEYS[3]

@@ -1,11 +1,8 @@
 -- Releases those of some desktops that the holder still holds.
---
 -- KEYS[1] claims   detachd:{p:hq}:claims
 -- KEYS[2] holders  detachd:{p:hq}:holders
---
 -- ARGV[1]  holder    worker-1/d4k2m0h5tq3s7g8p9v30
 -- ARGV[2…] desktops  1v2k4x9p0q3za
---
 -- Returns how many
 
 local claims, holders = KEYS[1], KEYS[2]

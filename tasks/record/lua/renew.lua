@@ -1,13 +1,10 @@
 -- Renews a lease, unless the project is paused. A lease that has ended is renewed as long
 -- as no other holder has claimed the desktops since.
---
 -- KEYS[1] pause    detachd:{p:hq}:gate
 -- KEYS[2] holders  detachd:{p:hq}:holders
---
 -- ARGV[1]  holder    worker-1/d4k2m0h5tq3s7g8p9v30
 -- ARGV[2]  lease     60000 (ms)
 -- ARGV[3…] desktops  1v2k4x9p0q3za
---
 -- Returns what claim returns; 0: no longer claimed
 
 local pause, holders = KEYS[1], KEYS[2]

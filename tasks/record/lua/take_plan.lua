@@ -1,16 +1,12 @@
 -- Notes that a plan is asked for, and gives it to a reader unless another has it.
---
 -- KEYS[1] plan  detachd:{pl:d4k2m0h5tq3s7g8p9v20}
---
 -- ARGV[1] reader  d4k2m0h5tq3s7g8p9v30, or "" (none)
 -- ARGV[2] lease   20000 (ms)
 -- ARGV[3] kept    3600000 (ms from now)
---
 -- Returns -1 if there is no such plan, 1 if it was given, else 0
 
 local plan = KEYS[1]
 local reader, lease, kept = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-
 local state = redis.call('HGET', plan, 'state')
 if not state then return -1 end
 redis.call('PEXPIRE', plan, kept)

@@ -1,10 +1,8 @@
 -- Adds to the tallies of a project, once for a batch.
---
 -- KEYS[1]  last_batch  detachd:{p:hq}:tallied:worker-1
 -- KEYS[2…] hashes, each hour:
 --   minutes   detachd:{p:hq}:minutes:492324
 --   quarters  detachd:{p:hq}:quarters:492324
---
 -- ARGV[1]  batch          d4k2m0h5tq3s7g8p9v30, or "" (it is not sent again)
 -- ARGV[2]  minutes_kept   7200 (s)
 -- ARGV[3]  quarters_kept  90000 (s; the last batch, too)
@@ -12,7 +10,6 @@
 --   hash   2 (its number in KEYS)
 --   field  59c (minute or quarter, and what is counted)
 --   n      3 (how many more)
---
 -- Returns 1, or 0 if the batch was added before
 
 local last_batch = KEYS[1]

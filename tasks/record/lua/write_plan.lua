@@ -1,20 +1,14 @@
 -- Writes what was read of a plan, and renews the reader's lease.
---
 -- KEYS[1] plan  detachd:{pl:d4k2m0h5tq3s7g8p9v20}
---
 -- ARGV[1]  reader  d4k2m0h5tq3s7g8p9v30
 -- ARGV[2]  lease   20000 (ms)
 -- ARGV[3]  kept    3600000 (ms from now)
--- ARGV[4…] fields, each:
---   field  progress
---   value  {"read":100,…}
---
+-- ARGV[4…] fields  progress, {"read":100,…}, … (field, value)
 -- Returns for how many ms it was not asked for; -1 if another reads it now, or it is gone
 
 local plan = KEYS[1]
 local reader, lease, kept = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local fields = {unpack(ARGV, 4)}
-
 if redis.call('HGET', plan, 'holder') ~= reader then return -1 end
 local now = clock_ms()
 redis.call('HSET', plan, 'until', string.format('%.0f', now + lease))
