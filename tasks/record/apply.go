@@ -277,7 +277,8 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 		callID, call = ch.Call.ID, encodeCall(*ch.Call)
 	}
 	args := make([]any, 0, 10+5*len(p.alone))
-	args = append(args, now.UnixMilli(), ch.Chunk, callID, call, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
+	args = append(args, now.UnixMilli(), ch.Chunk, callID, call, p.common, p.status, p.followers,
+		trailTogether(ch, p), trailHead(ch), named.log(0)[op])
 	for _, i := range p.alone {
 		m := ch.Moves[i]
 		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))
