@@ -11,50 +11,47 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Move takes one desktop from the state in which it was read to another. It
-// applies only if the desktop is still stored exactly as it was read, so a late
-// or repeated write changes nothing.
+// Move changes the state of one desktop. It applies only if the desktop is still stored
+// exactly as it was read, so a late or repeated write changes nothing.
 type Move struct {
 	Desktop  Row // as read from the record, or as returned by Apply
 	To       tasks.State
 	Attempts int
 	CallID   string
 	Note     tasks.Note
-	Failure  *tasks.Failure // replaces what is kept of the last refusal; nil leaves it, unless To is Accepted, Detached or Cancelled
-	Detail   string         // for the trail: what it was seen as; default the failure's code
-	Before   *tasks.Before  // for the trail: what it was read as before the call
+	Failure  *tasks.Failure // replaces the stored refusal; nil keeps it, unless To is Accepted, Detached or Cancelled
+	Detail   string         // for the trail: the state that a reading showed; default the failure's code
+	Before   *tasks.Before  // for the trail: the reading before the call
 }
 
-// ErrIllegalMove says that there is no such arrow in a desktop's life; the program has a
-// mistake.
-var ErrIllegalMove = errors.New("a desktop must not be moved so")
+// ErrIllegalMove refuses a change of state that no desktop may make: a bug in the caller.
+var ErrIllegalMove = errors.New("this change of state is not allowed")
 
-// Change is the moves of one chunk's desktops, and the call they belong to.
+// Change is the moves of one chunk's desktops, and the call that they belong to.
 type Change struct {
 	Operation Operation
 	Chunk     int
-	Call      *Call // written with the moves; nil when there was none
+	Call      *Call // written with the moves; nil: there was none
 	Moves     []Move
 	By        string    // for the trail: the worker or the person
-	LookAt    time.Time // when desktops moved to Accepted are to be looked at
+	LookAt    time.Time // when to poll the desktops that move to Accepted
 }
 
-// Applied is what became of a Change.
+// Applied is the result of a Change.
 type Applied struct {
-	Desktops []Row // per move: as stored now if it applied, else the zero Desktop
-	Ended    bool  // this change was the operation's last open work
+	Desktops []Row // per move: as stored now if it applied, else the zero Row
+	Ended    bool  // this change finished the operation's last open work
 }
 
 var scriptApply = script("apply")
 
-// Extra is something that is written along with changes: a Claim to give back, one to
-// Linger, or Looks to note.
+// Extra is written along with changes: a Claim to release, one to Linger, or Looks.
 type Extra interface{ call(r *Record) *scriptCall } // nil: nothing
 
 func (c Claim) call(r *Record) *scriptCall { return r.releaseCall(c) }
 
-// Apply writes changes, of as many operations as there are, and what goes with
-// them, in one round trip. An illegal move is an error and nothing is written.
+// Apply writes changes of any number of operations, and extras, in one round trip. An
+// illegal move is an error, and then nothing is written.
 func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, extras ...Extra) ([]Applied, error) {
 	var calls []*scriptCall
 	for _, e := range extras {
@@ -65,17 +62,19 @@ func (r *Record) Apply(ctx context.Context, now time.Time, changes []Change, ext
 	return r.apply(ctx, now, changes, calls, nil)
 }
 
-// Renewed is what became of a claim and of the changes that were written with it.
+// Renewed is the result of renewing a claim and of the changes written with it.
 type Renewed struct {
 	Applied []Applied
-	Still   []bool // per desktop whether it is claimed still: once its lease is over another may have it
+	Still   []bool // per desktop whether it is still claimed: once the lease ends another holder may claim it
 	Copies  Copies // of both, the claim and the changes
 }
 
 // ApplyRenewing writes changes and renews a claim for lease, in one round trip, and
-// waits for replicas. With a *PausedError the changes are written all the same, and
-// Applied is valid; the caller takes back what it may not go on with.
-func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration) (out Renewed, err error) {
+// waits for replicas. With a *PausedError the changes are still written and Applied is
+// valid; the caller undoes the moves that it may not continue with.
+func (r *Record) ApplyRenewing(
+	ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration,
+) (out Renewed, err error) {
 	claim := r.renewCall(c, lease)
 	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, &out.Copies); err != nil {
 		return Renewed{}, err
@@ -84,8 +83,8 @@ func (r *Record) ApplyRenewing(ctx context.Context, now time.Time, changes []Cha
 	return out, err
 }
 
-// apply writes changes, and what they mean for the inbox. copies is where to say whether
-// they are on replicas; nil: nobody waits for that.
+// apply writes changes and updates the inbox. It waits for replicas and stores the result
+// in copies, unless copies is nil.
 func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, copies *Copies) ([]Applied, error) {
 	if err := r.announceFailures(ctx, changes); err != nil {
 		return nil, err
@@ -98,12 +97,14 @@ func (r *Record) apply(ctx context.Context, now time.Time, changes []Change, oth
 	return out, r.settleFailures(ctx, changes, out, some)
 }
 
-// write writes changes, what goes with them, and some of the indexes.
-func (r *Record) write(ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner), copies *Copies) ([]Applied, error) {
+// write writes changes, the calls that go with them, and some of the indexes.
+func (r *Record) write(
+	ctx context.Context, now time.Time, changes []Change, others []*scriptCall, also func(redis.Pipeliner), copies *Copies,
+) ([]Applied, error) {
 	now = time.UnixMilli(now.UnixMilli()).UTC() // as it is stored
 	plans := make([]plan, len(changes))
 	calls := make([]*scriptCall, len(changes), len(changes)+len(others))
-	looks := map[string][]redis.Z{}
+	polls := map[string][]redis.Z{}
 	for i, ch := range changes {
 		var err error
 		if plans[i], err = planChange(ch, now); err != nil {
@@ -112,17 +113,17 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 		calls[i] = r.applyCall(ch, plans[i], now)
 		if slices.ContainsFunc(ch.Moves, func(m Move) bool { return m.To == tasks.StateAccepted }) {
 			key := r.keys.follow(ch.Operation.Project)
-			looks[key] = append(looks[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
+			polls[key] = append(polls[key], redis.Z{Score: float64(ch.LookAt.UnixMilli()), Member: followMember(ch.Operation.ID, ch.Chunk)})
 		}
 	}
-	also = withLooks(ctx, looks, also)
+	also = withPolls(ctx, polls, also)
 	var err error
 	if calls = append(calls, others...); copies == nil {
 		err = r.runScripts(ctx, calls, also)
 	} else {
 		var these Copies
 		these, err = r.durably(ctx, calls, also)
-		*copies = max(*copies, these) // the worst is the last
+		*copies = max(*copies, these) // the constants are in order, the worst last
 	}
 	if err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
@@ -147,9 +148,9 @@ func (r *Record) write(ctx context.Context, now time.Time, changes []Change, oth
 	return out, nil
 }
 
-func withLooks(ctx context.Context, looks map[string][]redis.Z, also func(redis.Pipeliner)) func(redis.Pipeliner) {
+func withPolls(ctx context.Context, polls map[string][]redis.Z, also func(redis.Pipeliner)) func(redis.Pipeliner) {
 	return func(p redis.Pipeliner) {
-		for key, zs := range looks {
+		for key, zs := range polls {
 			p.ZAddArgs(ctx, key, redis.ZAddArgs{LT: true, Members: zs})
 		}
 		if also != nil {
@@ -158,8 +159,8 @@ func withLooks(ctx context.Context, looks map[string][]redis.Z, also func(redis.
 	}
 }
 
-// applied reads a reply. Where the common status was not as read, because some
-// desktop of the chunk went its own way since, the rest is moved one by one.
+// applied reads a reply. If the common status has changed since it was read, because
+// some desktop of the chunk has moved alone, it moves the rest one by one.
 func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, reply []any, copies *Copies) (Applied, error) {
 	bits, _ := reply[0].(string)
 	together, _ := reply[1].(int64)
@@ -182,7 +183,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk, By: ch.By, LookAt: ch.LookAt}
 	for _, i := range p.together {
 		m := ch.Moves[i]
-		m.Desktop.followers = -1 // not together
+		m.Desktop.followers = -1 // so that it is moved alone
 		rest.Moves = append(rest.Moves, m)
 	}
 	again, err := r.write(ctx, now, []Change{rest}, nil, nil, copies)
@@ -196,24 +197,25 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	return out, nil
 }
 
-// plan is how a Change is written: which of its moves go together, by changing
-// the common status of the chunk, and which alone.
+// plan says which moves of a Change are written together, by changing the common
+// status of the chunk, and which alone.
 type plan struct {
 	next            []Row  // per move: as stored after it
 	alone, together []int  // moves
 	common, status  string // the common status as read, and the new one
-	followers       int    // who must share it when it is changed
+	followers       int    // how many desktops must share it when it is changed
 }
 
 func planChange(ch Change, now time.Time) (plan, error) {
 	p := plan{next: make([]Row, len(ch.Moves))}
 	sharing := 0                   // moves of desktops that share the common status
-	byStatus := map[string][]int{} // of those, the ones that may go together
+	byStatus := map[string][]int{} // those of them that may be written together
 	skip := make([]bool, len(ch.Moves))
 	status := ""
 	for i, m := range ch.Moves {
 		if !m.Desktop.State.CanMove(m.To) {
-			return p, fmt.Errorf("%w: desktop %s of operation %s, from %s to %s", ErrIllegalMove, m.Desktop.ID, ch.Operation.ID, m.Desktop.State, m.To)
+			return p, fmt.Errorf("%w: desktop %s of operation %s, from %s to %s",
+				ErrIllegalMove, m.Desktop.ID, ch.Operation.ID, m.Desktop.State, m.To)
 		}
 		d := &p.next[i]
 		*d = m.Desktop
@@ -225,7 +227,7 @@ func planChange(ch Change, now time.Time) (plan, error) {
 		if i == 0 || !sameStatus(d, &p.next[i-1]) {
 			status = encodeStatus(d.Desktop)
 		}
-		d.common, d.followers = status, 0 // until it is known to go alone
+		d.common, d.followers = status, 0 // until it is known to be written alone
 		if m.Desktop.common != "" {
 			if p.common == "" {
 				p.common = m.Desktop.common
@@ -275,7 +277,8 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 		callID, call = ch.Call.ID, encodeCall(*ch.Call)
 	}
 	args := make([]any, 0, 10+5*len(p.alone))
-	args = append(args, now.UnixMilli(), ch.Chunk, callID, call, p.common, p.status, p.followers, trailTogether(ch, p), trailHead(ch), named.log(0)[op])
+	args = append(args, now.UnixMilli(), ch.Chunk, callID, call, p.common, p.status, p.followers,
+		trailTogether(ch, p), trailHead(ch), named.log(0)[op])
 	for _, i := range p.alone {
 		m := ch.Moves[i]
 		args = append(args, m.Desktop.ID, m.Desktop.stored, p.next[i].stored, failureArg(m, p.next[i]), trailTag(m))
@@ -288,11 +291,12 @@ func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 
 func failureArg(m Move, after Row) string {
 	switch {
-	case m.To == tasks.StateAccepted, m.To == tasks.StateDetached, m.To == tasks.StateCancelled, m.To == tasks.StateExpanded, m.To == tasks.StateNoDesktop:
+	case m.To == tasks.StateAccepted, m.To == tasks.StateDetached, m.To == tasks.StateCancelled,
+		m.To == tasks.StateExpanded, m.To == tasks.StateNoDesktop:
 		if m.Desktop.Attempts > 0 || m.Desktop.Note != tasks.NoteNone {
 			return "-"
 		}
-		return "" // nothing was refused so far, so there is nothing to remove
+		return "" // no refusal so far, so there is nothing to remove
 	case m.Failure != nil:
 		f := *m.Failure
 		f.Expect = after.Expected()

@@ -17,35 +17,34 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// What a chunk's desktops were read as before a call stands in the trail packed:
+// The trail stores the readings of a chunk's desktops before a call in packed form:
 // base64 of
 //
 //	version (1), length of the next part, DEFLATE of the columns, ids as 16 bytes each
 //
-// The columns are, with numbers as varints and texts after their lengths: rows; per
-// row the gap to the position before it, the time of the reading (ms, from the row
-// before it), name, type, status, attach state, how many users, how many tags; per
-// user 0 if it is new, or how far back the same one is; per new user name, kind of
-// the id, domain, group, type, and the id if it is a text; and the tags. Ids that
-// are UUIDs are kept apart from what is compressed, as they cannot be.
+// Numbers in columns are varints, and each text follows its length. The columns are:
+// the number of rows; per row the gap to the previous position, the time of the reading
+// (ms since the previous row's), name, type, status, attach state, number of users,
+// number of tags; per user 0 if it is new, or how far back the same user is; per new
+// user name, kind of the id, domain, group, type, and the id if it is a text; the tags.
+// UUIDs are kept outside the compressed part because they do not compress.
 //
-// A hundred desktops of a user each, with random ids of users and a name like
-// maria.schmidt-0042, take 35 bytes a desktop; one alone takes 106. To pack a hundred
-// takes 0.17 ms, and to unpack them 0.05 ms.
+// A hundred desktops with one user each, random user ids and names like
+// maria.schmidt-0042, take 35 bytes a desktop; a single desktop takes 106. Packing a
+// hundred takes 0.17 ms, unpacking 0.05 ms.
 const packVersion = 1
 
-// Limits of what is unpacked, as a report can be anybody's. A reply of the cloud has
+// Limits of unpacking, because a report may come from anyone. A reply of the cloud has
 // at most 4 MiB.
 const (
 	maxUnpacked       = 16 << 20
 	maxUnpackedPeople = 1 << 20
 )
 
-// packWords are what most readings have in common. Changing them needs another
-// version.
+// packWords are common to most readings. Changing them needs a new version.
 var packWords = []byte("POOLEDSHAREDGROUPHIBERNATEDSHUTOFFUNATTACHDEATTACHEDAdministratorssudousersdefaultUSERACTIVEATTACHEDDEDICATED")
 
-// beforeAt is what a row of a chunk was read as.
+// beforeAt is a reading of one row of a chunk.
 type beforeAt struct {
 	position int
 	tasks.Before
@@ -54,8 +53,8 @@ type beforeAt struct {
 // Kinds of ids.
 const (
 	idText = iota
-	idUUID // in small letters, with dashes
-	idHex  // the same without
+	idUUID // in lower case, with dashes
+	idHex  // the same without dashes
 )
 
 func packID(id string) (kind byte, raw [16]byte) {
@@ -155,7 +154,7 @@ func deflated(plain, ids []byte) string {
 	return base64.RawStdEncoding.EncodeToString(out)
 }
 
-// people appends the users of all rows, and gives the ids that are UUIDs.
+// people appends the users of all rows, and returns the ids that are UUIDs.
 func (c *columns) people(rows []beforeAt) (ids []byte) {
 	var people []tasks.Person
 	place := map[tasks.Person]int{}
@@ -187,7 +186,8 @@ func (c *columns) people(rows []beforeAt) (ids []byte) {
 		}
 	}
 	for _, text := range []func(tasks.Person) string{
-		func(p tasks.Person) string { return p.Domain }, func(p tasks.Person) string { return p.Group }, func(p tasks.Person) string { return p.Type },
+		func(p tasks.Person) string { return p.Domain }, func(p tasks.Person) string { return p.Group },
+		func(p tasks.Person) string { return p.Type },
 	} {
 		for _, p := range people {
 			c.text(text(p))
@@ -196,7 +196,7 @@ func (c *columns) people(rows []beforeAt) (ids []byte) {
 	return ids
 }
 
-var errPacked = errors.New("what desktops were read as cannot be unpacked")
+var errPacked = errors.New("the stored readings of desktops cannot be unpacked")
 
 type inflater struct {
 	r   io.ReadCloser
@@ -223,7 +223,7 @@ func inflate(s string) (string, error) {
 	return f.out.String(), nil
 }
 
-// packed reads columns; what is wrong is found out at the end.
+// packed reads columns; it keeps an error for the end.
 type packed struct {
 	s   string
 	bad bool
@@ -231,7 +231,7 @@ type packed struct {
 
 func (p *packed) fail() { p.s, p.bad = "", true }
 
-// number reads one that is at most limit.
+// number reads a number that is at most limit.
 func (p *packed) number(limit int) int {
 	n, size := uint64(0), 0
 	for size < len(p.s) && size < binary.MaxVarintLen64 {
@@ -277,7 +277,7 @@ func (p *packed) numbers(n, limit int) (out []int, total int) {
 		out[i] = p.number(limit)
 		total += out[i]
 	}
-	if total > min(len(p.s), maxUnpackedPeople) { // each takes a byte at least
+	if total > min(len(p.s), maxUnpackedPeople) { // each takes at least a byte
 		p.fail()
 		return make([]int, n), 0
 	}
@@ -291,7 +291,7 @@ func unpackBefore(text string) ([]beforeAt, error) {
 		return nil, fmt.Errorf("%w: %w", errPacked, err)
 	}
 	if len(raw) == 0 || raw[0] != packVersion {
-		return nil, fmt.Errorf("%w: it is of no version that this program knows", errPacked)
+		return nil, fmt.Errorf("%w: this program does not know their version", errPacked)
 	}
 	ids := packed{s: string(raw[1:])}
 	plain, err := inflate(ids.text())
@@ -369,7 +369,8 @@ func (p *packed) people(n int, ids *packed) []tasks.Person {
 		}
 	}
 	for _, at := range []func(*tasks.Person) *string{
-		func(x *tasks.Person) *string { return &x.Domain }, func(x *tasks.Person) *string { return &x.Group }, func(x *tasks.Person) *string { return &x.Type },
+		func(x *tasks.Person) *string { return &x.Domain }, func(x *tasks.Person) *string { return &x.Group },
+		func(x *tasks.Person) *string { return &x.Type },
 	} {
 		for i := range people {
 			*at(&people[i]) = p.text()
@@ -384,8 +385,7 @@ func (p *packed) people(n int, ids *packed) []tasks.Person {
 	return out
 }
 
-// readingsOf gives what an entry of the trail says that rows were read as; most
-// say nothing of it.
+// readingsOf returns the readings in an entry of the trail; most entries have none.
 func readingsOf(entry string) ([]beforeAt, error) {
 	readings, has := trail.ReadingsIn(entry)
 	if !has {
@@ -394,14 +394,14 @@ func readingsOf(entry string) ([]beforeAt, error) {
 	return unpackBefore(readings)
 }
 
-// readAs notes a reading of the desktop; those of a trail come in its order.
+// readAs stores a reading of the desktop. Call it in the order of the trail.
 func (d *Row) readAs(b tasks.Before) {
 	d.pin(b)
 	d.Before = &b
 }
 
-// pin makes those on a desktop the expected ones, where nobody was named and no
-// reading before showed anybody.
+// pin makes the users of a reading the expected ones, if the request named no users
+// and no earlier reading showed any.
 func (d *Row) pin(b tasks.Before) {
 	if len(d.Expect) > 0 || len(d.Pinned) > 0 {
 		return
@@ -411,8 +411,8 @@ func (d *Row) pin(b tasks.Before) {
 	}
 }
 
-// addPins fills in Pinned of a chunk's rows, which are in their order. It unpacks
-// no more of the trail than it needs.
+// addPins fills in Pinned of a chunk's rows, which are in the order of their positions.
+// It unpacks only as much of the trail as it needs.
 func addPins(rows []Row, trail []string) error {
 	missing := 0
 	for _, d := range rows {
@@ -438,8 +438,7 @@ func addPins(rows []Row, trail []string) error {
 	return nil
 }
 
-// eachBefore goes through what a trail says that rows were read as, the earliest
-// first.
+// eachBefore goes through the readings in a trail, the earliest first.
 func eachBefore(trail []string, do func(position int, b tasks.Before)) error {
 	for _, entry := range trail {
 		readings, err := readingsOf(entry)

@@ -18,7 +18,7 @@ var scriptRelease = script("release", "holder")
 
 var scriptLinger = script("linger", "clock", "holder")
 
-// PausedError says that the project's gate is closed.
+// PausedError says that the project is paused.
 type PausedError struct {
 	Project string
 	For     time.Duration // 0: until it is resumed
@@ -26,20 +26,19 @@ type PausedError struct {
 
 func (e *PausedError) Error() string { return "project " + e.Project + " is paused" }
 
-// Claim is the right to act on desktops of a project, for one batch of calls. It ends
-// by its holder or by its lease, and by nothing else: that a worker is not heard of
-// does not mean that its call has no effect any more.
+// Claim is the right to act on desktops of a project, for one batch of calls. Only its
+// holder or the end of its lease ends it: the call of a silent worker may still have an
+// effect.
 type Claim struct {
 	Project  string
 	Holder   string // worker id, a slash and the id of a batch
 	Desktops []string
 }
 
-// Claim takes c.Desktops: no desktop is claimed twice at a time, by whichever worker or
-// operation. got tells per desktop whether it was claimed; the others are in another
-// call just now, the last of whose leases is over after free. A *PausedError means that
-// the gate is closed and nothing was claimed. Claiming again renews the lease, which
-// counts by Redis' clock.
+// Claim claims c.Desktops; no desktop can be claimed twice at a time, by any worker or
+// operation. got says per desktop whether it was claimed; the others are claimed for
+// another call, and the last of those leases ends after free. With a *PausedError
+// nothing was claimed. Claiming again renews the lease, which Redis' clock measures.
 func (r *Record) Claim(ctx context.Context, c Claim, lease time.Duration) (got []bool, free time.Duration, err error) {
 	call := &scriptCall{
 		script: scriptClaim, args: claimArgs(c.Desktops, c.Holder, lease.Milliseconds()),
@@ -82,9 +81,8 @@ func claimed(c Claim, reply *redis.Cmd) (got []bool, free time.Duration, err err
 	return got, ms(v[2]), nil
 }
 
-// Linger keeps desktops claimed although the call that they were claimed for is over,
-// since it may still have an effect; see Apply. Claims that Redis has lost are made
-// anew.
+// Linger keeps desktops claimed after the end of their call, because the call may still
+// have an effect; see Apply. It renews claims that Redis has lost.
 type Linger struct {
 	Claim Claim
 	Call  string        // the call
@@ -99,8 +97,7 @@ func (l Linger) call(r *Record) *scriptCall {
 	}
 }
 
-// Release gives claimed desktops back; those that have passed to another
-// holder are left alone.
+// Release releases claimed desktops; it skips those that another holder has claimed since.
 func (r *Record) Release(ctx context.Context, c Claim) error {
 	if len(c.Desktops) == 0 {
 		return nil
@@ -112,11 +109,13 @@ func (r *Record) Release(ctx context.Context, c Claim) error {
 }
 
 func (r *Record) releaseCall(c Claim) *scriptCall {
-	return &scriptCall{script: scriptRelease, keys: []string{r.keys.claims(c.Project), r.keys.holders(c.Project)}, args: claimArgs(c.Desktops, c.Holder)}
+	return &scriptCall{script: scriptRelease, args: claimArgs(c.Desktops, c.Holder), keys: []string{
+		r.keys.claims(c.Project), r.keys.holders(c.Project),
+	}}
 }
 
-// claimArgs appends desktops as hashes of 64 bits, which is a third of the
-// bytes. Should two ever meet, one waits for the other.
+// claimArgs appends desktops as hashes of 64 bits, which take a third of the bytes. If
+// two desktops have the same hash, one waits for the other.
 func claimArgs(desktops []string, first ...any) []any {
 	args := make([]any, len(first), len(first)+len(desktops))
 	copy(args, first)

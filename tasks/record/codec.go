@@ -12,25 +12,25 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// A chunk is a hash. Its field "" holds what most of its desktops have in
-// common, and how many those are,
+// A chunk is a hash. Its field "" holds the status that most of its desktops share,
+// and how many share it,
 //
 //	<count>|<state>;<attempts>;<updated at>;<call id>;<note>
 //
-// and each desktop has a field that holds just its position, if it is one of
-// those, or its position and the same on its own account:
+// and each desktop has a field that holds its position, and its own status if it does
+// not share the common one:
 //
 //	<position>
 //	<position>;<state>;<attempts>;<updated at>;<call id>;<note>
 //
-// Position and time, in milliseconds, are in base 36. In a bulk a chunk's
-// desktops go the same way together, and writing that is one small value
-// instead of a hundred. Every value stays under the 64 bytes up to which Redis
-// keeps a hash of a hundred as a listpack, at half the memory of a hash table.
+// Position and time, in milliseconds, are in base 36. In a bulk operation a chunk's
+// desktops change state together, which is one small write instead of a hundred. Every
+// value stays under 64 bytes: up to that size Redis keeps a hash of a hundred fields as
+// a listpack, at half the memory of a hash table.
 const commonField = ""
 
-// expectField of a chunk, which no desktop id can be, is a JSON object from
-// position to the names of the expected users.
+// expectField of a chunk is a JSON object from position to the names of the expected
+// users. No desktop id can be a space.
 const expectField = " "
 
 func encodeExpect(desktops []string, expect map[string][]string) (value string, any bool) {
@@ -46,8 +46,8 @@ func encodeExpect(desktops []string, expect map[string][]string) (value string, 
 	return mustJSON(out), len(out) > 0
 }
 
-// foundAsField of a chunk is a JSON object from position to the computer's name that
-// a desktop was found by.
+// foundAsField of a chunk is a JSON object from position to the computer name by which
+// the desktop was found.
 const foundAsField = "  "
 
 // encodeFoundAs is the value of foundAsField.
@@ -61,7 +61,7 @@ func encodeFoundAs(desktops []string, foundAs map[string]string) (value string, 
 	return mustJSON(out), len(out) > 0
 }
 
-// encodeStatus is what a desktop's value and the common value share.
+// encodeStatus returns the status part of a desktop's value or of the common value.
 func encodeStatus(d tasks.Desktop) string {
 	b := make([]byte, 0, 40)
 	b = append(b, byte(d.State), ';')
@@ -75,7 +75,7 @@ func encodeStatus(d tasks.Desktop) string {
 	return string(b)
 }
 
-// noteLetters are the notes as they are stored. A code that has none is stored as it is.
+// noteLetters are the stored forms of notes. A code without a letter is stored as it is.
 var noteLetters = map[tasks.Note]string{
 	tasks.NoteGone: "g", tasks.NoteReadBack: "r", tasks.NoteByJob: "j", tasks.NoteNotTheirs: "n", tasks.NoteUnknownUser: "u",
 	tasks.NoteSuspect: "s", tasks.NoteDenied: "p", tasks.NoteRecheck: "k", tasks.NoteDismissed: "d",
@@ -114,8 +114,7 @@ func decodeStatus(d *Row, status string) error {
 	return nil
 }
 
-// decodeChunk reads a chunk's hash; the desktops are in the order of their
-// positions.
+// decodeChunk reads a chunk's hash into rows in the order of their positions.
 func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	bad := func(id string, err error) ([]Row, error) {
 		return nil, fmt.Errorf("chunk %d of operation %s, desktop %q: %w", n, op, id, err)
@@ -168,7 +167,7 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	return out, nil
 }
 
-// decodePinned is decodeChunk with whose the desktops are by their first reading.
+// decodePinned is decodeChunk that also fills in Pinned, from the first readings.
 func decodePinned(op string, n int, values map[string]string, trail []string) ([]Row, error) {
 	out, err := decodeChunk(op, n, values)
 	if err != nil {
@@ -180,9 +179,8 @@ func decodePinned(op string, n int, values map[string]string, trail []string) ([
 	return out, nil
 }
 
-// storedFailure is a Failure within its operation: what the operation's own
-// keys say already is left out. Final marks a desktop that ended failed; the
-// others are being retried.
+// storedFailure is a Failure without the fields that the operation's own keys have.
+// Final marks a desktop that failed for good or is on hold; the others are being retried.
 type storedFailure struct {
 	Name      string      `json:"n,omitempty"`
 	Code      string      `json:"c"`
@@ -218,7 +216,7 @@ func decodeFailure(op, project, desktop, value string) (f tasks.Failure, final b
 	}, s.Final, nil
 }
 
-// storedCall adds the desktops, as positions within the operation, to a Call.
+// storedCall is a Call with its desktops, as positions within the operation.
 type storedCall struct {
 	Call
 	Positions string `json:"desktops"`
@@ -242,7 +240,7 @@ func decodeCall(op, value string) (Call, error) {
 func mustJSON(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // only our own plain structs come here
+		panic(err) // it is called with plain structs of this package only
 	}
 	return string(b)
 }

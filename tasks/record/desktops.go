@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// wants says whether a row is wanted as far as its status says it. One that has
-// no refusal to its name has no code.
-func wants(f tasks.DesktopFilter, d Row) bool {
+// mayMatch reports whether a row may match, judged by its status alone. A row without a
+// refusal has no code.
+func mayMatch(f tasks.DesktopFilter, d Row) bool {
 	return (len(f.States) == 0 || slices.Contains(f.States, d.State)) && (f.Code == "" || mayHaveFailure(d))
 }
 
@@ -22,12 +22,12 @@ func mayHaveFailure(d Row) bool {
 	return d.State == tasks.StateFailed || d.State == tasks.StateHeld || d.State.Open() && d.Attempts > 0
 }
 
-// Desktops lists an operation's desktops in the order of the request, with the
-// last refusal of each that had one. size is the most that are returned
-// (default 100). An empty next means that there are no more. A page takes a
-// bounded time: where little of what it looks through is wanted it is short, or
-// empty, and next says where to go on.
-func (r *Record) Desktops(ctx context.Context, op Operation, f tasks.DesktopFilter, size int, token string) (out []Row, next string, err error) {
+// Desktops lists an operation's desktops in the order of the request, with the last
+// refusal of each. size limits the page (default 100). A page takes a bounded time: if
+// few rows match it is short, or empty. An empty next marks the last page.
+func (r *Record) Desktops(
+	ctx context.Context, op Operation, f tasks.DesktopFilter, size int, token string,
+) (out []Row, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
@@ -37,7 +37,7 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f tasks.DesktopFilt
 			return nil, "", tasks.ErrPageToken
 		}
 	}
-	chunks, end, err := r.chunksWanted(ctx, op, f, start/ChunkSize)
+	chunks, end, err := r.chunksMatching(ctx, op, f, start/ChunkSize)
 	if err != nil {
 		return nil, "", err
 	}
@@ -51,9 +51,9 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f tasks.DesktopFilt
 		if err != nil {
 			return nil, "", err
 		}
-		rows = slices.DeleteFunc(rows, func(d Row) bool { return d.Place() < start || !wants(f, d) })
+		rows = slices.DeleteFunc(rows, func(d Row) bool { return d.Place() < start || !mayMatch(f, d) })
 		if f.Code == "" {
-			rows = rows[:min(len(rows), size-len(out)+1)] // one more, to know whether there is
+			rows = rows[:min(len(rows), size-len(out)+1)] // one more, to know whether there is a next page
 		}
 		if err := r.addFailuresOf(ctx, op, rows, f.Code); err != nil {
 			return nil, "", err
@@ -75,17 +75,16 @@ func (r *Record) Desktops(ctx context.Context, op Operation, f tasks.DesktopFilt
 	return out, next, nil
 }
 
-// chunksWanted gives the chunks, from first on, in which some row may be wanted,
-// as far as end. Most rows share their chunk's common status, so that most
-// chunks need not be read for it.
-func (r *Record) chunksWanted(ctx context.Context, op Operation, f tasks.DesktopFilter, first int) (out []int, end int, err error) {
+// chunksMatching returns the chunks between first and end in which some row may match.
+// Most rows share their chunk's common status, so few chunks have to be read for it.
+func (r *Record) chunksMatching(ctx context.Context, op Operation, f tasks.DesktopFilter, first int) (out []int, end int, err error) {
 	end = min(op.Chunks(), first+2000)
 	all := len(f.States) == 0 && f.Code == ""
 	var commons []*redis.StringCmd
 	var now *redis.SliceCmd
 	if !all && first < end {
 		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			now = p.HMGet(ctx, r.keys.op(op.ID), operationFields...) // op may have been read long ago
+			now = p.HMGet(ctx, r.keys.op(op.ID), operationFields...) // op may be out of date
 			for n := first; n < end; n++ {
 				commons = append(commons, p.HGet(ctx, r.keys.chunk(op.ID, n), commonField))
 			}
@@ -106,7 +105,7 @@ func (r *Record) chunksWanted(ctx context.Context, op Operation, f tasks.Desktop
 		if !all {
 			count, status, _ := strings.Cut(commons[n-first].Val(), "|")
 			var common Row
-			if err := decodeStatus(&common, status); err == nil && count == strconv.Itoa(op.chunkSize(n)) && !wants(f, common) {
+			if err := decodeStatus(&common, status); err == nil && count == strconv.Itoa(op.chunkSize(n)) && !mayMatch(f, common) {
 				continue
 			}
 		}
@@ -136,12 +135,12 @@ func (r *Record) readChunks(ctx context.Context, op Operation, chunks ...int) ([
 	return out, nil
 }
 
-// addFailures fills in Desktop.Failure for those that may have one.
+// addFailures fills in Row.Failure where there may be one.
 func (r *Record) addFailures(ctx context.Context, op Operation, ds []Row) error {
 	return r.addFailuresOf(ctx, op, ds, "")
 }
 
-// addFailuresOf is addFailures for those of one code, at least; empty: all.
+// addFailuresOf is addFailures for at least the failures of one code; empty: all.
 func (r *Record) addFailuresOf(ctx context.Context, op Operation, ds []Row, code string) error {
 	var ids []string
 	var at []int
@@ -157,7 +156,7 @@ func (r *Record) addFailuresOf(ctx context.Context, op Operation, ds []Row, code
 	if err != nil {
 		return fmt.Errorf("reading failures of operation %s: %w", op.ID, err)
 	}
-	has := `"c":` + mustJSON(code) // as encodeFailure writes it; decoding all takes long
+	has := `"c":` + mustJSON(code) // as encodeFailure writes it; decoding all would take long
 	for n, v := range values {
 		s, ok := v.(string)
 		if !ok || code != "" && !strings.Contains(s, has) {
@@ -172,8 +171,7 @@ func (r *Record) addFailuresOf(ctx context.Context, op Operation, ds []Row, code
 	return nil
 }
 
-// LastFailures reads the last refusal of each of an operation's desktops that
-// had one, by desktop id.
+// LastFailures reads the last refusals of an operation's desktops, by desktop id.
 func (r *Record) LastFailures(ctx context.Context, op Operation, ds []Row) (map[string]*tasks.Failure, error) {
 	ds = slices.Clone(ds)
 	if err := r.addFailures(ctx, op, ds); err != nil {
@@ -207,7 +205,7 @@ func (r *Record) Calls(ctx context.Context, op string) ([]Call, error) {
 	return out, nil
 }
 
-// CallsNamed reads some of an operation's calls; those not recorded are missing.
+// CallsNamed reads some of an operation's calls by id; it omits unrecorded ones.
 func (r *Record) CallsNamed(ctx context.Context, op string, ids ...string) (map[string]Call, error) {
 	out := map[string]Call{}
 	if len(ids) == 0 {
@@ -227,14 +225,13 @@ func (r *Record) CallsNamed(ctx context.Context, op string, ids ...string) (map[
 	return out, nil
 }
 
-// Event is one desktop within one operation, as History lists it.
+// HistoryEntry is one desktop within one operation, as History lists it.
 type HistoryEntry struct {
 	Operation Operation `json:"operation"`
 	Desktop   Row       `json:"desktop"`
 }
 
-// History lists every operation that named a desktop id, in any project, the
-// latest first.
+// History lists every operation of any project that named a desktop id, the latest first.
 func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, error) {
 	entries, err := r.find(ctx, r.keys.history, desktop)
 	if err != nil {
@@ -261,8 +258,8 @@ func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, e
 	return out, nil
 }
 
-// RowsNamed gives those of some desktops that have rows in an operation, by id. It
-// reads the chunks that the index names, or all if that is less.
+// RowsNamed returns the rows that some desktops have in an operation, by id. It reads
+// the chunks that the index names, or all chunks if those are fewer.
 func (r *Record) RowsNamed(ctx context.Context, op Operation, ids []string) (map[string]Row, error) {
 	wanted := make(map[string]bool, len(ids))
 	for _, id := range ids {
@@ -288,13 +285,13 @@ func (r *Record) RowsNamed(ctx context.Context, op Operation, ids []string) (map
 	slices.Sort(chunks)
 	out, err := r.rowsAmong(ctx, op, indexed, slices.Compact(chunks))
 	if err == nil && len(out) < len(indexed) {
-		// The index is of a find that was overtaken, or of another id with its hash.
+		// The index is out of date, or has another id with the same hash.
 		return r.rowsAmong(ctx, op, wanted, chunkRange(0, op.Chunks()))
 	}
 	return out, err
 }
 
-// rowsAmong gives the wanted rows of chunks, by id.
+// rowsAmong returns the wanted rows of chunks, by id.
 func (r *Record) rowsAmong(ctx context.Context, op Operation, wanted map[string]bool, chunks []int) (map[string]Row, error) {
 	out := make(map[string]Row, len(wanted))
 	for batch := range slices.Chunk(chunks, 64) {

@@ -12,8 +12,8 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// MatchDismiss counts what Dismiss would dismiss, by project, class and code, and
-// writes nothing; it needs no reason. Errors: *ValidationError, Redis'.
+// MatchDismiss counts the desktops that Dismiss would dismiss, by project, class and
+// code. It writes nothing and needs no reason. Errors: *ValidationError, Redis'.
 func (r *Record) MatchDismiss(ctx context.Context, q tasks.DismissRequest) ([]tasks.FailureCount, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
@@ -33,8 +33,7 @@ func (r *Record) MatchDismiss(ctx context.Context, q tasks.DismissRequest) ([]ta
 	return out, nil
 }
 
-// filtersOf are the filter for each of the projects. What fails after now, which may
-// be zero, is not among it.
+// filtersOf returns the filter for each project, without failures after now unless it is zero.
 func filtersOf(q tasks.DismissRequest, now time.Time) (out []tasks.FailureFilter) {
 	f := q.Filter
 	if !now.IsZero() && (f.To.IsZero() || f.To.After(now)) {
@@ -53,7 +52,7 @@ func filtersOf(q tasks.DismissRequest, now time.Time) (out []tasks.FailureFilter
 	return out
 }
 
-// named reads those that are named and are in the inbox.
+// named reads the named desktops that are in the inbox.
 func (r *Record) named(ctx context.Context, q tasks.DismissRequest) ([]tasks.Failure, error) {
 	found, err := r.failuresNamed(ctx, q.Desktops)
 	if err != nil {
@@ -64,14 +63,14 @@ func (r *Record) named(ctx context.Context, q tasks.DismissRequest) ([]tasks.Fai
 	}))
 }
 
-// Dismiss takes desktops out of the inbox. Their rows, and the counts of their
-// operations, stay as they are; the trail says who dismissed them, and why. They come
-// back when they fail anew. It returns how many were dismissed, also with an error;
-// repeating it dismisses the rest. Errors: *ValidationError, Redis'.
+// Dismiss removes desktops from the inbox until they fail again. Their rows and the
+// counts of their operations do not change; the trail says who dismissed them, and why.
+// It returns how many were dismissed, also with an error; repeating it dismisses the
+// rest. Errors: *ValidationError, Redis'.
 func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.Time) (int, error) {
 	err := q.Validate()
 	if err == nil && strings.TrimSpace(q.Reason) == "" {
-		err = &tasks.ValidationError{Problems: []tasks.Problem{{Field: "reason", Message: "is missing: say why nothing is to be done"}}}
+		err = &tasks.ValidationError{Problems: []tasks.Problem{{Field: "reason", Message: "is missing: say why nothing needs to be done"}}}
 	}
 	if err != nil {
 		return 0, err
@@ -95,7 +94,7 @@ func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.T
 			}
 		}
 	}
-	// Their trails are longer now. What is not sealed here, a sweep seals.
+	// Their trails are longer now. A sweep seals those that are not sealed here.
 	for ids := range slices.Chunk(slices.Sorted(maps.Keys(d.touched)), 100) {
 		if _, err := r.Finish(ctx, ids); err != nil {
 			return d.done, err
@@ -104,7 +103,8 @@ func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.T
 	return d.done, nil
 }
 
-// asSeen refuses what is not as many as was seen: the inbox hides what is dismissed.
+// asSeen refuses a request if the number of matches has changed since a person saw it,
+// because the inbox hides what is dismissed.
 func (r *Record) asSeen(ctx context.Context, q tasks.DismissRequest) error {
 	if q.Matched == 0 {
 		return nil
@@ -120,10 +120,12 @@ func (r *Record) asSeen(ctx context.Context, q tasks.DismissRequest) error {
 	if n == q.Matched {
 		return nil
 	}
-	return &tasks.ValidationError{Problems: []tasks.Problem{{Field: "matched", Message: fmt.Sprintf("says %d, and %d match now: nothing was dismissed; look again", q.Matched, n)}}}
+	return &tasks.ValidationError{Problems: []tasks.Problem{{
+		Field: "matched", Message: fmt.Sprintf("is %d, but %d match now: nothing was dismissed; read the inbox again", q.Matched, n),
+	}}}
 }
 
-// dismissal is a Dismiss on its way.
+// dismissal is a Dismiss in progress.
 type dismissal struct {
 	tasks.DismissRequest
 	now     time.Time
@@ -155,8 +157,8 @@ func (r *Record) dismiss(ctx context.Context, d *dismissal, found []tasks.Failur
 
 var scriptDismiss = script("dismiss")
 
-// dismissBatch writes the trails first: a crash then leaves a desktop in the inbox that
-// is dismissed once more, and never one out of it of which no trail tells.
+// dismissBatch writes the trails first. A crash can then leave a dismissed desktop in the
+// inbox, to be dismissed again, but cannot remove one without a trace in the trail.
 func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []tasks.Failure) error {
 	fail := func(err error) error { return fmt.Errorf("dismissing: %w", err) }
 	matched := make(map[tasks.DesktopRef]time.Time, len(found))
@@ -172,7 +174,8 @@ func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []tasks.F
 	calls := make([]*scriptCall, len(chunks))
 	for i, c := range chunks {
 		chunks[i].Desktops = slices.DeleteFunc(c.Desktops, func(x Row) bool {
-			return x.State != tasks.StateFailed && x.State != tasks.StateHeld || x.Failure == nil || !x.Failure.At.Equal(matched[tasks.DesktopRef{OperationID: x.OperationID, DesktopID: x.ID}])
+			at := matched[tasks.DesktopRef{OperationID: x.OperationID, DesktopID: x.ID}]
+			return x.State != tasks.StateFailed && x.State != tasks.StateHeld || x.Failure == nil || !x.Failure.At.Equal(at)
 		})
 		if c.Operation.Done() {
 			if err := r.list(ctx, c.Operation); err != nil {
@@ -213,5 +216,6 @@ func (r *Record) dismissCall(d *dismissal, c Chunk) *scriptCall {
 	for _, x := range c.Desktops {
 		args = append(args, x.ID, x.stored, x.common, x.Position)
 	}
-	return &scriptCall{script: scriptDismiss, args: args, keys: []string{r.keys.op(op), r.keys.chunk(op, c.Number), r.keys.trail(op, c.Number)}}
+	keys := []string{r.keys.op(op), r.keys.chunk(op, c.Number), r.keys.trail(op, c.Number)}
+	return &scriptCall{script: scriptDismiss, args: args, keys: keys}
 }

@@ -13,21 +13,21 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Copies says whether what was written is on a replica, too.
+// Copies says whether a write is also on a replica.
 type Copies int
 
-// What Copies may be.
+// The values of Copies.
 const (
-	// NoReplicas: this process never saw a replica, or Redis does not tell (INFO or
-	// WAIT is refused), or Config.Replicas is negative. Nothing was waited for.
+	// NoReplicas: this process never saw a replica, or Redis refuses INFO or WAIT, or
+	// Config.Replicas is negative. There was no wait.
 	NoReplicas Copies = iota
-	// Replicated: replicas acknowledged it.
+	// Replicated: replicas acknowledged the write.
 	Replicated
-	// ReplicasGone: there were replicas, and none has been connected for
+	// ReplicasGone: there were replicas, but none has been connected for
 	// Config.ReplicaReturns.
 	ReplicasGone
-	// Unacknowledged: replicas are, or were a moment ago, and did not acknowledge it in
-	// time. If the primary dies now, one that does not have it takes over.
+	// Unacknowledged: replicas are, or recently were, connected, and did not acknowledge
+	// the write in time. If the primary dies now, a replica without it may be promoted.
 	Unacknowledged
 )
 
@@ -48,15 +48,14 @@ func (c Copies) durability() tasks.Durability {
 	return ""
 }
 
-// durably is runScripts for calls, at least one, whose writes have to survive the loss
-// of a primary: it says whether replicas acknowledged what the calls wrote, or found
-// written already. also is not covered on a Cluster. Whatever Copies is, the calls were run if there
-// is no error.
+// durably is runScripts for at least one call whose writes have to survive the loss of a
+// primary: Copies says whether replicas acknowledged what the calls wrote or found
+// already written. Without an error the calls were run, whatever Copies is. On a Cluster
+// Copies does not cover also.
 //
-// WAIT speaks of the writes of its own connection only, and at once of none. So it
-// goes into the pipeline of the calls, after a write that every server replicates:
-// what the calls say is there then is there where WAIT is answered, and has an
-// earlier place in the same stream.
+// WAIT covers only the writes of its own connection, and returns at once if there are
+// none. So it follows the calls in their pipeline, after a write that every server
+// replicates. Whatever the calls found is then earlier in the same replication stream.
 func (r *Record) durably(ctx context.Context, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
 	if cluster, ok := r.rdb.(*redis.ClusterClient); ok {
 		return r.durablyByShard(ctx, cluster, calls, also)
@@ -69,12 +68,14 @@ func (r *Record) durably(ctx context.Context, calls []*scriptCall, also func(red
 	return r.waitOn(ctx, r.rdb, known, n, calls, also)
 }
 
-// durablyByShard is durably where keys are on several servers. The calls of shards
-// whose replicas are not waited for go the usual way.
-func (r *Record) durablyByShard(ctx context.Context, cluster *redis.ClusterClient, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
+// durablyByShard is durably for keys on several servers. For shards without a wait for
+// replicas it uses runScripts.
+func (r *Record) durablyByShard(
+	ctx context.Context, cluster *redis.ClusterClient, calls []*scriptCall, also func(redis.Pipeliner),
+) (Copies, error) {
 	shards := map[*redis.Client][]*scriptCall{}
 	for _, c := range calls {
-		// No primary, no proof; the cluster's client knows how to wait for one.
+		// Without a primary nothing is confirmed; the cluster's client waits for one.
 		primary, _ := cluster.MasterForKey(ctx, c.key())
 		shards[primary] = append(shards[primary], c)
 	}
@@ -92,7 +93,7 @@ func (r *Record) durablyByShard(ctx context.Context, cluster *redis.ClusterClien
 	}
 	var usual []*scriptCall
 	for primary, calls := range shards {
-		n, copies := 0, r.replicas.unproven()
+		n, copies := 0, r.replicas.assumed()
 		var known *primaryServer
 		if primary != nil {
 			known = r.replicas.of(primary.Options().Addr)
@@ -114,10 +115,11 @@ func (r *Record) durablyByShard(ctx context.Context, cluster *redis.ClusterClien
 	return worst, errors.Join(errs...)
 }
 
-// waitInShard is waitOn for a shard of a Cluster. Calls that its primary does not
-// answer, because it is gone or the slot has moved, are run wherever they belong,
-// without a proof.
-func (r *Record) waitInShard(ctx context.Context, primary *redis.Client, known *primaryServer, n int, calls []*scriptCall) (Copies, error) {
+// waitInShard is waitOn for a shard of a Cluster. If its primary does not answer calls,
+// because it is gone or the slot has moved, they run without a wait wherever they belong.
+func (r *Record) waitInShard(
+	ctx context.Context, primary *redis.Client, known *primaryServer, n int, calls []*scriptCall,
+) (Copies, error) {
 	copies, err := r.waitOn(ctx, primary, known, n, calls, nil)
 	if err == nil {
 		return copies, nil
@@ -127,10 +129,12 @@ func (r *Record) waitInShard(ctx context.Context, primary *redis.Client, known *
 }
 
 // waitOn runs calls on one server and waits for n of its replicas, in one round trip.
-func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known *primaryServer, n int, calls []*scriptCall, also func(redis.Pipeliner)) (Copies, error) {
+func (r *Record) waitOn(
+	ctx context.Context, server redis.UniversalClient, known *primaryServer, n int, calls []*scriptCall, also func(redis.Pipeliner),
+) (Copies, error) {
 	defer known.awaited()
 	var acknowledged *redis.Cmd
-	whole := map[*redis.Script]bool{} // A call that is sent again would leave the others' WAIT behind, so none may be unknown.
+	whole := map[*redis.Script]bool{} // a call that is resent would come after WAIT, so Redis must know every script
 	cmds, sent := server.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, c := range calls {
 			c.queue(ctx, p, !whole[c.script])
@@ -166,15 +170,15 @@ func (r *Record) waitOn(ctx context.Context, server redis.UniversalClient, known
 	return known.answered(ctx, server, n, got), nil
 }
 
-// replicas is what a process knows of a Redis' replicas.
+// replicas is what a process knows about the replicas of a Redis.
 type replicas struct {
-	want    int // that are waited for; 0: none
+	want    int // how many to wait for; 0: none
 	wait    time.Duration
 	returns time.Duration // see Config.ReplicaReturns
 
 	mu      sync.Mutex
-	seen    bool                      // some are, or were
-	servers map[string]*primaryServer // by address; without a Cluster there is one, of no name
+	seen    bool                      // some are, or were, connected
+	servers map[string]*primaryServer // by address; without a Cluster there is one, with an empty name
 }
 
 func newReplicas(rdb redis.UniversalClient, cfg Config) *replicas {
@@ -192,7 +196,8 @@ func newReplicas(rdb redis.UniversalClient, cfg Config) *replicas {
 	if t := readTimeout(rdb); t > 0 {
 		wait = min(wait, t/2)
 	}
-	return &replicas{want: max(want, 0), wait: max(wait, time.Millisecond), returns: returns, servers: map[string]*primaryServer{}} // WAIT 0 would be for ever
+	wait = max(wait, time.Millisecond) // WAIT 0 would wait for ever
+	return &replicas{want: max(want, 0), wait: wait, returns: returns, servers: map[string]*primaryServer{}}
 }
 
 func readTimeout(rdb redis.UniversalClient) time.Duration {
@@ -216,8 +221,8 @@ func (r *replicas) of(name string) *primaryServer {
 	return p
 }
 
-// unproven is what is known without asking.
-func (r *replicas) unproven() Copies {
+// assumed is the value of Copies without asking Redis.
+func (r *replicas) assumed() Copies {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.seen {
@@ -226,37 +231,36 @@ func (r *replicas) unproven() Copies {
 	return NoReplicas
 }
 
-// primaryServer is what is known of one server's replicas.
+// primaryServer is what a process knows about one server's replicas.
 type primaryServer struct {
 	all *replicas
 
 	mu        sync.Mutex
 	connected int
-	asked     time.Time // when Redis last said so
-	lonely    time.Time // since when none is connected; zero: some are
-	late      bool      // the last wait was in vain
-	mute      bool      // WAIT is refused
+	asked     time.Time // when Redis last said how many
+	lonely    time.Time // since when no replica is connected; zero: some are
+	late      bool      // the last wait timed out
+	mute      bool      // Redis refuses WAIT
 	waiting   int
 }
 
-// How long it is believed that replicas are connected, or that there never was one,
-// and that they are gone.
+// These limit how long an answer of Redis about its replicas is used.
 const (
-	replicasKnown = 10 * time.Second
-	replicasGone  = time.Second
+	replicasKnown = 10 * time.Second // they are connected, or there never was one
+	replicasGone  = time.Second      // none is connected any more
 )
 
-// lacking is what it means that no replica is connected.
+// lacking is the value of Copies while no replica is connected.
 func (p *primaryServer) lacking() Copies {
-	if copies := p.all.unproven(); copies == NoReplicas || time.Since(p.lonely) < p.all.returns {
+	if copies := p.all.assumed(); copies == NoReplicas || time.Since(p.lonely) < p.all.returns {
 		return copies
 	}
 	return ReplicasGone
 }
 
-// await says how many replicas are to be waited for, or, if none, why not. While
-// they are late one caller at a time finds out whether they still are: each of the
-// others would hold a connection for nothing.
+// await returns how many replicas to wait for, or 0 and the reason. While replicas are
+// late, only one caller at a time waits for them: the others would hold a connection for
+// nothing.
 func (p *primaryServer) await(ctx context.Context, server redis.UniversalClient) (int, Copies) {
 	if p.all.want == 0 {
 		return 0, NoReplicas
@@ -288,7 +292,7 @@ func (p *primaryServer) awaited() {
 	p.waiting--
 }
 
-// ask asks a server for its replicas. If it does not tell, what was known stands.
+// ask asks a server for its replicas. Without an answer the known number stays.
 func (p *primaryServer) ask(ctx context.Context, server redis.UniversalClient) {
 	p.asked, p.mute = time.Now(), false
 	info, err := server.Info(ctx, "replication").Result()
@@ -311,7 +315,7 @@ func (p *primaryServer) know(connected int) {
 	}
 }
 
-// answered is what the answer of WAIT means.
+// answered returns the Copies that follow from the answer of WAIT.
 func (p *primaryServer) answered(ctx context.Context, server redis.UniversalClient, n, acknowledged int) Copies {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -327,9 +331,9 @@ func (p *primaryServer) answered(ctx context.Context, server redis.UniversalClie
 	return Unacknowledged
 }
 
-// refused is what an error in place of WAIT's answer means. Where Redis does not let
-// this user wait, or nobody, nothing can be said, and it is left alone for a while;
-// anything else (a broken connection, a primary that is one no more) proves nothing.
+// refused returns the Copies that follow from an error of WAIT. If Redis does not allow
+// WAIT, nothing is known, and the process stops asking for a while. Any other error (a
+// broken connection, a demoted primary) confirms nothing.
 func (p *primaryServer) refused(err error) Copies {
 	text := err.Error()
 	if !strings.HasPrefix(text, "NOPERM") && !strings.HasPrefix(text, "ERR unknown command") {
@@ -341,8 +345,8 @@ func (p *primaryServer) refused(err error) Copies {
 	return NoReplicas
 }
 
-// connectedReplicas reads INFO replication. Those that are still loading their first
-// copy do not count: they acknowledge nothing, and nobody would promote them.
+// connectedReplicas reads INFO replication. Replicas that are still loading their first
+// copy do not count: they acknowledge nothing and would not be promoted.
 func connectedReplicas(info string) int {
 	connected, online, listed := 0, 0, false
 	for line := range strings.Lines(info) {

@@ -14,7 +14,7 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// TrailEntry is one change of a chunk; see trail.
+// TrailEntry is one change of a chunk; see package trail.
 type TrailEntry struct {
 	trail.Entry
 	Before map[int]tasks.Before // Readings, by position in the chunk; times to the millisecond
@@ -28,12 +28,12 @@ func trailTag(m Move) string {
 	return trail.Move{From: byte(m.Desktop.State), To: byte(m.To), Note: noteLetter(m.Note), Detail: detail}.Tag()
 }
 
-// trailTogether is what the trail says of desktops that are moved together.
+// trailTogether returns the moves in the trail of desktops that are moved together.
 func trailTogether(ch Change, p plan) string {
 	if len(p.together) == 0 {
 		return ""
 	}
-	byTag := map[string][]int{} // the same status can still have been seen as different things
+	byTag := map[string][]int{} // desktops with the same status can have different details
 	for _, i := range p.together {
 		tag := trailTag(ch.Moves[i])
 		byTag[tag] = append(byTag[tag], ch.Moves[i].Desktop.Position)
@@ -46,7 +46,7 @@ func trailTogether(ch Change, p plan) string {
 	return strings.Join(parts, ",")
 }
 
-// trailHead is what an entry says of the whole change, to follow its time.
+// trailHead returns the part of an entry about the whole change; it follows the time.
 func trailHead(ch Change) string {
 	e := trail.Entry{By: ch.By}
 	if ch.Call != nil {
@@ -65,7 +65,7 @@ func trailHead(ch Change) string {
 	return e.Common()
 }
 
-// ParseTrailEntry reads an entry as it is stored.
+// ParseTrailEntry reads a stored entry.
 func ParseTrailEntry(raw string) (TrailEntry, error) {
 	parsed, err := trail.Parse(raw)
 	e := TrailEntry{Entry: parsed}
@@ -83,8 +83,8 @@ func ParseTrailEntry(raw string) (TrailEntry, error) {
 	return e, nil
 }
 
-// StartChain begins the chain of a chunk. accepted is the operation's JSON as it was
-// accepted (see Record.Accepted); the rows are in the order of their positions.
+// StartChain begins the chain of a chunk. accepted is the operation's accepted JSON (see
+// Record.Accepted); rows are in the order of their positions.
 func StartChain(accepted string, chunk int, rows []Row) trail.Chain {
 	return trail.Start(accepted, chunk, trailRows(rows))
 }
@@ -97,12 +97,12 @@ func trailRows(ds []Row) []trail.Row {
 	return out
 }
 
-// Evidence is all that is known of one chunk.
+// Evidence is everything that the record has about one chunk.
 type Evidence struct {
 	Chunk    int
 	Desktops []Row // by position, with Failure and Before
 	Trail    []TrailEntry
-	Raw      []string    // the entries of Trail as they are stored
+	Raw      []string    // the stored entries of Trail
 	Chain    trail.Chain // over all of them
 }
 
@@ -115,7 +115,7 @@ func (e Evidence) Check() error {
 	return trail.Check(e.Chunk, trailRows(e.Desktops), entries, tasks.StateQueued)
 }
 
-// Accepted gives the operation's JSON as it was accepted, byte for byte.
+// Accepted returns the operation's JSON as it was accepted, byte for byte.
 func (r *Record) Accepted(ctx context.Context, op string) (string, error) {
 	s, err := r.rdb.HGet(ctx, r.keys.op(op), fieldOperation).Result()
 	if errors.Is(err, redis.Nil) {
@@ -124,8 +124,8 @@ func (r *Record) Accepted(ctx context.Context, op string) (string, error) {
 	return s, err
 }
 
-// Evidence reads all that is known of some chunks of an operation, first
-// included and end not, in two round trips.
+// Evidence reads everything about the chunks of an operation from first up to, but
+// without, end, in two round trips.
 func (r *Record) Evidence(ctx context.Context, op Operation, first, end int) ([]Evidence, error) {
 	refs := make([]chunkID, 0, end-first)
 	for n := first; n < end; n++ {
@@ -167,7 +167,7 @@ type chunkID struct {
 	chunk int
 }
 
-// evidence reads chunks, of any operations, with their trails as stored.
+// evidence reads chunks of any operations, with their stored trails.
 func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, error) {
 	accepted := map[string]*redis.StringCmd{}
 	chunks, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))
@@ -182,7 +182,7 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 		return nil
 	})
 	if errors.Is(err, redis.Nil) {
-		err = tasks.ErrNotFound // removed meanwhile
+		err = tasks.ErrNotFound // it was removed in the meantime
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the trail: %w", err)
@@ -202,8 +202,8 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	return out, nil
 }
 
-// heads computes the heads of operations' trails, by operation, and shows each chunk
-// that it reads for that.
+// heads computes the heads of operations' trails, by operation. It passes each chunk
+// that it reads to show.
 func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation, Evidence) error) (map[string]string, error) {
 	var refs []chunkID
 	byID := map[string]Operation{}
@@ -234,7 +234,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation
 	return out, nil
 }
 
-// TrailHead computes the head of an operation's trail as it is now, in hex.
+// TrailHead computes the current head of an operation's trail, in hex.
 func (r *Record) TrailHead(ctx context.Context, op Operation) (string, error) {
 	heads, err := r.heads(ctx, []Operation{op}, func(Operation, Evidence) error { return nil })
 	return heads[op.ID], err

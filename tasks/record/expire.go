@@ -11,22 +11,21 @@ import (
 	"github.com/rs/xid"
 )
 
-// Operations are removed many at a time: a batch takes some eight round trips,
-// whatever is in it.
+// Operations are removed in batches: a batch of any size takes about eight round trips.
 const (
 	removeBatch  = 500
-	removeChunks = 1000             // about how many chunks the operations of a batch have
+	removeChunks = 1000             // about how many chunks a batch may have
 	rowsAtOnce   = 512              // chunks whose rows are read in one round trip
-	expireLease  = 30 * time.Second // of who expires
+	expireLease  = 30 * time.Second // of the process that expires
 )
 
-// Expire removes up to limit operations whose retention is over, each whole,
-// and returns how many. Once budget is used up (0: none) it begins no further
-// batch; the next call goes on. While another process is at it, it does nothing.
+// Expire removes up to limit operations whose retention has ended, each whole, and
+// returns how many. After budget (0: unlimited) it begins no further batch; the next call
+// continues. It does nothing while another process expires operations.
 func (r *Record) Expire(ctx context.Context, now time.Time, limit int, budget time.Duration) (n int, err error) {
 	over := within(budget)
 	fail := func(err error) (int, error) { return n, fmt.Errorf("expiring operations: %w", err) }
-	// Two at it would do the same work twice; that is all, so who is slow may lose it.
+	// Two processes would only do the same work twice, so a slow one may lose its lease.
 	mine, err := r.rdb.SetNX(ctx, r.keys.expiring(), 1, expireLease).Result()
 	if err != nil {
 		return fail(err)
@@ -61,8 +60,8 @@ func (r *Record) Expire(ctx context.Context, now time.Time, limit int, budget ti
 	return n, nil
 }
 
-// expireSome removes those of some operations that have ended so long ago; the index
-// is no proof of it. It goes on with what is left if there is time.
+// expireSome removes those of some operations whose retention has ended. It checks each
+// one, because the index may be out of date, and continues until the time is over.
 func (r *Record) expireSome(ctx context.Context, now time.Time, ids []string, over func() bool) (int, error) {
 	found, err := r.removals(ctx, ids)
 	if err != nil {
@@ -102,7 +101,7 @@ func (r *Record) expireSome(ctx context.Context, now time.Time, ids []string, ov
 	return n, nil
 }
 
-// keep enters an operation where it belongs that was found among those to expire.
+// keep corrects the indexes for an operation that must not expire yet.
 func (r *Record) keep(ctx context.Context, p redis.Pipeliner, op Operation) {
 	if op.Done() {
 		p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
@@ -122,21 +121,21 @@ func fewRemovals(all []*removal) int {
 	return len(all)
 }
 
-// removal is an operation that is to be removed.
+// removal is the removal of one operation.
 type removal struct {
 	id       string
 	accepted bool
-	hidden   bool      // its removal has begun before
-	op       Operation // of one that was accepted
+	hidden   bool      // an earlier removal has begun
+	op       Operation // set if it was accepted
 	index    indexed
 	ended    string // as stored
-	chunks   int    // how many there are; of one that was never accepted: at most
-	read     int    // of those, whose rows are known
+	chunks   int    // how many there are; an upper limit if it was never accepted
+	read     int    // how many of them have been read
 	failed   []string
 	buckets
 }
 
-// removals reads operations that are to be removed, in one round trip.
+// removals reads operations to remove, in one round trip.
 func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error) {
 	metas, logs, failed := make([]*redis.SliceCmd, len(ids)), make([]*redis.StringCmd, len(ids)), make([]*redis.StringSliceCmd, len(ids))
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -148,7 +147,7 @@ func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error)
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading %d operations that are to be removed: %w", len(ids), err)
+		return nil, fmt.Errorf("reading %d operations to remove: %w", len(ids), err)
 	}
 	out := make([]*removal, len(ids))
 	for i, id := range ids {
@@ -192,7 +191,7 @@ func (r *Record) removeAll(ctx context.Context, ids []string) (n int, err error)
 		if err != nil {
 			return n, err
 		}
-		found = slices.DeleteFunc(found, func(x *removal) bool { return x.accepted && !x.hidden }) // a moment ago
+		found = slices.DeleteFunc(found, func(x *removal) bool { return x.accepted && !x.hidden }) // accepted in the meantime
 		removed, err := r.removeSome(ctx, found)
 		if n += removed; err != nil {
 			return n, err
@@ -203,9 +202,9 @@ func (r *Record) removeAll(ctx context.Context, ids []string) (n int, err error)
 
 var scriptHide = script("hide")
 
-// removeSome deletes everything of operations, and returns of how many. They are
-// hidden first and leave the indexes that name them last, so that a crash in between
-// is resumed.
+// removeSome deletes everything of operations, and returns how many it removed. It hides
+// them first and removes them from the lists of open and ended operations last, so that
+// a later call resumes after a crash.
 func (r *Record) removeSome(ctx context.Context, all []*removal) (int, error) {
 	if len(all) == 0 {
 		return 0, nil
@@ -238,7 +237,7 @@ func (r *Record) removeSome(ctx context.Context, all []*removal) (int, error) {
 	return len(all), nil
 }
 
-// hide gives those that are hidden now.
+// hide hides operations, and returns those that are hidden now.
 func (r *Record) hide(ctx context.Context, all []*removal) ([]*removal, error) {
 	calls := make([]*scriptCall, len(all))
 	for i, x := range all {
@@ -262,7 +261,7 @@ func (r *Record) hide(ctx context.Context, all []*removal) ([]*removal, error) {
 	return out, nil
 }
 
-// unlist takes operations out of the lists of operations and out of inboxes.
+// unlist removes operations from the lists of operations and from inboxes.
 func (r *Record) unlist(ctx context.Context, all []*removal) error {
 	gone := map[string][]any{} // by key
 	writes := inboxWrites{}
@@ -291,8 +290,8 @@ func (r *Record) unlist(ctx context.Context, all []*removal) error {
 	return err
 }
 
-// addRows adds the buckets of the index of desktops that chunks are in. Where it is
-// not known how many there are it ends with the first that is not there.
+// addRows adds the buckets of the index of desktops that have entries of chunks. If the
+// number of chunks is unknown, it ends with the first missing chunk.
 func (r *Record) addRows(ctx context.Context, all []*removal) error {
 	for {
 		type ref struct {
@@ -334,13 +333,13 @@ func (r *Record) addRows(ctx context.Context, all []*removal) error {
 	}
 }
 
-// unindex removes operations' entries from the buckets that are known to have some.
+// unindex removes operations' entries from their known buckets.
 func (r *Record) unindex(ctx context.Context, all []*removal) error {
 	history, names := map[int][]byte{}, map[int][]byte{}
 	for _, x := range all {
 		id, err := xid.FromString(x.id)
 		if err != nil {
-			continue // it has none
+			continue // it has no entries
 		}
 		for b := range x.history {
 			history[b] = append(history[b], id[:]...)
@@ -359,8 +358,8 @@ func (r *Record) unindex(ctx context.Context, all []*removal) error {
 	return r.runBatches(ctx, calls.all)
 }
 
-// unlink deletes operations' own keys. The last chunk goes first, as a next try begins
-// at the first.
+// unlink deletes operations' own keys. It deletes the last chunk first, because a retry
+// begins with the first.
 func (r *Record) unlink(ctx context.Context, all []*removal) error {
 	var batches [][]string
 	for _, x := range all {
@@ -368,7 +367,8 @@ func (r *Record) unlink(ctx context.Context, all []*removal) error {
 		for n := x.chunks - 1; n >= 0; n-- {
 			keys = append(keys, r.keys.chunk(x.id, n), r.keys.trail(x.id, n))
 		}
-		keys = append(keys, r.keys.open(x.id), r.keys.unproven(x.id), r.keys.calls(x.id), r.keys.errors(x.id), r.keys.logged(x.id), r.keys.op(x.id))
+		keys = append(keys, r.keys.open(x.id), r.keys.unproven(x.id), r.keys.calls(x.id), r.keys.errors(x.id),
+			r.keys.logged(x.id), r.keys.op(x.id))
 		batches = slices.AppendSeq(batches, slices.Chunk(keys, 256))
 	}
 	for some := range slices.Chunk(batches, removeBatch) {

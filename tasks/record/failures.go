@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// failureGroup is what the inbox is listed by: one sorted set for each project,
-// class and code, so that every filter reads only what it wants.
+// failureGroup is one list of the inbox. There is a sorted set for each project, class
+// and code, so that a filter reads only matching groups.
 type failureGroup struct {
 	project string
 	class   tasks.Class
@@ -32,13 +32,13 @@ func (g failureGroup) String() string {
 	return g.project + groupSep + string(g.class) + groupSep + g.code
 }
 
-// failureMember is how a failed desktop is named in a group.
+// failureMember is the name of a failed desktop in a group.
 func failureMember(op, desktop string) string { return op + "/" + desktop }
 
 func formatMS(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
 func parseGroup(s string) (failureGroup, bool) {
-	// The code comes last because it is the cloud's text and may hold anything.
+	// The code comes last because it is text of the cloud and may contain the separator.
 	f := strings.SplitN(s, groupSep, 3)
 	if len(f) != 3 {
 		return failureGroup{}, false
@@ -51,7 +51,7 @@ func (g failureGroup) matches(f tasks.FailureFilter) bool {
 		(f.Class == "" || f.Class == g.class) && (f.Code == "" || f.Code == g.code)
 }
 
-// matchesFailure leaves out Source, which is not in a failure.
+// matchesFailure ignores Source, which a failure does not have.
 func matchesFailure(f tasks.FailureFilter, x tasks.Failure) bool {
 	return groupOf(x.Project, x).matches(f) && (f.Operation == "" || f.Operation == x.OperationID) && namesUser(f, x) &&
 		(f.From.IsZero() || !x.At.Before(f.From)) && (f.To.IsZero() || x.At.Before(f.To))
@@ -66,15 +66,16 @@ func namesUser(f tasks.FailureFilter, x tasks.Failure) bool {
 	return isUser && foldName(row) == name || slices.ContainsFunc(x.Expect, func(s string) bool { return foldName(s) == name })
 }
 
-// Failures lists the inbox: desktops that failed or are held and that nobody has
-// seen to since, each once for the same users, the latest first; with Operation or
-// User they are read by operation, the latest first, in the order of the request. A
-// failed row that is not listed was dismissed, or another operation has detached its
-// desktop since, or has failed for it later; Desktops lists rows. size is the most
-// that are returned (default 100). An empty next means that there are no more. A
-// page takes a bounded time: where little of what it looks through is wanted it
-// is short, or empty, and next says where to go on.
-func (r *Record) Failures(ctx context.Context, f tasks.FailureFilter, size int, token string) (out []tasks.Failure, next string, err error) {
+// Failures lists the inbox, each desktop once for the same users, the latest failure
+// first; with Operation or User by operation, the latest first, in the order of the
+// request. It does not list a failed row that was dismissed, or whose desktop another
+// operation has since detached, or has since failed for; Desktops lists all rows.
+//
+// size limits the page (default 100). A page takes a bounded time: if few failures match
+// it is short, or empty. An empty next marks the last page.
+func (r *Record) Failures(
+	ctx context.Context, f tasks.FailureFilter, size int, token string,
+) (out []tasks.Failure, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
@@ -117,7 +118,7 @@ func (r *Record) Failures(ctx context.Context, f tasks.FailureFilter, size int, 
 			for i, x := range found {
 				last = part[i].place
 				if x == nil || !matchesFailure(f, *x) {
-					continue // taken up again, or expired, since it was indexed
+					continue // retried, or expired, since it was indexed
 				}
 				if out = append(out, *x); len(out) == size {
 					return out, last.token(), nil
@@ -129,7 +130,7 @@ func (r *Record) Failures(ctx context.Context, f tasks.FailureFilter, size int, 
 	return out, last.token(), nil
 }
 
-// failuresOf reads an operation's own, by what its rows say.
+// failuresOf reads the failures of one operation, from its rows.
 func (r *Record) failuresOf(ctx context.Context, f tasks.FailureFilter, size int, token string) ([]tasks.Failure, string, error) {
 	op, err := r.Operation(ctx, f.Operation)
 	if errors.Is(err, tasks.ErrNotFound) {
@@ -138,7 +139,8 @@ func (r *Record) failuresOf(ctx context.Context, f tasks.FailureFilter, size int
 	if err != nil || f.Project != "" && f.Project != op.Project || f.Source != "" && f.Source != op.RequestedBy {
 		return nil, "", err
 	}
-	rows, next, err := r.Desktops(ctx, op, tasks.DesktopFilter{States: []tasks.State{tasks.StateFailed, tasks.StateHeld}, Code: f.Code}, size, token)
+	failed := []tasks.State{tasks.StateFailed, tasks.StateHeld}
+	rows, next, err := r.Desktops(ctx, op, tasks.DesktopFilter{States: failed, Code: f.Code}, size, token)
 	if err != nil {
 		return nil, "", err
 	}
@@ -152,7 +154,7 @@ func (r *Record) failuresOf(ctx context.Context, f tasks.FailureFilter, size int
 	return out, next, err
 }
 
-// failureRef is an entry of the index: when, and operation/desktop.
+// failureRef is an entry of a group: its time, and operation/desktop.
 type failureRef struct {
 	place
 	group failureGroup
@@ -163,7 +165,7 @@ func (x failureRef) operation() string {
 	return op
 }
 
-// failuresFrom gives those of some entries whose operations somebody asked for.
+// failuresFrom returns the entries whose operations were requested by source.
 func (r *Record) failuresFrom(ctx context.Context, source string, refs []failureRef) ([]failureRef, error) {
 	if source == "" {
 		return refs, nil
@@ -199,8 +201,8 @@ type groupWalk struct {
 	group failureGroup
 	last  place
 	n     int     // how many to read next
-	ahead []place // read, and not gone through
-	ended bool    // nothing is left to be read
+	ahead []place // read, but not returned yet
+	ended bool    // everything was read
 }
 
 func (r *Record) walkFailures(ctx context.Context, f tasks.FailureFilter, last place, size int) (*failureWalk, error) {
@@ -215,7 +217,7 @@ func (r *Record) walkFailures(ctx context.Context, f tasks.FailureFilter, last p
 	return w, nil
 }
 
-// next gives up to n entries; none when there are no more.
+// next returns up to n entries; none at the end.
 func (w *failureWalk) next(ctx context.Context, n int) ([]failureRef, error) {
 	var out []failureRef
 	for len(out) < n {
@@ -237,7 +239,7 @@ func (w *failureWalk) next(ctx context.Context, n int) ([]failureRef, error) {
 	return out, nil
 }
 
-// fill reads on, in one round trip, where nothing is left of what was read.
+// fill reads more of every group that has nothing ahead, in one round trip.
 func (w *failureWalk) fill(ctx context.Context) error {
 	var calls []*scriptCall
 	var of []*groupWalk
@@ -279,7 +281,7 @@ func (r *Record) matchingGroups(ctx context.Context, f tasks.FailureFilter) ([]f
 	return out, nil
 }
 
-// failureDetails reads each entry's failure; nil where it is no longer one.
+// failureDetails reads each entry's failure; nil if it is no longer in that group.
 func (r *Record) failureDetails(ctx context.Context, refs []failureRef) ([]*tasks.Failure, error) {
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, x := range refs {
@@ -312,10 +314,9 @@ func (r *Record) failureDetails(ctx context.Context, refs []failureRef) ([]*task
 	return out, nil
 }
 
-// FailureCounts counts what Failures lists with the same filter, by project, class
-// and code, the most first. With Operation or User it reads what it counts; without
-// them it counts entries of the index, among which one that was just taken up again
-// may still be.
+// FailureCounts counts what Failures lists with the same filter, by project, class and
+// code, the largest count first. With Operation or User it reads the failures; without
+// them it counts index entries, which may include one that was just retried.
 func (r *Record) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]tasks.FailureCount, error) {
 	counts := map[failureGroup]int{}
 	var err error
@@ -341,7 +342,8 @@ func sortedCounts(counts map[failureGroup]int) []tasks.FailureCount {
 		}
 	}
 	slices.SortFunc(out, func(a, b tasks.FailureCount) int {
-		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Project, b.Project), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Class, b.Class))
+		return cmp.Or(-cmp.Compare(a.Count, b.Count), cmp.Compare(a.Project, b.Project),
+			cmp.Compare(a.Code, b.Code), cmp.Compare(a.Class, b.Class))
 	})
 	return out
 }

@@ -14,12 +14,11 @@ import (
 
 var scriptSeal = script("seal")
 
-// Finish closes those of the given operations whose last open work is done, and
-// returns them: their trails are sealed, the users who were read on their
-// desktops are entered into the index of names, the inbox is settled with them and
-// they are indexed once more, which repairs what a crash left short, and they
-// leave the list of open operations. One that is taken up again at the same time is left for
-// its next end. Harmless to repeat.
+// Finish closes those of the given operations that have no open work left, and returns
+// them. It settles the inbox, enters the users of their desktops into the index of
+// names, seals their trails, indexes them again, which repairs the gaps of a crash, and
+// removes them from the list of open operations. It skips an operation that is retried
+// at the same time. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
 	fail := func(err error) ([]Operation, error) {
 		return nil, fmt.Errorf("finishing %d operations: %w", len(ids), err)
@@ -81,8 +80,8 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	return ended, nil
 }
 
-// close takes sealed operations off the list of open ones. One that was taken up
-// again a moment before is put back.
+// close removes sealed operations from the list of open ones. It puts back an operation
+// that was retried in the meantime.
 func (r *Record) close(ctx context.Context, ops []Operation) error {
 	if len(ops) == 0 {
 		return nil
@@ -113,8 +112,8 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 	return nil
 }
 
-// list enters an operation that is about to change among the open ones, so that
-// a crash afterwards leaves it to a sweep.
+// list adds an operation that is about to change to the open ones, so that a sweep
+// finds it after a crash.
 func (r *Record) list(ctx context.Context, op Operation) error {
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
@@ -124,18 +123,17 @@ func (r *Record) list(ctx context.Context, op Operation) error {
 	return err
 }
 
-// Cancel takes back what has not been sent: queued and held desktops become
-// cancelled. tooLate counts those that were sent, or had ended, before. by is
-// who cancels, for the trail.
+// Cancel cancels the desktops that are queued or on hold. tooLate counts those that were
+// sent, or had ended, before. by is the person or program that cancels, for the trail.
 func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by string) (cancelled, tooLate int, err error) {
-	if op.Done() { // what is held can still be taken back, which unseals it
+	if op.Done() { // desktops on hold can still be cancelled, which removes the seal
 		if err := r.list(ctx, op); err != nil {
 			return 0, 0, fmt.Errorf("cancelling operation %s: %w", op.ID, err)
 		}
 	}
 	for n := range op.Chunks() {
-		// What is being sent at this moment may come back to queued; a second
-		// look catches what moved between reading and writing.
+		// A desktop that is being sent may return to queued. A second reading finds
+		// desktops that moved between the first reading and the write.
 		for range 2 {
 			c, err := r.Chunk(ctx, op.ID, n)
 			if err != nil {
@@ -165,7 +163,7 @@ func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by str
 		}
 	}
 	if cancelled > 0 {
-		// Beside the point if it fails: it is for looking at.
+		// An error does not matter here: the tally is only for display.
 		_ = r.AddTallies(ctx, "", "", []MinuteTally{{Project: op.Project, Minute: now, Tally: Tally{Tally: tasks.Tally{Cancelled: cancelled}}}})
 	}
 	if _, err := r.Finish(ctx, []string{op.ID}); err != nil {

@@ -14,15 +14,14 @@ import (
 	"github.com/detachd/detachd/tasks/queue"
 )
 
-// Followed is a chunk with desktops that the cloud has accepted and that are
-// not proven yet, taken by a worker for a look.
+// Followed is a chunk with desktops to be confirmed, leased to a worker for one poll.
 type Followed struct {
 	Chunk
 	lease int64
 }
 
-// Look says when a followed chunk is to be looked at again; the zero Next, never.
-// What was accepted since it was taken is followed all the same.
+// Look says when to poll a followed chunk again; a zero Next means never. Desktops that
+// were accepted during the lease are followed in any case.
 type Look struct {
 	Followed Followed
 	Next     time.Time
@@ -35,14 +34,13 @@ var scriptTakeDue = script("take_due")
 
 var scriptLook = script("look")
 
-// TakeDue takes chunks of a project that are to be looked at by now, at most
-// limit, and reads them. No other worker gets them until the lease is over or
-// a Look ends it.
+// TakeDue leases and reads up to limit chunks of a project whose poll is due. No other
+// worker gets them until the lease is over or a Look ends it.
 func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lease time.Duration, limit int) ([]Followed, error) {
 	until := now.Add(lease).UnixMilli()
 	v, err := r.runScript(ctx, scriptTakeDue, []string{r.keys.follow(project)}, now.UnixMilli(), until, limit)
 	if err != nil {
-		return nil, fmt.Errorf("looking for what is to be proven in project %s: %w", project, err)
+		return nil, fmt.Errorf("reading the desktops to be confirmed in project %s: %w", project, err)
 	}
 	members, _ := v.([]any)
 	if len(members) == 0 {
@@ -54,7 +52,7 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 		id, chunk, _ := strings.Cut(s, ":")
 		n, err := strconv.Atoi(chunk)
 		if err != nil {
-			return nil, fmt.Errorf("what is to be proven in project %s has an unreadable entry %q", project, s)
+			return nil, fmt.Errorf("the desktops to be confirmed in project %s have an unreadable entry %q", project, s)
 		}
 		refs = append(refs, chunkID{id, n})
 	}
@@ -65,15 +63,16 @@ func (r *Record) TakeDue(ctx context.Context, project string, now time.Time, lea
 	}
 	for i, c := range chunks {
 		if c.Operation.ID == "" {
-			c = Chunk{Operation: Operation{Operation: tasks.Operation{ID: refs[i].op, Project: project}}, Number: refs[i].chunk} // expired: its Look ends it
+			expired := tasks.Operation{ID: refs[i].op, Project: project} // its Look ends it
+			c = Chunk{Operation: Operation{Operation: expired}, Number: refs[i].chunk}
 		}
 		out[i] = Followed{Chunk: c, lease: until}
 	}
 	return out, nil
 }
 
-// InWork reads the chunks that payloads are about, in one round trip. Those that are
-// gone, or that have been enqueued anew since, are left out.
+// InWork reads the chunks of payloads, in one round trip. It omits chunks that are gone,
+// or that have been enqueued again since.
 func (r *Record) InWork(ctx context.Context, ps []queue.Payload) ([]Chunk, error) {
 	refs := make([]chunkID, len(ps))
 	for i, p := range ps {
@@ -89,7 +88,7 @@ func (r *Record) InWork(ctx context.Context, ps []queue.Payload) ([]Chunk, error
 	return out, err
 }
 
-// chunks reads chunks in one round trip; those that are gone are zero.
+// chunks reads chunks in one round trip; a missing chunk is zero.
 func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}
 	alls, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))

@@ -12,63 +12,61 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// The inbox is what a person still has to see to: the desktops that failed or are
-// held, by project, desktop and users. However many operations failed for the same
-// desktop and users, it has one entry, which is the latest failure. An entry
-// leaves when any operation has proven the desktop detached from everybody, or
-// from at least those users; when its row is tried again, cancelled or dismissed;
-// and when its operation expires. The rows of operations do not change by that.
+// The inbox lists the desktops that a person still has to deal with: failed or on hold,
+// by project, desktop and users. A desktop and its users have one entry, the latest
+// failure, however many operations failed for them. An entry leaves the inbox when any
+// operation confirms the desktop detached from everybody, or at least from those users;
+// when its row is retried, cancelled or dismissed; and when its operation expires. The
+// rows of operations do not change by that.
 //
-// The entries of a desktop are a field of one hash for each project, and each
-// entry is in the sorted set of its class and code, which lists are read from. A
-// row and its entry are in different slots of a Redis Cluster, so that no step
-// writes both:
+// The entries of a desktop are a field of one hash for each project. Each entry is also
+// in the sorted set of its class and code, from which lists are read. A row and its entry
+// are in different slots of a Redis Cluster, so no step can write both:
 //
 //  1. the failure is announced: kept beside the inbox, and neither listed nor counted;
 //  2. the row is written;
 //  3. the failure is confirmed: it becomes the entry, if it is still announced.
 //
-// A proof removes what is announced, too, so that it is no matter which of the two
-// comes first. What a crash leaves announced is settled when the operation ends,
-// and so is a proof that a crash kept from the inbox; see settleInbox.
+// A detached desktop also removes announced failures, so the order of the two does not
+// matter. When an operation ends, settleInbox settles what a crash left announced, or
+// left in the inbox of a detached desktop.
 
 // inboxEntry is a line of JSON in the inbox. Users are sorted.
 type inboxEntry struct {
 	Operation string      `json:"o,omitempty"`
-	Users     []string    `json:"u,omitempty"` // none: whoever is on it
+	Users     []string    `json:"u,omitempty"` // none: any user of the desktop
 	Class     tasks.Class `json:"k,omitempty"`
 	Code      string      `json:"c,omitempty"`
 	At        int64       `json:"t,omitempty"` // ms
 	All       bool        `json:"all,omitempty"`
 }
 
-// What is done about a desktop's entries.
+// These change a desktop's entries.
 const (
 	announce = "announce"
-	confirm  = "confirm" // what is announced, of that operation and time
-	drop     = "drop"    // what is announced, of that operation and time
-	leave    = "leave"   // those of the operation; with a time, of that time only
-	proven   = "proven"  // those of the users, or all; with a time, up to that time only
+	confirm  = "confirm" // the announced one of that operation and time
+	drop     = "drop"    // the announced one of that operation and time
+	leave    = "leave"   // remove those of the operation; with a time, only of that time
+	proven   = "proven"  // remove those of the users, or all; with a time, only up to that time
 )
 
 var scriptInbox = script("inbox")
 
-// usersOf are those from whom a row's desktop is to be taken: what its entry in the
-// inbox is kept by.
+// usersOf returns the users to detach from a row's desktop: the key of its inbox entry.
 func usersOf(d Row) []string {
 	out := slices.Clone(d.Expected())
 	slices.Sort(out)
 	return slices.Compact(out)
 }
 
-// entryOf is the entry of a row's failure.
+// entryOf returns the entry of a row's failure.
 func entryOf(op string, d Row, f tasks.Failure) inboxEntry {
 	return inboxEntry{Operation: op, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli()}
 }
 
-// proofOf says from whom a row that ended well shows its desktop to be detached.
-// Only of a reading without any user, or of no desktop, it is known to be everybody.
-func proofOf(op string, d Row) inboxEntry {
+// confirmationOf returns the users from whom a finished row confirms its desktop detached.
+// Only a reading without users, or without the desktop, confirms it for everybody.
+func confirmationOf(op string, d Row) inboxEntry {
 	users := usersOf(d)
 	return inboxEntry{Operation: op, Users: users, All: len(users) == 0 || d.Note == tasks.NoteGone || d.Note == tasks.NoteReadBack}
 }
@@ -85,11 +83,10 @@ func (w inboxWrites) add(project, verb, desktop string, e inboxEntry) {
 	w[project] = append(w[project], inboxWrite{verb, desktop, e})
 }
 
-// inboxBatch is how many changes one script makes: about a millisecond's worth.
+// inboxBatch is how many changes one script makes, in about a millisecond.
 const inboxBatch = 200
 
-// writeInbox makes changes in one round trip. done says of each whether it
-// changed anything.
+// writeInbox makes changes in one round trip. done says whether each changed anything.
 func (r *Record) writeInbox(ctx context.Context, writes inboxWrites, also func(redis.Pipeliner)) (done map[string]string, err error) {
 	if len(writes) == 0 {
 		return nil, nil
@@ -121,15 +118,15 @@ func (r *Record) writeInbox(ctx context.Context, writes inboxWrites, also func(r
 	return done, nil
 }
 
-// inboxAsk is how many desktops are asked for at once.
-const inboxAsk = 2000
+// inboxReads is how many desktops are read at once.
+const inboxReads = 2000
 
-// concerned leaves out changes about desktops that have no entry: nearly all that end
-// well have none, and asking for many at once takes little beside a script.
-func (r *Record) concerned(ctx context.Context, writes inboxWrites) (inboxWrites, error) {
+// withEntries omits changes of desktops without an entry: nearly all detached desktops
+// have none, and reading many at once is much cheaper than a script.
+func (r *Record) withEntries(ctx context.Context, writes inboxWrites) (inboxWrites, error) {
 	out := inboxWrites{}
 	for project, all := range writes {
-		for some := range slices.Chunk(all, inboxAsk) {
+		for some := range slices.Chunk(all, inboxReads) {
 			ids := make([]string, len(some))
 			for i, w := range some {
 				ids[i] = w.desktop
@@ -174,8 +171,7 @@ func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 	return err
 }
 
-// mayLeave reports that a move takes what there is of its row, or of its desktop,
-// out of the inbox.
+// mayLeave reports whether a move removes inbox entries of its row or of its desktop.
 func (m Move) mayLeave() bool {
 	switch m.To {
 	case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop, tasks.StateCancelled:
@@ -184,8 +180,8 @@ func (m Move) mayLeave() bool {
 	return m.Desktop.State == tasks.StateFailed || m.Desktop.State == tasks.StateHeld
 }
 
-// inboxesIn asks, within a pipeline, which of the projects have anything in their
-// inboxes that changes may take out: nothing more is paid for what goes well.
+// inboxesIn asks, within a pipeline, which projects have inbox entries that changes may
+// remove, so that success without failures costs nothing more.
 func (r *Record) inboxesIn(ctx context.Context, p redis.Pipeliner, changes []Change) map[string]*redis.IntCmd {
 	out := map[string]*redis.IntCmd{}
 	for _, ch := range changes {
@@ -214,7 +210,7 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 			}
 		}
 	}
-	writes, err := r.concerned(ctx, ended)
+	writes, err := r.withEntries(ctx, ended)
 	if err != nil {
 		return err
 	}
@@ -225,12 +221,12 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 	return err
 }
 
-// addEnd takes out what a row's new state has settled. was is the failure that the
-// row had; nil: any.
+// addEnd removes the entries that a row's new state settles: those of failure was, or of
+// any if it is nil, unless the desktop is confirmed detached.
 func (w inboxWrites) addEnd(op, project string, d Row, was *tasks.Failure) {
 	switch d.State {
 	case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
-		w.add(project, proven, d.ID, proofOf(op, d))
+		w.add(project, proven, d.ID, confirmationOf(op, d))
 	default:
 		e := inboxEntry{Operation: op}
 		if was != nil {
@@ -240,9 +236,9 @@ func (w inboxWrites) addEnd(op, project string, d Row, was *tasks.Failure) {
 	}
 }
 
-// settleInbox does for operations that have ended what a crash kept from being
-// done: what is still announced is confirmed or dropped, and what their rows prove
-// is taken out. Harmless to repeat.
+// settleInbox catches up on operations that have ended, after a crash: it confirms or
+// drops announced failures, and the settler removes the entries of detached desktops.
+// Harmless to repeat.
 func (r *Record) settleInbox(ctx context.Context, ops []Operation) (*inboxSettler, error) {
 	announced, some := map[string]*redis.MapStringStringCmd{}, map[string]*redis.IntCmd{}
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -280,21 +276,21 @@ func (s *inboxSettler) add(ctx context.Context, op Operation, e Evidence) error 
 	for _, d := range e.Desktops {
 		switch d.State {
 		case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
-			proof := proofOf(op.ID, d)
-			proof.At = d.UpdatedAt.UnixMilli() // what failed since then stays
-			s.writes.add(op.Project, proven, d.ID, proof)
+			e := confirmationOf(op.ID, d)
+			e.At = d.UpdatedAt.UnixMilli() // later failures stay
+			s.writes.add(op.Project, proven, d.ID, e)
 		case tasks.StateCancelled:
 			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
 		}
 	}
-	if s.n += len(e.Desktops); s.n < inboxAsk {
+	if s.n += len(e.Desktops); s.n < inboxReads {
 		return nil
 	}
 	return s.flush(ctx)
 }
 
 func (s *inboxSettler) flush(ctx context.Context) error {
-	writes, err := s.record.concerned(ctx, s.writes)
+	writes, err := s.record.withEntries(ctx, s.writes)
 	if err != nil {
 		return err
 	}
@@ -314,7 +310,7 @@ func (r *Record) settleAnnounced(ctx context.Context, project string, all map[st
 		for line := range strings.SplitSeq(lines, "\n") {
 			var e inboxEntry
 			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				return fmt.Errorf("the inbox of project %s has an entry %.60q", project, line)
+				return fmt.Errorf("the inbox of project %s has an unreadable entry %.60q", project, line)
 			}
 			if byOp[e.Operation] == nil {
 				ids = append(ids, e.Operation)
@@ -360,7 +356,7 @@ func (r *Record) settleAnnounced(ctx context.Context, project string, all map[st
 	return err
 }
 
-// inInbox gives those failures that are in the inbox.
+// inInbox returns the failures that are in the inbox.
 func (r *Record) inInbox(ctx context.Context, all []tasks.Failure) ([]tasks.Failure, error) {
 	if len(all) == 0 {
 		return nil, nil
@@ -390,7 +386,7 @@ func (r *Record) inInbox(ctx context.Context, all []tasks.Failure) ([]tasks.Fail
 	in := make([]bool, len(all))
 	for n, g := range groups {
 		for m, score := range cmds[n].(*redis.FloatSliceCmd).Val() {
-			in[byGroup[g][m]] = score != 0 // a time; 0 is what the client makes of "none"
+			in[byGroup[g][m]] = score != 0 // a time; the client returns 0 for a missing member
 		}
 	}
 	var out []tasks.Failure

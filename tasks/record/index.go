@@ -14,17 +14,17 @@ import (
 	"github.com/rs/xid"
 )
 
-// An index leads from a text, a desktop's id or a name, to the chunks that have to
-// do with it. It is spread over buckets by the text's hash, each a STRING of
-// entries of a fixed length, which takes nothing but its bytes however many there
-// are; hashes and sorted sets take three times as much once they are large.
+// An index leads from a text, a desktop's id or a name, to the chunks that contain it. It
+// has buckets by the text's hash. A bucket is a STRING of entries of a fixed length,
+// which takes no memory beyond its bytes; large hashes and sorted sets take three times
+// as much.
 //
-// An entry is, in bytes: the hash (8), the operation (12), the first and the last
-// chunk of a run (2 each), how late the operation was accepted (6; the later, the
-// smaller). What it says is looked up in the record: one too many is harmless, and
-// so are two texts of one hash.
+// An entry is, in bytes: the hash (8), the operation (12), the first and the last chunk
+// of a run (2 each), when the operation was accepted (6; the later, the smaller). Readers
+// check it against the record, so an entry too many, or two texts with one hash, is
+// harmless.
 //
-// Some buckets share a hash tag, so that one script can go through many of them.
+// Several buckets share a hash tag, so that one script can process many of them.
 const (
 	indexBuckets = 4096
 	indexTags    = 16
@@ -35,19 +35,19 @@ const (
 	entryBytes   = lateAt + 6
 )
 
-// index gives the key of a bucket.
+// index returns the key of a bucket.
 type index func(bucket int) string
 
 func bucketOf(text string) int { return hashBucket(xxhash.Sum64String(text)) }
 
-// hashBucket takes the last bits, as a bucket is searched by the first bytes of a
-// hash, which should differ.
+// hashBucket uses the last bits. A bucket is searched by the first bytes of a hash, which
+// should differ within it.
 func hashBucket(hash uint64) int { return int(hash % indexBuckets) }
 
-// lateness sorts the latest first.
+// lateness sorts the latest time first.
 func lateness(t time.Time) uint64 { return 1<<48 - 1 - uint64(t.UnixMilli())&(1<<48-1) }
 
-// chunkPlace is a chunk as an index names it; they sort as search lists them.
+// chunkPlace is a chunk in an index; its order is the order of search results.
 type chunkPlace struct {
 	late uint64
 	chunkID
@@ -61,25 +61,24 @@ func compareChunks(a, b chunkPlace) int {
 	return cmp.Or(cmp.Compare(a.late, b.late), cmp.Compare(a.op, b.op), cmp.Compare(a.chunk, b.chunk))
 }
 
-// indexEntry is an entry as it is read.
+// indexEntry is an entry that was read.
 type indexEntry struct {
 	chunkPlace
-	last int // chunk of the run
+	last int // the last chunk of the run
 }
 
 func parseEntries(s string) []indexEntry {
 	out := make([]indexEntry, 0, len(s)/entryBytes)
 	for ; len(s) >= entryBytes; s = s[entryBytes:] {
 		e := []byte(s[:entryBytes])
-		out = append(out, indexEntry{
-			chunkPlace{binary.BigEndian.Uint64(e[lateAt-2:]) & (1<<48 - 1), chunkID{xid.ID(e[opAt:chunksAt]).String(), int(binary.BigEndian.Uint16(e[chunksAt:]))}},
-			int(binary.BigEndian.Uint16(e[chunksAt+2:])),
-		})
+		first := chunkID{xid.ID(e[opAt:chunksAt]).String(), int(binary.BigEndian.Uint16(e[chunksAt:]))}
+		late := binary.BigEndian.Uint64(e[lateAt-2:]) & (1<<48 - 1)
+		out = append(out, indexEntry{chunkPlace{late, first}, int(binary.BigEndian.Uint16(e[chunksAt+2:]))})
 	}
 	return out
 }
 
-// chunksFrom gives the first n chunks of entries from a place on, each once.
+// chunksFrom returns the first n chunks of entries from a place on, each once.
 func chunksFrom(entries []indexEntry, from chunkPlace, n int) (out []chunkPlace) {
 	slices.SortFunc(entries, func(a, b indexEntry) int { return compareChunks(a.chunkPlace, b.chunkPlace) })
 	for _, e := range entries {
@@ -92,7 +91,7 @@ func chunksFrom(entries []indexEntry, from chunkPlace, n int) (out []chunkPlace)
 		}
 		for ; at.chunk <= e.last; at.chunk++ {
 			if compareChunks(at, from) < 0 {
-				break // an operation before it
+				break // the operation is before from
 			}
 			if len(out) == n {
 				return out
@@ -103,23 +102,23 @@ func chunksFrom(entries []indexEntry, from chunkPlace, n int) (out []chunkPlace)
 	return out
 }
 
-// chunksIn gives all chunks of entries, each once.
+// chunksIn returns all chunks of entries, each once.
 func chunksIn(entries []indexEntry) (out []chunkID) {
 	for _, at := range chunksFrom(entries, chunkPlace{}, math.MaxInt) {
-		if !slices.Contains(out, at.chunkID) { // two who accept the same request at once both write their time
+		if !slices.Contains(out, at.chunkID) { // two producers that accept one request at once both write their time
 			out = append(out, at.chunkID)
 		}
 	}
 	return out
 }
 
-// indexWrites is what is to be entered into an index, by bucket.
+// indexWrites are new entries of an index, by bucket.
 type indexWrites map[int][]byte
 
 func (w indexWrites) add(op Operation, chunk int, text string) {
 	id, err := xid.FromString(op.ID)
 	if err != nil || chunk > math.MaxUint16 {
-		return // no operation that a producer accepted
+		return // no producer accepted this operation
 	}
 	e := make([]byte, 0, entryBytes)
 	hash := xxhash.Sum64String(text)
@@ -144,7 +143,7 @@ func (w indexWrites) add(op Operation, chunk int, text string) {
 	w[hashBucket(hash)] = append(have, e...)
 }
 
-// log gives, by operation, what its log is to have; see addLogged.
+// log returns additions to the logs of operations, by operation; see addLogged.
 func (w indexWrites) log(flag uint16) map[string][]byte {
 	out, last := map[string][]byte{}, map[string]int{}
 	for bucket, entries := range w {
@@ -163,15 +162,14 @@ var scriptIndexFind = script("index_find", "find")
 
 var scriptIndexRemove = script("index_remove", "find")
 
-// indexBatch is how many buckets a script goes through, about a millisecond's work
-// where each has hundreds of entries, and indexAtOnce how many scripts are sent in
-// one round trip.
+// indexBatch is how many buckets a script processes: it takes about a millisecond if each
+// has hundreds of entries. indexAtOnce is how many scripts one round trip has.
 const (
 	indexBatch  = 32
 	indexAtOnce = 64
 )
 
-// bucketCalls runs a script over buckets, as many as share a tag in one go.
+// bucketCalls runs a script over buckets; one call has buckets of the same tag.
 type bucketCalls struct {
 	script *redis.Script
 	first  []any               // arguments before those of the buckets
@@ -179,7 +177,7 @@ type bucketCalls struct {
 	all    []*scriptCall
 }
 
-// add gives the script that a bucket has been added to, and its place there.
+// add adds a bucket, and returns its call and its place in the call.
 func (b *bucketCalls) add(bucket int, key string, args ...any) (c *scriptCall, place int) {
 	tag := bucket % indexTags
 	c = b.open[tag]
@@ -211,7 +209,7 @@ func (r *Record) runBatches(ctx context.Context, calls []*scriptCall) error {
 	return nil
 }
 
-// find reads what an index has of texts, in their order.
+// find reads the entries of texts from an index, in the order of the texts.
 func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]indexEntry, error) {
 	calls := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}
 	asked, places := make([]*scriptCall, len(texts)), make([]int, len(texts))
@@ -234,15 +232,16 @@ func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]inde
 	return out, nil
 }
 
-// buckets are some of the two indexes.
+// buckets are some buckets of the two indexes.
 type buckets struct{ history, names map[int]bool }
 
-// The log of an operation says, for its removal, which buckets have entries of it
-// that its chunks do not tell: two bytes each.
-const historyLogged = 1 << 15 // of the index of desktops, and not of names
+// The log of an operation names, for its removal, the buckets with entries that cannot be
+// derived from its chunks: two bytes each.
+const historyLogged = 1 << 15 // set for the index of desktops, not for that of names
 
-// logCalls append to the log; they go before the entries, as nothing would remove
-// those without it. No script does it: Redis may not know one, and know the other.
+// logCalls append to the log. They go before the entries, because a removal misses
+// entries that are not in the log. They are not scripts: if Redis knew only the second
+// of two scripts, it would run before the first.
 func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
 	for op, log := range w.log(flag) {
 		out = append(out, &scriptCall{args: []any{"APPEND", r.keys.logged(op), log}})

@@ -7,13 +7,13 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// The index of names leads from a user or a computer to the chunks that name them:
-// users and computers that a request names, and users that it expects, from the
-// acceptance on; of what failed or is held, the computer and the users that were
-// read, from then on; and the users that were read of everything else when the
-// operation ends. The computers of what was detached are not in it.
+// The index of names leads from a user or a computer to the chunks that name them. The
+// users and computers in a request, and its expected users, are in it from acceptance on.
+// The computer and the users of a reading are added when a desktop fails or is held, and
+// the users of all other readings when the operation ends. The computers of detached
+// desktops are not in it.
 
-// foldName is what names are compared as.
+// foldName returns the form in which names are compared.
 func foldName(s string) string { return strings.ToLower(s) }
 
 func (w indexWrites) addNames(op Operation, chunk int, names ...string) {
@@ -24,7 +24,7 @@ func (w indexWrites) addNames(op Operation, chunk int, names ...string) {
 	}
 }
 
-// addRow adds what a row names, as it was accepted.
+// addRow adds the names in an accepted row.
 func (w indexWrites) addRow(op Operation, chunk int, d Row) {
 	w.addNames(op, chunk, d.Expect...)
 	for _, named := range []func() (string, bool){d.User, d.Computer} {
@@ -34,8 +34,8 @@ func (w indexWrites) addRow(op Operation, chunk int, d Row) {
 	}
 }
 
-// addMove adds what is known of a desktop that fails or is held. after is how it is
-// stored then; zero: it did not move.
+// addMove adds the known names of a desktop that fails or is held. after is the row after
+// the move; zero: it did not move.
 func (w indexWrites) addMove(ch Change, m Move, after Row) {
 	if after.State != tasks.StateFailed && after.State != tasks.StateHeld {
 		return
@@ -49,13 +49,13 @@ func (w indexWrites) addMove(ch Change, m Move, after Row) {
 	}
 }
 
-// addReading adds whom, and what, a reading of a row showed.
+// addReading adds the users, and for a failed or held row the computer, of a reading.
 func (w indexWrites) addReading(op Operation, chunk int, d Row, b tasks.Before) {
 	if d.State == tasks.StateFailed || d.State == tasks.StateHeld {
 		w.addNames(op, chunk, b.Name)
 	}
 	for _, p := range b.Users {
-		if !slices.Contains(d.Expect, p.Name) { // those are there
+		if !slices.Contains(d.Expect, p.Name) { // expected users are already there
 			w.addNames(op, chunk, p.Name)
 		}
 	}
@@ -70,7 +70,7 @@ func (w indexWrites) addTrail(op Operation, e Evidence) error {
 	})
 }
 
-// nameCalls enters names, which the operation's log tells of.
+// nameCalls enters names, and first logs their buckets.
 func (r *Record) nameCalls(w indexWrites) []*scriptCall {
 	return append(r.logCalls(w, 0), w.calls(r.keys.named)...)
 }
