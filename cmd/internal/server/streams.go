@@ -114,7 +114,7 @@ func (v *view) read(ctx context.Context, rec *record.Record, id string, ago time
 	}
 	ctx, cancel := context.WithTimeout(ctx, viewPatience)
 	defer cancel()
-	op, err := record.Operation(ctx, id)
+	op, err := rec.Operation(ctx, id)
 	if err == nil {
 		v.at, v.op = now, op
 	}
