@@ -9,19 +9,18 @@ import (
 	"github.com/detachd/detachd/tasks/queue"
 )
 
-// keys names everything the record keeps in Redis. All keys of an operation
-// carry the hash tag {operation id} and all keys of a project's gate carry
-// {p:alias}, so that each group lives on one shard of a Redis Cluster and one
-// script may touch it. Nothing ever touches two groups in one script.
+// keys names everything that the record keeps in Redis. All keys of an operation have the
+// hash tag {operation id} and all keys of a project have {p:alias}, so each group is on one
+// shard of a Redis Cluster and one script may touch it. No script touches two groups.
 type keys struct{ prefix string }
 
 // An operation's own keys.
-func (k keys) op(id string) string   { return k.prefix + ":{" + id + "}:op" }   // HASH: what was asked, counts, times
+func (k keys) op(id string) string   { return k.prefix + ":{" + id + "}:op" }   // HASH: the request, counts, times
 func (k keys) open(id string) string { return k.prefix + ":{" + id + "}:open" } // HASH: chunk -> desktops with work left
-func (k keys) unproven(id string) string { // HASH: chunk -> desktops the cloud took that are not proven yet
+func (k keys) unproven(id string) string { // HASH: chunk -> desktops accepted by the cloud and not confirmed yet
 	return k.prefix + ":{" + id + "}:unproven"
 }
-func (k keys) trail(id string, n int) string { // LIST: JSON of what happened to a chunk, see trail.Entry
+func (k keys) trail(id string, n int) string { // LIST: JSON of the chunk's changes, see trail.Entry
 	return k.prefix + ":{" + id + "}:t:" + strconv.Itoa(n)
 }
 func (k keys) calls(id string) string  { return k.prefix + ":{" + id + "}:calls" }  // HASH: call id -> JSON
@@ -33,46 +32,48 @@ func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see co
 func (k keys) probe() string { return k.prefix + ":probe" } // STRING: empty, see TryWrite
 
 // Indexes over operations.
-func (k keys) operations() string { return k.prefix + ":ops" } // ZSET: operation by acceptance
+func (k keys) operations() string { return k.prefix + ":ops" } // ZSET: operation by acceptance time
 func (k keys) operationsBy(what, value string) string { // ZSET: the same, of one project, requester or ticket
-	// Hashed, because the value is anybody's text.
+	// Hashed, because the value is free text.
 	return k.prefix + ":ops:" + what + ":" + shortHash(value, 16)
 }
-func (k keys) openOps() string { return k.prefix + ":open" } // ZSET: operation begun or with work left, by acceptance
-func (k keys) scheduled(project string) string { // ZSET: operation by minus its start, in all projects where project is empty; those that started may be there
+func (k keys) openOps() string { return k.prefix + ":open" } // ZSET: operation that was begun or has work left, by acceptance time
+// scheduled is a ZSET: operation by minus its start. An empty project means all projects.
+// Operations that have started may still be in it.
+func (k keys) scheduled(project string) string {
 	if project == "" {
 		return k.prefix + ":scheduled"
 	}
 	return k.prefix + ":scheduled:" + project
 }
-func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by its end, for expiry
+func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by end time, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
 func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure
 	return k.failureSets(g.project) + string(g.class) + groupSep + g.code
 }
-func (k keys) failureSets(alias string) string { return k.prefix + ":{p:" + alias + "}:failures:" } // what those begin with
+func (k keys) failureSets(alias string) string { return k.prefix + ":{p:" + alias + "}:failures:" } // the prefix of those keys
 func (k keys) inbox(alias string) string { // HASH: desktop -> lines of inboxEntry
 	return k.prefix + ":{p:" + alias + "}:inbox"
 }
-func (k keys) announced(alias string) string { // HASH: the same of what is not in the inbox yet
+func (k keys) announced(alias string) string { // HASH: the same for desktops that are not in the inbox yet
 	return k.prefix + ":{p:" + alias + "}:announced"
 }
 func (k keys) inboxes(alias string) []string { return []string{k.inbox(alias), k.announced(alias)} }
 
 // Redrives. A redrive's own keys carry the hash tag {rd:id}.
-func (k keys) redrives() string         { return k.prefix + ":redrives" }        // ZSET: redrive by its beginning
-func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }   // ZSET: those not known to have ended
+func (k keys) redrives() string         { return k.prefix + ":redrives" }        // ZSET: redrive by creation time
+func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }   // ZSET: redrives that may not have ended
 func (k keys) redrive(id string) string { return k.prefix + ":{rd:" + id + "}" } // HASH: see redriveFields
 func (k keys) redriveItems(id, writer string) string {
 	return k.prefix + ":{rd:" + id + "}:i:" + writer
 }                                            // LIST: ms, operation/desktop
-func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it took up
+func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it retried
 
 // plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
 func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }
 
-// The buckets of two indexes; see index. Every sixteenth has the same hash tag.
-func (k keys) history(bucket int) string { // by desktop id, or what else a row is named
+// The buckets of two indexes; see index. Every sixteenth bucket has the same hash tag.
+func (k keys) history(bucket int) string { // by the id of the row
 	return k.bucket("desktops", bucket)
 }
 func (k keys) named(bucket int) string { // by user and by computer
@@ -83,8 +84,7 @@ func (k keys) bucket(of string, n int) string {
 }
 func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see addLogged
 
-// mark is a key in the slot of another, which is written and removed at once; see
-// durably.
+// mark is a key in the slot of another key. It is written and removed at once; see durably.
 func (k keys) mark(key string) string {
 	if _, rest, ok := strings.Cut(key, "{"); ok {
 		key, _, _ = strings.Cut(rest, "}")
@@ -99,39 +99,39 @@ func shortHash(text string, bytes int) string {
 }
 
 // Workers and projects.
-func (k keys) workers() string           { return k.prefix + ":workers" }        // ZSET: worker by its last beat
-func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks it has in hand
-func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers ever served
-func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of the aliases that it serves
+func (k keys) workers() string           { return k.prefix + ":workers" }        // ZSET: worker by its last heartbeat
+func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker } // SET: chunks that it is working on
+func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers have ever served
+func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of its aliases
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }
-func (k keys) follow(alias string) string { // ZSET: operation:chunk with unproven desktops by when to look at it
+func (k keys) follow(alias string) string { // ZSET: operation:chunk with unconfirmed desktops, by the time of its next poll
 	return k.prefix + ":{p:" + alias + "}:follow"
 }
 func (k keys) limit(credential string) string { // see LimitKey
 	return k.prefix + ":{cred:" + credential + "}"
 }
-func (k keys) holders(alias string) string { // HASH: holder -> end of its lease, and its desktops
+func (k keys) holders(alias string) string { // HASH: holder -> end of its lease and its desktops
 	return k.prefix + ":{p:" + alias + "}:holders"
 }
 
-// Tallies; see scriptTally. An hour is counted since 1970.
+// Tallies; see scriptTally. Hours count from 1970.
 func (k keys) tallied(alias, by string) string { // STRING: the last batch that was added
 	return k.prefix + ":{p:" + alias + "}:tallied:" + by
 }
-func (k keys) minutes(alias string, hour int64) string { // HASH: minute and what -> how many
+func (k keys) minutes(alias string, hour int64) string { // HASH: minute and counter -> count
 	return k.prefix + ":{p:" + alias + "}:minutes:" + strconv.FormatInt(hour, 10)
 }
-func (k keys) quarters(alias string, hour int64) string { // HASH: quarter and what -> how many
+func (k keys) quarters(alias string, hour int64) string { // HASH: quarter and counter -> count
 	return k.prefix + ":{p:" + alias + "}:quarters:" + strconv.FormatInt(hour, 10)
 }
 
-// Queue names a queue of a project. Each project has its own, so that none waits
-// behind another, and three of them: an urgent leaver never waits behind a bulk, and
-// small chunks, of which a worker wants many in hand to fill a call, are apart
-// from full ones, of which it wants few, so that workers share a bulk.
+// Queue names a queue of a project. Each project has its own queues, so that no project
+// waits behind another, and three of them, so that an urgent leaver never waits behind a bulk.
+// Small chunks have a queue of their own: a worker takes many of them to fill a call, but few
+// full ones, so that workers share a bulk.
 type Queue string
 
 // The queues.
@@ -141,7 +141,7 @@ const (
 	BulkQueue   Queue = "bulk"
 )
 
-// smallChunk is the most desktops of a chunk that travels in the small queue.
+// smallChunk is the largest number of desktops of a chunk in the small queue.
 const smallChunk = 10
 
 func (k keys) queue(alias string, q Queue) string {
@@ -161,4 +161,4 @@ func queueOf(op Operation, n int) Queue {
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
 func (k keys) repair() string   { return k.prefix + ":repair" }   // HASH: see RepairReport
-func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: there while some worker expires operations
+func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: present while a worker expires operations

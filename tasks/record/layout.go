@@ -9,16 +9,16 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// ChunkSize is the number of desktops of one operation that travel as one
-// asynq task and live in one Redis hash: the most that one API call may name.
+// ChunkSize is the number of desktops of one operation in one asynq task and one Redis
+// hash. It is the most that one API call may name.
 const ChunkSize = 100
 
-// chunksOf is the number of chunks that so many rows take.
+// chunksOf is the number of chunks for a number of rows.
 func chunksOf(total int) int { return (total + ChunkSize - 1) / ChunkSize }
 
 // The rows of an operation are in chunks: first those of the desktops that the
 // request names, then the look-ups (users, then computers), then those of the
-// desktops found. Each of the three begins a chunk of its own.
+// desktops found. Each of the three begins a new chunk.
 
 // lookups is how many rows name a user or a computer.
 func (o Operation) lookups() int { return o.Users + o.Computers }
@@ -28,7 +28,7 @@ func (o Operation) lookupChunks() (first, end int) {
 	return first, first + chunksOf(o.lookups())
 }
 
-// named is how many desktops the request names.
+// named is the number of desktops that the request names.
 func (o Operation) named() int {
 	n := o.Total - o.lookups()
 	for _, found := range o.found {
@@ -37,7 +37,7 @@ func (o Operation) named() int {
 	return n
 }
 
-// Chunks is how many chunks the operation has.
+// Chunks is the number of chunks of the operation.
 func (o Operation) Chunks() int {
 	_, end := o.lookupChunks()
 	return end + len(o.found)
@@ -49,7 +49,7 @@ func (o Operation) LooksUp(chunk int) bool {
 	return first <= chunk && chunk < end
 }
 
-// chunkSize is how many rows a chunk has.
+// chunkSize is the number of rows of a chunk.
 func (o Operation) chunkSize(chunk int) int {
 	first, end := o.lookupChunks()
 	switch {
@@ -62,7 +62,7 @@ func (o Operation) chunkSize(chunk int) int {
 }
 
 // Place is the row's place in its operation: chunk times ChunkSize, plus the
-// position within the chunk. Without users it is the place in the request.
+// position within the chunk. Without look-ups it is the place in the request.
 func (d Row) Place() int { return d.Chunk*ChunkSize + d.Position }
 
 func encodeSizes(sizes []int) string {
@@ -87,7 +87,7 @@ func decodeSizes(s string) (out []int, total int, err error) {
 	return out, total, nil
 }
 
-// chunkRange lists the chunks from first to end, which is not included.
+// chunkRange lists the chunks from first to before end.
 func chunkRange(first, end int) []int {
 	out := make([]int, 0, max(0, end-first))
 	for n := first; n < end; n++ {
@@ -103,17 +103,17 @@ type Operation struct {
 	found []int // rows of each chunk of desktops that were found by their users' names
 }
 
-// Row is a row of an operation as the record has it, with its place, and what it was
-// read as.
+// Row is a row of an operation as the record has it, with its place and the value that
+// was read.
 type Row struct {
 	tasks.Desktop
 	Chunk    int `json:"-"`
 	Position int `json:"-"` // within the chunk
 
-	// What it was read as, for compare-and-set; see codec.go.
+	// The value that was read, for compare-and-set; see codec.go.
 	stored    string // its own value
-	common    string // the status it shares with others; "": it has its own
-	followers int    // how many share it
+	common    string // the status that it shares with other rows; "": its own
+	followers int    // number of rows that share it
 }
 
 // Call is a call with this operation's desktops in it, as places in the operation.
@@ -122,27 +122,26 @@ type Call struct {
 	Desktops []trail.Range `json:"-"`
 }
 
-// Plan is a plan, and who asked for it.
+// Plan is a plan and the person who requested it.
 type Plan struct {
 	tasks.Plan
 	Owner string `json:"-"`
 
-	chunks int // with rows, once it is done
+	chunks int // of rows, once it is done
 }
 
-// Redrive is a redrive, and where what it matched is.
+// Redrive is a redrive and the key of its matches.
 type Redrive struct {
 	tasks.Redrive
 
-	items string // key of what was matched
+	items string // key of the matches
 }
 
-// Tally is a tasks.Tally with how long access took to be removed.
+// Tally is a tasks.Tally with the times that the removal of access took.
 type Tally struct {
 	tasks.Tally
-	// Removed counts desktops by how long it took from being due to the proof; see
-	// RemovedSteps.
+	// Removed counts desktops by the time from being due to the confirmation; see RemovedSteps.
 	Removed [len(RemovedSteps) + 1]int
-	// RemovedSinceAccepted is the same from the acceptance to the proof.
+	// RemovedSinceAccepted is the same from the acceptance to the confirmation.
 	RemovedSinceAccepted [len(RemovedSteps) + 1]int
 }

@@ -14,27 +14,27 @@ import (
 	"github.com/rs/xid"
 )
 
-// RowFind is what looking up one row came to: the row goes to To, which is StateExpanded,
-// NoDesktop, Held or Failed, the latter two with a Failure.
+// RowFind is the result of looking up one row. The row goes to state To: StateExpanded,
+// StateNoDesktop, or StateHeld or StateFailed with a Failure.
 type RowFind struct {
 	To      tasks.State    `json:"to"`
 	Note    tasks.Note     `json:"note,omitempty"`
 	Failure *tasks.Failure `json:"failure,omitempty"`
 	Detail  string         `json:"detail,omitempty"`
-	// Desktops are the ids that were found.
+	// Desktops are the ids of the desktops found.
 	Desktops []string `json:"desktops,omitempty"`
 }
 
-// Find is what looking up all of an operation's rows came to.
+// Find is the result of looking up all rows of an operation.
 type Find struct {
-	Desktops []string            // to be detached, each once, and none that has a row already
-	Expect   map[string][]string // per desktop, the users from whom it is to be taken
-	FoundAs  map[string]string   // per desktop, the computer's name that it was found by
+	Desktops []string            // to be detached, each once; desktops that already have a row are skipped
+	Expect   map[string][]string // per desktop, the users who lose it
+	FoundAs  map[string]string   // per desktop, the computer name that found it
 	Rows     map[string]RowFind  // per row looked up, by id
 }
 
-// ErrOvertaken says that another worker looked the rows up at the same time,
-// and that nothing was written.
+// ErrOvertaken means that another worker looked the rows up at the same time and that
+// nothing was written.
 var ErrOvertaken = errors.New("the rows were looked up by another worker at the same time")
 
 // LookupRows reads an operation's rows that name users or computers.
@@ -43,16 +43,16 @@ func (r *Record) LookupRows(ctx context.Context, op Operation) ([]Row, error) {
 	return r.readChunks(ctx, op, chunkRange(first, end)...)
 }
 
-// NoteFinds keeps what looking up the rows of one chunk came to, until AddFound says
-// what it comes to for the operation.
+// NoteFinds keeps the results of the look-ups of one chunk until AddFound combines them
+// for the operation.
 func (r *Record) NoteFinds(ctx context.Context, op string, chunk int, finds map[string]RowFind) error {
 	if err := r.rdb.HSet(ctx, r.keys.op(op), findField+strconv.Itoa(chunk), mustJSON(finds)).Err(); err != nil {
-		return fmt.Errorf("noting what was looked up for operation %s: %w", op, err)
+		return fmt.Errorf("storing the look-up results of operation %s: %w", op, err)
 	}
 	return nil
 }
 
-// Finds reads what NoteFinds kept, by chunk; those not looked up are missing.
+// Finds reads what NoteFinds kept, by chunk. Chunks that were not looked up are missing.
 func (r *Record) Finds(ctx context.Context, op Operation) (map[int]map[string]RowFind, error) {
 	out := map[int]map[string]RowFind{}
 	fields := findFields(op)
@@ -61,14 +61,14 @@ func (r *Record) Finds(ctx context.Context, op Operation) (map[int]map[string]Ro
 	}
 	values, err := r.rdb.HMGet(ctx, r.keys.op(op.ID), fields...).Result()
 	if err != nil {
-		return nil, fmt.Errorf("reading what was looked up for operation %s: %w", op.ID, err)
+		return nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
 	}
 	first, _ := op.lookupChunks()
 	for i, v := range values {
 		if s, noted := v.(string); noted {
 			var finds map[string]RowFind
 			if err := decodeJSON(s, &finds); err != nil {
-				return nil, fmt.Errorf("reading what was looked up for operation %s: %w", op.ID, err)
+				return nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
 			}
 			out[first+i] = finds
 		}
@@ -89,11 +89,10 @@ var scriptPutFound = script("put_found")
 
 var scriptCommitFound = script("commit_found")
 
-// AddFound makes the desktops that an operation's look-ups found rows of it, all or
-// none, notes what is to become of the rows that were looked up, and enqueues the new
-// chunks. SettleLookups then writes what was noted; a crash in between leaves that to
-// whoever looks at the rows next. If the operation is no longer as it was when the
-// rows were looked up the error is ErrOvertaken.
+// AddFound adds a row for every desktop that an operation's look-ups found, or for none of
+// them, stores the results of the look-ups, and enqueues the new chunks. SettleLookups then
+// writes the results to the rows; after a crash in between the next worker that reads the
+// rows does it. The error is ErrOvertaken if the operation changed since the look-ups.
 func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operation, error) {
 	r := p.Record
 	fail := func(err error) (Operation, error) {
@@ -140,29 +139,31 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 	}
 	for n := op.Chunks(); n < after.Chunks(); n++ {
 		if err := p.dispatch(ctx, after, n, 0, after.NotBefore); err != nil {
-			break // a reconciler enqueues it
+			break // a sweep enqueues it
 		}
 	}
 	return after, nil
 }
 
-// Found reads what AddFound noted, by row, and SettleLookups has not yet written; nil
-// if there is nothing.
+// Found reads, by row, the results that AddFound stored and SettleLookups has not written
+// yet; nil if there are none.
 func (r *Record) Found(ctx context.Context, op string) (map[string]RowFind, error) {
 	s, err := r.rdb.HGet(ctx, r.keys.op(op), fieldResolving).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading what was found for operation %s: %w", op, err)
+		return nil, fmt.Errorf("reading the look-up results of operation %s: %w", op, err)
 	}
 	var out map[string]RowFind
 	return out, decodeJSON(s, &out)
 }
 
-// SettleLookups writes what AddFound noted to the rows that were looked up. It returns
-// what it wrote, also with an error that came after that.
-func (r *Record) SettleLookups(ctx context.Context, now time.Time, op Operation, found map[string]RowFind, by string) (changes []Change, done []Applied, err error) {
+// SettleLookups writes the results that AddFound stored to the rows that were looked up.
+// It returns what it wrote, also with an error that followed the write.
+func (r *Record) SettleLookups(
+	ctx context.Context, now time.Time, op Operation, found map[string]RowFind, by string,
+) (changes []Change, done []Applied, err error) {
 	rows, err := r.LookupRows(ctx, op)
 	if err != nil {
 		return nil, nil, err
@@ -184,13 +185,13 @@ func (r *Record) SettleLookups(ctx context.Context, now time.Time, op Operation,
 		return nil, nil, err
 	}
 	if err := r.rdb.HDel(ctx, r.keys.op(op.ID), fieldResolving).Err(); err != nil {
-		return changes, done, fmt.Errorf("settling the look-ups of operation %s: %w", op.ID, err)
+		return changes, done, fmt.Errorf("finishing the look-ups of operation %s: %w", op.ID, err)
 	}
 	return changes, done, nil
 }
 
-// CountHints adds to how many rows of an operation hints were looked for, and gives
-// how many of n more may be, if most may in all.
+// CountHints counts n more rows of an operation for which hints are searched, and returns
+// how many of them may be, if the operation may have at most most.
 func (r *Record) CountHints(ctx context.Context, op string, n, most int) (int, error) {
 	total, err := r.rdb.HIncrBy(ctx, r.keys.op(op), fieldHints, int64(n)).Result()
 	if err != nil {
@@ -201,8 +202,8 @@ func (r *Record) CountHints(ctx context.Context, op string, n, most int) (int, e
 
 var scriptHint = script("hint")
 
-// AddHints adds to the messages of held rows, by id, what was probably meant. Rows that
-// are no longer held with a code are left alone.
+// AddHints adds the probable intended name to the messages of held rows, by id. Rows that
+// are no longer held with the code are skipped.
 func (r *Record) AddHints(ctx context.Context, op Operation, code string, hints map[string]string) error {
 	ids := slices.Sorted(maps.Keys(hints))
 	if len(ids) == 0 {
@@ -227,7 +228,8 @@ func (r *Record) AddHints(ctx context.Context, op Operation, code string, hints 
 			continue
 		}
 		f.Message += ": " + hints[ids[i]]
-		calls = append(calls, &scriptCall{script: scriptHint, keys: []string{r.keys.errors(op.ID)}, args: []any{ids[i], s, encodeFailure(f, final)}})
+		args := []any{ids[i], s, encodeFailure(f, final)}
+		calls = append(calls, &scriptCall{script: scriptHint, keys: []string{r.keys.errors(op.ID)}, args: args})
 	}
 	if len(calls) == 0 {
 		return nil

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// indexed is what operations are indexed by. It is kept with an operation that is
-// being written, so that one that is never accepted leaves the indexes, too.
+// indexed holds the values by which an operation is indexed. It is kept with an operation
+// that is being written, so that one that is never accepted can leave the indexes, too.
 type indexed struct {
 	Project     string `json:"p"`
 	RequestedBy string `json:"r,omitempty"`
@@ -30,8 +30,8 @@ func (k keys) indexesOf(x indexed) []string {
 	return out
 }
 
-// indexOperation enters an operation that is accepted. An entry without an
-// operation is passed over.
+// indexOperation enters an operation that is being accepted into its indexes. Readers skip
+// an entry that has no operation.
 func (r *Record) indexOperation(ctx context.Context, p redis.Pipeliner, op Operation) {
 	z := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
 	for _, key := range append(r.keys.indexesOf(indexedOf(op)), r.keys.operations()) {
@@ -52,12 +52,13 @@ func (r *Record) unindexOperation(ctx context.Context, id string, x indexed) err
 
 func matchesOperation(f tasks.OperationFilter, o Operation) bool {
 	return (f.Project == "" || f.Project == o.Project) && (f.RequestedBy == "" || f.RequestedBy == o.RequestedBy) &&
-		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == tasks.OperationRunning) && (!f.Scheduled || o.State(f.Now) == tasks.OperationScheduled) &&
+		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == tasks.OperationRunning) &&
+		(!f.Scheduled || o.State(f.Now) == tasks.OperationScheduled) &&
 		(f.From.IsZero() || !o.AcceptedAt.Before(f.From)) && (f.To.IsZero() || o.AcceptedAt.Before(f.To))
 }
 
-// indexes gives the indexes that together have what a filter wants, the one with
-// the fewest entries first.
+// indexes returns the indexes whose intersection holds the matches of a filter, the one
+// with the fewest entries first.
 func (r *Record) indexes(ctx context.Context, f tasks.OperationFilter) ([]string, error) {
 	if f.Scheduled {
 		return append([]string{r.keys.scheduled(f.Project)}, r.keys.indexesOf(indexed{"", f.RequestedBy, f.Ticket})...), nil
@@ -96,12 +97,13 @@ func (r *Record) indexes(ctx context.Context, f tasks.OperationFilter) ([]string
 	return out, nil
 }
 
-// Operations lists operations, the latest first, or if f.Scheduled those that start
-// first. size is the most that are
-// returned (default 100). An empty next means that there are no more. A page
-// takes a bounded time: where little of what it looks through is wanted it is
-// short, or empty, and next says where to go on.
-func (r *Record) Operations(ctx context.Context, f tasks.OperationFilter, size int, token string) (out []Operation, next string, err error) {
+// Operations lists operations, the latest first, or with f.Scheduled the earliest start
+// first. It returns at most size of them (default 100); an empty next means that there are
+// no more. A page takes a bounded time: where few entries match it is short, or empty, and
+// next continues it.
+func (r *Record) Operations(
+	ctx context.Context, f tasks.OperationFilter, size int, token string,
+) (out []Operation, next string, err error) {
 	fail := func(err error) ([]Operation, string, error) {
 		return nil, "", fmt.Errorf("listing operations: %w", err)
 	}
@@ -171,7 +173,7 @@ func (r *Record) Operations(ctx context.Context, f tasks.OperationFilter, size i
 	return out, last.token(), nil
 }
 
-// inIndexes gives those of some entries that other indexes have too.
+// inIndexes returns the entries that are in all other indexes, too.
 func (r *Record) inIndexes(ctx context.Context, keys []string, entries []place) ([]place, error) {
 	ids := make([]string, len(entries))
 	for i, x := range entries {

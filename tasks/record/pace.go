@@ -14,13 +14,13 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// paceMeter counts what came to its end lately.
+// paceMeter counts the rows that finished recently.
 type paceMeter struct {
 	since, now time.Time
-	settled    int // since then
+	settled    int // rows finished since then
 }
 
-// newPaceMeter measures the last minute, or since the work began if that is later.
+// newPaceMeter measures the last minute, or the time since the work began if that is shorter.
 func newPaceMeter(begun, now time.Time) *paceMeter {
 	since := now.Add(-time.Minute)
 	if begun.After(since) {
@@ -35,7 +35,7 @@ func (m *paceMeter) add(d Row) {
 	}
 }
 
-// pace takes how many are left.
+// pace computes the pace, and the end of the rows that are left.
 func (m *paceMeter) pace(left int) tasks.Pace {
 	took := max(time.Second, m.now.Sub(m.since))
 	if left <= 0 || m.settled == 0 || m.since.After(m.now) {
@@ -45,7 +45,7 @@ func (m *paceMeter) pace(left int) tasks.Pace {
 	return tasks.Pace{PerMinute: float64(m.settled) / took.Minutes(), EndsAt: m.now.Add(rest).Truncate(time.Second).UTC()}
 }
 
-// RedriveProgress reads the rows that a redrive has taken up.
+// RedriveProgress reads the rows that a redrive has retried.
 func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) (tasks.RedriveProgress, error) {
 	out := tasks.RedriveProgress{Redrive: x.Redrive}
 	if !x.Done() {
@@ -65,7 +65,7 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 		n, err := strconv.Atoi(number)
 		ranges, err2 := trail.ParseRanges(places)
 		if err != nil || err2 != nil {
-			return out, fmt.Errorf("redrive %s has an entry %.60q", x.ID, at)
+			return out, fmt.Errorf("redrive %s has the unreadable entry %.60q", x.ID, at)
 		}
 		parts = append(parts, part{chunkID{op, n}, ranges})
 	}
@@ -83,7 +83,7 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 		for i, cmd := range cmds {
 			values := cmd.(*redis.MapStringStringCmd).Val()
 			if len(values) == 0 {
-				continue // its retention is over
+				continue // its retention has ended
 			}
 			ds, err := decodeChunk(batch[i].op, batch[i].chunk, values)
 			if err != nil {

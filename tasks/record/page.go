@@ -14,18 +14,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A page looks at so many entries of an index at most, and reads so much of the
-// record for them, whatever it finds: on one core, with Redis on the same
-// machine, that is about 25 ms. See B9 of the benchmark.
+// The limits of a page, whatever it finds. On one core, with Redis on the same machine,
+// they take about 25 ms; see B9 of the benchmark.
 const (
 	pageEntries = 10_000 // entries of an index
 	pageReads   = 1000   // operations or failures
 	pageChunks  = 48     // whole chunks of desktops
 )
 
-// place is where a page of an index that is a sorted set ended: an entry, by its
-// score and its member, so that what is entered or removed meanwhile neither
-// repeats nor hides anything.
+// place is the entry at which a page of a sorted set ended, as score and member. So entries
+// that are added or removed meanwhile neither repeat nor hide others.
 type place struct {
 	at     int64 // ms
 	member string
@@ -34,7 +32,7 @@ type place struct {
 // latest is the place before all entries.
 var latest = place{at: 1 << 53, member: "\xff"}
 
-// comparePlaces orders the latest first, and by member within a millisecond.
+// comparePlaces orders the latest first, and within a millisecond by member.
 func comparePlaces(a, b place) int {
 	return cmp.Or(-cmp.Compare(a.at, b.at), -cmp.Compare(a.member, b.member))
 }
@@ -56,8 +54,8 @@ func parsePlace(token string) (place, error) {
 	return place{at: ms, member: member}, nil
 }
 
-// before gives the place from which on entries are earlier than t, or p if that
-// is later in the list.
+// before returns the place after which entries are earlier than t, or p if p is later in
+// the list.
 func (p place) before(t time.Time) place {
 	if t.IsZero() {
 		return p
@@ -91,8 +89,8 @@ func (r *Record) afterCall(key string, last place, n int) *scriptCall {
 	return &scriptCall{script: scriptAfter, keys: []string{key}, args: []any{last.at, last.member, n}}
 }
 
-// placesOf reads the reply of scriptAfter. ended says that there are no more, or
-// none that is not earlier than low.
+// placesOf reads the reply of scriptAfter. ended means that there are no more entries, or
+// that the others are earlier than low.
 func placesOf(c *scriptCall, n int, low int64) (out []place, ended bool, err error) {
 	reply, err := c.reply.StringSlice()
 	if err != nil {
@@ -101,7 +99,7 @@ func placesOf(c *scriptCall, n int, low int64) (out []place, ended bool, err err
 	for i := 0; i+1 < len(reply); i += 2 {
 		score, err := strconv.ParseFloat(reply[i+1], 64)
 		if err != nil {
-			return nil, false, fmt.Errorf("an index has the score %q", reply[i+1])
+			return nil, false, fmt.Errorf("an index has the unreadable score %q", reply[i+1])
 		}
 		if int64(score) < low {
 			return out, true, nil
@@ -111,7 +109,7 @@ func placesOf(c *scriptCall, n int, low int64) (out []place, ended bool, err err
 	return out, len(out) < n, nil
 }
 
-// after reads n entries of a sorted set from a place on.
+// after reads the n entries of a sorted set that follow a place.
 func (r *Record) after(ctx context.Context, key string, last place, n int, low int64) (out []place, ended bool, err error) {
 	c := r.afterCall(key, last, n)
 	if err := r.runScripts(ctx, []*scriptCall{c}, nil); err != nil {
@@ -120,7 +118,7 @@ func (r *Record) after(ctx context.Context, key string, last place, n int, low i
 	return placesOf(c, n, low)
 }
 
-// inAll reports which members are in every one of some sorted sets.
+// inAll reports which members are in all of the sorted sets.
 func (r *Record) inAll(ctx context.Context, keys, members []string) ([]bool, error) {
 	out := make([]bool, len(members))
 	for i := range out {
@@ -140,7 +138,7 @@ func (r *Record) inAll(ctx context.Context, keys, members []string) ([]bool, err
 	}
 	for _, cmd := range cmds {
 		for i, score := range cmd.(*redis.FloatSliceCmd).Val() {
-			out[i] = out[i] && score != 0 // a time; 0 is what the client makes of "none"
+			out[i] = out[i] && score != 0 // a time; the client returns 0 for a missing member
 		}
 	}
 	return out, nil

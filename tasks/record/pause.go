@@ -12,10 +12,9 @@ import (
 
 var scriptPause = script("pause", "clock", "pause")
 
-// PauseProject closes a project's gate for all workers, for d or, when d is 0,
-// until ResumeProject.
+// PauseProject pauses a project for all workers, for d, or until ResumeProject if d is 0.
 func (r *Record) PauseProject(ctx context.Context, project string, kind tasks.PauseKind, d time.Duration, reason string) error {
-	ms := (d + time.Millisecond - 1).Milliseconds() // less than one is not for ever
+	ms := (d + time.Millisecond - 1).Milliseconds() // rounded up: 0 would be forever
 	if _, err := r.runScript(ctx, scriptPause, []string{r.keys.gate(project)}, string(kind), ms, reason); err != nil {
 		return fmt.Errorf("pausing project %s: %w", project, err)
 	}
@@ -24,9 +23,8 @@ func (r *Record) PauseProject(ctx context.Context, project string, kind tasks.Pa
 
 var scriptResume = script("resume")
 
-// ResumeProject opens a project's gate, whoever closed it, or only if it was
-// closed as one of the given kinds. Processes then read the project's secrets again,
-// see Resumed.
+// ResumeProject ends a project's pause: any pause, or only one of the given kinds.
+// Processes then read the project's secrets again; see Resumed.
 func (r *Record) ResumeProject(ctx context.Context, project string, kinds ...tasks.PauseKind) error {
 	args := make([]any, len(kinds))
 	for i, k := range kinds {
@@ -38,9 +36,9 @@ func (r *Record) ResumeProject(ctx context.Context, project string, kinds ...tas
 	return nil
 }
 
-// Resumed counts how often a project was resumed. Who holds secrets of the project
-// compares: another count than when they were read means that a person may have
-// corrected them since. After a failover that loses a second it may be less.
+// Resumed counts how often a project was resumed. A holder of the project's secrets compares
+// it with the count at which it read them: if it differs, a person may have corrected them
+// since. A failover that loses a second can make it smaller.
 func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
 	n, err := r.rdb.HGet(ctx, r.keys.gate(project), "resumed").Int64()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -49,7 +47,7 @@ func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
 	return n, nil
 }
 
-// ProjectPause reads whether a project is paused; nil: it is not.
+// ProjectPause reads a project's pause; nil if it is not paused.
 func (r *Record) ProjectPause(ctx context.Context, project string) (*tasks.Pause, error) {
 	p, err := decodePause(r.rdb.HMGet(ctx, r.keys.gate(project), pauseFields...))
 	if err != nil {
@@ -58,8 +56,7 @@ func (r *Record) ProjectPause(ctx context.Context, project string) (*tasks.Pause
 	return p, nil
 }
 
-// AnnounceProjects says that a worker serves these projects, and only these, from
-// now on.
+// AnnounceProjects records that a worker serves these projects, and only these, from now on.
 func (r *Record) AnnounceProjects(ctx context.Context, worker string, aliases ...string) error {
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.SAdd(ctx, r.keys.projects(), aliases)
@@ -72,8 +69,8 @@ func (r *Record) AnnounceProjects(ctx context.Context, worker string, aliases ..
 	return nil
 }
 
-// Serves repeats what AnnounceProjects said, with one command: a worker says it with
-// its beats, as Redis may have lost it.
+// Serves repeats AnnounceProjects in one command. A worker does so with its heartbeats, as
+// Redis may have lost the entry.
 func (r *Record) Serves(ctx context.Context, worker string, aliases ...string) error {
 	if err := r.rdb.HSet(ctx, r.keys.serving(), worker, mustJSON(aliases)).Err(); err != nil {
 		return fmt.Errorf("announcing projects: %w", err)
@@ -81,16 +78,16 @@ func (r *Record) Serves(ctx context.Context, worker string, aliases ...string) e
 	return nil
 }
 
-// Serving is how many living workers serve which project.
+// Serving is the number of living workers of each project.
 type Serving struct {
 	by  map[string]int
-	all int // workers that have not said what they serve, as older ones: anything
+	all int // workers that have not announced projects, as older versions: they count for each
 }
 
-// Of is how many workers serve a project.
+// Of is the number of workers that serve a project.
 func (s Serving) Of(project string) int { return s.all + s.by[project] }
 
-// Serving reads who serves what, in one round trip.
+// Serving reads the workers of all projects, in one round trip.
 func (r *Record) Serving(ctx context.Context) (Serving, error) {
 	out := Serving{by: map[string]int{}}
 	var now *redis.TimeCmd
@@ -101,7 +98,7 @@ func (r *Record) Serving(ctx context.Context) (Serving, error) {
 		return nil
 	})
 	if err != nil {
-		return out, fmt.Errorf("reading who serves which project: %w", err)
+		return out, fmt.Errorf("reading the workers of the projects: %w", err)
 	}
 	for _, z := range beats.Val() {
 		if w := (tasks.Worker{Silent: now.Val().Sub(time.UnixMilli(int64(z.Score)))}); !w.Alive() {
@@ -127,5 +124,5 @@ func (r *Record) Projects(ctx context.Context) ([]string, error) {
 	return v, nil
 }
 
-// LimitKey begins the keys by which all processes share what a credential may send.
+// LimitKey is the prefix of the keys with which all processes share the rate of a credential.
 func (r *Record) LimitKey(credential string) string { return r.keys.limit(credential) }

@@ -30,22 +30,22 @@ func kindOf(p tasks.Planned) string {
 	return "desktops"
 }
 
-// plannedOrder is the order in which a plan's rows are listed: what a person has to
-// look at goes first.
+// plannedOrder is the order in which a plan's rows are listed: rows that need a person
+// come first.
 var plannedOrder = []string{"hold", "fail", "send", "later", "follow", "find", "done"}
 
 const (
 	planKept = time.Hour
-	// planLease is how long a process that reads a plan is not heard of before another
-	// may read on.
+	// planLease is how long the process that reads a plan may be silent before another
+	// may continue.
 	planLease = 20 * time.Second
 )
 
 // The fields of a plan's hash: meta (JSON of planMeta), request (the Request, packed),
-// state, progress (JSON of planProgress), asked (when somebody last asked for it, ms),
-// holder and until (who reads it, and until when, ms); and for each chunk n of rows r<n>
-// (the rows, packed) and s<n> (JSON: how many have what done), for each chunk n of
-// look-ups f<n> (what was found, packed).
+// state, progress (JSON of planProgress), asked (the time of the last request for it, ms),
+// holder and until (the reader and the end of its lease, ms); for each chunk n of rows r<n>
+// (the rows, packed) and s<n> (JSON: rows by what is done); and for each chunk n of look-ups
+// f<n> (the results, packed).
 type planMeta struct {
 	Owner, Project             string
 	Desktops, Users, Computers int
@@ -59,14 +59,14 @@ type planProgress struct {
 	Error               string
 }
 
-// CreatePlan begins the plan of a valid request; nothing is read yet. owner is told by
-// Plan.Owner.
+// CreatePlan creates the plan of a valid request; nothing is read yet. Plan.Owner returns
+// owner.
 func (r *Record) CreatePlan(ctx context.Context, now time.Time, owner string, req tasks.Request) (Plan, error) {
 	id := xid.NewWithTime(now).String()
 	now = now.UTC().Truncate(time.Millisecond)
 	start, due, deadline := req.Times(now)
 	meta := planMeta{owner, req.Project, len(req.Desktops), len(req.Users), len(req.Computers), now, start.UTC(), due.UTC(), deadline.UTC()}
-	wanted := tasks.Request{ // what decides, and nothing else
+	wanted := tasks.Request{ // only the fields that decide
 		Project: req.Project, Desktops: req.Desktops, Users: req.Users, Computers: req.Computers, Expect: req.Expect,
 		UnknownUsers: req.UnknownUsers, AllowShared: req.AllowShared,
 	}
@@ -77,7 +77,7 @@ func (r *Record) CreatePlan(ctx context.Context, now time.Time, owner string, re
 		return nil
 	})
 	if err != nil {
-		return Plan{}, fmt.Errorf("the plan was not begun: %w", err)
+		return Plan{}, fmt.Errorf("creating the plan: %w", err)
 	}
 	return planOf(id, tasks.PlanReading, meta, planProgress{}), nil
 }
@@ -91,7 +91,7 @@ func planOf(id, state string, m planMeta, p planProgress) Plan {
 	}, Owner: m.Owner, chunks: p.Chunks}
 }
 
-// Plan reads how far a plan is, or ErrNoPlan.
+// Plan reads the progress of a plan; ErrNoPlan if there is none.
 func (r *Record) Plan(ctx context.Context, id string) (Plan, error) {
 	fail := func(err error) (Plan, error) { return Plan{}, fmt.Errorf("reading plan %s: %w", id, err) }
 	if strings.ContainsAny(id, "{}") {
@@ -117,16 +117,14 @@ func (r *Record) Plan(ctx context.Context, id string) (Plan, error) {
 	return planOf(id, text[1], meta, progress), nil
 }
 
-// PlanRows lists the rows of a plan that is done, first those that are held, then those
-// that cannot be read, are sent, busy, followed, looked up, and need nothing; each of
-// these in the order of the request: desktops, users, computers, desktops found. size is
-// the most that are returned, an empty next means that there are no more. While it is not
-// done there are none.
+// PlanRows lists the rows of a plan that is done in plannedOrder, and within it in the order
+// of the request: desktops, users, computers, desktops found. It returns at most size of
+// them; an empty next means that there are no more. A plan that is not done has none.
 func (r *Record) PlanRows(ctx context.Context, p Plan, size int, token string) (out []tasks.Planned, next string, err error) {
 	fail := func(err error) ([]tasks.Planned, string, error) {
 		return nil, "", fmt.Errorf("reading the rows of plan %s: %w", p.ID, err)
 	}
-	var from [3]int // of plannedOrder, chunk, how many of those rows were listed before
+	var from [3]int // index in plannedOrder, chunk, rows of these that were listed before
 	if token != "" {
 		if n, err := fmt.Sscanf(token+"|", "%d.%d.%d|", &from[0], &from[1], &from[2]); n != 3 || err != nil || slices.Min(from[:]) < 0 {
 			return fail(tasks.ErrPageToken)
@@ -165,7 +163,7 @@ func (r *Record) PlanRows(ctx context.Context, p Plan, size int, token string) (
 	return out, "", nil
 }
 
-// planSums reads, for each chunk of rows, how many have what done about them.
+// planSums reads, for each chunk, the number of rows by what is done.
 func (r *Record) planSums(ctx context.Context, p Plan) ([]map[string]int, error) {
 	fields := make([]string, p.chunks)
 	for n := range fields {
@@ -179,7 +177,7 @@ func (r *Record) planSums(ctx context.Context, p Plan) ([]map[string]int, error)
 	for n := range v {
 		s, there := v[n].(string)
 		if !there {
-			return nil, tasks.ErrNoPlan // forgotten meanwhile
+			return nil, tasks.ErrNoPlan // expired meanwhile
 		}
 		if err := decodeJSON(s, &out[n]); err != nil {
 			return nil, err
@@ -203,25 +201,24 @@ var scriptTakePlan = script("take_plan", "clock")
 
 var scriptWritePlan = script("write_plan", "clock")
 
-// PlanWork is a plan in the hand of who reads it: nobody else does until Leave, or
-// until nothing is heard of the holder for 20 seconds. It is for one goroutine, but for
-// Keep.
+// PlanWork is a plan that the caller reads. No other process reads it until Leave, or until
+// the holder is silent for planLease. Only Keep may be called from other goroutines.
 type PlanWork struct {
 	Plan
 	Request tasks.Request
-	Finds   map[int]map[string]RowFind // what was found by look-ups, by their chunk
+	Finds   map[int]map[string]RowFind // results of look-ups, by chunk
 
 	record   *Record
 	holder   string
 	written  map[int]bool // chunks of rows
 	progress planProgress
-	counts   map[tasks.PlannedCount]int // by all but Count
+	counts   map[tasks.PlannedCount]int // keys without Count
 	people   map[string]bool
 	groups   map[string]bool
 }
 
-// TakePlan says that somebody asks for a plan. If it is to be read on, nobody does, and
-// free is true, the caller gets it to read; else the work is nil.
+// TakePlan records a request for a plan. The caller gets it to read if it is not done, no
+// other process reads it, and free is true; else the work is nil.
 func (r *Record) TakePlan(ctx context.Context, p Plan, free bool) (*PlanWork, error) {
 	holder := ""
 	if free {
@@ -240,7 +237,7 @@ func (r *Record) TakePlan(ctx context.Context, p Plan, free bool) (*PlanWork, er
 	return &PlanWork{Plan: p, record: r, holder: holder}, nil
 }
 
-// Load reads the request, and what was read of it before.
+// Load reads the request and the rows that were read before.
 func (w *PlanWork) Load(ctx context.Context) error {
 	all, err := w.record.rdb.HGetAll(ctx, w.record.keys.plan(w.ID)).Result()
 	if err != nil {
@@ -272,10 +269,10 @@ func (w *PlanWork) Load(ctx context.Context) error {
 	return nil
 }
 
-// Progress is how many rows are read.
+// Progress is the number of rows that were read.
 func (w *PlanWork) Progress() int { return w.progress.Read }
 
-// Written reports that a chunk of rows is there.
+// Written reports whether a chunk of rows is stored.
 func (w *PlanWork) Written(chunk int) bool { return w.written[chunk] }
 
 func (w *PlanWork) count(rows []tasks.Planned) {
@@ -292,14 +289,14 @@ func (w *PlanWork) count(rows []tasks.Planned) {
 	}
 }
 
-// NoteFinds keeps what a chunk of look-ups came to: progress, but no rows yet.
+// NoteFinds keeps the results of a chunk of look-ups. They count as progress, but are not rows yet.
 func (w *PlanWork) NoteFinds(ctx context.Context, chunk, lookedUp int, finds map[string]RowFind) error {
 	w.Finds[chunk] = finds
 	w.progress.Read += lookedUp
 	return w.write(ctx, "f"+strconv.Itoa(chunk), packJSON(finds))
 }
 
-// AddRows keeps a chunk of rows. read is how many of them were not counted as read
+// AddRows keeps a chunk of rows. read is the number of them that were not counted as read
 // before.
 func (w *PlanWork) AddRows(ctx context.Context, chunk, read int, rows []tasks.Planned) error {
 	sums := map[string]int{}
@@ -314,10 +311,10 @@ func (w *PlanWork) AddRows(ctx context.Context, chunk, read int, rows []tasks.Pl
 	return w.write(ctx, "r"+n, packJSON(rows), "s"+n, mustJSON(sums))
 }
 
-// SetFound says how many desktops the look-ups lead to.
+// SetFound sets the number of desktops that the look-ups found.
 func (w *PlanWork) SetFound(n int) { w.progress.Found = n }
 
-// End writes that all was read, or why not all can be (empty: all was).
+// End ends the plan: done if why is empty, else failed, and why says the reason.
 func (w *PlanWork) End(ctx context.Context, why string) error {
 	state := tasks.PlanDone
 	if w.progress.Error = why; why != "" {
@@ -335,17 +332,18 @@ func (w *PlanWork) write(ctx context.Context, fields ...any) error {
 		p.Counts = append(p.Counts, c)
 	}
 	slices.SortFunc(p.Counts, func(a, b tasks.PlannedCount) int {
-		return cmp.Or(slices.Index(plannedOrder, a.Does)-slices.Index(plannedOrder, b.Does), strings.Compare(b.Of, a.Of), b.Count-a.Count, strings.Compare(a.Code, b.Code))
+		return cmp.Or(slices.Index(plannedOrder, a.Does)-slices.Index(plannedOrder, b.Does),
+			strings.Compare(b.Of, a.Of), b.Count-a.Count, strings.Compare(a.Code, b.Code))
 	})
 	_, err := w.keep(ctx, append(fields, "progress", mustJSON(p))...)
 	return err
 }
 
-// Keep keeps the plan in hand, and gives for how long nobody has asked for it. The error
-// is ErrOvertaken if another reads it by now, or it is forgotten.
+// Keep renews the lease, and returns the time since the plan was last requested. The error
+// is ErrOvertaken if another process reads it now, or it has expired.
 func (w *PlanWork) Keep(ctx context.Context) (unasked time.Duration, err error) { return w.keep(ctx) }
 
-// Leave gives the plan out of hand: who asks for it next may read on.
+// Leave ends the lease: the next process that requests the plan may continue it.
 func (w *PlanWork) Leave(ctx context.Context) error {
 	_, err := w.keep(ctx, "holder", "", "until", "0")
 	return err
@@ -364,7 +362,7 @@ func (w *PlanWork) keep(ctx context.Context, fields ...any) (time.Duration, erro
 	return time.Duration(ms) * time.Millisecond, nil
 }
 
-// AllFinds joins what the chunks of look-ups came to.
+// AllFinds joins the results of all chunks of look-ups.
 func (w *PlanWork) AllFinds() map[string]RowFind {
 	out := map[string]RowFind{}
 	for _, finds := range w.Finds {
@@ -373,7 +371,7 @@ func (w *PlanWork) AllFinds() map[string]RowFind {
 	return out
 }
 
-// packJSON is JSON of a value, deflated: a hundred rows of a plan take 3 KB, not 40.
+// packJSON is deflated JSON: a hundred rows of a plan take 3 KB instead of 40.
 func packJSON(v any) string {
 	var out bytes.Buffer
 	w, err := flate.NewWriter(&out, flate.BestSpeed)
@@ -381,7 +379,7 @@ func packJSON(v any) string {
 		err = errors.Join(json.NewEncoder(w).Encode(v), w.Close())
 	}
 	if err != nil {
-		panic(err) // our own types, into memory
+		panic(err) // cannot happen: our own types, into memory
 	}
 	return out.String()
 }

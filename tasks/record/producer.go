@@ -19,7 +19,7 @@ import (
 
 // ProducerConfig makes a Producer.
 type ProducerConfig struct {
-	Projects []string         // aliases that may be named; required
+	Projects []string         // aliases that requests may name; required
 	Record   Config           // the same as the workers'
 	Now      func() time.Time // default time.Now
 }
@@ -49,27 +49,24 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	}, nil
 }
 
-// Validate says what Enqueue would refuse if the request is a new one, and writes
-// nothing.
+// Validate returns the error with which Enqueue would refuse a new request. It writes nothing.
 func (p *Producer) Validate(req tasks.Request) error { return req.Validate(p.known, p.now()) }
 
-// ValidateContent is Validate but for what depends on the clock, as a request that
-// was accepted before may be sent again at any time.
+// ValidateContent is Validate without the checks of times, as a request that was accepted
+// before may be sent again at any time.
 func (p *Producer) ValidateContent(req tasks.Request) error { return req.ValidateContent(p.known) }
 
 func (p *Producer) known(alias string) bool { return slices.Contains(p.projects, alias) }
 
-// Enqueue accepts a request: when it returns an operation, every desktop of it
-// is in the record and will end in a recorded state, whatever process dies. On
-// any error nothing was accepted, unless the error is Redis' own and came after
-// the last write (a reply lost on the way); sending again with the same
-// IdempotencyKey settles that, also when its times have passed by then. Errors:
-// *ValidationError, ErrKeyReused, ErrSendAgain, Redis'.
+// Enqueue accepts a request. When it returns an operation, every desktop of it is in the
+// record and will reach a final state, whatever process dies. After an error nothing was
+// accepted, unless it is an error of Redis after the last write (a lost reply). Sending again
+// with the same IdempotencyKey tells, even if the request's times have passed. Errors:
+// *ValidationError, ErrKeyReused, ErrSendAgain, those of Redis.
 //
-// Where Redis has replicas it waits until one has the operation, for
-// Config.ReplicaWait at most, and Operation.Durability says what came of it:
-// an operation that is OneCopy is accepted, and a failover within moments would
-// forget it. Sending it again with the same IdempotencyKey waits again.
+// If Redis has replicas it waits until one has the operation, for Config.ReplicaWait at most.
+// Operation.Durability is the result: an operation that is OneCopy is accepted, but a failover
+// within moments would lose it. Sending it again with the same IdempotencyKey waits again.
 func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, error) {
 	if err := p.ValidateContent(req); err != nil {
 		return Operation{}, err
@@ -87,8 +84,7 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, e
 		return p.again(ctx, op.ID)
 	}
 	op.Durability = copies.durability()
-	// From here on the operation is accepted: a task that cannot be enqueued
-	// now is enqueued by a reconciler.
+	// The operation is accepted now: a sweep enqueues a task that cannot be enqueued here.
 	for n := range op.Chunks() {
 		if err := p.dispatch(ctx, op, n, 0, op.NotBefore); err != nil {
 			break
@@ -97,8 +93,8 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, e
 	return op, nil
 }
 
-// replay answers a request whose times are refused by now with the operation that
-// it made earlier, or with refused.
+// replay answers a request whose times have become invalid: with the operation that it made
+// earlier, or else with refused.
 func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error) (Operation, error) {
 	if req.IdempotencyKey == "" {
 		return Operation{}, refused
@@ -116,7 +112,7 @@ func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error)
 	return p.again(ctx, op.ID)
 }
 
-// again answers with an operation that was accepted before, once replicas have it.
+// again returns an operation that was accepted before, once replicas have it.
 func (p *Producer) again(ctx context.Context, id string) (Operation, error) {
 	op, err := p.Record.Operation(ctx, id)
 	if err != nil {
@@ -142,8 +138,8 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
 	}}
 	if req.IdempotencyKey != "" {
-		// The id is made of the key, so that the record itself is the table of
-		// keys, and a producer that died half-way is simply repeated.
+		// The id is a hash of the key. So the record itself is the table of keys, and
+		// another producer can repeat the work of one that died.
 		sum := sha256.Sum256([]byte(req.RequestedBy + "\x00" + req.IdempotencyKey))
 		var id xid.ID
 		copy(id[:], sum[:])
@@ -154,8 +150,8 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req tasks.Request) string {
-	req.IdempotencyKey, req.Trace = "", "" // and so it is what it was before there were traces
-	// One instant is one content, whatever offset it is written with.
+	req.IdempotencyKey, req.Trace = "", "" // without Trace it is as in versions that had none
+	// The same instant is the same content, whatever its offset.
 	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
 	sum := sha256.Sum256([]byte(mustJSON(req)))
 	return hex.EncodeToString(sum[:16])
@@ -165,10 +161,10 @@ var scriptPutChunk = script("put_chunk")
 
 var scriptAccept = script("accept")
 
-// accept writes the record, and waits for replicas. created is false if the operation was accepted
-// before. The order is what makes it whole: the intent first (so that a
-// reconciler finds and removes what was never accepted), then the desktops and
-// their history, and last the acceptance, in one step.
+// accept writes the record and waits for replicas. created is false if the operation was
+// accepted before. The order makes it atomic: first the intent (so that a sweep finds and
+// removes an operation that is never accepted), then the desktops and their history, and
+// last the acceptance, in one step.
 func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) (created bool, copies Copies, err error) {
 	r := p.Record
 	fail := func(err error) (bool, Copies, error) {
@@ -218,16 +214,21 @@ func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) 
 		commit.keys = append(commit.keys, c.keys[1])
 	}
 	intended := memberCall(r.keys.openOps(), op.ID)
-	copies, err = r.durably(ctx, []*scriptCall{commit, intended, enter(r.keys.operations(), op)}, func(pipe redis.Pipeliner) { r.indexOperation(ctx, pipe, op) })
+	copies, err = r.durably(ctx, []*scriptCall{commit, intended, enter(r.keys.operations(), op)}, func(pipe redis.Pipeliner) {
+		r.indexOperation(ctx, pipe, op)
+	})
 	if err != nil {
 		return fail(err)
 	}
 	done, err := commit.reply.Int()
 	switch {
 	case err == nil && done == -1:
-		err = errors.Join(fmt.Errorf("writing it took too long, it was rolled back: %w", tasks.ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = fmt.Errorf("writing it took too long, it was rolled back: %w", tasks.ErrSendAgain)
 	case err == nil && done == -2:
-		err = errors.Join(fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", tasks.ErrSendAgain), r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		err = fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", tasks.ErrSendAgain)
+	}
+	if done < 0 {
+		err = errors.Join(err, r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	}
 	if err != nil {
 		return fail(err)
@@ -240,7 +241,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) 
 	return done == 1, copies, nil
 }
 
-// enter enters an operation into an index by acceptance.
+// enter enters an operation into an index by acceptance time.
 func enter(key string, op Operation) *scriptCall {
 	return &scriptCall{args: []any{"ZADD", key, "NX", op.AcceptedAt.UnixMilli(), op.ID}}
 }
@@ -253,8 +254,8 @@ func memberCall(key, id string) *scriptCall {
 
 var scriptIsAccepted = script("is_accepted")
 
-// settled waits until replicas have an operation that was accepted, and its places
-// among all operations and, unless it has ended, among the open ones.
+// settled waits until replicas have an operation that was accepted, and its entries in the
+// lists of all operations and, unless it has ended, of open ones.
 func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
 	there := &scriptCall{script: scriptIsAccepted, keys: []string{r.keys.op(op.ID)}}
 	calls := []*scriptCall{there, enter(r.keys.operations(), op)}
@@ -271,7 +272,7 @@ func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
 	return copies, nil
 }
 
-// newChunk gives the fields of a chunk whose rows are all queued.
+// newChunk returns the fields of a chunk whose rows are all queued.
 func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
 	fields := make([]any, 0, 4+2*len(ids))
 	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(tasks.Desktop{State: tasks.StateQueued, UpdatedAt: now})))
@@ -284,7 +285,7 @@ func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
 	return fields
 }
 
-// lookupRows are the rows of what is looked up, in their order.
+// lookupRows are the rows to be looked up, in order.
 func lookupRows(req tasks.Request) []string {
 	out := make([]string, 0, len(req.Users)+len(req.Computers))
 	for _, name := range req.Users {
@@ -296,8 +297,8 @@ func lookupRows(req tasks.Request) []string {
 	return out
 }
 
-// writeHistory enters an operation's rows, which begin a chunk, into the index of
-// desktops, and whom they name into that of names, one command for each bucket.
+// writeHistory enters an operation's rows into the index of desktops, and the names in them
+// into the index of names, one command per bucket. The rows begin with the given chunk.
 func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
 	rows, names := indexWrites{}, indexWrites{}
 	for i, id := range desktops {
@@ -324,18 +325,19 @@ func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int
 	return nil
 }
 
-// Redispatch enqueues a chunk's current generation, for when its task was never
-// enqueued or got lost. Harmless while the task exists.
+// Redispatch enqueues a chunk's current generation again, in case its task was never enqueued
+// or got lost. It is harmless while the task exists.
 func (p *Producer) Redispatch(ctx context.Context, c OpenChunk) error {
 	return p.dispatch(ctx, c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
 }
 
 var scriptBump = script("bump")
 
-// Regenerate enqueues a chunk as a new generation, for when its task is stuck
-// with a worker that died; the old task does nothing when asynq runs it again.
+// Regenerate enqueues a chunk as a new generation, in case its task is stuck with a worker
+// that died. The old task does nothing when asynq runs it again.
 func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
-	v, err := p.Record.runScript(ctx, scriptBump, []string{p.Record.keys.op(c.Operation.ID)}, generationField+strconv.Itoa(c.Number), c.Generation)
+	key := p.Record.keys.op(c.Operation.ID)
+	v, err := p.Record.runScript(ctx, scriptBump, []string{key}, generationField+strconv.Itoa(c.Number), c.Generation)
 	if err != nil {
 		return fmt.Errorf("renewing chunk %d of operation %s: %w", c.Number, c.Operation.ID, err)
 	}
@@ -346,11 +348,10 @@ func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
 	return p.dispatch(ctx, c.Operation, c.Number, int(generation), c.Operation.NotBefore)
 }
 
-// Retry takes up an operation's failed or held desktops again. Guards are not
-// overridden: what is still as it was is held again. Their attempts start from
-// 0, each is read before it is sent, and the operation gets a new deadline,
-// DefaultDeadline from now. by is who asks, for the trail. It returns how many
-// were taken up.
+// Retry queues an operation's failed or held desktops again and returns their number.
+// Guards are not overridden: a desktop that has not changed is held again. Attempts start
+// from 0, each desktop is read before it is sent, and the operation gets a new deadline,
+// DefaultDeadline from now. by is the requester, for the trail.
 func (p *Producer) Retry(ctx context.Context, op Operation, f tasks.RetryFilter, by string) (int, error) {
 	r := p.Record
 	from := tasks.StateFailed
@@ -376,8 +377,8 @@ func (p *Producer) Retry(ctx context.Context, op Operation, f tasks.RetryFilter,
 	return taken, nil
 }
 
-// retryChunk takes up those desktops of a chunk that are wanted, which must be
-// failed or held and have their failures. It returns them.
+// retryChunk queues the wanted desktops of a chunk again and returns them. They must be
+// failed or held and have their failures.
 func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) bool, by string) ([]Row, error) {
 	op := c.Operation
 	ch := Change{Operation: op, Chunk: c.Number, By: by}
@@ -396,8 +397,8 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) boo
 	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
 }
 
-// reopen moves failed desktops back to queued. The operation is entered among
-// the open ones first, so that a crash in between leaves it to a reconciler.
+// reopen moves failed desktops back to queued. It enters the operation into the open list
+// first, so that a sweep continues after a crash in between.
 func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row, error) {
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)

@@ -10,35 +10,34 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// DefaultRetention is how long an ended operation is kept. At 220 bytes a
-// desktop, a fleet that detaches 10,000 desktops a day keeps 200 MB.
+// DefaultRetention is how long an operation is kept after its end. At 220 bytes a desktop,
+// a fleet that detaches 10,000 desktops a day keeps 200 MB.
 const DefaultRetention = 90 * 24 * time.Hour
 
-// DefaultPrefix begins every key in Redis.
+// DefaultPrefix is the default prefix of every key in Redis.
 const DefaultPrefix = "detachd"
 
 // Config makes a Record.
 type Config struct {
 	Prefix    string        // of every key; default DefaultPrefix
 	Retention time.Duration // of ended operations; default DefaultRetention
-	// Replicas is how many replicas are waited for where what was written must
-	// survive the loss of the primary, fewer if fewer are connected; default
-	// DefaultReplicas, negative: none. Where Redis has no replica nothing is waited for.
+	// Replicas is the number of replicas to wait for after a write that must survive the
+	// loss of the primary, or all that are connected if fewer are; default DefaultReplicas,
+	// negative: none.
 	Replicas int
-	// ReplicaWait is how long, at most; default DefaultReplicaWait. It is cut to half
-	// of the Redis client's ReadTimeout.
+	// ReplicaWait is the longest wait; default DefaultReplicaWait. It is reduced to half of
+	// the Redis client's ReadTimeout.
 	ReplicaWait time.Duration
-	// ReplicaReturns is how long a replica that is not connected any more is taken for
-	// one that may take over; default DefaultReplicaReturns. Sentinels and Clusters
-	// promote none that was cut off for long (see sentinel.conf on
-	// down-after-milliseconds, and cluster-replica-validity-factor).
+	// ReplicaReturns is how long a replica may become the primary after it lost its
+	// connection; default DefaultReplicaReturns. Sentinel and Cluster do not promote one that
+	// was disconnected for long (see down-after-milliseconds in sentinel.conf, and
+	// cluster-replica-validity-factor).
 	ReplicaReturns time.Duration
 }
 
-// Record is what is remembered of every operation and desktop. It is safe for
-// use by many goroutines and processes. Its methods return Redis' errors
-// wrapped; when one fails nothing is known to be written, and calling again is
-// harmless.
+// Record is the record of every operation and desktop. It is safe for use by many
+// goroutines and processes. Its methods wrap the errors of Redis; after an error the write
+// may or may not have happened, and calling again is harmless.
 type Record struct {
 	rdb       redis.UniversalClient
 	keys      keys
@@ -46,7 +45,7 @@ type Record struct {
 	replicas  *replicas
 }
 
-// New makes a Record on a Redis that is single, Sentinel or Cluster.
+// New makes a Record on a single Redis, a Sentinel or a Cluster.
 func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Prefix == "" {
 		cfg.Prefix = DefaultPrefix
@@ -68,16 +67,16 @@ func (r *Record) QueueOf(op Operation, chunk int) string {
 // Fields of an operation's hash.
 const (
 	fieldFingerprint = "fp"
-	fieldOperation   = "meta"     // JSON of Operation as accepted; its presence is the acceptance
+	fieldOperation   = "meta"     // JSON of Operation as accepted; if present, it is accepted
 	fieldDeadline    = "deadline" // ms; a retry moves it
 	fieldEnded       = "ended"    // ms
-	fieldSeal        = "seal"     // head of the trail, from the operation's end until anything is added
-	fieldSealing     = "sealing"  // the head is being computed; gone if anything was added meanwhile
+	fieldSeal        = "seal"     // head of the trail, from the operation's end until the next entry
+	fieldSealing     = "sealing"  // the head is being computed; removed by an entry meanwhile
 	fieldFound       = "found"    // sizes of the chunks of desktops that were looked up
-	fieldResolving   = "users"    // JSON of what was found, until the rows looked up say so; see SettleLookups
-	fieldHints       = "hints"    // of how many rows hints were looked for
-	findField        = "find"     // + chunk number: JSON of what its look-ups came to; see NoteFinds
-	fieldToken       = "token"    // of the look-up that may write its finds
+	fieldResolving   = "users"    // JSON of look-up results until SettleLookups writes them to the rows
+	fieldHints       = "hints"    // number of rows for which hints were searched
+	findField        = "find"     // + chunk number: JSON of its look-up results; see NoteFinds
+	fieldToken       = "token"    // of the look-up that may write its results
 	fieldIndex       = "index"    // JSON of indexed, until the operation is accepted
 	fieldExpired     = "expired"  // set while expiry removes the operation
 	countField       = "n"        // + state letter
@@ -96,8 +95,8 @@ func (r *Record) Operation(ctx context.Context, id string) (Operation, error) {
 	return ops[0], nil
 }
 
-// fingerprintOf gives the fingerprint of what an accepted operation was asked with;
-// ErrNotFound if there is none.
+// fingerprintOf returns the fingerprint of the request of an accepted operation; ErrNotFound
+// if there is none.
 func (r *Record) fingerprintOf(ctx context.Context, id string) (string, error) {
 	var s struct {
 		Fingerprint string `redis:"fp"`
@@ -113,7 +112,7 @@ func (r *Record) fingerprintOf(ctx context.Context, id string) (string, error) {
 	return s.Fingerprint, nil
 }
 
-// operations reads those of the given operations that exist, in one round trip.
+// operations reads the given operations, in one round trip. Missing ones are skipped.
 func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -140,7 +139,7 @@ func (r *Record) operations(ctx context.Context, ids []string) ([]Operation, err
 	return out, nil
 }
 
-// addFound adds the rows of the desktops that were found since the acceptance.
+// addFound adds the rows of desktops that look-ups found after the acceptance.
 func (o *Operation) addFound(sizes string) error {
 	found, total, err := decodeSizes(sizes)
 	if err != nil {
@@ -151,11 +150,11 @@ func (o *Operation) addFound(sizes string) error {
 	return nil
 }
 
-// Chunk is what a worker needs to work on a chunk.
+// Chunk is a chunk as a worker needs it.
 type Chunk struct {
 	Operation  Operation
 	Number     int
-	Generation int   // as recorded; a task of an older one is stale
+	Generation int   // as recorded; a task of an older generation is stale
 	Desktops   []Row // by position, with Pinned
 }
 
@@ -164,7 +163,7 @@ func (r *Record) Chunk(ctx context.Context, op string, n int) (Chunk, error) {
 	return r.chunk(ctx, op, n, func(redis.Pipeliner) {})
 }
 
-// chunk reads a chunk and sends what else the caller has in the same round trip.
+// chunk reads a chunk, and sends the caller's other commands in the same round trip.
 func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pipeliner)) (Chunk, error) {
 	var meta *redis.SliceCmd
 	var all *redis.MapStringStringCmd
@@ -192,9 +191,9 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 	return c, err
 }
 
-// TryWrite reports whether Redis takes a write, by a small key that goes away by
-// itself. PING does not tell: it is answered by a Redis that is full, by a replica, and
-// by one that cannot write to its disk. Of a Cluster it asks one shard.
+// TryWrite reports whether Redis accepts a write, with a small key that expires. PING is not
+// enough: a Redis that is full, a replica, or cannot write to its disk answers it. Of a
+// Cluster only one shard is tested.
 func (r *Record) TryWrite(ctx context.Context) error {
 	if err := r.rdb.Set(ctx, r.keys.probe(), "", time.Minute).Err(); err != nil {
 		return fmt.Errorf("trying a write: %w", err)
@@ -202,7 +201,7 @@ func (r *Record) TryWrite(ctx context.Context) error {
 	return nil
 }
 
-// number reads an integer out of a reply; nil and "" are 0.
+// number reads an integer from a reply; nil and "" are 0.
 func number(v any) int64 {
 	s, _ := v.(string)
 	n, _ := strconv.ParseInt(s, 10, 64)

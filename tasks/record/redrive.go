@@ -19,13 +19,12 @@ import (
 	"github.com/detachd/detachd/tasks/trail"
 )
 
-// redriveOrphan is how long items are kept that no redrive claims: their writer
+// redriveOrphan is how long items are kept that belong to no redrive because their writer
 // died.
 const redriveOrphan = time.Hour
 
-// Redrive begins to take up what a request matches now. Workers do it; it goes on
-// whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused,
-// Redis'.
+// Redrive creates a redrive of the failures that a request matches now. Workers retry them,
+// whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused, those of Redis.
 func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive, error) {
 	r := p.Record
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
@@ -39,11 +38,11 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 		copy(id[:], sum[:])
 		x.ID = id.String()
 	}
-	fail := func(err error) (Redrive, error) { return Redrive{}, fmt.Errorf("the redrive was not begun: %w", err) }
+	fail := func(err error) (Redrive, error) { return Redrive{}, fmt.Errorf("creating the redrive: %w", err) }
 	if err := q.Validate(); err != nil {
 		return Redrive{}, err
 	}
-	// What was begun before is answered at once: matching is costly.
+	// A redrive that exists is returned at once: matching is costly.
 	fp := fingerprintOf(q)
 	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, tasks.ErrNoRedrive) {
 		return old, err
@@ -63,7 +62,7 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 	if err := r.putRedriveItems(ctx, items, found); err != nil {
 		return fail(err)
 	}
-	// It is listed first, so that one that has begun is always found.
+	// The list entries come first, so that every redrive that exists is found.
 	listed := redis.Z{Score: float64(now.UnixMilli()), Member: x.ID}
 	_, err = r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
 		pipe.ZAddNX(ctx, r.keys.redrives(), listed)
@@ -89,7 +88,7 @@ func fingerprintOf(q tasks.RedriveRequest) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// begun reads a redrive that was begun with a request.
+// begun reads the redrive that a request created.
 func (r *Record) begun(ctx context.Context, id, fingerprint string) (Redrive, error) {
 	fp, err := r.rdb.HGet(ctx, r.keys.redrive(id), "fp").Result()
 	switch {
@@ -103,8 +102,7 @@ func (r *Record) begun(ctx context.Context, id, fingerprint string) (Redrive, er
 	return r.Redrive(ctx, id)
 }
 
-// putRedriveItems writes what was matched. Until a redrive claims it, it goes away
-// by itself.
+// putRedriveItems writes the matches. They expire unless a redrive keeps them.
 func (r *Record) putRedriveItems(ctx context.Context, key string, found []tasks.Failure) error {
 	for batch := range slices.Chunk(found, 2000) {
 		values := make([]any, len(batch))
@@ -118,13 +116,13 @@ func (r *Record) putRedriveItems(ctx context.Context, key string, found []tasks.
 			return nil
 		})
 		if err != nil {
-			return cmp.Or(push.Err(), err) // EXECABORT, which is err then, does not say why
+			return cmp.Or(push.Err(), err) // err is EXECABORT then, which has no reason
 		}
 	}
 	return nil
 }
 
-// Redrive reads one; ErrNoRedrive if there is none.
+// Redrive reads a redrive; ErrNoRedrive if there is none.
 func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
 	xs, err := r.readRedrives(ctx, []string{id})
 	if err == nil && len(xs) == 0 {
@@ -136,8 +134,8 @@ func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
 	return xs[0], nil
 }
 
-// Redrives lists redrives, the latest first. size is the most that are returned
-// (default 100). An empty next means that there are no more.
+// Redrives lists redrives, the latest first, at most size of them (default 100). An empty
+// next means that there are no more.
 func (r *Record) Redrives(ctx context.Context, size int, token string) (out []Redrive, next string, err error) {
 	if size <= 0 {
 		size = 100
@@ -194,7 +192,8 @@ func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, err
 var scriptEndRedrive = script("end_redrive")
 
 func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
-	_, err := r.runScript(ctx, scriptEndRedrive, []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}, now.UnixMilli(), by, r.retention.Milliseconds())
+	keys := []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}
+	_, err := r.runScript(ctx, scriptEndRedrive, keys, now.UnixMilli(), by, r.retention.Milliseconds())
 	if err == nil {
 		err = r.rdb.ZRem(ctx, r.keys.openRedrives(), x.ID).Err()
 	}
@@ -204,9 +203,9 @@ func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by st
 	return nil
 }
 
-// AbortRedrive ends a redrive, for by. What it has taken up goes on, and so does
-// what a worker is taking up at this moment: up to about a second's worth. One
-// that has ended stays as it is.
+// AbortRedrive ends a redrive on behalf of by. Desktops that it has retried go on, and so do
+// those that a worker retries at this moment, up to about a second's worth. A redrive that has
+// ended does not change.
 func (r *Record) AbortRedrive(ctx context.Context, id string, now time.Time, by string) (Redrive, error) {
 	x, err := r.Redrive(ctx, id)
 	if err != nil || x.Done() {
@@ -221,9 +220,9 @@ func (r *Record) AbortRedrive(ctx context.Context, id string, now time.Time, by 
 	return r.Redrive(ctx, id)
 }
 
-// RedriveItems lists what a redrive matched, in the order in which it is taken up,
-// and what each is now. size is the most that are returned (default 100). An empty
-// next means that there are no more.
+// RedriveItems lists the matches of a redrive in the order in which they are retried, each
+// with its present state. It returns at most size of them (default 100); an empty next means
+// that there are no more.
 func (r *Record) RedriveItems(ctx context.Context, x Redrive, size int, token string) (out []tasks.RedriveItem, next string, err error) {
 	if size <= 0 {
 		size = 100
@@ -270,25 +269,25 @@ func (r *Record) redriveItems(ctx context.Context, x Redrive, from, n int) ([]ta
 		ms, err := strconv.ParseInt(at, 10, 64)
 		op, desktop, ok := strings.Cut(member, "/")
 		if err != nil || !ok {
-			return nil, fmt.Errorf("redrive %s has an entry %.60q", x.ID, v)
+			return nil, fmt.Errorf("redrive %s has the unreadable entry %.60q", x.ID, v)
 		}
 		out[i] = tasks.RedriveItem{DesktopRef: tasks.DesktopRef{OperationID: op, DesktopID: desktop}, MatchedAt: time.UnixMilli(ms).UTC()}
 	}
 	return out, nil
 }
 
-// redriveBatch is how many desktops are taken up between two looks at whether a
+// redriveBatch is the number of desktops that are processed between two checks whether a
 // redrive was aborted.
 const redriveBatch = 200
 
-// AdvanceRedrives takes up what is due of every redrive, for at most about the
-// time given, and returns how many were taken up. One worker calls it again and
-// again; two at a time waste effort and do no harm.
+// AdvanceRedrives retries the desktops of every redrive that are due, for about the given
+// time at most, and returns their number. One worker calls it repeatedly; two at a time only
+// waste effort.
 func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (int, error) {
 	r := p.Record
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openRedrives(), 0, 99).Result()
 	if err != nil {
-		return 0, fmt.Errorf("looking for redrives: %w", err)
+		return 0, fmt.Errorf("reading the open redrives: %w", err)
 	}
 	taken, until := 0, time.Now().Add(within)
 	for _, z := range zs {
@@ -296,7 +295,7 @@ func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (i
 		n, err := p.advanceRedrive(ctx, id, until)
 		if taken += n; errors.Is(err, tasks.ErrNoRedrive) {
 			err = nil
-			if p.now().Sub(time.UnixMilli(int64(z.Score))) > abandonedAfter { // else it may be about to begin
+			if p.now().Sub(time.UnixMilli(int64(z.Score))) > abandonedAfter { // else it may be about to be created
 				err = r.rdb.ZRem(ctx, r.keys.openRedrives(), id).Err()
 			}
 		}
@@ -328,7 +327,7 @@ func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Tim
 		if err != nil {
 			return taken, err
 		}
-		if len(items) == 0 { // its retention is over
+		if len(items) == 0 { // its retention has ended
 			return taken, r.endRedrive(ctx, x, p.now(), "")
 		}
 		moved, err := p.take(ctx, x, items)
@@ -344,7 +343,7 @@ func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Tim
 	return taken, nil
 }
 
-// placesTaken are the chunks that desktops are in, each followed by their positions.
+// placesTaken lists the chunks of desktops, each followed by the desktops' positions.
 func placesTaken(ds []Row) (out []any) {
 	var chunks []string
 	places := map[string][]int{}
@@ -361,16 +360,16 @@ func placesTaken(ds []Row) (out []any) {
 	return out
 }
 
-// due is how many may have been looked at by now.
+// due is the number of items that may have been processed by now.
 func (x Redrive) due(now time.Time) int {
 	if x.PerSecond == 0 {
 		return x.Matched
 	}
-	elapsed := max(0, now.Sub(x.CreatedAt)) // a clock may be behind
+	elapsed := max(0, now.Sub(x.CreatedAt)) // clocks differ
 	return min(x.Matched, int(elapsed.Seconds()*float64(x.PerSecond)))
 }
 
-// take takes items up that are still as they were matched.
+// take retries the items that have not changed since they were matched.
 func (p *Producer) take(ctx context.Context, x Redrive, items []tasks.RedriveItem) ([]Row, error) {
 	matched := make(map[tasks.DesktopRef]time.Time, len(items))
 	for _, it := range items {
@@ -383,7 +382,8 @@ func (p *Producer) take(ctx context.Context, x Redrive, items []tasks.RedriveIte
 	var taken []Row
 	for _, c := range chunks {
 		as := func(d Row) bool {
-			return (d.State == tasks.StateFailed || d.State == tasks.StateHeld) && d.Failure != nil && d.Failure.At.Equal(matched[tasks.DesktopRef{OperationID: d.OperationID, DesktopID: d.ID}])
+			return (d.State == tasks.StateFailed || d.State == tasks.StateHeld) && d.Failure != nil &&
+				d.Failure.At.Equal(matched[tasks.DesktopRef{OperationID: d.OperationID, DesktopID: d.ID}])
 		}
 		moved, err := p.retryChunk(ctx, c, as, x.by())
 		if taken = append(taken, moved...); err != nil {
@@ -393,5 +393,5 @@ func (p *Producer) take(ctx context.Context, x Redrive, items []tasks.RedriveIte
 	return taken, nil
 }
 
-// by is who the trail says took a desktop up.
+// by is the requester of a retry in the trail.
 func (x Redrive) by() string { return strings.TrimSpace(x.RequestedBy + " by redrive " + x.ID) }

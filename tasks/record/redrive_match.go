@@ -11,8 +11,8 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// MatchRedrive counts what a redrive would match, by project, class and code, and
-// writes nothing. Errors: *ValidationError, ErrTooMany, Redis'.
+// MatchRedrive counts the failures that a redrive would match, by project, class and code. It
+// writes nothing. Errors: *ValidationError, ErrTooMany, those of Redis.
 func (r *Record) MatchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]tasks.FailureCount, error) {
 	if err := q.Validate(); err != nil {
 		return nil, err
@@ -24,7 +24,7 @@ func (r *Record) MatchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]ta
 	return countsOf(found), nil
 }
 
-// countsOf counts failures by project, class and code, the most first.
+// countsOf counts failures by project, class and code, the largest count first.
 func countsOf(found []tasks.Failure) []tasks.FailureCount {
 	counts := map[failureGroup]int{}
 	for _, f := range found {
@@ -33,7 +33,7 @@ func countsOf(found []tasks.Failure) []tasks.FailureCount {
 	return sortedCounts(counts)
 }
 
-// matchRedrive gives what a valid request matches.
+// matchRedrive returns the failures that a valid request matches.
 func (r *Record) matchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]tasks.Failure, error) {
 	all, err := r.failuresNamed(ctx, q.Desktops)
 	if len(q.Desktops) == 0 {
@@ -65,8 +65,7 @@ func (r *Record) failuresMatching(ctx context.Context, f tasks.FailureFilter) ([
 	}
 }
 
-// failuresNamed reads the failures of desktops; those that are none now are left
-// out.
+// failuresNamed reads the failures of desktops. Desktops without one are skipped.
 func (r *Record) failuresNamed(ctx context.Context, refs []tasks.DesktopRef) ([]tasks.Failure, error) {
 	byOp := map[string][]string{}
 	var ids []string
@@ -110,8 +109,8 @@ func (r *Record) failuresNamed(ctx context.Context, refs []tasks.DesktopRef) ([]
 	return out, nil
 }
 
-// locate reads the chunks that desktops are in, with the failures of those
-// desktops. Operations that are gone are left out.
+// locate reads the chunks of desktops, with the failures of those desktops. Operations that
+// were removed are skipped.
 func (r *Record) locate(ctx context.Context, items []tasks.RedriveItem) ([]Chunk, error) {
 	ids := make([]string, len(items))
 	for i, it := range items {

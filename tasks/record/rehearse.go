@@ -12,9 +12,9 @@ import (
 	"github.com/detachd/detachd/tasks/queue"
 )
 
-// Rehearsal does what producers and workers do with Redis, with keys that nobody else
-// uses and that Clean removes again. They are those of a project that cannot be
-// configured. Its methods return Redis' errors wrapped.
+// Rehearsal tries the commands that producers and workers send to Redis, with keys of its own
+// that Clean removes: those of a project whose alias is invalid in a configuration. Its
+// methods wrap the errors of Redis.
 type Rehearsal struct {
 	record  *Record
 	project string
@@ -28,11 +28,11 @@ func (r *Record) Rehearse() *Rehearsal {
 // Queue is an asynq queue for the rehearsal.
 func (x *Rehearsal) Queue() string { return x.record.QueueName(x.project, BulkQueue) }
 
-// LimitKey is that of a credential for the rehearsal.
+// LimitKey is the limit key of a credential for the rehearsal.
 func (x *Rehearsal) LimitKey() string { return x.record.LimitKey(x.project) }
 
-// Claim claims desktops, which a script does that touches several keys, sees them
-// refused to another holder, and gives them back.
+// Claim claims desktops with the script that touches several keys, checks that another holder
+// does not get them, and releases them.
 func (x *Rehearsal) Claim(ctx context.Context) error {
 	mine := Claim{Project: x.project, Holder: "doctor/1", Desktops: []string{"a", "b"}}
 	other := Claim{Project: x.project, Holder: "doctor/2", Desktops: []string{"b", "c"}}
@@ -46,16 +46,16 @@ func (x *Rehearsal) Claim(ctx context.Context) error {
 		}
 		for i, want := range step.want {
 			if got[i] != want {
-				return fmt.Errorf("claiming desktops: %v instead of %v: what an earlier script wrote is not what the next one reads", got, step.want)
+				return fmt.Errorf("claiming desktops: %v instead of %v: a script does not read what an earlier one wrote", got, step.want)
 			}
 		}
 	}
 	return errors.Join(x.record.Release(ctx, mine), x.record.Release(ctx, other))
 }
 
-// Replicas writes and waits for a replica, as an acceptance does. connected is how many
-// replicas the primary has, acknowledged how many had the write in time. Without a
-// replica nothing is written.
+// Replicas writes and waits for a replica, as an acceptance does. connected is the number of
+// replicas of the primary, acknowledged the number that had the write in time. Without a
+// replica it writes nothing.
 func (x *Rehearsal) Replicas(ctx context.Context) (connected, acknowledged int, err error) {
 	key := x.record.keys.claims(x.project)
 	server := x.record.rdb
@@ -86,8 +86,7 @@ func (x *Rehearsal) Replicas(ctx context.Context) (connected, acknowledged int, 
 	return connected, acknowledged, err
 }
 
-// Clean removes all that the rehearsal wrote, and what asynq wrote for its queue and
-// the given task.
+// Clean removes all keys of the rehearsal, and those of asynq for its queue and the given task.
 func (x *Rehearsal) Clean(ctx context.Context, task string) error {
 	k := x.record.keys
 	_, err := x.record.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -98,7 +97,7 @@ func (x *Rehearsal) Clean(ctx context.Context, task string) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("removing what was tried out, which is all that has %s in its name: %w", x.project, err)
+		return fmt.Errorf("removing the test keys, which have %s in their names: %w", x.project, err)
 	}
 	return nil
 }

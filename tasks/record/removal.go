@@ -9,15 +9,14 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Removal reads an operation's desktops and computes how long access took to be
-// gone. target 0 means DefaultTarget.
+// Removal reads an operation's desktops and computes how long the removal of access took.
+// target 0 means DefaultTarget.
 func (r *Record) Removal(ctx context.Context, op Operation, target time.Duration, now time.Time) (tasks.Removal, error) {
 	out, _, err := r.RemovalAndPace(ctx, op, target, now)
 	return out, err
 }
 
-// RemovalAndPace is Removal, and says from the same reading how fast the desktops come
-// to their end.
+// RemovalAndPace is Removal with the pace at which desktops finish, from the same reading.
 func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.Duration, now time.Time) (tasks.Removal, tasks.Pace, error) {
 	out, meter := tasks.Removal{Target: target}, newPaceMeter(op.Begins(), now)
 	if target == 0 {
@@ -32,9 +31,9 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 		}
 		for _, d := range ds {
 			meter.add(d)
-			t, proven := d.TookFrom(op.Operation)
+			t, confirmed := d.TookFrom(op.Operation)
 			switch {
-			case proven:
+			case confirmed:
 				due, accepted = append(due, t.SinceDue), append(accepted, t.SinceAccepted)
 			case d.State == tasks.StateCancelled || d.State == tasks.StateExpanded || d.State == tasks.StateNoDesktop:
 			case now.After(op.DueFrom().Add(out.Target)):
@@ -48,7 +47,7 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 	return out, meter.pace(op.Counts.Unsettled()), nil
 }
 
-// SpreadOf gives the spread of times, which it sorts.
+// SpreadOf returns the spread of times, and sorts them.
 func SpreadOf(took []time.Duration, target time.Duration) (s tasks.Spread) {
 	slices.Sort(took)
 	if len(took) == 0 {

@@ -13,38 +13,37 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What is known of an operation is on several shards of a Redis Cluster: its own
-// keys on one, and on others that it is listed, open, ended, scheduled, followed and
-// indexed. A shard that fails over can lose its last second by itself. So a slow walk
-// goes through all keys, by SCAN on every master: an operation's own keys are the
-// facts, and whatever else there is follows from them. A walk over the lists alone
-// would not find the operation that no list names any more.
+// The keys about an operation are on several shards of a Redis Cluster: its own keys on one,
+// the lists and indexes that name it on others. A shard that fails over can lose its last
+// second alone. So a slow walk reads all keys with SCAN on every master. An operation's own
+// keys are the facts; all other entries are derived from them. A walk over the lists alone
+// would miss an operation that no list names any more.
 //
-//   - What an operation should be in and is not, it is entered into. Being open is
-//     enough for the rest: a sweep follows what is not proven, enqueues chunks that
-//     have no task, and finishes what has ended.
-//   - What a list, an index or an inbox has of an operation that is not there is
-//     dropped, once no producer can be about to accept it (abandonedAfter).
-//   - What was never accepted and is in no list is entered among the open ones, from
-//     where a sweep removes it.
+//   - An operation is added to every list in which it is missing. The open list is enough for
+//     the rest: a sweep follows unconfirmed desktops, enqueues chunks that have no task, and
+//     finishes operations that have ended.
+//   - An entry of a list, an index or an inbox is dropped if its operation does not exist and
+//     no producer can still be accepting it (abandonedAfter).
+//   - An operation that was never accepted and is in no list is added to the open list; a
+//     sweep removes it.
 //
-// SCAN's promise holds for a server: where one fails over within a round, or slots
-// move, the round may miss keys and the next finds them.
+// SCAN is complete only on one server: if it fails over within a round, or slots move, the
+// round may miss keys, and the next finds them.
 
-// RepairKind is what a walk repairs.
+// RepairKind is a kind of repair.
 type RepairKind string
 
 // The kinds of repairs.
 const (
 	RepairedList      RepairKind = "listed"    // an operation was missing in a list of all, of a project, a requester or a ticket
-	RepairedOpen      RepairKind = "open"      // one that has not ended, or was not closed, was not among the open ones
+	RepairedOpen      RepairKind = "open"      // one that has not ended, or was not closed, was missing in the open list
 	RepairedEnded     RepairKind = "ended"     // one that has ended would not have expired, or one that is open would have
-	RepairedScheduled RepairKind = "scheduled" // one that starts later was not among the scheduled, or one that has ended was
+	RepairedScheduled RepairKind = "scheduled" // one that starts later was missing in the scheduled list, or one that has ended was in it
 	RepairedIndex     RepairKind = "indexed"   // a row could not be found by its desktop, user or computer
-	RepairedCounts    RepairKind = "counts"    // an operation's counts were not those of its rows
+	RepairedCounts    RepairKind = "counts"    // an operation's counts differed from its rows
 	RepairedFailures  RepairKind = "failures"  // a class and code of failures was not listed
-	RepairedRedrive   RepairKind = "redrives"  // a redrive was not listed, or would not have gone on
-	RepairedAbandoned RepairKind = "abandoned" // what was never accepted would have stayed
+	RepairedRedrive   RepairKind = "redrives"  // a redrive was not listed, or would have stopped
+	RepairedAbandoned RepairKind = "abandoned" // an operation that was never accepted would have stayed
 	RepairedOrphan    RepairKind = "dropped"   // an entry led to no operation
 )
 
@@ -54,10 +53,10 @@ var RepairKinds = []RepairKind{
 	RepairedFailures, RepairedRedrive, RepairedAbandoned, RepairedOrphan,
 }
 
-// Repairs counts them.
+// Repairs counts repairs by kind.
 type Repairs map[RepairKind]int
 
-// Total is how many there are.
+// Total is the number of all repairs.
 func (x Repairs) Total() (n int) {
 	for _, of := range x {
 		n += of
@@ -71,27 +70,27 @@ func (x Repairs) add(kind RepairKind, n int) {
 	}
 }
 
-// RepairCursor is where a walk goes on; the zero value begins a round. It is good
-// for one Record and while the process lives.
+// RepairCursor is the position of a walk; the zero value begins a round. It is valid for one
+// Record and in one process.
 type RepairCursor struct {
-	begun time.Time // the round; zero: not yet
-	// since is from when on what was written may have been lost after it was last
-	// looked at: the indexes of rows are compared only with operations that changed since.
+	begun time.Time // start of the round; zero: not yet
+	// since: entries that were written later may have been lost after their last check. The
+	// indexes of rows are compared only with operations that changed since.
 	since   time.Time
-	masters string // as they were when the round began
-	node    int    // of those
+	masters string // at the start of the round
+	node    int    // index in masters
 	at      uint64 // of its SCAN
 	todo    repairTodo
 
-	// waiting: an entry of the indexes of rows was left, as what it is about may be
-	// accepted yet. The next round looks that far back again.
+	// waiting: an entry of the indexes of rows was kept, as its operation may still be
+	// accepted. The next round then begins with the same since.
 	waiting bool
 
 	operations, orphans, unreadable int
 	repairs                         Repairs
 }
 
-// repairTodo is what a page of SCAN has shown and was not looked at yet.
+// repairTodo holds what pages of SCAN returned and the walk has not processed yet.
 type repairTodo struct {
 	ops      []string
 	lists    []listPart
@@ -106,7 +105,7 @@ type listPart struct {
 	at  uint64
 }
 
-// How much a step does.
+// The size of a step.
 const (
 	repairKeys    = 1000 // of a page of SCAN
 	repairOps     = 200
@@ -115,17 +114,19 @@ const (
 	repairRows    = 16 // chunks
 )
 
-// repairSlack is how long before the last round began something must have been
-// written to count as safe when that round looked at it.
+// repairSlack is the age at which an entry counts as safe: one that the last round checked
+// and that was written this long before the round began.
 const repairSlack = time.Hour
 
-// RepairStep does the next step of the walk, a few round trips about some 200
-// operations, and says where to go on, what it repaired, and whether that was the end
-// of a round. After an error the same cursor goes on. What it finds is kept; see
-// RepairReport. Two walks at a time are harmless.
-func (r *Record) RepairStep(ctx context.Context, now time.Time, c RepairCursor) (next RepairCursor, repaired Repairs, ended bool, err error) {
+// RepairStep does the next step of the walk: a few round trips for about 200 operations. It
+// returns the next cursor, its repairs, and whether the round has ended. After an error,
+// continue with the same cursor. Results are stored; see RepairReport. Two walks at a time are
+// harmless.
+func (r *Record) RepairStep(
+	ctx context.Context, now time.Time, c RepairCursor,
+) (next RepairCursor, repaired Repairs, ended bool, err error) {
 	fail := func(err error) (RepairCursor, Repairs, bool, error) {
-		return c, nil, false, fmt.Errorf("looking for what the record has lost: %w", err)
+		return c, nil, false, fmt.Errorf("repairing the record: %w", err)
 	}
 	next = c
 	if next.begun.IsZero() {
@@ -174,7 +175,7 @@ type repairStep struct {
 	repairs Repairs
 }
 
-// take gives up to n of a list that is left to do.
+// take removes up to n items from the front of a list and returns them.
 func take[T any](list *[]T, n int) []T {
 	n = min(n, len(*list))
 	some := (*list)[:n:n]
@@ -182,7 +183,7 @@ func take[T any](list *[]T, n int) []T {
 	return some
 }
 
-// step does what is left of the last page, or reads the next; false: there is none.
+// step processes the rest of the last page, or reads the next; false: there is none.
 func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	todo := &s.cursor.todo
 	switch {
@@ -205,7 +206,7 @@ type scanner interface {
 	Scan(ctx context.Context, cursor uint64, match string, count int64) *redis.ScanCmd
 }
 
-// masters gives the servers that have keys, always in the same order, and their names.
+// masters returns the servers that have keys, in a fixed order, and their names.
 func (r *Record) masters(ctx context.Context) (all []scanner, names string, err error) {
 	cluster, ok := r.rdb.(*redis.ClusterClient)
 	if !ok {
@@ -233,7 +234,7 @@ func (s *repairStep) scan(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if names != c.masters { // they changed, and with them what a place in the round means
+	if names != c.masters { // they changed, so the position is invalid
 		c.masters, c.node, c.at = names, 0, 0
 	}
 	if c.node >= len(masters) {
@@ -256,7 +257,7 @@ func escapeGlob(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`).Replace(s)
 }
 
-// sort notes what is to be done about a key.
+// sort adds a key to the work that it needs.
 func (s *repairStep) sort(key string) {
 	todo := &s.cursor.todo
 	rest := strings.TrimPrefix(key, s.keys.prefix+":")
@@ -284,14 +285,14 @@ func (s *repairStep) sort(key string) {
 	}
 }
 
-// entries are those to be added to sorted sets, by key.
+// entries are entries to be added to sorted sets, by key.
 type entries map[string][]redis.Z
 
 func (e entries) add(key string, score int64, id string) {
 	e[key] = append(e[key], redis.Z{Score: float64(score), Member: id})
 }
 
-// enter adds entries that are missing, and counts those that were.
+// enter adds missing entries and counts them.
 func (s *repairStep) enter(ctx context.Context, missing map[RepairKind]entries) error {
 	type adding struct {
 		kind RepairKind

@@ -17,7 +17,7 @@ type listEntry struct {
 	score           float64
 }
 
-// repairLists drops what leads to no operation, and what is in the wrong list.
+// repairLists drops entries that lead to no operation, and those in the wrong list.
 func (s *repairStep) repairLists(ctx context.Context, parts []listPart) error {
 	var pages []*redis.ScanCmd
 	groups := map[string]*redis.IntCmd{}
@@ -41,8 +41,8 @@ func (s *repairStep) repairLists(ctx context.Context, parts []listPart) error {
 		values, next := pages[i].Val()
 		for n := 0; n+1 < len(values); n += 2 {
 			score, _ := strconv.ParseFloat(values[n+1], 64)
-			op, _, _ := strings.Cut(values[n], ":") // of followed chunks
-			op, _, _ = strings.Cut(op, "/")         // of failures
+			op, _, _ := strings.Cut(values[n], ":") // in lists of followed chunks
+			op, _, _ = strings.Cut(op, "/")         // in lists of failures
 			all = append(all, listEntry{x.key, values[n], op, score})
 		}
 		if next != 0 {
@@ -52,7 +52,7 @@ func (s *repairStep) repairLists(ctx context.Context, parts []listPart) error {
 	return s.dropEntries(ctx, all)
 }
 
-// groupOfKey gives the failures that a sorted set has.
+// groupOfKey returns the failure group of a sorted set.
 func (s *repairStep) groupOfKey(key string) (failureGroup, bool) {
 	tagged, ok := strings.CutPrefix(key, s.keys.prefix+":{p:")
 	project, rest, tag := strings.Cut(tagged, "}:failures:")
@@ -60,14 +60,14 @@ func (s *repairStep) groupOfKey(key string) (failureGroup, bool) {
 	return failureGroup{project, tasks.Class(class), code}, ok && tag && sep
 }
 
-// presence is what is known of an operation that an entry names.
+// presence is the state of an operation that an entry names.
 type presence struct {
 	there bool // it was accepted
 	ended bool
-	young bool // it may be about to be accepted
+	young bool // a producer may still be accepting it
 }
 
-// present looks operations up, in one round trip.
+// present reads the presence of operations, in one round trip per 1,000.
 func (s *repairStep) present(ctx context.Context, ids []string) (map[string]presence, error) {
 	out := make(map[string]presence, len(ids))
 	for some := range slices.Chunk(ids, 1000) {
@@ -90,7 +90,7 @@ func (s *repairStep) present(ctx context.Context, ids []string) (map[string]pres
 	return out, nil
 }
 
-// young reports that what began then, in ms, may be under way still.
+// young reports whether an acceptance that began at ms may still be in progress.
 func (s *repairStep) young(ms int64) bool { return s.now.Sub(time.UnixMilli(ms)) <= abandonedAfter }
 
 func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
@@ -122,7 +122,7 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 			continue
 		default:
 			s.cursor.orphans++
-			// The score of the others is a time that has passed.
+			// The scores of the other lists are past times.
 			if is.young || !scheduled && !follow && s.young(int64(x.score)) {
 				continue
 			}
@@ -154,7 +154,7 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 	return err
 }
 
-// repairRedrives lists redrives, and those that have not ended among the open ones.
+// repairRedrives adds redrives to the list, and those that have not ended to the open list.
 func (s *repairStep) repairRedrives(ctx context.Context, ids []string) error {
 	cmds, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// repairOperations enters operations where they belong. What is missing is looked at
-// twice, as it may have moved between two readings: sure is the second time.
+// repairOperations adds operations to the lists in which they are missing. It reads those
+// operations twice, as they may have moved between two reads: sure marks the second read.
 func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bool) error {
 	metas, there := make([]*redis.SliceCmd, len(ids)), make([]*redis.IntCmd, len(ids))
 	open, unproven := make([]*redis.StringSliceCmd, len(ids)), make([]*redis.StringSliceCmd, len(ids))
@@ -36,10 +36,10 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bo
 		err := metas[i].Scan(&v)
 		op, accepted, err2 := v.operation(id)
 		switch {
-		case there[i].Val() == 0: // removed a moment ago
+		case there[i].Val() == 0: // it was just removed
 		case err != nil || err2 != nil:
 			s.cursor.unreadable++
-		case v.Expired && v.Meta != "": // its removal has begun: it goes on from the ended ones
+		case v.Expired && v.Meta != "": // its removal has begun: the ended list continues it
 			missing[RepairedEnded].add(s.keys.endedOps(), max(0, v.Ended.UnixMilli()), id)
 		case !accepted:
 			missing[RepairedAbandoned].add(s.keys.openOps(), s.now.UnixMilli(), id)
@@ -72,7 +72,7 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bo
 	return s.repairOperations(ctx, slices.Compact(again), true)
 }
 
-// noteOperation counts an operation, and notes which of its rows are to be looked up.
+// noteOperation counts an operation, and adds its rows to the work if they must be checked.
 func (s *repairStep) noteOperation(op Operation) {
 	s.cursor.operations++
 	if s.rowsMayBeLost(op) {
@@ -82,7 +82,7 @@ func (s *repairStep) noteOperation(op Operation) {
 	}
 }
 
-// absent gives the operations of which an entry is missing.
+// absent returns the operations that have a missing entry.
 func (s *repairStep) absent(ctx context.Context, missing map[RepairKind]entries) (ids []string, err error) {
 	var of [][]redis.Z
 	var scores []*redis.FloatSliceCmd
@@ -103,7 +103,7 @@ func (s *repairStep) absent(ctx context.Context, missing map[RepairKind]entries)
 	}
 	for i, zs := range of {
 		for n, score := range scores[i].Val() {
-			if score == 0 { // what the client makes of "none"
+			if score == 0 { // the client returns 0 for a missing member
 				ids = append(ids, zs[n].Member.(string))
 			}
 		}
@@ -111,8 +111,8 @@ func (s *repairStep) absent(ctx context.Context, missing map[RepairKind]entries)
 	return ids, nil
 }
 
-// recountAll counts the rows of operations whose counts cannot be right. Where that
-// changes something they are looked at once more, as they may have ended by it.
+// recountAll counts the rows of operations whose counts cannot be right. An operation whose
+// counts changed is processed once more, as it may have ended with the change.
 func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation, missing map[RepairKind]entries) error {
 	for _, op := range doubtful {
 		changed, err := s.recount(ctx, op)
@@ -129,16 +129,16 @@ func (s *repairStep) recountAll(ctx context.Context, doubtful []Operation, missi
 	return nil
 }
 
-// belongs says what an operation should be in.
+// belongs adds the entries that an operation should have to missing.
 func (s *repairStep) belongs(op Operation, missing map[RepairKind]entries) {
 	accepted := op.AcceptedAt.UnixMilli()
 	switch {
 	case op.Sealed():
 		missing[RepairedEnded].add(s.keys.endedOps(), op.EndedAt.UnixMilli(), op.ID)
 		if s.now.Sub(op.EndedAt) >= s.retention {
-			return // it is about to leave the lists
+			return // it will soon be removed from the lists
 		}
-	default: // Finish takes it off when it is sealed
+	default: // Finish removes it when it is sealed
 		missing[RepairedOpen].add(s.keys.openOps(), accepted, op.ID)
 	}
 	for _, key := range append(s.keys.indexesOf(indexedOf(op)), s.keys.operations()) {
@@ -158,19 +158,20 @@ func sum(values []string) (n int) {
 	return n
 }
 
-// inDoubt reports that an operation's counts cannot be right. One that is moved
-// while it is read may look so.
+// inDoubt reports that an operation's counts cannot be right. This may also be so if rows
+// change during the read.
 func inDoubt(op Operation, open, unproven int) bool {
 	total := 0
 	for _, state := range tasks.States {
 		total += op.Counts.Of(state)
 	}
-	return open != op.Counts.Queued+op.Counts.Sending || unproven != op.Counts.Accepted || total != op.Total || op.Done() != (open+unproven == 0)
+	return open != op.Counts.Queued+op.Counts.Sending || unproven != op.Counts.Accepted ||
+		total != op.Total || op.Done() != (open+unproven == 0)
 }
 
 var scriptRecount = script("recount")
 
-// countsText is counts as scriptRecount writes them.
+// countsText is counts in the format of scriptRecount.
 func countsText(counts tasks.Counts, open, unproven map[string]string) string {
 	var out []string
 	for _, state := range tasks.States {
@@ -187,8 +188,8 @@ func countsText(counts tasks.Counts, open, unproven map[string]string) string {
 	return strings.Join(out, ";")
 }
 
-// recount sets an operation's counts to those of its rows, if they are others and
-// nobody moves any meanwhile.
+// recount sets an operation's counts to those of its rows if they differ and no row changes
+// meanwhile.
 func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, err error) {
 	var was *redis.SliceCmd
 	var open, unproven *redis.MapStringStringCmd
@@ -210,7 +211,7 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 		rows, err := s.readChunks(ctx, op, chunkRange(first, min(first+64, op.Chunks()))...)
 		if err != nil {
 			s.cursor.unreadable++
-			return false, s.rdb.Ping(ctx).Err() // Redis is there, so it is the rows
+			return false, s.rdb.Ping(ctx).Err() // Redis answers, so the rows are unreadable
 		}
 		for _, d := range rows {
 			counts.Count(d.State)
@@ -227,9 +228,8 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 	if before == countsText(counts, left[0], left[1]) && ended == (len(left[0])+len(left[1]) == 0) {
 		return false, nil
 	}
-	args := []any{s.now.UnixMilli(), before}
+	args := []any{s.now.UnixMilli(), before, 2 * len(left[0]), 2 * len(left[1])}
 	for _, hash := range left {
-		args = append(args, 2*len(hash))
 		for chunk, n := range hash {
 			args = append(args, chunk, n)
 		}

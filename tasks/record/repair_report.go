@@ -8,24 +8,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// RepairReport is what the walk through the record has found so far.
+// RepairReport is the result of the walk through the record so far.
 type RepairReport struct {
-	Repaired   Repairs   `json:"repaired"`             // ever; never null
+	Repaired   Repairs   `json:"repaired"`             // in total; never null
 	RepairedAt time.Time `json:"repaired_at,omitzero"` // the last time
-	// Of the last whole round; zero: there was none yet.
+	// Of the last complete round; zero: there was none yet.
 	BegunAt    time.Time `json:"begun_at,omitzero"`
 	EndedAt    time.Time `json:"ended_at,omitzero"`
 	Operations int       `json:"operations"`
 	Last       int       `json:"last"`       // repairs
-	Orphans    int       `json:"orphans"`    // entries that led to no operation, those that were dropped included
-	Unreadable int       `json:"unreadable"` // operations, or chunks of some
+	Orphans    int       `json:"orphans"`    // entries that led to no operation, dropped ones included
+	Unreadable int       `json:"unreadable"` // operations and chunks
 }
 
 // Fields of the walk's hash, besides a total for each RepairKind.
 const (
 	roundField      = "begun" // ms
 	roundEndField   = "end"   // ms
-	safeField       = "safe"  // ms: what was written an hour before then need not be looked at again
+	safeField       = "safe"  // ms: entries written more than repairSlack before it need no second check
 	repairedAtField = "at"    // ms
 	roundOpsField   = "operations"
 	roundLastField  = "last"
@@ -33,7 +33,7 @@ const (
 	unreadableField = "unreadable"
 )
 
-// noteRepairs adds what a step repaired.
+// noteRepairs adds the repairs of a step.
 func (r *Record) noteRepairs(ctx context.Context, now time.Time, some Repairs) error {
 	if some.Total() == 0 {
 		return nil
@@ -48,7 +48,7 @@ func (r *Record) noteRepairs(ctx context.Context, now time.Time, some Repairs) e
 	return err
 }
 
-// noteRound writes what a whole round came to.
+// noteRound writes the result of a complete round.
 func (r *Record) noteRound(ctx context.Context, now time.Time, c RepairCursor) error {
 	safe := c.begun
 	if c.waiting && c.since.IsZero() {
@@ -62,11 +62,11 @@ func (r *Record) noteRound(ctx context.Context, now time.Time, c RepairCursor) e
 	).Err()
 }
 
-// RepairReport reads what the walk has found.
+// RepairReport reads the result of the walk.
 func (r *Record) RepairReport(ctx context.Context) (RepairReport, error) {
 	v, err := r.rdb.HGetAll(ctx, r.keys.repair()).Result()
 	if err != nil {
-		return RepairReport{}, fmt.Errorf("reading what was repaired: %w", err)
+		return RepairReport{}, fmt.Errorf("reading the repair report: %w", err)
 	}
 	x := RepairReport{
 		Repaired: Repairs{}, Operations: int(number(v[roundOpsField])), Last: int(number(v[roundLastField])),

@@ -12,10 +12,11 @@ import (
 	"github.com/rs/xid"
 )
 
-// rowsMayBeLost reports that entries of the indexes of rows may have been written
-// since they were last compared.
+// rowsMayBeLost reports whether an operation may have written entries of the indexes of rows
+// since their last check.
 func (s *repairStep) rowsMayBeLost(op Operation) bool {
-	return op.State(s.now) == tasks.OperationRunning || !op.AcceptedAt.Before(s.cursor.since) || op.Done() && !op.EndedAt.Before(s.cursor.since)
+	return op.State(s.now) == tasks.OperationRunning || !op.AcceptedAt.Before(s.cursor.since) ||
+		op.Done() && !op.EndedAt.Before(s.cursor.since)
 }
 
 // repairBuckets drops entries of the indexes of rows that lead to no operation.
@@ -58,7 +59,7 @@ func (s *repairStep) repairBuckets(ctx context.Context, keys []string) error {
 			default:
 				raw, err := xid.FromString(id)
 				if err != nil {
-					continue // what was read as one can be read as one
+					continue // cannot happen: it was parsed from an id
 				}
 				ops = append(ops, raw[:]...)
 				s.cursor.orphans++
@@ -72,7 +73,7 @@ func (s *repairStep) repairBuckets(ctx context.Context, keys []string) error {
 	return s.runBatches(ctx, calls)
 }
 
-// repairRows enters rows into the indexes that they are missing in.
+// repairRows adds rows to the indexes in which they are missing.
 func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 	var ids []string
 	for _, x := range refs {
@@ -88,7 +89,7 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 	for _, op := range ops {
 		byID[op.ID] = op
 	}
-	refs = slices.DeleteFunc(refs, func(x chunkID) bool { return byID[x.op].ID == "" }) // removed a moment ago
+	refs = slices.DeleteFunc(refs, func(x chunkID) bool { return byID[x.op].ID == "" }) // just removed
 	shown, err := s.evidenceOf(ctx, refs)
 	if err != nil {
 		return err
@@ -122,7 +123,7 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 	return s.enterRows(ctx, rows, names)
 }
 
-// evidenceOf reads those chunks that can be read.
+// evidenceOf reads chunks. Unreadable ones are skipped and counted.
 func (s *repairStep) evidenceOf(ctx context.Context, refs []chunkID) (map[chunkID]Evidence, error) {
 	out := make(map[chunkID]Evidence, len(refs))
 	all, err := s.evidence(ctx, refs)
@@ -146,7 +147,7 @@ func (s *repairStep) evidenceOf(ctx context.Context, refs []chunkID) (map[chunkI
 	return out, nil
 }
 
-// failuresIn reads the failures of rows that failed or are held.
+// failuresIn reads the failures of failed and held rows.
 func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence) (map[tasks.DesktopRef]tasks.Failure, error) {
 	var refs []tasks.DesktopRef
 	for x, e := range shown {
@@ -164,7 +165,7 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 	return out, err
 }
 
-// enterRows adds what is missing in the indexes of rows.
+// enterRows adds missing entries to the indexes of rows.
 func (s *repairStep) enterRows(ctx context.Context, rows, names indexWrites) error {
 	missingRows, n, err := s.missing(ctx, s.keys.history, rows)
 	if err != nil {
@@ -186,8 +187,7 @@ func (s *repairStep) enterRows(ctx context.Context, rows, names indexWrites) err
 	return nil
 }
 
-// missing gives those of some entries whose chunks an index does not have, and how
-// many there are.
+// missing returns the entries whose chunks are missing in an index, and their number.
 func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out indexWrites, n int, err error) {
 	type asked struct {
 		call          *scriptCall
@@ -228,8 +228,8 @@ func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out
 	return out, n, nil
 }
 
-// missingLogs appends to operations' logs what they lack of the entries that there
-// are or will be.
+// missingLogs returns the calls that add the buckets of names to the logs of operations in
+// which they are missing.
 func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) ([]*scriptCall, error) {
 	logs := names.log(0)
 	ids := slices.Sorted(maps.Keys(logs))

@@ -8,9 +8,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Scheduled operations are in an index by their start, which counts down so that
-// the next is read first. Those that have started stay in it until they end: what
-// is scheduled is what lies behind the present.
+// Scheduled operations are in an index by their start, negated so that the next start is
+// read first. Operations stay in it until they end; those after the present time are the
+// scheduled ones.
 
 // schedule enters an operation that is about to be accepted, if it starts later.
 func (r *Record) schedule(ctx context.Context, op Operation) error {
@@ -33,8 +33,8 @@ func (r *Record) unschedule(ctx context.Context, p redis.Pipeliner, id, project 
 	}
 }
 
-// started gives those of some entries of operations that are not scheduled, without
-// reading the operations.
+// started returns the entries whose operations are not scheduled, without reading the
+// operations.
 func (r *Record) started(ctx context.Context, entries []place, now time.Time) ([]place, error) {
 	if len(entries) == 0 {
 		return nil, nil
@@ -45,7 +45,7 @@ func (r *Record) started(ctx context.Context, entries []place, now time.Time) ([
 	}
 	scores, err := r.rdb.ZMScore(ctx, r.keys.scheduled(""), ids...).Result()
 	if err != nil {
-		return nil, fmt.Errorf("reading what is scheduled: %w", err)
+		return nil, fmt.Errorf("reading the scheduled operations: %w", err)
 	}
 	out := make([]place, 0, len(entries))
 	for i, x := range entries {

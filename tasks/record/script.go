@@ -10,8 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// scriptCall is one run of a Lua script within a pipeline, or, without one, the
-// command that args are.
+// scriptCall is one run of a Lua script in a pipeline. Without a script, args are a command.
 type scriptCall struct {
 	script *redis.Script
 	keys   []string
@@ -19,7 +18,7 @@ type scriptCall struct {
 	reply  *redis.Cmd
 }
 
-// queue puts the call into a pipeline, whole: with the script's text.
+// queue puts the call into a pipeline; whole means with the script's text.
 func (c *scriptCall) queue(ctx context.Context, p redis.Pipeliner, whole bool) {
 	switch {
 	case c.script == nil:
@@ -31,7 +30,7 @@ func (c *scriptCall) queue(ctx context.Context, p redis.Pipeliner, whole bool) {
 	}
 }
 
-// key is one of those that the call touches, all of which have the same hash tag.
+// key is one of the keys of the call, all of which have the same hash tag.
 func (c *scriptCall) key() string {
 	if c.script != nil {
 		return c.keys[0]
@@ -40,15 +39,14 @@ func (c *scriptCall) key() string {
 	return key
 }
 
-// runScripts sends scripts, and what else the caller has, in one round trip.
-// EVALSHA keeps the round trip small; where Redis does not know a script (a
-// restart, a failover, the first use) it was not executed, so just those are
-// sent again with their text. An error of any script is returned.
+// runScripts sends scripts, and the caller's other commands, in one round trip. EVALSHA keeps
+// it small; a script that Redis does not know (after a restart, a failover, at first use) did
+// not run, so it is sent again with its text. An error of any script is returned.
 func (r *Record) runScripts(ctx context.Context, calls []*scriptCall, also func(redis.Pipeliner)) error {
 	return r.runScriptsOn(ctx, r.rdb, calls, also)
 }
 
-// runScriptsOn is runScripts on a certain server.
+// runScriptsOn is runScripts on the given server.
 func (r *Record) runScriptsOn(ctx context.Context, server redis.UniversalClient, calls []*scriptCall, also func(redis.Pipeliner)) error {
 	send := func(calls []*scriptCall, whole bool, also func(redis.Pipeliner)) error {
 		_, err := server.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -88,7 +86,7 @@ func (r *Record) runScriptsOn(ctx context.Context, server redis.UniversalClient,
 	return err
 }
 
-// runScript is runScripts for one.
+// runScript is runScripts for one script.
 func (r *Record) runScript(ctx context.Context, script *redis.Script, keys []string, args ...any) (any, error) {
 	c := &scriptCall{script: script, keys: keys, args: args}
 	if err := r.runScripts(ctx, []*scriptCall{c}, nil); err != nil {

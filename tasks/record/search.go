@@ -13,16 +13,18 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Search finds rows by desktop id, by user and by the name of the computer, whole
-// and whatever the case, over all operations, the latest first: a user who was
-// named as a leaver, or was expected on the desktop, from the acceptance on, and one
-// who was on it when it was read before a call once the operation has ended, or the
-// desktop failed or is held; a computer that was named, and one that was read so,
-// or that the cloud gave so, once the desktop failed or is held. A desktop that was
-// detached is found by its id and its users, not by its computer's name.
-// Desktop.Before is filled in. size is the most that are returned (default 100). An
-// empty next means that there are no more; a page that takes too long is short, or
-// empty, and next says where to go on.
+// Search finds rows of all operations by a whole desktop id, user name or computer name in
+// any case, the latest first.
+//
+// A user who was named as a leaver or expected on the desktop is found from the acceptance on.
+// A user whom the reading before the call showed is found once the operation has ended, or the
+// desktop failed or is held. A computer is found if the request named it, or once the desktop
+// that a reading or the cloud named so failed or is held; so a detached desktop is found by
+// its id and its users, not by its computer name.
+//
+// Search fills in Desktop.Before. It returns at most size rows (default 100); an empty next
+// means that there are no more. A page that takes too long is short, or empty, and next
+// continues it.
 func (r *Record) Search(ctx context.Context, text string, size int, token string) (events []HistoryEntry, next string, err error) {
 	text = norm.NFC.String(tasks.CanonicalDesktopID(text))
 	name := foldName(strings.TrimPrefix(strings.TrimPrefix(text, tasks.UserRow("")), tasks.ComputerRow("")))
@@ -30,7 +32,7 @@ func (r *Record) Search(ctx context.Context, text string, size int, token string
 	if name == "" || len(id) > 4*tasks.MaxName {
 		return nil, "", nil
 	}
-	// Ids are looked for as they are written and in small and capital letters.
+	// Ids are searched as given, in lower case and in upper case.
 	forms := []string{text, strings.ToLower(text), strings.ToUpper(text)}
 	slices.Sort(forms)
 	byID, err := r.find(ctx, r.keys.history, slices.Compact(forms)...)
@@ -42,18 +44,19 @@ func (r *Record) Search(ctx context.Context, text string, size int, token string
 	})
 }
 
-// rowTrail is a row with all readings of it.
+// rowTrail is a row with all its readings.
 type rowTrail struct {
 	Row
 	befores []tasks.Before
 }
 
-// names reports whether a row has to do with a user or a computer.
+// names reports whether a row is about a user or a computer of this name.
 func (row rowTrail) names(name string) bool {
 	is := func(s string) bool { return foldName(s) == name }
 	user, isUser := row.User()
 	computer, isComputer := row.Computer()
-	if isUser && is(user) || isComputer && is(computer) || slices.ContainsFunc(row.Expect, is) || row.Failure != nil && is(row.Failure.DesktopName) {
+	if isUser && is(user) || isComputer && is(computer) || slices.ContainsFunc(row.Expect, is) ||
+		row.Failure != nil && is(row.Failure.DesktopName) {
 		return true
 	}
 	return slices.ContainsFunc(row.befores, func(b tasks.Before) bool {
@@ -61,8 +64,10 @@ func (row rowTrail) names(name string) bool {
 	})
 }
 
-// failuresOfUser is Failures by way of the index of names.
-func (r *Record) failuresOfUser(ctx context.Context, f tasks.FailureFilter, size int, token string) (out []tasks.Failure, next string, err error) {
+// failuresOfUser is Failures with the index of names.
+func (r *Record) failuresOfUser(
+	ctx context.Context, f tasks.FailureFilter, size int, token string,
+) (out []tasks.Failure, next string, err error) {
 	events, next, err := r.walkNamed(ctx, foldName(f.User), nil, size, token, func(row rowTrail) bool {
 		return (row.State == tasks.StateFailed || row.State == tasks.StateHeld) && row.Failure != nil && matchesFailure(f, *row.Failure)
 	})
@@ -78,7 +83,7 @@ func (r *Record) failuresOfUser(ctx context.Context, f tasks.FailureFilter, size
 	return out, next, err
 }
 
-// token gives the place of a row for a page's token.
+// token is the page token of a row's place.
 func (c chunkPlace) token(position int) string {
 	return fmt.Sprintf("%x.%s.%d.%d", c.late, c.op, c.chunk, position)
 }
@@ -97,9 +102,11 @@ func parseChunkToken(token string) (from chunkPlace, position int, err error) {
 	return chunkPlace{late, chunkID{f[1], int(chunk)}}, int(row), nil
 }
 
-// walkNamed reads the rows, of the chunks that the index gives for a name and of
-// some more, that keep wants.
-func (r *Record) walkNamed(ctx context.Context, name string, more []indexEntry, size int, token string, keep func(rowTrail) bool) (out []HistoryEntry, next string, err error) {
+// walkNamed reads the rows that keep wants, of the chunks that the index has for a name and
+// of the given other ones.
+func (r *Record) walkNamed(
+	ctx context.Context, name string, more []indexEntry, size int, token string, keep func(rowTrail) bool,
+) (out []HistoryEntry, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
@@ -147,8 +154,8 @@ type opRow struct {
 	op Operation
 }
 
-// rowsOf reads the rows of chunks, in their order, with what is known of each.
-// Those that are gone, or were never accepted, are missing.
+// rowsOf reads the rows of chunks, in order, with their failures and readings. Chunks that
+// were removed, or never accepted, are skipped.
 func (r *Record) rowsOf(ctx context.Context, places []chunkPlace) ([]opRow, error) {
 	fail := func(err error) ([]opRow, error) { return nil, fmt.Errorf("reading desktops: %w", err) }
 	ids := make([]string, len(places))
@@ -166,7 +173,7 @@ func (r *Record) rowsOf(ctx context.Context, places []chunkPlace) ([]opRow, erro
 		byID[op.ID] = op
 	}
 	for _, at := range places {
-		// Two who accept the same request at once both write their time; one counts.
+		// Two producers that accept the same request at once both write their time; one is valid.
 		if op, known := byID[at.op]; known && at.late == lateness(op.AcceptedAt) && at.chunk < op.Chunks() {
 			refs = append(refs, at.chunkID)
 		}
@@ -185,7 +192,7 @@ func (r *Record) rowsOf(ctx context.Context, places []chunkPlace) ([]opRow, erro
 	var out []opRow
 	for i, x := range refs {
 		if len(chunks[i].Val()) == 0 {
-			continue // removed meanwhile
+			continue // it was removed meanwhile
 		}
 		ds, err := decodeChunk(x.op, x.chunk, chunks[i].Val())
 		if err != nil {
@@ -206,7 +213,7 @@ func (r *Record) rowsOf(ctx context.Context, places []chunkPlace) ([]opRow, erro
 	return out, nil
 }
 
-// addBefores fills in what a chunk's rows were read as.
+// addBefores fills in the readings of a chunk's rows.
 func addBefores(rows []opRow, trail []string) error {
 	return eachBefore(trail, func(at int, b tasks.Before) {
 		if at < len(rows) {

@@ -11,14 +11,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// seenEntries is how many operations of a desktop are looked at in one go.
+// seenEntries is the number of operations of a desktop that are read at once.
 const seenEntries = 4
 
-// Seen gives those of some desktops, a few hundred, that a reading of this project
-// has shown, by this or an earlier operation: some row of that id has a state
-// before, or ended as gone, which only a desktop does that was seen before. It is
-// for ids that the cloud's lists leave out. The latest operations are looked at
-// first, and no more of them than it takes; of an id that was never seen, all.
+// Seen returns which of a few hundred desktops a reading of this project has shown, in any
+// operation: a row of that id has a state before, or ended as gone, which implies one. It is
+// for ids that are missing in the cloud's lists. It reads the latest operations first, and
+// stops when it finds a reading; of an id that was never seen it reads all.
 func (r *Record) Seen(ctx context.Context, project string, ids []string) (map[string]bool, error) {
 	out := map[string]bool{}
 	found, err := r.find(ctx, r.keys.history, ids...)
@@ -41,7 +40,7 @@ func (r *Record) Seen(ctx context.Context, project string, ids []string) (map[st
 			left[id] = chunks[n:]
 		}
 		if err := r.addSeen(ctx, project, wanted, out); err != nil {
-			return nil, fmt.Errorf("looking whether %d desktops were ever seen: %w", len(ids), err)
+			return nil, fmt.Errorf("checking whether %d desktops were ever seen: %w", len(ids), err)
 		}
 		for id, chunks := range left {
 			if out[id] || len(chunks) == 0 {
@@ -52,7 +51,7 @@ func (r *Record) Seen(ctx context.Context, project string, ids []string) (map[st
 	return out, nil
 }
 
-// addSeen notes which of the wanted rows of chunks were seen.
+// addSeen marks the wanted rows of chunks that were seen.
 func (r *Record) addSeen(ctx context.Context, project string, wanted map[chunkID][]string, seen map[string]bool) error {
 	var ids []string
 	for at := range wanted {
@@ -96,7 +95,7 @@ func (r *Record) addSeen(ctx context.Context, project string, wanted map[chunkID
 	return nil
 }
 
-// addSeenRows is addSeen for rows of one chunk, by their values after the common one.
+// addSeenRows is addSeen for rows of one chunk; values has the common value first.
 func addSeenRows(ids []string, values []any, trail []string, seen map[string]bool) error {
 	common, _ := values[0].(string)
 	_, status, _ := strings.Cut(common, "|")
@@ -104,7 +103,7 @@ func addSeenRows(ids []string, values []any, trail []string, seen map[string]boo
 	for i, id := range ids {
 		value, is := values[1+i].(string)
 		if !is {
-			continue // another id of its hash
+			continue // not in this chunk: its hash collides
 		}
 		position, own, alone := strings.Cut(value, ";")
 		if !alone {

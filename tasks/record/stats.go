@@ -16,18 +16,18 @@ import (
 
 const (
 	statsSteps  = int(24 * time.Hour / tasks.StatsStep)
-	openCounted = 10_000  // operations under way that Stats sums up; that takes about 100 ms
-	openSeen    = 100_000 // among so many that have not ended
+	openCounted = 10_000  // running operations that Stats sums up; that takes about 100 ms
+	openSeen    = 100_000 // operations that have not ended and are read to find them
 	openBatch   = 1000
 )
 
-// Stats reads how projects are doing, in their order, and after them the projects
-// that are not among them, have operations under way and no worker: nobody has them
-// configured any more. It takes three round trips, one for who works, two for the
-// failures, and one for every 1,000 open operations, however many projects there are.
+// Stats reads the statistics of projects, in order, and of other projects that have running
+// operations but no worker, as no configuration names them any more. It takes three round
+// trips, one for the workers, two for the failures, and one per 1,000 open operations, however
+// many projects there are.
 func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([]tasks.Stats, error) {
 	fail := func(err error) ([]tasks.Stats, error) {
-		return nil, fmt.Errorf("reading how projects are doing: %w", err)
+		return nil, fmt.Errorf("reading the statistics of projects: %w", err)
 	}
 	if len(projects) == 0 {
 		return []tasks.Stats{}, nil
@@ -76,7 +76,7 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 	return out, nil
 }
 
-// readTallies reads all that is kept by project.
+// readTallies reads all values that are stored per project.
 func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.Time) error {
 	type reading struct {
 		pause    *redis.SliceCmd
@@ -168,14 +168,14 @@ func addMinutes(s *tasks.Stats, now time.Time, of func(time.Time) Tally) {
 	for n := range 60 {
 		s.Throttled += before(n).Throttled
 	}
-	// Of the minute before the current one, what is left of the last 60 seconds.
+	// The share of the previous minute within the last 60 seconds.
 	left := 1 - now.Sub(now.Truncate(time.Minute)).Minutes()
 	s.CallsPerMinute = float64(before(0).Calls) + left*float64(before(1).Calls)
 }
 
-// underWay gives the operations that have not ended and are not scheduled, the
-// oldest first; partial says that there may be more.
-func (r *Record) underWay(ctx context.Context, now time.Time) (out []place, partial bool, err error) {
+// running returns the operations that have not ended and are not scheduled, the oldest
+// first; partial means that there may be more.
+func (r *Record) running(ctx context.Context, now time.Time) (out []place, partial bool, err error) {
 	for first := int64(0); first < openSeen; first += openCounted {
 		ids, err := r.rdb.ZRange(ctx, r.keys.openOps(), first, first+openCounted-1).Result()
 		if err != nil {
@@ -198,15 +198,15 @@ func (r *Record) underWay(ctx context.Context, now time.Time) (out []place, part
 	return out, true, nil
 }
 
-// openSum is what a project has under way.
+// openSum sums up the running operations of a project.
 type openSum struct {
 	operations int
 	counts     tasks.Counts // queued, sending, accepted
 }
 
-// sumOpen adds up the operations that are under way, by project.
+// sumOpen sums up the running operations by project.
 func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*openSum, partial bool, err error) {
-	running, partial, err := r.underWay(ctx, now)
+	running, partial, err := r.running(ctx, now)
 	if err != nil {
 		return nil, false, err
 	}

@@ -10,13 +10,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Steps goes through the steps of an entry, with the position in the chunk of the
-// row that each is about. Only Check says that there is such a row.
+// Steps iterates over the steps of an entry, each with its row's position in the chunk. Only
+// Check tells whether there is such a row.
 func (e TrailEntry) Steps() iter.Seq2[int, tasks.Step] {
 	return func(yield func(int, tasks.Step) bool) {
 		for p, m := range e.Each() {
 			note := noteOf(m.Note)
-			s := tasks.Step{At: e.At, From: tasks.State(m.From), To: tasks.State(m.To), By: e.By, Note: note, NoteText: note.Text(), Detail: m.Detail, CallID: e.CallID}
+			s := tasks.Step{
+				At: e.At, From: tasks.State(m.From), To: tasks.State(m.To), By: e.By,
+				Note: note, NoteText: note.Text(), Detail: m.Detail, CallID: e.CallID,
+			}
 			if !yield(p, s) {
 				return
 			}
@@ -24,8 +27,7 @@ func (e TrailEntry) Steps() iter.Seq2[int, tasks.Step] {
 	}
 }
 
-// Steps reads what happened to one row of an operation, and fills in Before
-// and Pinned.
+// Steps reads the steps of one row of an operation, and fills in Before and Pinned.
 func (r *Record) Steps(ctx context.Context, d *Row) ([]tasks.Step, error) {
 	raws, err := r.rdb.LRange(ctx, r.keys.trail(d.OperationID, d.Chunk), 0, -1).Result()
 	if err != nil {
@@ -49,8 +51,8 @@ func (r *Record) Steps(ctx context.Context, d *Row) ([]tasks.Step, error) {
 	return out, nil
 }
 
-// AddBefore fills in Before and Pinned of some of an operation's rows, in one round
-// trip. It reads the trail of every chunk that one of them is in.
+// AddBefore fills in Before and Pinned of rows of an operation, in one round trip. It reads
+// the trail of every chunk that has one of the rows.
 func (r *Record) AddBefore(ctx context.Context, op Operation, ds []Row) error {
 	rows := map[int][]*Row{} // by chunk
 	var chunks []int

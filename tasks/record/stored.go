@@ -11,10 +11,10 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Hashes with fixed fields are read into structs whose tags name the fields. A field that
-// Redis does not have leaves the zero value.
+// Hashes with fixed fields are read into structs whose tags name the fields. A field that is
+// missing in Redis leaves the zero value.
 
-// fieldsOf lists the fields that a struct is read from.
+// fieldsOf lists the fields of the hash of a struct.
 func fieldsOf[T any]() (out []string) {
 	t := reflect.TypeFor[T]()
 	for i := range t.NumField() {
@@ -25,7 +25,7 @@ func fieldsOf[T any]() (out []string) {
 
 // storedOperation is the part of an operation's hash that makes an Operation.
 type storedOperation struct {
-	Meta     string `redis:"meta"` // JSON of Operation as accepted; its presence is the acceptance
+	Meta     string `redis:"meta"` // JSON of Operation as accepted; if present, it is accepted
 	Index    string `redis:"index"`
 	Deadline msTime `redis:"deadline"`
 	Ended    msTime `redis:"ended"`
@@ -68,7 +68,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 	return op, true, op.addFound(s.Found)
 }
 
-// decodeOperation makes an Operation of operationFields, and whatever was read with them.
+// decodeOperation makes an Operation of a reply that has at least operationFields.
 func decodeOperation(id string, cmd *redis.SliceCmd) (op Operation, ok bool, err error) {
 	var s storedOperation
 	if err := cmd.Scan(&s); err != nil {
@@ -97,12 +97,12 @@ func decodePause(cmd *redis.SliceCmd) (*tasks.Pause, error) {
 
 // storedRedrive is a redrive's hash.
 type storedRedrive struct {
-	Meta    string `redis:"meta"`    // JSON of Redrive as begun
-	Items   string `redis:"items"`   // key of what it matched
-	Next    int    `redis:"next"`    // how many of those were processed
-	Retried int    `redis:"retried"` // and how many of those were retried
+	Meta    string `redis:"meta"`    // JSON of Redrive as created
+	Items   string `redis:"items"`   // key of its matches
+	Next    int    `redis:"next"`    // number of matches that were processed
+	Retried int    `redis:"retried"` // number of these that were retried
 	Ended   msTime `redis:"ended"`
-	Aborted string `redis:"aborted"` // who aborted it
+	Aborted string `redis:"aborted"` // the person who aborted it
 }
 
 var redriveFields = fieldsOf[storedRedrive]()
@@ -110,7 +110,7 @@ var redriveFields = fieldsOf[storedRedrive]()
 // msTime is a time that is stored in milliseconds; 0 is the zero time.
 type msTime struct{ time.Time }
 
-// ScanRedis is called by Scan of go-redis' commands.
+// ScanRedis is how Scan of go-redis reads the time.
 func (t *msTime) ScanRedis(s string) error {
 	ms, err := strconv.ParseInt(s, 10, 64)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/detachd/detachd/tasks/queue"
 )
 
-// abandonedAfter is how long a request may take to be written before it counts
-// as one whose producer died.
+// abandonedAfter is how long writing a request may take. After that its producer counts as
+// dead.
 const abandonedAfter = 10 * time.Minute
 
 // OpenChunk is a chunk with work left.
@@ -31,28 +31,27 @@ func (c OpenChunk) TaskID() string {
 // Swept is what a sweep found.
 type Swept struct {
 	Chunks []OpenChunk // with work left
-	Ended  []Operation // closed by this sweep, and by nobody else
+	Ended  []Operation // closed by this sweep, and by no other
 	Next   int         // the offset to go on from, 0 after the last
 }
 
-// sweepGroup is how many operations are looked at in one go, and finishChunks about
-// how many chunks of ended ones are sealed in one.
+// sweepGroup is the number of operations that are read at once, and finishChunks about the
+// number of chunks of ended operations that are sealed at once.
 const (
 	sweepGroup   = 200
 	finishChunks = 256
 )
 
-// within gives a function that says whether a budget is used up; 0: it never is.
+// within returns a function that reports whether a budget is used up; 0: never.
 func within(budget time.Duration) (over func() bool) {
 	begun := time.Now()
 	return func() bool { return budget > 0 && time.Since(begun) >= budget }
 }
 
-// Sweep looks at up to size open operations from an offset, closes those that
-// have ended, removes those that were never accepted, and sees to it that what is
-// not proven is followed. Once budget is used up (0: none) it begins nothing more,
-// and Next says where to go on. It takes some ten round trips for every 200
-// operations, and more where large ones have ended.
+// Sweep reads up to size open operations from an offset, closes those that have ended, removes
+// those that were never accepted, and follows unconfirmed desktops that are not followed. When
+// the budget (0: unlimited) is used up it stops, and Next is the offset to continue from. It
+// takes about ten round trips per 200 operations, and more if large ones have ended.
 func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int, budget time.Duration) (out Swept, err error) {
 	over := within(budget)
 	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openOps(), int64(offset), int64(offset+size-1)).Result()
@@ -75,9 +74,11 @@ func (r *Record) Sweep(ctx context.Context, now time.Time, offset, size int, bud
 	return out, nil
 }
 
-// sweepGroup sweeps some operations. gone is how many it took off the list; whole is
-// false if it ran out of time before it had looked at all.
-func (r *Record) sweepGroup(ctx context.Context, now time.Time, zs []redis.Z, over func() bool, out *Swept) (gone int, whole bool, err error) {
+// sweepGroup sweeps some operations. gone is the number that it removed from the list; whole
+// is false if it ran out of time before it had read all.
+func (r *Record) sweepGroup(
+	ctx context.Context, now time.Time, zs []redis.Z, over func() bool, out *Swept,
+) (gone int, whole bool, err error) {
 	ids := make([]string, len(zs))
 	for i, z := range zs {
 		ids[i] = z.Member.(string)
@@ -123,7 +124,7 @@ func (r *Record) sweepGroup(ctx context.Context, now time.Time, zs []redis.Z, ov
 	return len(ops) - len(open) + removed, err == nil, err
 }
 
-// fewChunks is how many of some operations to take so that they have few chunks; at
+// fewChunks is the number of operations to process at once so that they have few chunks; at
 // least one.
 func fewChunks(ops []Operation) int {
 	chunks := 0
@@ -143,9 +144,9 @@ func idsOf(ops []Operation) []string {
 	return out
 }
 
-// openWork gives the chunks of open operations that have work left, and enters what
-// is not proven and not followed, which a crash between the two writes, or a Redis
-// that lost the last of them, can leave. It takes two round trips.
+// openWork returns the chunks of open operations that have work left. It also follows
+// unconfirmed desktops that are not followed, as after a crash between the two writes, or after
+// Redis lost the second. It takes two round trips.
 func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) ([]OpenChunk, error) {
 	if len(ops) == 0 {
 		return nil, nil
@@ -171,9 +172,9 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 			for _, s := range left[i].Val() {
 				n, err := strconv.Atoi(s)
 				if err != nil {
-					return fmt.Errorf("operation %s has an open chunk %q", op.ID, s)
+					return fmt.Errorf("operation %s has the invalid open chunk %q", op.ID, s)
 				}
-				if n < op.Chunks() { // else it was found after op was read, and is looked at next time
+				if n < op.Chunks() { // else it was added after op was read: the next sweep reads it
 					out = append(out, OpenChunk{Operation: op, Number: n})
 					fields = append(fields, generationField+s)
 				}

@@ -9,12 +9,11 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// RemovedSteps are the limits, in seconds, by which desktops are counted: one that
-// took as long as a limit is counted there. What took longer than the last comes
-// after it.
+// RemovedSteps are the upper limits, in seconds and inclusive, of the buckets in which
+// desktops are counted. One more bucket counts those that took longer than the last limit.
 var RemovedSteps = [...]int{10, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 4 * 3600, 8 * 3600, 24 * 3600}
 
-// AddRemoved counts a desktop that took so long.
+// AddRemoved counts a desktop by the time that the removal of access took.
 func (t *Tally) AddRemoved(took tasks.Took) {
 	t.Removed[removedStep(took.SinceDue)]++
 	t.RemovedSinceAccepted[removedStep(took.SinceAccepted)]++
@@ -29,7 +28,7 @@ func removedStep(took time.Duration) int {
 	return len(RemovedSteps)
 }
 
-// each goes through what is counted, by its name in Redis.
+// each calls f for every counter, with its name in Redis.
 func (t *Tally) each(f func(name string, n *int)) {
 	f("c", &t.Calls)
 	f("t", &t.Throttled)
@@ -57,9 +56,8 @@ type MinuteTally struct {
 	Tally
 }
 
-// For how long tallies are kept: those of a quarter of an hour for a day, those of
-// a minute for an hour. They are in hashes of an hour each, of at most 140 fields,
-// so that a project has 30 of them, and about 50 KB.
+// The retention of tallies: a day for quarters of an hour, an hour for minutes. Each hash
+// holds an hour and at most 140 fields, so a project has 30 of them, or about 50 KB.
 const (
 	quartersKept = 25 * time.Hour
 	minutesKept  = 2 * time.Hour
@@ -67,16 +65,17 @@ const (
 
 var scriptTally = script("tally")
 
-// AddTallies adds to what happened, in one round trip. Who adds in batches, each of
-// a name of its own, may send the last one again: it counts once. by is who adds.
+// AddTallies adds to the tallies, in one round trip. by is the sender. A sender that gives
+// each batch a name of its own may send the last one again: it counts once.
 func (r *Record) AddTallies(ctx context.Context, by, batch string, tallies []MinuteTally) error {
 	at := map[string]*scriptCall{}
 	var calls []*scriptCall
-	keyOf := map[string]int{} // numbers in KEYS; a key's name tells its project
+	keyOf := map[string]int{} // numbers in KEYS; a key's name includes its project
 	for _, t := range tallies {
 		c := at[t.Project]
 		if c == nil {
-			c = &scriptCall{script: scriptTally, keys: []string{r.keys.tallied(t.Project, by)}, args: []any{batch, seconds(minutesKept), seconds(quartersKept)}}
+			args := []any{batch, seconds(minutesKept), seconds(quartersKept)}
+			c = &scriptCall{script: scriptTally, keys: []string{r.keys.tallied(t.Project, by)}, args: args}
 			at[t.Project], calls = c, append(calls, c)
 		}
 		hour, minute, quarter := placeOfTally(t.Minute)
@@ -107,7 +106,7 @@ func (r *Record) AddTallies(ctx context.Context, by, batch string, tallies []Min
 
 func seconds(d time.Duration) int { return int(d / time.Second) }
 
-// placeOfTally is the hour, since 1970, and the minute and the quarter within it.
+// placeOfTally returns the hour since 1970, and the minute and the quarter within it.
 func placeOfTally(t time.Time) (hour int64, minute, quarter int) {
 	s := t.Unix()
 	return s / 3600, int(s % 3600 / 60), int(s % 3600 / 900)

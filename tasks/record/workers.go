@@ -16,15 +16,14 @@ import (
 // Run is one run of a chunk by a worker.
 type Run struct {
 	queue.Payload
-	Mark string // tells it from other runs of the chunk by the same worker; no colon
+	Mark string // distinguishes runs of the chunk by the same worker; has no colon
 }
 
-// ref is how a run is entered among what a worker has in hand.
+// ref is the entry of a run in its worker's list.
 func (x Run) ref() string { return x.TaskID() + ":" + x.Mark }
 
-// Begin reads a chunk and enters its run among what a worker has in hand, and takes
-// those it is done with off that list, in one round trip. What a worker has in
-// hand when it dies is run again by another.
+// Begin reads a chunk, adds its run to the list of the worker, and removes the runs that are
+// done, in one round trip. When a worker dies, another runs the chunks in its list again.
 func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) (Chunk, error) {
 	return r.chunk(ctx, run.Operation, run.Chunk, func(pipe redis.Pipeliner) {
 		pipe.SAdd(ctx, r.keys.runs(worker), run.ref())
@@ -34,11 +33,10 @@ func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) 
 	})
 }
 
-// Keep makes the list of what a worker has in hand that of inHand, which is asked after
-// the list was read. A failover may have brought back what had been taken off, or lost
-// what was entered.
+// Keep makes the list of a worker's runs equal to inHand, which is called after the list was
+// read. A failover may have restored entries that were removed, or lost new ones.
 func (r *Record) Keep(ctx context.Context, worker string, inHand func() []Run) error {
-	fail := func(err error) error { return fmt.Errorf("keeping what worker %s has in hand: %w", worker, err) }
+	fail := func(err error) error { return fmt.Errorf("updating the runs of worker %s: %w", worker, err) }
 	listed, err := r.rdb.SMembers(ctx, r.keys.runs(worker)).Result()
 	if err != nil {
 		return fail(err)
@@ -83,15 +81,14 @@ func runRefs(runs []Run) []any {
 	return out
 }
 
-// Lead makes the worker the one that sweeps, for ttl, if none is or it is
-// already.
+// Lead makes the worker the leader, which sweeps, for ttl, unless another worker is.
 func (r *Record) Lead(ctx context.Context, worker string, ttl time.Duration) (bool, error) {
 	won, err := r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
 	if err != nil || won {
 		return won, err
 	}
-	// Renewing what may just have passed to another leads to two sweeps at a
-	// time, which is harmless.
+	// Another worker may just have become the leader. Renewing then leads to two sweeps at
+	// a time, which is harmless.
 	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
 	if err != nil || holder != worker {
 		return false, nil
@@ -110,8 +107,7 @@ type Rejected struct {
 
 const rejectedKept = 1000
 
-// Reject records a queue message that could not be read; the latest 1,000 are
-// kept.
+// Reject records a queue message that could not be read; the latest 1,000 are kept.
 func (r *Record) Reject(ctx context.Context, x Rejected) error {
 	x.Payload = fmt.Sprintf("%.500q", x.Payload)
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -142,7 +138,7 @@ func (r *Record) Rejects(ctx context.Context) ([]Rejected, error) {
 
 var scriptBeat = script("beat", "clock")
 
-// Beat says that a worker is alive.
+// Beat records that a worker is alive.
 func (r *Record) Beat(ctx context.Context, worker string) error {
 	if _, err := r.runScript(ctx, scriptBeat, []string{r.keys.workers()}, worker); err != nil {
 		return fmt.Errorf("heartbeat of worker %s: %w", worker, err)
@@ -150,7 +146,7 @@ func (r *Record) Beat(ctx context.Context, worker string) error {
 	return nil
 }
 
-// Workers lists the workers that have beaten and not left.
+// Workers lists the workers that have sent a heartbeat and not left.
 func (r *Record) Workers(ctx context.Context) ([]tasks.Worker, error) {
 	now, err := r.rdb.Time(ctx).Result()
 	if err != nil {
@@ -168,7 +164,7 @@ func (r *Record) Workers(ctx context.Context) ([]tasks.Worker, error) {
 	return out, nil
 }
 
-// InHand lists the chunks that workers have in hand, each once, in one round trip.
+// InHand lists the chunks that workers are running, each once, in one round trip.
 func (r *Record) InHand(ctx context.Context, workers ...string) ([]queue.Payload, error) {
 	if len(workers) == 0 {
 		return nil, nil
@@ -180,7 +176,7 @@ func (r *Record) InHand(ctx context.Context, workers ...string) ([]queue.Payload
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading what %d workers have in hand: %w", len(workers), err)
+		return nil, fmt.Errorf("reading the runs of %d workers: %w", len(workers), err)
 	}
 	var out []queue.Payload
 	seen := map[queue.Payload]bool{}
@@ -195,7 +191,7 @@ func (r *Record) InHand(ctx context.Context, workers ...string) ([]queue.Payload
 	return out, nil
 }
 
-// payloadOf reads what Run.ref made. One without a mark is of an earlier version.
+// payloadOf parses a Run.ref. One without a mark is from an earlier version.
 func payloadOf(ref string) (queue.Payload, bool) {
 	f := strings.Split(ref, ":")
 	if len(f) < 3 {
@@ -206,8 +202,8 @@ func payloadOf(ref string) (queue.Payload, bool) {
 	return queue.Payload{Operation: f[0], Chunk: n, Generation: g}, err1 == nil && err2 == nil
 }
 
-// Leave forgets a worker that stopped in good order, or whose chunks were enqueued
-// anew. What it has claimed stays claimed until the lease is over.
+// Leave removes a worker that stopped cleanly, or whose chunks were enqueued again. Its claims
+// last until the lease ends.
 func (r *Record) Leave(ctx context.Context, worker string) error {
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, r.keys.runs(worker))
@@ -216,7 +212,7 @@ func (r *Record) Leave(ctx context.Context, worker string) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("forgetting worker %s: %w", worker, err)
+		return fmt.Errorf("removing worker %s: %w", worker, err)
 	}
 	return nil
 }
