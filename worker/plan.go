@@ -216,9 +216,7 @@ func (x *planning) tried(ctx context.Context, read func() error) error {
 		if !errors.As(err, &cloud) || refused(err) || try >= most || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-time.After(backoff(planRetry, planRetryMax, try)):
-		case <-ctx.Done():
+		if !wait(ctx, backoff(planRetry, planRetryMax, try)) {
 			return ctx.Err()
 		}
 	}

@@ -24,6 +24,8 @@ type sender struct {
 	took     atomic.Int64  // duration of the last call
 }
 
+var errSlowCall = errors.New("the call took longer than call_timeout")
+
 // maxIsolationCalls is the limit of calls for splitting one batch. Two bad desktops among
 // 100 take at most 2·7 splits of two calls. Desktops that are not isolated by then are
 // retried later, in smaller calls.
@@ -145,7 +147,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 func (s *sender) detach(b *batch, group []*item, call tasks.Call) outcome {
 	b.admitted = false
 	defer func() { <-s.slots }()
-	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
+	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
 	defer cancel()
 	ctx = apiclient.LeaveBy(withTrace(ctx, group), oldestReading(group).Add(freshReading))
 	call.At, call.Size = time.Now(), len(group)
@@ -158,7 +160,8 @@ func (s *sender) detach(b *batch, group []*item, call tasks.Call) outcome {
 		}
 		res, err = s.project.API.DetachUsers(ctx, users)
 	} else {
-		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach})
+		shutoff := &group[0].job.op.ShutoffAfterDetach
+		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: shutoff})
 	}
 	call.Duration = time.Since(call.At)
 	s.took.Store(int64(call.Duration))
@@ -202,11 +205,13 @@ func (s *sender) begin(b *batch, group []*item, call tasks.Call) (mine []*item) 
 	case done.Copies == tasks.Unacknowledged:
 		b.pause = recheckInterval
 		s.log.Warn().Int("desktops", len(moved)).
-			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, and after a failover it would not know of the call; retrying")
+			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, " +
+				"and after a failover it would not know of the call; retrying")
 		s.giveBack(b, moved, notSent(&call, "Redis' replica did not acknowledge that the call was about to leave"))
 		return nil
 	case len(moved) < len(group):
-		s.claims.release(b.claim, without(group, moved))
+		_, others := split(group, idsOf(moved))
+		s.claims.release(b.claim, others)
 	}
 	var lost []string
 	for i, still := range done.Still {

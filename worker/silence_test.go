@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -245,12 +246,12 @@ type freezing struct{ *apiclient.Client }
 func (f freezing) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
 	if file := os.Getenv("DETACHD_TEST_FROZEN"); file != "" {
 		_ = os.Setenv("DETACHD_TEST_FROZEN", "")
-		began := time.Now()
+		thawed := make(chan os.Signal, 1)
+		signal.Notify(thawed, syscall.SIGCONT)
+		defer signal.Stop(thawed)
 		_ = os.WriteFile(file, nil, 0o600)
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
-		for time.Since(began) < 3*time.Second { // the signal is on its way
-			time.Sleep(time.Millisecond)
-		}
+		<-thawed // also if SIGSTOP stops the process only after Kill has returned
 	}
 	return f.Client.Detach(ctx, req)
 }

@@ -200,10 +200,6 @@ func (w writing) absorb(applied []tasks.Applied) []*item {
 	return out
 }
 
-func without(items, some []*item) []*item {
-	return slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return slices.Contains(some, it) })
-}
-
 func idsOf(items []*item) []string {
 	out := make([]string, len(items))
 	for i, it := range items {
