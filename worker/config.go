@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,19 +82,19 @@ type Config struct {
 
 // WithDefaults returns a copy with every default filled in.
 func (c Config) WithDefaults() Config {
-	def(&c.MaxAttempts, 10)
-	def(&c.RetryBase, time.Second)
-	def(&c.RetryMax, 5*time.Minute)
-	def(&c.BulkPollInterval, 200*time.Millisecond)
-	def(&c.UrgentPollInterval, 20*time.Millisecond)
-	def(&c.FirstLook, 3*time.Second)
-	def(&c.ConfirmWithin, 30*time.Minute)
-	def(&c.CallMargin, 5*time.Second)
-	def(&c.ShutdownTimeout, 45*time.Second)
+	c.MaxAttempts = cmp.Or(c.MaxAttempts, 10)
+	c.RetryBase = cmp.Or(c.RetryBase, time.Second)
+	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
+	c.BulkPollInterval = cmp.Or(c.BulkPollInterval, 200*time.Millisecond)
+	c.UrgentPollInterval = cmp.Or(c.UrgentPollInterval, 20*time.Millisecond)
+	c.FirstLook = cmp.Or(c.FirstLook, 3*time.Second)
+	c.ConfirmWithin = cmp.Or(c.ConfirmWithin, 30*time.Minute)
+	c.CallMargin = cmp.Or(c.CallMargin, 5*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 45*time.Second)
 	if c.Observer == nil {
 		c.Observer = Observers{}
 	}
-	c.Projects = append([]Project(nil), c.Projects...)
+	c.Projects = slices.Clone(c.Projects)
 	for i := range c.Projects {
 		c.Projects[i].setDefaults()
 	}
@@ -100,11 +102,11 @@ func (c Config) WithDefaults() Config {
 }
 
 func (p *Project) setDefaults() {
-	def(&p.Credential, p.Alias)
-	def(&p.Burst, defaultBurst)
-	def(&p.MaxInFlight, 10)
-	def(&p.MaxReads, 4)
-	def(&p.CallTimeout, 30*time.Second)
+	p.Credential = cmp.Or(p.Credential, p.Alias)
+	p.Burst = cmp.Or(p.Burst, defaultBurst)
+	p.MaxInFlight = cmp.Or(p.MaxInFlight, 10)
+	p.MaxReads = cmp.Or(p.MaxReads, 4)
+	p.CallTimeout = cmp.Or(p.CallTimeout, 30*time.Second)
 }
 
 func (c Config) aliases() []string {
@@ -113,12 +115,6 @@ func (c Config) aliases() []string {
 		out[i] = p.Alias
 	}
 	return out
-}
-
-func def[T comparable](v *T, d T) {
-	if *v == *new(T) {
-		*v = d
-	}
 }
 
 func (c Config) validate() error {

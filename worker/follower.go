@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -167,10 +168,7 @@ func (f *follower) readJobs(ctx context.Context, chunks []tasks.Followed, p *pro
 		}
 	}
 	delete(p.jobs, "")
-	jobs := make([]string, 0, len(p.jobs))
-	for job := range p.jobs {
-		jobs = append(jobs, job)
-	}
+	jobs := slices.Collect(maps.Keys(p.jobs))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(jobs), func(ctx context.Context, i int) {
 		begun := time.Now()
@@ -222,7 +220,7 @@ func (f *follower) inParallel(ctx context.Context, n int, request func(ctx conte
 	slots := make(chan struct{}, f.project.MaxReads)
 	for i := range n {
 		slots <- struct{}{}
-		if f.limit.acquire(ctx, readRequest, toProve) != nil {
+		if f.limit.acquire(ctx, readRequest, toConfirm) != nil {
 			break
 		}
 		all.Go(func() {
@@ -235,7 +233,7 @@ func (f *follower) inParallel(ctx context.Context, n int, request func(ctx conte
 	all.Wait()
 }
 
-// settle writes what was proven, and when to poll the rest.
+// settle writes what is confirmed, and when to poll the rest.
 func (f *follower) settle(chunks []tasks.Followed, p *proof, begun time.Time) error {
 	now := time.Now()
 	var changes []tasks.Change

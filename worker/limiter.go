@@ -30,7 +30,7 @@ type priority int
 const (
 	urgentFirst priority = iota
 	beforeCall
-	toProve
+	toConfirm
 	toHint
 	priorities
 )

@@ -171,7 +171,7 @@ func TestTheFirstComeFirst(t *testing.T) {
 	l := lines(redistest.Mini(t), "p:{cred:c}", defaultBurst, 1, &now)[0]
 	l.want(urgentFirst, defaultBurst)
 	l.letThrough()
-	hint, prove := l.want(toHint, 1), l.want(toProve, 1)
+	hint, prove := l.want(toHint, 1), l.want(toConfirm, 1)
 	before, urgent := l.want(beforeCall, 2), l.want(urgentFirst, 1)
 	for _, next := range []*turn{urgent[0], before[0], before[1], prove[0], hint[0]} {
 		require.Zero(t, come(next))

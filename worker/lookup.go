@@ -292,13 +292,8 @@ func (f *finder) findUsers(ctx context.Context, rows []tasks.Desktop, op tasks.O
 func (f *finder) withDesktops(rows []tasks.Desktop, listed []apiclient.Desktop, out map[string]tasks.RowFind) (without []tasks.Desktop) {
 	for _, row := range rows {
 		name, _ := row.User()
-		var ids []string
-		for _, d := range listed {
-			isUser := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }
-			if slices.ContainsFunc(d.Users, isUser) && !slices.Contains(ids, d.ID) {
-				ids = append(ids, d.ID)
-			}
-		}
+		isUser := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }
+		ids := idsWhere(listed, func(d apiclient.Desktop) bool { return slices.ContainsFunc(d.Users, isUser) })
 		if len(ids) == 0 {
 			without = append(without, row)
 			continue
@@ -410,9 +405,14 @@ func (f *finder) findComputers(ctx context.Context, rows []tasks.Desktop, out ma
 }
 
 // named returns the ids of the desktops with exactly this computer name.
-func named(listed []apiclient.Desktop, name string) (ids []string) {
+func named(listed []apiclient.Desktop, name string) []string {
+	return idsWhere(listed, func(d apiclient.Desktop) bool { return policy.SameName(d.ComputerName, name) })
+}
+
+// idsWhere returns the ids of the desktops that match, each once.
+func idsWhere(listed []apiclient.Desktop, match func(apiclient.Desktop) bool) (ids []string) {
 	for _, d := range listed {
-		if policy.SameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
+		if match(d) && !slices.Contains(ids, d.ID) {
 			ids = append(ids, d.ID)
 		}
 	}

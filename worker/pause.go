@@ -91,11 +91,9 @@ func (s *shared) pause(kind tasks.PauseKind, d time.Duration, e apiclient.Error)
 func (s *shared) paused(ctx context.Context) time.Duration {
 	p, err := s.record.ProjectPause(ctx, s.project.Alias)
 	switch {
-	case err != nil:
-		return recheckInterval
-	case p == nil:
+	case err == nil && p == nil:
 		return 0
-	case p.Until.IsZero():
+	case err != nil, p.Until.IsZero():
 		return recheckInterval
 	}
 	return min(max(time.Until(p.Until), time.Millisecond), recheckInterval)

@@ -126,9 +126,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	out := s.detach(b, group, call)
 	if errors.Is(out.err, apiclient.ErrTooLate) { // the record was slow, the process was frozen, or the way to the cloud was slow
 		s.settle(b, group, notSent(out.call, "the reading had grown old before the call could leave"), func(it *item) transition {
-			t := it.moveTo(tasks.StateQueued)
-			t.delay = immediately
-			return t
+			return it.moveTo(tasks.StateQueued, immediately)
 		})
 		return
 	}
@@ -183,7 +181,7 @@ func (s *sender) begin(b *batch, group []*item, call tasks.Call) (mine []*item) 
 		it.unsent = recorded{it.desktop, it.before}
 	}
 	w := s.gather(group, &call, func(it *item) (transition, bool) {
-		return it.moveTo(tasks.StateSending), it.desktop.State == tasks.StateQueued
+		return it.moveTo(tasks.StateSending, 0), it.desktop.State == tasks.StateQueued
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
@@ -225,11 +223,7 @@ func (s *sender) begin(b *batch, group []*item, call tasks.Call) (mine []*item) 
 		if len(mine) == 0 {
 			rolledBack = notSent(&call, "every desktop was in another call")
 		}
-		s.settle(b, busy, rolledBack, func(it *item) transition {
-			t := it.moveTo(tasks.StateQueued)
-			t.delay = jitter(busyDelay)
-			return t
-		})
+		s.settle(b, busy, rolledBack, func(it *item) transition { return it.moveTo(tasks.StateQueued, jitter(busyDelay)) })
 	}
 	return mine
 }
@@ -241,7 +235,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *tasks.Call) {
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
 	group = s.write(b, group, call, func(it *item) (transition, bool) {
-		return it.moveTo(tasks.StateQueued), it.desktop.State == tasks.StateSending
+		return it.moveTo(tasks.StateQueued, 0), it.desktop.State == tasks.StateSending
 	})
 	if b.claimed {
 		s.claims.release(b.claim, group)
