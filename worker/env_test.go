@@ -49,7 +49,7 @@ const (
 	patience  = 60 * time.Second
 )
 
-// env is a redis-server, a fake cloud and what works on them.
+// env is a redis-server, a fake cloud and the means to use them.
 type env struct {
 	t      *testing.T
 	server *redistest.Server
@@ -167,7 +167,7 @@ func ids(n int) []string {
 	return out
 }
 
-// exist sees to it that there are desktops with these ids, each of a user of its own.
+// exist adds desktops with these ids that do not exist yet, each of a user of its own.
 func (s *env) exist(ids ...string) {
 	for _, id := range ids {
 		if _, known := s.cloud.Get(projectID, id); !known {
@@ -220,8 +220,7 @@ func (s *env) operation(op tasks.Operation) tasks.Operation {
 	return got
 }
 
-// verifyTrail replays the trail against the rows and holds its head against the
-// seal.
+// verifyTrail replays the trail against the rows and compares its head with the seal.
 func (s *env) verifyTrail(op tasks.Operation) {
 	s.t.Helper()
 	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())

@@ -69,7 +69,7 @@ func (l *late) Detach(ctx context.Context, req apiclient.DetachRequest) (res *ap
 	return nil, &apiclient.Error{Op: "DetachInstances", Status: l.status, Effect: apiclient.EffectPossible}
 }
 
-// A call that nobody answered may still take effect: until then it is not made again, by
+// A call that was not answered may still take effect: until then it is not made again, by
 // this operation or by another, and when it has, the heir of the desktop keeps it.
 func TestACallThatTakesEffectLate(t *testing.T) {
 	t.Parallel()
@@ -283,8 +283,8 @@ func TestAFrozenWorkerSendsNothingOld(t *testing.T) {
 	require.Equal(t, 1, s.operation(op).Counts.Held+s.operation(op).Counts.Detached)
 }
 
-// A worker that is killed and starts again under its name goes on with what it had in
-// hand at once: nobody else would miss it.
+// A worker that is killed and starts again under its name continues what it had in hand at
+// once: no other worker would miss it.
 func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
