@@ -94,7 +94,9 @@ func notSent(call *record.Call, why string) *record.Call {
 // reportCall reports a call for a group to the observer and the log.
 func (s *sender) reportCall(b *batch, group []*item, out outcome) {
 	call := out.call
-	seen := SeenCall{Project: s.project.Alias, Status: call.Status, Code: call.Code, Class: out.class, Desktops: len(group), Took: call.Duration()}
+	seen := SeenCall{
+		Project: s.project.Alias, Status: call.Status, Code: call.Code, Class: out.class, Desktops: len(group), Took: call.Duration,
+	}
 	for _, it := range group {
 		seen.Waited = max(seen.Waited, b.begun.Sub(it.since))
 	}

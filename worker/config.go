@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,22 +31,18 @@ type API interface {
 
 // Project is one cloud project that the worker serves.
 type Project struct {
-	Alias     string // as named in requests
-	ProjectID string // of the cloud, for messages; optional
-	Region    string // of the cloud, for messages; optional
-	// UnknownUsers is tasks.HoldUnknown or tasks.IgnoreUnknown, for requests that do not
-	// say. Empty: HoldUnknown.
-	UnknownUsers string
-	API          API // required
-	// Credential is the name under which all projects and workers share the limits of
-	// requests. Defaults to Alias.
-	Credential     string
+	Alias          string        // as named in requests
+	ProjectID      string        // of the cloud, for messages; optional
+	Region         string        // of the cloud, for messages; optional
+	UnknownUsers   string        // tasks.HoldUnknown or tasks.IgnoreUnknown, for requests that do not say; defaults to HoldUnknown
+	API            API           // required
+	Credential     string        // projects and workers that name the same one share its limits of requests; defaults to Alias
 	CallsPerMinute int           // detach calls; 0: no limit
 	ReadsPerMinute int           // all other requests; 0: no limit
-	Burst          int           // requests of a kind that may leave at once after a rest; at least 4. Defaults to 5
-	MaxInFlight    int           // bulk calls of this worker at a time. Defaults to 10
-	MaxReads       int           // confirming readings of this worker at a time. Defaults to 4
-	CallTimeout    time.Duration // of one call; must cover the time-out of API. Defaults to 30 s
+	Burst          int           // requests of a kind that may leave at once after a rest, at least 4; defaults to 5
+	MaxInFlight    int           // bulk calls of this worker at a time; defaults to 10
+	MaxReads       int           // confirming readings of this worker at a time; defaults to 4
+	CallTimeout    time.Duration // of one call; must cover the time-out of API; defaults to 30 s
 }
 
 // limits are what projects of one credential have in common.
@@ -70,44 +68,34 @@ type Config struct {
 	Projects []Project // at least one
 	Log      zerolog.Logger
 
-	MaxAttempts int           // failed calls of a desktop before it is failed. Defaults to 10
-	RetryBase   time.Duration // first delay; doubles with each attempt, with full jitter. Defaults to 1 s
-	RetryMax    time.Duration // longest delay. Defaults to 5 min
-	// BulkPollInterval is how often an empty bulk or small queue is polled. Defaults to 200 ms.
-	BulkPollInterval time.Duration
-	// UrgentPollInterval is how often an empty urgent queue is polled. Defaults to 20 ms.
-	UrgentPollInterval time.Duration
-	// FirstLook is the time between the acceptance of a desktop and its first reading;
-	// further readings follow at growing gaps. Defaults to 3 s.
-	FirstLook time.Duration
-	// ConfirmWithin is the time between the acceptance of a desktop and its failure for want
-	// of a confirmation. Defaults to 30 min.
-	ConfirmWithin time.Duration
-	// CallMargin is how long after CallTimeout a call that was not answered may still take
-	// effect. Defaults to 5 s.
-	CallMargin time.Duration
-	Rules      []policy.Rule // what further error codes mean; they precede the built-in ones
-	// ShutdownTimeout is how long Stop waits for calls in flight; it must exceed every
-	// CallTimeout. Defaults to 45 s.
-	ShutdownTimeout time.Duration
-	Observer        Observer // optional
+	MaxAttempts        int           // failed calls of a desktop before it is failed; defaults to 10
+	RetryBase          time.Duration // first delay; doubles with each attempt, full jitter; defaults to 1 s
+	RetryMax           time.Duration // longest delay; defaults to 5 min
+	BulkPollInterval   time.Duration // of an empty bulk or small queue; defaults to 200 ms
+	UrgentPollInterval time.Duration // of an empty urgent queue; defaults to 20 ms
+	FirstLook          time.Duration // from acceptance of a desktop to its first reading; further gaps grow; defaults to 3 s
+	ConfirmWithin      time.Duration // from acceptance of a desktop until it fails as unconfirmed; defaults to 30 min
+	CallMargin         time.Duration // how long after CallTimeout an unanswered call may still take effect; defaults to 5 s
+	Rules              []policy.Rule // what further error codes mean; they precede the built-in ones
+	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; above every CallTimeout; defaults to 45 s
+	Observer           Observer      // optional
 }
 
 // WithDefaults returns a copy with every default filled in.
 func (c Config) WithDefaults() Config {
-	def(&c.MaxAttempts, 10)
-	def(&c.RetryBase, time.Second)
-	def(&c.RetryMax, 5*time.Minute)
-	def(&c.BulkPollInterval, 200*time.Millisecond)
-	def(&c.UrgentPollInterval, 20*time.Millisecond)
-	def(&c.FirstLook, 3*time.Second)
-	def(&c.ConfirmWithin, 30*time.Minute)
-	def(&c.CallMargin, 5*time.Second)
-	def(&c.ShutdownTimeout, 45*time.Second)
+	c.MaxAttempts = cmp.Or(c.MaxAttempts, 10)
+	c.RetryBase = cmp.Or(c.RetryBase, time.Second)
+	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
+	c.BulkPollInterval = cmp.Or(c.BulkPollInterval, 200*time.Millisecond)
+	c.UrgentPollInterval = cmp.Or(c.UrgentPollInterval, 20*time.Millisecond)
+	c.FirstLook = cmp.Or(c.FirstLook, 3*time.Second)
+	c.ConfirmWithin = cmp.Or(c.ConfirmWithin, 30*time.Minute)
+	c.CallMargin = cmp.Or(c.CallMargin, 5*time.Second)
+	c.ShutdownTimeout = cmp.Or(c.ShutdownTimeout, 45*time.Second)
 	if c.Observer == nil {
 		c.Observer = Observers{}
 	}
-	c.Projects = append([]Project(nil), c.Projects...)
+	c.Projects = slices.Clone(c.Projects)
 	for i := range c.Projects {
 		c.Projects[i].setDefaults()
 	}
@@ -115,11 +103,11 @@ func (c Config) WithDefaults() Config {
 }
 
 func (p *Project) setDefaults() {
-	def(&p.Credential, p.Alias)
-	def(&p.Burst, defaultBurst)
-	def(&p.MaxInFlight, 10)
-	def(&p.MaxReads, 4)
-	def(&p.CallTimeout, 30*time.Second)
+	p.Credential = cmp.Or(p.Credential, p.Alias)
+	p.Burst = cmp.Or(p.Burst, defaultBurst)
+	p.MaxInFlight = cmp.Or(p.MaxInFlight, 10)
+	p.MaxReads = cmp.Or(p.MaxReads, 4)
+	p.CallTimeout = cmp.Or(p.CallTimeout, 30*time.Second)
 }
 
 func (c Config) aliases() []string {
@@ -130,79 +118,42 @@ func (c Config) aliases() []string {
 	return out
 }
 
-func def[T comparable](v *T, d T) {
-	if *v == *new(T) {
-		*v = d
-	}
-}
-
 func (c Config) validate() error {
 	var errs []error
-	bad := func(field, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("worker.Config.%s %s", field, fmt.Sprintf(format, args...)))
-	}
-	if c.Redis == nil {
-		bad("Redis", "is missing")
-	}
-	if c.ID == "" || strings.ContainsAny(c.ID, "/|") {
-		bad("ID", "is %q: it must not be empty nor contain / or |", c.ID)
-	}
-	if len(c.Projects) == 0 {
-		bad("Projects", "is empty")
-	}
-	if c.MaxAttempts < 1 {
-		bad("MaxAttempts", "is %d: at least 1", c.MaxAttempts)
-	}
-	if c.RetryBase <= 0 || c.RetryMax < c.RetryBase {
-		bad("RetryMax", "is %s: it must not be below RetryBase, %s", c.RetryMax, c.RetryBase)
-	}
-	if c.FirstLook <= 0 || c.ConfirmWithin <= c.FirstLook {
-		bad("ConfirmWithin", "is %s: it must be above FirstLook, %s", c.ConfirmWithin, c.FirstLook)
-	}
-	if c.CallMargin < 0 {
-		bad("CallMargin", "is %s: it must not be negative", c.CallMargin)
-	}
-	for i, r := range c.Rules {
-		if why := r.Problem(); why != "" {
-			bad(fmt.Sprintf("Rules[%d]", i), "%s", why)
+	check := func(ok bool, field, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf("worker.Config.%s %s", field, fmt.Sprintf(format, args...)))
 		}
+	}
+	check(c.Redis != nil, "Redis", "is missing")
+	check(c.ID != "" && !strings.ContainsAny(c.ID, "/|"), "ID", "is %q: it must not be empty nor contain / or |", c.ID)
+	check(len(c.Projects) > 0, "Projects", "is empty")
+	check(c.MaxAttempts >= 1, "MaxAttempts", "is %d: at least 1", c.MaxAttempts)
+	check(c.RetryBase > 0 && c.RetryMax >= c.RetryBase, "RetryMax", "is %s: it must not be below RetryBase, %s", c.RetryMax, c.RetryBase)
+	check(c.FirstLook > 0 && c.ConfirmWithin > c.FirstLook, "ConfirmWithin",
+		"is %s: it must be above FirstLook, %s", c.ConfirmWithin, c.FirstLook)
+	check(c.CallMargin >= 0, "CallMargin", "is %s: it must not be negative", c.CallMargin)
+	for i, r := range c.Rules {
+		why := r.Problem()
+		check(why == "", fmt.Sprintf("Rules[%d]", i), "%s", why)
 	}
 	seen, sharing := map[string]bool{}, map[string]Project{}
 	for i, p := range c.Projects {
 		field := fmt.Sprintf("Projects[%d].", i)
-		if seen[p.Alias] {
-			bad(field+"Alias", "is %q: another project has it", p.Alias)
-		}
-		seen[p.Alias] = true
-		p.validate(func(name, format string, args ...any) { bad(field+name, format, args...) })
-		if other, ok := sharing[p.Credential]; ok && other.limits() != p.limits() {
-			bad(field+"limits", "are not those of %s, which shares its credential %s", other.Alias, p.Credential)
-		}
-		sharing[p.Credential] = p
-		if c.ShutdownTimeout <= p.CallTimeout {
-			bad("ShutdownTimeout", "is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
-		}
+		check(p.Alias != "" && !strings.ContainsAny(p.Alias, ":{}|") && !seen[p.Alias], field+"Alias",
+			"is %q: it must be given once, without : { } and |", p.Alias)
+		check(p.API != nil, field+"API", "is missing")
+		check(!strings.ContainsAny(p.Credential, "{}"), field+"Credential", "is %q: it must not contain { or }", p.Credential)
+		check(p.CallsPerMinute >= 0 && p.ReadsPerMinute >= 0 && p.MaxInFlight >= 1 && p.MaxReads >= 1, field+"limits", "must not be negative")
+		check(p.Burst >= minBurst, field+"Burst", "is %d: at least %d, one for each priority", p.Burst, minBurst)
+		other, shared := sharing[p.Credential]
+		check(!shared || other.limits() == p.limits(), field+"limits",
+			"are not those of %s, which shares its credential %s", other.Alias, p.Credential)
+		check(p.UnknownUsers == "" || p.UnknownUsers == tasks.HoldUnknown || p.UnknownUsers == tasks.IgnoreUnknown, field+"UnknownUsers",
+			"is %q: %s or %s", p.UnknownUsers, tasks.HoldUnknown, tasks.IgnoreUnknown)
+		check(c.ShutdownTimeout > p.CallTimeout, "ShutdownTimeout",
+			"is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
+		seen[p.Alias], sharing[p.Credential] = true, p
 	}
 	return errors.Join(errs...)
-}
-
-func (p Project) validate(bad func(field, format string, args ...any)) {
-	if p.Alias == "" || strings.ContainsAny(p.Alias, ":{}|") {
-		bad("Alias", "is %q: it must not be empty nor contain : { } or |", p.Alias)
-	}
-	if p.API == nil {
-		bad("API", "is missing")
-	}
-	if strings.ContainsAny(p.Credential, "{}") {
-		bad("Credential", "is %q: it must not contain { or }", p.Credential)
-	}
-	if p.CallsPerMinute < 0 || p.ReadsPerMinute < 0 || p.MaxInFlight < 1 || p.MaxReads < 1 {
-		bad("limits", "must not be negative")
-	}
-	if p.Burst < minBurst {
-		bad("Burst", "is %d: at least %d, one for each priority", p.Burst, minBurst)
-	}
-	if u := p.UnknownUsers; u != "" && u != tasks.HoldUnknown && u != tasks.IgnoreUnknown {
-		bad("UnknownUsers", "is %q: %s or %s", u, tasks.HoldUnknown, tasks.IgnoreUnknown)
-	}
 }

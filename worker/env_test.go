@@ -50,7 +50,7 @@ const (
 	patience  = 60 * time.Second
 )
 
-// env is a redis-server, a fake cloud and what works on them.
+// env is a redis-server, a fake cloud and the means to use them.
 type env struct {
 	t      *testing.T
 	server *redistest.Server
@@ -168,7 +168,7 @@ func ids(n int) []string {
 	return out
 }
 
-// exist sees to it that there are desktops with these ids, each of a user of its own.
+// exist adds desktops with these ids that do not exist yet, each of a user of its own.
 func (s *env) exist(ids ...string) {
 	for _, id := range ids {
 		if _, known := s.cloud.Get(projectID, id); !known {
@@ -221,9 +221,8 @@ func (s *env) operation(op record.Operation) record.Operation {
 	return got
 }
 
-// verifyTrail replays the trail against the rows and holds its head against the
-// seal.
-func (s *env) verifyTrail(op record.Operation) {
+// verifyTrail replays the trail against the rows and compares its head with the seal.
+func (s *env) verifyTrail(op tasks.Operation) {
 	s.t.Helper()
 	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())
 	require.NoError(s.t, err)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -89,10 +90,9 @@ func (f *follower) poll(ctx context.Context) (n int, err error) {
 type proof struct {
 	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
 	jobOf   map[string]string                      // by call
-	asked   map[string]bool                        // desktops that were in a reading; one that is not in read then does not exist
+	asked   map[string]error                       // by desktop: why it could not be read; nil: it was, and exists if it is in read
 	read    map[string]apiclient.Desktop
-	unread  map[string]error // desktops that could not be read
-	backoff time.Duration    // until the next poll of those
+	backoff time.Duration // until the next poll of those that could not be read
 }
 
 // job is a desktop's part of the job of its call; zero if there is none.
@@ -130,7 +130,7 @@ func (f *follower) nextPoll(accepted, now time.Time) time.Time {
 func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, now time.Time) *proof {
 	p := &proof{
 		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
-		asked: map[string]bool{}, read: map[string]apiclient.Desktop{}, unread: map[string]error{},
+		asked: map[string]error{}, read: map[string]apiclient.Desktop{},
 	}
 	f.readJobs(ctx, chunks, p)
 	var ids []string
@@ -169,10 +169,7 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 		}
 	}
 	delete(p.jobs, "")
-	jobs := make([]string, 0, len(p.jobs))
-	for job := range p.jobs {
-		jobs = append(jobs, job)
-	}
+	jobs := slices.Collect(maps.Keys(p.jobs))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(jobs), func(ctx context.Context, i int) {
 		begun := time.Now()
@@ -201,22 +198,19 @@ func (f *follower) readAll(ctx context.Context, ids []string, p *proof) {
 		f.reportReading(ReadDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
+		for _, id := range groups[i] {
+			p.asked[id] = err
+		}
+		for _, d := range list {
+			p.read[d.ID] = d
+		}
 		if err == nil {
 			f.failed = 0
-			for _, id := range groups[i] {
-				p.asked[id] = true
-			}
-			for _, d := range list {
-				p.read[d.ID] = d
-			}
 			return
 		}
 		f.failed++
 		f.log.Warn().Err(err).Int("desktops", len(groups[i])).Msg("accepted desktops could not be read; retrying")
 		p.backoff = max(p.backoff, asAPIError(err).RetryAfter, f.backoff(f.failed))
-		for _, id := range groups[i] {
-			p.unread[id] = err
-		}
 	})
 }
 
@@ -227,7 +221,7 @@ func (f *follower) inParallel(ctx context.Context, n int, request func(ctx conte
 	slots := make(chan struct{}, f.project.MaxReads)
 	for i := range n {
 		slots <- struct{}{}
-		if f.limit.acquire(ctx, readRequest, toProve) != nil {
+		if f.limit.acquire(ctx, readRequest, toConfirm) != nil {
 			break
 		}
 		all.Go(func() {
@@ -240,8 +234,8 @@ func (f *follower) inParallel(ctx context.Context, n int, request func(ctx conte
 	all.Wait()
 }
 
-// settle writes what was proven, and when to poll the rest.
-func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) error {
+// settle writes what is confirmed, and when to poll the rest.
+func (f *follower) settle(chunks []tasks.Followed, p *proof, begun time.Time) error {
 	now := time.Now()
 	var changes []record.Change
 	var polls record.Looks
@@ -276,7 +270,7 @@ func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (mov
 		} else if m, decided := f.decide(c.Operation, d, p, now); decided {
 			moves = append(moves, m)
 			continue
-		} else if p.unread[d.ID] != nil {
+		} else if p.asked[d.ID] != nil {
 			poll = now.Add(p.backoff)
 		} else {
 			poll = f.nextPoll(d.UpdatedAt, now)
@@ -289,17 +283,18 @@ func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (mov
 }
 
 // decide returns the move of an accepted desktop; false if it is to be polled again.
-func (f *follower) decide(op record.Operation, d record.Row, p *proof, now time.Time) (record.Move, bool) {
-	m := record.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
-	if err := p.unread[d.ID]; err != nil {
+func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
+	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
+	err, asked := p.asked[d.ID]
+	switch {
+	case !asked:
+		return m, false // its job runs, or the worker is stopping: it must not be taken for gone
+	case err != nil:
 		// Without a reading nothing is known; that may last twice as long.
 		if now.Before(d.UpdatedAt.Add(2 * f.cfg.ConfirmWithin)) {
 			return m, false
 		}
 		return f.unconfirmed(m, "", "it could not be read: "+err.Error(), now), true
-	}
-	if !p.asked[d.ID] {
-		return m, false // its job runs, or the worker is stopping: it must not be taken for gone
 	}
 	r := readingOf(op, d, p.read, true)
 	row, job := policy.VerdictOf(r), p.job(d)
@@ -309,13 +304,13 @@ func (f *follower) decide(op record.Operation, d record.Row, p *proof, now time.
 		m.To, m.Note = tasks.StateDetached, recordNotes[row.Note]
 	case action == policy.Later, action == policy.Once && d.Attempts == 0:
 		m.To = tasks.StateQueued
-		m.Failure = f.attemptFailed(&m, row, r, job, tasks.ClassTransient, now)
+		m.Failure = attemptFailed(&m, row, r, job, policy.Transient)
 		if m.Attempts >= f.cfg.MaxAttempts {
 			m.To = tasks.StateFailed
 		}
 	case action == policy.Once:
 		m.To = tasks.StateFailed
-		m.Failure = f.attemptFailed(&m, row, r, job, tasks.ClassPermanent, now)
+		m.Failure = attemptFailed(&m, row, r, job, policy.Permanent)
 	case !f.timeIsUp(d, now):
 		return m, false
 	case r.Absent(): // it never settled, but the expected user is not on it any more
@@ -340,10 +335,11 @@ func actionAfter(row policy.VerdictRow, job apiclient.SubJob) policy.Action {
 }
 
 // attemptFailed counts an attempt of a desktop that the cloud accepted and did not detach.
-func (f *follower) attemptFailed(m *record.Move, row policy.VerdictRow, r policy.Look, job apiclient.SubJob, class tasks.Class, now time.Time) *tasks.Failure {
+func attemptFailed(m *tasks.Move, row policy.VerdictRow, r policy.Look, job apiclient.SubJob, class policy.Class) *tasks.Failure {
 	m.Attempts++
 	failure := &tasks.Failure{
-		DesktopName: r.ComputerName, Code: row.Code, Message: r.Reason(row), Class: class, CallID: m.CallID, Attempts: m.Attempts, At: now,
+		DesktopName: r.ComputerName, Code: row.Code, Message: r.Reason(row), Class: string(class), CallID: m.CallID,
+		Attempts: m.Attempts, At: time.Now(),
 	}
 	if job.Status == "FAILED" {
 		failure.Code = cmp.Or(job.Code, tasks.CodeUnknown)

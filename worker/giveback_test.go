@@ -14,7 +14,7 @@ import (
 	"github.com/detachd/detachd/worker"
 )
 
-// pausing closes the gate of its project once, as the first reading is answered.
+// pausing pauses its project once, when the first reading is answered.
 type pausing struct {
 	*apiclient.Client
 	pause func()
@@ -26,8 +26,8 @@ func (a *pausing) Desktops(ctx context.Context, ids []string) ([]apiclient.Deskt
 	return list, err
 }
 
-// What goes back to its lane between reading and call is read anew: those of whom
-// only a leaver is to be taken off must not travel with those of whom everybody is.
+// Desktops that return to their lane between reading and call are read again: those that
+// lose only a leaver must not share a call with those that lose all users.
 func TestWhatIsGivenBackIsReadAnew(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

@@ -94,7 +94,8 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // the desktops are in the lane.
 func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (after time.Duration, err error) {
 	queued, unknown := inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)
-	ctx, cancel := context.WithDeadlineCause(ctx, earlier(time.Now().Add(maxWait), c.Operation.Deadline), errors.New("the handler waited long enough"))
+	longest := min(maxWait, time.Until(c.Operation.Deadline))
+	ctx, cancel := context.WithTimeoutCause(ctx, longest, errors.New("the handler waited long enough"))
 	defer cancel()
 	if len(unknown) > 0 {
 		again, retryAfter, err := h.sender.resolve(ctx, c.Operation, c.Number, unknown)
@@ -128,13 +129,6 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 	return h.sender.expire(c)
 }
 
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
-	}
-	return a
-}
-
 // sooner returns the shorter of two delays; 0 is none.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b > 0 && b < a {
@@ -148,8 +142,8 @@ func sooner(a, b time.Duration) time.Duration {
 func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error {
 	id, _ := asynq.GetTaskID(ctx)
 	h.sender.log.Error().Err(reason).Str("queue", h.queue).Str("task", id).Msg("a task cannot be read; it was recorded and is not retried")
-	err := h.sender.record.Reject(ctx, record.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: time.Now()})
-	if err != nil {
+	rejected := tasks.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: time.Now()}
+	if err := h.sender.record.Reject(ctx, rejected); err != nil {
 		return err
 	}
 	return fmt.Errorf("%w: %w", reason, asynq.SkipRetry)

@@ -52,10 +52,7 @@ func (s *shared) requestHints(items []*item) {
 		w.ids = append(w.ids, it.desktop.ID)
 	}
 	for _, w := range byOp {
-		select {
-		case s.hints.wanted <- *w:
-		default:
-		}
+		offer(s.hints.wanted, *w)
 	}
 }
 

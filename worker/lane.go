@@ -47,9 +47,7 @@ func (it *item) answer(retryAfter time.Duration) {
 	j := it.job
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if retryAfter > 0 && (j.delay == 0 || retryAfter < j.delay) {
-		j.delay = retryAfter
-	}
+	j.delay = sooner(j.delay, retryAfter)
 	if j.left--; j.left == 0 {
 		close(j.done)
 	}
@@ -147,10 +145,7 @@ func (l *lanes) refuse(items []*item) (closed bool) {
 }
 
 func (l *lanes) signal() {
-	select {
-	case l.ready <- struct{}{}:
-	default:
-	}
+	offer(l.ready, struct{}{})
 }
 
 // pop returns the next batch, from the lane whose first item has waited longest: at most the
@@ -309,10 +304,7 @@ func (d *dispatcher) run(newCalls context.Context) {
 		calls.Go(func() {
 			defer func() { <-d.batches }()
 			if pause := d.send(newCalls, batch); pause > 0 {
-				select {
-				case pauses <- pause:
-				default: // there is another one to wait for
-				}
+				offer(pauses, pause)
 			}
 		})
 	}
@@ -324,6 +316,14 @@ func (d *dispatcher) gather(ctx context.Context) {
 		if !wait(ctx, time.Millisecond) {
 			return
 		}
+	}
+}
+
+// offer sends v unless that would block.
+func offer[T any](c chan<- T, v T) {
+	select {
+	case c <- v:
+	default:
 	}
 }
 

@@ -30,7 +30,7 @@ type priority int
 const (
 	urgentFirst priority = iota
 	beforeCall
-	toProve
+	toConfirm
 	toHint
 	priorities
 )
@@ -211,10 +211,7 @@ func (q *turns) line() (counts [priorities]int, first priority, some bool) {
 }
 
 func (q *turns) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	offer(q.wake, struct{}{})
 }
 
 // ask starts a goroutine, if there is none, that serves the line until it is empty.

@@ -64,10 +64,10 @@ func left(l line) (n int) {
 
 var begin = time.Date(2026, 11, 30, 18, 0, 0, 0, time.UTC)
 
-// Whatever is asked, given back and left by two processes: in no window more is let
-// through than the limit and the burst allow beside what came back in it; as long as
-// one waits that goes before, nobody behind it comes, in neither process; and of
-// those that wait at least one comes an interval after all stood still.
+// Whatever two processes request, give back and abandon: no window has more requests than
+// the limit and the burst allow, plus what came back in it; while a request of a higher
+// priority waits, none behind it is let through in either process; and at least one is
+// let through an interval after all stood still.
 func TestLimitProperty(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Mini(t)
@@ -171,7 +171,7 @@ func TestTheFirstComeFirst(t *testing.T) {
 	l := lines(redistest.Mini(t), "p:{cred:c}", defaultBurst, 1, &now)[0]
 	l.want(urgentFirst, defaultBurst)
 	l.letThrough()
-	hint, prove := l.want(toHint, 1), l.want(toProve, 1)
+	hint, prove := l.want(toHint, 1), l.want(toConfirm, 1)
 	before, urgent := l.want(beforeCall, 2), l.want(urgentFirst, 1)
 	for _, next := range []*turn{urgent[0], before[0], before[1], prove[0], hint[0]} {
 		require.Zero(t, come(next))
@@ -215,13 +215,13 @@ func TestTurnsOfThoseWhoLeft(t *testing.T) {
 	l.leave(wait[defaultBurst], urgentFirst) // waits
 	l.leave(wait[0], urgentFirst)            // was let through
 	l.letThrough()
-	require.Equal(t, 1, come(wait[defaultBurst+1]), "the place came to the next")
+	require.Equal(t, 1, come(wait[defaultBurst+1]), "the next one gets the permit")
 	require.Zero(t, come(wait[defaultBurst]))
 	require.Zero(t, left(l))
 }
 
-// A clock of Redis that goes back, by a failover to another machine, holds nobody up
-// for longer than the burst takes to come back.
+// A clock of Redis that goes back, by a failover to another machine, delays requests no
+// longer than the burst takes to come back.
 func TestTheClockGoesBack(t *testing.T) {
 	t.Parallel()
 	now := begin
@@ -238,7 +238,7 @@ func TestTheClockGoesBack(t *testing.T) {
 }
 
 // Both kinds have a key of their own, within the prefix, that does not stay; a kind
-// without a limit asks nobody. On a Cluster too.
+// without a limit does not ask Redis. On a Cluster too.
 func TestLimitersKeys(t *testing.T) {
 	t.Parallel()
 	server := redistest.StartCluster(t)
@@ -339,7 +339,7 @@ func TestLimitWhileRedisIsAway(t *testing.T) {
 	go acquire(t.Context())
 	<-failed
 	require.Empty(t, got)
-	l.giveBack(callRequest) // blocks nobody
+	l.giveBack(callRequest) // does not block
 	require.NoError(t, server.Restart())
 	require.NoError(t, <-got)
 }

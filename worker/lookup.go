@@ -60,7 +60,9 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 }
 
 // findAll looks up what is not looked up yet, a hundred names at a time.
-func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.Claim) (rows []record.Row, finds map[string]record.RowFind, after time.Duration, err error) {
+func (s *sender) findAll(
+	ctx context.Context, op tasks.Operation, claim tasks.Claim,
+) (rows []tasks.Desktop, finds map[string]tasks.RowFind, after time.Duration, err error) {
 	if rows, err = s.record.LookupRows(ctx, op); err != nil {
 		return nil, nil, 0, err
 	}
@@ -89,7 +91,9 @@ func (s *sender) findAll(ctx context.Context, op record.Operation, claim record.
 }
 
 // findSome looks up the rows of one chunk, and keeps what it found.
-func (s *sender) findSome(ctx context.Context, op record.Operation, chunk int, rows []record.Row, claim record.Claim) (found map[string]record.RowFind, after time.Duration, err error) {
+func (s *sender) findSome(
+	ctx context.Context, op tasks.Operation, chunk int, rows []tasks.Desktop, claim tasks.Claim,
+) (found map[string]tasks.RowFind, after time.Duration, err error) {
 	if ctx.Err() != nil {
 		return nil, immediately, nil // the time of this handler is over
 	}
@@ -105,7 +109,9 @@ func (s *sender) findSome(ctx context.Context, op record.Operation, chunk int, r
 }
 
 // joinFinds joins the finds of all rows into one.
-func (s *sender) joinFinds(ctx context.Context, op record.Operation, rows []record.Row, finds map[string]record.RowFind) (record.Find, error) {
+func (s *sender) joinFinds(
+	ctx context.Context, op tasks.Operation, rows []tasks.Desktop, finds map[string]tasks.RowFind,
+) (tasks.Find, error) {
 	var ids []string
 	for _, f := range finds {
 		ids = append(ids, f.Desktops...)
@@ -157,7 +163,8 @@ func join(rows []record.Row, finds map[string]record.RowFind, existing map[strin
 			}
 		}
 		if len(others) > 0 {
-			f = hold(tasks.CodeNamedForOthers, "%s also leads to %s, which this operation names for other users, or for none: detach it in an operation of its own",
+			f = hold(CodeNamedForOthers,
+				"%s also leads to %s, which this operation names for other users, or for none: detach it in an operation of its own",
 				quotedRow(row), strings.Join(others[:min(3, len(others))], ", "))
 			f.Failure.Expect = row.Expect
 		}
@@ -286,13 +293,8 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 func (f *finder) withDesktops(rows []record.Row, listed []apiclient.Desktop, out map[string]record.RowFind) (without []record.Row) {
 	for _, row := range rows {
 		name, _ := row.User()
-		var ids []string
-		for _, d := range listed {
-			isUser := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }
-			if slices.ContainsFunc(d.Users, isUser) && !slices.Contains(ids, d.ID) {
-				ids = append(ids, d.ID)
-			}
-		}
+		isUser := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, name) }
+		ids := idsWhere(listed, func(d apiclient.Desktop) bool { return slices.ContainsFunc(d.Users, isUser) })
 		if len(ids) == 0 {
 			without = append(without, row)
 			continue
@@ -334,15 +336,18 @@ func (f *finder) withoutDesktop(row record.Row, people []apiclient.Person, refus
 		return record.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
 	}
 	if near := nearPeople(name, people); len(near) > 0 {
-		return hold(tasks.CodeUserName, "no user is named %q in project %s, but there is %s: use the name that the cloud has", name, f.alias, strings.Join(near, ", "))
+		return hold(CodeUserName, "no user is named %q in project %s, but there is %s: use the name that the cloud has",
+			name, f.alias, strings.Join(near, ", "))
 	}
 	if refusal != nil {
-		return hold(tasks.CodeUserUnknown, "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v", f.alias, name, refusal)
+		return hold(CodeUserUnknown, "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v",
+			f.alias, name, refusal)
 	}
 	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
 		return record.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
 	}
-	return hold(tasks.CodeUserUnknown, "Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or ignore unknown users",
+	return hold(CodeUserUnknown,
+		"Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or ignore unknown users",
 		name, f.alias)
 }
 
@@ -401,9 +406,14 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 }
 
 // named returns the ids of the desktops with exactly this computer name.
-func named(listed []apiclient.Desktop, name string) (ids []string) {
+func named(listed []apiclient.Desktop, name string) []string {
+	return idsWhere(listed, func(d apiclient.Desktop) bool { return policy.SameName(d.ComputerName, name) })
+}
+
+// idsWhere returns the ids of the desktops that match, each once.
+func idsWhere(listed []apiclient.Desktop, match func(apiclient.Desktop) bool) (ids []string) {
 	for _, d := range listed {
-		if policy.SameName(d.ComputerName, name) && !slices.Contains(ids, d.ID) {
+		if match(d) && !slices.Contains(ids, d.ID) {
 			ids = append(ids, d.ID)
 		}
 	}

@@ -47,8 +47,8 @@ func TestUsersAsPeopleWriteThem(t *testing.T) {
 	require.Equal(t, []string{"mia"}, s.on("mia's"))
 }
 
-// HR feeds mostly name people who never had a desktop; that is no reason to let a name
-// in another form pass, or one that cannot be looked up.
+// HR feeds mostly name people who never had a desktop. A name in another form, or one that
+// cannot be looked up, is held all the same.
 func TestUnknownUsersIgnored(t *testing.T) {
 	t.Parallel()
 	for name, ask := range map[string]func(*worker.Config, *tasks.Request){

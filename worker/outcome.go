@@ -108,8 +108,8 @@ func (s *sender) onDenied(b *batch, group []*item, out outcome) {
 		s.giveBack(b, group, out.call)
 	default:
 		s.settle(b, group, out.call, func(it *item) transition {
-			t := it.moveTo(tasks.StateQueued)
-			t.note, t.failure, t.delay = tasks.NoteDenied, out.failure(), s.backoff(n)
+			t := it.moveTo(tasks.StateQueued, s.backoff(n))
+			t.note, t.failure = tasks.NoteDenied, out.failure()
 			t.failure.Attempts, t.failure.At = t.attempts, time.Now()
 			return t
 		})
@@ -172,7 +172,7 @@ func (s *sender) settleUnknown(b *batch, group []*item, out outcome) {
 	}
 	s.apply(s.gather(group, out.call, unmoved), stay)
 	// A failover may have lost that they are being sent.
-	lost := s.gather(group, nil, func(it *item) (transition, bool) { return it.moveTo(tasks.StateSending), true })
+	lost := s.gather(group, nil, func(it *item) (transition, bool) { return it.moveTo(tasks.StateSending, 0), true })
 	for i, items := range lost.items {
 		for n, it := range items {
 			m := &lost.changes[i].Moves[n]

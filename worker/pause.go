@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -22,6 +23,12 @@ const (
 	foreignPause = time.Minute
 	// maxThrottlePause is the longest pause that a Retry-After can ask for.
 	maxThrottlePause = 10 * time.Minute
+	// downAfter is how many calls in a row must find the service down to pause the
+	// project.
+	downAfter = 5
+	// deniedAfter is how many calls in a row, the last with a single desktop, must be
+	// denied without naming a desktop to pause the project.
+	deniedAfter = 8
 )
 
 // pauseFor pauses the project for a fault that all its requests would meet. It returns
@@ -55,8 +62,8 @@ func (s *shared) pauseForReading(f fault) (recheck time.Duration) {
 	if n < deniedAfter {
 		return 0
 	}
-	f.api.Message = fmt.Sprintf("%d readings in a row were refused (does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s",
-		n, f.api.Message)
+	f.api.Message = fmt.Sprintf("%d readings in a row were refused "+
+		"(does the IAM user have workspace:desktops:list and workspace:desktops:get?): %s", n, f.api.Message)
 	return s.pause(tasks.PauseNoRight, authPause, f.api)
 }
 
@@ -84,30 +91,77 @@ func (s *shared) pause(kind tasks.PauseKind, d time.Duration, e apiclient.Error)
 func (s *shared) paused(ctx context.Context) time.Duration {
 	p, err := s.record.ProjectPause(ctx, s.project.Alias)
 	switch {
-	case err != nil:
-		return recheckInterval
-	case p == nil:
+	case err == nil && p == nil:
 		return 0
-	case p.Until.IsZero():
+	case err != nil, p.Until.IsZero():
 		return recheckInterval
 	}
 	return min(max(time.Until(p.Until), time.Millisecond), recheckInterval)
 }
 
 // recheckAfter returns when a batch that met a pause checks it again.
-func recheckAfter(p *record.PausedError) time.Duration {
-	if p.For > 0 {
-		return min(p.For, recheckInterval)
-	}
-	return recheckInterval
-}
+func recheckAfter(p *tasks.PausedError) time.Duration { return untilResumed(p, recheckInterval) }
 
 // retryAfterPause returns when a task that met a pause runs again. Resuming the project
 // must take effect soon, but there may be many such tasks.
-func retryAfterPause(p *record.PausedError) time.Duration {
-	const longest = 5 * time.Second
+func retryAfterPause(p *tasks.PausedError) time.Duration {
+	return jitter(untilResumed(p, 5*time.Second))
+}
+
+func untilResumed(p *tasks.PausedError, longest time.Duration) time.Duration {
 	if p.For > 0 {
-		return jitter(min(p.For, longest))
+		return min(p.For, longest)
 	}
-	return jitter(longest)
+	return longest
+}
+
+// health counts how the calls, or the readings, of a project went. The view of one worker is
+// enough, because the pause that it leads to is shared.
+type health struct {
+	mu         sync.Mutex
+	down       int
+	throttling int
+	denials    int
+	goodAt     time.Time // of the last 200
+}
+
+// good notes a 200.
+func (h *health) good(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down, h.throttling, h.denials, h.goodAt = 0, 0, 0, now
+}
+
+// answered notes a refusal: the service works.
+func (h *health) answered() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down, h.throttling = 0, 0
+}
+
+// bad, throttled and denied count a call that found the service down, was throttled, or was
+// denied without naming a desktop. They return how many were so in a row.
+func (h *health) bad() int       { return h.count(&h.down) }
+func (h *health) throttled() int { return h.count(&h.throttling) }
+func (h *health) denied() int    { return h.count(&h.denials) }
+
+func (h *health) count(n *int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	*n++
+	return *n
+}
+
+// goodSince reports whether there was a 200 after t.
+func (h *health) goodSince(t time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.goodAt.After(t)
+}
+
+// isDown reports whether the last calls found the service down.
+func (h *health) isDown() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.down >= downAfter
 }

@@ -48,9 +48,9 @@ const (
 )
 
 // Read reads a plan on until it is complete, the cloud refuses, ctx ends, or no client has asked
-// for it for a minute. It is kept with every hundred rows, and the next client that asks
-// has it read on. An error is that of Redis, or record.ErrOvertaken.
-func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
+// for it for a minute. It is kept with every hundred rows, and reading goes on when the next
+// client asks. An error is that of Redis, or tasks.ErrOvertaken.
+func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
 	reading, stop := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() {
@@ -66,11 +66,11 @@ func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	<-kept
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), planBeat)
 	defer cancel()
-	var cloud *apiclient.Error
+	_, ofCloud := errors.AsType[*apiclient.Error](err)
 	switch {
 	case err == nil:
 		return w.End(last, "")
-	case !ended && errors.As(err, &cloud):
+	case !ended && ofCloud:
 		p.log.Warn().Err(err).Str("project", p.project.Alias).Str("plan", w.ID).Msg("a plan could not be read")
 		return w.End(last, err.Error())
 	case ended:
@@ -80,19 +80,12 @@ func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 }
 
 // keep renews the lease of a plan while clients ask for it.
-func (p *Planner) keep(ctx context.Context, w *record.PlanWork, stop func()) {
-	beat := time.NewTicker(p.beat)
-	defer beat.Stop()
-	for {
-		select {
-		case <-ctx.Done():
+func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
+	for wait(ctx, p.beat) {
+		// Redis may be away for a moment: the next beat comes before the lease ends.
+		if unasked, err := w.Keep(ctx); errors.Is(err, tasks.ErrOvertaken) || err == nil && unasked > planUnasked {
+			stop()
 			return
-		case <-beat.C:
-			// Redis may be away for a moment: the next beat comes before the lease ends.
-			if unasked, err := w.Keep(ctx); errors.Is(err, record.ErrOvertaken) || err == nil && unasked > planUnasked {
-				stop()
-				return
-			}
 		}
 	}
 }
@@ -108,7 +101,7 @@ type planning struct {
 func newPlanning(p *Planner, w *record.PlanWork) *planning {
 	x := &planning{Planner: p, work: w, req: w.Request, priority: toHint}
 	if len(x.req.Desktops)+len(x.req.Users)+len(x.req.Computers) <= smallPlan {
-		x.priority = toProve
+		x.priority = toConfirm
 	}
 	return x
 }
@@ -213,13 +206,10 @@ func (x *planning) tried(ctx context.Context, read func() error) error {
 		if x.work.Progress() > 0 {
 			most = planTriesLater
 		}
-		var cloud *apiclient.Error
-		if !errors.As(err, &cloud) || refused(err) || try >= most || ctx.Err() != nil {
+		if _, ofCloud := errors.AsType[*apiclient.Error](err); !ofCloud || refused(err) || try >= most || ctx.Err() != nil {
 			return err
 		}
-		select {
-		case <-time.After(backoff(planRetry, planRetryMax, try)):
-		case <-ctx.Done():
+		if !wait(ctx, backoff(planRetry, planRetryMax, try)) {
 			return ctx.Err()
 		}
 	}

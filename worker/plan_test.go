@@ -224,7 +224,7 @@ func TestPlanIsReadOn(t *testing.T) {
 	require.Equal(t, 11, len(s.cloud.Requests())-requests, "nothing is read twice")
 }
 
-// A plan that nobody asks for is left, and read on once somebody asks again.
+// Reading stops for a plan that no client asks for, and goes on when one asks again.
 func TestPlanThatNobodyAsksFor(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

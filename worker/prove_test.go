@@ -48,9 +48,8 @@ func (s *env) sent(id string) (n int) {
 	return n
 }
 
-// byOneLook has everything decided by the first look at what was accepted, or
-// soon after.
-func byOneLook(cfg *worker.Config) { cfg.ConfirmWithin = 300 * time.Millisecond }
+// confirmAtOnce decides everything by the first reading of accepted desktops, or soon after.
+func confirmAtOnce(cfg *worker.Config) { cfg.ConfirmWithin = 300 * time.Millisecond }
 
 // Who is on a desktop decides what becomes of it, before anything is sent.
 func TestGuards(t *testing.T) {
@@ -160,7 +159,7 @@ func TestGuards(t *testing.T) {
 			test.desktop.ID = "d"
 			test.desktop.ComputerName = "PC-OF-D"
 			s.cloud.Add(projectID, test.desktop)
-			s.start(byOneLook)
+			s.start(confirmAtOnce)
 			req := tasks.Request{Desktops: []string{"d"}, AllowShared: test.allowShared}
 			if test.expect != nil {
 				req.Expect = map[string][]string{"d": test.expect}
@@ -260,7 +259,7 @@ func TestLeaversByName(t *testing.T) {
 	require.Equal(t, []string{"zoe2"}, s.on("like"))
 	require.Equal(t, []string{"Ann"}, s.on("case"))
 
-	// What was held is looked at again: the name is mended by then.
+	// Held rows are read again: by then the name is correct.
 	s.cloud.Attach(projectID, "case", users("ANN")...)
 	s.cloud.Update(projectID, "asleep", func(d *fakecloud.Desktop) { d.Status = fakecloud.Active })
 	n, err := s.p.Retry(t.Context(), s.operation(op), tasks.RetryFilter{Held: true}, "ann")
@@ -304,7 +303,7 @@ func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 	require.Equal(t, 1, op.Counts.Held)
 }
 
-// What is held is taken back after the end; the trail is sealed anew.
+// Held rows are cancelled after the end of the operation; the trail is sealed again.
 func TestCancelOfWhatIsHeld(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
@@ -410,7 +409,7 @@ func TestDetachesThatTheCloudFails(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, fakecloud.Config{})
 			s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Type: test.kind, Users: users("zoe"), DetachEnds: test.ends})
-			s.start(byOneLook)
+			s.start(confirmAtOnce)
 			_, rows := s.ended(s.enqueue(tasks.Request{Desktops: []string{"d"}}))
 			d := rows["d"]
 			require.Equal(t, test.want, d.State, "%+v", d.Failure)

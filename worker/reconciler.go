@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -89,7 +88,8 @@ func (r *reconciler) watch(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
-			r.log.Warn().Str("dead_worker", w.ID).Dur("silent", w.Silent).Int("chunks", n).Msg("a worker died; the chunks that it had in hand were enqueued again")
+			r.log.Warn().Str("dead_worker", w.ID).Dur("silent", w.Silent).Int("chunks", n).
+				Msg("a worker died; the chunks that it had in hand were enqueued again")
 		}
 	}
 	return nil
@@ -108,7 +108,9 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 		if err != nil {
 			return 0, err
 		}
-		left = slices.DeleteFunc(left, func(c record.Chunk) bool { return !hasWork(c) })
+		left = slices.DeleteFunc(left, func(c tasks.Chunk) bool {
+			return !slices.ContainsFunc(c.Desktops, func(d tasks.Desktop) bool { return d.State.Open() })
+		})
 		chunks += len(left)
 		if err := forEach(enqueuedAtOnce, left, func(c record.Chunk) error {
 			return r.producer.Regenerate(ctx, openChunk(c))
@@ -137,10 +139,6 @@ func forEach[T any](atOnce int, list []T, do func(T) error) error {
 	}
 	all.Wait()
 	return errors.Join(errs...)
-}
-
-func hasWork(c record.Chunk) bool {
-	return slices.ContainsFunc(c.Desktops, func(d record.Row) bool { return d.State.Open() })
 }
 
 // lead does the rounds of the leader.
@@ -182,7 +180,7 @@ func (r *reconciler) repair(ctx context.Context) error {
 		return err
 	}
 	if r.cursor = next; repaired.Total() > 0 {
-		r.log.Warn().Interface("repaired", repaired).Msg("repaired a part of the record that was lost or left over, from the operations themselves")
+		r.log.Warn().Interface("repaired", repaired).Msg("repaired a lost or left-over part of the record, from the operations themselves")
 	}
 	return nil
 }
@@ -222,9 +220,13 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	})
 	// After the suspects a sample: a long queue takes several sweeps.
 	rand.Shuffle(len(chunks), func(i, j int) { chunks[i], chunks[j] = chunks[j], chunks[i] })
-	slices.SortStableFunc(chunks, func(a, b record.OpenChunk) int {
-		return cmp.Compare(rank(r.stuck[a.TaskID()]), rank(r.stuck[b.TaskID()]))
-	})
+	first := 0
+	for i, c := range chunks {
+		if r.stuck[c.TaskID()] {
+			chunks[first], chunks[i] = chunks[i], chunks[first]
+			first++
+		}
+	}
 	stuck := map[string]bool{}
 	begun := time.Now()
 	for _, c := range chunks[:min(len(chunks), sweepChunks)] {
@@ -237,13 +239,6 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	}
 	r.stuck = stuck
 	return nil
-}
-
-func rank(suspect bool) int {
-	if suspect {
-		return 0
-	}
-	return 1
 }
 
 // inspect finds the task of a chunk, and enqueues the chunk if there is none that will run.

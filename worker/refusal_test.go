@@ -92,8 +92,8 @@ func TestOneDesktopThatIsForbidden(t *testing.T) {
 	}
 }
 
-// What the client refuses to send closes no gate: the desktop that spoils the request
-// fails alone.
+// A request that the client refuses to send does not pause the project: the desktop that
+// spoils it fails alone.
 func TestRequestThatCannotBeSent(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,7 +80,15 @@ func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task st
 	if err := server.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { once(); return nil })); err != nil {
 		return fmt.Errorf("starting to take tasks: %w", err)
 	}
-	err := taken(ctx, done, log.errs)
+	ctx, cancel := context.WithTimeoutCause(ctx, taskWithin, fmt.Errorf("it did not come out of the queue within %s", taskWithin))
+	defer cancel()
+	var err error
+	select {
+	case <-done:
+	case err = <-log.errs:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
 	server.Shutdown() // waits until the task is done
 	if err == nil {
 		select {
@@ -93,21 +102,6 @@ func rehearseQueue(ctx context.Context, rdb redis.UniversalClient, name, task st
 	return nil
 }
 
-func taken(ctx context.Context, done <-chan struct{}, errs <-chan error) error {
-	late := time.NewTimer(taskWithin)
-	defer late.Stop()
-	select {
-	case <-done:
-		return nil
-	case err := <-errs:
-		return err
-	case <-late.C:
-		return fmt.Errorf("it did not come out of the queue within %s", taskWithin)
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
 // firstError is a log of asynq that keeps the first error.
 type firstError struct {
 	asynqLog
@@ -115,10 +109,7 @@ type firstError struct {
 }
 
 func (l *firstError) Error(args ...any) {
-	select {
-	case l.errs <- errors.New(fmt.Sprint(args...)):
-	default:
-	}
+	offer(l.errs, errors.New(fmt.Sprint(args...)))
 }
 
 // refusedKeys are parts of the errors of servers that let a script use only keys given as
@@ -128,13 +119,5 @@ var refusedKeys = []string{"undeclared key", "KEYS array", "KEYS[", "non local k
 // RefusesKeysOfScripts reports whether an error is the refusal of a script that builds names
 // of keys from ARGV. asynq's scripts do, so no work can be queued on such a server.
 func RefusesKeysOfScripts(err error) bool {
-	if err == nil {
-		return false
-	}
-	for _, part := range refusedKeys {
-		if strings.Contains(err.Error(), part) {
-			return true
-		}
-	}
-	return false
+	return err != nil && slices.ContainsFunc(refusedKeys, func(part string) bool { return strings.Contains(err.Error(), part) })
 }

@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
-	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
@@ -21,7 +21,9 @@ const maxUnknownDelay = 5 * time.Second
 // accepted, at once. Those still attached are queued again once their claim is over,
 // because the call can have no effect after that. It returns the desktops that are queued
 // now, and when to retry if the outcome of some is still unknown (0: of none).
-func (s *sender) resolve(ctx context.Context, op record.Operation, chunk int, unknown []record.Row) (queued []record.Row, retryAfter time.Duration, err error) {
+func (s *sender) resolve(
+	ctx context.Context, op tasks.Operation, chunk int, unknown []tasks.Desktop,
+) (queued []tasks.Desktop, retryAfter time.Duration, err error) {
 	ids := make([]string, len(unknown))
 	for i, d := range unknown {
 		ids[i] = d.ID
@@ -32,9 +34,21 @@ func (s *sender) resolve(ctx context.Context, op record.Operation, chunk int, un
 			s.pauseForReading(s.faultOf(err))
 			return s.backoff(unknown[0].Attempts + 1), nil
 		}
-		change := record.Change{Operation: op, Chunk: chunk, By: s.cfg.ID, LookAt: time.Now().Add(s.cfg.FirstLook)}
-		if change.Moves, after, err = s.resolved(ctx, op, unknown, got, read); err != nil || len(change.Moves) == 0 {
-			return after, err
+		change := tasks.Change{Operation: op, Chunk: chunk, By: s.cfg.ID, LookAt: time.Now().Add(s.cfg.FirstLook)}
+		calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(unknown)...)
+		if err != nil {
+			return 0, err
+		}
+		for i, d := range unknown {
+			r := readingOf(op, d, read, true)
+			if !got.mine[i] && policy.VerdictOf(r).Unknown == policy.Send {
+				after = jitter(min(max(got.free, immediately), maxUnknownDelay))
+			} else {
+				change.Moves = append(change.Moves, s.afterUnknown(op, d, r, calls[d.CallID]))
+			}
+		}
+		if len(change.Moves) == 0 {
+			return after, nil
 		}
 		applied, err := s.committer.commit(s.inFlight, []record.Change{change})
 		if err != nil {
@@ -46,24 +60,6 @@ func (s *sender) resolve(ctx context.Context, op record.Operation, chunk int, un
 		return after, nil
 	})
 	return queued, retryAfter, err
-}
-
-// resolved returns the moves of desktops whose outcome a reading shows, and when to read the
-// others again.
-func (s *sender) resolved(ctx context.Context, op record.Operation, unknown []record.Row, got claimed, read map[string]apiclient.Desktop) (moves []record.Move, after time.Duration, err error) {
-	calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(unknown)...)
-	if err != nil {
-		return nil, 0, err
-	}
-	for i, d := range unknown {
-		r := readingOf(op, d, read, true)
-		if !got.mine[i] && policy.VerdictOf(r).Unknown == policy.Send {
-			after = jitter(min(max(got.free, immediately), maxUnknownDelay))
-			continue
-		}
-		moves = append(moves, s.afterUnknown(op, d, r, calls[d.CallID]))
-	}
-	return moves, after, nil
 }
 
 // afterUnknown returns what a reading means for a desktop with an unknown outcome.
@@ -101,10 +97,8 @@ func unknownFailure(call record.Call, r policy.Look) *tasks.Failure {
 // callIDs returns the calls that desktops were last in, each once.
 func callIDs(ds []record.Row) []string {
 	var out []string
-	seen := map[string]bool{"": true}
 	for _, d := range ds {
-		if !seen[d.CallID] {
-			seen[d.CallID] = true
+		if d.CallID != "" && !slices.Contains(out, d.CallID) {
 			out = append(out, d.CallID)
 		}
 	}

@@ -25,6 +25,8 @@ type sender struct {
 	took     atomic.Int64  // duration of the last call
 }
 
+var errSlowCall = errors.New("the call took longer than call_timeout")
+
 // maxIsolationCalls is the limit of calls for splitting one batch. Two bad desktops among
 // 100 take at most 2·7 splits of two calls. Desktops that are not isolated by then are
 // retried later, in smaller calls.
@@ -125,9 +127,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	out := s.detach(b, group, call)
 	if errors.Is(out.err, apiclient.ErrTooLate) { // the record was slow, the process was frozen, or the way to the cloud was slow
 		s.settle(b, group, notSent(out.call, "the reading had grown old before the call could leave"), func(it *item) transition {
-			t := it.moveTo(tasks.StateQueued)
-			t.delay = immediately
-			return t
+			return it.moveTo(tasks.StateQueued, immediately)
 		})
 		return
 	}
@@ -146,7 +146,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
 	b.admitted = false
 	defer func() { <-s.slots }()
-	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errors.New("the call took longer than call_timeout"))
+	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
 	defer cancel()
 	ctx = apiclient.LeaveBy(withTrace(ctx, group), oldestReading(group).Add(freshReading))
 	call.At, call.Size = time.Now(), len(group)
@@ -159,7 +159,8 @@ func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
 		}
 		res, err = s.project.API.DetachUsers(ctx, users)
 	} else {
-		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: &group[0].job.op.ShutoffAfterDetach})
+		shutoff := &group[0].job.op.ShutoffAfterDetach
+		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: shutoff})
 	}
 	took := time.Since(call.At)
 	call.DurationMS = took.Milliseconds()
@@ -182,7 +183,7 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 		it.unsent = recorded{it.desktop, it.before}
 	}
 	w := s.gather(group, &call, func(it *item) (transition, bool) {
-		return it.moveTo(tasks.StateSending), it.desktop.State == tasks.StateQueued
+		return it.moveTo(tasks.StateSending, 0), it.desktop.State == tasks.StateQueued
 	})
 	claim := b.claim
 	claim.Desktops = idsOf(group)
@@ -204,11 +205,13 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 	case done.Copies == record.Unacknowledged:
 		b.pause = recheckInterval
 		s.log.Warn().Int("desktops", len(moved)).
-			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, and after a failover it would not know of the call; retrying")
+			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, " +
+				"and after a failover it would not know of the call; retrying")
 		s.giveBack(b, moved, notSent(&call, "Redis' replica did not acknowledge that the call was about to leave"))
 		return nil
 	case len(moved) < len(group):
-		s.claims.release(b.claim, without(group, moved))
+		_, others := split(group, idsOf(moved))
+		s.claims.release(b.claim, others)
 	}
 	var lost []string
 	for i, still := range done.Still {
@@ -222,11 +225,7 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 		if len(mine) == 0 {
 			rolledBack = notSent(&call, "every desktop was in another call")
 		}
-		s.settle(b, busy, rolledBack, func(it *item) transition {
-			t := it.moveTo(tasks.StateQueued)
-			t.delay = jitter(busyDelay)
-			return t
-		})
+		s.settle(b, busy, rolledBack, func(it *item) transition { return it.moveTo(tasks.StateQueued, jitter(busyDelay)) })
 	}
 	return mine
 }
@@ -238,7 +237,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *record.Call) {
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
 	group = s.write(b, group, call, func(it *item) (transition, bool) {
-		return it.moveTo(tasks.StateQueued), it.desktop.State == tasks.StateSending
+		return it.moveTo(tasks.StateQueued, 0), it.desktop.State == tasks.StateSending
 	})
 	if b.claimed {
 		s.claims.release(b.claim, group)

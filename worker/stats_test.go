@@ -30,8 +30,8 @@ func (o *told) Move(m worker.SeenMove) {
 	o.moves[m.State]++
 }
 
-// What workers counted is what the record says of every desktop, and what the cloud
-// saw; and whoever else observes is told the same.
+// The counts of workers agree with the record of every desktop, with what the cloud saw, and
+// with what other observers get.
 func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

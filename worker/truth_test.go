@@ -26,9 +26,8 @@ import (
 	"github.com/detachd/detachd/worker"
 )
 
-// scenario is a random fleet, a random cloud, and what befalls them: all of it
-// drawn before it begins. What is drawn from a seed is always the same; in what
-// order things then happen is not.
+// scenario is a random fleet, a random cloud, and what happens to them, all drawn before it
+// begins. A seed always draws the same; the order in which things then happen varies.
 type scenario struct {
 	setup fakecloud.Config
 	fleet []fakecloud.Desktop
@@ -200,7 +199,7 @@ func (s scenario) drawRequest(t *rapid.T) tasks.Request {
 			}
 		}
 	}
-	later := func(what string) time.Time { // from when it is handed over
+	later := func(what string) time.Time { // after it is submitted
 		return time.Unix(0, 0).Add(time.Duration(rapid.IntRange(50, 400).Draw(t, what)) * time.Millisecond)
 	}
 	switch rapid.IntRange(0, 9).Draw(t, "scheduled") {
@@ -664,9 +663,8 @@ func (p *play) hadByName(id, name string, at time.Time, taken []fakecloud.Remova
 	return p.had(id, at, taken)[name]
 }
 
-// expectedOf gives the users whom any row expects; all is false if a row expects
-// nobody in particular.
-func expectedOf(rows []record.Row) (names []string, all bool) {
+// expectedOf returns the users that any row expects; all is false if a row names none.
+func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
 	all = true
 	for _, d := range rows { // of what the requests say: what is pinned follows from it
 		names = append(names, d.Expect...)
@@ -675,10 +673,10 @@ func expectedOf(rows []record.Row) (names []string, all bool) {
 	return names, all
 }
 
-// verifyUser: no desktop only where nobody of just that name has one, and where
-// Workspace knows the user, or unknown ones were to be ignored; never for a name that
-// somebody has in another form.
-func (p *play) verifyUser(d record.Row, op record.Operation, taken []fakecloud.Removal) {
+// verifyUser checks that a row ends without a desktop only if no user of exactly that name
+// has one, and if Workspace knows the user or unknown users are ignored; never if a user
+// has the name in another form.
+func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	name, _ := d.User()
 	require.NotEqual(t, tasks.StateDetached, d.State, "a user is not a desktop: %+v", d)

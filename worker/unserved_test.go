@@ -13,8 +13,8 @@ import (
 )
 
 // Time runs out for the rows of a project that no worker serves, too: those that wait
-// fail at their deadline, and those that may have been sent, or were accepted, when
-// nobody has read them for long enough.
+// fail at their deadline, and those that may have been sent, or were accepted, when no
+// worker has read them for long enough.
 func TestDeadlinesOfAProjectThatNobodyServes(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"sync"
 	"time"
 
@@ -105,7 +106,8 @@ func (w *Worker) addSender(common *shared, name string, slots int, p priority) *
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
 	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, p) })
 	d := &dispatcher{
-		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit, send: s.send, paused: s.paused, linger: s.linger,
+		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit,
+		send: s.send, paused: s.paused, linger: s.linger,
 	}
 	w.callers = append(w.callers, runnable{name + " dispatcher of " + common.project.Alias, d.run})
 	return s
@@ -125,10 +127,7 @@ func (w *Worker) addServer(q record.Queue, s *sender, concurrency int, poll time
 // noteEnded passes an operation to the finisher. If that is behind, a sweep finds the
 // operation later.
 func (w *Worker) noteEnded(op string) {
-	select {
-	case w.ended <- op:
-	default:
-	}
+	offer(w.ended, op)
 }
 
 // helpers keep the record and the queues in order.
@@ -141,6 +140,33 @@ func (w *Worker) helpers() []runnable {
 		{"counter", w.counter.run},
 		{"hinter", w.hints.run},
 	}
+}
+
+// runnable is a goroutine of the worker; run returns when its context ends.
+type runnable struct {
+	name string // in goroutine profiles
+	run  func(ctx context.Context)
+}
+
+// group is goroutines that start and end together.
+type group struct {
+	end     context.CancelFunc // nil: not started
+	running sync.WaitGroup
+}
+
+func (g *group) start(ctx context.Context, list []runnable) {
+	ctx, g.end = context.WithCancel(ctx)
+	for _, r := range list {
+		g.running.Go(func() { pprof.Do(ctx, pprof.Labels("goroutine", r.name), r.run) })
+	}
+}
+
+// stop ends the goroutines and waits for them.
+func (g *group) stop() {
+	if g.end != nil {
+		g.end()
+	}
+	g.running.Wait()
 }
 
 // Start begins to work and returns. It fails if Redis cannot be reached. The order is:

@@ -155,7 +155,7 @@ func TestConflictThatNamesItsCulprit(t *testing.T) {
 	require.LessOrEqual(t, len(s.calls()), 5, "one that failed, one of the others, and the culprit's own")
 }
 
-// A 409 that names nobody, with two spoilers among a hundred: 98 go through at
+// A 409 that names no desktop, with two spoilers among a hundred: 98 go through at
 // once and the calls stay bounded.
 func TestConflictWithoutCulprit(t *testing.T) {
 	t.Parallel()
@@ -210,8 +210,8 @@ func TestPoisonDesktopFailsAlone(t *testing.T) {
 	require.LessOrEqual(t, len(s.calls()), 3+14)
 }
 
-// Every documented refusal of a whole call that a retry mends: nothing is lost,
-// nothing is taken twice.
+// Every documented refusal of a whole call that passes with a retry: nothing is lost, and
+// no desktop is detached twice.
 func TestRefusalsThatPass(t *testing.T) {
 	t.Parallel()
 	for name, fault := range map[string]fakecloud.Fault{
@@ -240,7 +240,7 @@ func TestRefusalsThatPass(t *testing.T) {
 	}
 }
 
-// Without a reply nobody knows: the desktops are read, and those that the call
+// Without a reply the outcome is unknown: the desktops are read, and those that the call
 // had reached are not sent again.
 func TestTimeOutAfterTheEffect(t *testing.T) {
 	t.Parallel()
@@ -266,7 +266,7 @@ func TestThrottlingSpendsNoAttempts(t *testing.T) {
 }
 
 // A 401 in the middle of a run pauses the project; nothing fails for it, and
-// when the credentials are mended the rest goes through.
+// when the credentials are fixed the rest goes through.
 func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

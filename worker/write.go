@@ -20,8 +20,8 @@ type transition struct {
 }
 
 // moveTo changes only the state of an item's desktop.
-func (it *item) moveTo(state tasks.State) transition {
-	return transition{to: state, attempts: it.desktop.Attempts, note: it.desktop.Note}
+func (it *item) moveTo(state tasks.State, delay time.Duration) transition {
+	return transition{to: state, attempts: it.desktop.Attempts, note: it.desktop.Note, delay: delay}
 }
 
 // settle writes the transitions of a group with the call, releases its desktops, and
@@ -124,16 +124,14 @@ type writing struct {
 // change of each operation.
 func (s *sender) gather(group []*item, call *record.Call, of func(*item) (transition, bool)) writing {
 	var w writing
-	var jobs []*job
+	index := map[*job]int{}
 	lookAt := time.Now().Add(s.cfg.FirstLook)
 	indexOf := func(j *job) int {
-		i := len(jobs) - 1 // items of a job mostly follow each other
-		for ; i >= 0 && jobs[i] != j; i-- {
-		}
-		if i < 0 {
-			i = len(jobs)
-			jobs = append(jobs, j)
-			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
+		i, known := index[j]
+		if !known {
+			i = len(w.changes)
+			index[j] = i
+			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
 			w.items = append(w.items, nil)
 		}
 		return i
@@ -199,10 +197,6 @@ func (w writing) absorb(applied []record.Applied) []*item {
 		}
 	}
 	return out
-}
-
-func without(items, some []*item) []*item {
-	return slices.DeleteFunc(slices.Clone(items), func(it *item) bool { return slices.Contains(some, it) })
 }
 
 func idsOf(items []*item) []string {
