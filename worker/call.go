@@ -95,7 +95,7 @@ func notSent(call *record.Call, why string) *record.Call {
 func (s *sender) reportCall(b *batch, group []*item, out outcome) {
 	call := out.call
 	seen := SeenCall{
-		Project: s.project.Alias, Status: call.Status, Code: call.Code, Class: out.class, Desktops: len(group), Took: call.Duration,
+		Project: s.project.Alias, Status: call.Status, Code: call.Code, Class: out.class, Desktops: len(group), Took: call.Duration(),
 	}
 	for _, it := range group {
 		seen.Waited = max(seen.Waited, b.begun.Sub(it.since))

@@ -222,7 +222,7 @@ func (s *env) operation(op record.Operation) record.Operation {
 }
 
 // verifyTrail replays the trail against the rows and compares its head with the seal.
-func (s *env) verifyTrail(op tasks.Operation) {
+func (s *env) verifyTrail(op record.Operation) {
 	s.t.Helper()
 	es, err := s.record.Evidence(context.Background(), op, 0, op.Chunks())
 	require.NoError(s.t, err)

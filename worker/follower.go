@@ -235,7 +235,7 @@ func (f *follower) inParallel(ctx context.Context, n int, request func(ctx conte
 }
 
 // settle writes what is confirmed, and when to poll the rest.
-func (f *follower) settle(chunks []tasks.Followed, p *proof, begun time.Time) error {
+func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) error {
 	now := time.Now()
 	var changes []record.Change
 	var polls record.Looks
@@ -283,8 +283,8 @@ func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (mov
 }
 
 // decide returns the move of an accepted desktop; false if it is to be polled again.
-func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now time.Time) (tasks.Move, bool) {
-	m := tasks.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
+func (f *follower) decide(op record.Operation, d record.Row, p *proof, now time.Time) (record.Move, bool) {
+	m := record.Move{Desktop: d, Attempts: d.Attempts, CallID: d.CallID}
 	err, asked := p.asked[d.ID]
 	switch {
 	case !asked:
@@ -304,13 +304,13 @@ func (f *follower) decide(op tasks.Operation, d tasks.Desktop, p *proof, now tim
 		m.To, m.Note = tasks.StateDetached, recordNotes[row.Note]
 	case action == policy.Later, action == policy.Once && d.Attempts == 0:
 		m.To = tasks.StateQueued
-		m.Failure = attemptFailed(&m, row, r, job, policy.Transient)
+		m.Failure = attemptFailed(&m, row, r, job, tasks.ClassTransient)
 		if m.Attempts >= f.cfg.MaxAttempts {
 			m.To = tasks.StateFailed
 		}
 	case action == policy.Once:
 		m.To = tasks.StateFailed
-		m.Failure = attemptFailed(&m, row, r, job, policy.Permanent)
+		m.Failure = attemptFailed(&m, row, r, job, tasks.ClassPermanent)
 	case !f.timeIsUp(d, now):
 		return m, false
 	case r.Absent(): // it never settled, but the expected user is not on it any more
@@ -335,10 +335,10 @@ func actionAfter(row policy.VerdictRow, job apiclient.SubJob) policy.Action {
 }
 
 // attemptFailed counts an attempt of a desktop that the cloud accepted and did not detach.
-func attemptFailed(m *tasks.Move, row policy.VerdictRow, r policy.Look, job apiclient.SubJob, class policy.Class) *tasks.Failure {
+func attemptFailed(m *record.Move, row policy.VerdictRow, r policy.Look, job apiclient.SubJob, class tasks.Class) *tasks.Failure {
 	m.Attempts++
 	failure := &tasks.Failure{
-		DesktopName: r.ComputerName, Code: row.Code, Message: r.Reason(row), Class: string(class), CallID: m.CallID,
+		DesktopName: r.ComputerName, Code: row.Code, Message: r.Reason(row), Class: class, CallID: m.CallID,
 		Attempts: m.Attempts, At: time.Now(),
 	}
 	if job.Status == "FAILED" {

@@ -142,7 +142,7 @@ func sooner(a, b time.Duration) time.Duration {
 func (h *handler) reject(ctx context.Context, t *asynq.Task, reason error) error {
 	id, _ := asynq.GetTaskID(ctx)
 	h.sender.log.Error().Err(reason).Str("queue", h.queue).Str("task", id).Msg("a task cannot be read; it was recorded and is not retried")
-	rejected := tasks.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: time.Now()}
+	rejected := record.Rejected{Queue: h.queue, TaskID: id, Payload: string(t.Payload()), Reason: reason.Error(), At: time.Now()}
 	if err := h.sender.record.Reject(ctx, rejected); err != nil {
 		return err
 	}

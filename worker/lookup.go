@@ -61,8 +61,8 @@ func (s *sender) lookUp(ctx context.Context, id string) (after time.Duration, er
 
 // findAll looks up what is not looked up yet, a hundred names at a time.
 func (s *sender) findAll(
-	ctx context.Context, op tasks.Operation, claim tasks.Claim,
-) (rows []tasks.Desktop, finds map[string]tasks.RowFind, after time.Duration, err error) {
+	ctx context.Context, op record.Operation, claim record.Claim,
+) (rows []record.Row, finds map[string]record.RowFind, after time.Duration, err error) {
 	if rows, err = s.record.LookupRows(ctx, op); err != nil {
 		return nil, nil, 0, err
 	}
@@ -92,8 +92,8 @@ func (s *sender) findAll(
 
 // findSome looks up the rows of one chunk, and keeps what it found.
 func (s *sender) findSome(
-	ctx context.Context, op tasks.Operation, chunk int, rows []tasks.Desktop, claim tasks.Claim,
-) (found map[string]tasks.RowFind, after time.Duration, err error) {
+	ctx context.Context, op record.Operation, chunk int, rows []record.Row, claim record.Claim,
+) (found map[string]record.RowFind, after time.Duration, err error) {
 	if ctx.Err() != nil {
 		return nil, immediately, nil // the time of this handler is over
 	}
@@ -110,8 +110,8 @@ func (s *sender) findSome(
 
 // joinFinds joins the finds of all rows into one.
 func (s *sender) joinFinds(
-	ctx context.Context, op tasks.Operation, rows []tasks.Desktop, finds map[string]tasks.RowFind,
-) (tasks.Find, error) {
+	ctx context.Context, op record.Operation, rows []record.Row, finds map[string]record.RowFind,
+) (record.Find, error) {
 	var ids []string
 	for _, f := range finds {
 		ids = append(ids, f.Desktops...)
@@ -163,7 +163,7 @@ func join(rows []record.Row, finds map[string]record.RowFind, existing map[strin
 			}
 		}
 		if len(others) > 0 {
-			f = hold(CodeNamedForOthers,
+			f = hold(tasks.CodeNamedForOthers,
 				"%s also leads to %s, which this operation names for other users, or for none: detach it in an operation of its own",
 				quotedRow(row), strings.Join(others[:min(3, len(others))], ", "))
 			f.Failure.Expect = row.Expect
@@ -336,17 +336,17 @@ func (f *finder) withoutDesktop(row record.Row, people []apiclient.Person, refus
 		return record.RowFind{To: tasks.StateNoDesktop, Detail: "known to Workspace, without a desktop"}
 	}
 	if near := nearPeople(name, people); len(near) > 0 {
-		return hold(CodeUserName, "no user is named %q in project %s, but there is %s: use the name that the cloud has",
+		return hold(tasks.CodeUserName, "no user is named %q in project %s, but there is %s: use the name that the cloud has",
 			name, f.alias, strings.Join(near, ", "))
 	}
 	if refusal != nil {
-		return hold(CodeUserUnknown, "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v",
+		return hold(tasks.CodeUserUnknown, "no desktop in project %s has a user %q, and whether Workspace knows one could not be read: %v",
 			f.alias, name, refusal)
 	}
 	if cmp.Or(op.UnknownUsers, f.unknown) == tasks.IgnoreUnknown {
 		return record.RowFind{To: tasks.StateNoDesktop, Note: tasks.NoteUnknownUser}
 	}
-	return hold(CodeUserUnknown,
+	return hold(tasks.CodeUserUnknown,
 		"Workspace knows no user %q in project %s, nor any with a name like it: correct the name, or ignore unknown users",
 		name, f.alias)
 }

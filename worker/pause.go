@@ -100,15 +100,15 @@ func (s *shared) paused(ctx context.Context) time.Duration {
 }
 
 // recheckAfter returns when a batch that met a pause checks it again.
-func recheckAfter(p *tasks.PausedError) time.Duration { return untilResumed(p, recheckInterval) }
+func recheckAfter(p *record.PausedError) time.Duration { return untilResumed(p, recheckInterval) }
 
 // retryAfterPause returns when a task that met a pause runs again. Resuming the project
 // must take effect soon, but there may be many such tasks.
-func retryAfterPause(p *tasks.PausedError) time.Duration {
+func retryAfterPause(p *record.PausedError) time.Duration {
 	return jitter(untilResumed(p, 5*time.Second))
 }
 
-func untilResumed(p *tasks.PausedError, longest time.Duration) time.Duration {
+func untilResumed(p *record.PausedError, longest time.Duration) time.Duration {
 	if p.For > 0 {
 		return min(p.For, longest)
 	}

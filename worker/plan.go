@@ -49,8 +49,8 @@ const (
 
 // Read reads a plan on until it is complete, the cloud refuses, ctx ends, or no client has asked
 // for it for a minute. It is kept with every hundred rows, and reading goes on when the next
-// client asks. An error is that of Redis, or tasks.ErrOvertaken.
-func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
+// client asks. An error is that of Redis, or record.ErrOvertaken.
+func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	reading, stop := context.WithCancel(ctx)
 	kept := make(chan struct{})
 	go func() {
@@ -80,10 +80,10 @@ func (p *Planner) Read(ctx context.Context, w *tasks.PlanWork) error {
 }
 
 // keep renews the lease of a plan while clients ask for it.
-func (p *Planner) keep(ctx context.Context, w *tasks.PlanWork, stop func()) {
+func (p *Planner) keep(ctx context.Context, w *record.PlanWork, stop func()) {
 	for wait(ctx, p.beat) {
 		// Redis may be away for a moment: the next beat comes before the lease ends.
-		if unasked, err := w.Keep(ctx); errors.Is(err, tasks.ErrOvertaken) || err == nil && unasked > planUnasked {
+		if unasked, err := w.Keep(ctx); errors.Is(err, record.ErrOvertaken) || err == nil && unasked > planUnasked {
 			stop()
 			return
 		}

@@ -108,8 +108,8 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 		if err != nil {
 			return 0, err
 		}
-		left = slices.DeleteFunc(left, func(c tasks.Chunk) bool {
-			return !slices.ContainsFunc(c.Desktops, func(d tasks.Desktop) bool { return d.State.Open() })
+		left = slices.DeleteFunc(left, func(c record.Chunk) bool {
+			return !slices.ContainsFunc(c.Desktops, func(d record.Row) bool { return d.State.Open() })
 		})
 		chunks += len(left)
 		if err := forEach(enqueuedAtOnce, left, func(c record.Chunk) error {

@@ -22,8 +22,8 @@ const maxUnknownDelay = 5 * time.Second
 // because the call can have no effect after that. It returns the desktops that are queued
 // now, and when to retry if the outcome of some is still unknown (0: of none).
 func (s *sender) resolve(
-	ctx context.Context, op tasks.Operation, chunk int, unknown []tasks.Desktop,
-) (queued []tasks.Desktop, retryAfter time.Duration, err error) {
+	ctx context.Context, op record.Operation, chunk int, unknown []record.Row,
+) (queued []record.Row, retryAfter time.Duration, err error) {
 	ids := make([]string, len(unknown))
 	for i, d := range unknown {
 		ids[i] = d.ID
@@ -34,7 +34,7 @@ func (s *sender) resolve(
 			s.pauseForReading(s.faultOf(err))
 			return s.backoff(unknown[0].Attempts + 1), nil
 		}
-		change := tasks.Change{Operation: op, Chunk: chunk, By: s.cfg.ID, LookAt: time.Now().Add(s.cfg.FirstLook)}
+		change := record.Change{Operation: op, Chunk: chunk, By: s.cfg.ID, LookAt: time.Now().Add(s.cfg.FirstLook)}
 		calls, err := s.record.CallsNamed(ctx, op.ID, callIDs(unknown)...)
 		if err != nil {
 			return 0, err

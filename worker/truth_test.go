@@ -664,7 +664,7 @@ func (p *play) hadByName(id, name string, at time.Time, taken []fakecloud.Remova
 }
 
 // expectedOf returns the users that any row expects; all is false if a row names none.
-func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
+func expectedOf(rows []record.Row) (names []string, all bool) {
 	all = true
 	for _, d := range rows { // of what the requests say: what is pinned follows from it
 		names = append(names, d.Expect...)
@@ -676,7 +676,7 @@ func expectedOf(rows []tasks.Desktop) (names []string, all bool) {
 // verifyUser checks that a row ends without a desktop only if no user of exactly that name
 // has one, and if Workspace knows the user or unknown users are ignored; never if a user
 // has the name in another form.
-func (p *play) verifyUser(d tasks.Desktop, op tasks.Operation, taken []fakecloud.Removal) {
+func (p *play) verifyUser(d record.Row, op record.Operation, taken []fakecloud.Removal) {
 	t := p.t
 	name, _ := d.User()
 	require.NotEqual(t, tasks.StateDetached, d.State, "a user is not a desktop: %+v", d)

@@ -131,7 +131,7 @@ func (s *sender) gather(group []*item, call *record.Call, of func(*item) (transi
 		if !known {
 			i = len(w.changes)
 			index[j] = i
-			w.changes = append(w.changes, tasks.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
+			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
 			w.items = append(w.items, nil)
 		}
 		return i
