@@ -227,9 +227,8 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 	if before == countsText(counts, left[0], left[1]) && ended == (len(left[0])+len(left[1]) == 0) {
 		return false, nil
 	}
-	args := []any{s.now.UnixMilli(), before}
+	args := []any{s.now.UnixMilli(), before, 2 * len(left[0]), 2 * len(left[1])}
 	for _, hash := range left {
-		args = append(args, 2*len(hash))
 		for chunk, n := range hash {
 			args = append(args, chunk, n)
 		}
