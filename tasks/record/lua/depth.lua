@@ -1,5 +1,5 @@
 -- Looks at an asynq queue. Its tasks leave the list at the end. Those that are scheduled,
--- or to be tried again, wait once their second is there: asynq moves them only while a
+-- or to be retried, wait once their second has passed: asynq moves them only while a
 -- worker runs.
 -- KEYS[1] pending    asynq:{detachd:hq:bulk}:pending
 -- KEYS[2] scheduled  asynq:{detachd:hq:bulk}:scheduled
