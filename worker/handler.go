@@ -77,7 +77,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if p.Generation < c.Generation {
 		return nil // the reconciler has enqueued the chunk again; this is the old task
 	}
-	if early := c.Operation.NotBefore.Sub(time.Now()); early > 0 {
+	if early := time.Until(c.Operation.NotBefore); early > 0 {
 		return &retryError{after: early} // asynq cuts times to seconds
 	}
 	after, err := h.work(ctx, c, arrived)
