@@ -32,17 +32,6 @@ const (
 	PlanFailed  = "failed" // the cloud refused some of the reading
 )
 
-// Values of Planned.Does.
-const (
-	DoesSend   = "send"
-	DoesDone   = "done"   // nothing to do: it is detached, does not exist, or the user has none
-	DoesFollow = "follow" // being detached: its end is awaited
-	DoesLater  = "later"  // busy: tried later
-	DoesHold   = "hold"   // a person decides
-	DoesFail   = "fail"   // it cannot be read
-	DoesFind   = "find"   // of a user or computer: its desktops follow as rows of their own
-)
-
 // PlannedCount is the number of rows with the same outcome.
 type PlannedCount struct {
 	Of    string `json:"of"`             // desktops, users or computers
@@ -55,7 +44,7 @@ type PlannedCount struct {
 type Planned struct {
 	ID     string   `json:"id"` // a row id, as in Desktop
 	Expect []string `json:"expected_users,omitempty"`
-	Does   string   `json:"does"`           // the first action: one of the Does constants
+	Does   string   `json:"does"`           // the first action: send, done, follow, later, hold, fail or find
 	From   []Person `json:"from,omitempty"` // who loses access; from the cloud
 	Now    *Before  `json:"now,omitempty"`  // the reading; nil if the desktop does not exist
 	Code   string   `json:"code,omitempty"` // why it is held or delayed

@@ -117,7 +117,7 @@ projects:
 	var got struct {
 		Operations []struct {
 			Counts map[string]int `json:"counts"`
-		} `json:"operations"`
+		} `json:"items"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(run(csv.String(), "detach", "--file", "-", "--wait", "--json")), &got))
 	require.Equal(t, 2500, got.Operations[0].Counts["detached"])

