@@ -29,18 +29,18 @@ func TestHelpAndVersion(t *testing.T) {
 func TestWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
-			`unknown command "statsu"`:      {"statsu"},
-			"unknown flag: --nonsense":      {"list", "--nonsense"},
-			"OPERATION is missing":          {"status"},
-			"accepts 1 arg(s), received 2":  {"cancel", "a", "b"},
-			"--limit is negative":           {"list", "--limit", "-1"},
-			"invalid --since \"x\"":         {"failures", "--since", "x"},
-			"invalid --until \"x\"":         {"list", "--until", "x"},
-			`unknown state "gone"`:          {"desktops", "op", "--state", "gone"},
-			"[csv json]":                    {"failures", "--json", "--csv"},
-			"invalid argument \"x\"":        {"list", "--limit", "x"},
-			`project "x" is not configured`: {"pause", "x"},
-			"invalid desktop id: \"a b\"":            {"history", "a b"},
+			`unknown command "statsu"`:                    {"statsu"},
+			"unknown flag: --nonsense":                    {"list", "--nonsense"},
+			"OPERATION is missing":                        {"status"},
+			"one OPERATION is expected, and 2 were given": {"cancel", "a", "b"},
+			"--limit is negative":                         {"list", "--limit", "-1"},
+			"invalid --since \"x\"":                       {"failures", "--since", "x"},
+			"invalid --until \"x\"":                       {"list", "--until", "x"},
+			`unknown state "gone"`:                        {"desktops", "op", "--state", "gone"},
+			"[csv json]":                                  {"failures", "--json", "--csv"},
+			"invalid argument \"x\"":                      {"list", "--limit", "x"},
+			`project "x" is not configured`:               {"pause", "x"},
+			"invalid desktop id: \"a b\"":                 {"history", "a b"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}

@@ -91,7 +91,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 		s.worker(t)
 		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}})
 		v = s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid", "--wait")
-		require.InDelta(t, 3, v["left_out_rows"], 0)
+		require.InDelta(t, 3, v["skipped_rows"], 0)
 	})
 }
 
@@ -107,33 +107,33 @@ func TestDetachPrintsOnlySomeBadRows(t *testing.T) {
 func TestDetachRefusesWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
-			"nothing to detach":                                  {"detach", "--project", "hq"},
-			"--user means all desktops":                          {"detach", "d1", "--user", "zoe", "--project", "hq"},
-			"--expected-user requires desktop ids or --computer": {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
-			"space at an end":                                    {"detach", "--user", "zoe ", "--project", "hq"},
-			"and cannot be combined with desktop ids or --computer":                       {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
-			"are about a --file":                                 {"detach", "d1", "--user-column", "x", "--project", "hq"},
-			"is neither hold nor ignore":                         {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
-			"invalid --due-at \"then\": use ":                    {"detach", "d1", "--project", "hq", "--due-at", "then"},
-			"has no project":                                     {"detach", "d1"},
-			`project "nowhere"`:                                  {"detach", "d1", "--project", "nowhere"},
-			"white space":                                        {"detach", "d 1", "--project", "hq"},
-			"once with a user and once":                          {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
-			"--user-column \"Login\"":                            {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
-			"a number that a spreadsheet":                        {"detach", "--project", "hq", "7,00E+13"},
-			"invalid --at \"soon\": use ":                        {"detach", "d1", "--project", "hq", "--at", "soon"},
-			"invalid --deadline \"never\": use ":                 {"detach", "d1", "--project", "hq", "--deadline", "never"},
-			"deadline: has passed already":                       {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
-			"deadline: is not after":                             {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
-			"no such file":                                       {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
-			"no column desktop_id":                               {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
-			"there is nothing to detach":                         {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
-			"--timeout means nothing":                            {"detach", "d1", "--project", "hq", "--timeout", "1m"},
-			"--timeout is negative":                              {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
-			"unknown flag: --projekt":                            {"detach", "d1", "--projekt", "hq"},
-			"ticket: is longer":                                  {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
-			"reason: is longer":                                  {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
-			"idempotency_key: has a control":                     {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
+			"nothing to detach":                                     {"detach", "--project", "hq"},
+			"--user means all desktops":                             {"detach", "d1", "--user", "zoe", "--project", "hq"},
+			"--expected-user requires desktop ids or --computer":    {"detach", "--user", "zoe", "--expected-user", "zoe", "--project", "hq"},
+			"space at an end":                                       {"detach", "--user", "zoe ", "--project", "hq"},
+			"and cannot be combined with desktop ids or --computer": {"detach", "--computer", "WS-1", "--user", "zoe", "--project", "hq"},
+			"require --file":                                        {"detach", "d1", "--user-column", "x", "--project", "hq"},
+			"is neither hold nor ignore":                            {"detach", "--user", "zoe", "--unknown-users", "forget", "--project", "hq"},
+			"invalid --due-at \"then\": use ":                       {"detach", "d1", "--project", "hq", "--due-at", "then"},
+			"has no project":                                        {"detach", "d1"},
+			`project "nowhere"`:                                     {"detach", "d1", "--project", "nowhere"},
+			"white space":                                           {"detach", "d 1", "--project", "hq"},
+			"once with a user and once":                             {"detach", "d1", "--project", "hq", "--expected-user", "zoe", "--file", s.file(t, "id\nd1\n")},
+			"--user-column \"Login\"":                               {"detach", "--project", "hq", "--file", s.file(t, "id,Login,Owner\nd1,zoe,zoe\n")},
+			"a number that a spreadsheet":                           {"detach", "--project", "hq", "7,00E+13"},
+			"invalid --at \"soon\": use ":                           {"detach", "d1", "--project", "hq", "--at", "soon"},
+			"invalid --deadline \"never\": use ":                    {"detach", "d1", "--project", "hq", "--deadline", "never"},
+			"deadline: has passed already":                          {"detach", "d1", "--project", "hq", "--deadline", "2020-01-01 00:00"},
+			"deadline: is not after":                                {"detach", "d1", "--project", "hq", "--at", "+2h", "--deadline", "+1h"},
+			"no such file":                                          {"detach", "--file", "/nowhere/leavers.csv", "--project", "hq"},
+			"no column desktop_id":                                  {"detach", "--project", "hq", "--file", s.file(t, "a,b\n1,2\n")},
+			"there is nothing to detach":                            {"detach", "--project", "hq", "--file", s.file(t, "id\n")},
+			"--timeout requires --wait":                             {"detach", "d1", "--project", "hq", "--timeout", "1m"},
+			"--timeout is negative":                                 {"detach", "d1", "--project", "hq", "--wait", "--timeout", "-1m"},
+			"unknown flag: --projekt":                               {"detach", "d1", "--projekt", "hq"},
+			"ticket: is longer":                                     {"detach", "d1", "--project", "hq", "--ticket", strings.Repeat("x", 256)},
+			"reason: is longer":                                     {"detach", "d1", "--project", "hq", "--reason", strings.Repeat("x", 1001)},
+			"idempotency_key: has a control":                        {"detach", "d1", "--project", "hq", "--idempotency-key", "a\nb"},
 		} {
 			s.refused(t, exitUsage, want, args...)
 		}

@@ -168,11 +168,11 @@ func TestKeys(t *testing.T) {
 			s.refused(t, exitUsage, "there is no valid API key", "serve", "--listen", anyPort)
 		}
 		for want, args := range map[string][]string{
-			"no such key":                {"keys", "revoke", "dk_nowhere"},
-			"neither hold nor ignore":    {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
-			"is not a role":              {"keys", "create", "--name", "a", "--role", "root"},
-			"lower-case letters":         {"keys", "create", "--role", "viewer"},
-			"is not configured":          {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
+			"no such key":             {"keys", "revoke", "dk_nowhere"},
+			"neither hold nor ignore": {"keys", "create", "--name", "a", "--role", "viewer", "--unknown-users", "drop"},
+			"is not a role":           {"keys", "create", "--name", "a", "--role", "root"},
+			"lower-case letters":      {"keys", "create", "--role", "viewer"},
+			"is not configured":       {"keys", "create", "--name", "a", "--role", "viewer", "--project", "x"},
 			"invalid --expires \"x\"": {"keys", "create", "--name", "a", "--role", "viewer", "--expires", "x"},
 		} {
 			s.refused(t, exitUsage, want, args...)

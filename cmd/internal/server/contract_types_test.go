@@ -20,23 +20,22 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
-	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
 // schemas are the types of bodies, by the names of their schemas.
 var schemas = map[string]reflect.Type{
 	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
-	"Operation": reflect.TypeFor[record.Operation](), "Accepted": reflect.TypeFor[api.Accepted](), "OperationState": reflect.TypeFor[api.OperationState](),
+	"Operation": reflect.TypeFor[tasks.Operation](), "Accepted": reflect.TypeFor[api.Accepted](), "OperationState": reflect.TypeFor[api.OperationState](),
 	"OperationWithTimes": reflect.TypeFor[api.Operation](), "Counts": reflect.TypeFor[tasks.Counts](), "Removal": reflect.TypeFor[tasks.Removal](),
 	"RecordedDesktop": reflect.TypeFor[tasks.Desktop](), "Desktop": reflect.TypeFor[api.Desktop](), "Before": reflect.TypeFor[tasks.Before](),
 	"Person": reflect.TypeFor[tasks.Person](), "Failure": reflect.TypeFor[tasks.Failure](), "FailureFilter": reflect.TypeFor[tasks.FailureFilter](),
-	"FailureCount": reflect.TypeFor[tasks.FailureCount](), "Call": reflect.TypeFor[record.Call](), "Event": reflect.TypeFor[api.Event](),
+	"FailureCount": reflect.TypeFor[tasks.FailureCount](), "Call": reflect.TypeFor[tasks.Call](), "Event": reflect.TypeFor[api.Event](),
 	"History": reflect.TypeFor[api.History](), "Cancelled": reflect.TypeFor[api.Cancelled](), "RetryRequest": reflect.TypeFor[api.RetryRequest](),
 	"Retried": reflect.TypeFor[api.Retried](), "Plan": reflect.TypeFor[api.Plan](), "Planned": reflect.TypeFor[tasks.Planned](), "PlannedCount": reflect.TypeFor[tasks.PlannedCount](),
 	"DesktopRef": reflect.TypeFor[tasks.DesktopRef](), "RedriveRequest": reflect.TypeFor[api.RedriveRequest](),
 	"FailureMatch": reflect.TypeFor[api.FailureMatch](), "DismissRequest": reflect.TypeFor[api.DismissRequest](), "Dismissed": reflect.TypeFor[api.Dismissed](),
-	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[record.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
+	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
