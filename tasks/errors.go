@@ -5,23 +5,23 @@ import (
 	"fmt"
 )
 
-// ErrNotFound: no such operation, or its retention is over.
+// ErrNotFound says that there is no such operation, or its retention is over.
 var ErrNotFound = errors.New("no such operation (or its retention is over)")
 
-// ErrSendAgain: the request was not accepted, for a reason that is over. Send it again.
+// ErrSendAgain says: the request was not accepted, for a reason that is over. Send it again.
 var ErrSendAgain = errors.New("send it again")
 
-// ErrKeyReused: the idempotency key belongs to a request with other content.
+// ErrKeyReused says: the idempotency key belongs to a request with other content.
 var ErrKeyReused = errors.New("the idempotency key was used before for a request with other content")
 
-// ErrPageToken: the page token did not come from a list.
+// ErrPageToken says: the page token did not come from a list.
 var ErrPageToken = errors.New("the page token is invalid: use next_page_token of the page before")
 
-// ErrTooMany: a redrive would match more than MaxDesktops.
+// ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 
-// ErrNoRedrive: no such redrive, or its retention is over.
+// ErrNoRedrive says that there is no such redrive, or its retention is over.
 var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
 
-// ErrNoPlan: no such plan, or it has expired.
+// ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")
