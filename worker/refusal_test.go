@@ -85,7 +85,7 @@ func TestOneDesktopThatIsForbidden(t *testing.T) {
 		s.start()
 		op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(300)}))
 		require.Equal(t, tasks.Counts{Detached: 299, Failed: 1}, op.Counts)
-		require.Equal(t, "denied", rows["d-000007"].Failure.Class)
+		require.Equal(t, tasks.ClassDenied, rows["d-000007"].Failure.Class)
 		pause, err := s.record.ProjectPause(t.Context(), "hq")
 		require.NoError(t, err)
 		require.Nil(t, pause)

@@ -98,7 +98,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 			require.Equal(t, tasks.NoteNotTheirs, d.Note)
 			steps, err := s.record.Steps(t.Context(), &d)
 			require.NoError(t, err)
-			require.Contains(t, steps[len(steps)-1].Detail, "taken from the leaver; since given to another")
+			require.Contains(t, steps[len(steps)-1].Detail, "detached from the leaver, since assigned to someone else")
 			got, _ = s.ended(second)
 			require.Equal(t, 3, got.Counts.Held, "they are an heir's by then")
 			require.Len(t, s.detaches(), 1, "sent again")

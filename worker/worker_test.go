@@ -126,7 +126,7 @@ func TestThreeOfAHundredRefused(t *testing.T) {
 	failures, _, err := s.record.Failures(t.Context(), tasks.FailureFilter{Code: "WKS.00010110"}, 10, "")
 	require.NoError(t, err)
 	require.Len(t, failures, 2)
-	require.Equal(t, "permanent", failures[0].Class)
+	require.Equal(t, tasks.ClassPermanent, failures[0].Class)
 	require.Equal(t, "no <b>address</b>", failures[0].Message)
 	require.Empty(t, s.takenTwice(ids(100)))
 }
@@ -171,7 +171,7 @@ func TestConflictWithoutCulprit(t *testing.T) {
 			require.Equal(t, 0, d.Attempts, "%s spent an attempt for another's fault", id)
 		} else {
 			require.Equal(t, 3, d.Attempts)
-			require.Equal(t, "conflict", d.Failure.Class)
+			require.Equal(t, tasks.ClassConflict, d.Failure.Class)
 		}
 	}
 	// 1 + at most 2 spoilers x 7 levels x 2 halves; then each retry of the two
@@ -206,7 +206,7 @@ func TestPoisonDesktopFailsAlone(t *testing.T) {
 	s.start()
 	op, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(300)}))
 	require.Equal(t, tasks.Counts{Detached: 299, Failed: 1}, op.Counts)
-	require.Equal(t, "poison", rows["d-000007"].Failure.Class)
+	require.Equal(t, tasks.ClassPoison, rows["d-000007"].Failure.Class)
 	require.LessOrEqual(t, len(s.calls()), 3+14)
 }
 
