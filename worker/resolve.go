@@ -59,6 +59,11 @@ func (s *sender) resolve(
 			Msg("unknown outcomes were resolved by reading the desktops")
 		return after, nil
 	})
+	// asynq cuts the time of a retry to seconds, so that a shorter delay would be none:
+	// the desktops would be read again at every check of the queue.
+	if err == nil && len(queued) == 0 && 0 < retryAfter && retryAfter < time.Second && wait(ctx, retryAfter) {
+		retryAfter = immediately
+	}
 	return queued, retryAfter, err
 }
 
