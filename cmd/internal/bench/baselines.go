@@ -52,7 +52,7 @@ func limit(ctx context.Context, c *cloud, desktops int) (time.Duration, error) {
 }
 
 // asynqTasks runs tasks that each carry desktop ids, and make one reading and one
-// call with them, in plain asynq, and gives the time from the worker's start to the
+// call with them, in plain asynq, and returns the time from the worker's start to the
 // last call's end.
 func asynqTasks(ctx context.Context, rdb redis.UniversalClient, c *cloud, desktops, each int, group bool) (time.Duration, error) {
 	client := asynq.NewClientFromRedisClient(rdb)

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -29,16 +30,16 @@ const (
 
 // lists is B9: the first page of lists, filtered by what is common and by what is
 // rare, at a million desktops, 2 % of them failed.
-func lists(s *stage) ([]figure, error) {
+func lists(e *env) ([]figure, error) {
 	var out []figure
 	for _, x := range []shape{{"10 operations", 10, bulkSize}, {"100,000 operations", 100_000, 10}} {
-		s.rdb.FlushAll(s.ctx)
-		l, err := s.fill(x)
+		e.rdb.FlushAll(e.ctx)
+		l, err := e.fill(x)
 		if err != nil {
 			return nil, err
 		}
-		s.untilNoRewrite()
-		web, err := s.web(l)
+		e.untilNoRewrite()
+		web, err := e.web(l)
 		if err != nil {
 			return nil, err
 		}
@@ -46,7 +47,7 @@ func lists(s *stage) ([]figure, error) {
 			name  string
 			pages map[string]func(context.Context) (int, error)
 		}{{"first page", l.pages()}, {"dashboard", web}} {
-			f, err := slowestOf(s.ctx, of.pages)
+			f, err := slowestOf(e.ctx, of.pages)
 			if err != nil {
 				return nil, err
 			}
@@ -57,7 +58,7 @@ func lists(s *stage) ([]figure, error) {
 	return out, nil
 }
 
-// slowestOf makes each page a hundred times, and gives the one that takes longest.
+// slowestOf makes each page a hundred times, and returns the one that takes longest.
 func slowestOf(ctx context.Context, pages map[string]func(context.Context) (int, error)) (figure, error) {
 	slowest, worst := "", 0.0
 	for name, read := range pages {
@@ -73,12 +74,13 @@ func slowestOf(ctx context.Context, pages map[string]func(context.Context) (int,
 			}
 			took = append(took, float64(time.Since(start).Microseconds())/1000)
 		}
-		if v := quantile(took, .95); v > worst {
+		if v := drill.Quantile(took, .95); v > worst {
 			slowest, worst = name, v
 		}
 	}
-	return figure{Ours: fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), Baseline: "goal 50 ms", Ratio: worst / 50, Goal: "<= 50 ms",
-		Met: worst <= 50}, nil
+	f := figure{Ours: fmt.Sprintf("p95 %.1f ms: %s", worst, slowest), Baseline: "goal 50 ms", Goal: "<= 50 ms"}
+	f.Ratio, f.Met = worst/50, worst <= 50
+	return f, nil
 }
 
 // filled is a record with a million desktops.
@@ -89,13 +91,13 @@ type filled struct {
 }
 
 // fill writes what workers would have written, without any.
-func (s *stage) fill(x shape) (*filled, error) {
-	p, err := s.producer()
+func (e *env) fill(x shape) (*filled, error) {
+	p, err := e.producer()
 	if err != nil {
 		return nil, err
 	}
 	l := &filled{Record: p.Record, id: desktopIDs(0, 1)[0]}
-	g, ctx := errgroup.WithContext(s.ctx)
+	g, ctx := errgroup.WithContext(e.ctx)
 	g.SetLimit(16)
 	for i := range x.ops {
 		g.Go(func() error {
@@ -109,7 +111,7 @@ func (s *stage) fill(x shape) (*filled, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	_, err = p.Enqueue(s.ctx, tasks.Request{Project: alias, Desktops: []string{"waiting"}, RequestedBy: rarePerson, Ticket: rareTicket})
+	_, err = p.Enqueue(e.ctx, tasks.Request{Project: alias, Desktops: []string{"waiting"}, RequestedBy: rarePerson, Ticket: rareTicket})
 	return l, err
 }
 
@@ -137,8 +139,8 @@ func (l *filled) add(ctx context.Context, p *record.Producer, i int, x shape) (r
 				m.Before.Users[0].Name = rareUser
 				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: rareCode, Class: "conflict", Message: "being moved", At: now}
 			case (d.Position+i*x.each)%50 == 7:
-				m.To, m.Failure = tasks.StateFailed, &tasks.Failure{Code: commonCode, Class: "permanent",
-					Message: "Desktops cannot obtain valid IP addresses.", At: now}
+				m.To = tasks.StateFailed
+				m.Failure = &tasks.Failure{Code: commonCode, Class: "permanent", Message: "Desktops cannot obtain valid IP addresses.", At: now}
 			}
 			ch.Moves = append(ch.Moves, m)
 		}
@@ -160,14 +162,15 @@ func readAs(i int, at time.Time) *tasks.Before {
 	}
 }
 
-// pages are the lists, by what they are asked for; each gives how many rows it found.
+// pages are the lists, by what they are asked for; each returns how many rows it found.
 func (l *filled) pages() map[string]func(context.Context) (int, error) {
 	const size = 100
 	out := map[string]func(context.Context) (int, error){}
 	for name, f := range map[string]tasks.OperationFilter{
-		"operations": {}, "operations of a project": {Project: alias}, "operations of a rare requester": {Project: alias,
-			RequestedBy: rarePerson},
-		"operations of a rare ticket": {Ticket: rareTicket}, "operations of the usual requester": {RequestedBy: "hr"}, "open operations": {Open: true},
+		"operations": {}, "operations of a project": {Project: alias},
+		"operations of a rare requester": {Project: alias, RequestedBy: rarePerson},
+		"operations of a rare ticket":    {Ticket: rareTicket}, "operations of the usual requester": {RequestedBy: "hr"},
+		"open operations": {Open: true},
 		"a rare requester's with the usual project, of today": {Project: alias, RequestedBy: rarePerson, From: time.Now().Add(-time.Hour)},
 	} {
 		out[name] = func(ctx context.Context) (int, error) { return rows(l.Operations(ctx, f, size, "")) }
@@ -177,8 +180,9 @@ func (l *filled) pages() map[string]func(context.Context) (int, error) {
 	}
 	for name, f := range map[string]tasks.FailureFilter{
 		"failures": {}, "failures of a project and class": {Project: alias, Class: "permanent"}, "failures of a common code": {Code: commonCode},
-		"failures of a rare code": {Code: rareCode}, "failures of a rare user": {User: rareUser}, "failures of the usual requester": {Source: "hr"},
-		"failures of today": {From: time.Now().Add(-time.Hour)},
+		"failures of a rare code": {Code: rareCode}, "failures of a rare user": {User: rareUser},
+		"failures of the usual requester": {Source: "hr"},
+		"failures of today":               {From: time.Now().Add(-time.Hour)},
 	} {
 		out[name] = func(ctx context.Context) (int, error) { return rows(l.Failures(ctx, f, size, "")) }
 	}

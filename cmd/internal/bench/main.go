@@ -47,10 +47,10 @@ func (f figure) String() string {
 // benchmarks in the order in which they run.
 var benchmarks = []struct {
 	name string
-	run  func(*stage) ([]figure, error)
+	run  func(*env) ([]figure, error)
 }{
-	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent}, {"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6",
-		scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
+	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
 }
 
 func main() {
@@ -86,13 +86,13 @@ func runAll(ctx context.Context, only, out, profiles string) error {
 		if only != "" && !strings.Contains(","+only+",", ","+b.name+",") {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
+		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Minute, errors.New("it took more than 10 minutes"))
 		stop, err := profile(profiles, b.name)
 		if err != nil {
 			cancel()
 			return err
 		}
-		figures, err := onStage(ctx, b.run)
+		figures, err := onEnv(ctx, b.run)
 		stop()
 		cancel()
 		for _, f := range figures {
@@ -125,12 +125,12 @@ func profile(dir, name string) (stop func(), err error) {
 	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
 }
 
-// onStage runs one benchmark on a Redis and a cloud of its own.
-func onStage(ctx context.Context, run func(*stage) ([]figure, error)) ([]figure, error) {
-	s, err := newStage(ctx)
+// onEnv runs one benchmark on a Redis and a cloud of its own.
+func onEnv(ctx context.Context, run func(*env) ([]figure, error)) ([]figure, error) {
+	e, err := newEnv(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.close()
-	return run(s)
+	defer e.close()
+	return run(e)
 }

@@ -19,37 +19,37 @@ import (
 	"github.com/detachd/detachd/cmd/internal/server"
 )
 
-// web gives the dashboard's pages of what is filled in, each with the number of its
+// web returns the dashboard's pages of what is filled in, each with the number of its
 // tables and histories: an empty list has none.
-func (s *stage) web(l *filled) (map[string]func(context.Context) (int, error), error) {
+func (e *env) web(l *filled) (map[string]func(context.Context) (int, error), error) {
 	cfg := config.Defaults()
-	cfg.Redis.URL = apiclient.Secret(s.redis.URL())
+	cfg.Redis.URL = apiclient.Secret(e.redis.URL())
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "bench", "token", config.SecretRef{Value: token}
 	cfg.Credentials = []config.Credential{c}
-	cfg.Projects = []config.Project{{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name,
-		Limits: config.DefaultLimits()}}
+	p := config.Project{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name, Limits: config.DefaultLimits()}
+	cfg.Projects = []config.Project{p}
 	store, err := app.Open(cfg, func(string) (string, bool) { return "", false }, "bench")
 	if err != nil {
 		return nil, err
 	}
-	s.closes = append(s.closes, store.Close)
+	e.closes = append(e.closes, store.Close)
 	keys := access.NewKeys(store.Redis, store.Prefix, time.Now)
-	key, _, err := keys.Create(s.ctx, access.Key{Name: "bench", Role: access.Operator})
+	key, _, err := keys.Create(e.ctx, access.Key{Name: "bench", Role: access.Operator})
 	if err != nil {
 		return nil, err
 	}
-	session, _, err := keys.SignIn(s.ctx, string(key))
+	session, _, err := keys.SignIn(e.ctx, string(key))
 	if err != nil {
 		return nil, err
 	}
 	h := dashboard.Serve(server.Config{Store: store, Keys: keys, Log: zerolog.Nop(), Now: time.Now})
 	out := map[string]func(context.Context) (int, error){}
 	for _, path := range []string{
-		"/", "/operations", "/operations?requested_by=" + rarePerson, "/operations?open=1", "/operations/" + l.op.ID +
-			"?state=detached", "/operations/" + l.op.ID + "?state=failed",
-		"/failures", "/failures?class=permanent", "/failures?code=" + rareCode, "/failures?user=" +
-			rareUser, "/failures?source=hr", "/search?q=" + rareUser, "/desktop?id=" + url.QueryEscape(l.id),
+		"/", "/operations", "/operations?requested_by=" + rarePerson, "/operations?open=1",
+		"/operations/" + l.op.ID + "?state=detached", "/operations/" + l.op.ID + "?state=failed",
+		"/failures", "/failures?class=permanent", "/failures?code=" + rareCode, "/failures?user=" + rareUser, "/failures?source=hr",
+		"/search?q=" + rareUser, "/desktop?id=" + url.QueryEscape(l.id),
 	} {
 		out[strings.ReplaceAll(path, l.op.ID, "{id}")] = func(ctx context.Context) (int, error) {
 			req := httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil)

@@ -29,9 +29,11 @@ func short(t *testing.T) scenario {
 	redistest.Need(t)
 	return scenario{
 		Site:  drill.Site{Dir: t.TempDir(), Progress: io.Discard},
-		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Pace: 40 * time.Millisecond, Every: time.Second, Seed: 7,
-		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second}, Frozen: span{10 * time.Second, 11 * time.Second},
-		Rest: span{500 * time.Millisecond, time.Second},
+		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Seed: 7,
+		Pace: 40 * time.Millisecond, Every: time.Second,
+		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second},
+		Frozen: span{10 * time.Second, 11 * time.Second},
+		Rest:   span{500 * time.Millisecond, time.Second},
 	}
 }
 
@@ -86,15 +88,25 @@ func TestTheJudgeSees(t *testing.T) {
 		end     tasks.State // in the record; 0: none
 		want    func(v *verdict) []string
 	}{
-		"lost":            {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 1, 0, func(v *verdict) []string { return v.Lost }},
-		"sent again":      {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 2, tasks.StateDetached, func(v *verdict) []string { return v.SentAgain }},
-		"wrong person":    {fakecloud.Desktop{ID: "passed-on-1", Users: one(drill.Somebody)}, 1, tasks.StateDetached, func(v *verdict) []string { return v.WrongPerson }},
-		"an heir":         {fakecloud.Desktop{ID: "given-away-1", Users: one(drill.Leaver), AfterDetach: one(drill.Heir)}, 2, tasks.StateDetached, func(v *verdict) []string { return v.HeirsCutOff }},
-		"a colleague":     {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: one(drill.Leaver, drill.Colleague)}, 1, tasks.StateDetached, func(v *verdict) []string { return v.WrongPerson }},
-		"unproven":        {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 0, tasks.StateDetached, func(v *verdict) []string { return v.Unproven }},
-		"nowhere":         {fakecloud.Desktop{ID: "nowhere-1"}, 0, tasks.StateDetached, func(v *verdict) []string { return v.Nowhere }},
-		"nowhere, sent":   {fakecloud.Desktop{ID: "nowhere-1"}, 1, 0, func(v *verdict) []string { return v.Nowhere }},
-		"passed on, held": {fakecloud.Desktop{ID: "passed-on-1", Users: one(drill.Somebody)}, 0, tasks.StateDetached, func(v *verdict) []string { return v.Unproven }},
+		"lost": {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 1, 0,
+			func(v *verdict) []string { return v.Lost }},
+		"sent again": {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 2, tasks.StateDetached,
+			func(v *verdict) []string { return v.SentAgain }},
+		"wrong person": {fakecloud.Desktop{ID: "passed-on-1", Users: one(drill.Somebody)}, 1, tasks.StateDetached,
+			func(v *verdict) []string { return v.WrongPerson }},
+		"an heir": {fakecloud.Desktop{ID: "given-away-1", Users: one(drill.Leaver), AfterDetach: one(drill.Heir)}, 2, tasks.StateDetached,
+			func(v *verdict) []string { return v.HeirsCutOff }},
+		"a colleague": {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: one(drill.Leaver, drill.Colleague)}, 1,
+			tasks.StateDetached,
+			func(v *verdict) []string { return v.WrongPerson }},
+		"unproven": {fakecloud.Desktop{ID: "plain-1", Users: one(drill.Leaver)}, 0, tasks.StateDetached,
+			func(v *verdict) []string { return v.Unproven }},
+		"nowhere": {fakecloud.Desktop{ID: "nowhere-1"}, 0, tasks.StateDetached,
+			func(v *verdict) []string { return v.Nowhere }},
+		"nowhere, sent": {fakecloud.Desktop{ID: "nowhere-1"}, 1, 0,
+			func(v *verdict) []string { return v.Nowhere }},
+		"passed on, held": {fakecloud.Desktop{ID: "passed-on-1", Users: one(drill.Somebody)}, 0, tasks.StateDetached,
+			func(v *verdict) []string { return v.Unproven }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

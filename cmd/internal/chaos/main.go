@@ -17,8 +17,8 @@ import (
 func main() {
 	s := scenario{
 		Workers: 5, Pace: 4 * time.Second, Rest: span{3 * time.Second, 10 * time.Second},
-		Calls: span{100 * time.Millisecond, 15 * time.Second}, Away: span{2 * time.Second, time.Minute}, Frozen: span{3 * time.Second,
-			30 * time.Second},
+		Calls: span{100 * time.Millisecond, 15 * time.Second}, Away: span{2 * time.Second, time.Minute},
+		Frozen: span{3 * time.Second, 30 * time.Second},
 	}
 	flag.IntVar(&s.Kills, "kills", 100, "workers to kill with SIGKILL")
 	flag.IntVar(&s.Outages, "outages", 32, "times that Redis is away: killed, frozen, hanging or cut off")

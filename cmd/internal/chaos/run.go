@@ -26,8 +26,9 @@ const (
 
 // kinds are drawn from with equal chances. Half of all desktops have an heir.
 var kinds = []drill.Kind{
-	drill.Shared, drill.PassedOn, drill.Expected, drill.Pooled, drill.Found, drill.FoundGivenAway, drill.GivenAway, drill.GivenAway, drill.GivenAway,
-	drill.GivenAwayBare, drill.GivenAwayBare, drill.GivenAwayBare, drill.Nowhere, drill.Plain, drill.Plain,
+	drill.Shared, drill.PassedOn, drill.Expected, drill.Pooled, drill.Found, drill.FoundGivenAway,
+	drill.GivenAway, drill.GivenAway, drill.GivenAway, drill.GivenAwayBare, drill.GivenAwayBare, drill.GivenAwayBare,
+	drill.Nowhere, drill.Plain, drill.Plain,
 }
 
 // scenario says what is going to happen.
@@ -47,7 +48,7 @@ type scenario struct {
 // or whose cloud, is gone.
 func (s scenario) callTimeout() time.Duration { return s.Calls.most + 5*time.Second }
 
-// random gives each of those that run at the same time draws of its own.
+// random gives each goroutine draws of its own.
 func (s scenario) random(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
 
 // env is what a scenario runs on. The Redis client of drill.Env does not go through
@@ -96,8 +97,7 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 			Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
 			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 		},
-		Worker: fmt.Sprintf("max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: %s",
-			s.callTimeout()+5*time.Second),
+		Worker: drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
 		Limits: fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
 	})
 	if err != nil {
@@ -167,8 +167,8 @@ func (e *env) submitAll(ctx context.Context, r *rand.Rand) error {
 
 // submit submits an operation, again with the same key until it is known to be accepted.
 func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
-	req := tasks.Request{Project: drill.Project, IdempotencyKey: fmt.Sprint("operation-", n), RequestedBy: "chaos",
-		Expect: map[string][]string{}}
+	req := tasks.Request{Project: drill.Project, RequestedBy: "chaos", Expect: map[string][]string{}}
+	req.IdempotencyKey = fmt.Sprint("operation-", n)
 	for range size {
 		d, expect := e.Draw(r, kinds)
 		if drill.Nowhere.Has(d.ID) {

@@ -181,7 +181,7 @@ func (e *env) judgeCalls() {
 }
 
 func (v *verdict) print(w io.Writer) {
-	fmt.Fprintf(w, "\n%d desktops of %d operations: %d confirmed detached, %d on hold, as somebody else has them or there is no such desktop\n",
+	fmt.Fprintf(w, "\n%d desktops of %d operations: %d confirmed detached, %d on hold: another person has them or they do not exist\n",
 		v.Desktops, v.Operations, v.Detached, v.Held)
 	fmt.Fprintf(w, "%d of the desktops were somebody else's as soon as the leaver was detached\n", v.Heirs)
 	fmt.Fprintf(w, "%d workers killed with SIGKILL, %d frozen; the cloud disturbed %d times; %d detach calls, %d readings\n",

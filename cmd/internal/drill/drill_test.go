@@ -39,7 +39,8 @@ func TestLivingWorkersCalledDead(t *testing.T) {
 	t.Parallel()
 	noon := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	at := func(second int) time.Time { return noon.Add(time.Duration(second) * time.Second) }
-	const line = `{"level":"warn","dead_worker":"w-1","silent":8000.5,"chunks":3,"time":"2026-01-02T12:00:20Z","message":"a worker died"}` // silent from 11.9995 on
+	// Silent from 11.9995 on.
+	const line = `{"level":"warn","dead_worker":"w-1","silent":8000.5,"chunks":3,"time":"2026-01-02T12:00:20Z","message":"a worker died"}`
 	for name, test := range map[string]struct {
 		worker *Process
 		log    string

@@ -26,6 +26,9 @@ const (
 	token     = "made-up"
 )
 
+// Patient is a Setup.Worker that does not give up while something is broken.
+const Patient = "max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms"
+
 // Setup says what an Env has.
 type Setup struct {
 	RedisURL       string                // for the processes
@@ -55,7 +58,7 @@ type Env struct {
 
 // Open starts the fake cloud and writes the configuration for the processes.
 func Open(site Site, s Setup) (*Env, error) {
-	e := &Env{site: site, Redis: s.Redis, Record: record.New(s.Redis, record.Config{}), config: filepath.Join(site.Dir, "config.yaml")}
+	e := &Env{Redis: s.Redis, Record: record.New(s.Redis, record.Config{}), site: site}
 	err := e.open(s)
 	if err != nil {
 		e.Close()
@@ -68,6 +71,7 @@ func (e *Env) open(s Setup) (err error) {
 	if e.Cloud, err = fakecloud.Serve(s.Cloud, "127.0.0.1:0"); err != nil {
 		return err
 	}
+	e.config = filepath.Join(e.site.Dir, "config.yaml")
 	if e.log, err = os.Create(filepath.Join(e.site.Dir, "detachd.log")); err != nil {
 		return err
 	}

@@ -1,14 +1,12 @@
 package drill
 
 import (
-	"fmt"
-	"net/http"
-	"strings"
+	"cmp"
+	"context"
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/require"
-
+	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
@@ -19,37 +17,53 @@ import (
 // desktop was submitted, detached by so many calls, and recorded as end. An end of 0
 // leaves the operation open. The cloud does not get a desktop of kind Nowhere.
 func Played(t testing.TB, d fakecloud.Desktop, calls int, end tasks.State) (*Env, record.Operation) {
-	ctx := t.Context()
 	e, err := Open(Site{Dir: t.TempDir()}, Setup{Redis: redistest.Mini(t)})
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(e.Close)
 	if !Nowhere.Has(d.ID) {
 		e.Cloud.Add(ProjectID, d)
 	}
-	producer, err := record.NewProducer(e.Redis, record.ProducerConfig{Projects: []string{Project}})
-	require.NoError(t, err)
-	op, err := producer.Enqueue(ctx, tasks.Request{Project: Project, Desktops: []string{d.ID}})
-	require.NoError(t, err)
+	op, err := e.record(t.Context(), d.ID, end)
 	for range calls {
-		body := strings.NewReader(fmt.Sprintf(`{"desktop_ids":[%q]}`, d.ID))
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, e.Cloud.URL+"/v2/"+ProjectID+"/desktops/detach", body)
-		require.NoError(t, err)
-		req.Header.Set("X-Auth-Token", token)
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(req)
-		require.NoError(t, err)
-		require.NoError(t, resp.Body.Close())
-		require.Equal(t, http.StatusOK, resp.StatusCode)
+		err = cmp.Or(err, e.detach(t.Context(), d.ID))
 	}
-	if end != 0 {
-		c, err := e.Record.Chunk(ctx, op.ID, 0)
-		require.NoError(t, err)
-		_, err = e.Record.Apply(ctx, time.Now(), []record.Change{{Operation: op, Moves: []record.Move{{Desktop: c.Desktops[0], To: end}}}})
-		require.NoError(t, err)
-		_, err = e.Record.Finish(ctx, []string{op.ID})
-		require.NoError(t, err)
-		op, err = e.Record.Operation(ctx, op.ID)
-		require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
 	}
 	return e, op
+}
+
+// record adds an operation of one desktop, and ends it if there is an end.
+func (e *Env) record(ctx context.Context, desktop string, end tasks.State) (op record.Operation, err error) {
+	producer, err := record.NewProducer(e.Redis, record.ProducerConfig{Projects: []string{Project}})
+	if err != nil {
+		return op, err
+	}
+	op, err = producer.Enqueue(ctx, tasks.Request{Project: Project, Desktops: []string{desktop}})
+	if err != nil || end == 0 {
+		return op, err
+	}
+	c, err := e.Record.Chunk(ctx, op.ID, 0)
+	if err != nil {
+		return op, err
+	}
+	change := record.Change{Operation: op, Moves: []record.Move{{Desktop: c.Desktops[0], To: end}}}
+	if _, err := e.Record.Apply(ctx, time.Now(), []record.Change{change}); err != nil {
+		return op, err
+	}
+	if _, err := e.Record.Finish(ctx, []string{op.ID}); err != nil {
+		return op, err
+	}
+	return e.Record.Operation(ctx, op.ID)
+}
+
+// detach calls the cloud.
+func (e *Env) detach(ctx context.Context, desktop string) error {
+	client, err := apiclient.New(apiclient.Config{ProjectID: ProjectID, Endpoint: e.Cloud.URL, Auth: apiclient.StaticToken(token)})
+	if err == nil {
+		_, err = client.Detach(ctx, apiclient.DetachRequest{DesktopIDs: []string{desktop}})
+	}
+	return err
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-// event is what may happen to a set. bulk is a large operation that is under way.
-// Each event leaves the set whole.
+// event is what may happen to a set, or to one of its primaries. bulk is a large
+// operation that is under way. Each event leaves the set whole.
 type event struct {
 	on string // that kind of set only; empty: any
-	do func(e *env, ctx context.Context, bulk tasks.Operation) error
+	do func(e *env, ctx context.Context, primary *redistest.Server, bulk tasks.Operation) error
 }
 
 var events = map[string]event{
@@ -42,8 +42,12 @@ func (e *env) happen(ctx context.Context) error {
 		if err := drill.Wait(ctx, e.upTo(1500*time.Millisecond)); err != nil {
 			return err
 		}
+		primaries, err := e.set.Primaries(ctx)
+		if err != nil {
+			return err
+		}
 		p := period{name: name, at: time.Now()}
-		if err := events[name].do(e, ctx, bulk); err != nil {
+		if err := events[name].do(e, ctx, primaries[e.rand.IntN(len(primaries))], bulk); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 		if err := e.set.Await(ctx); err != nil {
@@ -61,26 +65,9 @@ func (e *env) happen(ctx context.Context) error {
 
 func (e *env) upTo(d time.Duration) time.Duration { return time.Duration(e.rand.Int64N(int64(d))) }
 
-// some draws a primary.
-func (e *env) some(ctx context.Context) (*redistest.Server, error) {
-	list, err := e.set.Primaries(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return list[e.rand.IntN(len(list))], nil
-}
-
 // kill ends a primary as a crash would, and starts it again when another has taken its
 // place.
-func (e *env) kill(ctx context.Context, _ tasks.Operation) error {
-	primary, err := e.some(ctx)
-	if err != nil {
-		return err
-	}
-	return e.replace(ctx, primary)
-}
-
-func (e *env) replace(ctx context.Context, primary *redistest.Server) error {
+func (e *env) kill(ctx context.Context, primary *redistest.Server, _ tasks.Operation) error {
 	primary.Kill()
 	if err := e.set.AwaitFailover(ctx, primary); err != nil {
 		return err
@@ -92,7 +79,7 @@ func (e *env) replace(ctx context.Context, primary *redistest.Server) error {
 	return primary.Restart()
 }
 
-// answered waits until an operation that is posted from now on is acknowledged.
+// answered waits until an operation that is submitted from now on is acknowledged.
 func (e *env) answered(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, e.Patience, fmt.Errorf("nothing was acknowledged within %s of the failover", e.Patience))
 	defer cancel()
@@ -102,27 +89,19 @@ func (e *env) answered(ctx context.Context) error {
 
 // cut separates a primary, which goes on answering, from its replicas for some seconds,
 // and then ends it as a crash would: what it was given in between is lost.
-func (e *env) cut(ctx context.Context, _ tasks.Operation) error {
-	primary, err := e.some(ctx)
-	if err != nil {
-		return err
-	}
+func (e *env) cut(ctx context.Context, primary *redistest.Server, bulk tasks.Operation) error {
 	if err := e.set.Cut(ctx, primary); err != nil {
 		return err
 	}
 	if err := drill.Wait(ctx, 2*time.Second+e.upTo(2*time.Second)); err != nil {
 		return err
 	}
-	return e.replace(ctx, primary)
+	return e.kill(ctx, primary, bulk)
 }
 
 // freeze stops a primary for so long that another takes its place, and lets it go on
 // as if it was still primary.
-func (e *env) freeze(ctx context.Context, _ tasks.Operation) error {
-	primary, err := e.some(ctx)
-	if err != nil {
-		return err
-	}
+func (e *env) freeze(ctx context.Context, primary *redistest.Server, _ tasks.Operation) error {
 	if err := primary.Freeze(); err != nil {
 		return err
 	}
@@ -133,7 +112,7 @@ func (e *env) freeze(ctx context.Context, _ tasks.Operation) error {
 }
 
 // restart shuts all Redis processes down and starts them again.
-func (e *env) restart(ctx context.Context, _ tasks.Operation) error {
+func (e *env) restart(ctx context.Context, _ *redistest.Server, _ tasks.Operation) error {
 	e.set.Stop()
 	if err := drill.Wait(ctx, e.upTo(3*time.Second)); err != nil {
 		return err
@@ -143,7 +122,7 @@ func (e *env) restart(ctx context.Context, _ tasks.Operation) error {
 
 // migrate moves the slot of the large operation to another primary, key by key,
 // while it is worked on.
-func (e *env) migrate(ctx context.Context, bulk tasks.Operation) error {
+func (e *env) migrate(ctx context.Context, _ *redistest.Server, bulk tasks.Operation) error {
 	key := "{" + bulk.ID + "}"
 	from, err := e.set.Primary(ctx, key)
 	if err != nil {

@@ -58,14 +58,22 @@ func TestTheJudgeSees(t *testing.T) {
 		ends    tasks.State // zero: not at all
 		want    func(v *verdict) []string
 	}{
-		"lost":               {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, func(a *ack) { a.op.ID = "nowhere" }, tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
-		"a row lost":         {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, func(a *ack) { a.desktops = append(a.desktops, "plain-2") }, tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
-		"never finished":     {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, nil, 0, func(v *verdict) []string { return v.NeverFinished }},
-		"twice":              {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 2, nil, tasks.StateDetached, func(v *verdict) []string { return v.Twice }},
-		"an heir":            {fakecloud.Desktop{ID: "given-away-1", Users: on(drill.Leaver), AfterDetach: on(drill.Heir)}, 2, nil, tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
-		"a colleague":        {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: on(drill.Leaver, drill.Colleague)}, 1, nil, tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
-		"detached, and not":  {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 0, nil, tasks.StateDetached, func(v *verdict) []string { return v.Unproven }},
-		"detached, and held": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, nil, tasks.StateHeld, func(v *verdict) []string { return v.Unproven }},
+		"lost": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, func(a *ack) { a.op.ID = "nowhere" },
+			tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
+		"a row lost": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, func(a *ack) { a.desktops = append(a.desktops, "plain-2") },
+			tasks.StateDetached, func(v *verdict) []string { return v.Lost }},
+		"never finished": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, nil, 0,
+			func(v *verdict) []string { return v.NeverFinished }},
+		"twice": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 2, nil, tasks.StateDetached,
+			func(v *verdict) []string { return v.Twice }},
+		"an heir": {fakecloud.Desktop{ID: "given-away-1", Users: on(drill.Leaver), AfterDetach: on(drill.Heir)}, 2, nil,
+			tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
+		"a colleague": {fakecloud.Desktop{ID: "shared-1", Type: fakecloud.Shared, Users: on(drill.Leaver, drill.Colleague)}, 1, nil,
+			tasks.StateDetached, func(v *verdict) []string { return v.Wrong }},
+		"detached, and not": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 0, nil, tasks.StateDetached,
+			func(v *verdict) []string { return v.Unproven }},
+		"detached, and held": {fakecloud.Desktop{ID: "plain-1", Users: on(drill.Leaver)}, 1, nil, tasks.StateHeld,
+			func(v *verdict) []string { return v.Unproven }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

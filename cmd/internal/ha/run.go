@@ -86,9 +86,10 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 	e.Env, err = drill.Open(s.Site, drill.Setup{
 		RedisURL: e.set.URL(), Redis: e.set.Client(),
 		Cloud: fakecloud.Config{
-			Seed: s.Seed, Latency: 200 * time.Millisecond, Jitter: 1500 * time.Millisecond, ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
+			Seed: s.Seed, Latency: 200 * time.Millisecond, Jitter: 1500 * time.Millisecond,
+			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 		},
-		Worker: "max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms, shutdown_timeout: 10s",
+		Worker: drill.Patient + ", shutdown_timeout: 10s",
 		Limits: "max_in_flight: 4, call_timeout: 3s",
 	})
 	if err != nil {

@@ -33,7 +33,7 @@ type verdict struct {
 	Lost          []string // acknowledged as replicated, and not in the record, or not every row
 	NeverFinished []string // acknowledged
 	Twice         []string // sent again though detached
-	Wrong         []string // somebody who is not the leaver was removed
+	Wrong         []string // another person than the leaver was removed
 	Unproven      []string // recorded otherwise than it is in the cloud
 	AtOnce        []string // in two calls at once
 }
@@ -78,7 +78,7 @@ func (e *env) judge(ctx context.Context) error {
 	return nil
 }
 
-// judgeOperation waits for the end of an operation and adds its rows.
+// judgeOperation waits until an operation is finished and adds its rows.
 func (e *env) judgeOperation(ctx context.Context, a *ack, until time.Time, rows map[string]record.Row) error {
 	v := &e.verdict
 	v.Acknowledged++
@@ -200,8 +200,8 @@ func (e *env) judgeRow(row record.Row, d fakecloud.Desktop) {
 	}
 }
 
-// slowest is how long the operations that were posted, or not answered yet, in an
-// event took until they were acknowledged, and until they ended.
+// slowest is how long the operations that were submitted, or not answered yet, in an
+// event took until they were acknowledged, and until they were finished.
 func (e *env) slowest(p period) (answer, end time.Duration) {
 	for _, a := range e.acks {
 		if a.posted.After(p.over) || a.acked.Before(p.at) {
@@ -221,7 +221,7 @@ func (v *verdict) print(w io.Writer) {
 		v.Kind, v.Acknowledged, v.Desktops, v.Replicated, v.Marked, v.MarkedLost, v.Detached, v.Calls)
 	fmt.Fprintf(w, "    on hold, as an heir had it when Redis had lost the result of the call: %d\n", v.Forgotten)
 	for _, what := range slices.Sorted(maps.Keys(v.Refused)) {
-		fmt.Fprintf(w, "    answered %q, and posted again: %d\n", what, v.Refused[what])
+		fmt.Fprintf(w, "    answered %q, and submitted again: %d\n", what, v.Refused[what])
 	}
 	fmt.Fprintf(w, "\n%-28s%16s%16s%16s\n", "seconds, by event at", "whole again", "slowest answer", "slowest end")
 	for i, p := range v.Events {

@@ -35,7 +35,8 @@ var table = map[string][]string{
 	},
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
-		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/server",
+		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/drill",
+		"cmd/internal/server",
 	},
 	"cmd/internal/chaos": {"apiclient/fakecloud", "tasks", "tasks/record", "tasks/redistest", "tasks/trail", "cmd/internal/drill"},
 	"cmd/internal/cli": {
@@ -48,7 +49,7 @@ var table = map[string][]string{
 		"tasks", "tasks/api", "tasks/redisfault", "cmd/internal/access", "cmd/internal/leavers", "cmd/internal/report",
 		"cmd/internal/server", "cmd/internal/when",
 	},
-	"cmd/internal/drill": {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest"},
+	"cmd/internal/drill": {"apiclient", "apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest"},
 	"cmd/internal/ha": {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/queue", "tasks/record", "tasks/redistest",
 		"cmd/internal/drill"},
 	"cmd/internal/house":   {},
@@ -75,7 +76,7 @@ var thirdParties = map[string][]string{
 	"github.com/redis/go-redis/v9": {
 		"tasks/producer", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/redistest", "worker", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/cli", "cmd/internal/config",
-		"cmd/internal/drill", "cmd/internal/ha", "cmd/internal/load",
+		"cmd/internal/drill", "cmd/internal/load",
 	},
 	"github.com/rs/xid": {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
@@ -85,7 +86,6 @@ var thirdParties = map[string][]string{
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
 	"github.com/spf13/pflag":            {"cmd/internal/cli"},
-	"github.com/stretchr/testify":       {"cmd/internal/drill"}, // what its callers' tests share
 	"go.yaml.in/yaml/v3":                {"cmd/internal/config", "cmd/internal/server"},
 	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
 		"cmd/internal/load"},

@@ -26,8 +26,9 @@ type verdict struct {
 }
 
 func (v *verdict) violations() drill.Violations {
-	return drill.Violations{{What: "lost", IDs: v.Lost}, {What: "twice", IDs: v.Twice}, {What: "unproven", IDs: v.Unproven},
-		{What: "untrue", IDs: v.Untrue}}
+	return drill.Violations{
+		{What: "lost", IDs: v.Lost}, {What: "twice", IDs: v.Twice}, {What: "unproven", IDs: v.Unproven}, {What: "untrue", IDs: v.Untrue},
+	}
 }
 
 // bad also counts bad answers. Only a killed server may leave a request unanswered.

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
@@ -33,9 +33,9 @@ const (
 	inFlight  = 10
 )
 
-// stage is what a benchmark plays on: a redis-server, the fake cloud, and what
-// it started besides, all ended by close.
-type stage struct {
+// env is what a benchmark runs on: a redis-server, the fake cloud, and what else it
+// starts. close ends all of it.
+type env struct {
 	ctx    context.Context
 	redis  *redistest.Server
 	rdb    redis.UniversalClient
@@ -43,27 +43,27 @@ type stage struct {
 	closes []func()
 }
 
-func newStage(ctx context.Context) (*stage, error) {
+func newEnv(ctx context.Context) (*env, error) {
 	dir, err := os.MkdirTemp("", "detachd-bench-")
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{ctx: ctx, closes: []func(){func() { _ = os.RemoveAll(dir) }}}
-	if s.redis, err = redistest.Run(dir); err != nil {
-		s.close()
+	e := &env{ctx: ctx, closes: []func(){func() { _ = os.RemoveAll(dir) }}}
+	if e.redis, err = redistest.Run(dir); err != nil {
+		e.close()
 		return nil, err
 	}
-	s.closes = append(s.closes, s.redis.Stop)
-	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), PoolSize: 64})
-	watch := redis.NewClient(&redis.Options{Addr: s.redis.Addr()})
-	s.record = record.New(watch, record.Config{})
-	s.closes = append(s.closes, func() { _ = s.rdb.Close() }, func() { _ = watch.Close() })
-	return s, nil
+	e.closes = append(e.closes, e.redis.Stop)
+	e.rdb = redis.NewClient(&redis.Options{Addr: e.redis.Addr(), PoolSize: 64})
+	watch := redis.NewClient(&redis.Options{Addr: e.redis.Addr()})
+	e.record = record.New(watch, record.Config{})
+	e.closes = append(e.closes, func() { _ = e.rdb.Close() }, func() { _ = watch.Close() })
+	return e, nil
 }
 
-func (s *stage) close() {
-	for i := len(s.closes) - 1; i >= 0; i-- {
-		s.closes[i]()
+func (e *env) close() {
+	for i := len(e.closes) - 1; i >= 0; i-- {
+		e.closes[i]()
 	}
 }
 
@@ -71,18 +71,18 @@ func (s *stage) close() {
 type cloud struct {
 	*apiclient.Client
 	url string
-	end func() // the stage ends it too
+	end func() // close ends it too
 }
 
 // cloud starts one that has the first n typical desktops, and nothing else, and in
 // which calls and readings take as long as latency.
-func (s *stage) cloud(n int, latency time.Duration, more ...string) (*cloud, error) {
-	cmd, url, err := s.child(append([]string{"cloud", "-desktops", strconv.Itoa(n), "-latency", latency.String()}, more...)...)
+func (e *env) cloud(n int, latency time.Duration, more ...string) (*cloud, error) {
+	cmd, url, err := e.child(append([]string{"cloud", "-desktops", strconv.Itoa(n), "-latency", latency.String()}, more...)...)
 	if err != nil {
 		return nil, err
 	}
 	c := &cloud{url: url, end: func() { end(cmd) }}
-	s.closes = append(s.closes, c.end)
+	e.closes = append(e.closes, c.end)
 	c.Client, err = newClient(url)
 	return c, err
 }
@@ -92,14 +92,12 @@ func newClient(url string) (*apiclient.Client, error) {
 }
 
 // child starts this binary in another role and reads the line it prints first.
-func (s *stage) child(args ...string) (*exec.Cmd, string, error) {
-	cmd := exec.CommandContext(s.ctx, os.Args[0], args...)
+func (e *env) child(args ...string) (*exec.Cmd, string, error) {
+	cmd := exec.CommandContext(e.ctx, os.Args[0], args...)
 	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe() // closed when this process ends, whatever ends it
-	if err != nil {
+	if _, err := cmd.StdinPipe(); err != nil { // closed when this process ends, whatever ends it
 		return nil, "", err
 	}
-	_ = in
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return nil, "", err
@@ -140,8 +138,8 @@ func serveCloud(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	srv, err := fakecloud.Serve(fakecloud.Config{Token: token, Latency: *latency, ReadLatency: *latency, DetachDelay: *delay,
-		DiscardLog: true}, "127.0.0.1:0")
+	cfg := fakecloud.Config{Token: token, Latency: *latency, ReadLatency: *latency, DetachDelay: *delay, DiscardLog: true}
+	srv, err := fakecloud.Serve(cfg, "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -198,8 +196,8 @@ func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout
 	})
 }
 
-func (s *stage) producer() (*record.Producer, error) {
-	return record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{alias}})
+func (e *env) producer() (*record.Producer, error) {
+	return record.NewProducer(e.rdb, record.ProducerConfig{Projects: []string{alias}})
 }
 
 // desktopIDs are the ids of n typical desktops.
@@ -212,14 +210,14 @@ func desktopIDs(first, n int) []string {
 }
 
 // enqueue accepts ops operations of n desktops each, all different.
-func (s *stage) enqueue(ops, n int) ([]string, error) {
-	p, err := s.producer()
+func (e *env) enqueue(ops, n int) ([]string, error) {
+	p, err := e.producer()
 	if err != nil {
 		return nil, err
 	}
 	var ids []string
 	for i := range ops {
-		op, err := p.Enqueue(s.ctx, tasks.Request{Project: alias, Desktops: desktopIDs(i*n, n)})
+		op, err := p.Enqueue(e.ctx, tasks.Request{Project: alias, Desktops: desktopIDs(i*n, n)})
 		if err != nil {
 			return nil, err
 		}
@@ -228,56 +226,83 @@ func (s *stage) enqueue(ops, n int) ([]string, error) {
 	return ids, nil
 }
 
-// until waits until every operation is as cond wants it, and gives how their
-// desktops did. It asks seldom, so as not to disturb what it measures.
-func (s *stage) until(ids []string, cond func(record.Operation) bool) (all tasks.Counts, err error) {
+// until waits until cond is true for every operation, and returns the counts of them
+// all. It does not ask often, as that would disturb what it measures.
+func (e *env) until(ids []string, cond func(record.Operation) bool) (all tasks.Counts, err error) {
 	for _, id := range ids {
-		for {
-			op, err := s.record.Operation(s.ctx, id)
-			if err != nil {
-				return all, err
-			}
-			if cond(op) {
-				all.Accepted += op.Counts.Accepted
-				all.Detached += op.Counts.Detached
-				all.Failed += op.Counts.Failed
-				all.Held += op.Counts.Held
-				break
-			}
-			select {
-			case <-s.ctx.Done():
-				return all, errors.New("it took too long")
-			case <-time.After(5 * time.Millisecond):
-			}
+		var op record.Operation
+		err := drill.Until(e.ctx, 5*time.Millisecond, func() (_ bool, err error) {
+			op, err = e.record.Operation(e.ctx, id)
+			return cond(op), err
+		})
+		if err != nil {
+			return all, err
 		}
+		all.Accepted += op.Counts.Accepted
+		all.Detached += op.Counts.Detached
+		all.Failed += op.Counts.Failed
+		all.Held += op.Counts.Held
 	}
 	return all, nil
 }
 
 // taken says that the cloud has answered for every desktop; what it accepted is
-// being proven.
+// not confirmed yet.
 func taken(op record.Operation) bool {
 	return op.Counts.Queued == 0 && op.Counts.Sending == 0
 }
 
-// work runs a worker of this process until the operations have ended. took is
-// the time until the cloud had taken every desktop, which is what the baselines
-// do; proven is the time until each was proven detached.
-func (s *stage) work(api worker.API, ids []string) (took, proven time.Duration, err error) {
-	w, err := newWorker(s.rdb, "bench-worker", api, 0)
+// on measures on a Redis without keys and a cloud of its own, which it ends.
+func (e *env) on(desktops int, latency time.Duration, run func(*cloud) (time.Duration, error)) (time.Duration, error) {
+	e.rdb.FlushAll(e.ctx)
+	c, err := e.cloud(desktops, latency)
+	if err != nil {
+		return 0, err
+	}
+	defer c.end()
+	return run(c)
+}
+
+// took is the first result of work.
+func (e *env) took(api worker.API, ops, n int) (time.Duration, error) {
+	took, _, err := e.work(api, ops, n)
+	return took, err
+}
+
+// worker starts a worker in a process of its own.
+func (e *env) worker(c *cloud, id string, callTimeout time.Duration) (*exec.Cmd, error) {
+	cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", c.url, "-id", id, "-timeout", callTimeout.String())
+	return cmd, err
+}
+
+// run starts a worker in this process.
+func (e *env) run(api worker.API) (stop func(), err error) {
+	w, err := newWorker(e.rdb, "bench-worker", api, 0)
+	if err != nil {
+		return nil, err
+	}
+	return w.Stop, w.Start(e.ctx)
+}
+
+// work runs a worker of this process until ops operations of n desktops each are
+// finished. took is the time until the cloud had answered for every desktop, which is
+// what the baselines do; proven is the time until each was confirmed detached.
+func (e *env) work(api worker.API, ops, n int) (took, proven time.Duration, err error) {
+	ids, err := e.enqueue(ops, n)
 	if err != nil {
 		return 0, 0, err
 	}
-	defer w.Stop()
 	start := time.Now()
-	if err := w.Start(s.ctx); err != nil {
+	stop, err := e.run(api)
+	if err != nil {
 		return 0, 0, err
 	}
-	if _, err = s.until(ids, taken); err != nil {
+	defer stop()
+	if _, err = e.until(ids, taken); err != nil {
 		return 0, 0, err
 	}
 	took = time.Since(start)
-	all, err := s.until(ids, record.Operation.Done)
+	all, err := e.until(ids, record.Operation.Done)
 	if n := all.Failed + all.Held; err == nil && n > 0 {
 		err = fmt.Errorf("%d desktops were not detached", n)
 	}
