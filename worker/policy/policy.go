@@ -3,7 +3,6 @@ package policy
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -235,25 +234,4 @@ func (r Rules) Call(err error) tasks.Class {
 // Desktop says what an entry of failed_operation_list means in a reply with that status.
 func (r Rules) Desktop(status int, code string) tasks.Class {
 	return match(r.desktops, status, code).Class
-}
-
-// culpritPattern finds the desktops that a message names, as in "Operation
-// conflict. The desktop current instance status is [x] and deny operation [y],
-// resource id [z]."
-var culpritPattern = regexp.MustCompile(`(?i)resource ids? \[([^\]]+)\]`)
-
-// Culprits lists the desktop ids that the text of an error names.
-func Culprits(e apiclient.Error) []string {
-	var out []string
-	if e.About != "" {
-		out = append(out, e.About)
-	}
-	for _, text := range []string{e.Message, e.Detail} {
-		for _, m := range culpritPattern.FindAllStringSubmatch(text, -1) {
-			for id := range strings.SplitSeq(m[1], ",") {
-				out = append(out, strings.TrimSpace(id))
-			}
-		}
-	}
-	return out
 }

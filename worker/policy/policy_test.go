@@ -98,17 +98,6 @@ func TestPolicyRowsAreAllReachable(t *testing.T) {
 	}
 }
 
-func TestCulprits(t *testing.T) {
-	t.Parallel()
-	for message, want := range map[string][]string{
-		"Operation conflict. The desktop current instance status is [rebooting] and deny operation [detach], resource id [d-1].": {"d-1"},
-		"conflict, resource ids [a, b]": {"a", "b"},
-		"nothing named":                 nil,
-	} {
-		require.Equal(t, want, Culprits(apiclient.Error{Message: message}), message)
-	}
-}
-
 // What an operator adds goes before what is built in, for whom it says only.
 func TestPolicyOfAnOperator(t *testing.T) {
 	t.Parallel()
