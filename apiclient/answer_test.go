@@ -146,7 +146,7 @@ func TestAProxys401DoesNotCostTheToken(t *testing.T) {
 	require.EqualValues(t, 1, fetches.Load())
 }
 
-// A page in IAM's place is no refusal of the password.
+// A page in IAM's place does not refuse the password.
 func TestAPageInIAMsPlace(t *testing.T) {
 	t.Parallel()
 	idp := serve(t, answer(403, htmlPage, "Content-Type", "text/html"))

@@ -19,7 +19,7 @@ func TestDesktopsAsksAndReads(t *testing.T) {
 	t.Parallel()
 	var got *http.Request
 	srv := serve(t, func(w http.ResponseWriter, r *http.Request) {
-		if got == nil { // a second list asks for d3, which the first leaves out
+		if got == nil { // a second list asks for d3, which the first lacks
 			got = r.Clone(t.Context())
 		}
 		answer(200, `{"total_count":3,"desktops":[
@@ -127,7 +127,7 @@ func TestDesktopsGivesAnEndlessListUp(t *testing.T) {
 	require.EqualValues(t, 100, requests.Load())
 }
 
-// A total that no page comes to contradicts the list: nothing is missing for that.
+// A total that the pages never reach contradicts the list: nothing is missing for that.
 func TestDesktopsOfAListThatContradictsItself(t *testing.T) {
 	t.Parallel()
 	var requests atomic.Int32
@@ -139,7 +139,7 @@ func TestDesktopsOfAListThatContradictsItself(t *testing.T) {
 	require.Len(t, found, 1, "all that was asked for is there: the rest of the list matters to nobody")
 }
 
-// A desktop that is missing from a list counts as gone, so a reply that is no
+// A desktop that is missing from a list counts as gone, so a reply without a
 // list must not pass for an empty one.
 func TestDesktopsNeverTakesNonsenseForAnEmptyList(t *testing.T) {
 	t.Parallel()

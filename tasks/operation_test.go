@@ -15,7 +15,7 @@ func TestSealed(t *testing.T) {
 	t.Parallel()
 	require.False(t, tasks.Operation{}.Sealed())
 	require.False(t, tasks.Operation{EndedAt: time.Now()}.Sealed(), "its trail is still to be sealed")
-	require.False(t, tasks.Operation{Seal: "ab"}.Sealed(), "it was taken up again")
+	require.False(t, tasks.Operation{Seal: "ab"}.Sealed(), "it was retried")
 	require.True(t, tasks.Operation{EndedAt: time.Now(), Seal: "ab"}.Sealed())
 }
 

@@ -79,7 +79,7 @@ func ParseState(name string) (State, error) {
 	return 0, fmt.Errorf("unknown state %q: use one of %s", name, strings.Join(names, ", "))
 }
 
-// Note says how a desktop came to its state where the state alone does not, or
+// Note says how a desktop reached its state where the state alone does not, or
 // how it is to be treated from now on. Its value is the code that travels as JSON;
 // one that this version does not know is kept as it is.
 type Note string

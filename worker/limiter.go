@@ -50,7 +50,7 @@ type limiter struct {
 	kinds [requestKinds]*turns // nil: no limit
 }
 
-// newLimiter makes the limiter of a credential; key is record.Record.LimitKey. 0 is no limit.
+// newLimiter makes the limiter of a credential; key is record.Record.LimitKey. 0: unlimited.
 // burst is how many requests may leave at once after a rest, at least minBurst.
 func newLimiter(rdb redis.UniversalClient, key string, callsPerMinute, readsPerMinute, burst int, log zerolog.Logger) *limiter {
 	l := &limiter{}

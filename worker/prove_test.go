@@ -295,7 +295,7 @@ func TestLeaversWhoseDesktopsAreNamedAsWell(t *testing.T) {
 	require.Equal(t, tasks.StateDetached, rows["ann's"].State)
 	require.Equal(t, []string{"ann", "eve"}, s.on("team"))
 
-	// Taken up again it is held again, and nothing is there twice.
+	// After a retry it is held again, and nothing is recorded twice.
 	_, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{Held: true}, "ann")
 	require.NoError(t, err)
 	op, _ = s.ended(op)

@@ -140,7 +140,7 @@ func drawDesktop(t *rapid.T, i int) fakecloud.Desktop {
 
 func (s scenario) drawStep(t *rapid.T) step {
 	x := step{after: rapid.IntRange(0, 6).Draw(t, "after")}
-	x.kind = rapid.SampledFrom([]string{"enqueue", "enqueue", "enqueue", "faults", "faults", "mend", "kill", "join", "cancel", "retry", "redrive", "pause", "resume"}).Draw(t, "kind")
+	x.kind = rapid.SampledFrom([]string{"enqueue", "enqueue", "enqueue", "faults", "faults", "recover", "kill", "join", "cancel", "retry", "redrive", "pause", "resume"}).Draw(t, "kind")
 	switch x.kind {
 	case "enqueue":
 		x.req = s.drawRequest(t)
@@ -365,7 +365,7 @@ func (p *play) join() {
 	p.workers = append(p.workers, &actor{l, rdb, w})
 }
 
-// kill is as near as a process comes to kill -9 of a part of it: from one moment
+// kill is as close as a process gets to kill -9 of a part of it: from one moment
 // to the next nothing that the worker does reaches Redis; what it has on the wire
 // to the cloud goes on.
 func (p *play) kill() {
@@ -396,7 +396,7 @@ func (p *play) do(x step) {
 		p.ops = append(p.ops, p.enqueue(x.req))
 	case "faults":
 		p.cloud.Fail(x.faults...)
-	case "mend":
+	case "recover":
 		p.cloud.ClearFaults()
 	case "kill":
 		p.kill()

@@ -28,7 +28,7 @@ func TestSpellingsOfAnID(t *testing.T) {
 	} {
 		id, problem := Parse(text)
 		require.Empty(t, problem, "%q", text)
-		require.Equal(t, text, id, "an id that is no UUID stays exactly as it is")
+		require.Equal(t, text, id, "an id other than a UUID stays exactly as it is")
 	}
 }
 

@@ -44,7 +44,7 @@ func TestEvents(t *testing.T) {
 		{"comments", ":\n\n: x\ndata: a\n:y\ndata: b\n\n:\n\n", []event{{"", "a\nb"}}, ""},
 		{"several lines", "data: a\ndata:\ndata:  b\n\n", []event{{"", "a\n\n b"}}, ""},
 		{"empty data", "data\n\ndata:\n\n", []event{{"", ""}, {"", ""}}, ""},
-		{"no data is no event", "event: x\nid: 7\n\ndata: a\n\n", []event{{"", "a"}}, "7"},
+		{"an event needs data", "event: x\nid: 7\n\ndata: a\n\n", []event{{"", "a"}}, "7"},
 		{"without spaces", "id:1\nevent:end\ndata:{}\n\n", []event{{"end", "{}"}}, "1"},
 		{"an id stays", "id: 1\ndata: a\n\ndata: b\n\n", []event{{"", "a"}, {"", "b"}}, "1"},
 		{"an id ends", "id: 1\ndata: a\n\nid\ndata: b\n\n", []event{{"", "a"}, {"", "b"}}, ""},

@@ -186,7 +186,7 @@ func TestExpireIsCutOff(t *testing.T) {
 	}
 }
 
-// The index of what has ended is no proof of it: what is open, or ended a moment
+// The index of ended operations proves nothing: what is open, or ended a moment
 // ago, stays, and is entered where it belongs.
 func TestExpireReadsTheOperation(t *testing.T) {
 	t.Parallel()

@@ -67,8 +67,8 @@ func TestDurability(t *testing.T) {
 	}
 }
 
-// While replicas are late one caller at a time waits for them: the others would take
-// up all connections.
+// While replicas are late one caller at a time waits for them: the others would use
+// all connections.
 func TestDurabilityHoldsOneConnection(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -470,7 +470,7 @@ func inboxPinned(t *testing.T, b *bundle) {
 
 // A process that dies between the row and the inbox leaves the rest to the end of the
 // operation.
-func inboxMended(t *testing.T, b *bundle) {
+func inboxRepaired(t *testing.T, b *bundle) {
 	clear := func() {
 		b.prove(b.enqueue(tasks.Request{Desktops: ids(3)}), tasks.NoteReadBack)
 		require.Empty(t, b.inboxOf(nil))

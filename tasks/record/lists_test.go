@@ -315,7 +315,7 @@ func oldTokens(t *testing.T, b *bundle) {
 }
 
 // What a crash leaves short of the indexes is entered when the operation ends.
-func operationsMended(t *testing.T, b *bundle) {
+func operationsRepaired(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(2), RequestedBy: "hr", Ticket: "T"})
 	for _, key := range b.keys() {
 		if strings.HasPrefix(key, b.prefix+":ops") {
@@ -444,7 +444,7 @@ func indexedAndNotAccepted(t *testing.T, b *bundle) {
 	require.Equal(t, before, b.everything())
 }
 
-// onlyIndexes sends of a pipeline that accepts an operation just what is no script.
+// onlyIndexes sends only the plain commands of a pipeline that accepts an operation.
 type onlyIndexes struct{ cut bool }
 
 func (h *onlyIndexes) DialHook(next redis.DialHook) redis.DialHook          { return next }

@@ -87,7 +87,7 @@ func acceptedIsFollowed(t *testing.T, b *bundle) {
 }
 
 // A sweep finds what is accepted and followed by nobody.
-func followIsMended(t *testing.T, b *bundle) {
+func followIsRepaired(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(3)})
 	b.step(op, 0, tasks.StateQueued, tasks.StateSending)
 	b.step(op, 0, tasks.StateSending, tasks.StateAccepted)

@@ -228,7 +228,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"inbox costs":              inboxCosts,
 		"inbox race":               inboxRace,
 		"inbox of bare ids":        inboxPinned,
-		"inbox is mended":          inboxMended,
+		"inbox is repaired":        inboxRepaired,
 		"dismiss":                  dismiss,
 		"failures page":            failuresPage,
 		"retry":                    retry,
@@ -249,7 +249,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"rejects":                  rejects,
 		"lead":                     lead,
 		"accepted is followed":     acceptedIsFollowed,
-		"following is mended":      followIsMended,
+		"following is repaired":    followIsRepaired,
 		"expectations":             expectations,
 		"pins":                     pins,
 		"leavers":                  leavers,
@@ -259,7 +259,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"removal":                  removal,
 		"redrive":                  redriveMatches,
 		"redrive named":            redriveNamed,
-		"redrive velocity":         redriveVelocity,
+		"redrive rate":             redriveRate,
 		"redrive skips":            redriveSkips,
 		"redrive abort":            redriveAbort,
 		"redrive progress":         redriveProgress,
@@ -273,7 +273,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"removal of the scheduled": removalOfTheScheduled,
 		"redrive abandoned":        redriveAbandoned,
 		"old tokens":               oldTokens,
-		"operations are mended":    operationsMended,
+		"operations are repaired":  operationsRepaired,
 		"nothing is left":          nothingLeft,
 		"indexed, not accepted":    indexedAndNotAccepted,
 		"rolled back":              rolledBack,
@@ -565,7 +565,7 @@ func retry(t *testing.T, b *bundle) {
 	require.ElementsMatch(t, []string{op.ID + ":0:0", op.ID + ":0:1"}, b.tasksIn(record.SmallQueue))
 	list, _, err := b.r.Failures(t.Context(), tasks.FailureFilter{}, 10, "")
 	require.NoError(t, err)
-	require.Empty(t, list, "what is tried again is no failure")
+	require.Empty(t, list, "a retried desktop has not failed")
 	again, err := b.p.Retry(t.Context(), op, tasks.RetryFilter{}, "jo")
 	require.NoError(t, err)
 	require.Zero(t, again)

@@ -28,7 +28,7 @@ func TestSmallEncodings(t *testing.T) {
 }
 
 // Redis full, read-only or gone: the producer's call fails, says that nothing
-// was accepted, and nothing is; when Redis is well again it is accepted.
+// was accepted, and nothing is; once Redis has recovered it is accepted.
 func TestRedisInTrouble(t *testing.T) {
 	t.Parallel()
 	for name, trouble := range map[string]struct{ on, off []any }{

@@ -85,7 +85,7 @@ func redriveMatches(t *testing.T, b *bundle) {
 	require.Len(t, counts, 1)
 	require.Equal(t, "FFFH", b.states(one)+b.states(two)+b.states(held), "nothing was written")
 
-	x := b.redrive(tasks.RedriveRequest{Filter: tasks.FailureFilter{Project: "hq"}, RequestedBy: "ann", Reason: "mended"})
+	x := b.redrive(tasks.RedriveRequest{Filter: tasks.FailureFilter{Project: "hq"}, RequestedBy: "ann", Reason: "fixed"})
 	require.Equal(t, 2, x.Matched)
 	require.Equal(t, []string{"hq"}, x.Projects)
 	late := b.failed("hq", tasks.StateFailed, "WKS.1", "d9")
@@ -157,7 +157,7 @@ func redriveNamed(t *testing.T, b *bundle) {
 	require.True(t, b.readRedrive(x.ID).Done())
 }
 
-func redriveVelocity(t *testing.T, b *bundle) {
+func redriveRate(t *testing.T, b *bundle) {
 	op := b.failed("hq", tasks.StateFailed, "WKS.1", ids(100)...)
 	x := b.redrive(tasks.RedriveRequest{PerSecond: 10})
 	require.Zero(t, b.advance())
@@ -181,8 +181,8 @@ func redriveVelocity(t *testing.T, b *bundle) {
 	require.Equal(t, [3]int{100, 20, 0}, [3]int{x.Matched, x.Retried, x.Skipped})
 }
 
-// Only what is still as it was matched is taken up: not what somebody else took
-// up meanwhile, whatever became of it since.
+// Only desktops that are still as they matched are retried, not those that somebody else
+// has retried since, whatever their state is now.
 func redriveSkips(t *testing.T, b *bundle) {
 	op := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2")
 	x := b.redrive(tasks.RedriveRequest{})
@@ -264,7 +264,7 @@ func redriveIdempotency(t *testing.T, b *bundle) {
 	x := b.redrive(q)
 	require.Equal(t, x, b.redrive(q))
 	b.advance()
-	require.Equal(t, b.readRedrive(x.ID), b.redrive(q), "also when all of it was taken up")
+	require.Equal(t, b.readRedrive(x.ID), b.redrive(q), "also when all of it was retried")
 	q.PerSecond = 1
 	_, err := b.p.Redrive(t.Context(), q)
 	require.ErrorIs(t, err, tasks.ErrKeyReused)
@@ -290,10 +290,10 @@ func redriveAbandoned(t *testing.T, b *bundle) {
 	require.False(t, slices.Contains(b.keys(), b.prefix+":{rd:dead}"))
 }
 
-// What came of what was taken up, and how fast: of the rows as they are now.
+// The results of what was retried, and the pace: of the rows as they are now.
 func redriveProgress(t *testing.T, b *bundle) {
 	one, two := b.failed("hq", tasks.StateFailed, "WKS.1", "d1", "d2", "d3"), b.failed("branch", tasks.StateFailed, "WKS.1", "d4", "d5")
-	_, err := b.p.Retry(t.Context(), two, tasks.RetryFilter{}, "jo") // left out: it is no longer as it was
+	_, err := b.p.Retry(t.Context(), two, tasks.RetryFilter{}, "jo") // skipped: it has changed since
 	require.NoError(t, err)
 	b.now = b.now.Add(time.Second)
 	b.move(two, 0, tasks.StateFailed, b.chunk(two, 0).Desktops[0])
@@ -330,7 +330,7 @@ func redriveProgress(t *testing.T, b *bundle) {
 	require.Equal(t, 2, got.Counts.Cancelled)
 	require.Zero(t, got.Open())
 
-	// What has passed its retention is missing, and no trouble.
+	// Expired rows are missing, without an error.
 	b.finish(one.ID)
 	b.finish(two.ID)
 	_, err = b.r.Expire(t.Context(), b.now.Add(48*time.Hour), 10, 0)

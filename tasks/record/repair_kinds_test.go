@@ -101,7 +101,7 @@ func repairKinds(t *testing.T, b *bundle) {
 	require.Len(t, events, 1)
 }
 
-// What a producer may be about to accept is left alone.
+// What a producer may be about to accept stays as it is.
 func TestRepairWaitsForProducers(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, redistest.Start(t).Client(t))

@@ -106,7 +106,7 @@ func scheduledHideNothing(t *testing.T, b *bundle) {
 		open = append(open, redis.Z{Score: float64(b.now.Add(time.Minute).UnixMilli()), Member: id})
 		later = append(later, redis.Z{Score: -float64(b.now.Add(time.Hour).UnixMilli()), Member: id})
 	}
-	for n := range 10_001 { // those that Stats would come to first
+	for n := range 10_001 { // those that Stats would read first
 		id := fmt.Sprintf("earlier-%d", n)
 		open = append(open, redis.Z{Score: float64(b.now.Add(-time.Minute).UnixMilli()), Member: id})
 		later = append(later, redis.Z{Score: -float64(b.now.Add(time.Hour).UnixMilli()), Member: id})

@@ -26,8 +26,10 @@ func Classes() []ClassRow {
 			"Check in the Workspace console what the desktop is doing, and retry when that has ended."},
 		{tasks.ClassAmbiguous, "the call may have taken effect: the desktops are read before anything is sent again",
 			"Check the desktop in the Workspace console, then retry: it is read before anything is sent."},
-		{tasks.ClassPoison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached", consoleAdvice},
-		{tasks.ClassAuth, "credentials refused: the project is paused; uses no attempt", "Correct the project's credentials, then resume the project."},
+		{tasks.ClassPoison, "one desktop spoils the call: the batch is split until it is alone, and it fails if it is still attached",
+			consoleAdvice},
+		{tasks.ClassAuth, "credentials refused: the project is paused; uses no attempt",
+			"Correct the project's credentials, then resume the project."},
 		{tasks.ClassPolicy, "the account lacks a right, or the endpoint is wrong: the project is paused; uses no attempt",
 			"Correct the permissions of the IAM user, the endpoint or the account, then resume the project."},
 		{tasks.ClassNotAPI, "the answer came from a proxy, a firewall or another server: the project is paused; uses no attempt",
@@ -37,7 +39,8 @@ func Classes() []ClassRow {
 		{tasks.ClassLocal, "the request cannot be sent: the batch is split until the desktop is alone, and it fails",
 			"Correct the id that the message names, then submit it again."},
 		{tasks.ClassPermanent, "no retry can fix it: the desktop fails if it is still attached", consoleAdvice},
-		{tasks.ClassHeld, "stopped by a guard: a person decides", "Confirm the owner or the state of the desktop, then retry, dismiss or cancel."},
+		{tasks.ClassHeld, "stopped by a guard: a person decides",
+			"Confirm the owner or the state of the desktop, then retry, dismiss or cancel."},
 	}
 }
 
@@ -65,7 +68,8 @@ const (
 
 // Problem says what is wrong with a rule from the configuration; "" if nothing is.
 func (r Rule) Problem() string {
-	classes := []tasks.Class{tasks.ClassTransient, tasks.ClassThrottled, tasks.ClassConflict, tasks.ClassAmbiguous, tasks.ClassPoison, tasks.ClassAuth, tasks.ClassPolicy, tasks.ClassNotAPI, tasks.ClassDenied, tasks.ClassPermanent}
+	classes := []tasks.Class{tasks.ClassTransient, tasks.ClassThrottled, tasks.ClassConflict, tasks.ClassAmbiguous, tasks.ClassPoison,
+		tasks.ClassAuth, tasks.ClassPolicy, tasks.ClassNotAPI, tasks.ClassDenied, tasks.ClassPermanent}
 	if r.Of == OfDesktop {
 		classes = []tasks.Class{tasks.ClassTransient, tasks.ClassConflict, tasks.ClassPermanent}
 	}

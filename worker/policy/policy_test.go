@@ -40,8 +40,8 @@ func TestPolicyOfCalls(t *testing.T) {
 	}
 }
 
-// What is no answer of the API, or was never sent, says nothing of a desktop, whatever
-// else is known of it.
+// A reply that is not from the API, or a call that was never sent, says nothing about a
+// desktop, whatever else is known of it.
 func TestPolicyOfWhatIsNoAnswer(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{200, 302, 403, 404, 407, 502} {

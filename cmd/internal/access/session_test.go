@@ -10,28 +10,28 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// door is Keys on a Redis in memory, whose clock stands still as the test's does.
-type door struct {
+// fixture is Keys on a Redis in memory, whose clock stands still as the test's does.
+type fixture struct {
 	*Keys
 	t     *testing.T
 	redis *miniredis.Miniredis
 	now   time.Time
 }
 
-func newDoor(t *testing.T) *door {
-	d := &door{t: t, redis: miniredis.RunT(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+func newDoor(t *testing.T) *fixture {
+	d := &fixture{t: t, redis: miniredis.RunT(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	rdb := redis.NewClient(&redis.Options{Addr: d.redis.Addr()})
 	t.Cleanup(func() { _ = rdb.Close() })
 	d.Keys = NewKeys(rdb, "x", func() time.Time { return d.now })
 	return d
 }
 
-func (d *door) pass(time time.Duration) {
+func (d *fixture) pass(time time.Duration) {
 	d.now = d.now.Add(time)
 	d.redis.FastForward(time)
 }
 
-func (d *door) signIn(want Key) (session, secret string, key Key) {
+func (d *fixture) signIn(want Key) (session, secret string, key Key) {
 	d.t.Helper()
 	made, _, err := d.Create(d.t.Context(), want)
 	require.NoError(d.t, err)
@@ -40,7 +40,7 @@ func (d *door) signIn(want Key) (session, secret string, key Key) {
 	return string(s), string(made), key
 }
 
-func (d *door) in(session string, used bool) bool {
+func (d *fixture) in(session string, used bool) bool {
 	d.t.Helper()
 	_, err := d.Session(d.t.Context(), session, used)
 	if err != nil {
@@ -69,7 +69,7 @@ func TestSession(t *testing.T) {
 		require.False(t, d.in(bad, true), bad)
 	}
 	_, _, err = d.SignIn(t.Context(), session)
-	require.ErrorIs(t, err, ErrRefused, "a session is no key")
+	require.ErrorIs(t, err, ErrRefused, "a session does not work as a key")
 	_, err = d.Authenticate(t.Context(), session)
 	require.ErrorIs(t, err, ErrRefused)
 
@@ -126,8 +126,8 @@ func TestSessionEndsWithItsKey(t *testing.T) {
 	require.False(t, d.in(expiring, true))
 }
 
-// What is no session of ours in its place lets nobody in, and that Redis is away is
-// not taken for an answer.
+// Anything but a session of ours is refused, and an outage of Redis does not count as an
+// answer.
 func TestSessionThatCannotBeRead(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)

@@ -134,7 +134,7 @@ func TestFailuresInEveryForm(t *testing.T) {
 		require.Len(t, rows, 2)
 		require.Contains(t, rows[1], "'=HYPERLINK(\"x\")")
 
-		// What failed can be handed over again.
+		// Failed desktops can be submitted again.
 		s.cloud.ClearFaults()
 		r := s.runWith(t, t.Context(), text, nil, "detach", "--file", "-", "--wait")
 		require.Equal(t, exitOK, r.code, r.err)

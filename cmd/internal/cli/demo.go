@@ -91,7 +91,8 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	defer e.Stop()
 	plan.stage(e.Cloud.Cloud)
 	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all data is deleted at the end")
-	p.say("demo: %s of %s, and some leavers by name; planned: %d fail, %d are put on hold, and the cloud throttles, reports conflicts and loses a reply",
+	p.say("demo: %s of %s, and some leavers by name; planned: %d fail, %d are put on hold, "+
+		"and the cloud throttles, reports conflicts and loses a reply",
 		count(len(list.Good), "desktop"), count(len(plan.projects), "project"), len(plan.fails), len(plan.holds))
 	format, err := reportFormat("", o.report)
 	if err != nil {
@@ -128,7 +129,8 @@ func (p *Program) demoServe(ctx context.Context, a *app.App, m *metrics.Metrics,
 	if err != nil {
 		return err
 	}
-	p.say("demo: the dashboard is at http://%s until ctrl-C; sign in with the key below, or run both lines in another terminal and try: detachd list",
+	p.say("demo: the dashboard is at http://%s until ctrl-C; sign in with the key below, "+
+		"or run both lines in another terminal and try: detachd list",
 		l.Addr())
 	srv.exports(p.Stderr, l)
 	return serveOn(ctx, l, srv.handler, zerolog.Nop())

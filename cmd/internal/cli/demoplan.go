@@ -20,7 +20,7 @@ type demoPlan struct {
 	pooled   map[string]bool        // desktop ids; their detach gives job ids
 	scene    *scene
 	asleep   map[string]bool   // desktop ids; the cloud refuses them while they are hibernated
-	ends     map[string]string // desktop → end of its first detach, where that is no success
+	ends     map[string]string // desktop → end of its first detach, unless it is a success
 	faults   []fakecloud.Fault
 	fails    map[desktopKey]string // planned failures and their reasons
 

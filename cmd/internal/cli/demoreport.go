@@ -258,7 +258,8 @@ func (r demoReport) printVerdict(w io.Writer) error {
 	}
 	var err error
 	if r.AsPlanned {
-		_, err = fmt.Fprintf(w, "Everything as planned: %s, %d on hold, every detached desktop is detached in the cloud, and no colleague lost access.\n",
+		_, err = fmt.Fprintf(w, "Everything as planned: %s, %d on hold, "+
+			"every detached desktop is detached in the cloud, and no colleague lost access.\n",
 			count(len(r.Failures), "failure"), len(r.Held))
 	}
 	return err

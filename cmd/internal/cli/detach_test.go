@@ -305,7 +305,7 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		heirs, _ := s.cloud.Get(hqID, "heirs")
 		require.Equal(t, fakecloud.Attached, heirs.AttachState)
 
-		// What is held or failed can be handed over again, computers too.
+		// Held and failed desktops can be submitted again, computers too.
 		csv := s.ok(t, "failures", "--csv", "--class", "held")
 		require.Contains(t, csv, "hq,computer:WS-3,,")
 		again := s.run(t, "detach", "--file", s.file(t, csv))

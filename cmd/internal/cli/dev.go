@@ -185,7 +185,8 @@ func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, e
 	}
 	token := filepath.Join(dir, "token")
 	var b strings.Builder
-	fmt.Fprintf(&b, "redis: {url: %q}\ncredentials:\n- {name: fake, kind: token, token: {file: %q}, calls_per_minute: 1200, reads_per_minute: 0}\n",
+	fmt.Fprintf(&b, "redis: {url: %q}\ncredentials:\n"+
+		"- {name: fake, kind: token, token: {file: %q}, calls_per_minute: 1200, reads_per_minute: 0}\n",
 		e.RedisURL, token)
 	b.WriteString("projects:\n")
 	for alias, id := range projects {

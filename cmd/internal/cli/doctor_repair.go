@@ -19,7 +19,8 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 	if all, err := s.Record.Stats(ctx, s.Projects, now()); err == nil {
 		for _, x := range all {
 			if n := x.Unserved(); n > 0 {
-				fs.add("unserved "+x.Project, bad, "start a worker with this project in its configuration; otherwise they fail when their deadline passes",
+				fs.add("unserved "+x.Project, bad, "start a worker with this project in its configuration; "+
+					"otherwise they fail when their deadline passes",
 					"no running worker serves it; waiting: %s", count(n, "row"))
 			}
 		}
@@ -40,7 +41,8 @@ func (fs *findings) repairs(x record.RepairReport, now time.Time) {
 	}
 	checked := fmt.Sprintf("%s checked until %s", count(x.Operations, "operation"), clock(x.EndedAt))
 	if x.Unreadable > 0 {
-		fs.add(check, bad, "find out what else writes to Redis under detachd's prefix; the log and the reports of these operations show what is affected",
+		fs.add(check, bad, "find out what else writes to Redis under detachd's prefix; "+
+			"the log and the reports of these operations show what is affected",
 			"%s of operations cannot be read; %s", count(x.Unreadable, "part"), checked)
 	}
 	switch total := x.Repaired.Total(); {

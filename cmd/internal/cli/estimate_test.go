@@ -37,7 +37,7 @@ func TestHowLong(t *testing.T) {
 	}
 }
 
-// Who hands over a long list is told how long it takes at the limit.
+// A long list is answered with how long it takes at the limit.
 func TestDetachSaysHowLong(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -65,7 +65,8 @@ func reportFormat(name, output string) (report.Format, error) {
 	}
 	f, err := report.ParseFormat(strings.TrimPrefix(filepath.Ext(output), "."))
 	if err != nil {
-		return "", usage("add --format, or use a file name with that extension", "--output %s: the name does not say the format, html, csv or json", shown(output))
+		return "", usage("add --format, or use a file name with that extension",
+			"--output %s: the name does not say the format, html, csv or json", shown(output))
 	}
 	return f, nil
 }
@@ -95,7 +96,8 @@ func replaceFile(name string, write func(io.Writer) error) (err error) {
 	return nil
 }
 
-const checkAccess = "find out who can write to this Redis; compare with trail_head in the log line \"operation ended\", and with earlier reports"
+const checkAccess = "find out who can write to this Redis; " +
+	"compare with trail_head in the log line \"operation ended\", and with earlier reports"
 
 // explainReport gives the next step for errors of package report.
 func explainReport(err error) error {

@@ -147,7 +147,7 @@ func TestHostileTextInFiles(t *testing.T) {
 	for _, format := range []string{"html", "json"} {
 		got := s.get("/operations/"+x.ended.ID+"/report?format="+format, session)
 		require.Equal(t, http.StatusOK, got.status)
-		require.Contains(t, got.header.Get("Content-Disposition"), "attachment; filename=", "it is no page of ours")
+		require.Contains(t, got.header.Get("Content-Disposition"), "attachment; filename=", "it must not open as a page of ours")
 		require.NotContains(t, got.body, "<script>")
 		require.NotContains(t, got.body, "<svg/onload")
 	}

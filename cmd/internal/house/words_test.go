@@ -16,27 +16,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// unfinished are the parts of the tree that are still being rewritten, and so are not
-// checked: paths from the root, of directories (without those below) or of files. The lists
-// only get shorter.
-var unfinished = struct{ words, lines []string }{
-	words: []string{
-		"apiclient", "apiclient/desktopid", "cmd/internal/access", "cmd/internal/chaos",
-		"cmd/internal/cli", "cmd/internal/dashboard", "cmd/internal/dashboard/assets",
-		"cmd/internal/dashboard/templates", "cmd/internal/ha", "cmd/internal/leavers",
-		"cmd/internal/load", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server",
-		"cmd/internal/when", "docs/cli.md", "tasks", "tasks/api", "worker", "worker/policy",
-		"tasks/record/cost_test.go", "tasks/record/durable_test.go", "tasks/record/lists_test.go", "tasks/record/record_test.go",
-		"tasks/record/redis_test.go", "tasks/record/redrive_test.go", "tasks/record/repair_kinds_test.go",
-		"tasks/record/schedule_test.go",
-	},
-	lines: []string{
-		"cmd/internal/bench/lists.go", "cmd/internal/chaos/run.go", "cmd/internal/chaos/verdict.go", "cmd/internal/cli",
-		"cmd/internal/ha/run.go", "cmd/internal/leavers/csv.go", "cmd/internal/server/codes.go", "cmd/internal/server/operations.go",
-		"worker/policy/policy.go",
-	},
-}
-
 // aboutWords are the files that have to contain the words.
 var aboutWords = []string{"cmd/internal/house/words_test.go", "docs/style.md"}
 
@@ -180,7 +159,7 @@ func TestWordsArePlain(t *testing.T) {
 	t.Parallel()
 	var bad []string
 	for path, text := range written(t) {
-		if !in(aboutWords, path) && !in(unfinished.words, path) {
+		if !in(aboutWords, path) {
 			bad = append(bad, badWords(path, text)...)
 		}
 	}
@@ -192,7 +171,7 @@ func TestLinesFitAnEditor(t *testing.T) {
 	var bad []string
 	for path, text := range files(t, ".go") {
 		// A row of a test's table is easier to read on one line.
-		if !strings.HasSuffix(path, "_test.go") && !in(unfinished.lines, path) {
+		if !strings.HasSuffix(path, "_test.go") {
 			bad = append(bad, longLines(path, text)...)
 		}
 	}

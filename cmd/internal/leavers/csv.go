@@ -371,7 +371,8 @@ func (t *cells) quoted(inner string) (string, error) {
 }
 
 func swallowed(line int) error {
-	return fmt.Errorf("a quote that opens on line %d includes text that looks like other rows: close it, or double it if it is part of the text", line)
+	return fmt.Errorf("a quote that opens on line %d includes text that looks like other rows: "+
+		"close it, or double it if it is part of the text", line)
 }
 
 // swallows reports that lines within the quotes of a row may be rows: an unclosed quote

@@ -520,7 +520,7 @@ func TestAnAlteredRecordIsRefused(t *testing.T) {
 				require.ErrorIs(t, err, ErrRecordAltered)
 				require.ErrorContains(t, err, c.want)
 				_, err = Verify(&out)
-				require.ErrorIs(t, err, ErrReportAltered, "what was written by then is no report")
+				require.ErrorIs(t, err, ErrReportAltered, "a part of a report does not verify")
 			})
 		})
 	}

@@ -100,7 +100,7 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 	require.Len(t, b.srv.largeBodies, maxLargeBodies-1, "each released it")
 }
 
-// What the process asks of itself has any size.
+// Requests within the process may have any size.
 func TestLocalBodiesHaveAnySize(t *testing.T) {
 	t.Parallel()
 	r := &request{

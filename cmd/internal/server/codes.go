@@ -17,7 +17,8 @@ func (s *server) listCodes(r *request) error {
 func Codes(rules []policy.Rule) api.Codes {
 	out := api.Codes{Codes: []api.Code{}, Classes: []api.Class{}, Readings: []api.Reading{}}
 	for _, x := range policy.Table(rules) {
-		code := api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why, Advice: policy.Advice(x.Code, x.Class)}
+		code := api.Code{Of: string(x.Of), Status: x.Status, Code: x.Code, Class: string(x.Class), Why: x.Why,
+			Advice: policy.Advice(x.Code, x.Class)}
 		out.Codes = append(out.Codes, code)
 	}
 	for _, x := range policy.Classes() {

@@ -370,7 +370,7 @@ func TestEventsShareReadings(t *testing.T) {
 	_, err = v.read(gone, b.store.Record, op, 0)
 	require.Error(t, err)
 	after, err := same.read(t.Context(), b.store.Record, op, time.Hour)
-	require.NoError(t, err, "who has gone is no reason for the others to end")
+	require.NoError(t, err, "the others go on when one client has gone")
 	require.Equal(t, fresh, after)
 	leave()
 	leaveToo()

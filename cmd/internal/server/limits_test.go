@@ -88,7 +88,7 @@ func TestWrongKeysAreSlowedDown(t *testing.T) {
 	require.Equal(t, 200, b.do(right, "GET", "/v1/key", "").status)
 	for i := range 10 {
 		require.Equal(t, 401, b.do(wrong[:34]+fmt.Sprint(i), "GET", "/v1/key", "").status)
-		require.Equal(t, 401, b.do("", "GET", "/v1/key", "").status, "no key is no guess")
+		require.Equal(t, 401, b.do("", "GET", "/v1/key", "").status, "a request without a key does not count as a guess")
 	}
 	keys := b.redis.CommandCount()
 	a := b.do(wrong, "GET", "/v1/key", "")

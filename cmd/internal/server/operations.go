@@ -149,7 +149,8 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, api.Operation{Operation: op.Operation, Done: op.Done(), State: op.State(s.Now()), Removal: removal, Pace: pace})
+	return r.answer(http.StatusOK, api.Operation{Operation: op.Operation, Done: op.Done(), State: op.State(s.Now()), Removal: removal,
+		Pace: pace})
 }
 
 // listDesktops is GET /v1/operations/{id}/desktops, in the order of the request.

@@ -97,8 +97,8 @@ func TestRefusalsOfRedis(t *testing.T) {
 	}
 }
 
-// What a failover undid while it was being accepted is to be sent again, and is no fault
-// of the server.
+// What a failover undid while it was being accepted is sent again, and does not count as a
+// fault of the server.
 func TestAnAcceptanceThatAFailoverUndid(t *testing.T) {
 	t.Parallel()
 	p := problemOf(fmt.Errorf("the request was not accepted: %w", tasks.ErrSendAgain))

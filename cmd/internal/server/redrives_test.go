@@ -51,11 +51,11 @@ func TestRedriveOverHTTP(t *testing.T) {
 	require.Empty(t, list, "nothing was done")
 
 	hq := b.client(access.Key{Name: "jo", Role: access.Operator, Projects: []string{"hq"}})
-	mine, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "mended", IdempotencyKey: "k"})
+	mine, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "fixed", IdempotencyKey: "k"})
 	require.NoError(t, err)
 	require.Equal(t, 2, mine.Matched, "not the other project's")
 	require.Equal(t, "jo", mine.RequestedBy)
-	again, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "mended", IdempotencyKey: "k"})
+	again, err := hq.Redrive(ctx, api.RedriveRequest{Reason: "fixed", IdempotencyKey: "k"})
 	require.NoError(t, err)
 	require.Equal(t, mine, again)
 	_, err = hq.Redrive(ctx, api.RedriveRequest{IdempotencyKey: "k"})
@@ -87,7 +87,7 @@ func TestRedriveOverHTTP(t *testing.T) {
 	got, err := ann.RedriveByID(ctx, mine.ID)
 	require.NoError(t, err)
 	require.Equal(t, ended, got.Redrive)
-	require.Zero(t, got.Left, "nothing more is taken up")
+	require.Zero(t, got.Left, "nothing more is retried")
 
 	a := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"desktops":[{"operation_id":"","desktop_id":"d"}]}`)
 	require.Equal(t, 400, a.status)

@@ -29,7 +29,7 @@ func TestSearchOverHTTP(t *testing.T) {
 	}
 	all, one := b.key[access.Viewer], b.newKey(access.Key{Name: "one", Role: access.Viewer, Projects: []string{"hq"}})
 	require.ElementsMatch(t, []string{"d1", "d3"}, found(all, "ZOE"))
-	require.Equal(t, []string{"d1"}, found(one, "zoe"), "what the key may not see is left out")
+	require.Equal(t, []string{"d1"}, found(one, "zoe"), "rows that the key may not see are omitted")
 	require.Equal(t, []string{"d1", "d1"}, found(all, "D1"))
 	require.Equal(t, []string{"user:ann"}, found(all, "Ann%20"))
 	require.Empty(t, found(all, "zo"), "whole names only")

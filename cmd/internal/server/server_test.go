@@ -339,8 +339,8 @@ func TestRedisAway(t *testing.T) {
 	require.NotContains(t, b.log.String(), b.key[access.Producer])
 }
 
-// The trace that a request came with goes on to the cloud; what is no trace is
-// treated as if it was not there.
+// The trace that a request came with goes on to the cloud; anything else
+// is ignored.
 func TestTraceparentOfARequest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
