@@ -10,7 +10,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// Plan is what a request would do if it ran now: who would lose access, what would be held
+// Plan is what a request would do if it ran now: who would lose access, what would be put on hold
 // and why; or the progress of reading that.
 type Plan struct {
 	tasks.Plan
@@ -90,12 +90,12 @@ type saying struct {
 var sayings = []saying{
 	{"find", "", "leads", "lead", leadTo},
 	{"send", "", "will be detached", "will be detached", takenFrom},
-	{"hold", "", "will be held", "will be held", codesOf("hold")},
+	{"hold", "", "will be put on hold", "will be put on hold", codesOf("hold")},
 	{"fail", "", "cannot be read and will fail", "cannot be read and will fail", codesOf("fail")},
 	{"later", "", "is busy and will be tried later", "are busy and will be tried later", codesOf("later")},
 	{"follow", "", "is being detached already", "are being detached already", nothing},
 	{"done", "users", "has no desktop", "have no desktop", nothing},
-	{"done", "", "has nothing to be done", "have nothing to be done", nothing},
+	{"done", "", "needs nothing", "need nothing", nothing},
 }
 
 func nothing(tasks.Plan) string { return "" }

@@ -97,24 +97,23 @@ func (r *Record) Plan(ctx context.Context, id string) (Plan, error) {
 	if strings.ContainsAny(id, "{}") {
 		return fail(tasks.ErrNoPlan)
 	}
-	v, err := r.rdb.HMGet(ctx, r.keys.plan(id), "meta", "state", "progress").Result()
-	if err != nil {
+	var v struct {
+		Meta     string `redis:"meta"`
+		State    string `redis:"state"`
+		Progress string `redis:"progress"`
+	}
+	if err := r.rdb.HMGet(ctx, r.keys.plan(id), "meta", "state", "progress").Scan(&v); err != nil {
 		return fail(err)
 	}
-	var text [3]string
-	for i := range v {
-		s, there := v[i].(string)
-		if !there {
-			return fail(tasks.ErrNoPlan)
-		}
-		text[i] = s
+	if v.Meta == "" || v.State == "" || v.Progress == "" {
+		return fail(tasks.ErrNoPlan)
 	}
 	var meta planMeta
 	var progress planProgress
-	if err := errors.Join(decodeJSON(text[0], &meta), decodeJSON(text[2], &progress)); err != nil {
+	if err := errors.Join(decodeJSON(v.Meta, &meta), decodeJSON(v.Progress, &progress)); err != nil {
 		return fail(err)
 	}
-	return planOf(id, text[1], meta, progress), nil
+	return planOf(id, v.State, meta, progress), nil
 }
 
 // PlanRows lists the rows of a plan that is done in plannedOrder, and within it in the order

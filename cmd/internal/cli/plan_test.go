@@ -25,7 +25,7 @@ func TestPlanQueuesNothing(t *testing.T) {
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Regexp(t, `d1 +hq +send +zoe +-`, r.out)
 		require.Regexp(t, `d2 +hq +hold +- +OTHER_USER`, r.out)
-		require.True(t, strings.HasPrefix(r.out, "Of 2 desktops, 1 will be detached from 1 person and 1 will be held (OTHER_USER 1).\n"), r.out)
+		require.True(t, strings.HasPrefix(r.out, "Of 2 desktops, 1 will be detached from 1 person and 1 will be put on hold (OTHER_USER 1).\n"), r.out)
 		require.Less(t, strings.Index(r.out, "\nd2 "), strings.Index(r.out, "\nd1 "), "held first")
 		require.Contains(t, r.err, "nothing was queued")
 		v := s.json(t, exitOK, "detach", "--file", file, "--project", "hq", "--plan")
@@ -49,7 +49,7 @@ func TestPlanOfThousands(t *testing.T) {
 			fmt.Fprintf(&list, "d-%04d,u-%04d\n", i, i)
 		}
 		v := s.json(t, exitOK, "detach", "--file", s.file(t, list.String()), "--project", "hq", "--plan")
-		require.Equal(t, "Of 1,200 desktops, 1,188 will be detached from 1,188 people and 12 will be held (OTHER_USER 12).", v["summary"])
+		require.Equal(t, "Of 1,200 desktops, 1,188 will be detached from 1,188 people and 12 will be put on hold (OTHER_USER 12).", v["summary"])
 		plan := v["items"].([]any)[0].(map[string]any)
 		require.Len(t, plan["items"], 1200)
 		require.Equal(t, "hold", plan["items"].([]any)[11].(map[string]any)["does"])

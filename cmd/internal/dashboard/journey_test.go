@@ -74,7 +74,7 @@ func TestSubmit(t *testing.T) {
 	b.fill("input[name=ticket]", "HR-4711")
 	b.press("Show the plan")
 	b.at("/new/plan")
-	b.sees("Of 30 desktops, 28 will be detached from 28 people and 2 will be held (HIBERNATED 1, OTHER_USER 1).")
+	b.sees("Of 30 desktops, 28 will be detached from 28 people and 2 will be put on hold (HIBERNATED 1, OTHER_USER 1).")
 	b.sees("All 30 rows, on hold first.")
 	rows := value[[]string](b, `[...document.querySelectorAll("tbody tr")].map((row) => row.innerText)`)
 	require.Len(t, rows, 30)

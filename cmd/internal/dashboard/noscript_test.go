@@ -33,7 +33,7 @@ func TestWithoutScripts(t *testing.T) {
 	shows("New detach")
 	b.run(chromedp.SendKeys("#list", list, chromedp.ByQuery), chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
 	b.press("Show the plan")
-	shows("28 will be detached from 28 people and 2 will be held")
+	shows("28 will be detached from 28 people and 2 will be put on hold")
 	b.run(chromedp.SendKeys("input[name=count]", "30", chromedp.ByQuery))
 	b.press("Detach")
 	shows("Accepted. This page shows the progress.")
@@ -78,7 +78,7 @@ func TestLargePlanWithoutScripts(t *testing.T) {
 		return err == nil && p.State == tasks.PlanDone
 	}, patience, 10*time.Millisecond)
 	b.press("Refresh")
-	const summary = "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120)."
+	const summary = "Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be put on hold (OTHER_USER 120)."
 	b.run(chromedp.WaitReady(`//p[@class="sum"][contains(., "`+summary+`")]`, chromedp.BySearch))
 	b.run(chromedp.WaitReady(`//p[contains(., "Ignored columns: department")]`, chromedp.BySearch))
 	b.run(chromedp.SendKeys("input[name=count]", "1150", chromedp.ByQuery))

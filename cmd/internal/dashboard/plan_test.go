@@ -70,7 +70,7 @@ func TestLargePlan(t *testing.T) {
 	b.accessible("a plan that is read")
 	b.mark()
 	close(gate)
-	b.sees("Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be held (OTHER_USER 120).")
+	b.sees("Of 1,150 desktops, 1,030 will be detached from 1,030 people and 120 will be put on hold (OTHER_USER 120).")
 	b.stayed()
 	b.sees("The first 100 of 1,150 rows, on hold first.")
 	b.sees("Ignored columns: department")
