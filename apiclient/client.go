@@ -15,8 +15,8 @@ import (
 
 // Defaults of Config and PasswordConfig.
 const (
-	DefaultTimeout   = 30 * time.Second
-	DefaultUserAgent = "detachd"
+	defaultTimeout   = 30 * time.Second
+	defaultUserAgent = "detachd"
 )
 
 // Authenticator adds credentials to a request whose body is sent exactly as given.
@@ -36,8 +36,8 @@ type Config struct {
 	Region    string            // for example "ap-southeast-3"; required unless Endpoint is set
 	Endpoint  string            // base URL of Workspace, may have a path; defaults to Endpoint(Region)
 	Auth      Authenticator     // required
-	Timeout   time.Duration     // of one request including connecting and reading, apart from fetching a token; defaults to DefaultTimeout
-	UserAgent string            // defaults to DefaultUserAgent
+	Timeout   time.Duration     // of one request including connecting and reading, apart from fetching a token; defaults to 30 s
+	UserAgent string            // defaults to "detachd"
 	Transport http.RoundTripper // defaults to NewTransport()
 }
 
@@ -83,10 +83,10 @@ func New(cfg Config) (*Client, error) {
 
 func setDefaults(timeout *time.Duration, userAgent *string, transport *http.RoundTripper) {
 	if *timeout == 0 {
-		*timeout = DefaultTimeout
+		*timeout = defaultTimeout
 	}
 	if *userAgent == "" {
-		*userAgent = DefaultUserAgent
+		*userAgent = defaultUserAgent
 	}
 	if *transport == nil {
 		*transport = NewTransport()

@@ -33,7 +33,7 @@ type EnvCredentials struct {
 //	Region         HUAWEICLOUD_SDK_REGION, HW_REGION_NAME
 //	ProjectID      HUAWEICLOUD_SDK_PROJECT_ID, HW_PROJECT_ID
 //	ProjectName    HW_PROJECT_NAME
-//	Endpoint       HUAWEICLOUD_SDK_REGION_WORKSPACE_{REGION}, see EndpointFromEnv
+//	Endpoint       HUAWEICLOUD_SDK_REGION_WORKSPACE_{REGION}, see endpointFromEnv
 //	IAMEndpoint    HUAWEICLOUD_SDK_IAM_ENDPOINT, HW_AUTH_URL
 //	AccessKey      HUAWEICLOUD_SDK_AK, HW_ACCESS_KEY
 //	SecretKey      HUAWEICLOUD_SDK_SK, HW_SECRET_KEY
@@ -66,7 +66,7 @@ func FromEnv(lookup func(string) (string, bool)) (EnvCredentials, error) {
 	}
 	password, _ := lookup("HW_USER_PASSWORD") // spaces around it may be part of it
 	e.Password = Secret(password)
-	e.Endpoint = EndpointFromEnv(lookup, e.Region)
+	e.Endpoint = endpointFromEnv(lookup, e.Region)
 	ak, sk, token := "HUAWEICLOUD_SDK_AK", "HUAWEICLOUD_SDK_SK", "HUAWEICLOUD_SDK_SECURITY_TOKEN"
 	if get(ak, sk) == "" {
 		ak, sk, token = "HW_ACCESS_KEY", "HW_SECRET_KEY", "HW_SECURITY_TOKEN"
@@ -86,10 +86,10 @@ func FromEnv(lookup func(string) (string, bool)) (EnvCredentials, error) {
 	return e, nil
 }
 
-// EndpointFromEnv returns the address of Workspace in region that the SDKs would use, for
+// endpointFromEnv returns the address of Workspace in region that the SDKs would use, for
 // example that in HUAWEICLOUD_SDK_REGION_WORKSPACE_AP_SOUTHEAST_3, or "" if not set. Newer
 // SDKs allow several addresses separated by commas; it returns the first.
-func EndpointFromEnv(lookup func(string) (string, bool), region string) string {
+func endpointFromEnv(lookup func(string) (string, bool), region string) string {
 	if region == "" {
 		return ""
 	}

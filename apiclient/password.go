@@ -20,8 +20,8 @@ type PasswordConfig struct {
 	Domain      string            // required; the account of the user
 	ProjectID   string            // project of the token; takes precedence over ProjectName
 	ProjectName string            // defaults to Region, the name of a region's first project
-	Timeout     time.Duration     // of one request for a token; defaults to DefaultTimeout
-	UserAgent   string            // defaults to DefaultUserAgent
+	Timeout     time.Duration     // of one request for a token; defaults to 30 s
+	UserAgent   string            // defaults to "detachd"
 	Transport   http.RoundTripper // defaults to NewTransport()
 	Now         func() time.Time  // for tests; defaults to time.Now
 }

@@ -32,7 +32,7 @@ func (d *directory) read(ctx context.Context, f *finder, since time.Time) (peopl
 		}
 		begun := time.Now()
 		people, err := f.api.Users(ctx)
-		f.report(ReadDirectory, 0, begun, err)
+		f.report(readDirectory, 0, begun, err)
 		if err != nil && !refused(err) {
 			return nil, nil, err
 		}

@@ -174,7 +174,7 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 	f.inParallel(ctx, len(jobs), func(ctx context.Context, i int) {
 		begun := time.Now()
 		parts, err := f.project.API.SubJobs(ctx, jobs[i])
-		f.reportReading(ReadJob, 1, begun, err)
+		f.reportReading(readJob, 1, begun, err)
 		if err != nil {
 			f.log.Warn().Err(err).Str("job_id", jobs[i]).Msg("a job could not be read; its desktops are read instead")
 			return
@@ -195,7 +195,7 @@ func (f *follower) readAll(ctx context.Context, ids []string, p *proof) {
 	f.inParallel(ctx, len(groups), func(ctx context.Context, i int) {
 		begun := time.Now()
 		list, err := f.project.API.Desktops(ctx, groups[i])
-		f.reportReading(ReadDesktops, len(groups[i]), begun, err)
+		f.reportReading(readDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range groups[i] {

@@ -98,10 +98,10 @@ func (s *shared) hintsFor(ctx context.Context, w hintRequest, hints map[string]s
 	var err error
 	if own {
 		list, err = s.project.API.DesktopsNamed(ctx, w.ids)
-		s.reportReading(ReadComputers, len(w.ids), begun, err)
+		s.reportReading(readComputers, len(w.ids), begun, err)
 	} else {
 		list, err = s.project.API.Desktops(ctx, w.ids)
-		s.reportReading(ReadDesktops, len(w.ids), begun, err)
+		s.reportReading(readDesktops, len(w.ids), begun, err)
 	}
 	if err != nil {
 		return err

@@ -251,7 +251,7 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 		return nil
 	}
 	asked := time.Now()
-	listed, err := f.list(ctx, ReadUsers, namesOf(rows), f.api.DesktopsOf)
+	listed, err := f.list(ctx, readUsers, namesOf(rows), f.api.DesktopsOf)
 	if err != nil {
 		return err
 	}
@@ -266,7 +266,7 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 	// The cloud's filter may need a name as the cloud spells it, and its counts may be a
 	// moment old.
 	if spelled := spellings(without, people); len(spelled) > 0 {
-		more, err := f.list(ctx, ReadUsers, spelled, f.api.DesktopsOf)
+		more, err := f.list(ctx, readUsers, spelled, f.api.DesktopsOf)
 		if err != nil {
 			return err
 		}
@@ -363,7 +363,7 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 	if len(rows) == 0 {
 		return nil
 	}
-	listed, err := f.list(ctx, ReadComputers, namesOf(rows), f.api.DesktopsNamed)
+	listed, err := f.list(ctx, readComputers, namesOf(rows), f.api.DesktopsNamed)
 	if err != nil {
 		return err
 	}
@@ -380,7 +380,7 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 	}
 	near := listed
 	for some := range slices.Chunk(forms, apiclient.MaxDesktopsPerCall) {
-		more, err := f.list(ctx, ReadComputers, some, f.api.DesktopsNamed)
+		more, err := f.list(ctx, readComputers, some, f.api.DesktopsNamed)
 		if err != nil {
 			return err
 		}

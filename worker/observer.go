@@ -40,11 +40,11 @@ type ReadingOf string
 
 // Values of ReadingOf.
 const (
-	ReadDesktops  ReadingOf = "desktops"
-	ReadUsers     ReadingOf = "users"     // their desktops
-	ReadComputers ReadingOf = "computers" // their desktops
-	ReadDirectory ReadingOf = "directory" // the users of Workspace
-	ReadJob       ReadingOf = "job"
+	readDesktops  ReadingOf = "desktops"
+	readUsers     ReadingOf = "users"     // their desktops
+	readComputers ReadingOf = "computers" // their desktops
+	readDirectory ReadingOf = "directory" // the users of Workspace
+	readJob       ReadingOf = "job"
 )
 
 // SeenMove is a row that was moved, as the record has it now. A row that ends, is retried and

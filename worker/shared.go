@@ -49,7 +49,7 @@ func (s *shared) readNow(ids []string, p priority) (map[string]apiclient.Desktop
 	defer cancel()
 	begun := time.Now()
 	list, err := s.project.API.Desktops(ctx, ids)
-	s.reportReading(ReadDesktops, len(ids), begun, err)
+	s.reportReading(readDesktops, len(ids), begun, err)
 	if err != nil {
 		s.log.Warn().Err(err).Int("desktops", len(ids)).Msg("desktops could not be read; retrying")
 		return nil, err

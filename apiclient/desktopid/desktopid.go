@@ -10,11 +10,11 @@ import (
 	"unicode/utf8"
 )
 
-// MaxLength is the maximum number of characters of an id. Source: desktop_id in the API
+// maxLength is the maximum number of characters of an id. Source: desktop_id in the API
 // reference.
-const MaxLength = 255
+const maxLength = 255
 
-// Check returns what is wrong with id, or "" if it is valid: 1 to MaxLength printable
+// Check returns what is wrong with id, or "" if it is valid: 1 to 255 printable
 // characters without white space, and not a value that a spreadsheet made of an id. The
 // problem continues a sentence that begins with the id, such as "is empty".
 func Check(id string) (problem string) {
@@ -23,8 +23,8 @@ func Check(id string) (problem string) {
 		return "is empty"
 	case !utf8.ValidString(id):
 		return "is not valid UTF-8"
-	case utf8.RuneCountInString(id) > MaxLength:
-		return fmt.Sprintf("is longer than %d characters", MaxLength)
+	case utf8.RuneCountInString(id) > maxLength:
+		return fmt.Sprintf("is longer than %d characters", maxLength)
 	}
 	if problem := damaged(id); problem != "" {
 		return problem

@@ -24,7 +24,7 @@ func TestSpellingsOfAnID(t *testing.T) {
 	}
 	for _, text := range []string{
 		"d-000001", "D-000001", "guard-own", "7d0f0001000040008abc0000000000ef", "é", "{d1}", "urn:uuid:d1", "7d0f0001-0000-4000-8abc-0000000000eg",
-		"1", "42", "e5", "1e", "0x1e5", "d'1", "a=b", "a#1", strings.Repeat("é", MaxLength),
+		"1", "42", "e5", "1e", "0x1e5", "d'1", "a=b", "a#1", strings.Repeat("é", maxLength),
 	} {
 		id, problem := Parse(text)
 		require.Empty(t, problem, "%q", text)
@@ -35,7 +35,7 @@ func TestSpellingsOfAnID(t *testing.T) {
 func TestWhatIsNoID(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"": "is empty", "\xff": "not valid UTF-8", strings.Repeat("é", MaxLength+1): "longer than 255",
+		"": "is empty", "\xff": "not valid UTF-8", strings.Repeat("é", maxLength+1): "longer than 255",
 		"a b": "white space", " d1": "white space", "a\u00a0b": "white space", "d1\u200b": "not printable", "d\x1b[2J": "not printable",
 		"7.0E+13": "is a number", "7,00E+13": "is a number", "7E+13": "is a number", "7e13": "is a number", "-1.5e-07": "is a number", " 7.0E+13 ": "is a number", "\u00a07,0E+13": "is a number",
 		`="` + some + `"`: "is a formula", "=A1": "is a formula", "'" + some: "apostrophe", "’" + some: "apostrophe", "'d1": "apostrophe",
@@ -63,7 +63,7 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if Check(id) != "" || utf8.RuneCountInString(id) > MaxLength {
+		if Check(id) != "" || utf8.RuneCountInString(id) > maxLength {
 			t.Fatalf("%q is %q, which is none", text, id)
 		}
 		if again, problem := Parse(id); again != id || problem != "" {

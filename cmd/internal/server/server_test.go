@@ -232,6 +232,13 @@ func TestValidateOnlyWritesNothing(t *testing.T) {
 	b := newBench(t)
 	a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"],"validate_only":true}`)
 	require.Equal(t, http.StatusOK, a.status)
+	hr := b.client(access.Key{Name: "hr", Role: access.Producer})
+	valid, err := hr.ValidateOperation(t.Context(), api.OperationRequest{Project: "hq", Desktops: []string{"d1", "d2"}})
+	require.NoError(t, err)
+	require.True(t, valid.Valid)
+	require.Equal(t, 2, valid.Desktops)
+	_, err = hr.ValidateOperation(t.Context(), api.OperationRequest{Project: "nowhere", Desktops: []string{"d1"}})
+	require.ErrorContains(t, err, "project")
 	require.Empty(t, b.do(b.key[access.Viewer], "GET", "/v1/operations", "").json(t)["items"])
 }
 
