@@ -12,6 +12,7 @@ const (
 	PauseNoRight   PauseKind = "no_right"  // the cloud refuses every call: the IAM user lacks a permission
 	PauseNotAPI    PauseKind = "not_api"   // the replies do not come from the API: a proxy, a firewall, a wrong endpoint
 	PauseOperator  PauseKind = "operator"  // a person
+	PauseStop      PauseKind = "stop"      // a person stopped all projects at once; resuming one project does not end it
 )
 
 // Pause stops all calls of a project, from every worker.

@@ -70,14 +70,17 @@ type Renewed struct {
 }
 
 // ApplyRenewing writes changes and renews a claim for lease, in one round trip, and
-// waits for replicas. With a *PausedError the changes are still written and Applied is
-// valid; the caller undoes the moves that it may not continue with.
+// waits for replicas. A pause of the project, or the stop of all, is a *PausedError: the changes
+// are still written and Applied is valid; the caller undoes the moves that it may not continue with.
 func (r *Record) ApplyRenewing(
 	ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration,
 ) (out Renewed, err error) {
-	claim := r.renewCall(c, lease)
-	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim}, &out.Copies); err != nil {
+	claim, stopped := r.renewCall(c, lease), r.stopped()
+	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim, stopped}, &out.Copies); err != nil {
 		return Renewed{}, err
+	}
+	if n, err := stopped.reply.Int(); err != nil || n > 0 {
+		return out, errors.Join(err, &PausedError{Project: c.Project})
 	}
 	out.Still, _, err = claimed(c, claim.reply)
 	return out, err

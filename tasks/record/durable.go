@@ -74,7 +74,12 @@ func (r *Record) durablyByShard(
 	ctx context.Context, cluster *redis.ClusterClient, calls []*scriptCall, also func(redis.Pipeliner),
 ) (Copies, error) {
 	shards := map[*redis.Client][]*scriptCall{}
+	var usual []*scriptCall
 	for _, c := range calls {
+		if c.reads {
+			usual = append(usual, c)
+			continue
+		}
 		// Without a primary nothing is confirmed; the cluster's client waits for one.
 		primary, _ := cluster.MasterForKey(ctx, c.key())
 		shards[primary] = append(shards[primary], c)
@@ -91,7 +96,6 @@ func (r *Record) durablyByShard(
 			worst = copies
 		}
 	}
-	var usual []*scriptCall
 	for primary, calls := range shards {
 		n, copies := 0, r.replicas.assumed()
 		var known *primaryServer

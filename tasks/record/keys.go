@@ -104,6 +104,7 @@ func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker }
 func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers have ever served
 func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of its aliases
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
+func (k keys) stop() string              { return k.prefix + ":stop" } // HASH: as gate, for all projects at once
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }

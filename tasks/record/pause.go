@@ -36,6 +36,33 @@ func (r *Record) ResumeProject(ctx context.Context, project string, kinds ...tas
 	return nil
 }
 
+// StopAll pauses all projects at once, also those that are configured later, until
+// ResumeAll. No call begins after it returned: begin reads the same key; see ApplyRenewing.
+// Copies says whether a failover could lose it.
+func (r *Record) StopAll(ctx context.Context, reason string) (Copies, error) {
+	set := &scriptCall{args: []any{"HSET", r.keys.stop(), "kind", string(tasks.PauseStop), "until", 0, "reason", reason}}
+	copies, err := r.durably(ctx, []*scriptCall{set}, nil)
+	if err != nil {
+		return copies, fmt.Errorf("stopping all projects: %w", err)
+	}
+	return copies, nil
+}
+
+// ResumeAll ends StopAll. Projects that are paused for another reason stay paused. It
+// reports whether there was a stop.
+func (r *Record) ResumeAll(ctx context.Context) (bool, error) {
+	n, err := r.rdb.Del(ctx, r.keys.stop()).Result()
+	if err != nil {
+		return false, fmt.Errorf("ending the stop of all projects: %w", err)
+	}
+	return n > 0, nil
+}
+
+// stopped is the call that asks whether all projects are stopped.
+func (r *Record) stopped() *scriptCall {
+	return &scriptCall{args: []any{"EXISTS", r.keys.stop()}, reads: true}
+}
+
 // Resumed counts how often a project was resumed. A holder of the project's secrets compares
 // it with the count at which it read them: if it differs, a person may have corrected them
 // since. A failover that loses a second can make it smaller.
@@ -47,9 +74,17 @@ func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
 	return n, nil
 }
 
-// ProjectPause reads a project's pause; nil if it is not paused.
-func (r *Record) ProjectPause(ctx context.Context, project string) (*tasks.Pause, error) {
-	p, err := decodePause(r.rdb.HMGet(ctx, r.keys.gate(project), pauseFields...))
+// ProjectPause reads a project's pause, or the stop of all projects; nil if there is
+// neither.
+func (r *Record) ProjectPause(ctx context.Context, project string) (p *tasks.Pause, err error) {
+	var stop, own *redis.SliceCmd
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		stop, own = p.HMGet(ctx, r.keys.stop(), pauseFields...), p.HMGet(ctx, r.keys.gate(project), pauseFields...)
+		return nil
+	})
+	if err == nil {
+		p, err = strongerPause(stop, own)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the pause of project %s: %w", project, err)
 	}

@@ -237,6 +237,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"desktops":                 desktops,
 		"history":                  history,
 		"pause":                    pause,
+		"stopAll":                  stopAll,
 		"claims":                   claims,
 		"renewals":                 renewals,
 		"lingering":                lingering,
@@ -731,6 +732,44 @@ func pause(t *testing.T, b *bundle) {
 	require.Greater(t, paused.For, 59*time.Minute)
 	_, _, err = b.r.Claim(t.Context(), record.Claim{Project: "branch", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)
 	require.NoError(t, err, "another project is open")
+}
+
+func stopAll(t *testing.T, b *bundle) {
+	claim := record.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}
+	begin := func() error {
+		_, _, err := b.r.Claim(t.Context(), claim, time.Hour)
+		require.NoError(t, err)
+		_, err = b.r.ApplyRenewing(t.Context(), b.now, nil, claim, time.Hour)
+		return err
+	}
+	pauseOf := func(project string) *tasks.Pause {
+		p, err := b.r.ProjectPause(t.Context(), project)
+		require.NoError(t, err)
+		stats, err := b.r.Stats(t.Context(), []string{project}, b.now)
+		require.NoError(t, err)
+		require.Equal(t, p, stats[0].Pause)
+		return p
+	}
+	require.NoError(t, begin())
+	require.NoError(t, b.r.PauseProject(t.Context(), "branch", tasks.PauseOperator, 0, "moving"))
+	_, err := b.r.StopAll(t.Context(), "ann: wrong feed")
+	require.NoError(t, err)
+	for _, project := range []string{"hq", "branch", "configured later"} {
+		require.Equal(t, &tasks.Pause{Kind: tasks.PauseStop, Reason: "ann: wrong feed"}, pauseOf(project))
+	}
+	var paused *record.PausedError
+	require.ErrorAs(t, begin(), &paused, "a claim from before the stop begins no call")
+	require.NoError(t, b.r.ResumeProject(t.Context(), "hq"))
+	require.ErrorAs(t, begin(), &paused, "resuming one project does not end the stop")
+	ended, err := b.r.ResumeAll(t.Context())
+	require.NoError(t, err)
+	require.True(t, ended)
+	require.NoError(t, begin())
+	require.Nil(t, pauseOf("hq"))
+	require.Equal(t, tasks.PauseOperator, pauseOf("branch").Kind, "what was paused before stays paused")
+	ended, err = b.r.ResumeAll(t.Context())
+	require.NoError(t, err)
+	require.False(t, ended)
 }
 
 func claims(t *testing.T, b *bundle) {

@@ -15,6 +15,7 @@ type scriptCall struct {
 	script *redis.Script
 	keys   []string
 	args   []any
+	reads  bool // it writes nothing, so nothing of it has to reach replicas
 	reply  *redis.Cmd
 }
 

@@ -95,7 +95,9 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		depths = append(depths, reads[i].depths...)
 	}
 	hour, _, _ := placeOfTally(now)
+	var stop *redis.SliceCmd
 	err := r.runScripts(ctx, depths, func(p redis.Pipeliner) {
+		stop = p.HMGet(ctx, r.keys.stop(), pauseFields...)
 		for i, s := range into {
 			x := &reads[i]
 			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
@@ -115,7 +117,7 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 	}
 	for i, x := range reads {
 		s := &into[i]
-		if s.Pause, err = decodePause(x.pause); err != nil {
+		if s.Pause, err = strongerPause(stop, x.pause); err != nil {
 			return err
 		}
 		s.Operations, s.Scheduled = int(x.ops.Val()), int(x.later.Val())

@@ -95,6 +95,14 @@ func decodePause(cmd *redis.SliceCmd) (*tasks.Pause, error) {
 	return &tasks.Pause{Kind: s.Kind, Until: s.Until.Time, Reason: s.Reason}, nil
 }
 
+// strongerPause is the stop of all projects, or else a project's own pause.
+func strongerPause(stop, own *redis.SliceCmd) (*tasks.Pause, error) {
+	if p, err := decodePause(stop); err != nil || p != nil {
+		return p, err
+	}
+	return decodePause(own)
+}
+
 // storedRedrive is a redrive's hash.
 type storedRedrive struct {
 	Meta    string `redis:"meta"`    // JSON of Redrive as created
