@@ -17,6 +17,10 @@ var ErrKeyReused = errors.New("the idempotency key was used before for a request
 // ErrPageToken says: the page token did not come from a list.
 var ErrPageToken = errors.New("the page token is invalid: use next_page_token of the page before")
 
+// ErrNotWaiting says that an operation does not wait for an approval: it never did, or it
+// was approved, rejected, cancelled or retried meanwhile.
+var ErrNotWaiting = errors.New("the operation does not wait for an approval")
+
 // ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 

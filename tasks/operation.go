@@ -29,6 +29,8 @@ type Operation struct {
 	// Seal is the audit seal: the head of the hash chain of the audit trail, in hex. It is
 	// written shortly after the operation has finished, and removed by a retry.
 	Seal string `json:"seal,omitempty"`
+	// Clearance is set once the operation asked for more than passes without an approval.
+	Clearance *Clearance `json:"clearance,omitempty"`
 	// Durability is set only in the answer that accepts the operation.
 	Durability Durability `json:"durability,omitempty"`
 }
@@ -47,6 +49,7 @@ type OperationState string
 // The states of an operation.
 const (
 	OperationScheduled OperationState = "scheduled" // starts later: nothing is late, and nothing waits
+	OperationWaiting   OperationState = "waiting"   // for an approval: nothing is sent
 	OperationRunning   OperationState = "running"   // in progress
 	OperationFinished  OperationState = "finished"  // Done; also if cancelled before its start
 )
@@ -58,6 +61,8 @@ func (o Operation) State(now time.Time) OperationState {
 		return OperationFinished
 	case o.NotBefore.After(now):
 		return OperationScheduled
+	case o.AwaitsApproval():
+		return OperationWaiting
 	}
 	return OperationRunning
 }
@@ -128,6 +133,7 @@ type OperationFilter struct {
 	Ticket      string
 	Open        bool // only OperationRunning
 	Scheduled   bool // only OperationScheduled, the next start first; with Open: none
+	Waiting     bool // only OperationWaiting
 	From, To    time.Time
 	Now         time.Time // defaults to the time of the call
 }

@@ -24,9 +24,11 @@ type Stats struct {
 	Open       int    `json:"open_operations"` // in progress: with work left, or with desktops not yet confirmed
 	// Scheduled operations start later. Neither Open nor the queued desktops include
 	// them.
-	Scheduled int            `json:"scheduled_operations"`
-	Partial   bool           `json:"partial,omitempty"`
-	Failures  []FailureCount `json:"failures"` // never null; the largest count first
+	Scheduled int `json:"scheduled_operations"`
+	// AwaitingApproval operations send nothing until a person decides.
+	AwaitingApproval int            `json:"awaiting_approval"`
+	Partial          bool           `json:"partial,omitempty"`
+	Failures         []FailureCount `json:"failures"` // never null; the largest count first
 	// Waiting is the number of tasks (chunks of up to 100 desktops) in the queues, and
 	// OldestMS the age of the oldest. Tasks that are retried later do not count yet.
 	Waiting        int          `json:"waiting"`

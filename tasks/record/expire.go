@@ -266,9 +266,9 @@ func (r *Record) unlist(ctx context.Context, all []*removal) error {
 	gone := map[string][]any{} // by key
 	writes := inboxWrites{}
 	for _, x := range all {
-		keys := append(r.keys.indexesOf(x.index), r.keys.operations(), r.keys.scheduled(""))
+		keys := append(r.keys.indexesOf(x.index), r.keys.operations(), r.keys.scheduled(""), r.keys.waiting(""))
 		if x.index.Project != "" {
-			keys = append(keys, r.keys.scheduled(x.index.Project))
+			keys = append(keys, r.keys.scheduled(x.index.Project), r.keys.waiting(x.index.Project))
 		}
 		for _, key := range keys {
 			gone[key] = append(gone[key], x.id)

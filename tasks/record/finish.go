@@ -95,6 +95,9 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 			if !op.NotBefore.IsZero() {
 				r.unschedule(ctx, p, op.ID, op.Project)
 			}
+			if op.clearance != "" {
+				r.unwait(ctx, p, op)
+			}
 			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)
 		}
 		return nil

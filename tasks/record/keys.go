@@ -46,6 +46,15 @@ func (k keys) scheduled(project string) string {
 	}
 	return k.prefix + ":scheduled:" + project
 }
+
+// waiting is a ZSET: operation that waits for an approval, by acceptance time. An empty
+// project means all projects. Operations that were decided on may still be in it.
+func (k keys) waiting(project string) string {
+	if project == "" {
+		return k.prefix + ":waiting"
+	}
+	return k.prefix + ":waiting:" + project
+}
 func (k keys) endedOps() string      { return k.prefix + ":ended" }    // ZSET: operation by end time, for expiry
 func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: the groups below
 func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure
@@ -104,7 +113,13 @@ func (k keys) runs(worker string) string { return k.prefix + ":runs:" + worker }
 func (k keys) projects() string          { return k.prefix + ":projects" }       // SET: aliases that workers have ever served
 func (k keys) serving() string           { return k.prefix + ":serving" }        // HASH: worker -> JSON of its aliases
 func (k keys) gate(alias string) string  { return k.prefix + ":{p:" + alias + "}:gate" }
-func (k keys) stop() string              { return k.prefix + ":stop" } // HASH: as gate, for all projects at once
+func (k keys) window(alias string) string { // ZSET: operation by its time of clearance, see Reserve
+	return k.prefix + ":{p:" + alias + "}:window"
+}
+func (k keys) reserved(alias string) string { // HASH: desktops of the window in all, by source, by operation
+	return k.prefix + ":{p:" + alias + "}:reserved"
+}
+func (k keys) stop() string { return k.prefix + ":stop" } // HASH: as gate, for all projects at once
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }

@@ -100,7 +100,8 @@ func chunkRange(first, end int) []int {
 type Operation struct {
 	tasks.Operation
 
-	found []int // rows of each chunk of desktops that were found by their users' names
+	found     []int  // rows of each chunk of desktops that were found by their users' names
+	clearance string // as stored, for compare-and-set
 }
 
 // Row is a row of an operation as the record has it, with its place and the value that

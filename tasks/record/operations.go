@@ -54,6 +54,7 @@ func matchesOperation(f tasks.OperationFilter, o Operation) bool {
 	return (f.Project == "" || f.Project == o.Project) && (f.RequestedBy == "" || f.RequestedBy == o.RequestedBy) &&
 		(f.Ticket == "" || f.Ticket == o.Ticket) && (!f.Open || o.State(f.Now) == tasks.OperationRunning) &&
 		(!f.Scheduled || o.State(f.Now) == tasks.OperationScheduled) &&
+		(!f.Waiting || o.State(f.Now) == tasks.OperationWaiting) &&
 		(f.From.IsZero() || !o.AcceptedAt.Before(f.From)) && (f.To.IsZero() || o.AcceptedAt.Before(f.To))
 }
 
@@ -62,6 +63,9 @@ func matchesOperation(f tasks.OperationFilter, o Operation) bool {
 func (r *Record) indexes(ctx context.Context, f tasks.OperationFilter) ([]string, error) {
 	if f.Scheduled {
 		return append([]string{r.keys.scheduled(f.Project)}, r.keys.indexesOf(indexed{"", f.RequestedBy, f.Ticket})...), nil
+	}
+	if f.Waiting {
+		return append([]string{r.keys.waiting(f.Project)}, r.keys.indexesOf(indexed{"", f.RequestedBy, f.Ticket})...), nil
 	}
 	out := r.keys.indexesOf(indexed{f.Project, f.RequestedBy, f.Ticket})
 	if f.Open {

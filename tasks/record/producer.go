@@ -403,7 +403,11 @@ func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row,
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)
 	if err == nil {
-		err = r.rdb.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(tasks.DefaultDeadline).UnixMilli()).Err()
+		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			p.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(tasks.DefaultDeadline).UnixMilli())
+			p.HDel(ctx, r.keys.op(op.ID), fieldClearance) // what is retried is cleared anew
+			return nil
+		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)

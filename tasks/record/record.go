@@ -67,20 +67,21 @@ func (r *Record) QueueOf(op Operation, chunk int) string {
 // Fields of an operation's hash.
 const (
 	fieldFingerprint = "fp"
-	fieldOperation   = "meta"     // JSON of Operation as accepted; if present, it is accepted
-	fieldDeadline    = "deadline" // ms; a retry moves it
-	fieldEnded       = "ended"    // ms
-	fieldSeal        = "seal"     // head of the trail, from the operation's end until the next entry
-	fieldSealing     = "sealing"  // the head is being computed; removed by an entry meanwhile
-	fieldFound       = "found"    // sizes of the chunks of desktops that were looked up
-	fieldResolving   = "users"    // JSON of look-up results until SettleLookups writes them to the rows
-	fieldHints       = "hints"    // number of rows for which hints were searched
-	findField        = "find"     // + chunk number: JSON of its look-up results; see NoteFinds
-	fieldToken       = "token"    // of the look-up that may write its results
-	fieldIndex       = "index"    // JSON of indexed, until the operation is accepted
-	fieldExpired     = "expired"  // set while expiry removes the operation
-	countField       = "n"        // + state letter
-	generationField  = "g"        // + chunk number
+	fieldOperation   = "meta"      // JSON of Operation as accepted; if present, it is accepted
+	fieldDeadline    = "deadline"  // ms; a retry moves it
+	fieldEnded       = "ended"     // ms
+	fieldSeal        = "seal"      // head of the trail, from the operation's end until the next entry
+	fieldClearance   = "clearance" // JSON of tasks.Clearance; removed by a retry
+	fieldSealing     = "sealing"   // the head is being computed; removed by an entry meanwhile
+	fieldFound       = "found"     // sizes of the chunks of desktops that were looked up
+	fieldResolving   = "users"     // JSON of look-up results until SettleLookups writes them to the rows
+	fieldHints       = "hints"     // number of rows for which hints were searched
+	findField        = "find"      // + chunk number: JSON of its look-up results; see NoteFinds
+	fieldToken       = "token"     // of the look-up that may write its results
+	fieldIndex       = "index"     // JSON of indexed, until the operation is accepted
+	fieldExpired     = "expired"   // set while expiry removes the operation
+	countField       = "n"         // + state letter
+	generationField  = "g"         // + chunk number
 )
 
 // Operation reads one operation; ErrNotFound if there is none.

@@ -116,7 +116,7 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 		switch {
 		case is.there && x.key == s.keys.endedOps() && !is.ended:
 			kind = RepairedEnded
-		case is.there && scheduled && is.ended:
+		case is.there && is.ended && (scheduled || strings.HasPrefix(x.key, s.keys.waiting(""))):
 			kind = RepairedScheduled
 		case is.there:
 			continue

@@ -82,6 +82,7 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		pause    *redis.SliceCmd
 		ops      *redis.IntCmd
 		later    *redis.IntCmd
+		waiting  *redis.IntCmd
 		hours    map[int64]*redis.MapStringStringCmd // of quarters
 		lastHour map[int64]*redis.MapStringStringCmd // of minutes
 		depths   []*scriptCall                       // by queue
@@ -103,6 +104,7 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
 			x.pause = p.HMGet(ctx, r.keys.gate(s.Project), pauseFields...)
 			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
+			x.waiting = p.ZCard(ctx, r.keys.waiting(s.Project))
 			x.later = r.countScheduled(ctx, p, s.Project, now)
 			for h := hour - 24; h <= hour; h++ {
 				x.hours[h] = p.HGetAll(ctx, r.keys.quarters(s.Project, h))
@@ -120,7 +122,7 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		if s.Pause, err = strongerPause(stop, x.pause); err != nil {
 			return err
 		}
-		s.Operations, s.Scheduled = int(x.ops.Val()), int(x.later.Val())
+		s.Operations, s.Scheduled, s.AwaitingApproval = int(x.ops.Val()), int(x.later.Val()), int(x.waiting.Val())
 		addBuckets(s, now, func(t time.Time) Tally {
 			h, _, quarter := placeOfTally(t)
 			return decodeTally(x.hours[h].Val(), quarter)

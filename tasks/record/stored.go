@@ -32,6 +32,8 @@ type storedOperation struct {
 	Expired  bool   `redis:"expired"`
 	Seal     string `redis:"seal"`
 	Found    string `redis:"found"`
+	// Clearance is JSON, or empty.
+	Clearance string `redis:"clearance"`
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -64,7 +66,12 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 	if !s.Deadline.IsZero() { // a retry moved it
 		op.Deadline = s.Deadline.Time
 	}
-	op.EndedAt, op.Seal, op.Counts = s.Ended.Time, s.Seal, s.counts()
+	op.EndedAt, op.Seal, op.Counts, op.clearance = s.Ended.Time, s.Seal, s.counts(), s.Clearance
+	if s.Clearance != "" {
+		if err := decodeJSON(s.Clearance, &op.Clearance); err != nil {
+			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)
+		}
+	}
 	return op, true, op.addFound(s.Found)
 }
 

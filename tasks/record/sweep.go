@@ -169,6 +169,10 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, op := range ops {
 			var fields []string
+			if op.AwaitsApproval() && now.Before(op.Clearance.ExpiresAt) {
+				r.await(ctx, p, op) // a failover may have lost it
+				left[i].SetVal(nil) // it has no tasks until a person decides
+			}
 			for _, s := range left[i].Val() {
 				n, err := strconv.Atoi(s)
 				if err != nil {

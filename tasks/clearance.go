@@ -1,0 +1,76 @@
+package tasks
+
+import (
+	"math"
+	"time"
+)
+
+// Limit is how many desktops may be detached within a window without an approval: in a
+// project, and of one source in it.
+type Limit struct {
+	Desktops int           // desktops; 0: none passes without an approval
+	Percent  int           // of the desktops that have a user; 0: none passes, 100 or more: no limit by this
+	Any      bool          // exceeding either of the two stops an operation; otherwise only exceeding both
+	Window   time.Duration // the length of the sliding window
+}
+
+// DefaultLimit stops an operation that brings a project to more than 50 desktops and more
+// than 20 % of its assigned desktops within 24 hours. One leaver of a team of five passes.
+var DefaultLimit = Limit{Desktops: 50, Percent: 20, Window: 24 * time.Hour}
+
+// DependsOnFleet reports whether Allowed depends on the number of assigned desktops, if so
+// many desktops are asked for.
+func (l Limit) DependsOnFleet(asked int) bool {
+	if l.Desktops == 0 || l.Percent == 0 || l.Percent >= 100 {
+		return false
+	}
+	return l.Any == (asked <= l.Desktops)
+}
+
+// Allowed is the number of desktops that pass within a window if the project has so many
+// assigned ones.
+func (l Limit) Allowed(assigned int) int {
+	share := math.MaxInt
+	if l.Percent < 100 {
+		share = assigned * l.Percent / 100
+	}
+	switch {
+	case l.Desktops == 0 || l.Percent == 0:
+		return 0
+	case l.Any:
+		return min(l.Desktops, share)
+	}
+	return max(l.Desktops, share)
+}
+
+// ClearanceState is the state of a question whether an operation may begin.
+type ClearanceState string
+
+// The states of a clearance.
+const (
+	ClearanceWaiting  ClearanceState = "waiting"  // for a person; nothing is sent
+	ClearanceApproved ClearanceState = "approved" // by a person
+	ClearanceRejected ClearanceState = "rejected" // by a person; what was not sent is cancelled
+	ClearanceExpired  ClearanceState = "expired"  // nobody answered in time; as rejected
+)
+
+// Clearance is the question whether an operation beyond the Limit may begin, and its answer.
+type Clearance struct {
+	State        ClearanceState `json:"state"`
+	AskedAt      time.Time      `json:"asked_at"`
+	ExpiresAt    time.Time      `json:"expires_at"`           // without an answer the operation is cancelled then
+	Desktops     int            `json:"desktops"`             // that the operation asks for
+	Used         int            `json:"used"`                 // desktops of the project within the window, without it
+	UsedBySource int            `json:"used_by_source"`       // of these, of the same source
+	Assigned     int            `json:"assigned"`             // desktops of the project that have a user, by the cloud; 0: not read
+	Allowed      int            `json:"allowed"`              // desktops within the window
+	WindowS      int            `json:"window_seconds"`       // length of the window
+	DecidedAt    time.Time      `json:"decided_at,omitzero"`  // approved, rejected or expired
+	DecidedBy    string         `json:"decided_by,omitempty"` // the person
+	Reason       string         `json:"reason,omitempty"`     // of the decision
+}
+
+// AwaitsApproval reports whether the operation waits for a person's decision.
+func (o Operation) AwaitsApproval() bool {
+	return !o.Done() && o.Clearance != nil && o.Clearance.State == ClearanceWaiting
+}

@@ -1,0 +1,43 @@
+package tasks
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func TestLimitAllows(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		limit   Limit
+		fleet   int
+		allowed int
+	}{
+		{DefaultLimit, 5, 50},
+		{DefaultLimit, 250, 50},
+		{DefaultLimit, 10_000, 2000},
+		{Limit{Desktops: 50, Percent: 20, Any: true}, 5, 1},
+		{Limit{Desktops: 50, Percent: 20, Any: true}, 10_000, 50},
+		{Limit{Desktops: 0, Percent: 20}, 10_000, 0},
+		{Limit{Desktops: 50, Percent: 0}, 10_000, 0},
+		{Limit{Desktops: 0, Percent: 100}, 10_000, 0},
+		{Limit{Desktops: 50, Percent: 100}, 10, math.MaxInt},
+		{Limit{Desktops: 50, Percent: 100, Any: true}, 10, 50},
+	} {
+		require.Equal(t, c.allowed, c.limit.Allowed(c.fleet), "%+v of %d", c.limit, c.fleet)
+	}
+}
+
+// Where the fleet is not read, its size makes no difference to whether so many pass.
+func TestTheFleetIsReadWhereItMatters(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		l := Limit{Desktops: rapid.IntRange(0, 100).Draw(t, "desktops"), Percent: rapid.IntRange(0, 110).Draw(t, "percent"), Any: rapid.Bool().Draw(t, "any")}
+		asked := rapid.IntRange(1, 200).Draw(t, "asked")
+		passes := func(fleet int) bool { return asked <= l.Allowed(fleet) }
+		differs := passes(0) != passes(math.MaxInt/1000)
+		require.Equal(t, differs, l.DependsOnFleet(asked), "%+v, %d asked", l, asked)
+	})
+}

@@ -1,0 +1,169 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// Usage is the window of a project when an operation asked to be in it.
+type Usage struct {
+	Cleared  bool // the operation is in it
+	Project  int  // desktops of the project in the window, without those of this operation if it is new
+	BySource int  // of these, of the operation's source
+}
+
+var scriptReserve = script("reserve", "clock")
+
+// Reserve puts n desktops of an operation into its project's sliding window, unless more than
+// allowed would then be in it; allowed < 0: whatever is in it. The operation that is in the
+// window already stays, whatever it asks for now. So a call must not begin before Reserve
+// has cleared its operations, and repeating it is harmless.
+func (r *Record) Reserve(ctx context.Context, op Operation, n, allowed int, window time.Duration) (Usage, error) {
+	call := &scriptCall{
+		script: scriptReserve, keys: []string{r.keys.window(op.Project), r.keys.reserved(op.Project)},
+		args: []any{op.ID, n, op.RequestedBy, allowed, window.Milliseconds()},
+	}
+	if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
+		return Usage{}, fmt.Errorf("clearing operation %s: %w", op.ID, err)
+	}
+	v, err := call.reply.Int64Slice()
+	if err != nil || len(v) != 4 {
+		return Usage{}, fmt.Errorf("clearing operation %s: unexpected reply %v: %w", op.ID, v, err)
+	}
+	return Usage{Cleared: v[0] == 1, Project: int(v[1]), BySource: int(v[2])}, nil
+}
+
+// LookUpsLeft reports whether rows of an operation are still to be looked up. Until then it
+// is not known how many desktops it asks for.
+func (r *Record) LookUpsLeft(ctx context.Context, op Operation) (bool, error) {
+	first, end := op.lookupChunks()
+	if first == end {
+		return false, nil
+	}
+	fields := make([]string, 0, end-first)
+	for _, n := range chunkRange(first, end) {
+		fields = append(fields, fmt.Sprint(n))
+	}
+	left, err := r.rdb.HMGet(ctx, r.keys.open(op.ID), fields...).Result()
+	if err != nil {
+		return false, fmt.Errorf("reading the look-ups left of operation %s: %w", op.ID, err)
+	}
+	return sumOf(left) > 0, nil
+}
+
+func sumOf(values []any) (n int64) {
+	for _, v := range values {
+		n += number(v)
+	}
+	return n
+}
+
+var scriptClearance = script("clearance")
+
+// decide writes a clearance; false if it has changed since op was read.
+func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance, deadline time.Time) (bool, error) {
+	until := ""
+	if !deadline.IsZero() {
+		until = formatMS(deadline)
+	}
+	call := &scriptCall{script: scriptClearance, keys: []string{r.keys.op(op.ID)}, args: []any{op.clearance, mustJSON(next), until}}
+	if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
+		return false, fmt.Errorf("writing the clearance of operation %s: %w", op.ID, err)
+	}
+	n, err := call.reply.Int()
+	return n == 1, err
+}
+
+// AskApproval makes an operation wait for a person, and lists it; asked is false if another
+// worker was faster, or the operation has been decided on since op was read.
+func (r *Record) AskApproval(ctx context.Context, op Operation, c tasks.Clearance) (asked bool, err error) {
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		r.await(ctx, p, op)
+		return nil
+	})
+	if err != nil {
+		return false, fmt.Errorf("listing operation %s as waiting: %w", op.ID, err)
+	}
+	c.State = tasks.ClearanceWaiting
+	return r.decide(ctx, op, c, time.Time{})
+}
+
+// await enters an operation into the lists of those that wait.
+func (r *Record) await(ctx context.Context, p redis.Pipeliner, op Operation) {
+	for _, project := range []string{"", op.Project} {
+		p.ZAddNX(ctx, r.keys.waiting(project), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+	}
+}
+
+// unwait takes an operation off the lists of those that wait.
+func (r *Record) unwait(ctx context.Context, p redis.Pipeliner, op Operation) {
+	for _, project := range []string{"", op.Project} {
+		p.ZRem(ctx, r.keys.waiting(project), op.ID)
+	}
+}
+
+// Approve lets an operation that waits begin. Its deadline counts from now on. by is the
+// person. The error is ErrNotWaiting if it does not wait, or no longer.
+func (p *Producer) Approve(ctx context.Context, op Operation, by, reason string) (Operation, error) {
+	now := p.now()
+	deadline := now.Add(op.Deadline.Sub(op.Begins()))
+	op, err := p.answer(ctx, op, tasks.ClearanceApproved, by, reason, deadline)
+	if err != nil {
+		return op, err
+	}
+	op.Deadline = time.UnixMilli(deadline.UnixMilli()).UTC()
+	work, err := p.Record.openWork(ctx, now, []Operation{op})
+	for _, c := range work {
+		if err != nil {
+			break
+		}
+		err = p.Redispatch(ctx, c)
+	}
+	// A sweep enqueues what could not be enqueued here.
+	return op, nil
+}
+
+// Reject cancels an operation that waits: everything that was not sent. by is the person.
+// The error is ErrNotWaiting if it does not wait, or no longer.
+func (p *Producer) Reject(ctx context.Context, op Operation, by, reason string) (Operation, error) {
+	return p.reject(ctx, op, tasks.ClearanceRejected, by, reason)
+}
+
+// ExpireApproval is Reject when nobody has answered in time.
+func (p *Producer) ExpireApproval(ctx context.Context, op Operation, by string) (Operation, error) {
+	return p.reject(ctx, op, tasks.ClearanceExpired, by, "nobody approved it in time")
+}
+
+func (p *Producer) reject(ctx context.Context, op Operation, state tasks.ClearanceState, by, reason string) (Operation, error) {
+	op, err := p.answer(ctx, op, state, by, reason, time.Time{})
+	if err != nil {
+		return op, err
+	}
+	_, _, err = p.Record.Cancel(ctx, op, p.now(), by)
+	return op, err
+}
+
+func (p *Producer) answer(
+	ctx context.Context, op Operation, state tasks.ClearanceState, by, reason string, deadline time.Time,
+) (Operation, error) {
+	if !op.AwaitsApproval() {
+		return op, fmt.Errorf("operation %s: %w", op.ID, tasks.ErrNotWaiting)
+	}
+	next := *op.Clearance
+	next.State, next.DecidedAt, next.DecidedBy, next.Reason = state, p.now().UTC(), by, reason
+	written, err := p.Record.decide(ctx, op, next, deadline)
+	switch {
+	case err != nil:
+		return op, err
+	case !written:
+		return op, fmt.Errorf("operation %s: %w", op.ID, tasks.ErrNotWaiting)
+	}
+	op.Clearance = &next
+	_, err = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
+	return op, err
+}

@@ -1,0 +1,186 @@
+package record_test
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+func reserve(t *testing.T, b *bundle) {
+	operation := func(id, source string) record.Operation {
+		return record.Operation{Operation: tasks.Operation{ID: id, Project: "hq", RequestedBy: source}}
+	}
+	ask := func(id, source string, n, allowed int) record.Usage {
+		u, err := b.r.Reserve(t.Context(), operation(id, source), n, allowed, time.Hour)
+		require.NoError(t, err)
+		return u
+	}
+	require.Equal(t, record.Usage{Cleared: true}, ask("a", "hr", 60, 100))
+	require.Equal(t, record.Usage{Cleared: true, Project: 60, BySource: 60}, ask("a", "hr", 60, 100), "it is in the window once")
+	require.Equal(t, record.Usage{Project: 60}, ask("b", "it", 41, 100), "one more than is allowed")
+	require.Equal(t, record.Usage{Cleared: true, Project: 60}, ask("b", "it", 40, 100))
+	require.Equal(t, record.Usage{Project: 100, BySource: 60}, ask("c", "hr", 1, 100))
+	require.Equal(t, record.Usage{Cleared: true, Project: 100, BySource: 60}, ask("c", "hr", 1, -1), "a person approved it")
+	require.Equal(t, record.Usage{Cleared: true, Project: 101, BySource: 61}, ask("a", "hr", 1000, 0), "what is in the window stays")
+	require.Equal(t, record.Usage{Project: 101, BySource: 0}, ask("d", "", 1, 0), "zero lets nothing pass")
+	require.Eventually(t, func() bool { // all of it is older than this window
+		u, err := b.r.Reserve(t.Context(), operation("e", "hr"), 100, 100, time.Millisecond)
+		require.NoError(t, err)
+		return u == record.Usage{Cleared: true}
+	}, 10*time.Second, time.Millisecond)
+}
+
+func approval(t *testing.T, b *bundle) {
+	ctx := t.Context()
+	ask := func() record.Operation {
+		op := b.enqueue(tasks.Request{Desktops: ids(150), RequestedBy: "hr"})
+		asked, err := b.r.AskApproval(ctx, op, tasks.Clearance{Desktops: 150, AskedAt: b.now, ExpiresAt: b.now.Add(time.Hour)})
+		require.NoError(t, err)
+		require.True(t, asked)
+		asked, err = b.r.AskApproval(ctx, op, tasks.Clearance{Desktops: 1})
+		require.NoError(t, err)
+		require.False(t, asked, "another worker was faster")
+		return b.operation(op.ID)
+	}
+	waiting := func(project string) (out []string) {
+		ops, _, err := b.r.Operations(ctx, tasks.OperationFilter{Waiting: true, Project: project, Now: b.now}, 0, "")
+		require.NoError(t, err)
+		for _, op := range ops {
+			out = append(out, op.ID)
+		}
+		return out
+	}
+	sweep := func() []record.OpenChunk {
+		swept, err := b.r.Sweep(ctx, b.now, 0, 100, 0)
+		require.NoError(t, err)
+		return swept.Chunks
+	}
+	op := ask()
+	require.Equal(t, tasks.OperationWaiting, op.State(b.now))
+	require.Equal(t, 150, op.Clearance.Desktops)
+	require.Equal(t, []string{op.ID}, waiting(""))
+	require.Equal(t, []string{op.ID}, waiting("hq"))
+	require.Empty(t, waiting("branch"))
+	stats, err := b.r.Stats(ctx, []string{"hq"}, b.now)
+	require.NoError(t, err)
+	require.Equal(t, 1, stats[0].AwaitingApproval)
+	require.Empty(t, sweep(), "nobody enqueues it before a person decides")
+	for _, key := range []string{":waiting", ":waiting:hq"} { // a failover lost them
+		b.rdb.Del(ctx, b.prefix+key)
+	}
+	sweep()
+	require.Equal(t, []string{op.ID}, waiting("hq"))
+
+	b = newBundle(t, b.rdb)
+	op = ask()
+	start := b.now
+	b.now = b.now.Add(30 * time.Minute)
+	approved, err := b.p.Approve(ctx, op, "ann", "checked with hr")
+	require.NoError(t, err)
+	require.Equal(t, start.Add(tasks.DefaultDeadline+30*time.Minute), approved.Deadline, "it counts from the approval")
+	got := b.operation(op.ID)
+	require.Equal(t, approved.Deadline, got.Deadline)
+	require.Equal(t, tasks.ClearanceApproved, got.Clearance.State)
+	require.Equal(t, []any{"ann", "checked with hr", b.now}, []any{got.Clearance.DecidedBy, got.Clearance.Reason, got.Clearance.DecidedAt})
+	require.Equal(t, tasks.OperationRunning, got.State(b.now))
+	require.Empty(t, waiting(""))
+	require.Len(t, sweep(), 2)
+	_, err = b.p.Approve(ctx, op, "bob", "")
+	require.ErrorIs(t, err, tasks.ErrNotWaiting, "as it was read before")
+	_, err = b.p.Reject(ctx, got, "bob", "")
+	require.ErrorIs(t, err, tasks.ErrNotWaiting)
+
+	b = newBundle(t, b.rdb)
+	op = ask()
+	_, err = b.p.Reject(ctx, op, "ann", "wrong list")
+	require.NoError(t, err)
+	got = b.operation(op.ID)
+	require.Equal(t, tasks.ClearanceRejected, got.Clearance.State)
+	require.Equal(t, 150, got.Counts.Cancelled)
+	require.True(t, got.Done())
+	require.Empty(t, waiting(""))
+
+	b = newBundle(t, b.rdb)
+	op = ask()
+	b.now = b.now.Add(time.Hour)
+	require.Len(t, sweep(), 2, "when nobody answered in time a worker ends it")
+	_, err = b.p.ExpireApproval(ctx, op, "worker-1")
+	require.NoError(t, err)
+	require.Equal(t, tasks.ClearanceExpired, b.operation(op.ID).Clearance.State)
+}
+
+// A retry asks anew, whatever was decided before.
+func clearedAnew(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(3)})
+	_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{ExpiresAt: b.now.Add(time.Hour)})
+	require.NoError(t, err)
+	_, err = b.p.Approve(t.Context(), b.operation(op.ID), "ann", "")
+	require.NoError(t, err)
+	b.fail(op)
+	n, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "bob")
+	require.NoError(t, err)
+	require.Equal(t, 3, n)
+	require.Nil(t, b.operation(op.ID).Clearance)
+}
+
+// Whoever asks, in whatever order and however often: without an approval there is never more
+// in the window than is allowed, and nobody is turned away while there is room.
+func TestReserveHoldsTheLimit(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Mini(t))
+	round := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		round++
+		project := fmt.Sprintf("p%d", round)
+		allowed := rapid.IntRange(0, 60).Draw(rt, "allowed")
+		in := map[string]int{}
+		sum := 0
+		for range rapid.IntRange(1, 30).Draw(rt, "asks") {
+			id := rapid.SampledFrom([]string{"a", "b", "c", "d", "e", "f"}).Draw(rt, "operation")
+			n := rapid.IntRange(1, 30).Draw(rt, "desktops")
+			op := record.Operation{Operation: tasks.Operation{ID: id, Project: project, RequestedBy: id[:1]}}
+			u, err := b.r.Reserve(t.Context(), op, n, allowed, time.Hour)
+			require.NoError(rt, err)
+			require.Equal(rt, sum, u.Project)
+			_, was := in[id]
+			require.Equal(rt, was || sum+n <= allowed, u.Cleared)
+			if u.Cleared && !was {
+				in[id] = n
+				sum += n
+			}
+			require.LessOrEqual(rt, sum, allowed)
+		}
+	})
+}
+
+// Many processes that ask at once are one window.
+func TestReserveAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	var mu sync.Mutex
+	var cleared []string
+	var all sync.WaitGroup
+	for i := range 200 {
+		all.Go(func() {
+			op := record.Operation{Operation: tasks.Operation{ID: fmt.Sprint(i % 100), Project: "hq", RequestedBy: "hr"}}
+			u, err := b.r.Reserve(t.Context(), op, 1, 50, time.Hour)
+			if err == nil && u.Cleared {
+				mu.Lock()
+				defer mu.Unlock()
+				cleared = append(cleared, op.ID)
+			}
+		})
+	}
+	all.Wait()
+	slices.Sort(cleared)
+	require.Len(t, slices.Compact(cleared), 50)
+}

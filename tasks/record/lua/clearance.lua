@@ -1,0 +1,14 @@
+-- Writes the clearance of an operation, unless it has changed since it was read.
+-- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
+-- ARGV[1] was       {"state":"waiting",…} (as read), or "" (there was none)
+-- ARGV[2] answer    {"state":"approved",…}
+-- ARGV[3] deadline  1772366400000 (ms), or "" (leave it)
+-- Returns 1 if it was written
+
+local operation = KEYS[1]
+local was, answer, deadline = ARGV[1], ARGV[2], ARGV[3]
+if redis.call('HEXISTS', operation, 'meta') == 0 then return 0 end
+if (redis.call('HGET', operation, 'clearance') or '') ~= was then return 0 end
+redis.call('HSET', operation, 'clearance', answer)
+if deadline ~= '' then redis.call('HSET', operation, 'deadline', deadline) end
+return 1
