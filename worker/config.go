@@ -27,6 +27,7 @@ type API interface {
 	DesktopsNamed(ctx context.Context, computers []string) ([]apiclient.Desktop, error)
 	Users(ctx context.Context) ([]apiclient.Person, error)
 	SubJobs(ctx context.Context, jobID string) ([]apiclient.SubJob, error)
+	CountAssigned(ctx context.Context) (int, error)
 }
 
 // Project is one cloud project that the worker serves.
@@ -43,6 +44,11 @@ type Project struct {
 	MaxInFlight    int           // bulk calls of this worker at a time; defaults to 10
 	MaxReads       int           // confirming readings of this worker at a time; defaults to 4
 	CallTimeout    time.Duration // of one call; must cover the time-out of API; defaults to 30 s
+
+	// Limit is what passes without an approval; nil: tasks.DefaultLimit. ApprovalExpires is
+	// how long an operation beyond it waits for a person; defaults to 24 h.
+	Limit           *tasks.Limit
+	ApprovalExpires time.Duration
 }
 
 // limits are what projects of one credential have in common.
@@ -108,6 +114,11 @@ func (p *Project) setDefaults() {
 	p.MaxInFlight = cmp.Or(p.MaxInFlight, 10)
 	p.MaxReads = cmp.Or(p.MaxReads, 4)
 	p.CallTimeout = cmp.Or(p.CallTimeout, 30*time.Second)
+	p.ApprovalExpires = cmp.Or(p.ApprovalExpires, 24*time.Hour)
+	if p.Limit == nil {
+		limit := tasks.DefaultLimit
+		p.Limit = &limit
+	}
 }
 
 func (c Config) aliases() []string {
@@ -151,6 +162,8 @@ func (c Config) validate() error {
 			"are not those of %s, which shares its credential %s", other.Alias, p.Credential)
 		check(p.UnknownUsers == "" || p.UnknownUsers == tasks.HoldUnknown || p.UnknownUsers == tasks.IgnoreUnknown, field+"UnknownUsers",
 			"is %q: %s or %s", p.UnknownUsers, tasks.HoldUnknown, tasks.IgnoreUnknown)
+		check(p.Limit.Desktops >= 0 && p.Limit.Percent >= 0 && p.Limit.Window > 0, field+"Limit", "is %+v: none of it may be negative, "+
+			"and the window must be above 0", *p.Limit)
 		check(c.ShutdownTimeout > p.CallTimeout, "ShutdownTimeout",
 			"is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
 		seen[p.Alias], sharing[p.Credential] = true, p

@@ -104,6 +104,15 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 		}
 		queued, after = append(queued, again...), retryAfter
 	}
+	if op := c.Operation; len(queued) > 0 && !op.LooksUp(c.Number) && (op.AwaitsApproval() || time.Now().Before(op.Deadline)) {
+		cleared, again, err := h.sender.clear(ctx, op)
+		if err != nil {
+			return 0, err
+		}
+		if !cleared {
+			return sooner(after, again), nil // an approval enqueues the chunk again
+		}
+	}
 	if c.Operation.LooksUp(c.Number) && len(queued) > 0 && time.Now().Before(c.Operation.Deadline) {
 		arrived()
 		queued = nil

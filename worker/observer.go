@@ -45,6 +45,7 @@ const (
 	readComputers ReadingOf = "computers" // their desktops
 	readDirectory ReadingOf = "directory" // the users of Workspace
 	readJob       ReadingOf = "job"
+	readFleet     ReadingOf = "fleet" // how many desktops have a user
 )
 
 // SeenMove is a row that was moved, as the record has it now. A row that ends, is retried and

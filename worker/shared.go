@@ -26,6 +26,7 @@ type shared struct {
 	rules           policy.Rules
 	limit           *limiter
 	directory       *directory
+	clearance       *clearance
 	hints           *hinter
 	calls, readings *health
 
