@@ -352,10 +352,11 @@ func TestTraceparentOfARequest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	for sent, kept := range map[string]any{trace: trace, "00-1-2-3": nil} {
-		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent)
+	for sent, kept := range map[string]any{trace: trace, "01" + trace[2:] + "-more": trace, "00-1-2-3": nil} {
+		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent, "Tracestate", "rojo=1")
 		require.Equal(t, http.StatusAccepted, a.status)
 		require.Equal(t, kept, a.json(t)["trace"])
+		require.Equal(t, kept != nil, a.json(t)["tracestate"] == "rojo=1", "it goes with the traceparent")
 		id := b.do(b.key[access.Viewer], "GET", "/v1/operations/nowhere", "", "Traceparent", sent).problem(t).TraceID
 		require.Equal(t, map[any]string{trace: trace[3:35], nil: ""}[kept], id)
 	}
