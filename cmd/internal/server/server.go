@@ -56,8 +56,8 @@ type server struct {
 	stats   statsCache
 	ready   readiness
 
-	largeBodies semaphore // held while a large body is read, decoded and worked on
-	largePlans  semaphore // held while a large plan is read
+	largeBodies *Turns // held while a large body is read, decoded and worked on
+	largePlans  *Turns // held while a large plan is read
 
 	patience, bodyPatience, acquirePatience, planPatience time.Duration
 	pace                                                  pace
@@ -76,7 +76,7 @@ func newServer(cfg Config) *server {
 	return &server{
 		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
 		ready:       readiness{try: cfg.Store.Record.TryWrite},
-		largeBodies: make(semaphore, maxLargeBodies), largePlans: make(semaphore, maxLargePlans),
+		largeBodies: NewTurns(maxLargeBodies), largePlans: NewTurns(maxLargePlans),
 		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience, pace: defaultPace,
 	}
 }
@@ -224,6 +224,9 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	h := w.Header()
 	h.Set("X-Request-Id", r.id)
 	h.Set("X-Content-Type-Options", "nosniff")
+	if hr.TLS != nil {
+		setHSTS(h)
+	}
 	h.Set("Cache-Control", "no-store")
 	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
 	var err error
