@@ -174,7 +174,7 @@ func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, erro
 		return nil, err
 	}
 	setHeaders(req, c.userAgent)
-	setTraceparent(ctx, req.Header)
+	setTrace(ctx, req.Header)
 	return req, nil
 }
 

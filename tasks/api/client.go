@@ -74,6 +74,7 @@ type request struct {
 	body         any
 	idempotency  string
 	trace        string
+	tracestate   string
 	lastEvent    string   // Last-Event-ID
 	kinds        []string // media types of the answer; default application/json
 }
@@ -131,6 +132,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.trace != "" {
 		req.Header.Set("Traceparent", r.trace)
+	}
+	if r.tracestate != "" {
+		req.Header.Set("Tracestate", r.tracestate)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -219,7 +223,8 @@ func operationPath(id, rest string) string { return "/v1/operations/" + segment(
 func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
 	req.ValidateOnly = false
 	return call[tasks.Operation](ctx, c, request{
-		method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent,
+		method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey,
+		trace: req.Traceparent, tracestate: req.Tracestate,
 	})
 }
 

@@ -26,7 +26,7 @@ func (s *server) createOperation(r *request) error {
 	if in.IdempotencyKey, err = r.idempotencyKey(); err != nil {
 		return err
 	}
-	in.Traceparent = r.trace
+	in.Traceparent, in.Tracestate = r.trace, r.tracestate
 	req := in.Task(r.key.Name)
 	if !r.maySee(in.Project) {
 		// Invalid content is reported first. Times are not checked here: Enqueue answers a
