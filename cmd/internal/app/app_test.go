@@ -38,7 +38,7 @@ func embedded(t *testing.T) (*Embedded, config.Config) {
 	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: token}
 	cfg.Credentials = []config.Credential{c}
 	cfg.Projects = []config.Project{{
-		Alias: "hq", ProjectID: "00000000000000000000000000000001", Endpoint: e.Cloud.URL, Credential: "main", Limits: config.DefaultLimits(),
+		Alias: "hq", ProjectID: "00000000000000000000000000000001", Endpoint: e.Cloud.URL, Credential: "main", Limits: config.DefaultLimits(), Approval: config.NoApproval(),
 	}}
 	return e, cfg
 }

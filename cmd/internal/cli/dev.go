@@ -247,7 +247,7 @@ func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 		limits.MaxInFlight = 2
 		limits.CallTimeout = 3 * time.Second // a lost reply is noticed early
 		cfg.Projects = append(cfg.Projects, config.Project{Alias: alias, ProjectID: id, Endpoint: e.Cloud.URL, Credential: c.Name,
-			Limits: limits})
+			Limits: limits, Approval: config.NoApproval()})
 	}
 	return cfg
 }

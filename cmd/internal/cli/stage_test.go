@@ -294,8 +294,8 @@ worker: {max_attempts: 2, retry_base: 1ms, retry_max: 2ms, bulk_poll_interval: 5
 credentials:
 - {name: main, kind: token, token: {env: CLOUD_TOKEN}, calls_per_minute: 0, reads_per_minute: 0}
 projects:
-- {alias: hq, project_id: %q, endpoint: %q, credentials: main}
-- {alias: branch, project_id: %q, endpoint: %q, credentials: main}
+- {alias: hq, project_id: %q, endpoint: %q, credentials: main, approval: {percent: 100}}
+- {alias: branch, project_id: %q, endpoint: %q, credentials: main, approval: {percent: 100}}
 codes: [{of: desktop, code: WKS.00099999, class: conflict, why: being moved}]
 `, redis, hqID, cloud, branchID, cloud)
 	require.NoError(t, os.WriteFile(s.config, []byte(text), 0o600))

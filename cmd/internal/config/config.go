@@ -109,8 +109,60 @@ type Project struct {
 	Credential  string `yaml:"credentials"`  // the name of one of Config.Credentials. Required.
 	// UnknownUsers decides about users that Workspace does not know, if neither the request
 	// nor the key does: hold or ignore. Defaults to hold.
-	UnknownUsers string `yaml:"unknown_users"`
-	Limits       Limits `yaml:"limits"`
+	UnknownUsers string   `yaml:"unknown_users"`
+	Limits       Limits   `yaml:"limits"`
+	Approval     Approval `yaml:"approval"`
+}
+
+// Approval says which operations wait for a person: those that bring the project, within the
+// window, to more desktops than both limits (match: all) or than either (match: any).
+type Approval struct {
+	Desktops int           `yaml:"desktops"` // 0: every operation waits. Defaults to 50.
+	Percent  int           `yaml:"percent"`  // of the desktops that have a user; 0: every operation waits, 100: no limit by this. Defaults to 20.
+	Match    string        `yaml:"match"`    // all or any. Defaults to all.
+	Window   time.Duration `yaml:"window"`   // 1m to 720h. Defaults to 24h.
+	Expires  time.Duration `yaml:"expires"`  // how long an operation waits before it is cancelled, 1m to 720h. Defaults to 24h.
+}
+
+// DefaultApproval returns the limits of a project without any.
+func DefaultApproval() Approval {
+	p := project()
+	return Approval{Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires}
+}
+
+// NoApproval returns limits that every operation passes, for clouds that are not real.
+func NoApproval() Approval {
+	a := DefaultApproval()
+	a.Percent = 100
+	return a
+}
+
+// The values of Approval.Match.
+const (
+	matchAll = "all"
+	matchAny = "any"
+)
+
+// Limit returns the limits as a worker has them.
+func (a Approval) Limit() tasks.Limit {
+	return tasks.Limit{Desktops: a.Desktops, Percent: a.Percent, Any: a.Match == matchAny, Window: a.Window}
+}
+
+func (a Approval) validate(bad func(field, format string, args ...any)) {
+	if a.Desktops < 0 {
+		bad("approval.desktops", "is %d: 0 (every operation waits for approval) or more", a.Desktops)
+	}
+	if a.Percent < 0 || a.Percent > 100 {
+		bad("approval.percent", "is %d: 0 (every operation waits for approval) to 100 (no limit by this)", a.Percent)
+	}
+	if a.Match != matchAll && a.Match != matchAny {
+		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)
+	}
+	for field, d := range map[string]time.Duration{"approval.window": a.Window, "approval.expires": a.Expires} {
+		if d < time.Minute || d > 720*time.Hour {
+			bad(field, "is %s: 1m to 720h", d)
+		}
+	}
 }
 
 // Credential is an IAM identity and its rate limits. The fields of other kinds must be
@@ -210,7 +262,7 @@ func DefaultCredential() Credential {
 // UnmarshalYAML decodes over the defaults.
 func (p *Project) UnmarshalYAML(n *yaml.Node) error {
 	type plain Project
-	p.Limits, p.UnknownUsers = DefaultLimits(), tasks.HoldUnknown
+	p.Limits, p.Approval, p.UnknownUsers = DefaultLimits(), DefaultApproval(), tasks.HoldUnknown
 	return n.Decode((*plain)(p))
 }
 
@@ -343,7 +395,7 @@ func (c *Config) projectFromEnvironment(lookup func(string) (string, bool), from
 	}
 	p := Project{
 		Alias: "default", ProjectID: env.ProjectID, Region: env.Region, Endpoint: env.Endpoint, IAMEndpoint: env.IAMEndpoint,
-		Credential: "default", UnknownUsers: tasks.HoldUnknown, Limits: DefaultLimits(),
+		Credential: "default", UnknownUsers: tasks.HoldUnknown, Limits: DefaultLimits(), Approval: DefaultApproval(),
 	}
 	x := DefaultCredential()
 	x.Name = "default"
@@ -559,6 +611,7 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 		bad("unknown_users", "is %q: %s or %s", u, tasks.HoldUnknown, tasks.IgnoreUnknown)
 	}
 	p.Limits.validate(bad)
+	p.Approval.validate(bad)
 }
 
 func (c Config) credentialNames() []string {

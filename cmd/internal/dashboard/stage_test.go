@@ -104,7 +104,7 @@ func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
 	endpoint := door(s.cloud.URL)
 	for _, alias := range []string{"hq", "branch"} {
 		s.cfg.Projects = append(s.cfg.Projects, config.Project{
-			Alias: alias, ProjectID: projectIDs[alias], Endpoint: endpoint, Credential: "main", Limits: config.DefaultLimits(),
+			Alias: alias, ProjectID: projectIDs[alias], Endpoint: endpoint, Credential: "main", Limits: config.DefaultLimits(), Approval: config.NoApproval(),
 		})
 	}
 	s.store, err = app.Open(s.cfg, noEnv, "test")

@@ -85,6 +85,7 @@ projects:
   endpoint: %q
   credentials: main
   limits: {%s}
+  approval: {percent: 100}
 `, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits), 0o600)
 }
 

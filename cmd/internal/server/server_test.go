@@ -52,7 +52,7 @@ func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 	cfg.Credentials = []config.Credential{c}
 	for i, alias := range []string{"hq", "branch"} {
 		cfg.Projects = append(cfg.Projects, config.Project{
-			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Credential: "main", Limits: config.DefaultLimits(),
+			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Credential: "main", Limits: config.DefaultLimits(), Approval: config.NoApproval(),
 		})
 	}
 	b.cfg = cfg

@@ -1,0 +1,144 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/worker"
+)
+
+// limited gives the project of a worker the default limit.
+func limited(cfg *worker.Config) { cfg.Projects[0].Limit = nil }
+
+// called returns the ids of all desktops that were named in calls, in order.
+func (s *env) called() (out []string) {
+	for _, r := range s.cloud.Requests() {
+		if r.Op == fakecloud.OpDetach {
+			out = append(out, r.DesktopIDs...)
+		}
+	}
+	return out
+}
+
+// waits returns the operation once it waits for an approval.
+func (s *env) waits(op record.Operation) record.Operation {
+	s.t.Helper()
+	var got record.Operation
+	require.Eventually(s.t, func() bool {
+		var err error
+		got, err = s.record.Operation(s.t.Context(), op.ID)
+		return err == nil && got.AwaitsApproval()
+	}, patience, 10*time.Millisecond, "the operation does not wait")
+	return got
+}
+
+func TestTheWholeFleetInOneFeed(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.exist(ids(2000)...)
+	s.start(limited)
+	op := s.waits(s.enqueue(tasks.Request{Desktops: ids(2000), RequestedBy: "hr", Ticket: "INC-1"}))
+	c := op.Clearance
+	require.Equal(t, []int{2000, 0, 2000, 400}, []int{c.Desktops, c.Used, c.Assigned, c.Allowed})
+	require.Equal(t, 1, strings.Count(s.log.String(), "waits for approval"), "one line, however many chunks it has")
+	small := s.enqueue(tasks.Request{Desktops: ids(3)})
+	s.ended(small)
+	require.Len(t, s.called(), 3, "a small one passes, and nothing of the large one is sent")
+
+	_, err := s.p.Approve(t.Context(), s.waits(op), "ann", "the site is closed")
+	require.NoError(t, err)
+	got, _ := s.ended(op)
+	require.Equal(t, 2000, got.Counts.Detached)
+}
+
+// Many small operations of one source are together no more than the limit.
+func TestASlowDrip(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	all := ids(500)
+	s.exist(all...)
+	for i, id := range all[:200] {
+		s.enqueue(tasks.Request{Desktops: []string{id}, RequestedBy: "hr", IdempotencyKey: fmt.Sprint(i)})
+	}
+	s.start(limited)
+	s.start(limited, func(cfg *worker.Config) { cfg.ID = "worker-2" })
+	require.Eventually(t, func() bool {
+		stats, err := s.record.Stats(t.Context(), []string{"hq"}, time.Now())
+		return err == nil && stats[0].AwaitingApproval+stats[0].Counts.Detached == 200
+	}, patience, 20*time.Millisecond)
+	// Desktops that are detached are no longer assigned, so a late count allows fewer.
+	require.LessOrEqual(t, len(s.called()), 100, "20 % of 500")
+	require.GreaterOrEqual(t, len(s.called()), 50)
+}
+
+// Desktops that are found by their users count once they are found, and nothing leaves before.
+func TestUsersAreCountedAfterTheLookUp(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	for i := range 60 {
+		s.cloud.Add(projectID, fakecloud.Desktop{ID: fmt.Sprintf("of-zoe-%d", i), Users: []fakecloud.User{{Name: "zoe"}}})
+	}
+	s.start(limited)
+	op := s.waits(s.enqueue(tasks.Request{Users: []string{"zoe"}}))
+	require.Equal(t, 60, op.Clearance.Desktops)
+	require.Empty(t, s.called())
+	_, err := s.p.Reject(t.Context(), op, "ann", "zoe is the owner of the training room")
+	require.NoError(t, err)
+	got, _ := s.ended(op)
+	require.Equal(t, 60, got.Counts.Cancelled)
+	require.Empty(t, s.called())
+}
+
+// What the guard needs cannot be read: nothing is sent until it can.
+func TestAFleetThatCannotBeCounted(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.exist(ids(1000)...)
+	var mu sync.Mutex
+	broken := true
+	s.start(limited, func(cfg *worker.Config) {
+		cfg.Projects[0].API = countless{cfg.Projects[0].API, func() bool { mu.Lock(); defer mu.Unlock(); return broken }}
+	})
+	op := s.enqueue(tasks.Request{Desktops: ids(100)})
+	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "could not be counted") }, patience, time.Millisecond)
+	require.Empty(t, s.called())
+	mu.Lock()
+	broken = false
+	mu.Unlock()
+	got, _ := s.ended(op)
+	require.Equal(t, 100, got.Counts.Detached)
+}
+
+// Without an answer it is cancelled in time, though it has no tasks.
+func TestNobodyAnswers(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.startImpatient(limited, func(cfg *worker.Config) { cfg.Projects[0].ApprovalExpires = 50 * time.Millisecond })
+	got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(150)}))
+	require.Equal(t, tasks.ClearanceExpired, got.Clearance.State)
+	require.Equal(t, 150, got.Counts.Cancelled)
+	require.Empty(t, s.called())
+}
+
+// countless is an API that cannot count for a while.
+type countless struct {
+	worker.API
+	broken func() bool
+}
+
+func (c countless) CountAssigned(ctx context.Context) (int, error) {
+	if c.broken() {
+		return 0, &apiclient.Error{Status: 503, Code: "WKS.500", Message: "away"}
+	}
+	return c.API.CountAssigned(ctx)
+}
