@@ -44,6 +44,7 @@ var schemas = map[string]reflect.Type{
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
+	"Tally":         reflect.TypeFor[tasks.Tally](),
 }
 
 // field is a field of a JSON object.
