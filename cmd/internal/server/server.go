@@ -53,7 +53,7 @@ type server struct {
 	routes  []route
 	limits  *limits
 	streams *streams
-	stats   statsCache
+	stats   statsCaches
 	ready   readiness
 
 	largeBodies *Turns // held while a large body is read, decoded and worked on
