@@ -73,7 +73,7 @@ func TestASlowDrip(t *testing.T) {
 	s.start(limited)
 	s.start(limited, func(cfg *worker.Config) { cfg.ID = "worker-2" })
 	require.Eventually(t, func() bool {
-		stats, err := s.record.Stats(t.Context(), []string{"hq"}, time.Now())
+		stats, err := s.record.Stats(t.Context(), []string{"hq"}, tasks.LastDay, time.Now())
 		return err == nil && stats[0].AwaitingApproval+stats[0].Counts.Detached == 200
 	}, patience, 20*time.Millisecond)
 	// Desktops that are detached are no longer assigned, so a late count allows fewer.

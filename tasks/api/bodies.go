@@ -131,6 +131,16 @@ type Cancelled struct {
 	TooLate     int    `json:"too_late"`  // sent already
 }
 
+// Decision is the body of :approve, :reject, :stop and :resume of all projects.
+type Decision struct {
+	Reason string `json:"reason"` // required, up to 1,000 characters
+}
+
+// Stopped is the answer to the stop of all projects, and to its end.
+type Stopped struct {
+	Stopped bool `json:"stopped"`
+}
+
 // RetryRequest is the body of :retry; see tasks.RetryFilter.
 type RetryRequest struct {
 	Held bool   `json:"held,omitempty"`

@@ -45,7 +45,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("api: the server is not a URL such as https://detachd.example.com")
 	}
 	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{Timeout: time.Minute}
+		cfg.HTTP = &http.Client{Timeout: time.Minute, Transport: ours}
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "detachd-client"
@@ -53,6 +53,23 @@ func New(cfg Config) (*Client, error) {
 	direct := *cfg.HTTP
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{base: strings.TrimRight(u.String(), "/"), key: secret(cfg.Key), agent: cfg.UserAgent, http: &direct}, nil
+}
+
+// ours is the transport of clients that are made without one.
+var ours = NewTransport()
+
+// NewTransport returns http.DefaultTransport with errors that do not quote the address of the
+// proxy, which may contain a password.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = func(req *http.Request) (*url.URL, error) {
+		proxy, err := http.ProxyFromEnvironment(req)
+		if err != nil {
+			return nil, errors.New("the proxy address in the environment cannot be read")
+		}
+		return proxy, nil
+	}
+	return t
 }
 
 // secret hides its value when it is printed, in any structure.
@@ -234,7 +251,8 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
 }
 
-// Operations lists operations, the latest first; if f.Scheduled, the next to start first.
+// Operations lists operations, the latest first; if f.Scheduled, the next to start first, and
+// if f.DueBefore, the next to be due.
 // f.Now is ignored. Of every list: size is the largest number of items, 1 to 1000 (0: 100),
 // and an empty next means the end.
 func (c *Client) Operations(
@@ -250,6 +268,10 @@ func (c *Client) Operations(
 	if f.Scheduled {
 		q.Set("scheduled", "true")
 	}
+	if f.Waiting {
+		q.Set("waiting", "true")
+	}
+	setTime(q, "due_before", f.DueBefore)
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)
 	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
@@ -321,6 +343,26 @@ func (c *Client) Report(ctx context.Context, w io.Writer, operation, format stri
 // Cancel cancels what was not sent.
 func (c *Client) Cancel(ctx context.Context, operation string) (Cancelled, error) {
 	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel")})
+}
+
+// Approve lets an operation that waits for an approval begin.
+func (c *Client) Approve(ctx context.Context, operation, reason string) (OperationState, error) {
+	return call[OperationState](ctx, c, request{method: "POST", path: operationPath(operation, ":approve"), body: Decision{reason}})
+}
+
+// Reject cancels an operation that waits for an approval.
+func (c *Client) Reject(ctx context.Context, operation, reason string) (OperationState, error) {
+	return call[OperationState](ctx, c, request{method: "POST", path: operationPath(operation, ":reject"), body: Decision{reason}})
+}
+
+// StopAll stops the calls of all projects at once.
+func (c *Client) StopAll(ctx context.Context, reason string) (Stopped, error) {
+	return call[Stopped](ctx, c, request{method: "POST", path: "/v1/projects:stop", body: Decision{reason}})
+}
+
+// ResumeAll ends StopAll.
+func (c *Client) ResumeAll(ctx context.Context, reason string) (Stopped, error) {
+	return call[Stopped](ctx, c, request{method: "POST", path: "/v1/projects:resume", body: Decision{reason}})
 }
 
 // Retry retries the failed or held desktops of an operation.
@@ -453,11 +495,12 @@ func (c *Client) Search(ctx context.Context, text string, size int, token string
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
 }
 
-// Stats reports the status of the projects that the key is for, or of one. It may be two
-// seconds old.
-func (c *Client) Stats(ctx context.Context, project string) ([]tasks.Stats, error) {
+// Stats reports the status of the projects that the key is for, or of one, with their results
+// within a range (default tasks.LastDay). It may be two seconds old.
+func (c *Client) Stats(ctx context.Context, project string, within tasks.StatsRange) ([]tasks.Stats, error) {
 	q := url.Values{}
 	set(q, "project", project)
+	set(q, "range", string(within))
 	items, _, err := list[tasks.Stats](ctx, c, "/v1/stats", q, 0, "")
 	return items, err
 }

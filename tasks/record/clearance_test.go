@@ -70,7 +70,7 @@ func approval(t *testing.T, b *bundle) {
 	require.Equal(t, []string{op.ID}, waiting(""))
 	require.Equal(t, []string{op.ID}, waiting("hq"))
 	require.Empty(t, waiting("branch"))
-	stats, err := b.r.Stats(ctx, []string{"hq"}, b.now)
+	stats, err := b.r.Stats(ctx, []string{"hq"}, tasks.LastDay, b.now)
 	require.NoError(t, err)
 	require.Equal(t, 1, stats[0].AwaitingApproval)
 	require.Empty(t, sweep(), "nobody enqueues it before a person decides")

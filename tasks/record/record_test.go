@@ -272,6 +272,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"redrive idempotency":      redriveIdempotency,
 		"scheduled":                scheduled,
 		"scheduled in lists":       scheduledLists,
+		"due in lists":             dueLists,
 		"scheduled hide nothing":   scheduledHideNothing,
 		"replay after its time":    replayAfterItsTime,
 		"removal of the scheduled": removalOfTheScheduled,
@@ -748,7 +749,7 @@ func stopAll(t *testing.T, b *bundle) {
 	pauseOf := func(project string) *tasks.Pause {
 		p, err := b.r.ProjectPause(t.Context(), project)
 		require.NoError(t, err)
-		stats, err := b.r.Stats(t.Context(), []string{project}, b.now)
+		stats, err := b.r.Stats(t.Context(), []string{project}, tasks.LastDay, b.now)
 		require.NoError(t, err)
 		require.Equal(t, p, stats[0].Pause)
 		return p

@@ -31,11 +31,12 @@ const (
 	Viewer   Role = "viewer"   // read
 	Producer Role = "producer" // submit operations
 	Operator Role = "operator" // cancel, retry, dismiss, pause and resume
-	Admin    Role = "admin"    // manage keys
+	Approver Role = "approver" // approve and reject operations that wait
+	Admin    Role = "admin"    // manage keys, and stop all projects
 )
 
 // Roles lists the roles, the weakest first.
-var Roles = []Role{Viewer, Producer, Operator, Admin}
+var Roles = []Role{Viewer, Producer, Operator, Approver, Admin}
 
 // Includes reports whether role r may do what requires wanted. An unknown role may do
 // nothing.

@@ -96,15 +96,22 @@ func (r *request) project(q *query) string {
 }
 
 // listOperations is GET /v1/operations, the latest first; with scheduled=true the next to
-// start first.
+// start first, with due_before the next to be due.
 func (s *server) listOperations(r *request) error {
-	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "from", "to", "page_size", "page_token")
+	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "waiting", "due_before", "from", "to", "page_size", "page_token")
 	f := tasks.OperationFilter{
 		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"),
-		Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
+		Scheduled: q.flag("scheduled"), Waiting: q.flag("waiting"), DueBefore: q.time("due_before"),
+		From: q.time("from"), To: q.time("to"), Now: s.Now(),
+	}
+	if f.Waiting && (f.Open || f.Scheduled || !f.DueBefore.IsZero()) {
+		q.bad("waiting", "an operation that waits for approval is in no other list: give only waiting")
 	}
 	if f.Open && f.Scheduled {
 		q.bad("scheduled", "a scheduled operation is not open: give open or scheduled")
+	}
+	if f.Scheduled && !f.DueBefore.IsZero() {
+		q.bad("due_before", "the list is in the order of start or of due time: give scheduled or due_before")
 	}
 	size := q.size()
 	if err := q.err(); err != nil {

@@ -55,6 +55,9 @@ func problemOf(err error) *api.Problem {
 		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
 		p.RetryAfter = time.Second
 		return p
+	case errors.Is(err, tasks.ErrNotWaiting):
+		return problem(http.StatusConflict, "not_waiting",
+			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrNotFound):

@@ -53,7 +53,7 @@ type server struct {
 	routes  []route
 	limits  *limits
 	streams *streams
-	stats   statsCache
+	stats   statsCaches
 	ready   readiness
 
 	largeBodies *Turns // held while a large body is read, decoded and worked on
@@ -120,6 +120,8 @@ var routes = []route{
 	{"GET", "/v1/operations/{id}/calls", access.Viewer, noInput((*server).listCalls)},
 	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
 	{"POST", "/v1/operations/{id}:cancel", access.Operator, noInput((*server).cancelOperation)},
+	{"POST", "/v1/operations/{id}:approve", access.Approver, (*server).approveOperation},
+	{"POST", "/v1/operations/{id}:reject", access.Approver, (*server).rejectOperation},
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
@@ -137,6 +139,8 @@ var routes = []route{
 	{"POST", "/v1/keys", access.Admin, (*server).createKey},
 	{"POST", "/v1/keys/{id}:revoke", access.Admin, noInput((*server).revokeKey)},
 	{"GET", "/v1/projects", access.Viewer, noInput((*server).listProjects)},
+	{"POST", "/v1/projects:stop", access.Admin, (*server).stopAll},
+	{"POST", "/v1/projects:resume", access.Admin, (*server).resumeAll},
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, noInput((*server).resumeProject)},
 	{"GET", "/v1/workers", access.Viewer, noInput((*server).listWorkers)},

@@ -1,0 +1,94 @@
+package server
+
+import (
+	"net/http"
+	"unicode/utf8"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// decision reads the body of an answer to a question, whose reason is required.
+func (r *request) decision() (api.Decision, error) {
+	var in api.Decision
+	if err := r.decode(&in, true); err != nil {
+		return in, err
+	}
+	switch n := utf8.RuneCountInString(in.Reason); {
+	case n == 0:
+		return in, fault("/reason", "is required: say why, for those who ask later")
+	case n > maxReason:
+		return in, fault("/reason", "is longer than %d characters", maxReason)
+	}
+	return in, nil
+}
+
+// approveOperation is POST /v1/operations/{id}:approve.
+func (s *server) approveOperation(r *request) error {
+	return s.decide(r, tasks.ClearanceApproved)
+}
+
+// rejectOperation is POST /v1/operations/{id}:reject.
+func (s *server) rejectOperation(r *request) error {
+	return s.decide(r, tasks.ClearanceRejected)
+}
+
+func (s *server) decide(r *request, answer tasks.ClearanceState) error {
+	in, err := r.decision()
+	if err != nil {
+		return err
+	}
+	op, err := s.operation(r)
+	if err != nil {
+		return err
+	}
+	do := s.Store.Producer.Approve
+	if answer == tasks.ClearanceRejected {
+		do = s.Store.Producer.Reject
+	}
+	if _, err := do(r.Context(), op, r.key.Name, in.Reason); err != nil {
+		return err
+	}
+	if op, err = s.operation(r); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.StateOf(op.Operation, s.Now()))
+}
+
+// stopAll is POST /v1/projects:stop.
+func (s *server) stopAll(r *request) error {
+	in, err := r.decision()
+	if err != nil {
+		return err
+	}
+	if err := r.seesAll(); err != nil {
+		return err
+	}
+	if _, err := s.record.StopAll(r.Context(), r.key.Name+": "+in.Reason); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Stopped{Stopped: true})
+}
+
+// resumeAll is POST /v1/projects:resume.
+func (s *server) resumeAll(r *request) error {
+	if _, err := r.decision(); err != nil {
+		return err
+	}
+	if err := r.seesAll(); err != nil {
+		return err
+	}
+	if _, err := s.record.ResumeAll(r.Context()); err != nil {
+		return err
+	}
+	return r.answer(http.StatusOK, api.Stopped{})
+}
+
+// seesAll refuses keys that are bound to projects: the stop is one for the whole fleet.
+func (r *request) seesAll() error {
+	if len(r.key.Projects) > 0 {
+		return problem(http.StatusForbidden, "key_bound",
+			"the key is bound to projects, and this concerns all of them; nothing was changed: use a key that is not bound, or pause its projects")
+	}
+	return nil
+}
