@@ -44,7 +44,7 @@ var schemas = map[string]reflect.Type{
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](),
 
 	"OperationPage": reflect.TypeFor[api.Page[api.OperationState]](), "DesktopPage": reflect.TypeFor[api.Page[api.Desktop]](),
-	"CallPage": reflect.TypeFor[whole[tasks.Call]](), "EventPage": reflect.TypeFor[api.Page[api.Event]](),
+	"CallPage": reflect.TypeFor[whole[tasks.Call]](), "EventPage": reflect.TypeFor[uncounted[api.Event]](),
 	"FailurePage": reflect.TypeFor[api.Page[tasks.Failure]](), "FailureCountPage": reflect.TypeFor[whole[tasks.FailureCount]](),
 	"RedrivePage": reflect.TypeFor[api.Page[tasks.Redrive]](), "RedriveItemPage": reflect.TypeFor[api.Page[tasks.RedriveItem]](),
 	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
@@ -56,6 +56,12 @@ var schemas = map[string]reflect.Type{
 // whole is a list that is on one page.
 type whole[T any] struct {
 	Items []T `json:"items"`
+}
+
+// uncounted is a list without a total.
+type uncounted[T any] struct {
+	Items         []T    `json:"items"`
+	NextPageToken string `json:"next_page_token,omitempty"`
 }
 
 // field is a field of a JSON object.

@@ -168,7 +168,9 @@ func match(routes []route, method, path string) (found *route, vars map[string]s
 		if routes[i].method == method {
 			return &routes[i], vars, nil
 		}
-		allowed = append(allowed, routes[i].method)
+		if allowed = append(allowed, routes[i].method); routes[i].method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	return nil, nil, allowed
 }
@@ -219,7 +221,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	h.Set("X-Request-Id", r.id)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cache-Control", "no-store")
-	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
+	method := hr.Method
+	if method == http.MethodHead { // answered as GET: net/http sends no body
+		method = http.MethodGet
+	}
+	rt, vars, allowed := match(s.routes, method, hr.URL.EscapedPath())
 	var err error
 	switch {
 	case s.Pages != nil && !isAPI(hr.URL.Path):
