@@ -80,11 +80,12 @@ func (r *request) tokenCipher() (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// tokenScope is what a token is valid for.
+// tokenScope is what a token is valid for. Times may differ: people give them relative to now.
 func (r *request) tokenScope() []byte {
 	q := r.URL.Query()
-	q.Del("page_token")
-	q.Del("page_size")
+	for _, name := range []string{"page_token", "page_size", "from", "to"} {
+		q.Del(name)
+	}
 	return []byte(r.URL.EscapedPath() + "?" + q.Encode() + "\n" + strings.Join(r.key.Projects, "\n"))
 }
 
