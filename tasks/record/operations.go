@@ -98,8 +98,8 @@ func (r *Record) indexes(ctx context.Context, f tasks.OperationFilter) ([]string
 	return out, nil
 }
 
-// Operations lists operations, the latest first, or with f.Scheduled the earliest start
-// first. It returns at most size of them (default 100); an empty next means that there are
+// Operations lists operations, the latest first; with f.Scheduled the earliest start first, and
+// with f.DueBefore the earliest due time. It returns at most size of them (default 100); an empty next means that there are
 // no more. A page takes a bounded time: where few entries match it is short, or empty, and
 // next continues it.
 func (r *Record) Operations(
@@ -117,6 +117,12 @@ func (r *Record) Operations(
 	}
 	if f.Now.IsZero() {
 		f.Now = time.Now()
+	}
+	if !f.DueBefore.IsZero() {
+		if out, next, err = r.dueBefore(ctx, f, size, last); err != nil {
+			return fail(err)
+		}
+		return out, next, nil
 	}
 	low := earliest(f.From)
 	if f.Scheduled { // its index is by the start

@@ -307,7 +307,7 @@ func (s *scene) more() {
 	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
 	s.ask(role, "GET", "/v1/projects", nil)
-	s.srv.stats.at = time.Time{} // what was read before the pause is of no use here
+	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
 	x := post("/v1/redrives", object{"per_second": 1, "desktops": []any{
 		object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"},

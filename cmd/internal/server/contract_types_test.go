@@ -51,6 +51,7 @@ var schemas = map[string]reflect.Type{
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
+	"Tally":         reflect.TypeFor[tasks.Tally](),
 }
 
 // whole is a list that is on one page.

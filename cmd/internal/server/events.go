@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -140,6 +141,7 @@ func stateOf(op record.Operation, now time.Time) (id string, data []byte) {
 	if err != nil {
 		panic(err) // plain data
 	}
+	data = harmless.JSON(data)
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), data
 }

@@ -26,7 +26,7 @@ func (s *server) createOperation(r *request) error {
 	if in.IdempotencyKey, err = r.idempotencyKey(); err != nil {
 		return err
 	}
-	in.Traceparent = r.trace
+	in.Traceparent, in.Tracestate = r.trace, r.tracestate
 	req := in.Task(r.key.Name)
 	if in.Project != "" && !r.maySee(in.Project) { // before anything else: it is the same if there is no such project
 		return wrongProject(in.Project)
@@ -88,15 +88,18 @@ func (r *request) project(q *query) string {
 }
 
 // listOperations is GET /v1/operations, the latest first; with scheduled=true the next to
-// start first.
+// start first, with due_before the next to be due.
 func (s *server) listOperations(r *request) error {
-	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "from", "to", "page_size", "page_token")
+	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "due_before", "from", "to", "page_size", "page_token")
 	f := tasks.OperationFilter{
 		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"),
-		Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
+		Scheduled: q.flag("scheduled"), DueBefore: q.time("due_before"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
 	}
 	if f.Open && f.Scheduled {
 		q.bad("scheduled", "a scheduled operation is not open: give open or scheduled")
+	}
+	if f.Scheduled && !f.DueBefore.IsZero() {
+		q.bad("due_before", "the list is in the order of start or of due time: give scheduled or due_before")
 	}
 	size := q.size()
 	if err := q.err(); err != nil {

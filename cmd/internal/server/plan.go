@@ -18,7 +18,7 @@ const (
 	// small one.
 	planPatience = 2 * time.Second
 	// A plan with more than largePlan rows needs a semaphore: each is held in memory, so
-	// this process reads at most maxLargePlans at a time.
+	// this process reads at most maxLargePlans at a time, and half as many of one key.
 	largePlan, maxLargePlans = 1000, 4
 )
 
@@ -98,10 +98,9 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 	}
 	free, release := plan.State == tasks.PlanReading, func() {}
 	if free && plan.Total > largePlan {
-		select {
-		case s.largePlans <- struct{}{}:
-			release = func() { <-s.largePlans }
-		default:
+		if turn, ok := s.largePlans.try(plan.Owner); ok {
+			release = turn
+		} else {
 			free = false // the next request for the plan tries again
 		}
 	}
