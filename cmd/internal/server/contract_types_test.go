@@ -44,7 +44,8 @@ var schemas = map[string]reflect.Type{
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
-	"Tally":         reflect.TypeFor[tasks.Tally](),
+	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](),
+	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
 // field is a field of a JSON object.
