@@ -129,8 +129,11 @@ type OperationFilter struct {
 	Ticket      string
 	Open        bool // only OperationRunning
 	Scheduled   bool // only OperationScheduled, the next start first; with Open: none
-	From, To    time.Time
-	Now         time.Time // defaults to the time of the call
+	// DueBefore lists unfinished operations that start and are due before it, the next due
+	// first; not with Scheduled.
+	DueBefore time.Time
+	From, To  time.Time
+	Now       time.Time // defaults to the time of the call
 }
 
 // Durability says whether a replica of Redis has the operation when it is acknowledged.

@@ -251,7 +251,8 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
 }
 
-// Operations lists operations, the latest first; if f.Scheduled, the next to start first.
+// Operations lists operations, the latest first; if f.Scheduled, the next to start first, and
+// if f.DueBefore, the next to be due.
 // f.Now is ignored. Of every list: size is the largest number of items, 1 to 1000 (0: 100),
 // and an empty next means the end.
 func (c *Client) Operations(
@@ -267,6 +268,7 @@ func (c *Client) Operations(
 	if f.Scheduled {
 		q.Set("scheduled", "true")
 	}
+	setTime(q, "due_before", f.DueBefore)
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)
 	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
@@ -470,11 +472,18 @@ func (c *Client) Search(ctx context.Context, text string, size int, token string
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
 }
 
-// Stats reports the status of the projects that the key is for, or of one. It may be two
-// seconds old.
-func (c *Client) Stats(ctx context.Context, project string) ([]tasks.Stats, error) {
+// Access reads from the cloud what a person still has. Check Complete: a project that could not
+// be read is in Projects, with the reason.
+func (c *Client) Access(ctx context.Context, user string) (tasks.Access, error) {
+	return call[tasks.Access](ctx, c, request{method: "GET", path: "/v1/users/" + segment(user) + "/access"})
+}
+
+// Stats reports the status of the projects that the key is for, or of one, with their results
+// within a range (default tasks.LastDay). It may be two seconds old.
+func (c *Client) Stats(ctx context.Context, project string, within tasks.StatsRange) ([]tasks.Stats, error) {
 	q := url.Values{}
 	set(q, "project", project)
+	set(q, "range", string(within))
 	items, _, err := list[tasks.Stats](ctx, c, "/v1/stats", q, 0, "")
 	return items, err
 }

@@ -29,7 +29,7 @@ const token = "token-that-nobody-may-see"
 
 func embedded(t *testing.T) (*Embedded, config.Config) {
 	t.Helper()
-	e, err := StartEmbedded(fakecloud.Config{Token: token, AutoCreate: true}, "127.0.0.1:0", "127.0.0.1:0")
+	e, err := StartEmbedded(fakecloud.Config{Token: token, AutoCreate: true}, "", "127.0.0.1:0", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(e.Stop)
 	cfg := config.Defaults()
@@ -128,7 +128,7 @@ func TestAppThatCannotStart(t *testing.T) {
 func TestEmbeddedAddressInUse(t *testing.T) {
 	t.Parallel()
 	e, _ := embedded(t)
-	_, err := StartEmbedded(fakecloud.Config{}, "127.0.0.1:0", e.Cloud.URL[len("http://"):])
+	_, err := StartEmbedded(fakecloud.Config{}, "", "127.0.0.1:0", e.Cloud.URL[len("http://"):])
 	require.ErrorContains(t, err, "fake cloud")
 }
 

@@ -54,6 +54,8 @@ var routes = []route{
 	{"GET /failures", access.Viewer, (*visit).failures},
 	{"GET /failures.csv", access.Viewer, (*visit).failuresCSV},
 	{"GET /redrives", access.Viewer, (*visit).redrives},
+	{"GET /redrives/preview", access.Operator, (*visit).previewRedrive},
+	{"GET /dismissals/preview", access.Operator, (*visit).previewDismissal},
 	{"POST /redrives/preview", access.Operator, (*visit).previewRedrive},
 	{"POST /dismissals/preview", access.Operator, (*visit).previewDismissal},
 	{"POST /dismissals", access.Operator, (*visit).dismiss},

@@ -25,6 +25,7 @@ var funcs = template.FuncMap{
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
+	"codeLink":  codeLink,
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
 
@@ -125,6 +126,9 @@ func query(to string, pairs ...any) (string, error) {
 	}
 	return to + "?" + q.Encode(), nil
 }
+
+// codeLink leads to the meaning of a code.
+func codeLink(code string) string { return "/codes#" + url.PathEscape(code) }
 
 func people(list []tasks.Person) string {
 	out := make([]string, len(list))

@@ -21,7 +21,7 @@ import (
 const maxFaults = 100
 
 func problem(status int, code, format string, args ...any) *api.Problem {
-	return &api.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &api.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
 func fault(pointer, format string, args ...any) *api.Problem {
@@ -83,7 +83,7 @@ func (s *server) refuse(r *request, err error) int {
 	if s.Local && r.failInside(err) {
 		return p.Status
 	}
-	p.RequestID, p.TraceID = r.id, r.traceID()
+	p.Type, p.RequestID, p.TraceID = "/docs#problem-"+p.Code, r.id, r.traceID()
 	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
 		line := s.Log.Error().Err(err).Func(r.tag).Str("path", r.URL.Path).Str("code", p.Code)
 		if f := redisfault.ByCode(p.Code); f != nil {
