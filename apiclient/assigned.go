@@ -27,7 +27,7 @@ func (c *Client) CountAssigned(ctx context.Context) (int, error) {
 	}
 	n := len(first.Desktops)
 	if first.Total != nil {
-		n = max(n, *first.Total)
+		n = max(n, int(*first.Total))
 	}
 	for range maxPages {
 		more, err := page(n, desktopsPerPage)

@@ -76,6 +76,7 @@ type Accepted struct {
 type Page[T any] struct {
 	Items         []T    `json:"items"` // never null
 	NextPageToken string `json:"next_page_token,omitempty"`
+	Total         *int   `json:"total,omitempty"` // of all pages; omitted where counting would take as long as listing
 }
 
 // OperationState is an Operation without Removal and Pace.

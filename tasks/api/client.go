@@ -495,6 +495,12 @@ func (c *Client) Search(ctx context.Context, text string, size int, token string
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
 }
 
+// Access reads from the cloud what a person still has. Check Complete: a project that could not
+// be read is in Projects, with the reason.
+func (c *Client) Access(ctx context.Context, user string) (tasks.Access, error) {
+	return call[tasks.Access](ctx, c, request{method: "GET", path: "/v1/users/" + segment(user) + "/access"})
+}
+
 // Stats reports the status of the projects that the key is for, or of one, with their results
 // within a range (default tasks.LastDay). It may be two seconds old.
 func (c *Client) Stats(ctx context.Context, project string, within tasks.StatsRange) ([]tasks.Stats, error) {

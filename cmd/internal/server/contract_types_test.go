@@ -38,25 +38,33 @@ var schemas = map[string]reflect.Type{
 	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
+	"Decision": reflect.TypeFor[api.Decision](), "Stopped": reflect.TypeFor[api.Stopped](), "Clearance": reflect.TypeFor[tasks.Clearance](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
 	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](),
 
 	"OperationPage": reflect.TypeFor[api.Page[api.OperationState]](), "DesktopPage": reflect.TypeFor[api.Page[api.Desktop]](),
-	"CallPage": reflect.TypeFor[whole[tasks.Call]](), "EventPage": reflect.TypeFor[api.Page[api.Event]](),
+	"CallPage": reflect.TypeFor[whole[tasks.Call]](), "EventPage": reflect.TypeFor[uncounted[api.Event]](),
 	"FailurePage": reflect.TypeFor[api.Page[tasks.Failure]](), "FailureCountPage": reflect.TypeFor[whole[tasks.FailureCount]](),
 	"RedrivePage": reflect.TypeFor[api.Page[tasks.Redrive]](), "RedriveItemPage": reflect.TypeFor[api.Page[tasks.RedriveItem]](),
 	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
-	"Tally":         reflect.TypeFor[tasks.Tally](),
+	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](),
+	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
 // whole is a list that is on one page.
 type whole[T any] struct {
 	Items []T `json:"items"`
+}
+
+// uncounted is a list without a total.
+type uncounted[T any] struct {
+	Items         []T    `json:"items"`
+	NextPageToken string `json:"next_page_token,omitempty"`
 }
 
 // field is a field of a JSON object.
@@ -253,7 +261,7 @@ func TestContractEnums(t *testing.T) {
 	d := theContract()
 	closed := map[string][]string{
 		"State": codes(tasks.States...), "Role": codes(access.Roles...),
-		"OperationStateName": codes(tasks.OperationScheduled, tasks.OperationRunning, tasks.OperationFinished),
+		"OperationStateName": codes(tasks.OperationScheduled, tasks.OperationWaiting, tasks.OperationRunning, tasks.OperationFinished),
 		"Code/properties/of": codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
 	}
 	open := map[string][]string{

@@ -40,6 +40,17 @@ func (s *server) watchOperation(r *request) error {
 	if err != nil {
 		return err
 	}
+	header := func() {
+		h := r.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("Cache-Control", "no-store, no-transform")
+		h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+	}
+	if r.Method == http.MethodHead {
+		header()
+		r.w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	v, leave, err := s.streams.open(r.key.ID, op.ID)
 	if err != nil {
 		return err
@@ -47,10 +58,7 @@ func (s *server) watchOperation(r *request) error {
 	defer leave()
 	ctx, cancel := r.streaming(s.pace.longest)
 	defer cancel()
-	h := r.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+	header()
 	if err := s.follow(ctx, r, v, op); err != nil {
 		s.Log.Debug().Err(err).Func(r.tag).Msg("a stream of events ended early")
 	}

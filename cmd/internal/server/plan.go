@@ -30,12 +30,12 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
+	if in.Project != "" && !r.maySee(in.Project) { // as in createOperation
+		return wrongProject(in.Project)
+	}
 	req := in.Task(r.key.Name)
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
-	}
-	if !r.maySee(in.Project) {
-		return wrongProject(in.Project)
 	}
 	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical())
 	if err != nil {
@@ -130,6 +130,9 @@ func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Pl
 		return noPlan()
 	}
 	if err != nil {
+		return err
+	}
+	if next, err = r.sealToken(next); err != nil {
 		return err
 	}
 	out.Items, out.NextPageToken = append([]tasks.Planned{}, rows...), next

@@ -59,8 +59,8 @@ type server struct {
 	largeBodies *Turns // held while a large body is read, decoded and worked on
 	largePlans  *Turns // held while a large plan is read
 
-	patience, bodyPatience, acquirePatience, planPatience time.Duration
-	pace                                                  pace
+	patience, bodyPatience, acquirePatience, planPatience, accessPatience time.Duration
+	pace                                                                  pace
 }
 
 // New makes the handler of all that the server serves.
@@ -77,7 +77,8 @@ func newServer(cfg Config) *server {
 		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
 		ready:       readiness{try: cfg.Store.Record.TryWrite},
 		largeBodies: NewTurns(maxLargeBodies), largePlans: NewTurns(maxLargePlans),
-		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience, pace: defaultPace,
+		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience,
+		accessPatience: accessPatience, pace: defaultPace,
 	}
 }
 
@@ -125,6 +126,7 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
+	{"GET", "/v1/users/{name}/access", access.Producer, noInput((*server).getAccess)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
 	{"POST", "/v1/failures:dismiss", access.Operator, (*server).dismissFailures},
@@ -175,7 +177,9 @@ func match(routes []route, method, path string) (found *route, vars map[string]s
 		if routes[i].method == method {
 			return &routes[i], vars, nil
 		}
-		allowed = append(allowed, routes[i].method)
+		if allowed = append(allowed, routes[i].method); routes[i].method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	return nil, nil, allowed
 }
@@ -202,8 +206,8 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 				return nil, false
 			}
 		}
-		// Ids of desktops may have a colon; elsewhere it precedes a verb.
-		if value == "" || name != "{desktop}" && strings.Contains(value, ":") {
+		// Ids of desktops and names of users may have a colon; elsewhere it precedes a verb.
+		if value == "" || name != "{desktop}" && name != "{name}" && strings.Contains(value, ":") {
 			return nil, false
 		}
 		vars[strings.Trim(name, "{}")] = value
@@ -232,7 +236,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		setHSTS(h)
 	}
 	h.Set("Cache-Control", "no-store")
-	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
+	method := hr.Method
+	if method == http.MethodHead { // answered as GET: net/http sends no body
+		method = http.MethodGet
+	}
+	rt, vars, allowed := match(s.routes, method, hr.URL.EscapedPath())
 	var err error
 	switch {
 	case s.Pages != nil && !isAPI(hr.URL.Path):
