@@ -34,11 +34,11 @@ func (s *server) rejectOperation(r *request) error {
 }
 
 func (s *server) decide(r *request, answer tasks.ClearanceState) error {
-	in, err := r.decision()
+	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	op, err := s.operation(r)
+	in, err := r.decision()
 	if err != nil {
 		return err
 	}

@@ -306,6 +306,14 @@ func (s *scene) more() {
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
+	for _, answer := range []string{":approve", ":reject"} {
+		asked, err := s.store.Record.Operation(s.t.Context(), post("/v1/operations", object{"project": "branch", "desktops": []any{"many"}})["id"].(string))
+		require.NoError(s.t, err)
+		_, err = s.store.Record.AskApproval(s.t.Context(), asked, tasks.Clearance{ExpiresAt: time.Now().Add(time.Hour)})
+		require.NoError(s.t, err)
+		require.Len(s.t, s.ask(role, "GET", "/v1/operations?waiting=true", nil).json(s.t)["items"], 1)
+		post("/v1/operations/"+asked.ID+answer, object{"reason": "it was checked"})
+	}
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)

@@ -269,7 +269,7 @@ func TestContractEnums(t *testing.T) {
 		"Action":                  codes(policy.Done, policy.Follow, policy.Send, policy.Later, policy.Once, policy.Hold, policy.Wait),
 		"Planned/properties/does": codes(policy.Send, policy.Done, policy.Follow, policy.Later, policy.Hold, policy.Fail, policy.Find),
 		"Pause/properties/kind": codes(tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI,
-			tasks.PauseOperator),
+			tasks.PauseOperator, tasks.PauseStop),
 		"Note": codes(tasks.Notes...),
 	}
 	for keyword, all := range map[string]map[string][]string{"enum": closed, "x-extensible-enum": open} {
