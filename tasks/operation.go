@@ -19,6 +19,7 @@ type Operation struct {
 	Reason             string    `json:"reason,omitempty"`
 	Ticket             string    `json:"ticket,omitempty"`
 	Trace              string    `json:"trace,omitempty"` // a W3C traceparent
+	Tracestate         string    `json:"tracestate,omitempty"`
 	AcceptedAt         time.Time `json:"accepted_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`   // zero while work is left, or desktops are not yet confirmed
 	Total              int       `json:"total"`               // rows

@@ -29,6 +29,8 @@ func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see co
 	return k.prefix + ":{" + id + "}:c:" + strconv.Itoa(n)
 }
 
+func (k keys) pageKey() string { return k.prefix + ":pagekey" } // STRING: 32 random bytes, see PageKey
+
 func (k keys) probe() string { return k.prefix + ":probe" } // STRING: empty, see TryWrite
 
 // Indexes over operations.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -177,6 +178,28 @@ func (r *Record) Operations(
 		last = entries[len(entries)-1]
 	}
 	return out, last.token(), nil
+}
+
+// CountOperations is the number of operations that match a filter, if one index has all of
+// them; else -1, as counting would take as long as listing. Operations that are being
+// accepted, and those past their retention, may count for a moment.
+func (r *Record) CountOperations(ctx context.Context, f tasks.OperationFilter) (int, error) {
+	keys := r.keys.indexesOf(indexed{f.Project, f.RequestedBy, f.Ticket})
+	if f.Open || f.Scheduled || len(keys) > 1 {
+		return -1, nil
+	}
+	low, high := "-inf", "+inf"
+	if !f.From.IsZero() {
+		low = strconv.FormatInt(ceilMS(f.From), 10)
+	}
+	if !f.To.IsZero() {
+		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
+	}
+	n, err := r.rdb.ZCount(ctx, append(keys, r.keys.operations())[0], low, high).Result()
+	if err != nil {
+		return 0, fmt.Errorf("counting operations: %w", err)
+	}
+	return int(n), nil
 }
 
 // inIndexes returns the entries that are in all other indexes, too.

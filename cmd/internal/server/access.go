@@ -39,7 +39,7 @@ func (s *server) getAccess(r *request) error {
 	}
 	found, reads := make([][]tasks.AccessDesktop, len(projects)), make([]tasks.AccessRead, len(projects))
 	var work sync.WaitGroup
-	slots := make(semaphore, accessAtOnce)
+	slots := make(chan struct{}, accessAtOnce)
 	for i, alias := range projects {
 		work.Go(func() {
 			slots <- struct{}{}

@@ -201,18 +201,23 @@ func (s *scene) requests(rt route, place string) (out []exampleRequest) {
 		out = append(out, exampleRequest{path, nil, success})
 	}
 	for _, kind := range d.keys(at(body, "content")) {
-		examples := at(body, "content", kind, "examples")
-		for _, name := range d.keys(examples) {
-			x := d.get(at(examples, name)).(object)
-			status := success
-			if said, ok := x["x-status"].(string); ok {
-				status, _ = strconv.Atoi(said)
+		for _, list := range []string{"examples", "x-invalid-examples"} {
+			examples := at(body, "content", kind, list)
+			for _, name := range d.keys(examples) {
+				x := d.get(at(examples, name)).(object)
+				status := success
+				if list == "x-invalid-examples" {
+					status = http.StatusBadRequest
+				}
+				if said, ok := x["x-status"].(string); ok {
+					status, _ = strconv.Atoi(said)
+				}
+				to := path
+				if query, ok := x["x-query"].(string); ok {
+					to += "?" + query
+				}
+				out = append(out, exampleRequest{to, x, status})
 			}
-			to := path
-			if query, ok := x["x-query"].(string); ok {
-				to += "?" + query
-			}
-			out = append(out, exampleRequest{to, x, status})
 		}
 	}
 	return out
@@ -304,7 +309,11 @@ func (s *scene) more() {
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
-	x := post("/v1/redrives", object{"desktops": []any{object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"}}, "per_second": 1})
+	x := post("/v1/redrives", object{"per_second": 1, "desktops": []any{
+		object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"},
+		object{"operation_id": theOperation, "desktop_id": "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"},
+	}})
+	s.ask(role, "GET", "/v1/redrives/"+x["id"].(string)+"/desktops?page_size=1", nil)
 	post("/v1/redrives/"+x["id"].(string)+":abort", object{})
 	post("/v1/redrives", object{"filter": object{
 		"project": "hq", "class": "poison", "code": "x", "operation": theOperation, "user": "zoe", "source": "hr", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z",
@@ -516,6 +525,13 @@ func (p *provocation) few(path func(route) string) {
 	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)
 	p.try(report, 409, p.key[access.Viewer], path(report), "")
+	for _, rt := range routes {
+		if rt.role == "" {
+			a := p.do("", "DELETE", rt.path, "")
+			require.Equal(p.t, 405, a.status)
+			p.got[refusal(rt, a.status)] = true
+		}
+	}
 	openAPI := routeOf("GET", "/openapi.json")
 	p.try(openAPI, 304, "", openAPI.path, "", "If-None-Match", p.do("", "GET", openAPI.path, "").header.Get("Etag"))
 }
