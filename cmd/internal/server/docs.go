@@ -10,6 +10,7 @@ import (
 	"html/template"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -71,11 +72,15 @@ var commonMark = goldmark.New(goldmark.WithExtensions(extension.Table), goldmark
 func markdown(text string) (template.HTML, error) {
 	var out bytes.Buffer
 	err := commonMark.Convert([]byte(text), &out)
-	// A wide table scrolls by itself, also with the keyboard.
-	html := strings.NewReplacer("<table>", `<div class="scroll" role="region" aria-label="table" tabindex="0"><table>`, "</table>", "</table></div>").
-		Replace(out.String())
-	return template.HTML(html), err
+	return template.HTML(rowHeader.ReplaceAllString(tables.Replace(out.String()), "<tr>\n<th scope=\"row\">$1</th>")), err
 }
+
+// Tables have headers for screen readers. A wide one scrolls by itself, also with the keyboard.
+var (
+	tables = strings.NewReplacer("<table>", `<div class="scroll" role="group" aria-label="Table" tabindex="0"><table>`, "</table>", "</table></div>",
+		"<th>", `<th scope="col">`)
+	rowHeader = regexp.MustCompile(`<tr>\n<td>(.*?)</td>`)
+)
 
 // node is a place in the document, whose maps keep their order.
 type node struct{ *yaml.Node }
