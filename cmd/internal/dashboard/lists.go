@@ -78,6 +78,24 @@ func onPage(q url.Values, token, first string, back []string) url.Values {
 	return out
 }
 
+// toggled is the address of the first page with a parameter, or without it if it is set.
+func (v *visit) toggled(name, value string) string {
+	q := v.URL.Query()
+	is := q.Get(name)
+	for _, other := range []string{name, "page_token", "back", "first"} {
+		q.Del(other)
+	}
+	if is == "" {
+		q.Set(name, value)
+	}
+	for other, all := range q { // forms send empty fields
+		if len(all) == 1 && all[0] == "" {
+			q.Del(other)
+		}
+	}
+	return address(v.URL.Path, q)
+}
+
 func (v *visit) token() string { return v.URL.Query().Get("page_token") }
 
 func (v *visit) param(name string) string { return v.URL.Query().Get(name) }
