@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
-	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -399,18 +399,10 @@ func (v *visit) failuresCSV() error {
 
 // failureRow is a row of the CSV. No cell is a formula.
 func failureRow(x tasks.Failure) []string {
-	users := make([]string, len(x.Expect))
-	for i, name := range x.Expect {
-		users[i] = report.Cell(report.Printable(name)) // some spreadsheets separate cells by semicolons
-	}
-	row := []string{
-		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(users, "; "), string(x.Class), x.Code, x.Message,
+	return harmless.Row([]string{
+		x.At.UTC().Format(time.RFC3339), x.Project, x.DesktopID, x.DesktopName, strings.Join(x.Expect, "; "), string(x.Class), x.Code, x.Message,
 		strconv.Itoa(x.Status), strconv.Itoa(x.Attempts), x.OperationID, x.CallID, x.RequestID,
-	}
-	for i, cell := range row {
-		row[i] = report.Cell(report.Printable(cell))
-	}
-	return row
+	})
 }
 
 // picks returns the selected desktops, named by operation, slash and id.

@@ -10,13 +10,14 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 )
 
 // funcs are the functions of templates.
 var funcs = template.FuncMap{
-	"text": report.Printable, "long": long, "opening": opening,
+	"text": harmless.Text, "long": long, "opening": opening,
 	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took,
 	"ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n":  thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
@@ -35,7 +36,7 @@ func long(s string) bool { return utf8.RuneCountInString(s) > openingLength+50 }
 
 func opening(s string) string {
 	r := []rune(s)
-	return report.Printable(string(r[:min(len(r), openingLength)])) + "…"
+	return harmless.Text(string(r[:min(len(r), openingLength)])) + "…"
 }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
