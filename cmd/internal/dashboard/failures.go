@@ -59,16 +59,20 @@ type failures struct {
 	Chips  []chip
 	Active []chip // of the other fields
 	Total  int
+	Failed int // of Total; the others are on hold
 	Table  table
 }
 
 func (failures) refreshAfter() int { return 10 }
 
 func (f failures) titleState() string {
-	if f.Total == 0 {
-		return ""
+	switch {
+	case f.Failed > 0:
+		return thousands(f.Failed) + " failed"
+	case f.Total > 0:
+		return thousands(f.Total) + " on hold"
 	}
-	return thousands(f.Total)
+	return ""
 }
 
 // Filtered reports whether anything besides the project is filtered.
@@ -235,6 +239,9 @@ func (v *visit) failures() error {
 			continue
 		}
 		matching, p.Total = append(matching, c), p.Total+c.Count
+		if c.Class != tasks.ClassHeld {
+			p.Failed += c.Count
+		}
 		if retriedByAll(c.Class, f.Class) {
 			retryable += c.Count
 		}

@@ -28,6 +28,18 @@ func (m more) of(total int) more {
 	return m
 }
 
+// counted asks how many rows the list has, unless this page has all of them.
+func (m more) counted(count func() (int, error)) (more, error) {
+	if m.whole() {
+		return m, nil
+	}
+	total, err := count()
+	if total < 0 || err != nil {
+		return m, err
+	}
+	return m.of(total), nil
+}
+
 // whole reports that all rows are on this page.
 func (m more) whole() bool { return m.First == "" && m.Next == "" }
 

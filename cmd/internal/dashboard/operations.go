@@ -90,8 +90,12 @@ func (v *visit) operations() error {
 	if err != nil {
 		return err
 	}
+	page, err := v.more(next, len(ops)).counted(func() (int, error) { return v.api.CountOperations(v.Context(), f) })
+	if err != nil {
+		return err
+	}
 	p.Table = table{
-		Caption: "Operations, newest first", Order: "newest first", Page: v.more(next, len(ops)), Empty: "No operations match.",
+		Caption: "Operations, newest first", Order: "newest first", Page: page, Empty: "No operations match.",
 		Columns: []column{{Name: "Operation", Class: "first"}, {Name: "Project"}, {Name: "Requested by"}, {Name: "State"},
 			{Name: "Progress", Class: "slim"}, {Name: "Desktops", Class: "num"}, {Name: "Failed", Class: "num"}, {Name: "On hold", Class: "num"},
 			{Name: "Accepted"}, {Name: "Finished"}, {Name: "Starts"}},

@@ -146,8 +146,12 @@ func (v *visit) redrives() error {
 	if err != nil {
 		return err
 	}
+	page, err := v.more(next, len(rows)).counted(func() (int, error) { return v.api.CountRedrives(v.Context()) })
+	if err != nil {
+		return err
+	}
 	p := redrives{Table: table{
-		Caption: "Bulk retries, newest first", Order: "newest first", Page: v.more(next, len(rows)), Empty: "No bulk retries yet.",
+		Caption: "Bulk retries, newest first", Order: "newest first", Page: page, Empty: "No bulk retries yet.",
 		Columns: []column{{Name: "Bulk retry", Class: "first"}, {Name: "Projects"}, {Name: "Requested by"}, {Name: "State"},
 			{Name: "Matched", Class: "num"}, {Name: "Requeued", Class: "num"}, {Name: "Skipped", Class: "num"}, {Name: "Started"},
 			{Name: "Finished"}},
