@@ -122,7 +122,7 @@ func (p *Producer) again(ctx context.Context, id string) (Operation, error) {
 	if err != nil {
 		return Operation{}, err
 	}
-	op.Durability = copies.durability()
+	op.Durability, op.Replayed = copies.durability(), true
 	return op, nil
 }
 

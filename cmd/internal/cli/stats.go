@@ -21,7 +21,9 @@ func (p *Program) statsCommand() *cobra.Command {
 confirmed, failed or on hold; results of the last 24 hours; the length and age of
 the queue; and whether it is paused. --json also has the day in steps of 15
 minutes. Counts of past events lag some seconds behind.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd stats
+  detachd stats --project hq --json`,
+		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			all, err := c.Stats(cmd.Context(), project)
 			if err != nil {
@@ -32,7 +34,7 @@ minutes. Counts of past events lag some seconds behind.`,
 			}
 			for _, s := range all {
 				if s.Partial {
-					p.say("note: not all open operations were counted; more desktops are queued, sending and accepted by the cloud than shown")
+					p.note("note: not all open operations were counted; more desktops are queued, sending and accepted by the cloud than shown")
 					break
 				}
 			}
@@ -41,10 +43,11 @@ minutes. Counts of past events lag some seconds behind.`,
 					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
 				}
 			}
-			return statsTable(all).print(p.Stdout)
+			return p.show(statsTable(all))
 		}),
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only this project `alias`")
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -53,7 +56,7 @@ func statsTable(all []tasks.Stats) *table {
 	t := &table{header: []string{
 		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED 24H",
 		"WAITING TASKS", "OLDEST", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
-	}}
+	}, less: []string{"WAITING TASKS", "CALLS/MIN", "OLDEST", "THROTTLED 1H", "SENDING", "ACCEPTED BY CLOUD", "SCHEDULED"}}
 	for _, s := range all {
 		paused, waited := "", ""
 		if s.Pause != nil {

@@ -53,6 +53,9 @@ func (s *server) createOperation(r *request) error {
 		s.Metrics.Accepted(op.Durability)
 	}
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
+	if op.Replayed {
+		r.w.Header().Set("Idempotent-Replayed", "true")
+	}
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
 }
 
