@@ -32,14 +32,19 @@ func (p *Program) open() (*app.Store, error) {
 		return nil, err
 	}
 	s, err := app.Open(cfg, p.LookupEnv, p.Version)
-	if errors.Is(err, app.ErrNoProject) {
-		return nil, usage("give a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and related variables; "+
-			"detachd demo needs neither", "%w", err)
-	}
 	if err != nil {
-		return nil, usage(fixConfig, "%w", err)
+		return nil, unusable(err)
 	}
 	return s, nil
+}
+
+// unusable explains why the configuration cannot be used.
+func unusable(err error) error {
+	if errors.Is(err, app.ErrNoProject) {
+		return usage("give a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and related variables; "+
+			"detachd demo needs neither", "%w", err)
+	}
+	return usage(fixConfig, "%w", err)
 }
 
 // logger writes the log to stderr.

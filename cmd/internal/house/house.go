@@ -81,7 +81,8 @@ var thirdParties = map[string][]string{
 		"cmd/internal/app", "cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/cli", "cmd/internal/config",
 		"cmd/internal/drill", "cmd/internal/load",
 	},
-	"github.com/rs/xid": {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
+	"github.com/rivo/uniseg": {"cmd/internal/cli"},
+	"github.com/rs/xid":      {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
 		"worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/dashboard",
 		"cmd/internal/server",
