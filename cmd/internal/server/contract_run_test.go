@@ -325,11 +325,14 @@ func (s *scene) more() {
 	s.contract.validate(s.t, "#/components/schemas/OperationState", parse(s.t, state), "an event")
 	plan := post("/v1/plans", object{"project": "hq", "desktops": []any{"unused", "d1"}})
 	s.ask(role, "GET", "/v1/plans/"+plan["id"].(string)+"?page_size=1", nil)
+	s.cloud.Attach(s.cfg.Projects[0].ProjectID, "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", fakecloud.User{Name: "mia"})
+	s.ask(role, "GET", "/v1/users/mia/access", nil)
+	s.ask(role, "GET", "/v1/users/MIA/access", nil)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right"})
 	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	for _, path := range []string{
 		"/v1/keys", "/v1/operations?page_size=1", "/v1/operations/" + theOperation + "/desktops?page_size=1", "/v1/desktops?q=zoe&page_size=1",
-		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom",
+		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom", "/v1/users/mia/access",
 	} {
 		s.ask(role, "GET", path, nil)
 	}
@@ -454,7 +457,7 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
 		}
-		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
+		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq").Replace(rt.path)
 	}
 	for _, rt := range routes {
 		if rt.role == "" {

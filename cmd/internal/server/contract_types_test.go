@@ -51,7 +51,8 @@ var schemas = map[string]reflect.Type{
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
-	"Tally":         reflect.TypeFor[tasks.Tally](),
+	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](),
+	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
 // whole is a list that is on one page.

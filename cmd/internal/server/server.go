@@ -59,8 +59,8 @@ type server struct {
 	largeBodies *Turns // held while a large body is read, decoded and worked on
 	largePlans  *Turns // held while a large plan is read
 
-	patience, bodyPatience, acquirePatience, planPatience time.Duration
-	pace                                                  pace
+	patience, bodyPatience, acquirePatience, planPatience, accessPatience time.Duration
+	pace                                                                  pace
 }
 
 // New makes the handler of all that the server serves.
@@ -77,7 +77,8 @@ func newServer(cfg Config) *server {
 		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
 		ready:       readiness{try: cfg.Store.Record.TryWrite},
 		largeBodies: NewTurns(maxLargeBodies), largePlans: NewTurns(maxLargePlans),
-		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience, pace: defaultPace,
+		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience,
+		accessPatience: accessPatience, pace: defaultPace,
 	}
 }
 
@@ -123,6 +124,7 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
+	{"GET", "/v1/users/{name}/access", access.Producer, noInput((*server).getAccess)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
 	{"POST", "/v1/failures:dismiss", access.Operator, (*server).dismissFailures},
@@ -201,8 +203,8 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 				return nil, false
 			}
 		}
-		// Ids of desktops may have a colon; elsewhere it precedes a verb.
-		if value == "" || name != "{desktop}" && strings.Contains(value, ":") {
+		// Ids of desktops and names of users may have a colon; elsewhere it precedes a verb.
+		if value == "" || name != "{desktop}" && name != "{name}" && strings.Contains(value, ":") {
 			return nil, false
 		}
 		vars[strings.Trim(name, "{}")] = value
