@@ -68,7 +68,7 @@ func (s *server) docs(r *request) error {
 
 var commonMark = goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 
-// markdown renders a description. Raw HTML in it is omitted.
+// markdown renders a description. Raw HTML in it is dropped.
 func markdown(text string) (template.HTML, error) {
 	var out bytes.Buffer
 	err := commonMark.Convert([]byte(text), &out)
