@@ -14,68 +14,6 @@ import (
 	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
-// Limits of a request's texts, in characters.
-const (
-	MaxName   = 255 // of a name, a ticket or a key
-	maxReason = 1000
-	maxUser   = 64 // of detach_user_infos[].user_name
-	maxExpect = 500
-)
-
-// Problem is one thing that is wrong with a request.
-type Problem struct {
-	Field   string // for example "desktops[17]"
-	Value   string // as given, shortened; empty if it is missing
-	Message string
-}
-
-func (p Problem) String() string {
-	if p.Value == "" {
-		return p.Field + ": " + p.Message
-	}
-	return fmt.Sprintf("%s: %s (got %s)", p.Field, p.Message, p.Value)
-}
-
-// ValidationError names everything that is wrong with a request. Nothing was
-// written.
-type ValidationError struct{ Problems []Problem }
-
-func (e *ValidationError) Error() string {
-	const shown = 10
-	var b strings.Builder
-	b.WriteString("the request was refused, nothing was enqueued: ")
-	for i, p := range e.Problems {
-		if i == shown {
-			fmt.Fprintf(&b, "; and %d more", len(e.Problems)-shown)
-			break
-		}
-		if i > 0 {
-			b.WriteString("; ")
-		}
-		b.WriteString(p.String())
-	}
-	return b.String()
-}
-
-// problems collects what is wrong.
-type problems []Problem
-
-func (ps *problems) add(field, value, format string, args ...any) {
-	if value != "" {
-		value = fmt.Sprintf("%.60q", value)
-	}
-	*ps = append(*ps, Problem{Field: field, Value: value, Message: fmt.Sprintf(format, args...)})
-}
-
-func (ps *problems) text(field, value string, longest int) {
-	switch {
-	case utf8.RuneCountInString(value) > longest:
-		ps.add(field, value, "is longer than %d characters", longest)
-	case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-		ps.add(field, value, "has a control character or invalid UTF-8")
-	}
-}
-
 // CheckDesktopID says what is wrong with one desktop id, in whatever spelling, or
 // nothing: the rule is desktopid.Parse's, and it must not look like a row that names
 // a user or a computer.
@@ -190,13 +128,6 @@ func (r Request) ValidateTimes(now time.Time) error {
 	return ps.err()
 }
 
-func (ps problems) err() error {
-	if len(ps) == 0 {
-		return nil
-	}
-	return &ValidationError{Problems: ps}
-}
-
 // validateTimes holds the times against the clock.
 func (r Request) validateTimes(ps *problems, now time.Time) {
 	show := func(t time.Time) string { return t.Format(time.RFC3339) }
@@ -229,8 +160,11 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	ps.text("requested_by", r.RequestedBy, MaxName)
 	ps.text("ticket", r.Ticket, MaxName)
 	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
-	if r.Trace != "" && !ValidTraceparent(r.Trace) {
-		ps.add("trace", r.Trace, "is not a W3C traceparent of version 00")
+	if r.Trace != "" && Traceparent(r.Trace) == "" {
+		ps.add("trace", r.Trace, "is not a W3C traceparent")
+	}
+	if r.Tracestate != "" && Tracestate(r.Tracestate) == "" {
+		ps.add("tracestate", r.Tracestate, "is not a W3C tracestate")
 	}
 	if utf8.RuneCountInString(r.Reason) > maxReason {
 		ps.add("reason", r.Reason, "is longer than %d characters", maxReason)

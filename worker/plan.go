@@ -255,7 +255,9 @@ func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Pla
 		before := len(unreadable)
 		for _, row := range rows {
 			if slices.Contains(e.Culprits(), row.ID) {
-				unreadable[row.ID] = tasks.Planned{ID: row.ID, Expect: row.Expect, Does: "fail", Code: e.Code, Why: "it cannot be read: " + e.Message}
+				unreadable[row.ID] = tasks.Planned{
+					ID: row.ID, Expect: row.Expect, Does: string(policy.Fail), Code: e.Code, Why: "it cannot be read: " + e.Message,
+				}
 			}
 		}
 		if len(unreadable) == before || !refused(err) {
@@ -310,7 +312,7 @@ func plannedLookup(row record.Row, f record.RowFind) tasks.Planned {
 	case tasks.StateHeld:
 		out.Does, out.Code, out.Why = string(policy.Hold), f.Failure.Code, f.Failure.Message
 	case tasks.StateExpanded:
-		out.Does, out.Why = "find", "leads to "+f.Detail
+		out.Does, out.Why = string(policy.Find), "leads to "+f.Detail
 	case tasks.StateNoDesktop:
 		out.Does, out.Why = string(policy.Done), "the user has no desktop"
 		if f.Note == tasks.NoteUnknownUser {

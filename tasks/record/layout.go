@@ -134,6 +134,10 @@ type Plan struct {
 type Redrive struct {
 	tasks.Redrive
 
+	// Scope are the projects in which it looked, if it matched nothing; empty: all.
+	Scope    []string `json:"scope,omitempty"`
+	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
+
 	items string // key of the matches
 }
 

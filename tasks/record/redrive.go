@@ -45,6 +45,7 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 	// A redrive that exists is returned at once: matching is costly.
 	fp := fingerprintOf(q)
 	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, tasks.ErrNoRedrive) {
+		old.Replayed = true
 		return old, err
 	}
 	found, err := r.matchRedrive(ctx, q)
@@ -58,6 +59,9 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 		}
 	}
 	slices.Sort(x.Projects)
+	if len(found) == 0 {
+		x.Scope = scopeOf(q)
+	}
 	items := r.keys.redriveItems(x.ID, xid.New().String())
 	if err := r.putRedriveItems(ctx, items, found); err != nil {
 		return fail(err)
@@ -76,10 +80,20 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x)); err != nil {
 		return fail(err)
 	}
-	return r.begun(ctx, x.ID, fp)
+	x, err = r.begun(ctx, x.ID, fp)
+	x.Replayed = x.items != items
+	return x, err
 }
 
 var scriptRedrive = script("redrive")
+
+// scopeOf are the projects in which a request looks; empty: all.
+func scopeOf(q tasks.RedriveRequest) []string {
+	if q.Filter.Project != "" && (len(q.Projects) == 0 || slices.Contains(q.Projects, q.Filter.Project)) {
+		return []string{q.Filter.Project}
+	}
+	return q.Projects
+}
 
 // fingerprintOf tells requests with the same idempotency key apart.
 func fingerprintOf(q tasks.RedriveRequest) string {
@@ -132,6 +146,15 @@ func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
 		return Redrive{}, err
 	}
 	return xs[0], nil
+}
+
+// CountRedrives is the number of redrives.
+func (r *Record) CountRedrives(ctx context.Context) (int, error) {
+	n, err := r.rdb.ZCard(ctx, r.keys.redrives()).Result()
+	if err != nil {
+		return 0, fmt.Errorf("counting redrives: %w", err)
+	}
+	return int(n), nil
 }
 
 // Redrives lists redrives, the latest first, at most size of them (default 100). An empty
