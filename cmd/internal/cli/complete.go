@@ -40,6 +40,7 @@ var completers = map[string]completer{
 	"format":         fixed(names(report.Formats)...),
 	"form":           fixed("wide"),
 	"hold or ignore": fixed("hold", "ignore"),
+	"period":         fixed(string(tasks.LastHour), string(tasks.LastDay), string(tasks.LastWeek)),
 }
 
 // addCompletion gives the arguments and flags of all commands their completers.

@@ -27,6 +27,7 @@ func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
 const (
 	longestCell    = 100
 	narrowestCell  = 8
+	enoughText     = 30 // of the last column, before other columns are omitted for more
 	betweenColumns = 2
 )
 
@@ -85,14 +86,15 @@ func (t *table) render(w io.Writer, s screen) error {
 	}
 	var b strings.Builder
 	for _, row := range lines(columns) {
+		line := ""
 		for i, cell := range row {
 			pad := ""
 			if i < len(row)-1 {
 				pad = strings.Repeat(" ", columns[i].width-uniseg.StringWidth(cell.text)+betweenColumns)
 			}
-			b.WriteString(s.paint(cell.colour, cell.text) + pad)
+			line += s.paint(cell.colour, cell.text) + pad
 		}
-		b.WriteString("\n")
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -140,13 +142,13 @@ func (t *table) fit(columns []column, width int) []column {
 		columns = full
 	}
 	for _, name := range t.less {
-		if over() <= 0 {
-			return columns
+		if over() <= max(0, columns[len(columns)-1].width-enoughText) {
+			break
 		}
 		columns = slices.DeleteFunc(columns, func(c column) bool { return c.name == name })
 	}
-	if last := &columns[len(columns)-1]; over() > 0 { // usually the longest text, and the least to copy
-		last.width = max(narrowestCell, last.width-over())
+	if last := &columns[len(columns)-1]; over() > 0 && !t.whole { // usually text, while the others are ids
+		last.width = min(last.width, max(narrowestCell, last.width-over()))
 	}
 	for over() > 0 {
 		widest := 0
@@ -202,25 +204,30 @@ func lines(columns []column) (out [][]cell) {
 	return out
 }
 
-// cut shortens s to a width on the terminal, and marks the cut.
-func cut(s string, width int) string {
-	if uniseg.StringWidth(s) <= width {
-		return s
-	}
-	out, left := "", width-1
+// head is the longest beginning of s that fits a width on the terminal.
+func head(s string, width int) string {
+	n := 0
 	for rest, state := s, -1; rest != ""; {
 		var cluster string
 		var w int
 		cluster, rest, w, state = uniseg.FirstGraphemeClusterInString(rest, state)
-		if left -= w; left < 0 {
+		if width -= w; width < 0 {
 			break
 		}
-		out += cluster
+		n += len(cluster)
 	}
-	return out + "…"
+	return s[:n]
 }
 
-// wrapped breaks s between words into lines of a width; a longer word is cut.
+// cut shortens s to a width, and marks the cut.
+func cut(s string, width int) string {
+	if uniseg.StringWidth(s) <= width {
+		return s
+	}
+	return head(s, width-1) + "…"
+}
+
+// wrapped breaks s between words into lines of a width, and within words that are longer.
 func wrapped(s string, width int) (out []string) {
 	line := ""
 	for _, word := range strings.Split(s, " ") {
@@ -230,7 +237,11 @@ func wrapped(s string, width int) (out []string) {
 		if line != "" {
 			line += " "
 		}
-		line += cut(word, width)
+		for line == "" && uniseg.StringWidth(word) > width {
+			part := head(word, width)
+			out, word = append(out, part), word[len(part):]
+		}
+		line += word
 	}
 	return append(out, line)
 }
