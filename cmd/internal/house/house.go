@@ -89,6 +89,7 @@ var thirdParties = map[string][]string{
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
 	"github.com/spf13/pflag":            {"cmd/internal/cli"},
+	"github.com/yuin/goldmark":          {"cmd/internal/server"},
 	"go.yaml.in/yaml/v3":                {"cmd/internal/config", "cmd/internal/server"},
 	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
 		"cmd/internal/load"},

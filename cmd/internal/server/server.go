@@ -143,6 +143,7 @@ var routes = []route{
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, noInput((*server).resumeProject)},
 	{"GET", "/v1/workers", access.Viewer, noInput((*server).listWorkers)},
 	{"GET", "/openapi.json", "", (*server).openAPI},
+	{"GET", "/docs", "", (*server).docs},
 	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
@@ -251,7 +252,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		h.Set("Allow", strings.Join(allowed, ", "))
 		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not allowed here: use %s", hr.Method, h.Get("Allow"))
 	default:
-		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /openapi.json")
+		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /docs")
 	}
 	status := http.StatusOK
 	if err != nil {
