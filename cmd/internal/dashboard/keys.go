@@ -61,6 +61,9 @@ func (v *visit) keyRow(x api.Key) row {
 	if len(x.Projects) == 0 {
 		projects = textCell("all")
 	}
+	if x.LastUsedAt.Before(x.CreatedAt) && !x.LastUsedAt.IsZero() {
+		x.LastUsedAt = x.CreatedAt // the time of use is stored to the minute
+	}
 	used, expires := v.timeCell(x.LastUsedAt), v.timeCell(x.ExpiresAt)
 	if x.LastUsedAt.IsZero() {
 		used = textCell("never")
