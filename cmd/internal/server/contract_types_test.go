@@ -154,6 +154,9 @@ func TestContractAgreesWithGo(t *testing.T) {
 		if d.get(at("#/components/schemas", name, "properties")) != nil {
 			closed := d.get(at("#/components/schemas", name, "additionalProperties")) == false
 			require.Equal(t, requests[name], closed, "%s: requests are closed, and answers may get new fields", name)
+			for _, p := range d.keys(at("#/components/schemas", name, "properties")) {
+				require.Nil(t, d.get(at("#/components/schemas", name, "properties", p, "default")), "%s of %s: openapi-typescript requires it", p, name)
+			}
 		}
 	}
 	d.walk("#", func(place string, v any) {
