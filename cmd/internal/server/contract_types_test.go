@@ -43,6 +43,8 @@ var schemas = map[string]reflect.Type{
 	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
 	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
 
+	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
+
 	"ActionMeaning": reflect.TypeFor[api.Action](),
 }
 
