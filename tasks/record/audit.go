@@ -42,6 +42,10 @@ type pendingAudit struct {
 // be in the log.
 func (r *Record) AppendAudit(ctx context.Context, e tasks.AuditEvent) (tasks.AuditEvent, error) {
 	e.ID = xid.New().String() // so that no two processes can write the same entry
+	e, err := asDecoded(e)
+	if err != nil {
+		return tasks.AuditEvent{}, err
+	}
 	p := &pendingAudit{event: e, done: make(chan struct{})}
 	l := &r.audit
 	l.mu.Lock()
@@ -57,6 +61,12 @@ func (r *Record) AppendAudit(ctx context.Context, e tasks.AuditEvent) (tasks.Aud
 	case <-ctx.Done():
 		return tasks.AuditEvent{}, fmt.Errorf("writing the audit log: %w", context.Cause(ctx))
 	}
+}
+
+// asDecoded is an event as it will be read: JSON replaces invalid UTF-8.
+func asDecoded(e tasks.AuditEvent) (out tasks.AuditEvent, err error) {
+	err = decodeJSON(mustJSON(e), &out)
+	return out, err
 }
 
 // writeAudit writes pending events until there are none.
