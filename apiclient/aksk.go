@@ -79,12 +79,12 @@ func (a *AKSK) Authenticate(req *http.Request, body []byte) (func() bool, error)
 
 // signedHeaders returns the lower-case names that the SDK signs, sorted: all except
 // Content-Type and names with an underscore, which proxies drop. The SDK does not sign
-// Host, which http.Header does not contain. For traceparent see WithTraceparent.
+// Host, which http.Header does not contain. For trace headers see WithTrace.
 func signedHeaders(h http.Header) []string {
 	var names []string
 	for name := range h {
 		name = strings.ToLower(name)
-		if name != "traceparent" && !strings.HasPrefix(name, "content-type") && !strings.Contains(name, "_") {
+		if name != "traceparent" && name != "tracestate" && !strings.HasPrefix(name, "content-type") && !strings.Contains(name, "_") {
 			names = append(names, name)
 		}
 	}

@@ -110,7 +110,7 @@ func TestClientSignsWhatItSends(t *testing.T) {
 			t.Error(got)
 		}
 		// By net/http, after signing; and what proxies may set anew.
-		for _, added := range []string{"Accept-Encoding", "Content-Length", "Traceparent"} {
+		for _, added := range []string{"Accept-Encoding", "Content-Length", "Traceparent", "Tracestate"} {
 			r.Header.Del(added)
 		}
 		sign(t, r, body, "20260102T030405Z", cfg)
@@ -122,7 +122,7 @@ func TestClientSignsWhatItSends(t *testing.T) {
 	c := client(t, srv.URL, func(c *apiclient.Config) { c.Auth = a })
 	_, err = detachOne(t, c)
 	require.NoError(t, err)
-	traced := apiclient.WithTraceparent(t.Context(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+	traced := apiclient.WithTrace(t.Context(), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "rojo=1")
 	_, err = c.Desktops(traced, []string{"b/+é", "a&b=c", "%41"})
 	require.NoError(t, err)
 }

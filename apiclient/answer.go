@@ -22,7 +22,7 @@ import (
 //
 // An empty body is judged by its status. A truncated body is a network failure.
 func (r reply) foreign() bool {
-	body := bytes.TrimSpace(bytes.TrimPrefix(r.body, []byte("\ufeff")))
+	body := bytes.TrimSpace(withoutMark(r.body))
 	switch {
 	case r.status == 0:
 		return false

@@ -212,7 +212,7 @@ func TestAProxyOfPlainHTTP(t *testing.T) {
 	c := client(t, "http://workspace.example.com", func(c *apiclient.Config) {
 		tr := transport(t)
 		tr.Proxy = http.ProxyURL(address)
-		c.Transport = tr
+		c.Transport, c.AllowHTTP = tr, true
 	})
 	_, err = detachOne(t, c)
 	require.True(t, fault(t, err).NotAPI)

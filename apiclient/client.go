@@ -35,6 +35,7 @@ type Config struct {
 	ProjectID string            // required; 32 hex digits
 	Region    string            // for example "ap-southeast-3"; required unless Endpoint is set
 	Endpoint  string            // base URL of Workspace, may have a path; defaults to Endpoint(Region)
+	AllowHTTP bool              // accept an Endpoint with http that is not on this machine
 	Auth      Authenticator     // required
 	Timeout   time.Duration     // of one request including connecting and reading, apart from fetching a token; defaults to 30 s
 	UserAgent string            // defaults to "detachd"
@@ -57,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 	if !projectID.MatchString(cfg.ProjectID) {
 		return nil, errors.New("apiclient: ProjectID: want 32 hex digits")
 	}
-	base, err := baseURL(cfg.Endpoint, cfg.Region, Endpoint)
+	base, err := baseURL(cfg.Endpoint, cfg.Region, cfg.AllowHTTP, Endpoint)
 	if err != nil {
 		return nil, fmt.Errorf("apiclient: %w", err)
 	}
@@ -174,7 +175,7 @@ func (c *Client) newRequest(ctx context.Context, call call) (*http.Request, erro
 		return nil, err
 	}
 	setHeaders(req, c.userAgent)
-	setTraceparent(ctx, req.Header)
+	setTrace(ctx, req.Header)
 	return req, nil
 }
 

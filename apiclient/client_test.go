@@ -34,6 +34,29 @@ func TestNewNamesTheBadField(t *testing.T) {
 	}
 }
 
+// Plain http to another machine gives credentials to everybody on the way.
+func TestPlainHTTPIsForThisMachineOnly(t *testing.T) {
+	t.Parallel()
+	for endpoint, refused := range map[string]bool{
+		"http://127.0.0.1:1": false, "http://127.8.7.6/x": false, "http://[::1]:1": false, "http://localhost:1": false, "http://[::ffff:127.0.0.1]": false,
+		"https://workspace.example.com": false, "HTTPS://10.0.0.1": false,
+		"http://workspace.example.com": true, "HTTP://10.0.0.1": true, "http://localhost.example.com": true, "http://0.0.0.0": true,
+		"http://127.0.0.1.example.com": true, "http://[2001:db8::1]": true,
+	} {
+		cfg := apiclient.Config{ProjectID: project, Endpoint: endpoint, Auth: apiclient.StaticToken("t")}
+		_, err := apiclient.New(cfg)
+		require.Equal(t, refused, err != nil, endpoint)
+		password := apiclient.PasswordConfig{Endpoint: endpoint, User: "u", Password: "p", Domain: "d", ProjectID: project}
+		_, err = apiclient.NewPasswordToken(password)
+		require.Equal(t, refused, err != nil, endpoint)
+		cfg.AllowHTTP, password.AllowHTTP = true, true
+		_, err = apiclient.New(cfg)
+		require.NoError(t, err)
+		_, err = apiclient.NewPasswordToken(password)
+		require.NoError(t, err)
+	}
+}
+
 func TestNewRefusesAnEndpointThatWouldLeakOrLie(t *testing.T) {
 	t.Parallel()
 	for _, endpoint := range []string{

@@ -188,7 +188,7 @@ func (c *Client) steadyList(ctx context.Context, filter url.Values, enough func(
 		read: func(offset int) (page[Desktop], error) {
 			filter.Set("offset", strconv.Itoa(offset))
 			in, r, err := c.listDesktops(ctx, filter)
-			return page[Desktop]{in.desktops(r), in.Total}, err
+			return page[Desktop]{in.desktops(r), in.Total.total()}, err
 		},
 	}.steady()
 }
@@ -242,7 +242,7 @@ func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPag
 
 type desktopPage struct {
 	Desktops []desktopDetail `json:"desktops"`
-	Total    *int            `json:"total_count"`
+	Total    *number         `json:"total_count"`
 }
 
 var (
@@ -264,7 +264,7 @@ func checkList(absent bool, length, offset int, total *int) error {
 }
 
 func (p desktopPage) check(offset int) error {
-	if err := checkList(p.Desktops == nil, len(p.Desktops), offset, p.Total); err != nil {
+	if err := checkList(p.Desktops == nil, len(p.Desktops), offset, p.Total.total()); err != nil {
 		return err
 	}
 	for _, d := range p.Desktops {
@@ -304,9 +304,9 @@ type desktopDetail struct {
 		Group  text `json:"user_group"`
 		Type   text `json:"type"`
 	} `json:"attach_user_infos"`
-	Frozen      bool `json:"is_freeze"`
-	Maintenance bool `json:"in_maintenance_mode"`
-	Tags        tags `json:"tags"`
+	Frozen      guard `json:"is_freeze"`
+	Maintenance guard `json:"in_maintenance_mode"`
+	Tags        tags  `json:"tags"`
 }
 
 func (d desktopDetail) desktop() Desktop {
@@ -318,8 +318,8 @@ func (d desktopDetail) desktop() Desktop {
 		Status:       clip(string(d.Status), maxName),
 		TaskStatus:   clip(string(d.TaskStatus), maxName),
 		AttachState:  clip(string(d.AttachState), maxName),
-		Frozen:       d.Frozen,
-		Maintenance:  d.Maintenance,
+		Frozen:       bool(d.Frozen),
+		Maintenance:  bool(d.Maintenance),
 		Tags:         d.Tags,
 	}
 	for _, u := range d.Users {

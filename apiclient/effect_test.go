@@ -194,7 +194,7 @@ func (broken) Authenticate(*http.Request, []byte) (func() bool, error) {
 // A RoundTripper that is not net/http's need not say when the request leaves.
 func TestSilentRoundTripperIsNotTrusted(t *testing.T) {
 	t.Parallel()
-	_, err := detachOne(t, client(t, "http://host", func(c *apiclient.Config) { c.Transport = silent{} }))
+	_, err := detachOne(t, client(t, "https://host", func(c *apiclient.Config) { c.Transport = silent{} }))
 	require.Equal(t, possible, fault(t, err).Effect)
 }
 
@@ -202,7 +202,7 @@ func TestEndedContextReachesNoRoundTripper(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := client(t, "http://host", func(c *apiclient.Config) { c.Transport = silent{} })
+	c := client(t, "https://host", func(c *apiclient.Config) { c.Transport = silent{} })
 	_, err := c.Detach(ctx, apiclient.DetachRequest{DesktopIDs: []string{"d1"}})
 	require.Equal(t, none, fault(t, err).Effect)
 	require.ErrorIs(t, err, context.Canceled)

@@ -3,6 +3,7 @@ package apiclient
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -41,23 +42,41 @@ func IAMEndpoint(region string) (string, error) {
 	return "https://iam." + region + ".myhuaweicloud.com", nil
 }
 
-// baseURL returns endpoint, or else ofRegion(region). An error names the field and never
-// quotes the endpoint, which may contain a password.
-func baseURL(endpoint, region string, ofRegion func(string) (string, error)) (*url.URL, error) {
+// baseURL returns endpoint, or else ofRegion(region). An error names the field.
+func baseURL(endpoint, region string, allowHTTP bool, ofRegion func(string) (string, error)) (*url.URL, error) {
 	if endpoint == "" {
 		var err error
 		if endpoint, err = ofRegion(region); err != nil {
 			return nil, fmt.Errorf("Region (no Endpoint given): %w", err)
 		}
 	}
+	if err := CheckEndpoint(endpoint, allowHTTP); err != nil {
+		return nil, fmt.Errorf("Endpoint: %w", err)
+	}
+	return url.Parse(endpoint)
+}
+
+// CheckEndpoint returns what is wrong with a base URL of the cloud. Without allowHTTP only
+// https is right, except for this machine: anybody on the way could read a token and change
+// what a request names. The error never quotes the endpoint, which may contain a password.
+func CheckEndpoint(endpoint string, allowHTTP bool) error {
 	base, err := url.Parse(endpoint)
 	switch {
 	case err != nil || base.Scheme != "https" && base.Scheme != "http" || base.Hostname() == "":
-		return nil, errors.New("Endpoint: want an address such as https://host/path")
+		return errors.New("want an address such as https://host/path")
 	case base.User != nil:
-		return nil, errors.New("Endpoint: contains a user name or password")
+		return errors.New("contains a user name or password")
 	case base.RawQuery != "" || base.ForceQuery || base.Fragment != "":
-		return nil, errors.New("Endpoint: contains a query or a fragment")
+		return errors.New("contains a query or a fragment")
+	case base.Scheme == "http" && !allowHTTP && !loopback(base.Hostname()):
+		return errPlainHTTP
 	}
-	return base, nil
+	return nil
+}
+
+var errPlainHTTP = errors.New("http would send the credentials unencrypted to another machine: use https, or set AllowHTTP")
+
+func loopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }

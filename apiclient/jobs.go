@@ -47,7 +47,7 @@ func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 		}
 		list.query = url.Values{"job_id": {jobID}, "limit": {strconv.Itoa(subJobsPerPage)}, "offset": {strconv.Itoa(offset)}}
 		var page struct {
-			Total *int           `json:"total_count"`
+			Total *number        `json:"total_count"`
 			Jobs  []subJobDetail `json:"jobs"`
 		}
 		if _, err := c.get(ctx, list, &page, nil); err != nil {
@@ -58,7 +58,8 @@ func (c *Client) SubJobs(ctx context.Context, jobID string) ([]SubJob, error) {
 		}
 		out = append(out, subJobs(page.Jobs)...)
 		offset += len(page.Jobs)
-		if len(page.Jobs) == 0 || page.Total != nil && offset >= *page.Total || page.Total == nil && len(page.Jobs) < subJobsPerPage {
+		total := page.Total.total()
+		if len(page.Jobs) == 0 || total != nil && offset >= *total || total == nil && len(page.Jobs) < subJobsPerPage {
 			break
 		}
 	}

@@ -15,6 +15,7 @@ import (
 type PasswordConfig struct {
 	Region      string            // for example "ap-southeast-3"; required unless Endpoint and a project are set
 	Endpoint    string            // base URL of IAM without /v3, may have a path; defaults to IAMEndpoint(Region)
+	AllowHTTP   bool              // accept an Endpoint with http that is not on this machine
 	User        string            // required; the IAM user
 	Password    Secret            // required
 	Domain      string            // required; the account of the user
@@ -85,7 +86,7 @@ func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 			return nil, fmt.Errorf("apiclient: %s: missing", required.field)
 		}
 	}
-	base, err := baseURL(cfg.Endpoint, cfg.Region, IAMEndpoint)
+	base, err := baseURL(cfg.Endpoint, cfg.Region, cfg.AllowHTTP, IAMEndpoint)
 	if err != nil {
 		return nil, fmt.Errorf("apiclient: %w", err)
 	}

@@ -70,7 +70,7 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 	password, err := apiclient.NewPasswordToken(passwordCfg)
 	require.NoError(t, err)
 	static := apiclient.StaticToken(knownToken)
-	cfg := apiclient.Config{ProjectID: project, Endpoint: "http://h", Auth: aksk, Transport: silent{}}
+	cfg := apiclient.Config{ProjectID: project, Endpoint: "https://h", Auth: aksk, Transport: silent{}}
 	c, err := apiclient.New(cfg)
 	require.NoError(t, err)
 	type holder struct{ auth apiclient.Authenticator }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -54,6 +55,13 @@ func firstText(texts ...text) text {
 	return ""
 }
 
+// spelled returns a value as text, without the quotes of a string.
+func spelled(raw []byte) string {
+	var t text
+	_ = t.UnmarshalJSON(raw) // it accepts everything
+	return string(t)
+}
+
 // number is a whole number, possibly in a string; any other value is noNumber.
 type number int
 
@@ -61,11 +69,13 @@ const noNumber number = -1
 
 // UnmarshalJSON accepts any JSON value.
 func (n *number) UnmarshalJSON(b []byte) error {
-	i, err := strconv.Atoi(strings.Trim(string(b), `"`))
-	if err != nil || i < 0 {
-		i = int(noNumber)
+	*n = noNumber
+	s := spelled(b)
+	if i, err := strconv.Atoi(s); err == nil && i >= 0 {
+		*n = number(i)
+	} else if f, err := strconv.ParseFloat(s, 64); err == nil && f >= 0 && f <= math.MaxInt32 && f == math.Trunc(f) {
+		*n = number(f)
 	}
-	*n = number(i)
 	return nil
 }
 
@@ -75,6 +85,30 @@ func (n *number) or(fallback int) int {
 		return fallback
 	}
 	return int(*n)
+}
+
+// total returns n, or nil without a number.
+func (n *number) total() *int {
+	i := n.or(-1)
+	if i < 0 {
+		return nil
+	}
+	return &i
+}
+
+// guard is a boolean that forbids something, possibly in a string. An absent one, null and ""
+// are false; a value that is not understood forbids.
+type guard bool
+
+// UnmarshalJSON accepts any JSON value.
+func (g *guard) UnmarshalJSON(b []byte) error {
+	switch strings.ToLower(spelled(b)) {
+	case "", "false", "0":
+		*g = false
+	default:
+		*g = true
+	}
+	return nil
 }
 
 // maxTags is ample: the cloud allows 20 tags for a desktop.
@@ -112,10 +146,13 @@ var (
 	errNotObject  = errors.New("the reply is not a JSON object")
 )
 
+// withoutMark removes a byte order mark, which some gateways put before JSON.
+func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
+
 // decodeObject is json.Unmarshal for replies: null and other values that Unmarshal would
 // decode as an empty struct are errors.
 func decodeObject(body []byte, into any) error {
-	body = bytes.TrimSpace(body)
+	body = bytes.TrimSpace(withoutMark(body))
 	switch {
 	case len(body) == 0:
 		return errEmptyReply

@@ -5,19 +5,30 @@ import (
 	"net/http"
 )
 
-const headerTraceparent = "Traceparent"
+// Names as in http.Header. They are not signed, because proxies may replace them.
+const (
+	headerTraceparent = "Traceparent"
+	headerTracestate  = "Tracestate"
+)
 
-type traceparentKey struct{}
+type traceKey struct{}
 
-// WithTraceparent returns a context whose API requests have a traceparent header (W3C
-// Trace Context). The header is not signed, because proxies may replace it, and requests
-// for tokens do not have it. A value that is invalid in a header is skipped.
-func WithTraceparent(ctx context.Context, traceparent string) context.Context {
-	return context.WithValue(ctx, traceparentKey{}, traceparent)
+type trace struct{ parent, state string }
+
+// WithTrace returns a context whose API requests have the headers traceparent and, unless
+// it is empty, tracestate (W3C Trace Context). They are not signed, and requests for tokens
+// do not have them. A value that is invalid in a header is skipped.
+func WithTrace(ctx context.Context, traceparent, tracestate string) context.Context {
+	return context.WithValue(ctx, traceKey{}, trace{traceparent, tracestate})
 }
 
-func setTraceparent(ctx context.Context, h http.Header) {
-	if tp, _ := ctx.Value(traceparentKey{}).(string); tp != "" && validHeader(tp) {
-		h.Set(headerTraceparent, tp)
+func setTrace(ctx context.Context, h http.Header) {
+	t, _ := ctx.Value(traceKey{}).(trace)
+	if t.parent == "" || !validHeader(t.parent) {
+		return
+	}
+	h.Set(headerTraceparent, t.parent)
+	if t.state != "" && validHeader(t.state) {
+		h.Set(headerTracestate, t.state)
 	}
 }

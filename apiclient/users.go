@@ -45,12 +45,12 @@ func usersCall(limit, offset int) call {
 func (c *Client) listUsers(ctx context.Context, limit, offset int) (page[Person], error) {
 	var in userPage
 	_, err := c.get(ctx, usersCall(limit, offset), &in, func() error { return in.check(offset) })
-	return page[Person]{in.people(), in.Total}, err
+	return page[Person]{in.people(), in.Total.total()}, err
 }
 
 type userPage struct {
 	Users []userDetail `json:"users"`
-	Total *int         `json:"total_count"`
+	Total *number      `json:"total_count"`
 }
 
 // userDetail has only the fields in use.
@@ -65,7 +65,7 @@ type userDetail struct {
 var errNamelessUser = errors.New("a user of the list has neither id nor user_name")
 
 func (p userPage) check(offset int) error {
-	if err := checkList(p.Users == nil, len(p.Users), offset, p.Total); err != nil {
+	if err := checkList(p.Users == nil, len(p.Users), offset, p.Total.total()); err != nil {
 		return err
 	}
 	for _, u := range p.Users {

@@ -75,12 +75,10 @@ type AuditFilter struct {
 	By       string // id or name of the key, or its owner
 	Target   string
 	From, To time.Time // written at or after From and before To
-	// Visible, if set, hides events for which it is false.
-	Visible func(AuditEvent) bool
 }
 
 // Matches reports whether the filter selects an event; it does not look at From and To.
 func (f AuditFilter) Matches(e AuditEvent) bool {
 	return (f.Action == "" || f.Action == e.Action) && (f.Target == "" || f.Target == e.Target) &&
-		(f.By == "" || f.By == e.KeyID || f.By == e.KeyName || f.By == e.Owner) && (f.Visible == nil || f.Visible(e))
+		(f.By == "" || f.By == e.KeyID || f.By == e.KeyName || f.By == e.Owner)
 }

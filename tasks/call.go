@@ -19,6 +19,9 @@ type Call struct {
 	Refused       int       `json:"refused,omitempty"` // of those, refused while others were accepted
 	Worker        string    `json:"worker"`            // that sent it
 	Answered      bool      `json:"answered"`
+	// Trace is the W3C traceparent that the cloud got with the call. The call is its span; the
+	// trace is that of the first traced operation in it.
+	Trace string `json:"trace,omitempty"`
 }
 
 // Duration is how long the call took.

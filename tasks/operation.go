@@ -19,6 +19,7 @@ type Operation struct {
 	Reason             string    `json:"reason,omitempty"`
 	Ticket             string    `json:"ticket,omitempty"`
 	Trace              string    `json:"trace,omitempty"` // a W3C traceparent
+	Tracestate         string    `json:"tracestate,omitempty"`
 	AcceptedAt         time.Time `json:"accepted_at"`
 	EndedAt            time.Time `json:"ended_at,omitzero"`   // zero while work is left, or desktops are not yet confirmed
 	Total              int       `json:"total"`               // rows
@@ -128,8 +129,11 @@ type OperationFilter struct {
 	Ticket      string
 	Open        bool // only OperationRunning
 	Scheduled   bool // only OperationScheduled, the next start first; with Open: none
-	From, To    time.Time
-	Now         time.Time // defaults to the time of the call
+	// DueBefore lists unfinished operations that start and are due before it, the next due
+	// first; not with Scheduled.
+	DueBefore time.Time
+	From, To  time.Time
+	Now       time.Time // defaults to the time of the call
 }
 
 // Durability says whether a replica of Redis has the operation when it is acknowledged.

@@ -57,10 +57,11 @@ type Request struct {
 	// key, RequestedBy and content return the same operation while its record is kept.
 	// Empty: every call is new.
 	IdempotencyKey string
-	// Trace is the caller's W3C traceparent, see ValidTraceparent. The detach call carries
-	// it to the cloud. It does not count as content for IdempotencyKey; the operation
-	// keeps the first.
-	Trace string `json:",omitempty"`
+	// Trace is the caller's W3C traceparent, see Traceparent, and Tracestate what came with
+	// it. The detach calls continue the trace. They do not count as content for
+	// IdempotencyKey; the operation keeps the first.
+	Trace      string `json:",omitempty"`
+	Tracestate string `json:",omitempty"`
 }
 
 // DefaultDeadline is how long after its start an operation is given up.

@@ -2,31 +2,35 @@ package tasks
 
 import "time"
 
-// Stats is the state of a project: what needs attention, what is in progress, and the
-// results of the last day. It is for display; the record of each operation is exact.
+// Stats is the state of a project: what needs attention, what is in progress, what is coming,
+// and the results of the last hour, day or week. It is for display; the record of each operation is exact.
 //
 //   - Queued, sending and accepted are sums over the operations in progress, each exact
 //     when it was read, a fraction of a second apart. Beyond 10,000 of them, or 100,000
 //     with the scheduled ones, only the oldest are summed, and Partial is set.
 //   - Failures come from the index. A desktop that was just retried may still be in it.
-//   - Figures from tallies (Buckets, Removed, CallsPerMinute, Throttled, the counts of
-//     the last 24 hours) are a few seconds late, lack the last seconds of a killed
+//   - Figures from tallies (Buckets, Results, Removed, CallsPerMinute, Throttled, the counts
+//     of detached and cancelled) are a few seconds late, lack the last seconds of a killed
 //     worker, and use the clocks of the workers.
 type Stats struct {
-	Project string `json:"project"`
-	Workers int    `json:"workers"` // alive, and serving the project
-	Pause   *Pause `json:"pause,omitempty"`
+	Project string     `json:"project"`
+	Range   StatsRange `json:"range"`   // of Buckets, Results, Removed and the counts of detached and cancelled
+	Workers int        `json:"workers"` // alive, and serving the project
+	Pause   *Pause     `json:"pause,omitempty"`
 	// Counts are rows: desktops, and users still to be looked up. Queued, sending and
-	// accepted: now. Failed and held: in the inbox. Detached and cancelled: in the last
-	// 24 hours. StateExpanded is not counted.
+	// accepted: now. Failed and held: in the inbox. Detached and cancelled: within the
+	// range. StateExpanded is not counted.
 	Counts     Counts `json:"counts"`
 	Operations int    `json:"operations"`      // in the record
 	Open       int    `json:"open_operations"` // in progress: with work left, or with desktops not yet confirmed
 	// Scheduled operations start later. Neither Open nor the queued desktops include
 	// them.
-	Scheduled int            `json:"scheduled_operations"`
-	Partial   bool           `json:"partial,omitempty"`
-	Failures  []FailureCount `json:"failures"` // never null; the largest count first
+	Scheduled int `json:"scheduled_operations"`
+	// DueToday are scheduled operations that start today (UTC), and operations in progress
+	// whose due time is still to come today.
+	DueToday int            `json:"due_today"`
+	Partial  bool           `json:"partial,omitempty"`
+	Failures []FailureCount `json:"failures"` // never null; the largest count first
 	// Waiting is the number of tasks (chunks of up to 100 desktops) in the queues, and
 	// OldestMS the age of the oldest. Tasks that are retried later do not count yet.
 	Waiting        int          `json:"waiting"`
@@ -34,10 +38,11 @@ type Stats struct {
 	Queues         []QueueDepth `json:"queues"`           // by queue
 	CallsPerMinute float64      `json:"calls_per_minute"` // over the last 60 s
 	Throttled      int          `json:"throttled"`        // calls that the cloud throttled in the last hour
-	// Buckets are the last 24 hours in steps of StatsStep, the earliest first, empty ones
-	// included. The last one is the current one.
+	// Buckets are the range in steps of Range.Step, the earliest first, empty ones included.
+	// The last one is the current one. Those of the last hour have no calls.
 	Buckets []StatsBucket `json:"buckets"`
-	// Removed counts the desktops of the last 24 hours by the time to access removal.
+	Results Tally         `json:"results"` // the sum of Buckets
+	// Removed counts the desktops detached within the range by the time to access removal.
 	Removed []RemovedBucket `json:"access_removed"`
 }
 
@@ -56,8 +61,41 @@ type QueueDepth struct {
 	OldestMS int64  `json:"oldest_ms"`
 }
 
-// StatsStep is the length of a bucket.
-const StatsStep = 15 * time.Minute
+// StatsRange is the period that Stats looks back on.
+type StatsRange string
+
+// The ranges.
+const (
+	LastHour StatsRange = "1h"
+	LastDay  StatsRange = "24h"
+	LastWeek StatsRange = "7d"
+)
+
+// Step is the length of a bucket; 0: there is no such range.
+func (x StatsRange) Step() time.Duration {
+	switch x {
+	case LastHour:
+		return time.Minute
+	case LastDay:
+		return 15 * time.Minute
+	case LastWeek:
+		return 2 * time.Hour
+	}
+	return 0
+}
+
+// Steps is the number of buckets.
+func (x StatsRange) Steps() int {
+	switch x {
+	case LastHour:
+		return 60
+	case LastDay:
+		return 96
+	case LastWeek:
+		return 84
+	}
+	return 0
+}
 
 // StatsBucket is a Tally of one step.
 type StatsBucket struct {

@@ -160,8 +160,11 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	ps.text("requested_by", r.RequestedBy, MaxName)
 	ps.text("ticket", r.Ticket, MaxName)
 	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
-	if r.Trace != "" && !ValidTraceparent(r.Trace) {
-		ps.add("trace", r.Trace, "is not a W3C traceparent of version 00")
+	if r.Trace != "" && Traceparent(r.Trace) == "" {
+		ps.add("trace", r.Trace, "is not a W3C traceparent")
+	}
+	if r.Tracestate != "" && Tracestate(r.Tracestate) == "" {
+		ps.add("tracestate", r.Tracestate, "is not a W3C tracestate")
 	}
 	if utf8.RuneCountInString(r.Reason) > maxReason {
 		ps.add("reason", r.Reason, "is longer than %d characters", maxReason)

@@ -45,7 +45,7 @@ func testCounter(t *testing.T, rdb redis.UniversalClient) (*counter, *record.Rec
 
 func countedCalls(t *testing.T, rec *record.Record, now time.Time) (out []int) {
 	t.Helper()
-	all, err := rec.Stats(t.Context(), []string{"hq", "branch"}, now)
+	all, err := rec.Stats(t.Context(), []string{"hq", "branch"}, tasks.LastDay, now)
 	require.NoError(t, err)
 	for _, s := range all {
 		n := 0
@@ -102,7 +102,7 @@ func TestCountsAreKeptWhileRedisIsAway(t *testing.T) {
 	require.NoError(t, server.Restart())
 	require.Eventually(t, func() bool { return c.flush(t.Context()) == nil }, time.Minute, 10*time.Millisecond, "the client notices within a second")
 	require.Equal(t, []int{11, 0}, countedCalls(t, rec, now))
-	all, err := rec.Stats(t.Context(), []string{"hq"}, now)
+	all, err := rec.Stats(t.Context(), []string{"hq"}, tasks.LastDay, now)
 	require.NoError(t, err)
 	require.Equal(t, 1, all[0].Throttled, "in the minute in which it was")
 }

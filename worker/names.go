@@ -42,15 +42,24 @@ func userForms(name string) []string {
 
 // nearPeople returns the quoted names of users that an unknown name probably means.
 func nearPeople(name string, people []apiclient.Person) []string {
+	out := nearNames(name, people)
+	for i := range out {
+		out[i] = fmt.Sprintf("%q", out[i])
+	}
+	return fewSorted(out)
+}
+
+// nearNames returns the names of users that are written like a name.
+func nearNames(name string, people []apiclient.Person) (out []string) {
 	forms := userForms(name)
-	var out []string
 	for _, p := range people {
 		theirs := append(userForms(p.Name), userForms(p.Email)...)
 		if slices.ContainsFunc(theirs, func(form string) bool { return slices.Contains(forms, form) }) {
-			out = append(out, fmt.Sprintf("%q", p.Name))
+			out = append(out, p.Name)
 		}
 	}
-	return fewSorted(out)
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // computerForms returns the forms in which people write a computer's name: in lower and upper

@@ -112,8 +112,10 @@ func (s *env) planned(id string) (p record.Plan, rows []tasks.Planned) {
 	}
 }
 
-func (s *env) planner() *worker.Planner {
-	return worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(s.t, s.cloud.URL, 5*time.Second), ReadsPerMinute: 600_000, Burst: 1000}, zerolog.Nop())
+func (s *env) planner() *worker.Planner { return s.plannerAt(s.cloud.URL) }
+
+func (s *env) plannerAt(cloud string) *worker.Planner {
+	return worker.NewPlanner(s.rdb, s.record, worker.Project{Alias: "hq", API: client(s.t, cloud, 5*time.Second), ReadsPerMinute: 600_000, Burst: 1000}, zerolog.Nop())
 }
 
 // A plan of thousands of rows is of all of them, users and what they have included: its

@@ -120,7 +120,9 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	if len(ready.send) == 0 {
 		return
 	}
-	call := record.Call{Call: tasks.Call{ID: xid.New().String(), At: time.Now(), Size: len(ready.send), Worker: s.cfg.ID}}
+	call := record.Call{Call: tasks.Call{
+		ID: xid.New().String(), At: time.Now(), Size: len(ready.send), Worker: s.cfg.ID, Trace: spanOf(ready.send),
+	}}
 	if group = s.begin(b, ready.send, call); len(group) == 0 {
 		return
 	}
@@ -148,7 +150,10 @@ func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
 	defer cancel()
-	ctx = apiclient.LeaveBy(withTrace(ctx, group), oldestReading(group).Add(freshReading))
+	if len(group) < call.Size { // the operation that the span continues may be gone
+		call.Trace = spanOf(group)
+	}
+	ctx = apiclient.LeaveBy(withSpan(ctx, group, call.Trace), oldestReading(group).Add(freshReading))
 	call.At, call.Size = time.Now(), len(group)
 	var res *apiclient.DetachResult
 	var err error

@@ -50,7 +50,7 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 	first.Stop()
 	second.Stop()
 
-	all, err := s.record.Stats(t.Context(), []string{"hq"}, time.Now())
+	all, err := s.record.Stats(t.Context(), []string{"hq"}, tasks.LastDay, time.Now())
 	require.NoError(t, err)
 	got := all[0]
 	var day record.Tally

@@ -69,6 +69,10 @@ type Config struct {
 	// FuzzyComputerNames does the same for computer_names.
 	FuzzyComputerNames bool
 
+	// Shapes change every 200 to something that means the same. Defaults to what Huawei's
+	// SDK for Go reads.
+	Shapes []Shape
+
 	// Seed determines Jitter, EarlyEffects, and which calls a fault with a Rate affects.
 	Seed uint64
 	// Clock returns the current time. Defaults to time.Now.

@@ -133,6 +133,9 @@ func (x *exchange) carryOut(f Fault, delay time.Duration) {
 		x.omit = f.Desktop
 	}
 	rep, effect := x.perform()
+	if rep.status == http.StatusOK && len(x.cfg.Shapes) > 0 {
+		rep = &reply{status: rep.status, header: rep.header, body: shapes(x.cfg.Shapes).of(rep.body)}
+	}
 	x.vanish(f.Vanish) // before the reply, because a client may act on it at once
 	x.pause(delay)
 	switch f.Effect {

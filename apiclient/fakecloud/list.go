@@ -56,7 +56,7 @@ func (x *exchange) showDesktop() *reply {
 		return fail(http.StatusNotFound, "WKS.00211902", "The desktop "+x.pathID+" does not exist.")
 	}
 	rec.reads++
-	return ok(map[string]any{"desktop": viewOf(p.shown(rec, now), p.id)})
+	return ok(map[string]any{"desktop": viewOf(p.shown(rec, now))})
 }
 
 // listDesktops is GET desktops/detail.
@@ -90,7 +90,7 @@ func (x *exchange) listDesktops() *reply {
 	}
 	views := []desktopView{}
 	for _, rec := range cut(found, win) {
-		views = append(views, viewOf(p.shown(rec, now), p.id))
+		views = append(views, viewOf(p.shown(rec, now)))
 	}
 	return ok(map[string]any{"desktops": views, "total_count": len(found)})
 }

@@ -43,7 +43,7 @@ func TestDesktopDetail(t *testing.T) {
 			map[string]any{"user_id": "1", "user_name": "ann", "domain": "d.local", "user_group": "users", "type": "USER"},
 			map[string]any{"user_id": "id-ops", "user_name": "ops", "domain": "", "user_group": "users", "type": "GROUP"},
 		}, d["attach_user_infos"])
-		require.IsType(t, []any{}, d["addresses"])
+		require.IsType(t, map[string]any{}, d["addresses"])
 	}
 	c.Update(proj, "a", func(d *fakecloud.Desktop) { d.Process = nil })
 	require.Contains(t, c.get("/desktops/a").body, `"process":null`)

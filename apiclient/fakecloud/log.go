@@ -36,7 +36,7 @@ func (x *exchange) logEntry(seq int) *Request {
 		Project: x.projectID, DesktopIDs: x.ids, Shutoff: x.detach.shutoff,
 		Auth: authKind(x.r), Header: http.Header{},
 	}
-	for _, name := range []string{"User-Agent", "Content-Type", "X-Language", "X-Project-Id", "X-Sdk-Date", "Traceparent"} {
+	for _, name := range []string{"User-Agent", "Content-Type", "X-Language", "X-Project-Id", "X-Sdk-Date", "Traceparent", "Tracestate"} {
 		if values := x.r.Header.Values(name); len(values) > 0 {
 			entry.Header[name] = slices.Clone(values)
 		}

@@ -2,14 +2,12 @@ package fakecloud
 
 import "strings"
 
-// desktopView is DesktopDetailInfo: the fields that matter, and some that a client must
-// tolerate.
+// desktopView is DesktopDetailInfo of the SDK: the fields that matter, and some that a client
+// must tolerate.
 type desktopView struct {
 	ID              string         `json:"desktop_id"`
 	ComputerName    string         `json:"computer_name"`
 	HostName        string         `json:"os_host_name"`
-	DomainID        string         `json:"domain_id"`
-	ProjectID       string         `json:"project_id"`
 	Type            string         `json:"desktop_type"`
 	Status          string         `json:"status"`
 	TaskStatus      string         `json:"task_status"`
@@ -37,9 +35,9 @@ type desktopView struct {
 	Product         map[string]any `json:"product"`
 	AvailableInZone string         `json:"availability_zone"`
 
-	// The SDK declares a map of arrays, the example in the specification has an array: a
-	// client that decodes one fails on the other.
-	Addresses []map[string]any `json:"addresses"`
+	// The SDK declares a map of arrays, the example in the specification has an array, see
+	// AddressList: a client that decodes one fails on the other.
+	Addresses map[string][]map[string]any `json:"addresses"`
 }
 
 // userView is an entry of attach_user_infos.
@@ -62,17 +60,19 @@ var (
 	noTags    = []tagView{}
 	metadata  = map[string]any{"charging_mode": "1", "metering.image_id": nil, "image_name": "Windows <10> & more"}
 	flavor    = "workspace.x86.ultimate.large2"
-	product   = map[string]any{"product_id": flavor, "flavor_id": flavor, "cpu": "2", "memory": 4096}
-	addresses = []map[string]any{{"address": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": 4, "mac": nil}}
+	product   = map[string]any{"product_id": flavor, "flavor_id": flavor, "cpu": "2", "memory": "4096"}
+	addresses = map[string][]map[string]any{
+		"net": {{"addr": "192.168.0.10", "OS-EXT-IPS:type": "fixed", "version": "4", "OS-EXT-IPS-MAC:mac_addr": nil}},
+	}
 )
 
-func viewOf(d Desktop, projectID string) desktopView {
+func viewOf(d Desktop) desktopView {
 	v := desktopView{
-		ID: d.ID, ComputerName: d.ComputerName, HostName: d.ComputerName, ProjectID: projectID,
+		ID: d.ID, ComputerName: d.ComputerName, HostName: d.ComputerName,
 		Type: d.Type, Status: d.Status, TaskStatus: d.TaskStatus, Process: d.Process,
 		AttachState: d.AttachState, LoginStatus: d.LoginStatus, Frozen: d.Frozen, Maintenance: d.Maintenance,
 		AttachUsers: []userView{}, UserList: []string{}, UserGroupList: []string{}, UserName: d.firstUser(),
-		DomainID: "d0000000000000000000000000000000", EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
+		EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
 		AvailableInZone: "ap-southeast-3a", Tags: noTags, Metadata: metadata, Product: product, Addresses: addresses,
 	}
 	for _, tag := range d.Tags {

@@ -9,9 +9,11 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -152,4 +154,28 @@ func TestTimeZone(t *testing.T) {
 	main, err := parser.ParseFile(token.NewFileSet(), "main.go", nil, parser.ImportsOnly)
 	require.NoError(t, err)
 	require.True(t, slices.ContainsFunc(main.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"time/tzdata"` }))
+}
+
+// Whatever ends dev also ends the redis-server that it started.
+func TestDevLeavesNoRedisServer(t *testing.T) {
+	redistest.Need(t)
+	signals := []syscall.Signal{syscall.SIGTERM}
+	if runtime.GOOS == "linux" { // elsewhere a process is not ended with one that is killed
+		signals = append(signals, syscall.SIGKILL)
+	}
+	for _, sig := range signals {
+		dev := start(t, append(os.Environ(), beProgram+"=1", "TMPDIR="+t.TempDir()), "dev")
+		socket := strings.TrimPrefix(strings.Fields(dev.until(t, "redis "))[1], "unix://")
+		conn, err := net.Dial("unix", socket)
+		require.NoError(t, err)
+		_, err = conn.Write([]byte("PING\r\n"))
+		require.NoError(t, err)
+		answer := bufio.NewReader(conn)
+		line, err := answer.ReadString('\n')
+		require.NoError(t, err)
+		require.Equal(t, "+PONG\r\n", line)
+		require.NoError(t, dev.cmd.Process.Signal(sig))
+		_, err = answer.ReadString('\n') // returns when the server is gone
+		require.Error(t, err)
+	}
 }

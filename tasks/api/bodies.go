@@ -26,7 +26,8 @@ type OperationRequest struct {
 	ValidateOnly       bool                `json:"validate_only,omitempty"` // check everything and write nothing
 
 	IdempotencyKey string `json:"-"` // the header; it belongs to the name of the API key
-	Traceparent    string `json:"-"` // the header of W3C Trace Context, which the calls to the cloud continue
+	Traceparent    string `json:"-"` // the headers of W3C Trace Context, which the calls to the cloud continue
+	Tracestate     string `json:"-"`
 }
 
 // Task is what is asked of record.Producer.
@@ -36,7 +37,8 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 		UnknownUsers: r.UnknownUsers, AllowShared: r.AllowShared,
 		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent,
 		NotBefore: r.NotBefore.At, AtOnce: r.NotBefore.Now, DueAt: r.DueAt, Deadline: r.Deadline,
-		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey, Trace: r.Traceparent,
+		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
+		Trace: r.Traceparent, Tracestate: r.Tracestate,
 	}
 }
 
@@ -74,6 +76,7 @@ type Accepted struct {
 type Page[T any] struct {
 	Items         []T    `json:"items"` // never null
 	NextPageToken string `json:"next_page_token,omitempty"`
+	Total         *int   `json:"total,omitempty"` // of all pages; omitted where counting would take as long as listing
 }
 
 // OperationState is an Operation without Removal and Pace.

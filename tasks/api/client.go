@@ -45,7 +45,7 @@ func New(cfg Config) (*Client, error) {
 		return nil, errors.New("api: the server is not a URL such as https://detachd.example.com")
 	}
 	if cfg.HTTP == nil {
-		cfg.HTTP = &http.Client{Timeout: time.Minute}
+		cfg.HTTP = &http.Client{Timeout: time.Minute, Transport: ours}
 	}
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = "detachd-client"
@@ -53,6 +53,23 @@ func New(cfg Config) (*Client, error) {
 	direct := *cfg.HTTP
 	direct.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{base: strings.TrimRight(u.String(), "/"), key: secret(cfg.Key), agent: cfg.UserAgent, http: &direct}, nil
+}
+
+// ours is the transport of clients that are made without one.
+var ours = NewTransport()
+
+// NewTransport returns http.DefaultTransport with errors that do not quote the address of the
+// proxy, which may contain a password.
+func NewTransport() *http.Transport {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = func(req *http.Request) (*url.URL, error) {
+		proxy, err := http.ProxyFromEnvironment(req)
+		if err != nil {
+			return nil, errors.New("the proxy address in the environment cannot be read")
+		}
+		return proxy, nil
+	}
+	return t
 }
 
 // secret hides its value when it is printed, in any structure.
@@ -74,6 +91,7 @@ type request struct {
 	body         any
 	idempotency  string
 	trace        string
+	tracestate   string
 	lastEvent    string   // Last-Event-ID
 	kinds        []string // media types of the answer; default application/json
 }
@@ -131,6 +149,9 @@ func (c *Client) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	if r.trace != "" {
 		req.Header.Set("Traceparent", r.trace)
+	}
+	if r.tracestate != "" {
+		req.Header.Set("Tracestate", r.tracestate)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -219,7 +240,8 @@ func operationPath(id, rest string) string { return "/v1/operations/" + segment(
 func (c *Client) CreateOperation(ctx context.Context, req OperationRequest) (tasks.Operation, error) {
 	req.ValidateOnly = false
 	return call[tasks.Operation](ctx, c, request{
-		method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey, trace: req.Traceparent,
+		method: "POST", path: "/v1/operations", body: req, idempotency: req.IdempotencyKey,
+		trace: req.Traceparent, tracestate: req.Tracestate,
 	})
 }
 
@@ -229,7 +251,8 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 	return call[Validated](ctx, c, request{method: "POST", path: "/v1/operations", body: req})
 }
 
-// Operations lists operations, the latest first; if f.Scheduled, the next to start first.
+// Operations lists operations, the latest first; if f.Scheduled, the next to start first, and
+// if f.DueBefore, the next to be due.
 // f.Now is ignored. Of every list: size is the largest number of items, 1 to 1000 (0: 100),
 // and an empty next means the end.
 func (c *Client) Operations(
@@ -245,6 +268,7 @@ func (c *Client) Operations(
 	if f.Scheduled {
 		q.Set("scheduled", "true")
 	}
+	setTime(q, "due_before", f.DueBefore)
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)
 	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
@@ -450,8 +474,7 @@ func (c *Client) EndSession(ctx context.Context, id, reason string) (Session, er
 	return call[Session](ctx, c, request{method: "POST", path: "/v1/sessions/" + segment(id) + ":end", body: ReasonRequest{reason}})
 }
 
-// Audit lists the audit log, the latest first; f.Visible is ignored. A page may be short, or
-// empty, before the end.
+// Audit lists the audit log, the latest first. A page may be short, or empty, before the end.
 func (c *Client) Audit(
 	ctx context.Context, f tasks.AuditFilter, size int, token string,
 ) (items []tasks.AuditEvent, next string, err error) {
@@ -475,11 +498,18 @@ func (c *Client) Search(ctx context.Context, text string, size int, token string
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
 }
 
-// Stats reports the status of the projects that the key is for, or of one. It may be two
-// seconds old.
-func (c *Client) Stats(ctx context.Context, project string) ([]tasks.Stats, error) {
+// Access reads from the cloud what a person still has. Check Complete: a project that could not
+// be read is in Projects, with the reason.
+func (c *Client) Access(ctx context.Context, user string) (tasks.Access, error) {
+	return call[tasks.Access](ctx, c, request{method: "GET", path: "/v1/users/" + segment(user) + "/access"})
+}
+
+// Stats reports the status of the projects that the key is for, or of one, with their results
+// within a range (default tasks.LastDay). It may be two seconds old.
+func (c *Client) Stats(ctx context.Context, project string, within tasks.StatsRange) ([]tasks.Stats, error) {
 	q := url.Values{}
 	set(q, "project", project)
+	set(q, "range", string(within))
 	items, _, err := list[tasks.Stats](ctx, c, "/v1/stats", q, 0, "")
 	return items, err
 }

@@ -10,8 +10,8 @@ import (
 
 // Problem is the body of every error: application/problem+json (RFC 9457).
 type Problem struct {
-	Type      string  `json:"type"` // about:blank: Title is the name of the status
-	Title     string  `json:"title"`
+	Type      string  `json:"type"`  // a paragraph of the server's documentation about the code
+	Title     string  `json:"title"` // the name of the status
 	Status    int     `json:"status"`
 	Code      string  `json:"code"` // stable, for programs; keep unknown ones
 	Detail    string  `json:"detail,omitempty"`

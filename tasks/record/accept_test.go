@@ -46,18 +46,21 @@ func TestTraceIsNoContent(t *testing.T) {
 	t.Parallel()
 	p, err := record.NewProducer(redistest.Mini(t), record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
-	req := tasks.Request{Project: "hq", Desktops: []string{"d1"}, IdempotencyKey: "k", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}
+	req := tasks.Request{Project: "hq", Desktops: []string{"d1"}, IdempotencyKey: "k", Trace: "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", Tracestate: "rojo=1"}
 	first, err := p.Enqueue(t.Context(), req)
 	require.NoError(t, err)
 	require.Equal(t, req.Trace, first.Trace)
-	req.Trace = "00-00000000000000000000000000000001-0000000000000001-00"
+	require.Equal(t, req.Tracestate, first.Tracestate)
+	req.Trace, req.Tracestate = "00-00000000000000000000000000000001-0000000000000001-00", ""
 	again, err := p.Enqueue(t.Context(), req)
 	require.NoError(t, err)
 	require.Equal(t, first.ID, again.ID)
 	require.Equal(t, first.Trace, again.Trace)
-	req.Trace, req.IdempotencyKey = "00-1-2-3", ""
+	require.Equal(t, first.Tracestate, again.Tracestate)
+	req.Trace, req.Tracestate, req.IdempotencyKey = "00-1-2-3", "\n", ""
 	_, err = p.Enqueue(t.Context(), req)
 	require.ErrorContains(t, err, "traceparent")
+	require.ErrorContains(t, err, "tracestate")
 }
 
 func TestAPayloadCanNameEveryChunk(t *testing.T) {

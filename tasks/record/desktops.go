@@ -258,6 +258,42 @@ func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, e
 	return out, nil
 }
 
+// LastOperations returns the last operation that named each desktop, by its id, without
+// reading the rows. Desktops that no operation named are missing.
+func (r *Record) LastOperations(ctx context.Context, desktops []string) (map[string]Operation, error) {
+	out := map[string]Operation{}
+	if len(desktops) == 0 {
+		return out, nil
+	}
+	entries, err := r.find(ctx, r.keys.history, desktops...)
+	if err != nil {
+		return nil, fmt.Errorf("reading the history of desktops: %w", err)
+	}
+	places := make([][]chunkPlace, len(desktops))
+	var ids []string
+	for i, es := range entries {
+		places[i] = chunksFrom(es, chunkPlace{}, seenEntries)
+		for _, at := range places[i] {
+			ids = append(ids, at.op)
+		}
+	}
+	slices.Sort(ids)
+	ops, err := r.operations(ctx, slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	for i, desktop := range desktops {
+		for _, at := range places[i] { // the latest first; of those that were never accepted, or have expired, none is known
+			n := slices.IndexFunc(ops, func(op Operation) bool { return op.ID == at.op })
+			if n >= 0 {
+				out[desktop] = ops[n]
+				break
+			}
+		}
+	}
+	return out, nil
+}
+
 // RowsNamed returns the rows that some desktops have in an operation, by id. It reads
 // the chunks that the index names, or all chunks if those are fewer.
 func (r *Record) RowsNamed(ctx context.Context, op Operation, ids []string) (map[string]Row, error) {

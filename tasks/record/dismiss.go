@@ -39,15 +39,19 @@ func filtersOf(q tasks.DismissRequest, now time.Time) (out []tasks.FailureFilter
 	if !now.IsZero() && (f.To.IsZero() || f.To.After(now)) {
 		f.To = now.Add(time.Millisecond)
 	}
-	if f.Project == "" && len(q.Projects) > 0 {
-		for _, project := range q.Projects {
+	return perProject(f, q.Projects)
+}
+
+// perProject returns the filter for each of the projects to which a key is bound; none: all.
+func perProject(f tasks.FailureFilter, projects []string) (out []tasks.FailureFilter) {
+	if len(projects) == 0 || slices.Contains(projects, f.Project) {
+		return []tasks.FailureFilter{f}
+	}
+	if f.Project == "" {
+		for _, project := range projects {
 			f.Project = project
 			out = append(out, f)
 		}
-		return out
-	}
-	if len(q.Projects) == 0 || slices.Contains(q.Projects, f.Project) {
-		out = append(out, f)
 	}
 	return out
 }

@@ -29,6 +29,8 @@ func (k keys) chunk(id string, n int) string { // HASH: desktop -> value, see co
 	return k.prefix + ":{" + id + "}:c:" + strconv.Itoa(n)
 }
 
+func (k keys) pageKey() string { return k.prefix + ":pagekey" } // STRING: 32 random bytes, see PageKey
+
 func (k keys) probe() string { return k.prefix + ":probe" } // STRING: empty, see TryWrite
 
 // Indexes over operations.
@@ -117,15 +119,15 @@ func (k keys) holders(alias string) string { // HASH: holder -> end of its lease
 	return k.prefix + ":{p:" + alias + "}:holders"
 }
 
-// Tallies; see scriptTally. Hours count from 1970.
+// Tallies; see scriptTally.
 func (k keys) tallied(alias, by string) string { // STRING: the last batch that was added
 	return k.prefix + ":{p:" + alias + "}:tallied:" + by
 }
-func (k keys) minutes(alias string, hour int64) string { // HASH: minute and counter -> count
-	return k.prefix + ":{p:" + alias + "}:minutes:" + strconv.FormatInt(hour, 10)
-}
-func (k keys) quarters(alias string, hour int64) string { // HASH: quarter and counter -> count
-	return k.prefix + ":{p:" + alias + "}:quarters:" + strconv.FormatInt(hour, 10)
+
+// tallies is a HASH: step and counter -> count. The period is minutes, results, quarters or
+// days, see tallyPeriods.
+func (k keys) tallies(alias, period string, n int64) string {
+	return k.prefix + ":{p:" + alias + "}:" + period + ":" + strconv.FormatInt(n, 10)
 }
 
 // Queue names a queue of a project. Each project has its own queues, so that no project

@@ -100,6 +100,8 @@ func chunkRange(first, end int) []int {
 type Operation struct {
 	tasks.Operation
 
+	Replayed bool `json:"-"` // it was accepted earlier, with the same idempotency key
+
 	found []int // rows of each chunk of desktops that were found by their users' names
 }
 
@@ -133,6 +135,10 @@ type Plan struct {
 // Redrive is a redrive and the key of its matches.
 type Redrive struct {
 	tasks.Redrive
+
+	// Scope are the projects in which it looked, if it matched nothing; empty: all.
+	Scope    []string `json:"scope,omitempty"`
+	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
 
 	items string // key of the matches
 }

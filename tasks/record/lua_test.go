@@ -37,7 +37,8 @@ func luaKeys() map[string]bool {
 		k.operations(), k.openOps(), k.workers(), k.plan(op), k.audit(), k.history(39),
 		k.redrive(op), k.redriveItems(op, writer), k.redriveTaken(op),
 		k.gate("hq"), k.claims("hq"), k.holders("hq"), k.follow("hq"), k.inbox("hq"), k.announced("hq"), k.failureSets("hq"),
-		k.tallied("hq", "worker-1"), k.minutes("hq", 492324), k.quarters("hq", 492324),
+		k.tallied("hq", "worker-1"), k.tallies("hq", "minutes", 492324), k.tallies("hq", "results", 9846480),
+		k.tallies("hq", "quarters", 492324), k.tallies("hq", "days", 82054),
 	}, queue.KeysOf(k.queue("hq", BulkQueue)).Waiting()...) {
 		out[key] = true
 	}

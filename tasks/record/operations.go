@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -97,8 +98,8 @@ func (r *Record) indexes(ctx context.Context, f tasks.OperationFilter) ([]string
 	return out, nil
 }
 
-// Operations lists operations, the latest first, or with f.Scheduled the earliest start
-// first. It returns at most size of them (default 100); an empty next means that there are
+// Operations lists operations, the latest first; with f.Scheduled the earliest start first, and
+// with f.DueBefore the earliest due time. It returns at most size of them (default 100); an empty next means that there are
 // no more. A page takes a bounded time: where few entries match it is short, or empty, and
 // next continues it.
 func (r *Record) Operations(
@@ -116,6 +117,12 @@ func (r *Record) Operations(
 	}
 	if f.Now.IsZero() {
 		f.Now = time.Now()
+	}
+	if !f.DueBefore.IsZero() {
+		if out, next, err = r.dueBefore(ctx, f, size, last); err != nil {
+			return fail(err)
+		}
+		return out, next, nil
 	}
 	low := earliest(f.From)
 	if f.Scheduled { // its index is by the start
@@ -171,6 +178,28 @@ func (r *Record) Operations(
 		last = entries[len(entries)-1]
 	}
 	return out, last.token(), nil
+}
+
+// CountOperations is the number of operations that match a filter, if one index has all of
+// them; else -1, as counting would take as long as listing. Operations that are being
+// accepted, and those past their retention, may count for a moment.
+func (r *Record) CountOperations(ctx context.Context, f tasks.OperationFilter) (int, error) {
+	keys := r.keys.indexesOf(indexed{f.Project, f.RequestedBy, f.Ticket})
+	if f.Open || f.Scheduled || len(keys) > 1 {
+		return -1, nil
+	}
+	low, high := "-inf", "+inf"
+	if !f.From.IsZero() {
+		low = strconv.FormatInt(ceilMS(f.From), 10)
+	}
+	if !f.To.IsZero() {
+		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
+	}
+	n, err := r.rdb.ZCount(ctx, append(keys, r.keys.operations())[0], low, high).Result()
+	if err != nil {
+		return 0, fmt.Errorf("counting operations: %w", err)
+	}
+	return int(n), nil
 }
 
 // inIndexes returns the entries that are in all other indexes, too.

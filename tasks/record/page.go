@@ -3,7 +3,9 @@ package record
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -116,6 +118,24 @@ func (r *Record) after(ctx context.Context, key string, last place, n int, low i
 		return nil, false, err
 	}
 	return placesOf(c, n, low)
+}
+
+// PageKey is the key that page tokens are encrypted with, on every server of this Redis. It
+// is made on first use. If Redis loses it, clients begin with the first page.
+func (r *Record) PageKey(ctx context.Context) ([]byte, error) {
+	key, err := r.rdb.Get(ctx, r.keys.pageKey()).Bytes()
+	if errors.Is(err, redis.Nil) {
+		made := make([]byte, 32)
+		_, _ = rand.Read(made) // it never fails
+		err = r.rdb.SetArgs(ctx, r.keys.pageKey(), made, redis.SetArgs{Mode: "NX"}).Err()
+		if err == nil || errors.Is(err, redis.Nil) { // another server made it
+			key, err = r.rdb.Get(ctx, r.keys.pageKey()).Bytes()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the key of page tokens: %w", err)
+	}
+	return key, nil
 }
 
 // inAll reports which members are in all of the sorted sets.

@@ -143,7 +143,7 @@ func (p *Producer) again(ctx context.Context, id string) (Operation, error) {
 	if err != nil {
 		return Operation{}, err
 	}
-	op.Durability = copies.durability()
+	op.Durability, op.Replayed = copies.durability(), true
 	return op, nil
 }
 
@@ -155,7 +155,8 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
 		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
 		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy,
-		Reason: req.Reason, Ticket: req.Ticket, Trace: req.Trace, AcceptedAt: now, Total: total,
+		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: total,
+		Trace: tasks.Traceparent(req.Trace), Tracestate: tasks.Tracestate(req.Tracestate),
 		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
 	}}
 	if req.IdempotencyKey != "" {
@@ -171,7 +172,7 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req tasks.Request) string {
-	req.IdempotencyKey, req.Trace = "", "" // without Trace it is as in versions that had none
+	req.IdempotencyKey, req.Trace, req.Tracestate = "", "", "" // content is compared, a trace is not
 	// The same instant is the same content, whatever its offset.
 	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
 	sum := sha256.Sum256([]byte(mustJSON(req)))

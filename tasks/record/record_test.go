@@ -273,6 +273,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"redrive idempotency":      redriveIdempotency,
 		"scheduled":                scheduled,
 		"scheduled in lists":       scheduledLists,
+		"due in lists":             dueLists,
 		"scheduled hide nothing":   scheduledHideNothing,
 		"replay after its time":    replayAfterItsTime,
 		"removal of the scheduled": removalOfTheScheduled,

@@ -46,6 +46,7 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before .
 	// A redrive that exists is returned at once: matching is costly.
 	fp := fingerprintOf(q)
 	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, tasks.ErrNoRedrive) {
+		old.Replayed = true
 		return old, err
 	}
 	found, err := r.matchRedrive(ctx, q)
@@ -59,6 +60,9 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before .
 		}
 	}
 	slices.Sort(x.Projects)
+	if len(found) == 0 {
+		x.Scope = scopeOf(q)
+	}
 	for _, f := range before {
 		if err := f(x); err != nil {
 			return Redrive{}, err
@@ -82,10 +86,20 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before .
 	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x)); err != nil {
 		return fail(err)
 	}
-	return r.begun(ctx, x.ID, fp)
+	x, err = r.begun(ctx, x.ID, fp)
+	x.Replayed = x.items != items
+	return x, err
 }
 
 var scriptRedrive = script("redrive")
+
+// scopeOf are the projects in which a request looks; empty: all.
+func scopeOf(q tasks.RedriveRequest) []string {
+	if q.Filter.Project != "" && (len(q.Projects) == 0 || slices.Contains(q.Projects, q.Filter.Project)) {
+		return []string{q.Filter.Project}
+	}
+	return q.Projects
+}
 
 // fingerprintOf tells requests with the same idempotency key apart.
 func fingerprintOf(q tasks.RedriveRequest) string {
@@ -138,6 +152,15 @@ func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
 		return Redrive{}, err
 	}
 	return xs[0], nil
+}
+
+// CountRedrives is the number of redrives.
+func (r *Record) CountRedrives(ctx context.Context) (int, error) {
+	n, err := r.rdb.ZCard(ctx, r.keys.redrives()).Result()
+	if err != nil {
+		return 0, fmt.Errorf("counting redrives: %w", err)
+	}
+	return int(n), nil
 }
 
 // Redrives lists redrives, the latest first, at most size of them (default 100). An empty

@@ -37,7 +37,7 @@ func countsOf(found []tasks.Failure) []tasks.FailureCount {
 func (r *Record) matchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]tasks.Failure, error) {
 	all, err := r.failuresNamed(ctx, q.Desktops)
 	if len(q.Desktops) == 0 {
-		all, err = r.failuresMatching(ctx, q.Filter)
+		all, err = r.failuresMatching(ctx, perProject(q.Filter, q.Projects))
 	}
 	if err != nil {
 		return nil, err
@@ -48,21 +48,19 @@ func (r *Record) matchRedrive(ctx context.Context, q tasks.RedriveRequest) ([]ta
 	}), nil
 }
 
-func (r *Record) failuresMatching(ctx context.Context, f tasks.FailureFilter) ([]tasks.Failure, error) {
-	var all []tasks.Failure
-	for token := ""; ; {
-		page, next, err := r.Failures(ctx, f, 1000, token)
-		if err != nil {
-			return nil, err
+func (r *Record) failuresMatching(ctx context.Context, filters []tasks.FailureFilter) (all []tasks.Failure, err error) {
+	for _, f := range filters {
+		for token, more := "", true; more; more = token != "" {
+			var page []tasks.Failure
+			if page, token, err = r.Failures(ctx, f, 1000, token); err != nil {
+				return nil, err
+			}
+			if all = append(all, page...); len(all) > tasks.MaxDesktops {
+				return nil, tasks.ErrTooMany
+			}
 		}
-		if all = append(all, page...); len(all) > tasks.MaxDesktops {
-			return nil, tasks.ErrTooMany
-		}
-		if next == "" {
-			return all, nil
-		}
-		token = next
 	}
+	return all, nil
 }
 
 // failuresNamed reads the failures of desktops. Desktops without one are skipped.

@@ -59,6 +59,38 @@ func scheduled(t *testing.T, b *bundle) {
 	}
 }
 
+// What is due before a time is listed by that, whether it has started or not, until it has
+// finished.
+func dueLists(t *testing.T, b *bundle) {
+	b.now = b.now.Truncate(24 * time.Hour).Add(12 * time.Hour)
+	at := func(hours int) time.Time { return b.now.Add(time.Duration(hours) * time.Hour) }
+	late := b.enqueue(tasks.Request{Desktops: []string{"late"}, DueAt: at(-1)})
+	var coming []string
+	for n := range 5 { // the last that is accepted is due first
+		coming = append([]string{b.enqueue(tasks.Request{Desktops: []string{fmt.Sprint("c", n)}, DueAt: at(9 - n)}).ID}, coming...)
+	}
+	started := b.enqueue(tasks.Request{Desktops: []string{"s"}, DueAt: at(11), AtOnce: true, Ticket: "T"})
+	b.enqueue(tasks.Request{Desktops: []string{"tomorrow"}, DueAt: at(12)})
+	b.enqueue(tasks.Request{Desktops: []string{"starts-today"}, NotBefore: at(1), DueAt: at(13)})
+	elsewhere := b.enqueue(tasks.Request{Project: "branch", Desktops: []string{"x"}, DueAt: at(2)})
+	f := tasks.OperationFilter{DueBefore: at(12)}
+	want := append([]string{late.ID, elsewhere.ID}, append(coming, started.ID)...)
+	for size := 1; size < 10; size++ {
+		require.Equal(t, want, b.listed(f, b.now, size))
+	}
+	hq, branch := b.stats(b.now)
+	require.Equal(t, 7, hq.DueToday, "without the late one, with the one that starts today")
+	require.Equal(t, 1, branch.DueToday)
+	_, _, err := b.r.Cancel(t.Context(), b.operation(coming[0]), b.now, "jo")
+	require.NoError(t, err)
+	f.Project = "hq"
+	require.Equal(t, append(append([]string{late.ID}, coming[1:]...), started.ID), b.listed(f, b.now, 3))
+	f.Ticket = "T"
+	require.Equal(t, []string{started.ID}, b.listed(f, b.now, 3))
+	hq, _ = b.stats(b.now)
+	require.Equal(t, 6, hq.DueToday)
+}
+
 // Scheduled operations are listed apart, the next first, page by page, until they start.
 func scheduledLists(t *testing.T, b *bundle) {
 	running := b.enqueue(tasks.Request{Desktops: []string{"r"}})

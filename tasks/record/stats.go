@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,7 +16,6 @@ import (
 )
 
 const (
-	statsSteps  = int(24 * time.Hour / tasks.StatsStep)
 	openCounted = 10_000  // running operations that Stats sums up; that takes about 100 ms
 	openSeen    = 100_000 // operations that have not ended and are read to find them
 	openBatch   = 1000
@@ -25,7 +25,7 @@ const (
 // operations but no worker, as no configuration names them any more. It takes three round
 // trips, one for the workers, two for the failures, and one per 1,000 open operations, however
 // many projects there are.
-func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([]tasks.Stats, error) {
+func (r *Record) Stats(ctx context.Context, projects []string, within tasks.StatsRange, now time.Time) ([]tasks.Stats, error) {
 	fail := func(err error) ([]tasks.Stats, error) {
 		return nil, fmt.Errorf("reading the statistics of projects: %w", err)
 	}
@@ -48,10 +48,10 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 	out := make([]tasks.Stats, len(projects))
 	at := make(map[string]*tasks.Stats, len(projects))
 	for i, alias := range projects {
-		out[i] = tasks.Stats{Project: alias, Workers: serving.Of(alias), Failures: []tasks.FailureCount{}, Partial: partial}
+		out[i] = tasks.Stats{Project: alias, Range: within, Workers: serving.Of(alias), Failures: []tasks.FailureCount{}, Partial: partial}
 		at[alias] = &out[i]
 		if sum := open[alias]; sum != nil {
-			out[i].Open, out[i].Counts = sum.operations, sum.counts
+			out[i].Open, out[i].Counts, out[i].DueToday = sum.operations, sum.counts, sum.dueToday
 		}
 	}
 	if err := r.readTallies(ctx, out, now); err != nil {
@@ -79,12 +79,11 @@ func (r *Record) Stats(ctx context.Context, projects []string, now time.Time) ([
 // readTallies reads all values that are stored per project.
 func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.Time) error {
 	type reading struct {
-		pause    *redis.SliceCmd
-		ops      *redis.IntCmd
-		later    *redis.IntCmd
-		hours    map[int64]*redis.MapStringStringCmd // of quarters
-		lastHour map[int64]*redis.MapStringStringCmd // of minutes
-		depths   []*scriptCall                       // by queue
+		pause        *redis.SliceCmd
+		ops          *redis.IntCmd
+		later, today *redis.IntCmd
+		steps, calls tallyHashes   // of the range, and of the last hour
+		depths       []*scriptCall // by queue
 	}
 	reads := make([]reading, len(into))
 	var depths []*scriptCall
@@ -94,20 +93,16 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		}
 		depths = append(depths, reads[i].depths...)
 	}
-	hour, _, _ := placeOfTally(now)
+	period, back := periodOf(into[0].Range), time.Duration(into[0].Range.Steps())*into[0].Range.Step()
 	err := r.runScripts(ctx, depths, func(p redis.Pipeliner) {
 		for i, s := range into {
 			x := &reads[i]
-			x.hours, x.lastHour = map[int64]*redis.MapStringStringCmd{}, map[int64]*redis.MapStringStringCmd{}
 			x.pause = p.HMGet(ctx, r.keys.gate(s.Project), pauseFields...)
 			x.ops = p.ZCard(ctx, r.keys.operationsBy("project", s.Project))
-			x.later = r.countScheduled(ctx, p, s.Project, now)
-			for h := hour - 24; h <= hour; h++ {
-				x.hours[h] = p.HGetAll(ctx, r.keys.quarters(s.Project, h))
-			}
-			for h := hour - 1; h <= hour; h++ {
-				x.lastHour[h] = p.HGetAll(ctx, r.keys.minutes(s.Project, h))
-			}
+			x.later = r.countScheduled(ctx, p, s.Project, now, time.Time{})
+			x.today = r.countScheduled(ctx, p, s.Project, now, midnightAfter(now))
+			x.steps = r.tallyHashes(ctx, p, s.Project, period, now.Add(-back), now)
+			x.calls = r.tallyHashes(ctx, p, s.Project, callsByMinute, now.Add(-time.Hour), now)
 		}
 	})
 	if err != nil {
@@ -119,14 +114,9 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 			return err
 		}
 		s.Operations, s.Scheduled = int(x.ops.Val()), int(x.later.Val())
-		addBuckets(s, now, func(t time.Time) Tally {
-			h, _, quarter := placeOfTally(t)
-			return decodeTally(x.hours[h].Val(), quarter)
-		})
-		addMinutes(s, now, func(t time.Time) Tally {
-			h, minute, _ := placeOfTally(t)
-			return decodeTally(x.lastHour[h].Val(), minute)
-		})
+		s.DueToday += int(x.today.Val())
+		addBuckets(s, now, x.steps.decode())
+		addMinutes(s, now, x.calls.decode())
 		for n, q := range queues {
 			d, err := decodeDepth(x.depths[n], q, now)
 			if err != nil {
@@ -140,19 +130,63 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 	return nil
 }
 
-func decodeTally(hash map[string]string, place int) (t Tally) {
-	t.each(func(name string, n *int) { *n = int(number(hash[strconv.Itoa(place)+name])) })
-	return t
+// tallyHashes are the hashes of a period that were read, by number.
+type tallyHashes struct {
+	period tallyPeriod
+	byNo   map[int64]*redis.MapStringStringCmd
+}
+
+func (r *Record) tallyHashes(ctx context.Context, p redis.Pipeliner, alias string, period tallyPeriod, from, to time.Time) tallyHashes {
+	out := tallyHashes{period, map[int64]*redis.MapStringStringCmd{}}
+	first, _ := period.place(from)
+	last, _ := period.place(to)
+	for n := first; n <= last; n++ {
+		out.byNo[n] = p.HGetAll(ctx, r.keys.tallies(alias, period.name, n))
+	}
+	return out
+}
+
+// decode returns a function that gives the tally of the step that has t. Most fields of a
+// hash are missing, so it reads the fields and not the possible names.
+func (x tallyHashes) decode() func(t time.Time) Tally {
+	type place struct {
+		hash int64
+		step int
+	}
+	all := map[place]*Tally{}
+	for hash, cmd := range x.byNo {
+		for field, n := range cmd.Val() {
+			name := strings.TrimLeft(field, "0123456789")
+			step, _ := strconv.Atoi(field[:len(field)-len(name)])
+			t := all[place{hash, step}]
+			if t == nil {
+				t = &Tally{}
+				all[place{hash, step}] = t
+			}
+			if counter := t.counter(name); counter != nil {
+				*counter = int(number(n))
+			}
+		}
+	}
+	return func(t time.Time) Tally {
+		hash, step := x.period.place(t)
+		if t := all[place{hash, step}]; t != nil {
+			return *t
+		}
+		return Tally{}
+	}
 }
 
 func addBuckets(s *tasks.Stats, now time.Time, of func(time.Time) Tally) {
 	var all Tally
-	for n := statsSteps - 1; n >= 0; n-- {
-		from := now.UTC().Truncate(tasks.StatsStep).Add(-time.Duration(n) * tasks.StatsStep)
+	step := s.Range.Step()
+	for n := s.Range.Steps() - 1; n >= 0; n-- {
+		from := now.UTC().Truncate(step).Add(-time.Duration(n) * step)
 		t := of(from)
 		all.add(t)
 		s.Buckets = append(s.Buckets, tasks.StatsBucket{From: from, Tally: t.Tally})
 	}
+	s.Results = all.Tally
 	s.Counts.Detached, s.Counts.Cancelled = all.Detached, all.Cancelled
 	for i, n := range all.Removed {
 		b := tasks.RemovedBucket{Desktops: n, SinceAccepted: all.RemovedSinceAccepted[i]}
@@ -202,6 +236,12 @@ func (r *Record) running(ctx context.Context, now time.Time) (out []place, parti
 type openSum struct {
 	operations int
 	counts     tasks.Counts // queued, sending, accepted
+	dueToday   int          // later today
+}
+
+// midnightAfter is the end of the day (UTC).
+func midnightAfter(now time.Time) time.Time {
+	return now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 }
 
 // sumOpen sums up the running operations by project.
@@ -210,6 +250,7 @@ func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*op
 	if err != nil {
 		return nil, false, err
 	}
+	midnight := midnightAfter(now)
 	out = map[string]*openSum{}
 	for some := range slices.Chunk(running, openBatch) {
 		ops, err := r.operationsAt(ctx, some)
@@ -224,6 +265,9 @@ func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*op
 			if s == nil {
 				s = &openSum{}
 				out[op.Project] = s
+			}
+			if op.DueAt.After(now) && op.DueAt.Before(midnight) {
+				s.dueToday++
 			}
 			s.operations++
 			s.counts.Add(tasks.Counts{Queued: op.Counts.Queued, Sending: op.Counts.Sending, Accepted: op.Counts.Accepted})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -28,25 +29,66 @@ func removedStep(took time.Duration) int {
 	return len(RemovedSteps)
 }
 
-// each calls f for every counter, with its name in Redis.
-func (t *Tally) each(f func(name string, n *int)) {
-	f("c", &t.Calls)
-	f("t", &t.Throttled)
-	f("d", &t.Detached)
-	f("f", &t.Failed)
-	f("h", &t.Held)
-	f("x", &t.Cancelled)
-	f("r", &t.Retried)
-	for i := range t.Removed {
-		f("m"+strconv.Itoa(i), &t.Removed[i])
-		f("a"+strconv.Itoa(i), &t.RemovedSinceAccepted[i])
+// counter returns the counter with a name in Redis; nil: there is none.
+func (t *Tally) counter(name string) *int {
+	switch name {
+	case "c":
+		return &t.Calls
+	case "t":
+		return &t.Throttled
+	case "d":
+		return &t.Detached
+	case "f":
+		return &t.Failed
+	case "h":
+		return &t.Held
+	case "x":
+		return &t.Cancelled
+	case "r":
+		return &t.Retried
+	}
+	step, removed := strings.CutPrefix(name, "m")
+	since, accepted := strings.CutPrefix(name, "a")
+	if accepted {
+		step = since
+	}
+	i, err := strconv.Atoi(step)
+	switch {
+	case err != nil || i < 0 || i > len(RemovedSteps):
+		return nil
+	case removed:
+		return &t.Removed[i]
+	case accepted:
+		return &t.RemovedSinceAccepted[i]
+	}
+	return nil
+}
+
+var counterNames = func() []string {
+	out := []string{"c", "t", "d", "f", "h", "x", "r"}
+	for i := range len(RemovedSteps) + 1 {
+		out = append(out, "m"+strconv.Itoa(i), "a"+strconv.Itoa(i))
+	}
+	return out
+}()
+
+// each calls f for every counter that is not 0.
+func (t *Tally) each(f func(name string, n int)) {
+	for _, name := range counterNames {
+		if n := *t.counter(name); n != 0 {
+			f(name, n)
+		}
 	}
 }
 
 func (t *Tally) add(other Tally) {
-	more := map[string]int{}
-	other.each(func(name string, n *int) { more[name] = *n })
-	t.each(func(name string, n *int) { *n += more[name] })
+	t.Calls, t.Throttled, t.Retried = t.Calls+other.Calls, t.Throttled+other.Throttled, t.Retried+other.Retried
+	t.Detached, t.Failed = t.Detached+other.Detached, t.Failed+other.Failed
+	t.Held, t.Cancelled = t.Held+other.Held, t.Cancelled+other.Cancelled
+	for i := range t.Removed {
+		t.Removed[i] += other.Removed[i]
+		t.RemovedSinceAccepted[i] += other.RemovedSinceAccepted[i]
+	}
 }
 
 // MinuteTally is a Tally of one minute.
@@ -56,12 +98,46 @@ type MinuteTally struct {
 	Tally
 }
 
-// The retention of tallies: a day for quarters of an hour, an hour for minutes. Each hash
-// holds an hour and at most 140 fields, so a project has 30 of them, or about 50 KB.
-const (
-	quartersKept = 25 * time.Hour
-	minutesKept  = 2 * time.Hour
+// tallyPeriod is one of the resolutions in which tallies are kept. A hash has the counts of
+// span in steps of step. Each holds at most 140 fields, so that it stays small.
+type tallyPeriod struct {
+	name             string // in the key
+	span, step, kept time.Duration
+	calls, results   bool // what is counted: calls and throttled ones; all the rest
+}
+
+// The periods in which tallies are kept. A project has some 120 hashes, or about 100 KB.
+var (
+	callsByMinute = tallyPeriod{name: "minutes", span: time.Hour, step: time.Minute, kept: 2 * time.Hour, calls: true}
+	byMinute      = tallyPeriod{name: "results", span: 3 * time.Minute, step: time.Minute, kept: 2 * time.Hour, results: true}
+	byQuarter     = tallyPeriod{name: "quarters", span: time.Hour, step: 15 * time.Minute, kept: 25 * time.Hour, calls: true, results: true}
+	byTwoHours    = tallyPeriod{name: "days", span: 6 * time.Hour, step: 2 * time.Hour, kept: 8 * 24 * time.Hour, calls: true, results: true}
+	tallyPeriods  = []tallyPeriod{callsByMinute, byMinute, byQuarter, byTwoHours}
 )
+
+// periodOf returns the period that has the steps of a range.
+func periodOf(within tasks.StatsRange) tallyPeriod {
+	switch within {
+	case tasks.LastHour:
+		return byMinute
+	case tasks.LastWeek:
+		return byTwoHours
+	}
+	return byQuarter
+}
+
+// place returns the number of the hash since 1970, and of the step within it.
+func (x tallyPeriod) place(t time.Time) (hash int64, step int) {
+	s := t.Unix()
+	return s / int64(seconds(x.span)), int(s % int64(seconds(x.span)) / int64(seconds(x.step)))
+}
+
+func (x tallyPeriod) counts(name string) bool {
+	if name == "c" || name == "t" {
+		return x.calls
+	}
+	return x.results
+}
 
 var scriptTally = script("tally")
 
@@ -70,30 +146,25 @@ var scriptTally = script("tally")
 func (r *Record) AddTallies(ctx context.Context, by, batch string, tallies []MinuteTally) error {
 	at := map[string]*scriptCall{}
 	var calls []*scriptCall
-	keyOf := map[string]int{} // numbers in KEYS; a key's name includes its project
 	for _, t := range tallies {
 		c := at[t.Project]
 		if c == nil {
-			args := []any{batch, seconds(minutesKept), seconds(quartersKept)}
-			c = &scriptCall{script: scriptTally, keys: []string{r.keys.tallied(t.Project, by)}, args: args}
+			c = &scriptCall{script: scriptTally, keys: []string{r.keys.tallied(t.Project, by)}, args: []any{batch, seconds(byQuarter.kept)}}
+			for _, period := range tallyPeriods {
+				c.args = append(c.args, seconds(period.kept))
+			}
 			at[t.Project], calls = c, append(calls, c)
 		}
-		hour, minute, quarter := placeOfTally(t.Minute)
-		first := r.keys.minutes(t.Project, hour)
-		if keyOf[first] == 0 {
-			c.keys = append(c.keys, first, r.keys.quarters(t.Project, hour))
-			keyOf[first] = len(c.keys) - 1
+		for _, period := range tallyPeriods {
+			hash, step := period.place(t.Minute)
+			c.keys = append(c.keys, r.keys.tallies(t.Project, period.name, hash))
+			n := len(c.keys)
+			t.each(func(name string, by int) {
+				if period.counts(name) {
+					c.args = append(c.args, n, strconv.Itoa(step)+name, by)
+				}
+			})
 		}
-		n := keyOf[first]
-		t.each(func(name string, by *int) {
-			if *by == 0 {
-				return
-			}
-			if name == "c" || name == "t" {
-				c.args = append(c.args, n, strconv.Itoa(minute)+name, *by)
-			}
-			c.args = append(c.args, n+1, strconv.Itoa(quarter)+name, *by)
-		})
 	}
 	if len(calls) == 0 {
 		return nil
@@ -105,9 +176,3 @@ func (r *Record) AddTallies(ctx context.Context, by, batch string, tallies []Min
 }
 
 func seconds(d time.Duration) int { return int(d / time.Second) }
-
-// placeOfTally returns the hour since 1970, and the minute and the quarter within it.
-func placeOfTally(t time.Time) (hour int64, minute, quarter int) {
-	s := t.Unix()
-	return s / 3600, int(s % 3600 / 60), int(s % 3600 / 900)
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -28,7 +29,7 @@ const token = "token-that-nobody-may-see"
 
 func embedded(t *testing.T) (*Embedded, config.Config) {
 	t.Helper()
-	e, err := StartEmbedded(fakecloud.Config{Token: token, AutoCreate: true}, "127.0.0.1:0", "127.0.0.1:0")
+	e, err := StartEmbedded(fakecloud.Config{Token: token, AutoCreate: true}, "", "127.0.0.1:0", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(e.Stop)
 	cfg := config.Defaults()
@@ -127,7 +128,7 @@ func TestAppThatCannotStart(t *testing.T) {
 func TestEmbeddedAddressInUse(t *testing.T) {
 	t.Parallel()
 	e, _ := embedded(t)
-	_, err := StartEmbedded(fakecloud.Config{}, "127.0.0.1:0", e.Cloud.URL[len("http://"):])
+	_, err := StartEmbedded(fakecloud.Config{}, "", "127.0.0.1:0", e.Cloud.URL[len("http://"):])
 	require.ErrorContains(t, err, "fake cloud")
 }
 
@@ -149,6 +150,28 @@ func TestCleanupsRunBackwardsWhateverFails(t *testing.T) {
 	cs.run(tell)
 	require.Equal(t, []string{"third", "second", "first"}, done)
 	require.Equal(t, []string{"second"}, failed)
+}
+
+// Text of the cloud in a log cannot act on the terminal that shows it.
+func TestLogIsHarmlessOnATerminal(t *testing.T) {
+	t.Parallel()
+	const evil = "a\x1b[2J\u009b31m\u202eb\x7f"
+	for _, format := range []string{"json", "console"} {
+		for _, colour := range []bool{false, true} {
+			var b bytes.Buffer
+			log, err := NewLogger(config.Log{Level: "info", Format: format}, &b, true, colour)
+			require.NoError(t, err)
+			log.Info().Str("text", evil).Err(errors.New(evil)).Strs("list", []string{evil}).Bytes("bytes", []byte(evil)).
+				Interface("any", map[string]string{evil: evil}).Msg(evil)
+			shown := b.String()
+			if format == "console" && colour {
+				require.Contains(t, shown, "\x1b[", "its own colours")
+				shown = regexp.MustCompile("\x1b\\[[0-9]+m").ReplaceAllString(shown, "")
+			}
+			require.NotContains(t, shown, "2J\u009b")
+			require.Regexp(t, `^[^\x00-\x09\x0b-\x1f\x7f-\x{9f}\x{202e}]+$`, shown)
+		}
+	}
 }
 
 func TestLogFormats(t *testing.T) {

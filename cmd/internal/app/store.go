@@ -131,7 +131,7 @@ func (s *Store) Client(alias string) (*apiclient.Client, error) {
 		return nil, err
 	}
 	client, err := apiclient.New(apiclient.Config{
-		ProjectID: p.ProjectID, Region: p.Region, Endpoint: p.Endpoint, Auth: auth, Timeout: p.Limits.CallTimeout,
+		ProjectID: p.ProjectID, Region: p.Region, Endpoint: p.Endpoint, AllowHTTP: p.AllowHTTP, Auth: auth, Timeout: p.Limits.CallTimeout,
 		UserAgent: s.userAgent, Transport: s.transport,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -70,14 +71,16 @@ func (p *Program) dial(to string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := api.NewTransport()
 	transport.ResponseHeaderTimeout = answerTimeout
 	c, err := api.New(api.Config{
 		Server: to, Key: key, UserAgent: "detachd/" + p.Version,
 		HTTP: &http.Client{Transport: transport}, // no total time limit: reports can be long
 	})
 	if err != nil {
-		return nil, usage("correct --server or DETACHD_SERVER", "invalid server %s: use a URL such as https://detachd.example.com", shown(to))
+		// The URL is not quoted: it may contain a password or a key.
+		return nil, usage("correct --server or DETACHD_SERVER",
+			"invalid server: use a URL such as https://detachd.example.com, without user, password, query or fragment")
 	}
 	if u, err := url.Parse(to); err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		p.say("note: the API key and all data go to %s unencrypted; use https", printable(u.Host))
@@ -100,6 +103,9 @@ func (p *Program) apiKey() (string, error) {
 	}
 	if file != "" {
 		text, err := os.ReadFile(file)
+		if pathError, ok := errors.AsType[*os.PathError](err); ok && strings.HasPrefix(file, "dk_") {
+			err = pathError.Err // it is the key instead of its file
+		}
 		if err != nil {
 			return "", usage("give a file that contains the key and nothing else", "cannot read the API key: %w", err)
 		}

@@ -48,6 +48,28 @@ func TestServerAndKeyAreFoundWhereverTheyAreGiven(t *testing.T) {
 	}
 }
 
+// Secrets that are in the wrong place, as a password in the URL, are in no error.
+func TestErrorsQuoteNoSecret(t *testing.T) {
+	t.Parallel()
+	for _, server := range []string{
+		"https://hr:hunter2@detachd.example.com", "https://hunter2@detachd.example.com", "hunter2@detachd.example.com", "https://x/?key=hunter2",
+		"https://hr:hunter2@[::1", "https://hr:hunter2%zz@x", "ftp://hunter2@x", "https://x/#hunter2", "://hunter2", "hunter2",
+	} {
+		for _, args := range [][]string{{"list"}, {"doctor"}, {"codes"}, {"verify", "--record", "-"}} {
+			s := &stage{env: map[string]string{"DETACHD_SERVER": server, "DETACHD_API_KEY": "dk_1"}}
+			r := s.run(t, args...)
+			require.NotEqual(t, exitOK, r.code)
+			require.NotContains(t, r.out+r.err, "hunter2", "%s %v", server, args)
+			s = &stage{env: map[string]string{"DETACHD_API_KEY": "dk_1"}}
+			require.NotContains(t, s.run(t, append(args, "--server", server)...).err, "hunter2", "%s %v", server, args)
+		}
+	}
+	s := &stage{env: map[string]string{"DETACHD_SERVER": "https://x"}}
+	r := s.run(t, "list", "--key-file", "dk_hunter2")
+	require.Equal(t, exitUsage, r.code)
+	require.NotContains(t, r.err, "hunter2")
+}
+
 func TestServerWithoutAUsableKey(t *testing.T) {
 	t.Parallel()
 	s := served(t)

@@ -84,7 +84,7 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	e, err := app.StartEmbedded(fakecloud.Config{
 		Token: embeddedToken, Seed: o.seed, Latency: 200 * time.Millisecond, Jitter: 200 * time.Millisecond,
 		DetachDelay: 500 * time.Millisecond, JobLag: time.Second,
-	}, anyPort, anyPort)
+	}, "", anyPort, anyPort)
 	if err != nil {
 		return err
 	}

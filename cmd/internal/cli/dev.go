@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -31,17 +33,24 @@ func (p *Program) devCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run everything on this machine with a fake cloud, to try detachd by hand",
-		Long: `Runs a Redis in memory, a fake cloud, a worker, the HTTP API and the dashboard, and
-prints what to set in another terminal: DETACHD_CONFIG to work on its Redis, or
-DETACHD_SERVER and DETACHD_API_KEY to use its HTTP API. The same key signs in to the
-dashboard. The fake cloud has, in the projects hq and branch, the desktops of the
-example list, one shared desktop each, and those of --desktops and --list. As in a
-real cloud, any other id is unknown. All data is deleted when it stops.`,
+		Long: `Runs a Redis, a fake cloud, a worker, the HTTP API and the dashboard, and prints what
+to set in another terminal: DETACHD_CONFIG to work on its Redis, or DETACHD_SERVER
+and DETACHD_API_KEY to use its HTTP API. The same key signs in to the dashboard. The
+fake cloud has, in the projects hq and branch, the desktops of the example list, one
+shared desktop each, and those of --desktops and --list. As in a real cloud, any
+other id is unknown.
+
+The Redis is a redis-server of its own if PATH has one, which only this user can
+reach. Otherwise, and with --redis, it is a Redis in memory of this process. Both
+carry 100,000 desktops. All data is deleted when dev stops.`,
+		Example: `  detachd dev
+  detachd dev --desktops 10000 --listen 127.0.0.1:8080
+  detachd dev --list leavers.csv`,
 		Args: cobra.NoArgs,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.redis, "redis", anyPort, "`address` of Redis")
+	f.StringVar(&o.redis, "redis", "", "`address` of a Redis in memory, used even if there is a redis-server")
 	f.StringVar(&o.cloud, "cloud", anyPort, "`address` of the fake cloud")
 	f.StringVar(&o.api, "listen", anyPort, "loopback `address` of the HTTP API and the dashboard")
 	f.IntVar(&o.desktops, "desktops", 0, "also create desktop-1 to desktop-`n` in each project, of user-1 to user-n")
@@ -114,7 +123,12 @@ func (p *Program) dev(ctx context.Context, o devOptions) error {
 		return err
 	}
 	defer l.Close()
-	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, Latency: 100 * time.Millisecond}, o.redis, o.cloud)
+	program := ""
+	if o.redis == "" {
+		program = p.lookPath("redis-server")
+	}
+	e, err := app.StartEmbedded(fakecloud.Config{Token: embeddedToken, Latency: 100 * time.Millisecond}, program,
+		cmp.Or(o.redis, anyPort), o.cloud)
 	if err != nil {
 		return fail(exitInternal, "choose other addresses with --redis and --cloud", "%w", err)
 	}
@@ -139,6 +153,7 @@ func (p *Program) dev(ctx context.Context, o devOptions) error {
 	if err != nil {
 		return err
 	}
+	p.say("dev: ALL DATA IS DELETED WHEN THIS STOPS (ctrl-C): the cloud is fake, and Redis is %s", kindOfRedis(e, program))
 	p.sayWhatToTry(scene, leaver, o)
 	p.out("redis       %s", e.RedisURL)
 	p.out("fake cloud  %s", e.Cloud.URL)
@@ -148,8 +163,29 @@ func (p *Program) dev(ctx context.Context, o devOptions) error {
 	return serveOn(ctx, l, srv.handler, zerolog.Nop())
 }
 
+// lookPath finds a program in PATH; "" if there is none.
+func (p *Program) lookPath(name string) string {
+	for _, dir := range filepath.SplitList(p.env("PATH")) {
+		if file, err := exec.LookPath(filepath.Join(dir, name)); err == nil && filepath.IsAbs(file) {
+			return file
+		}
+	}
+	return ""
+}
+
+// kindOfRedis says which Redis runs, and what it carries.
+func kindOfRedis(e *app.Embedded, program string) string {
+	if e.Server {
+		return "a " + program + " that saves nothing"
+	}
+	text := "in memory of this process, for up to 100,000 desktops at a time"
+	if e.Unusable != nil {
+		text += " (" + printable(e.Unusable.Error()) + ")"
+	}
+	return text
+}
+
 func (p *Program) sayWhatToTry(s *scene, leaver leavers.Leaver, o devOptions) {
-	p.say("dev: ALL DATA IS DELETED WHEN THIS STOPS (ctrl-C): Redis is in memory and the cloud is fake")
 	p.say("dev: the fake cloud has only %s: those of deploy/examples/leavers.csv, %s in each project%s",
 		count(s.size(), "desktop"), devTeam, o.more())
 	p.say("dev: run the export lines below in another terminal, then try:")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
 
@@ -16,7 +17,7 @@ const lateRound = 24 * time.Hour
 
 // checkRepair checks for losses in the record, and for projects that no worker serves.
 func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
-	if all, err := s.Record.Stats(ctx, s.Projects, now()); err == nil {
+	if all, err := s.Record.Stats(ctx, s.Projects, tasks.LastDay, now()); err == nil {
 		for _, x := range all {
 			if n := x.Unserved(); n > 0 {
 				fs.add("unserved "+x.Project, bad, "start a worker with this project in its configuration; "+

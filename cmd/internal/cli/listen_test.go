@@ -52,6 +52,7 @@ func TestServeOverTLS(t *testing.T) {
 	defer interrupt()
 	var proto string
 	var status int
+	strict := map[string]string{}
 	asked := false
 	r := s.runWith(t, ctx, "", func(text string) {
 		m := address.FindStringSubmatch(text)
@@ -63,17 +64,29 @@ func TestServeOverTLS(t *testing.T) {
 			defer interrupt()
 			transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}, ForceAttemptHTTP2: true}
 			defer transport.CloseIdleConnections()
-			resp, err := (&http.Client{Transport: transport}).Get("https://" + m[1] + "/healthz")
-			if err != nil {
-				return
+			c := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+			for _, path := range []string{"/", "/codes", "/none", "/assets/none", "/v1/operations", "/v1/none", "/openapi.json", "/metrics", "/healthz"} {
+				resp, err := c.Get("https://" + m[1] + path)
+				if err != nil {
+					return
+				}
+				_ = resp.Body.Close()
+				status, proto, strict[path] = resp.StatusCode, resp.Proto, resp.Header.Get("Strict-Transport-Security")
 			}
-			_ = resp.Body.Close()
-			status, proto = resp.StatusCode, resp.Proto
+			plain, err := http.Get("http://" + m[1] + "/healthz") // net/http answers, and reports it
+			if err == nil {
+				_ = plain.Body.Close()
+			}
 		}()
 	}, "serve", "--listen", anyPort, "--tls-cert", cert, "--tls-key", key)
 	require.Equal(t, exitOK, r.code, r.err)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, "HTTP/2.0", proto)
+	require.Len(t, strict, 9)
+	for path, header := range strict {
+		require.Equal(t, "max-age=31536000", header, path)
+	}
+	require.Regexp(t, `"error":"http: TLS handshake error from 127.0.0.1:\d+: [^"]+".*"serving a connection failed"`, r.err)
 
 	s.refused(t, exitUsage, "belong together", "serve", "--listen", anyPort, "--tls-cert", cert)
 	s.refused(t, exitUsage, "--tls-cert and --tls-key", "serve", "--listen", anyPort, "--tls-cert", cert, "--tls-key", cert)

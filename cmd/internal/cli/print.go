@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
@@ -10,17 +11,22 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 )
 
-// printJSON writes one document.
+// printJSON writes one document that a terminal may show.
 func printJSON(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
+	var text bytes.Buffer
+	enc := json.NewEncoder(&text)
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
-	return enc.Encode(v)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	_, err := w.Write(harmless.JSON(text.Bytes()))
+	return err
 }
 
 // table prints rows for people. No cell can act on the terminal, whatever it holds.
@@ -59,7 +65,7 @@ func orDash(s string) string {
 
 // printable escapes what a terminal may take for a command. Texts of the cloud are
 // hostile input.
-func printable(s string) string { return report.Printable(s) }
+func printable(s string) string { return harmless.Text(s) }
 
 // shown quotes user input for a message, shortened.
 func shown(s string) string { return fmt.Sprintf("%.60q", s) }
@@ -76,15 +82,11 @@ func clip(s string, n int) string {
 	return s
 }
 
-// printCSV writes rows for a spreadsheet. Cells that look like a formula get a
-// leading apostrophe.
+// printCSV writes rows for a spreadsheet, of which no cell is a formula.
 func printCSV(w io.Writer, rows [][]string) error {
 	cw := csv.NewWriter(w)
 	for _, row := range rows {
-		for i, cell := range row {
-			row[i] = report.Cell(cell)
-		}
-		if err := cw.Write(row); err != nil {
+		if err := cw.Write(harmless.Row(row)); err != nil {
 			return err
 		}
 	}

@@ -23,11 +23,15 @@ func TestCloudTextCannotActOnTheTerminal(t *testing.T) {
 	require.Contains(t, b.String(), `x\x1b[2J`)
 }
 
-func TestCSVCellsCannotBeFormulas(t *testing.T) {
+// What prints to a terminal or a spreadsheet is harmless there.
+func TestCSVAndJSONAreHarmless(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	require.NoError(t, printCSV(&b, [][]string{{"=1+1", "+1", "-1", "@x", "\tx", "\rx", "ok=1", ""}}))
-	require.Equal(t, "'=1+1,'+1,'-1,'@x,'\tx,\"'\rx\",ok=1,\n", b.String())
+	require.NoError(t, printCSV(&b, [][]string{{"=1+1", "+1", "-1", "@x", "\tx", "\rx", "ok=1", "", "a;=1", "\x1b[2J\u202e"}}))
+	require.Equal(t, `'=1+1,'+1,'-1,'@x,'\tx,'\rx,ok=1,,a;'=1,\x1b[2J\u202e`+"\n", b.String())
+	b.Reset()
+	require.NoError(t, printJSON(&b, []string{"<\x1b[2J\u202e\u009b\x7fé"}))
+	require.Equal(t, "[\n  \"<"+`\u001b[2J\u202e\u009b\u007fé`+"\"\n]\n", b.String())
 }
 
 func TestWhen(t *testing.T) {

@@ -111,19 +111,19 @@ func (p *Program) needKey(ctx context.Context, keys *access.Keys) error {
 // httpServer limits how long slow clients keep a connection: an answer has half a
 // minute to be made and the rest of WriteTimeout to be read. Streams extend that with
 // each part; on shutdown, streams of events end at once.
-func httpServer(h http.Handler) *http.Server {
+func httpServer(h http.Handler, log zerolog.Logger) *http.Server {
 	stop := make(chan struct{})
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, WriteTimeout: 90 * time.Second, IdleTimeout: 2 * time.Minute,
-		MaxHeaderBytes: 32 << 10,
-		BaseContext:    func(net.Listener) context.Context { return server.WithStop(context.Background(), stop) },
+		MaxHeaderBytes: 32 << 10, ErrorLog: server.ErrorLog(log),
+		BaseContext: func(net.Listener) context.Context { return server.WithStop(context.Background(), stop) },
 	}
 	srv.RegisterOnShutdown(func() { close(stop) })
 	return srv
 }
 
 func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Logger) error {
-	srv := httpServer(h)
+	srv := httpServer(h, log)
 	log.Info().Str("address", l.Addr().String()).Msg("serving")
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Serve(l) }()

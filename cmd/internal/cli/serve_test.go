@@ -105,7 +105,7 @@ func TestServeSendsTheSlowAway(t *testing.T) {
 				return
 			}
 		}
-	}))
+	}), zerolog.Nop())
 	srv.ReadHeaderTimeout /= 100 // a server without has none here either
 	srv.WriteTimeout /= 1000
 	closed := make(chan struct{}, 10)

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -12,18 +13,21 @@ import (
 )
 
 func (p *Program) statsCommand() *cobra.Command {
-	var project string
+	var project, within string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "stats",
 		Short: "Show the state of each project",
 		Long: `Shows for each project: scheduled operations; desktops queued, in calls, not yet
-confirmed, failed or on hold; results of the last 24 hours; the length and age of
-the queue; and whether it is paused. --json also has the day in steps of 15
-minutes. Counts of past events lag some seconds behind.`,
+confirmed, failed or on hold; results of the last hour, day or week; the length
+and age of the queue; and whether it is paused. --json also has the period in
+steps. Counts of past events lag some seconds behind.`,
 		Args: cobra.NoArgs,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
-			all, err := c.Stats(cmd.Context(), project)
+			if tasks.StatsRange(within).Steps() == 0 {
+				return usage("give 1h, 24h or 7d", "invalid --range %s", shown(within))
+			}
+			all, err := c.Stats(cmd.Context(), project, tasks.StatsRange(within))
 			if err != nil {
 				return err
 			}
@@ -41,17 +45,18 @@ minutes. Counts of past events lag some seconds behind.`,
 					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
 				}
 			}
-			return statsTable(all).print(p.Stdout)
+			return statsTable(all, within).print(p.Stdout)
 		}),
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only this project `alias`")
+	cmd.Flags().StringVar(&within, "range", string(tasks.LastDay), "results of the last `period`: 1h, 24h or 7d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func statsTable(all []tasks.Stats) *table {
+func statsTable(all []tasks.Stats, within string) *table {
 	t := &table{header: []string{
-		"PROJECT", "SCHEDULED", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED 24H",
+		"PROJECT", "SCHEDULED", "DUE TODAY", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED " + strings.ToUpper(within),
 		"WAITING TASKS", "OLDEST", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
 	}}
 	for _, s := range all {
@@ -62,7 +67,7 @@ func statsTable(all []tasks.Stats) *table {
 		if s.Waiting > 0 {
 			waited = seconds(time.Duration(s.OldestMS) * time.Millisecond)
 		}
-		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending),
+		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.DueToday), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending),
 			strconv.Itoa(s.Counts.Accepted),
 			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
 			strconv.FormatFloat(s.CallsPerMinute, 'f', 0, 64), strconv.Itoa(s.Throttled), paused)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"reflect"
 	"regexp"
@@ -106,7 +105,10 @@ type Project struct {
 	Region      string `yaml:"region"`       // determines the endpoints that are not set. Required unless Endpoint is set.
 	Endpoint    string `yaml:"endpoint"`     // the base URL of Workspace. Defaults to "", that of Region.
 	IAMEndpoint string `yaml:"iam_endpoint"` // the base URL of IAM, for credentials of kind password. Defaults to "", that of Region.
-	Credential  string `yaml:"credentials"`  // the name of one of Config.Credentials. Required.
+	// AllowHTTP accepts endpoints with http that are not on this machine. Credentials then
+	// travel unencrypted. Defaults to false.
+	AllowHTTP  bool   `yaml:"allow_http"`
+	Credential string `yaml:"credentials"` // the name of one of Config.Credentials. Required.
 	// UnknownUsers decides about users that Workspace does not know, if neither the request
 	// nor the key does: hold or ignore. Defaults to hold.
 	UnknownUsers string `yaml:"unknown_users"`
@@ -547,10 +549,13 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 		}
 	}
 	address := func(field, text string) {
-		// The error does not quote the address, which may contain a password.
-		if u, err := url.Parse(text); text != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
-			u.User != nil || u.RawQuery != "" || u.Fragment != "") {
+		// The errors do not quote the address, which may contain a password.
+		switch {
+		case text == "":
+		case apiclient.CheckEndpoint(text, true) != nil:
 			bad(field, "is not an address such as https://host, without user, password or query")
+		case apiclient.CheckEndpoint(text, p.AllowHTTP) != nil:
+			bad(field, "is http and not on this machine, so the credentials would travel unencrypted: use https, or set allow_http of the project")
 		}
 	}
 	address("endpoint", p.Endpoint)

@@ -279,6 +279,25 @@ credentials:
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+// Credentials do not travel unencrypted unless the project says so.
+func TestPlainHTTPHasToBeAllowed(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"endpoint", "iam_endpoint"} {
+		text := `{credentials: [{name: main, kind: token, token: {env: T}}], projects: [{alias: a, credentials: main, region: cn-north-4,
+			project_id: 00000000000000000000000000000001, ` + key + `: "http://10.1.2.3"`
+		_, err := Load(write(t, text+"}]}"), env())
+		require.ErrorContains(t, err, "line 2: projects[0]."+key+": is http and not on this machine")
+		require.NotContains(t, err.Error(), "10.1.2.3")
+		cfg, err := Load(write(t, text+", allow_http: true}]}"), env())
+		require.NoError(t, err)
+		require.True(t, cfg.Projects[0].AllowHTTP)
+	}
+	const sdk = "HUAWEICLOUD_SDK_"
+	_, err := Load("", env(sdk+"AK", "a", sdk+"SK", "s", sdk+"PROJECT_ID", "00000000000000000000000000000001", sdk+"REGION", "cn-north-4",
+		sdk+"REGION_WORKSPACE_CN_NORTH_4", "http://workspace.example.com"))
+	require.ErrorContains(t, err, "projects[0].endpoint: is http")
+}
+
 func TestTLSThatIsNotUsedIsAnError(t *testing.T) {
 	t.Parallel()
 	cfg := Defaults()

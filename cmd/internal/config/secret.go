@@ -65,7 +65,7 @@ func (p Project) Authenticator(
 		return apiclient.StaticToken(token), nil
 	case c.Kind == "password":
 		return apiclient.NewPasswordToken(apiclient.PasswordConfig{
-			Region: p.Region, Endpoint: p.IAMEndpoint, User: c.User, Password: password, Domain: c.Domain,
+			Region: p.Region, Endpoint: p.IAMEndpoint, AllowHTTP: p.AllowHTTP, User: c.User, Password: password, Domain: c.Domain,
 			ProjectID: p.ProjectID, UserAgent: userAgent, Transport: transport,
 		})
 	}

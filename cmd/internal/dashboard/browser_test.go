@@ -285,3 +285,27 @@ func (b *browser) shoot(name string) {
 	}
 	b.run(chromedp.EmulateViewport(1280, 900))
 }
+
+// screen takes pictures of what a visitor sees at first, as large as screens are.
+func (b *browser) screen(name string) {
+	b.t.Helper()
+	dir := os.Getenv("DETACHD_ARTIFACTS")
+	if dir == "" {
+		return
+	}
+	require.NoError(b.t, os.MkdirAll(dir, 0o755))
+	for _, size := range [][2]int64{{1440, 900}, {390, 844}} {
+		b.run(chromedp.EmulateViewport(size[0], size[1]))
+		for _, scheme := range []string{"light", "dark"} {
+			b.scheme(scheme)
+			var picture []byte
+			b.run(chromedp.ActionFunc(func(ctx context.Context) (err error) {
+				picture, err = page.CaptureScreenshot().WithOptimizeForSpeed(true).Do(ctx)
+				return err
+			}))
+			require.NoError(b.t, os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d-%s.png", name, size[0], scheme)), picture, 0o644))
+		}
+	}
+	b.scheme("light")
+	b.run(chromedp.EmulateViewport(1440, 900))
+}

@@ -28,7 +28,7 @@ type Config struct {
 // dashboard serves the pages.
 type dashboard struct {
 	Config
-	large chan struct{} // semaphore: how many large forms are processed at a time
+	large *server.Turns // of large forms that are processed
 }
 
 // route is a page or an action with its required role; "" requires no sign-in.
@@ -56,6 +56,8 @@ var routes = []route{
 	{"GET /failures", access.Viewer, (*visit).failures},
 	{"GET /failures.csv", access.Viewer, (*visit).failuresCSV},
 	{"GET /redrives", access.Viewer, (*visit).redrives},
+	{"GET /redrives/preview", access.Operator, (*visit).previewRedrive},
+	{"GET /dismissals/preview", access.Operator, (*visit).previewDismissal},
 	{"POST /redrives/preview", access.Operator, (*visit).previewRedrive},
 	{"POST /dismissals/preview", access.Operator, (*visit).previewDismissal},
 	{"POST /dismissals", access.Operator, (*visit).dismiss},
@@ -80,7 +82,7 @@ var routes = []route{
 
 // New returns the handler of all pages.
 func New(cfg Config) http.Handler {
-	d := &dashboard{Config: cfg, large: make(chan struct{}, 4)}
+	d := &dashboard{Config: cfg, large: server.NewTurns(4)}
 	mux := http.NewServeMux()
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(rt, w, r) })
@@ -120,9 +122,6 @@ func secured(h http.Handler) http.Handler {
 		head.Set("Cross-Origin-Opener-Policy", "same-origin")
 		head.Set("Cross-Origin-Resource-Policy", "same-origin")
 		head.Set("Cache-Control", "no-store")
-		if r.TLS != nil {
-			head.Set("Strict-Transport-Security", "max-age=31536000")
-		}
 		h.ServeHTTP(w, r)
 	})
 }

@@ -50,7 +50,7 @@ func TestBarsAreWhole(t *testing.T) {
 
 func buckets(change map[int]tasks.Tally) (out []tasks.StatsBucket) {
 	for i := range 96 {
-		out = append(out, tasks.StatsBucket{From: noon.Add(time.Duration(i-95) * tasks.StatsStep), Tally: change[i]})
+		out = append(out, tasks.StatsBucket{From: noon.Add(time.Duration(i-95) * tasks.LastDay.Step()), Tally: change[i]})
 	}
 	return out
 }
@@ -65,7 +65,7 @@ func TestOutcomes(t *testing.T) {
 	}, time.FixedZone("", 5*3600+45*60))
 	require.False(t, c.Empty)
 	require.Equal(t, 1000, c.Max)
-	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.StatsStep), Detached: 999, Failed: 1}, c.Steps[3])
+	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.LastDay.Step()), Detached: 999, Failed: 1}, c.Steps[3])
 	require.Len(t, c.Bars, 3)
 	for _, b := range c.Bars {
 		require.GreaterOrEqual(t, b.Height, 1.0, "few beside many stay visible")

@@ -10,13 +10,14 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 )
 
 // funcs are the functions of templates.
 var funcs = template.FuncMap{
-	"text": report.Printable, "long": long, "opening": opening,
+	"text": harmless.Text, "long": long, "opening": opening,
 	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took,
 	"ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n":  thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
@@ -24,6 +25,7 @@ var funcs = template.FuncMap{
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
+	"codeLink":  codeLink,
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
 
@@ -34,7 +36,7 @@ func long(s string) bool { return utf8.RuneCountInString(s) > openingLength+50 }
 
 func opening(s string) string {
 	r := []rune(s)
-	return report.Printable(string(r[:min(len(r), openingLength)])) + "…"
+	return harmless.Text(string(r[:min(len(r), openingLength)])) + "…"
 }
 
 func iso(t time.Time) string { return t.UTC().Format(time.RFC3339) }
@@ -124,6 +126,9 @@ func query(to string, pairs ...any) (string, error) {
 	}
 	return to + "?" + q.Encode(), nil
 }
+
+// codeLink leads to the meaning of a code.
+func codeLink(code string) string { return "/codes#" + url.PathEscape(code) }
 
 func people(list []tasks.Person) string {
 	out := make([]string, len(list))

@@ -1,10 +1,12 @@
 package dashboard
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -12,31 +14,68 @@ import (
 // rowsShown is the number of rows per page.
 const rowsShown = 100
 
-// more has the links between pages of a list.
+// more has the links between pages of a list, and which rows a page has.
 type more struct {
-	First, Next string // URLs; empty: no such page
-	Empty       bool   // no match so far, and the list goes on
+	First, Prev, Next string // URLs; empty: no such page
+	Empty             bool   // no match so far, and the list goes on
+	From, To          int    // numbers of the first and the last row
+	Total             int    // -1: unknown
 }
+
+// of sets how many rows the list has, where that is cheap to know.
+func (m more) of(total int) more {
+	m.Total = max(total, m.To) // the rows were read a moment later
+	return m
+}
+
+// whole reports that all rows are on this page.
+func (m more) whole() bool { return m.First == "" && m.Next == "" }
+
+// address makes a URL of our own.
+func address(path string, q url.Values) string {
+	if len(q) == 0 {
+		return path
+	}
+	return path + "?" + q.Encode()
+}
+
+// mostBack is how many pages a visitor can go back one by one. Tokens of pages only lead
+// forward, so the URL keeps those of the pages before.
+const mostBack = 20
 
 // more makes the links of a page of a list. They keep the other parameters.
 func (v *visit) more(next string, rows int) more {
 	q := v.URL.Query()
-	q.Del("page_token")
-	to := func(q url.Values) string {
-		if len(q) == 0 {
-			return v.URL.Path
-		}
-		return v.URL.Path + "?" + q.Encode()
+	token, back := q.Get("page_token"), q["back"]
+	first, _ := strconv.Atoi(q.Get("first")) // 0 if somebody changed it
+	first = min(max(first, 1), 1_000_000_000)
+	for _, name := range []string{"page_token", "back", "first"} {
+		q.Del(name)
 	}
-	m := more{Empty: rows == 0}
-	if v.token() != "" {
-		m.First = to(q)
+	m := more{Empty: rows == 0, From: first, To: first + rows - 1, Total: -1}
+	if token != "" {
+		m.First = address(v.URL.Path, q)
+	}
+	if n := len(back); n > 0 {
+		at, before, _ := strings.Cut(back[n-1], "~")
+		m.Prev = address(v.URL.Path, onPage(q, before, at, back[:n-1]))
 	}
 	if next != "" {
-		q.Set("page_token", next)
-		m.Next = to(q)
+		back = append(slices.Clone(back), strconv.Itoa(first)+"~"+token)
+		m.Next = address(v.URL.Path, onPage(q, next, strconv.Itoa(m.To+1), back[max(0, len(back)-mostBack):]))
+	} else {
+		m.Total = m.To
 	}
 	return m
+}
+
+// onPage adds the parameters of a page.
+func onPage(q url.Values, token, first string, back []string) url.Values {
+	out := maps.Clone(q)
+	if token != "" {
+		out["page_token"], out["first"], out["back"] = []string{token}, []string{first}, back
+	}
+	return out
 }
 
 func (v *visit) token() string { return v.URL.Query().Get("page_token") }

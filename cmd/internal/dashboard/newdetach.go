@@ -44,17 +44,16 @@ func (v *visit) newDetach() error {
 	return v.page(http.StatusOK, "new", "New detach", p)
 }
 
-// acquireLarge waits until few enough large forms are being processed.
+// acquireLarge waits until few enough large forms are being processed, of all keys and of
+// this one.
 func (v *visit) acquireLarge() (release func(), err error) {
-	select {
-	case v.d.large <- struct{}{}:
-		return func() { <-v.d.large }, nil
-	case <-v.Context().Done():
+	if release, err = v.d.large.Acquire(v.Context(), v.key.ID); err != nil {
 		return nil, &api.Problem{
 			Status: http.StatusServiceUnavailable, Code: "busy",
 			Detail: "too many large lists are being processed; nothing was submitted. Try again in a minute",
 		}
 	}
+	return release, nil
 }
 
 // plan is the page that shows who would lose access and what would be put on hold, before

@@ -48,6 +48,7 @@ func TestWithoutScripts(t *testing.T) {
 	s.cloud.ClearFaults()
 	b.press("Retry selected")
 	shows("Retry 1 desktop?")
+	b.run(chromedp.SendKeys("input[name=reason]", "fixed", chromedp.ByQuery))
 	b.press("Retry 1 desktop")
 	shows("Bulk retry started.")
 	require.Eventually(t, func() bool {

@@ -1,7 +1,10 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -55,8 +58,7 @@ type operations struct {
 	choice
 	RequestedBy, Ticket, From, To string
 	Open, Scheduled               bool
-	Rows                          []progress
-	More                          more
+	Table                         table
 	Filtered                      bool
 	InProgress                    bool // any of the rows
 }
@@ -87,14 +89,65 @@ func (v *visit) operations() error {
 	if err != nil {
 		return err
 	}
+	p.Table = table{
+		Caption: "Operations, newest first", Order: "newest first", Page: v.more(next, len(ops)), Empty: "No operations match.",
+		Columns: []column{{Name: "Operation", Class: "first"}, {Name: "Project"}, {Name: "Requested by"}, {Name: "State"},
+			{Name: "Progress", Class: "slim"}, {Name: "Desktops", Class: "num"}, {Name: "Failed", Class: "num"}, {Name: "On hold", Class: "num"},
+			{Name: "Accepted"}, {Name: "Finished"}, {Name: "Starts"}},
+	}
+	if p.Scheduled {
+		p.Table.Caption, p.Table.Order = "Scheduled operations, next first", "next first"
+	}
 	for _, op := range ops {
-		p.Rows = append(p.Rows, progressOf(op))
+		p.Table.Rows = append(p.Table.Rows, v.operationRow(progressOf(op)))
 		p.InProgress = p.InProgress || op.State(v.d.Now()) == tasks.OperationRunning
 	}
-	p.More = v.more(next, len(ops))
+	p.Table = v.layOut(p.Table)
 	title := "Operations"
 	if p.Scheduled {
 		title = "Scheduled operations"
 	}
 	return v.page(http.StatusOK, "operations", title, p)
+}
+
+// operationCell names an operation by what a person knows of it: its ticket or its reason.
+func operationCell(op tasks.Operation) cell {
+	c := mainCell{Link: "/operations/" + op.ID, ID: op.ID, Text: cmp.Or(op.Ticket, op.Reason)}
+	if op.Urgent {
+		c.Tag = "urgent"
+	}
+	if op.Ticket != "" {
+		c.Reason = op.Reason
+	}
+	return mainOf(c)
+}
+
+// operationState says in one word how an operation is, the worst first.
+func operationState(op tasks.Operation, now time.Time) cell {
+	switch {
+	case op.State(now) == tasks.OperationScheduled:
+		return tagCell("", "scheduled")
+	case !op.Done():
+		done := progress{Operation: op}.Finished()
+		return cell{Kind: "tag", V: tagText{"busy", strconv.Itoa(int(share(done, op.Total))) + " %"}, By: "in progress"}
+	case op.Counts.Failed > 0:
+		return tagCell("bad", "failures")
+	case op.Counts.Held > 0:
+		return tagCell("warn", "on hold")
+	case op.Counts.Detached == 0:
+		return tagCell("", "finished")
+	}
+	return tagCell("good", "finished")
+}
+
+func (v *visit) operationRow(op progress) row {
+	starts := cell{Blank: true}
+	if op.State(v.d.Now()) == tasks.OperationScheduled {
+		starts = v.timeCell(op.NotBefore)
+	}
+	return row{Key: op.ID, Cells: []cell{
+		operationCell(op.Operation), textCell(op.Project), textCell(op.RequestedBy), operationState(op.Operation, v.d.Now()),
+		barCell(op.Bar, share(op.Finished(), op.Total)), numCell(op.Total), numCell(op.Counts.Failed), numCell(op.Counts.Held),
+		v.timeCell(op.AcceptedAt), v.timeCell(op.EndedAt), starts,
+	}}
 }

@@ -47,7 +47,7 @@ const (
 )
 
 func (v *visit) overview() error {
-	stats, err := v.api.Stats(v.Context(), "")
+	stats, err := v.api.Stats(v.Context(), "", tasks.LastDay)
 	if err != nil {
 		return err
 	}

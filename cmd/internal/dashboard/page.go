@@ -42,6 +42,7 @@ func parseTemplates() map[string]*template.Template {
 // frame is the data of layout.html.
 type frame struct {
 	Title    string
+	State    string // before the title in the window's tab: "63 %", "12 failed"
 	Page     string // the template
 	SignedIn bool
 	Key      access.Key
@@ -70,6 +71,9 @@ func secondsIf(busy bool, then, otherwise int) int {
 	return otherwise
 }
 
+// titled is a page whose tab shows a state, as people watch tabs. Empty: nothing to tell.
+type titled interface{ titleState() string }
+
 // copied is a page that answers a form and has a copy at a URL.
 type copied interface{ refreshFrom() string }
 
@@ -78,6 +82,9 @@ func (v *visit) page(status int, name, title string, p any) error {
 	f := frame{
 		Title: title, Page: name, SignedIn: v.api != nil, Key: v.key, At: v.d.Now().UTC(), Zone: v.zone(), ZoneUnset: v.zoneUnset(),
 		Here: "/", P: p, Query: v.URL.Query().Get("q"),
+	}
+	if t, has := p.(titled); has {
+		f.State = t.titleState()
 	}
 	if r, moves := p.(refreshing); moves {
 		f.Refresh = r.refreshAfter()

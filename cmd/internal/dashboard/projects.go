@@ -25,7 +25,7 @@ func (v *visit) projects() error {
 	if err != nil {
 		return err
 	}
-	stats, err := v.api.Stats(v.Context(), "")
+	stats, err := v.api.Stats(v.Context(), "", tasks.LastDay)
 	if err != nil {
 		return err
 	}

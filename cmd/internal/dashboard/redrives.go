@@ -21,13 +21,20 @@ type preview struct {
 	Type    bool   // the number must be typed
 }
 
+// Back leads to the list that the visitor came from.
+func (p preview) Back() string { return p.Filter.at("/failures") }
+
 // redriveForm reads what a form selects: picked desktops or all that match.
 func (v *visit) redriveForm() (p preview, req api.RedriveRequest, err error) {
 	if err := v.ParseForm(); err != nil {
 		return p, req, badForm(err)
 	}
-	p.Filter = fieldsOf(v.PostFormValue)
-	if v.PostFormValue("which") == "all" {
+	get := v.PostFormValue
+	if v.Method == http.MethodGet { // all that match has an address, which can be loaded again
+		get = v.param
+	}
+	p.Filter = fieldsOf(get)
+	if get("which") == "all" {
 		var c choice
 		req.Filter, err = v.failureFilter(&p.Filter, &c)
 		return p, req, err

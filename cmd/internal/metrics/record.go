@@ -70,7 +70,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	workers, err := c.record.Workers(ctx)
 	var all []tasks.Stats
 	if err == nil {
-		all, err = c.record.Stats(ctx, c.projects, time.Now())
+		all, err = c.record.Stats(ctx, c.projects, tasks.LastDay, time.Now())
 	}
 	var report record.RepairReport
 	if err == nil {

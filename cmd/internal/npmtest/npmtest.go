@@ -100,6 +100,7 @@ func Run(t testing.TB, dir, program string, args ...string) string {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), filepath.Join(Modules(t), ".bin", program), args...)
 	c.Dir = dir
+	c.Env = append(os.Environ(), "REDOCLY_TELEMETRY=off", "REDOCLY_SUPPRESS_UPDATE_NOTICE=true")
 	out, err := c.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %v: %v\n%s", program, args, err, out)

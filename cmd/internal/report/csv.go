@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -139,24 +140,13 @@ func (c call) String() string {
 	return text
 }
 
-// list joins texts in one cell. Each is guarded, because a spreadsheet that separates cells
-// by semicolons splits them.
-func list(texts []string) string {
-	guarded := make([]string, len(texts))
-	for i, s := range texts {
-		guarded[i] = Cell(s)
-	}
-	return strings.Join(guarded, "; ")
-}
+// list joins texts in one cell.
+func list(texts []string) string { return strings.Join(texts, "; ") }
 
-// writeCSV writes one line whose cells are harmless.
+// writeCSV writes one line.
 func writeCSV(w io.Writer, cells []string) error {
-	safe := make([]string, len(cells))
-	for i, s := range cells {
-		safe[i] = Cell(Printable(s))
-	}
 	cw := csv.NewWriter(w)
-	if err := cw.Write(safe); err != nil {
+	if err := cw.Write(harmless.Row(cells)); err != nil {
 		return err
 	}
 	cw.Flush()

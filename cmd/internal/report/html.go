@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -17,7 +18,7 @@ var htmlText string
 // htmlParts has the templates head, row and foot. html/template escapes by context in each
 // piece of the document, because pieces begin and end between elements.
 var htmlParts = template.Must(template.New("report").Funcs(template.FuncMap{
-	"text":    Printable,
+	"text":    harmless.Text,
 	"stamp":   stamp,
 	"when":    func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"seconds": seconds,

@@ -4,9 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
-	"unicode"
-	"unicode/utf16"
+
+	"github.com/detachd/detachd/cmd/internal/harmless"
 )
 
 // jsonRenderer writes one object with a member or a chunk per line, in this order:
@@ -69,28 +68,9 @@ func (m member) write(w io.Writer) error {
 	return err
 }
 
-// encode returns JSON with markup and unprintable characters escaped. Decoding and encoding
-// again gives the same bytes.
+// encode returns harmless JSON with markup escaped. Decoding and encoding again gives the
+// same bytes.
 func encode(v any) (string, error) {
 	b, err := json.Marshal(v)
-	if err != nil {
-		return "", err
-	}
-	s := string(b)
-	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return s, nil
-	}
-	var out strings.Builder
-	for _, r := range s {
-		switch {
-		case unicode.IsPrint(r):
-			out.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&out, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&out, `\u%04x`, r)
-		}
-	}
-	return out.String(), nil
+	return string(harmless.JSON(b)), err
 }

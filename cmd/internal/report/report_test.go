@@ -849,18 +849,6 @@ type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
-func TestCells(t *testing.T) {
-	t.Parallel()
-	for _, s := range []string{"=1", "+1", "-1", "@x", "\tx", "\rx", "\nx", "＝1", "＠x"} {
-		require.Equal(t, "'"+s, Cell(s))
-	}
-	for _, s := range []string{"", "x", "1=1", "é=", "日本"} {
-		require.Equal(t, s, Cell(s))
-	}
-	require.Equal(t, "a; '=1", list([]string{"a", "=1"}), "also where semicolons separate cells")
-	require.Equal(t, `a\x1b\u202e`+" b", Printable("a\x1b\u202e b"))
-}
-
 // compare compares a report with the current record.
 func (b *book) compare(t *testing.T, res Result) (newer int, err error) {
 	t.Helper()

@@ -171,15 +171,13 @@ func (s *server) listAudit(r *request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	bound := len(r.key.Projects) > 0
-	if bound {
-		f.Visible = func(e tasks.AuditEvent) bool {
-			return e.KeyID == r.key.ID || e.Project != "" && r.key.SeesAll(strings.Split(e.Project, ", "))
-		}
-	}
-	events, next, err := s.record.AuditLog(r.Context(), f, size, q.text("page_token"))
-	for i := range events {
-		if bound {
+	events, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]tasks.AuditEvent, string, error) {
+		return s.record.AuditLog(r.Context(), f, n, place)
+	}, func(e tasks.AuditEvent) bool {
+		return e.KeyID == r.key.ID || e.Project != "" && r.key.SeesAll(strings.Split(e.Project, ", "))
+	})
+	if len(r.key.Projects) > 0 {
+		for i := range events {
 			events[i].Seq, events[i].OfSeq, events[i].Previous, events[i].Hash = 0, 0, "", ""
 		}
 	}

@@ -47,7 +47,8 @@ var decisions = map[string]audited{
 	"GET /v1/failures": {}, "GET /v1/failures:count": {}, "GET /v1/redrives": {}, "GET /v1/redrives/{id}": {},
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
-	"GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
+	"GET /docs":                   {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
@@ -84,7 +85,7 @@ func (b *auditBench) path(rt route) string {
 			id = other
 		}
 	}
-	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
+	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
 	if rt.path == "/v1/desktops" {
 		path += "?q=d1"
 	}

@@ -13,32 +13,31 @@ import (
 )
 
 const (
-	// smallBody is the size up to which a body needs no semaphore.
+	// smallBody is the size up to which a body needs no turn.
 	smallBody = 64 << 10
 	// bodyPatience is how long a body may take to arrive.
 	bodyPatience = 20 * time.Second
-	// maxLargeBodies are read, decoded and worked on at a time: each takes about 60 MB.
+	// maxLargeBodies are read, decoded and worked on at a time, of one key half as many: each
+	// takes about 60 MB.
 	maxLargeBodies = 4
-	// acquirePatience is how long a large body waits for the semaphore.
+	// acquirePatience is how long a large body waits for its turn.
 	acquirePatience = 5 * time.Second
 )
 
-// semaphore limits how many do the same at a time.
-type semaphore chan struct{}
-
-func (s semaphore) acquire(ctx context.Context, patience time.Duration) (release func(), err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+// takeTurn waits for the turn of a large body, and keeps it until the request is answered:
+// what was decoded stays in memory until then.
+func (r *request) takeTurn() error {
+	ctx, cancel := context.WithTimeout(r.Context(), r.server.acquirePatience)
 	defer cancel()
-	select {
-	case s <- struct{}{}:
-		return func() { <-s }, nil
-	case <-ctx.Done():
-		return nil, problem(http.StatusServiceUnavailable, api.CodeBusy, "too many large requests at once; nothing was changed: send it again")
+	release, err := r.server.largeBodies.Acquire(ctx, r.key.ID)
+	if err != nil {
+		return problem(http.StatusServiceUnavailable, api.CodeBusy, "too many large requests at once; nothing was changed: send it again")
 	}
+	r.after = append(r.after, release)
+	return nil
 }
 
-// read reads the body. A large one holds the semaphore until the request is answered,
-// because what was decoded stays in memory until then.
+// read reads the body.
 func (r *request) read() ([]byte, error) {
 	if r.server.Local {
 		return io.ReadAll(r.Body)
@@ -52,11 +51,9 @@ func (r *request) read() ([]byte, error) {
 	var text bytes.Buffer
 	_, err := io.CopyN(&text, r.Body, smallBody)
 	if err == nil {
-		release, busy := r.server.largeBodies.acquire(r.Context(), r.server.acquirePatience)
-		if busy != nil {
+		if busy := r.takeTurn(); busy != nil {
 			return nil, busy
 		}
-		r.after = append(r.after, release)
 		text.Grow(int(max(0, r.ContentLength-smallBody)) + bytes.MinRead) // once, not by doubling
 		_, err = text.ReadFrom(r.Body)
 	}

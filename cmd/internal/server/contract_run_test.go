@@ -211,18 +211,23 @@ func (s *scene) requests(rt route, place string) (out []exampleRequest) {
 		out = append(out, exampleRequest{path, nil, success})
 	}
 	for _, kind := range d.keys(at(body, "content")) {
-		examples := at(body, "content", kind, "examples")
-		for _, name := range d.keys(examples) {
-			x := d.get(at(examples, name)).(object)
-			status := success
-			if said, ok := x["x-status"].(string); ok {
-				status, _ = strconv.Atoi(said)
+		for _, list := range []string{"examples", "x-invalid-examples"} {
+			examples := at(body, "content", kind, list)
+			for _, name := range d.keys(examples) {
+				x := d.get(at(examples, name)).(object)
+				status := success
+				if list == "x-invalid-examples" {
+					status = http.StatusBadRequest
+				}
+				if said, ok := x["x-status"].(string); ok {
+					status, _ = strconv.Atoi(said)
+				}
+				to := path
+				if query, ok := x["x-query"].(string); ok {
+					to += "?" + query
+				}
+				out = append(out, exampleRequest{to, x, status})
 			}
-			to := path
-			if query, ok := x["x-query"].(string); ok {
-				to += "?" + query
-			}
-			out = append(out, exampleRequest{to, x, status})
 		}
 	}
 	return out
@@ -315,9 +320,13 @@ func (s *scene) more() {
 	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
 	s.ask(role, "GET", "/v1/projects", nil)
-	s.srv.stats.at = time.Time{} // what was read before the pause is of no use here
+	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
-	x := post("/v1/redrives", object{"desktops": []any{object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"}}, "per_second": 1})
+	x := post("/v1/redrives", object{"per_second": 1, "desktops": []any{
+		object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"},
+		object{"operation_id": theOperation, "desktop_id": "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"},
+	}})
+	s.ask(role, "GET", "/v1/redrives/"+x["id"].(string)+"/desktops?page_size=1", nil)
 	post("/v1/redrives/"+x["id"].(string)+":abort", object{})
 	post("/v1/redrives", object{"filter": object{
 		"project": "hq", "class": "poison", "code": "x", "operation": theOperation, "user": "zoe", "source": "hr", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z",
@@ -329,13 +338,16 @@ func (s *scene) more() {
 	s.contract.validate(s.t, "#/components/schemas/OperationState", parse(s.t, state), "an event")
 	plan := post("/v1/plans", object{"project": "hq", "desktops": []any{"unused", "d1"}})
 	s.ask(role, "GET", "/v1/plans/"+plan["id"].(string)+"?page_size=1", nil)
+	s.cloud.Attach(s.cfg.Projects[0].ProjectID, "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", fakecloud.User{Name: "mia"})
+	s.ask(role, "GET", "/v1/users/mia/access", nil)
+	s.ask(role, "GET", "/v1/users/MIA/access", nil)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right"})
 	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	_, err := s.store.Record.AppendAudit(s.t.Context(), tasks.AuditEvent{At: time.Now(), Action: tasks.AuditKeyRevoked, Outcome: tasks.AuditFailed, OfSeq: 1, Owner: "Ann Lee"})
 	require.NoError(s.t, err)
 	for _, path := range []string{
 		"/v1/audit", "/v1/audit?page_size=1", "/v1/sessions", "/v1/keys", "/v1/operations?page_size=1", "/v1/operations/" + theOperation + "/desktops?page_size=1", "/v1/desktops?q=zoe&page_size=1",
-		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom",
+		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom", "/v1/users/mia/access",
 	} {
 		s.ask(role, "GET", path, nil)
 	}
@@ -460,7 +472,7 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
 		}
-		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq").Replace(rt.path)
+		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq").Replace(rt.path)
 	}
 	for _, rt := range routes {
 		if rt.role == "" {
@@ -528,6 +540,14 @@ func (p *provocation) few(path func(route) string) {
 	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)
 	p.try(report, 409, p.key[access.Viewer], path(report), "")
-	openAPI := routeOf("GET", "/openapi.json")
-	p.try(openAPI, 304, "", openAPI.path, "", "If-None-Match", p.do("", "GET", openAPI.path, "").header.Get("Etag"))
+	for _, rt := range routes {
+		if rt.role == "" {
+			a := p.do("", "DELETE", rt.path, "")
+			require.Equal(p.t, 405, a.status)
+			p.got[refusal(rt, a.status)] = true
+		}
+	}
+	for _, rt := range []route{routeOf("GET", "/openapi.json"), routeOf("GET", "/docs")} {
+		p.try(rt, 304, "", rt.path, "", "If-None-Match", p.do("", "GET", rt.path, "").header.Get("Etag"))
+	}
 }

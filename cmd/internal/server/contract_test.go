@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,33 +39,66 @@ var theContract = sync.OnceValue(func() *document {
 	}
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
-	if err := c.AddResource("mem:///contract", closed(root)); err != nil {
+	if err := c.AddResource("mem:///contract", closed(root, partsOf(root))); err != nil {
 		panic(err)
 	}
 	return &document{root: root.(object), compiler: c}
 })
 
-// closed is the contract with its open lists of codes as enumerations: clients accept other
-// codes, but the server must send no code that the contract lacks.
-func closed(v any) any {
+// closed is the contract with its open lists of codes as enumerations, and without further
+// fields: clients accept other codes and fields, but the server must send none that the
+// contract lacks.
+func closed(v any, parts map[string]bool) any {
 	switch v := v.(type) {
 	case object:
 		out := object{}
+		_, whole := v["properties"]
+		_, composed := v["allOf"]
+		if _, said := v["additionalProperties"]; (whole || composed) && !said {
+			out["unevaluatedProperties"] = false
+		}
 		for k, x := range v {
 			if k == "x-extensible-enum" {
 				k = "enum"
 			}
-			out[k] = closed(x)
+			inner := closed(x, parts)
+			if o, ok := inner.(object); ok && parts[k] {
+				delete(o, "unevaluatedProperties")
+			}
+			out[k] = inner
 		}
 		return out
 	case []any:
 		out := make([]any, len(v))
 		for i, x := range v {
-			out[i] = closed(x)
+			out[i] = closed(x, parts)
 		}
 		return out
 	}
 	return v
+}
+
+// partsOf are the names of the schemas that others are composed of.
+func partsOf(v any) map[string]bool {
+	parts := map[string]bool{}
+	var look func(v any)
+	look = func(v any) {
+		switch v := v.(type) {
+		case object:
+			for _, x := range list(v["allOf"]) {
+				parts[path.Base(x.(object)["$ref"].(string))] = true
+			}
+			for _, x := range v {
+				look(x)
+			}
+		case []any:
+			for _, x := range v {
+				look(x)
+			}
+		}
+	}
+	look(v)
+	return parts
 }
 
 var (
@@ -146,16 +180,20 @@ func operationOf(rt route) string { return at("#/paths", rt.path, strings.ToLowe
 // response is the place of what is said of a status; it fails where nothing is.
 func (d *document) response(t *testing.T, method, path string, status int) (place string) {
 	t.Helper()
-	found, _, allowed := match(routes, method, path)
+	asked := method
+	if method == http.MethodHead {
+		asked = http.MethodGet
+	}
+	found, _, allowed := match(routes, asked, path)
 	switch {
 	case found != nil:
 		place = d.follow(at(operationOf(*found), "responses", strconv.Itoa(status)))
 	case len(allowed) > 0:
 		require.Equal(t, http.StatusMethodNotAllowed, status)
-		place = "#/components/responses/MethodNotAllowed"
+		place = d.follow("#/x-unlisted/method")
 	default:
 		require.Equal(t, http.StatusNotFound, status)
-		place = "#/components/responses/NothingHere"
+		place = "#/x-unlisted/path"
 	}
 	require.NotNil(t, d.get(place), "%s %s answers %d, which is not documented", method, path, status)
 	return place
@@ -163,7 +201,7 @@ func (d *document) response(t *testing.T, method, path string, status int) (plac
 
 // usual headers are not documented one by one.
 var usual = []string{
-	"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering",
+	"Cache-Control", "Connection", "Content-Security-Policy", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering",
 	"X-Content-Type-Options",
 }
 
@@ -186,7 +224,7 @@ func (d *document) check(t *testing.T, method, path string, a answer) {
 		require.True(t, documented || slices.Contains(usual, name), "%s, with the header %s, which is not documented", why, name)
 	}
 	kinds := d.keys(at(place, "content"))
-	if len(kinds) == 0 {
+	if len(kinds) == 0 || method == http.MethodHead {
 		require.Empty(t, a.body, why)
 		return
 	}
@@ -200,6 +238,18 @@ func (d *document) check(t *testing.T, method, path string, a answer) {
 		v = parse(t, a.body)
 	}
 	d.validate(t, at(place, "content", kind, "schema"), v, why)
+	if kind == "application/problem+json" {
+		d.checkProblem(t, place, v.(object), why)
+	}
+}
+
+// checkProblem holds a problem against the codes of its answer, and the explanation of its code.
+func (d *document) checkProblem(t *testing.T, place string, p object, why string) {
+	t.Helper()
+	code := p["code"].(string)
+	require.Contains(t, d.get(at(place, "x-codes")), code, why)
+	require.Equal(t, d.get(at("#/x-problems", code, "status")), p["status"], why)
+	require.Equal(t, "/docs#problem-"+code, p["type"], why)
 }
 
 // operations calls f for every operation of the document.
@@ -352,16 +402,18 @@ func TestContractExamples(t *testing.T) {
 			d.validate(t, at(place, "schema"), example, place)
 		}
 		for _, name := range d.keys(at(place, "examples")) {
-			if d.get(at(place, "examples", name, "x-status")) == "400" {
-				continue // it is wrong on purpose
-			}
 			n++
 			d.validate(t, at(place, "schema"), d.get(at(place, "examples", name, "value")), at(place, name))
 		}
 	})
 	require.Greater(t, n, 60)
 	d.walk("#", func(place string, v any) {
-		if s, ok := v.(object)["schema"].(object); ok && strings.Contains(place, "/content/application") && s["required"] == nil {
+		for _, name := range d.keys(at(place, "x-invalid-examples")) {
+			require.Error(t, d.schema(t, at(place, "schema")).Validate(d.get(at(place, "x-invalid-examples", name, "value"))), "%s %s", place, name)
+		}
+	})
+	d.walk("#", func(place string, v any) {
+		if s, ok := v.(object)["schema"].(object); ok && strings.Contains(place, "/content/application") && s["additionalProperties"] != true {
 			require.NotEmpty(t, d.keys(at(place, "examples")), "%s has no example", place)
 		}
 	})

@@ -41,11 +41,31 @@ var schemas = map[string]reflect.Type{
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
 	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
-	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](), "Paging": reflect.TypeFor[api.Page[any]](),
+	"Problem": reflect.TypeFor[api.Problem](), "Fault": reflect.TypeFor[api.Fault](),
+
+	"OperationPage": reflect.TypeFor[api.Page[api.OperationState]](), "DesktopPage": reflect.TypeFor[api.Page[api.Desktop]](),
+	"CallPage": reflect.TypeFor[whole[tasks.Call]](), "EventPage": reflect.TypeFor[uncounted[api.Event]](),
+	"FailurePage": reflect.TypeFor[api.Page[tasks.Failure]](), "FailureCountPage": reflect.TypeFor[whole[tasks.FailureCount]](),
+	"RedrivePage": reflect.TypeFor[api.Page[tasks.Redrive]](), "RedriveItemPage": reflect.TypeFor[api.Page[tasks.RedriveItem]](),
+	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
+	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
+	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](),
+	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
+}
+
+// whole is a list that is on one page.
+type whole[T any] struct {
+	Items []T `json:"items"`
+}
+
+// uncounted is a list without a total.
+type uncounted[T any] struct {
+	Items         []T    `json:"items"`
+	NextPageToken string `json:"next_page_token,omitempty"`
 }
 
 // field is a field of a JSON object.
@@ -115,7 +135,7 @@ func TestContractAgreesWithGo(t *testing.T) {
 		var must []string
 		for f, x := range fields {
 			require.Contains(t, properties, f, "%s lacks a field of %s", name, of)
-			if x.required {
+			if x.required && !sometimes[name+"."+f] {
 				must = append(must, f)
 			}
 			if x.of != nil {
@@ -127,9 +147,37 @@ func TestContractAgreesWithGo(t *testing.T) {
 		for f := range properties {
 			require.Contains(t, fields, f, "%s has a field that %s lacks", name, of)
 		}
-		closed := d.get(at(place, "unevaluatedProperties")) == false || d.get(at(place, "additionalProperties")) == false || name == "Paging" || name == "Times"
-		require.True(t, closed, "%s lets unknown fields pass", name)
 	}
+	requests := d.requests()
+	for _, name := range d.keys("#/components/schemas") {
+		if d.get(at("#/components/schemas", name, "properties")) != nil {
+			closed := d.get(at("#/components/schemas", name, "additionalProperties")) == false
+			require.Equal(t, requests[name], closed, "%s: requests are closed, and answers may get new fields", name)
+		}
+	}
+	d.walk("#", func(place string, v any) {
+		require.NotContains(t, v, "unevaluatedProperties", "%s: the tests close what is open to clients", place)
+	})
+}
+
+// sometimes are fields that another type of the same schema lacks.
+var sometimes = map[string]bool{"OperationWithTimes.access_removed": true, "OperationWithTimes.pace": true} // see access_removed=false
+
+// requests are the names of the schemas that requests have.
+func (d *document) requests() map[string]bool {
+	found := map[string]bool{}
+	var look func(place string)
+	look = func(place string) {
+		d.walk(place, func(_ string, v any) {
+			ref, _ := v.(object)["$ref"].(string)
+			if name, ok := strings.CutPrefix(ref, "#/components/schemas/"); ok && !found[name] {
+				found[name] = true
+				look(ref)
+			}
+		})
+	}
+	d.operations(func(_ route, place string) { look(d.follow(at(place, "requestBody"))) })
+	return found
 }
 
 // agrees holds the type of a field against its schema.

@@ -150,6 +150,7 @@ func pointerOf(field string) string {
 type query struct {
 	values url.Values
 	faults []api.Fault
+	token  error // of page_token
 }
 
 func (r *request) query(known ...string) *query {
@@ -161,6 +162,11 @@ func (r *request) query(known ...string) *query {
 		case len(values) > 1 && name != "state":
 			q.bad(name, "is given twice")
 		}
+	}
+	if sealed := q.text("page_token"); sealed != "" && slices.Contains(known, "page_token") {
+		var place string
+		place, q.token = r.openToken(sealed)
+		q.values.Set("page_token", place)
 	}
 	slices.SortFunc(q.faults, func(a, b api.Fault) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return q
@@ -239,7 +245,7 @@ func (q *query) size() int {
 // err reports all that is wrong with the query.
 func (q *query) err() error {
 	if len(q.faults) == 0 {
-		return nil
+		return q.token
 	}
 	p := problem(http.StatusBadRequest, api.CodeInvalid, "the query is invalid: correct the parameters, then send it again")
 	p.Errors = q.faults[:min(maxFaults, len(q.faults))]

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -39,6 +40,17 @@ func (s *server) watchOperation(r *request) error {
 	if err != nil {
 		return err
 	}
+	header := func() {
+		h := r.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("Cache-Control", "no-store, no-transform")
+		h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+	}
+	if r.Method == http.MethodHead {
+		header()
+		r.w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	v, leave, err := s.streams.open(r.key.ID, op.ID)
 	if err != nil {
 		return err
@@ -46,10 +58,7 @@ func (s *server) watchOperation(r *request) error {
 	defer leave()
 	ctx, cancel := r.streaming(s.pace.longest)
 	defer cancel()
-	h := r.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("Cache-Control", "no-store, no-transform")
-	h.Set("X-Accel-Buffering", "no") // else nginx holds events back
+	header()
 	if err := s.follow(ctx, r, v, op); err != nil {
 		s.Log.Debug().Err(err).Func(r.tag).Msg("a stream of events ended early")
 	}
@@ -132,6 +141,7 @@ func stateOf(op record.Operation, now time.Time) (id string, data []byte) {
 	if err != nil {
 		panic(err) // plain data
 	}
+	data = harmless.JSON(data)
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:8]), data
 }

@@ -25,8 +25,21 @@ func (s *server) listFailures(r *request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	failures, next, err := s.record.Failures(r.Context(), f, size, q.text("page_token"))
-	return answerPage(r, failures, next, err)
+	failures, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]tasks.Failure, string, error) {
+		return s.record.Failures(r.Context(), f, n, place)
+	}, func(x tasks.Failure) bool { return r.maySee(x.Project) })
+	if err != nil {
+		return err
+	}
+	total := -1
+	if f.Operation == "" && f.User == "" && f.Source == "" { // else counting takes as long as listing
+		counts, err := s.record.FailureCounts(r.Context(), f)
+		if err != nil {
+			return err
+		}
+		total = matchOf(counts).Matched
+	}
+	return answerCounted(r, failures, next, total, nil)
 }
 
 // countFailures is GET /v1/failures:count: the counts of listFailures by project, class and code.

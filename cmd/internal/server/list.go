@@ -43,7 +43,7 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"),
 		ValidateOnly: q.flag("validate_only"),
 	}
-	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) })
+	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) && r.maySee(alias) })
 	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
 	if err := q.err(); err != nil {
 		return in, nil, err

@@ -27,14 +27,9 @@ func (s *server) createOperation(r *request) error {
 	if in.IdempotencyKey, err = r.idempotencyKey(); err != nil {
 		return err
 	}
-	in.Traceparent = r.trace
+	in.Traceparent, in.Tracestate = r.trace, r.tracestate
 	req := in.Task(r.key.Name)
-	if !r.maySee(in.Project) {
-		// Invalid content is reported first. Times are not checked here: Enqueue answers a
-		// repeated request whatever its times are by now.
-		if err := s.Store.Producer.ValidateContent(req); err != nil {
-			return err
-		}
+	if in.Project != "" && !r.maySee(in.Project) { // before anything else: it is the same if there is no such project
 		return wrongProject(in.Project)
 	}
 	if in.ValidateOnly {
@@ -55,6 +50,7 @@ func (s *server) createOperation(r *request) error {
 	if s.Metrics != nil {
 		s.Metrics.Accepted(op.Durability)
 	}
+	r.replayed(op.Replayed)
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
 }
@@ -62,6 +58,13 @@ func (s *server) createOperation(r *request) error {
 // rowsText says how much a request names.
 func rowsText(desktops, users, computers int) string {
 	return fmt.Sprintf("%d desktops, %d users, %d computers", desktops, users, computers)
+}
+
+// replayed marks an answer that an earlier request with the same Idempotency-Key got too.
+func (r *request) replayed(before bool) {
+	if before {
+		r.w.Header().Set("Idempotent-Replayed", "true")
+	}
 }
 
 // idempotencyKey is the header of that name, 1 to 255 printable characters; "" if there is
@@ -82,17 +85,6 @@ func (r *request) idempotencyKey() (string, error) {
 	}
 }
 
-// answerPage answers with a page of a list.
-func answerPage[T any](r *request, items []T, next string, err error) error {
-	if err != nil {
-		return err
-	}
-	if items == nil {
-		items = []T{}
-	}
-	return r.answer(http.StatusOK, api.Page[T]{Items: items, NextPageToken: next})
-}
-
 // project is the parameter project. A key that is bound to projects must name one, so that
 // a page does not depend on what the key may not see.
 func (r *request) project(q *query) string {
@@ -104,26 +96,35 @@ func (r *request) project(q *query) string {
 }
 
 // listOperations is GET /v1/operations, the latest first; with scheduled=true the next to
-// start first.
+// start first, with due_before the next to be due.
 func (s *server) listOperations(r *request) error {
-	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "from", "to", "page_size", "page_token")
+	q := r.query("project", "requested_by", "ticket", "open", "scheduled", "due_before", "from", "to", "page_size", "page_token")
 	f := tasks.OperationFilter{
 		Project: r.project(q), RequestedBy: q.text("requested_by"), Ticket: q.text("ticket"), Open: q.flag("open"),
-		Scheduled: q.flag("scheduled"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
+		Scheduled: q.flag("scheduled"), DueBefore: q.time("due_before"), From: q.time("from"), To: q.time("to"), Now: s.Now(),
 	}
 	if f.Open && f.Scheduled {
 		q.bad("scheduled", "a scheduled operation is not open: give open or scheduled")
+	}
+	if f.Scheduled && !f.DueBefore.IsZero() {
+		q.bad("due_before", "the list is in the order of start or of due time: give scheduled or due_before")
 	}
 	size := q.size()
 	if err := q.err(); err != nil {
 		return err
 	}
-	ops, next, err := s.record.Operations(r.Context(), f, size, q.text("page_token"))
+	ops, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]record.Operation, string, error) {
+		return s.record.Operations(r.Context(), f, n, place)
+	}, func(op record.Operation) bool { return r.maySee(op.Project) })
+	if err != nil {
+		return err
+	}
 	states := make([]api.OperationState, len(ops))
 	for i, op := range ops {
 		states[i] = api.StateOf(op.Operation, f.Now)
 	}
-	return answerPage(r, states, next, err)
+	total, err := s.record.CountOperations(r.Context(), f)
+	return answerCounted(r, states, next, total, err)
 }
 
 // operation reads the operation of the path. Operations of projects that the key cannot
@@ -188,7 +189,24 @@ func (s *server) listDesktops(r *request) error {
 		return err
 	}
 	views, err := s.views(r.Context(), op, desktops)
-	return answerPage(r, views, next, err)
+	total := -1
+	if f.Code == "" {
+		total = countOf(op.Operation, f.States)
+	}
+	return answerCounted(r, views, next, total, err)
+}
+
+// countOf is the number of an operation's rows in some states, or in any if there are none.
+func countOf(op tasks.Operation, states []tasks.State) (n int) {
+	if len(states) == 0 {
+		return op.Total
+	}
+	for _, state := range tasks.States {
+		if slices.Contains(states, state) {
+			n += op.Counts.Of(state)
+		}
+	}
+	return n
 }
 
 // views adds the results of their last calls to an operation's desktops.
@@ -243,13 +261,19 @@ func (s *server) getReport(r *request) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := r.streaming(longestReport)
-	defer cancel()
-	out := &late{r: r, header: func() {
+	header := func() {
 		h := r.w.Header()
 		h.Set("Content-Type", format.ContentType())
 		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
-	}}
+	}
+	if r.Method == http.MethodHead {
+		header()
+		r.w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	ctx, cancel := r.streaming(longestReport)
+	defer cancel()
+	out := &late{r: r, header: header}
 	act := s.act(r, tasks.AuditPersonalData, op.Project, op.ID, "")
 	act.Event.Detail = "report as " + string(format)
 	err = act.Do(func() error { return report.Write(ctx, out, s.record, op.ID, format, s.Now()) })

@@ -18,7 +18,7 @@ const (
 	// small one.
 	planPatience = 2 * time.Second
 	// A plan with more than largePlan rows needs a semaphore: each is held in memory, so
-	// this process reads at most maxLargePlans at a time.
+	// this process reads at most maxLargePlans at a time, and half as many of one key.
 	largePlan, maxLargePlans = 1000, 4
 )
 
@@ -30,12 +30,12 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
+	if in.Project != "" && !r.maySee(in.Project) { // as in createOperation
+		return wrongProject(in.Project)
+	}
 	req := in.Task(r.key.Name)
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
-	}
-	if !r.maySee(in.Project) {
-		return wrongProject(in.Project)
 	}
 	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
@@ -103,10 +103,9 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 	}
 	free, release := plan.State == tasks.PlanReading, func() {}
 	if free && plan.Total > largePlan {
-		select {
-		case s.largePlans <- struct{}{}:
-			release = func() { <-s.largePlans }
-		default:
+		if turn, ok := s.largePlans.try(plan.Owner); ok {
+			release = turn
+		} else {
 			free = false // the next request for the plan tries again
 		}
 	}
@@ -136,6 +135,9 @@ func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Pl
 		return noPlan()
 	}
 	if err != nil {
+		return err
+	}
+	if next, err = r.sealToken(next); err != nil {
 		return err
 	}
 	out.Items, out.NextPageToken = append([]tasks.Planned{}, rows...), next

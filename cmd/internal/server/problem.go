@@ -4,11 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"strconv"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -19,7 +21,7 @@ import (
 const maxFaults = 100
 
 func problem(status int, code, format string, args ...any) *api.Problem {
-	return &api.Problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
+	return &api.Problem{Title: http.StatusText(status), Status: status, Code: code, Detail: fmt.Sprintf(format, args...)}
 }
 
 func fault(pointer, format string, args ...any) *api.Problem {
@@ -81,7 +83,7 @@ func (s *server) refuse(r *request, err error) int {
 	if s.Local && r.failInside(err) {
 		return p.Status
 	}
-	p.RequestID, p.TraceID = r.id, r.traceID()
+	p.Type, p.RequestID, p.TraceID = "/docs#problem-"+p.Code, r.id, r.traceID()
 	if p.Status >= 500 || p.Code == api.CodeRecordAltered {
 		line := s.Log.Error().Err(err).Func(r.tag).Str("path", r.URL.Path).Str("code", p.Code)
 		if f := redisfault.ByCode(p.Code); f != nil {
@@ -97,7 +99,7 @@ func (s *server) refuse(r *request, err error) int {
 	}
 	r.w.Header().Set("Content-Type", "application/problem+json")
 	r.w.WriteHeader(p.Status)
-	_ = json.NewEncoder(r.w).Encode(p) // fails only if the caller is gone
+	_ = encode(r.w, p) // fails only if the caller is gone
 	return p.Status
 }
 
@@ -105,6 +107,16 @@ func (s *server) refuse(r *request, err error) int {
 func (r *request) answer(status int, v any) error {
 	r.w.Header().Set("Content-Type", "application/json")
 	r.w.WriteHeader(status)
-	_ = json.NewEncoder(r.w).Encode(v)
+	_ = encode(r.w, v)
 	return nil
+}
+
+// encode writes one line of JSON that a terminal may show.
+func encode(w io.Writer, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(harmless.JSON(text), '\n'))
+	return err
 }

@@ -41,6 +41,23 @@ func TestBehindProxy(t *testing.T) {
 	}
 }
 
+// Only a trusted proxy can say that the client came over TLS.
+func TestTLSAtTheProxy(t *testing.T) {
+	t.Parallel()
+	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	for _, c := range []struct{ peer, proto, want string }{
+		{"10.0.0.1:5", "https", "max-age=31536000"}, {"10.0.0.1:5", "http", ""}, {"10.0.0.1:5", "", ""}, {"192.0.2.9:5", "https", ""},
+	} {
+		h := BehindProxy(http.NotFoundHandler(), trusted, "X-Forwarded-For")
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = c.peer
+		r.Header.Set("X-Forwarded-Proto", c.proto)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, c.want, w.Header().Get("Strict-Transport-Security"), "%+v", c)
+	}
+}
+
 func TestNoProxyIsTrustedByDefault(t *testing.T) {
 	t.Parallel()
 	var got string

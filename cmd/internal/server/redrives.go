@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -39,8 +40,9 @@ func (s *server) createRedrive(r *request) error {
 	if err := act.End(err); err != nil {
 		return err
 	}
+	r.replayed(redrive.Replayed)
 	r.w.Header().Set("Location", "/v1/redrives/"+redrive.ID)
-	return r.answer(http.StatusAccepted, redrive)
+	return r.answer(http.StatusAccepted, redrive.Redrive)
 }
 
 // matchOf sums up the matches.
@@ -52,38 +54,47 @@ func matchOf(by []tasks.FailureCount) api.FailureMatch {
 	return out
 }
 
-// listRedrives is GET /v1/redrives, the latest first. A page omits the redrives of projects
-// that the key cannot see, and may be short.
+// listRedrives is GET /v1/redrives, the latest first.
 func (s *server) listRedrives(r *request) error {
 	q := r.query("page_size", "page_token")
 	size := q.size()
 	if err := q.err(); err != nil {
 		return err
 	}
-	all, next, err := s.record.Redrives(r.Context(), size, q.text("page_token"))
-	var out []record.Redrive
-	for _, redrive := range all {
-		if r.maySeeAll(redrive.Projects) {
-			out = append(out, redrive)
+	all, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]record.Redrive, string, error) {
+		return s.record.Redrives(r.Context(), n, place)
+	}, r.maySeeRedrive)
+	if err != nil {
+		return err
+	}
+	total := -1
+	if len(r.key.Projects) == 0 {
+		if total, err = s.record.CountRedrives(r.Context()); err != nil {
+			return err
 		}
 	}
-	return answerPage(r, out, next, err)
+	out := make([]tasks.Redrive, len(all))
+	for i, x := range all {
+		out[i] = x.Redrive
+	}
+	return answerCounted(r, out, next, total, nil)
 }
 
-func (r *request) maySeeAll(projects []string) bool {
-	for _, p := range projects {
-		if !r.maySee(p) {
-			return false
-		}
+// maySeeRedrive reports whether the key sees all projects of a redrive. One that matched
+// nothing belongs to the projects in which it looked.
+func (r *request) maySeeRedrive(x record.Redrive) bool {
+	projects := x.Projects
+	if len(projects) == 0 {
+		projects = x.Scope
 	}
-	return true
+	return len(r.key.Projects) == 0 || len(projects) > 0 && !slices.ContainsFunc(projects, func(p string) bool { return !r.maySee(p) })
 }
 
 // redrive reads the redrive of the path. Redrives of projects that the key cannot see are
 // not found.
 func (s *server) redrive(r *request) (record.Redrive, error) {
 	redrive, err := s.record.Redrive(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeAll(redrive.Projects) {
+	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeRedrive(redrive) {
 		err = problem(http.StatusNotFound, "redrive_not_found", "this redrive does not exist, or its retention is over: check the id")
 	}
 	return redrive, err
@@ -114,7 +125,7 @@ func (s *server) listRedriven(r *request) error {
 		return err
 	}
 	items, next, err := s.record.RedriveItems(r.Context(), redrive, size, q.text("page_token"))
-	return answerPage(r, items, next, err)
+	return answerCounted(r, items, next, redrive.Matched, err)
 }
 
 // abortRedrive is POST /v1/redrives/{id}:abort.
@@ -130,5 +141,5 @@ func (s *server) abortRedrive(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, redrive)
+	return r.answer(http.StatusOK, redrive.Redrive)
 }

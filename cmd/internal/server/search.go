@@ -11,7 +11,7 @@ import (
 const searchPage = 100
 
 // searchDesktops is GET /v1/desktops?q=: rows of all operations by desktop id, user or name
-// of the computer, the latest first. A page omits what the key cannot see, and may be short.
+// of the computer, the latest first.
 func (s *server) searchDesktops(r *request) error {
 	q := r.query("q", "page_size", "page_token")
 	text, size := strings.TrimSpace(q.text("q")), q.size()
@@ -21,7 +21,10 @@ func (s *server) searchDesktops(r *request) error {
 	if err := q.err(); err != nil {
 		return err
 	}
-	events, next, err := s.record.Search(r.Context(), text, min(size, searchPage), q.text("page_token"))
+	size = min(size, searchPage)
+	events, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]record.HistoryEntry, string, error) {
+		return s.record.Search(r.Context(), text, min(n, searchPage), place)
+	}, func(e record.HistoryEntry) bool { return r.maySee(e.Operation.Project) })
 	if err != nil {
 		return err
 	}
@@ -33,9 +36,6 @@ func (s *server) searchDesktops(r *request) error {
 		for len(events) > 0 && events[0].Operation.ID == op.ID {
 			rows = append(rows, events[0].Desktop)
 			events = events[1:]
-		}
-		if !r.maySee(op.Project) {
-			continue
 		}
 		views, err := s.views(r.Context(), op, rows)
 		if err != nil {

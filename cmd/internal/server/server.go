@@ -53,15 +53,15 @@ type server struct {
 	routes  []route
 	limits  *limits
 	streams *streams
-	stats   statsCache
+	stats   statsCaches
 	audit   *Audit
 	ready   readiness
 
-	largeBodies semaphore // held while a large body is read, decoded and worked on
-	largePlans  semaphore // held while a large plan is read
+	largeBodies *Turns // held while a large body is read, decoded and worked on
+	largePlans  *Turns // held while a large plan is read
 
-	patience, bodyPatience, acquirePatience, planPatience time.Duration
-	pace                                                  pace
+	patience, bodyPatience, acquirePatience, planPatience, accessPatience time.Duration
+	pace                                                                  pace
 }
 
 // New makes the handler of all that the server serves.
@@ -78,8 +78,9 @@ func newServer(cfg Config) *server {
 		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
 		audit:       NewAudit(cfg.Store.Record, cfg.Log, cfg.Now),
 		ready:       readiness{try: cfg.Store.Record.TryWrite},
-		largeBodies: make(semaphore, maxLargeBodies), largePlans: make(semaphore, maxLargePlans),
-		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience, pace: defaultPace,
+		largeBodies: NewTurns(maxLargeBodies), largePlans: NewTurns(maxLargePlans),
+		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience,
+		accessPatience: accessPatience, pace: defaultPace,
 	}
 }
 
@@ -89,7 +90,10 @@ type request struct {
 	server *server
 	w      http.ResponseWriter
 	id     string // request id
-	trace  string // a valid traceparent, or empty
+	trace  string // a traceparent of version 00, or empty
+
+	tracestate string // valid, or empty
+
 	key    access.Key
 	origin Origin
 	vars   map[string]string
@@ -124,6 +128,7 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
+	{"GET", "/v1/users/{name}/access", access.Producer, noInput((*server).getAccess)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
 	{"POST", "/v1/failures:dismiss", access.Operator, (*server).dismissFailures},
@@ -145,6 +150,7 @@ var routes = []route{
 	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/v1/workers", access.Viewer, noInput((*server).listWorkers)},
 	{"GET", "/openapi.json", "", (*server).openAPI},
+	{"GET", "/docs", "", (*server).docs},
 	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
@@ -175,7 +181,9 @@ func match(routes []route, method, path string) (found *route, vars map[string]s
 		if routes[i].method == method {
 			return &routes[i], vars, nil
 		}
-		allowed = append(allowed, routes[i].method)
+		if allowed = append(allowed, routes[i].method); routes[i].method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
 	}
 	return nil, nil, allowed
 }
@@ -202,8 +210,8 @@ func (rt *route) vars(path string) (map[string]string, bool) {
 				return nil, false
 			}
 		}
-		// Ids of desktops may have a colon; elsewhere it precedes a verb.
-		if value == "" || name != "{desktop}" && strings.Contains(value, ":") {
+		// Ids of desktops and names of users may have a colon; elsewhere it precedes a verb.
+		if value == "" || name != "{desktop}" && name != "{name}" && strings.Contains(value, ":") {
 			return nil, false
 		}
 		vars[strings.Trim(name, "{}")] = value
@@ -218,15 +226,25 @@ func isAPI(path string) bool {
 
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r := &request{Request: hr, server: s, w: w, id: requestID(hr), origin: OriginOf(hr), connection: hr.Context()}
-	if trace := hr.Header.Get("Traceparent"); tasks.ValidTraceparent(trace) {
-		r.trace = trace // the specification says to ignore an invalid one
+	// The specification says to ignore an invalid traceparent, and the tracestate with it.
+	if sent := hr.Header.Values("Traceparent"); len(sent) == 1 {
+		if r.trace = tasks.Traceparent(sent[0]); r.trace != "" {
+			r.tracestate = tasks.Tracestate(hr.Header.Values("Tracestate")...)
+		}
 	}
 	begun := time.Now()
 	h := w.Header()
 	h.Set("X-Request-Id", r.id)
 	h.Set("X-Content-Type-Options", "nosniff")
+	if hr.TLS != nil {
+		setHSTS(h)
+	}
 	h.Set("Cache-Control", "no-store")
-	rt, vars, allowed := match(s.routes, hr.Method, hr.URL.EscapedPath())
+	method := hr.Method
+	if method == http.MethodHead { // answered as GET: net/http sends no body
+		method = http.MethodGet
+	}
+	rt, vars, allowed := match(s.routes, method, hr.URL.EscapedPath())
 	var err error
 	switch {
 	case s.Pages != nil && !isAPI(hr.URL.Path):
@@ -241,7 +259,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		h.Set("Allow", strings.Join(allowed, ", "))
 		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not allowed here: use %s", hr.Method, h.Get("Allow"))
 	default:
-		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /openapi.json")
+		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /docs")
 	}
 	status := http.StatusOK
 	if err != nil {
@@ -275,10 +293,7 @@ func requestID(r *http.Request) string {
 
 // traceID finds the request in the caller's traces; "" if it came without a trace.
 func (r *request) traceID() string {
-	if r.trace == "" {
-		return ""
-	}
-	return r.trace[3:35]
+	return tasks.TraceID(r.trace)
 }
 
 // tag adds the ids of the request to a line of the log.

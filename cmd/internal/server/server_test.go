@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/rs/zerolog"
@@ -127,8 +128,9 @@ func (b *bench) send(req *http.Request) answer {
 	require.NoError(b.t, err)
 	if b.srv.Pages == nil || isAPI(req.URL.Path) {
 		theContract().check(b.t, req.Method, req.URL.RequestURI(), a)
+		require.False(b.t, strings.ContainsFunc(a.body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }), "%q", a.body)
 	}
-	if a.status >= 400 {
+	if a.status >= 400 && req.Method != http.MethodHead {
 		p := a.problem(b.t)
 		require.Equal(b.t, a.status, p.Status)
 		require.Equal(b.t, a.header.Get("X-Request-Id"), p.RequestID)
@@ -158,6 +160,22 @@ func (b *bench) create(body string, header ...string) string {
 	id := a.json(b.t)["id"].(string)
 	require.Equal(b.t, "/v1/operations/"+id, a.header.Get("Location"))
 	return id
+}
+
+// Text of people and of the cloud cannot act on the terminal that shows an answer, and is
+// the same when it was decoded. send looks at every answer.
+func TestAnswersAreHarmlessOnATerminal(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const evil = "a\x1b[2J\u009b31m\u202eb\x7f"
+	body, err := json.Marshal(api.OperationRequest{Project: "hq", Desktops: []string{"d1"}, Reason: evil, Ticket: "\u202e"})
+	require.NoError(t, err)
+	id := b.create(string(body))
+	require.Equal(t, evil, b.do(b.key[access.Viewer], "GET", "/v1/operations/"+id, "").json(t)["reason"])
+	for _, path := range []string{"/v1/operations", "/v1/operations/" + id + "/report?format=json", "/v1/operations/" + id + "/report?format=csv"} {
+		require.Contains(t, b.do(b.key[access.Viewer], "GET", path, "").body, `\u202e`, path)
+	}
+	b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"`+"\u202e\u009b"+`","desktops":["d1"]}`)
 }
 
 // Every route, for every role and for none.
@@ -282,7 +300,7 @@ func TestWhatIsNotServed(t *testing.T) {
 	}
 	a := b.do(b.key[access.Admin], "DELETE", "/v1/operations", "")
 	require.Equal(t, 405, a.status)
-	require.Equal(t, "POST, GET", a.header.Get("Allow"))
+	require.Equal(t, "POST, GET, HEAD", a.header.Get("Allow"))
 	for _, path := range []string{"/v1/operations/nowhere", "/v1/operations/nowhere/desktops", "/v1/operations/nowhere/report"} {
 		require.Equal(t, 404, b.do(b.key[access.Admin], "GET", path, "").status, path)
 	}
@@ -295,7 +313,10 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	other := b.create(`{"project":"branch","desktops":["d1"]}`)
 	mine := b.newKey(access.Key{Name: "mine", Role: access.Operator, Projects: []string{"hq"}})
 	require.Equal(t, 403, b.do(mine, "POST", "/v1/operations", `{"project":"branch","desktops":["d2"]}`).status)
-	require.Equal(t, 400, b.do(mine, "POST", "/v1/operations", `{"project":"branch","desktops":["d2","d2"]}`).status, "what is wrong with it comes first")
+	for _, project := range []string{"branch", "nowhere"} {
+		a := b.do(mine, "POST", "/v1/operations", `{"project":"`+project+`","desktops":["d2","d2"]}`)
+		require.Equal(t, 403, a.status, "whether there is a project %s is not told", project)
+	}
 	require.Equal(t, 403, b.do(mine, "POST", "/v1/plans", `{"project":"branch","desktops":["d2"]}`).status, "it would say who is on it")
 	require.Equal(t, 202, b.do(mine, "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`).status)
 	for _, path := range []string{"", "/desktops", "/calls", "/report"} {
@@ -352,10 +373,11 @@ func TestTraceparentOfARequest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	for sent, kept := range map[string]any{trace: trace, "00-1-2-3": nil} {
-		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent)
+	for sent, kept := range map[string]any{trace: trace, "01" + trace[2:] + "-more": trace, "00-1-2-3": nil} {
+		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Traceparent", sent, "Tracestate", "rojo=1")
 		require.Equal(t, http.StatusAccepted, a.status)
 		require.Equal(t, kept, a.json(t)["trace"])
+		require.Equal(t, kept != nil, a.json(t)["tracestate"] == "rojo=1", "it goes with the traceparent")
 		id := b.do(b.key[access.Viewer], "GET", "/v1/operations/nowhere", "", "Traceparent", sent).problem(t).TraceID
 		require.Equal(t, map[any]string{trace: trace[3:35], nil: ""}[kept], id)
 	}

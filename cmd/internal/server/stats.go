@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"slices"
@@ -16,6 +17,19 @@ const statsAge = 2 * time.Second
 
 // statsPatience limits a reading, for which later callers wait too.
 const statsPatience = 10 * time.Second
+
+// statsCaches has the last reading of each range.
+type statsCaches struct{ hour, day, week statsCache }
+
+func (c *statsCaches) of(within tasks.StatsRange) *statsCache {
+	switch within {
+	case tasks.LastHour:
+		return &c.hour
+	case tasks.LastWeek:
+		return &c.week
+	}
+	return &c.day
+}
 
 // statsCache is the last reading, of all projects.
 type statsCache struct {
@@ -42,18 +56,22 @@ func (c *statsCache) read(
 	return c.last, nil
 }
 
-// getStats is GET /v1/stats: the projects that the key is for, or one of them.
+// getStats is GET /v1/stats: the projects that the key is for, or one of them, and their results
+// of the last hour, day or week.
 func (s *server) getStats(r *request) error {
-	q := r.query("project")
-	project := q.text("project")
+	q := r.query("project", "range")
+	project, within := q.text("project"), tasks.StatsRange(cmp.Or(q.text("range"), string(tasks.LastDay)))
+	if within.Steps() == 0 {
+		q.bad("range", "is not 1h, 24h or 7d")
+	}
 	if project != "" && (!slices.Contains(s.Store.Projects, project) || !r.maySee(project)) {
 		q.bad("project", "there is no such project")
 	}
 	if err := q.err(); err != nil {
 		return err
 	}
-	all, err := s.stats.read(r.Context(), s.Now, func(ctx context.Context, now time.Time) ([]tasks.Stats, error) {
-		return s.record.Stats(ctx, s.Store.Projects, now)
+	all, err := s.stats.of(within).read(r.Context(), s.Now, func(ctx context.Context, now time.Time) ([]tasks.Stats, error) {
+		return s.record.Stats(ctx, s.Store.Projects, within, now)
 	})
 	var out []tasks.Stats
 	for _, x := range all {

@@ -67,6 +67,11 @@ func TestStatsOverHTTP(t *testing.T) {
 	require.Equal(t, 1, all["hq"].Waiting)
 	require.Equal(t, 1, all["branch"].Throttled)
 	require.Equal(t, 7, all["branch"].Buckets[95].Calls)
+	require.Equal(t, 7, all["branch"].Results.Calls)
+	for within, buckets := range map[string]int{"1h": 60, "24h": 96, "7d": 84} {
+		require.Len(t, b.stats(b.key[access.Viewer], "?range="+within)["branch"].Buckets, buckets)
+	}
+	require.Equal(t, 400, b.do(b.key[access.Viewer], "GET", "/v1/stats?range=2d", "").status)
 	require.Len(t, b.stats(viewer, "?project=branch"), 1)
 
 	mine := b.newKey(access.Key{Name: "mine", Role: access.Viewer, Projects: []string{"branch"}})

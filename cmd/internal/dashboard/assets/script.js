@@ -1,7 +1,9 @@
 // Every page works without this script. It keeps pages up to date, shows that a request
-// is in progress, and makes selecting many rows and dropping files easier.
+// is in progress, copies ids, and makes selecting many rows, working by keyboard and
+// dropping files easier.
 "use strict";
 (() => {
+  document.documentElement.classList.add("js");
   const $ = (selector) => document.querySelector(selector);
   const $$ = (selector) => [...document.querySelectorAll(selector)];
 
@@ -14,8 +16,23 @@
     banner.hidden = !text;
     if (banner.textContent !== text) banner.textContent = text;
   };
+  const selected = (element) => {
+    const selection = getSelection();
+    return !selection.isCollapsed && selection.containsNode(element, true);
+  };
   const inUse = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
-    || element.querySelector("details[open]") !== null;
+    || element.querySelector("details[open], input[name=pick]:checked") !== null || selected(element);
+  // A live element as the server last sent it: the page's own may have been changed by this script.
+  const sent = new Map($$("[data-live]").map((element) => [element.id, element.outerHTML]));
+  // Of a table in use only the rows that nobody uses are replaced, if it has the same rows.
+  const replaceRows = (old, now) => {
+    const rows = (element) => [...element.querySelectorAll("tr[data-key]")];
+    const [before, after] = [rows(old), rows(now)];
+    if (before.length !== after.length || before.some((row, i) => row.dataset.key !== after[i].dataset.key)) return;
+    before.forEach((row, i) => {
+      if (!inUse(row)) row.replaceWith(after[i]);
+    });
+  };
   async function refresh() {
     const answer = await fetch(document.body.dataset.from || location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
     if (answer.status === 401) {
@@ -26,8 +43,16 @@
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const old of $$("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (now && !inUse(old) && now.outerHTML !== old.outerHTML) old.replaceWith(now);
+      if (!now || now.outerHTML === sent.get(old.id)) continue;
+      if (inUse(old)) {
+        replaceRows(old, now);
+        continue;
+      }
+      sent.set(old.id, now.outerHTML);
+      old.replaceWith(now);
     }
+    document.title = fresh.title;
+    count();
     warn("");
     misses = 0;
     return Number(fresh.body.dataset.refresh || 0);
@@ -88,29 +113,42 @@
 
   // Selecting rows.
   const picks = () => $$("input[name=pick]");
-  const all = $("#pick-page");
   const count = () => {
-    const selected = picks().filter((box) => box.checked).length;
-    const status = $("#picked");
-    if (status) status.textContent = selected === 0 ? "None selected" : selected + " selected";
+    const all = $("#pick-page");
+    if (!all) return;
+    all.hidden = false;
+    const chosen = picks().filter((box) => box.checked).length;
+    $("#picked").textContent = chosen === 0 ? "None selected" : chosen + " selected";
     for (const button of $$("button[data-picks]")) {
-      button.disabled = selected === 0;
-      button.textContent = button.dataset.picks + (selected === 0 ? "…" : ` (${selected})…`);
+      button.disabled = chosen === 0;
+      button.textContent = button.dataset.picks + (chosen === 0 ? " selected…" : ` selected (${chosen})…`);
     }
-    if (all) {
-      all.checked = selected > 0 && selected === picks().length;
-      all.indeterminate = selected > 0 && selected < picks().length;
+    all.checked = chosen > 0 && chosen === picks().length;
+    all.indeterminate = chosen > 0 && chosen < picks().length;
+  };
+  addEventListener("change", (event) => {
+    if (event.target.id === "pick-page") {
+      for (const box of picks()) box.checked = event.target.checked;
+    }
+    count();
+  });
+  count();
+
+  // Copying ids. Browsers allow it on secure pages only.
+  const copy = async (button) => {
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      button.classList.add("done");
+      setTimeout(() => button.classList.remove("done"), 1500);
+    } catch {
+      warn("The browser does not allow copying here. Select the text instead.");
     }
   };
-  if (all) {
-    all.hidden = false;
-    all.addEventListener("change", () => {
-      for (const box of picks()) box.checked = all.checked;
-      count();
-    });
-    addEventListener("change", count);
-    count();
-  }
+  addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-copy]");
+    if (button) copy(button);
+    if (event.target.id === "close") $("#keyboard").close();
+  });
 
   // The page with a new key is the answer to a form. Reloading it must show the keys, not
   // create another one.
@@ -132,12 +170,39 @@
     });
   }
 
-  // "/" moves to the search field, as in many applications.
+  // Keys, as in many applications; "?" lists them. The row in use is the one with the focus.
+  const pages = { h: "/", o: "/operations", f: "/failures", b: "/redrives", p: "/projects", c: "/codes" };
+  const rows = () => $$("main tr[data-key]");
+  const row = () => document.activeElement.closest("tr[data-key]");
+  const step = (by) => {
+    const all = rows();
+    const next = all[row() ? Math.min(all.length - 1, Math.max(0, all.indexOf(row()) + by)) : 0];
+    (next?.querySelector("th a") || next?.querySelector("a, input, summary"))?.focus();
+  };
+  const follow = (link) => link && link.click();
+  const keys = {
+    "/": () => $("#search")?.focus(),
+    "?": () => $("#keyboard")?.showModal(),
+    j: () => step(1),
+    k: () => step(-1),
+    x: () => row()?.querySelector("input[name=pick]")?.click(),
+    c: () => row()?.querySelector("button[data-copy]")?.click(),
+    n: () => follow($("a[rel=next]")),
+    p: () => follow($("a[rel=prev]")),
+  };
+  let going = 0; // when g was pressed
   addEventListener("keydown", (event) => {
-    const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
-    if (event.key === "/" && !typing && !event.ctrlKey && !event.metaKey && $("#search")) {
+    const element = document.activeElement;
+    const typing = /^(TEXTAREA|SELECT)$/.test(element.tagName) || element.tagName === "INPUT" && element.type !== "checkbox";
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || $("dialog[open]")) return;
+    const to = going && event.timeStamp - going < 1500 && pages[event.key];
+    going = event.key === "g" ? event.timeStamp : 0;
+    if (to) {
       event.preventDefault();
-      $("#search").focus();
+      follow($(`a[href="${to}"]`));
+    } else if (keys[event.key]) {
+      event.preventDefault();
+      keys[event.key]();
     }
   });
 })();
