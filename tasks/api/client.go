@@ -258,6 +258,25 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 func (c *Client) Operations(
 	ctx context.Context, f tasks.OperationFilter, size int, token string,
 ) (items []tasks.Operation, next string, err error) {
+	return list[tasks.Operation](ctx, c, "/v1/operations", operationQuery(f), size, token)
+}
+
+// CountOperations counts what Operations lists; -1 if that would take as long as listing.
+func (c *Client) CountOperations(ctx context.Context, f tasks.OperationFilter) (int, error) {
+	return count(ctx, c, "/v1/operations", operationQuery(f))
+}
+
+// count is the total of a list, -1 if the answer has none.
+func count(ctx context.Context, c *Client, path string, q url.Values) (int, error) {
+	q.Set("page_size", "1")
+	p, err := call[Page[json.RawMessage]](ctx, c, request{method: "GET", path: path, query: q})
+	if err != nil || p.Total == nil {
+		return -1, err
+	}
+	return *p.Total, nil
+}
+
+func operationQuery(f tasks.OperationFilter) url.Values {
 	q := url.Values{}
 	set(q, "project", f.Project)
 	set(q, "requested_by", f.RequestedBy)
@@ -271,7 +290,7 @@ func (c *Client) Operations(
 	setTime(q, "due_before", f.DueBefore)
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)
-	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
+	return q
 }
 
 // OperationState is the cheap form of Operation, for polling: it reads no desktops.
@@ -406,6 +425,11 @@ func (c *Client) MatchRedrive(ctx context.Context, req RedriveRequest) (FailureM
 // Redrives lists redrives, the latest first.
 func (c *Client) Redrives(ctx context.Context, size int, token string) (items []tasks.Redrive, next string, err error) {
 	return list[tasks.Redrive](ctx, c, "/v1/redrives", url.Values{}, size, token)
+}
+
+// CountRedrives counts what Redrives lists; -1 if the server does not tell.
+func (c *Client) CountRedrives(ctx context.Context) (int, error) {
+	return count(ctx, c, "/v1/redrives", url.Values{})
 }
 
 // RedriveByID reads one redrive, with the results of its retries.

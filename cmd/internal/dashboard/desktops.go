@@ -1,11 +1,13 @@
 package dashboard
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
 
+	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -40,8 +42,14 @@ func (v *visit) search() error {
 
 // desktop is the page of a desktop: its history in all operations.
 type desktop struct {
-	ID   string
-	Rows []api.Event
+	ID, Name string
+	Rows     []desktopEvent
+}
+
+// desktopEvent is what one operation did, with advice if it failed.
+type desktopEvent struct {
+	api.Event
+	Advice string
 }
 
 func (d desktop) refreshAfter() int {
@@ -50,7 +58,14 @@ func (d desktop) refreshAfter() int {
 			return 3
 		}
 	}
-	return 0
+	return 15 // somebody may retry it
+}
+
+func (d desktop) titleState() string {
+	if len(d.Rows) == 0 {
+		return ""
+	}
+	return report.StateText(d.Rows[0].Desktop.State)
 }
 
 func (v *visit) desktop() error {
@@ -58,5 +73,20 @@ func (v *visit) desktop() error {
 	if err != nil {
 		return err
 	}
-	return v.page(http.StatusOK, "desktop", "Desktop "+h.DesktopID, desktop{ID: h.DesktopID, Rows: h.Events})
+	m, err := v.meanings()
+	if err != nil {
+		return err
+	}
+	p := desktop{ID: h.DesktopID}
+	for _, e := range h.Events {
+		x := desktopEvent{Event: e}
+		if f := e.Desktop.Failure; f != nil {
+			x.Advice, p.Name = m.advice(f.Code, string(f.Class)), cmp.Or(p.Name, f.DesktopName)
+		}
+		if b := e.Desktop.Before; b != nil {
+			p.Name = cmp.Or(b.Name, p.Name)
+		}
+		p.Rows = append(p.Rows, x)
+	}
+	return v.page(http.StatusOK, "desktop", "Desktop "+h.DesktopID, p)
 }

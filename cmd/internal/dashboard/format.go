@@ -103,6 +103,9 @@ func share(part, whole int) float64 {
 	return 100 * float64(part) / float64(whole)
 }
 
+// percent is share rounded down: 100 % is not said of 999 of 1,000.
+func percent(part, whole int) string { return strconv.Itoa(int(share(part, whole))) + " %" }
+
 // query makes a link of a path and pairs of parameter and value. Empty values are
 // omitted.
 func query(to string, pairs ...any) (string, error) {
@@ -127,8 +130,18 @@ func query(to string, pairs ...any) (string, error) {
 	return to + "?" + q.Encode(), nil
 }
 
-// codeLink leads to the meaning of a code.
-func codeLink(code string) string { return "/codes#" + url.PathEscape(code) }
+// className is a class in the words of people.
+func className(class string) string {
+	if class == string(tasks.ClassHeld) {
+		return "on hold"
+	}
+	return class
+}
+
+// codeLink leads to the row of a code, and also names it to the page, which may not have it.
+func codeLink(code string) string {
+	return "/codes?code=" + url.QueryEscape(code) + "#" + url.PathEscape(code)
+}
 
 func people(list []tasks.Person) string {
 	out := make([]string, len(list))

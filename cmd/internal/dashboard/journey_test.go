@@ -305,8 +305,8 @@ func TestPauseAndResume(t *testing.T) {
 	b.signIn(s.key(access.Operator))
 	b.press("Projects")
 	b.at("/projects")
-	b.click("#projects section:last-child summary") // projects stand as they are configured
-	b.fill("#projects section:last-child input[name=reason]", "the cloud is being repaired")
+	b.click("#projects tbody tr:last-child summary") // projects stand as they are configured
+	b.fill("#projects tbody tr:last-child input[name=reason]", "the cloud is being repaired")
 	b.press("Pause branch")
 	b.sees("Project branch is paused: workers send no calls for it.")
 	b.sees("operator: the cloud is being repaired")
@@ -318,16 +318,17 @@ func TestPauseAndResume(t *testing.T) {
 	b.open("/operations/" + op.ID)
 	b.sees("In progress: 0 of 2 finished")
 	b.press("Projects")
-	b.press("Resume")
+	b.press("Resume…")
+	b.press("Resume branch")
 	b.sees("Project branch is resumed.")
 	b.open("/operations/" + op.ID)
 	b.until(`document.querySelector("#progress-head").innerText === "Finished"`)
 
 	// For some minutes.
 	b.press("Projects")
-	b.click("#projects section:first-child summary")
-	b.fill("#projects section:first-child input[name=reason]", "lunch")
-	b.fill("#projects section:first-child input[name=minutes]", "45")
+	b.click("#projects tbody tr:first-child summary")
+	b.fill("#projects tbody tr:first-child input[name=reason]", "lunch")
+	b.fill("#projects tbody tr:first-child input[name=minutes]", "45")
 	b.press("Pause hq")
 	b.sees("Project hq is paused")
 	list, err := s.api().Projects(t.Context())

@@ -176,7 +176,8 @@
   const row = () => document.activeElement.closest("tr[data-key]");
   const step = (by) => {
     const all = rows();
-    const next = all[row() ? Math.min(all.length - 1, Math.max(0, all.indexOf(row()) + by)) : 0];
+    const seen = all.findIndex((element) => element.getBoundingClientRect().top > 100);
+    const next = all[row() ? Math.min(all.length - 1, Math.max(0, all.indexOf(row()) + by)) : Math.max(0, seen)];
     (next?.querySelector("th a") || next?.querySelector("a, input, summary"))?.focus();
   };
   const follow = (link) => link && link.click();
