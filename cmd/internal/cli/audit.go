@@ -29,15 +29,16 @@ entry was written before the action; one that failed has a second entry. Entries
 are chained by hashes: detachd audit --json > FILE, then detachd verify FILE. They
 are kept as long as operations.`,
 		Example: "  detachd audit --since 24h\n  detachd audit --json > audit.json && detachd verify audit.json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
 			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
 				return err
 			}
-			log, err := pages(o.page, func(size int, token string) ([]tasks.AuditEvent, string, error) {
+			read := func(size int, token string) ([]tasks.AuditEvent, string, error) {
 				return c.Audit(cmd.Context(), o.filter, size, token)
-			})
+			}
+			log, err := pages(o.page.of(o.json), read)
 			if err != nil {
 				return err
 			}
@@ -51,10 +52,14 @@ are kept as long as operations.`,
 				return w.Close(log.NextPageToken)
 			}
 			if len(log.Items) == 0 {
-				p.say("no entry matches")
+				p.note("no entry matches")
 				return nil
 			}
-			return auditTable(log.Items).print(p.Stdout)
+			if err := p.show(auditTable(log.Items)); err != nil {
+				return err
+			}
+			sayMore(p, log, read)
+			return nil
 		}),
 	}
 	f := cmd.Flags()
@@ -63,7 +68,8 @@ are kept as long as operations.`,
 	f.StringVar(&o.filter.Target, "target", "", "only about the operation, key, project or session with this `id`")
 	f.StringVar(&o.since, "since", "", "only at or after this `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
 	f.StringVar(&o.until, "until", "", "only before this `time`")
-	o.page.flags(f, 0)
+	o.page.flags(f)
+	p.outputFlag(f)
 	f.BoolVar(&o.json, "json", false, "print JSON, which detachd verify verifies")
 	_ = cmd.RegisterFlagCompletionFunc("action", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		out := make([]string, len(tasks.AuditActions))

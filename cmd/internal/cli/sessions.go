@@ -22,7 +22,7 @@ func (p *Program) sessionsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List the sessions, the latest first",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Sessions(cmd.Context())
 			if err != nil {
@@ -32,14 +32,14 @@ func (p *Program) sessionsListCommand() *cobra.Command {
 				return printJSON(p.Stdout, api.Page[api.Session]{Items: list})
 			}
 			if len(list) == 0 {
-				p.say("nobody is signed in")
+				p.note("nobody is signed in")
 				return nil
 			}
 			t := &table{header: []string{"SESSION", "OWNER", "KEY", "STARTED", "LAST USED", "EXPIRES", "ADDRESS", "BROWSER"}}
 			for _, x := range list {
 				t.add(x.ID, x.Owner, x.KeyName, clock(x.StartedAt), clock(x.LastUsedAt), clock(x.ExpiresAt), x.Address, x.UserAgent)
 			}
-			return t.print(p.Stdout)
+			return p.show(t)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
