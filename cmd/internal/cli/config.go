@@ -2,11 +2,14 @@ package cli
 
 import (
 	"errors"
+	stdlog "log"
+	"os"
 
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/server"
 )
 
 // fixConfig is the advice for a configuration that cannot be used.
@@ -50,7 +53,13 @@ func unusable(err error) error {
 // logger writes the log to stderr.
 func (p *Program) logger(cfg config.Log) (zerolog.Logger, error) {
 	isTerminal := terminal(p.Stderr)
-	return app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
+	log, err := app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
+	if err == nil && p.Stderr == os.Stderr { // of the process
+		// The clients of net/http report to the logger of package log.
+		stdlog.SetFlags(0)
+		stdlog.SetOutput(server.ErrorLog(log).Writer())
+	}
+	return log, err
 }
 
 // consoleLog is the log of commands that people watch.

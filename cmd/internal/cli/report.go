@@ -22,8 +22,9 @@ func (p *Program) reportCommand() *cobra.Command {
 		Use:   "report OPERATION",
 		Short: "Write the evidence report of an operation",
 		Long: `Writes the result for every desktop of an operation: whose it was, when its removal
-was confirmed, and by which reading. html is for people, csv for spreadsheets; json
-also contains the whole audit trail, so that it can be verified on its own.
+was confirmed, and by which reading. html is for people, and a summary if there are
+more than 2,000 rows; csv is for spreadsheets; json also contains the whole audit
+trail, so that it can be verified on its own.
 
 The report of an operation that has not finished says that it is not final.
 detachd verify verifies a report.

@@ -23,7 +23,7 @@ confirmed, failed or on hold; results of the last hour, day or week; the length
 and age of the queue; and whether it is paused. --json also has the period in
 steps. Counts of past events lag some seconds behind.`,
 		Example: `  detachd stats
-  detachd stats --project hq --json`,
+  detachd stats --project hq --range 7d --json`,
 		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			if tasks.StatsRange(within).Steps() == 0 {
@@ -51,8 +51,8 @@ steps. Counts of past events lag some seconds behind.`,
 		}),
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only this project `alias`")
-	p.outputFlag(cmd.Flags())
 	cmd.Flags().StringVar(&within, "range", string(tasks.LastDay), "results of the last `period`: 1h, 24h or 7d")
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

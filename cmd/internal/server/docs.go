@@ -68,7 +68,7 @@ func (s *server) docs(r *request) error {
 
 var commonMark = goldmark.New(goldmark.WithExtensions(extension.Table), goldmark.WithParserOptions(parser.WithAutoHeadingID()))
 
-// markdown renders a description. Raw HTML in it is left out.
+// markdown renders a description. Raw HTML in it is dropped.
 func markdown(text string) (template.HTML, error) {
 	var out bytes.Buffer
 	err := commonMark.Convert([]byte(text), &out)
@@ -77,8 +77,8 @@ func markdown(text string) (template.HTML, error) {
 
 // Tables have headers for screen readers. A wide one scrolls by itself, also with the keyboard.
 var (
-	tables = strings.NewReplacer("<table>", `<div class="scroll" role="group" aria-label="Table" tabindex="0"><table>`, "</table>", "</table></div>",
-		"<th>", `<th scope="col">`)
+	tables = strings.NewReplacer("<table>", `<div class="scroll" role="group" aria-label="Table" tabindex="0"><table>`,
+		"</table>", "</table></div>", "<th>", `<th scope="col">`)
 	rowHeader = regexp.MustCompile(`<tr>\n<td>(.*?)</td>`)
 )
 

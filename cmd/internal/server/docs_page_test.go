@@ -27,7 +27,9 @@ func TestDocsPage(t *testing.T) {
 		require.False(t, ids[m[1]], "two places are called %s", m[1])
 		ids[m[1]] = true
 	}
-	d.operations(func(_ route, place string) { require.Contains(t, ids, "operation-"+d.get(at(place, "operationId")).(string)) })
+	d.operations(func(_ route, place string) {
+		require.Contains(t, ids, "operation-"+d.get(at(place, "operationId")).(string))
+	})
 	for _, code := range d.keys("#/x-problems") {
 		require.Contains(t, ids, "problem-"+code)
 	}

@@ -1,4 +1,5 @@
-// Package when parses points in time as people type them.
+// Package when parses points in time as people type them, and formats times and durations as
+// people write them.
 package when
 
 import (
