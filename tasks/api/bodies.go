@@ -295,3 +295,24 @@ func (w Worker) Alive() bool {
 type Dismissed struct {
 	Dismissed int `json:"dismissed"` // desktops
 }
+
+// Found is the answer to a search, by kind of thing.
+type Found struct {
+	Query      string                     `json:"query"`
+	Operations FoundGroup[OperationState] `json:"operations"`
+	Redrives   FoundGroup[tasks.Redrive]  `json:"redrives"`
+	People     FoundGroup[FoundPerson]    `json:"people"`
+	Desktops   FoundGroup[Event]          `json:"desktops"`
+}
+
+// FoundGroup is what a search found of one kind.
+type FoundGroup[T any] struct {
+	Items []T  `json:"items"` // at most 20, never null
+	More  bool `json:"more"`  // there are others
+}
+
+// FoundPerson is a user whom operations named, or found on a desktop.
+type FoundPerson struct {
+	Name     string   `json:"name"`
+	Projects []string `json:"projects"` // of the operations
+}

@@ -496,6 +496,12 @@ func (c *Client) Search(ctx context.Context, text string, size int, token string
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
 }
 
+// Find finds operations and redrives by id, the beginning of an id or ticket, people by the
+// beginning of their names, and desktops by id or the beginning of the computer's name.
+func (c *Client) Find(ctx context.Context, text string) (Found, error) {
+	return call[Found](ctx, c, request{method: "GET", path: "/v1/search", query: url.Values{"q": {text}}})
+}
+
 // Access reads from the cloud what a person still has. Check Complete: a project that could not
 // be read is in Projects, with the reason.
 func (c *Client) Access(ctx context.Context, user string) (tasks.Access, error) {

@@ -84,6 +84,12 @@ func (k keys) named(bucket int) string { // by user and by computer
 func (k keys) bucket(of string, n int) string {
 	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
+
+// nameList is the ZSET of the starts of a list's blocks, and the HASH of the blocks.
+func (k keys) nameList(x nameList) []string {
+	blocks := k.prefix + ":{p:" + x.project + "}:names:" + strconv.FormatInt(x.week, 10)
+	return []string{blocks + ":starts", blocks}
+}
 func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see addLogged
 
 // mark is a key in the slot of another key. It is written and removed at once; see durably.

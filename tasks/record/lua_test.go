@@ -39,7 +39,7 @@ func luaKeys() map[string]bool {
 		k.gate("hq"), k.claims("hq"), k.holders("hq"), k.follow("hq"), k.inbox("hq"), k.announced("hq"), k.failureSets("hq"),
 		k.tallied("hq", "worker-1"), k.tallies("hq", "minutes", 492324), k.tallies("hq", "results", 9846480),
 		k.tallies("hq", "quarters", 492324), k.tallies("hq", "days", 82054),
-	}, queue.KeysOf(k.queue("hq", BulkQueue)).Waiting()...) {
+	}, slices.Concat(k.nameList(nameList{"hq", 2949}), queue.KeysOf(k.queue("hq", BulkQueue)).Waiting())...) {
 		out[key] = true
 	}
 	return out

@@ -301,7 +301,8 @@ func lookupRows(req tasks.Request) []string {
 // writeHistory enters an operation's rows into the index of desktops, and the names in them
 // into the index of names, one command per bucket. The rows begin with the given chunk.
 func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
-	rows, names := indexWrites{}, indexWrites{}
+	rows, names := indexWrites{}, newNameWrites()
+	names.addText(op, operationID, op.ID)
 	for i, id := range desktops {
 		n := chunk + i/ChunkSize
 		rows.add(op, n, id)

@@ -269,6 +269,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"scheduled":                scheduled,
 		"scheduled in lists":       scheduledLists,
 		"due in lists":             dueLists,
+		"names by prefix":          namesByPrefix,
+		"names are hostile":        namesAreHostile,
 		"scheduled hide nothing":   scheduledHideNothing,
 		"replay after its time":    replayAfterItsTime,
 		"removal of the scheduled": removalOfTheScheduled,

@@ -13,6 +13,8 @@ func (p *Program) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "Create, list and revoke API keys",
+		Example: `  detachd keys create --name hr --role producer
+  detachd keys list`,
 		Long: `A key has one role: viewer (read), producer (submit operations), operator (cancel,
 retry, pause, resume) or admin. Each role includes those before it. Anyone with
 write access to Redis can create any key.`,
@@ -28,7 +30,7 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 		Use:     "create --name NAME --role ROLE",
 		Short:   "Create a key; it is shown once",
 		Example: "  detachd keys create --name hr --role producer --project hq --expires 2160h",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
 			if want.ExpiresAt, err = p.parseTime("--expires", expires, when.Next); err != nil {
@@ -63,9 +65,10 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 func (p *Program) keysListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List all keys, the latest first, including revoked ones",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List all keys, the latest first, including revoked ones",
+		Example: "  detachd keys list --json",
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Keys(cmd.Context())
 			if err != nil {
@@ -84,7 +87,7 @@ func (p *Program) keysListCommand() *cobra.Command {
 				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
 			}
-			return t.print(p.Stdout)
+			return p.show(t)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -93,10 +96,11 @@ func (p *Program) keysListCommand() *cobra.Command {
 
 func (p *Program) keysRevokeCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "revoke KEY",
-		Short: "Revoke a key permanently",
-		Long:  "KEY is the beginning of the key, as detachd keys list shows it.",
-		Args:  needs("KEY", "detachd keys list"),
+		Use:     "revoke KEY",
+		Short:   "Revoke a key permanently",
+		Example: "  detachd keys revoke dk_ea2v3x",
+		Long:    "KEY is the beginning of the key, as detachd keys list shows it.",
+		Args:    needs("KEY", "detachd keys list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"))
 			if err != nil {

@@ -22,13 +22,23 @@ func (p *Program) reportCommand() *cobra.Command {
 		Use:   "report OPERATION",
 		Short: "Write the evidence report of an operation",
 		Long: `Writes the result for every desktop of an operation: whose it was, when its removal
-was confirmed, and by which reading. html is for people, csv for spreadsheets; json
-also contains the whole audit trail, so that it can be verified on its own.
+was confirmed, and by which reading. html is for people, and a summary if there are
+more than 2,000 rows; csv is for spreadsheets; json also contains the whole audit
+trail, so that it can be verified on its own.
 
 The report of an operation that has not finished says that it is not final.
-detachd verify verifies a report.`,
+detachd verify verifies a report.
+
+On a terminal, without --format and --output, it verifies the report itself and
+prints a summary.`,
+		Example: `  detachd report d6i2kg1ksdu9f6fldk0g
+  detachd report d6i2kg1ksdu9f6fldk0g -o evidence.html
+  detachd report d6i2kg1ksdu9f6fldk0g --format json > evidence.json`,
 		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
+			if format == "" && output == "" && terminal(p.Stdout) {
+				return p.summarize(cmd.Context(), c, args[0])
+			}
 			f, err := reportFormat(format, output)
 			if err != nil {
 				return err
@@ -41,6 +51,38 @@ detachd verify verifies a report.`,
 	cmd.Flags().StringVar(&format, "format", "", "`format`: html, csv or json (default: by the extension of --output, or html)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is replaced once the report is complete (default stdout)")
 	return cmd
+}
+
+// summarize verifies the report of an operation and prints a summary.
+func (p *Program) summarize(ctx context.Context, c *client, id string) error {
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := c.Report(ctx, w, id, string(report.JSON))
+		_ = w.CloseWithError(err)
+		written <- err
+	}()
+	res, invalid := report.Verify(r)
+	_ = r.CloseWithError(invalid) // so that writing ends, too
+	if err := <-written; err != nil && !errors.Is(err, invalid) {
+		invalid = ofOperation(id, err)
+	}
+	if invalid != nil {
+		return explainReport(invalid)
+	}
+	v, err := statusOf(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	if err := p.showStatus(v); err != nil {
+		return err
+	}
+	p.out("%-14s%s", "audit trail", "verified: its hash chains match the request and its "+count(res.Rows, "row"))
+	if !res.Final {
+		p.say("this is not final: the operation has not finished, or has no audit seal yet")
+	}
+	p.note("write the whole report with: detachd report %s -o %s.html", id, id)
+	return nil
 }
 
 // writeReport writes a report to a file, or to stdout.
@@ -135,6 +177,8 @@ A recomputed sum is revealed by the audit seal, which nobody can choose: --recor
 compares the report with the record, and proves all of it. --head takes the audit
 seal from elsewhere, such as trail_head in the log line "operation ended", and
 proves the request, the rows and the audit trail of a json report.`,
+		Example: `  detachd verify evidence.html
+  detachd verify evidence.json --record`,
 		Args: needs("FILE", "detachd report --output FILE"),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
 			if o.head != "" && !hexHead.MatchString(o.head) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -55,29 +56,8 @@ func ago(now, t time.Time) string {
 	}
 }
 
-// took formats a duration in its two largest units.
-func took(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d < 10*time.Second:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
-	case d < 48*time.Hour:
-		return twoUnits(int(d.Hours()), "h", int(d.Minutes())%60, "min")
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
-}
-
-func twoUnits(n int, unit string, rest int, smaller string) string {
-	if rest == 0 {
-		return fmt.Sprintf("%d %s", n, unit)
-	}
-	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
-}
+// took formats a duration.
+func took(d time.Duration) string { return when.Took(d) }
 
 // thousands formats a number with commas.
 func thousands(n int) string {

@@ -18,7 +18,7 @@ type preview struct {
 	Filter  failureFields
 	Picks   []tasks.DesktopRef // selected; empty: all that match the filter
 	Matched int
-	Groups  []failureGroup
+	Table   table  // by code
 	Key     string // of idempotency
 	Type    bool   // the number must be typed
 }
@@ -72,12 +72,19 @@ func (v *visit) preview(page, title string, match func(context.Context, api.Redr
 		return err
 	}
 	p.Matched, p.Key, p.Type = found.Matched, rand.Text(), found.Matched >= confirmFrom
+	do := map[string]string{"preview": "What to do first", "dismiss": "What you can do instead"}[page]
+	p.Table = table{Caption: "Desktops by code", NoFoot: true, Columns: []column{
+		{Name: "Code"}, {Name: "Class"}, {Name: "Project"}, {Name: "Desktops", Class: "num"}, {Name: "What it means", Class: "prose"},
+		{Name: do, Class: "prose"},
+	}}
 	for _, c := range found.By {
-		p.Groups = append(p.Groups, failureGroup{
-			Project: c.Project, Class: string(c.Class), Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code,
-				string(c.Class)),
-		})
+		class := string(c.Class)
+		p.Table.Rows = append(p.Table.Rows, row{Key: c.Project + " " + class + " " + c.Code, Cells: []cell{
+			codeCell(c.Code, ""), tagCell("", className(class)), textCell(c.Project), numCell(c.Count), textCell(m.codes[c.Code]),
+			textCell(m.advice(c.Code, class)),
+		}})
 	}
+	p.Table = v.layOut(p.Table)
 	return v.page(http.StatusOK, page, title, p)
 }
 

@@ -264,11 +264,7 @@ func TestKeysOfTables(t *testing.T) {
 	s.fleet()
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
-	for _, name := range []string{"clipboard-read", "clipboard-write"} {
-		allow := cdpbrowser.SetPermission(&cdpbrowser.PermissionDescriptor{Name: name}, cdpbrowser.PermissionSettingGranted)
-		require.NoError(t, allow.WithOrigin(s.url).WithBrowserContextID(b.jar).Do(
-			cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)))
-	}
+	b.mayCopy()
 	b.tap("g")
 	b.tap("f")
 	b.at("/failures")
@@ -291,12 +287,8 @@ func TestKeysOfTables(t *testing.T) {
 	b.sees("1 selected")
 	b.tap("c")
 	b.until(`document.querySelector(".copy.done")`)
-	var copied string
-	b.run(chromedp.Evaluate(`navigator.clipboard.readText()`, &copied, func(p *runtime.EvaluateParams) *runtime.EvaluateParams {
-		return p.WithAwaitPromise(true)
-	}))
 	_, id, _ := strings.Cut(keys[1], "/")
-	require.Equal(t, id, copied)
+	require.Equal(t, id, b.clipboard())
 	b.tap("?")
 	b.until(`document.querySelector("#keyboard").open`)
 	b.wrong("keys", b.axe())
@@ -352,4 +344,22 @@ func TestSelectionSurvivesARefresh(t *testing.T) {
 	b.until(`!window.otherTime.isConnected`)
 	b.sees("1 selected")
 	require.Equal(t, 1, value[int](b, `document.querySelectorAll("input[name=pick]:checked").length`))
+}
+
+// mayCopy allows the page to use the clipboard, as browsers do on secure pages.
+func (b *browser) mayCopy() {
+	b.t.Helper()
+	for _, name := range []string{"clipboard-read", "clipboard-write"} {
+		allow := cdpbrowser.SetPermission(&cdpbrowser.PermissionDescriptor{Name: name}, cdpbrowser.PermissionSettingGranted)
+		require.NoError(b.t, allow.WithOrigin(b.url).WithBrowserContextID(b.jar).Do(
+			cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)))
+	}
+}
+
+func (b *browser) clipboard() (text string) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(`navigator.clipboard.readText()`, &text, func(p *runtime.EvaluateParams) *runtime.EvaluateParams {
+		return p.WithAwaitPromise(true)
+	}))
+	return text
 }

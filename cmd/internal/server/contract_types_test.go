@@ -51,7 +51,10 @@ var schemas = map[string]reflect.Type{
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
-	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](),
+	"Tally":         reflect.TypeFor[tasks.Tally](), "Access": reflect.TypeFor[tasks.Access](), "Found": reflect.TypeFor[api.Found](),
+	"FoundPerson": reflect.TypeFor[api.FoundPerson](), "FoundPeople": reflect.TypeFor[api.FoundGroup[api.FoundPerson]](),
+	"FoundOperations": reflect.TypeFor[api.FoundGroup[api.OperationState]](), "FoundRedrives": reflect.TypeFor[api.FoundGroup[tasks.Redrive]](),
+	"FoundDesktops": reflect.TypeFor[api.FoundGroup[api.Event]](),
 	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
@@ -224,7 +227,7 @@ func (d *document) agrees(t *testing.T, place string, of reflect.Type) {
 // Every body of the Go client is held against the contract.
 func TestContractHasEveryBody(t *testing.T) {
 	t.Parallel()
-	known := map[string]bool{"Page": true} // see Paging
+	known := map[string]bool{"Page": true, "FoundGroup": true} // see Paging, and FoundPeople and so on
 	for _, of := range schemas {
 		known[of.Name()] = true
 	}

@@ -124,6 +124,7 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
+	{"GET", "/v1/search", access.Viewer, (*server).search},
 	{"GET", "/v1/users/{name}/access", access.Producer, noInput((*server).getAccess)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
