@@ -62,11 +62,32 @@ func decodeText(text []byte, into any) error {
 	case errors.As(err, &syntax):
 		return fault(short(syntax.JSONPointer), "is not valid JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
-		return fault(short(meaning.JSONPointer), "is an unknown field")
+		detail := "is an unknown field"
+		if names := fieldNames(meaning.GoType); len(names) > 0 {
+			detail += "; known: " + strings.Join(names, ", ")
+		}
+		return fault(short(meaning.JSONPointer), "%s", detail)
 	case errors.As(err, &meaning):
 		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
 	return fault("", "the body is not a JSON object")
+}
+
+// fieldNames are the names in JSON of a structure's fields, in order.
+func fieldNames(t reflect.Type) (names []string) {
+	if t == nil || t.Kind() != reflect.Struct {
+		return nil
+	}
+	for f := range t.Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			names = append(names, fieldNames(f.Type)...)
+		case name != "" && name != "-":
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // times decodes times with api.ParseTime.
