@@ -41,18 +41,20 @@ again if nothing has changed.`,
 	}
 	cmd.Flags().BoolVar(&filter.Held, "held", false, "retry desktops on hold instead of failed ones")
 	cmd.Flags().StringVar(&filter.Code, "code", "", "only desktops with this error `code`")
+	cmd.Flags().StringVar(&filter.Reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 func (p *Program) cancelCommand() *cobra.Command {
+	var reason string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "cancel OPERATION",
 		Short: "Cancel the desktops of an operation that are not sent yet, or on hold",
 		Args:  needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
-			done, err := c.Cancel(cmd.Context(), args[0])
+			done, err := c.Cancel(cmd.Context(), args[0], reason)
 			if err != nil {
 				return ofOperation(args[0], err)
 			}
@@ -64,6 +66,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

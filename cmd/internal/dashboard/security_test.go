@@ -189,7 +189,7 @@ func TestSessionEnds(t *testing.T) {
 	s := newStage(t)
 	secret, key, err := s.keys.Create(t.Context(), access.Key{Name: "desk", Role: access.Viewer})
 	require.NoError(t, err)
-	session, _, err := s.keys.SignIn(t.Context(), string(secret))
+	session, _, err := s.keys.SignIn(t.Context(), string(secret), access.Browser{})
 	require.NoError(t, err)
 	refreshes := []string{"Detachd-Refresh", "1"}
 	require.Equal(t, http.StatusOK, s.get("/", string(session)).status)
