@@ -116,7 +116,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 16*5, n)
+	require.Equal(t, 17*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and the visitor is still signed in")
 
@@ -328,8 +328,8 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		{"minutes for ever", "/projects/hq/pause", urlencoded, "reason=x&minutes=153722867280912931", 400, "minutes"},
 		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is not a whole number"},
 		{"no project", "/projects/nowhere/pause", urlencoded, "reason=x", 404, "there is no such project"},
-		{"an invalid rate", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is not a whole number"},
-		{"a rate that is too high", "/redrives", urlencoded, "which=all&per_second=10001", 400, "is not 0 to 10000"},
+		{"an invalid rate", "/redrives", urlencoded, "which=all&reason=x&per_second=fast", 400, "is not a whole number"},
+		{"a rate that is too high", "/redrives", urlencoded, "which=all&reason=x&per_second=10001", 400, "is not 0 to 10000"},
 		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is not a whole number"},
 		{"a filter that is none", "/redrives/preview", urlencoded, "which=all&from=x", 400, "invalid time"},
 	} {

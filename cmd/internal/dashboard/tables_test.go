@@ -99,7 +99,8 @@ func TestTablesAreDense(t *testing.T) {
 	b.signIn(s.key(access.Admin))
 	for name, path := range map[string]string{
 		"operations": "/operations", "failures": "/failures", "redrives": "/redrives", "redrive": "/redrives/" + x.ID,
-		"redrive-failed": "/redrives/" + x.ID + "?state=failed", "projects": "/projects", "codes": "/codes", "keys": "/keys",
+		"redrive-failed": "/redrives/" + x.ID + "?state=failed", "projects": "/projects", "codes": "/codes", "keys": "/keys", "audit": "/audit",
+		"sessions":          "/sessions",
 		"failures-filtered": "/failures?class=held&user=tom&code=OTHER_USER", "desktop": "/desktop?id=" + fleetID(0),
 		"operation": "/operations/" + ops[0].ID,
 	} {
