@@ -43,7 +43,7 @@ func (v *visit) auditPage() error {
 	}
 	action := tasks.AuditAction(v.param("action"))
 	at := v.times()
-	f := tasks.AuditFilter{Action: action, By: p.By, Target: p.Target, From: at.parse("from", p.From), To: at.parse("to", p.To)}
+	f := tasks.AuditFilter{Action: action, By: p.By, Target: p.Target, From: at.field("from", &p.From), To: at.field("to", &p.To)}
 	if err := at.err(); err != nil {
 		return err
 	}
@@ -64,8 +64,8 @@ func (v *visit) auditPage() error {
 	}
 	p.Table = table{
 		Caption: "Audit log, newest first", Order: "newest first", Page: v.more(next, len(rows)), Empty: "No entries match.", Fixed: true,
-		Columns: []column{{Name: "Action"}, {Name: "By"}, {Name: "Target", Class: "ref"}, {Name: "Project"}, {Name: "Outcome"}, {Name: "Reason", Class: "wide"},
-			{Name: "Detail"}, {Name: "Address"}, {Name: "Time"}},
+		Columns: []column{{Name: "Action"}, {Name: "By"}, {Name: "Target", Class: "ref"}, {Name: "Project"}, {Name: "Outcome"},
+			{Name: "Reason", Class: "wide"}, {Name: "Detail"}, {Name: "Address"}, {Name: "Time"}},
 	}
 	for _, e := range rows {
 		p.Table.Rows = append(p.Table.Rows, v.auditRow(e))

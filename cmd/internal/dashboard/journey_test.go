@@ -428,6 +428,7 @@ func TestKeysPage(t *testing.T) {
 	b.press("Keys")
 	b.at("/keys")
 	b.fill("input[name=name]", "desk")
+	b.fill("input[name=owner]", "Ann Lee")
 	b.run(chromedp.SetValue("select[name=role]", "producer", chromedp.ByQuery))
 	b.click("input[name=project][value=branch]")
 	b.press("Create key")
@@ -445,6 +446,9 @@ func TestKeysPage(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 2, "loading the page again makes no second key")
 	require.Equal(t, access.Producer, all[0].Role)
+	require.Equal(t, "Ann Lee", all[0].Owner)
+	require.Regexp(t, `^desk \S+ Ann Lee producer branch`, value[string](b,
+		`document.querySelector("#keys tbody tr").innerText.replace(/\s+/g, " ")`))
 	require.Equal(t, []string{"branch"}, all[0].Projects)
 
 	// Revoking a key signs its visitors out: at the next click, and on an open page.

@@ -73,8 +73,8 @@ func (v *visit) keyRow(x api.Key) row {
 		acts = specialCell(revocable{x, x.ID == v.key.ID})
 	}
 	return row{Key: x.ID, Cells: []cell{
-		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers), v.timeCell(x.CreatedAt),
-		textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
+		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers),
+		v.timeCell(x.CreatedAt), textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
 	}}
 }
 

@@ -321,7 +321,7 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "the form could not be read"},
 		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 lower-case letters"},
 		{"an unknown role", "/keys", urlencoded, "name=a&role=root", 400, "is not a role"},
-		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "invalid time"},
+		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=someday", 400, "invalid time"},
 		{"a project that is none", "/keys", urlencoded, "name=a&role=viewer&project=nowhere", 400, "there is no such project"},
 		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is not a whole number"},
 		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is not 0 to"},

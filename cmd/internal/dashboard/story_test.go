@@ -148,7 +148,7 @@ func (x *story) places() []place {
 		{"codes-none", goTo("/codes?q=nothing")},
 		{"codes-unknown", goTo("/codes?code=WKS.99999999")},
 		{"not-found", goTo("/operations/nothing")},
-		{"bad-filter", goTo("/operations?from=yesterday")},
+		{"bad-filter", goTo("/operations?from=someday")},
 	}
 }
 

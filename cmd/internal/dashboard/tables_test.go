@@ -251,6 +251,10 @@ func TestPagesAndOrder(t *testing.T) {
 	users := value[[]string](b, `[...document.querySelectorAll("#failures tbody td[data-label=User]")].map((e) => e.innerText.trim())`)
 	require.True(t, slices.IsSorted(users))
 
+	// A time relative to now is shown as the time that it is.
+	b.open("/operations?from=yesterday")
+	require.Regexp(t, `^20\d\d-\d\d-\d\dT`, value[string](b, `document.querySelector("input[name=from]").value`))
+
 	// The page bears with what somebody writes into the address.
 	for _, q := range []string{"?first=x", "?first=-5", "?back=1", "?back=%00~%00&first=99999999999999999999", "?sort=-nothing", "?sort=desktop"} {
 		b.open("/failures" + q)
