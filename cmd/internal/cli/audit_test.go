@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -11,7 +12,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/trail"
 )
 
 // Commands write the audit log with and without a server, with the person who gave them,
@@ -87,6 +92,12 @@ func TestAudit(t *testing.T) {
 		s.refused(t, exitFailed, "entries 7 to 7 are missing", "verify", file)
 		alter(s.ok(t, "audit", "--json", "--action", "key.created"))
 		s.refused(t, exitFailed, "without a filter", "verify", file)
+
+		// A chain that was computed again holds in itself; the record and a kept hash tell.
+		alter(forged(t, text))
+		require.Contains(t, s.ok(t, "verify", file), "entries 1 to 9")
+		s.refused(t, exitFailed, "the record does not have entry 9", "verify", file, "--record")
+		s.refused(t, exitFailed, "no entry of the file has the hash", "verify", file, "--head", hash)
 
 		// Somebody with access to Redis alters the record itself.
 		st := s.here(t).store(t)
@@ -169,4 +180,26 @@ func TestChangedGuardsAreInTheAuditLog(t *testing.T) {
 	s.redis.Del("detachd:{audit}:log")
 	require.NoError(t, s.redis.Set("detachd:{audit}:log", "not a log"))
 	require.NotEqual(t, exitOK, s.untilSaid(t, "serving", "serve", "--listen", anyPort, "--rate-limit", "6").code)
+}
+
+// forged is a file of the audit log with another reason in entry 2, and all hashes computed again.
+func forged(t *testing.T, text string) string {
+	t.Helper()
+	var page api.Page[tasks.AuditEvent]
+	require.NoError(t, json.Unmarshal([]byte(text), &page))
+	previous := ""
+	for i := len(page.Items) - 1; i >= 0; i-- {
+		e := &page.Items[i]
+		e.Reason = strings.Replace(e.Reason, "moving", "mowing", 1)
+		e.Previous = previous
+		e.Hash = trail.LogHash(previous, record.AuditEntry(*e).Stored)
+		previous = e.Hash
+	}
+	var out strings.Builder
+	w := report.NewAuditWriter(&out)
+	for _, e := range page.Items {
+		require.NoError(t, w.Write(e))
+	}
+	require.NoError(t, w.Close(""))
+	return out.String()
 }
