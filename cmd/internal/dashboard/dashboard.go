@@ -76,6 +76,9 @@ var routes = []route{
 	{"GET /keys", access.Admin, (*visit).keys},
 	{"POST /keys", access.Admin, (*visit).createKey},
 	{"POST /keys/{id}/revoke", access.Admin, (*visit).revokeKey},
+	{"GET /sessions", access.Viewer, (*visit).sessions},
+	{"POST /sessions/{id}/end", access.Viewer, (*visit).endSession},
+	{"GET /audit", access.Admin, (*visit).auditPage},
 	{"GET /codes", access.Viewer, (*visit).codes},
 	{"/", access.Viewer, (*visit).notFound},
 }

@@ -29,10 +29,10 @@ func fieldsOf(get func(string) string) failureFields {
 	}
 }
 
-func (f failureFields) filter(at times) (tasks.FailureFilter, error) {
+func (f *failureFields) filter(at times) (tasks.FailureFilter, error) {
 	out := tasks.FailureFilter{
 		Project: f.Project, Class: tasks.Class(f.Class), Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
-		From: at.parse("from", f.From), To: at.parse("to", f.To),
+		From: at.field("from", &f.From), To: at.field("to", &f.To),
 	}
 	return out, at.err()
 }

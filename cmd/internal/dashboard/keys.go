@@ -46,8 +46,8 @@ func (v *visit) keysPage(status int, made *api.NewKey) error {
 	}
 	p.Table = table{
 		Caption: "Keys, newest first", Order: "newest first", Page: more{From: 1, To: len(list), Total: len(list)}, Empty: "No keys.",
-		Columns: []column{{Name: "Key"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"}, {Name: "By"},
-			{Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
+		Columns: []column{{Name: "Key"}, {Name: "Owner"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"},
+			{Name: "By"}, {Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
 	}
 	for _, x := range list {
 		p.Table.Rows = append(p.Table.Rows, v.keyRow(x))
@@ -73,8 +73,8 @@ func (v *visit) keyRow(x api.Key) row {
 		acts = specialCell(revocable{x, x.ID == v.key.ID})
 	}
 	return row{Key: x.ID, Cells: []cell{
-		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Role), projects, textCell(x.UnknownUsers), v.timeCell(x.CreatedAt),
-		textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
+		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers),
+		v.timeCell(x.CreatedAt), textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
 	}}
 }
 
@@ -110,10 +110,11 @@ func (v *visit) createKey() error {
 }
 
 func (v *visit) revokeKey() error {
-	if err := v.ParseForm(); err != nil {
-		return badForm(err)
+	reason, err := v.reason()
+	if err != nil {
+		return err
 	}
-	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"), v.PostFormValue("reason"))
+	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"), reason)
 	if err != nil {
 		return err
 	}

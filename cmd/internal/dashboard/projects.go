@@ -135,10 +135,11 @@ func (v *visit) pause() error {
 }
 
 func (v *visit) resume() error {
-	if err := v.ParseForm(); err != nil {
-		return badForm(err)
+	reason, err := v.reason()
+	if err != nil {
+		return err
 	}
-	done, err := v.api.Resume(v.Context(), v.PathValue("alias"), v.PostFormValue("reason"))
+	done, err := v.api.Resume(v.Context(), v.PathValue("alias"), reason)
 	if err != nil {
 		return err
 	}
