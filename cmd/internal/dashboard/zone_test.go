@@ -51,7 +51,7 @@ func TestTimesInTheBrowsersZone(t *testing.T) {
 	b.open("/operations?scheduled=1")
 	b.sees("2199-07-01 18:00:00")
 	b.open("/")
-	b.sees("2\nScheduled operations")
+	b.sees("2 scheduled")
 	b.sees("Nothing is in progress.")
 
 	b.fill("#zone", "UTC\r")
