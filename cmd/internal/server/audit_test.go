@@ -48,7 +48,7 @@ var decisions = map[string]audited{
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
-	"GET /docs":                   {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
@@ -86,7 +86,7 @@ func (b *auditBench) path(rt route) string {
 		}
 	}
 	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
-	if rt.path == "/v1/desktops" {
+	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {
 		path += "?q=d1"
 	}
 	return path
