@@ -23,7 +23,7 @@ const (
 
 // Stats reads the statistics of projects, in order, and of other projects that have running
 // operations but no worker, as no configuration names them any more. It takes three round
-// trips, one for the workers, two for the failures, and one per 1,000 open operations, however
+// trips, one for the workers, three for the failures, and one per 1,000 open operations, however
 // many projects there are.
 func (r *Record) Stats(ctx context.Context, projects []string, within tasks.StatsRange, now time.Time) ([]tasks.Stats, error) {
 	fail := func(err error) ([]tasks.Stats, error) {
@@ -58,6 +58,9 @@ func (r *Record) Stats(ctx context.Context, projects []string, within tasks.Stat
 		return fail(err)
 	}
 	failures, err := r.FailureCounts(ctx, tasks.FailureFilter{})
+	if err == nil {
+		err = r.addOldest(ctx, failures)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +77,29 @@ func (r *Record) Stats(ctx context.Context, projects []string, within tasks.Stat
 		}
 	}
 	return out, nil
+}
+
+// addOldest adds the times of the oldest failures.
+func (r *Record) addOldest(ctx context.Context, counts []tasks.FailureCount) error {
+	if len(counts) == 0 {
+		return nil
+	}
+	oldest := make([]*redis.ZSliceCmd, len(counts))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range counts {
+			oldest[i] = p.ZRangeWithScores(ctx, r.keys.failures(failureGroup{c.Project, c.Class, c.Code}), 0, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the oldest failures: %w", err)
+	}
+	for i := range counts {
+		if z := oldest[i].Val(); len(z) > 0 {
+			counts[i].OldestAt = time.UnixMilli(int64(z[0].Score)).UTC()
+		}
+	}
+	return nil
 }
 
 // readTallies reads all values that are stored per project.

@@ -61,7 +61,9 @@ func statsNow(t *testing.T, b *bundle) {
 	require.Equal(t, 3, hq.Open)
 	require.Equal(t, 3, hq.Operations)
 	require.False(t, hq.Partial)
-	require.Equal(t, []tasks.FailureCount{{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 5}, {Project: "hq", Class: "held", Code: "SHARED", Count: 1}}, hq.Failures)
+	require.Equal(t, []tasks.FailureCount{
+		{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 5, OldestAt: b.now}, {Project: "hq", Class: "held", Code: "SHARED", Count: 1, OldestAt: b.now},
+	}, hq.Failures)
 	require.Equal(t, tasks.PauseAuth, hq.Pause.Kind)
 	require.Equal(t, 5, hq.Waiting)
 	depths := map[record.Queue]int{}

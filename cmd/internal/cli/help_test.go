@@ -1,7 +1,13 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -173,12 +179,36 @@ func TestDetachMakesAKey(t *testing.T) {
 		require.Contains(t, again.out, "already recorded at ")
 		require.NotContains(t, again.err, "idempotency key", "it is known")
 		require.Len(t, s.operations(t), 2)
-
-		s.redis.SetError("LOADING Redis is loading the dataset in memory")
-		r := s.run(t, append(args, "--idempotency-key", "mine")...)
-		require.Equal(t, exitInternal, r.code, r.err)
-		s.redis.SetError("")
 	})
+}
+
+// The answer to a request gets lost: the error names the key with which the command finds
+// what it has recorded.
+func TestDetachAfterALostAnswer(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.serve(t)
+	to, err := url.Parse(s.url)
+	require.NoError(t, err)
+	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy.ModifyResponse = func(r *http.Response) error {
+		if r.Request.Method == http.MethodPost {
+			return errors.New("the connection breaks")
+		}
+		return nil
+	}
+	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
+	broken := httptest.NewServer(proxy)
+	t.Cleanup(broken.Close)
+	args := []string{"detach", "d1", "--project", "hq", "-q"}
+	r := s.run(t, append(args, "--server", broken.URL)...)
+	require.Equal(t, exitInternal, r.code, r.err)
+	ops := s.operations(t)
+	require.Len(t, ops, 1)
+	key := regexp.MustCompile(`add --idempotency-key (detach-[a-z0-9]+)\n`).FindStringSubmatch(r.err)
+	require.Len(t, key, 2, r.err)
+	require.Contains(t, s.ok(t, append(args, "--idempotency-key", key[1])...), "operation "+ops[0].ID+": 1 desktop of project hq already recorded at ")
+	require.Len(t, s.operations(t), 1)
 }
 
 func TestTablesHaveFiftyRows(t *testing.T) {

@@ -26,7 +26,7 @@ var funcs = template.FuncMap{
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
-	"codeLink":  codeLink,
+	"codeLink": codeLink, "codeText": func(code string) codeText { return codeText{Code: code} },
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -62,32 +61,12 @@ func decodeText(text []byte, into any) error {
 	case errors.As(err, &syntax):
 		return fault(short(syntax.JSONPointer), "is not valid JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
-		detail := "is an unknown field"
-		if names := fieldNames(meaning.GoType); len(names) > 0 {
-			detail += "; known: " + strings.Join(names, ", ")
-		}
-		return fault(short(meaning.JSONPointer), "%s", detail)
+		return fault(short(meaning.JSONPointer), "is an unknown field%s",
+			alternative(meaning.JSONPointer.LastToken(), jsonNames(meaning.GoType)))
 	case errors.As(err, &meaning):
 		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
 	return fault("", "the body is not a JSON object")
-}
-
-// fieldNames are the names in JSON of a structure's fields, in order.
-func fieldNames(t reflect.Type) (names []string) {
-	if t == nil || t.Kind() != reflect.Struct {
-		return nil
-	}
-	for f := range t.Fields() {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		switch {
-		case f.Anonymous && name == "":
-			names = append(names, fieldNames(f.Type)...)
-		case name != "" && name != "-":
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // times decodes times with api.ParseTime.
@@ -179,7 +158,7 @@ func (r *request) query(known ...string) *query {
 	for name, values := range q.values {
 		switch {
 		case !slices.Contains(known, name):
-			q.bad(name, "is an unknown parameter; known: %s", cmp.Or(strings.Join(known, ", "), "none"))
+			q.bad(name, "is an unknown parameter%s", alternative(name, known))
 		case len(values) > 1 && name != "state":
 			q.bad(name, "is given twice")
 		}
