@@ -96,12 +96,22 @@ func (s *isolation) answers(all []asked) []string {
 		path := x.path
 		for page := 0; ; page++ {
 			a := s.do(s.bound[x.role], x.rt.method, path, x.body, header...)
-			out[i] += fmt.Sprintf("%d %s\n", a.status, noise.ReplaceAllString(a.body, `"$1":"…"`))
-			require.Less(s.t, page, 50, "%s has no end", x)
+			require.Less(s.t, page, 2000, "%s has no end", x)
 			var p struct {
-				Next string `json:"next_page_token"`
+				Items []json.RawMessage `json:"items"`
+				Next  string            `json:"next_page_token"`
 			}
-			if json.Unmarshal([]byte(a.body), &p) != nil || p.Next == "" || a.status != http.StatusOK {
+			isList := json.Unmarshal([]byte(a.body), &p) == nil && a.status == http.StatusOK
+			if x.rt.path == "/v1/audit" && isList { // it has what the key asked before, too
+				for _, event := range p.Items {
+					if !s.byOwn(event) {
+						out[i] += string(event) + "\n"
+					}
+				}
+			} else {
+				out[i] += fmt.Sprintf("%d %s\n", a.status, noise.ReplaceAllString(a.body, `"$1":"…"`))
+			}
+			if !isList || p.Next == "" {
 				break
 			}
 			u, err := url.Parse(x.path)
@@ -113,6 +123,20 @@ func (s *isolation) answers(all []asked) []string {
 		}
 	}
 	return out
+}
+
+// byOwn reports whether an event of the audit log is of one of the bound keys.
+func (s *isolation) byOwn(event json.RawMessage) bool {
+	var e struct {
+		Key string `json:"key_id"`
+	}
+	require.NoError(s.t, json.Unmarshal(event, &e))
+	for _, key := range s.bound {
+		if e.Key != "" && strings.HasPrefix(key, e.Key) {
+			return true
+		}
+	}
+	return false
 }
 
 var noise = regexp.MustCompile(`"(request_id|next_page_token|last_used_at|last_beat|silent_ms)":("[^"]*"|[0-9]+)`)
