@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	completionTimeout = 2 * time.Second
-	mostCompletions   = 100
+	completionPatience = 2 * time.Second
+	mostCompletions    = 100
 )
 
 // completer lists values for the shell to complete, each alone or with a description.
@@ -88,7 +88,7 @@ func (p *Program) complete(cmd *cobra.Command, args []string, word string) ([]co
 	}
 	quiet := *p
 	quiet.Stderr = io.Discard // a message would end up in the command line that is being typed
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), p.patience)
 	defer cancel()
 	return list(ctx, &quiet, args), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
