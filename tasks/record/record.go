@@ -43,6 +43,7 @@ type Record struct {
 	keys      keys
 	retention time.Duration
 	replicas  *replicas
+	audit     auditLog
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.

@@ -95,7 +95,8 @@ func (v *visit) createKey() error {
 	}
 	at := v.times()
 	req := api.KeyRequest{
-		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
+		Name: strings.TrimSpace(v.PostFormValue("name")), Owner: strings.TrimSpace(v.PostFormValue("owner")),
+		Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
 		UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}
 	if err := at.err(); err != nil {
@@ -109,7 +110,10 @@ func (v *visit) createKey() error {
 }
 
 func (v *visit) revokeKey() error {
-	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"))
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"), v.PostFormValue("reason"))
 	if err != nil {
 		return err
 	}

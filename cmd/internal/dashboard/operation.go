@@ -89,7 +89,10 @@ func (v *visit) report() error {
 func (v *visit) operationPath() string { return "/operations/" + v.PathValue("id") }
 
 func (v *visit) cancel() error {
-	done, err := v.api.Cancel(v.Context(), v.PathValue("id"))
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	done, err := v.api.Cancel(v.Context(), v.PathValue("id"), v.PostFormValue("reason"))
 	if err != nil {
 		return err
 	}
@@ -105,7 +108,8 @@ func (v *visit) retry() error {
 		return badForm(err)
 	}
 	held := v.PostFormValue("held") != ""
-	done, err := v.api.Retry(v.Context(), v.PathValue("id"), api.RetryRequest{Held: held, Code: strings.TrimSpace(v.PostFormValue("code"))})
+	req := api.RetryRequest{Held: held, Code: strings.TrimSpace(v.PostFormValue("code")), Reason: v.PostFormValue("reason")}
+	done, err := v.api.Retry(v.Context(), v.PathValue("id"), req)
 	if err != nil {
 		return err
 	}

@@ -135,7 +135,10 @@ func (v *visit) pause() error {
 }
 
 func (v *visit) resume() error {
-	done, err := v.api.Resume(v.Context(), v.PathValue("alias"))
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	done, err := v.api.Resume(v.Context(), v.PathValue("alias"), v.PostFormValue("reason"))
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -126,13 +127,14 @@ func TestCrossSite(t *testing.T) {
 	require.NotEqual(t, before, s.all())
 }
 
-// Following a link never changes anything, whatever its parameters.
+// Following a link never changes anything, whatever its parameters. Only the audit log grows,
+// by the downloads.
 func TestLooking(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Admin)
 	x := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
-	before := s.all()
+	before, events := s.all(), len(s.audit())
 	require.NotEmpty(t, before)
 	for _, rt := range dashboard.Routes() {
 		path := strings.NewReplacer("{$}", "", "{id}", x.ID, "{alias}", "hq", "{file}", "style.css").Replace(rt.Path)
@@ -143,7 +145,13 @@ func TestLooking(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, before, s.all())
+	after, log := s.all(), s.store.Prefix+":{audit}:log"
+	delete(before, log)
+	delete(after, log)
+	require.Equal(t, before, after)
+	for _, e := range s.audit()[events:] {
+		require.Equal(t, tasks.AuditPersonalData, e.Action)
+	}
 }
 
 func TestCookie(t *testing.T) {
@@ -189,7 +197,7 @@ func TestSessionEnds(t *testing.T) {
 	s := newStage(t)
 	secret, key, err := s.keys.Create(t.Context(), access.Key{Name: "desk", Role: access.Viewer})
 	require.NoError(t, err)
-	session, _, err := s.keys.SignIn(t.Context(), string(secret))
+	session, _, err := s.keys.SignIn(t.Context(), string(secret), access.Browser{})
 	require.NoError(t, err)
 	refreshes := []string{"Detachd-Refresh", "1"}
 	require.Equal(t, http.StatusOK, s.get("/", string(session)).status)
