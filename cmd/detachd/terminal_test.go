@@ -77,6 +77,9 @@ func TestOnATerminal(t *testing.T) {
 	// Advice is wrapped: none of it is cut.
 	require.NotContains(t, onTerminal(t, 120, env, "codes"), "…")
 	require.NotContains(t, onTerminal(t, 80, append(env, "NO_COLOR=1"), "list"), "\x1b")
+	for zone, offset := range map[string]string{"Asia/Shanghai": " +08:00", "UTC": " +00:00"} {
+		require.Contains(t, onTerminal(t, 120, append(env, "TZ="+zone), "list"), offset, "times have their offset")
+	}
 	piped, _ := run("list")
 	require.NotContains(t, piped, "\x1b")
 	require.Contains(t, piped, "CANCELLED", "nothing is omitted where no terminal limits it")

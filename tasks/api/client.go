@@ -356,9 +356,10 @@ func (c *Client) Report(ctx context.Context, w io.Writer, operation, format stri
 	return nil
 }
 
-// Cancel cancels what was not sent.
-func (c *Client) Cancel(ctx context.Context, operation string) (Cancelled, error) {
-	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel")})
+// Cancel cancels what was not sent. Here and below, reason is for the audit log, and may be
+// empty.
+func (c *Client) Cancel(ctx context.Context, operation, reason string) (Cancelled, error) {
+	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel"), body: ReasonRequest{reason}})
 }
 
 // Retry retries the failed or held desktops of an operation.
@@ -460,8 +461,8 @@ func (c *Client) Pause(ctx context.Context, alias string, req PauseRequest) (Pau
 }
 
 // Resume ends a pause.
-func (c *Client) Resume(ctx context.Context, alias string) (Paused, error) {
-	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume")})
+func (c *Client) Resume(ctx context.Context, alias, reason string) (Paused, error) {
+	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume"), body: ReasonRequest{reason}})
 }
 
 // WhoAmI describes the key that the client uses.
@@ -481,8 +482,33 @@ func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) 
 }
 
 // RevokeKey revokes a key for good.
-func (c *Client) RevokeKey(ctx context.Context, id string) (Key, error) {
-	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke"})
+func (c *Client) RevokeKey(ctx context.Context, id, reason string) (Key, error) {
+	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke", body: ReasonRequest{reason}})
+}
+
+// Sessions lists the sessions of the dashboard that have not ended, the latest first: those
+// of the key, for an admin those of all keys.
+func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
+	items, _, err := list[Session](ctx, c, "/v1/sessions", url.Values{}, 0, "")
+	return items, err
+}
+
+// EndSession ends a session.
+func (c *Client) EndSession(ctx context.Context, id, reason string) (Session, error) {
+	return call[Session](ctx, c, request{method: "POST", path: "/v1/sessions/" + segment(id) + ":end", body: ReasonRequest{reason}})
+}
+
+// Audit lists the audit log, the latest first. A page may be short, or empty, before the end.
+func (c *Client) Audit(
+	ctx context.Context, f tasks.AuditFilter, size int, token string,
+) (items []tasks.AuditEvent, next string, err error) {
+	q := url.Values{}
+	set(q, "action", string(f.Action))
+	set(q, "by", f.By)
+	set(q, "target", f.Target)
+	setTime(q, "from", f.From)
+	setTime(q, "to", f.To)
+	return list[tasks.AuditEvent](ctx, c, "/v1/audit", q, size, token)
 }
 
 // Codes explains error codes, actions and readings.

@@ -166,6 +166,11 @@ func queueOf(op Operation, n int) Queue {
 	return BulkQueue
 }
 
+func (k keys) audit() string { return k.prefix + ":{audit}:log" } // ZSET: entry by its time, see decodeAudit
+func (k keys) guards(part string) string { // HASH: guard or limit -> value at the last start
+	return k.prefix + ":{audit}:guards:" + part
+}
+
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
 func (k keys) repair() string   { return k.prefix + ":repair" }   // HASH: see RepairReport

@@ -44,6 +44,7 @@ type Record struct {
 	retention time.Duration
 	replicas  *replicas
 	past      *pastTallies
+	audit     auditLog
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,13 @@ type Program struct {
 	LookupEnv func(string) (string, bool)
 	Now       func() time.Time // default time.Now
 
-	configFile string // --config
-	serverFlag string // --server
-	keyFile    string // --key-file
-	quiet      bool   // --quiet
-	wide       bool   // --output wide
-	begun      bool   // a command's own code runs: its errors are not about usage
+	configFile string        // --config
+	serverFlag string        // --server
+	keyFile    string        // --key-file
+	quiet      bool          // --quiet
+	patience   time.Duration // of a shell that completes; default completionPatience
+	wide       bool          // --output wide
+	begun      bool          // a command's own code runs: its errors are not about usage
 }
 
 // Run runs one command line, without the program's name, and returns the exit code.
@@ -41,6 +43,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
+	p.patience = cmp.Or(p.patience, completionPatience)
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)
@@ -96,9 +99,9 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 	f.StringVar(&p.keyFile, "key-file", "", "`file` with the API key (default $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
 	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.cancelCommand())
 	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
-	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand())
+	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(), p.auditCommand())
 	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
-		p.serveCommand(), p.keysCommand())
+		p.serveCommand(), p.keysCommand(), p.sessionsCommand())
 	addGroup(root, "Try it", p.demoCommand(), p.devCommand(), p.fakecloudCommand())
 	addGroup(root, "Help", p.versionCommand())
 	root.SetHelpCommandGroupID("Help")

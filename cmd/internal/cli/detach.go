@@ -397,6 +397,16 @@ func (p *Program) requestedBy(given string) string {
 	return u.Username
 }
 
+// person is the user of this session, for the audit log. The environment does not count:
+// anybody can set it.
+func (p *Program) person() string {
+	u, err := user.Current()
+	if err != nil {
+		return p.requestedBy("")
+	}
+	return u.Username
+}
+
 // warnOneCopy warns of operations that a failover of Redis would lose.
 func (p *Program) warnOneCopy(ops []tasks.Operation, key string) {
 	for _, op := range ops {

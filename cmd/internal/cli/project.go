@@ -38,7 +38,8 @@ func (p *Program) pauseCommand() *cobra.Command {
 }
 
 func (p *Program) resumeCommand() *cobra.Command {
-	return &cobra.Command{
+	var reason string
+	cmd := &cobra.Command{
 		Use:   "resume PROJECT",
 		Short: "Resume a paused project",
 		Long: `Calls start again, whoever paused the project. Before its next call each worker
@@ -50,11 +51,13 @@ the environment need a restart of the worker.`,
 			if err := c.configured(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			if _, err := c.Resume(cmd.Context(), args[0]); err != nil {
+			if _, err := c.Resume(cmd.Context(), args[0], reason); err != nil {
 				return err
 			}
 			p.out("project %s resumed", args[0])
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
+	return cmd
 }

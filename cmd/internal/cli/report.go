@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -149,6 +150,8 @@ func explainReport(err error) error {
 		return fail(exitFailed, checkAccess, "%w", err)
 	case errors.Is(err, report.ErrUnsettled):
 		return fail(exitRunning, "run it again in a minute", "%w", err)
+	case errors.Is(err, report.ErrAuditAltered):
+		return fail(exitFailed, "do not rely on it; read it again with detachd audit --json, and if that fails too, "+checkAccess, "%w", err)
 	case errors.Is(err, report.ErrReportAltered):
 		return fail(exitFailed, "do not rely on it; get it again from its author, or with detachd report", "%w", err)
 	case errors.Is(err, report.ErrDiffers):
@@ -168,7 +171,7 @@ func (p *Program) verifyCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Verify a report",
+		Short: "Verify a report, or the audit log",
 		Long: `Verifies a file that detachd report wrote ("-": stdin). Its SHA-256 reveals any
 change, unless the sum was recomputed. For a json report the hash chains of the
 audit trail are computed and replayed, too.
@@ -176,7 +179,11 @@ audit trail are computed and replayed, too.
 A recomputed sum is revealed by the audit seal, which nobody can choose: --record
 compares the report with the record, and proves all of it. --head takes the audit
 seal from elsewhere, such as trail_head in the log line "operation ended", and
-proves the request, the rows and the audit trail of a json report.`,
+proves the request, the rows and the audit trail of a json report.
+
+Of a file that detachd audit --json wrote, each entry must have the hash of its
+content and be chained to the one before, without a gap. --head takes the hash of
+an entry, from a log line "audit"; --record looks for its last entry in the record.`,
 		Example: `  detachd verify evidence.html
   detachd verify evidence.json --record`,
 		Args: needs("FILE", "detachd report --output FILE"),
@@ -184,9 +191,18 @@ proves the request, the rows and the audit trail of a json report.`,
 			if o.head != "" && !hexHead.MatchString(o.head) {
 				return usage("give the 64 hex digits of trail_head", "invalid --head %s", shown(o.head))
 			}
-			res, err := p.verifyFile(args[0])
+			file, err := p.openFile(args[0])
 			if err != nil {
 				return err
+			}
+			defer file.Close()
+			in := bufio.NewReader(file)
+			if report.IsAudit(in) {
+				return p.verifyAudit(cmd.Context(), in, o.head, o.record)
+			}
+			res, err := report.Verify(in)
+			if err != nil {
+				return explainReport(err)
 			}
 			if o.head != "" && !strings.EqualFold(o.head, res.Head) {
 				return fail(exitFailed, "check that both are of operation "+res.Operation+" when it last finished; if so, do not rely on the report",
@@ -207,18 +223,15 @@ proves the request, the rows and the audit trail of a json report.`,
 	return cmd
 }
 
-func (p *Program) verifyFile(name string) (report.Result, error) {
-	in := p.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return report.Result{}, usage("give a file written by detachd report", "%w", err)
-		}
-		defer f.Close()
-		in = f
+func (p *Program) openFile(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(p.Stdin), nil
 	}
-	res, err := report.Verify(in)
-	return res, explainReport(err)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usage("give a file written by detachd report or detachd audit --json", "%w", err)
+	}
+	return f, nil
 }
 
 // compare compares a report with one made from the record now. That goes to a

@@ -43,11 +43,13 @@ again if nothing has changed.`,
 	}
 	cmd.Flags().BoolVar(&filter.Held, "held", false, "retry desktops on hold instead of failed ones")
 	cmd.Flags().StringVar(&filter.Code, "code", "", "only desktops with this error `code`")
+	cmd.Flags().StringVar(&filter.Reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 func (p *Program) cancelCommand() *cobra.Command {
+	var reason string
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:     "cancel OPERATION",
@@ -55,7 +57,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 		Example: "  detachd cancel d6i2kg1ksdu9f6fldk0g",
 		Args:    needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
-			done, err := c.Cancel(cmd.Context(), args[0])
+			done, err := c.Cancel(cmd.Context(), args[0], reason)
 			if err != nil {
 				return ofOperation(args[0], err)
 			}
@@ -67,6 +69,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -70,6 +71,11 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	defer s.Close()
 	keys := p.keys(s)
 	if err := p.needKey(ctx, keys); err != nil {
+		return err
+	}
+	guards := cfg.Guards()
+	guards["serve.rate_limit"] = strconv.Itoa(o.rateLimit)
+	if err := p.auditGuards(ctx, s, log, "serve", guards); err != nil {
 		return err
 	}
 	m := metrics.New(p.Version)

@@ -47,10 +47,13 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	if err != nil {
 		return unusable(err)
 	}
+	defer a.Stop()
+	if err := p.auditGuards(ctx, a.Store, log, "worker", cfg.Guards()); err != nil {
+		return err
+	}
 	if listen == "" {
 		return a.Run(ctx)
 	}
-	defer a.Stop()
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fail(exitInternal, "choose another --listen address", "%w", err)

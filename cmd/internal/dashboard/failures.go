@@ -29,10 +29,10 @@ func fieldsOf(get func(string) string) failureFields {
 	}
 }
 
-func (f failureFields) filter(at times) (tasks.FailureFilter, error) {
+func (f *failureFields) filter(at times) (tasks.FailureFilter, error) {
 	out := tasks.FailureFilter{
 		Project: f.Project, Class: tasks.Class(f.Class), Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
-		From: at.parse("from", f.From), To: at.parse("to", f.To),
+		From: at.field("from", &f.From), To: at.field("to", &f.To),
 	}
 	return out, at.err()
 }
@@ -376,32 +376,39 @@ func (v *visit) failuresCSV() error {
 	if err != nil {
 		return err
 	}
+	act := v.act(tasks.AuditPersonalData, v.key, f.Operation)
+	act.Event.Project, act.Event.Detail = f.Project, "failures as csv"
 	return v.file("failures.csv", "text/csv; charset=utf-8", func(ctx context.Context, w io.Writer) error {
-		rows := csv.NewWriter(w)
-		columns := []string{
-			"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id",
-			"call_id", "request_id",
-		}
-		if err := rows.Write(columns); err != nil {
+		return act.Do(func() error { return v.writeFailures(ctx, w, f) })
+	})
+}
+
+// writeFailures writes the failures that a filter selects as CSV.
+func (v *visit) writeFailures(ctx context.Context, w io.Writer, f tasks.FailureFilter) error {
+	rows := csv.NewWriter(w)
+	columns := []string{
+		"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id",
+		"call_id", "request_id",
+	}
+	if err := rows.Write(columns); err != nil {
+		return err
+	}
+	for token := ""; ; {
+		page, next, err := v.api.Failures(ctx, f, 1000, token)
+		if err != nil {
 			return err
 		}
-		for token := ""; ; {
-			page, next, err := v.api.Failures(ctx, f, 1000, token)
-			if err != nil {
+		for _, x := range page {
+			if err := rows.Write(failureRow(x)); err != nil {
 				return err
 			}
-			for _, x := range page {
-				if err := rows.Write(failureRow(x)); err != nil {
-					return err
-				}
-			}
-			if next == "" {
-				rows.Flush()
-				return rows.Error()
-			}
-			token = next
 		}
-	})
+		if next == "" {
+			rows.Flush()
+			return rows.Error()
+		}
+		token = next
+	}
 }
 
 // failureRow is a row of the CSV. No cell is a formula.

@@ -318,6 +318,7 @@ func TestPauseAndResume(t *testing.T) {
 	b.sees("In progress: 0 of 2 finished")
 	b.press("Projects")
 	b.press("Resume…")
+	b.fill("details[open] input[name=reason]", "repaired")
 	b.press("Resume branch")
 	b.sees("Project branch is resumed.")
 	b.open("/operations/" + op.ID)
@@ -433,6 +434,7 @@ func TestKeysPage(t *testing.T) {
 	b.press("Keys")
 	b.at("/keys")
 	b.fill("input[name=name]", "desk")
+	b.fill("input[name=owner]", "Ann Lee")
 	b.run(chromedp.SetValue("select[name=role]", "producer", chromedp.ByQuery))
 	b.click("input[name=project][value=branch]")
 	b.press("Create key")
@@ -450,6 +452,9 @@ func TestKeysPage(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 2, "loading the page again makes no second key")
 	require.Equal(t, access.Producer, all[0].Role)
+	require.Equal(t, "Ann Lee", all[0].Owner)
+	require.Regexp(t, `^desk \S+ Ann Lee producer branch`, value[string](b,
+		`document.querySelector("#keys tbody tr").innerText.replace(/\s+/g, " ")`))
 	require.Equal(t, []string{"branch"}, all[0].Projects)
 
 	// Revoking a key signs its visitors out: at the next click, and on an open page.
@@ -472,4 +477,56 @@ func TestKeysPage(t *testing.T) {
 	other.sees("You are signed out. Reload this page to sign in.")
 	other.run(chromedp.Reload())
 	other.at("/signin")
+}
+
+// A person sees who is signed in with the key, and ends a session; the audit log says who
+// did it and why.
+func TestSessionsAndAudit(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	secret, key, err := s.keys.Create(t.Context(), access.Key{Name: "desk", Owner: "Ann Lee", Role: access.Viewer})
+	require.NoError(t, err)
+	b := newBrowser(t, s.url)
+	b.signIn(string(secret))
+	other := b.another()
+	other.expect("401")
+	other.signIn(string(secret))
+	b.press("desk")
+	b.at("/sessions")
+	rows := func() []string {
+		return value[[]string](b, `[...document.querySelectorAll("#sessions tbody tr")].map((row) => row.innerText.replace(/\s+/g, " "))`)
+	}
+	require.Len(t, rows(), 2)
+	require.Contains(t, strings.Join(rows(), "\n"), "Ann Lee desk 127.0.0.1 Mozilla/5.0")
+	require.Equal(t, 1, strings.Count(strings.Join(rows(), "\n"), "this browser"))
+	require.NotContains(t, value[string](b, `document.querySelector("nav").innerText`), "Audit", "it is for administrators")
+	b.click(`//tr[not(contains(., "this browser"))]//summary[contains(., "End")]`, chromedp.BySearch)
+	b.press("End the session")
+	require.True(t, value[bool](b, `document.querySelector("details[open] input[name=reason]").matches(":invalid")`), "it takes a reason")
+	b.fill("details[open] input[name=reason]", "lost laptop")
+	b.press("End the session")
+	b.sees("The session of Ann Lee has ended.")
+	require.Len(t, rows(), 1)
+	other.press("Failures")
+	other.at("/signin?to=%2Ffailures")
+
+	admin := b.another()
+	admin.signIn(s.key(access.Admin))
+	admin.press("Audit")
+	admin.at("/audit")
+	admin.sees("Session ended")
+	admin.sees("lost laptop")
+	entries := `[...document.querySelectorAll("#audit tbody tr")].map((row) => row.innerText.replace(/\s+/g, " "))`
+	require.Regexp(t, `^Session started entry 4 `, value[[]string](admin, entries)[0], "the newest first")
+	require.Regexp(t, `^Session ended entry 3 Ann Lee desk .* lost laptop of key `+key.ID, value[[]string](admin, entries)[1])
+	admin.press("More filters")
+	admin.run(chromedp.SetValue("select[name=action]", "session.ended", chromedp.ByQuery))
+	admin.fill("input[name=by]", "Ann Lee\r")
+	admin.until(`document.querySelectorAll("#audit tbody tr").length === 1`)
+	admin.sees("lost laptop")
+	admin.press("action Session ended")
+	admin.until(`document.querySelectorAll("#audit tbody tr").length === 3`)
+	a := s.post("/sessions/nothing/end", s.session(access.Viewer), "reason", " ")
+	require.Equal(t, http.StatusBadRequest, a.status)
+	require.Contains(t, a.body, "is missing: write why")
 }

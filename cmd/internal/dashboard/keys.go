@@ -46,8 +46,8 @@ func (v *visit) keysPage(status int, made *api.NewKey) error {
 	}
 	p.Table = table{
 		Caption: "Keys, newest first", Order: "newest first", Page: more{From: 1, To: len(list), Total: len(list)}, Empty: "No keys.",
-		Columns: []column{{Name: "Key"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"}, {Name: "By"},
-			{Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
+		Columns: []column{{Name: "Key"}, {Name: "Owner"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"},
+			{Name: "By"}, {Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
 	}
 	for _, x := range list {
 		p.Table.Rows = append(p.Table.Rows, v.keyRow(x))
@@ -73,8 +73,8 @@ func (v *visit) keyRow(x api.Key) row {
 		acts = specialCell(revocable{x, x.ID == v.key.ID})
 	}
 	return row{Key: x.ID, Cells: []cell{
-		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Role), projects, textCell(x.UnknownUsers), v.timeCell(x.CreatedAt),
-		textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
+		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers),
+		v.timeCell(x.CreatedAt), textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
 	}}
 }
 
@@ -95,7 +95,8 @@ func (v *visit) createKey() error {
 	}
 	at := v.times()
 	req := api.KeyRequest{
-		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
+		Name: strings.TrimSpace(v.PostFormValue("name")), Owner: strings.TrimSpace(v.PostFormValue("owner")),
+		Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
 		UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}
 	if err := at.err(); err != nil {
@@ -109,7 +110,11 @@ func (v *visit) createKey() error {
 }
 
 func (v *visit) revokeKey() error {
-	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"))
+	reason, err := v.reason()
+	if err != nil {
+		return err
+	}
+	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"), reason)
 	if err != nil {
 		return err
 	}

@@ -177,3 +177,15 @@ func (v *visit) confirmCount(n int) error {
 
 // confirmFrom is the number of desktops from which on it must be typed.
 const confirmFrom = 10
+
+// reason is why somebody does something, for the audit log. The forms require it.
+func (v *visit) reason() (string, error) {
+	if err := v.ParseForm(); err != nil {
+		return "", badForm(err)
+	}
+	text := strings.TrimSpace(v.PostFormValue("reason"))
+	if text == "" {
+		return "", invalidField("reason", "is missing: write why, for the audit log")
+	}
+	return text, nil
+}

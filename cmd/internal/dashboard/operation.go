@@ -185,7 +185,10 @@ func (v *visit) report() error {
 func (v *visit) operationPath() string { return "/operations/" + v.PathValue("id") }
 
 func (v *visit) cancel() error {
-	done, err := v.api.Cancel(v.Context(), v.PathValue("id"))
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	done, err := v.api.Cancel(v.Context(), v.PathValue("id"), v.PostFormValue("reason"))
 	if err != nil {
 		return err
 	}

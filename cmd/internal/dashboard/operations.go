@@ -78,7 +78,7 @@ func (v *visit) operations() error {
 	at := v.times()
 	f := tasks.OperationFilter{
 		Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled,
-		From: at.parse("from", p.From), To: at.parse("to", p.To),
+		From: at.field("from", &p.From), To: at.field("to", &p.To),
 	}
 	if err := at.err(); err != nil {
 		return err

@@ -135,7 +135,11 @@ func (v *visit) pause() error {
 }
 
 func (v *visit) resume() error {
-	done, err := v.api.Resume(v.Context(), v.PathValue("alias"))
+	reason, err := v.reason()
+	if err != nil {
+		return err
+	}
+	done, err := v.api.Resume(v.Context(), v.PathValue("alias"), reason)
 	if err != nil {
 		return err
 	}

@@ -97,7 +97,9 @@ func (v *visit) confirmedForm() (req api.RedriveRequest, matched int, err error)
 	if err == nil {
 		err = v.confirmCount(matched)
 	}
-	req.Reason = strings.TrimSpace(v.PostFormValue("reason"))
+	if err == nil {
+		req.Reason, err = v.reason()
+	}
 	return req, matched, err
 }
 

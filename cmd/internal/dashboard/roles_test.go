@@ -70,7 +70,7 @@ func matcher() func(method, path string) dashboard.Route {
 
 // offered lists the methods and paths of the links and forms of a page.
 const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.href).pathname)
-	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.action).pathname))`
+	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.getAttribute("action"), location).pathname))`
 
 // Every page offers exactly what the role allows.
 func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
@@ -170,7 +170,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
 		"/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
-		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": nil,
+		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": {"reason", "mine"},
 	} {
 		require.Equal(t, http.StatusNotFound, s.post(path, session, fields...).status, path)
 	}

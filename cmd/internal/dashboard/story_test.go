@@ -144,9 +144,15 @@ func (x *story) places() []place {
 		}},
 		{"projects", goTo("/projects")},
 		{"keys", goTo("/keys")},
+		{"sessions", goTo("/sessions")},
+		{"audit", goTo("/audit")},
+		{"audit-none", goTo("/audit?by=nobody&action=key.revoked")},
 		{"codes", goTo("/codes")},
+		{"codes-found", goTo("/codes?q=quota")},
+		{"codes-none", goTo("/codes?q=nothing")},
+		{"codes-unknown", goTo("/codes?code=WKS.99999999")},
 		{"not-found", goTo("/operations/nothing")},
-		{"bad-filter", goTo("/operations?from=yesterday")},
+		{"bad-filter", goTo("/operations?from=someday")},
 	}
 }
 

@@ -209,6 +209,11 @@ func (v *visit) timeCell(t time.Time) cell {
 	return cell{Kind: "when", V: relative{shown{t.In(z)}, shown{v.d.Now().In(z)}}, Blank: t.IsZero(), Number: float64(t.UnixMilli())}
 }
 
+// stampCell is a time as it is, for those who compare it with other records.
+func (v *visit) stampCell(t time.Time) cell {
+	return cell{Kind: "time", V: shown{t.In(v.zone())}, Blank: t.IsZero(), Number: float64(t.UnixMilli())}
+}
+
 // layOut decides which columns are shown, and sorts the rows if all of them are here.
 func (v *visit) layOut(t table) table {
 	q := v.URL.Query()

@@ -99,7 +99,8 @@ func TestTablesAreDense(t *testing.T) {
 	b.signIn(s.key(access.Admin))
 	for name, path := range map[string]string{
 		"operations": "/operations", "failures": "/failures", "redrives": "/redrives", "redrive": "/redrives/" + x.ID,
-		"redrive-failed": "/redrives/" + x.ID + "?state=failed", "projects": "/projects", "codes": "/codes", "keys": "/keys",
+		"redrive-failed": "/redrives/" + x.ID + "?state=failed", "projects": "/projects", "codes": "/codes", "keys": "/keys", "audit": "/audit",
+		"sessions":          "/sessions",
 		"failures-filtered": "/failures?class=held&user=tom&code=OTHER_USER", "desktop": "/desktop?id=" + fleetID(0),
 		"operation": "/operations/" + ops[0].ID,
 	} {
@@ -249,6 +250,10 @@ func TestPagesAndOrder(t *testing.T) {
 	sorted("User", "ascending", "1–42 of 42, by user")
 	users := value[[]string](b, `[...document.querySelectorAll("#failures tbody td[data-label=User]")].map((e) => e.innerText.trim())`)
 	require.True(t, slices.IsSorted(users))
+
+	// A time relative to now is shown as the time that it is.
+	b.open("/operations?from=yesterday")
+	require.Regexp(t, `^20\d\d-\d\d-\d\dT`, value[string](b, `document.querySelector("input[name=from]").value`))
 
 	// The page bears with what somebody writes into the address.
 	for _, q := range []string{"?first=x", "?first=-5", "?back=1", "?back=%00~%00&first=99999999999999999999", "?sort=-nothing", "?sort=desktop"} {

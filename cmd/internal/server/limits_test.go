@@ -56,7 +56,7 @@ func TestRateLimitOfAKey(t *testing.T) {
 func TestClientsInsideHaveNoRateLimit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := NewInside(Config{Store: b.store, Keys: b.keys, RateLimit: 1}).As(access.Key{ID: "dk_1", Name: "desk", Role: access.Viewer})
+	c := NewInside(Config{Store: b.store, Keys: b.keys, RateLimit: 1}).As(access.Key{ID: "dk_1", Name: "desk", Role: access.Viewer}, Origin{})
 	for range 5 {
 		_, err := c.WhoAmI(t.Context())
 		require.NoError(t, err)
