@@ -45,7 +45,7 @@ func TestTheAuditLogHasWhatPeopleDo(t *testing.T) {
 	require.Equal(t, http.StatusOK, s.get("/failures.csv?project=hq", session).status)
 	require.Equal(t, http.StatusOK, s.get("/operations/"+op.ID+"/report?format=csv", session).status)
 	for path, reason := range map[string]string{
-		"/projects/hq/pause": "a", "/projects/hq/resume": "b", "/operations/" + op.ID + "/retry": "c", "/operations/" + op.ID + "/cancel": "d",
+		"/projects/hq/pause": "a", "/projects/hq/resume": "b", "/operations/" + op.ID + "/cancel": "d",
 	} {
 		require.Equal(t, http.StatusSeeOther, s.post(path, session, "reason", reason).status, path)
 	}
@@ -73,13 +73,13 @@ func TestTheAuditLogHasWhatPeopleDo(t *testing.T) {
 		}
 	}
 	for what, target := range map[string]string{
-		"project.paused a": "hq", "project.resumed b": "hq", "operation.retried c": op.ID, "operation.cancelled d": op.ID, "key.revoked e": key.ID,
+		"project.paused a": "hq", "project.resumed b": "hq", "operation.cancelled d": op.ID, "key.revoked e": key.ID,
 		"session.ended ": access.SessionID(third), "session.started ": access.SessionID(third), "personal_data.downloaded ": op.ID,
 	} {
 		require.Contains(t, got, what)
 		require.Equal(t, target, got[what].Target, what)
 	}
-	require.Len(t, events, 1+3+2+5+1, "each once: a submission, three sign-ins, two downloads, five actions, a sign-out")
+	require.Len(t, events, 1+3+2+4+1, "each once: a submission, three sign-ins, two downloads, four actions, a sign-out")
 	require.Equal(t, len(events), strings.Count(s.log.String(), `"message":"audit"`))
 }
 

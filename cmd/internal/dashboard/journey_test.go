@@ -83,6 +83,14 @@ func TestSubmit(t *testing.T) {
 	require.Regexp(t, `(?s)d-0001.*on hold.*user\.01.*HIBERNATED`, rows[1])
 	require.Regexp(t, `(?s)d-0002.*detach.*user\.02`, rows[2], "who is cut off")
 
+	b.press("Back to the list") // which was in a file
+	b.at("/new/edit")
+	require.Contains(t, value[string](b, `document.querySelector("#list").value`), "d-0000")
+	require.Equal(t, []string{"contract ended", "HR-4711", "hq"}, value[[]string](b,
+		`["input[name=reason]", "input[name=ticket]", "select[name=project]"].map((field) => document.querySelector(field).value)`))
+	b.press("Show the plan")
+	b.sees("All 30 rows, on hold first.")
+
 	b.fill("input[name=count]", "29")
 	b.press("Detach")
 	require.True(t, value[bool](b, `document.querySelector("input[name=count]").matches(":invalid")`), "the browser refuses it")

@@ -69,7 +69,7 @@ func matcher() func(method, path string) dashboard.Route {
 }
 
 // offered lists the methods and paths of the links and forms of a page.
-const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.href).pathname)
+const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.getAttribute("href"), location).pathname)
 	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.getAttribute("action"), location).pathname))`
 
 // Every page offers exactly what the role allows.
@@ -83,7 +83,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	x := s.tell(usual)
 	match := matcher()
 	actions := map[string]access.Role{
-		"POST /new/plan": access.Producer, "POST /new/edit": access.Producer, "POST /operations/{id}/cancel": access.Operator,
+		"POST /new/plan": access.Producer, "POST /operations/{id}/cancel": access.Operator,
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
 		"POST /keys":                    access.Admin, "POST /keys/{id}/revoke": access.Admin,

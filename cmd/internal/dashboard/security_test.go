@@ -415,7 +415,7 @@ func TestParametersThatMakeNoSense(t *testing.T) {
 		"/failures?by=nonsense": 200, "/failures?from=x": 400, "/failures?page_token=x": 400, "/failures?code=" + long: 200,
 		"/failures.csv?from=x":   400,
 		"/redrives?page_token=x": 400, "/redrives/x": 404, "/redrives/x?page_token=x": 404, "/search?q=" + long: 200,
-		"/search?q=x&page_token=x": 400, "/search?q=%00%ff": 200,
+		"/search?only=desktops&q=x&page_token=x": 400, "/person?name=x&page_token=x": 400, "/person": 400, "/person?name=%0a": 400, "/?range=2d": 400, "/search?q=%00%ff": 200,
 		"/desktop": 400, "/desktop?id=": 400, "/desktop?id=" + long: 400, "/desktop?id=..": 200, "/desktop?id=%2e%2e%2fkeys": 200,
 		"/desktop?id=a%3Apause": 200,
 		"/new?list=" + long:     200, "/nowhere": 404, "/assets/x.css": 404, "/assets/..%2fdashboard.go": 404,

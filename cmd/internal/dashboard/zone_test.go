@@ -43,6 +43,7 @@ func TestTimesInTheBrowsersZone(t *testing.T) {
 	b.open("/new")
 	b.fill("#list", "d2")
 	b.run(chromedp.SendKeys("select[name=project]", "hq", chromedp.ByQuery))
+	b.run(chromedp.Click(".schedule > summary", chromedp.ByQuery))
 	b.fill("input[name=due_at]", "2199-07-01 18:00")
 	b.press("Show the plan")
 	b.sees("Start: 2199-07-01 18:00:00 +02:00")
