@@ -71,18 +71,12 @@ are kept as long as operations.`,
 	o.page.flags(f)
 	p.outputFlag(f)
 	f.BoolVar(&o.json, "json", false, "print JSON, which detachd verify verifies")
-	_ = cmd.RegisterFlagCompletionFunc("action", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-		out := make([]string, len(tasks.AuditActions))
-		for i, a := range tasks.AuditActions {
-			out[i] = string(a)
-		}
-		return out, cobra.ShellCompDirectiveNoFileComp
-	})
 	return cmd
 }
 
 func auditTable(events []tasks.AuditEvent) *table {
-	t := &table{header: []string{"SEQ", "AT", "ACTION", "BY", "KEY", "FROM", "PROJECT", "TARGET", "REASON", "DETAIL"}}
+	t := &table{header: []string{"SEQ", "AT", "ACTION", "BY", "KEY", "FROM", "PROJECT", "TARGET", "REASON", "DETAIL"},
+		less: []string{"FROM", "KEY", "PROJECT", "REASON"}}
 	for _, e := range events {
 		seq := ""
 		if e.Seq != 0 {

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,12 +28,13 @@ type Program struct {
 	LookupEnv func(string) (string, bool)
 	Now       func() time.Time // default time.Now
 
-	configFile string // --config
-	serverFlag string // --server
-	keyFile    string // --key-file
-	quiet      bool   // --quiet
-	wide       bool   // --output wide
-	begun      bool   // a command's own code runs: its errors are not about usage
+	configFile string        // --config
+	serverFlag string        // --server
+	keyFile    string        // --key-file
+	quiet      bool          // --quiet
+	patience   time.Duration // of a shell that completes; default completionPatience
+	wide       bool          // --output wide
+	begun      bool          // a command's own code runs: its errors are not about usage
 }
 
 // Run runs one command line, without the program's name, and returns the exit code.
@@ -41,6 +43,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
+	p.patience = cmp.Or(p.patience, completionPatience)
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)

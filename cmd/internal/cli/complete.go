@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	completionTimeout = 2 * time.Second
-	mostCompletions   = 100
+	completionPatience = 2 * time.Second
+	mostCompletions    = 100
 )
 
 // completer lists values for the shell to complete, each alone or with a description.
@@ -30,6 +30,7 @@ var completers = map[string]completer{
 	"operation":      completeOperations,
 	"redrive":        completeRedrives,
 	"key":            completeKeys,
+	"session":        completeSessions,
 	"project":        completeProjects,
 	"alias":          completeProjects,
 	"desktop":        completeInbox,
@@ -37,6 +38,7 @@ var completers = map[string]completer{
 	"class":          completeClasses,
 	"role":           fixed(names(access.Roles)...),
 	"states":         fixed(names(tasks.States)...),
+	"action":         fixed(names(tasks.AuditActions)...),
 	"format":         fixed(names(report.Formats)...),
 	"form":           fixed("wide"),
 	"hold or ignore": fixed("hold", "ignore"),
@@ -49,20 +51,20 @@ func (p *Program) addCompletion(cmd *cobra.Command) {
 		p.addCompletion(sub)
 	}
 	if words := argumentsOf(cmd); cmd.ValidArgsFunction == nil {
-		cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) >= len(words) {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return p.complete(cmd, args, words[len(args)])
+			return p.complete(cmd, args, words[len(args)], typed)
 		}
 	}
 	cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
 		word, _ := pflag.UnquoteUsage(f)
 		// Fails only if the flag has a completer already.
 		_ = cmd.RegisterFlagCompletionFunc(f.Name, func(
-			cmd *cobra.Command, args []string, _ string,
+			cmd *cobra.Command, args []string, typed string,
 		) ([]cobra.Completion, cobra.ShellCompDirective) {
-			return p.complete(cmd, args, word)
+			return p.complete(cmd, args, word, typed)
 		})
 	})
 }
@@ -78,7 +80,7 @@ func argumentsOf(cmd *cobra.Command) (words []string) {
 	return words
 }
 
-func (p *Program) complete(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (p *Program) complete(cmd *cobra.Command, args []string, word, typed string) (out []cobra.Completion, _ cobra.ShellCompDirective) {
 	if strings.Contains(word, "file") {
 		return nil, cobra.ShellCompDirectiveDefault
 	}
@@ -88,9 +90,15 @@ func (p *Program) complete(cmd *cobra.Command, args []string, word string) ([]co
 	}
 	quiet := *p
 	quiet.Stderr = io.Discard // a message would end up in the command line that is being typed
-	ctx, cancel := context.WithTimeout(cmd.Context(), completionTimeout)
+	ctx, cancel := context.WithTimeout(cmd.Context(), p.patience)
 	defer cancel()
-	return list(ctx, &quiet, args), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+	before := typed[:strings.LastIndexByte(typed, ',')+1] // of a list such as failed,held
+	for _, value := range list(ctx, &quiet, args) {
+		if strings.HasPrefix(before+value, typed) {
+			out = append(out, before+value)
+		}
+	}
+	return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
 }
 
 // described is a completion with a description, in which text may be of anybody.
@@ -167,6 +175,12 @@ func completeInbox(ctx context.Context, p *Program, args []string) []cobra.Compl
 func completeKeys(ctx context.Context, p *Program, _ []string) []cobra.Completion {
 	return asked(p, func(c *client) ([]api.Key, error) { return c.Keys(ctx) }, func(k api.Key) cobra.Completion {
 		return described(k.ID, k.Name, k.Role)
+	})
+}
+
+func completeSessions(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]api.Session, error) { return c.Sessions(ctx) }, func(x api.Session) cobra.Completion {
+		return described(x.ID, x.Owner, clock(x.LastUsedAt))
 	})
 }
 

@@ -13,6 +13,7 @@ func (p *Program) sessionsCommand() *cobra.Command {
 		Long: `A session begins when a person signs in to the dashboard with a key. It ends after
 twelve hours, after an hour without use, when the person signs out, or when its key
 is revoked. An admin sees all sessions, any other key its own.`,
+		Example: "  detachd sessions list",
 	}
 	return addSubcommands(cmd, p.sessionsListCommand(), p.sessionsEndCommand())
 }
@@ -20,9 +21,10 @@ is revoked. An admin sees all sessions, any other key its own.`,
 func (p *Program) sessionsListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List the sessions, the latest first",
-		Args:  noArguments,
+		Use:     "list",
+		Short:   "List the sessions, the latest first",
+		Example: "  detachd sessions list --json",
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Sessions(cmd.Context())
 			if err != nil {
@@ -35,13 +37,15 @@ func (p *Program) sessionsListCommand() *cobra.Command {
 				p.note("nobody is signed in")
 				return nil
 			}
-			t := &table{header: []string{"SESSION", "OWNER", "KEY", "STARTED", "LAST USED", "EXPIRES", "ADDRESS", "BROWSER"}}
+			t := &table{header: []string{"SESSION", "OWNER", "KEY", "STARTED", "LAST USED", "EXPIRES", "ADDRESS", "BROWSER"},
+				less: []string{"EXPIRES", "STARTED", "KEY", "ADDRESS"}}
 			for _, x := range list {
 				t.add(x.ID, x.Owner, x.KeyName, clock(x.StartedAt), clock(x.LastUsedAt), clock(x.ExpiresAt), x.Address, x.UserAgent)
 			}
 			return p.show(t)
 		}),
 	}
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -49,9 +53,10 @@ func (p *Program) sessionsListCommand() *cobra.Command {
 func (p *Program) sessionsEndCommand() *cobra.Command {
 	var reason string
 	cmd := &cobra.Command{
-		Use:   "end SESSION",
-		Short: "End a session; the person has to sign in again",
-		Args:  needs("SESSION", "detachd sessions list"),
+		Use:     "end SESSION",
+		Short:   "End a session; the person has to sign in again",
+		Example: `  detachd sessions end d6i2kg1ksdu9f6fldk0g --reason "a lost laptop"`,
+		Args:    needs("SESSION", "detachd sessions list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.EndSession(cmd.Context(), args[0], reason)
 			if err != nil {

@@ -3,42 +3,10 @@ package dashboard
 import (
 	"cmp"
 	"net/http"
-	"net/url"
-	"slices"
-	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks/api"
 )
-
-// search is the page of results for a desktop's id, its name or a user.
-type search struct {
-	Text string
-	Rows []api.Event
-	More more
-}
-
-func (v *visit) search() error {
-	p := search{Text: strings.TrimSpace(v.param("q"))}
-	if p.Text == "" {
-		return v.page(http.StatusOK, "search", "Search", p)
-	}
-	rows, next, err := fill(v.token(), func(size int, token string) ([]api.Event, string, error) {
-		return v.api.Search(v.Context(), p.Text, size, token)
-	})
-	if err != nil {
-		return err
-	}
-	other := func(e api.Event) bool {
-		return !strings.EqualFold(e.Desktop.ID, p.Text) || e.Desktop.ID != rows[0].Desktop.ID
-	}
-	if len(rows) > 0 && next == "" && v.token() == "" && !slices.ContainsFunc(rows, other) { // it can only be this desktop
-		http.Redirect(v.w, v.Request, "/desktop?id="+url.QueryEscape(rows[0].Desktop.ID), http.StatusSeeOther)
-		return nil
-	}
-	p.Rows, p.More = rows, v.more(next, len(rows))
-	return v.page(http.StatusOK, "search", "Search: "+p.Text, p)
-}
 
 // desktop is the page of a desktop: its history in all operations.
 type desktop struct {

@@ -83,7 +83,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	x := s.tell(usual)
 	match := matcher()
 	actions := map[string]access.Role{
-		"POST /new/plan": access.Producer, "POST /operations/{id}/retry": access.Operator, "POST /operations/{id}/cancel": access.Operator,
+		"POST /new/plan": access.Producer, "POST /new/edit": access.Producer, "POST /operations/{id}/cancel": access.Operator,
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
 		"POST /keys":                    access.Admin, "POST /keys/{id}/revoke": access.Admin,
@@ -169,7 +169,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	preview := s.post("/redrives/preview", session, "which", "picked", "pick", pick)
 	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
-		"/operations/" + x.ended.ID + "/retry": nil, "/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
+		"/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
 		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": {"reason", "mine"},
 	} {
 		require.Equal(t, http.StatusNotFound, s.post(path, session, fields...).status, path)
