@@ -301,6 +301,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"stats partial":            statsPartial,
 		"tallies":                  tallies,
 		"tallies stay small":       talliesStaySmall,
+		"past tallies are kept":    pastTalliesAreKept,
 		"stats round trips":        statsRoundTrips,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -53,7 +53,7 @@ const (
 
 // outcomesOf adds up the steps of projects, which all have the same: detached, and what
 // needs attention with a scale of its own.
-func outcomesOf(stats []tasks.Stats, zone *time.Location) (detached, troubles chart) {
+func outcomesOf(stats []tasks.Stats, zone *time.Location) (detached, faults chart) {
 	var steps []chartStep
 	for _, s := range stats {
 		step := s.Range.Step() * stepsAtOnce
@@ -67,10 +67,10 @@ func outcomesOf(stats []tasks.Stats, zone *time.Location) (detached, troubles ch
 		}
 	}
 	detached = chartOf(steps, zone, 150, func(x chartStep) []stateCount { return []stateCount{{tasks.StateDetached, x.Detached}} })
-	troubles = chartOf(steps, zone, 90, func(x chartStep) []stateCount {
+	faults = chartOf(steps, zone, 90, func(x chartStep) []stateCount {
 		return []stateCount{{tasks.StateHeld, x.Held}, {tasks.StateFailed, x.Failed}}
 	})
-	return detached, troubles
+	return detached, faults
 }
 
 func chartOf(steps []chartStep, zone *time.Location, height float64, parts func(chartStep) []stateCount) chart {

@@ -63,17 +63,17 @@ func TestOutcomes(t *testing.T) {
 	}
 	none, _ := outcomesOf([]tasks.Stats{day(nil)}, time.UTC)
 	require.True(t, none.Empty)
-	detached, troubles := outcomesOf([]tasks.Stats{
+	detached, faults := outcomesOf([]tasks.Stats{
 		day(map[int]tasks.Tally{2: {Detached: 900, Failed: 1}}),
 		day(map[int]tasks.Tally{3: {Detached: 99, Held: 3}, 95: {Held: 5}, 50: {Detached: 1}}),
 	}, time.FixedZone("", 5*3600+45*60))
-	require.Equal(t, []int{999, 5}, []int{detached.Max, troubles.Max})
+	require.Equal(t, []int{999, 5}, []int{detached.Max, faults.Max})
 	step := tasks.LastDay.Step()
 	require.Equal(t, chartStep{From: noon.Add(-93 * step), To: noon.Add(-91 * step), Detached: 999, Failed: 1, Held: 3}, detached.Steps[1])
 	require.Len(t, detached.Steps, 48)
 	require.Len(t, detached.Bars, 2)
-	require.Len(t, troubles.Bars, 2, "one scale for many, and one for few")
-	for _, c := range []chart{detached, troubles} {
+	require.Len(t, faults.Bars, 2, "one scale for many, and one for few")
+	for _, c := range []chart{detached, faults} {
 		for _, b := range c.Bars {
 			require.GreaterOrEqual(t, b.Width, 8.0)
 			require.LessOrEqual(t, b.X+b.Width, c.Width)
@@ -87,7 +87,7 @@ func TestOutcomes(t *testing.T) {
 		}
 		require.NotEmpty(t, c.Labels)
 	}
-	require.Equal(t, []tasks.State{tasks.StateHeld, tasks.StateFailed}, []tasks.State{troubles.Bars[0].Parts[0].State, troubles.Bars[0].Parts[1].State})
+	require.Equal(t, []tasks.State{tasks.StateHeld, tasks.StateFailed}, []tasks.State{faults.Bars[0].Parts[0].State, faults.Bars[0].Parts[1].State})
 	require.Contains(t, detached.Bars[0].Title, "999 detached, 3 on hold, 1 failed")
 	require.Contains(t, detached.Bars[0].Link, "/failures?from=")
 	require.Contains(t, detached.Bars[1].Link, "/operations?from=")

@@ -266,7 +266,8 @@ func (v *visit) renderPlan(p plan) error {
 
 // doesText is what a plan does with a row, in words.
 var doesText = map[string]string{
-	"send": "detach", "hold": "on hold", "fail": "fails", "later": "later", "follow": "in progress", "done": "nothing to do", "find": "looked up",
+	"send": "detach", "hold": "on hold", "fail": "fails", "later": "later", "follow": "in progress", "done": "nothing to do",
+	"find": "looked up",
 }
 
 func (v *visit) plannedTable(p projectPlan) table {

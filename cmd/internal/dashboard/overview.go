@@ -28,7 +28,7 @@ type overview struct {
 	Range      tasks.StatsRange
 	Ranges     []chip
 	Outcomes   chart
-	Troubles   chart // failed and on hold, which would be too small beside detached
+	Faults   chart // failed and on hold, which would be too small beside detached
 	Results    tasks.Tally
 	Removed    []removedRow
 	Confirmed  int
@@ -95,7 +95,7 @@ func (v *visit) overview() error {
 			p.Workers++
 		}
 	}
-	p.Outcomes, p.Troubles = outcomesOf(stats, v.zone())
+	p.Outcomes, p.Faults = outcomesOf(stats, v.zone())
 	p.Removed, p.Confirmed = removedOf(stats)
 	p.Within = withinOf(stats)
 	for _, s := range stats {
