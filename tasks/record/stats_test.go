@@ -226,6 +226,7 @@ func talliesStaySmall(t *testing.T, b *bundle) {
 
 // What is long past is not read again for some minutes; what may still change is.
 func pastTalliesAreKept(t *testing.T, b *bundle) {
+	b.now = time.Now().UTC() // what is past is not a question of the test's clock
 	detached := func(n int) record.Tally { return record.Tally{Tally: tasks.Tally{Detached: n}} }
 	past, fresh := b.now.Add(-3*time.Hour), b.now.Add(-time.Minute)
 	b.tally("1", record.MinuteTally{Project: "hq", Minute: past, Tally: detached(5)}, record.MinuteTally{Project: "hq", Minute: fresh, Tally: detached(2)})

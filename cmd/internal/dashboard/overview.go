@@ -28,7 +28,7 @@ type overview struct {
 	Range      tasks.StatsRange
 	Ranges     []chip
 	Outcomes   chart
-	Faults   chart // failed and on hold, which would be too small beside detached
+	Faults     chart // failed and on hold, which would be too small beside detached
 	Results    tasks.Tally
 	Removed    []removedRow
 	Confirmed  int
