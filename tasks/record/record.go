@@ -43,8 +43,8 @@ type Record struct {
 	keys      keys
 	retention time.Duration
 	replicas  *replicas
-	past      *pastTallies
 	audit     auditLog
+	past      *pastTallies
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
