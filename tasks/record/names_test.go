@@ -135,6 +135,36 @@ func namesAreHostile(t *testing.T, b *bundle) {
 	require.Len(t, events, 1, "whole it is found")
 }
 
+// A name may be the first of a block of which it is the beginning of all others; where blocks
+// begin follows from how many names there are before it.
+func TestNamesThatBeginOthers(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	for before := 100; before < 170; before++ {
+		b := newBundle(t, server.Client(t))
+		users := []string{"k"}
+		for i := range before {
+			users = append(users, fmt.Sprintf("a%04d", i))
+		}
+		for i := range 400 - before {
+			users = append(users, fmt.Sprintf("k%04d", i))
+		}
+		b.enqueue(tasks.Request{Users: users})
+		for round := range 4 { // the block is divided later
+			users = nil
+			for i := range 300 {
+				users = append(users, fmt.Sprintf("k%04d-%d", i, round))
+			}
+			b.enqueue(tasks.Request{Users: users})
+		}
+		found, more, err := b.r.UsersNamed(t.Context(), []string{"hq"}, "k", 10_000)
+		require.NoError(t, err)
+		require.False(t, more)
+		require.Equal(t, 1+400-before+4*300, len(found))
+		require.Equal(t, "k", found[0].Name)
+	}
+}
+
 // The lists cost little more than the bytes of the names.
 func TestNamesAreSmall(t *testing.T) {
 	t.Parallel()
