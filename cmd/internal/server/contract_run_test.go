@@ -322,6 +322,7 @@ func (s *scene) more() {
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
+	s.settled(theOperation) // an example retried it: both desktops must have failed again
 	x := post("/v1/redrives", object{"per_second": 1, "desktops": []any{
 		object{"operation_id": theOperation, "desktop_id": "15e4a139-b7b4-4f95-96f6-b914a200fae3"},
 		object{"operation_id": theOperation, "desktop_id": "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"},
