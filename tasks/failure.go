@@ -59,4 +59,6 @@ type FailureCount struct {
 	Class   Class  `json:"class"`
 	Code    string `json:"code"`
 	Count   int    `json:"count"`
+	// OldestAt is the time of the oldest one. Only in Stats.
+	OldestAt time.Time `json:"oldest_at,omitzero"`
 }

@@ -34,6 +34,9 @@ type Operation struct {
 	Clearance *Clearance `json:"clearance,omitempty"`
 	// Durability is set only in the answer that accepts the operation.
 	Durability Durability `json:"durability,omitempty"`
+	// Replayed is set only in the answer that accepts the operation: an earlier request with
+	// the same idempotency key was accepted already.
+	Replayed bool `json:"replayed,omitempty"`
 }
 
 // Done reports that the operation has finished: no row is left to be worked on, and

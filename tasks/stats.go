@@ -44,6 +44,8 @@ type Stats struct {
 	// The last one is the current one. Those of the last hour have no calls.
 	Buckets []StatsBucket `json:"buckets"`
 	Results Tally         `json:"results"` // the sum of Buckets
+	// TargetSeconds is the configured target of the time to access removal.
+	TargetSeconds int `json:"target_seconds,omitempty"`
 	// Removed counts the desktops detached within the range by the time to access removal.
 	Removed []RemovedBucket `json:"access_removed"`
 }

@@ -144,8 +144,15 @@ type Stopped struct {
 
 // RetryRequest is the body of :retry; see tasks.RetryFilter.
 type RetryRequest struct {
-	Held bool   `json:"held,omitempty"`
-	Code string `json:"code,omitempty"`
+	Held   bool   `json:"held,omitempty"`
+	Code   string `json:"code,omitempty"`
+	Reason string `json:"reason,omitempty"` // for the audit log
+}
+
+// ReasonRequest is the body of :cancel, :resume, :revoke and :end. The reason, at most 1,000
+// characters, is for the audit log.
+type ReasonRequest struct {
+	Reason string `json:"reason,omitempty"`
 }
 
 // Retried is the answer to :retry.
@@ -189,6 +196,7 @@ type Paused struct {
 type Key struct {
 	ID       string   `json:"id"` // the first characters of the key, to recognise it
 	Name     string   `json:"name"`
+	Owner    string   `json:"owner,omitempty"` // the person who answers for it; keys of older versions have none
 	Role     string   `json:"role"`
 	Projects []string `json:"projects,omitempty"` // empty: all
 	// UnknownUsers is the default of requests with this key for users whom Workspace does
@@ -204,6 +212,7 @@ type Key struct {
 // KeyRequest is the body of POST /v1/keys.
 type KeyRequest struct {
 	Name         string    `json:"name"`
+	Owner        string    `json:"owner,omitempty"` // a person, 1 to 120 characters; default: the owner of the key that creates it
 	Role         string    `json:"role"`
 	Projects     []string  `json:"projects,omitempty"`
 	UnknownUsers string    `json:"unknown_users,omitempty"` // hold or ignore; empty: the default of the project
@@ -214,6 +223,20 @@ type KeyRequest struct {
 type NewKey struct {
 	Key
 	Secret string `json:"key"`
+}
+
+// Session is a session of the dashboard. It ends after twelve hours, or an hour without use.
+type Session struct {
+	ID         string    `json:"id"` // not the secret
+	KeyID      string    `json:"key_id"`
+	KeyName    string    `json:"key_name"`
+	Owner      string    `json:"owner,omitempty"` // of the key
+	StartedAt  time.Time `json:"started_at"`
+	LastUsedAt time.Time `json:"last_used_at"` // by a person
+	ExpiresAt  time.Time `json:"expires_at"`   // if it is not used until then
+	Address    string    `json:"address,omitempty"`
+	UserAgent  string    `json:"user_agent,omitempty"`
+	Current    bool      `json:"current"` // the request belongs to it
 }
 
 // Codes are the tables by which workers decide.
@@ -304,4 +327,25 @@ func (w Worker) Alive() bool {
 // Dismissed is the answer to a DismissRequest.
 type Dismissed struct {
 	Dismissed int `json:"dismissed"` // desktops
+}
+
+// Found is the answer to a search, by kind of thing.
+type Found struct {
+	Query      string                     `json:"query"`
+	Operations FoundGroup[OperationState] `json:"operations"`
+	Redrives   FoundGroup[tasks.Redrive]  `json:"redrives"`
+	People     FoundGroup[FoundPerson]    `json:"people"`
+	Desktops   FoundGroup[Event]          `json:"desktops"`
+}
+
+// FoundGroup is what a search found of one kind.
+type FoundGroup[T any] struct {
+	Items []T  `json:"items"` // at most 20, never null
+	More  bool `json:"more"`  // there are others
+}
+
+// FoundPerson is a user whom operations named, or found on a desktop.
+type FoundPerson struct {
+	Name     string   `json:"name"`
+	Projects []string `json:"projects"` // of the operations
 }

@@ -258,6 +258,25 @@ func (c *Client) ValidateOperation(ctx context.Context, req OperationRequest) (V
 func (c *Client) Operations(
 	ctx context.Context, f tasks.OperationFilter, size int, token string,
 ) (items []tasks.Operation, next string, err error) {
+	return list[tasks.Operation](ctx, c, "/v1/operations", operationQuery(f), size, token)
+}
+
+// CountOperations counts what Operations lists; -1 if that would take as long as listing.
+func (c *Client) CountOperations(ctx context.Context, f tasks.OperationFilter) (int, error) {
+	return count(ctx, c, "/v1/operations", operationQuery(f))
+}
+
+// count is the total of a list, -1 if the answer has none.
+func count(ctx context.Context, c *Client, path string, q url.Values) (int, error) {
+	q.Set("page_size", "1")
+	p, err := call[Page[json.RawMessage]](ctx, c, request{method: "GET", path: path, query: q})
+	if err != nil || p.Total == nil {
+		return -1, err
+	}
+	return *p.Total, nil
+}
+
+func operationQuery(f tasks.OperationFilter) url.Values {
 	q := url.Values{}
 	set(q, "project", f.Project)
 	set(q, "requested_by", f.RequestedBy)
@@ -274,7 +293,7 @@ func (c *Client) Operations(
 	setTime(q, "due_before", f.DueBefore)
 	setTime(q, "from", f.From)
 	setTime(q, "to", f.To)
-	return list[tasks.Operation](ctx, c, "/v1/operations", q, size, token)
+	return q
 }
 
 // OperationState is the cheap form of Operation, for polling: it reads no desktops.
@@ -340,9 +359,10 @@ func (c *Client) Report(ctx context.Context, w io.Writer, operation, format stri
 	return nil
 }
 
-// Cancel cancels what was not sent.
-func (c *Client) Cancel(ctx context.Context, operation string) (Cancelled, error) {
-	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel")})
+// Cancel cancels what was not sent. Here and below, reason is for the audit log, and may be
+// empty.
+func (c *Client) Cancel(ctx context.Context, operation, reason string) (Cancelled, error) {
+	return call[Cancelled](ctx, c, request{method: "POST", path: operationPath(operation, ":cancel"), body: ReasonRequest{reason}})
 }
 
 // Approve lets an operation that waits for an approval begin.
@@ -430,6 +450,11 @@ func (c *Client) Redrives(ctx context.Context, size int, token string) (items []
 	return list[tasks.Redrive](ctx, c, "/v1/redrives", url.Values{}, size, token)
 }
 
+// CountRedrives counts what Redrives lists; -1 if the server does not tell.
+func (c *Client) CountRedrives(ctx context.Context) (int, error) {
+	return count(ctx, c, "/v1/redrives", url.Values{})
+}
+
 // RedriveByID reads one redrive, with the results of its retries.
 func (c *Client) RedriveByID(ctx context.Context, id string) (tasks.RedriveProgress, error) {
 	return call[tasks.RedriveProgress](ctx, c, request{method: "GET", path: "/v1/redrives/" + segment(id)})
@@ -459,8 +484,8 @@ func (c *Client) Pause(ctx context.Context, alias string, req PauseRequest) (Pau
 }
 
 // Resume ends a pause.
-func (c *Client) Resume(ctx context.Context, alias string) (Paused, error) {
-	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume")})
+func (c *Client) Resume(ctx context.Context, alias, reason string) (Paused, error) {
+	return call[Paused](ctx, c, request{method: "POST", path: projectPath(alias, ":resume"), body: ReasonRequest{reason}})
 }
 
 // WhoAmI describes the key that the client uses.
@@ -480,8 +505,33 @@ func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) 
 }
 
 // RevokeKey revokes a key for good.
-func (c *Client) RevokeKey(ctx context.Context, id string) (Key, error) {
-	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke"})
+func (c *Client) RevokeKey(ctx context.Context, id, reason string) (Key, error) {
+	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke", body: ReasonRequest{reason}})
+}
+
+// Sessions lists the sessions of the dashboard that have not ended, the latest first: those
+// of the key, for an admin those of all keys.
+func (c *Client) Sessions(ctx context.Context) ([]Session, error) {
+	items, _, err := list[Session](ctx, c, "/v1/sessions", url.Values{}, 0, "")
+	return items, err
+}
+
+// EndSession ends a session.
+func (c *Client) EndSession(ctx context.Context, id, reason string) (Session, error) {
+	return call[Session](ctx, c, request{method: "POST", path: "/v1/sessions/" + segment(id) + ":end", body: ReasonRequest{reason}})
+}
+
+// Audit lists the audit log, the latest first. A page may be short, or empty, before the end.
+func (c *Client) Audit(
+	ctx context.Context, f tasks.AuditFilter, size int, token string,
+) (items []tasks.AuditEvent, next string, err error) {
+	q := url.Values{}
+	set(q, "action", string(f.Action))
+	set(q, "by", f.By)
+	set(q, "target", f.Target)
+	setTime(q, "from", f.From)
+	setTime(q, "to", f.To)
+	return list[tasks.AuditEvent](ctx, c, "/v1/audit", q, size, token)
 }
 
 // Codes explains error codes, actions and readings.
@@ -493,6 +543,12 @@ func (c *Client) Codes(ctx context.Context) (Codes, error) {
 // operations, the latest first.
 func (c *Client) Search(ctx context.Context, text string, size int, token string) (items []Event, next string, err error) {
 	return list[Event](ctx, c, "/v1/desktops", url.Values{"q": {text}}, size, token)
+}
+
+// Find finds operations and redrives by id, the beginning of an id or ticket, people by the
+// beginning of their names, and desktops by id or the beginning of the computer's name.
+func (c *Client) Find(ctx context.Context, text string) (Found, error) {
+	return call[Found](ctx, c, request{method: "GET", path: "/v1/search", query: url.Values{"q": {text}}})
 }
 
 // Access reads from the cloud what a person still has. Check Complete: a project that could not

@@ -131,7 +131,7 @@ func (r *Record) write(
 	if err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
-	named := indexWrites{}
+	named := newNameWrites()
 	out := make([]Applied, len(changes))
 	for i, ch := range changes {
 		reply, err := calls[i].reply.Slice()
@@ -145,7 +145,7 @@ func (r *Record) write(
 			named.addMove(ch, m, out[i].Desktops[n])
 		}
 	}
-	if err := r.runBatches(ctx, named.calls(r.keys.named)); err != nil {
+	if err := r.runBatches(ctx, append(named.calls(r.keys.named), r.listCalls(named)...)); err != nil {
 		return nil, fmt.Errorf("writing the record: %w", err)
 	}
 	return out, nil
@@ -271,7 +271,7 @@ func sameStatus(a, b *Row) bool {
 
 func (r *Record) applyCall(ch Change, p plan, now time.Time) *scriptCall {
 	op := ch.Operation.ID
-	named := indexWrites{}
+	named := newNameWrites()
 	for n, m := range ch.Moves {
 		named.addMove(ch, m, p.next[n])
 	}

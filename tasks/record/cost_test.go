@@ -112,7 +112,9 @@ func (b *bundle) cancelAll(n, rows int) {
 
 func (b *bundle) ofOperations() []string {
 	return slices.DeleteFunc(slices.Collect(maps.Keys(b.everything())), func(k string) bool {
-		return strings.Contains(k, "minutes") || strings.Contains(k, "quarters")
+		return slices.ContainsFunc([]string{":minutes:", ":results:", ":quarters:", ":days:", ":names:"}, func(of string) bool {
+			return strings.Contains(k, of) // these expire by themselves
+		})
 	})
 }
 

@@ -70,8 +70,9 @@ func (r *Record) named(ctx context.Context, q tasks.DismissRequest) ([]tasks.Fai
 // Dismiss removes desktops from the inbox until they fail again. Their rows and the
 // counts of their operations do not change; the trail says who dismissed them, and why.
 // It returns how many were dismissed, also with an error; repeating it dismisses the
-// rest. Errors: *ValidationError, Redis'.
-func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.Time) (int, error) {
+// rest. Errors: *ValidationError, Redis'. before is called with a valid request, before
+// anything is written; its error is returned.
+func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.Time, before ...func() error) (int, error) {
 	err := q.Validate()
 	if err == nil && strings.TrimSpace(q.Reason) == "" {
 		err = &tasks.ValidationError{Problems: []tasks.Problem{{Field: "reason", Message: "is missing: say why nothing needs to be done"}}}
@@ -81,6 +82,11 @@ func (r *Record) Dismiss(ctx context.Context, q tasks.DismissRequest, now time.T
 	}
 	if err := r.asSeen(ctx, q); err != nil {
 		return 0, err
+	}
+	for _, f := range before {
+		if err := f(); err != nil {
+			return 0, err
+		}
 	}
 	d := dismissal{DismissRequest: q, now: now, touched: map[string]bool{}}
 	if len(q.Desktops) > 0 {

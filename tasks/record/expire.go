@@ -34,6 +34,9 @@ func (r *Record) Expire(ctx context.Context, now time.Time, limit int, budget ti
 		return 0, nil
 	}
 	defer r.rdb.Del(ctx, r.keys.expiring())
+	if err := r.expireAudit(ctx, now); err != nil {
+		return fail(err)
+	}
 	for n < limit {
 		var ended *redis.StringSliceCmd
 		_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {

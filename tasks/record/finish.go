@@ -45,7 +45,7 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 	if err != nil {
 		return fail(err)
 	}
-	named := indexWrites{}
+	named := newNameWrites()
 	heads, err := r.heads(ctx, ops, func(op Operation, e Evidence) error {
 		return errors.Join(settle.add(ctx, op, e), named.addTrail(op, e))
 	})

@@ -16,61 +16,49 @@ import (
 // foldName returns the form in which names are compared.
 func foldName(s string) string { return strings.ToLower(s) }
 
-func (w indexWrites) addNames(op Operation, chunk int, names ...string) {
-	for _, name := range names {
-		if name != "" {
-			w.add(op, chunk, foldName(name))
-		}
-	}
-}
-
 // addRow adds the names in an accepted row.
-func (w indexWrites) addRow(op Operation, chunk int, d Row) {
-	w.addNames(op, chunk, d.Expect...)
-	for _, named := range []func() (string, bool){d.User, d.Computer} {
-		if name, is := named(); is {
-			w.addNames(op, chunk, name)
-		}
+func (w *nameWrites) addRow(op Operation, chunk int, d Row) {
+	w.addNames(op, chunk, userName, d.Expect...)
+	if name, is := d.User(); is {
+		w.addNames(op, chunk, userName, name)
+	}
+	if name, is := d.Computer(); is {
+		w.addNames(op, chunk, computerName, name)
 	}
 }
 
 // addMove adds the known names of a desktop that fails or is held. after is the row after
 // the move; zero: it did not move.
-func (w indexWrites) addMove(ch Change, m Move, after Row) {
+func (w *nameWrites) addMove(ch Change, m Move, after Row) {
 	if after.State != tasks.StateFailed && after.State != tasks.StateHeld {
 		return
 	}
 	if m.Failure != nil {
-		w.addNames(ch.Operation, ch.Chunk, m.Failure.DesktopName)
+		w.addNames(ch.Operation, ch.Chunk, computerName, m.Failure.DesktopName)
 	}
-	w.addNames(ch.Operation, ch.Chunk, after.Pinned...)
+	w.addNames(ch.Operation, ch.Chunk, userName, after.Pinned...)
 	if m.Before != nil {
 		w.addReading(ch.Operation, ch.Chunk, after, *m.Before)
 	}
 }
 
 // addReading adds the users, and for a failed or held row the computer, of a reading.
-func (w indexWrites) addReading(op Operation, chunk int, d Row, b tasks.Before) {
+func (w *nameWrites) addReading(op Operation, chunk int, d Row, b tasks.Before) {
 	if d.State == tasks.StateFailed || d.State == tasks.StateHeld {
-		w.addNames(op, chunk, b.Name)
+		w.addNames(op, chunk, computerName, b.Name)
 	}
 	for _, p := range b.Users {
 		if !slices.Contains(d.Expect, p.Name) { // expected users are already there
-			w.addNames(op, chunk, p.Name)
+			w.addNames(op, chunk, userName, p.Name)
 		}
 	}
 }
 
 // addTrail adds the readings of a chunk that has ended.
-func (w indexWrites) addTrail(op Operation, e Evidence) error {
+func (w *nameWrites) addTrail(op Operation, e Evidence) error {
 	return eachBefore(e.Raw, func(position int, b tasks.Before) {
 		if position < len(e.Desktops) {
 			w.addReading(op, e.Chunk, e.Desktops[position], b)
 		}
 	})
-}
-
-// nameCalls enters names, and first logs their buckets.
-func (r *Record) nameCalls(w indexWrites) []*scriptCall {
-	return append(r.logCalls(w, 0), w.calls(r.keys.named)...)
 }

@@ -93,6 +93,12 @@ func (k keys) named(bucket int) string { // by user and by computer
 func (k keys) bucket(of string, n int) string {
 	return k.prefix + ":" + of + ":{i:" + strconv.Itoa(n%indexTags) + "}:" + strconv.Itoa(n)
 }
+
+// nameList is the ZSET of the starts of a list's blocks, and the HASH of the blocks.
+func (k keys) nameList(x nameList) []string {
+	blocks := k.prefix + ":{p:" + x.project + "}:names:" + strconv.FormatInt(x.week, 10)
+	return []string{blocks + ":starts", blocks}
+}
 func (k keys) logged(id string) string { return k.prefix + ":{" + id + "}:indexed" } // STRING: see addLogged
 
 // mark is a key in the slot of another key. It is written and removed at once; see durably.
@@ -174,6 +180,11 @@ func queueOf(op Operation, n int) Queue {
 		return SmallQueue
 	}
 	return BulkQueue
+}
+
+func (k keys) audit() string { return k.prefix + ":{audit}:log" } // ZSET: entry by its time, see decodeAudit
+func (k keys) guards(part string) string { // HASH: guard or limit -> value at the last start
+	return k.prefix + ":{audit}:guards:" + part
 }
 
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected

@@ -100,8 +100,6 @@ func chunkRange(first, end int) []int {
 type Operation struct {
 	tasks.Operation
 
-	Replayed bool `json:"-"` // it was accepted earlier, with the same idempotency key
-
 	found     []int  // rows of each chunk of desktops that were found by their users' names
 	clearance string // as stored, for compare-and-set
 }

@@ -338,7 +338,7 @@ func operationsRepaired(t *testing.T, b *bundle) {
 // that many operations share.
 func (b *bundle) everything() map[string][]string {
 	out := map[string][]string{}
-	for _, key := range b.keys() {
+	for _, key := range b.removed() {
 		if strings.HasPrefix(key, b.prefix+":hq:") || strings.HasPrefix(key, b.prefix+":failures") && b.rdb.Type(b.t.Context(), key).Val() == "set" {
 			continue // the codes that ever were
 		}

@@ -60,9 +60,16 @@ type planProgress struct {
 }
 
 // CreatePlan creates the plan of a valid request; nothing is read yet. Plan.Owner returns
-// owner.
-func (r *Record) CreatePlan(ctx context.Context, now time.Time, owner string, req tasks.Request) (Plan, error) {
+// owner. before is called with its id before it exists; its error is returned.
+func (r *Record) CreatePlan(
+	ctx context.Context, now time.Time, owner string, req tasks.Request, before ...func(id string) error,
+) (Plan, error) {
 	id := xid.NewWithTime(now).String()
+	for _, f := range before {
+		if err := f(id); err != nil {
+			return Plan{}, err
+		}
+	}
 	now = now.UTC().Truncate(time.Millisecond)
 	start, due, deadline := req.Times(now)
 	meta := planMeta{owner, req.Project, len(req.Desktops), len(req.Users), len(req.Computers), now, start.UTC(), due.UTC(), deadline.UTC()}

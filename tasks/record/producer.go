@@ -67,7 +67,10 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // If Redis has replicas it waits until one has the operation, for Config.ReplicaWait at most.
 // Operation.Durability is the result: an operation that is OneCopy is accepted, but a failover
 // within moments would lose it. Sending it again with the same IdempotencyKey waits again.
-func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, error) {
+//
+// before is called with the id of a new operation, before anything is written; its error is
+// returned, and nothing is accepted.
+func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...func(id string) error) (Operation, error) {
 	if err := p.ValidateContent(req); err != nil {
 		return Operation{}, err
 	}
@@ -76,6 +79,9 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, e
 		return p.replay(ctx, req, late)
 	}
 	op := p.newOperation(req)
+	if err := p.announce(ctx, op.ID, req, before); err != nil {
+		return Operation{}, err
+	}
 	created, copies, err := p.accept(ctx, op, req)
 	if err != nil {
 		return Operation{}, err
@@ -91,6 +97,21 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request) (Operation, e
 		}
 	}
 	return op, nil
+}
+
+// announce calls before for a new operation. One that was accepted before is not new.
+func (p *Producer) announce(ctx context.Context, id string, req tasks.Request, before []func(id string) error) error {
+	if len(before) > 0 && req.IdempotencyKey != "" {
+		if _, err := p.Record.fingerprintOf(ctx, id); !errors.Is(err, tasks.ErrNotFound) {
+			return err
+		}
+	}
+	for _, f := range before {
+		if err := f(id); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // replay answers a request whose times have become invalid: with the operation that it made
@@ -301,7 +322,8 @@ func lookupRows(req tasks.Request) []string {
 // writeHistory enters an operation's rows into the index of desktops, and the names in them
 // into the index of names, one command per bucket. The rows begin with the given chunk.
 func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
-	rows, names := indexWrites{}, indexWrites{}
+	rows, names := indexWrites{}, newNameWrites()
+	names.addText(op, operationID, op.ID)
 	for i, id := range desktops {
 		n := chunk + i/ChunkSize
 		rows.add(op, n, id)

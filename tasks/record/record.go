@@ -43,6 +43,8 @@ type Record struct {
 	keys      keys
 	retention time.Duration
 	replicas  *replicas
+	audit     auditLog
+	past      *pastTallies
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
@@ -53,7 +55,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg)}
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}}
 }
 
 // QueueName is the asynq queue of that name of a project.

@@ -25,7 +25,8 @@ const redriveOrphan = time.Hour
 
 // Redrive creates a redrive of the failures that a request matches now. Workers retry them,
 // whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused, those of Redis.
-func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive, error) {
+// before is called with a new redrive, before it exists; its error is returned.
+func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before ...func(Redrive) error) (Redrive, error) {
 	r := p.Record
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
 	x := Redrive{Redrive: tasks.Redrive{
@@ -61,6 +62,11 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest) (Redrive
 	slices.Sort(x.Projects)
 	if len(found) == 0 {
 		x.Scope = scopeOf(q)
+	}
+	for _, f := range before {
+		if err := f(x); err != nil {
+			return Redrive{}, err
+		}
 	}
 	items := r.keys.redriveItems(x.ID, xid.New().String())
 	if err := r.putRedriveItems(ctx, items, found); err != nil {

@@ -98,15 +98,16 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 	if err != nil {
 		return err
 	}
-	rows, names := indexWrites{}, indexWrites{}
+	rows, names := indexWrites{}, newNameWrites()
 	for ref, e := range shown {
 		op := byID[ref.op]
+		names.addText(op, operationID, op.ID)
 		for _, d := range e.Desktops {
 			rows.add(op, ref.chunk, d.ID)
 			names.addRow(op, ref.chunk, d)
 			if d.State == tasks.StateFailed || d.State == tasks.StateHeld {
-				names.addNames(op, ref.chunk, d.Pinned...)
-				names.addNames(op, ref.chunk, failures[tasks.DesktopRef{OperationID: op.ID, DesktopID: d.ID}].DesktopName)
+				names.addNames(op, ref.chunk, userName, d.Pinned...)
+				names.addNames(op, ref.chunk, computerName, failures[tasks.DesktopRef{OperationID: op.ID, DesktopID: d.ID}].DesktopName)
 			}
 		}
 		err := eachBefore(e.Raw, func(position int, b tasks.Before) {
@@ -166,20 +167,21 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 }
 
 // enterRows adds missing entries to the indexes of rows.
-func (s *repairStep) enterRows(ctx context.Context, rows, names indexWrites) error {
+func (s *repairStep) enterRows(ctx context.Context, rows indexWrites, names *nameWrites) error {
 	missingRows, n, err := s.missing(ctx, s.keys.history, rows)
 	if err != nil {
 		return err
 	}
-	missingNames, m, err := s.missing(ctx, s.keys.named, names)
+	missingNames, m, err := s.missing(ctx, s.keys.named, names.indexWrites)
 	if err != nil {
 		return err
 	}
-	logs, err := s.missingLogs(ctx, names)
+	logs, err := s.missingLogs(ctx, names.indexWrites)
 	if err != nil {
 		return err
 	}
 	calls := append(missingRows.calls(s.keys.history), missingNames.calls(s.keys.named)...)
+	calls = append(calls, s.listCalls(names)...) // which enters what is missing
 	if err := s.runBatches(ctx, append(logs, calls...)); err != nil {
 		return err
 	}

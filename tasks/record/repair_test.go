@@ -423,6 +423,12 @@ func (b *bundle) allowed(rt require.TestingT) {
 
 // found asserts that a row is found by a name.
 func (b *bundle) found(rt require.TestingT, name string, op record.Operation, d record.Row) {
+	names, _, err := b.r.UsersNamed(b.t.Context(), []string{op.Project}, name[:1], 1000)
+	require.NoError(rt, err)
+	require.True(rt, slices.ContainsFunc(names, func(x record.Name) bool { return x.Name == name }), "%s is not found by how it begins", name)
+	ops, _, err := b.r.OperationsNamed(b.t.Context(), []string{op.Project}, op.ID[:6], 1000)
+	require.NoError(rt, err)
+	require.True(rt, slices.ContainsFunc(ops, func(x record.Operation) bool { return x.ID == op.ID }), op.ID)
 	for token := ""; ; {
 		events, next, err := b.r.Search(b.t.Context(), name, 1000, token)
 		require.NoError(rt, err)

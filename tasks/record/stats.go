@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -23,7 +24,7 @@ const (
 
 // Stats reads the statistics of projects, in order, and of other projects that have running
 // operations but no worker, as no configuration names them any more. It takes three round
-// trips, one for the workers, two for the failures, and one per 1,000 open operations, however
+// trips, one for the workers, three for the failures, and one per 1,000 open operations, however
 // many projects there are.
 func (r *Record) Stats(ctx context.Context, projects []string, within tasks.StatsRange, now time.Time) ([]tasks.Stats, error) {
 	fail := func(err error) ([]tasks.Stats, error) {
@@ -58,6 +59,9 @@ func (r *Record) Stats(ctx context.Context, projects []string, within tasks.Stat
 		return fail(err)
 	}
 	failures, err := r.FailureCounts(ctx, tasks.FailureFilter{})
+	if err == nil {
+		err = r.addOldest(ctx, failures)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +78,29 @@ func (r *Record) Stats(ctx context.Context, projects []string, within tasks.Stat
 		}
 	}
 	return out, nil
+}
+
+// addOldest adds the times of the oldest failures.
+func (r *Record) addOldest(ctx context.Context, counts []tasks.FailureCount) error {
+	if len(counts) == 0 {
+		return nil
+	}
+	oldest := make([]*redis.ZSliceCmd, len(counts))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, c := range counts {
+			oldest[i] = p.ZRangeWithScores(ctx, r.keys.failures(failureGroup{c.Project, c.Class, c.Code}), 0, 0)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the oldest failures: %w", err)
+	}
+	for i := range counts {
+		if z := oldest[i].Val(); len(z) > 0 {
+			counts[i].OldestAt = time.UnixMilli(int64(z[0].Score)).UTC()
+		}
+	}
+	return nil
 }
 
 // readTallies reads all values that are stored per project.
@@ -119,8 +146,8 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 		}
 		s.Operations, s.Scheduled, s.AwaitingApproval = int(x.ops.Val()), int(x.later.Val()), int(x.waiting.Val())
 		s.DueToday += int(x.today.Val())
-		addBuckets(s, now, x.steps.decode())
-		addMinutes(s, now, x.calls.decode())
+		addBuckets(s, now, x.steps.decode(r, s.Project))
+		addMinutes(s, now, x.calls.decode(r, s.Project))
 		for n, q := range queues {
 			d, err := decodeDepth(x.depths[n], q, now)
 			if err != nil {
@@ -134,51 +161,92 @@ func (r *Record) readTallies(ctx context.Context, into []tasks.Stats, now time.T
 	return nil
 }
 
-// tallyHashes are the hashes of a period that were read, by number.
+// tallyHashes are the tallies of a period that are read.
 type tallyHashes struct {
 	period tallyPeriod
-	byNo   map[int64]*redis.MapStringStringCmd
+	read   map[int64]*redis.MapStringStringCmd
+	known  map[int64]map[int]*Tally // of hashes that were read before
 }
 
-func (r *Record) tallyHashes(ctx context.Context, p redis.Pipeliner, alias string, period tallyPeriod, from, to time.Time) tallyHashes {
-	out := tallyHashes{period, map[int64]*redis.MapStringStringCmd{}}
+func (r *Record) tallyHashes(
+	ctx context.Context, p redis.Pipeliner, alias string, period tallyPeriod, from, to time.Time,
+) tallyHashes {
+	out := tallyHashes{period, map[int64]*redis.MapStringStringCmd{}, map[int64]map[int]*Tally{}}
 	first, _ := period.place(from)
 	last, _ := period.place(to)
 	for n := first; n <= last; n++ {
-		out.byNo[n] = p.HGetAll(ctx, r.keys.tallies(alias, period.name, n))
+		key := r.keys.tallies(alias, period.name, n)
+		if known := r.past.get(key); known != nil {
+			out.known[n] = known
+		} else {
+			out.read[n] = p.HGetAll(ctx, key)
+		}
 	}
 	return out
 }
 
 // decode returns a function that gives the tally of the step that has t. Most fields of a
 // hash are missing, so it reads the fields and not the possible names.
-func (x tallyHashes) decode() func(t time.Time) Tally {
-	type place struct {
-		hash int64
-		step int
-	}
-	all := map[place]*Tally{}
-	for hash, cmd := range x.byNo {
+func (x tallyHashes) decode(r *Record, alias string) func(t time.Time) Tally {
+	all := x.known
+	for hash, cmd := range x.read {
+		steps := map[int]*Tally{}
 		for field, n := range cmd.Val() {
 			name := strings.TrimLeft(field, "0123456789")
 			step, _ := strconv.Atoi(field[:len(field)-len(name)])
-			t := all[place{hash, step}]
-			if t == nil {
-				t = &Tally{}
-				all[place{hash, step}] = t
+			if steps[step] == nil {
+				steps[step] = &Tally{}
 			}
-			if counter := t.counter(name); counter != nil {
+			if counter := steps[step].counter(name); counter != nil {
 				*counter = int(number(n))
 			}
+		}
+		all[hash] = steps
+		if ended := time.Unix((hash+1)*int64(seconds(x.period.span)), 0); time.Since(ended) > pastAfter {
+			r.past.put(r.keys.tallies(alias, x.period.name, hash), steps)
 		}
 	}
 	return func(t time.Time) Tally {
 		hash, step := x.period.place(t)
-		if t := all[place{hash, step}]; t != nil {
+		if t := all[hash][step]; t != nil {
 			return *t
 		}
 		return Tally{}
 	}
+}
+
+const (
+	// pastAfter is the age after which the tallies of a hash rarely change: a worker that could
+	// not reach Redis may still add to them.
+	pastAfter = 10 * time.Minute
+	// pastKept is how long they are not read again.
+	pastKept = 5 * time.Minute
+)
+
+// pastTallies keeps the tallies of hashes that rarely change, by key: with many projects,
+// reading them again and again would take most of the time of Stats.
+type pastTallies struct {
+	mu    sync.Mutex
+	steps map[string]map[int]*Tally
+	since time.Time // when the first of them was read
+}
+
+func (p *pastTallies) get(key string) map[int]*Tally {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.since) > pastKept {
+		p.steps = nil
+	}
+	return p.steps[key]
+}
+
+func (p *pastTallies) put(key string, steps map[int]*Tally) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.steps == nil {
+		p.steps, p.since = map[string]map[int]*Tally{}, time.Now()
+	}
+	p.steps[key] = steps
 }
 
 func addBuckets(s *tasks.Stats, now time.Time, of func(time.Time) Tally) {

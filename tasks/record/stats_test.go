@@ -3,6 +3,7 @@ package record_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -61,7 +62,9 @@ func statsNow(t *testing.T, b *bundle) {
 	require.Equal(t, 3, hq.Open)
 	require.Equal(t, 3, hq.Operations)
 	require.False(t, hq.Partial)
-	require.Equal(t, []tasks.FailureCount{{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 5}, {Project: "hq", Class: "held", Code: "SHARED", Count: 1}}, hq.Failures)
+	require.Equal(t, []tasks.FailureCount{
+		{Project: "hq", Class: "permanent", Code: "WKS.1", Count: 5, OldestAt: b.now}, {Project: "hq", Class: "held", Code: "SHARED", Count: 1, OldestAt: b.now},
+	}, hq.Failures)
 	require.Equal(t, tasks.PauseAuth, hq.Pause.Kind)
 	require.Equal(t, 5, hq.Waiting)
 	depths := map[record.Queue]int{}
@@ -219,6 +222,27 @@ func talliesStaySmall(t *testing.T, b *bundle) {
 	}
 	require.InDelta(t, 1+24+24*20+24+24/6, size, 1) // of the last kind one more if the day does not begin with its hour
 	require.LessOrEqual(t, fields, 24*(120+84)+24*20*57+4*84)
+}
+
+// What is long past is not read again for some minutes; what may still change is.
+func pastTalliesAreKept(t *testing.T, b *bundle) {
+	b.now = time.Now().UTC() // what is past is not a question of the test's clock
+	detached := func(n int) record.Tally { return record.Tally{Tally: tasks.Tally{Detached: n}} }
+	past, fresh := b.now.Add(-3*time.Hour), b.now.Add(-time.Minute)
+	b.tally("1", record.MinuteTally{Project: "hq", Minute: past, Tally: detached(5)}, record.MinuteTally{Project: "hq", Minute: fresh, Tally: detached(2)})
+	hq, _ := b.stats(b.now)
+	require.Equal(t, 7, hq.Results.Detached)
+	b.tally("2", record.MinuteTally{Project: "hq", Minute: fresh, Tally: detached(1)})
+	for _, key := range b.keys() {
+		if strings.Contains(key, ":quarters:") && b.rdb.HLen(t.Context(), key).Val() == 1 && strings.HasSuffix(key, strconv.FormatInt(past.Unix()/3600, 10)) {
+			require.NoError(t, b.rdb.Del(t.Context(), key).Err())
+		}
+	}
+	hq, _ = b.stats(b.now)
+	require.Equal(t, 8, hq.Results.Detached, "5 are remembered")
+	all, err := b.producer().Record.Stats(t.Context(), []string{"hq"}, tasks.LastDay, b.now)
+	require.NoError(t, err)
+	require.Equal(t, 3, all[0].Results.Detached, "another process has not read them")
 }
 
 // However many projects, one round trip reads what is kept by project.

@@ -1,4 +1,4 @@
-// Package trail defines the audit trail: the stored format of its entries, the hash chain
+// Package trail defines the audit trail and the audit log: the stored format of its entries, the hash chain
 // over them, and whether they match the rows. It has no I/O, and knows states and notes only
 // by their codes. It is for this module's record and reports, not a public API.
 //
@@ -14,4 +14,9 @@
 // the chunks. With a copy of the seal anyone can detect a later alteration of any entry,
 // row or part of the request. It is stored and logged when the operation ends, and part of
 // every report.
+//
+// The audit log is one list of entries over all operations, chained in the same way. The
+// first entry is chained to the empty text,
+//
+//	h(n) = SHA-256(h(n-1) in hex + entry n as stored) in hex
 package trail

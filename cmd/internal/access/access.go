@@ -4,6 +4,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -17,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/redis/go-redis/v9"
 
@@ -49,6 +52,7 @@ func (r Role) Includes(wanted Role) bool {
 type Key struct {
 	ID       string   `json:"id"` // the first characters of the key, to recognise it
 	Name     string   `json:"name"`
+	Owner    string   `json:"owner,omitempty"` // the person who answers for the key; empty: made by a version without owners
 	Role     Role     `json:"role"`
 	Projects []string `json:"projects,omitempty"` // empty: all
 	// UnknownUsers is the default for requests with this key: hold or ignore users whom
@@ -64,6 +68,11 @@ type Key struct {
 // Sees reports whether the key is for the project.
 func (k Key) Sees(project string) bool {
 	return len(k.Projects) == 0 || slices.Contains(k.Projects, project)
+}
+
+// SeesAll reports whether the key is for all of the projects.
+func (k Key) SeesAll(projects []string) bool {
+	return !slices.ContainsFunc(projects, func(p string) bool { return !k.Sees(p) })
 }
 
 // Valid reports whether the key is neither revoked nor expired.
@@ -112,14 +121,33 @@ func (k *Keys) used() string { return k.prefix + ":access:used" } // HASH: id ->
 
 const begins = "dk_"
 
+var keySyntax = regexp.MustCompile(`^` + begins + `[a-z0-9]{32}$`)
+
 var nameSyntax = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,39}$`)
 
+const maxOwner = 120
+
+// ValidOwner reports whether a text can be the owner of a key: 1 to 120 printable characters.
+func ValidOwner(s string) bool {
+	return s != "" && utf8.ValidString(s) && utf8.RuneCountInString(s) <= maxOwner && strings.TrimSpace(s) == s &&
+		!strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) })
+}
+
+// wellFormed reports whether a text looks like a key. Anything else is not a guess: it is
+// refused without asking Redis.
+func wellFormed(sent string) bool { return keySyntax.MatchString(sent) }
+
 // Create makes a key as described by want, and returns its secret, which cannot be read
-// again. The error is an *InvalidError or from Redis.
-func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, error) {
+// again. Its owner is by default its name. before is called with the key before it exists;
+// its error is returned. Other errors are *InvalidError or from Redis.
+func (k *Keys) Create(ctx context.Context, want Key, before ...func(Key) error) (apiclient.Secret, Key, error) {
+	want.Owner = cmp.Or(want.Owner, want.Name)
 	switch now := k.now(); {
 	case !nameSyntax.MatchString(want.Name):
 		return "", Key{}, invalid("name", "%.60q is not 1 to 40 lower-case letters, digits, dots, dashes or underscores", want.Name)
+	case !ValidOwner(want.Owner):
+		return "", Key{}, invalid("owner", "%.60q is not 1 to %d printable characters: give the name or mail address of a person",
+			want.Owner, maxOwner)
 	case !slices.Contains(Roles, want.Role):
 		return "", Key{}, invalid("role", "%.60q is not a role: use viewer, producer, operator or admin", want.Role)
 	case !slices.Contains([]string{"", "hold", "ignore"}, want.UnknownUsers):
@@ -132,6 +160,11 @@ func (k *Keys) Create(ctx context.Context, want Key) (apiclient.Secret, Key, err
 	secret := strings.ToLower(rand.Text() + rand.Text()[:6]) // 160 bits
 	want.ID = begins + secret[:8]
 	key := begins + secret
+	for _, f := range before {
+		if err := f(want); err != nil {
+			return "", Key{}, err
+		}
+	}
 	set, err := k.rdb.HSetNX(ctx, k.all(), want.ID, mustJSON(stored{want, hash(key)})).Result()
 	if err == nil && !set {
 		err = errors.New("the random id is in use: try again")
@@ -169,7 +202,7 @@ func (k *Keys) read(ctx context.Context, id string) (s stored, err error) {
 // Authenticate finds the key that was sent; ErrRefused if it is not valid. It records the
 // use of the key, once a minute.
 func (k *Keys) Authenticate(ctx context.Context, sent string) (Key, error) {
-	if !strings.HasPrefix(sent, begins) || len(sent) != len(begins)+32 {
+	if !wellFormed(sent) {
 		return Key{}, ErrRefused
 	}
 	s, err := k.read(ctx, sent[:len(begins)+8])
@@ -213,6 +246,12 @@ func (k *Keys) recordUse(ctx context.Context, id string, now time.Time) error {
 		return fmt.Errorf("recording the use of a key: %w", err)
 	}
 	return nil
+}
+
+// Get reads a key; ErrNotFound if there is none.
+func (k *Keys) Get(ctx context.Context, id string) (Key, error) {
+	s, err := k.read(ctx, id)
+	return s.Key, err
 }
 
 // List returns all keys, revoked ones too, the latest first.

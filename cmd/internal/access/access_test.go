@@ -76,9 +76,12 @@ func TestKeysThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	k := NewKeys(redistest.Mini(t), "x", time.Now)
 	for want, key := range map[string]Key{
-		"lower-case letters": {Name: "No Way", Role: Viewer},
-		"not a role":         {Name: "a", Role: "root"},
-		"in the past":        {Name: "a", Role: Viewer, ExpiresAt: time.Now().Add(-time.Second)},
+		"lower-case letters":     {Name: "No Way", Role: Viewer},
+		"not a role":             {Name: "a", Role: "root"},
+		"not 1 to 120 printable": {Name: "a", Role: Viewer, Owner: "Zoe\u202e"},
+		"mail address":           {Name: "a", Role: Viewer, Owner: strings.Repeat("x", 121)},
+		"a person":               {Name: "a", Role: Viewer, Owner: " zoe"},
+		"in the past":            {Name: "a", Role: Viewer, ExpiresAt: time.Now().Add(-time.Second)},
 	} {
 		_, _, err := k.Create(t.Context(), key)
 		require.ErrorContains(t, err, want)

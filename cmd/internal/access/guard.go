@@ -21,8 +21,9 @@ const (
 
 // Guard slows down addresses that send one wrong key after the other: after ten in a row it
 // passes one attempt every few seconds, up to a minute, until ten minutes went by without a
-// wrong key. A key that was accepted from the address within the last 15 minutes always
-// passes, because others may share the address. It is for one process, takes a few MB at
+// wrong key. Only well-formed keys count: anything else is not a guess, and must not slow
+// down others behind the same address. A key that was accepted from the address within the
+// last 15 minutes always passes for the same reason. It is for one process, takes a few MB at
 // most, and is safe for concurrent use.
 //
 // Addresses are those of Request.RemoteAddr. IPv6 addresses count by their /64, which is
@@ -53,6 +54,9 @@ func NewGuard(log zerolog.Logger, now func() time.Time) *Guard {
 // Wait reports whether a key from an address may be checked now, and if not, when to try
 // again. After the check the caller must call Failed or Succeeded.
 func (g *Guard) Wait(addr, key string) (retryAfter time.Duration, ok bool) {
+	if !wellFormed(key) {
+		return 0, true
+	}
 	addr = network(addr)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -88,6 +92,9 @@ func (g *Guard) attempts(addr string, now time.Time) *attempts {
 
 // Failed records that a key was wrong.
 func (g *Guard) Failed(addr, key string) {
+	if !wellFormed(key) {
+		return
+	}
 	addr = network(addr)
 	g.mu.Lock()
 	defer g.mu.Unlock()

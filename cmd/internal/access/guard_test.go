@@ -27,12 +27,17 @@ func newGuarded(t require.TestingT) *guarded {
 	return g
 }
 
+// key makes a well-formed key that ends with a word: others do not count.
+func key(word string) string {
+	return "dk_" + strings.Repeat("a", 32-len(word)) + word
+}
+
 // wrong sends wrong keys that are all looked at.
 func (g *guarded) wrong(addr string, n int) {
 	for i := range n {
-		_, ok := g.Wait(addr, "wrong")
+		_, ok := g.Wait(addr, key("wrong"))
 		require.True(g.t, ok, "wrong key %d", i)
-		g.Failed(addr, "wrong")
+		g.Failed(addr, key("wrong"))
 	}
 }
 
@@ -51,28 +56,28 @@ func TestGuardSlowsDownMoreAndMore(t *testing.T) {
 	g.wrong(home, freeFailures)
 	for _, pause := range []time.Duration{2, 4, 8, 16, 32, 60, 60} {
 		pause *= time.Second
-		require.Equal(t, pause, g.blocked(home, "wrong"))
-		require.Equal(t, pause, g.blocked("192.0.2.7:2000", "another"), "whatever the port and the key")
-		require.Zero(t, g.blocked(other, "wrong"))
+		require.Equal(t, pause, g.blocked(home, key("wrong")))
+		require.Equal(t, pause, g.blocked("192.0.2.7:2000", key("another")), "whatever the port and the key")
+		require.Zero(t, g.blocked(other, key("wrong")))
 		g.now = g.now.Add(pause)
-		require.Zero(t, g.blocked(home, "wrong"), "one try is let through")
-		require.NotZero(t, g.blocked(home, "wrong"), "and no other beside it")
-		g.Failed(home, "wrong")
+		require.Zero(t, g.blocked(home, key("wrong")), "one try is let through")
+		require.NotZero(t, g.blocked(home, key("wrong")), "and no other beside it")
+		g.Failed(home, key("wrong"))
 	}
 	g.now = g.now.Add(forgetAfter)
 	g.wrong(home, freeFailures)
-	require.Equal(t, firstPause, g.blocked(home, "wrong"), "it begins anew")
+	require.Equal(t, firstPause, g.blocked(home, key("wrong")), "it begins anew")
 }
 
 func TestGuardTakesOneRightKeyForTheEnd(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	g.wrong(home, freeFailures-1)
-	g.Succeeded(home, "mine")
+	g.Succeeded(home, key("mine"))
 	g.wrong(home, freeFailures)
-	require.NotZero(t, g.blocked(home, "wrong"))
-	g.Succeeded(home, "mine")
-	require.NotZero(t, g.blocked(home, "wrong"), "who works behind the address does not free who guesses there")
+	require.NotZero(t, g.blocked(home, key("wrong")))
+	g.Succeeded(home, key("mine"))
+	require.NotZero(t, g.blocked(home, key("wrong")), "who works behind the address does not free who guesses there")
 }
 
 // A key that was accepted from there is not hindered by others behind the same
@@ -80,50 +85,50 @@ func TestGuardTakesOneRightKeyForTheEnd(t *testing.T) {
 func TestGuardKnowsWhoseKeyWasAccepted(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.Succeeded(home, "mine")
-	g.Succeeded(other, "theirs")
+	g.Succeeded(home, key("mine"))
+	g.Succeeded(other, key("theirs"))
 	g.wrong(home, freeFailures)
-	require.Zero(t, g.blocked(home, "mine"))
-	require.NotZero(t, g.blocked(home, "theirs"), "it was accepted from elsewhere")
-	g.Failed(home, "mine")
-	require.NotZero(t, g.blocked(home, "mine"), "it was revoked")
+	require.Zero(t, g.blocked(home, key("mine")))
+	require.NotZero(t, g.blocked(home, key("theirs")), "it was accepted from elsewhere")
+	g.Failed(home, key("mine"))
+	require.NotZero(t, g.blocked(home, key("mine")), "it was revoked")
 
-	g.Succeeded(other, "theirs")
+	g.Succeeded(other, key("theirs"))
 	g.now = g.now.Add(trustFor)
 	g.wrong(other, freeFailures)
-	require.NotZero(t, g.blocked(other, "theirs"), "long ago")
+	require.NotZero(t, g.blocked(other, key("theirs")), "long ago")
 }
 
 func TestGuardCountsNetworks(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
 	for i := range freeFailures {
-		g.Failed(fmt.Sprintf("[2001:db8:0:7::%x]:1", i+1), "wrong")
+		g.Failed(fmt.Sprintf("[2001:db8:0:7::%x]:1", i+1), key("wrong"))
 	}
-	require.NotZero(t, g.blocked("[2001:db8:0:7:ffff::1]:9", "wrong"), "the same /64")
-	require.Zero(t, g.blocked("[2001:db8:0:8::1]:9", "wrong"), "another")
+	require.NotZero(t, g.blocked("[2001:db8:0:7:ffff::1]:9", key("wrong")), "the same /64")
+	require.Zero(t, g.blocked("[2001:db8:0:8::1]:9", key("wrong")), "another")
 	g.wrong("[::ffff:192.0.2.7]:1", freeFailures)
-	require.NotZero(t, g.blocked(home, "wrong"), "the same in version 4")
+	require.NotZero(t, g.blocked(home, key("wrong")), "the same in version 4")
 	g.wrong("[fe80::1%eth0]:1", freeFailures)
-	require.NotZero(t, g.blocked("[fe80::1%eth1]:1", "wrong"), "a zone is nothing to tell senders by")
+	require.NotZero(t, g.blocked("[fe80::1%eth1]:1", key("wrong")), "a zone is nothing to tell senders by")
 	g.wrong("@", freeFailures)
-	require.NotZero(t, g.blocked("nonsense", "wrong"))
+	require.NotZero(t, g.blocked("nonsense", key("wrong")))
 }
 
 func TestGuardTellsOnceAMinute(t *testing.T) {
 	t.Parallel()
 	g := newGuarded(t)
-	g.Succeeded(home, "secret-mine")
+	g.Succeeded(home, key("secretmine"))
 	g.wrong(home, freeFailures+0)
 	for range 3 {
-		g.Wait(home, "secret-guess")
+		g.Wait(home, key("secretguess"))
 	}
 	require.Equal(t, 1, strings.Count(g.log.String(), "\n"), g.log.String())
 	require.Contains(t, g.log.String(), `"level":"warn"`)
 	require.Contains(t, g.log.String(), `"address":"192.0.2.7"`)
 	require.NotContains(t, g.log.String(), "secret")
-	for g.now = g.now.Add(time.Minute); g.blocked(home, "guess") == 0; {
-		g.Failed(home, "guess")
+	for g.now = g.now.Add(time.Minute); g.blocked(home, key("guess")) == 0; {
+		g.Failed(home, key("guess"))
 	}
 	require.Equal(t, 2, strings.Count(g.log.String(), "\n"), g.log.String())
 }
@@ -134,15 +139,15 @@ func TestGuardForgetsTheOldest(t *testing.T) {
 	g.wrong(home, freeFailures)
 	address := func(i int) string { return fmt.Sprintf("10.0.%d.%d:1", i/256, i%256) }
 	for i := range remembered - 1 {
-		g.Failed(address(i), "wrong")
-		g.Succeeded(other, fmt.Sprint(i))
+		g.Failed(address(i), key("wrong"))
+		g.Succeeded(other, key(fmt.Sprint(i)))
 	}
-	require.NotZero(t, g.blocked(home, "wrong"))
+	require.NotZero(t, g.blocked(home, key("wrong")))
 	for i := range 3 {
-		g.Failed(address(remembered+i), "wrong")
-		g.Succeeded(other, fmt.Sprint(remembered+i))
+		g.Failed(address(remembered+i), key("wrong"))
+		g.Succeeded(other, key(fmt.Sprint(remembered+i)))
 	}
-	require.Zero(t, g.blocked(home, "wrong"), "there is no end of addresses")
+	require.Zero(t, g.blocked(home, key("wrong")), "there is no end of addresses")
 	require.Len(t, g.failing.at, remembered)
 	require.Equal(t, remembered, g.failing.order.Len())
 	require.Len(t, g.accepted.at, remembered)
@@ -157,10 +162,10 @@ func TestGuardIsForManyGoroutines(t *testing.T) {
 		all.Go(func() {
 			for range 100 {
 				addr := fmt.Sprintf("192.0.2.%d:1", i%3)
-				if _, ok := g.Wait(addr, "k"); ok && i%2 == 0 {
-					g.Failed(addr, "k")
+				if _, ok := g.Wait(addr, key("k")); ok && i%2 == 0 {
+					g.Failed(addr, key("k"))
 				} else {
-					g.Succeeded(addr, "k")
+					g.Succeeded(addr, key("k"))
 				}
 			}
 		})
@@ -181,15 +186,32 @@ func TestGuardBoundsGuesses(t *testing.T) {
 			case 0:
 				g.now = g.now.Add(time.Duration(rapid.IntRange(0, 5000).Draw(t, "ms")) * time.Millisecond)
 			case 1:
-				g.Failed(other, "x")
-				g.Succeeded(other, "y")
+				g.Failed(other, key("x"))
+				g.Succeeded(other, key("y"))
 			default:
-				if _, ok := g.Wait(home, "guess"); ok {
+				if _, ok := g.Wait(home, key("guess")); ok {
 					looked++
-					g.Failed(home, "guess")
+					g.Failed(home, key("guess"))
 				}
 			}
 		}
 		require.LessOrEqual(t, looked, freeFailures+int(g.now.Sub(begun)/firstPause))
 	})
+}
+
+// An empty field, a password or half a key is not a guess: whoever sends such things does
+// not slow down others behind the address, and is not slowed down.
+func TestGuardCountsWellFormedKeysOnly(t *testing.T) {
+	t.Parallel()
+	g := newGuarded(t)
+	for _, sent := range []string{"", "hunter2", "dk_", key("mine")[1:], key("mine") + "x", strings.ToUpper(key("mine")), "dk_" + strings.Repeat("-", 32)} {
+		for range 3 * freeFailures {
+			require.Zero(t, g.blocked(home, sent), sent)
+			g.Failed(home, sent)
+		}
+		require.Zero(t, g.blocked(home, key("wrong")), sent)
+	}
+	g.wrong(home, freeFailures)
+	require.NotZero(t, g.blocked(home, key("wrong")))
+	require.Zero(t, g.blocked(home, "hunter2"), "it is refused without a look")
 }

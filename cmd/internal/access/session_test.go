@@ -1,6 +1,7 @@
 package access
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +36,7 @@ func (d *fixture) signIn(want Key) (session, secret string, key Key) {
 	d.t.Helper()
 	made, _, err := d.Create(d.t.Context(), want)
 	require.NoError(d.t, err)
-	s, key, err := d.SignIn(d.t.Context(), string(made))
+	s, key, err := d.SignIn(d.t.Context(), string(made), Browser{Address: "192.0.2.7", UserAgent: "Mozilla"})
 	require.NoError(d.t, err)
 	return string(s), string(made), key
 }
@@ -57,7 +58,7 @@ func TestSession(t *testing.T) {
 	got, err := d.Session(t.Context(), session, true)
 	require.NoError(t, err)
 	require.Equal(t, key, got)
-	other, _, err := d.SignIn(t.Context(), secret)
+	other, _, err := d.SignIn(t.Context(), secret, Browser{})
 	require.NoError(t, err)
 	require.NotEqual(t, session, string(other), "each signing in is a session of its own")
 
@@ -68,7 +69,7 @@ func TestSession(t *testing.T) {
 	for _, bad := range []string{"", "x", session + "x", session[1:], strings.ToLower(session), secret, "*", hash(session)} {
 		require.False(t, d.in(bad, true), bad)
 	}
-	_, _, err = d.SignIn(t.Context(), session)
+	_, _, err = d.SignIn(t.Context(), session, Browser{})
 	require.ErrorIs(t, err, ErrRefused, "a session does not work as a key")
 	_, err = d.Authenticate(t.Context(), session)
 	require.ErrorIs(t, err, ErrRefused)
@@ -119,7 +120,7 @@ func TestSessionEndsWithItsKey(t *testing.T) {
 	_, err := d.Revoke(t.Context(), key.ID)
 	require.NoError(t, err)
 	require.False(t, d.in(revoked, true))
-	_, _, err = d.SignIn(t.Context(), secret)
+	_, _, err = d.SignIn(t.Context(), secret, Browser{})
 	require.ErrorIs(t, err, ErrRefused)
 	require.True(t, d.in(expiring, true))
 	d.pass(time.Minute)
@@ -140,8 +141,89 @@ func TestSessionThatCannotBeRead(t *testing.T) {
 	_, err := d.Session(t.Context(), session, true)
 	require.ErrorContains(t, err, "away")
 	require.NotErrorIs(t, err, ErrRefused)
-	_, _, err = d.SignIn(t.Context(), "dk_"+strings.Repeat("a", 32))
+	_, _, err = d.SignIn(t.Context(), "dk_"+strings.Repeat("a", 32), Browser{})
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrRefused)
 	require.Error(t, d.SignOut(t.Context(), session))
+}
+
+func (d *fixture) list() []Session {
+	d.t.Helper()
+	out, err := d.Sessions(d.t.Context())
+	require.NoError(d.t, err)
+	return out
+}
+
+func TestSessionsAreListedAndEnded(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	require.Empty(t, d.list())
+	first, _, key := d.signIn(Key{Name: "desk", Owner: "Ann Lee", Role: Operator})
+	began := d.now
+	d.pass(40 * time.Minute)
+	second, _, other := d.signIn(Key{Name: "root", Role: Admin})
+	require.Equal(t, "root", other.Owner, "a key has an owner")
+	require.True(t, d.in(first, true))
+	d.pass(10 * time.Minute)
+	require.True(t, d.in(first, false))
+	browser := Browser{Address: "192.0.2.7", UserAgent: "Mozilla"}
+	require.Equal(t, []Session{
+		{ID: SessionID(second), Key: other, StartedAt: began.Add(40 * time.Minute), LastUsedAt: began.Add(40 * time.Minute), ExpiresAt: began.Add(100 * time.Minute), Browser: browser},
+		{ID: SessionID(first), Key: key, StartedAt: began, LastUsedAt: began.Add(40 * time.Minute), ExpiresAt: began.Add(100 * time.Minute), Browser: browser},
+	}, d.listed())
+	for _, bad := range []string{"", SessionID(first)[1:], SessionID(first) + "0", hash(first), first, "*"} {
+		require.NoError(t, d.EndSession(t.Context(), bad))
+	}
+	require.Len(t, d.list(), 2)
+	require.False(t, d.in(SessionID(first), true), "the id opens nothing")
+
+	require.NoError(t, d.EndSession(t.Context(), SessionID(first)))
+	require.False(t, d.in(first, true))
+	require.True(t, d.in(second, true))
+	require.Len(t, d.list(), 1)
+	require.NoError(t, d.SignOut(t.Context(), second))
+	require.Empty(t, d.list())
+
+	// What has ended by itself is not listed, and does not stay in the index.
+	d.signIn(Key{Name: "desk", Role: Viewer})
+	_, _, revoked := d.signIn(Key{Name: "old", Role: Viewer})
+	_, err := d.Revoke(t.Context(), revoked.ID)
+	require.NoError(t, err)
+	require.Len(t, d.list(), 1)
+	d.pass(SessionIdle)
+	require.Empty(t, d.list())
+	require.False(t, d.redis.Exists("x:access:sessions"))
+}
+
+// listed is list, without the time of the last use of keys.
+func (d *fixture) listed() []Session {
+	out := d.list()
+	for i := range out {
+		out[i].Key.LastUsedAt = time.Time{}
+	}
+	return out
+}
+
+// What happens before a session or a key is made can prevent it.
+func TestRefusedBefore(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	no := errors.New("no entry, no act")
+	_, _, err := d.Create(t.Context(), Key{Name: "desk", Role: Viewer}, func(k Key) error {
+		require.Equal(t, "desk", k.Name)
+		require.Len(t, k.ID, 11)
+		return no
+	})
+	require.ErrorIs(t, err, no)
+	keys, err := d.List(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, keys)
+	_, secret, key := d.signIn(Key{Name: "desk", Role: Viewer})
+	_, _, err = d.SignIn(t.Context(), secret, Browser{}, func(k Key, session string) error {
+		require.Equal(t, key, k)
+		require.Len(t, session, 20)
+		return no
+	})
+	require.ErrorIs(t, err, no)
+	require.Len(t, d.list(), 1)
 }

@@ -39,7 +39,7 @@ func (e *env) web(l *filled) (map[string]func(context.Context) (int, error), err
 	if err != nil {
 		return nil, err
 	}
-	session, _, err := keys.SignIn(e.ctx, string(key))
+	session, _, err := keys.SignIn(e.ctx, string(key), access.Browser{})
 	if err != nil {
 		return nil, err
 	}

@@ -47,6 +47,7 @@ found is not all.`,
 				"what %s has could not be read completely: %s", shown(a.User), strings.Join(unread, ", "))
 		}),
 	}
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -63,11 +64,12 @@ func (p *Program) printAccess(a tasks.Access) error {
 		}
 	}
 	if len(a.Items) > 0 {
-		t := &table{header: []string{"COMPUTER", "DESKTOP", "PROJECT", "STATE", "USERS", "LAST OPERATION"}}
+		t := &table{header: []string{"COMPUTER", "DESKTOP", "PROJECT", "STATE", "USERS", "LAST OPERATION"},
+			less: []string{"LAST OPERATION", "STATE"}}
 		for _, d := range a.Items {
 			t.add(d.ComputerName, d.DesktopID, d.Project, d.AttachState, namesOf(d.Users), d.LastOperationID)
 		}
-		return t.print(p.Stdout)
+		return p.show(t)
 	}
 	switch {
 	case !a.Complete:

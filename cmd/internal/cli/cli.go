@@ -4,7 +4,9 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 )
 
@@ -25,10 +28,13 @@ type Program struct {
 	LookupEnv func(string) (string, bool)
 	Now       func() time.Time // default time.Now
 
-	configFile string // --config
-	serverFlag string // --server
-	keyFile    string // --key-file
-	begun      bool   // a command's own code runs: its errors are not about usage
+	configFile string        // --config
+	serverFlag string        // --server
+	keyFile    string        // --key-file
+	quiet      bool          // --quiet
+	patience   time.Duration // of a shell that completes; default completionPatience
+	wide       bool          // --output wide
+	begun      bool          // a command's own code runs: its errors are not about usage
 }
 
 // Run runs one command line, without the program's name, and returns the exit code.
@@ -37,6 +43,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	if p.Now == nil {
 		p.Now = time.Now
 	}
+	p.patience = cmp.Or(p.patience, completionPatience)
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)
@@ -69,9 +76,17 @@ Commands work on the configured Redis, or over the HTTP API of a server with
 file given by DETACHD_API_KEY_FILE or --key-file. The role of the key limits what
 a command may do, and its name is recorded as the requester.
 
+Tables have at most 50 rows, see --limit, and fit the terminal, see -o wide. With
+NO_COLOR set they have no colours. Times are in the zone of TZ.
+
 Exit codes: 0 success, 1 internal error, 2 wrong usage or input, 3 some desktops
 failed, 4 some desktops are on hold, 5 still running when --wait ended, 6 not
-authorised.`,
+authorised.
+
+Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
+		Example: `  detachd detach --project hq --user zoe --wait
+  detachd status d6i2kg1ksdu9f6fldk0g
+  detachd failures`,
 		Version:       p.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -80,15 +95,42 @@ authorised.`,
 	f := root.PersistentFlags()
 	f.StringVar(&p.configFile, "config", "", "configuration `file` (default $DETACHD_CONFIG)")
 	f.StringVar(&p.serverFlag, "server", "", "`URL` of a server to work with (default $DETACHD_SERVER; without either: the configured Redis)")
+	f.BoolVarP(&p.quiet, "quiet", "q", false, "print results, warnings and errors only")
 	f.StringVar(&p.keyFile, "key-file", "", "`file` with the API key (default $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
 	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.cancelCommand())
 	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
-	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand())
+	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(), p.auditCommand())
 	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
-		p.serveCommand(), p.keysCommand())
+		p.serveCommand(), p.keysCommand(), p.sessionsCommand())
 	addGroup(root, "Try it", p.demoCommand(), p.devCommand(), p.fakecloudCommand())
-	root.AddCommand(p.versionCommand())
+	addGroup(root, "Help", p.versionCommand())
+	root.SetHelpCommandGroupID("Help")
+	root.SetCompletionCommandGroupID("Help")
+	suggestFlags(root)
+	p.addCompletion(root)
 	return root
+}
+
+// suggestFlags answers an unknown flag with those of a similar name. Behind a mistyped
+// subcommand all its flags are unknown, so that is said first.
+func suggestFlags(root *cobra.Command) {
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if mistyped := cmd.ValidateArgs(cmd.Flags().Args()); cmd.HasSubCommands() && mistyped != nil {
+			return mistyped
+		}
+		unknown, ok := errors.AsType[*pflag.NotExistError](err)
+		if !ok {
+			return err
+		}
+		known := &cobra.Command{SuggestionsMinimumDistance: 2} // cobra compares names of commands only
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			known.AddCommand(&cobra.Command{Use: f.Name, Run: func(*cobra.Command, []string) {}})
+		})
+		if near := known.SuggestionsFor(unknown.GetSpecifiedName()); len(near) > 0 {
+			return fmt.Errorf("%w: did you mean --%s?", err, strings.Join(near, " or --"))
+		}
+		return err
+	})
 }
 
 func addGroup(root *cobra.Command, title string, commands ...*cobra.Command) {
@@ -116,6 +158,14 @@ func addSubcommands(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Comma
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
+}
+
+// noArguments is for commands with flags only.
+func noArguments(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("%s takes no arguments, and %s was given", cmd.CommandPath(), shown(args[0]))
+	}
+	return nil
 }
 
 // needs is for commands with one argument, which list prints.
@@ -151,6 +201,13 @@ func (p *Program) ask(do func(cmd *cobra.Command, c *client, args []string) erro
 	})
 }
 
+// note writes a message that --quiet suppresses.
+func (p *Program) note(format string, args ...any) {
+	if !p.quiet {
+		p.say(format, args...)
+	}
+}
+
 // say writes a message for people.
 func (p *Program) say(format string, args ...any) { fmt.Fprintf(p.Stderr, format+"\n", args...) }
 
@@ -170,9 +227,10 @@ func terminal(w io.Writer) bool {
 
 func (p *Program) versionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: "  detachd version",
+		Args:    noArguments,
 		RunE: p.run(func(*cobra.Command, []string) error {
 			p.out("detachd %s", p.Version)
 			return nil

@@ -44,9 +44,15 @@ func (p *Program) connect(by string) (*client, error) {
 	}
 	inside := server.NewInside(server.Config{Store: s, Keys: p.keys(s), Log: zerolog.Nop(), Now: p.Now, Local: true})
 	return &client{
-		Client: inside.As(access.Key{Name: p.requestedBy(by), Role: access.Admin}),
+		Client: inside.As(access.Key{Name: p.requestedBy(by), Owner: p.person(), Role: access.Admin}, thisMachine()),
 		close:  s.Close,
 	}, nil
+}
+
+// thisMachine is the origin of requests without a server.
+func thisMachine() server.Origin {
+	host, _ := os.Hostname()
+	return server.Origin{Browser: access.Browser{Address: host}}
 }
 
 // serverURL is the server to use; empty for none.

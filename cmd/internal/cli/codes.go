@@ -21,7 +21,9 @@ how it is handled, and what a reading of a desktop means before it is sent, afte
 a call with an unknown outcome, and after the cloud accepted it. In each table the
 first match wins; codes of the configuration come first. A call that may have
 taken effect is always ambiguous, whatever the table says.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd codes
+  detachd codes --json | jq '.codes[] | select(.code == "WKS.00010032")'`,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			v, err := p.codes(cmd.Context())
 			if err != nil {
@@ -34,13 +36,14 @@ taken effect is always ambiguous, whatever the table says.`,
 				if i > 0 {
 					p.out("")
 				}
-				if err := t.print(p.Stdout); err != nil {
+				if err := p.show(t); err != nil {
 					return err
 				}
 			}
 			return nil
 		}),
 	}
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

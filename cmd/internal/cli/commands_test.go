@@ -210,7 +210,10 @@ func TestConfigurationMissing(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.refused(t, exitUsage, "/nowhere.yaml", "list", "--config", "/nowhere.yaml")
-	(&stage{}).refused(t, exitUsage, "no project is configured", "list")
+	for _, command := range []string{"list", "worker", "serve"} {
+		(&stage{}).refused(t, exitUsage, "give a configuration with --config or DETACHD_CONFIG", command)
+		(&stage{}).refused(t, exitUsage, "no project is configured", command)
+	}
 }
 
 func TestSecretMissing(t *testing.T) {

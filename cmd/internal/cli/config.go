@@ -2,11 +2,14 @@ package cli
 
 import (
 	"errors"
+	stdlog "log"
+	"os"
 
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/server"
 )
 
 // fixConfig is the advice for a configuration that cannot be used.
@@ -32,20 +35,31 @@ func (p *Program) open() (*app.Store, error) {
 		return nil, err
 	}
 	s, err := app.Open(cfg, p.LookupEnv, p.Version)
-	if errors.Is(err, app.ErrNoProject) {
-		return nil, usage("give a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and related variables; "+
-			"detachd demo needs neither", "%w", err)
-	}
 	if err != nil {
-		return nil, usage(fixConfig, "%w", err)
+		return nil, unusable(err)
 	}
 	return s, nil
+}
+
+// unusable explains why the configuration cannot be used.
+func unusable(err error) error {
+	if errors.Is(err, app.ErrNoProject) {
+		return usage("give a configuration with --config or DETACHD_CONFIG, or set HUAWEICLOUD_SDK_AK and related variables; "+
+			"detachd demo needs neither", "%w", err)
+	}
+	return usage(fixConfig, "%w", err)
 }
 
 // logger writes the log to stderr.
 func (p *Program) logger(cfg config.Log) (zerolog.Logger, error) {
 	isTerminal := terminal(p.Stderr)
-	return app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
+	log, err := app.NewLogger(cfg, p.Stderr, isTerminal, isTerminal && p.env("NO_COLOR") == "")
+	if err == nil && p.Stderr == os.Stderr { // of the process
+		// The clients of net/http report to the logger of package log.
+		stdlog.SetFlags(0)
+		stdlog.SetOutput(server.ErrorLog(log).Writer())
+	}
+	return log, err
 }
 
 // consoleLog is the log of commands that people watch.

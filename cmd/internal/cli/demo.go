@@ -44,7 +44,9 @@ and refuses some desktops; then leavers by name, who share desktops with colleag
 It needs no setup, touches nothing real, and stops by itself. The exit code is 0 if
 exactly the planned desktops failed or were put on hold, every desktop reported as
 detached is detached in the cloud, and nobody else lost access; otherwise 3.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd demo
+  detachd demo --serve 127.0.0.1:8080 --report evidence.html`,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.demo(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()

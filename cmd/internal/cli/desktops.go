@@ -20,7 +20,9 @@ func (p *Program) desktopsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "desktops OPERATION",
 		Short: "List the desktops of an operation and their results",
-		Args:  needs("OPERATION", "detachd list"),
+		Example: `  detachd desktops d6i2kg1ksdu9f6fldk0g --state failed,held
+  detachd desktops d6i2kg1ksdu9f6fldk0g --limit 0 -o wide`,
+		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			filter := tasks.DesktopFilter{Code: o.code}
 			for _, name := range o.states {
@@ -30,9 +32,10 @@ func (p *Program) desktopsCommand() *cobra.Command {
 				}
 				filter.States = append(filter.States, state)
 			}
-			v, err := pages(o.page, func(size int, token string) ([]api.Desktop, string, error) {
+			read := func(size int, token string) ([]api.Desktop, string, error) {
 				return c.Desktops(cmd.Context(), args[0], filter, size, token)
-			})
+			}
+			v, err := pages(o.page.of(o.json), read)
 			if err != nil {
 				return ofOperation(args[0], err)
 			}
@@ -40,24 +43,29 @@ func (p *Program) desktopsCommand() *cobra.Command {
 				return printJSON(p.Stdout, v)
 			}
 			if len(v.Items) == 0 {
-				p.say("no desktop of the operation matches")
+				p.note("no desktop of the operation matches")
 				return nil
 			}
-			return desktopsTable(v.Items).print(p.Stdout)
+			if err := p.show(desktopsTable(v.Items)); err != nil {
+				return err
+			}
+			sayMore(p, v, read)
+			return nil
 		}),
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&o.states, "state", nil,
 		"only in these `states`: queued, sending, accepted, detached,\nfailed, held (on hold), cancelled, expanded, no_desktop")
 	f.StringVar(&o.code, "code", "", "only with this error `code`, for example WKS.00010032")
-	o.page.flags(f, 0)
+	o.page.flags(f)
+	p.outputFlag(f)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
 
 func desktopsTable(desktops []api.Desktop) *table {
 	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "USERS BEFORE", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE",
-		"MESSAGE"}}
+		"MESSAGE"}, less: []string{"REQUEST", "JOB", "ATTEMPTS", "USERS BEFORE", "SINCE"}}
 	for _, d := range desktops {
 		code, message := whyOf(d)
 		before := ""

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -63,11 +64,11 @@ until its state is confirmed "detached" or it is "failed".`,
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
 		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
 	}
-	o.flags(cmd.Flags())
+	o.flags(p, cmd.Flags())
 	return cmd
 }
 
-func (o *detachOptions) flags(f *pflag.FlagSet) {
+func (o *detachOptions) flags(p *Program, f *pflag.FlagSet) {
 	f.StringVar(&o.file, "file", "", "CSV `file` of leavers, - for stdin")
 	f.StringVar(&o.project, "project", "", "project `alias` of all desktops without a project in the file")
 	f.StringArrayVar(&o.users, "user", nil, "`name` of a leaver: detach all their desktops; may be repeated")
@@ -90,10 +91,11 @@ func (o *detachOptions) flags(f *pflag.FlagSet) {
 	f.StringVar(&o.ticket, "ticket", "", "`ticket`, for the record")
 	f.StringVar(&o.by, "requested-by", "", "`name` of the requester, for the record (default: the user of this session).\n"+
 		"Not with a server, which records the name of the key")
-	f.StringVar(&o.key, "idempotency-key", "", "`key` that makes repeating the same request safe")
+	f.StringVar(&o.key, "idempotency-key", "", "`name` of this request, so that repeating it is safe (default: a new one, which is printed)")
 	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "skip invalid rows instead of refusing the whole list; the exit code is then 3")
 	f.BoolVar(&o.plan, "plan", false, "show who would lose access and what would be put on hold, and queue nothing")
 	f.BoolVar(&o.json, "json", false, "print JSON")
+	p.outputFlag(f)
 	o.wait.flags(f)
 }
 
@@ -125,6 +127,10 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		return err
 	}
 	defer c.close()
+	made := o.key == "" && !o.plan
+	if made {
+		o.key = "detach-" + strings.ToLower(rand.Text())
+	}
 	reqs, list, err := p.requests(ctx, c, args, o)
 	if err != nil {
 		return err
@@ -135,11 +141,14 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 		}
 		return skippedRows(list, nil)
 	}
-	ops, err := p.enqueue(ctx, c, reqs)
+	if made {
+		p.note("idempotency key: %s", o.key)
+	}
+	ops, err := p.enqueue(ctx, c, reqs, o.key)
 	if err != nil {
 		return err
 	}
-	p.warnOneCopy(ops)
+	p.warnOneCopy(ops, o.key)
 	p.warnWithoutWorkers(ctx, c)
 	p.sayEstimate(ctx, c, rowsByProject(ops))
 	if o.wait.on {
@@ -154,7 +163,9 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	for _, op := range ops {
 		p.out("operation %s: %s of project %s %s", op.ID, size(op), op.Project, schedule(op, p.Now()))
 	}
-	p.say("follow it with: detachd status %s", ops[0].ID)
+	for _, op := range ops {
+		p.note("follow it with: detachd status %s", op.ID)
+	}
 	return skippedRows(list, nil)
 }
 
@@ -264,7 +275,7 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 		}
 	}
 	if len(list.Unknown) > 0 {
-		p.say("ignored columns: %s", printable(strings.Join(list.Unknown, ", ")))
+		p.note("ignored columns: %s", printable(strings.Join(list.Unknown, ", ")))
 	}
 	if list.BadRows > 0 {
 		if err := p.badRows(projects, list, o.skipInvalid); err != nil {
@@ -348,8 +359,8 @@ func (p *Program) badRows(projects []string, list *leavers.List, skip bool) erro
 		strings.Join(projects, ", "), "%s invalid; nothing was queued", share(list.BadRows, list.BadRows+len(list.Good), "row"))
 }
 
-// enqueue submits the requests one after the other.
-func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRequest) ([]tasks.Operation, error) {
+// enqueue submits the requests one after the other. key is the idempotency key of them all.
+func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRequest, key string) ([]tasks.Operation, error) {
 	var ops []tasks.Operation
 	for _, req := range reqs {
 		op, err := c.CreateOperation(ctx, req)
@@ -361,8 +372,8 @@ func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRe
 			p.say("already queued: operation %s, %s of project %s", done.ID, size(done), done.Project)
 		}
 		f := explain(err)
-		if len(ops) > 0 {
-			f.next += "; run it for the other projects only, or for all with the same --idempotency-key"
+		if len(ops) > 0 || f.code != exitUsage {
+			f.next += "; to repeat it safely, whatever was queued, add --idempotency-key " + printable(key)
 		}
 		return nil, &failure{f.code, fmt.Errorf("project %s: %w", req.Project, f.err), f.next}
 	}
@@ -386,12 +397,22 @@ func (p *Program) requestedBy(given string) string {
 	return u.Username
 }
 
+// person is the user of this session, for the audit log. The environment does not count:
+// anybody can set it.
+func (p *Program) person() string {
+	u, err := user.Current()
+	if err != nil {
+		return p.requestedBy("")
+	}
+	return u.Username
+}
+
 // warnOneCopy warns of operations that a failover of Redis would lose.
-func (p *Program) warnOneCopy(ops []tasks.Operation) {
+func (p *Program) warnOneCopy(ops []tasks.Operation, key string) {
 	for _, op := range ops {
 		if op.Durability == tasks.OneCopy {
 			p.say("warning: operation %s is accepted, but no replica of Redis confirmed it in time: a failover now would lose it. "+
-				"Check later with detachd status %s; repeating the command with the same --idempotency-key is safe", op.ID, op.ID)
+				"Check later with detachd status %s; repeating the command with --idempotency-key %s is safe", op.ID, op.ID, printable(key))
 		}
 	}
 }

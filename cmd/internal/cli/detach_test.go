@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -50,9 +51,14 @@ func TestDetachFileOfSeveralProjects(t *testing.T) {
 		r := s.run(t, "detach", "--file", name, "--idempotency-key", "k")
 		require.Equal(t, exitOK, r.code, r.err)
 		require.Contains(t, r.err, "ignored columns: department")
-		require.Len(t, s.operations(t), 2)
+		ops := s.operations(t)
+		require.Len(t, ops, 2)
 		again := s.ok(t, "detach", "--file", name, "--idempotency-key", "k")
-		require.Equal(t, r.out, again, "the same operations")
+		for _, op := range ops {
+			require.Contains(t, r.out, "operation "+op.ID+": ")
+			require.Contains(t, r.err, "follow it with: detachd status "+op.ID+"\n", "each operation is named")
+			require.Regexp(t, "operation "+op.ID+": .* of project "+op.Project+" already recorded at "+regexp.QuoteMeta(clock(op.AcceptedAt))+", in progress", again)
+		}
 		require.Len(t, s.operations(t), 2)
 	})
 }

@@ -46,7 +46,7 @@ carry 100,000 desktops. All data is deleted when dev stops.`,
 		Example: `  detachd dev
   detachd dev --desktops 10000 --listen 127.0.0.1:8080
   detachd dev --list leavers.csv`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.dev(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()

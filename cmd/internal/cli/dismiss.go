@@ -116,13 +116,13 @@ func (p *Program) showDismissable(match api.FailureMatch, asJSON bool) error {
 		return printJSON(p.Stdout, match)
 	}
 	if match.Matched == 0 {
-		p.say("no failure matches")
+		p.note("no failure matches")
 		return nil
 	}
-	if err := matchTable(match).print(p.Stdout); err != nil {
+	if err := p.show(matchTable(match)); err != nil {
 		return err
 	}
-	p.say("%s would be dismissed; nothing was changed", count(match.Matched, "desktop"))
+	p.note("%s would be dismissed; nothing was changed", count(match.Matched, "desktop"))
 	return nil
 }
 

@@ -56,7 +56,9 @@ With --probe it also sends one detach call per project for a desktop that does n
 exist (an id of zeros), to check that the credentials allow detaching. A cloud that
 checks permissions first answers 403 if they do not; this was not tried against the
 real cloud.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd doctor --config /etc/detachd/config.yaml
+  detachd doctor --probe`,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			fs, err := p.examineAll(cmd.Context(), probe)
 			if err != nil {
@@ -108,9 +110,12 @@ func (p *Program) examine(ctx context.Context, s *app.Store, probe bool) finding
 	return fs
 }
 
+var levelColours = map[level]string{fine: green, warn: yellow, bad: red}
+
 func (p *Program) printFindings(fs findings) error {
 	for _, f := range fs.All {
-		p.out("%-5s %-20s %s", f.Level, printable(f.Check), printable(f.Message))
+		word := p.screen(p.Stdout).paint(levelColours[f.Level], fmt.Sprintf("%-5s", f.Level))
+		p.out("%s %-20s %s", word, printable(f.Check), printable(f.Message))
 		if f.Next != "" {
 			p.out("      %-20s → %s", "", printable(f.Next))
 		}

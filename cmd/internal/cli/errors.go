@@ -42,7 +42,7 @@ func usage(next, format string, args ...any) error { return fail(exitUsage, next
 // printError prints an error and its next step, and returns the exit code.
 func (p *Program) printError(err error) int {
 	f := explain(err)
-	p.say("detachd: %s", printableLines(f.Error()))
+	p.say("%s %s", p.screen(p.Stderr).paint(red, "detachd:"), printableLines(f.Error()))
 	p.say("  next: %s", printableLines(f.next))
 	return f.code
 }

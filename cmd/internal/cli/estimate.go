@@ -27,7 +27,7 @@ func (p *Program) sayEstimate(ctx context.Context, c *client, desktops map[strin
 		return
 	}
 	if minutes, perMinute := estimate(desktops, projects); minutes > 1 {
-		p.say("about %d minutes at %s a minute, each of up to %d desktops", minutes, count(perMinute, "call"), apiclient.MaxDesktopsPerCall)
+		p.note("about %d minutes at %s a minute, each of up to %d desktops", minutes, count(perMinute, "call"), apiclient.MaxDesktopsPerCall)
 	}
 }
 

@@ -43,14 +43,18 @@ users. A desktop leaves the inbox when any operation detaches it, when it is
 retried, or when it is dismissed (detachd dismiss). detachd desktops lists the
 rows of one operation. Once the cause is fixed, detachd detach --file accepts
 the CSV output, which includes desktops on hold only with --class held.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd failures --project hq --since 24h
+  detachd failures --class held
+  detachd failures --code WKS.00010032 --csv > again.csv && detachd detach --file again.csv`,
+		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			if err := o.read(p); err != nil {
 				return err
 			}
-			v, err := pages(o.page, func(size int, token string) ([]tasks.Failure, string, error) {
+			read := func(size int, token string) ([]tasks.Failure, string, error) {
 				return c.Failures(cmd.Context(), o.filter, size, token)
-			})
+			}
+			v, err := pages(o.page.of(o.json || o.csv), read)
 			if err != nil {
 				return err
 			}
@@ -64,16 +68,17 @@ the CSV output, which includes desktops on hold only with --class held.`,
 				}
 				return printCSV(p.Stdout, rows)
 			case len(v.Items) == 0:
-				p.say("no failure matches")
+				p.note("no failure matches")
 				return nil
 			}
-			if err := failuresTable(v.Items).print(p.Stdout); err != nil {
+			if err := p.show(failuresTable(v.Items)); err != nil {
 				return err
 			}
+			sayMore(p, v, read)
 			advice := adviceFor(v.Items)
 			for _, code := range slices.Sorted(maps.Keys(advice)) {
 				if advice[code] != "" {
-					p.say("%s: %s", printable(code), advice[code])
+					p.note("%s: %s", printable(code), advice[code])
 				}
 			}
 			return nil
@@ -81,7 +86,8 @@ the CSV output, which includes desktops on hold only with --class held.`,
 	}
 	f := cmd.Flags()
 	o.flags(f)
-	o.page.flags(f, 0)
+	o.page.flags(f)
+	p.outputFlag(f)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	f.BoolVar(&o.csv, "csv", false, "print CSV")
 	cmd.MarkFlagsMutuallyExclusive("json", "csv")
@@ -120,7 +126,8 @@ func (p *Program) period(since, until string) (from, to time.Time, err error) {
 }
 
 func failuresTable(failures []tasks.Failure) *table {
-	t := &table{header: []string{"FAILED", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"}}
+	t := &table{header: []string{"FAILED", "PROJECT", "DESKTOP", "NAME", "CODE", "CLASS", "ATTEMPTS", "OPERATION", "MESSAGE"},
+		less: []string{"ATTEMPTS", "CLASS", "FAILED", "OPERATION", "PROJECT"}}
 	for _, f := range failures {
 		t.add(clock(f.At), f.Project, f.DesktopID, f.DesktopName, f.Code, string(f.Class), strconv.Itoa(f.Attempts), f.OperationID, f.Message)
 	}

@@ -20,7 +20,7 @@ func (p *Program) fakecloudCommand() *cobra.Command {
 		Long: `Prints its address as one line on stdout and serves any project and token until
 stopped. Only the desktops created by --desktops exist.`,
 		Hidden: true,
-		Args:   cobra.NoArgs,
+		Args:   noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
 			if err := p.localOnly("fakecloud"); err != nil {
 				return err

@@ -10,9 +10,10 @@ import (
 func (p *Program) historyCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "history DESKTOP",
-		Short: "List every operation that named a desktop, the latest first",
-		Args:  needs("DESKTOP", "detachd desktops OPERATION"),
+		Use:     "history DESKTOP",
+		Short:   "List every operation that named a desktop, the latest first",
+		Example: "  detachd history f5057fee-4c3e-4459-82dd-21250b729601",
+		Args:    needs("DESKTOP", "detachd desktops OPERATION"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if problem := tasks.CheckDesktopID(args[0]); problem != "" {
 				return usage("give one desktop id", "invalid desktop id: %s %s", shown(args[0]), problem)
@@ -25,12 +26,13 @@ func (p *Program) historyCommand() *cobra.Command {
 				return printJSON(p.Stdout, v)
 			}
 			if len(v.Events) == 0 {
-				p.say("no operation named desktop %s", printable(args[0]))
+				p.note("no operation named desktop %s", printable(args[0]))
 				return nil
 			}
-			return historyTable(v).print(p.Stdout)
+			return p.show(historyTable(v))
 		}),
 	}
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -38,7 +40,7 @@ func (p *Program) historyCommand() *cobra.Command {
 func historyTable(v api.History) *table {
 	t := &table{header: []string{
 		"ACCEPTED", "OPERATION", "PROJECT", "STATE", "SINCE", "REQUESTED BY", "TICKET", "REASON", "JOB", "REQUEST", "CODE", "MESSAGE",
-	}}
+	}, less: []string{"REQUEST", "JOB", "SINCE", "REQUESTED BY", "REASON", "PROJECT", "TICKET"}}
 	for _, e := range v.Events {
 		code, message := whyOf(e.Desktop)
 		op := e.Operation

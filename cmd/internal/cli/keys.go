@@ -9,10 +9,15 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
+// reasonHelp describes --reason.
+const reasonHelp = "`reason`, kept in the audit log"
+
 func (p *Program) keysCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "keys",
 		Short: "Create, list and revoke API keys",
+		Example: `  detachd keys create --name hr --role producer
+  detachd keys list`,
 		Long: `A key has one role: viewer (read), producer (submit operations), operator (cancel,
 retry, pause, resume) or admin. Each role includes those before it. Anyone with
 write access to Redis can create any key.`,
@@ -28,7 +33,7 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 		Use:     "create --name NAME --role ROLE",
 		Short:   "Create a key; it is shown once",
 		Example: "  detachd keys create --name hr --role producer --project hq --expires 2160h",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
 			if want.ExpiresAt, err = p.parseTime("--expires", expires, when.Next); err != nil {
@@ -45,12 +50,13 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 				return printJSON(p.Stdout, key)
 			}
 			p.out("%s", key.Secret)
-			p.say("key %s for %s, role %s: save it now, it cannot be shown again", key.ID, key.Name, key.Role)
+			p.say("key %s for %s, role %s, owner %s: save it now, it cannot be shown again", key.ID, key.Name, key.Role, printable(key.Owner))
 			return nil
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&want.Name, "name", "", "`name` of the owner, recorded as the requester of operations")
+	f.StringVar(&want.Name, "name", "", "`name` of the key, recorded as the requester of operations")
+	f.StringVar(&want.Owner, "owner", "", "`person` who answers for the key, by name or mail address (default: the owner of your key, or you)")
 	f.StringVar(&want.Role, "role", "", "`role`: viewer, producer, operator or admin")
 	f.StringSliceVar(&want.Projects, "project", nil, "only for this project `alias`; may be repeated (default: all)")
 	f.StringVar(&want.UnknownUsers, "unknown-users", "",
@@ -63,9 +69,10 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 func (p *Program) keysListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List all keys, the latest first, including revoked ones",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List all keys, the latest first, including revoked ones",
+		Example: "  detachd keys list --json",
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			list, err := c.Keys(cmd.Context())
 			if err != nil {
@@ -78,13 +85,13 @@ func (p *Program) keysListCommand() *cobra.Command {
 				p.say("there are no keys")
 				return nil
 			}
-			t := &table{header: []string{"KEY", "NAME", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED",
+			t := &table{header: []string{"KEY", "NAME", "OWNER", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED",
 				"LAST USED"}}
 			for _, k := range list {
-				t.add(k.ID+"…", k.Name, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
+				t.add(k.ID+"…", k.Name, k.Owner, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
 			}
-			return t.print(p.Stdout)
+			return p.show(t)
 		}),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -92,13 +99,15 @@ func (p *Program) keysListCommand() *cobra.Command {
 }
 
 func (p *Program) keysRevokeCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "revoke KEY",
-		Short: "Revoke a key permanently",
-		Long:  "KEY is the beginning of the key, as detachd keys list shows it.",
-		Args:  needs("KEY", "detachd keys list"),
+	var reason string
+	cmd := &cobra.Command{
+		Use:     "revoke KEY",
+		Short:   "Revoke a key permanently",
+		Example: `  detachd keys revoke dk_ea2v3x --reason "left the team"`,
+		Long:    "KEY is the beginning of the key, as detachd keys list shows it.",
+		Args:    needs("KEY", "detachd keys list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
-			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"))
+			k, err := c.RevokeKey(cmd.Context(), strings.TrimSuffix(args[0], "…"), reason)
 			if err != nil {
 				return err
 			}
@@ -106,4 +115,6 @@ func (p *Program) keysRevokeCommand() *cobra.Command {
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
+	return cmd
 }

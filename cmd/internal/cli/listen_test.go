@@ -86,7 +86,7 @@ func TestServeOverTLS(t *testing.T) {
 	for path, header := range strict {
 		require.Equal(t, "max-age=31536000", header, path)
 	}
-	require.Regexp(t, `"error":"http: TLS handshake error from 127.0.0.1:\d+: [^"]+".*"serving a connection failed"`, r.err)
+	require.Regexp(t, `"error":"http: TLS handshake error from 127.0.0.1:\d+: [^"]+".*"net/http reports an error"`, r.err)
 
 	s.refused(t, exitUsage, "belong together", "serve", "--listen", anyPort, "--tls-cert", cert)
 	s.refused(t, exitUsage, "--tls-cert and --tls-key", "serve", "--listen", anyPort, "--tls-cert", cert, "--tls-key", cert)

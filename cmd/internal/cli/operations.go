@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,7 +36,7 @@ func (p *Program) operationsTable(ops []tasks.Operation) *table {
 	t := &table{header: []string{
 		"OPERATION", "PROJECT", "ACCEPTED", "STATE", "DESKTOPS", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "DETACHED", "NO DESKTOP",
 		"FAILED", "ON HOLD", "CANCELLED", "REQUESTED BY", "TICKET",
-	}}
+	}, less: []string{"QUEUED", "SENDING", "ACCEPTED BY CLOUD", "NO DESKTOP", "CANCELLED", "REQUESTED BY", "ACCEPTED", "TICKET", "DETACHED"}}
 	for _, op := range ops {
 		c := op.Counts
 		row := []string{op.ID, op.Project, clock(op.AcceptedAt), stateText(op, p.Now())}
@@ -59,15 +58,20 @@ func (p *Program) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List operations, the latest first",
-		Args:  cobra.NoArgs,
+		Example: `  detachd list --open
+  detachd list --ticket HR-4711
+  detachd list --scheduled --project hq
+  detachd list --since 24h --json`,
+		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			var err error
 			if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
 				return err
 			}
-			ops, err := pages(o.page, func(size int, token string) ([]tasks.Operation, string, error) {
+			read := func(size int, token string) ([]tasks.Operation, string, error) {
 				return c.Operations(cmd.Context(), o.filter, size, token)
-			})
+			}
+			ops, err := pages(o.page.of(o.json), read)
 			if err != nil {
 				return err
 			}
@@ -75,10 +79,14 @@ func (p *Program) listCommand() *cobra.Command {
 				return printJSON(p.Stdout, p.view(ops))
 			}
 			if len(ops.Items) == 0 {
-				p.say("no operation matches")
+				p.note("no operation matches")
 				return nil
 			}
-			return p.operationsTable(ops.Items).print(p.Stdout)
+			if err := p.show(p.operationsTable(ops.Items)); err != nil {
+				return err
+			}
+			sayMore(p, ops, read)
+			return nil
 		}),
 	}
 	f := cmd.Flags()
@@ -90,7 +98,8 @@ func (p *Program) listCommand() *cobra.Command {
 	cmd.MarkFlagsMutuallyExclusive("open", "scheduled")
 	f.StringVar(&o.since, "since", "", "only accepted at or after this `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
 	f.StringVar(&o.until, "until", "", "only accepted before this `time`")
-	o.page.flags(f, 0)
+	o.page.flags(f)
+	p.outputFlag(f)
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	return cmd
 }
@@ -99,25 +108,55 @@ func (p *Program) listCommand() *cobra.Command {
 type pageFlags struct {
 	limit int // 0: all
 	token string
+	given *pflag.Flag // --limit
 }
 
-func (o *pageFlags) flags(f *pflag.FlagSet, limit int) {
-	f.IntVar(&o.limit, "limit", limit, "maximum `number` of results (default: all)")
+func (o *pageFlags) flags(f *pflag.FlagSet) {
+	f.IntVar(&o.limit, "limit", 50, "maximum `number` of rows, 0 for all; JSON and CSV have all unless it is given")
 	f.StringVar(&o.token, "page-token", "", "continue after an earlier result: the `token` is its next_page_token in JSON")
+	o.given = f.Lookup("limit")
 }
+
+// of is for a list that programs read: without --limit it has all, since a program would not
+// miss the rest.
+func (o pageFlags) of(programs bool) pageFlags {
+	if programs && !o.given.Changed {
+		o.limit = 0
+	}
+	return o
+}
+
+// sayMore says how many rows a table lacks.
+func sayMore[T any](p *Program, shown api.Page[T], read func(size int, token string) ([]T, string, error)) {
+	if shown.NextPageToken == "" {
+		return
+	}
+	rest, next, err := read(mostPerPage, shown.NextPageToken)
+	more := strconv.Itoa(len(rest)) + " more"
+	switch {
+	case err != nil:
+		more = "and there are more"
+	case next != "":
+		more = "more than " + more
+	case len(rest) == 0:
+		return
+	}
+	p.say("%d shown, %s: --limit 0 shows all", len(shown.Items), more)
+}
+
+const mostPerPage = 1000
 
 // pages reads page after page, up to the limit. Its items are never nil, so that JSON
 // has a list.
 func pages[T any](o pageFlags, read func(size int, token string) ([]T, string, error)) (out api.Page[T], err error) {
 	if o.limit < 0 {
-		return out, usage("use 1 or more, or remove it for all", "--limit is negative")
+		return out, usage("use 1 or more, or 0 for all", "--limit is negative")
 	}
-	const most = 1000
 	out = api.Page[T]{Items: []T{}, NextPageToken: o.token}
 	for {
-		size := most
+		size := mostPerPage
 		if o.limit > 0 {
-			size = min(most, o.limit-len(out.Items))
+			size = min(mostPerPage, o.limit-len(out.Items))
 		}
 		page, next, err := read(size, out.NextPageToken)
 		if err != nil {
@@ -149,7 +188,9 @@ func (p *Program) statusCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status OPERATION",
 		Short: "Show the state and the results of an operation",
-		Args:  needs("OPERATION", "detachd list"),
+		Example: `  detachd status d6i2kg1ksdu9f6fldk0g
+  detachd status d6i2kg1ksdu9f6fldk0g --wait --timeout 10m`,
+		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if err := wait.check(); err != nil {
 				return err
@@ -181,7 +222,7 @@ func (p *Program) status(ctx context.Context, c *client, id string, wait waitOpt
 	if asJSON {
 		err = printJSON(p.Stdout, v)
 	} else {
-		err = v.print(p.Stdout, p.Now())
+		err = p.showStatus(v)
 	}
 	if err != nil || !wait.on {
 		return err
@@ -227,15 +268,15 @@ func countFailure(counts []tasks.FailureCount, f tasks.Failure) []tasks.FailureC
 	return append(counts, tasks.FailureCount{Project: f.Project, Class: f.Class, Code: f.Code, Count: 1})
 }
 
-func (v statusView) print(w io.Writer, now time.Time) error {
+func (p *Program) showStatus(v statusView) error {
 	field := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-14s%s\n", name, printable(value))
+			p.out("%-14s%s", name, printable(value))
 		}
 	}
 	field("operation", v.ID)
 	field("project", v.Project)
-	field("state", string(v.Operation.Operation.State(now)))
+	field("state", string(v.Operation.Operation.State(p.Now())))
 	field("accepted", clock(v.AcceptedAt))
 	if !v.DueAt.Equal(v.Begins()) {
 		field("remove by", clock(v.DueAt))
@@ -252,7 +293,8 @@ func (v statusView) print(w io.Writer, now time.Time) error {
 		field("users", strconv.Itoa(v.Users))
 	}
 	for _, line := range stateLines(v.Counts) {
-		fmt.Fprintf(w, "  %-12s%d\n", stateName(line.state), line.n)
+		name := stateName(line.state)
+		p.out("  %s%d", p.screen(p.Stdout).paint(stateColours[name], fmt.Sprintf("%-12s", name)), line.n)
 	}
 	field("pace", paceText(v.Pace))
 	field("removal", removalText(v.Removal))
@@ -262,12 +304,12 @@ func (v statusView) print(w io.Writer, now time.Time) error {
 	if len(v.Failures) == 0 {
 		return nil
 	}
-	fmt.Fprintln(w)
+	p.out("")
 	t := &table{header: []string{"FAILED OR ON HOLD WITH", "CLASS", "DESKTOPS"}}
 	for _, f := range v.Failures {
 		t.add(f.Code, string(f.Class), strconv.Itoa(f.Count))
 	}
-	return t.print(w)
+	return p.show(t)
 }
 
 // paceText gives the rate at which rows finish, and the estimated end; empty where

@@ -65,11 +65,11 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 			}
 		}
 	}
-	if err := t.print(p.Stdout); err != nil {
+	if err := p.show(t); err != nil {
 		return err
 	}
 	first := v.Items[0] // all have the same times
-	p.say("plan: %s", planned(api.Times{NotBefore: first.NotBefore, DueAt: first.DueAt, Deadline: first.Deadline}))
+	p.note("plan: %s", planned(api.Times{NotBefore: first.NotBefore, DueAt: first.DueAt, Deadline: first.Deadline}))
 	toSend := map[string]int{}
 	for _, plan := range v.Items {
 		for _, row := range plan.Items {
@@ -79,7 +79,7 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		}
 	}
 	p.sayEstimate(ctx, c, toSend)
-	p.say("plan: based on the current state of the cloud; nothing was queued")
+	p.note("plan: based on the current state of the cloud; nothing was queued")
 	return nil
 }
 

@@ -8,7 +8,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/harmless"
@@ -28,33 +27,6 @@ func printJSON(w io.Writer, v any) error {
 	_, err := w.Write(harmless.JSON(text.Bytes()))
 	return err
 }
-
-// table prints rows for people. No cell can act on the terminal, whatever it holds.
-type table struct {
-	header []string
-	rows   [][]string
-	whole  bool // long cells are not shortened
-}
-
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
-
-func (t *table) print(w io.Writer) error {
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, strings.Join(t.header, "\t"))
-	for _, row := range t.rows {
-		cells := make([]string, len(row))
-		for i, cell := range row {
-			if cell = printable(cell); !t.whole {
-				cell = clip(cell, longestCell)
-			}
-			cells[i] = orDash(cell)
-		}
-		fmt.Fprintln(tw, strings.Join(cells, "\t"))
-	}
-	return tw.Flush()
-}
-
-const longestCell = 100
 
 func orDash(s string) string {
 	if s == "" {

@@ -53,7 +53,7 @@ func TestWhen(t *testing.T) {
 		require.NoError(t, err, text)
 		require.True(t, want.Equal(got), "%q is %s", text, got)
 	}
-	for _, text := range []string{"-2h", "tomorrow", "23.11.2026", "2026-13-01 00:00"} {
+	for _, text := range []string{"-2h", "tonight", "23.11.2026", "2026-13-01 00:00"} {
 		_, err := p.parseTime("--at", text, when.Next)
 		require.ErrorContains(t, err, "invalid --at \""+text+"\": use ")
 	}

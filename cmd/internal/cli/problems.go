@@ -42,7 +42,7 @@ func explainServer(err error) *failure {
 	case errors.As(err, &way):
 		return &failure{exitInternal, fmt.Errorf("cannot reach the server at %s: %w", hostOf(way.URL), way.Err),
 			"check that it runs (detachd serve) and that --server or DETACHD_SERVER is right; " +
-				"the request may have taken effect: check first, or repeat detach with the same --idempotency-key"}
+				"the request may have taken effect: check first"}
 	case errors.Is(err, api.ErrBrokeOff):
 		return &failure{exitInternal, err, "run it again; if it fails again, check the server's log"}
 	}
@@ -64,8 +64,8 @@ func explainProblem(p *api.Problem) *failure {
 	switch {
 	case known:
 	case fault != nil && fault.Passes:
-		advice.exit, advice.next = exitInternal, "the server's Redis has a problem that may pass: run the command again "+
-			"(detach with the same --idempotency-key); if it lasts, where the server runs: "+fault.Advice
+		advice.exit, advice.next = exitInternal, "the server's Redis has a problem that may pass: run the command again; "+
+			"if it lasts, where the server runs: "+fault.Advice
 	case fault != nil:
 		advice.exit, advice.next = exitInternal, "the server's Redis has a problem; where the server runs: "+fault.Advice
 	case p.Status == http.StatusUnauthorized || p.Status == http.StatusForbidden:

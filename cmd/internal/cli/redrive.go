@@ -21,6 +21,8 @@ func (p *Program) redriveCommand() *cobra.Command {
 retries them at a rate that you choose, shows its progress, and can be aborted.
 Desktops that were retried meanwhile, or failed anew, are skipped. Desktops on
 hold are included only with --class held.`,
+		Example: `  detachd redrive start --code WKS.00010032 --since 24h --dry-run
+  detachd redrive list`,
 	}
 	return addSubcommands(cmd, p.redriveStartCommand(), p.redriveListCommand(), p.redriveShowCommand(), p.redriveAbortCommand())
 }
@@ -42,7 +44,7 @@ func (p *Program) redriveStartCommand() *cobra.Command {
 them. Workers continue in the background. With --dry-run it only counts.`,
 		Example: `  detachd redrive start --code WKS.00010032 --since 24h --dry-run
   detachd redrive start --code WKS.00010032 --since 24h --per-second 20 --reason "fixed in the cloud"`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.redrive(cmd.Context(), o) }),
 	}
 	f := cmd.Flags()
@@ -88,20 +90,20 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 		return printJSON(p.Stdout, x)
 	}
 	p.out("redrive %s: %s matched", x.ID, count(x.Matched, "desktop"))
-	p.say("follow it with: detachd redrive show %s", x.ID)
+	p.note("follow it with: detachd redrive show %s", x.ID)
 	p.warnWithoutWorkers(ctx, c)
 	return nil
 }
 
 func (p *Program) showMatch(match api.FailureMatch) error {
 	if match.Matched == 0 {
-		p.say("no failure matches")
+		p.note("no failure matches")
 		return nil
 	}
-	if err := matchTable(match).print(p.Stdout); err != nil {
+	if err := p.show(matchTable(match)); err != nil {
 		return err
 	}
-	p.say("%s would be retried; nothing was changed", count(match.Matched, "desktop"))
+	p.note("%s would be retried; nothing was changed", count(match.Matched, "desktop"))
 	return nil
 }
 
@@ -117,36 +119,46 @@ func (p *Program) redriveListCommand() *cobra.Command {
 	var page pageFlags
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "List redrives, the latest first",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "List redrives, the latest first",
+		Example: "  detachd redrive list --limit 5",
+		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
-			v, err := pages(page, func(size int, token string) ([]tasks.Redrive, string, error) {
+			read := func(size int, token string) ([]tasks.Redrive, string, error) {
 				return c.Redrives(cmd.Context(), size, token)
-			})
+			}
+			v, err := pages(page.of(asJSON), read)
 			switch {
 			case err != nil:
 				return err
 			case asJSON:
 				return printJSON(p.Stdout, v)
 			case len(v.Items) == 0:
-				p.say("there are no redrives")
+				p.note("there are no redrives")
 				return nil
 			}
-			return redriveTable(v.Items...).print(p.Stdout)
+			if err := p.show(redriveTable(v.Items...)); err != nil {
+				return err
+			}
+			sayMore(p, v, read)
+			return nil
 		}),
 	}
-	page.flags(cmd.Flags(), 20)
+	page.flags(cmd.Flags())
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 func (p *Program) redriveShowCommand() *cobra.Command {
 	var desktops, asJSON bool
+	var page pageFlags
 	cmd := &cobra.Command{
 		Use:   "show REDRIVE",
 		Short: "Show the progress and the results of a redrive",
-		Args:  needs("REDRIVE", "detachd redrive list"),
+		Example: `  detachd redrive show d6i2kg1ksdu9f6fldk0g
+  detachd redrive show d6i2kg1ksdu9f6fldk0g --desktops --limit 0`,
+		Args: needs("REDRIVE", "detachd redrive list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.RedriveByID(cmd.Context(), args[0])
 			if err != nil {
@@ -154,20 +166,23 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 			}
 			v := struct {
 				tasks.RedriveProgress
-				Items []tasks.RedriveItem `json:"items,omitempty"`
+				Items         []tasks.RedriveItem `json:"items,omitempty"`
+				NextPageToken string              `json:"next_page_token,omitempty"`
 			}{RedriveProgress: x}
+			read := func(size int, token string) ([]tasks.RedriveItem, string, error) {
+				return c.RedriveItems(cmd.Context(), args[0], size, token)
+			}
+			var items api.Page[tasks.RedriveItem]
 			if desktops {
-				v.Items, err = all(func(size int, token string) ([]tasks.RedriveItem, string, error) {
-					return c.RedriveItems(cmd.Context(), args[0], size, token)
-				})
-				if err != nil {
+				if items, err = pages(page.of(asJSON), read); err != nil {
 					return ofRedrive(args[0], err)
 				}
+				v.Items, v.NextPageToken = items.Items, items.NextPageToken
 			}
 			if asJSON {
 				return printJSON(p.Stdout, v)
 			}
-			if err := redriveTable(x.Redrive).print(p.Stdout); err != nil {
+			if err := p.show(redriveTable(x.Redrive)); err != nil {
 				return err
 			}
 			p.out("")
@@ -176,10 +191,16 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 				return nil
 			}
 			p.out("")
-			return redriveItems(v.Items).print(p.Stdout)
+			if err := p.show(redriveItems(items.Items)); err != nil {
+				return err
+			}
+			sayMore(p, items, read)
+			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&desktops, "desktops", false, "also list its desktops and their states now")
+	page.flags(cmd.Flags())
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -187,10 +208,11 @@ func (p *Program) redriveShowCommand() *cobra.Command {
 func (p *Program) redriveAbortCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "abort REDRIVE",
-		Short: "Stop a redrive",
-		Long:  "Retries no more desktops of a redrive. Those retried before continue; detachd cancel cancels what is not sent yet.",
-		Args:  needs("REDRIVE", "detachd redrive list"),
+		Use:     "abort REDRIVE",
+		Short:   "Stop a redrive",
+		Long:    "Retries no more desktops of a redrive. Those retried before continue; detachd cancel cancels what is not sent yet.",
+		Example: "  detachd redrive abort d6i2kg1ksdu9f6fldk0g",
+		Args:    needs("REDRIVE", "detachd redrive list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			x, err := c.AbortRedrive(cmd.Context(), args[0])
 			if err != nil {
@@ -241,7 +263,8 @@ func ofRedrive(id string, err error) error {
 }
 
 func redriveTable(all ...tasks.Redrive) *table {
-	t := &table{header: []string{"REDRIVE", "STATE", "RETRIED", "SKIPPED", "MATCHED", "REQUESTED BY", "STARTED", "FILTER"}}
+	t := &table{header: []string{"REDRIVE", "STATE", "RETRIED", "SKIPPED", "MATCHED", "REQUESTED BY", "STARTED", "FILTER"},
+		less: []string{"REQUESTED BY", "STARTED"}}
 	for _, x := range all {
 		t.add(x.ID, string(x.State()), strconv.Itoa(x.Retried), strconv.Itoa(x.Skipped), strconv.Itoa(x.Matched),
 			x.RequestedBy, clock(x.CreatedAt), filterText(x))
@@ -272,7 +295,7 @@ func filterText(x tasks.Redrive) string {
 }
 
 func redriveItems(items []tasks.RedriveItem) *table {
-	t := &table{header: []string{"DESKTOP", "OPERATION", "FAILED", "PROCESSED", "STATE NOW", "CODE"}}
+	t := &table{header: []string{"DESKTOP", "OPERATION", "FAILED", "PROCESSED", "STATE NOW", "CODE"}, less: []string{"FAILED", "PROCESSED"}}
 	for _, x := range items {
 		state, code := "", ""
 		if x.Desktop != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -22,13 +23,23 @@ func (p *Program) reportCommand() *cobra.Command {
 		Use:   "report OPERATION",
 		Short: "Write the evidence report of an operation",
 		Long: `Writes the result for every desktop of an operation: whose it was, when its removal
-was confirmed, and by which reading. html is for people, csv for spreadsheets; json
-also contains the whole audit trail, so that it can be verified on its own.
+was confirmed, and by which reading. html is for people, and a summary if there are
+more than 2,000 rows; csv is for spreadsheets; json also contains the whole audit
+trail, so that it can be verified on its own.
 
 The report of an operation that has not finished says that it is not final.
-detachd verify verifies a report.`,
+detachd verify verifies a report.
+
+On a terminal, without --format and --output, it verifies the report itself and
+prints a summary.`,
+		Example: `  detachd report d6i2kg1ksdu9f6fldk0g
+  detachd report d6i2kg1ksdu9f6fldk0g -o evidence.html
+  detachd report d6i2kg1ksdu9f6fldk0g --format json > evidence.json`,
 		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
+			if format == "" && output == "" && terminal(p.Stdout) {
+				return p.summarize(cmd.Context(), c, args[0])
+			}
 			f, err := reportFormat(format, output)
 			if err != nil {
 				return err
@@ -41,6 +52,38 @@ detachd verify verifies a report.`,
 	cmd.Flags().StringVar(&format, "format", "", "`format`: html, csv or json (default: by the extension of --output, or html)")
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is replaced once the report is complete (default stdout)")
 	return cmd
+}
+
+// summarize verifies the report of an operation and prints a summary.
+func (p *Program) summarize(ctx context.Context, c *client, id string) error {
+	r, w := io.Pipe()
+	written := make(chan error, 1)
+	go func() {
+		err := c.Report(ctx, w, id, string(report.JSON))
+		_ = w.CloseWithError(err)
+		written <- err
+	}()
+	res, invalid := report.Verify(r)
+	_ = r.CloseWithError(invalid) // so that writing ends, too
+	if err := <-written; err != nil && !errors.Is(err, invalid) {
+		invalid = ofOperation(id, err)
+	}
+	if invalid != nil {
+		return explainReport(invalid)
+	}
+	v, err := statusOf(ctx, c, id)
+	if err != nil {
+		return err
+	}
+	if err := p.showStatus(v); err != nil {
+		return err
+	}
+	p.out("%-14s%s", "audit trail", "verified: its hash chains match the request and its "+count(res.Rows, "row"))
+	if !res.Final {
+		p.say("this is not final: the operation has not finished, or has no audit seal yet")
+	}
+	p.note("write the whole report with: detachd report %s -o %s.html", id, id)
+	return nil
 }
 
 // writeReport writes a report to a file, or to stdout.
@@ -107,6 +150,8 @@ func explainReport(err error) error {
 		return fail(exitFailed, checkAccess, "%w", err)
 	case errors.Is(err, report.ErrUnsettled):
 		return fail(exitRunning, "run it again in a minute", "%w", err)
+	case errors.Is(err, report.ErrAuditAltered):
+		return fail(exitFailed, "do not rely on it; read it again with detachd audit --json, and if that fails too, "+checkAccess, "%w", err)
 	case errors.Is(err, report.ErrReportAltered):
 		return fail(exitFailed, "do not rely on it; get it again from its author, or with detachd report", "%w", err)
 	case errors.Is(err, report.ErrDiffers):
@@ -126,7 +171,7 @@ func (p *Program) verifyCommand() *cobra.Command {
 	}
 	cmd := &cobra.Command{
 		Use:   "verify FILE",
-		Short: "Verify a report",
+		Short: "Verify a report, or the audit log",
 		Long: `Verifies a file that detachd report wrote ("-": stdin). Its SHA-256 reveals any
 change, unless the sum was recomputed. For a json report the hash chains of the
 audit trail are computed and replayed, too.
@@ -134,15 +179,30 @@ audit trail are computed and replayed, too.
 A recomputed sum is revealed by the audit seal, which nobody can choose: --record
 compares the report with the record, and proves all of it. --head takes the audit
 seal from elsewhere, such as trail_head in the log line "operation ended", and
-proves the request, the rows and the audit trail of a json report.`,
+proves the request, the rows and the audit trail of a json report.
+
+Of a file that detachd audit --json wrote, each entry must have the hash of its
+content and be chained to the one before, without a gap. --head takes the hash of
+an entry, from a log line "audit"; --record looks for its last entry in the record.`,
+		Example: `  detachd verify evidence.html
+  detachd verify evidence.json --record`,
 		Args: needs("FILE", "detachd report --output FILE"),
 		RunE: p.run(func(cmd *cobra.Command, args []string) error {
 			if o.head != "" && !hexHead.MatchString(o.head) {
 				return usage("give the 64 hex digits of trail_head", "invalid --head %s", shown(o.head))
 			}
-			res, err := p.verifyFile(args[0])
+			file, err := p.openFile(args[0])
 			if err != nil {
 				return err
+			}
+			defer file.Close()
+			in := bufio.NewReader(file)
+			if report.IsAudit(in) {
+				return p.verifyAudit(cmd.Context(), in, o.head, o.record)
+			}
+			res, err := report.Verify(in)
+			if err != nil {
+				return explainReport(err)
 			}
 			if o.head != "" && !strings.EqualFold(o.head, res.Head) {
 				return fail(exitFailed, "check that both are of operation "+res.Operation+" when it last finished; if so, do not rely on the report",
@@ -163,18 +223,15 @@ proves the request, the rows and the audit trail of a json report.`,
 	return cmd
 }
 
-func (p *Program) verifyFile(name string) (report.Result, error) {
-	in := p.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return report.Result{}, usage("give a file written by detachd report", "%w", err)
-		}
-		defer f.Close()
-		in = f
+func (p *Program) openFile(name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(p.Stdin), nil
 	}
-	res, err := report.Verify(in)
-	return res, explainReport(err)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, usage("give a file written by detachd report or detachd audit --json", "%w", err)
+	}
+	return f, nil
 }
 
 // compare compares a report with one made from the record now. That goes to a

@@ -16,6 +16,8 @@ func (p *Program) retryCommand() *cobra.Command {
 Attempts start from 0, each desktop is read before it is sent, and the operation
 gets a new deadline, 24 hours from now. A desktop that was on hold is put on hold
 again if nothing has changed.`,
+		Example: `  detachd retry d6i2kg1ksdu9f6fldk0g --code WKS.00010032
+  detachd retry d6i2kg1ksdu9f6fldk0g --held`,
 		Args: needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			done, err := c.Retry(cmd.Context(), args[0], filter)
@@ -30,29 +32,32 @@ again if nothing has changed.`,
 				return nil
 			}
 			if filter.Code != "" {
-				p.say("no desktop has the code %s; detachd status %s shows the codes", printable(filter.Code), done.OperationID)
+				p.note("no desktop has the code %s; detachd status %s shows the codes", printable(filter.Code), done.OperationID)
 				return nil
 			}
 			if op, err := c.poll(cmd.Context(), args[0]); err == nil && !filter.Held && op.Counts.Held > 0 {
-				p.say("%s on hold: add --held to retry", count(op.Counts.Held, "desktop"))
+				p.note("%s on hold: add --held to retry", count(op.Counts.Held, "desktop"))
 			}
 			return nil
 		}),
 	}
 	cmd.Flags().BoolVar(&filter.Held, "held", false, "retry desktops on hold instead of failed ones")
 	cmd.Flags().StringVar(&filter.Code, "code", "", "only desktops with this error `code`")
+	cmd.Flags().StringVar(&filter.Reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
 func (p *Program) cancelCommand() *cobra.Command {
+	var reason string
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "cancel OPERATION",
-		Short: "Cancel the desktops of an operation that are not sent yet, or on hold",
-		Args:  needs("OPERATION", "detachd list"),
+		Use:     "cancel OPERATION",
+		Short:   "Cancel the desktops of an operation that are not sent yet, or on hold",
+		Example: "  detachd cancel d6i2kg1ksdu9f6fldk0g",
+		Args:    needs("OPERATION", "detachd list"),
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
-			done, err := c.Cancel(cmd.Context(), args[0])
+			done, err := c.Cancel(cmd.Context(), args[0], reason)
 			if err != nil {
 				return ofOperation(args[0], err)
 			}
@@ -64,6 +69,7 @@ func (p *Program) cancelCommand() *cobra.Command {
 			return nil
 		}),
 	}
+	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -28,7 +29,9 @@ func (p *Program) serveCommand() *cobra.Command {
 key, as does /metrics: see detachd keys. /healthz, /readyz and /openapi.json need
 none. For access from other machines add a certificate, or use a proxy with TLS:
 browsers keep the cookie of the dashboard only over TLS or on this machine.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd serve --worker --listen 127.0.0.1:8080
+  detachd serve --listen :8443 --tls-cert cert.pem --tls-key key.pem`,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.serve(cmd.Context(), l, o) }),
 	}
 	l.flags(cmd.Flags())
@@ -70,12 +73,17 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
+	guards := cfg.Guards()
+	guards["serve.rate_limit"] = strconv.Itoa(o.rateLimit)
+	if err := p.auditGuards(ctx, s, log, "serve", guards); err != nil {
+		return err
+	}
 	m := metrics.New(p.Version)
 	m.Watch(s.Record, s.Projects)
 	if o.worker {
 		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 		if err != nil {
-			return usage(fixConfig, "%w", err)
+			return unusable(err)
 		}
 		defer a.Stop()
 		if err := a.Start(ctx); err != nil {

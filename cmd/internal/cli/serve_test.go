@@ -20,7 +20,7 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-var address = regexp.MustCompile(`"address":"([^"]+)"`)
+var address = regexp.MustCompile(`"address":"([^"]+:\d+)"`)
 
 func TestServe(t *testing.T) {
 	t.Parallel()

@@ -195,7 +195,7 @@ func (s *stage) run(t *testing.T, args ...string) result {
 func (s *stage) runWith(t *testing.T, ctx context.Context, stdin string, watch func(string), args ...string) result {
 	t.Helper()
 	stdout, stderr := &watched{watch: watch}, &watched{watch: watch}
-	p := Program{Version: "test", Stdin: strings.NewReader(stdin), Stdout: stdout, Stderr: stderr, LookupEnv: lookup(s.env)}
+	p := Program{Version: "test", Stdin: strings.NewReader(stdin), Stdout: stdout, Stderr: stderr, LookupEnv: lookup(s.env), patience: time.Minute}
 	code := p.Run(ctx, args)
 	r := result{code, stdout.text(), stderr.text()}
 	for _, secret := range []string{cloudToken, redisPassword, s.key} {

@@ -22,7 +22,9 @@ func (p *Program) statsCommand() *cobra.Command {
 confirmed, failed or on hold; results of the last hour, day or week; the length
 and age of the queue; and whether it is paused. --json also has the period in
 steps. Counts of past events lag some seconds behind.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd stats
+  detachd stats --project hq --range 7d --json`,
+		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
 			if tasks.StatsRange(within).Steps() == 0 {
 				return usage("give 1h, 24h or 7d", "invalid --range %s", shown(within))
@@ -36,7 +38,7 @@ steps. Counts of past events lag some seconds behind.`,
 			}
 			for _, s := range all {
 				if s.Partial {
-					p.say("note: not all open operations were counted; more desktops are queued, sending and accepted by the cloud than shown")
+					p.note("note: not all open operations were counted; more desktops are queued, sending and accepted by the cloud than shown")
 					break
 				}
 			}
@@ -45,11 +47,12 @@ steps. Counts of past events lag some seconds behind.`,
 					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
 				}
 			}
-			return statsTable(all, within).print(p.Stdout)
+			return p.show(statsTable(all, within))
 		}),
 	}
 	cmd.Flags().StringVar(&project, "project", "", "only this project `alias`")
 	cmd.Flags().StringVar(&within, "range", string(tasks.LastDay), "results of the last `period`: 1h, 24h or 7d")
+	p.outputFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -58,7 +61,7 @@ func statsTable(all []tasks.Stats, within string) *table {
 	t := &table{header: []string{
 		"PROJECT", "SCHEDULED", "DUE TODAY", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED " + strings.ToUpper(within),
 		"WAITING TASKS", "OLDEST", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
-	}}
+	}, less: []string{"WAITING TASKS", "CALLS/MIN", "OLDEST", "THROTTLED 1H", "SENDING", "ACCEPTED BY CLOUD", "SCHEDULED"}}
 	for _, s := range all {
 		paused, waited := "", ""
 		if s.Pause != nil {

@@ -44,7 +44,7 @@ func (o *waitOptions) check() error {
 // exit code.
 func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operation, o waitOptions, asJSON bool, list listView) error {
 	for _, op := range ops {
-		p.say("operation %s: %s of project %s %s; waiting", op.ID, size(op), op.Project, schedule(op, p.Now()))
+		p.note("operation %s: %s of project %s %s; waiting", op.ID, size(op), op.Project, schedule(op, p.Now()))
 	}
 	ops, err := p.wait(ctx, c.poll, ops, o.timeout)
 	if err != nil {
@@ -53,7 +53,7 @@ func (p *Program) waitAndShow(ctx context.Context, c *client, ops []tasks.Operat
 	if asJSON {
 		err = printJSON(p.Stdout, p.detachView(ops, list))
 	} else {
-		err = p.operationsTable(ops).print(p.Stdout)
+		err = p.show(p.operationsTable(ops))
 	}
 	if err != nil {
 		return err
@@ -212,7 +212,7 @@ func sum(ops []tasks.Operation) (c tasks.Counts) {
 type bar struct{ *progressbar.ProgressBar }
 
 func (p *Program) newBar(total int) bar {
-	if !terminal(p.Stderr) {
+	if p.quiet || !terminal(p.Stderr) {
 		return bar{}
 	}
 	return bar{progressbar.NewOptions(total,

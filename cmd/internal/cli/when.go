@@ -44,14 +44,17 @@ func (p *Program) checkZone() error {
 
 // schedule describes when an operation starts, is due and is given up.
 func schedule(op tasks.Operation, now time.Time) string {
-	var out string
+	out, running := "accepted", " and queued"
+	if op.Replayed {
+		out, running = "already recorded at "+clock(op.AcceptedAt), ", in progress"
+	}
 	switch op.State(now) {
 	case tasks.OperationScheduled:
-		out = "accepted and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
+		out += " and scheduled: it starts " + clock(op.NotBefore) + ", in " + ahead(op.NotBefore.Sub(now))
 	case tasks.OperationFinished:
-		return "accepted, finished " + clock(op.EndedAt)
+		return out + ", finished " + clock(op.EndedAt)
 	default:
-		out = "accepted and queued"
+		out += running
 	}
 	if !op.DueAt.Equal(op.Begins()) {
 		out += ", remove access by " + clock(op.DueAt)

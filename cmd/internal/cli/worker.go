@@ -20,7 +20,9 @@ func (p *Program) workerCommand() *cobra.Command {
 stopped. Run any number of workers on any number of machines: they share work and
 limits. SIGINT or SIGTERM stops a worker cleanly; others continue its work, or the
 next one that starts.`,
-		Args: cobra.NoArgs,
+		Example: `  detachd worker --config /etc/detachd/config.yaml
+  detachd worker --listen 127.0.0.1:9100`,
+		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error { return p.work(cmd.Context(), listen) }),
 	}
 	cmd.Flags().StringVar(&listen, "listen", "",
@@ -43,12 +45,15 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	m := metrics.New(p.Version)
 	a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
 	if err != nil {
-		return usage(fixConfig, "%w", err)
+		return unusable(err)
+	}
+	defer a.Stop()
+	if err := p.auditGuards(ctx, a.Store, log, "worker", cfg.Guards()); err != nil {
+		return err
 	}
 	if listen == "" {
 		return a.Run(ctx)
 	}
-	defer a.Stop()
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return fail(exitInternal, "choose another --listen address", "%w", err)

@@ -11,13 +11,15 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/server"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
 // Config configures the handler. All fields are required.
 type Config struct {
-	As    func(access.Key) *api.Client // a client of the API with the rights of a key
+	As    func(access.Key, server.Origin) *api.Client // a client of the API with the rights of a key
 	Keys  *access.Keys
+	Audit *server.Audit
 	Guard *access.Guard // shared with the API, so that guessing keys has one limit
 	Log   zerolog.Logger
 	Now   func() time.Time
@@ -50,7 +52,6 @@ var routes = []route{
 	{"GET /operations/{id}/calls", access.Viewer, (*visit).calls},
 	{"GET /operations/{id}/report", access.Viewer, (*visit).report},
 	{"POST /operations/{id}/cancel", access.Operator, (*visit).cancel},
-	{"POST /operations/{id}/retry", access.Operator, (*visit).retry},
 	{"GET /failures", access.Viewer, (*visit).failures},
 	{"GET /failures.csv", access.Viewer, (*visit).failuresCSV},
 	{"GET /redrives", access.Viewer, (*visit).redrives},
@@ -63,10 +64,12 @@ var routes = []route{
 	{"GET /redrives/{id}", access.Viewer, (*visit).redrive},
 	{"POST /redrives/{id}/abort", access.Operator, (*visit).abortRedrive},
 	{"GET /search", access.Viewer, (*visit).search},
+	{"GET /person", access.Viewer, (*visit).person},
 	{"GET /desktop", access.Viewer, (*visit).desktop},
 	{"GET /new", access.Producer, (*visit).newDetach},
 	{"GET /new/plan", access.Producer, (*visit).planPage},
 	{"POST /new/plan", access.Producer, (*visit).planDetach},
+	{"POST /new/edit", access.Producer, (*visit).editDetach},
 	{"POST /new", access.Producer, (*visit).startDetach},
 	{"GET /projects", access.Viewer, (*visit).projects},
 	{"POST /projects/{alias}/pause", access.Operator, (*visit).pause},
@@ -74,6 +77,9 @@ var routes = []route{
 	{"GET /keys", access.Admin, (*visit).keys},
 	{"POST /keys", access.Admin, (*visit).createKey},
 	{"POST /keys/{id}/revoke", access.Admin, (*visit).revokeKey},
+	{"GET /sessions", access.Viewer, (*visit).sessions},
+	{"POST /sessions/{id}/end", access.Viewer, (*visit).endSession},
+	{"GET /audit", access.Admin, (*visit).auditPage},
 	{"GET /codes", access.Viewer, (*visit).codes},
 	{"/", access.Viewer, (*visit).notFound},
 }
@@ -100,7 +106,10 @@ func Serve(cfg server.Config) http.Handler {
 	if cfg.Guard == nil {
 		cfg.Guard = access.NewGuard(cfg.Log, cfg.Now)
 	}
-	cfg.Pages = New(Config{As: server.NewInside(cfg).As, Keys: cfg.Keys, Guard: cfg.Guard, Log: cfg.Log, Now: cfg.Now})
+	cfg.Pages = New(Config{
+		As: server.NewInside(cfg).As, Keys: cfg.Keys, Audit: server.NewAudit(cfg.Store.Record, cfg.Log, cfg.Now), Guard: cfg.Guard,
+		Log: cfg.Log, Now: cfg.Now,
+	})
 	return server.New(cfg)
 }
 
@@ -135,13 +144,14 @@ type visit struct {
 	d          *dashboard
 	w          http.ResponseWriter
 	key        access.Key
+	origin     server.Origin
 	api        *api.Client
 }
 
 func (d *dashboard) serve(rt route, w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeoutCause(r.Context(), pageTimeout, errors.New("the page took too long"))
 	defer cancel()
-	v := &visit{Request: r.WithContext(ctx), connection: r.Context(), d: d, w: w}
+	v := &visit{Request: r.WithContext(ctx), connection: r.Context(), d: d, w: w, origin: server.OriginOf(r)}
 	most := int64(smallForm)
 	if strings.HasPrefix(r.URL.Path, "/new") {
 		most = largeForm
@@ -159,18 +169,35 @@ func (v *visit) authorize(rt route) error {
 	}
 	key, err := v.d.Keys.Session(v.Context(), v.sessionCookie(), !v.refreshes())
 	if errors.Is(err, access.ErrRefused) {
+		if v.sessionCookie() != "" {
+			v.refused(http.StatusUnauthorized, "session_refused")
+		}
 		return v.askToSignIn()
 	}
 	if err != nil {
 		v.d.Log.Error().Err(err).Msg("reading a session failed")
 		return refusedByRedis(err)
 	}
-	v.key, v.api = key, v.d.As(key)
+	v.origin.Session = access.SessionID(v.sessionCookie())
+	v.key, v.api = key, v.d.As(key, v.origin)
 	if !v.may(rt.role) {
+		v.refused(http.StatusForbidden, "role_missing")
 		return &api.Problem{Status: http.StatusForbidden, Code: "role_missing",
 			Detail: "this needs the role " + string(rt.role) + ", and your key has " + string(key.Role)}
 	}
 	return rt.handle(v)
+}
+
+// refused logs a refusal of this package; the API logs its own.
+func (v *visit) refused(status int, code string) {
+	server.Refused(v.d.Log, v.key, v.origin, "", v.Method, v.URL.Path, status, code)
+}
+
+// act begins the audit of an action of the visitor that the API does not know of.
+func (v *visit) act(action tasks.AuditAction, key access.Key, target string) *server.Act {
+	return v.d.Audit.Act(v.Context(), tasks.AuditEvent{
+		Action: action, KeyID: key.ID, KeyName: key.Name, Owner: key.Owner, Address: v.origin.Address, Target: target,
+	})
 }
 
 // may reports whether the visitor has a role or one that includes it.

@@ -29,10 +29,10 @@ func fieldsOf(get func(string) string) failureFields {
 	}
 }
 
-func (f failureFields) filter(at times) (tasks.FailureFilter, error) {
+func (f *failureFields) filter(at times) (tasks.FailureFilter, error) {
 	out := tasks.FailureFilter{
 		Project: f.Project, Class: tasks.Class(f.Class), Code: f.Code, Operation: f.Operation, User: f.User, Source: f.Source,
-		From: at.parse("from", f.From), To: at.parse("to", f.To),
+		From: at.field("from", &f.From), To: at.field("to", &f.To),
 	}
 	return out, at.err()
 }
@@ -52,25 +52,27 @@ func (f failureFields) at(path string, more ...any) string {
 // failures is the inbox page.
 type failures struct {
 	choice
-	Filter   failureFields
-	By       string // grouping: code, class or project
-	Groups   table
-	Folded   int // groups that are not shown
-	Classes  []chip
-	Projects []chip
-	Active   []chip // of the other fields
-	All      int    // desktops without a filter by project, class and code
-	Total    int
-	Table    table
+	Filter failureFields
+	By     string // grouping: code, class or project
+	Groups table
+	Folded int // groups that are not shown
+	Chips  []chip
+	Active []chip // of the other fields
+	Total  int
+	Failed int // of Total; the others are on hold
+	Table  table
 }
 
 func (failures) refreshAfter() int { return 10 }
 
 func (f failures) titleState() string {
-	if f.Total == 0 {
-		return ""
+	switch {
+	case f.Failed > 0:
+		return thousands(f.Failed) + " failed"
+	case f.Total > 0:
+		return thousands(f.Total) + " on hold"
 	}
-	return thousands(f.Total)
+	return ""
 }
 
 // Filtered reports whether anything besides the project is filtered.
@@ -90,14 +92,6 @@ func (f failures) Link(name, value string) string {
 		return f.Filter.at("/failures", "by", value)
 	}
 	return f.Filter.at("/failures", "by", f.by(), name, value)
-}
-
-// chip is a value to filter by, with its number of desktops.
-type chip struct {
-	Name, Value string
-	N           int
-	On          bool
-	Link        string // sets the filter, or removes it if it is on
 }
 
 // mostChips is how many projects have a chip. The form has all of them.
@@ -122,10 +116,37 @@ func (f failures) chipsOf(counts []tasks.FailureCount, field func(*failureFields
 		if name == on {
 			*field(&to) = ""
 		}
-		out = append(out, chip{Name: name, N: n, On: name == on, Link: to.at("/failures", "by", f.by())})
+		out = append(out, chip{Name: name, N: n, Counted: true, On: name == on, Link: to.at("/failures", "by", f.by())})
 	}
 	slices.SortFunc(out, func(a, b chip) int { return cmp.Or(cmp.Compare(b.N, a.N), strings.Compare(a.Name, b.Name)) })
 	return out
+}
+
+// setChips makes the chips of all, of classes and of projects.
+func (f *failures) setChips(counts []tasks.FailureCount) {
+	all := chip{Name: "all", Counted: true, Link: failures{By: f.By}.Link("by", f.by()), On: f.Filter == failureFields{}}
+	if f.Bound {
+		all.Link, all.On = failures{By: f.By, Filter: failureFields{Project: f.Filter.Project}}.Link("by", f.by()), !f.Filtered()
+	}
+	for _, c := range counts {
+		all.N += c.Count
+	}
+	all.Counted = f.Filter.Operation+f.Filter.User+f.Filter.Source+f.Filter.From+f.Filter.To == "" // the others are counted with these
+	f.Chips = append(f.Chips, all)
+	for _, c := range f.chipsOf(counts, func(f *failureFields) *string { return &f.Class },
+		func(c tasks.FailureCount) string { return string(c.Class) }) {
+		c.Kind = "class"
+		f.Chips = append(f.Chips, c)
+	}
+	if f.Bound || len(f.Choices) < 2 {
+		return
+	}
+	projects := f.chipsOf(counts, func(f *failureFields) *string { return &f.Project },
+		func(c tasks.FailureCount) string { return c.Project })
+	for _, c := range projects[:min(len(projects), mostChips)] {
+		c.Kind = "project"
+		f.Chips = append(f.Chips, c)
+	}
 }
 
 // matches compares project, class and code.
@@ -209,22 +230,18 @@ func (v *visit) failures() error {
 	if err != nil {
 		return err
 	}
-	p.Classes = p.chipsOf(counts, func(f *failureFields) *string { return &f.Class },
-		func(c tasks.FailureCount) string { return string(c.Class) })
-	if !p.Bound && len(p.Choices) > 1 {
-		p.Projects = p.chipsOf(counts, func(f *failureFields) *string { return &f.Project },
-			func(c tasks.FailureCount) string { return c.Project })
-		p.Projects = p.Projects[:min(len(p.Projects), mostChips)]
-	}
+	p.setChips(counts)
 	p.Active = p.active()
 	var matching []tasks.FailureCount
 	retryable := 0
 	for _, c := range counts {
-		p.All += c.Count
 		if !p.Filter.matches(failureFields{Project: c.Project, Class: string(c.Class), Code: c.Code}) {
 			continue
 		}
 		matching, p.Total = append(matching, c), p.Total+c.Count
+		if c.Class != tasks.ClassHeld {
+			p.Failed += c.Count
+		}
 		if retriedByAll(c.Class, f.Class) {
 			retryable += c.Count
 		}
@@ -280,9 +297,9 @@ func (f *failures) group(v *visit, groups []failureGroup) {
 	for _, g := range groups {
 		to := f.Filter
 		to.Project, to.Class, to.Code = cmp.Or(g.Project, to.Project), cmp.Or(g.Class, to.Class), cmp.Or(g.Code, to.Code)
-		label, tag := cmp.Or(g.Code, g.Class, g.Project), ""
+		label, tag := cmp.Or(g.Code, className(g.Class), g.Project), ""
 		if f.By == "code" {
-			tag = g.Class
+			tag = className(g.Class)
 		}
 		meaning := cmp.Or(g.Why, g.Does)
 		if f.By == "code" && g.Why == "" {
@@ -359,32 +376,39 @@ func (v *visit) failuresCSV() error {
 	if err != nil {
 		return err
 	}
+	act := v.act(tasks.AuditPersonalData, v.key, f.Operation)
+	act.Event.Project, act.Event.Detail = f.Project, "failures as csv"
 	return v.file("failures.csv", "text/csv; charset=utf-8", func(ctx context.Context, w io.Writer) error {
-		rows := csv.NewWriter(w)
-		columns := []string{
-			"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id",
-			"call_id", "request_id",
-		}
-		if err := rows.Write(columns); err != nil {
+		return act.Do(func() error { return v.writeFailures(ctx, w, f) })
+	})
+}
+
+// writeFailures writes the failures that a filter selects as CSV.
+func (v *visit) writeFailures(ctx context.Context, w io.Writer, f tasks.FailureFilter) error {
+	rows := csv.NewWriter(w)
+	columns := []string{
+		"at", "project", "desktop_id", "desktop_name", "expected_users", "class", "code", "message", "status", "attempts", "operation_id",
+		"call_id", "request_id",
+	}
+	if err := rows.Write(columns); err != nil {
+		return err
+	}
+	for token := ""; ; {
+		page, next, err := v.api.Failures(ctx, f, 1000, token)
+		if err != nil {
 			return err
 		}
-		for token := ""; ; {
-			page, next, err := v.api.Failures(ctx, f, 1000, token)
-			if err != nil {
+		for _, x := range page {
+			if err := rows.Write(failureRow(x)); err != nil {
 				return err
 			}
-			for _, x := range page {
-				if err := rows.Write(failureRow(x)); err != nil {
-					return err
-				}
-			}
-			if next == "" {
-				rows.Flush()
-				return rows.Error()
-			}
-			token = next
 		}
-	})
+		if next == "" {
+			rows.Flush()
+			return rows.Error()
+		}
+		token = next
+	}
 }
 
 // failureRow is a row of the CSV. No cell is a formula.

@@ -55,50 +55,70 @@ func buckets(change map[int]tasks.Tally) (out []tasks.StatsBucket) {
 	return out
 }
 
-// The chart adds projects up, and no bar leaves it or vanishes.
+// The charts add projects up, and no bar leaves them, vanishes or is too thin to hit.
 func TestOutcomes(t *testing.T) {
 	t.Parallel()
-	require.True(t, outcomesOf([]tasks.Stats{{Buckets: buckets(nil)}}, time.UTC).Empty)
-	c := outcomesOf([]tasks.Stats{
-		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 900, Failed: 1}})},
-		{Buckets: buckets(map[int]tasks.Tally{3: {Detached: 99}, 95: {Held: 5}})},
+	day := func(change map[int]tasks.Tally) tasks.Stats {
+		return tasks.Stats{Range: tasks.LastDay, Buckets: buckets(change)}
+	}
+	none, _ := outcomesOf([]tasks.Stats{day(nil)}, time.UTC)
+	require.True(t, none.Empty)
+	detached, faults := outcomesOf([]tasks.Stats{
+		day(map[int]tasks.Tally{2: {Detached: 900, Failed: 1}}),
+		day(map[int]tasks.Tally{3: {Detached: 99, Held: 3}, 95: {Held: 5}, 50: {Detached: 1}}),
 	}, time.FixedZone("", 5*3600+45*60))
-	require.False(t, c.Empty)
-	require.Equal(t, 1000, c.Max)
-	require.Equal(t, chartStep{From: noon.Add(-92 * tasks.LastDay.Step()), Detached: 999, Failed: 1}, c.Steps[3])
-	require.Len(t, c.Bars, 3)
-	for _, b := range c.Bars {
-		require.GreaterOrEqual(t, b.Height, 1.0, "few beside many stay visible")
-		require.GreaterOrEqual(t, b.Y, 0.0)
-		require.LessOrEqual(t, b.X+b.Width, c.Width)
+	require.Equal(t, []int{999, 5}, []int{detached.Max, faults.Max})
+	step := tasks.LastDay.Step()
+	require.Equal(t, chartStep{From: noon.Add(-93 * step), To: noon.Add(-91 * step), Detached: 999, Failed: 1, Held: 3}, detached.Steps[1])
+	require.Len(t, detached.Steps, 48)
+	require.Len(t, detached.Bars, 2)
+	require.Len(t, faults.Bars, 2, "one scale for many, and one for few")
+	for _, c := range []chart{detached, faults} {
+		for _, b := range c.Bars {
+			require.GreaterOrEqual(t, b.Width, 8.0)
+			require.LessOrEqual(t, b.X+b.Width, c.Width)
+			y := c.Base
+			for _, part := range b.Parts {
+				require.GreaterOrEqual(t, part.Height, 2.0, "few beside many stay visible")
+				require.InDelta(t, y, part.Y+part.Height, 1e-9, "one stands on the other")
+				require.GreaterOrEqual(t, part.Y, 0.0)
+				y = part.Y
+			}
+		}
+		require.NotEmpty(t, c.Labels)
 	}
-	require.InDelta(t, c.Base, c.Bars[0].Y+c.Bars[0].Height, 1e-9)
-	require.InDelta(t, c.Bars[0].Y, c.Bars[1].Y+c.Bars[1].Height, 1e-9, "one stands on the other")
-	require.Equal(t, tasks.StateHeld, c.Bars[2].State)
-	for _, h := range c.Hours {
-		require.Regexp(t, `^(00|03|06|09|12|15|18|21):00$`, h.Text)
-	}
+	require.Equal(t, []tasks.State{tasks.StateHeld, tasks.StateFailed}, []tasks.State{faults.Bars[0].Parts[0].State, faults.Bars[0].Parts[1].State})
+	require.Contains(t, detached.Bars[0].Title, "999 detached, 3 on hold, 1 failed")
+	require.Contains(t, detached.Bars[0].Link, "/failures?from=")
+	require.Contains(t, detached.Bars[1].Link, "/operations?from=")
 }
 
 func TestTimesUntilAccessWasGone(t *testing.T) {
 	t.Parallel()
-	rows, all := removedOf([]tasks.Stats{
-		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3, SinceAccepted: 5}, {AtMostSeconds: 3600},
-			{AtMostSeconds: 7200}}},
-		{Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1}, {AtMostSeconds: 3600, Desktops: 2},
-			{AtMostSeconds: 7200}}},
-	})
+	stats := []tasks.Stats{
+		{TargetSeconds: 900, Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 3, SinceAccepted: 5},
+			{AtMostSeconds: 3600}, {AtMostSeconds: 7200}}},
+		{TargetSeconds: 900, Removed: []tasks.RemovedBucket{{AtMostSeconds: 10}, {AtMostSeconds: 60, Desktops: 1},
+			{AtMostSeconds: 3600, Desktops: 2}, {AtMostSeconds: 7200}}},
+	}
+	rows, all := removedOf(stats)
 	require.Equal(t, 6, all)
-	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100, 5}, {"up to 1 hour", 2, 50, 0}}, rows, "without what is empty on both sides")
-	rows, _ = removedOf([]tasks.Stats{{Removed: []tasks.RemovedBucket{{AtMostSeconds: 86400}, {Desktops: 1}}}})
-	require.Equal(t, []removedRow{{"over 24 hours", 1, 100, 0}}, rows)
+	require.Equal(t, []removedRow{{"up to 1 minute", 4, 100, 5, false, false}, {"up to 1 hour", 2, 50, 0, true, true}}, rows,
+		"without what is empty on both sides, and with the target")
+	require.Equal(t, within{Target: 15 * time.Minute, Percent: "66.6 %", Late: 2, All: 6}, withinOf(stats))
+	stats = []tasks.Stats{{TargetSeconds: 900, Removed: []tasks.RemovedBucket{{AtMostSeconds: 900, Desktops: 9_999}, {Desktops: 1}}}}
+	require.Equal(t, "99.9 %", withinOf(stats).Percent)
+	stats[0].Removed[1].Desktops = 0
+	require.Equal(t, within{Target: 15 * time.Minute, Percent: "100 %", All: 9_999, Good: true}, withinOf(stats))
+	rows, _ = removedOf([]tasks.Stats{{TargetSeconds: 100_000, Removed: []tasks.RemovedBucket{{AtMostSeconds: 86400}, {Desktops: 1}}}})
+	require.Equal(t, []removedRow{{"over 24 hours", 1, 100, 0, true, true}}, rows)
 }
 
 // The queue is counted in desktops, as the page says, and not in tasks of up to 100.
 func TestWaitingIsCountedInDesktops(t *testing.T) {
 	t.Parallel()
 	late := todosOf([]tasks.Stats{{Project: "hq", OldestMS: 600_000, Workers: 1, Waiting: 7, Counts: tasks.Counts{Queued: 650, Sending: 50}}},
-		1, meanings{}, noon)
+		1, meanings{}, noon, true)
 	require.Len(t, late, 1)
 	require.Equal(t, 650, late[0].N)
 }
@@ -108,29 +128,33 @@ func TestTodos(t *testing.T) {
 	t.Parallel()
 	m := meanings{codes: map[string]string{"X": "it is broken"}, classes: map[string]api.Class{}}
 	require.Empty(t, todosOf([]tasks.Stats{{Project: "hq", OldestMS: 1000, Workers: 1, Counts: tasks.Counts{Queued: 5}}, {Project: "idle"}}, 1,
-		m, noon))
-	unserved := todosOf([]tasks.Stats{{Project: "gone", Counts: tasks.Counts{Queued: 5, Accepted: 2}}}, 1, m, noon)
+		m, noon, true))
+	unserved := todosOf([]tasks.Stats{{Project: "gone", Counts: tasks.Counts{Queued: 5, Accepted: 2}}}, 1, m, noon, true)
 	require.Len(t, unserved, 1)
 	require.Equal(t, 7, unserved[0].N)
 	require.Contains(t, unserved[0].What, "No worker serves project gone")
-	var got []string
+	var got, verbs []string
 	for _, x := range todosOf([]tasks.Stats{
 		{Project: "hq", OldestMS: 600_000, Waiting: 7, Failures: []tasks.FailureCount{
 			{Project: "hq", Class: tasks.ClassHeld, Code: "OTHER_USER", Count: 9}, {Project: "hq", Class: "permanent", Code: "X", Count: 2}}},
 		{Project: "branch", OldestMS: 600_000, Pause: &tasks.Pause{Kind: tasks.PauseAuth, Until: noon.Add(time.Minute)},
 			Failures: []tasks.FailureCount{{Project: "branch", Class: "permanent", Code: "X", Count: 1}}},
 		{Project: "labs", Pause: &tasks.Pause{Kind: tasks.PauseThrottled}},
-	}, 0, m, noon) {
+	}, 0, m, noon, true) {
 		got = append(got, x.Weight+" "+x.Label+" "+x.Code+x.What)
+		for _, a := range x.Acts {
+			verbs = append(verbs, a.Verb)
+		}
 	}
 	require.Equal(t, []string{
 		"bad no worker No worker is running, so nothing is processed.",
 		"bad paused Project branch: the cloud refuses the credentials, for another 1 min",
 		"bad failed X",
-		"warn queued Project hq: the oldest desktop has been queued for 10 min",
+		"warn queued Project hq: desktops wait in the queue",
 		"warn throttled Project labs: the cloud asked for fewer calls",
 		"warn on hold OTHER_USER",
 	}, got)
+	require.Equal(t, []string{"Review", "Retry 3…", "Review", "Review", "Review", "Review 9"}, verbs)
 }
 
 // An operation's moments are in order, with future ones at the end.

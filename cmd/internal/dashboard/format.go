@@ -12,6 +12,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/cmd/internal/report"
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -25,7 +26,7 @@ var funcs = template.FuncMap{
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
-	"codeLink":  codeLink,
+	"codeLink": codeLink, "codeText": func(code string) codeText { return codeText{Code: code} },
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
 
@@ -55,29 +56,8 @@ func ago(now, t time.Time) string {
 	}
 }
 
-// took formats a duration in its two largest units.
-func took(d time.Duration) string {
-	switch {
-	case d < 0:
-		return "0 s"
-	case d < 10*time.Second:
-		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Seconds()))
-	case d < time.Hour:
-		return twoUnits(int(d.Minutes()), "min", int(d.Seconds())%60, "s")
-	case d < 48*time.Hour:
-		return twoUnits(int(d.Hours()), "h", int(d.Minutes())%60, "min")
-	}
-	return fmt.Sprintf("%d days", int(d.Hours()/24))
-}
-
-func twoUnits(n int, unit string, rest int, smaller string) string {
-	if rest == 0 {
-		return fmt.Sprintf("%d %s", n, unit)
-	}
-	return fmt.Sprintf("%d %s %d %s", n, unit, rest, smaller)
-}
+// took formats a duration.
+func took(d time.Duration) string { return when.Took(d) }
 
 // thousands formats a number with commas.
 func thousands(n int) string {
@@ -103,6 +83,9 @@ func share(part, whole int) float64 {
 	return 100 * float64(part) / float64(whole)
 }
 
+// percent is share rounded down: 100 % is not said of 999 of 1,000.
+func percent(part, whole int) string { return strconv.Itoa(int(share(part, whole))) + " %" }
+
 // query makes a link of a path and pairs of parameter and value. Empty values are
 // omitted.
 func query(to string, pairs ...any) (string, error) {
@@ -127,8 +110,18 @@ func query(to string, pairs ...any) (string, error) {
 	return to + "?" + q.Encode(), nil
 }
 
-// codeLink leads to the meaning of a code.
-func codeLink(code string) string { return "/codes#" + url.PathEscape(code) }
+// className is a class in the words of people.
+func className(class string) string {
+	if class == string(tasks.ClassHeld) {
+		return "on hold"
+	}
+	return class
+}
+
+// codeLink leads to the row of a code, and also names it to the page, which may not have it.
+func codeLink(code string) string {
+	return "/codes?code=" + url.QueryEscape(code) + "#" + url.PathEscape(code)
+}
 
 func people(list []tasks.Person) string {
 	out := make([]string, len(list))

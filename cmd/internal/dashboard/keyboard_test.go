@@ -140,7 +140,7 @@ func TestByKeyboard(t *testing.T) {
 
 	// Unfold by Enter, confirm by Enter in a field.
 	b.open("/projects")
-	b.run(chromedp.Focus("#projects section summary", chromedp.ByQuery))
+	b.run(chromedp.Focus("#projects summary", chromedp.ByQuery))
 	b.tap(kb.Enter)
 	b.tap(kb.Tab)
 	b.tap("by hand")

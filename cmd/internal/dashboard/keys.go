@@ -3,8 +3,8 @@ package dashboard
 import (
 	"cmp"
 	"net/http"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks/api"
@@ -12,16 +12,17 @@ import (
 
 // keys is the page of access keys.
 type keys struct {
-	Rows     []api.Key
+	Views    []chip
+	Table    table
 	Projects []string
 	Roles    []access.Role
 	New      *api.NewKey // just created: shown this one time
-	Now      time.Time
 }
 
-// Ended reports whether a key is revoked or expired.
-func (k keys) Ended(x api.Key) bool {
-	return !x.RevokedAt.IsZero() || !x.ExpiresAt.IsZero() && !k.Now.Before(x.ExpiresAt)
+// revocable is a key with its action.
+type revocable struct {
+	api.Key
+	Own bool // the visitor's
 }
 
 func (v *visit) keys() error { return v.keysPage(http.StatusOK, nil) }
@@ -33,7 +34,59 @@ func (v *visit) keysPage(status int, made *api.NewKey) error {
 	if err = cmp.Or(err, choiceErr); err != nil && made == nil {
 		return err
 	}
-	return v.page(status, "keys", "Keys", keys{Rows: list, Projects: c.Choices, Roles: access.Roles, New: made, Now: v.d.Now()})
+	p := keys{Projects: c.Choices, Roles: access.Roles, New: made}
+	valid := slices.DeleteFunc(slices.Clone(list), func(x api.Key) bool { return v.keyState(x).By != "valid" })
+	all := v.param("all") != ""
+	p.Views = []chip{
+		{Name: "valid", N: len(valid), Counted: true, On: !all, Link: "/keys"},
+		{Name: "all", N: len(list), Counted: true, On: all, Link: "/keys?all=1"},
+	}
+	if !all {
+		list = valid
+	}
+	p.Table = table{
+		Caption: "Keys, newest first", Order: "newest first", Page: more{From: 1, To: len(list), Total: len(list)}, Empty: "No keys.",
+		Columns: []column{{Name: "Key"}, {Name: "Owner"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"},
+			{Name: "By"}, {Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
+	}
+	for _, x := range list {
+		p.Table.Rows = append(p.Table.Rows, v.keyRow(x))
+	}
+	p.Table = v.layOut(p.Table)
+	return v.page(status, "keys", "Keys", p)
+}
+
+func (v *visit) keyRow(x api.Key) row {
+	projects := textCell(strings.Join(x.Projects, ", "))
+	if len(x.Projects) == 0 {
+		projects = textCell("all")
+	}
+	if x.LastUsedAt.Before(x.CreatedAt) && !x.LastUsedAt.IsZero() {
+		x.LastUsedAt = x.CreatedAt // the time of use is stored to the minute
+	}
+	used, expires := v.timeCell(x.LastUsedAt), v.timeCell(x.ExpiresAt)
+	if x.LastUsedAt.IsZero() {
+		used = textCell("never")
+	}
+	acts := cell{Blank: true}
+	if v.keyState(x).By == "valid" {
+		acts = specialCell(revocable{x, x.ID == v.key.ID})
+	}
+	return row{Key: x.ID, Cells: []cell{
+		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers),
+		v.timeCell(x.CreatedAt), textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
+	}}
+}
+
+// keyState says whether a key is valid, expired or revoked.
+func (v *visit) keyState(x api.Key) cell {
+	switch {
+	case !x.RevokedAt.IsZero():
+		return tagCell("bad", "revoked")
+	case !x.ExpiresAt.IsZero() && !v.d.Now().Before(x.ExpiresAt):
+		return tagCell("warn", "expired")
+	}
+	return tagCell("good", "valid")
 }
 
 func (v *visit) createKey() error {
@@ -42,7 +95,8 @@ func (v *visit) createKey() error {
 	}
 	at := v.times()
 	req := api.KeyRequest{
-		Name: strings.TrimSpace(v.PostFormValue("name")), Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
+		Name: strings.TrimSpace(v.PostFormValue("name")), Owner: strings.TrimSpace(v.PostFormValue("owner")),
+		Role: v.PostFormValue("role"), Projects: v.PostForm["project"],
 		UnknownUsers: v.PostFormValue("unknown_users"), ExpiresAt: at.parse("expires_at", v.PostFormValue("expires_at")),
 	}
 	if err := at.err(); err != nil {
@@ -56,7 +110,11 @@ func (v *visit) createKey() error {
 }
 
 func (v *visit) revokeKey() error {
-	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"))
+	reason, err := v.reason()
+	if err != nil {
+		return err
+	}
+	k, err := v.api.RevokeKey(v.Context(), v.PathValue("id"), reason)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.status, a.body)
 	require.Contains(t, a.body, "Ignored columns: Owner, Note")
 	require.Contains(t, a.body, "Of 1 computer, 1 computer leads to 1 desktop and")
-	require.Contains(t, a.body, "computer <strong>WS-7</strong>")
+	require.Contains(t, a.body, `<strong class="name" title="WS-7">WS-7</strong>`)
 	require.Contains(t, a.body, "computer:WS-7&#34;:[&#34;zoe&#34;]", "the submitted request has the expected user")
 
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", list, "user_column", "Wer")

@@ -28,6 +28,18 @@ func (m more) of(total int) more {
 	return m
 }
 
+// counted asks how many rows the list has, unless this page has all of them.
+func (m more) counted(count func() (int, error)) (more, error) {
+	if m.whole() {
+		return m, nil
+	}
+	total, err := count()
+	if total < 0 || err != nil {
+		return m, err
+	}
+	return m.of(total), nil
+}
+
 // whole reports that all rows are on this page.
 func (m more) whole() bool { return m.First == "" && m.Next == "" }
 
@@ -76,6 +88,24 @@ func onPage(q url.Values, token, first string, back []string) url.Values {
 		out["page_token"], out["first"], out["back"] = []string{token}, []string{first}, back
 	}
 	return out
+}
+
+// toggled is the address of the first page with a parameter, or without it if it is set.
+func (v *visit) toggled(name, value string) string {
+	q := v.URL.Query()
+	is := q.Get(name)
+	for _, other := range []string{name, "page_token", "back", "first"} {
+		q.Del(other)
+	}
+	if is == "" {
+		q.Set(name, value)
+	}
+	for other, all := range q { // forms send empty fields
+		if len(all) == 1 && all[0] == "" {
+			q.Del(other)
+		}
+	}
+	return address(v.URL.Path, q)
 }
 
 func (v *visit) token() string { return v.URL.Query().Get("page_token") }
@@ -147,3 +177,15 @@ func (v *visit) confirmCount(n int) error {
 
 // confirmFrom is the number of desktops from which on it must be typed.
 const confirmFrom = 10
+
+// reason is why somebody does something, for the audit log. The forms require it.
+func (v *visit) reason() (string, error) {
+	if err := v.ParseForm(); err != nil {
+		return "", badForm(err)
+	}
+	text := strings.TrimSpace(v.PostFormValue("reason"))
+	if text == "" {
+		return "", invalidField("reason", "is missing: write why, for the audit log")
+	}
+	return text, nil
+}

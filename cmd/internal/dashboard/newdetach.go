@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -33,6 +34,8 @@ type newDetach struct {
 	AllowShared, Shutoff, Urgent bool
 	Faults                       []api.Fault
 	FaultCount                   int // may exceed len(Faults)
+
+	whole string // the list, also if it came as a file
 }
 
 func (v *visit) newDetach() error {
@@ -41,6 +44,9 @@ func (v *visit) newDetach() error {
 		return err
 	}
 	p := newDetach{choice: c, Names: leavers.Desktops, List: v.param("list"), Zone: v.zone()}
+	if v.param("names") == string(leavers.Users) {
+		p.Names = leavers.Users
+	}
 	return v.page(http.StatusOK, "new", "New detach", p)
 }
 
@@ -67,6 +73,7 @@ type plan struct {
 	Asked                int       // desktops, computers and users
 	Type                 bool      // the number must be typed
 	Ignored              []string  // unknown columns
+	Back                 []kept    // the form that it came from; empty: too long to be kept
 
 	Reading     bool   // not finished
 	Read, Total int    // rows
@@ -76,7 +83,58 @@ type plan struct {
 // projectPlan is the plan of one project.
 type projectPlan struct {
 	api.Plan
-	More more
+	More  more
+	Table table
+}
+
+// kept is a field of the form of a plan. It returns to the form with "Back to the list".
+type kept struct{ Name, Value string }
+
+// keptFields are the fields that are kept, and keptList the longest list.
+var keptFields = []string{
+	"names", "project", "reason", "ticket", "not_before", "due_at", "deadline", "in_zone", "user_column", "computer_column", "desktop_column",
+	"allow_shared", "shutoff", "urgent",
+}
+
+const keptList = 512 << 10
+
+// keepForm keeps the form of a plan.
+func (v *visit) keepForm(list string) (out []kept) {
+	if len(list) > keptList {
+		return nil
+	}
+	out = append(out, kept{"list", list})
+	for _, name := range keptFields {
+		if value := v.PostFormValue(name); value != "" {
+			out = append(out, kept{name, value})
+		}
+	}
+	return out
+}
+
+// editDetach shows the form of a plan again, with its list.
+func (v *visit) editDetach() error {
+	release, err := v.acquireLarge()
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := v.ParseMultipartForm(largeForm); err != nil {
+		return badForm(err)
+	}
+	for _, name := range append([]string{"list"}, keptFields...) {
+		v.PostForm.Del(name)
+		v.Form.Del(name)
+		if value := v.PostForm.Get("back_" + name); value != "" {
+			v.Form.Set(name, value)
+			v.PostForm.Set(name, value)
+		}
+	}
+	p := v.formOf()
+	if p.choice, err = v.choose(p.Project); err != nil {
+		return err
+	}
+	return v.page(http.StatusOK, "new", "New detach", p)
 }
 
 // Failed reports that the cloud could not be read for all rows.
@@ -111,6 +169,11 @@ func (v *visit) planDetach() error {
 	}
 	if ids := v.PostForm["id"]; len(ids) > 0 {
 		p := plan{Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"]}
+		for _, name := range append([]string{"list"}, keptFields...) {
+			if value := v.PostFormValue("back_" + name); value != "" {
+				p.Back = append(p.Back, kept{name, value})
+			}
+		}
 		return v.showPlan(p, ids)
 	}
 	form, list, err := v.readList()
@@ -138,7 +201,7 @@ func (v *visit) planDetach() error {
 	if err != nil {
 		return err
 	}
-	p := plan{Form: true, Text: string(text), Key: rand.Text(), Ignored: list.Unknown}
+	p := plan{Form: true, Text: string(text), Key: rand.Text(), Ignored: list.Unknown, Back: v.keepForm(form.whole)}
 	for _, x := range plans {
 		p.add(x, more{})
 	}
@@ -176,7 +239,7 @@ func (v *visit) showPlan(p plan, ids []string) error {
 
 func (p *plan) add(x api.Plan, m more) {
 	x.Items = x.Items[:min(rowsShown, len(x.Items))]
-	p.Projects = append(p.Projects, projectPlan{x, m})
+	p.Projects = append(p.Projects, projectPlan{Plan: x, More: m})
 	p.Asked += x.Desktops + x.Users + x.Computers
 	p.Read += x.Read
 	p.Total += x.Total
@@ -186,6 +249,9 @@ func (p *plan) add(x api.Plan, m more) {
 
 func (v *visit) renderPlan(p plan) error {
 	p.Type = p.Asked >= confirmFrom
+	for i := range p.Projects {
+		p.Projects[i].Table = v.plannedTable(p.Projects[i])
+	}
 	var all []tasks.Plan
 	for _, x := range p.Projects {
 		if x.State == tasks.PlanDone {
@@ -196,6 +262,40 @@ func (v *visit) renderPlan(p plan) error {
 		p.Summary = api.SummaryOf(all...)
 	}
 	return v.page(http.StatusOK, "plan", "Plan", p)
+}
+
+// doesText is what a plan does with a row, in words.
+var doesText = map[string]string{
+	"send": "detach", "hold": "on hold", "fail": "fails", "later": "later", "follow": "in progress", "done": "nothing to do",
+	"find": "looked up",
+}
+
+func (v *visit) plannedTable(p projectPlan) table {
+	t := table{
+		Caption: "Plan by row, on hold first", Page: p.More, Fixed: true, NoFoot: p.More == more{},
+		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "What happens"}, {Name: "Loses access"}, {Name: "Users now"},
+			{Name: "Attachment"}, {Name: "Code"}, {Name: "Why", Class: "wide"}},
+	}
+	for _, x := range p.Items {
+		weight, name, users, state := "", "", textCell(""), textCell("")
+		switch x.Does {
+		case "hold", "fail", "later":
+			weight = "warn"
+		case "send":
+			weight = "busy"
+		}
+		switch {
+		case x.Now != nil:
+			name, users, state = x.Now.Name, textCell(people(x.Now.Users)), textCell(x.Now.AttachState)
+		case userName(x.ID) == "" && computerName(x.ID) == "" && x.Does != "fail":
+			state = textCell("does not exist")
+		}
+		t.Rows = append(t.Rows, row{Key: x.ID, Cells: []cell{
+			desktopCell(x.ID, name), tagCell(weight, cmp.Or(doesText[x.Does], x.Does)), textCell(people(x.From)), users, state,
+			codeCell(x.Code, ""), textCell(x.Why),
+		}})
+	}
+	return v.layOut(t)
 }
 
 // planAll starts the plans of requests, several at a time because each may take two
@@ -224,19 +324,25 @@ func (v *visit) planAll(reqs []api.OperationRequest, list *leavers.List) ([]api.
 	return plans, slices.Concat(faults...), err
 }
 
+// formOf reads the fields of the form.
+func (v *visit) formOf() newDetach {
+	get := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
+	return newDetach{
+		choice: choice{Project: get("project")},
+		Names:  leavers.Lines(get("names")), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"),
+		Columns:   leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
+		NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
+		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
+	}
+}
+
 // readList reads the form and the list, pasted or in a file.
 func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 	if err := v.ParseMultipartForm(largeForm); err != nil {
 		return form, nil, badForm(err)
 	}
-	get := func(name string) string { return strings.TrimSpace(v.PostFormValue(name)) }
-	form = newDetach{
-		Names: leavers.Lines(get("names")), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"),
-		Columns:   leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
-		NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
-		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
-	}
-	if form.choice, err = v.choose(get("project")); err != nil {
+	form = v.formOf()
+	if form.choice, err = v.choose(form.Project); err != nil {
 		return form, nil, err
 	}
 	list = leavers.New(form.Project, func(alias string) bool { return slices.Contains(form.Choices, alias) })
@@ -255,6 +361,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 		return form, nil, badForm(err)
 	}
 	whole, err := leavers.Text(text)
+	form.whole = whole
 	if err == nil {
 		err = list.ReadText(strings.NewReader(whole), form.Names)
 	}

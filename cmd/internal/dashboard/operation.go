@@ -1,7 +1,9 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -19,13 +21,63 @@ type operation struct {
 	Now     time.Time
 	Removal *tasks.Removal // nil: not computed
 	Pace    tasks.Pace
+	Moments []moment
 	State   string // filter of the rows
 	Code    string
-	Rows    []api.Desktop
-	More    more
+	Table   table
 }
 
 func (o operation) refreshAfter() int { return operationRefresh(o.Op.Operation, o.Now) }
+
+func (o operation) titleState() string {
+	switch c := o.Op.Counts; {
+	case o.Op.Operation.State(o.Now) == tasks.OperationScheduled:
+		return "scheduled"
+	case !o.Op.Done():
+		return percent(o.Op.Finished(), o.Op.Total)
+	case c.Failed > 0:
+		return thousands(c.Failed) + " failed"
+	case c.Held > 0:
+		return thousands(c.Held) + " on hold"
+	}
+	return "finished"
+}
+
+// Name is what people know an operation by: its ticket, or its reason.
+func (o operation) Name() string { return cmp.Or(o.Op.Ticket, o.Op.Reason) }
+
+// Speed says how fast it goes, how long it has taken, and what is left, in words.
+func (o operation) Speed() string {
+	op := o.Op.Operation
+	switch {
+	case op.State(o.Now) == tasks.OperationScheduled:
+		return ""
+	case op.Done():
+		spent := op.EndedAt.Sub(op.Begins())
+		text := "Took " + took(spent)
+		if settled := op.Total - op.Counts.Cancelled; spent > time.Minute && settled > 0 {
+			text += fmt.Sprintf(", %.3g desktops a minute", float64(settled)/spent.Minutes())
+		}
+		return text
+	}
+	text := took(o.Now.Sub(op.Begins())) + " elapsed"
+	if o.Pace.PerMinute > 0 {
+		text += fmt.Sprintf(" · %.3g desktops a minute", o.Pace.PerMinute)
+	}
+	if !o.Pace.EndsAt.IsZero() {
+		text += " · about " + took(o.Pace.EndsAt.Sub(o.Now)) + " left"
+	}
+	return text
+}
+
+// retry leads to the confirmation of a bulk retry of what failed or is on hold.
+func (o operation) retry(class string) string {
+	return failureFields{Operation: o.Op.ID, Class: class}.at("/redrives/preview", "which", "all")
+}
+
+// RetryFailed and RetryHeld are those links.
+func (o operation) RetryFailed() string { return o.retry("") }
+func (o operation) RetryHeld() string   { return o.retry(string(tasks.ClassHeld)) }
 
 // Cancellable is how many desktops can still be cancelled.
 func (o operation) Cancellable() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
@@ -62,8 +114,52 @@ func (v *visit) operation() error {
 	if err != nil {
 		return err
 	}
-	p.Rows, p.More = rows, v.more(next, len(rows))
+	var calls []tasks.Call
+	if op.Total <= removalLimit {
+		if calls, err = v.api.Calls(v.Context(), op.ID); err != nil {
+			return err
+		}
+	}
+	p.Moments = momentsOf(op, calls, p.Now)
+	p.Table = v.rowsTable(p, rows, v.more(next, len(rows)))
 	return v.page(http.StatusOK, "operation", v.operationTitle("Operation", op), p)
+}
+
+// rowsTable is the list of rows.
+func (v *visit) rowsTable(p operation, rows []api.Desktop, page more) table {
+	t := table{
+		Caption: "Desktops in request order", Order: "in request order", Page: page, Empty: "No desktops.",
+		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "Users"}, {Name: "Code"}, {Name: "Message", Class: "wide"},
+			{Name: "Attempts", Class: "num"}, {Name: "Job", Class: "ref"}, {Name: "Since"}, {Name: "Took", Class: "num"}},
+	}
+	if p.Code == "" {
+		total := p.Op.Total
+		if s, err := tasks.ParseState(p.State); err == nil {
+			total = p.Op.Counts.Of(s)
+		}
+		t.Page = page.of(total)
+	}
+	if p.State+p.Code != "" {
+		t.Empty = "No desktops of this operation match."
+	}
+	for _, d := range rows {
+		name, user, message, spent := "", textCell(strings.Join(d.Expect, ", ")), textCell(""), cell{Blank: true}
+		if d.Before != nil {
+			name, user = d.Before.Name, textCell(usersBefore(d.Before))
+		}
+		if d.Failure != nil {
+			name, message = cmp.Or(name, d.Failure.DesktopName), textCell(d.Failure.Message)
+		}
+		if d.TookMS != nil {
+			ms := time.Duration(*d.TookMS) * time.Millisecond
+			spent = cell{Kind: "text", V: took(ms), Number: float64(*d.TookMS)}
+		}
+		t.Rows = append(t.Rows, row{Key: d.ID, Cells: []cell{
+			desktopCell(d.ID, name), stateCell(d.State, d.Note), user, failureCell(d.Failure), message, numCell(d.Attempts), textCell(d.JobID),
+			v.timeCell(d.UpdatedAt), spent,
+		}})
+	}
+	return v.layOut(t)
 }
 
 // operationTitle marks a scheduled operation.
@@ -89,7 +185,10 @@ func (v *visit) report() error {
 func (v *visit) operationPath() string { return "/operations/" + v.PathValue("id") }
 
 func (v *visit) cancel() error {
-	done, err := v.api.Cancel(v.Context(), v.PathValue("id"))
+	if err := v.ParseForm(); err != nil {
+		return badForm(err)
+	}
+	done, err := v.api.Cancel(v.Context(), v.PathValue("id"), v.PostFormValue("reason"))
 	if err != nil {
 		return err
 	}
@@ -98,16 +197,4 @@ func (v *visit) cancel() error {
 		notice += " " + plural(done.TooLate, "desktop", "desktops") + " already sent."
 	}
 	return v.redirect(v.operationPath(), notice)
-}
-
-func (v *visit) retry() error {
-	if err := v.ParseForm(); err != nil {
-		return badForm(err)
-	}
-	held := v.PostFormValue("held") != ""
-	done, err := v.api.Retry(v.Context(), v.PathValue("id"), api.RetryRequest{Held: held, Code: strings.TrimSpace(v.PostFormValue("code"))})
-	if err != nil {
-		return err
-	}
-	return v.redirect(v.operationPath(), plural(done.Retried, "desktop", "desktops")+" requeued.")
 }

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"cmp"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -60,6 +59,8 @@ type operations struct {
 	Open, Scheduled               bool
 	Table                         table
 	Filtered                      bool
+	Views                         []chip
+	Active                        []chip
 	InProgress                    bool // any of the rows
 }
 
@@ -77,7 +78,7 @@ func (v *visit) operations() error {
 	at := v.times()
 	f := tasks.OperationFilter{
 		Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled,
-		From: at.parse("from", p.From), To: at.parse("to", p.To),
+		From: at.field("from", &p.From), To: at.field("to", &p.To),
 	}
 	if err := at.err(); err != nil {
 		return err
@@ -89,8 +90,12 @@ func (v *visit) operations() error {
 	if err != nil {
 		return err
 	}
+	page, err := v.more(next, len(ops)).counted(func() (int, error) { return v.api.CountOperations(v.Context(), f) })
+	if err != nil {
+		return err
+	}
 	p.Table = table{
-		Caption: "Operations, newest first", Order: "newest first", Page: v.more(next, len(ops)), Empty: "No operations match.",
+		Caption: "Operations, newest first", Order: "newest first", Page: page, Empty: "No operations match.",
 		Columns: []column{{Name: "Operation", Class: "first"}, {Name: "Project"}, {Name: "Requested by"}, {Name: "State"},
 			{Name: "Progress", Class: "slim"}, {Name: "Desktops", Class: "num"}, {Name: "Failed", Class: "num"}, {Name: "On hold", Class: "num"},
 			{Name: "Accepted"}, {Name: "Finished"}, {Name: "Starts"}},
@@ -103,6 +108,16 @@ func (v *visit) operations() error {
 		p.InProgress = p.InProgress || op.State(v.d.Now()) == tasks.OperationRunning
 	}
 	p.Table = v.layOut(p.Table)
+	p.Views = []chip{
+		{Name: "all", Link: "/operations", On: !p.Filtered}, {Name: "in progress", Link: v.toggled("open", "1"), On: p.Open},
+		{Name: "scheduled", Link: v.toggled("scheduled", "1"), On: p.Scheduled},
+	}
+	for _, x := range [][3]string{{"project", "project", p.Project}, {"requested_by", "requested by", p.RequestedBy},
+		{"ticket", "ticket", p.Ticket}, {"from", "from", p.From}, {"to", "to", p.To}} {
+		if x[2] != "" && (x[0] != "project" || !p.Bound) {
+			p.Active = append(p.Active, chip{Name: x[1], Value: x[2], Link: v.toggled(x[0], x[2])})
+		}
+	}
 	title := "Operations"
 	if p.Scheduled {
 		title = "Scheduled operations"
@@ -129,7 +144,7 @@ func operationState(op tasks.Operation, now time.Time) cell {
 		return tagCell("", "scheduled")
 	case !op.Done():
 		done := progress{Operation: op}.Finished()
-		return cell{Kind: "tag", V: tagText{"busy", strconv.Itoa(int(share(done, op.Total))) + " %"}, By: "in progress"}
+		return cell{Kind: "tag", V: tagText{"busy", percent(done, op.Total)}, By: "in progress"}
 	case op.Counts.Failed > 0:
 		return tagCell("bad", "failures")
 	case op.Counts.Held > 0:
@@ -147,7 +162,8 @@ func (v *visit) operationRow(op progress) row {
 	}
 	return row{Key: op.ID, Cells: []cell{
 		operationCell(op.Operation), textCell(op.Project), textCell(op.RequestedBy), operationState(op.Operation, v.d.Now()),
-		barCell(op.Bar, share(op.Finished(), op.Total)), numCell(op.Total), numCell(op.Counts.Failed), numCell(op.Counts.Held),
+		barCell(op.Bar, share(op.Finished(), op.Total)), numCell(op.Total), countCell("/operations/"+op.ID+"?state=failed", op.Counts.Failed),
+		countCell("/operations/"+op.ID+"?state=held", op.Counts.Held),
 		v.timeCell(op.AcceptedAt), v.timeCell(op.EndedAt), starts,
 	}}
 }

@@ -142,7 +142,10 @@ type failed struct {
 // fail answers with the error page.
 func (v *visit) fail(err error) {
 	var p *api.Problem
-	if !errors.As(err, &p) {
+	if !errors.As(err, &p) && redisfault.Of(err) != nil {
+		p = refusedByRedis(err)
+	}
+	if p == nil {
 		v.d.Log.Error().Err(err).Str("path", v.URL.Path).Msg("answering a page failed")
 		p = &api.Problem{Status: http.StatusInternalServerError, Code: "internal", Detail: "internal error; see the server log"}
 	}

@@ -65,7 +65,7 @@ func TestLargePlan(t *testing.T) {
 	b.press("Show the plan")
 	b.at("/new/plan")
 	b.sees("Reading from the cloud: 0 of 1,150 rows.")
-	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(noscript *), main strong, main .sum").length`),
+	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(noscript *, .back *), main strong, main .sum").length`),
 		"nothing is shown or offered yet")
 	b.accessible("a plan that is read")
 	b.mark()
@@ -77,6 +77,12 @@ func TestLargePlan(t *testing.T) {
 	require.Zero(t, value[int](b, `document.querySelectorAll("main strong").length`), "nothing is bold but the sentence")
 	require.True(t, value[bool](b, `scrollY === 0 && document.querySelector("main .danger").getBoundingClientRect().bottom < innerHeight`),
 		"the confirmation is in view")
+	require.True(t, value[bool](b, `(() => {
+		scrollTo(0, document.documentElement.scrollHeight / 2);
+		const box = document.querySelector("main .danger").getBoundingClientRect();
+		scrollTo(0, 0);
+		return box.top >= 0 && box.bottom < innerHeight;
+	})()`), "and stays in view")
 	require.Equal(t, 100, value[int](b, `document.querySelectorAll("tbody tr").length`))
 	b.accessible("a large plan")
 	b.shoot("plan-large")
@@ -91,10 +97,10 @@ func TestLargePlan(t *testing.T) {
 	// All rows in a new window.
 	b.open(all)
 	b.sees("Submit it from the page where you planned it.")
-	require.Zero(t, value[int](b, `document.querySelectorAll("main button").length`))
+	require.Zero(t, value[int](b, `document.querySelectorAll("main button:not(.copy)").length`))
 	b.press("Next")
-	b.until(`document.querySelectorAll("tbody tr").length === 100 && document.querySelector("tbody").innerText.includes("send")`)
-	require.Equal(t, 20, value[int](b, `[...document.querySelectorAll("tbody .tag")].filter((x) => x.innerText === "hold").length`))
+	b.until(`document.querySelectorAll("tbody tr").length === 100 && document.querySelector("tbody").innerText.includes("detach")`)
+	require.Equal(t, 20, value[int](b, `[...document.querySelectorAll("tbody .tag")].filter((x) => x.innerText === "on hold").length`))
 
 	// Other visitors cannot see it.
 	require.Equal(t, http.StatusNotFound, s.get(all, s.session(access.Admin)).status)

@@ -2,22 +2,47 @@ package dashboard
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
 // projects is the page of projects and their limits.
-type projects struct{ Rows []projectRow }
+type projects struct {
+	Paused []projectRow
+	Table  table
+}
 
 func (projects) refreshAfter() int { return 5 }
+
+func (p projects) titleState() string {
+	if n := len(p.Paused); n > 0 {
+		return thousands(n) + " paused"
+	}
+	return ""
+}
 
 // projectRow is a project with its limits.
 type projectRow struct {
 	tasks.Stats
 	Limits api.Limits
+	Show   bool // its state, otherwise its actions
+}
+
+// Weight is the colour of the state.
+func (r projectRow) Weight() string {
+	switch {
+	case r.Pause == nil:
+		return "good"
+	case r.Pause.Kind == tasks.PauseAuth || r.Pause.Kind == tasks.PauseNoRight || r.Pause.Kind == tasks.PauseNotAPI:
+		return "bad"
+	}
+	return "warn"
 }
 
 func (v *visit) projects() error {
@@ -33,13 +58,58 @@ func (v *visit) projects() error {
 	for _, s := range stats {
 		by[s.Project] = s
 	}
-	var p projects
+	p := projects{Table: table{
+		Caption: "Projects as configured", NoFoot: true, Empty: "Your key is not valid for any project configured here.",
+		Columns: []column{{Name: "Project"}, {Name: "State"}, {Name: "Queued", Class: "num"}, {Name: "Oldest", Class: "num"},
+			{Name: "Awaiting", Class: "num"}, {Name: "Confirmed (24 h)", Class: "num"}, {Name: "Failed", Class: "num"},
+			{Name: "On hold", Class: "num"}, {Name: "Calls a minute", Class: "num"}, {Name: "At a time", Class: "num"},
+			{Name: "Reads a minute", Class: "num"}, {Name: "Throttled (1 h)", Class: "num"}, {Name: "Credentials"},
+			{Name: "Actions", Class: "buttons"}},
+	}}
 	for _, x := range list {
 		row := projectRow{Stats: by[x.Alias], Limits: x.Limits}
 		row.Project, row.Pause = x.Alias, x.Pause
-		p.Rows = append(p.Rows, row)
+		if row.Pause != nil {
+			p.Paused = append(p.Paused, row)
+		}
+		p.Table.Rows = append(p.Table.Rows, v.projectRow(row))
 	}
+	p.Table.Page = more{From: 1, To: len(p.Table.Rows), Total: len(p.Table.Rows)}
+	p.Table = v.layOut(p.Table)
 	return v.page(http.StatusOK, "projects", "Projects", p)
+}
+
+func (v *visit) projectRow(x projectRow) row {
+	failed := func(class string) string {
+		link, _ := query("/failures", "project", x.Project, "class", class) // fails only for a parameter without a value
+		return link
+	}
+	state, acts := x, cell{Blank: true}
+	state.Show = true
+	if v.may(access.Operator) {
+		acts = specialCell(x)
+	}
+	ratio := func(now float64, limit int) cell {
+		if limit == 0 {
+			return textCell(strconv.Itoa(int(now)) + ", no limit")
+		}
+		return cell{Kind: "text", V: strconv.Itoa(int(now)) + " of " + thousands(limit), Number: now}
+	}
+	reads := textCell("no limit")
+	if n := x.Limits.ReadsPerMinute; n > 0 {
+		reads = numCell(n)
+	}
+	oldest := cell{Blank: true}
+	if x.OldestMS > 0 {
+		oldest = cell{Kind: "text", V: took(time.Duration(x.OldestMS) * time.Millisecond), Number: float64(x.OldestMS)}
+	}
+	return row{Key: x.Project, Cells: []cell{
+		mainOf(mainCell{Text: x.Project, Link: "/operations?project=" + url.QueryEscape(x.Project)}),
+		{Kind: "special", V: state, By: x.Weight()}, numCell(x.Counts.Queued), oldest, numCell(x.Counts.Sending + x.Counts.Accepted),
+		numCell(x.Counts.Detached), countCell(failed(""), x.Counts.Failed), countCell(failed(string(tasks.ClassHeld)), x.Counts.Held),
+		ratio(x.CallsPerMinute, x.Limits.CallsPerMinute), numCell(x.Limits.MaxInFlight), reads, numCell(x.Throttled),
+		textCell(x.Limits.Credential), acts,
+	}}
 }
 
 // longestPause is a year in minutes, as very large values overflow a duration.
@@ -65,7 +135,11 @@ func (v *visit) pause() error {
 }
 
 func (v *visit) resume() error {
-	done, err := v.api.Resume(v.Context(), v.PathValue("alias"))
+	reason, err := v.reason()
+	if err != nil {
+		return err
+	}
+	done, err := v.api.Resume(v.Context(), v.PathValue("alias"), reason)
 	if err != nil {
 		return err
 	}

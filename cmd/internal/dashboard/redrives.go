@@ -1,11 +1,13 @@
 package dashboard
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"net/http"
 	"strings"
 
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
@@ -16,7 +18,7 @@ type preview struct {
 	Filter  failureFields
 	Picks   []tasks.DesktopRef // selected; empty: all that match the filter
 	Matched int
-	Groups  []failureGroup
+	Table   table  // by code
 	Key     string // of idempotency
 	Type    bool   // the number must be typed
 }
@@ -70,12 +72,19 @@ func (v *visit) preview(page, title string, match func(context.Context, api.Redr
 		return err
 	}
 	p.Matched, p.Key, p.Type = found.Matched, rand.Text(), found.Matched >= confirmFrom
+	do := map[string]string{"preview": "What to do first", "dismiss": "What you can do instead"}[page]
+	p.Table = table{Caption: "Desktops by code", NoFoot: true, Columns: []column{
+		{Name: "Code"}, {Name: "Class"}, {Name: "Project"}, {Name: "Desktops", Class: "num"}, {Name: "What it means", Class: "prose"},
+		{Name: do, Class: "prose"},
+	}}
 	for _, c := range found.By {
-		p.Groups = append(p.Groups, failureGroup{
-			Project: c.Project, Class: string(c.Class), Code: c.Code, Count: c.Count, Why: m.codes[c.Code], Advice: m.advice(c.Code,
-				string(c.Class)),
-		})
+		class := string(c.Class)
+		p.Table.Rows = append(p.Table.Rows, row{Key: c.Project + " " + class + " " + c.Code, Cells: []cell{
+			codeCell(c.Code, ""), tagCell("", className(class)), textCell(c.Project), numCell(c.Count), textCell(m.codes[c.Code]),
+			textCell(m.advice(c.Code, class)),
+		}})
 	}
+	p.Table = v.layOut(p.Table)
 	return v.page(http.StatusOK, page, title, p)
 }
 
@@ -88,7 +97,9 @@ func (v *visit) confirmedForm() (req api.RedriveRequest, matched int, err error)
 	if err == nil {
 		err = v.confirmCount(matched)
 	}
-	req.Reason = strings.TrimSpace(v.PostFormValue("reason"))
+	if err == nil {
+		req.Reason, err = v.reason()
+	}
 	return req, matched, err
 }
 
@@ -124,12 +135,18 @@ func (v *visit) startRedrive() error {
 
 // redrives is the list of redrives.
 type redrives struct {
-	Rows       []tasks.Redrive
-	More       more
-	InProgress bool // any of the rows
+	Table      table
+	InProgress int // rows
 }
 
-func (r redrives) refreshAfter() int { return secondsIf(r.InProgress, 2, 15) }
+func (r redrives) refreshAfter() int { return secondsIf(r.InProgress > 0, 2, 15) }
+
+func (r redrives) titleState() string {
+	if r.InProgress == 0 {
+		return ""
+	}
+	return thousands(r.InProgress) + " in progress"
+}
 
 func (v *visit) redrives() error {
 	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.Redrive, string, error) {
@@ -138,43 +155,156 @@ func (v *visit) redrives() error {
 	if err != nil {
 		return err
 	}
-	p := redrives{Rows: rows, More: v.more(next, len(rows))}
-	for _, x := range rows {
-		p.InProgress = p.InProgress || !x.Done()
+	page, err := v.more(next, len(rows)).counted(func() (int, error) { return v.api.CountRedrives(v.Context()) })
+	if err != nil {
+		return err
 	}
+	p := redrives{Table: table{
+		Caption: "Bulk retries, newest first", Order: "newest first", Page: page, Empty: "No bulk retries yet.",
+		Columns: []column{{Name: "Bulk retry", Class: "first"}, {Name: "Projects"}, {Name: "Requested by"}, {Name: "State"},
+			{Name: "Matched", Class: "num"}, {Name: "Requeued", Class: "num"}, {Name: "Skipped", Class: "num"}, {Name: "Started"},
+			{Name: "Finished"}},
+	}}
+	for _, x := range rows {
+		if !x.Done() {
+			p.InProgress++
+		}
+		p.Table.Rows = append(p.Table.Rows, row{Key: x.ID, Cells: []cell{
+			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(strings.Join(x.Projects, ", ")),
+			textCell(x.RequestedBy), redriveState(x), numCell(x.Matched), numCell(x.Retried), numCell(x.Skipped),
+			v.timeCell(x.CreatedAt), v.timeCell(x.EndedAt),
+		}})
+	}
+	p.Table = v.layOut(p.Table)
 	return v.page(http.StatusOK, "redrives", "Bulk retries", p)
+}
+
+func redriveState(x tasks.Redrive) cell {
+	switch {
+	case !x.Done():
+		return cell{Kind: "tag", V: tagText{"busy", percent(x.Retried+x.Skipped, x.Matched)}, By: "in progress"}
+	case x.State() == tasks.RedriveAborted:
+		return tagCell("warn", "aborted")
+	}
+	return tagCell("", "finished")
 }
 
 // redrive is the page of one redrive.
 type redrive struct {
 	X      tasks.RedriveProgress
 	Result progress // of the requeued desktops
-	Rows   []tasks.RedriveItem
-	More   more
+	State  string   // filter of the rows
+	Table  table
 	Filter failureFields
 	Moves  bool // desktops may still change
 }
 
-func (r redrive) refreshAfter() int { return secondsIf(r.Moves, 2, 0) }
+func (r redrive) refreshAfter() int { return secondsIf(r.Moves, 2, 15) }
+
+func (r redrive) titleState() string {
+	switch {
+	case r.Moves:
+		return percent(r.X.Retried+r.X.Skipped-r.X.Counts.Unsettled(), r.X.Matched)
+	case r.X.Counts.Failed > 0:
+		return thousands(r.X.Counts.Failed) + " failed again"
+	}
+	return "finished"
+}
 
 func (v *visit) redrive() error {
 	x, err := v.api.RedriveByID(v.Context(), v.PathValue("id"))
 	if err != nil {
 		return err
 	}
+	p := redrive{
+		X: x, Moves: x.Moves(), State: v.param("state"), Result: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}),
+		Filter: v.fieldsOf(x.Filter),
+	}
 	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.RedriveItem, string, error) {
-		return v.api.RedriveItems(v.Context(), x.ID, size, token)
+		return v.redriveItems(x.ID, p.State, size, token)
 	})
 	if err != nil {
 		return err
 	}
-	f := x.Filter
-	p := redrive{
-		X: x, Rows: rows, More: v.more(next, len(rows)), Moves: x.Moves(),
-		Result: progressOf(tasks.Operation{Total: x.Retried, Counts: x.Counts}),
-		Filter: failureFields{f.Project, string(f.Class), f.Code, f.Operation, f.User, f.Source, v.exactly(f.From), v.exactly(f.To)},
-	}
+	p.Table = v.layOut(v.itemsTable(p, rows, v.more(next, len(rows))))
 	return v.page(http.StatusOK, "redrive", "Bulk retry "+x.ID, p)
+}
+
+// fieldsOf are a filter as people read it.
+func (v *visit) fieldsOf(f tasks.FailureFilter) failureFields {
+	return failureFields{f.Project, string(f.Class), f.Code, f.Operation, f.User, f.Source, v.exactly(f.From), v.exactly(f.To)}
+}
+
+// itemsRead is how many pages of items are read for one of the dashboard, as the API does
+// not filter them by state.
+const itemsRead = 10
+
+// redriveItems reads items whose desktops are in a state now; empty: all.
+func (v *visit) redriveItems(id, state string, size int, token string) (out []tasks.RedriveItem, next string, err error) {
+	for range itemsRead {
+		page, next, err := v.api.RedriveItems(v.Context(), id, size-len(out), token)
+		if err != nil || state == "" {
+			return page, next, err
+		}
+		for _, x := range page {
+			if x.Desktop != nil && x.Processed && x.Desktop.State.String() == state {
+				out = append(out, x)
+			}
+		}
+		if token = next; token == "" || len(out) == size {
+			break
+		}
+	}
+	return out, token, nil
+}
+
+// itemsTable is the list of desktops. Those that failed again can be selected.
+func (v *visit) itemsTable(p redrive, rows []tasks.RedriveItem, page more) table {
+	t := table{
+		Caption: "Current state of the desktops", Page: page, Empty: "No desktops matched.",
+		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "User"}, {Name: "Code"}, {Name: "Message", Class: "wide"},
+			{Name: "Requeued"}, {Name: "Operation", Class: "ref"}, {Name: "Failed before"}, {Name: "Since"}},
+	}
+	t.Picks = v.may(access.Operator) && (p.State == tasks.StateFailed.String() || p.State == tasks.StateHeld.String())
+	if t.Picks {
+		t.Actions = true
+	}
+	switch {
+	case p.State == "":
+		t.Page = page.of(p.X.Matched)
+	default:
+		t.Empty = "No desktop of this bulk retry is in this state now."
+		if s, err := tasks.ParseState(p.State); err == nil {
+			t.Page = page.of(p.X.Counts.Of(s))
+		}
+	}
+	for _, x := range rows {
+		r := row{Key: x.OperationID + "/" + x.DesktopID, Label: x.DesktopID}
+		name, state, since := "", tagCell("", "no longer stored"), cell{Blank: true}
+		user, code, message := textCell(""), failureCell(nil), textCell("")
+		if d := x.Desktop; d != nil {
+			state, code, since = stateCell(d.State, d.Note), failureCell(d.Failure), v.timeCell(d.UpdatedAt)
+			if d.Before != nil {
+				name, user = d.Before.Name, textCell(people(d.Before.Users))
+			}
+			if d.Failure != nil {
+				name, message = cmp.Or(name, d.Failure.DesktopName), textCell(d.Failure.Message)
+			}
+			if user.Blank {
+				user = textCell(strings.Join(d.Expect, ", "))
+			}
+		}
+		requeued := cell{Blank: true}
+		if !x.Processed {
+			requeued = tagCell("", "not yet")
+		}
+		r.Cells = []cell{
+			desktopCell(x.DesktopID, name), state, user, code, message, requeued, idCell("/operations/"+x.OperationID, x.OperationID),
+			v.timeCell(x.MatchedAt), since,
+		}
+		t.Rows = append(t.Rows, r)
+	}
+	return t
 }
 
 func (v *visit) abortRedrive() error {

@@ -69,8 +69,8 @@ func matcher() func(method, path string) dashboard.Route {
 }
 
 // offered lists the methods and paths of the links and forms of a page.
-const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.href).pathname)
-	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.action).pathname))`
+const offered = `[...document.querySelectorAll("a[href]:not([href^='#'])")].map((a) => "GET " + new URL(a.getAttribute("href"), location).pathname)
+	.concat([...document.querySelectorAll("form")].map((f) => f.method.toUpperCase() + " " + new URL(f.getAttribute("action"), location).pathname))`
 
 // Every page offers exactly what the role allows.
 func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
@@ -83,7 +83,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 	x := s.tell(usual)
 	match := matcher()
 	actions := map[string]access.Role{
-		"POST /new/plan": access.Producer, "POST /operations/{id}/retry": access.Operator, "POST /operations/{id}/cancel": access.Operator,
+		"POST /new/plan": access.Producer, "POST /operations/{id}/cancel": access.Operator,
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
 		"POST /keys":                    access.Admin, "POST /keys/{id}/revoke": access.Admin,
@@ -169,8 +169,8 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	preview := s.post("/redrives/preview", session, "which", "picked", "pick", pick)
 	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
-		"/operations/" + x.ended.ID + "/retry": nil, "/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
-		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": nil,
+		"/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
+		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": {"reason", "mine"},
 	} {
 		require.Equal(t, http.StatusNotFound, s.post(path, session, fields...).status, path)
 	}

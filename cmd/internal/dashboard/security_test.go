@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/dashboard"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -115,7 +116,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 16*5, n)
+	require.Equal(t, 17*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and the visitor is still signed in")
 
@@ -126,13 +127,14 @@ func TestCrossSite(t *testing.T) {
 	require.NotEqual(t, before, s.all())
 }
 
-// Following a link never changes anything, whatever its parameters.
+// Following a link never changes anything, whatever its parameters. Only the audit log grows,
+// by the downloads.
 func TestLooking(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	session := s.session(access.Admin)
 	x := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
-	before := s.all()
+	before, events := s.all(), len(s.audit())
 	require.NotEmpty(t, before)
 	for _, rt := range dashboard.Routes() {
 		path := strings.NewReplacer("{$}", "", "{id}", x.ID, "{alias}", "hq", "{file}", "style.css").Replace(rt.Path)
@@ -143,7 +145,13 @@ func TestLooking(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, before, s.all())
+	after, log := s.all(), s.store.Prefix+":{audit}:log"
+	delete(before, log)
+	delete(after, log)
+	require.Equal(t, before, after)
+	for _, e := range s.audit()[events:] {
+		require.Equal(t, tasks.AuditPersonalData, e.Action)
+	}
 }
 
 func TestCookie(t *testing.T) {
@@ -189,7 +197,7 @@ func TestSessionEnds(t *testing.T) {
 	s := newStage(t)
 	secret, key, err := s.keys.Create(t.Context(), access.Key{Name: "desk", Role: access.Viewer})
 	require.NoError(t, err)
-	session, _, err := s.keys.SignIn(t.Context(), string(secret))
+	session, _, err := s.keys.SignIn(t.Context(), string(secret), access.Browser{})
 	require.NoError(t, err)
 	refreshes := []string{"Detachd-Refresh", "1"}
 	require.Equal(t, http.StatusOK, s.get("/", string(session)).status)
@@ -285,7 +293,7 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 			"the form is too large, and nothing was changed"},
 		{"the same for a project", "/projects/hq/pause", urlencoded, "reason=" + strings.Repeat("x", 1<<20), 413,
 			"the form is too large, and nothing was changed"},
-		{"the same for an operation", "/operations/x/retry", urlencoded, "code=" + strings.Repeat("x", 1<<20), 413,
+		{"the same for a bulk retry", "/redrives", urlencoded, "code=" + strings.Repeat("x", 1<<20), 413,
 			"the form is too large, and nothing was changed"},
 		{"the same for a key", "/keys", urlencoded, strings.Repeat("x", 1<<20+1), 413, "the form is too large, and nothing was changed"},
 		{"a key of 16 KiB", "/signin", urlencoded, "key=" + strings.Repeat("x", 16<<10), 413, "the form is too large, and nothing was changed"},
@@ -310,18 +318,18 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 			400, "select a file or paste a list, not both"},
 		{"escapes that are none", "/keys", urlencoded, "name=%zz", 400, "the form could not be read"},
 		{"escapes for a project", "/projects/hq/pause", urlencoded, "reason=%zz", 400, "the form could not be read"},
-		{"escapes for an operation", "/operations/x/retry", urlencoded, "held=1&code=%zz", 400, "the form could not be read"},
+		{"escapes for a bulk retry", "/redrives", urlencoded, "which=all&code=%zz", 400, "the form could not be read"},
 		{"a key that says nothing", "/keys", urlencoded, "", 400, "is not 1 to 40 lower-case letters"},
 		{"an unknown role", "/keys", urlencoded, "name=a&role=root", 400, "is not a role"},
-		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=tomorrow", 400, "invalid time"},
+		{"a time that is none", "/keys", urlencoded, "name=a&role=viewer&expires_at=someday", 400, "invalid time"},
 		{"a project that is none", "/keys", urlencoded, "name=a&role=viewer&project=nowhere", 400, "there is no such project"},
 		{"minutes that are none", "/projects/hq/pause", urlencoded, "reason=x&minutes=soon", 400, "is not a whole number"},
 		{"minutes below nothing", "/projects/hq/pause", urlencoded, "reason=x&minutes=-1", 400, "is not 0 to"},
 		{"minutes for ever", "/projects/hq/pause", urlencoded, "reason=x&minutes=153722867280912931", 400, "minutes"},
 		{"more minutes than fit", "/projects/hq/pause", urlencoded, "reason=x&minutes=99999999999999999999", 400, "is not a whole number"},
 		{"no project", "/projects/nowhere/pause", urlencoded, "reason=x", 404, "there is no such project"},
-		{"an invalid rate", "/redrives", urlencoded, "which=all&per_second=fast", 400, "is not a whole number"},
-		{"a rate that is too high", "/redrives", urlencoded, "which=all&per_second=10001", 400, "is not 0 to 10000"},
+		{"an invalid rate", "/redrives", urlencoded, "which=all&reason=x&per_second=fast", 400, "is not a whole number"},
+		{"a rate that is too high", "/redrives", urlencoded, "which=all&reason=x&per_second=10001", 400, "is not 0 to 10000"},
 		{"a number that is none", "/redrives", urlencoded, "which=all&matched=many", 400, "is not a whole number"},
 		{"a filter that is none", "/redrives/preview", urlencoded, "which=all&from=x", 400, "invalid time"},
 	} {
@@ -407,7 +415,7 @@ func TestParametersThatMakeNoSense(t *testing.T) {
 		"/failures?by=nonsense": 200, "/failures?from=x": 400, "/failures?page_token=x": 400, "/failures?code=" + long: 200,
 		"/failures.csv?from=x":   400,
 		"/redrives?page_token=x": 400, "/redrives/x": 404, "/redrives/x?page_token=x": 404, "/search?q=" + long: 200,
-		"/search?q=x&page_token=x": 400, "/search?q=%00%ff": 200,
+		"/search?only=desktops&q=x&page_token=x": 400, "/person?name=x&page_token=x": 400, "/person": 400, "/person?name=%0a": 400, "/?range=2d": 400, "/search?q=%00%ff": 200,
 		"/desktop": 400, "/desktop?id=": 400, "/desktop?id=" + long: 400, "/desktop?id=..": 200, "/desktop?id=%2e%2e%2fkeys": 200,
 		"/desktop?id=a%3Apause": 200,
 		"/new?list=" + long:     200, "/nowhere": 404, "/assets/x.css": 404, "/assets/..%2fdashboard.go": 404,

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/server"
+	"github.com/detachd/detachd/tasks"
 )
 
 // Browsers accept cookies with this prefix only over TLS or from the same machine, and
@@ -98,19 +100,24 @@ func (v *visit) signIn() error {
 		wrong := fmt.Sprintf("Too many invalid keys from your address. Try again in %d s.", seconds)
 		return v.page(http.StatusTooManyRequests, "signin", "Sign in", signin{To: to, Wrong: wrong})
 	}
-	session, key, err := v.d.Keys.SignIn(v.Context(), sent)
-	host, _, _ := net.SplitHostPort(v.RemoteAddr)
+	var act *server.Act
+	session, _, err := v.d.Keys.SignIn(v.Context(), sent, v.origin.Browser, func(key access.Key, id string) error {
+		act = v.act(tasks.AuditSessionStarted, key, id)
+		return act.Begin()
+	})
+	if act != nil {
+		err = act.End(err)
+	}
 	switch {
 	case errors.Is(err, access.ErrRefused):
 		v.d.Guard.Failed(v.RemoteAddr, sent)
-		v.d.Log.Warn().Str("client", host).Msg("sign-in with an invalid key")
+		v.refused(http.StatusUnauthorized, "key_refused")
 		return v.page(http.StatusUnauthorized, "signin", "Sign in", signin{To: to, Wrong: "Invalid key: unknown, revoked or expired."})
 	case err != nil:
 		v.d.Log.Error().Err(err).Msg("sign-in failed")
 		return refusedByRedis(err)
 	}
 	v.d.Guard.Succeeded(v.RemoteAddr, sent)
-	v.d.Log.Info().Str("client", host).Str("key", key.ID).Str("name", key.Name).Msg("signed in")
 	v.cookie(sessionName, string(session), int(access.SessionLasts.Seconds()))
 	if v.mayForget() {
 		to = "/signin?" + url.Values{"signed": {"in"}, "to": {to}}.Encode() // which checks that the cookie was kept
@@ -120,7 +127,9 @@ func (v *visit) signIn() error {
 }
 
 func (v *visit) signOut() error {
-	err := v.d.Keys.SignOut(v.Context(), v.sessionCookie())
+	err := v.act(tasks.AuditSessionEnded, v.key, v.origin.Session).Do(func() error {
+		return v.d.Keys.SignOut(v.Context(), v.sessionCookie())
+	})
 	v.cookie(sessionName, "", -1)
 	if err != nil {
 		return err

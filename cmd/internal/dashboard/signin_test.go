@@ -37,14 +37,18 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	signIn := func(key string) answer { return s.post("/signin", "", "key", key) }
 	mine := s.key(access.Viewer)
 	require.Equal(t, http.StatusSeeOther, signIn(mine).status)
-	for range 10 {
-		require.Equal(t, http.StatusUnauthorized, signIn("dk_nonsense").status)
+	for range 20 {
+		require.Equal(t, http.StatusUnauthorized, signIn("dk_nonsense").status, "it is not a guess, and locks out nobody")
 	}
-	a := signIn("dk_nonsense")
+	wrong := "dk_" + strings.Repeat("a", 32)
+	for range 10 {
+		require.Equal(t, http.StatusUnauthorized, signIn(wrong).status)
+	}
+	a := signIn(wrong)
 	require.Equal(t, http.StatusTooManyRequests, a.status)
 	require.NotEmpty(t, a.header.Get("Retry-After"))
 	require.Equal(t, http.StatusSeeOther, signIn(mine).status, "it was accepted from here before")
-	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer dk_nonsense").status)
+	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer "+wrong).status)
 }
 
 // A browser that drops the cookie without TLS does not end in a redirect loop.

@@ -142,14 +142,14 @@ func (s *stage) key(role access.Role, projects ...string) string {
 // session creates a key and signs in with it.
 func (s *stage) session(role access.Role, projects ...string) string {
 	s.t.Helper()
-	session, _, err := s.keys.SignIn(s.t.Context(), s.key(role, projects...))
+	session, _, err := s.keys.SignIn(s.t.Context(), s.key(role, projects...), access.Browser{})
 	require.NoError(s.t, err)
 	return string(session)
 }
 
 // api returns a client with the rights of an administrator.
 func (s *stage) api() *api.Client {
-	return s.inside.As(access.Key{Name: "hr", Role: access.Admin})
+	return s.inside.As(access.Key{Name: "hr", Role: access.Admin}, server.Origin{})
 }
 
 // submit creates an operation.
@@ -178,7 +178,7 @@ func (s *stage) all() map[string]string {
 	names := s.rdb.Scan(s.t.Context(), 0, "*", 1000).Iterator()
 	for names.Next(s.t.Context()) {
 		name := names.Val()
-		if !strings.Contains(name, ":access:session:") && !strings.HasSuffix(name, ":access:used") {
+		if !strings.Contains(name, ":access:session") && !strings.HasSuffix(name, ":access:used") {
 			out[name] = s.rdb.Dump(s.t.Context(), name).Val()
 		}
 	}

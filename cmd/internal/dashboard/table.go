@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -54,6 +55,7 @@ type column struct {
 type row struct {
 	Key   string // identifies it over refreshes, and is the value of its checkbox
 	Label string // of its checkbox
+	ID    string // its anchor
 	Cells []cell
 }
 
@@ -108,6 +110,14 @@ func linkCell(link, text string) cell {
 	return cell{Kind: "link", V: linkText{Link: link, Text: text}, Blank: text == "", By: text}
 }
 
+// countCell is a number that leads to what it counts. A column of zeros is not shown.
+func countCell(link string, n int) cell {
+	if n == 0 {
+		return numCell(0)
+	}
+	return cell{Kind: "link", V: linkText{Link: link, Text: thousands(n)}, Number: float64(n)}
+}
+
 // idCell is an id of something else than the row: it leads there.
 func idCell(link, id string) cell {
 	return cell{Kind: "id", V: linkText{Link: link, Text: id}, Blank: id == "", By: id}
@@ -115,7 +125,7 @@ func idCell(link, id string) cell {
 
 // codeCell is an error code, with a link to its meaning, and its class.
 func codeCell(code, class string) cell {
-	return cell{Kind: "code", V: codeText{code, class}, Blank: code == "", By: code}
+	return cell{Kind: "code", V: codeText{code, className(class)}, Blank: code == "", By: code}
 }
 
 type codeText struct{ Code, Class string }
@@ -159,7 +169,27 @@ func (r relative) Ago() string {
 	if d := r.Now.Sub(r.At.Time); d > 30*24*time.Hour || d < -30*24*time.Hour {
 		return stamp(r.At)
 	}
-	return ago(r.Now.Time, r.At.Time)
+	d := r.Now.Sub(r.At.Time)
+	if d > -time.Second && d < time.Second {
+		return "now"
+	}
+	if d < 0 {
+		return "in " + roughly(-d)
+	}
+	return roughly(d) + " ago"
+}
+
+// roughly is a duration in its largest unit.
+func roughly(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return strconv.Itoa(int(d.Seconds())) + " s"
+	case d < time.Hour:
+		return strconv.Itoa(int(d.Minutes())) + " min"
+	case d < 48*time.Hour:
+		return strconv.Itoa(int(d.Hours())) + " h"
+	}
+	return strconv.Itoa(int(d.Hours()/24)) + " days"
 }
 
 // Instant is the time in the zone of the page, and in UTC.
@@ -177,6 +207,11 @@ func (f frame) When(t time.Time) relative { return relative{f.In(t), f.In(f.At)}
 func (v *visit) timeCell(t time.Time) cell {
 	z := v.zone()
 	return cell{Kind: "when", V: relative{shown{t.In(z)}, shown{v.d.Now().In(z)}}, Blank: t.IsZero(), Number: float64(t.UnixMilli())}
+}
+
+// stampCell is a time as it is, for those who compare it with other records.
+func (v *visit) stampCell(t time.Time) cell {
+	return cell{Kind: "time", V: shown{t.In(v.zone())}, Blank: t.IsZero(), Number: float64(t.UnixMilli())}
 }
 
 // layOut decides which columns are shown, and sorts the rows if all of them are here.
@@ -242,4 +277,21 @@ func (t *table) sortRows(q url.Values) {
 			c.Direction, t.Order = "descending", t.Order+", descending"
 		}
 	}
+}
+
+// chip is a value to filter by.
+type chip struct {
+	Kind        string // what it filters by
+	Name, Value string
+	N           int // how many match, if they are Counted
+	Counted, On bool
+	Link        string // sets the filter, or removes it if it is on
+}
+
+// Label is the name in the words of people.
+func (c chip) Label() string {
+	if c.Kind == "class" {
+		return className(c.Name)
+	}
+	return c.Name
 }

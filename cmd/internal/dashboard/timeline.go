@@ -9,14 +9,13 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// calls is the page of an operation's timeline and its calls to the cloud.
+// calls is the page of an operation's calls to the cloud.
 type calls struct {
-	Op      progress
-	Now     time.Time
-	Moments []moment
-	Rows    []tasks.Call
-	All     int
-	More    more
+	Op   progress
+	Now  time.Time
+	Rows []tasks.Call
+	All  int
+	More more
 }
 
 func (c calls) refreshAfter() int { return operationRefresh(c.Op.Operation, c.Now) }
@@ -24,10 +23,8 @@ func (c calls) refreshAfter() int { return operationRefresh(c.Op.Operation, c.No
 // operationRefresh returns the seconds between refreshes of a page about an operation.
 func operationRefresh(op tasks.Operation, now time.Time) int {
 	switch {
-	case op.Sealed():
-		return 0
-	case op.NotBefore.After(now):
-		return 15
+	case op.Sealed(), op.NotBefore.After(now):
+		return 15 // somebody may retry or cancel it
 	}
 	return 2
 }
@@ -49,7 +46,7 @@ func (v *visit) calls() error {
 	if err != nil {
 		return err
 	}
-	p := calls{Op: progressOf(op.Operation), Now: v.d.Now(), All: len(all), Moments: momentsOf(op.Operation, all, v.d.Now())}
+	p := calls{Op: progressOf(op.Operation), Now: v.d.Now(), All: len(all)}
 	first, err := wholeNumber("page_token", v.token())
 	if err != nil {
 		return err
@@ -62,7 +59,7 @@ func (v *visit) calls() error {
 		next = strconv.Itoa(end)
 	}
 	p.More = v.more(next, len(p.Rows))
-	return v.page(http.StatusOK, "calls", v.operationTitle("Timeline of", op.Operation), p)
+	return v.page(http.StatusOK, "calls", v.operationTitle("Calls of", op.Operation), p)
 }
 
 // momentsOf returns the timeline of an operation, with what is still to come at the end.

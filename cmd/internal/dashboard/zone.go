@@ -117,6 +117,16 @@ func (t *times) parse(name, text string) time.Time {
 	return at.UTC()
 }
 
+// field is parse for a field of a filter, which then shows the time as browsers have it in
+// such fields, whatever was in the address.
+func (t *times) field(name string, text *string) time.Time {
+	at := t.parse(name, *text)
+	if !at.IsZero() {
+		*text = at.In(t.zone).Format("2006-01-02T15:04:05")
+	}
+	return at
+}
+
 // parseStart also accepts the word now.
 func (t *times) parseStart(name, text string) api.NotBefore {
 	if text == "now" {

@@ -59,17 +59,35 @@ func Row(cells []string) []string {
 	return out
 }
 
+// clean reports whether JSON leaves text as it is. Nearly all of an answer is ASCII.
+func clean(text []byte) bool {
+	for i := 0; i < len(text); {
+		if b := text[i]; b < utf8.RuneSelf {
+			if b < ' ' && b != '\n' || b == 0x7f {
+				return false
+			}
+			i++
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		if r == utf8.RuneError && size == 1 || unprintable(r) {
+			return false
+		}
+		i += size
+	}
+	return true
+}
+
 // JSON escapes unprintable characters of JSON texts, except line breaks, which can only be
 // between values. What they mean stays the same.
 func JSON(text []byte) []byte {
-	bad := func(r rune) bool { return r != '\n' && unprintable(r) }
-	if !bytes.ContainsFunc(text, bad) {
+	if clean(text) {
 		return text
 	}
 	var out bytes.Buffer
 	for _, r := range string(text) {
 		switch {
-		case !bad(r):
+		case r == '\n' || unicode.IsPrint(r):
 			out.WriteRune(r)
 		case r > 0xffff:
 			high, low := utf16.EncodeRune(r)

@@ -59,7 +59,7 @@ var table = map[string][]string{
 	"cmd/internal/load":     {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest", "cmd/internal/drill"},
 	"cmd/internal/metrics":  {"tasks", "tasks/record", "worker", "worker/policy"},
 	"cmd/internal/npmtest":  {"tasks/redistest"},
-	"cmd/internal/report":   {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless"},
+	"cmd/internal/report":   {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless", "cmd/internal/when"},
 	"cmd/internal/server": {
 		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
@@ -81,7 +81,8 @@ var thirdParties = map[string][]string{
 		"cmd/internal/app", "cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/cli", "cmd/internal/config",
 		"cmd/internal/drill", "cmd/internal/load",
 	},
-	"github.com/rs/xid": {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
+	"github.com/rivo/uniseg": {"cmd/internal/cli"},
+	"github.com/rs/xid":      {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
 		"worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/dashboard",
 		"cmd/internal/server",
@@ -89,6 +90,7 @@ var thirdParties = map[string][]string{
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
 	"github.com/spf13/pflag":            {"cmd/internal/cli"},
+	"github.com/yuin/goldmark":          {"cmd/internal/server"},
 	"go.yaml.in/yaml/v3":                {"cmd/internal/config", "cmd/internal/server"},
 	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
 		"cmd/internal/load"},

@@ -6,7 +6,6 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks"
@@ -151,13 +150,4 @@ func writeCSV(w io.Writer, cells []string) error {
 	}
 	cw.Flush()
 	return cw.Error()
-}
-
-// seconds formats a duration to the second, below a minute to the millisecond.
-func seconds(ms int64) string {
-	d := time.Duration(ms) * time.Millisecond
-	if d >= time.Minute {
-		d = d.Round(time.Second)
-	}
-	return d.String()
 }

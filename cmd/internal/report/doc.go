@@ -1,7 +1,8 @@
 // Package report writes the evidence of an operation as one file that people can show to
 // others, and verifies later that such a file is unchanged.
 //
-// A report is HTML for reading, CSV for spreadsheets, or JSON for programs. Its last line
+// A report is HTML for reading, CSV for spreadsheets, or JSON for programs. HTML with more
+// than 2,000 rows is a summary, whose numbers come from all of them. Its last line
 // carries the SHA-256 of all bytes before that line. This finds accidents and careless
 // edits. Somebody who recomputes the sum after an edit is found only by comparison with
 // what they cannot write: the audit seal, which is the head of the operation's trail (see

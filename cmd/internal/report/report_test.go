@@ -682,9 +682,9 @@ func TestWhatAReportSays(t *testing.T) {
 	for _, want := range []string{
 		`<html lang="en">`, "<title>Desktop access removal report: operation " + op.ID, "<caption>", `scope="col"`, "prefers-color-scheme: dark",
 		"@media print",
-		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1m30s", "20m0s", op.Seal, "no address",
+		"@media screen and (max-width", "contract ended", "HR-1", "ann", "PC-4711", "jo (sudo, USER)", "1 min 30 s", "20 min", op.Seal, "no address",
 		"job job-1",
-		"sending → accepted by cloud, tracked as a job of the cloud", "target is 15m0s", "2026-03-01 12:01:30",
+		"sending → accepted by cloud, tracked as a job of the cloud", "target is 15 min", "2026-03-01 12:01:30",
 	} {
 		require.Contains(t, page, want)
 	}
@@ -818,8 +818,8 @@ func TestALargeReportIsWrittenPieceByPiece(t *testing.T) {
 	forEachFormat(t, func(t *testing.T, f Format) {
 		p := &progress{}
 		require.NoError(t, Write(t.Context(), p, b.r, op.ID, f, b.now))
-		require.Greater(t, p.total, 500_000)
-		require.Less(t, p.most, p.total/5, "it is handed on in pieces")
+		require.Greater(t, p.total, 200_000)
+		require.Less(t, p.most, p.total/3, "it is handed on in pieces")
 		require.LessOrEqual(t, reads.most.Load(), int64(batch))
 		require.Positive(t, reads.most.Load())
 		pr, pw := io.Pipe()

@@ -25,6 +25,12 @@ import (
 // ErrReportAltered says that a file is not as Write wrote it.
 var ErrReportAltered = errors.New("the report was altered, or is not a detachd report")
 
+// ErrAuditAltered says that a file is not a part of the audit log without gaps.
+var ErrAuditAltered = errors.New(
+	"the file was altered, or is not the audit log without gaps (read it with a key for all projects, without a filter)")
+
+func errLine(line int) error { return fmt.Errorf("line %d is not as detachd writes it", line) }
+
 func changed(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrReportAltered, fmt.Errorf(format, args...))
 }
@@ -264,7 +270,7 @@ func (f *file) literal(want string) error {
 	return nil
 }
 
-func (f *file) odd() error { return changed("line %d is not as detachd writes it", f.line) }
+func (f *file) odd() error { return changed("%w", errLine(f.line)) }
 
 // members reads lines of members into the pointers in their values.
 func (f *file) members(ms ...member) error {

@@ -37,6 +37,11 @@ func (s *server) getAccess(r *request) error {
 			projects = append(projects, alias)
 		}
 	}
+	act := s.act(r, tasks.AuditPersonalData, projectsText(r.key.Projects), name, "")
+	act.Event.Detail = "access of a person"
+	if err := act.Begin(); err != nil {
+		return err
+	}
 	found, reads := make([][]tasks.AccessDesktop, len(projects)), make([]tasks.AccessRead, len(projects))
 	var work sync.WaitGroup
 	slots := make(chan struct{}, accessAtOnce)
@@ -57,7 +62,7 @@ func (s *server) getAccess(r *request) error {
 		ids = append(ids, d.DesktopID)
 	}
 	last, err := s.record.LastOperations(r.Context(), ids)
-	if err != nil {
+	if err := act.End(err); err != nil {
 		return err
 	}
 	for i := range out.Items {

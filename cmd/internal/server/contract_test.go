@@ -201,7 +201,7 @@ func (d *document) response(t *testing.T, method, path string, status int) (plac
 
 // usual headers are not documented one by one.
 var usual = []string{
-	"Cache-Control", "Connection", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering",
+	"Cache-Control", "Connection", "Content-Security-Policy", "Content-Length", "Content-Type", "Date", "Ratelimit", "Ratelimit-Policy", "X-Accel-Buffering",
 	"X-Content-Type-Options",
 }
 

@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"errors"
 	"fmt"
 	"mime"
@@ -62,7 +61,8 @@ func decodeText(text []byte, into any) error {
 	case errors.As(err, &syntax):
 		return fault(short(syntax.JSONPointer), "is not valid JSON at byte %d: %.100v", syntax.ByteOffset, syntax.Err)
 	case errors.Is(err, json.ErrUnknownName) && errors.As(err, &meaning):
-		return fault(short(meaning.JSONPointer), "is an unknown field")
+		return fault(short(meaning.JSONPointer), "is an unknown field%s",
+			alternative(meaning.JSONPointer.LastToken(), jsonNames(meaning.GoType)))
 	case errors.As(err, &meaning):
 		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
@@ -158,7 +158,7 @@ func (r *request) query(known ...string) *query {
 	for name, values := range q.values {
 		switch {
 		case !slices.Contains(known, name):
-			q.bad(name, "is an unknown parameter; known: %s", cmp.Or(strings.Join(known, ", "), "none"))
+			q.bad(name, "is an unknown parameter%s", alternative(name, known))
 		case len(values) > 1 && name != "state":
 			q.bad(name, "is given twice")
 		}

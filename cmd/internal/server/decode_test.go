@@ -57,11 +57,13 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		{&redrive, `{"filter":{"from":"x"}}`, "/filter/from", "a time"},
 		{&redrive, `{"desktops":[{"operation_id":"a","desktop_id":"b"},{"operation_id":1}]}`, "/desktops/1/operation_id", "a text"},
 		// unknown and repeated fields
-		{&operation, `{"project":"hq","x":1}`, "/x", "unknown field"},
-		{&operation, `{"Project":"hq"}`, "/Project", "unknown field"},
+		{&operation, `{"project":"hq","x":1}`, "/x", "unknown field; known: project, desktops, "},
+		{&operation, `{"project":"hq","user":["zoe"]}`, "/user", "did you mean users?"},
+		{&operation, `{"project":"hq","dueat":"now"}`, "/dueat", "did you mean due_at?"},
+		{&operation, `{"Project":"hq"}`, "/Project", "unknown field: did you mean project?"},
 		{&operation, `{"IdempotencyKey":"k"}`, "/IdempotencyKey", "unknown field"},
-		{&redrive, `{"filter":{"proyect":"hq"}}`, "/filter/proyect", "unknown field"},
-		{&redrive, `{"desktops":[{"operation_id":"a","desktop_id":"b","chunk":1}]}`, "/desktops/0/chunk", "unknown field"},
+		{&redrive, `{"filter":{"proyect":"hq"}}`, "/filter/proyect", "did you mean project?"},
+		{&redrive, `{"desktops":[{"operation_id":"a","desktop_id":"b","chunk":1}]}`, "/desktops/0/chunk", "unknown field; known: operation_id, desktop_id"},
 		{&operation, `{"project":"hq","project":"branch"}`, "/project", "twice"},
 		{&operation, `{"expected_users":{"d1":["a"],"d1":["b"]}}`, "/expected_users/d1", "twice"},
 	} {

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,7 +22,9 @@ func TestAcceptedOnReplicasAndOnOneCopy(t *testing.T) {
 	primary := redistest.Start(t)
 	replica := redistest.StartReplica(t, primary, primary.Addr())
 	var err error
-	b.store.Producer, err = record.NewProducer(primary.Client(t), record.ProducerConfig{Projects: []string{"hq"}})
+	b.store.Producer, err = record.NewProducer(primary.Client(t), record.ProducerConfig{
+		Projects: []string{"hq"}, Record: record.Config{ReplicaWait: 5 * time.Second}, // a busy machine acknowledges late
+	})
 	require.NoError(t, err)
 	durability := func(key string) any {
 		a := b.do(b.key[access.Producer], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", key)

@@ -7,8 +7,8 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// ErrorLog is for an http.Server: what net/http reports by itself, such as failed handshakes
-// and panics of handlers, becomes lines of the log.
+// ErrorLog is for what net/http reports by itself, such as failed handshakes and panics of
+// handlers: each becomes a line of the log.
 func ErrorLog(to zerolog.Logger) *log.Logger { return log.New(errorLog{to}, "", 0) }
 
 type errorLog struct{ to zerolog.Logger }
@@ -21,6 +21,6 @@ func (l errorLog) Write(text []byte) (int, error) {
 	case bytes.HasPrefix(said, []byte("http: TLS handshake error ")):
 		line = l.to.Info() // by anybody who connects, such as a scanner of ports
 	}
-	line.Bytes("error", said).Msg("serving a connection failed")
+	line.Bytes("error", said).Msg("net/http reports an error")
 	return len(text), nil
 }

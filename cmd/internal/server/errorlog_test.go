@@ -20,5 +20,5 @@ func TestErrorsOfNetHTTPAreLogged(t *testing.T) {
 	_, err := srv.Client().Get(srv.URL)
 	require.Error(t, err)
 	srv.Close()
-	require.Regexp(t, `^\{"level":"error","error":"http: panic serving 127.0.0.1:\d+: something\\u001b\[2J.*","message":"serving a connection failed"\}\n$`, out.String())
+	require.Regexp(t, `^\{"level":"error","error":"http: panic serving 127.0.0.1:\d+: something\\u001b\[2J.*","message":"net/http reports an error"\}\n$`, out.String())
 }

@@ -385,7 +385,7 @@ func TestWatch(t *testing.T) {
 	inside.handler.(*server).pace = brisk
 	overHTTP, err := api.New(api.Config{Server: b.url, Key: b.key[access.Viewer]})
 	require.NoError(t, err)
-	for name, c := range map[string]*api.Client{"network": overHTTP, "inside": inside.As(access.Key{Name: "viewer", Role: access.Viewer})} {
+	for name, c := range map[string]*api.Client{"network": overHTTP, "inside": inside.As(access.Key{Name: "viewer", Role: access.Viewer}, Origin{})} {
 		op := b.create(`{"project":"hq","desktops":["d1"]}`)
 		var states []api.OperationState
 		require.NoError(t, c.Watch(t.Context(), op, func(s api.OperationState) error {

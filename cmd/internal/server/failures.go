@@ -1,6 +1,8 @@
 package server
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 
 	"github.com/detachd/detachd/tasks"
@@ -66,9 +68,23 @@ func (s *server) dismissFailures(r *request) error {
 		}
 		return r.answer(http.StatusOK, matchOf(by))
 	}
-	n, err := s.record.Dismiss(r.Context(), q, s.Now())
-	if err != nil {
+	act := s.act(r, tasks.AuditFailuresDismissed, projectsText(q.Projects), in.Filter.Operation, in.Reason)
+	if in.Filter.Project != "" {
+		act.Event.Project = in.Filter.Project
+	}
+	act.Event.Detail = dismissText(in)
+	n, err := s.record.Dismiss(r.Context(), q, s.Now(), act.Begin)
+	if err := act.End(err); err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Dismissed{Dismissed: n})
+}
+
+// dismissText says which failures a request selects.
+func dismissText(in api.DismissRequest) string {
+	if n := len(in.Desktops); n > 0 {
+		return fmt.Sprintf("%d desktops", n)
+	}
+	text, _ := json.Marshal(in.Filter) // plain data
+	return "those that match " + string(text)
 }

@@ -11,9 +11,14 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// insideKey is the context key of the caller's access key within the process. Requests from
-// the network never have it.
+// insideKey is the context key of an insideCaller. Requests from the network never have it.
 type insideKey struct{}
+
+// insideCaller is who asks within the process.
+type insideCaller struct {
+	key    access.Key
+	origin Origin
+}
 
 // Inside makes clients of a server in the same process, without a network: for the
 // dashboard, and for the command line without a server. The table of routes decides what
@@ -48,9 +53,11 @@ func NewInside(cfg Config) *Inside {
 	return &Inside{newServer(cfg), cfg.Local}
 }
 
-// As makes a client with the rights of a key. The caller must know that the key is valid.
-func (in *Inside) As(key access.Key) *api.Client {
-	c, err := api.New(api.Config{Server: "http://inside", HTTP: &http.Client{Transport: transport{in.handler, key, in.local}}})
+// As makes a client with the rights of a key, for requests from an origin. The caller must
+// know that the key is valid.
+func (in *Inside) As(key access.Key, from Origin) *api.Client {
+	to := transport{in.handler, insideCaller{key, from}, in.local}
+	c, err := api.New(api.Config{Server: "http://inside", HTTP: &http.Client{Transport: to}})
 	if err != nil {
 		panic(err) // the address is valid
 	}
@@ -60,12 +67,12 @@ func (in *Inside) As(key access.Key) *api.Client {
 // transport is a RoundTripper that calls a handler. The answer streams.
 type transport struct {
 	handler http.Handler
-	key     access.Key
+	caller  insideCaller
 	local   bool
 }
 
 func (t transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), insideKey{}, t.key))
+	ctx, cancel := context.WithCancel(context.WithValue(req.Context(), insideKey{}, t.caller))
 	from, to := io.Pipe()
 	w := &pipeWriter{header: http.Header{}, body: to, begun: make(chan struct{})}
 	if t.local {

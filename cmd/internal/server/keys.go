@@ -1,18 +1,20 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
 func keyOf(k access.Key) api.Key {
 	return api.Key{
-		ID: k.ID, Name: k.Name, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt,
+		ID: k.ID, Name: k.Name, Owner: k.Owner, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt,
 		CreatedBy: k.CreatedBy, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
 	}
 }
@@ -57,15 +59,19 @@ func (s *server) createKey(r *request) error {
 			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")
 		}
 	}
+	act := s.act(r, tasks.AuditKeyCreated, projectsText(in.Projects), "", "")
 	secret, key, err := s.Keys.Create(r.Context(), access.Key{
-		Name: in.Name, Role: access.Role(in.Role), Projects: in.Projects, UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt,
-		CreatedBy: r.key.Name,
+		Name: in.Name, Owner: cmp.Or(in.Owner, r.key.Owner, r.key.Name), Role: access.Role(in.Role), Projects: in.Projects,
+		UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name,
+	}, func(k access.Key) error {
+		act.Event.Detail = fmt.Sprintf("%s, role %s, owner %s", k.Name, k.Role, k.Owner)
+		return act.begins(k.ID)
 	})
 	var invalid *access.InvalidError
 	if errors.As(err, &invalid) {
 		return fault("/"+invalid.Field, "%s", invalid.Why)
 	}
-	if err != nil {
+	if err := act.End(err); err != nil {
 		return err
 	}
 	return r.answer(http.StatusCreated, api.NewKey{Key: keyOf(key), Secret: string(secret)})
@@ -73,13 +79,26 @@ func (s *server) createKey(r *request) error {
 
 // revokeKey is POST /v1/keys/{id}:revoke.
 func (s *server) revokeKey(r *request) error {
+	reason, err := r.reason()
+	if err != nil {
+		return err
+	}
 	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
-	k, err := s.Keys.Revoke(r.Context(), r.vars["id"])
+	k, err := s.Keys.Get(r.Context(), r.vars["id"])
 	if errors.Is(err, access.ErrNotFound) {
 		return problem(http.StatusNotFound, "key_not_found", "there is no such key; nothing was changed: check the id")
 	}
+	if err != nil {
+		return err
+	}
+	act := s.act(r, tasks.AuditKeyRevoked, projectsText(k.Projects), k.ID, reason)
+	act.Event.Detail = fmt.Sprintf("%s, owner %s", k.Name, cmp.Or(k.Owner, "unknown"))
+	err = act.Do(func() error {
+		k, err = s.Keys.Revoke(r.Context(), k.ID)
+		return err
+	})
 	if err != nil {
 		return err
 	}

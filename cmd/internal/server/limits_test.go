@@ -56,7 +56,7 @@ func TestRateLimitOfAKey(t *testing.T) {
 func TestClientsInsideHaveNoRateLimit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	c := NewInside(Config{Store: b.store, Keys: b.keys, RateLimit: 1}).As(access.Key{ID: "dk_1", Name: "desk", Role: access.Viewer})
+	c := NewInside(Config{Store: b.store, Keys: b.keys, RateLimit: 1}).As(access.Key{ID: "dk_1", Name: "desk", Role: access.Viewer}, Origin{})
 	for range 5 {
 		_, err := c.WhoAmI(t.Context())
 		require.NoError(t, err)
@@ -185,11 +185,16 @@ func TestIdempotencyKeyAtTheSameTime(t *testing.T) {
 				answers <- a
 			}()
 		}
-		ids, refused := map[any]int{}, 0
+		ids, refused, first := map[any]int{}, 0, 0
 		for range cap(answers) {
 			switch a := <-answers; a.status {
 			case http.StatusAccepted:
 				ids[a.json(t)["id"]]++
+				again := a.json(t)["replayed"] == true
+				require.Equal(t, again, a.header.Get("Idempotent-Replayed") == "true")
+				if !again {
+					first++
+				}
 			default:
 				require.Equal(t, http.StatusUnprocessableEntity, a.status, a.body)
 				require.Equal(t, "idempotency_key_reused", a.problem(t).Code)
@@ -197,6 +202,7 @@ func TestIdempotencyKeyAtTheSameTime(t *testing.T) {
 			}
 		}
 		require.Len(t, ids, 1)
+		require.Equal(t, 1, first, "the others are told that it was there")
 		require.Equal(t, (n-1)*25, refused, "all of the other body")
 	}
 	ops, _, err := b.store.Record.Operations(t.Context(), tasks.OperationFilter{}, 100, "")

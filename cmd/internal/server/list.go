@@ -62,7 +62,7 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 func oneRequest(list *leavers.List, base api.OperationRequest) (in api.OperationRequest, ignored []string, err error) {
 	if list.BadRows > 0 {
 		p := problem(http.StatusBadRequest, api.CodeInvalid,
-			"%d rows of the list are invalid and nothing was changed: correct them, then send it again", list.BadRows)
+			"the list has invalid rows (%d) and nothing was changed: correct them, then send it again", list.BadRows)
 		for _, b := range list.Bad[:min(maxFaults, len(list.Bad))] {
 			p.Errors = append(p.Errors, api.Fault{Pointer: fmt.Sprintf("line %d", b.Line), Detail: b.Problem})
 		}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"math"
 	"net/http"
 	"slices"
@@ -40,8 +41,10 @@ func (s *server) createOperation(r *request) error {
 			IgnoredColumns: ignored,
 		})
 	}
-	op, err := s.Store.Producer.Enqueue(r.Context(), req)
-	if err != nil {
+	act := s.act(r, tasks.AuditOperationCreated, in.Project, "", in.Reason)
+	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
+	op, err := s.Store.Producer.Enqueue(r.Context(), req, act.begins)
+	if err := act.End(err); err != nil {
 		return err
 	}
 	if s.Metrics != nil {
@@ -50,6 +53,11 @@ func (s *server) createOperation(r *request) error {
 	r.replayed(op.Replayed)
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
+}
+
+// rowsText says how much a request names.
+func rowsText(desktops, users, computers int) string {
+	return fmt.Sprintf("%d desktops, %d users, %d computers", desktops, users, computers)
 }
 
 // replayed marks an answer that an earlier request with the same Idempotency-Key got too.
@@ -270,7 +278,9 @@ func (s *server) getReport(r *request) error {
 	ctx, cancel := r.streaming(longestReport)
 	defer cancel()
 	out := &late{r: r, header: header}
-	err = report.Write(ctx, out, s.record, op.ID, format, s.Now())
+	act := s.act(r, tasks.AuditPersonalData, op.Project, op.ID, "")
+	act.Event.Detail = "report as " + string(format)
+	err = act.Do(func() error { return report.Write(ctx, out, s.record, op.ID, format, s.Now()) })
 	if err != nil && out.begun && s.Local && r.failInside(err) {
 		return nil
 	}
@@ -300,11 +310,19 @@ func (l *late) Write(b []byte) (int, error) {
 
 // cancelOperation is POST /v1/operations/{id}:cancel.
 func (s *server) cancelOperation(r *request) error {
+	reason, err := r.reason()
+	if err != nil {
+		return err
+	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	cancelled, late, err := s.record.Cancel(r.Context(), op, s.Now(), r.key.Name)
+	var cancelled, late int
+	err = s.act(r, tasks.AuditOperationCancelled, op.Project, op.ID, reason).Do(func() error {
+		cancelled, late, err = s.record.Cancel(r.Context(), op, s.Now(), r.key.Name)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -317,13 +335,33 @@ func (s *server) retryOperation(r *request) error {
 	if err := r.decode(&in, true); err != nil {
 		return err
 	}
+	if err := checkReason(in.Reason); err != nil {
+		return err
+	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	n, err := s.Store.Producer.Retry(r.Context(), op, tasks.RetryFilter{Held: in.Held, Code: in.Code}, r.key.Name)
+	act := s.act(r, tasks.AuditOperationRetried, op.Project, op.ID, in.Reason)
+	act.Event.Detail = retryText(in)
+	var n int
+	err = act.Do(func() error {
+		n, err = s.Store.Producer.Retry(r.Context(), op, tasks.RetryFilter{Held: in.Held, Code: in.Code}, r.key.Name)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Retried{OperationID: op.ID, Retried: n})
+}
+
+func retryText(in api.RetryRequest) string {
+	text := "failed"
+	if in.Held {
+		text = "on hold"
+	}
+	if in.Code != "" {
+		text += " with code " + in.Code
+	}
+	return text
 }

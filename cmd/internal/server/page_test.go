@@ -193,6 +193,7 @@ func TestReplays(t *testing.T) {
 func TestHead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	b.srv.pace.seal = 0 // no worker seals what has ended
 	id := b.failed("hq", "d1").ID
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)

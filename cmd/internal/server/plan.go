@@ -37,8 +37,10 @@ func (s *server) createPlan(r *request) error {
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
 	}
-	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical())
-	if err != nil {
+	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
+	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
+	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical(), act.begins)
+	if err := act.End(err); err != nil {
 		return err
 	}
 	read, err := s.continuePlan(r.Context(), plan)
@@ -73,7 +75,10 @@ func (s *server) getPlan(r *request) error {
 		return err
 	}
 	plan, err := s.record.Plan(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (plan.Owner != planOwner(r.key) || !r.maySee(plan.Project)) {
+	if err == nil && plan.Owner != planOwner(r.key) {
+		r.hidden = true
+	}
+	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (r.hidden || !r.maySee(plan.Project)) {
 		return noPlan()
 	}
 	if err != nil {

@@ -122,7 +122,7 @@ func TestAPlanOutlivesItsServer(t *testing.T) {
 	close(gate)
 	cfg := b.srv.Config
 	cfg.Store = second
-	as := NewInside(cfg).As(keys[slices.IndexFunc(keys, func(k access.Key) bool { return k.Role == access.Producer })])
+	as := NewInside(cfg).As(keys[slices.IndexFunc(keys, func(k access.Key) bool { return k.Role == access.Producer })], Origin{})
 	var plan api.Plan
 	require.Eventually(t, func() bool {
 		plan, err = as.PlanByID(t.Context(), id, 0, "")

@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -34,15 +33,20 @@ func (s *server) pauseProject(r *request) error {
 	if in.ForSeconds < 0 || in.ForSeconds > maxPause {
 		return fault("/for_seconds", "is not 0 to %d", maxPause)
 	}
-	if utf8.RuneCountInString(in.Reason) > maxReason {
-		return fault("/reason", "is longer than %d characters", maxReason)
+	if err := checkReason(in.Reason); err != nil {
+		return err
 	}
 	alias, err := s.alias(r)
 	if err != nil {
 		return err
 	}
-	reason := r.key.Name + ": " + in.Reason
-	if err := s.record.PauseProject(r.Context(), alias, tasks.PauseOperator, time.Duration(in.ForSeconds)*time.Second, reason); err != nil {
+	length, reason := time.Duration(in.ForSeconds)*time.Second, r.key.Name+": "+in.Reason
+	act := s.act(r, tasks.AuditProjectPaused, alias, alias, in.Reason)
+	if length > 0 {
+		act.Event.Detail = "for " + length.String()
+	}
+	err = act.Do(func() error { return s.record.PauseProject(r.Context(), alias, tasks.PauseOperator, length, reason) })
+	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Paused{Project: alias, Paused: true})
@@ -50,11 +54,16 @@ func (s *server) pauseProject(r *request) error {
 
 // resumeProject is POST /v1/projects/{alias}:resume.
 func (s *server) resumeProject(r *request) error {
+	reason, err := r.reason()
+	if err != nil {
+		return err
+	}
 	alias, err := s.alias(r)
 	if err != nil {
 		return err
 	}
-	if err := s.record.ResumeProject(r.Context(), alias); err != nil {
+	act := s.act(r, tasks.AuditProjectResumed, alias, alias, reason)
+	if err := act.Do(func() error { return s.record.ResumeProject(r.Context(), alias) }); err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Paused{Project: alias})

@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 
@@ -31,8 +32,12 @@ func (s *server) createRedrive(r *request) error {
 		}
 		return r.answer(http.StatusOK, matchOf(by))
 	}
-	redrive, err := s.Store.Producer.Redrive(r.Context(), q)
-	if err != nil {
+	act := s.act(r, tasks.AuditRedriveCreated, "", "", in.Reason)
+	redrive, err := s.Store.Producer.Redrive(r.Context(), q, func(x record.Redrive) error {
+		act.Event.Project, act.Event.Detail = projectsText(x.Projects), fmt.Sprintf("%d matched", x.Matched)
+		return act.begins(x.ID)
+	})
+	if err := act.End(err); err != nil {
 		return err
 	}
 	r.replayed(redrive.Replayed)
@@ -126,9 +131,13 @@ func (s *server) listRedriven(r *request) error {
 // abortRedrive is POST /v1/redrives/{id}:abort.
 func (s *server) abortRedrive(r *request) error {
 	redrive, err := s.redrive(r)
-	if err == nil {
-		redrive, err = s.record.AbortRedrive(r.Context(), redrive.ID, s.Now(), r.key.Name)
+	if err != nil {
+		return err
 	}
+	err = s.act(r, tasks.AuditRedriveAborted, projectsText(redrive.Projects), redrive.ID, "").Do(func() error {
+		redrive, err = s.record.AbortRedrive(r.Context(), redrive.ID, s.Now(), r.key.Name)
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (b *bench) failed(project string, desktops ...string) record.Operation {
 
 // client asks from within the process.
 func (b *bench) client(key access.Key) *api.Client {
-	return NewInside(Config{Store: b.store, Keys: b.keys}).As(key)
+	return NewInside(Config{Store: b.store, Keys: b.keys}).As(key, Origin{})
 }
 
 func TestRedriveOverHTTP(t *testing.T) {

@@ -54,6 +54,7 @@ type server struct {
 	limits  *limits
 	streams *streams
 	stats   statsCaches
+	audit   *Audit
 	ready   readiness
 
 	largeBodies *Turns // held while a large body is read, decoded and worked on
@@ -75,6 +76,7 @@ func newServer(cfg Config) *server {
 	}
 	return &server{
 		Config: cfg, record: cfg.Store.Record, routes: routes, limits: newLimits(cfg.RateLimit), streams: newStreams(),
+		audit:       NewAudit(cfg.Store.Record, cfg.Log, cfg.Now),
 		ready:       readiness{try: cfg.Store.Record.TryWrite},
 		largeBodies: NewTurns(maxLargeBodies), largePlans: NewTurns(maxLargePlans),
 		patience: patience, bodyPatience: bodyPatience, acquirePatience: acquirePatience, planPatience: planPatience,
@@ -92,9 +94,11 @@ type request struct {
 
 	tracestate string // valid, or empty
 
-	key   access.Key
-	vars  map[string]string
-	after []func() // run when it has been answered
+	key    access.Key
+	origin Origin
+	vars   map[string]string
+	hidden bool     // the key must not know of what it asked for
+	after  []func() // run when it has been answered
 
 	connection context.Context // of the connection, without patience
 }
@@ -120,12 +124,13 @@ var routes = []route{
 	{"GET", "/v1/operations/{id}/events", access.Viewer, noInput((*server).watchOperation)},
 	{"GET", "/v1/operations/{id}/calls", access.Viewer, noInput((*server).listCalls)},
 	{"GET", "/v1/operations/{id}/report", access.Viewer, (*server).getReport},
-	{"POST", "/v1/operations/{id}:cancel", access.Operator, noInput((*server).cancelOperation)},
+	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
 	{"POST", "/v1/operations/{id}:approve", access.Approver, (*server).approveOperation},
 	{"POST", "/v1/operations/{id}:reject", access.Approver, (*server).rejectOperation},
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
+	{"GET", "/v1/search", access.Viewer, (*server).search},
 	{"GET", "/v1/users/{name}/access", access.Producer, noInput((*server).getAccess)},
 	{"GET", "/v1/failures", access.Viewer, (*server).listFailures},
 	{"GET", "/v1/failures:count", access.Viewer, (*server).countFailures},
@@ -139,14 +144,18 @@ var routes = []route{
 	{"GET", "/v1/key", access.Viewer, noInput((*server).whoAmI)},
 	{"GET", "/v1/keys", access.Admin, noInput((*server).listKeys)},
 	{"POST", "/v1/keys", access.Admin, (*server).createKey},
-	{"POST", "/v1/keys/{id}:revoke", access.Admin, noInput((*server).revokeKey)},
+	{"POST", "/v1/keys/{id}:revoke", access.Admin, (*server).revokeKey},
+	{"GET", "/v1/sessions", access.Viewer, noInput((*server).listSessions)},
+	{"POST", "/v1/sessions/{id}:end", access.Viewer, (*server).endSession},
+	{"GET", "/v1/audit", access.Admin, (*server).listAudit},
 	{"GET", "/v1/projects", access.Viewer, noInput((*server).listProjects)},
 	{"POST", "/v1/projects:stop", access.Admin, (*server).stopAll},
 	{"POST", "/v1/projects:resume", access.Admin, (*server).resumeAll},
 	{"POST", "/v1/projects/{alias}:pause", access.Operator, (*server).pauseProject},
-	{"POST", "/v1/projects/{alias}:resume", access.Operator, noInput((*server).resumeProject)},
+	{"POST", "/v1/projects/{alias}:resume", access.Operator, (*server).resumeProject},
 	{"GET", "/v1/workers", access.Viewer, noInput((*server).listWorkers)},
 	{"GET", "/openapi.json", "", (*server).openAPI},
+	{"GET", "/docs", "", (*server).docs},
 	{"GET", "/v1/stats", access.Viewer, (*server).getStats},
 	{"GET", "/healthz", "", (*server).healthz},
 	{"GET", "/readyz", "", (*server).readyz},
@@ -221,7 +230,7 @@ func isAPI(path string) bool {
 }
 
 func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
-	r := &request{Request: hr, server: s, w: w, id: requestID(hr), connection: hr.Context()}
+	r := &request{Request: hr, server: s, w: w, id: requestID(hr), origin: OriginOf(hr), connection: hr.Context()}
 	// The specification says to ignore an invalid traceparent, and the tracestate with it.
 	if sent := hr.Header.Values("Traceparent"); len(sent) == 1 {
 		if r.trace = tasks.Traceparent(sent[0]); r.trace != "" {
@@ -255,10 +264,11 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		h.Set("Allow", strings.Join(allowed, ", "))
 		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not allowed here: use %s", hr.Method, h.Get("Allow"))
 	default:
-		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /openapi.json")
+		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /docs")
 	}
 	status := http.StatusOK
 	if err != nil {
+		s.logRefusal(r, err)
 		status = s.refuse(r, err)
 	}
 	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Func(r.tag).
@@ -324,8 +334,8 @@ func (s *server) serve(rt *route, r *request) error {
 // authenticate finds the key of a request (Authorization: Bearer dk_…) and checks its role
 // and limits. After many wrong keys from an address the next one has to wait.
 func (s *server) authenticate(r *request, role access.Role) error {
-	if key, inside := r.Context().Value(insideKey{}).(access.Key); inside {
-		r.key = key
+	if from, inside := r.Context().Value(insideKey{}).(insideCaller); inside {
+		r.key, r.origin = from.key, from.origin
 		return r.require(role)
 	}
 	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
@@ -370,8 +380,12 @@ func wrongProject(project string) error {
 }
 
 // maySee reports whether the key may see the project. Callers answer 404 if not, so that
-// nothing leaks.
-func (r *request) maySee(project string) bool { return r.key.Sees(project) }
+// nothing leaks; the log says that there was something.
+func (r *request) maySee(project string) bool {
+	sees := r.key.Sees(project)
+	r.hidden = r.hidden || !sees
+	return sees
+}
 
 func (s *server) healthz(r *request) error {
 	return r.answer(http.StatusOK, map[string]string{"status": "ok"})

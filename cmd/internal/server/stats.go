@@ -75,6 +75,7 @@ func (s *server) getStats(r *request) error {
 	})
 	var out []tasks.Stats
 	for _, x := range all {
+		x.TargetSeconds = int(s.Store.Target.Seconds())
 		if r.maySee(x.Project) && (project == "" || project == x.Project) {
 			out = append(out, x)
 		}

@@ -1,4 +1,5 @@
-// Package when parses points in time as people type them.
+// Package when parses points in time as people type them, and formats times and durations as
+// people write them.
 package when
 
 import (
@@ -9,7 +10,7 @@ import (
 )
 
 // Example shows the forms of a time that is still to come.
-const Example = `2026-11-30T18:00:00+08:00, "2026-11-30 18:00", 2026-11-30, 18:00 or +2h`
+const Example = `2026-11-30T18:00:00+08:00, "2026-11-30 18:00", 2026-11-30, 18:00, tomorrow or +2h`
 
 // Way decides the day of a time that has none.
 type Way int
@@ -30,7 +31,7 @@ func (e *Error) Error() string { return fmt.Sprintf("invalid time %.60q: %s", e.
 //   - with an offset: 2026-11-30T18:00:00+08:00, also with +0800, Z or UTC, with a
 //     space in place of T or before the offset, and without seconds;
 //   - without an offset, in zone: a date alone is its 00:00, a time alone is on the
-//     day that way decides;
+//     day that way decides; yesterday, today and tomorrow are dates;
 //   - as a duration from now, such as 2h or +90m, or as the word now.
 //
 // An empty text is the zero time. A local time that zone skips or has twice, because
@@ -58,6 +59,7 @@ func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time,
 			}
 		}
 	}
+	clock = dated(clock, now.In(zone))
 	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02"} {
 		if wall, err := time.Parse(layout, clock); err == nil {
 			return local(wall, zone)
@@ -72,6 +74,17 @@ func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time,
 		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) or 24h`}
 	}
 	return time.Time{}, &Error{text, "use " + Example}
+}
+
+// dated replaces the name of a day at the beginning by its date.
+func dated(clock string, now time.Time) string {
+	for days, name := range []string{"yesterday", "today", "tomorrow"} {
+		if rest, ok := strings.CutPrefix(clock, name); ok {
+			y, m, d := now.Date() // noon exists on every day
+			return time.Date(y, m, d+days-1, 12, 0, 0, 0, time.UTC).Format(time.DateOnly) + rest
+		}
+	}
+	return clock
 }
 
 func fromNow(text string, now time.Time, way Way) (time.Time, bool) {

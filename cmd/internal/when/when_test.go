@@ -38,6 +38,10 @@ func TestParse(t *testing.T) {
 		"18:00":                       at(23, 17, 0),
 		"12:01":                       at(23, 11, 1),
 		"12:00":                       at(24, 11, 0),
+		"tomorrow":                    at(23, 23, 0),
+		"today":                       at(22, 23, 0),
+		"yesterday 18:00":             at(22, 17, 0),
+		"tomorrow 08:30":              at(24, 7, 30),
 		"11:59":                       at(24, 10, 59),
 		"2026-07-01 18:00":            time.Date(2026, 7, 1, 16, 0, 0, 0, time.UTC),
 		"2026-11-23T18:00:00.250Z":    at(23, 18, 0).Add(250 * time.Millisecond),
@@ -48,7 +52,7 @@ func TestParse(t *testing.T) {
 		require.NoError(t, err, text)
 		require.True(t, want.Equal(got), "%q is %s", text, got)
 	}
-	for _, text := range []string{"-2h", "tomorrow", "23.11.2026", "2026-13-01 00:00", "2026-02-30", "25:00", "11/30/2026", "2026-11-23T18:00:00+08:00:00", "18:00 CET", "2026-11-23 18:00 CET"} {
+	for _, text := range []string{"-2h", "tonight", "tomorrow 18:00 +0800", "tomorrow 25:00", "23.11.2026", "2026-13-01 00:00", "2026-02-30", "25:00", "11/30/2026", "2026-11-23T18:00:00+08:00:00", "18:00 CET", "2026-11-23 18:00 CET"} {
 		_, err := Parse(text, now, berlin, Next)
 		require.ErrorContains(t, err, "invalid time", text)
 	}

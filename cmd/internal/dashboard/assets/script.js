@@ -171,12 +171,13 @@
   }
 
   // Keys, as in many applications; "?" lists them. The row in use is the one with the focus.
-  const pages = { h: "/", o: "/operations", f: "/failures", b: "/redrives", p: "/projects", c: "/codes" };
+  const pages = { h: "/", o: "/operations", f: "/failures", b: "/redrives", p: "/projects", k: "/keys", a: "/audit", c: "/codes" };
   const rows = () => $$("main tr[data-key]");
   const row = () => document.activeElement.closest("tr[data-key]");
   const step = (by) => {
     const all = rows();
-    const next = all[row() ? Math.min(all.length - 1, Math.max(0, all.indexOf(row()) + by)) : 0];
+    const seen = all.findIndex((element) => element.getBoundingClientRect().top > 100);
+    const next = all[row() ? Math.min(all.length - 1, Math.max(0, all.indexOf(row()) + by)) : Math.max(0, seen)];
     (next?.querySelector("th a") || next?.querySelector("a, input, summary"))?.focus();
   };
   const follow = (link) => link && link.click();

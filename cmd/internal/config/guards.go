@@ -1,0 +1,33 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+)
+
+// Guards are the settings that protect people and the cloud, by name, without secrets: whose
+// change the audit log has.
+func (c Config) Guards() map[string]string {
+	out := map[string]string{
+		"retention": c.Retention.String(), "access_removed_within": c.AccessRemovedWithin.String(),
+		"redis.wait_replicas": strconv.Itoa(c.Redis.WaitReplicas), "worker.max_attempts": strconv.Itoa(c.Worker.MaxAttempts),
+		"worker.first_look": c.Worker.FirstLook.String(), "worker.confirm_within": c.Worker.ConfirmWithin.String(),
+	}
+	for _, x := range c.Credentials {
+		name := "credentials." + x.Name + "."
+		out[name+"calls_per_minute"], out[name+"reads_per_minute"] = strconv.Itoa(x.CallsPerMinute), strconv.Itoa(x.ReadsPerMinute)
+		out[name+"burst"] = strconv.Itoa(x.Burst)
+	}
+	for _, p := range c.Projects {
+		name := "projects." + p.Alias + "."
+		out[name+"project_id"], out[name+"endpoint"] = p.ProjectID, cmp.Or(p.Endpoint, p.Region)
+		out[name+"credentials"], out[name+"unknown_users"] = p.Credential, p.UnknownUsers
+		out[name+"max_in_flight"], out[name+"max_reads"] = strconv.Itoa(p.Limits.MaxInFlight), strconv.Itoa(p.Limits.MaxReads)
+		out[name+"call_timeout"] = p.Limits.CallTimeout.String()
+	}
+	for i, x := range c.Codes {
+		out[fmt.Sprintf("codes.%d", i+1)] = fmt.Sprintf("%s %d %s: %s", x.Of, x.Status, x.Code, x.Class)
+	}
+	return out
+}
