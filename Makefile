@@ -5,7 +5,7 @@ GOFLAGS += -buildvcs=false
 export GOFLAGS
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MISSPELL = github.com/golangci/misspell/cmd/misspell@v0.8.0
-NOT_MISSPELLED = appareil,corporativo,inventario,responsable,recrod
+NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,strat
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build check test cover fuzz bench chaos ha load lint fmt

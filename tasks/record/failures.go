@@ -160,32 +160,48 @@ type failureRef struct {
 	group failureGroup
 }
 
-func (x failureRef) operation() string {
-	op, _, _ := strings.Cut(x.member, "/")
-	return op
-}
-
 // failuresFrom returns the entries whose operations were requested by source.
 func (r *Record) failuresFrom(ctx context.Context, source string, refs []failureRef) ([]failureRef, error) {
 	if source == "" {
 		return refs, nil
 	}
-	at, ids := map[string]int{}, []string{}
-	for _, x := range refs {
-		if _, known := at[x.operation()]; !known {
-			at[x.operation()] = len(ids)
-			ids = append(ids, x.operation())
+	members := make([]string, len(refs))
+	for i, x := range refs {
+		members[i] = x.member
+	}
+	theirs, err := r.requestedBy(ctx, source, members)
+	if err != nil {
+		return nil, err
+	}
+	var out []failureRef
+	for i, x := range refs {
+		if theirs[i] {
+			out = append(out, x)
 		}
+	}
+	return out, nil
+}
+
+// requestedBy tells for each operation/desktop whether source requested the operation.
+func (r *Record) requestedBy(ctx context.Context, source string, members []string) ([]bool, error) {
+	at, ids := make([]int, len(members)), []string{}
+	known := map[string]int{}
+	for i, m := range members {
+		op, _, _ := strings.Cut(m, "/")
+		n, ok := known[op]
+		if !ok {
+			n = len(ids)
+			known[op], ids = n, append(ids, op)
+		}
+		at[i] = n
 	}
 	theirs, err := r.inAll(ctx, r.keys.indexesOf(indexed{RequestedBy: source}), ids)
 	if err != nil {
 		return nil, fmt.Errorf("reading failures: %w", err)
 	}
-	var out []failureRef
-	for _, x := range refs {
-		if theirs[at[x.operation()]] {
-			out = append(out, x)
-		}
+	out := make([]bool, len(members))
+	for i, n := range at {
+		out[i] = theirs[n]
 	}
 	return out, nil
 }
@@ -364,24 +380,46 @@ func (r *Record) countListed(ctx context.Context, f tasks.FailureFilter, counts 
 	}
 }
 
+// countFrom reads one group after the other. A list merges them by time, which takes four
+// times as long.
 func (r *Record) countFrom(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
-	w, err := r.walkFailures(ctx, f, latest, pageEntries)
+	groups, err := r.matchingGroups(ctx, f)
 	if err != nil {
 		return err
 	}
-	for {
-		batch, err := w.next(ctx, pageEntries)
-		if err != nil || len(batch) == 0 {
-			return err
-		}
-		theirs, err := r.failuresFrom(ctx, f.Source, batch)
-		if err != nil {
-			return err
-		}
-		for _, x := range theirs {
-			counts[x.group]++
+	low, high := scoresOf(f)
+	for _, g := range groups {
+		part := redis.ZRangeArgs{Key: r.keys.failures(g), Start: low, Stop: high, ByScore: true, Count: pageEntries}
+		for n := pageEntries; n == pageEntries; part.Offset += pageEntries {
+			members, err := r.rdb.ZRangeArgs(ctx, part).Result()
+			if err != nil {
+				return fmt.Errorf("counting failures: %w", err)
+			}
+			theirs, err := r.requestedBy(ctx, f.Source, members)
+			if err != nil {
+				return err
+			}
+			n = len(members)
+			for _, yes := range theirs {
+				if yes {
+					counts[g]++
+				}
+			}
 		}
 	}
+	return nil
+}
+
+// scoresOf is the range of scores in the failure groups that the filter asks for.
+func scoresOf(f tasks.FailureFilter) (low, high string) {
+	low, high = "-inf", "+inf"
+	if !f.From.IsZero() {
+		low = strconv.FormatInt(ceilMS(f.From), 10)
+	}
+	if !f.To.IsZero() {
+		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
+	}
+	return low, high
 }
 
 func (r *Record) countIndex(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
@@ -389,13 +427,7 @@ func (r *Record) countIndex(ctx context.Context, f tasks.FailureFilter, counts m
 	if err != nil {
 		return err
 	}
-	low, high := "-inf", "+inf"
-	if !f.From.IsZero() {
-		low = strconv.FormatInt(ceilMS(f.From), 10)
-	}
-	if !f.To.IsZero() {
-		high = "(" + strconv.FormatInt(ceilMS(f.To), 10)
-	}
+	low, high := scoresOf(f)
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, g := range groups {
 			p.ZCount(ctx, r.keys.failures(g), low, high)

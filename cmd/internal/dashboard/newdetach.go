@@ -50,14 +50,18 @@ func (v *visit) newDetach() error {
 	return v.page(http.StatusOK, "new", "New detach", p)
 }
 
-// acquireLarge waits until few enough large forms are being processed, of all keys and of
-// this one.
-func (v *visit) acquireLarge() (release func(), err error) {
+// parseLarge parses a form with a list, once few enough are being processed, of all keys and
+// of this one. release must be called when it is done with.
+func (v *visit) parseLarge() (release func(), err error) {
 	if release, err = v.d.large.Acquire(v.Context(), v.key.ID); err != nil {
 		return nil, &api.Problem{
 			Status: http.StatusServiceUnavailable, Code: "busy",
 			Detail: "too many large lists are being processed; nothing was submitted. Try again in a minute",
 		}
+	}
+	if err := v.ParseMultipartForm(largeForm); err != nil {
+		release()
+		return nil, badForm(err)
 	}
 	return release, nil
 }
@@ -92,8 +96,8 @@ type kept struct{ Name, Value string }
 
 // keptFields are the fields that are kept, and keptList the longest list.
 var keptFields = []string{
-	"names", "project", "reason", "ticket", "not_before", "due_at", "deadline", "in_zone", "user_column", "computer_column", "desktop_column",
-	"allow_shared", "shutoff", "urgent",
+	"list", "names", "project", "reason", "ticket", "not_before", "due_at", "deadline", "in_zone", "user_column", "computer_column",
+	"desktop_column", "allow_shared", "shutoff", "urgent",
 }
 
 const keptList = 512 << 10
@@ -103,9 +107,12 @@ func (v *visit) keepForm(list string) (out []kept) {
 	if len(list) > keptList {
 		return nil
 	}
-	out = append(out, kept{"list", list})
 	for _, name := range keptFields {
-		if value := v.PostFormValue(name); value != "" {
+		value := v.PostFormValue(name)
+		if name == "list" {
+			value = list // also one that came as a file
+		}
+		if value != "" {
 			out = append(out, kept{name, value})
 		}
 	}
@@ -114,15 +121,12 @@ func (v *visit) keepForm(list string) (out []kept) {
 
 // editDetach shows the form of a plan again, with its list.
 func (v *visit) editDetach() error {
-	release, err := v.acquireLarge()
+	release, err := v.parseLarge()
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := v.ParseMultipartForm(largeForm); err != nil {
-		return badForm(err)
-	}
-	for _, name := range append([]string{"list"}, keptFields...) {
+	for _, name := range keptFields {
 		v.PostForm.Del(name)
 		v.Form.Del(name)
 		if value := v.PostForm.Get("back_" + name); value != "" {
@@ -159,17 +163,14 @@ func (p plan) refreshFrom() string {
 
 // planDetach starts the plan of a list, or shows the plan that the form names again.
 func (v *visit) planDetach() error {
-	release, err := v.acquireLarge()
+	release, err := v.parseLarge()
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := v.ParseMultipartForm(largeForm); err != nil {
-		return badForm(err)
-	}
 	if ids := v.PostForm["id"]; len(ids) > 0 {
 		p := plan{Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"]}
-		for _, name := range append([]string{"list"}, keptFields...) {
+		for _, name := range keptFields {
 			if value := v.PostFormValue("back_" + name); value != "" {
 				p.Back = append(p.Back, kept{name, value})
 			}
@@ -392,14 +393,11 @@ func (f *newDetach) fault(text string) {
 
 // startDetach submits a plan.
 func (v *visit) startDetach() error {
-	release, err := v.acquireLarge()
+	release, err := v.parseLarge()
 	if err != nil {
 		return err
 	}
 	defer release()
-	if err := v.ParseMultipartForm(largeForm); err != nil {
-		return badForm(err)
-	}
 	var reqs []api.OperationRequest
 	key := v.PostFormValue("key")
 	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || key == "" {

@@ -37,7 +37,12 @@ type table struct {
 }
 
 // Span is how many columns it has with that of the checkboxes.
-func (t table) Span() int { return len(t.Columns) + map[bool]int{true: 1}[t.Picks] }
+func (t table) Span() int {
+	if t.Picks {
+		return len(t.Columns) + 1
+	}
+	return len(t.Columns)
+}
 
 // column is a column of a table.
 type column struct {

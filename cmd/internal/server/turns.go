@@ -62,7 +62,7 @@ func (t *Turns) try(key string) (release func(), ok bool) {
 	return t.releaser(key), true
 }
 
-// free reports whether the key may have a turn now. Nobody who may waits while one is free.
+// free reports whether the key may have a turn now. A key that may never waits while a turn is free.
 func (t *Turns) free(key string) bool { return t.taken < t.most && t.byKey[key] < t.most/2 }
 
 func (t *Turns) take(key string) {
