@@ -34,6 +34,7 @@ type storedOperation struct {
 	Found    string `redis:"found"`
 	// Clearance is JSON, or empty.
 	Clearance string `redis:"clearance"`
+	Undos     string `redis:"undos"` // ids, with commas
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -72,6 +73,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)
 		}
 	}
+	op.Undos = decodeUndos(s.Undos)
 	return op, true, op.addFound(s.Found)
 }
 
