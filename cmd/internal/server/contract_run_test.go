@@ -322,7 +322,9 @@ func (s *scene) more() {
 	for _, answer := range []string{":approve", ":reject"} {
 		asked, err := s.store.Record.Operation(s.t.Context(), post("/v1/operations", object{"project": "branch", "desktops": []any{"many"}})["id"].(string))
 		require.NoError(s.t, err)
-		_, err = s.store.Record.AskApproval(s.t.Context(), asked, tasks.Clearance{ExpiresAt: time.Now().Add(time.Hour)})
+		_, err = s.store.Record.AskApproval(s.t.Context(), asked, tasks.Clearance{
+			Why: tasks.WhyCanary, Codes: []tasks.CodeCount{{Code: "WKS.1", Count: 1}}, ExpiresAt: time.Now().Add(time.Hour),
+		})
 		require.NoError(s.t, err)
 		require.Len(s.t, s.ask(role, "GET", "/v1/operations?waiting=true", nil).json(s.t)["items"], 1)
 		post("/v1/operations/"+asked.ID+answer, object{"reason": "it was checked"})
