@@ -54,9 +54,28 @@ const (
 	ClearanceExpired  ClearanceState = "expired"  // nobody answered in time; as rejected
 )
 
-// Clearance is the question whether an operation beyond the Limit may begin, and its answer.
+// ClearanceWhy is why an operation waits for a person.
+type ClearanceWhy string
+
+// The reasons of a clearance.
+const (
+	WhyLimit    ClearanceWhy = "limit"     // it asks for more desktops than pass without an approval
+	WhyCanary   ClearanceWhy = "canary"    // one of its first desktops failed or is on hold
+	WhyStopLoss ClearanceWhy = "stop_loss" // too many of its desktops failed or are on hold
+	WhyUndo     ClearanceWhy = "undo"      // it gives many desktops back
+)
+
+// CodeCount is how many desktops failed or are on hold with a code.
+type CodeCount struct {
+	Code  string `json:"code"`
+	Count int    `json:"count"`
+}
+
+// Clearance is the question whether an operation may begin, or go on, and its answer.
 type Clearance struct {
 	State        ClearanceState `json:"state"`
+	Why          ClearanceWhy   `json:"why"`
+	Codes        []CodeCount    `json:"codes,omitempty"` // that caused WhyCanary or WhyStopLoss, the most frequent first
 	AskedAt      time.Time      `json:"asked_at"`
 	ExpiresAt    time.Time      `json:"expires_at"`           // without an answer the operation is cancelled then
 	Desktops     int            `json:"desktops"`             // that the operation asks for
