@@ -89,6 +89,16 @@ type Clearance struct {
 	Reason       string         `json:"reason,omitempty"`     // of the decision
 }
 
+// Approval is a person's answer that an operation may begin.
+type Approval struct {
+	By     string // name of the key, or of the person at the command line
+	Owner  string // the person who answers for the key; empty: as By
+	Reason string
+	// Plan is the hash of a plan of what is left of the operation. The approval is bound to
+	// it: what changed since is held. Empty: to nothing.
+	Plan string
+}
+
 // AwaitsApproval reports whether the operation waits for a person's decision.
 func (o Operation) AwaitsApproval() bool {
 	return !o.Done() && o.Clearance != nil && o.Clearance.State == ClearanceWaiting

@@ -55,7 +55,7 @@ func TestTheWholeFleetInOneFeed(t *testing.T) {
 	s.ended(small)
 	require.Len(t, s.called(), 3, "a small one passes, and nothing of the large one is sent")
 
-	_, err := s.p.Approve(t.Context(), s.waits(op), "ann", "the site is closed")
+	_, err := s.p.Approve(t.Context(), s.waits(op), tasks.Approval{By: "ann", Reason: "the site is closed"})
 	require.NoError(t, err)
 	got, _ := s.ended(op)
 	require.Equal(t, 2000, got.Counts.Detached)

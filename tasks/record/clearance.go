@@ -107,12 +107,12 @@ func (r *Record) unwait(ctx context.Context, p redis.Pipeliner, op Operation) {
 	}
 }
 
-// Approve lets an operation that waits begin. Its deadline counts from now on. by is the
-// person. The error is ErrNotWaiting if it does not wait, or no longer.
-func (p *Producer) Approve(ctx context.Context, op Operation, by, reason string) (Operation, error) {
+// Approve lets an operation that waits begin. Its deadline counts from now on. The error is
+// ErrNotWaiting if it does not wait, or no longer.
+func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) (Operation, error) {
 	now := p.now()
 	deadline := now.Add(op.Deadline.Sub(op.Begins()))
-	op, err := p.answer(ctx, op, tasks.ClearanceApproved, by, reason, deadline)
+	op, err := p.answer(ctx, op, tasks.ClearanceApproved, a.By, a.Reason, deadline)
 	if err != nil {
 		return op, err
 	}

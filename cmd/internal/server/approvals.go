@@ -45,12 +45,16 @@ func (s *server) decide(r *request, answer tasks.ClearanceState) error {
 	if err != nil {
 		return err
 	}
-	do, action := s.Store.Producer.Approve, tasks.AuditOperationApproved
+	action := tasks.AuditOperationApproved
 	if answer == tasks.ClearanceRejected {
-		do, action = s.Store.Producer.Reject, tasks.AuditOperationRejected
+		action = tasks.AuditOperationRejected
 	}
-	err = s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error {
-		_, err := do(r.Context(), op, r.key.Name, in.Reason)
+	err = s.act(r, action, op.Project, op.ID, in.Reason).Do(func() (err error) {
+		if answer == tasks.ClearanceRejected {
+			_, err = s.Store.Producer.Reject(r.Context(), op, r.key.Name, in.Reason)
+		} else {
+			_, err = s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: in.Reason})
+		}
 		return err
 	})
 	if err != nil {
