@@ -42,11 +42,12 @@ func (s *server) decide(r *request, answer tasks.ClearanceState) error {
 	if err != nil {
 		return err
 	}
-	do := s.Store.Producer.Approve
-	if answer == tasks.ClearanceRejected {
-		do = s.Store.Producer.Reject
+	if answer == tasks.ClearanceApproved {
+		_, err = s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: in.Reason})
+	} else {
+		_, err = s.Store.Producer.Reject(r.Context(), op, r.key.Name, in.Reason)
 	}
-	if _, err := do(r.Context(), op, r.key.Name, in.Reason); err != nil {
+	if err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {
