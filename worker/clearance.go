@@ -90,6 +90,7 @@ func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, 
 	return false, 0, s.askApproval(ctx, op, tasks.Clearance{
 		Why: tasks.WhyLimit, AskedAt: now.UTC(), ExpiresAt: now.Add(s.project.ApprovalExpires).UTC(), Desktops: asks, Used: usage.Project,
 		UsedBySource: usage.BySource, Assigned: s.clearance.counted(), Allowed: allowed, WindowS: int(limit.Window.Seconds()),
+		SecondPersonAbove: *s.project.SecondPersonAbove,
 	})
 }
 

@@ -49,7 +49,7 @@ func TestTheWholeFleetInOneFeed(t *testing.T) {
 	s.start(limited)
 	op := s.waits(s.enqueue(tasks.Request{Desktops: ids(2000), RequestedBy: "hr", Ticket: "INC-1"}))
 	c := op.Clearance
-	require.Equal(t, []int{2000, 0, 2000, 400}, []int{c.Desktops, c.Used, c.Assigned, c.Allowed})
+	require.Equal(t, []int{2000, 0, 2000, 400, 500}, []int{c.Desktops, c.Used, c.Assigned, c.Allowed, c.SecondPersonAbove})
 	require.Equal(t, 1, strings.Count(s.log.String(), "waits for approval"), "one line, however many chunks it has")
 	small := s.enqueue(tasks.Request{Desktops: ids(3)})
 	s.ended(small)

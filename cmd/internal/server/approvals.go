@@ -6,6 +6,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // decision reads the body of an answer to a question, whose reason is required.
@@ -25,18 +26,21 @@ func (r *request) decision() (api.Decision, error) {
 
 // approveOperation is POST /v1/operations/{id}:approve.
 func (s *server) approveOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceApproved)
+	return s.decide(r, tasks.AuditOperationApproved, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: reason})
+		return err
+	})
 }
 
 // rejectOperation is POST /v1/operations/{id}:reject.
 func (s *server) rejectOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceRejected)
+	return s.decide(r, tasks.AuditOperationRejected, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Reject(r.Context(), op, r.key.Name, reason)
+		return err
+	})
 }
 
-func (s *server) decide(r *request, answer tasks.ClearanceState) error {
-	if err := r.query().err(); err != nil {
-		return err
-	}
+func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
 	op, err := s.operation(r)
 	if err != nil {
 		return err
@@ -45,19 +49,7 @@ func (s *server) decide(r *request, answer tasks.ClearanceState) error {
 	if err != nil {
 		return err
 	}
-	action := tasks.AuditOperationApproved
-	if answer == tasks.ClearanceRejected {
-		action = tasks.AuditOperationRejected
-	}
-	err = s.act(r, action, op.Project, op.ID, in.Reason).Do(func() (err error) {
-		if answer == tasks.ClearanceRejected {
-			_, err = s.Store.Producer.Reject(r.Context(), op, r.key.Name, in.Reason)
-		} else {
-			_, err = s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: in.Reason})
-		}
-		return err
-	})
-	if err != nil {
+	if err := s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error { return answer(op, in.Reason) }); err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {
