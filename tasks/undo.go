@@ -5,6 +5,7 @@ type UndoRequest struct {
 	// Desktops of the operation, by id, each once; empty: all that it detached.
 	Desktops    []string
 	RequestedBy string // up to 255 characters
+	Owner       string // as in Request
 	Reason      string // up to 1,000 characters
 	Ticket      string // up to 255 characters
 	// IdempotencyKey, Trace and Tracestate are as in Request.
@@ -15,7 +16,7 @@ type UndoRequest struct {
 // Request has what the two kinds of requests have in common, in canonical spelling.
 func (r UndoRequest) Request(project string) Request {
 	return Request{
-		Project: project, Desktops: r.Desktops, RequestedBy: r.RequestedBy, Reason: r.Reason, Ticket: r.Ticket,
+		Project: project, Desktops: r.Desktops, RequestedBy: r.RequestedBy, Owner: r.Owner, Reason: r.Reason, Ticket: r.Ticket,
 		IdempotencyKey: r.IdempotencyKey, Trace: r.Trace, Tracestate: r.Tracestate, Urgent: true, // it repairs a mistake
 	}.Canonical()
 }

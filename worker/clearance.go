@@ -59,6 +59,9 @@ func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, 
 		}
 		approved = now.Sub(c.DecidedAt) < limit.Window
 	}
+	if op.UndoOf != "" {
+		return s.clearUndo(ctx, op, now)
+	}
 	asks := op.Counts.Unsettled()
 	allowed := limit.Allowed(0)
 	if approved {
