@@ -41,6 +41,9 @@ func (s *server) rejectOperation(r *request) error {
 }
 
 func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
