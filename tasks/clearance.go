@@ -63,9 +63,28 @@ const (
 	ClearanceExpired  ClearanceState = "expired"  // nobody answered in time; as rejected
 )
 
-// Clearance is the question whether an operation beyond the Limit may begin, and its answer.
+// ClearanceWhy is why an operation waits for a person.
+type ClearanceWhy string
+
+// The reasons of a clearance.
+const (
+	WhyLimit    ClearanceWhy = "limit"     // it asks for more desktops than pass without an approval
+	WhyCanary   ClearanceWhy = "canary"    // one of its first desktops failed or is on hold
+	WhyStopLoss ClearanceWhy = "stop_loss" // too many of its desktops failed or are on hold
+	WhyUndo     ClearanceWhy = "undo"      // it gives many desktops back
+)
+
+// CodeCount is how many desktops failed or are on hold with a code.
+type CodeCount struct {
+	Code  string `json:"code"`
+	Count int    `json:"count"`
+}
+
+// Clearance is the question whether an operation may begin, or go on, and its answer.
 type Clearance struct {
 	State        ClearanceState `json:"state"`
+	Why          ClearanceWhy   `json:"why"`
+	Codes        []CodeCount    `json:"codes,omitempty"` // that caused WhyCanary or WhyStopLoss, the most frequent first
 	AskedAt      time.Time      `json:"asked_at"`
 	ExpiresAt    time.Time      `json:"expires_at"`     // without an answer the operation is cancelled then
 	Desktops     int            `json:"desktops"`       // that the operation asks for
@@ -85,13 +104,6 @@ type Clearance struct {
 // NeedsSecondPerson reports whether another person than the one who asked must approve. What
 // is approved meanwhile can make it necessary.
 func (c Clearance) NeedsSecondPerson() bool { return c.Used+c.Desktops > c.SecondPersonAbove }
-
-// Approval lets an operation that waits begin.
-type Approval struct {
-	By     string // name of the key, or of the person at the command line
-	Owner  string // the person who owns the key; empty: unknown
-	Reason string
-}
 
 // SamePerson reports whether the owner of a key is the person who asked for the operation:
 // two keys of one person are one person. by is the name of the key; an owner who is not
@@ -113,6 +125,16 @@ func (e *SamePersonError) Error() string {
 	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; "+
 		"nothing was changed: another person with the role approver or admin may approve it, with a key of their own (you may reject it)",
 		e.Asked, e.Desktops, e.Above)
+}
+
+// Approval is a person's answer that an operation may begin.
+type Approval struct {
+	By     string // name of the key, or of the person at the command line
+	Owner  string // the person who answers for the key; empty: as By
+	Reason string
+	// Plan is the hash of a plan of what is left of the operation. The approval is bound to
+	// it: what changed since is held. Empty: to nothing.
+	Plan string
 }
 
 // AwaitsApproval reports whether the operation waits for a person's decision.

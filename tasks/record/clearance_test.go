@@ -123,7 +123,7 @@ func secondPerson(t *testing.T, b *bundle) {
 	ask := func(n, above int) record.Operation {
 		op := b.enqueue(tasks.Request{Desktops: ids(n), RequestedBy: "hr", Owner: "Ann"})
 		_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{
-			Desktops: n, SecondPersonAbove: above, WindowS: 3600, ExpiresAt: b.now.Add(time.Hour),
+			Why: tasks.WhyLimit, Desktops: n, SecondPersonAbove: above, WindowS: 3600, ExpiresAt: b.now.Add(time.Hour),
 		})
 		require.NoError(t, err)
 		return b.operation(op.ID)
