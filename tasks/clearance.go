@@ -125,8 +125,9 @@ type SamePersonError struct {
 }
 
 func (e *SamePersonError) Error() string {
-	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; nothing was changed: "+
-		"another person with the role approver or admin may approve it, with a key of their own (you may reject it)", e.Asked, e.Desktops, e.Above)
+	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; "+
+		"nothing was changed: another person with the role approver or admin may approve it, with a key of their own (you may reject it)",
+		e.Asked, e.Desktops, e.Above)
 }
 
 // Approval is a person's answer that an operation may begin.

@@ -148,7 +148,7 @@ func (r *Record) mayApprove(ctx context.Context, op Operation, a tasks.Approval)
 	if c.Desktops > c.SecondPersonAbove {
 		return refused
 	}
-	if c.WindowS == 0 { // it did not ask because of the window
+	if c.Why != tasks.WhyLimit { // it is in the window, or does not count
 		return nil
 	}
 	usage, err := r.Reserve(ctx, op, c.Desktops, c.SecondPersonAbove, time.Duration(c.WindowS)*time.Second)

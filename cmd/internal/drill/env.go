@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -35,6 +36,7 @@ type Setup struct {
 	Redis          redis.UniversalClient // for the drill itself; the Env closes it
 	Cloud          fakecloud.Config      // without the token
 	Worker, Limits string                // of the configuration, as YAML without braces
+	Approval       string                // likewise; empty: nothing waits for one
 }
 
 // Env is what a drill runs on: a record, a fake cloud, and detachd processes.
@@ -85,8 +87,8 @@ projects:
   endpoint: %q
   credentials: main
   limits: {%s}
-  approval: {percent: 100}
-`, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits), 0o600)
+  approval: {%s}
+`, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits, cmp.Or(s.Approval, "percent: 100")), 0o600)
 }
 
 // Close kills the processes and closes what Open opened.
