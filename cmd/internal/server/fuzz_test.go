@@ -55,6 +55,9 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
 			f.ids["operations"] = b.waits()
 		}
+		if strings.HasSuffix(rt.path, ":undo") {
+			f.ids["operations"] = b.detached("d1", "d2")
+		}
 		req, body := f.any(rt)
 		what := fmt.Sprintf("%d: %s %s %.1000s", i, req.Method, req.URL.RequestURI(), body)
 		a, err := exchange(req)
