@@ -32,7 +32,8 @@ const (
 // AuditActions lists the actions.
 var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
-	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditOperationUndone, AuditStopped, AuditStopEnded,
+	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditOperationUndone,
+	AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditPersonalData, AuditConfiguration,
 }

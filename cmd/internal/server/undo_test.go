@@ -50,7 +50,7 @@ func TestUndoOverHTTP(t *testing.T) {
 	a = b.do(amy, "POST", "/v1/operations/"+id+":undo", `{"desktops":["d2"],"reason":"she stays","ticket":"CHG-7"}`, "Idempotency-Key", "k")
 	require.Equal(t, "true", a.header.Get("Idempotent-Replayed"))
 	require.Equal(t, undo["id"], a.json(t)["id"])
-	require.Len(t, b.audit(), len(audit), "a replay is no action")
+	require.Len(t, b.audit(), len(audit), "a replay changes nothing")
 
 	b.step(undo["id"].(string), tasks.StateDetached)
 	require.Equal(t, []any{undo["id"]}, b.do(b.key[access.Viewer], "GET", "/v1/operations/"+id, "").json(t)["undos"])
