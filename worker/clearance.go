@@ -32,8 +32,8 @@ type clearance struct {
 }
 
 // clear reports whether the calls of an operation may begin; after > 0: ask again then. If
-// neither, the operation waits for a person or is over. Every run of a chunk asks, whichever
-// door the operation came through.
+// neither, the operation waits for a person or is over. Every run of a chunk asks, however
+// the operation was enqueued.
 func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
 	if s.clearance.knows(op.ID, time.Now()) {
 		return true, 0, nil

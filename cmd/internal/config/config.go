@@ -120,7 +120,7 @@ type Project struct {
 // window, to more desktops than both limits (match: all) or than either (match: any).
 type Approval struct {
 	Desktops int           `yaml:"desktops"` // 0: every operation waits. Defaults to 50.
-	Percent  int           `yaml:"percent"`  // of the desktops that have a user; 0: every operation waits, 100: no limit by this. Defaults to 20.
+	Percent  int           `yaml:"percent"`  // of the desktops that have a user; 0: all wait, 100: no limit by this. Defaults to 20.
 	Match    string        `yaml:"match"`    // all or any. Defaults to all.
 	Window   time.Duration `yaml:"window"`   // 1m to 720h. Defaults to 24h.
 	Expires  time.Duration `yaml:"expires"`  // how long an operation waits before it is cancelled, 1m to 720h. Defaults to 24h.

@@ -34,6 +34,9 @@ func (s *server) rejectOperation(r *request) error {
 }
 
 func (s *server) decide(r *request, answer tasks.ClearanceState) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
@@ -42,11 +45,15 @@ func (s *server) decide(r *request, answer tasks.ClearanceState) error {
 	if err != nil {
 		return err
 	}
-	do := s.Store.Producer.Approve
+	do, action := s.Store.Producer.Approve, tasks.AuditOperationApproved
 	if answer == tasks.ClearanceRejected {
-		do = s.Store.Producer.Reject
+		do, action = s.Store.Producer.Reject, tasks.AuditOperationRejected
 	}
-	if _, err := do(r.Context(), op, r.key.Name, in.Reason); err != nil {
+	err = s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error {
+		_, err := do(r.Context(), op, r.key.Name, in.Reason)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {
@@ -64,7 +71,11 @@ func (s *server) stopAll(r *request) error {
 	if err := r.seesAll(); err != nil {
 		return err
 	}
-	if _, err := s.record.StopAll(r.Context(), r.key.Name+": "+in.Reason); err != nil {
+	err = s.act(r, tasks.AuditStopped, "", "", in.Reason).Do(func() error {
+		_, err := s.record.StopAll(r.Context(), r.key.Name+": "+in.Reason)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Stopped{Stopped: true})
@@ -72,13 +83,18 @@ func (s *server) stopAll(r *request) error {
 
 // resumeAll is POST /v1/projects:resume.
 func (s *server) resumeAll(r *request) error {
-	if _, err := r.decision(); err != nil {
+	in, err := r.decision()
+	if err != nil {
 		return err
 	}
 	if err := r.seesAll(); err != nil {
 		return err
 	}
-	if _, err := s.record.ResumeAll(r.Context()); err != nil {
+	err = s.act(r, tasks.AuditStopEnded, "", "", in.Reason).Do(func() error {
+		_, err := s.record.ResumeAll(r.Context())
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Stopped{})
