@@ -85,7 +85,7 @@ projects:
   endpoint: %q
   credentials: main
   limits: {%s}
-  approval: {percent: 100}
+  approval: {percent: 100, canary: {desktops: 0}, stop_loss: {desktops: 100000, percent: 100}}
 `, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits), 0o600)
 }
 

@@ -17,7 +17,9 @@ func (b *bench) waits() string {
 	b.t.Helper()
 	op, err := b.store.Producer.Enqueue(b.t.Context(), tasks.Request{Project: "hq", Desktops: []string{"many"}, RequestedBy: "hr"})
 	require.NoError(b.t, err)
-	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{ExpiresAt: time.Now().Add(time.Hour)})
+	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{
+		Why: tasks.WhyCanary, Codes: []tasks.CodeCount{{Code: "WKS.1", Count: 1}}, ExpiresAt: time.Now().Add(time.Hour),
+	})
 	require.NoError(b.t, err)
 	require.True(b.t, asked)
 	return op.ID
