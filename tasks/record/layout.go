@@ -102,6 +102,7 @@ type Operation struct {
 
 	found     []int  // rows of each chunk of desktops that were found by their users' names
 	clearance string // as stored, for compare-and-set
+	brake     *brake // nil: it has none
 }
 
 // Row is a row of an operation as the record has it, with its place and the value that
