@@ -111,6 +111,9 @@ type Row struct {
 	tasks.Desktop
 	Chunk    int `json:"-"`
 	Position int `json:"-"` // within the chunk
+	// Had is, of an undo, the reading before the detach, with the users who lost the desktop by
+	// it; nil: there is none.
+	Had *tasks.Before `json:"-"`
 
 	// The value that was read, for compare-and-set; see codec.go.
 	stored    string // its own value

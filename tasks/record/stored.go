@@ -35,6 +35,7 @@ type storedOperation struct {
 	// Clearance and Brake are JSON, or empty.
 	Clearance string `redis:"clearance"`
 	Brake     string `redis:"brake"`
+	Undos     string `redis:"undos"` // ids, with commas
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -78,6 +79,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 			return op, false, fmt.Errorf("the brake of operation %s cannot be read: %w", id, err)
 		}
 	}
+	op.Undos = decodeUndos(s.Undos)
 	return op, true, op.addFound(s.Found)
 }
 
