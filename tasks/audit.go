@@ -22,13 +22,16 @@ const (
 	AuditPlanCreated        AuditAction = "plan.created"
 	AuditPersonalData       AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration      AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
+
+	AuditCancellationCreated AuditAction = "cancellation.created"
+	AuditCancellationAborted AuditAction = "cancellation.aborted"
 )
 
 // AuditActions lists the actions.
 var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
 	AuditOperationCancelled, AuditOperationRetried, AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
-	AuditPersonalData, AuditConfiguration,
+	AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

@@ -29,13 +29,16 @@ type audited struct {
 
 // decisions has every route: a new one needs a row.
 var decisions = map[string]audited{
-	"POST /v1/operations":              {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/plans":                   {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/operations/{id}:cancel":  {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:retry":   {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
-	"POST /v1/failures:dismiss":        {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
-	"POST /v1/redrives":                {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
-	"POST /v1/redrives/{id}:abort":     {tasks.AuditRedriveAborted, ``, true},
+	"POST /v1/operations":               {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/plans":                    {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/operations/{id}:cancel":   {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:retry":    {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
+	"POST /v1/failures:dismiss":         {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
+	"POST /v1/redrives":                 {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
+	"POST /v1/redrives/{id}:abort":      {tasks.AuditRedriveAborted, ``, true},
+	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
+	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
+	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
 	"POST /v1/keys":                    {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
 	"POST /v1/keys/{id}:revoke":        {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
 	"POST /v1/sessions/{id}:end":       {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
@@ -54,7 +57,7 @@ var decisions = map[string]audited{
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, plan, keyID, session, secret string
+	operation, redrive, cancellation, plan, keyID, session, secret string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -62,6 +65,7 @@ func newAuditBench(t *testing.T) *auditBench {
 	op := b.failed("hq", "d1")
 	b.operation = op.ID
 	b.redrive = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
+	b.cancellation = b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
 	b.plan = b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.renew()
 	return b
@@ -80,7 +84,7 @@ func (b *auditBench) renew() {
 
 func (b *auditBench) path(rt route) string {
 	id := b.operation
-	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
+	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}
