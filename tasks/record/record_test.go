@@ -246,6 +246,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"stopAll":                  stopAll,
 		"reserve":                  reserve,
 		"approval":                 approval,
+		"second person":            secondPerson,
+		"owner of a replay":        ownerOfAReplay,
 		"clearedAnew":              clearedAnew,
 		"claims":                   claims,
 		"renewals":                 renewals,

@@ -25,6 +25,9 @@ func (c Config) Guards() map[string]string {
 		out[name+"credentials"], out[name+"unknown_users"] = p.Credential, p.UnknownUsers
 		out[name+"max_in_flight"], out[name+"max_reads"] = strconv.Itoa(p.Limits.MaxInFlight), strconv.Itoa(p.Limits.MaxReads)
 		out[name+"call_timeout"] = p.Limits.CallTimeout.String()
+		a := p.Approval
+		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
+		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)
 	}
 	for i, x := range c.Codes {
 		out[fmt.Sprintf("codes.%d", i+1)] = fmt.Sprintf("%s %d %s: %s", x.Of, x.Status, x.Code, x.Class)

@@ -29,16 +29,17 @@ type audited struct {
 
 // decisions has every route: a new one needs a row.
 var decisions = map[string]audited{
-	"POST /v1/operations":               {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/plans":                    {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/operations/{id}:cancel":   {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:retry":    {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
-	"POST /v1/failures:dismiss":         {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
-	"POST /v1/redrives":                 {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
-	"POST /v1/redrives/{id}:abort":      {tasks.AuditRedriveAborted, ``, true},
-	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
-	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
-	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
+	"POST /v1/operations":              {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/plans":                   {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/operations/{id}:cancel":  {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:retry":   {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:approve": {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:reject":  {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
+	"POST /v1/projects:stop":           {tasks.AuditStopped, `{"reason":"left"}`, false},
+	"POST /v1/projects:resume":         {tasks.AuditStopEnded, `{"reason":"left"}`, false},
+	"POST /v1/failures:dismiss":        {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
+	"POST /v1/redrives":                {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
+	"POST /v1/redrives/{id}:abort":     {tasks.AuditRedriveAborted, ``, true},
 	"POST /v1/keys":                    {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
 	"POST /v1/keys/{id}:revoke":        {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
 	"POST /v1/sessions/{id}:end":       {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
@@ -52,12 +53,16 @@ var decisions = map[string]audited{
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
 	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+
+	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
+	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
+	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, cancellation, plan, keyID, session, secret string
+	operation, redrive, cancellation, plan, keyID, session, secret, waiting string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -71,12 +76,13 @@ func newAuditBench(t *testing.T) *auditBench {
 	return b
 }
 
-// renew makes another key and another session, to be revoked and ended.
+// renew makes another key, session and waiting operation, to be revoked, ended and decided on.
 func (b *auditBench) renew() {
 	b.t.Helper()
 	_, key, err := b.keys.Create(b.t.Context(), access.Key{Name: "leaver", Role: access.Viewer})
 	require.NoError(b.t, err)
 	b.keyID = key.ID
+	b.waiting = b.waits()
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
 	b.session, b.secret = access.SessionID(string(session)), string(session)
@@ -88,6 +94,9 @@ func (b *auditBench) path(rt route) string {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}
+	}
+	if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
+		id = b.waiting
 	}
 	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {

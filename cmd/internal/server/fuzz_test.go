@@ -52,6 +52,10 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 	reached := map[string]bool{}
 	for i := range fuzzed {
 		rt := routes[i%len(routes)]
+		f.ids["operations"] = id
+		if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
+			f.ids["operations"] = b.waits()
+		}
 		req, body := f.any(rt)
 		what := fmt.Sprintf("%d: %s %s %.1000s", i, req.Method, req.URL.RequestURI(), body)
 		a, err := exchange(req)

@@ -29,6 +29,7 @@ func (s *server) createOperation(r *request) error {
 	}
 	in.Traceparent, in.Tracestate = r.trace, r.tracestate
 	req := in.Task(r.key.Name)
+	req.Owner = r.key.Owner
 	if in.Project != "" && !r.maySee(in.Project) { // before anything else: it is the same if there is no such project
 		return wrongProject(in.Project)
 	}

@@ -39,6 +39,7 @@ func invalidRequest(faults ...api.Fault) *api.Problem {
 func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	var invalid *tasks.ValidationError
+	var same *tasks.SamePersonError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -55,6 +56,8 @@ func problemOf(err error) *api.Problem {
 		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
 		p.RetryAfter = time.Second
 		return p
+	case errors.As(err, &same):
+		return problem(http.StatusForbidden, "same_person", "%v", same)
 	case errors.Is(err, tasks.ErrNotWaiting):
 		return problem(http.StatusConflict, "not_waiting",
 			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
