@@ -325,7 +325,7 @@ func (s *scene) more() {
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
-	asked := s.waits()
+	asked := s.waitsAs(tasks.Request{Project: "branch"}) // which is paused
 	require.Len(s.t, s.ask(role, "GET", "/v1/operations?waiting=true", nil).json(s.t)["items"], 1)
 	post("/v1/operations/"+asked+":reject", object{"reason": "it was checked"})
 	s.ask(role, "GET", "/v1/projects", nil)
