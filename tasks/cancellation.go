@@ -18,7 +18,7 @@ type CancellationFilter struct {
 type CancellationRequest struct {
 	Filter   CancellationFilter
 	Projects []string // only of these; empty: of all
-	// AsOf leaves out operations that were accepted at or after it. Zero, or later than the
+	// AsOf: operations that were accepted at or after it are omitted. Zero, or later than the
 	// time of the call: the time of the call.
 	AsOf time.Time
 	// Matched is the number of operations that the caller has seen. The request is refused

@@ -341,11 +341,13 @@ func (s *scene) more() {
 	post("/v1/redrives", object{"filter": object{
 		"project": "hq", "class": "poison", "code": "x", "operation": theOperation, "user": "zoe", "source": "hr", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z",
 	}})
-	sending := post("/v1/operations", object{"project": "branch", "desktops": []any{"in a call"}, "ticket": "T-9"})["id"].(string)
-	s.step(sending, tasks.StateSending)
+	for _, to := range []tasks.State{tasks.StateSending, tasks.StateDetached, tasks.StateDetached} {
+		s.step(post("/v1/operations", object{"project": "branch", "desktops": []any{"d1"}, "ticket": "T-9"})["id"].(string), to)
+	}
 	recall := object{"filter": object{"requested_by": "root", "ticket": "T-9", "project": "branch", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z"}, "reason": "x"}
 	recalled := post("/v1/cancellations", recall)["id"].(string)
 	s.ask(role, "GET", "/v1/cancellations/"+recalled, nil)
+	s.ask(role, "GET", "/v1/cancellations/"+recalled+"/desktops?page_size=1", nil)
 	post("/v1/cancellations/"+recalled+":abort", object{})
 	recall["as_of"] = "2026-01-02T00:00:00Z"
 	post("/v1/cancellations", recall)
