@@ -27,8 +27,14 @@ var ErrNothingToUndo = errors.New("there is nothing to undo")
 // ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 
+// ErrTooManyOperations says: a cancellation would match more than MaxDesktops.
+var ErrTooManyOperations = fmt.Errorf("more than %d operations match: narrow the filter", MaxDesktops)
+
 // ErrNoRedrive says that there is no such redrive, or its retention is over.
 var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
+
+// ErrNoCancellation says that there is no such cancellation, or its retention is over.
+var ErrNoCancellation = errors.New("no such cancellation (or its retention is over)")
 
 // ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")

@@ -146,6 +146,18 @@ type Redrive struct {
 	items string // key of the matches
 }
 
+// Cancellation is a cancellation and the key of its matches.
+type Cancellation struct {
+	tasks.Cancellation
+
+	// Scope are the projects in which it looked; empty: all.
+	Scope    []string `json:"scope,omitempty"`
+	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
+
+	items string // key of the matches
+	next  int    // number of items that were looked at
+}
+
 // Tally is a tasks.Tally with the times that the removal of access took.
 type Tally struct {
 	tasks.Tally

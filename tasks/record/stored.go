@@ -118,18 +118,6 @@ func strongerPause(stop, own *redis.SliceCmd) (*tasks.Pause, error) {
 	return decodePause(own)
 }
 
-// storedRedrive is a redrive's hash.
-type storedRedrive struct {
-	Meta    string `redis:"meta"`    // JSON of Redrive as created
-	Items   string `redis:"items"`   // key of its matches
-	Next    int    `redis:"next"`    // number of matches that were processed
-	Retried int    `redis:"retried"` // number of these that were retried
-	Ended   msTime `redis:"ended"`
-	Aborted string `redis:"aborted"` // the person who aborted it
-}
-
-var redriveFields = fieldsOf[storedRedrive]()
-
 // msTime is a time that is stored in milliseconds; 0 is the zero time.
 type msTime struct{ time.Time }
 
