@@ -20,6 +20,8 @@ const (
 	AuditRedriveAborted     AuditAction = "redrive.aborted"
 	AuditFailuresDismissed  AuditAction = "failures.dismissed"
 	AuditPlanCreated        AuditAction = "plan.created"
+	AuditProtectionAdded    AuditAction = "protection.added"
+	AuditProtectionRemoved  AuditAction = "protection.removed"
 	AuditPersonalData       AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration      AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
 )
@@ -28,7 +30,7 @@ const (
 var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
 	AuditOperationCancelled, AuditOperationRetried, AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
-	AuditPersonalData, AuditConfiguration,
+	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

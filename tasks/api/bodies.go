@@ -225,6 +225,15 @@ type NewKey struct {
 	Secret string `json:"key"`
 }
 
+// ProtectionRequest is the body of POST /v1/protections.
+type ProtectionRequest struct {
+	Name    string `json:"name"`    // 1 to 40 lower-case letters, digits, dots, dashes or underscores
+	Kind    string `json:"kind"`    // desktop, user, computer, tag or pool
+	Pattern string `json:"pattern"` // see tasks.Protection
+	Project string `json:"project,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
 // Session is a session of the dashboard. It ends after twelve hours, or an hour without use.
 type Session struct {
 	ID         string    `json:"id"` // not the secret

@@ -128,6 +128,9 @@ func (k keys) reserved(alias string) string { // HASH: desktops of the window in
 	return k.prefix + ":{p:" + alias + "}:reserved"
 }
 func (k keys) stop() string { return k.prefix + ":stop" } // HASH: as gate, for all projects at once
+func (k keys) protected() string { // HASH: name -> JSON of tasks.Protection
+	return k.prefix + ":protected"
+}
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }

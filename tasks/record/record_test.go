@@ -246,6 +246,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"stopAll":                  stopAll,
 		"reserve":                  reserve,
 		"approval":                 approval,
+		"protections":              protections,
 		"clearedAnew":              clearedAnew,
 		"claims":                   claims,
 		"renewals":                 renewals,

@@ -33,7 +33,7 @@ func (s *server) createOperation(r *request) error {
 		return wrongProject(in.Project)
 	}
 	if in.ValidateOnly {
-		if err := s.Store.Producer.Validate(req); err != nil {
+		if err := s.Store.Producer.Refusal(r.Context(), req); err != nil {
 			return err
 		}
 		return r.answer(http.StatusOK, api.Validated{
