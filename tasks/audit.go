@@ -16,6 +16,10 @@ const (
 	AuditOperationCreated   AuditAction = "operation.created"
 	AuditOperationCancelled AuditAction = "operation.cancelled"
 	AuditOperationRetried   AuditAction = "operation.retried"
+	AuditOperationApproved  AuditAction = "operation.approved"
+	AuditOperationRejected  AuditAction = "operation.rejected"
+	AuditStopped            AuditAction = "projects.stopped" // all of them
+	AuditStopEnded          AuditAction = "projects.resumed"
 	AuditRedriveCreated     AuditAction = "redrive.created"
 	AuditRedriveAborted     AuditAction = "redrive.aborted"
 	AuditFailuresDismissed  AuditAction = "failures.dismissed"
@@ -29,7 +33,8 @@ const (
 // AuditActions lists the actions.
 var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
-	AuditOperationCancelled, AuditOperationRetried, AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
+	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditStopped, AuditStopEnded,
+	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration,
 }
 

@@ -16,6 +16,7 @@ type Operation struct {
 	DueAt              time.Time `json:"due_at"`
 	Deadline           time.Time `json:"deadline"`
 	RequestedBy        string    `json:"requested_by,omitempty"`
+	Owner              string    `json:"owner,omitempty"` // the person who owns the key of RequestedBy; empty: unknown
 	Reason             string    `json:"reason,omitempty"`
 	Ticket             string    `json:"ticket,omitempty"`
 	Trace              string    `json:"trace,omitempty"` // a W3C traceparent

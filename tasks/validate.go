@@ -151,6 +151,7 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	r.validateLookups(&ps)
 	r.validateExpect(&ps, given.Expect)
 	ps.text("requested_by", r.RequestedBy, MaxName)
+	ps.text("owner", r.Owner, MaxName)
 	ps.text("ticket", r.Ticket, MaxName)
 	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
 	if r.Trace != "" && Traceparent(r.Trace) == "" {

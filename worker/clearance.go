@@ -32,8 +32,8 @@ type clearance struct {
 }
 
 // clear reports whether the calls of an operation may begin; after > 0: ask again then. If
-// neither, the operation waits for a person or is over. Every run of a chunk asks, whichever
-// door the operation came through.
+// neither, the operation waits for a person or is over. Every run of a chunk asks, however
+// the operation was enqueued.
 func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
 	if s.clearance.knows(op.ID, time.Now()) {
 		return true, 0, nil
@@ -88,8 +88,9 @@ func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, 
 		return true, 0, nil
 	}
 	return false, 0, s.askApproval(ctx, op, tasks.Clearance{
-		AskedAt: now.UTC(), ExpiresAt: now.Add(s.project.ApprovalExpires).UTC(), Desktops: asks, Used: usage.Project,
+		Why: tasks.WhyLimit, AskedAt: now.UTC(), ExpiresAt: now.Add(s.project.ApprovalExpires).UTC(), Desktops: asks, Used: usage.Project,
 		UsedBySource: usage.BySource, Assigned: s.clearance.counted(), Allowed: allowed, WindowS: int(limit.Window.Seconds()),
+		SecondPersonAbove: *s.project.SecondPersonAbove,
 	})
 }
 
@@ -115,8 +116,9 @@ func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.C
 	if err != nil || !asked {
 		return err
 	}
-	s.log.Warn().Str("operation", op.ID).Str("requested_by", op.RequestedBy).Str("ticket", op.Ticket).Int("desktops", c.Desktops).
-		Int("used", c.Used).Int("used_by_source", c.UsedBySource).Int("allowed", c.Allowed).Int("assigned", c.Assigned).
+	s.log.Warn().Str("operation", op.ID).Str("why", string(c.Why)).
+		Str("requested_by", op.RequestedBy).Str("ticket", op.Ticket).
+		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).Int("allowed", c.Allowed).Int("assigned", c.Assigned).
 		Time("expires_at", c.ExpiresAt).
 		Msg("an operation waits for approval, and nothing of it is sent: it asks for more desktops than pass without one")
 	return nil

@@ -49,13 +49,13 @@ func TestTheWholeFleetInOneFeed(t *testing.T) {
 	s.start(limited)
 	op := s.waits(s.enqueue(tasks.Request{Desktops: ids(2000), RequestedBy: "hr", Ticket: "INC-1"}))
 	c := op.Clearance
-	require.Equal(t, []int{2000, 0, 2000, 400}, []int{c.Desktops, c.Used, c.Assigned, c.Allowed})
+	require.Equal(t, []int{2000, 0, 2000, 400, 500}, []int{c.Desktops, c.Used, c.Assigned, c.Allowed, c.SecondPersonAbove})
 	require.Equal(t, 1, strings.Count(s.log.String(), "waits for approval"), "one line, however many chunks it has")
 	small := s.enqueue(tasks.Request{Desktops: ids(3)})
 	s.ended(small)
 	require.Len(t, s.called(), 3, "a small one passes, and nothing of the large one is sent")
 
-	_, err := s.p.Approve(t.Context(), s.waits(op), "ann", "the site is closed")
+	_, err := s.p.Approve(t.Context(), s.waits(op), tasks.Approval{By: "ann", Reason: "the site is closed"})
 	require.NoError(t, err)
 	got, _ := s.ended(op)
 	require.Equal(t, 2000, got.Counts.Detached)

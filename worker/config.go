@@ -46,9 +46,11 @@ type Project struct {
 	CallTimeout    time.Duration // of one call; must cover the time-out of API; defaults to 30 s
 
 	// Limit is what passes without an approval; nil: tasks.DefaultLimit. ApprovalExpires is
-	// how long an operation beyond it waits for a person; defaults to 24 h.
-	Limit           *tasks.Limit
-	ApprovalExpires time.Duration
+	// how long an operation beyond it waits for a person; defaults to 24 h. See
+	// tasks.Clearance for SecondPersonAbove; nil: tasks.DefaultSecondPersonAbove.
+	Limit             *tasks.Limit
+	ApprovalExpires   time.Duration
+	SecondPersonAbove *int
 }
 
 // limits are what projects of one credential have in common.
@@ -118,6 +120,10 @@ func (p *Project) setDefaults() {
 	if p.Limit == nil {
 		limit := tasks.DefaultLimit
 		p.Limit = &limit
+	}
+	if p.SecondPersonAbove == nil {
+		above := tasks.DefaultSecondPersonAbove
+		p.SecondPersonAbove = &above
 	}
 }
 

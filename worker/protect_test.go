@@ -52,7 +52,7 @@ func TestWhatIsProtectedIsHeldWhileTheRuleStands(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 }
 
-// Whoever keeps a desktop is no reason to leave the leaver on it.
+// A protected user who keeps the desktop does not keep the leaver on it.
 func TestAProtectedUserWhoKeepsTheDesktop(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})

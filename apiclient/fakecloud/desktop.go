@@ -64,6 +64,8 @@ type Desktop struct {
 	DetachEnds []string
 	// DetachTakes is how much longer than Config.DetachDelay its detaches take.
 	DetachTakes time.Duration
+	// AttachEnds is the same for attach calls; later ones end as Attached.
+	AttachEnds []string
 	// AfterDetach are users who get the desktop, once, at the moment it has no user.
 	AfterDetach []User
 }
@@ -125,6 +127,7 @@ func (d Desktop) clone() Desktop {
 	d.Users = slices.Clone(d.Users)
 	d.Tags = slices.Clone(d.Tags)
 	d.DetachEnds = slices.Clone(d.DetachEnds)
+	d.AttachEnds = slices.Clone(d.AttachEnds)
 	d.AfterDetach = slices.Clone(d.AfterDetach)
 	if d.Process != nil {
 		p := *d.Process

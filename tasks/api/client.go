@@ -522,7 +522,8 @@ func (c *Client) AddProtection(ctx context.Context, req ProtectionRequest) (task
 
 // RemoveProtection removes a protection; the reason is required.
 func (c *Client) RemoveProtection(ctx context.Context, name, reason string) (tasks.Protection, error) {
-	return call[tasks.Protection](ctx, c, request{method: "POST", path: "/v1/protections/" + segment(name) + ":remove", body: Decision{Reason: reason}})
+	path := "/v1/protections/" + segment(name) + ":remove"
+	return call[tasks.Protection](ctx, c, request{method: "POST", path: path, body: Decision{Reason: reason}})
 }
 
 // Sessions lists the sessions of the dashboard that have not ended, the latest first: those

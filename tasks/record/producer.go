@@ -174,7 +174,7 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 	op := Operation{Operation: tasks.Operation{
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
 		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
-		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy,
+		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy, Owner: req.Owner,
 		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: total,
 		Trace: tasks.Traceparent(req.Trace), Tracestate: tasks.Tracestate(req.Tracestate),
 		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
@@ -192,7 +192,8 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req tasks.Request) string {
-	req.IdempotencyKey, req.Trace, req.Tracestate = "", "", "" // content is compared, a trace is not
+	// Content is compared; a trace is none, and neither is the owner of a key that replaced another of its name.
+	req.IdempotencyKey, req.Trace, req.Tracestate, req.Owner = "", "", "", ""
 	// The same instant is the same content, whatever its offset.
 	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
 	sum := sha256.Sum256([]byte(mustJSON(req)))

@@ -38,7 +38,7 @@ const (
 	RepairedList      RepairKind = "listed"    // an operation was missing in a list of all, of a project, a requester or a ticket
 	RepairedOpen      RepairKind = "open"      // one that has not ended, or was not closed, was missing in the open list
 	RepairedEnded     RepairKind = "ended"     // one that has ended would not have expired, or one that is open would have
-	RepairedScheduled RepairKind = "scheduled" // one that starts later was missing in the scheduled list, or one that has ended was in it, or in that of those that wait
+	RepairedScheduled RepairKind = "scheduled" // one that starts later was not in the scheduled list; or one that ended was, or waited
 	RepairedIndex     RepairKind = "indexed"   // a row could not be found by its desktop, user or computer
 	RepairedCounts    RepairKind = "counts"    // an operation's counts differed from its rows
 	RepairedFailures  RepairKind = "failures"  // a class and code of failures was not listed

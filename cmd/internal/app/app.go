@@ -72,6 +72,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 		Credential: c.Name, CallsPerMinute: c.CallsPerMinute, ReadsPerMinute: c.ReadsPerMinute, Burst: c.Burst,
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + config.CallMargin, Limit: &limit, ApprovalExpires: p.Approval.Expires,
+		SecondPersonAbove: &p.Approval.SecondPersonAbove,
 	}, err
 }
 

@@ -27,7 +27,10 @@ func (e *env) web(l *filled) (map[string]func(context.Context) (int, error), err
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "bench", "token", config.SecretRef{Value: token}
 	cfg.Credentials = []config.Credential{c}
-	p := config.Project{Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name, Limits: config.DefaultLimits(), Approval: config.NoApproval()}
+	p := config.Project{
+		Alias: alias, ProjectID: projectID, Endpoint: "http://127.0.0.1:1", Credential: c.Name, Limits: config.DefaultLimits(),
+		Approval: config.NoApproval(),
+	}
 	cfg.Projects = []config.Project{p}
 	store, err := app.Open(cfg, func(string) (string, bool) { return "", false }, "bench")
 	if err != nil {

@@ -53,7 +53,8 @@ what is protected. Upper and lower case do not matter.`,
 				}
 			}
 			if given != 1 {
-				return usage("give exactly one; one protection is about one thing", "%d of --desktop, --user, --computer, --tag and --pool are given", given)
+				return usage("give exactly one; one protection is about one thing",
+					"%d of --desktop, --user, --computer, --tag and --pool are given", given)
 			}
 			added, err := c.AddProtection(cmd.Context(), in)
 			if err != nil {

@@ -126,16 +126,22 @@ type Project struct {
 // window, to more desktops than both limits (match: all) or than either (match: any).
 type Approval struct {
 	Desktops int           `yaml:"desktops"` // 0: every operation waits. Defaults to 50.
-	Percent  int           `yaml:"percent"`  // of the desktops that have a user; 0: every operation waits, 100: no limit by this. Defaults to 20.
+	Percent  int           `yaml:"percent"`  // of the desktops that have a user; 0: all wait, 100: no limit by this. Defaults to 20.
 	Match    string        `yaml:"match"`    // all or any. Defaults to all.
 	Window   time.Duration `yaml:"window"`   // 1m to 720h. Defaults to 24h.
 	Expires  time.Duration `yaml:"expires"`  // how long an operation waits before it is cancelled, 1m to 720h. Defaults to 24h.
+	// SecondPersonAbove is how many desktops within the window the person who asked for them
+	// may approve, too; 0: none. Defaults to 500.
+	SecondPersonAbove int `yaml:"second_person_above"`
 }
 
 // DefaultApproval returns the limits of a project without any.
 func DefaultApproval() Approval {
 	p := project()
-	return Approval{Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires}
+	return Approval{
+		Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires,
+		SecondPersonAbove: *p.SecondPersonAbove,
+	}
 }
 
 // NoApproval returns limits that every operation passes, for clouds that are not real.
@@ -162,6 +168,9 @@ func (a Approval) validate(bad func(field, format string, args ...any)) {
 	}
 	if a.Percent < 0 || a.Percent > 100 {
 		bad("approval.percent", "is %d: 0 (every operation waits for approval) to 100 (no limit by this)", a.Percent)
+	}
+	if a.SecondPersonAbove < 0 {
+		bad("approval.second_person_above", "is %d: 0 (always another person) or more", a.SecondPersonAbove)
 	}
 	if a.Match != matchAll && a.Match != matchAny {
 		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)

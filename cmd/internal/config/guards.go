@@ -27,6 +27,9 @@ func (c Config) Guards() map[string]string {
 		out[name+"max_in_flight"], out[name+"max_reads"] = strconv.Itoa(p.Limits.MaxInFlight), strconv.Itoa(p.Limits.MaxReads)
 		out[name+"call_timeout"] = p.Limits.CallTimeout.String()
 		out[name+"require.reason"], out[name+"require.ticket"] = strconv.FormatBool(p.Require.Reason), strconv.FormatBool(p.Require.Ticket)
+		a := p.Approval
+		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
+		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)
 	}
 	for _, p := range c.Protections() {
 		of := "protected." + p.Name + "."

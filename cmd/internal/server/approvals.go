@@ -6,6 +6,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // decision reads the body of an answer to a question, whose reason is required.
@@ -25,15 +26,24 @@ func (r *request) decision() (api.Decision, error) {
 
 // approveOperation is POST /v1/operations/{id}:approve.
 func (s *server) approveOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceApproved)
+	return s.decide(r, tasks.AuditOperationApproved, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: reason})
+		return err
+	})
 }
 
 // rejectOperation is POST /v1/operations/{id}:reject.
 func (s *server) rejectOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceRejected)
+	return s.decide(r, tasks.AuditOperationRejected, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Reject(r.Context(), op, r.key.Name, reason)
+		return err
+	})
 }
 
-func (s *server) decide(r *request, answer tasks.ClearanceState) error {
+func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
+	if err := r.query().err(); err != nil {
+		return err
+	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
@@ -42,11 +52,7 @@ func (s *server) decide(r *request, answer tasks.ClearanceState) error {
 	if err != nil {
 		return err
 	}
-	do := s.Store.Producer.Approve
-	if answer == tasks.ClearanceRejected {
-		do = s.Store.Producer.Reject
-	}
-	if _, err := do(r.Context(), op, r.key.Name, in.Reason); err != nil {
+	if err := s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error { return answer(op, in.Reason) }); err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {
@@ -64,7 +70,11 @@ func (s *server) stopAll(r *request) error {
 	if err := r.seesAll(); err != nil {
 		return err
 	}
-	if _, err := s.record.StopAll(r.Context(), r.key.Name+": "+in.Reason); err != nil {
+	err = s.act(r, tasks.AuditStopped, "", "", in.Reason).Do(func() error {
+		_, err := s.record.StopAll(r.Context(), r.key.Name+": "+in.Reason)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Stopped{Stopped: true})
@@ -72,13 +82,18 @@ func (s *server) stopAll(r *request) error {
 
 // resumeAll is POST /v1/projects:resume.
 func (s *server) resumeAll(r *request) error {
-	if _, err := r.decision(); err != nil {
+	in, err := r.decision()
+	if err != nil {
 		return err
 	}
 	if err := r.seesAll(); err != nil {
 		return err
 	}
-	if _, err := s.record.ResumeAll(r.Context()); err != nil {
+	err = s.act(r, tasks.AuditStopEnded, "", "", in.Reason).Do(func() error {
+		_, err := s.record.ResumeAll(r.Context())
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return r.answer(http.StatusOK, api.Stopped{})

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -29,20 +30,27 @@ type audited struct {
 
 // decisions has every route: a new one needs a row.
 var decisions = map[string]audited{
-	"POST /v1/operations":              {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/plans":                   {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/operations/{id}:cancel":  {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:retry":   {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
-	"POST /v1/failures:dismiss":        {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
-	"POST /v1/redrives":                {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
-	"POST /v1/redrives/{id}:abort":     {tasks.AuditRedriveAborted, ``, true},
-	"POST /v1/keys":                    {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
-	"POST /v1/keys/{id}:revoke":        {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
-	"POST /v1/sessions/{id}:end":       {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:pause":  {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:resume": {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
-	"GET /v1/operations/{id}/report":   {tasks.AuditPersonalData, "", true},
-	"GET /v1/plans/{id}":               {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
+	"POST /v1/operations":                {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/plans":                     {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/operations/{id}:cancel":    {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:retry":     {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:approve":   {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:reject":    {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
+	"POST /v1/projects:stop":             {tasks.AuditStopped, `{"reason":"left"}`, false},
+	"POST /v1/projects:resume":           {tasks.AuditStopEnded, `{"reason":"left"}`, false},
+	"POST /v1/failures:dismiss":          {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
+	"POST /v1/redrives":                  {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
+	"POST /v1/redrives/{id}:abort":       {tasks.AuditRedriveAborted, ``, true},
+	"POST /v1/keys":                      {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
+	"POST /v1/keys/{id}:revoke":          {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
+	"POST /v1/sessions/{id}:end":         {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:pause":    {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:resume":   {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
+	"POST /v1/protections":               {tasks.AuditProtectionAdded, `{"name":"new","kind":"pool","pattern":"p-2","reason":"left"}`, true},
+	"POST /v1/protections/{name}:remove": {tasks.AuditProtectionRemoved, `{"reason":"left"}`, true},
+	"GET /v1/protections":                {},
+	"GET /v1/operations/{id}/report":     {tasks.AuditPersonalData, "", true},
+	"GET /v1/plans/{id}":                 {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
 	"GET /v1/operations/{id}/events": {}, "GET /v1/operations/{id}/calls": {}, "GET /v1/desktops": {}, "GET /v1/desktops/{desktop}": {},
 	"GET /v1/failures": {}, "GET /v1/failures:count": {}, "GET /v1/redrives": {}, "GET /v1/redrives/{id}": {},
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
@@ -54,7 +62,7 @@ var decisions = map[string]audited{
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, plan, keyID, session, secret string
+	operation, redrive, plan, keyID, session, secret, waiting string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -67,12 +75,15 @@ func newAuditBench(t *testing.T) *auditBench {
 	return b
 }
 
-// renew makes another key and another session, to be revoked and ended.
+// renew makes another key, session and waiting operation, to be revoked, ended and decided on.
 func (b *auditBench) renew() {
 	b.t.Helper()
 	_, key, err := b.keys.Create(b.t.Context(), access.Key{Name: "leaver", Role: access.Viewer})
 	require.NoError(b.t, err)
 	b.keyID = key.ID
+	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
+	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
+	b.waiting = b.waits()
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
 	b.session, b.secret = access.SessionID(string(session)), string(session)
@@ -84,6 +95,9 @@ func (b *auditBench) path(rt route) string {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}
+	}
+	if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
+		id = b.waiting
 	}
 	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {

@@ -93,6 +93,9 @@ func newScene(t *testing.T) *scene {
 	s.settled(theOperation)
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
 	s.session()
+	require.NoError(t, s.store.Record.AddProtection(t.Context(), tasks.Protection{
+		Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1", Project: "hq", Reason: "a test runs", By: "root", At: time.Now().UTC(),
+	}))
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
 	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
 	return s
@@ -247,6 +250,9 @@ func TestEveryExampleIsExecuted(t *testing.T) {
 				if before, after, found := strings.Cut(x.path, theSession); found { // each request ends one
 					x.path = before + s.session() + after
 				}
+				if strings.HasSuffix(x.path, ":approve") || strings.HasSuffix(x.path, ":reject") {
+					x.path = strings.Replace(x.path, theOperation, s.waits(), 1)
+				}
 				a := s.ask(rt.role, rt.method, x.path, x.body)
 				require.Equal(t, x.status, a.status, "%s %s %v: %s", rt.method, x.path, x.body, a.body)
 			}
@@ -315,18 +321,14 @@ func (s *scene) more() {
 		return s.ask(role, "POST", path, object{"value": body}).json(s.t)
 	}
 	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
+	post("/v1/projects:resume", object{"reason": "it is over"})
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
 	s.ask(role, "GET", "/v1/operations/"+half, nil)
-	for _, answer := range []string{":approve", ":reject"} {
-		asked, err := s.store.Record.Operation(s.t.Context(), post("/v1/operations", object{"project": "branch", "desktops": []any{"many"}})["id"].(string))
-		require.NoError(s.t, err)
-		_, err = s.store.Record.AskApproval(s.t.Context(), asked, tasks.Clearance{ExpiresAt: time.Now().Add(time.Hour)})
-		require.NoError(s.t, err)
-		require.Len(s.t, s.ask(role, "GET", "/v1/operations?waiting=true", nil).json(s.t)["items"], 1)
-		post("/v1/operations/"+asked.ID+answer, object{"reason": "it was checked"})
-	}
+	asked := s.waits()
+	require.Len(s.t, s.ask(role, "GET", "/v1/operations?waiting=true", nil).json(s.t)["items"], 1)
+	post("/v1/operations/"+asked+":reject", object{"reason": "it was checked"})
 	s.ask(role, "GET", "/v1/projects", nil)
 	s.srv.stats.day.at = time.Time{} // what was read before the pause is of no use here
 	s.ask(role, "GET", "/v1/stats", nil)
@@ -545,6 +547,19 @@ func (p *provocation) few(path func(route) string) {
 	}
 	p.try(create, 422, p.key[access.Producer], create.path, `{"project":"hq","desktops":["d2"]}`, "Idempotency-Key", "used")
 	p.try(redrive, 422, p.key[access.Operator], redrive.path, `{}`, "Idempotency-Key", "used")
+	add, remove := routeOf("POST", "/v1/protections"), routeOf("POST", "/v1/protections/{name}:remove")
+	rule := `{"name":"lab","kind":"user","pattern":"lab-admin"}`
+	require.Equal(p.t, 201, p.do(p.key[access.Admin], "POST", add.path, rule).status)
+	p.try(add, 409, p.key[access.Admin], add.path, rule)
+	p.try(add, 403, bound, add.path, `{"name":"lab2","kind":"user","pattern":"ann"}`)
+	p.try(remove, 403, bound, "/v1/protections/lab:remove", `{"reason":"x"}`)
+	p.try(remove, 404, p.key[access.Admin], "/v1/protections/nowhere:remove", `{"reason":"x"}`)
+	p.try(remove, 409, p.key[access.Admin], "/v1/protections/configured:remove", `{"reason":"x"}`)
+	p.try(plan, 422, p.key[access.Producer], plan.path, `{"project":"hq","users":["lab-admin"]}`)
+	for _, answer := range []string{":approve", ":reject"} {
+		rt := routeOf("POST", "/v1/operations/{id}"+answer)
+		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)
+	}
 	report := routeOf("GET", "/v1/operations/{id}/report")
 	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)

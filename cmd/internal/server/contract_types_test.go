@@ -39,6 +39,7 @@ var schemas = map[string]reflect.Type{
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
 	"Decision": reflect.TypeFor[api.Decision](), "Stopped": reflect.TypeFor[api.Stopped](), "Clearance": reflect.TypeFor[tasks.Clearance](),
+	"CodeCount":    reflect.TypeFor[tasks.CodeCount](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
 	"NewKey": reflect.TypeFor[api.NewKey](), "KeyRequest": reflect.TypeFor[api.KeyRequest](), "Worker": reflect.TypeFor[api.Worker](),
 	"Step": reflect.TypeFor[tasks.Step](), "Stats": reflect.TypeFor[tasks.Stats](), "StatsBucket": reflect.TypeFor[tasks.StatsBucket](), "RemovedBucket": reflect.TypeFor[tasks.RemovedBucket](), "QueueDepth": reflect.TypeFor[tasks.QueueDepth](),
@@ -50,6 +51,9 @@ var schemas = map[string]reflect.Type{
 	"RedrivePage": reflect.TypeFor[api.Page[tasks.Redrive]](), "RedriveItemPage": reflect.TypeFor[api.Page[tasks.RedriveItem]](),
 	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
+
+	"Protection": reflect.TypeFor[tasks.Protection](), "ProtectionRequest": reflect.TypeFor[api.ProtectionRequest](),
+	"ProtectionPage": reflect.TypeFor[whole[tasks.Protection]](),
 
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
@@ -278,7 +282,8 @@ func TestContractEnums(t *testing.T) {
 		"Planned/properties/does": codes(policy.Send, policy.Done, policy.Follow, policy.Later, policy.Hold, policy.Fail, policy.Find),
 		"Pause/properties/kind": codes(tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI,
 			tasks.PauseOperator, tasks.PauseStop),
-		"Note": codes(tasks.Notes...),
+		"Clearance/properties/why": codes(tasks.WhyLimit, tasks.WhyCanary, tasks.WhyStopLoss, tasks.WhyUndo),
+		"Note":                     codes(tasks.Notes...),
 	}
 	for keyword, all := range map[string]map[string][]string{"enum": closed, "x-extensible-enum": open} {
 		for place, want := range all {

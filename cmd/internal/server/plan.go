@@ -34,6 +34,7 @@ func (s *server) createPlan(r *request) error {
 		return wrongProject(in.Project)
 	}
 	req := in.Task(r.key.Name)
+	req.Owner = r.key.Owner
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
 	}

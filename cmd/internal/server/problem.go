@@ -40,6 +40,7 @@ func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	var invalid *tasks.ValidationError
 	var protected *tasks.ProtectedError
+	var same *tasks.SamePersonError
 	switch {
 	case errors.As(err, &p):
 		return p
@@ -57,13 +58,15 @@ func problemOf(err error) *api.Problem {
 		p = problem(http.StatusServiceUnavailable, redisfault.Away, "%v, with the same Idempotency-Key", err)
 		p.RetryAfter = time.Second
 		return p
+	case errors.As(err, &same):
+		return problem(http.StatusForbidden, "same_person", "%v", same)
 	case errors.Is(err, tasks.ErrNotWaiting):
 		return problem(http.StatusConflict, "not_waiting",
 			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
 	case errors.Is(err, tasks.ErrProtectionExists):
 		return problem(http.StatusConflict, "protection_exists", "%v; nothing was changed: use another name", tasks.ErrProtectionExists)
 	case errors.Is(err, tasks.ErrTooManyProtections):
-		return problem(http.StatusUnprocessableEntity, "too_many_protections", "%v", tasks.ErrTooManyProtections)
+		return problem(http.StatusConflict, "too_many_protections", "%v", tasks.ErrTooManyProtections)
 	case errors.Is(err, tasks.ErrNoProtection):
 		return problem(http.StatusNotFound, "protection_not_found", "there is no such protection; nothing was changed: check the name")
 	case errors.Is(err, tasks.ErrTooMany):

@@ -12,6 +12,19 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
+// waits creates an operation that waits for an approval.
+func (b *bench) waits() string {
+	b.t.Helper()
+	op, err := b.store.Producer.Enqueue(b.t.Context(), tasks.Request{Project: "hq", Desktops: []string{"many"}, RequestedBy: "hr"})
+	require.NoError(b.t, err)
+	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{
+		Why: tasks.WhyCanary, Codes: []tasks.CodeCount{{Code: "WKS.1", Count: 1}}, ExpiresAt: time.Now().Add(time.Hour),
+	})
+	require.NoError(b.t, err)
+	require.True(b.t, asked)
+	return op.ID
+}
+
 // failed has desktops of an operation fail.
 func (b *bench) failed(project string, desktops ...string) record.Operation {
 	b.t.Helper()
