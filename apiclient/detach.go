@@ -103,7 +103,7 @@ func (c *Client) DetachUsers(ctx context.Context, desktops []UserDetach) (*Detac
 			if u.Name == "" {
 				return nil, localError(detach, fmt.Errorf("a user of desktop %q has no name", d.DesktopID))
 			}
-			item.Users = append(item.Users, batchDetachUser(u))
+			item.Users = append(item.Users, userInfo(u))
 		}
 		// The API could treat an empty list of users as all users.
 		if n := len(d.Users); n == 0 || n > MaxUsersPerDesktop {
@@ -128,10 +128,10 @@ type batchDetachBody struct {
 type batchDetachItem struct {
 	DesktopID string            `json:"desktop_id"`
 	All       bool              `json:"is_detach_all_users"`
-	Users     []batchDetachUser `json:"detach_user_infos"`
+	Users     []userInfo `json:"detach_user_infos"`
 }
 
-type batchDetachUser struct {
+type userInfo struct {
 	ID     string `json:"user_id,omitempty"`
 	Name   string `json:"user_name"`
 	Domain string `json:"domain,omitempty"`

@@ -12,7 +12,8 @@ import (
 // set; other texts may be empty. All texts are hostile input.
 type Person struct {
 	ID, Name, Email, Domain string
-	Desktops                int // total_desktops; -1 if absent
+	Desktops                int  // total_desktops; -1 if absent
+	Locked, Disabled        bool // cannot sign in; a value that cannot be read counts as true
 }
 
 // usersPerPage makes pages of about 1 MB, at 1 KB for a user.
@@ -60,6 +61,8 @@ type userDetail struct {
 	Email    text    `json:"user_email"`
 	Domain   text    `json:"domain"`
 	Desktops *number `json:"total_desktops"`
+	Locked   guard   `json:"locked"`
+	Disabled guard   `json:"disabled"`
 }
 
 var errNamelessUser = errors.New("a user of the list has neither id nor user_name")
@@ -82,6 +85,7 @@ func (p userPage) people() []Person {
 		out[i] = Person{
 			ID: clip(string(u.ID), maxName), Name: clip(string(u.Name), maxName), Email: clip(string(u.Email), maxName),
 			Domain: clip(string(u.Domain), maxName), Desktops: u.Desktops.or(-1),
+			Locked: bool(u.Locked), Disabled: bool(u.Disabled),
 		}
 	}
 	return out

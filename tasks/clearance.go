@@ -1,8 +1,13 @@
 package tasks
 
 import (
+	"cmp"
+	"fmt"
 	"math"
+	"strings"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Limit is how many desktops may be detached within a window without an approval: in a
@@ -17,6 +22,13 @@ type Limit struct {
 // DefaultLimit stops an operation that brings a project to more than 50 desktops and more
 // than 20 % of its assigned desktops within 24 hours. One leaver of a team of five passes.
 var DefaultLimit = Limit{Desktops: 50, Percent: 20, Window: 24 * time.Hour}
+
+// DefaultSecondPersonAbove is the number of desktops above which another person than the one
+// who asked must approve.
+const DefaultSecondPersonAbove = 500
+
+// DefaultUndoSecondPersonAbove is the same for desktops that an undo gives back.
+const DefaultUndoSecondPersonAbove = 100
 
 // DependsOnFleet reports whether Allowed depends on the number of assigned desktops, if so
 // many desktops are asked for.
@@ -102,16 +114,55 @@ type Clearance struct {
 	Why          ClearanceWhy   `json:"why"`
 	Codes        []CodeCount    `json:"codes,omitempty"` // that caused WhyCanary or WhyStopLoss, the most frequent first
 	AskedAt      time.Time      `json:"asked_at"`
-	ExpiresAt    time.Time      `json:"expires_at"`           // without an answer the operation is cancelled then
-	Desktops     int            `json:"desktops"`             // that the operation asks for
-	Used         int            `json:"used"`                 // desktops of the project within the window, without it
-	UsedBySource int            `json:"used_by_source"`       // of these, of the same source
-	Assigned     int            `json:"assigned"`             // desktops of the project that have a user, by the cloud; 0: not read
-	Allowed      int            `json:"allowed"`              // desktops within the window
-	WindowS      int            `json:"window_seconds"`       // length of the window
-	DecidedAt    time.Time      `json:"decided_at,omitzero"`  // approved, rejected or expired
-	DecidedBy    string         `json:"decided_by,omitempty"` // the person
-	Reason       string         `json:"reason,omitempty"`     // of the decision
+	ExpiresAt    time.Time      `json:"expires_at"`     // without an answer the operation is cancelled then
+	Desktops     int            `json:"desktops"`       // that the operation asks for
+	Used         int            `json:"used"`           // desktops of the project within the window, without it
+	UsedBySource int            `json:"used_by_source"` // of these, of the same source
+	Assigned     int            `json:"assigned"`       // desktops of the project that have a user, by the cloud; 0: not read
+	Allowed      int            `json:"allowed"`        // desktops within the window
+	WindowS      int            `json:"window_seconds"` // length of the window
+	// SecondPersonAbove is how many desktops within the window the person who asked may
+	// approve; 0: none.
+	SecondPersonAbove int       `json:"second_person_above"`
+	DecidedAt         time.Time `json:"decided_at,omitzero"`  // approved, rejected or expired
+	DecidedBy         string    `json:"decided_by,omitempty"` // the person
+	Reason            string    `json:"reason,omitempty"`     // of the decision
+}
+
+// NeedsSecondPerson reports whether another person than the one who asked must approve. What
+// is approved meanwhile can make it necessary.
+func (c Clearance) NeedsSecondPerson() bool { return c.Used+c.Desktops > c.SecondPersonAbove }
+
+// SamePerson reports whether the owner of a key is the person who asked for the operation:
+// two keys of one person are one person. by is the name of the key; an owner who is not
+// known has the name of the key.
+func (o Operation) SamePerson(by, owner string) bool {
+	same := func(a, b string) bool { return strings.EqualFold(person(a), person(b)) }
+	return same(by, o.RequestedBy) || same(cmp.Or(person(owner), by), cmp.Or(person(o.Owner), o.RequestedBy))
+}
+
+func person(name string) string { return strings.TrimSpace(norm.NFKC.String(name)) }
+
+// SamePersonError says that a person may not approve what the same person asked for.
+type SamePersonError struct {
+	Asked           string // the person
+	Desktops, Above int
+}
+
+func (e *SamePersonError) Error() string {
+	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; "+
+		"nothing was changed: another person with the role approver or admin may approve it, with a key of their own (you may reject it)",
+		e.Asked, e.Desktops, e.Above)
+}
+
+// Approval is a person's answer that an operation may begin.
+type Approval struct {
+	By     string // name of the key, or of the person at the command line
+	Owner  string // the person who answers for the key; empty: as By
+	Reason string
+	// Plan is the hash of a plan of what is left of the operation. The approval is bound to
+	// it: what changed since is held. Empty: to nothing.
+	Plan string
 }
 
 // AwaitsApproval reports whether the operation waits for a person's decision.

@@ -41,3 +41,29 @@ func TestTheFleetIsReadWhereItMatters(t *testing.T) {
 		require.Equal(t, differs, l.DependsOnFleet(asked), "%+v, %d asked", l, asked)
 	})
 }
+
+// Two keys of one person are one person, however the name is written.
+func TestOnePersonIsOnePerson(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		requestedBy, owner string // of the operation
+		by, of             string // who approves
+		same               bool
+	}{
+		{"hr", "ann", "desk", "bob", false},
+		{"hr", "ann", "desk", "ann", true},
+		{"hr", "ann", "desk", " Ann ", true},
+		{"hr", "Zo\u00eb", "desk", "ZOE\u0308", true},
+		{"hr", "ann", "hr", "bob", true},
+		{"hr", "ann", "HR", "bob", true},
+		{"hr", "", "hr", "bob", true},
+		{"hr", "", "desk", "bob", false},
+		{"ann", "", "desk", "ann", true},
+		{"hr", "ann", "ann", "", true},
+		{"hr", "ann", "desk", "", false},
+		{"", "", "desk", "ann", false},
+	} {
+		op := Operation{RequestedBy: c.requestedBy, Owner: c.owner}
+		require.Equal(t, c.same, op.SamePerson(c.by, c.of), "%+v", c)
+	}
+}

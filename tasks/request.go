@@ -51,8 +51,11 @@ type Request struct {
 	DueAt       time.Time
 	Deadline    time.Time // must be after the start; defaults to DefaultDeadline after it
 	RequestedBy string    // up to 255 characters
-	Reason      string    // up to 1,000 characters
-	Ticket      string    // up to 255 characters
+	// Owner is the person who asks, up to 255 characters: whoever that is may not approve a
+	// large operation alone. It does not count as content for IdempotencyKey.
+	Owner  string `json:",omitempty"`
+	Reason string // up to 1,000 characters
+	Ticket string // up to 255 characters
 	// IdempotencyKey, 1 to 255 characters, makes it safe to send a request twice: the same
 	// key, RequestedBy and content return the same operation while its record is kept.
 	// Empty: every call is new.

@@ -121,13 +121,6 @@ func (r Request) ValidateContent(known func(alias string) bool) error {
 	return ps.err()
 }
 
-// ValidateTimes is Validate for what depends on the clock alone.
-func (r Request) ValidateTimes(now time.Time) error {
-	var ps problems
-	r.validateTimes(&ps, now)
-	return ps.err()
-}
-
 // validateTimes holds the times against the clock.
 func (r Request) validateTimes(ps *problems, now time.Time) {
 	show := func(t time.Time) string { return t.Format(time.RFC3339) }
@@ -158,6 +151,7 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	r.validateLookups(&ps)
 	r.validateExpect(&ps, given.Expect)
 	ps.text("requested_by", r.RequestedBy, MaxName)
+	ps.text("owner", r.Owner, MaxName)
 	ps.text("ticket", r.Ticket, MaxName)
 	ps.text("idempotency_key", r.IdempotencyKey, MaxName)
 	if r.Trace != "" && Traceparent(r.Trace) == "" {

@@ -45,7 +45,7 @@ func (s *env) refuse(ids ...string) {
 
 func (s *env) approve(op record.Operation) {
 	s.t.Helper()
-	_, err := s.p.Approve(s.t.Context(), s.waits(op), "ann", "it was looked at")
+	_, err := s.p.Approve(s.t.Context(), s.waits(op), tasks.Approval{By: "ann", Reason: "it was looked at"})
 	require.NoError(s.t, err)
 }
 

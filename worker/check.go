@@ -36,6 +36,10 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if len(mine) == 0 {
 		return checked{}
 	}
+	users, err := s.accountsFor(mine) // before the reading, which must be fresh
+	if err != nil {
+		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
+	}
 	read, err := s.readNow(idsOf(mine), s.priority)
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
@@ -45,12 +49,17 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{} // the process is ending
 	}
+	rules, err := persist(s.inFlight, s.log, func() (*record.Protections, error) { return s.record.Protections(s.inFlight) })
+	if err != nil {
+		return checked{} // the process is ending
+	}
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		r := judged(readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
 		readings[it] = r
 		it.keepReading(r, readAt)
+		s.guardUndo(it, r, users)
 		switch row := policy.VerdictOf(r); {
 		case row.Before != policy.Send:
 			settled = append(settled, it)

@@ -76,6 +76,9 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 		}
 		approved = c.Why == tasks.WhyLimit && now.Sub(c.DecidedAt) < limit.Window
 	}
+	if op.UndoOf != "" {
+		return s.clearUndo(ctx, op, now)
+	}
 	asks := op.Counts.Unsettled()
 	allowed := limit.Allowed(0)
 	if approved {
@@ -104,6 +107,7 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 	return false, 0, s.askApproval(ctx, op, tasks.Clearance{
 		Why: tasks.WhyLimit, AskedAt: now.UTC(), ExpiresAt: now.Add(s.project.ApprovalExpires).UTC(), Desktops: asks, Used: usage.Project,
 		UsedBySource: usage.BySource, Assigned: s.clearance.counted(), Allowed: allowed, WindowS: int(limit.Window.Seconds()),
+		SecondPersonAbove: *s.project.SecondPersonAbove,
 	})
 }
 
@@ -139,7 +143,8 @@ func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.C
 	s.log.Warn().Str("operation", op.ID).Str("why", string(c.Why)).
 		Str("requested_by", op.RequestedBy).Str("ticket", op.Ticket).
 		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).
-		Int("allowed", c.Allowed).Int("assigned", c.Assigned).Time("expires_at", c.ExpiresAt).
+		Int("allowed", c.Allowed).Int("assigned", c.Assigned).
+		Bool("second_person", c.NeedsSecondPerson()).Time("expires_at", c.ExpiresAt).
 		Interface("codes", c.Codes).Msg("an operation waits for approval, and " + waitsBecause[c.Why])
 	return nil
 }

@@ -15,8 +15,26 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	desktop, exists := read[d.ID]
 	return policy.Look{
 		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,
-		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared,
+		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared, Undo: undoOf(op, d),
 	}
+}
+
+// judged is a reading before a call, with the rule that forbids the call.
+func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
+	if !r.Exists {
+		return r
+	}
+	losing := r.Losing()
+	names := make([]string, len(losing))
+	for i, u := range losing {
+		names[i] = u.Name
+	}
+	if rule, is := rules.Desktop(record.Protectable{
+		Project: project, ID: r.ID, ComputerName: r.ComputerName, PoolID: r.PoolID, Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
+	}); is {
+		r.Protected = rule.Name
+	}
+	return r
 }
 
 // recordNotes are the notes of verdicts as the record has them.

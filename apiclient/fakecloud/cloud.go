@@ -72,7 +72,7 @@ func (c *Cloud) serves(projectID string) bool {
 // throttling), faults, then the service.
 func (c *Cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x := c.receive(w, r)
-	if x.refused == nil && x.op == OpDetach {
+	if x.refused == nil && x.op.writes() {
 		x.refused = x.throttle()
 	}
 	if x.refused != nil {

@@ -23,7 +23,7 @@ type Config struct {
 	// TokenLifetime is how long an issued token is valid. Defaults to 24 hours.
 	TokenLifetime time.Duration
 
-	// Latency is the real time from the arrival of a detach call to its effect; each
+	// Latency is the real time from the arrival of a detach or attach call to its effect; each
 	// call takes up to Jitter longer.
 	Latency, Jitter time.Duration
 	// EarlyEffects is the fraction of detach calls, 0 to 1, that take effect on arrival,
@@ -35,7 +35,7 @@ type Config struct {
 	KeepsTime bool
 	// ReadLatency is the real time that other requests take, except for tokens.
 	ReadLatency time.Duration
-	// DetachDelay is the time, on Clock, from the acceptance of a detach until the
+	// DetachDelay is the time, on Clock, from the acceptance of a detach, or an attach, until the
 	// desktop is DEATTACHED; until then it is DEATTACHING.
 	DetachDelay time.Duration
 	// ReadLag is how long, on Clock, lists show a desktop as it was before its detach
@@ -47,7 +47,7 @@ type Config struct {
 	// SuccessJobIDs adds success_job_ids, one per accepted desktop, to replies.
 	SuccessJobIDs bool
 
-	// RateLimit is the number of detach calls a second, of all projects together, above
+	// RateLimit is the number of detach and attach calls a second, of all projects together, above
 	// which the reply is 429 APIGW.0308. Defaults to no limit.
 	RateLimit float64
 	// RateBurst is how many calls may arrive at once after a pause. Defaults to RateLimit

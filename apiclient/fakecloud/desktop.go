@@ -52,7 +52,8 @@ type Desktop struct {
 	// Process is the progress of a task in percent; nil is null.
 	Process *int
 
-	Tags []string // as "key=value"
+	Tags   []string // as "key=value"
+	PoolID string   // of its pool; empty: none
 
 	Frozen      bool // is_freeze: refused, CodeFrozen
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
@@ -63,6 +64,8 @@ type Desktop struct {
 	DetachEnds []string
 	// DetachTakes is how much longer than Config.DetachDelay its detaches take.
 	DetachTakes time.Duration
+	// AttachEnds is the same for attach calls; later ones end as Attached.
+	AttachEnds []string
 	// AfterDetach are users who get the desktop, once, at the moment it has no user.
 	AfterDetach []User
 }
@@ -124,6 +127,7 @@ func (d Desktop) clone() Desktop {
 	d.Users = slices.Clone(d.Users)
 	d.Tags = slices.Clone(d.Tags)
 	d.DetachEnds = slices.Clone(d.DetachEnds)
+	d.AttachEnds = slices.Clone(d.AttachEnds)
 	d.AfterDetach = slices.Clone(d.AfterDetach)
 	if d.Process != nil {
 		p := *d.Process

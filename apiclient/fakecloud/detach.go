@@ -157,7 +157,7 @@ func (x *exchange) performDetach() (rep *reply, effect bool) {
 	defer p.mu.Unlock()
 	for _, rec := range x.entered {
 		p.settle(rec, now)
-		if rep := conflict(rec); rep != nil {
+		if rep := conflict(rec, "DETACH_DESKTOP"); rep != nil {
 			return rep, false
 		}
 	}
@@ -210,7 +210,7 @@ func (x *exchange) accept(i int, rec *record, now time.Time, work *job) {
 }
 
 // conflict returns the reply to a call with a busy desktop; nil: it is not busy.
-func conflict(rec *record) *reply {
+func conflict(rec *record, denied string) *reply {
 	if rec.base == nil {
 		return nil
 	}
@@ -218,16 +218,19 @@ func conflict(rec *record) *reply {
 	if rec.leaving != nil {
 		state = Detaching
 	}
+	if rec.coming != nil {
+		state = Attaching
+	}
 	if state == "" {
 		return nil
 	}
-	return fail(http.StatusConflict, "WKS.00010032", conflictMessage(state, rec.id))
+	return fail(http.StatusConflict, "WKS.00010032", conflictMessage(state, denied, rec.id))
 }
 
 // conflictMessage returns the documented text.
-func conflictMessage(state, id string) string {
+func conflictMessage(state, denied, id string) string {
 	return fmt.Sprintf("Operation conflict. The desktop current instance status is [%s] and deny operation [%s], resource id [%s].",
-		state, "DETACH_DESKTOP", id)
+		state, denied, id)
 }
 
 // refuse returns the entry of a desktop that cannot be detached; nil: it can.

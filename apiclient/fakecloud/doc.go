@@ -7,6 +7,7 @@
 //	POST /v3/auth/tokens
 //	POST /v2/{project_id}/desktops/detach
 //	POST /v2/{project_id}/desktops/batch-detach
+//	POST /v2/{project_id}/desktops/attach
 //	GET  /v2/{project_id}/desktops/detail
 //	GET  /v2/{project_id}/desktops/{desktop_id}
 //	GET  /v2/{project_id}/users
@@ -32,6 +33,11 @@
 //     desktop back.
 //   - A desktop that is busy, or is being attached or detached, fails the whole
 //     call with 409 WKS.00010032.
+//   - An attach is accepted for every desktop. What is refused (no such desktop or user, a
+//     desktop of a pool, one that has another user) is a failed part of its job.
+//   - An attach deletes the data of the users who had the desktop last: without is_clear_data
+//     false, and whenever a single-user desktop gets another user. Users are told apart by id.
+//   - On a SHARED desktop it adds users.
 //   - A detach that ends as DEATTACHING never ends; its part of a job runs on.
 //   - A detach of a desktop without users is accepted and changes nothing.
 //   - Detach removes every user of a SHARED desktop. A batch-detach without users is
@@ -49,7 +55,8 @@
 //
 // # What it observes
 //
-// Requests is the log of requests, Removals lists who lost which desktop by which call.
+// Requests is the log of requests, Removals lists who lost which desktop by which call,
+// Assignments who got one, and whether data was deleted.
 // DetachedTimes counts the accepted detaches of a desktop, DetachedInVain those without
 // effect, Reads the requests for it. InTwoCallsAtOnce lists the desktops in overlapping
 // calls that passed authentication and were valid. A call ends just before its reply is

@@ -21,6 +21,7 @@ type exchange struct {
 	requestID string // X-Request-Id
 	entry     *Request
 	detach    detachCall // of an OpDetach
+	wishes    []wish     // of an OpAttach, one for each desktop
 	invalid   *reply     // the service's reply to an invalid request
 	refused   *reply     // the gateway's reply to a request that it refuses
 	project   *project   // nil: not named, or unknown
@@ -45,6 +46,9 @@ func (c *Cloud) receive(w http.ResponseWriter, r *http.Request) *exchange {
 		x.detach, x.invalid = parseDetach(x.body, x.batch)
 		x.ids = x.detach.ids
 	}
+	if x.op == OpAttach && x.invalid == nil {
+		x.ids, x.wishes, x.invalid = parseAttach(x.body)
+	}
 	if x.projectID != "" && c.serves(x.projectID) {
 		x.project = c.openProject(x.projectID)
 	}
@@ -55,7 +59,7 @@ func (c *Cloud) receive(w http.ResponseWriter, r *http.Request) *exchange {
 
 // begin counts the request and makes it visible to observers.
 func (x *exchange) begin() {
-	if x.op == OpDetach && x.invalid == nil && x.refused == nil {
+	if x.op.writes() && x.invalid == nil && x.refused == nil {
 		x.entered = x.project.enter(x.ids)
 	}
 	c := x.Cloud
@@ -65,7 +69,7 @@ func (x *exchange) begin() {
 	c.seq++
 	x.requestID = requestID(c.cfg.Seed, c.seq)
 	x.number = c.count(x.op, x.projectID)
-	if x.op == OpDetach {
+	if x.op.writes() {
 		c.inFlight++
 		c.peak = max(c.peak, c.inFlight)
 	}
@@ -86,7 +90,7 @@ func (x *exchange) end(status int, effect bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.notify()
-	if x.op == OpDetach {
+	if x.op.writes() {
 		c.inFlight--
 	}
 	if x.entry != nil {
@@ -160,6 +164,8 @@ func (x *exchange) perform() (rep *reply, effect bool) {
 	switch x.op {
 	case OpDetach:
 		return x.performDetach()
+	case OpAttach:
+		return x.performAttach()
 	case OpDetail:
 		if x.pathID != "" {
 			return x.showDesktop(), false
@@ -185,7 +191,7 @@ func (x *exchange) pause(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	ended := x.r.Context().Done()
-	if x.op == OpDetach && x.cfg.KeepsTime {
+	if x.op.writes() && x.cfg.KeepsTime {
 		ended = stopped(x.r.Context())
 	}
 	select {

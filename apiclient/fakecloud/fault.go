@@ -140,7 +140,7 @@ func (f Fault) content(op Op) *reply {
 	}
 	message := f.Message
 	if message == "" && f.NamesCulprit {
-		message = conflictMessage("powering-off", f.Desktop)
+		message = conflictMessage("powering-off", "DETACH_DESKTOP", f.Desktop)
 	}
 	return fail(status, code, message)
 }
@@ -148,7 +148,7 @@ func (f Fault) content(op Op) *reply {
 // check panics if a fault cannot do what its author wanted.
 func (f Fault) check() {
 	switch f.Op {
-	case OpDetach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers:
+	case OpDetach, OpAttach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers:
 	default:
 		panic("fakecloud: fault with unknown Op " + string(f.Op))
 	}

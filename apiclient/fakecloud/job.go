@@ -1,6 +1,7 @@
 package fakecloud
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -16,18 +17,20 @@ type jobs struct {
 	order []*job
 }
 
-// job is the detach of the POOLED desktops of one call.
+// job is the detach of the POOLED desktops of one call, or the attach of all of one.
 type job struct {
 	id, kind string
 	begin    time.Time
 	subs     []subJob
 }
 
-// subJob is the detach of one desktop. Its state depends on the time only.
+// subJob is the part of one desktop. Its state depends on the time only.
 type subJob struct {
-	desktop Desktop // before the detach
+	desktop Desktop // before the detach, or with its new users
 	due     time.Time
 	end     string // the desktop's attach state after due
+	code    string // of a failure; empty: WKS.00211401
+	reason  string
 }
 
 // add stores a job and returns its id, which is made from n.
@@ -43,7 +46,7 @@ func (j *jobs) add(work job, n uint64) string {
 
 func (s subJob) status(now time.Time) string {
 	switch {
-	case now.Before(s.due), s.end == Detaching:
+	case now.Before(s.due), s.end == Detaching, s.end == Attaching:
 		return "RUNNING"
 	case s.end == Detached || s.end == Attached || s.end == Unattached:
 		return "SUCCESS"
@@ -115,7 +118,7 @@ func (j *job) subView(i int, projectID string, now time.Time) subJobView {
 		v.End, v.Process = s.due.UTC().Format(jobTime), 100
 	}
 	if v.Status == "FAILED" {
-		v.ErrorCode, v.FailReason = "WKS.00211401", "The requested operation failed."
+		v.ErrorCode, v.FailReason = cmp.Or(s.code, "WKS.00211401"), cmp.Or(s.reason, "The requested operation failed.")
 	}
 	return v
 }

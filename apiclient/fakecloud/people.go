@@ -9,6 +9,7 @@ import (
 type Person struct {
 	ID                  string // defaults to one made from Name
 	Name, Email, Domain string
+	Locked, Disabled    bool
 }
 
 // personKey identifies a person.
@@ -40,6 +41,16 @@ func (ps *people) meet(p Person) {
 	}
 }
 
+// find returns the person who is a user of a request, by id if it has one; nil: nobody is.
+func (ps *people) find(u User) *Person {
+	for i, p := range ps.list {
+		if u.ID != "" && p.ID == u.ID || u.ID == "" && p.Name == u.Name && (u.Domain == "" || u.Domain == p.Domain) {
+			return &ps.list[i]
+		}
+	}
+	return nil
+}
+
 func (ps *people) meetAll(users []User) {
 	for _, u := range users {
 		if u.Type != "GROUP" {
@@ -55,6 +66,21 @@ func (c *Cloud) AddPeople(projectID string, people ...Person) {
 	defer p.mu.Unlock()
 	for _, one := range people {
 		p.people.meet(one)
+	}
+}
+
+// UpdatePeople calls change on every user of a project, and removes those for whom it returns
+// false. Their desktops keep them.
+func (c *Cloud) UpdatePeople(projectID string, change func(*Person) bool) {
+	p := c.openProject(projectID)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.people.list
+	p.people = people{}
+	for _, one := range old {
+		if change(&one) {
+			p.people.meet(one)
+		}
 	}
 }
 
@@ -99,6 +125,7 @@ func (x *exchange) listUsers() *reply {
 	for _, one := range cut(p.people.list, win) {
 		views = append(views, personView{
 			ID: one.ID, SID: "S-1-5-21-" + strings.TrimPrefix(one.ID, "id-"), Name: one.Name, Email: one.Email,
+			Locked: one.Locked, Disabled: one.Disabled,
 			Desktops: desktops[personKey{one.Name, one.Domain}], Groups: []string{}, Domain: one.Domain,
 		})
 	}

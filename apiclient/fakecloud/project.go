@@ -13,15 +13,16 @@ type project struct {
 	id         string
 	autoCreate bool
 
-	mu      sync.Mutex
-	records map[string]*record
-	order   []*record // existing desktops as added, for paging
-	jobs    jobs
-	overlap []string
-	people  people
-	removed []Removal
-	keep    bool          // whether removed is filled
-	readLag time.Duration // Config.ReadLag
+	mu       sync.Mutex
+	records  map[string]*record
+	order    []*record // existing desktops as added, for paging
+	jobs     jobs
+	overlap  []string
+	people   people
+	removed  []Removal
+	assigned []Assignment
+	keep     bool          // whether removed and assigned are filled
+	readLag  time.Duration // Config.ReadLag
 }
 
 // record holds what is known about an id that was in a request. It is small, because a load
@@ -31,6 +32,8 @@ type record struct {
 	id       string
 	base     *Desktop // replaced, never modified; nil: no such desktop
 	leaving  *detachment
+	coming   *attachment
+	left     []User // who had it last, and whose data is on it; not of automatic ones
 	stale    *stale
 	accepted int32
 	vain     int32
@@ -102,7 +105,7 @@ func (p *project) put(rec *record, d *Desktop) {
 	if rec.base == nil {
 		p.order = append(p.order, rec)
 	}
-	rec.base, rec.leaving, rec.stale = d, nil, nil
+	rec.base, rec.leaving, rec.coming, rec.stale = d, nil, nil, nil
 	p.people.meetAll(d.Users)
 }
 
@@ -113,6 +116,9 @@ func (p *project) settle(r *record, now time.Time) {
 	}
 	if r.leaving != nil && r.leaving.end != Detaching && !now.Before(r.leaving.due) {
 		p.finish(r, *r.leaving)
+	}
+	if r.coming != nil && r.coming.end != Attaching && !now.Before(r.coming.due) {
+		p.arrive(r, *r.coming)
 	}
 	if until := r.base.TaskUntil; !until.IsZero() && !now.Before(until) {
 		d := *r.base
@@ -131,6 +137,9 @@ func (p *project) finish(r *record, pend detachment) {
 		d := r.desktop().without(pend)
 		r.base = &d
 		p.people.meetAll(d.Users)
+		if len(d.Users) == 0 {
+			r.left = before.Users
+		}
 	}
 	if p.readLag > 0 {
 		r.stale = &stale{before, pend.due.Add(p.readLag)}
@@ -165,6 +174,9 @@ func (r *record) desktop() Desktop {
 	if r.leaving != nil {
 		d.AttachState = Detaching
 	}
+	if r.coming != nil {
+		d.AttachState = Attaching
+	}
 	return d
 }
 
@@ -190,7 +202,7 @@ func (p *project) accept(r *record, pend detachment, now time.Time) {
 	p.finish(r, pend)
 }
 
-// enter records that a detach call has ids, each once, and which of them are in another
+// enter records that a detach or attach call has ids, each once, and which of them are in another
 // call that has not ended.
 func (p *project) enter(ids []string) []*record {
 	recs := make([]*record, len(ids))

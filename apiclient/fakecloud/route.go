@@ -12,12 +12,16 @@ type Op string
 // desktops and the single desktop; Request.Path tells them apart.
 const (
 	OpDetach  Op = "detach"
+	OpAttach  Op = "attach"
 	OpDetail  Op = "detail"
 	OpToken   Op = "token"
 	OpJob     Op = "job"
 	OpSubJobs Op = "subjobs"
 	OpUsers   Op = "users"
 )
+
+// writes reports whether such a request changes desktops.
+func (op Op) writes() bool { return op == OpDetach || op == OpAttach }
 
 // route is the result of parsing path and query. An unknown path has no op.
 type route struct {
@@ -59,6 +63,8 @@ func findRoute(r *http.Request) route {
 	case tail[1] == "detach", tail[1] == "batch-detach":
 		rt.op, method = OpDetach, http.MethodPost
 		rt.batch = tail[1] == "batch-detach"
+	case tail[1] == "attach":
+		rt.op, method = OpAttach, http.MethodPost
 	case tail[1] == "detail":
 		rt.op, rt.ids = OpDetail, r.URL.Query()["desktop_id"]
 	default:

@@ -69,6 +69,9 @@ func TestTheSDKReadsEveryReply(t *testing.T) {
 		Batch struct {
 			SuccessJobs []string `json:"success_job_ids"`
 		} `json:"BatchDetachInstances"`
+		Attach struct {
+			Job string `json:"job_id"`
+		} `json:"AttachInstances"`
 		SubJobs struct {
 			Total int `json:"total_count"`
 			Jobs  []struct {
@@ -100,6 +103,9 @@ func TestTheSDKReadsEveryReply(t *testing.T) {
 	require.Equal(t, fakecloud.CodeFrozen, read.Detach.Failed[0].Code)
 	require.NotEmpty(t, read.Detach.Job)
 	require.Len(t, read.Batch.SuccessJobs, 1)
+	require.NotEmpty(t, read.Attach.Job)
+	free, _ := c.Get(proj, "free")
+	require.Equal(t, "zoe", free.Users[0].Name)
 	require.Equal(t, "pooled", read.SubJobs.Jobs[0].Entities.Desktop)
 	require.Equal(t, "SUCCESS", read.Job.Status)
 	require.Equal(t, 404, read.Error.StatusCode)

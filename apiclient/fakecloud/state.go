@@ -49,7 +49,7 @@ func (c *Cloud) Remove(projectID, id string) bool {
 
 // forget deletes a desktop. p.mu is held.
 func (p *project) forget(rec *record) {
-	rec.base, rec.leaving, rec.stale = nil, nil, nil
+	rec.base, rec.leaving, rec.coming, rec.stale = nil, nil, nil, nil
 	p.order = slices.DeleteFunc(p.order, func(o *record) bool { return o == rec })
 }
 
@@ -69,16 +69,16 @@ func (x *exchange) vanish(ids []string) {
 }
 
 // Update calls change to modify a desktop, and reports whether it exists. A pending detach
-// continues unless change modifies the attach state. change must not call the Cloud.
+// or attach continues unless change modifies the attach state. change must not call the Cloud.
 func (c *Cloud) Update(projectID, id string, change func(*Desktop)) bool {
 	return c.visit(projectID, id, func(p *project, rec *record) {
 		d := rec.desktop().clone()
-		was, leaving := d.AttachState, rec.leaving
+		was, leaving, coming := d.AttachState, rec.leaving, rec.coming
 		change(&d)
 		d.ID = id
 		p.put(rec, &d)
 		if d.AttachState == was {
-			rec.leaving = leaving
+			rec.leaving, rec.coming = leaving, coming
 		}
 	})
 }

@@ -46,7 +46,7 @@ func (c *Cloud) latency(op Op, n int) time.Duration {
 	if op == OpToken {
 		return 0
 	}
-	if op != OpDetach {
+	if !op.writes() {
 		return c.cfg.ReadLatency
 	}
 	d := c.cfg.Latency
@@ -59,5 +59,5 @@ func (c *Cloud) latency(op Op, n int) time.Duration {
 // early reports whether the n-th request of an op takes effect before its latency.
 func (c *Cloud) early(op Op, n int) bool {
 	// The seed is inverted to make early independent of latency.
-	return op == OpDetach && float64(mix(mix(^c.cfg.Seed)+uint64(n))) < c.cfg.EarlyEffects*math.MaxUint64
+	return op.writes() && float64(mix(mix(^c.cfg.Seed)+uint64(n))) < c.cfg.EarlyEffects*math.MaxUint64
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -107,12 +108,16 @@ func (r *Record) unwait(ctx context.Context, p redis.Pipeliner, op Operation) {
 	}
 }
 
-// Approve lets an operation that waits begin. Its deadline counts from now on. by is the
-// person. The error is ErrNotWaiting if it does not wait, or no longer.
-func (p *Producer) Approve(ctx context.Context, op Operation, by, reason string) (Operation, error) {
+// Approve lets an operation that waits begin. Its deadline counts from now on. The error is
+// ErrNotWaiting if it does not wait, or no longer, and *SamePersonError if another person
+// must approve it.
+func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) (Operation, error) {
+	if err := p.Record.mayApprove(ctx, op, a); err != nil {
+		return op, err
+	}
 	now := p.now()
 	deadline := now.Add(op.Deadline.Sub(op.Begins()))
-	op, err := p.answer(ctx, op, tasks.ClearanceApproved, by, reason, deadline)
+	op, err := p.answer(ctx, op, tasks.ClearanceApproved, a.By, a.Reason, deadline)
 	if err != nil {
 		return op, err
 	}
@@ -126,6 +131,31 @@ func (p *Producer) Approve(ctx context.Context, op Operation, by, reason string)
 	}
 	// A sweep enqueues what could not be enqueued here.
 	return op, nil
+}
+
+// mayApprove refuses the person who asked for an operation, if it takes two. Otherwise it
+// reserves at once: a person cannot approve one small operation after another and exceed
+// what is allowed alone.
+func (r *Record) mayApprove(ctx context.Context, op Operation, a tasks.Approval) error {
+	if !op.AwaitsApproval() {
+		return notWaiting(op)
+	}
+	c := *op.Clearance
+	if !op.SamePerson(a.By, a.Owner) {
+		return nil
+	}
+	refused := &tasks.SamePersonError{Asked: cmp.Or(op.Owner, op.RequestedBy, "you"), Desktops: c.Desktops, Above: c.SecondPersonAbove}
+	if c.Desktops > c.SecondPersonAbove {
+		return refused
+	}
+	if c.Why != tasks.WhyLimit { // it is in the window, or does not count
+		return nil
+	}
+	usage, err := r.Reserve(ctx, op, c.Desktops, c.SecondPersonAbove, time.Duration(c.WindowS)*time.Second)
+	if err == nil && !usage.Cleared {
+		return refused
+	}
+	return err
 }
 
 // Reject cancels an operation that waits: everything that was not sent. by is the person.
@@ -152,7 +182,7 @@ func (p *Producer) answer(
 	ctx context.Context, op Operation, state tasks.ClearanceState, by, reason string, deadline time.Time,
 ) (Operation, error) {
 	if !op.AwaitsApproval() {
-		return op, fmt.Errorf("operation %s: %w", op.ID, tasks.ErrNotWaiting)
+		return op, notWaiting(op)
 	}
 	next := *op.Clearance
 	next.State, next.DecidedAt, next.DecidedBy, next.Reason = state, p.now().UTC(), by, reason
@@ -161,7 +191,7 @@ func (p *Producer) answer(
 	case err != nil:
 		return op, err
 	case !written:
-		return op, fmt.Errorf("operation %s: %w", op.ID, tasks.ErrNotWaiting)
+		return op, notWaiting(op)
 	}
 	op.Clearance = &next
 	if op.Stopped() != "" {
@@ -169,4 +199,8 @@ func (p *Producer) answer(
 	}
 	_, err = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
 	return op, err
+}
+
+func notWaiting(op Operation) error {
+	return fmt.Errorf("operation %s: %w", op.ID, tasks.ErrNotWaiting)
 }

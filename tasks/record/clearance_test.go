@@ -84,7 +84,7 @@ func approval(t *testing.T, b *bundle) {
 	op = ask()
 	start := b.now
 	b.now = b.now.Add(30 * time.Minute)
-	approved, err := b.p.Approve(ctx, op, "ann", "checked with hr")
+	approved, err := b.p.Approve(ctx, op, tasks.Approval{By: "ann", Reason: "checked with hr"})
 	require.NoError(t, err)
 	require.Equal(t, start.Add(tasks.DefaultDeadline+30*time.Minute), approved.Deadline, "it counts from the approval")
 	got := b.operation(op.ID)
@@ -94,7 +94,7 @@ func approval(t *testing.T, b *bundle) {
 	require.Equal(t, tasks.OperationRunning, got.State(b.now))
 	require.Empty(t, waiting(""))
 	require.Len(t, sweep(), 2)
-	_, err = b.p.Approve(ctx, op, "bob", "")
+	_, err = b.p.Approve(ctx, op, tasks.Approval{By: "bob"})
 	require.ErrorIs(t, err, tasks.ErrNotWaiting, "as it was read before")
 	_, err = b.p.Reject(ctx, got, "bob", "")
 	require.ErrorIs(t, err, tasks.ErrNotWaiting)
@@ -118,12 +118,63 @@ func approval(t *testing.T, b *bundle) {
 	require.Equal(t, tasks.ClearanceExpired, b.operation(op.ID).Clearance.State)
 }
 
+// Nobody approves more within the window than what one person may, in one operation or in several.
+func secondPerson(t *testing.T, b *bundle) {
+	ask := func(n, above int) record.Operation {
+		op := b.enqueue(tasks.Request{Desktops: ids(n), RequestedBy: "hr", Owner: "Ann"})
+		_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{
+			Why: tasks.WhyLimit, Desktops: n, SecondPersonAbove: above, WindowS: 3600, ExpiresAt: b.now.Add(time.Hour),
+		})
+		require.NoError(t, err)
+		return b.operation(op.ID)
+	}
+	approve := func(op record.Operation, by, owner string) error {
+		_, err := b.p.Approve(t.Context(), op, tasks.Approval{By: by, Owner: owner, Reason: "checked"})
+		return err
+	}
+	refused := func(err error) {
+		t.Helper()
+		var same *tasks.SamePersonError
+		require.ErrorAs(t, err, &same)
+		require.Equal(t, "Ann", same.Asked)
+	}
+	large := ask(11, 10)
+	_, err := b.r.Reserve(t.Context(), large, 11, -1, time.Hour) // it began, and asks again
+	require.NoError(t, err)
+	refused(approve(large, "desk", "ann"))
+	refused(approve(large, "hr", "bob"))
+	require.True(t, b.operation(large.ID).AwaitsApproval(), "nothing was changed")
+	require.NoError(t, approve(large, "desk", "bob"))
+
+	b = newBundle(t, b.rdb)
+	first, second, third := ask(6, 10), ask(6, 10), ask(4, 10)
+	require.NoError(t, approve(first, "desk", "ann"))
+	refused(approve(second, "desk", "ann"))
+	require.NoError(t, approve(third, "desk", "ann"), "6 and 4 are 10")
+	_, err = b.p.Reject(t.Context(), second, "hr", "it is my own")
+	require.NoError(t, err)
+
+	refused(approve(ask(1, 0), "desk", "ann"))
+	require.ErrorIs(t, approve(first, "desk", "ann"), tasks.ErrNotWaiting)
+}
+
+// The key that replaces another of its name may have another owner.
+func ownerOfAReplay(t *testing.T, b *bundle) {
+	req := tasks.Request{Desktops: ids(3), RequestedBy: "hr", Owner: "ann", IdempotencyKey: "once"}
+	op := b.enqueue(req)
+	require.Equal(t, "ann", b.operation(op.ID).Owner)
+	req.Owner = "bob"
+	again := b.enqueue(req)
+	require.True(t, again.Replayed)
+	require.Equal(t, []string{op.ID, "ann"}, []string{again.ID, again.Owner})
+}
+
 // A retry asks anew, whatever was decided before.
 func clearedAnew(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(3)})
 	_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{ExpiresAt: b.now.Add(time.Hour)})
 	require.NoError(t, err)
-	_, err = b.p.Approve(t.Context(), b.operation(op.ID), "ann", "")
+	_, err = b.p.Approve(t.Context(), b.operation(op.ID), tasks.Approval{By: "ann"})
 	require.NoError(t, err)
 	b.fail(op)
 	n, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "bob")

@@ -22,6 +22,8 @@ type ProducerConfig struct {
 	Projects []string         // aliases that requests may name; required
 	Record   Config           // the same as the workers'
 	Now      func() time.Time // default time.Now
+	// Required says what requests of a project must have; none by default.
+	Required map[string]tasks.Required
 }
 
 // Producer accepts requests: it writes them to the record and then enqueues
@@ -30,6 +32,7 @@ type Producer struct {
 	Record *Record
 
 	projects []string
+	required map[string]tasks.Required
 	queue    queue.Client
 	now      func() time.Time
 }
@@ -44,25 +47,43 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 		cfg.Now = time.Now
 	}
 	return &Producer{
-		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
+		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects), required: cfg.Required,
 		queue: queue.NewClient(rdb), now: cfg.Now,
 	}, nil
 }
 
-// Validate returns the error with which Enqueue would refuse a new request. It writes nothing.
+// Validate returns what is wrong with a new request in itself. It reads and writes nothing.
 func (p *Producer) Validate(req tasks.Request) error { return req.Validate(p.known, p.now()) }
 
-// ValidateContent is Validate without the checks of times, as a request that was accepted
-// before may be sent again at any time.
-func (p *Producer) ValidateContent(req tasks.Request) error { return req.ValidateContent(p.known) }
+// Refusal returns the error with which Enqueue would refuse a new request: Validate's, what
+// its project requires, and what is protected. It writes nothing.
+func (p *Producer) Refusal(ctx context.Context, req tasks.Request) error {
+	if err := p.Validate(req); err != nil {
+		return err
+	}
+	if err := p.required[req.Project].Validate(req); err != nil {
+		return err
+	}
+	return p.Protected(ctx, req)
+}
+
+// Protected returns a *tasks.ProtectedError if a request names what is protected.
+func (p *Producer) Protected(ctx context.Context, req tasks.Request) error {
+	rules, err := p.Record.Protections(ctx)
+	if err != nil {
+		return err
+	}
+	return rules.Refuse(req.Canonical())
+}
 
 func (p *Producer) known(alias string) bool { return slices.Contains(p.projects, alias) }
 
 // Enqueue accepts a request. When it returns an operation, every desktop of it is in the
 // record and will reach a final state, whatever process dies. After an error nothing was
 // accepted, unless it is an error of Redis after the last write (a lost reply). Sending again
-// with the same IdempotencyKey tells, even if the request's times have passed. Errors:
-// *ValidationError, ErrKeyReused, ErrSendAgain, those of Redis.
+// with the same IdempotencyKey tells, whatever has changed since: the time, what is protected,
+// what the project requires. Errors: *ValidationError, *ProtectedError, ErrKeyReused,
+// ErrSendAgain, those of Redis.
 //
 // If Redis has replicas it waits until one has the operation, for Config.ReplicaWait at most.
 // Operation.Durability is the result: an operation that is OneCopy is accepted, but a failover
@@ -71,18 +92,30 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // before is called with the id of a new operation, before anything is written; its error is
 // returned, and nothing is accepted.
 func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...func(id string) error) (Operation, error) {
-	if err := p.ValidateContent(req); err != nil {
-		return Operation{}, err
+	if refused := p.Refusal(ctx, req); refused != nil {
+		return p.replay(ctx, req.Canonical(), refused)
 	}
 	req = req.Canonical()
-	if late := req.ValidateTimes(p.now()); late != nil {
-		return p.replay(ctx, req, late)
-	}
 	op := p.newOperation(req)
 	if err := p.announce(ctx, op.ID, req, before); err != nil {
 		return Operation{}, err
 	}
-	created, copies, err := p.accept(ctx, op, req)
+	return p.submit(ctx, op, content{
+		fingerprint: fingerprint(req), desktops: req.Desktops, lookups: lookupRows(req), expect: req.Expect,
+	})
+}
+
+// content is what is written of an operation that is being accepted, besides the operation.
+type content struct {
+	fingerprint       string
+	desktops, lookups []string // rows
+	expect            map[string][]string
+	had               map[string]tasks.Before // of an undo: Row.Had
+}
+
+// submit accepts an operation and enqueues its chunks.
+func (p *Producer) submit(ctx context.Context, op Operation, content content) (Operation, error) {
+	created, copies, err := p.accept(ctx, op, content)
 	if err != nil {
 		return Operation{}, err
 	}
@@ -114,8 +147,8 @@ func (p *Producer) announce(ctx context.Context, id string, req tasks.Request, b
 	return nil
 }
 
-// replay answers a request whose times have become invalid: with the operation that it made
-// earlier, or else with refused.
+// replay answers a request that is refused now: with the operation that it made earlier, or
+// else with refused.
 func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error) (Operation, error) {
 	if req.IdempotencyKey == "" {
 		return Operation{}, refused
@@ -127,10 +160,12 @@ func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error)
 		return Operation{}, refused
 	case err != nil:
 		return Operation{}, err
-	case fp != fingerprint(req):
-		return Operation{}, fmt.Errorf("the request was not accepted: %w", tasks.ErrKeyReused)
+	case fp == fingerprint(req):
+		return p.again(ctx, op.ID)
+	case req.ValidateContent(p.known) != nil:
+		return Operation{}, refused // what is invalid in itself is never a repetition
 	}
-	return p.again(ctx, op.ID)
+	return Operation{}, fmt.Errorf("the request was not accepted: %w", tasks.ErrKeyReused)
 }
 
 // again returns an operation that was accepted before, once replicas have it.
@@ -154,7 +189,7 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 	op := Operation{Operation: tasks.Operation{
 		ID: xid.NewWithTime(now).String(), Project: req.Project, ShutoffAfterDetach: req.ShutoffAfterDetach,
 		Urgent: req.Urgent, AllowShared: req.AllowShared, UnknownUsers: req.UnknownUsers,
-		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy,
+		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy, Owner: req.Owner,
 		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: total,
 		Trace: tasks.Traceparent(req.Trace), Tracestate: tasks.Tracestate(req.Tracestate),
 		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
@@ -172,7 +207,8 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 
 // fingerprint tells requests with the same idempotency key apart.
 func fingerprint(req tasks.Request) string {
-	req.IdempotencyKey, req.Trace, req.Tracestate = "", "", "" // content is compared, a trace is not
+	// Content is compared; a trace is none, and neither is the owner of a key that replaced another of its name.
+	req.IdempotencyKey, req.Trace, req.Tracestate, req.Owner = "", "", "", ""
 	// The same instant is the same content, whatever its offset.
 	req.NotBefore, req.DueAt, req.Deadline = req.NotBefore.UTC(), req.DueAt.UTC(), req.Deadline.UTC()
 	sum := sha256.Sum256([]byte(mustJSON(req)))
@@ -187,21 +223,25 @@ var scriptAccept = script("accept")
 // accepted before. The order makes it atomic: first the intent (so that a sweep finds and
 // removes an operation that is never accepted), then the desktops and their history, and
 // last the acceptance, in one step.
-func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) (created bool, copies Copies, err error) {
+func (p *Producer) accept(ctx context.Context, op Operation, content content) (created bool, copies Copies, err error) {
 	r := p.Record
 	fail := func(err error) (bool, Copies, error) {
 		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
 	}
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
-	fp, index := fingerprint(req), mustJSON(indexedOf(op))
+	index := mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
 	chunks := make([]*scriptCall, 0, op.Chunks())
-	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
+	for _, rows := range [][]string{content.desktops, content.lookups} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
 			n := len(chunks)
+			fields := newChunk(ids, content.expect, op.AcceptedAt)
+			if v, any := encodeHad(ids, content.had); any {
+				fields = append(fields, hadField, v)
+			}
 			chunks = append(chunks, &scriptCall{
 				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-				args: append([]any{fp, index}, newChunk(ids, req.Expect, op.AcceptedAt)...),
+				args: append([]any{content.fingerprint, index}, fields...),
 			})
 			open = append(open, n, len(ids))
 		}
@@ -222,10 +262,10 @@ func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) 
 			}
 		}
 	}
-	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
+	if err := r.writeHistory(ctx, op, content.desktops, content.expect, 0); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
+	if err := r.writeHistory(ctx, op, content.lookups, content.expect, chunksOf(len(content.desktops))); err != nil {
 		return fail(err)
 	}
 	if err := r.schedule(ctx, op); err != nil {

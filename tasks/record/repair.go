@@ -38,11 +38,12 @@ const (
 	RepairedList      RepairKind = "listed"    // an operation was missing in a list of all, of a project, a requester or a ticket
 	RepairedOpen      RepairKind = "open"      // one that has not ended, or was not closed, was missing in the open list
 	RepairedEnded     RepairKind = "ended"     // one that has ended would not have expired, or one that is open would have
-	RepairedScheduled RepairKind = "scheduled" // one that starts later was missing in the scheduled list; or one that ended was in it, or waited
+	RepairedScheduled RepairKind = "scheduled" // one that starts later was not in the scheduled list; or one that ended was, or waited
 	RepairedIndex     RepairKind = "indexed"   // a row could not be found by its desktop, user or computer
 	RepairedCounts    RepairKind = "counts"    // an operation's counts differed from its rows
 	RepairedFailures  RepairKind = "failures"  // a class and code of failures was not listed
 	RepairedRedrive   RepairKind = "redrives"  // a redrive was not listed, or would have stopped
+	RepairedCancel    RepairKind = "cancels"   // a cancellation, likewise
 	RepairedAbandoned RepairKind = "abandoned" // an operation that was never accepted would have stayed
 	RepairedOrphan    RepairKind = "dropped"   // an entry led to no operation
 )
@@ -50,7 +51,7 @@ const (
 // RepairKinds lists every kind.
 var RepairKinds = []RepairKind{
 	RepairedList, RepairedOpen, RepairedEnded, RepairedScheduled, RepairedIndex, RepairedCounts,
-	RepairedFailures, RepairedRedrive, RepairedAbandoned, RepairedOrphan,
+	RepairedFailures, RepairedRedrive, RepairedCancel, RepairedAbandoned, RepairedOrphan,
 }
 
 // Repairs counts repairs by kind.
@@ -96,6 +97,7 @@ type repairTodo struct {
 	lists    []listPart
 	buckets  []string
 	redrives []string
+	cancels  []string // cancellations
 	rows     []chunkID
 }
 
@@ -196,7 +198,9 @@ func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	case len(todo.buckets) > 0:
 		return true, s.repairBuckets(ctx, take(&todo.buckets, repairBuckets))
 	case len(todo.redrives) > 0:
-		return true, s.repairRedrives(ctx, take(&todo.redrives, repairOps))
+		return true, s.repairBulks(ctx, redriveKind, RepairedRedrive, take(&todo.redrives, repairOps))
+	case len(todo.cancels) > 0:
+		return true, s.repairBulks(ctx, cancellationKind, RepairedCancel, take(&todo.cancels, repairOps))
 	}
 	return s.scan(ctx)
 }
@@ -269,6 +273,8 @@ func (s *repairStep) sort(key string) {
 		case isProject && project != "":
 		case strings.HasPrefix(tag, "rd:") && name == "":
 			todo.redrives = append(todo.redrives, strings.TrimPrefix(tag, "rd:"))
+		case strings.HasPrefix(tag, "cn:") && name == "":
+			todo.cancels = append(todo.cancels, strings.TrimPrefix(tag, "cn:"))
 		case name == ":op":
 			todo.ops = append(todo.ops, tag)
 		}

@@ -37,7 +37,9 @@ type Config struct {
 	Worker   Worker    `yaml:"worker"`
 	// Codes add to the built-in table of error codes and take precedence over it.
 	// Defaults to none.
-	Codes     []Code        `yaml:"codes"`
+	Codes []Code `yaml:"codes"`
+	// Protected are rules about what no call may name, in all projects. Defaults to none.
+	Protected []Protected   `yaml:"protected"`
 	Retention time.Duration `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
 	Log       Log           `yaml:"log"`
 	// AccessRemovedWithin is the target for the time from when an operation was due until
@@ -114,6 +116,10 @@ type Project struct {
 	UnknownUsers string   `yaml:"unknown_users"`
 	Limits       Limits   `yaml:"limits"`
 	Approval     Approval `yaml:"approval"`
+	Require      Require  `yaml:"require"`
+	// Protected are rules about what no call of this project may name, besides
+	// Config.Protected. Defaults to none.
+	Protected []Protected `yaml:"protected"`
 }
 
 // Approval says which operations wait for a person: those that bring the project, within the
@@ -124,6 +130,14 @@ type Approval struct {
 	Match    string        `yaml:"match"`    // all or any. Defaults to all.
 	Window   time.Duration `yaml:"window"`   // 1m to 720h. Defaults to 24h.
 	Expires  time.Duration `yaml:"expires"`  // how long an operation waits before it is cancelled, 1m to 720h. Defaults to 24h.
+	// SecondPersonAbove is how many desktops within the window the person who asked for them
+	// may approve, too; 0: none. Defaults to 500.
+	SecondPersonAbove int `yaml:"second_person_above"`
+	// UndoSecondPersonAbove is how many desktops an undo gives back without another person's
+	// approval; 0: none. Defaults to 100.
+	UndoSecondPersonAbove int `yaml:"undo_second_person_above"`
+	// UndoWithin is how long after its detach a desktop is given back, 1h to 2160h. Defaults to 168h.
+	UndoWithin time.Duration `yaml:"undo_within"`
 	// Canary and StopLoss make the rest of a large operation wait, too.
 	Canary   Canary   `yaml:"canary"`
 	StopLoss StopLoss `yaml:"stop_loss"`
@@ -149,6 +163,7 @@ func DefaultApproval() Approval {
 	p := project()
 	return Approval{
 		Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires,
+		SecondPersonAbove: *p.SecondPersonAbove, UndoSecondPersonAbove: *p.UndoSecondPersonAbove, UndoWithin: p.UndoWithin,
 		Canary: Canary(*p.Canary), StopLoss: StopLoss(*p.StopLoss),
 	}
 }
@@ -178,6 +193,15 @@ func (a Approval) validate(bad func(field, format string, args ...any)) {
 	}
 	if a.Percent < 0 || a.Percent > 100 {
 		bad("approval.percent", "is %d: 0 (every operation waits for approval) to 100 (no limit by this)", a.Percent)
+	}
+	if a.SecondPersonAbove < 0 {
+		bad("approval.second_person_above", "is %d: 0 (always another person) or more", a.SecondPersonAbove)
+	}
+	if a.UndoSecondPersonAbove < 0 {
+		bad("approval.undo_second_person_above", "is %d: 0 (always another person) or more", a.UndoSecondPersonAbove)
+	}
+	if a.UndoWithin < time.Hour || a.UndoWithin > 90*24*time.Hour {
+		bad("approval.undo_within", "is %s: 1h to 2160h", a.UndoWithin)
 	}
 	if a.Match != matchAll && a.Match != matchAny {
 		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)
@@ -488,6 +512,11 @@ func (c Config) problems() problems {
 			ps.add(fmt.Sprintf("codes[%d].%s", i, field), format, args...)
 		})
 	}
+	for i, p := range c.Protected {
+		p.validate(func(field, format string, args ...any) {
+			ps.add(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 	c.validateCredentials(&ps)
 	c.validateProjects(&ps)
 	return ps
@@ -650,6 +679,11 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	p.Limits.validate(bad)
 	p.Approval.validate(bad)
+	for i, x := range p.Protected {
+		x.validate(func(field, format string, args ...any) {
+			bad(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 }
 
 func (c Config) credentialNames() []string {

@@ -2,10 +2,10 @@ package server
 
 import (
 	"net/http"
-	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // decision reads the body of an answer to a question, whose reason is required.
@@ -14,46 +14,45 @@ func (r *request) decision() (api.Decision, error) {
 	if err := r.decode(&in, true); err != nil {
 		return in, err
 	}
-	switch n := utf8.RuneCountInString(in.Reason); {
-	case n == 0:
-		return in, fault("/reason", "is required: say why, for those who ask later")
-	case n > maxReason:
-		return in, fault("/reason", "is longer than %d characters", maxReason)
+	return in, requireReason(in.Reason)
+}
+
+func requireReason(reason string) error {
+	if reason == "" {
+		return fault("/reason", "is required: say why, for those who ask later")
 	}
-	return in, nil
+	return checkReason(reason)
 }
 
 // approveOperation is POST /v1/operations/{id}:approve.
 func (s *server) approveOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceApproved)
+	return s.decide(r, tasks.AuditOperationApproved, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: reason})
+		return err
+	})
 }
 
 // rejectOperation is POST /v1/operations/{id}:reject.
 func (s *server) rejectOperation(r *request) error {
-	return s.decide(r, tasks.ClearanceRejected)
+	return s.decide(r, tasks.AuditOperationRejected, func(op record.Operation, reason string) error {
+		_, err := s.Store.Producer.Reject(r.Context(), op, r.key.Name, reason)
+		return err
+	})
 }
 
-func (s *server) decide(r *request, answer tasks.ClearanceState) error {
-	if err := r.query().err(); err != nil {
+func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
+	var in api.Decision
+	if err := r.decode(&in, true); err != nil {
 		return err
 	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	in, err := r.decision()
-	if err != nil {
+	if err := requireReason(in.Reason); err != nil {
 		return err
 	}
-	do, action := s.Store.Producer.Approve, tasks.AuditOperationApproved
-	if answer == tasks.ClearanceRejected {
-		do, action = s.Store.Producer.Reject, tasks.AuditOperationRejected
-	}
-	err = s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error {
-		_, err := do(r.Context(), op, r.key.Name, in.Reason)
-		return err
-	})
-	if err != nil {
+	if err := s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error { return answer(op, in.Reason) }); err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {

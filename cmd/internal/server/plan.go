@@ -34,7 +34,11 @@ func (s *server) createPlan(r *request) error {
 		return wrongProject(in.Project)
 	}
 	req := in.Task(r.key.Name)
+	req.Owner = r.key.Owner
 	if err := s.Store.Producer.Validate(req); err != nil {
+		return err
+	}
+	if err := s.Store.Producer.Protected(r.Context(), req); err != nil {
 		return err
 	}
 	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)

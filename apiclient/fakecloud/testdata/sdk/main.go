@@ -79,6 +79,12 @@ func run(endpoint, project, ak, sk string) error {
 			return understood(out, "BatchDetachInstances", reply, err)
 		},
 		func() error {
+			id, user, group, clear := "free", "zoe", "users", false
+			desktops := []model.AttachInstancesDesktopInfo{{DesktopId: &id, UserName: &user, UserGroup: &group, IsClearData: &clear}}
+			reply, err := client.AttachInstances(&model.AttachInstancesRequest{Body: &model.AttachInstancesReq{Desktops: &desktops}})
+			return understood(out, "AttachInstances", reply, err)
+		},
+		func() error {
 			job := out["DetachInstances"].(*model.DetachInstancesResponse).JobId
 			reply, err := client.ListItaSubJobs(&model.ListItaSubJobsRequest{JobId: job})
 			return understood(out, "ListItaSubJobs", reply, err)
