@@ -21,6 +21,9 @@ var ErrPageToken = errors.New("the page token is invalid: use next_page_token of
 // was approved, rejected, cancelled or retried meanwhile.
 var ErrNotWaiting = errors.New("the operation does not wait for an approval")
 
+// ErrNothingToUndo says that an undo would give no desktop back.
+var ErrNothingToUndo = errors.New("there is nothing to undo")
+
 // ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 

@@ -32,8 +32,10 @@ type storedOperation struct {
 	Expired  bool   `redis:"expired"`
 	Seal     string `redis:"seal"`
 	Found    string `redis:"found"`
-	// Clearance is JSON, or empty.
+	// Clearance and Brake are JSON, or empty.
 	Clearance string `redis:"clearance"`
+	Brake     string `redis:"brake"`
+	Undos     string `redis:"undos"` // ids, with commas
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -72,6 +74,12 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)
 		}
 	}
+	if s.Brake != "" {
+		if err := decodeJSON(s.Brake, &op.brake); err != nil {
+			return op, false, fmt.Errorf("the brake of operation %s cannot be read: %w", id, err)
+		}
+	}
+	op.Undos = decodeUndos(s.Undos)
 	return op, true, op.addFound(s.Found)
 }
 
