@@ -66,7 +66,8 @@ project first.`,
 
 func (p *Program) cancelOne(ctx context.Context, id string, o cancelOptions) error {
 	if o.filter != (tasks.CancellationFilter{}) || o.since != "" || o.until != "" || o.dryRun || o.confirm >= 0 {
-		return usage("give an operation, with at most --reason and --json, or a filter", "an operation and the flags of a filter do not go together")
+		return usage("give an operation, with at most --reason and --json, or a filter",
+			"an operation and the flags of a filter do not go together")
 	}
 	c, err := p.connect("")
 	if err != nil {
@@ -80,7 +81,8 @@ func (p *Program) cancelOne(ctx context.Context, id string, o cancelOptions) err
 	if o.json {
 		return printJSON(p.Stdout, done)
 	}
-	p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"), done.TooLate)
+	p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"),
+		done.TooLate)
 	return nil
 }
 
@@ -307,8 +309,10 @@ func ofCancellation(id string, err error) error {
 }
 
 func cancellationTable(all ...tasks.Cancellation) *table {
-	t := &table{header: []string{"CANCELLATION", "STATE", "OPERATIONS", "CANCELLED", "TOO LATE", "REQUESTED BY", "STARTED", "FILTER", "REASON"},
-		less: []string{"REASON", "REQUESTED BY", "STARTED"}}
+	t := &table{
+		header: []string{"CANCELLATION", "STATE", "OPERATIONS", "CANCELLED", "TOO LATE", "REQUESTED BY", "STARTED", "FILTER", "REASON"},
+		less: []string{"REASON", "REQUESTED BY", "STARTED"},
+	}
 	for _, x := range all {
 		t.add(x.ID, string(x.State()), strconv.Itoa(x.Processed)+" of "+strconv.Itoa(x.Matched), strconv.Itoa(x.Cancelled),
 			strconv.Itoa(x.TooLate), x.RequestedBy, clock(x.CreatedAt), cancelText(x.Filter), x.Reason)
