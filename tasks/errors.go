@@ -27,8 +27,24 @@ var ErrNothingToUndo = errors.New("there is nothing to undo")
 // ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 
+// ErrTooManyOperations says: a cancellation would match more than MaxDesktops.
+var ErrTooManyOperations = fmt.Errorf("more than %d operations match: narrow the filter", MaxDesktops)
+
 // ErrNoRedrive says that there is no such redrive, or its retention is over.
 var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
 
+// ErrNoCancellation says that there is no such cancellation, or its retention is over.
+var ErrNoCancellation = errors.New("no such cancellation (or its retention is over)")
+
 // ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")
+
+// ErrNoProtection says that no protection in Redis has the name.
+var ErrNoProtection = errors.New("no such protection")
+
+// ErrProtectionExists says that another protection has the name already.
+var ErrProtectionExists = errors.New("there is a protection with this name already")
+
+// ErrTooManyProtections says that there are MaxProtections already.
+var ErrTooManyProtections = fmt.Errorf("there are %d protections already: remove those that are not needed, "+
+	"protect a pattern, a tag or a pool instead of single desktops, or use the configuration", MaxProtections)

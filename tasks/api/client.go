@@ -478,6 +478,38 @@ func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, er
 	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + segment(id) + ":abort"})
 }
 
+// Cancellation cancels what was not sent of all operations that match.
+func (c *Client) Cancellation(ctx context.Context, req CancellationRequest) (tasks.Cancellation, error) {
+	req.ValidateOnly = false
+	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations", body: req, idempotency: req.IdempotencyKey})
+}
+
+// MatchCancellation reports what Cancellation would be about.
+func (c *Client) MatchCancellation(ctx context.Context, req CancellationRequest) (tasks.CancellationMatch, error) {
+	req.ValidateOnly = true
+	return call[tasks.CancellationMatch](ctx, c, request{method: "POST", path: "/v1/cancellations", body: req})
+}
+
+// Cancellations lists cancellations, the latest first.
+func (c *Client) Cancellations(ctx context.Context, size int, token string) (items []tasks.Cancellation, next string, err error) {
+	return list[tasks.Cancellation](ctx, c, "/v1/cancellations", url.Values{}, size, token)
+}
+
+// CancellationByID reads one cancellation, with what became of the desktops that were too late.
+func (c *Client) CancellationByID(ctx context.Context, id string) (tasks.CancellationProgress, error) {
+	return call[tasks.CancellationProgress](ctx, c, request{method: "GET", path: "/v1/cancellations/" + segment(id)})
+}
+
+// TooLate lists the desktops that a cancellation was too late for, as they are now.
+func (c *Client) TooLate(ctx context.Context, id string, size int, token string) (items []tasks.Desktop, next string, err error) {
+	return list[tasks.Desktop](ctx, c, "/v1/cancellations/"+segment(id)+"/desktops", url.Values{}, size, token)
+}
+
+// AbortCancellation ends a cancellation; what it has cancelled stays cancelled.
+func (c *Client) AbortCancellation(ctx context.Context, id string) (tasks.Cancellation, error) {
+	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations/" + segment(id) + ":abort"})
+}
+
 // Projects lists the configured projects, by alias.
 func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 	items, _, err := list[Project](ctx, c, "/v1/projects", url.Values{}, 0, "")
@@ -515,6 +547,23 @@ func (c *Client) CreateKey(ctx context.Context, req KeyRequest) (NewKey, error) 
 // RevokeKey revokes a key for good.
 func (c *Client) RevokeKey(ctx context.Context, id, reason string) (Key, error) {
 	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke", body: ReasonRequest{reason}})
+}
+
+// Protections lists the protections of the configuration, and then those in Redis.
+func (c *Client) Protections(ctx context.Context) ([]tasks.Protection, error) {
+	items, _, err := list[tasks.Protection](ctx, c, "/v1/protections", url.Values{}, 0, "")
+	return items, err
+}
+
+// AddProtection adds a protection.
+func (c *Client) AddProtection(ctx context.Context, req ProtectionRequest) (tasks.Protection, error) {
+	return call[tasks.Protection](ctx, c, request{method: "POST", path: "/v1/protections", body: req})
+}
+
+// RemoveProtection removes a protection; the reason is required.
+func (c *Client) RemoveProtection(ctx context.Context, name, reason string) (tasks.Protection, error) {
+	path := "/v1/protections/" + segment(name) + ":remove"
+	return call[tasks.Protection](ctx, c, request{method: "POST", path: path, body: Decision{Reason: reason}})
 }
 
 // Sessions lists the sessions of the dashboard that have not ended, the latest first: those

@@ -37,7 +37,9 @@ type Config struct {
 	Worker   Worker    `yaml:"worker"`
 	// Codes add to the built-in table of error codes and take precedence over it.
 	// Defaults to none.
-	Codes     []Code        `yaml:"codes"`
+	Codes []Code `yaml:"codes"`
+	// Protected are rules about what no call may name, in all projects. Defaults to none.
+	Protected []Protected   `yaml:"protected"`
 	Retention time.Duration `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
 	Log       Log           `yaml:"log"`
 	// AccessRemovedWithin is the target for the time from when an operation was due until
@@ -114,6 +116,10 @@ type Project struct {
 	UnknownUsers string   `yaml:"unknown_users"`
 	Limits       Limits   `yaml:"limits"`
 	Approval     Approval `yaml:"approval"`
+	Require      Require  `yaml:"require"`
+	// Protected are rules about what no call of this project may name, besides
+	// Config.Protected. Defaults to none.
+	Protected []Protected `yaml:"protected"`
 }
 
 // Approval says which operations wait for a person: those that bring the project, within the
@@ -132,6 +138,24 @@ type Approval struct {
 	UndoSecondPersonAbove int `yaml:"undo_second_person_above"`
 	// UndoWithin is how long after its detach a desktop is given back, 1h to 2160h. Defaults to 168h.
 	UndoWithin time.Duration `yaml:"undo_within"`
+	// Canary and StopLoss make the rest of a large operation wait, too.
+	Canary   Canary   `yaml:"canary"`
+	StopLoss StopLoss `yaml:"stop_loss"`
+}
+
+// Canary says how many desktops of a large operation must be confirmed before the others are
+// sent.
+type Canary struct {
+	Desktops int `yaml:"desktops"` // 0: no canary, all are sent at once. Defaults to 5.
+	Above    int `yaml:"above"`    // only operations of more desktops have one; 0: all. Defaults to 100.
+}
+
+// StopLoss says how many desktops of a large operation may fail or be on hold: beyond one of
+// the two the rest waits.
+type StopLoss struct {
+	Desktops int `yaml:"desktops"` // 0: the first stops it, 100000: no limit by this. Defaults to 50.
+	Percent  int `yaml:"percent"`  // of those tried, and of 100 at least; 0: the first stops it, 100: no limit by this. Defaults to 10.
+	Above    int `yaml:"above"`    // only operations of more desktops are stopped; 0: all. Defaults to 100.
 }
 
 // DefaultApproval returns the limits of a project without any.
@@ -140,6 +164,7 @@ func DefaultApproval() Approval {
 	return Approval{
 		Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires,
 		SecondPersonAbove: *p.SecondPersonAbove, UndoSecondPersonAbove: *p.UndoSecondPersonAbove, UndoWithin: p.UndoWithin,
+		Canary: Canary(*p.Canary), StopLoss: StopLoss(*p.StopLoss),
 	}
 }
 
@@ -147,6 +172,7 @@ func DefaultApproval() Approval {
 func NoApproval() Approval {
 	a := DefaultApproval()
 	a.Percent = 100
+	a.Canary, a.StopLoss = Canary{}, StopLoss{Percent: 100, Desktops: tasks.MaxDesktops}
 	return a
 }
 
@@ -179,6 +205,17 @@ func (a Approval) validate(bad func(field, format string, args ...any)) {
 	}
 	if a.Match != matchAll && a.Match != matchAny {
 		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)
+	}
+	for field, n := range map[string]int{
+		"approval.canary.desktops": a.Canary.Desktops, "approval.canary.above": a.Canary.Above,
+		"approval.stop_loss.desktops": a.StopLoss.Desktops, "approval.stop_loss.above": a.StopLoss.Above,
+	} {
+		if n < 0 || n > tasks.MaxDesktops {
+			bad(field, "is %d: 0 to %d", n, tasks.MaxDesktops)
+		}
+	}
+	if a.StopLoss.Percent < 0 || a.StopLoss.Percent > 100 {
+		bad("approval.stop_loss.percent", "is %d: 0 (the first that fails or is on hold stops it) to 100 (no limit by this)", a.StopLoss.Percent)
 	}
 	for field, d := range map[string]time.Duration{"approval.window": a.Window, "approval.expires": a.Expires} {
 		if d < time.Minute || d > 720*time.Hour {
@@ -475,6 +512,11 @@ func (c Config) problems() problems {
 			ps.add(fmt.Sprintf("codes[%d].%s", i, field), format, args...)
 		})
 	}
+	for i, p := range c.Protected {
+		p.validate(func(field, format string, args ...any) {
+			ps.add(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 	c.validateCredentials(&ps)
 	c.validateProjects(&ps)
 	return ps
@@ -637,6 +679,11 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	p.Limits.validate(bad)
 	p.Approval.validate(bad)
+	for i, x := range p.Protected {
+		x.validate(func(field, format string, args ...any) {
+			bad(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 }
 
 func (c Config) credentialNames() []string {

@@ -110,8 +110,8 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	def := Defaults()
 	values := map[string]reflect.Value{}
 	for _, v := range []any{
-		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(), def.Worker,
-		def.Log, SecretRef{},
+		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(),
+		DefaultApproval().Canary, DefaultApproval().StopLoss, Require{}, Protected{}, def.Worker, def.Log, SecretRef{},
 	} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}
@@ -145,6 +145,7 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	}
 	fieldComments(t, "config.go", check)
 	fieldComments(t, "secret.go", check)
+	fieldComments(t, "protected.go", check)
 }
 
 func keysOf(t reflect.Type) []string {

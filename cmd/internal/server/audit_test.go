@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -29,37 +30,44 @@ type audited struct {
 
 // decisions has every route: a new one needs a row.
 var decisions = map[string]audited{
-	"POST /v1/operations":              {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/plans":                   {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/operations/{id}:cancel":  {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:retry":   {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:approve": {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:reject":  {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:undo":    {tasks.AuditOperationUndone, `{"reason":"left"}`, true},
-	"POST /v1/projects:stop":           {tasks.AuditStopped, `{"reason":"left"}`, false},
-	"POST /v1/projects:resume":         {tasks.AuditStopEnded, `{"reason":"left"}`, false},
-	"POST /v1/failures:dismiss":        {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
-	"POST /v1/redrives":                {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
-	"POST /v1/redrives/{id}:abort":     {tasks.AuditRedriveAborted, ``, true},
-	"POST /v1/keys":                    {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
-	"POST /v1/keys/{id}:revoke":        {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
-	"POST /v1/sessions/{id}:end":       {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:pause":  {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:resume": {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
-	"GET /v1/operations/{id}/report":   {tasks.AuditPersonalData, "", true},
-	"GET /v1/plans/{id}":               {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
+	"POST /v1/operations":                {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/plans":                     {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/operations/{id}:cancel":    {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:retry":     {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:approve":   {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:reject":    {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:undo":      {tasks.AuditOperationUndone, `{"reason":"left"}`, true},
+	"POST /v1/projects:stop":             {tasks.AuditStopped, `{"reason":"left"}`, false},
+	"POST /v1/projects:resume":           {tasks.AuditStopEnded, `{"reason":"left"}`, false},
+	"POST /v1/failures:dismiss":          {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
+	"POST /v1/redrives":                  {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
+	"POST /v1/redrives/{id}:abort":       {tasks.AuditRedriveAborted, ``, true},
+	"POST /v1/keys":                      {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
+	"POST /v1/keys/{id}:revoke":          {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
+	"POST /v1/sessions/{id}:end":         {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:pause":    {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:resume":   {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
+	"POST /v1/protections":               {tasks.AuditProtectionAdded, `{"name":"new","kind":"pool","pattern":"p-2","reason":"left"}`, true},
+	"POST /v1/protections/{name}:remove": {tasks.AuditProtectionRemoved, `{"reason":"left"}`, true},
+	"GET /v1/protections":                {},
+	"GET /v1/operations/{id}/report":     {tasks.AuditPersonalData, "", true},
+	"GET /v1/plans/{id}":                 {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
 	"GET /v1/operations/{id}/events": {}, "GET /v1/operations/{id}/calls": {}, "GET /v1/desktops": {}, "GET /v1/desktops/{desktop}": {},
 	"GET /v1/failures": {}, "GET /v1/failures:count": {}, "GET /v1/redrives": {}, "GET /v1/redrives/{id}": {},
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
 	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+
+	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
+	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
+	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, plan, keyID, session, secret, waiting, gone string
+	operation, redrive, cancellation, plan, keyID, session, secret, waiting, gone string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -67,6 +75,7 @@ func newAuditBench(t *testing.T) *auditBench {
 	op := b.failed("hq", "d1")
 	b.operation = op.ID
 	b.redrive = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
+	b.cancellation = b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
 	b.plan = b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.renew()
 	return b
@@ -78,6 +87,8 @@ func (b *auditBench) renew() {
 	_, key, err := b.keys.Create(b.t.Context(), access.Key{Name: "leaver", Role: access.Viewer})
 	require.NoError(b.t, err)
 	b.keyID = key.ID
+	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
+	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
 	b.waiting, b.gone = b.waits(), b.detached("d1")
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
@@ -86,7 +97,7 @@ func (b *auditBench) renew() {
 
 func (b *auditBench) path(rt route) string {
 	id := b.operation
-	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
+	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}

@@ -36,6 +36,10 @@ var schemas = map[string]reflect.Type{
 	"DesktopRef": reflect.TypeFor[tasks.DesktopRef](), "RedriveRequest": reflect.TypeFor[api.RedriveRequest](),
 	"FailureMatch": reflect.TypeFor[api.FailureMatch](), "DismissRequest": reflect.TypeFor[api.DismissRequest](), "Dismissed": reflect.TypeFor[api.Dismissed](),
 	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
+	"CancellationFilter": reflect.TypeFor[tasks.CancellationFilter](), "CancellationRequest": reflect.TypeFor[api.CancellationRequest](),
+	"CancellationMatch": reflect.TypeFor[tasks.CancellationMatch](), "CancellationCount": reflect.TypeFor[tasks.CancellationCount](),
+	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),
+	"CancellationPage": reflect.TypeFor[api.Page[tasks.Cancellation]](), "TooLatePage": reflect.TypeFor[api.Page[tasks.Desktop]](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
 	"Decision": reflect.TypeFor[api.Decision](), "UndoRequest": reflect.TypeFor[api.UndoRequest](),
@@ -52,6 +56,9 @@ var schemas = map[string]reflect.Type{
 	"RedrivePage": reflect.TypeFor[api.Page[tasks.Redrive]](), "RedriveItemPage": reflect.TypeFor[api.Page[tasks.RedriveItem]](),
 	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
+
+	"Protection": reflect.TypeFor[tasks.Protection](), "ProtectionRequest": reflect.TypeFor[api.ProtectionRequest](),
+	"ProtectionPage": reflect.TypeFor[whole[tasks.Protection]](),
 
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
