@@ -133,6 +133,7 @@ var waitsBecause = map[tasks.ClearanceWhy]string{
 	tasks.WhyLimit:    "nothing of it is sent: it asks for more desktops than pass without one",
 	tasks.WhyCanary:   "the rest of it is not sent: of its first desktops, which were to be confirmed, one failed or is on hold",
 	tasks.WhyStopLoss: "the rest of it is not sent: too many of its desktops failed or are on hold",
+	tasks.WhyUndo:     "nothing is given back: it is so much that another person must approve it",
 }
 
 func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.Clearance) error {
