@@ -118,7 +118,8 @@ func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.C
 	}
 	s.log.Warn().Str("operation", op.ID).Str("why", string(c.Why)).
 		Str("requested_by", op.RequestedBy).Str("ticket", op.Ticket).
-		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).Int("allowed", c.Allowed).Int("assigned", c.Assigned).
+		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).Int("allowed", c.Allowed).
+		Int("assigned", c.Assigned).
 		Bool("second_person", c.NeedsSecondPerson()).Time("expires_at", c.ExpiresAt).
 		Msg("an operation waits for approval, and nothing of it is sent: it asks for more desktops than pass without one")
 	return nil

@@ -162,7 +162,7 @@ func (p *Program) askNumber(question string) (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
-		return 0, usage("type the number that is shown", "%s is not a number; nothing was dismissed", shown(strings.TrimSpace(line)))
+		return 0, usage("type the number that is shown", "%s is not a number; nothing was changed", shown(strings.TrimSpace(line)))
 	}
 	return n, nil
 }
