@@ -37,7 +37,9 @@ var (
 	paused         = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
 )
 
-var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator, tasks.PauseStop}
+var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator,
+	tasks.PauseStop,
+}
 
 // recordCollector reads the record at each scrape.
 type recordCollector struct {

@@ -63,6 +63,8 @@ func problemOf(err error) *api.Problem {
 			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
+	case errors.Is(err, tasks.ErrTooManyOperations):
+		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooManyOperations)
 	case errors.Is(err, tasks.ErrNotFound):
 		return problem(http.StatusNotFound, api.CodeNotFound, "this operation does not exist, or its retention is over: check the id")
 	case errors.Is(err, tasks.ErrPageToken):
