@@ -61,7 +61,8 @@ type operations struct {
 	Filtered                      bool
 	Views                         []chip
 	Active                        []chip
-	InProgress                    bool // any of the rows
+	InProgress                    bool   // any of the rows
+	Cancel                        string // address of the preview of a cancellation of what is filtered
 }
 
 func (o operations) refreshAfter() int { return secondsIf(o.InProgress, 3, 15) }
@@ -123,6 +124,13 @@ func (v *visit) operations() error {
 		if x[2] != "" && (x[0] != "project" || !p.Bound) {
 			p.Active = append(p.Active, chip{Name: x[1], Value: x[2], Link: v.toggled(x[0], x[2])})
 		}
+	}
+	p.Cancel = "/cancellations/preview"
+	if q := v.URL.Query(); p.Filtered {
+		for _, other := range append([]string{"page_token", "back", "first"}, operationViews...) {
+			q.Del(other)
+		}
+		p.Cancel = address(p.Cancel, q)
 	}
 	title := "Operations"
 	if p.Scheduled {

@@ -87,6 +87,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
 		"POST /operations/{id}/approve": access.Approver, "POST /operations/{id}/reject": access.Approver,
+		"POST /cancellations": access.Operator,
 		"POST /projects/stop": access.Admin, "POST /projects/resume": access.Admin,
 		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin,
 		"POST /signout": access.Viewer, "GET /search": access.Viewer,

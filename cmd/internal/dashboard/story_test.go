@@ -33,6 +33,7 @@ type story struct {
 	s           *stage
 	ended, open tasks.Operation
 	redrive     tasks.Redrive
+	cancelled   string // id of a cancellation, once it was made
 	asks        string // id of the operation that waits for an approval, once it was asked for
 }
 
@@ -45,6 +46,18 @@ func (x *story) waits() string {
 		})
 	}
 	return x.asks
+}
+
+// cancels is the id of a cancellation by a ticket that only one operation has.
+func (x *story) cancels() string {
+	if x.cancelled == "" {
+		ticket := "x" + x.Ticket
+		x.s.submit(api.OperationRequest{Project: "branch", Desktops: []string{x.id(94)}, Reason: x.Reason, Ticket: ticket})
+		c, err := x.s.api().Cancellation(x.s.t.Context(), api.CancellationRequest{Filter: tasks.CancellationFilter{Ticket: ticket}, Reason: x.Reason})
+		require.NoError(x.s.t, err)
+		x.cancelled = c.ID
+	}
+	return x.cancelled
 }
 
 // ask has an operation wait for an approval.
@@ -187,6 +200,10 @@ func (x *story) places() []place {
 		{"operation-waiting", func(b *browser) { b.open("/operations/" + x.waits()) }},
 		{"operations-waiting", goTo("/operations?waiting=1")},
 		{"overview-waiting", goTo("/")},
+		{"cancel", goTo("/cancellations/preview")},
+		{"cancel-matches", goTo("/cancellations/preview?ticket=" + url.QueryEscape(x.Ticket))},
+		{"cancellation", func(b *browser) { b.open("/cancellations/" + x.cancels()) }},
+		{"cancellations", goTo("/cancellations")},
 		{"not-found", goTo("/operations/nothing")},
 		{"bad-filter", goTo("/operations?from=someday")},
 	}
