@@ -45,10 +45,14 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{} // the process is ending
 	}
+	rules, err := persist(s.inFlight, s.log, func() (*record.Protections, error) { return s.record.Protections(s.inFlight) })
+	if err != nil {
+		return checked{} // the process is ending
+	}
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		r := judged(readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
 		readings[it] = r
 		it.keepReading(r, readAt)
 		s.guardUndo(it, r, users)

@@ -248,6 +248,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"approval":                 approval,
 		"second person":            secondPerson,
 		"owner of a replay":        ownerOfAReplay,
+		"protections":              protections,
+		"quota":                    quota,
 		"clearedAnew":              clearedAnew,
 		"undo":                     undo,
 		"undo of some":             undoOfSome,
