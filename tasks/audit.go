@@ -28,6 +28,9 @@ const (
 	AuditProtectionRemoved  AuditAction = "protection.removed"
 	AuditPersonalData       AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration      AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
+
+	AuditCancellationCreated AuditAction = "cancellation.created"
+	AuditCancellationAborted AuditAction = "cancellation.aborted"
 )
 
 // AuditActions lists the actions.
@@ -35,7 +38,7 @@ var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
 	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
-	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration,
+	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

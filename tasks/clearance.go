@@ -27,6 +27,9 @@ var DefaultLimit = Limit{Desktops: 50, Percent: 20, Window: 24 * time.Hour}
 // who asked must approve.
 const DefaultSecondPersonAbove = 500
 
+// DefaultUndoSecondPersonAbove is the same for desktops that an undo gives back.
+const DefaultUndoSecondPersonAbove = 100
+
 // DependsOnFleet reports whether Allowed depends on the number of assigned desktops, if so
 // many desktops are asked for.
 func (l Limit) DependsOnFleet(asked int) bool {
@@ -51,6 +54,31 @@ func (l Limit) Allowed(assigned int) int {
 	}
 	return max(l.Desktops, share)
 }
+
+// Canary is how an operation of many desktops begins: the first few are sent, and the others
+// only when those are confirmed.
+type Canary struct {
+	Desktops int // to be confirmed first; 0: none, all are sent at once
+	Above    int // only operations of more desktops have a canary; 0: all have one
+}
+
+// StopLoss is how many desktops of an operation may fail or be on hold before the rest waits
+// for a person: more than Desktops of them, or more than Percent of those that were tried. The percentage
+// is of 100 desktops at least, as many as a call has, because one of three says little.
+type StopLoss struct {
+	Desktops int // 0: the first one stops it; MaxDesktops: no limit by this
+	Percent  int // of the desktops that were tried; 0: the first one stops it, 100: no limit by this
+	Above    int // only operations of more desktops are stopped; 0: all are
+}
+
+// DefaultCanary and DefaultStopLoss are for operations of more than 100 desktops.
+var (
+	DefaultCanary   = Canary{Desktops: 5, Above: 100}
+	DefaultStopLoss = StopLoss{Percent: 10, Desktops: 50, Above: 100}
+)
+
+// NoStopLoss stops nothing.
+var NoStopLoss = StopLoss{Percent: 100, Desktops: MaxDesktops}
 
 // ClearanceState is the state of a question whether an operation may begin.
 type ClearanceState string
@@ -122,8 +150,9 @@ type SamePersonError struct {
 }
 
 func (e *SamePersonError) Error() string {
-	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; nothing was changed: "+
-		"another person with the role approver or admin may approve it, with a key of their own (you may reject it)", e.Asked, e.Desktops, e.Above)
+	return fmt.Sprintf("%s asked for these %d desktops, and nobody may approve more than %d within the window alone; "+
+		"nothing was changed: another person with the role approver or admin may approve it, with a key of their own (you may reject it)",
+		e.Asked, e.Desktops, e.Above)
 }
 
 // Approval is a person's answer that an operation may begin.

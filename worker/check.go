@@ -32,6 +32,10 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if len(mine) == 0 {
 		return checked{}
 	}
+	users, err := s.accountsFor(mine) // before the reading, which must be fresh
+	if err != nil {
+		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
+	}
 	read, err := s.readNow(idsOf(mine), s.priority)
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
@@ -51,6 +55,7 @@ func (s *sender) check(b *batch, group []*item) checked {
 		r := judged(readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
 		readings[it] = r
 		it.keepReading(r, readAt)
+		s.guardUndo(it, r, users)
 		switch row := policy.VerdictOf(r); {
 		case row.Before != policy.Send:
 			settled = append(settled, it)

@@ -21,6 +21,7 @@ import (
 // API is the part of the cloud that a worker uses; *apiclient.Client implements it.
 type API interface {
 	Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error)
+	Attach(ctx context.Context, desktops []apiclient.Attachment) (*apiclient.DetachResult, error)
 	DetachUsers(ctx context.Context, desktops []apiclient.UserDetach) (*apiclient.DetachResult, error)
 	Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error)
 	DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error)
@@ -51,6 +52,15 @@ type Project struct {
 	Limit             *tasks.Limit
 	ApprovalExpires   time.Duration
 	SecondPersonAbove *int
+	// Canary and StopLoss make the rest of a large operation wait for a person; nil:
+	// tasks.DefaultCanary and tasks.DefaultStopLoss.
+	Canary   *tasks.Canary
+	StopLoss *tasks.StopLoss
+	// UndoSecondPersonAbove is how many desktops an undo may give back without an approval by
+	// a second person; nil: tasks.DefaultUndoSecondPersonAbove. UndoWithin is how long after
+	// its detach a desktop is given back; defaults to 7 days.
+	UndoSecondPersonAbove *int
+	UndoWithin            time.Duration
 }
 
 // limits are what projects of one credential have in common.
@@ -121,9 +131,22 @@ func (p *Project) setDefaults() {
 		limit := tasks.DefaultLimit
 		p.Limit = &limit
 	}
+	p.UndoWithin = cmp.Or(p.UndoWithin, 7*24*time.Hour)
+	if p.UndoSecondPersonAbove == nil {
+		above := tasks.DefaultUndoSecondPersonAbove
+		p.UndoSecondPersonAbove = &above
+	}
 	if p.SecondPersonAbove == nil {
 		above := tasks.DefaultSecondPersonAbove
 		p.SecondPersonAbove = &above
+	}
+	if p.Canary == nil {
+		canary := tasks.DefaultCanary
+		p.Canary = &canary
+	}
+	if p.StopLoss == nil {
+		stopLoss := tasks.DefaultStopLoss
+		p.StopLoss = &stopLoss
 	}
 }
 
@@ -170,6 +193,9 @@ func (c Config) validate() error {
 			"is %q: %s or %s", p.UnknownUsers, tasks.HoldUnknown, tasks.IgnoreUnknown)
 		check(p.Limit.Desktops >= 0 && p.Limit.Percent >= 0 && p.Limit.Window > 0, field+"Limit", "is %+v: none of it may be negative, "+
 			"and the window must be above 0", *p.Limit)
+		check(p.Canary.Desktops >= 0 && p.Canary.Above >= 0, field+"Canary", "is %+v: none of it may be negative", *p.Canary)
+		check(p.StopLoss.Percent >= 0 && p.StopLoss.Desktops >= 0 && p.StopLoss.Above >= 0, field+"StopLoss",
+			"is %+v: none of it may be negative", *p.StopLoss)
 		check(c.ShutdownTimeout > p.CallTimeout, "ShutdownTimeout",
 			"is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
 		seen[p.Alias], sharing[p.Credential] = true, p

@@ -15,13 +15,14 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	desktop, exists := read[d.ID]
 	return policy.Look{
 		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,
-		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared,
+		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared, Undo: undoOf(op, d),
 	}
 }
 
-// judged is a reading before a call, with the rule that forbids the call.
+// judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
+// takes nothing away, so no rule forbids it.
 func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
-	if !r.Exists {
+	if !r.Exists || r.Undo != nil {
 		return r
 	}
 	losing := r.Losing()

@@ -64,7 +64,7 @@ func sumOf(values []any) (n int64) {
 	return n
 }
 
-var scriptClearance = script("clearance")
+var scriptClearance = script("clearance", "brake")
 
 // decide writes a clearance; false if it has changed since op was read.
 func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance, deadline time.Time) (bool, error) {
@@ -148,7 +148,7 @@ func (r *Record) mayApprove(ctx context.Context, op Operation, a tasks.Approval)
 	if c.Desktops > c.SecondPersonAbove {
 		return refused
 	}
-	if c.WindowS == 0 { // it did not ask because of the window
+	if c.Why != tasks.WhyLimit { // it is in the window, or does not count
 		return nil
 	}
 	usage, err := r.Reserve(ctx, op, c.Desktops, c.SecondPersonAbove, time.Duration(c.WindowS)*time.Second)
@@ -194,6 +194,9 @@ func (p *Producer) answer(
 		return op, notWaiting(op)
 	}
 	op.Clearance = &next
+	if op.Stopped() != "" {
+		op.brake = nil // released, or of no use any more
+	}
 	_, err = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
 	return op, err
 }

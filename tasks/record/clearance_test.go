@@ -123,7 +123,7 @@ func secondPerson(t *testing.T, b *bundle) {
 	ask := func(n, above int) record.Operation {
 		op := b.enqueue(tasks.Request{Desktops: ids(n), RequestedBy: "hr", Owner: "Ann"})
 		_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{
-			Desktops: n, SecondPersonAbove: above, WindowS: 3600, ExpiresAt: b.now.Add(time.Hour),
+			Why: tasks.WhyLimit, Desktops: n, SecondPersonAbove: above, WindowS: 3600, ExpiresAt: b.now.Add(time.Hour),
 		})
 		require.NoError(t, err)
 		return b.operation(op.ID)
@@ -139,16 +139,19 @@ func secondPerson(t *testing.T, b *bundle) {
 		require.Equal(t, "Ann", same.Asked)
 	}
 	large := ask(11, 10)
+	_, err := b.r.Reserve(t.Context(), large, 11, -1, time.Hour) // it began, and asks again
+	require.NoError(t, err)
 	refused(approve(large, "desk", "ann"))
 	refused(approve(large, "hr", "bob"))
 	require.True(t, b.operation(large.ID).AwaitsApproval(), "nothing was changed")
 	require.NoError(t, approve(large, "desk", "bob"))
 
+	b = newBundle(t, b.rdb)
 	first, second, third := ask(6, 10), ask(6, 10), ask(4, 10)
 	require.NoError(t, approve(first, "desk", "ann"))
 	refused(approve(second, "desk", "ann"))
 	require.NoError(t, approve(third, "desk", "ann"), "6 and 4 are 10")
-	_, err := b.p.Reject(t.Context(), second, "hr", "it is my own")
+	_, err = b.p.Reject(t.Context(), second, "hr", "it is my own")
 	require.NoError(t, err)
 
 	refused(approve(ask(1, 0), "desk", "ann"))

@@ -61,6 +61,36 @@ func encodeFoundAs(desktops []string, foundAs map[string]string) (value string, 
 	return mustJSON(out), len(out) > 0
 }
 
+// hadField of a chunk of an undo has Row.Had, packed; see before.go.
+const hadField = "   "
+
+// encodeHad is the value of hadField.
+func encodeHad(desktops []string, had map[string]tasks.Before) (value string, any bool) {
+	var rows []beforeAt
+	for i, id := range desktops {
+		if b, known := had[id]; known {
+			rows = append(rows, beforeAt{i, b})
+		}
+	}
+	if len(rows) == 0 {
+		return "", false
+	}
+	return packBefore(rows), true
+}
+
+func decodeHad(value string, rows []Row) error {
+	had, err := unpackBefore(value)
+	if err != nil {
+		return err
+	}
+	for _, b := range had {
+		if b.position < len(rows) {
+			rows[b.position].Had = &b.Before
+		}
+	}
+	return nil
+}
+
 // encodeStatus returns the status part of a desktop's value or of the common value.
 func encodeStatus(d tasks.Desktop) string {
 	b := make([]byte, 0, 40)
@@ -143,9 +173,13 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 			return bad(foundAsField, err)
 		}
 	}
+	had, named := values[hadField]
+	if named {
+		rows--
+	}
 	out := make([]Row, rows)
 	for id, value := range values {
-		if id == commonField || id == expectField || id == foundAsField {
+		if id == commonField || id == expectField || id == foundAsField || id == hadField {
 			continue
 		}
 		position, own, alone := strings.Cut(value, ";")
@@ -163,6 +197,11 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 			d.common, d.followers = status, followers
 		}
 		out[place] = d
+	}
+	if named {
+		if err := decodeHad(had, out); err != nil {
+			return bad(hadField, err)
+		}
 	}
 	return out, nil
 }

@@ -102,6 +102,7 @@ type Operation struct {
 
 	found     []int  // rows of each chunk of desktops that were found by their users' names
 	clearance string // as stored, for compare-and-set
+	brake     *brake // nil: it has none
 }
 
 // Row is a row of an operation as the record has it, with its place and the value that
@@ -110,6 +111,9 @@ type Row struct {
 	tasks.Desktop
 	Chunk    int `json:"-"`
 	Position int `json:"-"` // within the chunk
+	// Had is, of an undo, the reading before the detach, with the users who lost the desktop by
+	// it; nil: there is none.
+	Had *tasks.Before `json:"-"`
 
 	// The value that was read, for compare-and-set; see codec.go.
 	stored    string // its own value
@@ -140,6 +144,18 @@ type Redrive struct {
 	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
 
 	items string // key of the matches
+}
+
+// Cancellation is a cancellation and the key of its matches.
+type Cancellation struct {
+	tasks.Cancellation
+
+	// Scope are the projects in which it looked; empty: all.
+	Scope    []string `json:"scope,omitempty"`
+	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
+
+	items string // key of the matches
+	next  int    // number of items that were looked at
 }
 
 // Tally is a tasks.Tally with the times that the removal of access took.

@@ -100,7 +100,22 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...fun
 	if err := p.announce(ctx, op.ID, req, before); err != nil {
 		return Operation{}, err
 	}
-	created, copies, err := p.accept(ctx, op, req)
+	return p.submit(ctx, op, content{
+		fingerprint: fingerprint(req), desktops: req.Desktops, lookups: lookupRows(req), expect: req.Expect,
+	})
+}
+
+// content is what is written of an operation that is being accepted, besides the operation.
+type content struct {
+	fingerprint       string
+	desktops, lookups []string // rows
+	expect            map[string][]string
+	had               map[string]tasks.Before // of an undo: Row.Had
+}
+
+// submit accepts an operation and enqueues its chunks.
+func (p *Producer) submit(ctx context.Context, op Operation, content content) (Operation, error) {
+	created, copies, err := p.accept(ctx, op, content)
 	if err != nil {
 		return Operation{}, err
 	}
@@ -208,21 +223,25 @@ var scriptAccept = script("accept")
 // accepted before. The order makes it atomic: first the intent (so that a sweep finds and
 // removes an operation that is never accepted), then the desktops and their history, and
 // last the acceptance, in one step.
-func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) (created bool, copies Copies, err error) {
+func (p *Producer) accept(ctx context.Context, op Operation, content content) (created bool, copies Copies, err error) {
 	r := p.Record
 	fail := func(err error) (bool, Copies, error) {
 		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
 	}
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
-	fp, index := fingerprint(req), mustJSON(indexedOf(op))
+	index := mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
 	chunks := make([]*scriptCall, 0, op.Chunks())
-	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
+	for _, rows := range [][]string{content.desktops, content.lookups} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
 			n := len(chunks)
+			fields := newChunk(ids, content.expect, op.AcceptedAt)
+			if v, any := encodeHad(ids, content.had); any {
+				fields = append(fields, hadField, v)
+			}
 			chunks = append(chunks, &scriptCall{
 				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-				args: append([]any{fp, index}, newChunk(ids, req.Expect, op.AcceptedAt)...),
+				args: append([]any{content.fingerprint, index}, fields...),
 			})
 			open = append(open, n, len(ids))
 		}
@@ -243,10 +262,10 @@ func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) 
 			}
 		}
 	}
-	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
+	if err := r.writeHistory(ctx, op, content.desktops, content.expect, 0); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
+	if err := r.writeHistory(ctx, op, content.lookups, content.expect, chunksOf(len(content.desktops))); err != nil {
 		return fail(err)
 	}
 	if err := r.schedule(ctx, op); err != nil {
@@ -441,17 +460,16 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) boo
 	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
 }
 
+var scriptReopen = script("reopen", "brake")
+
 // reopen moves failed desktops back to queued. It enters the operation into the open list
 // first, so that a sweep continues after a crash in between.
 func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row, error) {
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)
 	if err == nil {
-		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(tasks.DefaultDeadline).UnixMilli())
-			p.HDel(ctx, r.keys.op(op.ID), fieldClearance) // what is retried is cleared anew
-			return nil
-		})
+		keys := []string{r.keys.op(op.ID), r.keys.open(op.ID), r.keys.unproven(op.ID)}
+		_, err = r.runScript(ctx, scriptReopen, keys, now.Add(tasks.DefaultDeadline).UnixMilli())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)

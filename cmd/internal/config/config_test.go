@@ -110,8 +110,9 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	def := Defaults()
 	values := map[string]reflect.Value{}
 	for _, v := range []any{
-		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), def.Worker, def.Log, SecretRef{},
-		DefaultApproval(), Require{}, Protected{},
+		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(),
+		DefaultApproval().Canary, DefaultApproval().StopLoss, def.Worker, def.Log, SecretRef{},
+		Require{}, Protected{},
 	} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}

@@ -30,6 +30,7 @@ func (c Config) Guards() map[string]string {
 		a := p.Approval
 		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
 		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)
+		out[name+"approval.undo"] = fmt.Sprintf("another person above %d desktops, within %s", a.UndoSecondPersonAbove, a.UndoWithin)
 	}
 	for _, p := range c.Protections() {
 		of := "protected." + p.Name + "."

@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"unicode/utf8"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -15,13 +14,14 @@ func (r *request) decision() (api.Decision, error) {
 	if err := r.decode(&in, true); err != nil {
 		return in, err
 	}
-	switch n := utf8.RuneCountInString(in.Reason); {
-	case n == 0:
-		return in, fault("/reason", "is required: say why, for those who ask later")
-	case n > maxReason:
-		return in, fault("/reason", "is longer than %d characters", maxReason)
+	return in, requireReason(in.Reason)
+}
+
+func requireReason(reason string) error {
+	if reason == "" {
+		return fault("/reason", "is required: say why, for those who ask later")
 	}
-	return in, nil
+	return checkReason(reason)
 }
 
 // approveOperation is POST /v1/operations/{id}:approve.
@@ -41,15 +41,15 @@ func (s *server) rejectOperation(r *request) error {
 }
 
 func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
-	if err := r.query().err(); err != nil {
+	var in api.Decision
+	if err := r.decode(&in, true); err != nil {
 		return err
 	}
 	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	in, err := r.decision()
-	if err != nil {
+	if err := requireReason(in.Reason); err != nil {
 		return err
 	}
 	if err := s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error { return answer(op, in.Reason) }); err != nil {

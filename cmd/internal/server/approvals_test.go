@@ -15,8 +15,8 @@ func (b *bench) waitsFor(id string, desktops, secondPersonAbove int) {
 	b.t.Helper()
 	op, err := b.store.Record.Operation(b.t.Context(), id)
 	require.NoError(b.t, err)
-	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit,
-		Desktops: desktops, SecondPersonAbove: secondPersonAbove, WindowS: 3600, ExpiresAt: time.Now().Add(time.Hour),
+	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{
+		Why: tasks.WhyLimit, Desktops: desktops, SecondPersonAbove: secondPersonAbove, WindowS: 3600, ExpiresAt: time.Now().Add(time.Hour),
 	})
 	require.NoError(b.t, err)
 	require.True(b.t, asked)

@@ -71,6 +71,8 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusNotFound, "protection_not_found", "there is no such protection; nothing was changed: check the name")
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
+	case errors.Is(err, tasks.ErrTooManyOperations):
+		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooManyOperations)
 	case errors.Is(err, tasks.ErrNotFound):
 		return problem(http.StatusNotFound, api.CodeNotFound, "this operation does not exist, or its retention is over: check the id")
 	case errors.Is(err, tasks.ErrPageToken):

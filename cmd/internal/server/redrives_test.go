@@ -12,10 +12,16 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// waits creates an operation that waits for an approval.
+// waits creates an operation that waits for an approval, and that no worker takes meanwhile.
 func (b *bench) waits() string {
 	b.t.Helper()
-	op, err := b.store.Producer.Enqueue(b.t.Context(), tasks.Request{Project: "hq", Desktops: []string{"many"}, RequestedBy: "hr"})
+	return b.waitsAs(tasks.Request{Project: "hq", NotBefore: time.Now().Add(time.Hour)})
+}
+
+func (b *bench) waitsAs(req tasks.Request) string {
+	b.t.Helper()
+	req.Desktops, req.RequestedBy = []string{"many"}, "hr"
+	op, err := b.store.Producer.Enqueue(b.t.Context(), req)
 	require.NoError(b.t, err)
 	asked, err := b.store.Record.AskApproval(b.t.Context(), op, tasks.Clearance{
 		Why: tasks.WhyCanary, Codes: []tasks.CodeCount{{Code: "WKS.1", Count: 1}}, ExpiresAt: time.Now().Add(time.Hour),
