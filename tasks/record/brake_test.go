@@ -114,7 +114,7 @@ func canaryFails(t *testing.T, b *bundle) {
 	require.True(t, op.AwaitsApproval(), "a retry releases nothing")
 	require.Equal(t, tasks.WhyCanary, op.Stopped())
 
-	op, err = b.p.Approve(t.Context(), op, "ann", "known")
+	op, err = b.p.Approve(t.Context(), op, tasks.Approval{By: "ann", Reason: "known"})
 	require.NoError(t, err)
 	require.Equal(t, 98, moved(b.shift(op, 0, 98, tasks.StateQueued, tasks.StateSending, "")))
 }
@@ -143,7 +143,7 @@ func stopLoss(t *testing.T, b *bundle) {
 	_, err = b.r.AskApproval(t.Context(), op, tasks.Clearance{Why: op.Stopped(), ExpiresAt: b.now.Add(time.Hour)})
 	require.NoError(t, err)
 	b.now = b.now.Add(time.Second)
-	op, err = b.p.Approve(t.Context(), b.operation(op.ID), "ann", "known")
+	op, err = b.p.Approve(t.Context(), b.operation(op.ID), tasks.Approval{By: "ann", Reason: "known"})
 	require.NoError(t, err)
 	require.Equal(t, 100, moved(b.shift(op, 3, 100, tasks.StateQueued, tasks.StateSending, "")))
 	require.Equal(t, record.BrakeUnchanged, b.shift(op, 3, 10, tasks.StateSending, tasks.StateFailed, "WKS.3").Brake)
