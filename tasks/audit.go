@@ -18,6 +18,7 @@ const (
 	AuditOperationRetried    AuditAction = "operation.retried"
 	AuditOperationApproved   AuditAction = "operation.approved"
 	AuditOperationRejected   AuditAction = "operation.rejected"
+	AuditOperationUndone     AuditAction = "operation.undone" // the target is the undo
 	AuditStopped             AuditAction = "projects.stopped" // all of them
 	AuditStopEnded           AuditAction = "projects.resumed"
 	AuditRedriveCreated      AuditAction = "redrive.created"
@@ -35,7 +36,8 @@ const (
 // AuditActions lists the actions.
 var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
-	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditStopped, AuditStopEnded,
+	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditOperationUndone,
+	AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 }

@@ -1,5 +1,19 @@
 package tasks
 
+// StateText names the state of a row of the operation for people: in an undo a desktop whose
+// reading shows its users is given back. JSON has State.
+func (o Operation) StateText(s State) string {
+	switch {
+	case o.UndoOf != "" && s == StateDetached:
+		return "given back"
+	case s == StateHeld:
+		return "on hold"
+	case s == StateNoDesktop:
+		return "no desktop"
+	}
+	return s.String()
+}
+
 // UndoRequest asks to give desktops of an operation back to the users who lost them by it.
 type UndoRequest struct {
 	// Desktops of the operation, by id, each once; empty: all that it detached.

@@ -136,6 +136,7 @@ func (p *project) finish(r *record, pend detachment) {
 	} else {
 		d := r.desktop().without(pend)
 		r.base = &d
+		p.people.meetAll(before.Users) // of an automatic one they were not met yet
 		p.people.meetAll(d.Users)
 		if len(d.Users) == 0 {
 			r.left = before.Users

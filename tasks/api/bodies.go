@@ -137,6 +137,15 @@ type Decision struct {
 	Reason string `json:"reason"` // required, up to 1,000 characters
 }
 
+// UndoRequest is the body of :undo; see tasks.UndoRequest.
+type UndoRequest struct {
+	Desktops []string `json:"desktops,omitempty"` // empty: all that the operation detached
+	Reason   string   `json:"reason"`             // required, up to 1,000 characters
+	Ticket   string   `json:"ticket,omitempty"`
+
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+}
+
 // Stopped is the answer to the stop of all projects, and to its end.
 type Stopped struct {
 	Stopped bool `json:"stopped"`

@@ -375,6 +375,14 @@ func (c *Client) Reject(ctx context.Context, operation, reason string) (Operatio
 	return call[OperationState](ctx, c, request{method: "POST", path: operationPath(operation, ":reject"), body: Decision{reason}})
 }
 
+// Undo submits an operation that gives desktops of another one back to the users who lost
+// them by it.
+func (c *Client) Undo(ctx context.Context, operation string, req UndoRequest) (OperationState, error) {
+	return call[OperationState](ctx, c, request{
+		method: "POST", path: operationPath(operation, ":undo"), body: req, idempotency: req.IdempotencyKey,
+	})
+}
+
 // StopAll stops the calls of all projects at once.
 func (c *Client) StopAll(ctx context.Context, reason string) (Stopped, error) {
 	return call[Stopped](ctx, c, request{method: "POST", path: "/v1/projects:stop", body: Decision{reason}})

@@ -46,7 +46,11 @@ func (p *Program) desktopsCommand() *cobra.Command {
 				p.note("no desktop of the operation matches")
 				return nil
 			}
-			if err := p.show(desktopsTable(v.Items)); err != nil {
+			op, err := c.poll(cmd.Context(), args[0])
+			if err != nil {
+				return ofOperation(args[0], err)
+			}
+			if err := p.show(desktopsTable(op, v.Items)); err != nil {
 				return err
 			}
 			sayMore(p, v, read)
@@ -63,7 +67,7 @@ func (p *Program) desktopsCommand() *cobra.Command {
 	return cmd
 }
 
-func desktopsTable(desktops []api.Desktop) *table {
+func desktopsTable(op tasks.Operation, desktops []api.Desktop) *table {
 	t := &table{header: []string{"DESKTOP", "EXPECTED USER", "USERS BEFORE", "STATE", "SINCE", "ATTEMPTS", "JOB", "REQUEST", "CODE",
 		"MESSAGE"}, less: []string{"REQUEST", "JOB", "ATTEMPTS", "USERS BEFORE", "SINCE"}}
 	for _, d := range desktops {
@@ -72,7 +76,7 @@ func desktopsTable(desktops []api.Desktop) *table {
 		if d.Before != nil {
 			before = namesOf(d.Before.Users)
 		}
-		t.add(d.ID, strings.Join(d.Expect, ", "), before, stateName(d.State), clock(d.UpdatedAt), strconv.Itoa(d.Attempts),
+		t.add(d.ID, strings.Join(d.Expect, ", "), before, rowState(op, d.Desktop), clock(d.UpdatedAt), strconv.Itoa(d.Attempts),
 			d.JobID, d.RequestID, code, message)
 	}
 	return t

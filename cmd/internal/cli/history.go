@@ -44,7 +44,7 @@ func historyTable(v api.History) *table {
 	for _, e := range v.Events {
 		code, message := whyOf(e.Desktop)
 		op := e.Operation
-		t.add(clock(op.AcceptedAt), op.ID, op.Project, stateName(e.Desktop.State), clock(e.Desktop.UpdatedAt),
+		t.add(clock(op.AcceptedAt), op.ID, op.Project, rowState(op, e.Desktop.Desktop), clock(e.Desktop.UpdatedAt),
 			op.RequestedBy, op.Ticket, op.Reason, e.Desktop.JobID, e.Desktop.RequestID, code, message)
 	}
 	return t

@@ -293,6 +293,8 @@ func (p *Program) showStatus(v statusView) error {
 	field("finished", clock(v.EndedAt))
 	field("requested by", requester(v.Operation.Operation))
 	field("ticket", v.Ticket)
+	field("undo of", v.UndoOf)
+	field("undone by", strings.Join(v.Undos, ", "))
 	field("reason", v.Reason)
 	field("options", strings.Join(v.options(), ", "))
 	field("desktops", strconv.Itoa(v.Total-v.Users))
@@ -300,8 +302,8 @@ func (p *Program) showStatus(v statusView) error {
 		field("users", strconv.Itoa(v.Users))
 	}
 	for _, line := range stateLines(v.Counts) {
-		name := stateName(line.state)
-		p.out("  %s%d", p.screen(p.Stdout).paint(stateColours[name], fmt.Sprintf("%-12s", name)), line.n)
+		name := v.StateText(line.state)
+		p.out("  %s%d", p.screen(p.Stdout).paint(stateColours[stateName(line.state)], fmt.Sprintf("%-12s", name)), line.n)
 	}
 	field("pace", paceText(v.Pace))
 	field("removal", removalText(v.Removal))

@@ -88,14 +88,14 @@ func plural(n int, one, many string) string {
 func share(n, total int, what string) string { return strconv.Itoa(n) + " of " + count(total, what) }
 
 // stateName is a state for people.
-func stateName(s tasks.State) string {
-	switch s {
-	case tasks.StateHeld:
-		return "on hold"
-	case tasks.StateNoDesktop:
-		return "no desktop"
+func stateName(s tasks.State) string { return tasks.Operation{}.StateText(s) }
+
+// rowState is the state of a row for people, with the undo that gave the desktop back.
+func rowState(op tasks.Operation, d tasks.Desktop) string {
+	if d.GivenBackBy != "" {
+		return op.StateText(d.State) + ", given back by " + d.GivenBackBy
 	}
-	return s.String()
+	return op.StateText(d.State)
 }
 
 // size describes what an operation names.

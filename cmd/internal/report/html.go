@@ -23,16 +23,20 @@ var htmlParts = template.Must(template.New("report").Funcs(template.FuncMap{
 	"when":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"took":   took,
 	"people": people,
-	"state":  StateText,
+	"state":  stateOf,
 	"states": func() []tasks.State { return tasks.States },
 	"amount": amount,
 	"count":  func(n int) string { return count(n, "") },
 }).Parse(htmlText))
 
 // htmlRenderer writes every row, or a summary if there are many.
-type htmlRenderer struct{ summary *summary }
+type htmlRenderer struct {
+	summary *summary
+	undoOf  string
+}
 
 func (h *htmlRenderer) head(w io.Writer, hd head) error {
+	h.undoOf = hd.Operation.UndoOf
 	if hd.Operation.Total > longest {
 		h.summary = newSummary()
 	}
@@ -48,6 +52,7 @@ type htmlRow struct {
 	row
 	Subject string
 	IsUser  bool
+	UndoOf  string
 	Proof   string
 }
 
@@ -56,7 +61,7 @@ func (h *htmlRenderer) chunk(w io.Writer, c chunk) error {
 		if h.summary != nil && !h.summary.add(r) {
 			continue
 		}
-		v := htmlRow{row: r, Subject: r.ID, Proof: r.proof()}
+		v := htmlRow{row: r, Subject: r.ID, Proof: r.proof(), UndoOf: h.undoOf}
 		if name, ok := r.user(); ok {
 			v.Subject, v.IsUser = name, true
 		}

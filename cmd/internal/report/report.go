@@ -95,6 +95,7 @@ func Write(ctx context.Context, w io.Writer, r *record.Record, id string, f Form
 	if op.ID != id || !operationID.MatchString(id) {
 		return altered("operation %s is stored with the id %q", id, op.ID)
 	}
+	op.Undos = nil // the report stays the same when desktops are given back
 	accepted, err := r.Accepted(ctx, id)
 	if err != nil {
 		return err

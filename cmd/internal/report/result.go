@@ -25,30 +25,33 @@ func (h head) Result() string {
 		}
 	}
 	var text string
+	confirmed := "confirmed detached"
+	if h.Operation.UndoOf != "" {
+		confirmed = "confirmed given back"
+	}
+	are := func(n int) string {
+		if n == 1 {
+			return " is " + confirmed
+		}
+		return " are " + confirmed
+	}
 	switch {
 	case c.Detached == 0:
-		text = "No desktop is confirmed detached"
+		text = "No desktop" + are(1)
 	case len(rest) > 0:
-		text = amount(c.Detached, "desktop") + areDetached(c.Detached) + h.slowest()
+		text = amount(c.Detached, "desktop") + are(c.Detached) + h.slowest()
 	case c.Detached == 1:
-		text = "The desktop" + h.leavers() + areDetached(1) + h.slowest()
+		text = "The desktop" + h.leavers() + are(1) + h.slowest()
 	default:
-		text = "All " + amount(c.Detached, "desktop") + h.leavers() + areDetached(c.Detached) + h.slowest()
+		text = "All " + amount(c.Detached, "desktop") + h.leavers() + are(c.Detached) + h.slowest()
 	}
 	if !h.Final {
 		text = "So far: " + strings.ToLower(text[:1]) + text[1:]
 	}
 	if len(rest) > 0 {
-		text += ". Not detached: " + strings.Join(rest, ", ")
+		text += ". Not " + strings.TrimPrefix(confirmed, "confirmed ") + ": " + strings.Join(rest, ", ")
 	}
 	return text + "."
-}
-
-func areDetached(n int) string {
-	if n == 1 {
-		return " is confirmed detached"
-	}
-	return " are confirmed detached"
 }
 
 // slowest says how long it took, as far as it took any time.

@@ -46,6 +46,7 @@ func (t *tally) add(op record.Operation, r row, target time.Duration, now time.T
 	t.counts.Count(r.State)
 	took, proven := r.took(op.Operation)
 	switch {
+	case op.UndoOf != "": // it removes no access
 	case proven:
 		t.due, t.taken = append(t.due, took.SinceDue), append(t.taken, took.SinceAccepted)
 	case r.State == tasks.StateCancelled || r.State == tasks.StateExpanded || r.State == tasks.StateNoDesktop:

@@ -3,14 +3,12 @@ package report
 import "github.com/detachd/detachd/tasks"
 
 // StateText names a state for people. In JSON and CSV states travel by their codes.
-func StateText(s tasks.State) string {
-	switch s {
-	case tasks.StateAccepted:
+func StateText(s tasks.State) string { return stateOf("", s) }
+
+// stateOf is StateText of a row of an undo, or of none.
+func stateOf(undoOf string, s tasks.State) string {
+	if s == tasks.StateAccepted {
 		return "accepted by cloud"
-	case tasks.StateHeld:
-		return "on hold"
-	case tasks.StateNoDesktop:
-		return "no desktop"
 	}
-	return s.String()
+	return tasks.Operation{UndoOf: undoOf}.StateText(s)
 }

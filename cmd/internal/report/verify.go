@@ -342,6 +342,7 @@ func (j *jsonFile) checkHead() {
 		return
 	}
 	op := j.Operation
+	accepted.Clearance = op.Clearance
 	accepted.Deadline, accepted.EndedAt, accepted.Total, accepted.Counts, accepted.Seal = op.Deadline, op.EndedAt, op.Total, op.Counts, op.Seal
 	if !equal(op, accepted) {
 		j.contradiction(errors.New("the operation is not the accepted one"))

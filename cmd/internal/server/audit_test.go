@@ -36,6 +36,7 @@ var decisions = map[string]audited{
 	"POST /v1/operations/{id}:retry":     {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
 	"POST /v1/operations/{id}:approve":   {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
 	"POST /v1/operations/{id}:reject":    {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:undo":      {tasks.AuditOperationUndone, `{"reason":"left"}`, true},
 	"POST /v1/projects:stop":             {tasks.AuditStopped, `{"reason":"left"}`, false},
 	"POST /v1/projects:resume":           {tasks.AuditStopEnded, `{"reason":"left"}`, false},
 	"POST /v1/failures:dismiss":          {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
@@ -66,7 +67,7 @@ var decisions = map[string]audited{
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, cancellation, plan, keyID, session, secret, waiting string
+	operation, redrive, cancellation, plan, keyID, session, secret, waiting, gone string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -88,7 +89,7 @@ func (b *auditBench) renew() {
 	b.keyID = key.ID
 	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
 	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
-	b.waiting = b.waits()
+	b.waiting, b.gone = b.waits(), b.detached("d1")
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
 	b.session, b.secret = access.SessionID(string(session)), string(session)
@@ -103,6 +104,9 @@ func (b *auditBench) path(rt route) string {
 	}
 	if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
 		id = b.waiting
+	}
+	if strings.HasSuffix(rt.path, ":undo") {
+		id = b.gone
 	}
 	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {

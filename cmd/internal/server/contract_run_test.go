@@ -578,6 +578,10 @@ func (p *provocation) few(path func(route) string) {
 		rt := routeOf("POST", "/v1/operations/{id}"+answer)
 		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)
 	}
+	undo := routeOf("POST", "/v1/operations/{id}:undo")
+	p.try(undo, 409, p.key[access.Operator], path(undo), `{"reason":"nothing was detached"}`)
+	p.do(p.key[access.Operator], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
+	p.try(undo, 422, p.key[access.Operator], path(undo), `{"reason":"x"}`, "Idempotency-Key", "used")
 	report := routeOf("GET", "/v1/operations/{id}/report")
 	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)

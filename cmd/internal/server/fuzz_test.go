@@ -57,6 +57,9 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
 			f.ids["operations"] = b.waits()
 		}
+		if strings.HasSuffix(rt.path, ":undo") {
+			f.ids["operations"] = b.detached("d1", "d2")
+		}
 		if strings.HasSuffix(rt.path, ":remove") {
 			_ = b.store.Record.AddProtection(t.Context(), tasks.Protection{Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1"}) // it may be there
 		}

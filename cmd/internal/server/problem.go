@@ -63,6 +63,8 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, tasks.ErrNotWaiting):
 		return problem(http.StatusConflict, "not_waiting",
 			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
+	case errors.Is(err, tasks.ErrNothingToUndo):
+		return problem(http.StatusConflict, "nothing_to_undo", "nothing was changed: %v", err)
 	case errors.Is(err, tasks.ErrProtectionExists):
 		return problem(http.StatusConflict, "protection_exists", "%v; nothing was changed: use another name", tasks.ErrProtectionExists)
 	case errors.Is(err, tasks.ErrTooManyProtections):

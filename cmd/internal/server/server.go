@@ -127,6 +127,7 @@ var routes = []route{
 	{"POST", "/v1/operations/{id}:cancel", access.Operator, (*server).cancelOperation},
 	{"POST", "/v1/operations/{id}:approve", access.Approver, (*server).approveOperation},
 	{"POST", "/v1/operations/{id}:reject", access.Approver, (*server).rejectOperation},
+	{"POST", "/v1/operations/{id}:undo", access.Operator, (*server).undoOperation},
 	{"POST", "/v1/operations/{id}:retry", access.Operator, (*server).retryOperation},
 	{"GET", "/v1/desktops", access.Viewer, (*server).searchDesktops},
 	{"GET", "/v1/desktops/{desktop}", access.Viewer, noInput((*server).getDesktop)},
