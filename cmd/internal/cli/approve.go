@@ -112,7 +112,7 @@ func (p *Program) agreed(desktops int) error {
 		return usage("read it with detachd status, then add --yes",
 			"approving %s needs confirmation; nothing was changed", count(desktops, "desktop"))
 	}
-	n, err := p.askNumber(fmt.Sprintf("Type %d to approve it: ", desktops))
+	n, err := p.askNumber(fmt.Sprintf("Type %d to approve it: ", desktops), "approved")
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type completer func(ctx context.Context, p *Program, args []string) []cobra.Comp
 var completers = map[string]completer{
 	"operation":      completeOperations,
 	"redrive":        completeRedrives,
+	"cancellation":   completeCancellations,
 	"key":            completeKeys,
 	"session":        completeSessions,
 	"protection":     completeProtections,
@@ -157,6 +158,15 @@ func completeRedrives(ctx context.Context, p *Program, _ []string) []cobra.Compl
 		return all, err
 	}, func(x tasks.Redrive) cobra.Completion {
 		return described(x.ID, string(x.State()), filterText(x))
+	})
+}
+
+func completeCancellations(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]tasks.Cancellation, error) {
+		all, _, err := c.Cancellations(ctx, mostCompletions, "")
+		return all, err
+	}, func(x tasks.Cancellation) cobra.Completion {
+		return described(x.ID, string(x.State()), cancelText(x.Filter))
 	})
 }
 
