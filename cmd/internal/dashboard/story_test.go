@@ -53,7 +53,8 @@ func (x *story) cancels() string {
 	if x.cancelled == "" {
 		ticket := "x" + x.Ticket
 		x.s.submit(api.OperationRequest{Project: "branch", Desktops: []string{x.id(94)}, Reason: x.Reason, Ticket: ticket})
-		c, err := x.s.api().Cancellation(x.s.t.Context(), api.CancellationRequest{Filter: tasks.CancellationFilter{Ticket: ticket}, Reason: x.Reason})
+		c, err := x.s.api().Cancellation(x.s.t.Context(), api.CancellationRequest{Filter: tasks.CancellationFilter{Ticket: ticket},
+			Reason: strings.ReplaceAll(x.Reason, "\n", " ")})
 		require.NoError(x.s.t, err)
 		x.cancelled = c.ID
 	}
