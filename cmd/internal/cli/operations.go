@@ -296,6 +296,9 @@ func (p *Program) showStatus(v statusView) error {
 		name := stateName(line.state)
 		p.out("  %s%d", p.screen(p.Stdout).paint(stateColours[name], fmt.Sprintf("%-12s", name)), line.n)
 	}
+	if v.Estimate != nil {
+		field("estimate", v.Estimate.Text())
+	}
 	field("pace", paceText(v.Pace))
 	field("removal", removalText(v.Removal))
 	field("calls", strconv.Itoa(len(v.Calls)))
