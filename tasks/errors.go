@@ -38,3 +38,13 @@ var ErrNoCancellation = errors.New("no such cancellation (or its retention is ov
 
 // ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")
+
+// ErrNoProtection says that no protection in Redis has the name.
+var ErrNoProtection = errors.New("no such protection")
+
+// ErrProtectionExists says that another protection has the name already.
+var ErrProtectionExists = errors.New("there is a protection with this name already")
+
+// ErrTooManyProtections says that there are MaxProtections already.
+var ErrTooManyProtections = fmt.Errorf("there are %d protections already: remove those that are not needed, "+
+	"protect a pattern, a tag or a pool instead of single desktops, or use the configuration", MaxProtections)

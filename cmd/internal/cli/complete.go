@@ -32,6 +32,7 @@ var completers = map[string]completer{
 	"cancellation":   completeCancellations,
 	"key":            completeKeys,
 	"session":        completeSessions,
+	"protection":     completeProtections,
 	"project":        completeProjects,
 	"alias":          completeProjects,
 	"desktop":        completeInbox,
@@ -191,6 +192,12 @@ func completeKeys(ctx context.Context, p *Program, _ []string) []cobra.Completio
 func completeSessions(ctx context.Context, p *Program, _ []string) []cobra.Completion {
 	return asked(p, func(c *client) ([]api.Session, error) { return c.Sessions(ctx) }, func(x api.Session) cobra.Completion {
 		return described(x.ID, x.Owner, clock(x.LastUsedAt))
+	})
+}
+
+func completeProtections(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]tasks.Protection, error) { return c.Protections(ctx) }, func(x tasks.Protection) cobra.Completion {
+		return described(x.Name, string(x.Kind), x.Pattern)
 	})
 }
 

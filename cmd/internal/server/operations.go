@@ -34,7 +34,7 @@ func (s *server) createOperation(r *request) error {
 		return wrongProject(in.Project)
 	}
 	if in.ValidateOnly {
-		if err := s.Store.Producer.Validate(req); err != nil {
+		if err := s.Store.Producer.Refusal(r.Context(), req); err != nil {
 			return err
 		}
 		return r.answer(http.StatusOK, api.Validated{
@@ -44,7 +44,8 @@ func (s *server) createOperation(r *request) error {
 	}
 	act := s.act(r, tasks.AuditOperationCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
-	op, err := s.Store.Producer.Enqueue(r.Context(), req, act.begins)
+	quota := func(id string) error { return s.takeQuota(r, id, len(req.Desktops)+len(req.Users)+len(req.Computers)) }
+	op, err := s.Store.Producer.Enqueue(r.Context(), req, quota, act.begins)
 	if err := act.End(err); err != nil {
 		return err
 	}

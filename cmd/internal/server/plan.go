@@ -38,6 +38,9 @@ func (s *server) createPlan(r *request) error {
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return err
 	}
+	if err := s.Store.Producer.Protected(r.Context(), req); err != nil {
+		return err
+	}
 	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
 	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical(), act.begins)
