@@ -311,7 +311,7 @@ func ofCancellation(id string, err error) error {
 func cancellationTable(all ...tasks.Cancellation) *table {
 	t := &table{
 		header: []string{"CANCELLATION", "STATE", "OPERATIONS", "CANCELLED", "TOO LATE", "REQUESTED BY", "STARTED", "FILTER", "REASON"},
-		less: []string{"REASON", "REQUESTED BY", "STARTED"},
+		less:   []string{"REASON", "REQUESTED BY", "STARTED"},
 	}
 	for _, x := range all {
 		t.add(x.ID, string(x.State()), strconv.Itoa(x.Processed)+" of "+strconv.Itoa(x.Matched), strconv.Itoa(x.Cancelled),

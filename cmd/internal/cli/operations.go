@@ -305,6 +305,9 @@ func (p *Program) showStatus(v statusView) error {
 		name := v.StateText(line.state)
 		p.out("  %s%d", p.screen(p.Stdout).paint(stateColours[stateName(line.state)], fmt.Sprintf("%-12s", name)), line.n)
 	}
+	if v.Estimate != nil {
+		field("estimate", v.Estimate.Text())
+	}
 	field("pace", paceText(v.Pace))
 	field("removal", removalText(v.Removal))
 	field("calls", strconv.Itoa(len(v.Calls)))

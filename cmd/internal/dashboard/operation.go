@@ -64,6 +64,9 @@ func (o operation) Speed() string {
 		return text
 	}
 	text := took(o.Now.Sub(op.Begins())) + " elapsed"
+	if o.Op.Estimate != nil {
+		text += " · " + o.Op.Estimate.Text()
+	}
 	if o.Pace.PerMinute > 0 {
 		text += fmt.Sprintf(" · %.3g desktops a minute", o.Pace.PerMinute)
 	}
