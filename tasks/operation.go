@@ -37,6 +37,8 @@ type Operation struct {
 	UndoOf string `json:"undo_of,omitempty"`
 	// Undos are the operations that give desktops of this one back, the earliest first.
 	Undos []string `json:"undos,omitempty"`
+	// Estimate is set only in answers of the API, while there is something to send.
+	Estimate *Estimate `json:"estimate,omitempty"`
 	// Durability is set only in the answer that accepts the operation.
 	Durability Durability `json:"durability,omitempty"`
 	// Replayed is set only in the answer that accepts the operation: an earlier request with

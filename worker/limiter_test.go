@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -389,4 +390,27 @@ func TestProjectsOfOneCredentialHaveOneLimit(t *testing.T) {
 		_, err := New(bad)
 		require.ErrorContains(t, err, want)
 	}
+}
+
+// A bulk of calls, as one worker asks for them, takes as long as its estimate says, by the
+// clock of the limit: less what may leave at once.
+func TestABulkTakesAsLongAsEstimated(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Mini(t)
+	now := begin
+	l := lines(rdb, "p:{cred:bulk}", defaultBurst, 1, &now)[0]
+	op := tasks.Operation{ID: "m", AcceptedAt: now, Counts: tasks.Counts{Queued: 30_000}}
+	e := tasks.EstimateOf(op, now, tasks.Budget{CallsPerMinute: 100, Workers: 1}, []tasks.Backlog{{Operation: "a", Rows: 5000}})
+	waiting := l.want(beforeCall, e.Calls+e.Ahead)
+	for left(l) > 0 {
+		l.letThrough()
+		if delay, more := l.next(); more {
+			now = now.Add(max(delay, time.Millisecond))
+		}
+	}
+	require.Equal(t, len(waiting), come(waiting...))
+	took, estimate := now.Sub(begin), time.Duration(e.Seconds)*time.Second
+	require.Equal(t, 210*time.Second, estimate)
+	require.LessOrEqual(t, took, estimate)
+	require.Greater(t, took, estimate-defaultBurst*intervalOf(100))
 }

@@ -267,3 +267,19 @@ func inCall(t *testing.T, call fakecloud.Request) map[string][]string {
 	}
 	return out
 }
+
+// A desktop that was protected after it was detached is given back all the same.
+func TestAnUndoOfWhatIsProtectedSince(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.start()
+	op, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(2)}))
+	require.Equal(t, 2, op.Counts.Detached)
+	require.NoError(t, s.record.AddProtection(t.Context(), tasks.Protection{Name: "one", Kind: tasks.ProtectDesktop, Pattern: "d-000000"}))
+	back, err := s.p.Undo(t.Context(), op, tasks.UndoRequest{RequestedBy: "amy", Owner: "amy", Reason: "wrong feed"})
+	require.NoError(t, err)
+	back, rows := s.ended(back)
+	require.Equal(t, 2, back.Counts.Detached, "%+v", rows)
+	d, _ := s.cloud.Get(projectID, "d-000000")
+	require.Len(t, d.Users, 1)
+}

@@ -19,9 +19,10 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	}
 }
 
-// judged is a reading before a call, with the rule that forbids the call.
+// judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
+// takes nothing away, so no rule forbids it.
 func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
-	if !r.Exists {
+	if !r.Exists || r.Undo != nil {
 		return r
 	}
 	losing := r.Losing()

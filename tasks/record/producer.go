@@ -71,7 +71,7 @@ func (p *Producer) Refusal(ctx context.Context, req tasks.Request) error {
 func (p *Producer) Protected(ctx context.Context, req tasks.Request) error {
 	rules, err := p.Record.Protections(ctx)
 	if err != nil {
-		return err
+		return fmt.Errorf("the request was not accepted: %w", err)
 	}
 	return rules.Refuse(req.Canonical())
 }

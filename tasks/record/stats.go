@@ -316,36 +316,60 @@ func midnightAfter(now time.Time) time.Time {
 	return now.UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)
 }
 
-// sumOpen sums up the running operations by project.
-func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*openSum, partial bool, err error) {
+// eachRunning passes on the running operations, in no order; partial means that there may be
+// more.
+func (r *Record) eachRunning(ctx context.Context, now time.Time, each func(Operation)) (partial bool, err error) {
 	running, partial, err := r.running(ctx, now)
 	if err != nil {
-		return nil, false, err
+		return false, err
 	}
-	midnight := midnightAfter(now)
-	out = map[string]*openSum{}
 	for some := range slices.Chunk(running, openBatch) {
 		ops, err := r.operationsAt(ctx, some)
 		if err != nil {
-			return nil, false, err
+			return false, err
 		}
 		for _, op := range ops {
-			if op.State(now) != tasks.OperationRunning {
-				continue
+			if op.State(now) == tasks.OperationRunning {
+				each(op)
 			}
-			s := out[op.Project]
-			if s == nil {
-				s = &openSum{}
-				out[op.Project] = s
-			}
-			if op.DueAt.After(now) && op.DueAt.Before(midnight) {
-				s.dueToday++
-			}
-			s.operations++
-			s.counts.Add(tasks.Counts{Queued: op.Counts.Queued, Sending: op.Counts.Sending, Accepted: op.Counts.Accepted})
 		}
 	}
-	return out, partial, nil
+	return partial, nil
+}
+
+// sumOpen sums up the running operations by project.
+func (r *Record) sumOpen(ctx context.Context, now time.Time) (out map[string]*openSum, partial bool, err error) {
+	midnight := midnightAfter(now)
+	out = map[string]*openSum{}
+	partial, err = r.eachRunning(ctx, now, func(op Operation) {
+		s := out[op.Project]
+		if s == nil {
+			s = &openSum{}
+			out[op.Project] = s
+		}
+		if op.DueAt.After(now) && op.DueAt.Before(midnight) {
+			s.dueToday++
+		}
+		s.operations++
+		s.counts.Add(tasks.Counts{Queued: op.Counts.Queued, Sending: op.Counts.Sending, Accepted: op.Counts.Accepted})
+	})
+	return out, partial, err
+}
+
+// Backlog lists what running operations have to send: of the 10,000 oldest of them. Those of
+// paused projects are included.
+func (r *Record) Backlog(ctx context.Context, now time.Time) (out []tasks.Backlog, err error) {
+	_, err = r.eachRunning(ctx, now, func(op Operation) {
+		if op.Counts.Queued > 0 {
+			out = append(out, tasks.Backlog{
+				Operation: op.ID, Project: op.Project, Urgent: op.Urgent, AcceptedAt: op.AcceptedAt, Rows: op.Counts.Queued,
+			})
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading what is to be sent: %w", err)
+	}
+	return out, nil
 }
 
 var queues = []Queue{UrgentQueue, SmallQueue, BulkQueue}

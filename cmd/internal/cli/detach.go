@@ -150,7 +150,7 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	}
 	p.warnOneCopy(ops, o.key)
 	p.warnWithoutWorkers(ctx, c)
-	p.sayEstimate(ctx, c, rowsByProject(ops))
+	p.sayLongest(ops)
 	if o.wait.on {
 		return skippedRows(list, p.waitAndShow(ctx, c, ops, o.wait, o.json, readOf(list)))
 	}

@@ -4,60 +4,51 @@ import (
 	"context"
 	"time"
 
-	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// sayEstimate prints how long the desktops of projects take at the limits of the
-// credentials, if that is minutes, without what is queued already. The estimate is
-// optional: if the limits cannot be read, nothing is printed.
-func (p *Program) sayEstimate(ctx context.Context, c *client, desktops map[string]int) {
-	total := 0
-	for _, n := range desktops {
-		total += n
-	}
-	if total <= apiclient.MaxDesktopsPerCall { // one call
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	projects, err := c.Projects(ctx)
-	if err != nil {
-		return
-	}
-	if minutes, perMinute := estimate(desktops, projects); minutes > 1 {
-		p.note("about %d minutes at %s a minute, each of up to %d desktops", minutes, count(perMinute, "call"), apiclient.MaxDesktopsPerCall)
-	}
-}
-
-// estimate gives the minutes that the calls take, rounded up, and the limit of the
-// slowest credential. 0: no limit applies.
-func estimate(desktops map[string]int, projects []api.Project) (minutes, perMinute int) {
-	of := map[string]int{} // by credential, which projects may share
-	for _, x := range projects {
-		of[x.Limits.Credential] += desktops[x.Alias]
-	}
-	for _, x := range projects {
-		limit := x.Limits.CallsPerMinute
-		if limit == 0 {
+// sayLongest prints the estimate of the operation that takes longest, if that is minutes or
+// not known.
+func (p *Program) sayLongest(ops []tasks.Operation) {
+	var longest *tasks.Estimate
+	for _, op := range ops {
+		e := op.Estimate
+		if e == nil || e.Why == tasks.EstimateNoLimit {
 			continue
 		}
-		calls := divideUp(of[x.Limits.Credential], apiclient.MaxDesktopsPerCall)
-		if m := divideUp(calls, limit); m > minutes {
-			minutes, perMinute = m, limit
+		if longest == nil || e.Seconds == 0 || longest.Seconds != 0 && e.Seconds > longest.Seconds {
+			longest = e
 		}
 	}
-	return minutes, perMinute
+	if longest != nil && (longest.Seconds == 0 || longest.Seconds > 60) {
+		p.note("%s", longest.Text())
+	}
 }
 
-func divideUp(n, by int) int { return (n + by - 1) / by }
+// sayEstimate prints how long the desktops of projects take, if that is minutes, without
+// what is queued already. It is optional: if the limits cannot be read, nothing is printed.
+func (p *Program) sayEstimate(ctx context.Context, c *client, desktops map[string]int) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if projects, err := c.Projects(ctx); err == nil {
+		p.sayLongest(estimates(desktops, projects, p.Now()))
+	}
+}
 
-// rowsByProject counts the rows of operations; a user counts as one, and may have several.
-func rowsByProject(ops []tasks.Operation) map[string]int {
-	out := map[string]int{}
-	for _, op := range ops {
-		out[op.Project] += op.Total
+// estimates gives an operation for each project, as if they were requested one after the
+// other: projects of one credential share its calls.
+func estimates(desktops map[string]int, projects []api.Project, now time.Time) (out []tasks.Operation) {
+	backlog := map[string][]tasks.Backlog{} // by credential
+	for i, x := range projects {
+		op := tasks.Operation{ID: x.Alias, Project: x.Alias, AcceptedAt: now.Add(time.Duration(i))}
+		op.Counts.Queued = desktops[x.Alias]
+		budget := tasks.Budget{CallsPerMinute: x.Limits.CallsPerMinute, ReadsPerMinute: x.Limits.ReadsPerMinute, Pause: x.Pause, Workers: 1}
+		before := backlog[x.Limits.Credential]
+		op.Estimate = tasks.EstimateOf(op, now, budget, before)
+		backlog[x.Limits.Credential] = append(before,
+			tasks.Backlog{Operation: op.ID, Project: x.Alias, AcceptedAt: op.AcceptedAt, Rows: op.Counts.Queued})
+		out = append(out, op)
 	}
 	return out
 }

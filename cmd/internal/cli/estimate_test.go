@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,21 +21,22 @@ func TestHowLong(t *testing.T) {
 		return api.Project{Alias: alias, Limits: api.Limits{Credential: credential, CallsPerMinute: perMinute}}
 	}
 	projects := []api.Project{project("hq", "main", 100), project("branch", "main", 100), project("lab", "lab", 10), project("free", "free", 0)}
-	type by = map[string]int
-	for _, x := range []struct {
-		desktops           by
-		minutes, perMinute int
-	}{
-		{by{"hq": 90_000}, 9, 100},
-		{by{"hq": 90_001}, 10, 100},
-		{by{"hq": 90_000, "branch": 20_000}, 11, 100},
-		{by{"hq": 90_000, "lab": 20_000}, 20, 10},
-		{by{"free": 100_000, "unknown": 100_000}, 0, 0},
-		{nil, 0, 0},
-	} {
-		minutes, perMinute := estimate(x.desktops, projects)
-		require.Equal(t, []int{x.minutes, x.perMinute}, []int{minutes, perMinute}, x.desktops)
+	longest := func(desktops map[string]int) (text string) {
+		var out strings.Builder
+		p := &Program{Stderr: &out}
+		p.sayLongest(estimates(desktops, projects, time.Now()))
+		return out.String()
 	}
+	for want, desktops := range map[string]map[string]int{
+		"about 9 minutes at 100 calls a minute\n":                                 {"hq": 90_000},
+		"about 10 minutes at 100 calls a minute\n":                                {"hq": 90_001},
+		"about 11 minutes at 100 calls a minute, after 900 of other operations\n": {"hq": 90_000, "branch": 20_000},
+		"about 20 minutes at 10 calls a minute\n":                                 {"hq": 90_000, "lab": 20_000},
+		"": {"free": 100_000, "unknown": 100_000},
+	} {
+		require.Equal(t, want, longest(desktops), desktops)
+	}
+	require.Empty(t, longest(nil))
 }
 
 // A long list is answered with how long it takes at the limit.
@@ -55,6 +57,7 @@ func TestDetachSaysHowLong(t *testing.T) {
 	require.Contains(t, plan.err, "about 3 minutes at 1 call a minute")
 	r := s.runWith(t, t.Context(), list.String(), nil, "detach", "--project", "hq", "--file", "-")
 	require.Equal(t, exitOK, r.code, r.err)
-	require.Contains(t, r.err, "about 3 minutes at 1 call a minute, each of up to 100 desktops")
-	require.NotContains(t, s.run(t, "detach", "--project", "hq", "d1").err, "a minute")
+	require.Contains(t, r.err, "about 3 minutes at 1 call a minute")
+	require.Contains(t, s.run(t, "detach", "--project", "hq", "d1").err, "about 4 minutes at 1 call a minute, after 3 of other operations")
+	require.Regexp(t, `estimate +about 3 minutes at 1 call a minute, once a worker runs\n`, s.ok(t, "status", s.operations(t)[1].ID))
 }

@@ -107,7 +107,7 @@ func TestCompletion(t *testing.T) {
 			{"pause ", []string{"hq", "branch"}, none},
 			{"list --project ", []string{"hq", "branch"}, none},
 			{"detach --unknown-users ", []string{"hold", "ignore"}, none},
-			{"keys create --role ", []string{"viewer", "producer", "operator", "admin"}, none},
+			{"keys create --role ", []string{"viewer", "producer", "operator", "approver", "admin"}, none},
 			{"report --format ", []string{"html", "csv", "json"}, none},
 			{"audit --action key", []string{"key.created", "key.revoked"}, none},
 			{"desktops x --state failed,he", []string{"failed,held"}, none},

@@ -36,6 +36,7 @@ var schemas = map[string]reflect.Type{
 	"DesktopRef": reflect.TypeFor[tasks.DesktopRef](), "RedriveRequest": reflect.TypeFor[api.RedriveRequest](),
 	"FailureMatch": reflect.TypeFor[api.FailureMatch](), "DismissRequest": reflect.TypeFor[api.DismissRequest](), "Dismissed": reflect.TypeFor[api.Dismissed](),
 	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
+	"Estimate":           reflect.TypeFor[tasks.Estimate](),
 	"CancellationFilter": reflect.TypeFor[tasks.CancellationFilter](), "CancellationRequest": reflect.TypeFor[api.CancellationRequest](),
 	"CancellationMatch": reflect.TypeFor[tasks.CancellationMatch](), "CancellationCount": reflect.TypeFor[tasks.CancellationCount](),
 	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),

@@ -52,6 +52,7 @@ func (s *server) createOperation(r *request) error {
 	if s.Metrics != nil {
 		s.Metrics.Accepted(op.Durability)
 	}
+	s.estimate(r, &op.Operation)
 	r.replayed(op.Replayed)
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
@@ -127,6 +128,7 @@ func (s *server) listOperations(r *request) error {
 	}
 	states := make([]api.OperationState, len(ops))
 	for i, op := range ops {
+		s.estimate(r, &op.Operation)
 		states[i] = api.StateOf(op.Operation, f.Now)
 	}
 	total, err := s.record.CountOperations(r.Context(), f)
@@ -157,6 +159,7 @@ func (s *server) getOperation(r *request) error {
 	if err != nil {
 		return err
 	}
+	s.estimate(r, &op.Operation)
 	if brief || op.Total > upTo {
 		return r.answer(http.StatusOK, api.StateOf(op.Operation, s.Now()))
 	}

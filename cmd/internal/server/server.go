@@ -54,6 +54,7 @@ type server struct {
 	limits  *limits
 	streams *streams
 	stats   statsCaches
+	ahead   aheadCache
 	audit   *Audit
 	ready   readiness
 
