@@ -135,7 +135,6 @@ var waitsBecause = map[tasks.ClearanceWhy]string{
 	tasks.WhyCanary:   "the rest of it is not sent: of its first desktops, which were to be confirmed, one failed or is on hold",
 	tasks.WhyUndo:     "nothing of it is sent: it gives more desktops back than one person may decide",
 	tasks.WhyStopLoss: "the rest of it is not sent: too many of its desktops failed or are on hold",
-	tasks.WhyUndo:     "nothing is given back: it is so much that another person must approve it",
 }
 
 func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.Clearance) error {
