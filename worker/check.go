@@ -44,7 +44,7 @@ func (s *sender) check(b *batch, group []*item) checked {
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		r := lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID])
 		readings[it] = r
 		it.keepReading(r, readAt)
 		switch row := policy.VerdictOf(r); {

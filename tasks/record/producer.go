@@ -74,15 +74,26 @@ func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...fun
 	if err := p.ValidateContent(req); err != nil {
 		return Operation{}, err
 	}
+	if req.Plan != "" {
+		return Operation{}, &tasks.ValidationError{Problems: []tasks.Problem{
+			{Field: "plan", Message: "belongs to the key that made it: run it through the API or with detachd detach --plan"},
+		}}
+	}
 	req = req.Canonical()
 	if late := req.ValidateTimes(p.now()); late != nil {
 		return p.replay(ctx, req, late)
 	}
-	op := p.newOperation(req)
+	return p.enqueue(ctx, p.newOperation(req), req, fingerprint(req), nil, before...)
+}
+
+// enqueue accepts a request, which the plan binds unless it is nil, and enqueues it.
+func (p *Producer) enqueue(
+	ctx context.Context, op Operation, req tasks.Request, fp string, run *planRun, before ...func(id string) error,
+) (Operation, error) {
 	if err := p.announce(ctx, op.ID, req, before); err != nil {
 		return Operation{}, err
 	}
-	created, copies, err := p.accept(ctx, op, req)
+	created, copies, err := p.accept(ctx, op, req, fp, run)
 	if err != nil {
 		return Operation{}, err
 	}
@@ -157,7 +168,7 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy, Owner: req.Owner,
 		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: total,
 		Trace: tasks.Traceparent(req.Trace), Tracestate: tasks.Tracestate(req.Tracestate),
-		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
+		Plan: req.Plan, Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
 	}}
 	if req.IdempotencyKey != "" {
 		// The id is a hash of the key. So the record itself is the table of keys, and
@@ -188,23 +199,32 @@ var scriptAccept = script("accept")
 // accepted before. The order makes it atomic: first the intent (so that a sweep finds and
 // removes an operation that is never accepted), then the desktops and their history, and
 // last the acceptance, in one step.
-func (p *Producer) accept(ctx context.Context, op Operation, req tasks.Request) (created bool, copies Copies, err error) {
+func (p *Producer) accept(
+	ctx context.Context, op Operation, req tasks.Request, fp string, run *planRun,
+) (created bool, copies Copies, err error) {
 	r := p.Record
 	fail := func(err error) (bool, Copies, error) {
 		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
 	}
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
-	fp, index := fingerprint(req), mustJSON(indexedOf(op))
+	index := mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
-	chunks := make([]*scriptCall, 0, op.Chunks())
+	fields := make([][]any, 0, op.Chunks())
 	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
-			n := len(chunks)
-			chunks = append(chunks, &scriptCall{
-				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-				args: append([]any{fp, index}, newChunk(ids, req.Expect, op.AcceptedAt)...),
-			})
-			open = append(open, n, len(ids))
+			open = append(open, len(fields), len(ids))
+			fields = append(fields, newChunk(ids, req.Expect, op.AcceptedAt))
+		}
+	}
+	if run != nil {
+		if err := run.bind(fields); err != nil {
+			return fail(err)
+		}
+	}
+	chunks := make([]*scriptCall, len(fields))
+	for n := range chunks {
+		chunks[n] = &scriptCall{
+			script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: append([]any{fp, index}, fields[n]...),
 		}
 	}
 	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {

@@ -34,6 +34,7 @@ type storedOperation struct {
 	Found    string `redis:"found"`
 	// Clearance is JSON, or empty.
 	Clearance string `redis:"clearance"`
+	Bound     bool   `redis:"bound"` // an approval bound its rows to a plan
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -67,6 +68,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 		op.Deadline = s.Deadline.Time
 	}
 	op.EndedAt, op.Seal, op.Counts, op.clearance = s.Ended.Time, s.Seal, s.counts(), s.Clearance
+	op.bound = s.Bound || op.Plan != ""
 	if s.Clearance != "" {
 		if err := decodeJSON(s.Clearance, &op.Clearance); err != nil {
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)

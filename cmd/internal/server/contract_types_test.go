@@ -38,6 +38,7 @@ var schemas = map[string]reflect.Type{
 	"RedriveProgress": reflect.TypeFor[tasks.RedriveProgress](), "Pace": reflect.TypeFor[tasks.Pace](), "Redrive": reflect.TypeFor[tasks.Redrive](), "RedriveItem": reflect.TypeFor[tasks.RedriveItem](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
 	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
+	"ApproveRequest": reflect.TypeFor[api.ApproveRequest](), "PlanOfOperation": reflect.TypeFor[api.PlanOfOperation](),
 	"Decision": reflect.TypeFor[api.Decision](), "Stopped": reflect.TypeFor[api.Stopped](), "Clearance": reflect.TypeFor[tasks.Clearance](),
 	"CodeCount":    reflect.TypeFor[tasks.CodeCount](),
 	"PauseRequest": reflect.TypeFor[api.PauseRequest](), "Paused": reflect.TypeFor[api.Paused](), "Key": reflect.TypeFor[api.Key](),
