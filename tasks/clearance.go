@@ -52,6 +52,31 @@ func (l Limit) Allowed(assigned int) int {
 	return max(l.Desktops, share)
 }
 
+// Canary is how an operation of many desktops begins: the first few are sent, and the others
+// only when those are confirmed.
+type Canary struct {
+	Desktops int // to be confirmed first; 0: none, all are sent at once
+	Above    int // only operations of more desktops have a canary; 0: all have one
+}
+
+// StopLoss is how many desktops of an operation may fail or be on hold before the rest waits
+// for a person: more than Desktops of them, or more than Percent of those that were tried. The percentage
+// is of 100 desktops at least, as many as a call has, because one of three says little.
+type StopLoss struct {
+	Desktops int // 0: the first one stops it; MaxDesktops: no limit by this
+	Percent  int // of the desktops that were tried; 0: the first one stops it, 100: no limit by this
+	Above    int // only operations of more desktops are stopped; 0: all are
+}
+
+// DefaultCanary and DefaultStopLoss are for operations of more than 100 desktops.
+var (
+	DefaultCanary   = Canary{Desktops: 5, Above: 100}
+	DefaultStopLoss = StopLoss{Percent: 10, Desktops: 50, Above: 100}
+)
+
+// NoStopLoss stops nothing.
+var NoStopLoss = StopLoss{Percent: 100, Desktops: MaxDesktops}
+
 // ClearanceState is the state of a question whether an operation may begin.
 type ClearanceState string
 

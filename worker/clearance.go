@@ -34,14 +34,31 @@ type clearance struct {
 // clear reports whether the calls of an operation may begin; after > 0: ask again then. If
 // neither, the operation waits for a person or is over. Every run of a chunk asks, however
 // the operation was enqueued.
-func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
-	if s.clearance.knows(op.ID, time.Now()) {
-		return true, 0, nil
+// It updates op.
+func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool, after time.Duration, err error) {
+	if !s.clearance.knows(op.ID, time.Now()) || op.AwaitsApproval() || op.Stopped() != "" {
+		if cleared, after, err = s.clearWindow(ctx, op); err != nil || !cleared {
+			return false, after, err
+		}
 	}
-	if op, after, err = s.lookedUp(ctx, op); err != nil || after > 0 {
+	if *op, err = s.record.Brake(ctx, *op, *s.project.Canary, *s.project.StopLoss); err != nil {
+		return false, 0, err
+	}
+	if op.Stopped() != "" {
+		return false, 0, s.askToContinue(ctx, *op)
+	}
+	if op.Chunks() > 1 {
+		s.clearance.note(op.ID, time.Now())
+	}
+	return true, 0, nil
+}
+
+// clearWindow reports whether an operation is in the window, and nobody has to be asked.
+func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared bool, after time.Duration, err error) {
+	if *p, after, err = s.lookedUp(ctx, *p); err != nil || after > 0 {
 		return false, after, err
 	}
-	limit, now := *s.project.Limit, time.Now()
+	op, limit, now := *p, *s.project.Limit, time.Now()
 	approved := false
 	if c := op.Clearance; c != nil {
 		switch {
@@ -57,7 +74,7 @@ func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, 
 			_, _, err := s.record.Cancel(ctx, op, now, c.DecidedBy)
 			return false, 0, err
 		}
-		approved = now.Sub(c.DecidedAt) < limit.Window
+		approved = c.Why == tasks.WhyLimit && now.Sub(c.DecidedAt) < limit.Window
 	}
 	asks := op.Counts.Unsettled()
 	allowed := limit.Allowed(0)
@@ -82,9 +99,6 @@ func (s *sender) clear(ctx context.Context, op record.Operation) (cleared bool, 
 		}
 	}
 	if usage.Cleared {
-		if op.Chunks() > 1 {
-			s.clearance.note(op.ID, now)
-		}
 		return true, 0, nil
 	}
 	return false, 0, s.askApproval(ctx, op, tasks.Clearance{
@@ -111,6 +125,13 @@ func (s *sender) lookedUp(ctx context.Context, op record.Operation) (_ record.Op
 	return op, 0, err
 }
 
+// waitsBecause are the reasons of clearances for the log.
+var waitsBecause = map[tasks.ClearanceWhy]string{
+	tasks.WhyLimit:    "nothing of it is sent: it asks for more desktops than pass without one",
+	tasks.WhyCanary:   "the rest of it is not sent: of its first desktops, which were to be confirmed, one failed or is on hold",
+	tasks.WhyStopLoss: "the rest of it is not sent: too many of its desktops failed or are on hold",
+}
+
 func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.Clearance) error {
 	asked, err := s.record.AskApproval(ctx, op, c)
 	if err != nil || !asked {
@@ -118,9 +139,10 @@ func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.C
 	}
 	s.log.Warn().Str("operation", op.ID).Str("why", string(c.Why)).
 		Str("requested_by", op.RequestedBy).Str("ticket", op.Ticket).
-		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).Int("allowed", c.Allowed).Int("assigned", c.Assigned).
+		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).
+		Int("allowed", c.Allowed).Int("assigned", c.Assigned).
 		Bool("second_person", c.NeedsSecondPerson()).Time("expires_at", c.ExpiresAt).
-		Msg("an operation waits for approval, and nothing of it is sent: it asks for more desktops than pass without one")
+		Interface("codes", c.Codes).Msg("an operation waits for approval, and " + waitsBecause[c.Why])
 	return nil
 }
 

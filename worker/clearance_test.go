@@ -2,7 +2,9 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -141,4 +143,83 @@ func (c countless) CountAssigned(ctx context.Context) (int, error) {
 		return 0, &apiclient.Error{Status: 503, Code: "WKS.500", Message: "away"}
 	}
 	return c.API.CountAssigned(ctx)
+}
+
+// Whatever feeds come and however people answer, while workers come and go: the calls of
+// operations that nobody approved name no more desktops than the limit allows, nobody has
+// approved a large one of their own, and nothing of a rejected one was sent.
+func TestNothingPassesTheLimitUnapproved(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(8) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 14))
+			limit := tasks.Limit{Desktops: r.IntN(30), Percent: []int{0, 5, 20, 50}[r.IntN(4)], Any: r.IntN(2) == 0, Window: time.Hour}
+			const fleet = 300
+			secondAbove := 40
+			s := newEnv(t, fakecloud.Config{})
+			all := ids(fleet)
+			s.exist(all...)
+			start := func(n int) *worker.Worker {
+				return s.startImpatient(func(cfg *worker.Config) {
+					cfg.ID = fmt.Sprint("worker-", n)
+					cfg.Projects[0].Limit, cfg.Projects[0].SecondPersonAbove = &limit, &secondAbove
+				})
+			}
+			w := start(0)
+			asked := map[string]record.Operation{}
+			approvedBy := map[string]string{}
+			people := []string{"ann", "bob"}
+			for n := 1; len(all) > 0; n++ {
+				size := min(1+r.IntN(60), len(all))
+				op := s.enqueue(tasks.Request{Desktops: all[:size], RequestedBy: "feed", Owner: people[r.IntN(2)]})
+				asked[op.ID], all = op, all[size:]
+				if r.IntN(3) == 0 {
+					w.Stop()
+					w = start(n)
+				}
+			}
+			// Every operation ends: it passes, or a person answers.
+			for id, op := range asked {
+				require.Eventually(t, func() bool {
+					now := s.operation(op)
+					if !now.AwaitsApproval() {
+						return now.Done()
+					}
+					who := people[r.IntN(2)]
+					var err error
+					if r.IntN(3) == 0 {
+						_, err = s.p.Reject(t.Context(), now, who, "no")
+					} else {
+						_, err = s.p.Approve(t.Context(), now, tasks.Approval{By: who + "'s key", Owner: who, Reason: "yes"})
+						if err == nil {
+							approvedBy[id] = who
+						}
+					}
+					_, same := errors.AsType[*tasks.SamePersonError](err)
+					require.True(t, err == nil || same || errors.Is(err, tasks.ErrNotWaiting), "%v", err)
+					return false
+				}, patience, 5*time.Millisecond)
+			}
+			of := map[string]string{}
+			for id, op := range asked {
+				for desktop := range s.rows(op) {
+					of[desktop] = id
+				}
+			}
+			unapproved := map[string]bool{}
+			for _, desktop := range s.called() {
+				op := s.operation(asked[of[desktop]])
+				if c := op.Clearance; c == nil {
+					unapproved[desktop] = true
+				} else {
+					require.Equal(t, tasks.ClearanceApproved, c.State, "%s was sent", desktop)
+					if c.NeedsSecondPerson() {
+						require.NotEqual(t, op.Owner, approvedBy[op.ID])
+					}
+				}
+			}
+			require.LessOrEqual(t, len(unapproved), limit.Allowed(fleet))
+		})
+	}
 }

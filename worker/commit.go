@@ -17,6 +17,7 @@ type committer struct {
 	log      zerolog.Logger
 	observer Observer
 	ended    func(op string)
+	brakes   *brakes
 }
 
 // commit writes changes and extras until Redis accepts them or ctx ends.
@@ -34,6 +35,7 @@ func (c *committer) commit(ctx context.Context, changes []record.Change, extras 
 
 // report reports changes that were written.
 func (c *committer) report(changes []record.Change, applied []record.Applied) {
+	c.brakes.note(changes, applied)
 	for i, a := range applied {
 		reportMoves(c.observer, changes[i], a)
 		if a.Ended {

@@ -51,6 +51,10 @@ type Project struct {
 	Limit             *tasks.Limit
 	ApprovalExpires   time.Duration
 	SecondPersonAbove *int
+	// Canary and StopLoss make the rest of a large operation wait for a person; nil:
+	// tasks.DefaultCanary and tasks.DefaultStopLoss.
+	Canary   *tasks.Canary
+	StopLoss *tasks.StopLoss
 }
 
 // limits are what projects of one credential have in common.
@@ -125,6 +129,14 @@ func (p *Project) setDefaults() {
 		above := tasks.DefaultSecondPersonAbove
 		p.SecondPersonAbove = &above
 	}
+	if p.Canary == nil {
+		canary := tasks.DefaultCanary
+		p.Canary = &canary
+	}
+	if p.StopLoss == nil {
+		stopLoss := tasks.DefaultStopLoss
+		p.StopLoss = &stopLoss
+	}
 }
 
 func (c Config) aliases() []string {
@@ -170,6 +182,9 @@ func (c Config) validate() error {
 			"is %q: %s or %s", p.UnknownUsers, tasks.HoldUnknown, tasks.IgnoreUnknown)
 		check(p.Limit.Desktops >= 0 && p.Limit.Percent >= 0 && p.Limit.Window > 0, field+"Limit", "is %+v: none of it may be negative, "+
 			"and the window must be above 0", *p.Limit)
+		check(p.Canary.Desktops >= 0 && p.Canary.Above >= 0, field+"Canary", "is %+v: none of it may be negative", *p.Canary)
+		check(p.StopLoss.Percent >= 0 && p.StopLoss.Desktops >= 0 && p.StopLoss.Above >= 0, field+"StopLoss",
+			"is %+v: none of it may be negative", *p.StopLoss)
 		check(c.ShutdownTimeout > p.CallTimeout, "ShutdownTimeout",
 			"is %s: it must exceed %sCallTimeout, %s", c.ShutdownTimeout, field, p.CallTimeout)
 		seen[p.Alias], sharing[p.Credential] = true, p

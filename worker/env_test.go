@@ -119,6 +119,13 @@ func clientOf(t testing.TB, url, project string, timeout time.Duration) *apiclie
 // unlimited lets every operation pass.
 var unlimited = tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour}
 
+// reckless are projects whose operations go ahead whatever happens to their desktops.
+func reckless(p worker.Project) worker.Project {
+	none := tasks.NoStopLoss
+	p.Limit, p.Canary, p.StopLoss = &unlimited, &tasks.Canary{}, &none
+	return p
+}
+
 // quick is a worker's configuration that retries at once, so that tests need
 // not wait.
 func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
@@ -126,7 +133,7 @@ func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 		Redis: rdb, ID: id, Log: zerolog.Nop(), MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, FirstLook: 10 * time.Millisecond,
 		CallMargin: 500 * time.Millisecond,
-		Projects:   []worker.Project{{Alias: "hq", API: api, CallTimeout: 5 * time.Second, Limit: &unlimited}},
+		Projects:   []worker.Project{reckless(worker.Project{Alias: "hq", API: api, CallTimeout: 5 * time.Second})},
 	}
 }
 

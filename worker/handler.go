@@ -105,12 +105,18 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 		queued, after = append(queued, again...), retryAfter
 	}
 	if op := c.Operation; len(queued) > 0 && !op.LooksUp(c.Number) && (op.AwaitsApproval() || time.Now().Before(op.Deadline)) {
-		cleared, again, err := h.sender.clear(ctx, op)
+		cleared, again, err := h.sender.clear(ctx, &c.Operation)
 		if err != nil {
 			return 0, err
 		}
 		if !cleared {
 			return sooner(after, again), nil // an approval enqueues the chunk again
+		}
+		if c.Operation.CanaryPending() {
+			if queued, again, err = h.canary(ctx, c, queued, arrived); err != nil {
+				return 0, err
+			}
+			after = sooner(after, again)
 		}
 	}
 	if c.Operation.LooksUp(c.Number) && len(queued) > 0 && time.Now().Before(c.Operation.Deadline) {
@@ -121,21 +127,26 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 		}
 	}
 	if len(queued) > 0 && time.Now().Before(c.Operation.Deadline) {
-		j, items := newJob(c.Operation, c.Number, queued, time.Now())
-		h.sender.lanes.put(items)
-		arrived()
-		select {
-		case <-j.done:
-		case <-ctx.Done():
-			h.sender.lanes.withdraw(j)
-			<-j.done
-		}
-		after = sooner(after, j.delay)
+		after = sooner(after, h.send(ctx, c, queued, arrived))
 	}
 	if time.Now().Before(c.Operation.Deadline) {
 		return min(after, max(time.Until(c.Operation.Deadline), immediately)), nil
 	}
 	return h.sender.expire(c)
+}
+
+// send puts desktops of a chunk into the lane and waits for their answers.
+func (h *handler) send(ctx context.Context, c record.Chunk, queued []record.Row, arrived func()) (after time.Duration) {
+	j, items := newJob(c.Operation, c.Number, queued, time.Now())
+	h.sender.lanes.put(items)
+	arrived()
+	select {
+	case <-j.done:
+	case <-ctx.Done():
+		h.sender.lanes.withdraw(j)
+		<-j.done
+	}
+	return j.delay
 }
 
 // sooner returns the shorter of two delays; 0 is none.

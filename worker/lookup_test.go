@@ -217,7 +217,7 @@ func TestWhatWasProbablyMeant(t *testing.T) {
 	s.cloud.Add(other, fakecloud.Desktop{ID: "elsewhere"})
 	s.absent = true
 	s.start(func(cfg *worker.Config) {
-		cfg.Projects = append(cfg.Projects, worker.Project{Alias: "branch", API: clientOf(t, s.cloud.URL, other, 5*time.Second), Limit: &unlimited})
+		cfg.Projects = append(cfg.Projects, reckless(worker.Project{Alias: "branch", API: clientOf(t, s.cloud.URL, other, 5*time.Second)}))
 	})
 	op := s.enqueue(tasks.Request{Desktops: []string{"WS-1", "elsewhere", "nowhere"}})
 	_, _ = s.ended(op)

@@ -201,6 +201,7 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 	if err != nil && !isPaused {
 		return nil // the process is ending
 	}
+	s.committer.brakes.note(w.changes, done.Applied)
 	moved := w.absorb(done.Applied)
 	switch {
 	case isPaused:

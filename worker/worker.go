@@ -28,6 +28,7 @@ type Worker struct {
 	counter    *counter
 	hints      *hinter
 	pace       *pace
+	brakes     *brakes
 	handled    *handled
 	ended      chan string // operations, for the finisher
 
@@ -54,13 +55,13 @@ func New(cfg Config) (*Worker, error) {
 	rec := producer.Record
 	w := &Worker{
 		record: rec, producer: producer, handled: newHandled(), ended: make(chan string, 4096),
-		counter: newCounter(rec, cfg.ID, cfg.Log), hints: newHinter(rec, cfg.Log), pace: newPace(cfg.Log),
+		counter: newCounter(rec, cfg.ID, cfg.Log), hints: newHinter(rec, cfg.Log), pace: newPace(cfg.Log), brakes: newBrakes(),
 		heart: &heart{worker: cfg.ID, record: rec, log: cfg.Log, beatInterval: beatInterval, deadAfter: deadAfter},
 	}
 	cfg.Observer = Observers{w.counter, cfg.Observer}
 	w.cfg = cfg
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
-	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded}
+	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
 		handled: w.handled, heart: w.heart, log: cfg.Log, minAge: minAge,
@@ -99,6 +100,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	w.addServer(record.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
 	w.addServer(record.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
 	w.callers = append(w.callers, runnable{"follower of " + p.Alias, (&follower{shared: common}).run})
+	w.brakes.senders[p.Alias] = []*sender{bulk, urgent}
 	w.hints.projects = append(w.hints.projects, common)
 }
 
@@ -140,6 +142,7 @@ func (w *Worker) helpers() []runnable {
 		{"finisher", w.finish},
 		{"counter", w.counter.run},
 		{"hinter", w.hints.run},
+		{"brakes", w.brakes.run},
 	}
 }
 

@@ -41,9 +41,10 @@ type Change struct {
 type Applied struct {
 	Desktops []Row // per move: as stored now if it applied, else the zero Row
 	Ended    bool  // this change finished the operation's last open work
+	Brake    BrakeEvent
 }
 
-var scriptApply = script("apply")
+var scriptApply = script("apply", "brake")
 
 // Extra is written along with changes: a Claim to release, one to Linger, or Looks.
 type Extra interface{ call(r *Record) *scriptCall } // nil: nothing
@@ -135,7 +136,7 @@ func (r *Record) write(
 	out := make([]Applied, len(changes))
 	for i, ch := range changes {
 		reply, err := calls[i].reply.Slice()
-		if err != nil || len(reply) != 3 {
+		if err != nil || len(reply) != 4 {
 			return nil, fmt.Errorf("writing the record: unexpected reply %v: %w", reply, err)
 		}
 		if out[i], err = r.applied(ctx, now, ch, plans[i], reply, copies); err != nil {
@@ -168,7 +169,8 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	bits, _ := reply[0].(string)
 	together, _ := reply[1].(int64)
 	ended, _ := reply[2].(int64)
-	out := Applied{Desktops: make([]Row, len(ch.Moves)), Ended: ended == 1}
+	brake, _ := reply[3].(int64)
+	out := Applied{Desktops: make([]Row, len(ch.Moves)), Ended: ended == 1, Brake: BrakeEvent(brake)}
 	for n, i := range p.alone {
 		if bits[n] == '1' {
 			out.Desktops[i] = p.next[i]
@@ -180,7 +182,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 		}
 		return out, nil
 	}
-	if len(p.together) == 0 {
+	if len(p.together) == 0 || out.Brake == BrakeStopped && ch.Moves[p.together[0]].To == tasks.StateSending {
 		return out, nil
 	}
 	rest := Change{Operation: ch.Operation, Chunk: ch.Chunk, By: ch.By, LookAt: ch.LookAt}
@@ -196,7 +198,7 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	for n, i := range p.together {
 		out.Desktops[i] = again[0].Desktops[n]
 	}
-	out.Ended = out.Ended || again[0].Ended
+	out.Ended, out.Brake = out.Ended || again[0].Ended, max(out.Brake, again[0].Brake)
 	return out, nil
 }
 

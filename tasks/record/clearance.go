@@ -64,7 +64,7 @@ func sumOf(values []any) (n int64) {
 	return n
 }
 
-var scriptClearance = script("clearance")
+var scriptClearance = script("clearance", "brake")
 
 // decide writes a clearance; false if it has changed since op was read, or another plan than
 // that of the answer pins the rows.
@@ -204,6 +204,9 @@ func (p *Producer) answer(
 		return op, notWaiting(op)
 	}
 	op.Clearance = &next
+	if op.Stopped() != "" {
+		op.brake = nil // released, or of no use any more
+	}
 	_, err = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
 	return op, err
 }

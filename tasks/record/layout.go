@@ -103,6 +103,7 @@ type Operation struct {
 	found     []int  // rows of each chunk of desktops that were found by their users' names
 	clearance string // as stored, for compare-and-set
 	bound     bool   // Planned of its rows counts: it runs a plan, or was approved by one
+	brake     *brake // nil: it has none
 }
 
 // Row is a row of an operation as the record has it, with its place and the value that

@@ -441,17 +441,16 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) boo
 	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
 }
 
+var scriptReopen = script("reopen", "brake")
+
 // reopen moves failed desktops back to queued. It enters the operation into the open list
 // first, so that a sweep continues after a crash in between.
 func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row, error) {
 	r, op := p.Record, ch.Operation
 	err := r.list(ctx, op)
 	if err == nil {
-		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			p.HSet(ctx, r.keys.op(op.ID), fieldDeadline, now.Add(tasks.DefaultDeadline).UnixMilli())
-			p.HDel(ctx, r.keys.op(op.ID), fieldClearance) // what is retried is cleared anew
-			return nil
-		})
+		keys := []string{r.keys.op(op.ID), r.keys.open(op.ID), r.keys.unproven(op.ID)}
+		_, err = r.runScript(ctx, scriptReopen, keys, now.Add(tasks.DefaultDeadline).UnixMilli())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reopening operation %s: %w", op.ID, err)

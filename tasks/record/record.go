@@ -74,6 +74,7 @@ const (
 	fieldEnded       = "ended"     // ms
 	fieldSeal        = "seal"      // head of the trail, from the operation's end until the next entry
 	fieldClearance   = "clearance" // JSON of tasks.Clearance; removed by a retry
+	fieldBrake       = "brake"     // JSON of brake; removed by a retry of an ended operation
 	fieldSealing     = "sealing"   // the head is being computed; removed by an entry meanwhile
 	fieldFound       = "found"     // sizes of the chunks of desktops that were looked up
 	fieldResolving   = "users"     // JSON of look-up results until SettleLookups writes them to the rows

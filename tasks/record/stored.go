@@ -32,9 +32,10 @@ type storedOperation struct {
 	Expired  bool   `redis:"expired"`
 	Seal     string `redis:"seal"`
 	Found    string `redis:"found"`
-	// Clearance is JSON, or empty.
+	// Clearance and Brake are JSON, or empty.
 	Clearance string `redis:"clearance"`
 	Bound     bool   `redis:"bound"` // an approval bound its rows to a plan
+	Brake     string `redis:"brake"`
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -72,6 +73,11 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 	if s.Clearance != "" {
 		if err := decodeJSON(s.Clearance, &op.Clearance); err != nil {
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)
+		}
+	}
+	if s.Brake != "" {
+		if err := decodeJSON(s.Brake, &op.brake); err != nil {
+			return op, false, fmt.Errorf("the brake of operation %s cannot be read: %w", id, err)
 		}
 	}
 	return op, true, op.addFound(s.Found)

@@ -173,6 +173,9 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 				r.await(ctx, p, op) // a failover may have lost it
 				left[i].SetVal(nil) // it has no tasks until a person decides
 			}
+			if op.CanaryPending() && op.Stopped() == "" && now.Before(op.Deadline) {
+				left[i].SetVal(op.inTurn(left[i].Val()))
+			}
 			for _, s := range left[i].Val() {
 				n, err := strconv.Atoi(s)
 				if err != nil {

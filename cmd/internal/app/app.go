@@ -66,13 +66,14 @@ func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worke
 func (s *Store) project(p config.Project) (worker.Project, error) {
 	client, err := s.Client(p.Alias)
 	c, _ := s.cfg.CredentialOf(p)
-	limit := p.Approval.Limit()
+	limit, canary, stopLoss := p.Approval.Limit(), tasks.Canary(p.Approval.Canary), tasks.StopLoss(p.Approval.StopLoss)
 	return worker.Project{
 		Alias: p.Alias, ProjectID: p.ProjectID, Region: p.Region, API: client, UnknownUsers: p.UnknownUsers,
 		Credential: c.Name, CallsPerMinute: c.CallsPerMinute, ReadsPerMinute: c.ReadsPerMinute, Burst: c.Burst,
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + config.CallMargin, Limit: &limit, ApprovalExpires: p.Approval.Expires,
 		SecondPersonAbove: &p.Approval.SecondPersonAbove,
+		Canary:            &canary, StopLoss: &stopLoss,
 	}, err
 }
 

@@ -190,10 +190,15 @@ func serveWorker(args []string) error {
 // takes a batch through reading and call, as each worker of the baselines does;
 // proving has as many readings at a time.
 func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
-	limit := tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour} // what passes costs the same as what is within a limit
+	// What passes costs the same as what is within a limit. A canary would wait for readings, once.
+	limit := tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour}
+	stopLoss := tasks.StopLoss{Desktops: tasks.MaxDesktops, Percent: 99}
 	return worker.New(worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-		Projects: []worker.Project{{Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout, Limit: &limit}},
+		Projects: []worker.Project{{
+			Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
+			Limit: &limit, Canary: &tasks.Canary{}, StopLoss: &stopLoss,
+		}},
 	})
 }
 

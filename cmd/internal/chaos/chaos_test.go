@@ -63,6 +63,7 @@ func TestChaos(t *testing.T) {
 			require.Equal(t, s.Outages, v.Outages["killed"])
 			require.NotZero(t, v.Detached)
 			require.NotZero(t, v.Held)
+			require.NotZero(t, v.Approved)
 			require.NotZero(t, v.CalledDead, "the log of a killed worker's end was read")
 			require.NotEmpty(t, v.Recovery["worker"])
 		})
@@ -120,6 +121,35 @@ func TestTheJudgeSees(t *testing.T) {
 			require.NoError(t, e.judge(t.Context()))
 			require.NotEmpty(t, test.want(&e.verdict))
 			require.NotZero(t, e.verdict.violations().Count())
+		})
+	}
+}
+
+// A call before the approval of its operation is seen, and so are more desktops than pass
+// without one.
+func TestTheJudgeSeesUnapprovedCalls(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for name, test := range map[string]struct {
+		passes   int
+		approved time.Time
+		seen     bool
+	}{
+		"within the limit": {1, time.Time{}, false}, "beyond it": {0, time.Time{}, true},
+		"approved": {0, now.Add(-time.Hour), false}, "approved too late": {1, now.Add(time.Hour), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &env{scenario: scenario{Desktops: 3 * test.passes}}
+			var op record.Operation
+			e.Env, op = drill.Played(t, fakecloud.Desktop{ID: "plain-1", Users: drill.Users(drill.Leaver)}, 1, tasks.StateDetached)
+			if !test.approved.IsZero() {
+				op.Clearance = &tasks.Clearance{DecidedAt: test.approved}
+			}
+			e.ops = []record.Operation{op}
+			require.NoError(t, e.judge(t.Context()))
+			require.Equal(t, test.seen, len(e.verdict.Unapproved) > 0)
+			require.Equal(t, test.seen, e.verdict.violations().Count() > 0)
 		})
 	}
 }

@@ -48,6 +48,10 @@ type scenario struct {
 // or whose cloud, is gone.
 func (s scenario) callTimeout() time.Duration { return s.Calls.most + 5*time.Second }
 
+// unapproved is how many desktops pass without an approval: the operations after a third of
+// all wait for one.
+func (s scenario) unapproved() int { return s.Desktops / 3 }
+
 // random gives each goroutine draws of its own.
 func (s scenario) random(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
 
@@ -97,8 +101,9 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 			Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
 			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 		},
-		Worker: drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
-		Limits: fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
+		Worker:   drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
+		Limits:   fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
+		Approval: fmt.Sprintf("desktops: %d, percent: 1, canary: {desktops: 0}, stop_loss: {desktops: 100000, percent: 100}", s.unapproved()),
 	})
 	if err != nil {
 		return nil, err
@@ -138,6 +143,7 @@ func (e *env) play(ctx context.Context) error {
 func (e *env) disturb(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return e.submitAll(ctx, e.random(1)) })
+	e.watching.Go(e.approve)
 	if err := e.Cloud.Wait(ctx, func() bool { return e.Cloud.Calls() >= min(e.Workers, e.Operations) }); err != nil {
 		return cmp.Or(all.Wait(), err)
 	}
@@ -194,6 +200,21 @@ func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
 		}
 		return false, nil
 	})
+}
+
+// approve is a person who approves whatever waits, as soon as Redis lets them.
+func (e *env) approve() {
+	for drill.Wait(e.working, 300*time.Millisecond) == nil {
+		waiting, _, err := e.producer.Record.Operations(e.working, tasks.OperationFilter{Waiting: true}, 10, "")
+		for _, op := range waiting {
+			if err == nil {
+				_, err = e.producer.Approve(e.working, op, tasks.Approval{By: "approver", Reason: "chaos"})
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(e.Progress, "approving:", err)
+		}
+	}
 }
 
 // settle waits until every operation is finished and sealed.

@@ -23,6 +23,7 @@ type verdict struct {
 	Outages              map[string]int // of Redis, by kind
 	Away                 time.Duration  // in all outages
 	Operations, Desktops int
+	Approved             int // operations
 	Heirs                int // desktops that somebody has as soon as the leaver is detached
 	Detached, Held       int
 	Calls, Reads         int
@@ -39,6 +40,7 @@ type verdict struct {
 	Nowhere       []string // ids that no desktop has, and were sent, or not put on hold for that
 	Overlapping   []string // in two calls at once
 	Living        []string // workers that were called dead
+	Unapproved    []string // in a call before an approval, or more than pass without one
 }
 
 func (v *verdict) violations() drill.Violations {
@@ -46,7 +48,7 @@ func (v *verdict) violations() drill.Violations {
 		{What: "lost", IDs: v.Lost}, {What: "recorded twice", IDs: v.RecordedTwice}, {What: "sent again though detached", IDs: v.SentAgain},
 		{What: "wrong person", IDs: v.WrongPerson}, {What: "heirs cut off", IDs: v.HeirsCutOff}, {What: "unproven", IDs: v.Unproven},
 		{What: "nowhere, and not on hold", IDs: v.Nowhere}, {What: "in two calls at once", IDs: v.Overlapping},
-		{What: "living workers called dead", IDs: v.Living},
+		{What: "living workers called dead", IDs: v.Living}, {What: "sent without an approval", IDs: v.Unapproved},
 	}
 }
 
@@ -65,6 +67,7 @@ func (e *env) judge(ctx context.Context) (err error) {
 		e.judgeMissing(id, rows)
 	}
 	e.judgeCalls()
+	e.judgeApprovals(rows)
 	v.CalledDead, v.Living, err = e.CalledDead()
 	return err
 }
@@ -180,12 +183,41 @@ func (e *env) judgeCalls() {
 	v.Overlapping = e.Cloud.InTwoCallsAtOnce()
 }
 
+// judgeApprovals looks for calls of operations that nobody had approved yet.
+func (e *env) judgeApprovals(rows map[string]record.Row) {
+	v := &e.verdict
+	ops := map[string]*tasks.Clearance{}
+	for _, op := range e.ops {
+		if ops[op.ID] = op.Clearance; op.Clearance != nil {
+			v.Approved++
+		}
+	}
+	passed := map[string]bool{}
+	for _, r := range e.Cloud.Requests() {
+		if r.Op != fakecloud.OpDetach {
+			continue
+		}
+		for _, id := range r.DesktopIDs {
+			c := ops[rows[id].OperationID]
+			if c == nil {
+				passed[id] = true
+			} else if r.Time.Before(c.DecidedAt) {
+				v.Unapproved = append(v.Unapproved, id)
+			}
+		}
+	}
+	if len(passed) > e.unapproved() {
+		v.Unapproved = append(v.Unapproved, fmt.Sprintf("%d desktops, more than %d", len(passed), e.unapproved()))
+	}
+}
+
 func (v *verdict) print(w io.Writer) {
 	fmt.Fprintf(w, "\n%d desktops of %d operations: %d confirmed detached, %d on hold: another person has them or they do not exist\n",
 		v.Desktops, v.Operations, v.Detached, v.Held)
 	fmt.Fprintf(w, "%d of the desktops were somebody else's as soon as the leaver was detached\n", v.Heirs)
 	fmt.Fprintf(w, "%d workers killed with SIGKILL, %d frozen; the cloud disturbed %d times; %d detach calls, %d readings\n",
 		v.Kills, v.Freezes, v.Disturbances, v.Calls, v.Reads)
+	fmt.Fprintf(w, "%d operations waited for an approval\n", v.Approved)
 	n := 0
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(v.Outages)) {

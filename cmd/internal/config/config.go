@@ -127,6 +127,24 @@ type Approval struct {
 	// SecondPersonAbove is how many desktops within the window the person who asked for them
 	// may approve, too; 0: none. Defaults to 500.
 	SecondPersonAbove int `yaml:"second_person_above"`
+	// Canary and StopLoss make the rest of a large operation wait, too.
+	Canary   Canary   `yaml:"canary"`
+	StopLoss StopLoss `yaml:"stop_loss"`
+}
+
+// Canary says how many desktops of a large operation must be confirmed before the others are
+// sent.
+type Canary struct {
+	Desktops int `yaml:"desktops"` // 0: no canary, all are sent at once. Defaults to 5.
+	Above    int `yaml:"above"`    // only operations of more desktops have one; 0: all. Defaults to 100.
+}
+
+// StopLoss says how many desktops of a large operation may fail or be on hold: beyond one of
+// the two the rest waits.
+type StopLoss struct {
+	Desktops int `yaml:"desktops"` // 0: the first stops it, 100000: no limit by this. Defaults to 50.
+	Percent  int `yaml:"percent"`  // of those tried, and of 100 at least; 0: the first stops it, 100: no limit by this. Defaults to 10.
+	Above    int `yaml:"above"`    // only operations of more desktops are stopped; 0: all. Defaults to 100.
 }
 
 // DefaultApproval returns the limits of a project without any.
@@ -134,7 +152,7 @@ func DefaultApproval() Approval {
 	p := project()
 	return Approval{
 		Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires,
-		SecondPersonAbove: *p.SecondPersonAbove,
+		SecondPersonAbove: *p.SecondPersonAbove, Canary: Canary(*p.Canary), StopLoss: StopLoss(*p.StopLoss),
 	}
 }
 
@@ -142,6 +160,7 @@ func DefaultApproval() Approval {
 func NoApproval() Approval {
 	a := DefaultApproval()
 	a.Percent = 100
+	a.Canary, a.StopLoss = Canary{}, StopLoss{Percent: 100, Desktops: tasks.MaxDesktops}
 	return a
 }
 
@@ -168,6 +187,17 @@ func (a Approval) validate(bad func(field, format string, args ...any)) {
 	}
 	if a.Match != matchAll && a.Match != matchAny {
 		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)
+	}
+	for field, n := range map[string]int{
+		"approval.canary.desktops": a.Canary.Desktops, "approval.canary.above": a.Canary.Above,
+		"approval.stop_loss.desktops": a.StopLoss.Desktops, "approval.stop_loss.above": a.StopLoss.Above,
+	} {
+		if n < 0 || n > tasks.MaxDesktops {
+			bad(field, "is %d: 0 to %d", n, tasks.MaxDesktops)
+		}
+	}
+	if a.StopLoss.Percent < 0 || a.StopLoss.Percent > 100 {
+		bad("approval.stop_loss.percent", "is %d: 0 (the first that fails or is on hold stops it) to 100 (no limit by this)", a.StopLoss.Percent)
 	}
 	for field, d := range map[string]time.Duration{"approval.window": a.Window, "approval.expires": a.Expires} {
 		if d < time.Minute || d > 720*time.Hour {

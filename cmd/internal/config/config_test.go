@@ -110,8 +110,8 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	def := Defaults()
 	values := map[string]reflect.Value{}
 	for _, v := range []any{
-		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(), def.Worker,
-		def.Log, SecretRef{},
+		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(),
+		DefaultApproval().Canary, DefaultApproval().StopLoss, def.Worker, def.Log, SecretRef{},
 	} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}

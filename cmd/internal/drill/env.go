@@ -2,6 +2,7 @@ package drill
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -29,12 +30,16 @@ const (
 // Patient is a Setup.Worker that does not give up while something is broken.
 const Patient = "max_attempts: 100, retry_base: 100ms, retry_max: 2s, first_look: 500ms"
 
+// NoApproval is a configuration with which no operation waits for an approval.
+const NoApproval = "percent: 100, canary: {desktops: 0}, stop_loss: {desktops: 100000, percent: 100}"
+
 // Setup says what an Env has.
 type Setup struct {
 	RedisURL       string                // for the processes
 	Redis          redis.UniversalClient // for the drill itself; the Env closes it
 	Cloud          fakecloud.Config      // without the token
 	Worker, Limits string                // of the configuration, as YAML without braces
+	Approval       string                // likewise; defaults to NoApproval
 }
 
 // Env is what a drill runs on: a record, a fake cloud, and detachd processes.
@@ -85,8 +90,8 @@ projects:
   endpoint: %q
   credentials: main
   limits: {%s}
-  approval: {percent: 100}
-`, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits), 0o600)
+  approval: {%s}
+`, s.RedisURL, s.Worker, Project, ProjectID, e.Cloud.URL, s.Limits, cmp.Or(s.Approval, NoApproval)), 0o600)
 }
 
 // Close kills the processes and closes what Open opened.

@@ -25,7 +25,8 @@
 --   failure  {"c":"WKS.1",…} (its last refusal), "-" (remove that), or "" (leave that)
 --   tag      "SQ||WKS.1" (for the trail: the move without its position)
 -- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
--- status is as wanted, 1 if this was the operation's last work}
+-- status is as wanted, 1 if this was the operation's last work, what became of the brake (0:
+-- nothing, 1: its canary was confirmed, 2: it has stopped the operation)}
 
 local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local errors, unproven, trail, index_log = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -41,8 +42,11 @@ local function state_of(status) return status:sub(1, 1) end
 
 local stored = redis.call('HGET', chunk, '') or ''
 local count, common = stored:match('^(%d+)|(.*)$')
-if not common then return {string.rep('0', #ids), 0, 0} end -- the operation is gone
+if not common then return {string.rep('0', #ids), 0, 0, 0} end -- the operation is gone
 count = tonumber(count)
+
+local brake = read_brake(operation)
+local braked = false -- rows did not move because it has stopped the operation
 
 -- What is to be written.
 local chunk_fields, new_errors, old_errors = {}, {}, {}
@@ -55,8 +59,17 @@ local function set(fields, field, value)
   fields[#fields+1] = value
 end
 
-local function count_move(from, to, n)
+-- Whether the brake lets a row be in a call; no entry: several together.
+local function passes(entry, from, to)
+  if not brake or to ~= 'S' or from == 'S' then return true end
+  local may = may_be_called(brake, entry)
+  braked = braked or not may and brake.stopped ~= ''
+  return may
+end
+
+local function count_move(from, to, n, entry, failure)
   if from == to then return end
+  if brake then count_in_brake(brake, entry, from, to, n, failure or '') end
   delta[from] = (delta[from] or 0) - n
   delta[to] = (delta[to] or 0) + n
 end
@@ -80,10 +93,11 @@ local function move_rows()
   for n, id in ipairs(ids) do
     local _, was, next, failure, tag = unpack(ARGV, first_row + (n-1)*row_args, first_row + n*row_args - 1)
     local own = was:match(';(.)')
-    if values[n] == was and (own or common == common_was) then
-      local position, to = next:match('^([^;]+);(.)')
+    local position, to = next:match('^([^;]+);(.)')
+    local from, entry = own or state_of(common), brake and brake_entry(number, id)
+    if values[n] == was and (own or common == common_was) and passes(entry, from, to) then
       set(chunk_fields, id, next)
-      count_move(own or state_of(common), to, 1)
+      count_move(from, to, 1, entry, failure)
       if not own then count = count - 1 end
       note_failure(id, failure)
       note_move(tag, position)
@@ -100,7 +114,7 @@ end
 
 local function move_together()
   if common_next == '' or count ~= sharers then return 0 end
-  if common == common_was then
+  if common == common_was and passes(nil, state_of(common), state_of(common_next)) then
     count_move(state_of(common), state_of(common_next), count)
     common = common_next
     moves[#moves+1] = together_moves
@@ -136,17 +150,19 @@ if value ~= stored then set(chunk_fields, '', value) end
 write('HSET', chunk, chunk_fields)
 write('HSET', errors, new_errors)
 write('HDEL', errors, old_errors)
-if call_id ~= '' then redis.call('HSET', calls, call_id, call) end
+if call_id ~= '' and not (braked and #moves == 0) then redis.call('HSET', calls, call_id, call) end
 write_trail()
 for state, n in pairs(delta) do
   if n ~= 0 then redis.call('HINCRBY', operation, 'n' .. state, n) end
 end
+local brake_event = braked and 2 or 0
+if brake and #moves > 0 then brake_event = math.max(brake_event, write_brake(operation, brake, tonumber(now))) end
 
 local less_open, open_began = add_left(open, (delta.Q or 0) + (delta.S or 0))
 local less_unproven, unproven_began = add_left(unproven, delta.A or 0)
 if (less_open or less_unproven) and redis.call('EXISTS', open, unproven) == 0 then
   redis.call('HSET', operation, 'ended', now)
-  return {bits, together, 1}
+  return {bits, together, 1, brake_event}
 end
 if open_began or unproven_began then redis.call('HDEL', operation, 'ended') end
-return {bits, together, 0}
+return {bits, together, 0, brake_event}

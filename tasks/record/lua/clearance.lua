@@ -1,4 +1,5 @@
--- Writes the clearance of an operation, unless it has changed since it was read.
+-- Writes the clearance of an operation, unless it has changed since it was read. An approval
+-- releases the brake: nothing waits for the canary any more, and the stop-loss counts from 0.
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- ARGV[1] was       {"state":"waiting",…} (as read), or "" (there was none)
 -- ARGV[2] answer    {"state":"approved",…}
@@ -13,5 +14,13 @@ if (redis.call('HGET', operation, 'clearance') or '') ~= was then return 0 end
 if plan ~= '' and redis.call('HGET', operation, 'pins') ~= plan then return 0 end
 redis.call('HSET', operation, 'clearance', answer)
 if plan ~= '' then redis.call('HSET', operation, 'bound', 1) end
-if deadline ~= '' then redis.call('HSET', operation, 'deadline', deadline) end
+if deadline ~= '' then
+  redis.call('HSET', operation, 'deadline', deadline)
+  local brake = read_brake(operation)
+  if brake and brake.stopped ~= '' then
+    if brake.stopped == 'canary' then brake.canary = 0 end
+    brake.stopped, brake.tried, brake.bad = '', 0, 0
+    write_brake(operation, brake, 0)
+  end
+end
 return 1

@@ -1,0 +1,20 @@
+-- Prepares an operation for a retry: a new deadline, and clearance anew. One that waits for a
+-- person goes on waiting, and the brake goes on while work is left: a retry releases nothing.
+-- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
+-- KEYS[2] open       detachd:{d4k2m0h5tq3s7g8p9v20}:open
+-- KEYS[3] unproven   detachd:{d4k2m0h5tq3s7g8p9v20}:unproven
+-- ARGV[1] deadline  1772366400000 (ms)
+-- Returns 1
+
+local operation, open, unproven = KEYS[1], KEYS[2], KEYS[3]
+local deadline = ARGV[1]
+redis.call('HSET', operation, 'deadline', deadline)
+if redis.call('EXISTS', open, unproven) == 0 then
+  redis.call('HDEL', operation, 'clearance', 'brake')
+  return 1
+end
+local clearance = redis.call('HGET', operation, 'clearance')
+local brake = read_brake(operation)
+local waits = clearance and cjson.decode(clearance).state == 'waiting' or brake and brake.stopped ~= ''
+if not waits then redis.call('HDEL', operation, 'clearance') end
+return 1
