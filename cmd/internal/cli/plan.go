@@ -2,8 +2,12 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
@@ -18,7 +22,7 @@ type planView struct {
 }
 
 // plan shows what detach would do, and submits nothing.
-func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, asJSON bool) error {
+func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, o detachOptions) error {
 	v := planView{listView: readOf(list)}
 	for _, req := range reqs {
 		plan, err := c.Plan(ctx, req)
@@ -50,7 +54,7 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		v.Items[i].Items, v.Items[i].NextPageToken = items, ""
 	}
 	v.Summary = api.SummaryOf(plans...)
-	if asJSON {
+	if o.json {
 		return printJSON(p.Stdout, v)
 	}
 	p.out("%s", v.Summary)
@@ -80,7 +84,69 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 	}
 	p.sayEstimate(ctx, c, toSend)
 	p.note("plan: based on the current state of the cloud; nothing was queued")
+	command := "detachd detach --plan"
+	for _, plan := range v.Items {
+		command += " " + plan.Hash
+	}
+	for _, x := range [][2]string{{"--reason", o.reason}, {"--ticket", o.ticket}, {"--requested-by", o.by}, {"--idempotency-key", o.key}} {
+		if x[1] != "" {
+			command += " " + x[0] + " " + quoted(x[1])
+		}
+	}
+	if o.urgent {
+		command += " --urgent"
+	}
+	p.note("plan: run exactly this within an hour with: %s", command)
 	return nil
+}
+
+// quoted is an argument for a shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(printable(text), "'", `'\''`) + "'" }
+
+// isHash reports whether an argument is the hash of a plan. No desktop has such an id.
+func isHash(arg string) bool {
+	hash, err := hex.DecodeString(arg)
+	return err == nil && len(hash) == sha256.Size
+}
+
+// plannedFlags are part of a plan: they cannot be given to run it.
+var plannedFlags = []string{
+	"file", "project", "user", "computer", "expected-user", "unknown-users", "user-column", "computer-column", "desktop-column",
+	"allow-shared", "shutoff", "at", "due-at", "deadline", "skip-invalid",
+}
+
+// runPlans runs plans by their hashes.
+func (p *Program) runPlans(ctx context.Context, hashes []string, o detachOptions, flags *pflag.FlagSet) error {
+	for _, name := range plannedFlags {
+		if flags.Changed(name) {
+			return usage("leave it out, or make a new plan with it", "--%s is part of the plan, and cannot be changed", name)
+		}
+	}
+	for _, hash := range hashes {
+		if !isHash(hash) {
+			return usage("give only hashes, to run plans, or none of them, to make one", "%q is not the hash of a plan", printable(hash))
+		}
+	}
+	if err := o.wait.check(); err != nil {
+		return err
+	}
+	c, err := p.connect(o.by)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	made := o.key == ""
+	if made {
+		o.key = newKey()
+	}
+	reqs := make([]api.OperationRequest, len(hashes))
+	for i, hash := range hashes {
+		reqs[i] = api.OperationRequest{Plan: hash, Reason: o.reason, Ticket: o.ticket, Urgent: o.urgent, IdempotencyKey: o.key}
+		if len(hashes) > 1 {
+			reqs[i].IdempotencyKey += "/" + hash[:12]
+		}
+	}
+	return p.submit(ctx, c, reqs, &leavers.List{}, o, made)
 }
 
 // waitForPlans waits until all plans are read, and shows the progress.

@@ -12,6 +12,8 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
+const planAgain = "make the plan again, with the same key or as the same person, and run it within an hour; nothing was queued"
+
 // problemAdvice gives the exit code and the next step for the problems of a server.
 var problemAdvice = map[string]struct {
 	exit int
@@ -23,6 +25,8 @@ var problemAdvice = map[string]struct {
 	"slow_down":           {exitNotAuthorised, "check the key and wait: wrong keys were sent from your address, by you or by others"},
 	"role_missing":        {exitNotAuthorised, "use a key with that role; detachd keys create creates one"},
 	"project_not_allowed": {exitNotAuthorised, "use a key for that project, or for all projects"},
+	"plan_not_found":      {exitUsage, planAgain},
+	"plan_expired":        {exitUsage, planAgain},
 	"key_not_found":       {exitUsage, "detachd keys list shows the keys"},
 	"too_large":           {exitUsage, "split the list"},
 	api.CodeInvalid:       {exitUsage, fixInput},
