@@ -37,7 +37,7 @@ func TestPlanQueuesNothing(t *testing.T) {
 }
 
 // What a plan showed is run by its hash, and nothing else: a desktop that has somebody else
-// by now is on hold, and one that came since is left alone.
+// by now is on hold, and one that came since is skipped.
 func TestAPlanIsRunByItsHash(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		zoe := fakecloud.User{Name: "zoe"}

@@ -391,7 +391,8 @@ func (f *newDetach) fault(text string) {
 	f.FaultCount++
 }
 
-// startDetach submits a plan.
+// startDetach submits exactly what a plan showed, by its hash. Of a project that could not be
+// read there is none: its request is submitted.
 func (v *visit) startDetach() error {
 	release, err := v.parseLarge()
 	if err != nil {
@@ -400,7 +401,8 @@ func (v *visit) startDetach() error {
 	defer release()
 	var reqs []api.OperationRequest
 	key := v.PostFormValue("key")
-	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || key == "" {
+	hashes := v.PostForm["hash"]
+	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || len(hashes) != len(reqs) || key == "" {
 		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "the plan is not valid"}
 	}
 	asked := 0
@@ -410,7 +412,7 @@ func (v *visit) startDetach() error {
 	if err := v.confirmCount(asked); err != nil {
 		return err
 	}
-	ops, err := v.submit(v.Context(), reqs, key)
+	ops, err := v.submit(v.Context(), reqs, hashes, key)
 	if err != nil {
 		return err
 	}
@@ -438,9 +440,13 @@ func oneCopyText(ops []tasks.Operation) string {
 
 // submit creates the operations. If one is refused, the error names those already
 // accepted, which continue.
-func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, key string) (ops []tasks.Operation, err error) {
-	for _, req := range reqs {
-		req.IdempotencyKey = "dashboard-" + key + "-" + req.Project
+func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, hashes []string, key string) (ops []tasks.Operation, err error) {
+	for i, req := range reqs {
+		project := req.Project
+		if hashes[i] != "" {
+			req = api.OperationRequest{Plan: hashes[i], Urgent: req.Urgent, Reason: req.Reason, Ticket: req.Ticket}
+		}
+		req.IdempotencyKey = "dashboard-" + key + "-" + project
 		op, err := v.api.CreateOperation(ctx, req)
 		if err == nil {
 			ops = append(ops, op)
@@ -455,7 +461,7 @@ func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, key str
 		for i, op := range ops {
 			names[i] = "operation " + op.ID + " of project " + op.Project
 		}
-		refused.Detail = fmt.Sprintf("project %s was refused: %s. Already accepted: %s", req.Project, p.Detail, strings.Join(names, ", "))
+		refused.Detail = fmt.Sprintf("project %s was refused: %s. Already accepted: %s", project, p.Detail, strings.Join(names, ", "))
 		return nil, &refused
 	}
 	return ops, nil
