@@ -26,6 +26,9 @@ const (
 	AuditPlanCreated        AuditAction = "plan.created"
 	AuditPersonalData       AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration      AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
+
+	AuditCancellationCreated AuditAction = "cancellation.created"
+	AuditCancellationAborted AuditAction = "cancellation.aborted"
 )
 
 // AuditActions lists the actions.
@@ -33,7 +36,7 @@ var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
 	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
-	AuditPersonalData, AuditConfiguration,
+	AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

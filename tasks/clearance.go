@@ -27,6 +27,9 @@ var DefaultLimit = Limit{Desktops: 50, Percent: 20, Window: 24 * time.Hour}
 // who asked must approve.
 const DefaultSecondPersonAbove = 500
 
+// DefaultUndoSecondPersonAbove is the same for desktops that an undo gives back.
+const DefaultUndoSecondPersonAbove = 100
+
 // DependsOnFleet reports whether Allowed depends on the number of assigned desktops, if so
 // many desktops are asked for.
 func (l Limit) DependsOnFleet(asked int) bool {

@@ -15,5 +15,6 @@ const (
 	CodeUserUnknown    = "USER_UNKNOWN"     // Workspace does not know the user, or refuses to say
 	CodeUserDesktops   = "USER_DESKTOPS"    // Workspace counts desktops of the user, and lists none
 	CodeComputerName   = "COMPUTER_NAME"    // no computer, or more than one, has this name
+	CodeUndoNoRight    = "UNDO_NO_RIGHT"    // the cloud refuses to give any desktop back
 	CodeNamedForOthers = "NAMED_FOR_OTHERS" // the operation names the desktop for other users
 )

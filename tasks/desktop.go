@@ -42,7 +42,9 @@ type Desktop struct {
 	Note      Note      `json:"note,omitempty"`
 	NoteText  string    `json:"note_text,omitempty"` // Note.Text, for display
 	Failure   *Failure  `json:"failure,omitempty"`   // the last refusal; kept while the desktop is failed, held or retried
-	Before    *Before   `json:"before,omitempty"`    // the last reading before a call; only where evidence is requested
+	// GivenBackBy is the undo that gave the desktop back to its users; the state stays.
+	GivenBackBy string  `json:"given_back_by,omitempty"`
+	Before      *Before `json:"before,omitempty"` // the last reading before a call; only where evidence is requested
 }
 
 // Expected returns the users who should lose access: Expect, else Pinned.

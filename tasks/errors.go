@@ -21,11 +21,20 @@ var ErrPageToken = errors.New("the page token is invalid: use next_page_token of
 // was approved, rejected, cancelled or retried meanwhile.
 var ErrNotWaiting = errors.New("the operation does not wait for an approval")
 
+// ErrNothingToUndo says that an undo would give no desktop back.
+var ErrNothingToUndo = errors.New("there is nothing to undo")
+
 // ErrTooMany says: a redrive would match more than MaxDesktops.
 var ErrTooMany = fmt.Errorf("more than %d desktops match: narrow the filter", MaxDesktops)
 
+// ErrTooManyOperations says: a cancellation would match more than MaxDesktops.
+var ErrTooManyOperations = fmt.Errorf("more than %d operations match: narrow the filter", MaxDesktops)
+
 // ErrNoRedrive says that there is no such redrive, or its retention is over.
 var ErrNoRedrive = errors.New("no such redrive (or its retention is over)")
+
+// ErrNoCancellation says that there is no such cancellation, or its retention is over.
+var ErrNoCancellation = errors.New("no such cancellation (or its retention is over)")
 
 // ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")

@@ -34,6 +34,10 @@ type Operation struct {
 	Seal string `json:"seal,omitempty"`
 	// Clearance is set once the operation asked for more than passes without an approval.
 	Clearance *Clearance `json:"clearance,omitempty"`
+	// UndoOf is the operation whose desktops this one gives back to the users who had them.
+	UndoOf string `json:"undo_of,omitempty"`
+	// Undos are the operations that give desktops of this one back, the earliest first.
+	Undos []string `json:"undos,omitempty"`
 	// Durability is set only in the answer that accepts the operation.
 	Durability Durability `json:"durability,omitempty"`
 	// Replayed is set only in the answer that accepts the operation: an earlier request with

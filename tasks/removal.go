@@ -86,7 +86,7 @@ func (r *Removal) UnmarshalJSON(b []byte) error {
 
 // TookFrom returns the time until the desktop was confirmed detached; false if it is not.
 func (d Desktop) TookFrom(op Operation) (Took, bool) {
-	if d.State != StateDetached {
+	if d.State != StateDetached || op.UndoOf != "" {
 		return Took{}, false
 	}
 	return Took{SinceDue: max(0, d.UpdatedAt.Sub(op.DueFrom())), SinceAccepted: max(0, d.UpdatedAt.Sub(op.Begins()))}, true

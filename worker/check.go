@@ -32,6 +32,10 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if len(mine) == 0 {
 		return checked{}
 	}
+	users, err := s.accountsFor(mine) // before the reading, which must be fresh
+	if err != nil {
+		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
+	}
 	read, err := s.readNow(idsOf(mine), s.priority)
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
@@ -47,6 +51,7 @@ func (s *sender) check(b *batch, group []*item) checked {
 		r := lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID])
 		readings[it] = r
 		it.keepReading(r, readAt)
+		s.guardUndo(it, r, users)
 		switch row := policy.VerdictOf(r); {
 		case row.Before != policy.Send:
 			settled = append(settled, it)

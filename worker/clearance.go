@@ -76,6 +76,9 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 		}
 		approved = c.Why == tasks.WhyLimit && now.Sub(c.DecidedAt) < limit.Window
 	}
+	if op.UndoOf != "" {
+		return s.clearUndo(ctx, op, now)
+	}
 	asks := op.Counts.Unsettled()
 	allowed := limit.Allowed(0)
 	if approved {

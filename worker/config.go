@@ -21,6 +21,7 @@ import (
 // API is the part of the cloud that a worker uses; *apiclient.Client implements it.
 type API interface {
 	Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error)
+	Attach(ctx context.Context, desktops []apiclient.Attachment) (*apiclient.DetachResult, error)
 	DetachUsers(ctx context.Context, desktops []apiclient.UserDetach) (*apiclient.DetachResult, error)
 	Desktops(ctx context.Context, ids []string) ([]apiclient.Desktop, error)
 	DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error)
@@ -55,6 +56,11 @@ type Project struct {
 	// tasks.DefaultCanary and tasks.DefaultStopLoss.
 	Canary   *tasks.Canary
 	StopLoss *tasks.StopLoss
+	// UndoSecondPersonAbove is how many desktops an undo may give back without an approval by
+	// a second person; nil: tasks.DefaultUndoSecondPersonAbove. UndoWithin is how long after
+	// its detach a desktop is given back; defaults to 7 days.
+	UndoSecondPersonAbove *int
+	UndoWithin            time.Duration
 }
 
 // limits are what projects of one credential have in common.
@@ -124,6 +130,11 @@ func (p *Project) setDefaults() {
 	if p.Limit == nil {
 		limit := tasks.DefaultLimit
 		p.Limit = &limit
+	}
+	p.UndoWithin = cmp.Or(p.UndoWithin, 7*24*time.Hour)
+	if p.UndoSecondPersonAbove == nil {
+		above := tasks.DefaultUndoSecondPersonAbove
+		p.UndoSecondPersonAbove = &above
 	}
 	if p.SecondPersonAbove == nil {
 		above := tasks.DefaultSecondPersonAbove

@@ -43,7 +43,8 @@ func killedWorker(point string) int {
 	api := &suicidal{Client: c, point: point, stop: make(chan struct{})}
 	rdb.AddHook(api)
 	cfg := quick(rdb, "killed", api)
-	cfg.Projects[0].MaxInFlight = 1
+	above := 1000
+	cfg.Projects[0].MaxInFlight, cfg.Projects[0].UndoSecondPersonAbove = 1, &above
 	w, err := worker.New(cfg)
 	if err != nil {
 		return 1
@@ -71,8 +72,18 @@ func die() {
 }
 
 func (s *suicidal) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
+	return s.call(ctx, func(ctx context.Context) (*apiclient.DetachResult, error) { return s.Client.Detach(ctx, req) })
+}
+
+func (s *suicidal) Attach(ctx context.Context, desktops []apiclient.Attachment) (*apiclient.DetachResult, error) {
+	return s.call(ctx, func(ctx context.Context) (*apiclient.DetachResult, error) { return s.Client.Attach(ctx, desktops) })
+}
+
+func (s *suicidal) call(
+	ctx context.Context, call func(context.Context) (*apiclient.DetachResult, error),
+) (*apiclient.DetachResult, error) {
 	if s.calls.Add(1) != killAtCall {
-		return s.Client.Detach(ctx, req)
+		return call(ctx)
 	}
 	switch s.point {
 	case "before the call":
@@ -82,7 +93,7 @@ func (s *suicidal) Detach(ctx context.Context, req apiclient.DetachRequest) (*ap
 	case "in shutdown":
 		close(s.stop)
 	}
-	res, err := s.Client.Detach(ctx, req)
+	res, err := call(ctx)
 	switch s.point {
 	case "after the reply":
 		die()

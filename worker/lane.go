@@ -30,10 +30,11 @@ type item struct {
 	since   time.Time // when it arrived
 	sending bool      // in a batch, not yet answered
 
-	readAt  time.Time        // when check last read it
-	before  *tasks.Before    // what check read, until it is in the record
-	leavers []apiclient.User // users to remove, by name; nil: all
-	unsent  recorded         // as it was before begin
+	readAt  time.Time            // when check last read it
+	before  *tasks.Before        // what check read, until it is in the record
+	leavers []apiclient.User     // users to remove, by name; nil: all
+	back    apiclient.Attachment // of an undo: the users to give it to
+	unsent  recorded             // as it was before begin
 }
 
 // recorded is a desktop and the reading to be recorded with it.
@@ -76,14 +77,21 @@ func newJob(op record.Operation, chunk int, desktops []record.Row, now time.Time
 // smaller the calls.
 type laneKey struct {
 	shutoff bool
+	undo    bool
 	level   int // 0: not suspect
 }
 
 // limit is how many desktops a call of this lane may have.
-func (k laneKey) limit() int { return max(1, apiclient.MaxDesktopsPerCall>>k.level) }
+func (k laneKey) limit() int {
+	most := apiclient.MaxDesktopsPerCall
+	if k.undo {
+		most = apiclient.MaxAttachPerCall
+	}
+	return max(1, most>>k.level)
+}
 
 func laneOf(it *item) laneKey {
-	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach}
+	k := laneKey{shutoff: it.job.op.ShutoffAfterDetach, undo: it.job.op.UndoOf != ""}
 	switch it.desktop.Note {
 	case tasks.NoteSuspect:
 		k.level = min(max(1, it.desktop.Attempts), 7)

@@ -87,6 +87,9 @@ func (os Observers) Move(x SeenMove) {
 
 // reportMoves reports the moves of a change that were applied.
 func reportMoves(o Observer, ch record.Change, a record.Applied) {
+	if ch.Operation.UndoOf != "" {
+		return // what is counted is the removal of access
+	}
 	for i, d := range a.Desktops {
 		if d.ID == "" {
 			continue

@@ -42,6 +42,10 @@ func (s *sender) onAnswer(b *batch, group []*item, out outcome) {
 
 // onError acts on a call that was refused or not answered, by its class.
 func (s *sender) onError(b *batch, group []*item, out outcome) {
+	if undoDenied(group, out.class) {
+		s.onUndoDenied(b, group, out)
+		return
+	}
 	b.pause = max(b.pause, s.pauseFor(out.fault))
 	switch out.class {
 	case tasks.ClassThrottled, tasks.ClassAuth, tasks.ClassPolicy:
@@ -118,7 +122,10 @@ func (s *sender) onDenied(b *batch, group []*item, out outcome) {
 
 // actionOf is the IAM action that a call of a group needs.
 func actionOf(group []*item) string {
-	if group[0].leavers != nil {
+	switch {
+	case isUndo(group):
+		return "workspace:desktops:attach"
+	case group[0].leavers != nil:
 		return "workspace:desktops:batchDetach"
 	}
 	return "workspace:desktops:detach"

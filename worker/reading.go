@@ -15,7 +15,7 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	desktop, exists := read[d.ID]
 	return policy.Look{
 		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,
-		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared,
+		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared, Undo: undoOf(op, d),
 	}
 }
 

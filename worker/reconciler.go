@@ -25,6 +25,7 @@ const (
 	// Budgets of one round, so that no part of it delays the others for long.
 	inspectBudget  = time.Second
 	redriveBudget  = time.Second
+	cancelBudget   = time.Second
 	expireBudget   = time.Second
 	unservedBudget = time.Second
 )
@@ -146,6 +147,11 @@ func (r *reconciler) lead(ctx context.Context) error {
 	lead, err := r.record.Lead(ctx, r.worker, 3*r.heart.beatInterval)
 	if err != nil || !lead {
 		return err
+	}
+	if n, err := r.producer.AdvanceCancellations(ctx, cancelBudget); err != nil {
+		return err
+	} else if n > 0 {
+		r.log.Info().Int("desktops", n).Msg("cancellations cancelled desktops")
 	}
 	if err := r.sweep(ctx); err != nil {
 		return err

@@ -23,6 +23,7 @@ type sender struct {
 	reader   *reader
 	slots    chan struct{} // capacity: calls at a time
 	took     atomic.Int64  // duration of the last call
+	noUndo   atomic.Bool   // the last undo was refused for lack of a permission
 }
 
 var errSlowCall = errors.New("the call took longer than call_timeout")
@@ -126,7 +127,7 @@ func (s *sender) callGroup(b *batch, group []*item) {
 	if group = s.begin(b, ready.send, call); len(group) == 0 {
 		return
 	}
-	out := s.detach(b, group, call)
+	out := s.leave(b, group, call)
 	if errors.Is(out.err, apiclient.ErrTooLate) { // the record was slow, the process was frozen, or the way to the cloud was slow
 		s.settle(b, group, notSent(out.call, "the reading had grown old before the call could leave"), func(it *item) transition {
 			return it.moveTo(tasks.StateQueued, immediately)
@@ -139,13 +140,13 @@ func (s *sender) callGroup(b *batch, group []*item) {
 		s.onError(b, group, out)
 		return
 	}
-	s.calls.good(time.Now())
+	s.noteGood(group)
 	s.onAnswer(b, group, out)
 }
 
-// detach makes one request, and gives the slot back even if it panics. The request ends
+// leave makes one request, and gives the slot back even if it panics. The request ends
 // callMargin before the claim does, and is not sent once its readings are old.
-func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
+func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	b.admitted = false
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
@@ -155,18 +156,7 @@ func (s *sender) detach(b *batch, group []*item, call record.Call) outcome {
 	}
 	ctx = apiclient.LeaveBy(withSpan(ctx, group, call.Trace), oldestReading(group).Add(freshReading))
 	call.At, call.Size = time.Now(), len(group)
-	var res *apiclient.DetachResult
-	var err error
-	if group[0].leavers != nil {
-		users := make([]apiclient.UserDetach, len(group))
-		for i, it := range group {
-			users[i] = apiclient.UserDetach{DesktopID: it.desktop.ID, Users: it.leavers}
-		}
-		res, err = s.project.API.DetachUsers(ctx, users)
-	} else {
-		shutoff := &group[0].job.op.ShutoffAfterDetach
-		res, err = s.project.API.Detach(ctx, apiclient.DetachRequest{DesktopIDs: idsOf(group), ShutoffAfterDetach: shutoff})
-	}
+	res, err := s.request(ctx, group)
 	took := time.Since(call.At)
 	call.DurationMS = took.Milliseconds()
 	s.took.Store(int64(took))

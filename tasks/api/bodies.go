@@ -310,6 +310,19 @@ type RedriveRequest struct {
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
 }
 
+// CancellationRequest is the body of POST /v1/cancellations: of which operations to cancel what
+// was not sent; see tasks.CancellationRequest.
+type CancellationRequest struct {
+	Filter  tasks.CancellationFilter `json:"filter"`
+	AsOf    time.Time                `json:"as_of,omitzero"`
+	Matched int                      `json:"matched,omitempty"` // the number of operations that matched before; 0: any
+	Reason  string                   `json:"reason,omitempty"`  // required, unless ValidateOnly is set
+	// ValidateOnly answers with what matches, and cancels nothing.
+	ValidateOnly bool `json:"validate_only,omitempty"`
+
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+}
+
 // FailureMatch is the answer to a RedriveRequest or a DismissRequest with ValidateOnly.
 type FailureMatch struct {
 	Matched int                  `json:"matched"`

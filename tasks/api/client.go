@@ -470,6 +470,38 @@ func (c *Client) AbortRedrive(ctx context.Context, id string) (tasks.Redrive, er
 	return call[tasks.Redrive](ctx, c, request{method: "POST", path: "/v1/redrives/" + segment(id) + ":abort"})
 }
 
+// Cancellation cancels what was not sent of all operations that match.
+func (c *Client) Cancellation(ctx context.Context, req CancellationRequest) (tasks.Cancellation, error) {
+	req.ValidateOnly = false
+	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations", body: req, idempotency: req.IdempotencyKey})
+}
+
+// MatchCancellation reports what Cancellation would be about.
+func (c *Client) MatchCancellation(ctx context.Context, req CancellationRequest) (tasks.CancellationMatch, error) {
+	req.ValidateOnly = true
+	return call[tasks.CancellationMatch](ctx, c, request{method: "POST", path: "/v1/cancellations", body: req})
+}
+
+// Cancellations lists cancellations, the latest first.
+func (c *Client) Cancellations(ctx context.Context, size int, token string) (items []tasks.Cancellation, next string, err error) {
+	return list[tasks.Cancellation](ctx, c, "/v1/cancellations", url.Values{}, size, token)
+}
+
+// CancellationByID reads one cancellation, with what became of the desktops that were too late.
+func (c *Client) CancellationByID(ctx context.Context, id string) (tasks.CancellationProgress, error) {
+	return call[tasks.CancellationProgress](ctx, c, request{method: "GET", path: "/v1/cancellations/" + segment(id)})
+}
+
+// TooLate lists the desktops that a cancellation was too late for, as they are now.
+func (c *Client) TooLate(ctx context.Context, id string, size int, token string) (items []tasks.Desktop, next string, err error) {
+	return list[tasks.Desktop](ctx, c, "/v1/cancellations/"+segment(id)+"/desktops", url.Values{}, size, token)
+}
+
+// AbortCancellation ends a cancellation; what it has cancelled stays cancelled.
+func (c *Client) AbortCancellation(ctx context.Context, id string) (tasks.Cancellation, error) {
+	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations/" + segment(id) + ":abort"})
+}
+
 // Projects lists the configured projects, by alias.
 func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 	items, _, err := list[Project](ctx, c, "/v1/projects", url.Values{}, 0, "")

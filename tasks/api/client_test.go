@@ -33,14 +33,17 @@ func TestIDsAreOnePartOfThePath(t *testing.T) {
 			_, _, err := c.Desktops(ctx, id, tasks.DesktopFilter{}, 0, "")
 			return err
 		},
-		"/v1/operations/*:cancel": func(ctx context.Context, id string) error { _, err := c.Cancel(ctx, id, ""); return err },
-		"/v1/desktops/*":          func(ctx context.Context, id string) error { _, err := c.History(ctx, id); return err },
-		"/v1/redrives/*":          func(ctx context.Context, id string) error { _, err := c.RedriveByID(ctx, id); return err },
-		"/v1/redrives/*/desktops": func(ctx context.Context, id string) error { _, _, err := c.RedriveItems(ctx, id, 0, ""); return err },
-		"/v1/redrives/*:abort":    func(ctx context.Context, id string) error { _, err := c.AbortRedrive(ctx, id); return err },
-		"/v1/projects/*:resume":   func(ctx context.Context, id string) error { _, err := c.Resume(ctx, id, ""); return err },
-		"/v1/sessions/*:end":      func(ctx context.Context, id string) error { _, err := c.EndSession(ctx, id, ""); return err },
-		"/v1/keys/*:revoke":       func(ctx context.Context, id string) error { _, err := c.RevokeKey(ctx, id, ""); return err },
+		"/v1/operations/*:cancel":      func(ctx context.Context, id string) error { _, err := c.Cancel(ctx, id, ""); return err },
+		"/v1/desktops/*":               func(ctx context.Context, id string) error { _, err := c.History(ctx, id); return err },
+		"/v1/redrives/*":               func(ctx context.Context, id string) error { _, err := c.RedriveByID(ctx, id); return err },
+		"/v1/cancellations/*":          func(ctx context.Context, id string) error { _, err := c.CancellationByID(ctx, id); return err },
+		"/v1/cancellations/*/desktops": func(ctx context.Context, id string) error { _, _, err := c.TooLate(ctx, id, 0, ""); return err },
+		"/v1/cancellations/*:abort":    func(ctx context.Context, id string) error { _, err := c.AbortCancellation(ctx, id); return err },
+		"/v1/redrives/*/desktops":      func(ctx context.Context, id string) error { _, _, err := c.RedriveItems(ctx, id, 0, ""); return err },
+		"/v1/redrives/*:abort":         func(ctx context.Context, id string) error { _, err := c.AbortRedrive(ctx, id); return err },
+		"/v1/projects/*:resume":        func(ctx context.Context, id string) error { _, err := c.Resume(ctx, id, ""); return err },
+		"/v1/sessions/*:end":           func(ctx context.Context, id string) error { _, err := c.EndSession(ctx, id, ""); return err },
+		"/v1/keys/*:revoke":            func(ctx context.Context, id string) error { _, err := c.RevokeKey(ctx, id, ""); return err },
 	} {
 		for id, escaped := range map[string]string{"..": "%2E%2E", "a:abort": "a%3Aabort", "a/b": "a%2Fb", "a?b": "a%3Fb"} {
 			require.Error(t, ask(t.Context(), id), "the server answers nothing")

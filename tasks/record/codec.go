@@ -61,12 +61,42 @@ func encodeFoundAs(desktops []string, foundAs map[string]string) (value string, 
 	return mustJSON(out), len(out) > 0
 }
 
+// hadField of a chunk of an undo has Row.Had, packed; see before.go.
+const hadField = "   "
+
+// encodeHad is the value of hadField.
+func encodeHad(desktops []string, had map[string]tasks.Before) (value string, any bool) {
+	var rows []beforeAt
+	for i, id := range desktops {
+		if b, known := had[id]; known {
+			rows = append(rows, beforeAt{i, b})
+		}
+	}
+	if len(rows) == 0 {
+		return "", false
+	}
+	return packBefore(rows), true
+}
+
+func decodeHad(value string, rows []Row) error {
+	had, err := unpackBefore(value)
+	if err != nil {
+		return err
+	}
+	for _, b := range had {
+		if b.position < len(rows) {
+			rows[b.position].Had = &b.Before
+		}
+	}
+	return nil
+}
+
 // plannedField of a chunk is the readings of the plan that binds its rows, see packBefore.
-const plannedField = "   "
+const plannedField = "    "
 
 // plannedFindsField of a chunk of look-ups is what the plan found for them: packed JSON of
 // plannedFinds.
-const plannedFindsField = "    "
+const plannedFindsField = "     "
 
 // encodeStatus returns the status part of a desktop's value or of the common value.
 func encodeStatus(d tasks.Desktop) string {
@@ -160,6 +190,10 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 			return bad(foundAsField, err)
 		}
 	}
+	had, named := values[hadField]
+	if named {
+		rows--
+	}
 	out := make([]Row, rows)
 	for id, value := range values {
 		if strings.Trim(id, " ") == "" { // of the chunk
@@ -184,6 +218,11 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	for _, b := range planned {
 		if b.position < len(out) {
 			out[b.position].Planned = &b.Before
+		}
+	}
+	if named {
+		if err := decodeHad(had, out); err != nil {
+			return bad(hadField, err)
 		}
 	}
 	return out, nil

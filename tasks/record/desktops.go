@@ -28,6 +28,16 @@ func mayHaveFailure(d Row) bool {
 func (r *Record) Desktops(
 	ctx context.Context, op Operation, f tasks.DesktopFilter, size int, token string,
 ) (out []Row, next string, err error) {
+	if out, next, err = r.page(ctx, op, f, size, token); err == nil {
+		err = r.addGivenBack(ctx, op, out)
+	}
+	return out, next, err
+}
+
+// page is Desktops without GivenBackBy.
+func (r *Record) page(
+	ctx context.Context, op Operation, f tasks.DesktopFilter, size int, token string,
+) (out []Row, next string, err error) {
 	if size <= 0 {
 		size = 100
 	}
@@ -249,7 +259,11 @@ func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, e
 			continue
 		}
 		one := c.Desktops[i : i+1]
-		if err := r.addFailures(ctx, c.Operation, one); err != nil {
+		err := r.addFailures(ctx, c.Operation, one)
+		if err == nil {
+			err = r.addGivenBack(ctx, c.Operation, one)
+		}
+		if err != nil {
 			return nil, err
 		}
 		out = append(out, HistoryEntry{c.Operation, one[0]})

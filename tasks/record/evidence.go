@@ -142,6 +142,9 @@ func (r *Record) Evidence(ctx context.Context, op Operation, first, end int) ([]
 	if err := r.addFailures(ctx, op, all); err != nil {
 		return nil, err
 	}
+	if err := r.addGivenBack(ctx, op, all); err != nil {
+		return nil, err
+	}
 	for i := range out {
 		n := copy(out[i].Desktops, all)
 		all = all[n:]

@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
-	"github.com/detachd/detachd/tasks"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
 )
@@ -124,54 +122,4 @@ func (r *Record) list(ctx context.Context, op Operation) error {
 		return nil
 	})
 	return err
-}
-
-// Cancel cancels the desktops that are queued or on hold. tooLate counts those that were
-// sent, or had ended, before. by is the person or program that cancels, for the trail.
-func (r *Record) Cancel(ctx context.Context, op Operation, now time.Time, by string) (cancelled, tooLate int, err error) {
-	if op.Done() { // desktops on hold can still be cancelled, which removes the seal
-		if err := r.list(ctx, op); err != nil {
-			return 0, 0, fmt.Errorf("cancelling operation %s: %w", op.ID, err)
-		}
-	}
-	for n := range op.Chunks() {
-		// A desktop that is being sent may return to queued. A second reading finds
-		// desktops that moved between the first reading and the write.
-		for range 2 {
-			c, err := r.Chunk(ctx, op.ID, n)
-			if err != nil {
-				return cancelled, tooLate, err
-			}
-			if err := r.addFailures(ctx, op, c.Desktops); err != nil {
-				return cancelled, tooLate, err
-			}
-			ch := Change{Operation: op, Chunk: n, By: by}
-			for _, d := range c.Desktops {
-				if d.State.CanMove(tasks.StateCancelled) {
-					ch.Moves = append(ch.Moves, Move{Desktop: d, To: tasks.StateCancelled, Attempts: d.Attempts, CallID: d.CallID})
-				}
-			}
-			if len(ch.Moves) == 0 {
-				break
-			}
-			done, err := r.apply(ctx, now, []Change{ch}, nil, nil)
-			if err != nil {
-				return cancelled, tooLate, err
-			}
-			for _, d := range done[0].Desktops {
-				if d.ID != "" {
-					cancelled++
-				}
-			}
-		}
-	}
-	if cancelled > 0 {
-		// An error does not matter here: the tally is only for display.
-		_ = r.AddTallies(ctx, "", "", []MinuteTally{{Project: op.Project, Minute: now, Tally: Tally{Tally: tasks.Tally{Cancelled: cancelled}}}})
-	}
-	if _, err := r.Finish(ctx, []string{op.ID}); err != nil {
-		return cancelled, tooLate, err
-	}
-	after, err := r.Operation(ctx, op.ID)
-	return cancelled, after.Total - after.Counts.Cancelled, err
 }

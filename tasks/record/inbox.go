@@ -16,6 +16,7 @@ import (
 // by project, desktop and users. A desktop and its users have one entry, the latest
 // failure, however many operations failed for them. An entry leaves the inbox when any
 // operation confirms the desktop detached from everybody, or at least from those users;
+// an entry of an undo, when the undo gives the desktop back;
 // when its row is retried, cancelled or dismissed; and when its operation expires. The
 // rows of operations do not change by that.
 //
@@ -39,6 +40,7 @@ type inboxEntry struct {
 	Code      string      `json:"c,omitempty"`
 	At        int64       `json:"t,omitempty"` // ms
 	All       bool        `json:"all,omitempty"`
+	Undo      bool        `json:"b,omitempty"` // of an undo: the desktop was not given back to the users
 }
 
 // These change a desktop's entries.
@@ -60,8 +62,8 @@ func usersOf(d Row) []string {
 }
 
 // entryOf returns the entry of a row's failure.
-func entryOf(op string, d Row, f tasks.Failure) inboxEntry {
-	return inboxEntry{Operation: op, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli()}
+func entryOf(op Operation, d Row, f tasks.Failure) inboxEntry {
+	return inboxEntry{Operation: op.ID, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli(), Undo: op.UndoOf != ""}
 }
 
 // confirmationOf returns the users from whom a finished row confirms its desktop detached.
@@ -158,7 +160,7 @@ func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 	for _, ch := range changes {
 		for _, m := range ch.Moves {
 			if (m.To == tasks.StateFailed || m.To == tasks.StateHeld) && m.Failure != nil {
-				failed.add(ch.Operation.Project, announce, m.Desktop.ID, entryOf(ch.Operation.ID, m.Desktop, *m.Failure))
+				failed.add(ch.Operation.Project, announce, m.Desktop.ID, entryOf(ch.Operation, m.Desktop, *m.Failure))
 				groups[groupOf(ch.Operation.Project, *m.Failure).String()] = true
 			}
 		}
@@ -197,16 +199,16 @@ func (r *Record) inboxesIn(ctx context.Context, p redis.Pipeliner, changes []Cha
 func (r *Record) settleFailures(ctx context.Context, changes []Change, applied []Applied, some map[string]*redis.IntCmd) error {
 	failed, ended := inboxWrites{}, inboxWrites{}
 	for i, ch := range changes {
-		op, project := ch.Operation.ID, ch.Operation.Project
+		project := ch.Operation.Project
 		for n, m := range ch.Moves {
 			after := applied[i].Desktops[n]
 			switch {
 			case after.ID == "":
 			case (m.To == tasks.StateFailed || m.To == tasks.StateHeld) && m.Failure != nil:
-				failed.add(project, confirm, after.ID, entryOf(op, m.Desktop, *m.Failure))
+				failed.add(project, confirm, after.ID, entryOf(ch.Operation, m.Desktop, *m.Failure))
 			case !m.mayLeave() || some[project] == nil || some[project].Val() == 0:
 			default:
-				ended.addEnd(op, project, after, m.Desktop.Failure)
+				ended.addEnd(ch.Operation, after, m.Desktop.Failure)
 			}
 		}
 	}
@@ -223,16 +225,18 @@ func (r *Record) settleFailures(ctx context.Context, changes []Change, applied [
 
 // addEnd removes the entries that a row's new state settles: those of failure was, or of
 // any if it is nil, unless the desktop is confirmed detached.
-func (w inboxWrites) addEnd(op, project string, d Row, was *tasks.Failure) {
-	switch d.State {
-	case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
-		w.add(project, proven, d.ID, confirmationOf(op, d))
+func (w inboxWrites) addEnd(op Operation, d Row, was *tasks.Failure) {
+	switch {
+	case op.UndoOf != "" && d.State == tasks.StateDetached: // it proves nothing about a detach that failed
+		w.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
+	case d.State == tasks.StateDetached, d.State == tasks.StateExpanded, d.State == tasks.StateNoDesktop:
+		w.add(op.Project, proven, d.ID, confirmationOf(op.ID, d))
 	default:
-		e := inboxEntry{Operation: op}
+		e := inboxEntry{Operation: op.ID}
 		if was != nil {
 			e.At = was.At.UnixMilli()
 		}
-		w.add(project, leave, d.ID, e)
+		w.add(op.Project, leave, d.ID, e)
 	}
 }
 
@@ -274,12 +278,14 @@ func (s *inboxSettler) add(ctx context.Context, op Operation, e Evidence) error 
 		return nil
 	}
 	for _, d := range e.Desktops {
-		switch d.State {
-		case tasks.StateDetached, tasks.StateExpanded, tasks.StateNoDesktop:
+		switch {
+		case op.UndoOf != "" && d.State == tasks.StateDetached:
+			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
+		case d.State == tasks.StateDetached, d.State == tasks.StateExpanded, d.State == tasks.StateNoDesktop:
 			e := confirmationOf(op.ID, d)
 			e.At = d.UpdatedAt.UnixMilli() // later failures stay
 			s.writes.add(op.Project, proven, d.ID, e)
-		case tasks.StateCancelled:
+		case d.State == tasks.StateCancelled:
 			s.writes.add(op.Project, leave, d.ID, inboxEntry{Operation: op.ID})
 		}
 	}

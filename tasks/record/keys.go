@@ -71,14 +71,20 @@ func (k keys) announced(alias string) string { // HASH: the same for desktops th
 }
 func (k keys) inboxes(alias string) []string { return []string{k.inbox(alias), k.announced(alias)} }
 
-// Redrives. A redrive's own keys carry the hash tag {rd:id}.
-func (k keys) redrives() string         { return k.prefix + ":redrives" }        // ZSET: redrive by creation time
-func (k keys) openRedrives() string     { return k.prefix + ":redrives:open" }   // ZSET: redrives that may not have ended
-func (k keys) redrive(id string) string { return k.prefix + ":{rd:" + id + "}" } // HASH: see redriveFields
-func (k keys) redriveItems(id, writer string) string {
-	return k.prefix + ":{rd:" + id + "}:i:" + writer
-}                                            // LIST: ms, operation/desktop
-func (k keys) redriveTaken(id string) string { return k.redrive(id) + ":taken" } // HASH: operation:chunk -> positions that it retried
+// Redrives and cancellations. Their own keys carry the hash tag {rd:id} or {cn:id}.
+func (k keys) bulks(kind bulkKind) string { return k.prefix + ":" + kind.list } // ZSET: bulk by creation time
+func (k keys) openBulks(kind bulkKind) string { // ZSET: bulks that may not have ended
+	return k.prefix + ":" + kind.list + ":open"
+}
+func (k keys) bulk(kind bulkKind, id string) string { // HASH: see storedBulk
+	return k.prefix + ":{" + kind.tag + ":" + id + "}"
+}
+func (k keys) bulkItems(kind bulkKind, id, writer string) string { // LIST: ms, operation/desktop; or cancelled, operation
+	return k.bulk(kind, id) + ":i:" + writer
+}
+func (k keys) bulkTaken(kind bulkKind, id string) string { // HASH: operation:chunk -> positions that it retried, or was too late for
+	return k.bulk(kind, id) + ":taken"
+}
 
 // plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
 func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }

@@ -115,6 +115,9 @@ type Row struct {
 	// Planned is the reading of the plan that binds the row; nil: none does. It has no users
 	// if the plan found nobody on the desktop, or no desktop. Set for workers.
 	Planned *tasks.Before `json:"-"`
+	// Had is, of an undo, the reading before the detach, with the users who lost the desktop by
+	// it; nil: there is none.
+	Had *tasks.Before `json:"-"`
 
 	// The value that was read, for compare-and-set; see codec.go.
 	stored    string // its own value
@@ -145,6 +148,18 @@ type Redrive struct {
 	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
 
 	items string // key of the matches
+}
+
+// Cancellation is a cancellation and the key of its matches.
+type Cancellation struct {
+	tasks.Cancellation
+
+	// Scope are the projects in which it looked; empty: all.
+	Scope    []string `json:"scope,omitempty"`
+	Replayed bool     `json:"-"` // it was begun earlier, with the same idempotency key
+
+	items string // key of the matches
+	next  int    // number of items that were looked at
 }
 
 // Tally is a tasks.Tally with the times that the removal of access took.

@@ -2,16 +2,9 @@ package record
 
 import (
 	"context"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/trail"
 )
 
 // paceMeter counts the rows that finished recently.
@@ -51,51 +44,17 @@ func (r *Record) RedriveProgress(ctx context.Context, x Redrive, now time.Time) 
 	if !x.Done() {
 		out.Left = x.Matched - x.Retried - x.Skipped
 	}
-	taken, err := r.rdb.HGetAll(ctx, r.keys.redriveTaken(x.ID)).Result()
+	parts, err := r.takenParts(ctx, redriveKind, x.ID)
 	if err != nil {
-		return out, fmt.Errorf("reading redrive %s: %w", x.ID, err)
-	}
-	type part struct {
-		chunkID
-		places []trail.Range
-	}
-	var parts []part
-	for at, places := range taken {
-		op, number, _ := strings.Cut(at, ":")
-		n, err := strconv.Atoi(number)
-		ranges, err2 := trail.ParseRanges(places)
-		if err != nil || err2 != nil {
-			return out, fmt.Errorf("redrive %s has the unreadable entry %.60q", x.ID, at)
-		}
-		parts = append(parts, part{chunkID{op, n}, ranges})
+		return out, err
 	}
 	meter := newPaceMeter(x.CreatedAt, now)
-	for batch := range slices.Chunk(parts, 100) {
-		cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-			for _, x := range batch {
-				p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
-			}
-			return nil
-		})
-		if err != nil {
-			return out, fmt.Errorf("reading redrive %s: %w", x.ID, err)
-		}
-		for i, cmd := range cmds {
-			values := cmd.(*redis.MapStringStringCmd).Val()
-			if len(values) == 0 {
-				continue // its retention has ended
-			}
-			ds, err := decodeChunk(batch[i].op, batch[i].chunk, values)
-			if err != nil {
-				return out, err
-			}
-			for _, places := range batch[i].places {
-				for n := places.First; n <= places.Last && n < len(ds); n++ {
-					out.Counts.Count(ds[n].State)
-					meter.add(ds[n])
-				}
-			}
-		}
+	err = r.takenRows(ctx, parts, func(d Row) {
+		out.Counts.Count(d.State)
+		meter.add(d)
+	})
+	if err != nil {
+		return out, err
 	}
 	out.Pace = meter.pace(out.Open())
 	return out, nil

@@ -93,7 +93,23 @@ func (p *Producer) enqueue(
 	if err := p.announce(ctx, op.ID, req, before); err != nil {
 		return Operation{}, err
 	}
-	created, copies, err := p.accept(ctx, op, req, fp, run)
+	return p.submit(ctx, op, content{
+		fingerprint: fp, desktops: req.Desktops, lookups: lookupRows(req), expect: req.Expect, plan: run,
+	})
+}
+
+// content is what is written of an operation that is being accepted, besides the operation.
+type content struct {
+	fingerprint       string
+	desktops, lookups []string // rows
+	expect            map[string][]string
+	had               map[string]tasks.Before // of an undo: Row.Had
+	plan              *planRun                // that it runs; nil: none
+}
+
+// submit accepts an operation and enqueues its chunks.
+func (p *Producer) submit(ctx context.Context, op Operation, content content) (Operation, error) {
+	created, copies, err := p.accept(ctx, op, content)
 	if err != nil {
 		return Operation{}, err
 	}
@@ -199,9 +215,7 @@ var scriptAccept = script("accept")
 // accepted before. The order makes it atomic: first the intent (so that a sweep finds and
 // removes an operation that is never accepted), then the desktops and their history, and
 // last the acceptance, in one step.
-func (p *Producer) accept(
-	ctx context.Context, op Operation, req tasks.Request, fp string, run *planRun,
-) (created bool, copies Copies, err error) {
+func (p *Producer) accept(ctx context.Context, op Operation, content content) (created bool, copies Copies, err error) {
 	r := p.Record
 	fail := func(err error) (bool, Copies, error) {
 		return false, NoReplicas, fmt.Errorf("the request was not accepted: %w", err)
@@ -210,21 +224,25 @@ func (p *Producer) accept(
 	index := mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
 	fields := make([][]any, 0, op.Chunks())
-	for _, rows := range [][]string{req.Desktops, lookupRows(req)} {
+	for _, rows := range [][]string{content.desktops, content.lookups} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
-			open = append(open, len(fields), len(ids))
-			fields = append(fields, newChunk(ids, req.Expect, op.AcceptedAt))
+			chunk := newChunk(ids, content.expect, op.AcceptedAt)
+			if v, any := encodeHad(ids, content.had); any {
+				chunk = append(chunk, hadField, v)
+			}
+			open, fields = append(open, len(fields), len(ids)), append(fields, chunk)
 		}
 	}
-	if run != nil {
-		if err := run.bind(fields); err != nil {
+	if content.plan != nil {
+		if err := content.plan.bind(fields); err != nil {
 			return fail(err)
 		}
 	}
 	chunks := make([]*scriptCall, len(fields))
 	for n := range chunks {
 		chunks[n] = &scriptCall{
-			script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: append([]any{fp, index}, fields[n]...),
+			script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
+			args: append([]any{content.fingerprint, index}, fields[n]...),
 		}
 	}
 	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {
@@ -243,10 +261,10 @@ func (p *Producer) accept(
 			}
 		}
 	}
-	if err := r.writeHistory(ctx, op, req.Desktops, req.Expect, 0); err != nil {
+	if err := r.writeHistory(ctx, op, content.desktops, content.expect, 0); err != nil {
 		return fail(err)
 	}
-	if err := r.writeHistory(ctx, op, lookupRows(req), req.Expect, chunksOf(len(req.Desktops))); err != nil {
+	if err := r.writeHistory(ctx, op, content.lookups, content.expect, chunksOf(len(content.desktops))); err != nil {
 		return fail(err)
 	}
 	if err := r.schedule(ctx, op); err != nil {

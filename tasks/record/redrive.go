@@ -1,10 +1,7 @@
 package record
 
 import (
-	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,16 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/rs/xid"
-
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/trail"
 )
-
-// redriveOrphan is how long items are kept that belong to no redrive because their writer
-// died.
-const redriveOrphan = time.Hour
 
 // Redrive creates a redrive of the failures that a request matches now. Workers retry them,
 // whatever process dies. Errors: *ValidationError, ErrTooMany, ErrKeyReused, those of Redis.
@@ -30,24 +19,22 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before .
 	r := p.Record
 	now := time.UnixMilli(p.now().UnixMilli()).UTC()
 	x := Redrive{Redrive: tasks.Redrive{
-		ID: xid.NewWithTime(now).String(), Filter: q.Filter, Named: len(q.Desktops), PerSecond: q.PerSecond, RequestedBy: q.RequestedBy,
+		ID:     bulkID(redriveKind, q.RequestedBy, q.IdempotencyKey, now),
+		Filter: q.Filter, Named: len(q.Desktops), PerSecond: q.PerSecond, RequestedBy: q.RequestedBy,
 		Reason: q.Reason, CreatedAt: now, Projects: []string{},
 	}}
-	if q.IdempotencyKey != "" {
-		sum := sha256.Sum256([]byte("redrive\x00" + q.RequestedBy + "\x00" + q.IdempotencyKey))
-		var id xid.ID
-		copy(id[:], sum[:])
-		x.ID = id.String()
-	}
-	fail := func(err error) (Redrive, error) { return Redrive{}, fmt.Errorf("creating the redrive: %w", err) }
 	if err := q.Validate(); err != nil {
 		return Redrive{}, err
 	}
 	// A redrive that exists is returned at once: matching is costly.
+	q.IdempotencyKey = ""
 	fp := fingerprintOf(q)
-	if old, err := r.begun(ctx, x.ID, fp); err == nil || !errors.Is(err, tasks.ErrNoRedrive) {
-		old.Replayed = true
-		return old, err
+	if err := r.begun(ctx, redriveKind, x.ID, fp); !errors.Is(err, tasks.ErrNoRedrive) {
+		if err == nil {
+			x, err = r.Redrive(ctx, x.ID)
+			x.Replayed = true
+		}
+		return x, err
 	}
 	found, err := r.matchRedrive(ctx, q)
 	if err != nil {
@@ -61,175 +48,58 @@ func (p *Producer) Redrive(ctx context.Context, q tasks.RedriveRequest, before .
 	}
 	slices.Sort(x.Projects)
 	if len(found) == 0 {
-		x.Scope = scopeOf(q)
+		x.Scope = scopeOf(q.Filter.Project, q.Projects)
 	}
 	for _, f := range before {
 		if err := f(x); err != nil {
 			return Redrive{}, err
 		}
 	}
-	items := r.keys.redriveItems(x.ID, xid.New().String())
-	if err := r.putRedriveItems(ctx, items, found); err != nil {
-		return fail(err)
+	items := make([]string, len(found))
+	for i, f := range found {
+		items[i] = formatMS(f.At) + " " + failureMember(f.OperationID, f.DesktopID)
 	}
-	// The list entries come first, so that every redrive that exists is found.
-	listed := redis.Z{Score: float64(now.UnixMilli()), Member: x.ID}
-	_, err = r.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error {
-		pipe.ZAddNX(ctx, r.keys.redrives(), listed)
-		pipe.ZAddNX(ctx, r.keys.openRedrives(), listed)
-		pipe.ZRemRangeByScore(ctx, r.keys.redrives(), "-inf", formatMS(now.Add(-2*r.retention)))
-		return nil
-	})
+	mine, err := r.begin(ctx, redriveKind, x.ID, fp, now, items, x)
 	if err != nil {
-		return fail(err)
+		return Redrive{}, err
 	}
-	if _, err := r.runScript(ctx, scriptRedrive, []string{r.keys.redrive(x.ID), items}, fp, mustJSON(x)); err != nil {
-		return fail(err)
-	}
-	x, err = r.begun(ctx, x.ID, fp)
-	x.Replayed = x.items != items
+	x, err = r.Redrive(ctx, x.ID)
+	x.Replayed = x.items != mine
 	return x, err
 }
 
-var scriptRedrive = script("redrive")
-
-// scopeOf are the projects in which a request looks; empty: all.
-func scopeOf(q tasks.RedriveRequest) []string {
-	if q.Filter.Project != "" && (len(q.Projects) == 0 || slices.Contains(q.Projects, q.Filter.Project)) {
-		return []string{q.Filter.Project}
+// scopeOf are the projects in which a request for one project, or for all that the caller
+// sees, looks; empty: all.
+func scopeOf(project string, seen []string) []string {
+	if project != "" && (len(seen) == 0 || slices.Contains(seen, project)) {
+		return []string{project}
 	}
-	return q.Projects
+	return seen
 }
 
-// fingerprintOf tells requests with the same idempotency key apart.
-func fingerprintOf(q tasks.RedriveRequest) string {
-	q.IdempotencyKey = ""
-	sum := sha256.Sum256([]byte(mustJSON(q)))
-	return hex.EncodeToString(sum[:16])
-}
-
-// begun reads the redrive that a request created.
-func (r *Record) begun(ctx context.Context, id, fingerprint string) (Redrive, error) {
-	fp, err := r.rdb.HGet(ctx, r.keys.redrive(id), "fp").Result()
-	switch {
-	case errors.Is(err, redis.Nil):
-		return Redrive{}, tasks.ErrNoRedrive
-	case err != nil:
-		return Redrive{}, fmt.Errorf("reading redrive %s: %w", id, err)
-	case fp != fingerprint:
-		return Redrive{}, tasks.ErrKeyReused
-	}
-	return r.Redrive(ctx, id)
-}
-
-// putRedriveItems writes the matches. They expire unless a redrive keeps them.
-func (r *Record) putRedriveItems(ctx context.Context, key string, found []tasks.Failure) error {
-	for batch := range slices.Chunk(found, 2000) {
-		values := make([]any, len(batch))
-		for i, f := range batch {
-			values[i] = formatMS(f.At) + " " + failureMember(f.OperationID, f.DesktopID)
-		}
-		var push *redis.IntCmd
-		_, err := r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
-			push = p.RPush(ctx, key, values...)
-			p.Expire(ctx, key, redriveOrphan)
-			return nil
-		})
-		if err != nil {
-			return cmp.Or(push.Err(), err) // err is EXECABORT then, which has no reason
-		}
-	}
-	return nil
+// fill adds what has changed since the redrive was created.
+func (x *Redrive) fill(s storedBulk) {
+	x.AbortedBy, x.Retried, x.Skipped, x.EndedAt, x.items = s.Aborted, s.Done, s.Next-s.Done, s.Ended.Time, s.Items
 }
 
 // Redrive reads a redrive; ErrNoRedrive if there is none.
 func (r *Record) Redrive(ctx context.Context, id string) (Redrive, error) {
-	xs, err := r.readRedrives(ctx, []string{id})
-	if err == nil && len(xs) == 0 {
-		err = fmt.Errorf("redrive %s: %w", id, tasks.ErrNoRedrive)
-	}
-	if err != nil {
-		return Redrive{}, err
-	}
-	return xs[0], nil
+	return readBulk(ctx, r, redriveKind, id, (*Redrive).fill)
 }
 
 // CountRedrives is the number of redrives.
 func (r *Record) CountRedrives(ctx context.Context) (int, error) {
-	n, err := r.rdb.ZCard(ctx, r.keys.redrives()).Result()
-	if err != nil {
-		return 0, fmt.Errorf("counting redrives: %w", err)
-	}
-	return int(n), nil
+	return r.countBulks(ctx, redriveKind)
 }
 
 // Redrives lists redrives, the latest first, at most size of them (default 100). An empty
 // next means that there are no more.
 func (r *Record) Redrives(ctx context.Context, size int, token string) (out []Redrive, next string, err error) {
-	if size <= 0 {
-		size = 100
-	}
-	offset := 0
-	if token != "" {
-		if offset, err = strconv.Atoi(token); err != nil || offset < 0 {
-			return nil, "", tasks.ErrPageToken
-		}
-	}
-	ids, err := r.rdb.ZRevRange(ctx, r.keys.redrives(), int64(offset), int64(offset+size-1)).Result()
-	if err != nil {
-		return nil, "", fmt.Errorf("listing redrives: %w", err)
-	}
-	if len(ids) == size {
-		next = strconv.Itoa(offset + size)
-	}
-	out, err = r.readRedrives(ctx, ids)
-	return out, next, err
+	return listBulks(ctx, r, redriveKind, size, token, (*Redrive).fill)
 }
-
-func (r *Record) readRedrives(ctx context.Context, ids []string) ([]Redrive, error) {
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, id := range ids {
-			p.HMGet(ctx, r.keys.redrive(id), redriveFields...)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("reading redrives: %w", err)
-	}
-	var out []Redrive
-	for i, cmd := range cmds {
-		var s storedRedrive
-		if err := cmd.(*redis.SliceCmd).Scan(&s); err != nil {
-			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
-		}
-		if s.Meta == "" {
-			continue
-		}
-		x := Redrive{items: s.Items}
-		if err := decodeJSON(s.Meta, &x); err != nil {
-			return nil, fmt.Errorf("redrive %s cannot be read: %w", ids[i], err)
-		}
-		x.AbortedBy, x.Retried, x.Skipped, x.EndedAt = s.Aborted, s.Retried, s.Next-s.Retried, s.Ended.Time
-		out = append(out, x)
-	}
-	return out, nil
-}
-
-var scriptEndRedrive = script("end_redrive")
 
 func (r *Record) endRedrive(ctx context.Context, x Redrive, now time.Time, by string) error {
-	keys := []string{r.keys.redrive(x.ID), x.items, r.keys.redriveTaken(x.ID)}
-	_, err := r.runScript(ctx, scriptEndRedrive, keys, now.UnixMilli(), by, r.retention.Milliseconds())
-	if err == nil {
-		err = r.rdb.ZRem(ctx, r.keys.openRedrives(), x.ID).Err()
-	}
-	if err != nil {
-		return fmt.Errorf("ending redrive %s: %w", x.ID, err)
-	}
-	return nil
+	return r.endBulk(ctx, redriveKind, x.ID, x.items, now, by, 0)
 }
 
 // AbortRedrive ends a redrive on behalf of by. Desktops that it has retried go on, and so do
@@ -253,14 +123,9 @@ func (r *Record) AbortRedrive(ctx context.Context, id string, now time.Time, by 
 // with its present state. It returns at most size of them (default 100); an empty next means
 // that there are no more.
 func (r *Record) RedriveItems(ctx context.Context, x Redrive, size int, token string) (out []tasks.RedriveItem, next string, err error) {
-	if size <= 0 {
-		size = 100
-	}
-	from := 0
-	if token != "" {
-		if from, err = strconv.Atoi(token); err != nil || from < 0 {
-			return nil, "", tasks.ErrPageToken
-		}
+	from, size, err := pageOf(size, token)
+	if err != nil {
+		return nil, "", err
 	}
 	items, err := r.redriveItems(ctx, x, from, size)
 	if err != nil {
@@ -313,29 +178,8 @@ const redriveBatch = 200
 // time at most, and returns their number. One worker calls it repeatedly; two at a time only
 // waste effort.
 func (p *Producer) AdvanceRedrives(ctx context.Context, within time.Duration) (int, error) {
-	r := p.Record
-	zs, err := r.rdb.ZRangeWithScores(ctx, r.keys.openRedrives(), 0, 99).Result()
-	if err != nil {
-		return 0, fmt.Errorf("reading the open redrives: %w", err)
-	}
-	taken, until := 0, time.Now().Add(within)
-	for _, z := range zs {
-		id := z.Member.(string)
-		n, err := p.advanceRedrive(ctx, id, until)
-		if taken += n; errors.Is(err, tasks.ErrNoRedrive) {
-			err = nil
-			if p.now().Sub(time.UnixMilli(int64(z.Score))) > abandonedAfter { // else it may be about to be created
-				err = r.rdb.ZRem(ctx, r.keys.openRedrives(), id).Err()
-			}
-		}
-		if err != nil {
-			return taken, err
-		}
-	}
-	return taken, nil
+	return p.advanceBulks(ctx, redriveKind, within, p.advanceRedrive)
 }
-
-var scriptAdvance = script("advance")
 
 func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Time) (taken int, err error) {
 	r := p.Record
@@ -364,29 +208,11 @@ func (p *Producer) advanceRedrive(ctx context.Context, id string, until time.Tim
 			return taken, err
 		}
 		taken += len(moved)
-		keys := []string{r.keys.redrive(id), r.keys.redriveTaken(id)}
-		if _, err := r.runScript(ctx, scriptAdvance, keys, append([]any{seen, len(items), len(moved)}, placesTaken(moved)...)...); err != nil {
-			return taken, fmt.Errorf("advancing redrive %s: %w", id, err)
+		if err := r.note(ctx, redriveKind, id, x.items, advanced{seen: seen, items: len(items), done: len(moved), taken: moved}); err != nil {
+			return taken, err
 		}
 	}
 	return taken, nil
-}
-
-// placesTaken lists the chunks of desktops, each followed by the desktops' positions.
-func placesTaken(ds []Row) (out []any) {
-	var chunks []string
-	places := map[string][]int{}
-	for _, d := range ds {
-		at := followMember(d.OperationID, d.Chunk)
-		if places[at] == nil {
-			chunks = append(chunks, at)
-		}
-		places[at] = append(places[at], d.Position)
-	}
-	for _, at := range chunks {
-		out = append(out, at, trail.FormatRanges(trail.Ranges(places[at])))
-	}
-	return out
 }
 
 // due is the number of items that may have been processed by now.

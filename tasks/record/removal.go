@@ -33,6 +33,7 @@ func (r *Record) RemovalAndPace(ctx context.Context, op Operation, target time.D
 			meter.add(d)
 			t, confirmed := d.TookFrom(op.Operation)
 			switch {
+			case op.UndoOf != "": // it removes no access
 			case confirmed:
 				due, accepted = append(due, t.SinceDue), append(accepted, t.SinceAccepted)
 			case d.State == tasks.StateCancelled || d.State == tasks.StateExpanded || d.State == tasks.StateNoDesktop:

@@ -43,6 +43,7 @@ const (
 	RepairedCounts    RepairKind = "counts"    // an operation's counts differed from its rows
 	RepairedFailures  RepairKind = "failures"  // a class and code of failures was not listed
 	RepairedRedrive   RepairKind = "redrives"  // a redrive was not listed, or would have stopped
+	RepairedCancel    RepairKind = "cancels"   // a cancellation, likewise
 	RepairedAbandoned RepairKind = "abandoned" // an operation that was never accepted would have stayed
 	RepairedOrphan    RepairKind = "dropped"   // an entry led to no operation
 )
@@ -50,7 +51,7 @@ const (
 // RepairKinds lists every kind.
 var RepairKinds = []RepairKind{
 	RepairedList, RepairedOpen, RepairedEnded, RepairedScheduled, RepairedIndex, RepairedCounts,
-	RepairedFailures, RepairedRedrive, RepairedAbandoned, RepairedOrphan,
+	RepairedFailures, RepairedRedrive, RepairedCancel, RepairedAbandoned, RepairedOrphan,
 }
 
 // Repairs counts repairs by kind.
@@ -96,6 +97,7 @@ type repairTodo struct {
 	lists    []listPart
 	buckets  []string
 	redrives []string
+	cancels  []string // cancellations
 	rows     []chunkID
 }
 
@@ -196,7 +198,9 @@ func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	case len(todo.buckets) > 0:
 		return true, s.repairBuckets(ctx, take(&todo.buckets, repairBuckets))
 	case len(todo.redrives) > 0:
-		return true, s.repairRedrives(ctx, take(&todo.redrives, repairOps))
+		return true, s.repairBulks(ctx, redriveKind, RepairedRedrive, take(&todo.redrives, repairOps))
+	case len(todo.cancels) > 0:
+		return true, s.repairBulks(ctx, cancellationKind, RepairedCancel, take(&todo.cancels, repairOps))
 	}
 	return s.scan(ctx)
 }
@@ -269,6 +273,8 @@ func (s *repairStep) sort(key string) {
 		case isProject && project != "":
 		case strings.HasPrefix(tag, "rd:") && name == "":
 			todo.redrives = append(todo.redrives, strings.TrimPrefix(tag, "rd:"))
+		case strings.HasPrefix(tag, "cn:") && name == "":
+			todo.cancels = append(todo.cancels, strings.TrimPrefix(tag, "cn:"))
 		case name == ":op":
 			todo.ops = append(todo.ops, tag)
 		}

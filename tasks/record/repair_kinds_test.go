@@ -36,6 +36,8 @@ func repairKinds(t *testing.T, b *bundle) {
 	failed := b.fail(b.enqueue(tasks.Request{Desktops: []string{"failed"}}))
 	x, err := b.p.Redrive(ctx, tasks.RedriveRequest{Desktops: []tasks.DesktopRef{{OperationID: failed.ID, DesktopID: "failed"}}})
 	require.NoError(t, err)
+	_, err = b.p.Cancellation(ctx, tasks.CancellationRequest{Filter: tasks.CancellationFilter{Ticket: "none"}, Reason: "r"})
+	require.NoError(t, err)
 	b.round()
 	require.Empty(t, b.round(), "nothing was lost")
 	for _, lost := range []struct {
@@ -64,6 +66,7 @@ func repairKinds(t *testing.T, b *bundle) {
 		}},
 		{record.RepairedFailures, 1, func() { b.rdb.Del(ctx, key("failures")) }},
 		{record.RepairedRedrive, 2, func() { b.rdb.Del(ctx, key("redrives")); b.rdb.Del(ctx, key("redrives:open")) }},
+		{record.RepairedCancel, 2, func() { b.rdb.Del(ctx, key("cancellations")); b.rdb.Del(ctx, key("cancellations:open")) }},
 		{record.RepairedCounts, 1, func() { b.rdb.HSet(ctx, key("{"+op.ID+"}:op"), "nQ", 7, "nD", 3) }},
 		{record.RepairedCounts, 1, func() { b.rdb.HSet(ctx, key("{"+op.ID+"}:open"), "1", 31, "9", 4) }},
 		{record.RepairedCounts, 1, func() { b.rdb.HSet(ctx, key("{"+op.ID+"}:op"), "ended", 5) }},

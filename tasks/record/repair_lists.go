@@ -154,11 +154,12 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 	return err
 }
 
-// repairRedrives adds redrives to the list, and those that have not ended to the open list.
-func (s *repairStep) repairRedrives(ctx context.Context, ids []string) error {
+// repairBulks adds redrives or cancellations to their list, and those that have not ended to
+// the open list.
+func (s *repairStep) repairBulks(ctx context.Context, kind bulkKind, repaired RepairKind, ids []string) error {
 	cmds, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, id := range ids {
-			p.HMGet(ctx, s.keys.redrive(id), redriveFields...)
+			p.HMGet(ctx, s.keys.bulk(kind, id), bulkFields...)
 		}
 		return nil
 	})
@@ -167,17 +168,19 @@ func (s *repairStep) repairRedrives(ctx context.Context, ids []string) error {
 	}
 	missing := entries{}
 	for i, id := range ids {
-		var v storedRedrive
-		var x Redrive
+		var v storedBulk
+		var x struct {
+			CreatedAt time.Time `json:"created_at"`
+		}
 		if cmds[i].(*redis.SliceCmd).Scan(&v) != nil || decodeJSON(v.Meta, &x) != nil {
 			continue
 		}
 		if s.now.Sub(x.CreatedAt) < s.retention {
-			missing.add(s.keys.redrives(), x.CreatedAt.UnixMilli(), id)
+			missing.add(s.keys.bulks(kind), x.CreatedAt.UnixMilli(), id)
 		}
 		if v.Ended.IsZero() {
-			missing.add(s.keys.openRedrives(), x.CreatedAt.UnixMilli(), id)
+			missing.add(s.keys.openBulks(kind), x.CreatedAt.UnixMilli(), id)
 		}
 	}
-	return s.enter(ctx, map[RepairKind]entries{RepairedRedrive: missing})
+	return s.enter(ctx, map[RepairKind]entries{repaired: missing})
 }

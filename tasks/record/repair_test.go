@@ -209,6 +209,14 @@ func (r *repairRun) steps() map[string]func() {
 			_, err := r.p.Redrive(r.t.Context(), tasks.RedriveRequest{RequestedBy: "jo"})
 			require.NoError(r.rt, err)
 		},
+		"cancel many": func() {
+			_, err := r.p.Cancellation(r.t.Context(), tasks.CancellationRequest{
+				Filter: tasks.CancellationFilter{RequestedBy: "jo", From: r.now.Add(-time.Hour)}, RequestedBy: "jo", Reason: "r",
+			})
+			require.NoError(r.rt, err)
+			_, err = r.p.AdvanceCancellations(r.t.Context(), time.Minute)
+			require.NoError(r.rt, err)
+		},
 		"expire": func() {
 			r.now = r.now.Add(time.Duration(rapid.IntRange(0, 30).Draw(r.rt, "hours")) * time.Hour)
 			_, err := r.r.Expire(r.t.Context(), r.now, 10, 0)
@@ -455,7 +463,7 @@ func (b *bundle) nothingElse(rt require.TestingT, ops map[string]record.Operatio
 		rest := strings.TrimPrefix(key, b.prefix+":")
 		switch b.rdb.Type(ctx, key).Val() {
 		case "zset":
-			if strings.HasPrefix(rest, "redrives") || strings.HasPrefix(rest, "hq:") {
+			if strings.HasPrefix(rest, "redrives") || strings.HasPrefix(rest, "cancellations") || strings.HasPrefix(rest, "hq:") {
 				continue
 			}
 			for _, member := range b.rdb.ZRange(ctx, key, 0, -1).Val() {
@@ -472,7 +480,7 @@ func (b *bundle) nothingElse(rt require.TestingT, ops map[string]record.Operatio
 				require.Contains(rt, ops, xid.ID(e[8:20]).String(), "%s, accepted late %d", key, binary.BigEndian.Uint16(e[24:]))
 			}
 		}
-		if strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, "{p:") && !strings.HasPrefix(rest, "{rd:") {
+		if strings.HasPrefix(rest, "{") && !strings.HasPrefix(rest, "{p:") && !strings.HasPrefix(rest, "{rd:") && !strings.HasPrefix(rest, "{cn:") {
 			require.Contains(rt, ops, strings.Trim(rest[:strings.Index(rest, "}")], "{"), key)
 		}
 	}

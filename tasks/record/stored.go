@@ -36,6 +36,7 @@ type storedOperation struct {
 	Clearance string `redis:"clearance"`
 	Bound     bool   `redis:"bound"` // an approval bound its rows to a plan
 	Brake     string `redis:"brake"`
+	Undos     string `redis:"undos"` // ids, with commas
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -80,6 +81,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 			return op, false, fmt.Errorf("the brake of operation %s cannot be read: %w", id, err)
 		}
 	}
+	op.Undos = decodeUndos(s.Undos)
 	return op, true, op.addFound(s.Found)
 }
 
@@ -117,18 +119,6 @@ func strongerPause(stop, own *redis.SliceCmd) (*tasks.Pause, error) {
 	}
 	return decodePause(own)
 }
-
-// storedRedrive is a redrive's hash.
-type storedRedrive struct {
-	Meta    string `redis:"meta"`    // JSON of Redrive as created
-	Items   string `redis:"items"`   // key of its matches
-	Next    int    `redis:"next"`    // number of matches that were processed
-	Retried int    `redis:"retried"` // number of these that were retried
-	Ended   msTime `redis:"ended"`
-	Aborted string `redis:"aborted"` // the person who aborted it
-}
-
-var redriveFields = fieldsOf[storedRedrive]()
 
 // msTime is a time that is stored in milliseconds; 0 is the zero time.
 type msTime struct{ time.Time }

@@ -25,6 +25,17 @@ var adviceByCode = map[string]string{
 	"DEATTACHFAIL":    "Detach the user in the Workspace console, fix what the error there says, then retry.",
 	"DEATTACH_FAIL_*": "Retry. If it fails again, detach the user in the Workspace console and read the error there.",
 
+	// Guards of an undo.
+	"UNDO_NO_DESKTOP":              "Give the user another desktop in the Workspace console, then dismiss.",
+	"UNDO_POOLED":                  "Give the user access to the pool in the Workspace console, then dismiss.",
+	"UNDO_NO_USERS":                "Find out who had it and assign it by hand (see the runbook), then dismiss.",
+	"UNDO_OTHER_USER":              "Confirm who is to have it. If it is its last user, free it in the console, then retry; if not, dismiss.",
+	"UNDO_TOO_OLD":                 "Confirm that nobody else has used it since, assign it by hand (see the runbook), then dismiss.",
+	"UNDO_USER_GONE":               "Restore the user in Workspace, then retry. A new user of that name is another one: data would be lost.",
+	"UNDO_USER_LOCKED":             "Find out why the user cannot sign in, unlock or enable the user in the Workspace console, then retry.",
+	"UNDO_NO_RIGHT":                "Grant the IAM user workspace:desktops:attach, then retry.",
+	"ATTACH_FAIL_CAN_ATTACH_AGAIN": "Retry. If it fails again, assign the desktop in the Workspace console without clearing its data.",
+
 	// Look-ups.
 	"USER_NAME":        "If the name in the message is the same person, submit that name.",
 	"USER_UNKNOWN":     "Check the spelling and the project. If the person never had an account, dismiss, or ignore unknown users.",

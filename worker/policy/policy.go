@@ -176,6 +176,7 @@ var ownRules = []Rule{
 	{OfWorker, 0, "USER_UNKNOWN", tasks.ClassHeld, "Workspace does not know the user, or does not tell"},
 	{OfWorker, 0, "USER_DESKTOPS", tasks.ClassHeld, "Workspace counts desktops for the user but lists none"},
 	{OfWorker, 0, "COMPUTER_NAME", tasks.ClassHeld, "no computer, or several, has exactly this name"},
+	{OfWorker, 0, "UNDO_NO_RIGHT", tasks.ClassHeld, "the cloud does not let this IAM user give desktops back"},
 	{OfWorker, 0, "NAMED_FOR_OTHERS", tasks.ClassHeld, "the operation assigns this desktop of the leaver to someone else"},
 }
 

@@ -128,8 +128,9 @@ var verdictRows = []VerdictRow{
 // older replies have none.
 var knownStatuses = []string{"", "ACTIVE", "SHUTOFF", "ERROR", "HIBERNATED"}
 
-// Verdicts is the table of what a reading of a desktop means.
-func Verdicts() []VerdictRow { return slices.Clone(verdictRows) }
+// Verdicts is the table of what a reading of a desktop means: of one that is to be detached,
+// and then of one that is to be given back.
+func Verdicts() []VerdictRow { return slices.Concat(verdictRows, undoRows) }
 
 // Look is a reading of one desktop, and what is to be done with it.
 type Look struct {
@@ -140,7 +141,8 @@ type Look struct {
 	Named       bool     // Expect comes from the request, not from a first reading
 	Computer    string   // the computer name by which it was found
 	AllowShared bool
-	Plan        *PlannedUsers // nil: no plan binds the row, or it was sent already
+	Plan        *PlannedUsers // nil: no plan binds the row, or it is not read before a call
+	Undo        *Undo         // it is to be given back; nil: it is to be detached
 }
 
 // PlannedUsers are the users that a plan read.
@@ -180,7 +182,11 @@ func PersonsOf(users []apiclient.User) []tasks.Person {
 
 // VerdictOf finds the row of a reading.
 func VerdictOf(l Look) VerdictRow {
-	for _, row := range verdictRows {
+	rows := verdictRows
+	if l.Undo != nil {
+		rows = undoRows
+	}
+	for _, row := range rows {
 		if row.match(l) {
 			return row
 		}
@@ -219,14 +225,16 @@ func (l Look) groups() []apiclient.User {
 	return out
 }
 
-// Absent reports that the desktop has users, but none of the expected ones.
-func (l Look) Absent() bool { return len(l.Expect) > 0 && len(l.Users) > 0 && len(l.Leavers()) == 0 }
+// Absent reports that the desktop has users, but none of those who are to lose it.
+func (l Look) Absent() bool {
+	return l.Undo == nil && len(l.Expect) > 0 && len(l.Users) > 0 && len(l.Leavers()) == 0
+}
 
 // JustThem reports that only the leavers must be detached, by name: detaching everybody
 // would, or could, detach others too.
 func (l Look) JustThem() bool {
 	leavers := l.Leavers()
-	return len(leavers) > 0 && (l.Named && l.Type == "SHARED" || len(leavers) < len(l.Users))
+	return l.Undo == nil && len(leavers) > 0 && (l.Named && l.Type == "SHARED" || len(leavers) < len(l.Users))
 }
 
 // seen describes a reading in a few words, for the trail and for people; it is the
@@ -277,6 +285,9 @@ func namesOf(people []tasks.Person) string {
 
 // Reason says why a desktop is on hold, or is read again later.
 func (l Look) Reason(row VerdictRow) string {
+	if l.Undo != nil {
+		return l.Undo.reason(l, row)
+	}
 	switch row.Code {
 	case "OTHER_USER", "GROUP":
 		return fmt.Sprintf("%s: expected %s, found %s", row.Why, strings.Join(quoted(l.Expect), ", "), l.SeenBy())

@@ -72,8 +72,8 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 		Credential: c.Name, CallsPerMinute: c.CallsPerMinute, ReadsPerMinute: c.ReadsPerMinute, Burst: c.Burst,
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + config.CallMargin, Limit: &limit, ApprovalExpires: p.Approval.Expires,
-		SecondPersonAbove: &p.Approval.SecondPersonAbove,
-		Canary:            &canary, StopLoss: &stopLoss,
+		SecondPersonAbove: &p.Approval.SecondPersonAbove, UndoSecondPersonAbove: &p.Approval.UndoSecondPersonAbove,
+		UndoWithin: p.Approval.UndoWithin, Canary: &canary, StopLoss: &stopLoss,
 	}, err
 }
 

@@ -127,6 +127,11 @@ type Approval struct {
 	// SecondPersonAbove is how many desktops within the window the person who asked for them
 	// may approve, too; 0: none. Defaults to 500.
 	SecondPersonAbove int `yaml:"second_person_above"`
+	// UndoSecondPersonAbove is how many desktops an undo gives back without another person's
+	// approval; 0: none. Defaults to 100.
+	UndoSecondPersonAbove int `yaml:"undo_second_person_above"`
+	// UndoWithin is how long after its detach a desktop is given back, 1h to 2160h. Defaults to 168h.
+	UndoWithin time.Duration `yaml:"undo_within"`
 	// Canary and StopLoss make the rest of a large operation wait, too.
 	Canary   Canary   `yaml:"canary"`
 	StopLoss StopLoss `yaml:"stop_loss"`
@@ -152,7 +157,8 @@ func DefaultApproval() Approval {
 	p := project()
 	return Approval{
 		Desktops: p.Limit.Desktops, Percent: p.Limit.Percent, Match: matchAll, Window: p.Limit.Window, Expires: p.ApprovalExpires,
-		SecondPersonAbove: *p.SecondPersonAbove, Canary: Canary(*p.Canary), StopLoss: StopLoss(*p.StopLoss),
+		SecondPersonAbove: *p.SecondPersonAbove, UndoSecondPersonAbove: *p.UndoSecondPersonAbove, UndoWithin: p.UndoWithin,
+		Canary: Canary(*p.Canary), StopLoss: StopLoss(*p.StopLoss),
 	}
 }
 
@@ -184,6 +190,12 @@ func (a Approval) validate(bad func(field, format string, args ...any)) {
 	}
 	if a.SecondPersonAbove < 0 {
 		bad("approval.second_person_above", "is %d: 0 (always another person) or more", a.SecondPersonAbove)
+	}
+	if a.UndoSecondPersonAbove < 0 {
+		bad("approval.undo_second_person_above", "is %d: 0 (always another person) or more", a.UndoSecondPersonAbove)
+	}
+	if a.UndoWithin < time.Hour || a.UndoWithin > 90*24*time.Hour {
+		bad("approval.undo_within", "is %s: 1h to 2160h", a.UndoWithin)
 	}
 	if a.Match != matchAll && a.Match != matchAny {
 		bad("approval.match", "is %q: all (only above both limits) or any (above either)", a.Match)

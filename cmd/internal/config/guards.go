@@ -28,6 +28,7 @@ func (c Config) Guards() map[string]string {
 		a := p.Approval
 		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
 		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)
+		out[name+"approval.undo"] = fmt.Sprintf("another person above %d desktops, within %s", a.UndoSecondPersonAbove, a.UndoWithin)
 	}
 	for i, x := range c.Codes {
 		out[fmt.Sprintf("codes.%d", i+1)] = fmt.Sprintf("%s %d %s: %s", x.Of, x.Status, x.Code, x.Class)

@@ -43,6 +43,7 @@ type given struct {
 const (
 	theOperation = "mignt50o6fnapq0v5n7g"
 	theRedrive   = "mlit779qafhl4ajeitv0"
+	recall       = `{"filter":{"ticket":"none"},"reason":"left"}`
 	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
 	theKey       = "dk_4f2k6x7a"
 	theSession   = "5d41402abc4b2a76b971"
@@ -91,6 +92,7 @@ func newScene(t *testing.T) *scene {
 		return s.do(s.key[access.Viewer], "GET", "/v1/redrives/"+theRedrive, "").json(t)["ended_at"] != nil
 	}, time.Minute, 10*time.Millisecond)
 	s.settled(theOperation)
+	s.ask(access.Operator, "POST", "/v1/cancellations", s.example("/v1/cancellations", "begin"))
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
 	s.session()
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
@@ -339,6 +341,17 @@ func (s *scene) more() {
 	post("/v1/redrives", object{"filter": object{
 		"project": "hq", "class": "poison", "code": "x", "operation": theOperation, "user": "zoe", "source": "hr", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z",
 	}})
+	for _, to := range []tasks.State{tasks.StateSending, tasks.StateDetached, tasks.StateDetached} {
+		s.step(post("/v1/operations", object{"project": "branch", "desktops": []any{"d1"}, "ticket": "T-9"})["id"].(string), to)
+	}
+	recall := object{"filter": object{"requested_by": "root", "ticket": "T-9", "project": "branch", "from": "2026-01-01T00:00:00Z", "to": "2199-01-01T00:00:00Z"}, "reason": "x"}
+	recalled := post("/v1/cancellations", recall)["id"].(string)
+	s.ask(role, "GET", "/v1/cancellations/"+recalled, nil)
+	s.ask(role, "GET", "/v1/cancellations/"+recalled+"/desktops?page_size=1", nil)
+	post("/v1/cancellations/"+recalled+":abort", object{})
+	recall["as_of"] = "2026-01-02T00:00:00Z"
+	post("/v1/cancellations", recall)
+	post("/v1/cancellations", object{"filter": object{"project": "hq", "from": "2026-01-01T00:00:00Z"}, "validate_only": true})
 	stream := s.ask(role, "GET", "/v1/operations/"+theOperation+"/events", nil)
 	_, state, ok := strings.Cut(stream.body, "event: operation\ndata: ")
 	require.True(s.t, ok, stream.body)
@@ -361,7 +374,7 @@ func (s *scene) more() {
 	require.NoError(s.t, err)
 	for _, path := range []string{
 		"/v1/audit", "/v1/audit?page_size=1", "/v1/sessions", "/v1/keys", "/v1/operations?page_size=1", "/v1/operations/" + theOperation + "/desktops?page_size=1", "/v1/desktops?q=zoe&page_size=1",
-		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/desktops?q=tom", "/v1/users/mia/access",
+		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/cancellations?page_size=1", "/v1/desktops?q=tom", "/v1/users/mia/access",
 	} {
 		s.ask(role, "GET", path, nil)
 	}
@@ -476,12 +489,16 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 	id := b.failed("hq", "d1").ID
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`, "Idempotency-Key", "used").json(t)["id"].(string)
 	b.create(`{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
+	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall, "Idempotency-Key", "used").json(t)["id"].(string)
 	plan := b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.srv.bodyPatience = 50 * time.Millisecond
 	path := func(rt route) string {
 		id := id
 		if strings.HasPrefix(rt.path, "/v1/redrives") {
 			id = redrive
+		}
+		if strings.HasPrefix(rt.path, "/v1/cancellations") {
+			id = cancellation
 		}
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
@@ -555,6 +572,7 @@ func (p *provocation) few(path func(route) string) {
 	p.try(create, 409, p.key[access.Producer], create.path, `{"plan":"`+p.hashOf(p.key[access.Producer], waiting)+`"}`)
 	p.try(plan, 404, p.key[access.Producer], plan.path, `{"operation":"nowhere"}`)
 	p.try(plan, 409, p.key[access.Producer], plan.path, `{"operation":"`+strings.Split(path(routeOf("GET", "/v1/operations/{id}")), "/")[3]+`"}`)
+	p.try(routeOf("POST", "/v1/cancellations"), 422, p.key[access.Operator], "/v1/cancellations", `{"filter":{"ticket":"other"},"reason":"left"}`, "Idempotency-Key", "used")
 	for _, answer := range []string{":approve", ":reject"} {
 		rt := routeOf("POST", "/v1/operations/{id}"+answer)
 		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)

@@ -123,8 +123,8 @@ func short(p jsontext.Pointer) string {
 
 var indexed = regexp.MustCompile(`^([a-z_]+)\[(.+)\]$`)
 
-// pointerOf turns the name of a field of tasks.Request, such as "desktops[17]", into a
-// JSON pointer, "/desktops/17".
+// pointerOf turns the name of a field of tasks.Request, such as "desktops[17]" or
+// "filter.from", into a JSON pointer, "/desktops/17" or "/filter/from".
 func pointerOf(field string) string {
 	name, index := field, ""
 	if m := indexed.FindStringSubmatch(field); m != nil {
@@ -136,7 +136,10 @@ func pointerOf(field string) string {
 	case "expect":
 		name = "expected_users"
 	}
-	p := jsontext.Pointer("").AppendToken(name)
+	p := jsontext.Pointer("")
+	for part := range strings.SplitSeq(name, ".") {
+		p = p.AppendToken(part)
+	}
 	if index != "" {
 		if id, err := strconv.Unquote(index); err == nil {
 			index = id

@@ -93,6 +93,9 @@ func (s *server) planOperation(r *request, in planRequest) (record.Plan, error) 
 	if err != nil {
 		return record.Plan{}, err
 	}
+	if op.UndoOf != "" {
+		return record.Plan{}, fault("/operation", "is an undo, which is approved without a plan")
+	}
 	act := s.act(r, tasks.AuditPlanCreated, op.Project, "", in.Reason)
 	act.Event.Detail = "of operation " + op.ID
 	plan, err := s.record.CreatePlanOf(r.Context(), s.Now(), planOwner(r.key), op, act.begins)

@@ -72,6 +72,8 @@ func problemOf(err error) *api.Problem {
 			"the plan is not of what is left of this operation; nothing was changed: create a plan of the operation, and read what it shows")
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
+	case errors.Is(err, tasks.ErrTooManyOperations):
+		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooManyOperations)
 	case errors.Is(err, tasks.ErrNotFound):
 		return problem(http.StatusNotFound, api.CodeNotFound, "this operation does not exist, or its retention is over: check the id")
 	case errors.Is(err, tasks.ErrPageToken):

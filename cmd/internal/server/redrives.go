@@ -63,7 +63,7 @@ func (s *server) listRedrives(r *request) error {
 	}
 	all, next, err := visible(r, size, q.text("page_token"), func(n int, place string) ([]record.Redrive, string, error) {
 		return s.record.Redrives(r.Context(), n, place)
-	}, r.maySeeRedrive)
+	}, func(x record.Redrive) bool { return r.maySeeBulk(x.Projects, x.Scope) })
 	if err != nil {
 		return err
 	}
@@ -80,12 +80,11 @@ func (s *server) listRedrives(r *request) error {
 	return answerCounted(r, out, next, total, nil)
 }
 
-// maySeeRedrive reports whether the key sees all projects of a redrive. One that matched
-// nothing belongs to the projects in which it looked.
-func (r *request) maySeeRedrive(x record.Redrive) bool {
-	projects := x.Projects
+// maySeeBulk reports whether the key sees all projects of a redrive or cancellation. One that
+// matched nothing belongs to the projects in which it looked: its scope.
+func (r *request) maySeeBulk(projects, scope []string) bool {
 	if len(projects) == 0 {
-		projects = x.Scope
+		projects = scope
 	}
 	return len(r.key.Projects) == 0 || len(projects) > 0 && !slices.ContainsFunc(projects, func(p string) bool { return !r.maySee(p) })
 }
@@ -94,7 +93,7 @@ func (r *request) maySeeRedrive(x record.Redrive) bool {
 // not found.
 func (s *server) redrive(r *request) (record.Redrive, error) {
 	redrive, err := s.record.Redrive(r.Context(), r.vars["id"])
-	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeRedrive(redrive) {
+	if errors.Is(err, tasks.ErrNoRedrive) || err == nil && !r.maySeeBulk(redrive.Projects, redrive.Scope) {
 		err = problem(http.StatusNotFound, "redrive_not_found", "this redrive does not exist, or its retention is over: check the id")
 	}
 	return redrive, err

@@ -133,7 +133,7 @@ func (x *searching) redrives(ctx context.Context) error {
 		if err != nil && !errors.Is(err, tasks.ErrNoRedrive) {
 			return err
 		}
-		if err == nil && x.maySeeRedrive(one) {
+		if err == nil && x.maySeeBulk(one.Projects, one.Scope) {
 			all = append(all, one.Redrive)
 		}
 	}
@@ -143,7 +143,7 @@ func (x *searching) redrives(ctx context.Context) error {
 			return err
 		}
 		for _, one := range some {
-			if strings.HasPrefix(one.ID, strings.ToLower(x.text)) && x.maySeeRedrive(one) {
+			if strings.HasPrefix(one.ID, strings.ToLower(x.text)) && x.maySeeBulk(one.Projects, one.Scope) {
 				all = append(all, one.Redrive)
 			}
 		}

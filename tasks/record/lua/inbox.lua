@@ -56,6 +56,8 @@ local function same(a, b)
   return true
 end
 
+local function alike(a, b) return same(a.u, b.u) and (a.b or false) == (b.b or false) end
+
 local function this(e) -- matches the entry of that operation and, if e has one, that time
   return function(x) return x.o == e.o and (not e.t or x.t == e.t) end
 end
@@ -72,10 +74,10 @@ end
 function verbs.confirm(desktop, line, e)
   local n, newer = remove(pending, desktop, this(e)), false
   for _, x in ipairs(listed.entries[desktop]) do
-    if same(x.e.u, e.u) and x.e.t > e.t then newer = true end
+    if alike(x.e, e) and x.e.t > e.t then newer = true end
   end
   if n > 0 and not newer then
-    remove(listed, desktop, function(x) return x.o == e.o or same(x.u, e.u) end)
+    remove(listed, desktop, function(x) return x.o == e.o or alike(x, e) end)
     add(listed, desktop, line, e)
     redis.call('ZADD', group(e), string.format('%.0f', e.t), e.o .. '/' .. desktop)
   end
@@ -93,7 +95,7 @@ function verbs.proven(desktop, _, e)
   for _, user in ipairs(e.u or {}) do of[user] = true end
   local function covered(x)
     if x.o == e.o then return true end -- the very row that ended well
-    if e.t and x.t > e.t then return false end
+    if x.b or e.t and x.t > e.t then return false end -- b: it is about giving the desktop back
     if e.all then return true end
     if not x.u or #x.u == 0 then return false end -- it is about every user, and one may still be assigned
     for _, user in ipairs(x.u) do if not of[user] then return false end end

@@ -4,7 +4,7 @@
 -- ARGV[1] clearance  {"state":"waiting",…} (as read)
 -- ARGV[2] plan       9f86d081… (its hash)
 -- ARGV[3] begin      1 (the first chunk: from now on only this plan pins), or 0
--- ARGV[4] field      "   "
+-- ARGV[4] field      "    "
 -- ARGV[5] readings   AcYB… (packed)
 -- Returns 1 if it was written
 

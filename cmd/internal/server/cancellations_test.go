@@ -1,0 +1,88 @@
+package server
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
+)
+
+// No worker runs here: what was not sent is cancelled by the request itself.
+func TestCancellationOverHTTP(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := t.Context()
+	enqueue := func(project, by string, desktops ...string) string {
+		op, err := b.store.Producer.Enqueue(ctx, tasks.Request{Project: project, Desktops: desktops, RequestedBy: by})
+		require.NoError(t, err)
+		return op.ID
+	}
+	mine, theirs := enqueue("hq", "hr", "d1", "d2", "d3"), enqueue("branch", "hr", "d4")
+	enqueue("hq", "it", "d5")
+	b.step(mine, tasks.StateDetached)
+	ann := b.client(access.Key{Name: "ann", Role: access.Operator})
+	hq := b.client(access.Key{Name: "jo", Role: access.Operator, Projects: []string{"hq"}})
+	req := api.CancellationRequest{Filter: tasks.CancellationFilter{RequestedBy: "hr", From: time.Now().Add(-time.Hour)}}
+	match, err := ann.MatchCancellation(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, 2, match.Matched)
+	require.Equal(t, tasks.Counts{Queued: 3, Detached: 1}, match.Counts)
+	list, _, err := ann.Cancellations(ctx, 0, "")
+	require.NoError(t, err)
+	require.Empty(t, list, "nothing was done")
+	match, err = hq.MatchCancellation(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, 1, match.Matched, "not the other project's")
+
+	_, err = hq.Cancellation(ctx, req)
+	require.ErrorContains(t, err, "reason")
+	req.Reason, req.AsOf, req.Matched, req.IdempotencyKey = "the wrong list", match.AsOf, 2, "k"
+	_, err = hq.Cancellation(ctx, req)
+	require.ErrorContains(t, err, "1 operations match")
+	req.Matched = 1
+	enqueue("hq", "hr", "d6")
+	x, err := hq.Cancellation(ctx, req)
+	require.NoError(t, err)
+	require.True(t, x.Done())
+	require.Equal(t, [4]int{1, 2, 1, 1}, [4]int{x.Matched, x.Cancelled, x.TooLate, x.AcceptedSince})
+	require.Equal(t, "jo", x.RequestedBy)
+	again, err := hq.Cancellation(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, x, again)
+	late, _, err := hq.TooLate(ctx, x.ID, 0, "")
+	require.NoError(t, err)
+	require.Len(t, late, 1)
+	require.Equal(t, [2]string{mine, "d1"}, [2]string{late[0].OperationID, late[0].ID})
+	op, err := ann.Operation(ctx, theirs)
+	require.NoError(t, err)
+	require.Equal(t, 1, op.Counts.Queued)
+
+	req.AsOf, req.Matched, req.IdempotencyKey = time.Time{}, 0, ""
+	all, err := ann.Cancellation(ctx, req)
+	require.NoError(t, err)
+	require.Equal(t, [3]int{3, 2, 1}, [3]int{all.Matched, all.Cancelled, all.TooLate})
+	for _, ask := range []func() error{
+		func() error { _, err := hq.CancellationByID(ctx, all.ID); return err },
+		func() error { _, err := hq.AbortCancellation(ctx, all.ID); return err },
+		func() error { _, _, err := hq.TooLate(ctx, all.ID, 0, ""); return err },
+		func() error { _, err := ann.CancellationByID(ctx, "nowhere"); return err },
+	} {
+		var p *api.Problem
+		require.ErrorAs(t, ask(), &p)
+		require.Equal(t, "cancellation_not_found", p.Code)
+	}
+	list, _, err = hq.Cancellations(ctx, 0, "")
+	require.NoError(t, err)
+	require.Equal(t, []tasks.Cancellation{x}, list)
+	progress, err := ann.CancellationByID(ctx, x.ID)
+	require.NoError(t, err)
+	require.Equal(t, tasks.CancellationProgress{Cancellation: x, Late: tasks.Counts{Detached: 1}}, progress)
+
+	a := b.do(b.key[access.Operator], "POST", "/v1/cancellations", `{"filter":{"project":"hq"},"reason":"x"}`)
+	require.Equal(t, 400, a.status)
+	require.Equal(t, "/filter/from", a.problem(t).Errors[0].Pointer)
+}
