@@ -28,6 +28,8 @@ type Desktop struct {
 	Frozen      bool
 	Maintenance bool
 	Tags        []string // "key=value", at most 100
+	TagsUnread  bool     // the reply has tags that are not in Tags
+	PoolID      string   // of the pool that the desktop belongs to; empty: none
 	RequestID   string   // of the reply that contained the desktop
 }
 
@@ -307,6 +309,7 @@ type desktopDetail struct {
 	Frozen      guard `json:"is_freeze"`
 	Maintenance guard `json:"in_maintenance_mode"`
 	Tags        tags  `json:"tags"`
+	PoolID      text  `json:"pool_id"`
 }
 
 func (d desktopDetail) desktop() Desktop {
@@ -320,7 +323,9 @@ func (d desktopDetail) desktop() Desktop {
 		AttachState:  clip(string(d.AttachState), maxName),
 		Frozen:       bool(d.Frozen),
 		Maintenance:  bool(d.Maintenance),
-		Tags:         d.Tags,
+		Tags:         d.Tags.list,
+		TagsUnread:   d.Tags.unread,
+		PoolID:       clip(string(d.PoolID), maxName),
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{

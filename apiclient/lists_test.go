@@ -367,12 +367,15 @@ func TestTags(t *testing.T) {
 		list, err := client(t, srv.URL).Desktops(t.Context(), []string{"d"})
 		require.NoError(t, err, tags)
 		require.Equal(t, want, list[0].Tags, tags)
+		require.Equal(t, slices.Contains([]string{`[null,7,{},[],"",{"value":"x"}]`, `"env=prod"`, `{"key":"env","value":"prod"}`,
+			`[{"key":1,"value":true},null,"last"]`}, tags), list[0].TagsUnread, tags)
 	}
 	many := `[` + strings.Repeat(`"t",`, 500) + `"t"]`
 	srv := serve(t, answer(200, `{"desktops":[{"desktop_id":"d","tags":`+many+`}],"total_count":1}`))
 	list, err := client(t, srv.URL).Desktops(t.Context(), []string{"d"})
 	require.NoError(t, err)
 	require.Len(t, list[0].Tags, 100)
+	require.True(t, list[0].TagsUnread)
 }
 
 // Statuses are passed on, those that nobody has documented too.

@@ -114,17 +114,22 @@ func (g *guard) UnmarshalJSON(b []byte) error {
 // maxTags is ample: the cloud allows 20 tags for a desktop.
 const maxTags = 100
 
-// tags decodes [{"key":"k","value":"v"}] as "k=v". A string in the list stays as it is;
-// any other entry, and a value that is not a list, is skipped.
-type tags []string
+// tags decodes [{"key":"k","value":"v"}] as "k=v". A string in the list stays as it is. Any
+// other entry, one beyond maxTags, and a value that is not a list, is skipped and unread.
+type tags struct {
+	list   []string
+	unread bool
+}
 
 // UnmarshalJSON accepts any JSON value.
 func (t *tags) UnmarshalJSON(b []byte) error {
-	*t = nil
+	*t = tags{}
 	var items []json.RawMessage
 	if json.Unmarshal(b, &items) != nil {
+		t.unread = spelled(b) != ""
 		return nil
 	}
+	t.unread = len(items) > maxTags
 	for _, raw := range items[:min(len(items), maxTags)] {
 		var tag struct {
 			Key   text `json:"key"`
@@ -133,9 +138,11 @@ func (t *tags) UnmarshalJSON(b []byte) error {
 		var plain string
 		switch {
 		case json.Unmarshal(raw, &plain) == nil && plain != "":
-			*t = append(*t, clip(plain, 2*maxName+1))
+			t.list = append(t.list, clip(plain, 2*maxName+1))
 		case decodeObject(raw, &tag) == nil && tag.Key != "":
-			*t = append(*t, clip(string(tag.Key), maxName)+"="+clip(string(tag.Value), maxName))
+			t.list = append(t.list, clip(string(tag.Key), maxName)+"="+clip(string(tag.Value), maxName))
+		default:
+			t.unread = true
 		}
 	}
 	return nil

@@ -7,28 +7,29 @@ type AuditAction string
 
 // The actions.
 const (
-	AuditKeyCreated         AuditAction = "key.created"
-	AuditKeyRevoked         AuditAction = "key.revoked"
-	AuditSessionStarted     AuditAction = "session.started" // a person signed in to the dashboard
-	AuditSessionEnded       AuditAction = "session.ended"   // signed out, or ended by a person; not by time
-	AuditProjectPaused      AuditAction = "project.paused"
-	AuditProjectResumed     AuditAction = "project.resumed"
-	AuditOperationCreated   AuditAction = "operation.created"
-	AuditOperationCancelled AuditAction = "operation.cancelled"
-	AuditOperationRetried   AuditAction = "operation.retried"
-	AuditOperationApproved  AuditAction = "operation.approved"
-	AuditOperationRejected  AuditAction = "operation.rejected"
-	AuditStopped            AuditAction = "projects.stopped" // all of them
-	AuditStopEnded          AuditAction = "projects.resumed"
-	AuditRedriveCreated     AuditAction = "redrive.created"
-	AuditRedriveAborted     AuditAction = "redrive.aborted"
-	AuditFailuresDismissed  AuditAction = "failures.dismissed"
-	AuditPlanCreated        AuditAction = "plan.created"
-	AuditPersonalData       AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
-	AuditConfiguration      AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
-
+	AuditKeyCreated          AuditAction = "key.created"
+	AuditKeyRevoked          AuditAction = "key.revoked"
+	AuditSessionStarted      AuditAction = "session.started" // a person signed in to the dashboard
+	AuditSessionEnded        AuditAction = "session.ended"   // signed out, or ended by a person; not by time
+	AuditProjectPaused       AuditAction = "project.paused"
+	AuditProjectResumed      AuditAction = "project.resumed"
+	AuditOperationCreated    AuditAction = "operation.created"
+	AuditOperationCancelled  AuditAction = "operation.cancelled"
+	AuditOperationRetried    AuditAction = "operation.retried"
+	AuditOperationApproved   AuditAction = "operation.approved"
+	AuditOperationRejected   AuditAction = "operation.rejected"
+	AuditStopped             AuditAction = "projects.stopped" // all of them
+	AuditStopEnded           AuditAction = "projects.resumed"
+	AuditRedriveCreated      AuditAction = "redrive.created"
+	AuditRedriveAborted      AuditAction = "redrive.aborted"
 	AuditCancellationCreated AuditAction = "cancellation.created"
 	AuditCancellationAborted AuditAction = "cancellation.aborted"
+	AuditFailuresDismissed   AuditAction = "failures.dismissed"
+	AuditPlanCreated         AuditAction = "plan.created"
+	AuditProtectionAdded     AuditAction = "protection.added"
+	AuditProtectionRemoved   AuditAction = "protection.removed"
+	AuditPersonalData        AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
+	AuditConfiguration       AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
 )
 
 // AuditActions lists the actions.
@@ -36,7 +37,7 @@ var AuditActions = []AuditAction{
 	AuditKeyCreated, AuditKeyRevoked, AuditSessionStarted, AuditSessionEnded, AuditProjectPaused, AuditProjectResumed, AuditOperationCreated,
 	AuditOperationCancelled, AuditOperationRetried, AuditOperationApproved, AuditOperationRejected, AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
-	AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
+	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

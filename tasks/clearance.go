@@ -134,6 +134,36 @@ type Clearance struct {
 // is approved meanwhile can make it necessary.
 func (c Clearance) NeedsSecondPerson() bool { return c.Used+c.Desktops > c.SecondPersonAbove }
 
+// Question is why the operation waits, and how much it asks for.
+func (c Clearance) Question() string {
+	switch c.Why {
+	case WhyCanary:
+		return fmt.Sprintf("one of its first desktops failed or is on hold%s; %d have not been sent", c.codes(), c.Desktops)
+	case WhyStopLoss:
+		return fmt.Sprintf("too many of its desktops failed or are on hold%s; %d have not been sent", c.codes(), c.Desktops)
+	case WhyUndo:
+		return fmt.Sprintf("it gives %d desktops back, and more than %d take a second person", c.Desktops, c.SecondPersonAbove)
+	case WhyLimit:
+	}
+	if c.Allowed == 0 {
+		return fmt.Sprintf("it asks for %d desktops, and none of its project passes without an approval", c.Desktops)
+	}
+	window := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace((time.Duration(c.WindowS) * time.Second).String())
+	return fmt.Sprintf("it asks for %d desktops; %d of the %d that pass within %s without an approval are used",
+		c.Desktops, c.Used, c.Allowed, window)
+}
+
+func (c Clearance) codes() string {
+	var out []string
+	for _, x := range c.Codes {
+		out = append(out, fmt.Sprintf("%s: %d", x.Code, x.Count))
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(out, ", ") + ")"
+}
+
 // SamePerson reports whether the owner of a key is the person who asked for the operation:
 // two keys of one person are one person. by is the name of the key; an owner who is not
 // known has the name of the key.

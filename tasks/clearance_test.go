@@ -67,3 +67,18 @@ func TestOnePersonIsOnePerson(t *testing.T) {
 		require.Equal(t, c.same, op.SamePerson(c.by, c.of), "%+v", c)
 	}
 }
+
+func TestTheQuestionHasItsNumbers(t *testing.T) {
+	t.Parallel()
+	codes := []CodeCount{{"WKS.00010032", 3}, {"NOT_FOUND", 1}}
+	for want, c := range map[string]Clearance{
+		"it asks for 900 desktops; 3 of the 200 that pass within 24h without an approval are used":               {Why: WhyLimit, Desktops: 900, Used: 3, Allowed: 200, WindowS: 86400},
+		"it asks for 9 desktops; 0 of the 2 that pass within 1h30m without an approval are used":                 {Why: WhyLimit, Desktops: 9, Allowed: 2, WindowS: 5400},
+		"it asks for 900 desktops, and none of its project passes without an approval":                           {Why: WhyLimit, Desktops: 900, WindowS: 86400},
+		"one of its first desktops failed or is on hold (WKS.00010032: 3, NOT_FOUND: 1); 895 have not been sent": {Why: WhyCanary, Desktops: 895, Codes: codes},
+		"too many of its desktops failed or are on hold (WKS.00010032: 3, NOT_FOUND: 1); 40 have not been sent":  {Why: WhyStopLoss, Desktops: 40, Codes: codes},
+		"it gives 900 desktops back, and more than 100 take a second person":                                     {Why: WhyUndo, Desktops: 900, SecondPersonAbove: 100},
+	} {
+		require.Equal(t, want, c.Question())
+	}
+}

@@ -45,3 +45,13 @@ var ErrPlanExpired = errors.New("the plan is more than an hour old, or its times
 // ErrPlanChanged says that a plan does not show what an approval is about: it is of another
 // request or operation, or the operation has other rows by now.
 var ErrPlanChanged = errors.New("the plan is not of what is left of the operation")
+
+// ErrNoProtection says that no protection in Redis has the name.
+var ErrNoProtection = errors.New("no such protection")
+
+// ErrProtectionExists says that another protection has the name already.
+var ErrProtectionExists = errors.New("there is a protection with this name already")
+
+// ErrTooManyProtections says that there are MaxProtections already.
+var ErrTooManyProtections = fmt.Errorf("there are %d protections already: remove those that are not needed, "+
+	"protect a pattern, a tag or a pool instead of single desktops, or use the configuration", MaxProtections)

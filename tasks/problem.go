@@ -34,12 +34,17 @@ func (p Problem) String() string {
 type ValidationError struct{ Problems []Problem }
 
 func (e *ValidationError) Error() string {
+	return listed("the request was refused, nothing was enqueued: ", e.Problems)
+}
+
+// listed is a text with the first problems after it.
+func listed(text string, problems []Problem) string {
 	const shown = 10
 	var b strings.Builder
-	b.WriteString("the request was refused, nothing was enqueued: ")
-	for i, p := range e.Problems {
+	b.WriteString(text)
+	for i, p := range problems {
 		if i == shown {
-			fmt.Fprintf(&b, "; and %d more", len(e.Problems)-shown)
+			fmt.Fprintf(&b, "; and %d more", len(problems)-shown)
 			break
 		}
 		if i > 0 {

@@ -123,13 +123,6 @@ func (r Request) ValidateContent(known func(alias string) bool) error {
 	return ps.err()
 }
 
-// ValidateTimes is Validate for what depends on the clock alone.
-func (r Request) ValidateTimes(now time.Time) error {
-	var ps problems
-	r.validateTimes(&ps, now)
-	return ps.err()
-}
-
 // validateTimes holds the times against the clock.
 func (r Request) validateTimes(ps *problems, now time.Time) {
 	show := func(t time.Time) string { return t.Format(time.RFC3339) }

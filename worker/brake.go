@@ -82,6 +82,7 @@ func (s *sender) askToContinue(ctx context.Context, op record.Operation) error {
 	now := time.Now()
 	return s.askApproval(ctx, op, tasks.Clearance{
 		Why: op.Stopped(), Codes: codes, AskedAt: now.UTC(), ExpiresAt: now.Add(s.project.ApprovalExpires).UTC(), Desktops: op.Counts.Unsettled(),
+		SecondPersonAbove: *s.project.SecondPersonAbove,
 	})
 }
 

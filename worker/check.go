@@ -15,14 +15,18 @@ import (
 // freshReading is the greatest age of a reading when the call that it is for leaves.
 const freshReading = 5 * time.Second
 
-// checked is a group after its claim and reading. What is in no list has been settled.
+// checked is a group after its claim and reading. What is in no list has been settled, or will
+// be by settle.
 type checked struct {
-	send  []*item   // for the next call: all with leavers to name, or all without
-	later [][]*item // for calls after it
+	send   []*item   // for the next call: all with leavers to name, or all without
+	later  [][]*item // for calls after it
+	settle func()    // those that need no call; nil: there are none
 }
 
-// check claims and reads a group, and settles the desktops that need no call now: detached,
-// on their way, busy, unknown, or held by a guard. Parts of a batch that was split use the
+// check claims and reads a group, and finds the desktops that need no call now: detached,
+// on their way, busy, unknown, or held by a guard. They are to be settled after the others are
+// in the record as being sent: else the stop-loss would see what a batch holds and not what it
+// sends. Parts of a batch that was split use the
 // reading of the batch while it is fresh.
 func (s *sender) check(b *batch, group []*item) checked {
 	if fresh(group) {
@@ -45,10 +49,14 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{} // the process is ending
 	}
+	rules, err := persist(s.inFlight, s.log, func() (*record.Protections, error) { return s.record.Protections(s.inFlight) })
+	if err != nil {
+		return checked{} // the process is ending
+	}
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID])
+		r := judged(lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
 		readings[it] = r
 		it.keepReading(r, readAt)
 		s.guardUndo(it, r, users)
@@ -65,14 +73,17 @@ func (s *sender) check(b *batch, group []*item) checked {
 			all = append(all, it)
 		}
 	}
+	out := checked{send: all, later: [][]*item{byName}}
+	if len(all) == 0 {
+		out = checked{send: byName}
+	}
 	if len(settled) > 0 {
-		s.settle(b, settled, nil, func(it *item) transition { return s.beforeSending(it, readings[it]) })
-		s.requestHints(missing)
+		out.settle = func() {
+			s.settle(b, settled, nil, func(it *item) transition { return s.beforeSending(it, readings[it]) })
+			s.requestHints(missing)
+		}
 	}
-	if len(all) > 0 {
-		return checked{send: all, later: [][]*item{byName}}
-	}
-	return checked{send: byName}
+	return out
 }
 
 // keepReading keeps what a reading shows for the call and for the record.

@@ -33,16 +33,17 @@ type clearance struct {
 
 // clear reports whether the calls of an operation may begin; after > 0: ask again then. If
 // neither, the operation waits for a person or is over. Every run of a chunk asks, however
-// the operation was enqueued.
-// It updates op.
+// the operation was enqueued. It updates op.
 func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool, after time.Duration, err error) {
 	if !s.clearance.knows(op.ID, time.Now()) || op.AwaitsApproval() || op.Stopped() != "" {
 		if cleared, after, err = s.clearWindow(ctx, op); err != nil || !cleared {
 			return false, after, err
 		}
 	}
-	if *op, err = s.record.Brake(ctx, *op, *s.project.Canary, *s.project.StopLoss); err != nil {
-		return false, 0, err
+	if op.UndoOf == "" { // an undo is the emergency: it does not wait for a canary
+		if *op, err = s.record.Brake(ctx, *op, *s.project.Canary, *s.project.StopLoss); err != nil {
+			return false, 0, err
+		}
 	}
 	if op.Stopped() != "" {
 		return false, 0, s.askToContinue(ctx, *op)
@@ -132,6 +133,7 @@ func (s *sender) lookedUp(ctx context.Context, op record.Operation) (_ record.Op
 var waitsBecause = map[tasks.ClearanceWhy]string{
 	tasks.WhyLimit:    "nothing of it is sent: it asks for more desktops than pass without one",
 	tasks.WhyCanary:   "the rest of it is not sent: of its first desktops, which were to be confirmed, one failed or is on hold",
+	tasks.WhyUndo:     "nothing of it is sent: it gives more desktops back than one person may decide",
 	tasks.WhyStopLoss: "the rest of it is not sent: too many of its desktops failed or are on hold",
 }
 

@@ -40,6 +40,17 @@ func killedWorker(point string) int {
 		}
 		return 0
 	}
+	if strings.HasPrefix(point, "canary") {
+		api := &canaryKiller{Client: c, point: point}
+		rdb.AddHook(api)
+		cfg := quick(rdb, "killed", api)
+		braked(&cfg)
+		w, err := worker.New(cfg)
+		if err != nil || w.Run(context.Background()) != nil {
+			return 1
+		}
+		return 0
+	}
 	api := &suicidal{Client: c, point: point, stop: make(chan struct{})}
 	rdb.AddHook(api)
 	cfg := quick(rdb, "killed", api)

@@ -238,13 +238,17 @@ func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Pla
 			}
 		}
 		read, seen, err := x.read(ctx, ids)
+		var rules *record.Protections
 		if err == nil {
+			if rules, err = x.record.Protections(ctx); err != nil {
+				return nil, err
+			}
 			out := make([]tasks.Planned, len(rows))
 			for i, row := range rows {
 				if p, is := unreadable[row.ID]; is {
 					out[i] = p
 				} else {
-					out[i] = planned(row, lookBefore(op, row, read, seen[row.ID]))
+					out[i] = planned(row, judged(lookBefore(op, row, read, seen[row.ID]), x.project.Alias, rules))
 				}
 			}
 			return out, nil
@@ -295,11 +299,7 @@ func planned(row record.Row, r policy.Look) tasks.Planned {
 	case policy.Hold, policy.Later:
 		out.Code, out.Why = verdict.Code, r.Reason(verdict)
 	case policy.Send:
-		losing := r.Users
-		if r.JustThem() {
-			losing = r.Leavers()
-		}
-		out.From = policy.PersonsOf(losing)
+		out.From = policy.PersonsOf(r.Losing())
 	}
 	return out
 }

@@ -28,6 +28,25 @@ func lookBefore(op record.Operation, d record.Row, read map[string]apiclient.Des
 	return look
 }
 
+// judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
+// takes nothing away, so no rule forbids it.
+func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
+	if !r.Exists || r.Undo != nil {
+		return r
+	}
+	losing := r.Losing()
+	names := make([]string, len(losing))
+	for i, u := range losing {
+		names[i] = u.Name
+	}
+	if rule, is := rules.Desktop(record.Protectable{
+		Project: project, ID: r.ID, ComputerName: r.ComputerName, PoolID: r.PoolID, Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
+	}); is {
+		r.Protected = rule.Name
+	}
+	return r
+}
+
 // recordNotes are the notes of verdicts as the record has them.
 var recordNotes = map[policy.Note]tasks.Note{
 	policy.Gone: tasks.NoteGone, policy.ReadBack: tasks.NoteReadBack, policy.NotTheirs: tasks.NoteNotTheirs,

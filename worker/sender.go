@@ -118,13 +118,16 @@ func (s *sender) send(newCalls context.Context, items []*item) (pause time.Durat
 func (s *sender) callGroup(b *batch, group []*item) {
 	ready := s.check(b, group)
 	b.push(ready.later...)
-	if len(ready.send) == 0 {
-		return
-	}
 	call := record.Call{Call: tasks.Call{
 		ID: xid.New().String(), At: time.Now(), Size: len(ready.send), Worker: s.cfg.ID, Trace: spanOf(ready.send),
 	}}
-	if group = s.begin(b, ready.send, call); len(group) == 0 {
+	if group = ready.send; len(group) > 0 {
+		group = s.begin(b, group, call)
+	}
+	if ready.settle != nil {
+		ready.settle()
+	}
+	if len(group) == 0 {
 		return
 	}
 	out := s.leave(b, group, call)

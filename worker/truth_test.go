@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"slices"
@@ -460,16 +461,23 @@ func (p *play) settle() map[string]map[string]record.Row {
 // cloud's truth. DETACHD_TEST_SEEDS=1-500 plays others than the usual ones.
 func TestTheTruth(t *testing.T) {
 	t.Parallel()
-	first, last := 1, 24
-	if s := os.Getenv("DETACHD_TEST_SEEDS"); s != "" {
-		_, err := fmt.Sscanf(s, "%d-%d", &first, &last)
-		require.NoError(t, err)
-	}
-	for seed := first; seed <= last; seed++ {
+	for seed := range seeds(t, 1, 24) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			playOut(t, scenarios.Example(seed))
 		})
+	}
+}
+
+// seeds are the seeds from first to last, or those that the environment names.
+func seeds(t *testing.T, first, last int) iter.Seq[int] {
+	if s := os.Getenv("DETACHD_TEST_SEEDS"); s != "" {
+		_, err := fmt.Sscanf(s, "%d-%d", &first, &last)
+		require.NoError(t, err)
+	}
+	return func(yield func(int) bool) {
+		for seed := first; seed <= last && yield(seed); seed++ {
+		}
 	}
 }
 

@@ -52,7 +52,8 @@ type Desktop struct {
 	// Process is the progress of a task in percent; nil is null.
 	Process *int
 
-	Tags []string // as "key=value"
+	Tags   []string // as "key=value"
+	PoolID string   // of its pool; empty: none
 
 	Frozen      bool // is_freeze: refused, CodeFrozen
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance

@@ -216,28 +216,43 @@ type Key struct {
 	Projects []string `json:"projects,omitempty"` // empty: all
 	// UnknownUsers is the default of requests with this key for users whom Workspace does
 	// not know: hold or ignore. Empty: the default of the project.
-	UnknownUsers string    `json:"unknown_users,omitempty"`
-	CreatedAt    time.Time `json:"created_at,omitzero"`
-	CreatedBy    string    `json:"created_by,omitempty"`
-	ExpiresAt    time.Time `json:"expires_at,omitzero"` // zero: never
-	RevokedAt    time.Time `json:"revoked_at,omitzero"`
-	LastUsedAt   time.Time `json:"last_used_at,omitzero"` // to the minute
+	UnknownUsers string `json:"unknown_users,omitempty"`
+	// DesktopsPerHour and DesktopsPerDay limit what operations with keys of this name ask for:
+	// desktops, and users and computers as one each; 0: no limit.
+	DesktopsPerHour int       `json:"desktops_per_hour,omitempty"`
+	DesktopsPerDay  int       `json:"desktops_per_day,omitempty"`
+	CreatedAt       time.Time `json:"created_at,omitzero"`
+	CreatedBy       string    `json:"created_by,omitempty"`
+	ExpiresAt       time.Time `json:"expires_at,omitzero"` // zero: never
+	RevokedAt       time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt      time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
 // KeyRequest is the body of POST /v1/keys.
 type KeyRequest struct {
-	Name         string    `json:"name"`
-	Owner        string    `json:"owner,omitempty"` // a person, 1 to 120 characters; default: the owner of the key that creates it
-	Role         string    `json:"role"`
-	Projects     []string  `json:"projects,omitempty"`
-	UnknownUsers string    `json:"unknown_users,omitempty"` // hold or ignore; empty: the default of the project
-	ExpiresAt    time.Time `json:"expires_at,omitzero"`
+	Name            string    `json:"name"`
+	Owner           string    `json:"owner,omitempty"` // a person, 1 to 120 characters; default: the owner of the key that creates it
+	Role            string    `json:"role"`
+	Projects        []string  `json:"projects,omitempty"`
+	UnknownUsers    string    `json:"unknown_users,omitempty"`     // hold or ignore; empty: the default of the project
+	DesktopsPerHour int       `json:"desktops_per_hour,omitempty"` // 0: no limit
+	DesktopsPerDay  int       `json:"desktops_per_day,omitempty"`  // 0: no limit
+	ExpiresAt       time.Time `json:"expires_at,omitzero"`
 }
 
 // NewKey is a new key. The secret cannot be read again.
 type NewKey struct {
 	Key
 	Secret string `json:"key"`
+}
+
+// ProtectionRequest is the body of POST /v1/protections.
+type ProtectionRequest struct {
+	Name    string `json:"name"`    // 1 to 40 lower-case letters, digits, dots, dashes or underscores
+	Kind    string `json:"kind"`    // desktop, user, computer, tag or pool
+	Pattern string `json:"pattern"` // see tasks.Protection
+	Project string `json:"project,omitempty"`
+	Reason  string `json:"reason,omitempty"`
 }
 
 // Session is a session of the dashboard. It ends after twelve hours, or an hour without use.

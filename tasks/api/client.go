@@ -541,6 +541,23 @@ func (c *Client) RevokeKey(ctx context.Context, id, reason string) (Key, error) 
 	return call[Key](ctx, c, request{method: "POST", path: "/v1/keys/" + segment(id) + ":revoke", body: ReasonRequest{reason}})
 }
 
+// Protections lists the protections of the configuration, and then those in Redis.
+func (c *Client) Protections(ctx context.Context) ([]tasks.Protection, error) {
+	items, _, err := list[tasks.Protection](ctx, c, "/v1/protections", url.Values{}, 0, "")
+	return items, err
+}
+
+// AddProtection adds a protection.
+func (c *Client) AddProtection(ctx context.Context, req ProtectionRequest) (tasks.Protection, error) {
+	return call[tasks.Protection](ctx, c, request{method: "POST", path: "/v1/protections", body: req})
+}
+
+// RemoveProtection removes a protection; the reason is required.
+func (c *Client) RemoveProtection(ctx context.Context, name, reason string) (tasks.Protection, error) {
+	path := "/v1/protections/" + segment(name) + ":remove"
+	return call[tasks.Protection](ctx, c, request{method: "POST", path: path, body: Decision{Reason: reason}})
+}
+
 // Sessions lists the sessions of the dashboard that have not ended, the latest first: those
 // of the key, for an admin those of all keys.
 func (c *Client) Sessions(ctx context.Context) ([]Session, error) {

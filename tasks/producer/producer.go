@@ -45,9 +45,10 @@ func (p *Producer) Validate(r tasks.Request) error { return p.p.Validate(r) }
 // each of its desktops ends in a recorded state, whatever process dies. On an error
 // nothing was accepted, unless the reply of Redis was lost on the way: send the request
 // again with the same IdempotencyKey, which answers the operation that there is, also
-// when its times have passed by then.
+// when its times have passed by then, or something in it is protected since.
 //
-// Errors: *tasks.ValidationError; tasks.ErrKeyReused, the key belongs to a request with
+// Errors: *tasks.ValidationError; *tasks.ProtectedError, it names what is protected by rules
+// in Redis (a worker also knows those of its configuration); tasks.ErrKeyReused, the key belongs to a request with
 // other content; tasks.ErrSendAgain, a cause that has passed; those of Redis.
 //
 // Where Redis has replicas it waits up to a second until one has the operation, and

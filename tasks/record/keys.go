@@ -139,6 +139,11 @@ func (k keys) reserved(alias string) string { // HASH: desktops of the window in
 	return k.prefix + ":{p:" + alias + "}:reserved"
 }
 func (k keys) stop() string { return k.prefix + ":stop" } // HASH: as gate, for all projects at once
+func (k keys) protected() string { // HASH: name -> JSON of tasks.Protection
+	return k.prefix + ":protected"
+}
+func (k keys) quotaUsed(key string) string    { return k.prefix + ":{q:" + key + "}:used" }    // HASH: minute -> desktops
+func (k keys) quotaCounted(key string) string { return k.prefix + ":{q:" + key + "}:counted" } // ZSET: operation by the time of its count
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }

@@ -189,6 +189,9 @@ func (r *Record) Operations(
 // accepted, and those past their retention, may count for a moment.
 func (r *Record) CountOperations(ctx context.Context, f tasks.OperationFilter) (int, error) {
 	keys := r.keys.indexesOf(indexed{f.Project, f.RequestedBy, f.Ticket})
+	if f.Waiting {
+		keys = append(r.keys.indexesOf(indexed{"", f.RequestedBy, f.Ticket}), r.keys.waiting(f.Project))
+	}
 	if f.Open || f.Scheduled || len(keys) > 1 {
 		return -1, nil
 	}

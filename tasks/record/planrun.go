@@ -229,7 +229,7 @@ func pinFound(ids []string, planned map[int]plannedFinds) []any {
 func (p *Producer) EnqueuePlan(
 	ctx context.Context, owner string, req tasks.Request, before func(id string, whole tasks.Request) error,
 ) (Operation, error) {
-	if err := p.ValidateContent(req); err != nil {
+	if err := p.Validate(req); err != nil {
 		return Operation{}, err
 	}
 	run, err := p.Record.planToRun(ctx, p.now(), owner, req.Plan)
@@ -243,11 +243,22 @@ func (p *Producer) EnqueuePlan(
 	whole.Plan, whole.Urgent, whole.RequestedBy, whole.Reason, whole.Ticket = req.Plan, req.Urgent, req.RequestedBy, req.Reason, req.Ticket
 	whole.Trace, whole.Tracestate = req.Trace, req.Tracestate
 	whole.IdempotencyKey = req.IdempotencyKey
-	if late := whole.ValidateTimes(p.now()); late != nil {
-		return p.replay(ctx, req, fmt.Errorf("%w: %w", tasks.ErrPlanExpired, late))
+	now := p.now()
+	if !whole.NotBefore.IsZero() && whole.NotBefore.Before(now) || !whole.Deadline.IsZero() && !whole.Deadline.After(now) {
+		return p.replay(ctx, req, tasks.ErrPlanExpired)
+	}
+	asked := whole
+	asked.Plan = ""
+	if refused := p.Refusal(ctx, asked); refused != nil { // rules and requirements may be newer than the plan
+		return p.replay(ctx, req, refused)
 	}
 	op := p.newOperation(whole)
-	return p.enqueue(ctx, op, whole, fingerprint(req), &run, func(id string) error { return before(id, whole) })
+	if err := p.announce(ctx, op.ID, req, []func(string) error{func(id string) error { return before(id, whole) }}); err != nil {
+		return Operation{}, err
+	}
+	return p.submit(ctx, op, content{
+		fingerprint: fingerprint(req), desktops: whole.Desktops, lookups: lookupRows(whole), expect: whole.Expect, plan: &run,
+	})
 }
 
 // planToApprove reads the plan of an approval; nil if it has none.

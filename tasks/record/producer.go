@@ -22,6 +22,8 @@ type ProducerConfig struct {
 	Projects []string         // aliases that requests may name; required
 	Record   Config           // the same as the workers'
 	Now      func() time.Time // default time.Now
+	// Required says what requests of a project must have; none by default.
+	Required map[string]tasks.Required
 }
 
 // Producer accepts requests: it writes them to the record and then enqueues
@@ -30,6 +32,7 @@ type Producer struct {
 	Record *Record
 
 	projects []string
+	required map[string]tasks.Required
 	queue    queue.Client
 	now      func() time.Time
 }
@@ -44,25 +47,43 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 		cfg.Now = time.Now
 	}
 	return &Producer{
-		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects),
+		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects), required: cfg.Required,
 		queue: queue.NewClient(rdb), now: cfg.Now,
 	}, nil
 }
 
-// Validate returns the error with which Enqueue would refuse a new request. It writes nothing.
+// Validate returns what is wrong with a new request in itself. It reads and writes nothing.
 func (p *Producer) Validate(req tasks.Request) error { return req.Validate(p.known, p.now()) }
 
-// ValidateContent is Validate without the checks of times, as a request that was accepted
-// before may be sent again at any time.
-func (p *Producer) ValidateContent(req tasks.Request) error { return req.ValidateContent(p.known) }
+// Refusal returns the error with which Enqueue would refuse a new request: Validate's, what
+// its project requires, and what is protected. It writes nothing.
+func (p *Producer) Refusal(ctx context.Context, req tasks.Request) error {
+	if err := p.Validate(req); err != nil {
+		return err
+	}
+	if err := p.required[req.Project].Validate(req); err != nil {
+		return err
+	}
+	return p.Protected(ctx, req)
+}
+
+// Protected returns a *tasks.ProtectedError if a request names what is protected.
+func (p *Producer) Protected(ctx context.Context, req tasks.Request) error {
+	rules, err := p.Record.Protections(ctx)
+	if err != nil {
+		return fmt.Errorf("the request was not accepted: %w", err)
+	}
+	return rules.Refuse(req.Canonical())
+}
 
 func (p *Producer) known(alias string) bool { return slices.Contains(p.projects, alias) }
 
 // Enqueue accepts a request. When it returns an operation, every desktop of it is in the
 // record and will reach a final state, whatever process dies. After an error nothing was
 // accepted, unless it is an error of Redis after the last write (a lost reply). Sending again
-// with the same IdempotencyKey tells, even if the request's times have passed. Errors:
-// *ValidationError, ErrKeyReused, ErrSendAgain, those of Redis.
+// with the same IdempotencyKey tells, whatever has changed since: the time, what is protected,
+// what the project requires. Errors: *ValidationError, *ProtectedError, ErrKeyReused,
+// ErrSendAgain, those of Redis.
 //
 // If Redis has replicas it waits until one has the operation, for Config.ReplicaWait at most.
 // Operation.Durability is the result: an operation that is OneCopy is accepted, but a failover
@@ -71,30 +92,21 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // before is called with the id of a new operation, before anything is written; its error is
 // returned, and nothing is accepted.
 func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...func(id string) error) (Operation, error) {
-	if err := p.ValidateContent(req); err != nil {
-		return Operation{}, err
-	}
 	if req.Plan != "" {
 		return Operation{}, &tasks.ValidationError{Problems: []tasks.Problem{
 			{Field: "plan", Message: "belongs to the key that made it: run it through the API or with detachd detach --plan"},
 		}}
 	}
-	req = req.Canonical()
-	if late := req.ValidateTimes(p.now()); late != nil {
-		return p.replay(ctx, req, late)
+	if refused := p.Refusal(ctx, req); refused != nil {
+		return p.replay(ctx, req.Canonical(), refused)
 	}
-	return p.enqueue(ctx, p.newOperation(req), req, fingerprint(req), nil, before...)
-}
-
-// enqueue accepts a request, which the plan binds unless it is nil, and enqueues it.
-func (p *Producer) enqueue(
-	ctx context.Context, op Operation, req tasks.Request, fp string, run *planRun, before ...func(id string) error,
-) (Operation, error) {
+	req = req.Canonical()
+	op := p.newOperation(req)
 	if err := p.announce(ctx, op.ID, req, before); err != nil {
 		return Operation{}, err
 	}
 	return p.submit(ctx, op, content{
-		fingerprint: fp, desktops: req.Desktops, lookups: lookupRows(req), expect: req.Expect, plan: run,
+		fingerprint: fingerprint(req), desktops: req.Desktops, lookups: lookupRows(req), expect: req.Expect,
 	})
 }
 
@@ -141,8 +153,8 @@ func (p *Producer) announce(ctx context.Context, id string, req tasks.Request, b
 	return nil
 }
 
-// replay answers a request whose times have become invalid: with the operation that it made
-// earlier, or else with refused.
+// replay answers a request that is refused now: with the operation that it made earlier, or
+// else with refused.
 func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error) (Operation, error) {
 	if req.IdempotencyKey == "" {
 		return Operation{}, refused
@@ -154,10 +166,12 @@ func (p *Producer) replay(ctx context.Context, req tasks.Request, refused error)
 		return Operation{}, refused
 	case err != nil:
 		return Operation{}, err
-	case fp != fingerprint(req):
-		return Operation{}, fmt.Errorf("the request was not accepted: %w", tasks.ErrKeyReused)
+	case fp == fingerprint(req):
+		return p.again(ctx, op.ID)
+	case req.ValidateContent(p.known) != nil:
+		return Operation{}, refused // what is invalid in itself is never a repetition
 	}
-	return p.again(ctx, op.ID)
+	return Operation{}, fmt.Errorf("the request was not accepted: %w", tasks.ErrKeyReused)
 }
 
 // again returns an operation that was accepted before, once replicas have it.

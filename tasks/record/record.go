@@ -33,6 +33,8 @@ type Config struct {
 	// was disconnected for long (see down-after-milliseconds in sentinel.conf, and
 	// cluster-replica-validity-factor).
 	ReplicaReturns time.Duration
+	// Protected are the protections of the configuration, besides those in Redis.
+	Protected []tasks.Protection
 }
 
 // Record is the record of every operation and desktop. It is safe for use by many
@@ -45,6 +47,7 @@ type Record struct {
 	replicas  *replicas
 	audit     auditLog
 	past      *pastTallies
+	protected protected
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
@@ -55,7 +58,8 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}}
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{},
+		protected: protected{configured: cfg.Protected}}
 }
 
 // QueueName is the asynq queue of that name of a project.

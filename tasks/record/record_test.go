@@ -221,6 +221,11 @@ func ids(n int) []string {
 func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) {
 	for name, test := range map[string]func(*testing.T, *bundle){
 		"accepts whole":            acceptsWhole,
+		"canary":                   canary,
+		"canary fails":             canaryFails,
+		"stop-loss":                stopLoss,
+		"stop-loss by number":      stopLossByNumber,
+		"brake of zero":            brakeOfZero,
 		"queues":                   queues,
 		"idempotency":              idempotency,
 		"idempotency at once":      idempotencyAtOnce,
@@ -248,6 +253,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"approval":                 approval,
 		"second person":            secondPerson,
 		"owner of a replay":        ownerOfAReplay,
+		"protections":              protections,
+		"quota":                    quota,
 		"clearedAnew":              clearedAnew,
 		"undo":                     undo,
 		"undo of some":             undoOfSome,

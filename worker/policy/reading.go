@@ -96,6 +96,8 @@ var verdictRows = []VerdictRow{
 		NotTheirs, func(l Look) bool { return l.Absent() && l.Type == "SHARED" }},
 	{"only users who are not expected", Hold, Done, Done, "OTHER_USER", "assigned to someone else",
 		NotTheirs, func(l Look) bool { return l.Absent() }},
+	{"something protected", Hold, Send, Wait, "PROTECTED", "a rule protects the desktop or a user who would lose it",
+		"", func(l Look) bool { return l.Protected != "" }},
 	{"another computer name than it was found by", Hold, Send, Wait, "COMPUTER_NAME", "the computer was renamed since it was found",
 		"", func(l Look) bool { return l.Computer != "" && !SameName(l.Computer, l.ComputerName) }},
 	{"frozen", Hold, Send, Wait, "FROZEN", "a frozen desktop cannot be detached",
@@ -143,6 +145,7 @@ type Look struct {
 	AllowShared bool
 	Plan        *PlannedUsers // nil: no plan binds the row, or it is not read before a call
 	Undo        *Undo         // it is to be given back; nil: it is to be detached
+	Protected   string        // the rule that forbids a call with it; empty: none, or no call is considered
 }
 
 // PlannedUsers are the users that a plan read.
@@ -237,6 +240,14 @@ func (l Look) JustThem() bool {
 	return l.Undo == nil && len(leavers) > 0 && (l.Named && l.Type == "SHARED" || len(leavers) < len(l.Users))
 }
 
+// Losing are the users and groups that a call would detach.
+func (l Look) Losing() []apiclient.User {
+	if l.JustThem() {
+		return l.Leavers()
+	}
+	return l.Users
+}
+
 // seen describes a reading in a few words, for the trail and for people; it is the
 // cloud's text.
 func (l Look) seen() string {
@@ -291,6 +302,8 @@ func (l Look) Reason(row VerdictRow) string {
 	switch row.Code {
 	case "OTHER_USER", "GROUP":
 		return fmt.Sprintf("%s: expected %s, found %s", row.Why, strings.Join(quoted(l.Expect), ", "), l.SeenBy())
+	case "PROTECTED":
+		return fmt.Sprintf("protected by the rule %s, and nothing was sent (read as %s)", l.Protected, l.SeenBy())
 	case "SHARED":
 		return fmt.Sprintf("%s: %s", row.Why, l.SeenBy())
 	case "PLAN_CHANGED":

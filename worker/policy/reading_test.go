@@ -31,6 +31,7 @@ func TestVerdicts(t *testing.T) {
 		pinned bool // expect is what a reading pinned
 		as     string
 		plan   *PlannedUsers
+		rule   string
 
 		before, unknown, after Action
 		code                   string
@@ -47,6 +48,12 @@ func TestVerdicts(t *testing.T) {
 			before: Done, unknown: Done, after: Done, note: Gone},
 		"a status nobody knows": {d: apiclient.Desktop{Users: users("ann"), Status: "LEVITATING"}, before: Send, unknown: Send, after: Wait},
 		"such a one, of another": {d: apiclient.Desktop{Users: users("bob"), Status: "LEVITATING"}, expect: []string{"ann"},
+			before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"protected": {d: apiclient.Desktop{Users: users("ann")}, rule: "board",
+			before: Hold, unknown: Send, after: Wait, code: "PROTECTED"},
+		"protected, and detached already": {d: apiclient.Desktop{AttachState: "UNATTACH"}, rule: "board",
+			before: Done, unknown: Done, after: Done, note: ReadBack},
+		"protected, and another's": {d: apiclient.Desktop{Users: users("bob")}, expect: []string{"ann"}, rule: "board",
 			before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
 		"renamed": {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-2"}, as: "WS-1",
 			before: Hold, unknown: Send, after: Wait, code: "COMPUTER_NAME"},
@@ -157,7 +164,7 @@ func TestVerdicts(t *testing.T) {
 		row := VerdictOf(Look{
 			Desktop: c.d, Exists: !c.gone, SeenBefore: c.seen,
 			Expect: c.expect, Named: len(c.expect) > 0 && !c.pinned,
-			Computer: c.as, AllowShared: c.allow, Plan: c.plan,
+			Computer: c.as, AllowShared: c.allow, Plan: c.plan, Protected: c.rule,
 		})
 		hit[row.Reads] = true
 		require.Equal(t, c.before, row.Before, "%s: before", name)

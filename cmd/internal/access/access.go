@@ -57,12 +57,16 @@ type Key struct {
 	Projects []string `json:"projects,omitempty"` // empty: all
 	// UnknownUsers is the default for requests with this key: hold or ignore users whom
 	// Workspace does not know. Empty: the default of the project.
-	UnknownUsers string    `json:"unknown_users,omitempty"`
-	CreatedAt    time.Time `json:"created_at"`
-	CreatedBy    string    `json:"created_by,omitempty"`
-	ExpiresAt    time.Time `json:"expires_at,omitzero"` // zero: never
-	RevokedAt    time.Time `json:"revoked_at,omitzero"`
-	LastUsedAt   time.Time `json:"last_used_at,omitzero"` // to the minute
+	UnknownUsers string `json:"unknown_users,omitempty"`
+	// DesktopsPerHour and DesktopsPerDay limit the rows of operations that are created with
+	// keys of this name; 0: no limit.
+	DesktopsPerHour int       `json:"desktops_per_hour,omitempty"`
+	DesktopsPerDay  int       `json:"desktops_per_day,omitempty"`
+	CreatedAt       time.Time `json:"created_at"`
+	CreatedBy       string    `json:"created_by,omitempty"`
+	ExpiresAt       time.Time `json:"expires_at,omitzero"` // zero: never
+	RevokedAt       time.Time `json:"revoked_at,omitzero"`
+	LastUsedAt      time.Time `json:"last_used_at,omitzero"` // to the minute
 }
 
 // Sees reports whether the key is for the project.
@@ -152,6 +156,10 @@ func (k *Keys) Create(ctx context.Context, want Key, before ...func(Key) error) 
 		return "", Key{}, invalid("role", "%.60q is not a role: use viewer, producer, operator or admin", want.Role)
 	case !slices.Contains([]string{"", "hold", "ignore"}, want.UnknownUsers):
 		return "", Key{}, invalid("unknown_users", "%.60q is neither hold nor ignore", want.UnknownUsers)
+	case want.DesktopsPerHour < 0:
+		return "", Key{}, invalid("desktops_per_hour", "is %d: 1 or more, or omit it for no limit", want.DesktopsPerHour)
+	case want.DesktopsPerDay < 0:
+		return "", Key{}, invalid("desktops_per_day", "is %d: 1 or more, or omit it for no limit", want.DesktopsPerDay)
 	case !want.ExpiresAt.IsZero() && !want.ExpiresAt.After(now):
 		return "", Key{}, invalid("expires_at", "is in the past: give a time to come, or omit it")
 	default:

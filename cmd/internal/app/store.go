@@ -14,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
@@ -66,7 +67,11 @@ func Open(cfg config.Config, lookup func(string) (string, bool), version string)
 	for _, p := range cfg.Projects {
 		s.Projects = append(s.Projects, p.Alias)
 	}
-	s.Producer, err = record.NewProducer(rdb, record.ProducerConfig{Projects: s.Projects, Record: recordConfig(cfg)})
+	required := map[string]tasks.Required{}
+	for _, p := range cfg.Projects {
+		required[p.Alias] = tasks.Required(p.Require)
+	}
+	s.Producer, err = record.NewProducer(rdb, record.ProducerConfig{Projects: s.Projects, Record: recordConfig(cfg), Required: required})
 	if err != nil {
 		s.Close()
 		return nil, err
@@ -102,7 +107,7 @@ func recordConfig(cfg config.Config) record.Config {
 	}
 	return record.Config{
 		Prefix: cfg.Redis.Prefix, Retention: cfg.Retention,
-		Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
+		Protected: cfg.Protections(), Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
 	}
 }
 

@@ -97,11 +97,12 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 	f.StringVar(&p.serverFlag, "server", "", "`URL` of a server to work with (default $DETACHD_SERVER; without either: the configured Redis)")
 	f.BoolVarP(&p.quiet, "quiet", "q", false, "print results, warnings and errors only")
 	f.StringVar(&p.keyFile, "key-file", "", "`file` with the API key (default $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
-	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(), p.cancelCommand())
+	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(),
+		p.approveCommand(), p.rejectCommand(), p.cancelCommand(), p.cancellationCommand())
 	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
 	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(), p.auditCommand())
 	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
-		p.serveCommand(), p.keysCommand(), p.sessionsCommand())
+		p.serveCommand(), p.protectCommand(), p.guardCommand(), p.keysCommand(), p.sessionsCommand())
 	addGroup(root, "Try it", p.demoCommand(), p.devCommand(), p.fakecloudCommand())
 	addGroup(root, "Help", p.versionCommand())
 	root.SetHelpCommandGroupID("Help")

@@ -29,8 +29,10 @@ type completer func(ctx context.Context, p *Program, args []string) []cobra.Comp
 var completers = map[string]completer{
 	"operation":      completeOperations,
 	"redrive":        completeRedrives,
+	"cancellation":   completeCancellations,
 	"key":            completeKeys,
 	"session":        completeSessions,
+	"protection":     completeProtections,
 	"project":        completeProjects,
 	"alias":          completeProjects,
 	"desktop":        completeInbox,
@@ -159,6 +161,15 @@ func completeRedrives(ctx context.Context, p *Program, _ []string) []cobra.Compl
 	})
 }
 
+func completeCancellations(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]tasks.Cancellation, error) {
+		all, _, err := c.Cancellations(ctx, mostCompletions, "")
+		return all, err
+	}, func(x tasks.Cancellation) cobra.Completion {
+		return described(x.ID, string(x.State()), cancelText(x.Filter))
+	})
+}
+
 // completeInbox lists the desktops of an operation that are in the inbox.
 func completeInbox(ctx context.Context, p *Program, args []string) []cobra.Completion {
 	if len(args) == 0 {
@@ -181,6 +192,12 @@ func completeKeys(ctx context.Context, p *Program, _ []string) []cobra.Completio
 func completeSessions(ctx context.Context, p *Program, _ []string) []cobra.Completion {
 	return asked(p, func(c *client) ([]api.Session, error) { return c.Sessions(ctx) }, func(x api.Session) cobra.Completion {
 		return described(x.ID, x.Owner, clock(x.LastUsedAt))
+	})
+}
+
+func completeProtections(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]tasks.Protection, error) { return c.Protections(ctx) }, func(x tasks.Protection) cobra.Completion {
+		return described(x.Name, string(x.Kind), x.Pattern)
 	})
 }
 

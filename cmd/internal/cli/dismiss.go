@@ -68,7 +68,10 @@ func (p *Program) dismiss(ctx context.Context, args []string, o dismissOptions) 
 		if o.dryRun || match.Matched == 0 && o.confirm < 0 {
 			return p.showDismissable(match, o.json)
 		}
-		if err := p.confirmed(match, o.confirm); err != nil {
+		err = p.confirmed(match.Matched, o.confirm, question{
+			thing: "desktop", asks: matchTable(match), look: "detachd failures", do: "dismiss", doing: "dismissing", done: "dismissed",
+		})
+		if err != nil {
 			return err
 		}
 		req.Matched = match.Matched
@@ -126,24 +129,32 @@ func (p *Program) showDismissable(match api.FailureMatch, asJSON bool) error {
 	return nil
 }
 
+// question is what a person confirms with a number.
+type question struct {
+	thing           string // that is counted
+	asks            *table // shown before it is asked
+	look            string // command that shows what matched
+	do, doing, done string
+}
+
 // confirmed refuses unless the number is confirmed, with --confirm or by typing it.
-func (p *Program) confirmed(match api.FailureMatch, given int) error {
+func (p *Program) confirmed(matched, given int, q question) error {
 	if given < 0 {
 		if !interactive(p.Stdin) {
-			return usage(fmt.Sprintf("check them with detachd failures, then add --confirm %d", match.Matched),
-				"dismissing %s needs confirmation; nothing was dismissed", count(match.Matched, "desktop"))
+			return usage(fmt.Sprintf("check them with %s, then add --confirm %d", q.look, matched),
+				"%s %s needs confirmation; nothing was %s", q.doing, count(matched, q.thing), q.done)
 		}
-		if err := matchTable(match).print(p.Stderr); err != nil {
+		if err := q.asks.print(p.Stderr); err != nil {
 			return err
 		}
 		var err error
-		if given, err = p.askNumber(fmt.Sprintf("Type %d to dismiss them: ", match.Matched)); err != nil {
+		if given, err = p.askNumber(fmt.Sprintf("Type %d to %s them: ", matched, q.do), q.done); err != nil {
 			return err
 		}
 	}
-	if given != match.Matched {
-		return usage("check them with detachd failures, then confirm the right number",
-			"%s matched, not %d; nothing was dismissed", count(match.Matched, "desktop"), given)
+	if given != matched {
+		return usage("check them with "+q.look+", then confirm the right number",
+			"%s matched, not %d; nothing was %s", count(matched, q.thing), given, q.done)
 	}
 	return nil
 }
@@ -154,7 +165,7 @@ func interactive(in io.Reader) bool {
 	return ok && terminal(w)
 }
 
-func (p *Program) askNumber(question string) (int, error) {
+func (p *Program) askNumber(question, done string) (int, error) {
 	fmt.Fprint(p.Stderr, question)
 	line, err := bufio.NewReader(p.Stdin).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -162,7 +173,7 @@ func (p *Program) askNumber(question string) (int, error) {
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
-		return 0, usage("type the number that is shown", "%s is not a number; nothing was dismissed", shown(strings.TrimSpace(line)))
+		return 0, usage("type the number that is shown", "%s is not a number; nothing was %s", shown(strings.TrimSpace(line)), done)
 	}
 	return n, nil
 }

@@ -239,6 +239,8 @@ func (fs *findings) paused(alias string, pause tasks.Pause) {
 	switch pause.Kind {
 	case tasks.PauseAuth:
 		fs.add(check, bad, "correct the credentials or permissions, then: detachd resume "+alias, "%s", text)
+	case tasks.PauseStop:
+		fs.add(check, warn, "detachd resume --all --reason …", "all projects are stopped: %s", pause.Reason)
 	case tasks.PauseThrottled:
 		fs.add(check, fine, "", "%s", text)
 	default:

@@ -56,6 +56,8 @@ func printableLines(s string) string {
 	return strings.Join(lines, "\n")
 }
 
+const seeProtections = "take it out of the request; detachd protect list shows the rules, and who added them why"
+
 const fixInput = "correct the input and run the command again"
 
 // explain finds the exit code and the next step for an error of another package.
@@ -66,9 +68,14 @@ func explain(err error) *failure {
 	}
 	err = localCause(err)
 	var invalid *tasks.ValidationError
+	var protected *tasks.ProtectedError
 	switch {
 	case errors.As(err, &f):
 		return f
+	case errors.As(err, &protected):
+		return &failure{exitUsage, err, seeProtections}
+	case errors.Is(err, tasks.ErrNoProtection), errors.Is(err, tasks.ErrProtectionExists), errors.Is(err, tasks.ErrTooManyProtections):
+		return &failure{exitUsage, err, "detachd protect list shows the protections"}
 	case errors.As(err, &invalid):
 		return &failure{exitUsage, err, fixInput}
 	case errors.Is(err, tasks.ErrKeyReused):

@@ -90,6 +90,8 @@ func TestCompletion(t *testing.T) {
 		require.Equal(t, exitFailed, s.run(t, "detach", "d2", "--project", "hq", "--wait", "--ticket", "HR-1").code)
 		id := s.operations(t)[0].ID
 		s.ok(t, "redrive", "start", "--code", "WKS.00010110", "--project", "branch")
+		s.ok(t, "cancel", "--ticket", "none", "--reason", "r", "--confirm", "0")
+		cancellation := s.json(t, exitOK, "cancellation", "list")["items"].([]any)[0].(map[string]any)["id"].(string)
 		redrive := s.json(t, exitOK, "redrive", "list")["items"].([]any)[0].(map[string]any)["id"].(string)
 		const none, files = ":36", ":0" // only these values, in this order; names of files
 		operation := id + "\thq, finished, 1 desktop, HR-1"
@@ -105,7 +107,7 @@ func TestCompletion(t *testing.T) {
 			{"pause ", []string{"hq", "branch"}, none},
 			{"list --project ", []string{"hq", "branch"}, none},
 			{"detach --unknown-users ", []string{"hold", "ignore"}, none},
-			{"keys create --role ", []string{"viewer", "producer", "operator", "admin"}, none},
+			{"keys create --role ", []string{"viewer", "producer", "operator", "approver", "admin"}, none},
 			{"report --format ", []string{"html", "csv", "json"}, none},
 			{"audit --action key", []string{"key.created", "key.revoked"}, none},
 			{"desktops x --state failed,he", []string{"failed,held"}, none},
@@ -123,7 +125,7 @@ func TestCompletion(t *testing.T) {
 		}
 		for args, want := range map[string]string{
 			"desktops x --state ": "failed", "failures --class ": "held\t", "redrive start --code ": "WKS.00099999\tbeing moved",
-			"redrive show ": redrive + "\t",
+			"redrive show ": redrive + "\t", "cancellation show ": cancellation + "\tended, ticket none",
 		} {
 			values, _ := s.completed(t, strings.Split(args, " ")...)
 			require.Contains(t, strings.Join(values, "\n"), want, args)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,9 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 	f.StringSliceVar(&want.Projects, "project", nil, "only for this project `alias`; may be repeated (default: all)")
 	f.StringVar(&want.UnknownUsers, "unknown-users", "",
 		"default for users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
+	f.IntVar(&want.DesktopsPerHour, "desktops-per-hour", 0,
+		"`number` of desktops, users and computers that operations may ask for in an hour (default: no limit)")
+	f.IntVar(&want.DesktopsPerDay, "desktops-per-day", 0, "the same `number` for a day (default: no limit)")
 	f.StringVar(&expires, "expires", "", "expiry `time`, for example +2160h (default: never)")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
@@ -85,10 +89,12 @@ func (p *Program) keysListCommand() *cobra.Command {
 				p.say("there are no keys")
 				return nil
 			}
-			t := &table{header: []string{"KEY", "NAME", "OWNER", "ROLE", "PROJECTS", "UNKNOWN USERS", "CREATED", "CREATED BY", "EXPIRES", "REVOKED",
+			t := &table{header: []string{"KEY", "NAME", "OWNER", "ROLE", "PROJECTS", "UNKNOWN USERS", "PER HOUR", "PER DAY",
+				"CREATED", "CREATED BY", "EXPIRES", "REVOKED",
 				"LAST USED"}}
 			for _, k := range list {
-				t.add(k.ID+"…", k.Name, k.Owner, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, clock(k.CreatedAt), k.CreatedBy,
+				t.add(k.ID+"…", k.Name, k.Owner, k.Role, strings.Join(k.Projects, ", "), k.UnknownUsers, quota(k.DesktopsPerHour),
+					quota(k.DesktopsPerDay), clock(k.CreatedAt), k.CreatedBy,
 					clock(k.ExpiresAt), clock(k.RevokedAt), clock(k.LastUsedAt))
 			}
 			return p.show(t)
@@ -96,6 +102,14 @@ func (p *Program) keysListCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// quota is a limit of a key; none is empty.
+func quota(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return strconv.Itoa(n)
 }
 
 func (p *Program) keysRevokeCommand() *cobra.Command {

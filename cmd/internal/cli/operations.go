@@ -61,6 +61,7 @@ func (p *Program) listCommand() *cobra.Command {
 		Example: `  detachd list --open
   detachd list --ticket HR-4711
   detachd list --scheduled --project hq
+  detachd list --waiting
   detachd list --since 24h --json`,
 		Args: noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
@@ -82,7 +83,11 @@ func (p *Program) listCommand() *cobra.Command {
 				p.note("no operation matches")
 				return nil
 			}
-			if err := p.show(p.operationsTable(ops.Items)); err != nil {
+			t := p.operationsTable(ops.Items)
+			if o.filter.Waiting {
+				t = p.waitingTable(ops.Items)
+			}
+			if err := p.show(t); err != nil {
 				return err
 			}
 			sayMore(p, ops, read)
@@ -95,7 +100,8 @@ func (p *Program) listCommand() *cobra.Command {
 	f.StringVar(&o.filter.Ticket, "ticket", "", "only of this `ticket`")
 	f.BoolVar(&o.filter.Open, "open", false, "only operations in progress")
 	f.BoolVar(&o.filter.Scheduled, "scheduled", false, "only operations that start later, the next first")
-	cmd.MarkFlagsMutuallyExclusive("open", "scheduled")
+	f.BoolVar(&o.filter.Waiting, "waiting", false, "only operations that wait for an approval")
+	cmd.MarkFlagsMutuallyExclusive("open", "scheduled", "waiting")
 	f.StringVar(&o.since, "since", "", "only accepted at or after this `time`, for example 24h (ago) or 2026-11-23T00:00:00Z")
 	f.StringVar(&o.until, "until", "", "only accepted before this `time`")
 	o.page.flags(f)
@@ -277,6 +283,7 @@ func (p *Program) showStatus(v statusView) error {
 	field("operation", v.ID)
 	field("project", v.Project)
 	field("state", string(v.Operation.Operation.State(p.Now())))
+	waitingFields(v.Operation.Operation, p.Now(), field)
 	field("accepted", clock(v.AcceptedAt))
 	if !v.DueAt.Equal(v.Begins()) {
 		field("remove by", clock(v.DueAt))
@@ -284,7 +291,7 @@ func (p *Program) showStatus(v statusView) error {
 	field("not before", clock(v.NotBefore))
 	field("deadline", clock(v.Deadline))
 	field("finished", clock(v.EndedAt))
-	field("requested by", v.RequestedBy)
+	field("requested by", requester(v.Operation.Operation))
 	field("ticket", v.Ticket)
 	field("reason", v.Reason)
 	field("options", strings.Join(v.options(), ", "))

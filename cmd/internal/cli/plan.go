@@ -31,45 +31,14 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		}
 		v.Items = append(v.Items, plan)
 	}
-	if err := p.waitForPlans(ctx, c, v.Items); err != nil {
+	summary, err := p.readPlans(ctx, c, v.Items)
+	if err != nil {
 		return err
 	}
-	var plans []tasks.Plan
-	for i, plan := range v.Items {
-		if plan.State == tasks.PlanFailed {
-			return fail(exitInternal, "run it again; if it fails again, detachd doctor checks the connection to the cloud",
-				"the plan of project %s stopped after %s: %s; nothing was queued", plan.Project, share(plan.Read, plan.Total, "row"), plan.Error)
-		}
-		plans = append(plans, plan.Plan)
-		if plan.NextPageToken == "" {
-			continue
-		}
-		items, err := all(func(size int, token string) ([]tasks.Planned, string, error) {
-			page, err := c.PlanByID(ctx, plan.ID, size, token)
-			return page.Items, page.NextPageToken, err
-		})
-		if err != nil {
-			return err
-		}
-		v.Items[i].Items, v.Items[i].NextPageToken = items, ""
-	}
-	v.Summary = api.SummaryOf(plans...)
-	if o.json {
+	if v.Summary = summary; o.json {
 		return printJSON(p.Stdout, v)
 	}
-	p.out("%s", v.Summary)
-	p.out("")
-	t := &table{header: []string{"DESKTOP", "PROJECT", "ACTION", "LOSES ACCESS", "CODE", "WHY"}}
-	for _, does := range []bool{true, false} { // rows on hold come first, of all projects
-		for _, plan := range v.Items {
-			for _, row := range plan.Items {
-				if (row.Does == "hold") == does {
-					t.add(row.ID, plan.Project, row.Does, namesOf(row.From), row.Code, row.Why)
-				}
-			}
-		}
-	}
-	if err := p.show(t); err != nil {
+	if err := p.showPlans(v.Summary, v.Items); err != nil {
 		return err
 	}
 	first := v.Items[0] // all have the same times
@@ -147,6 +116,50 @@ func (p *Program) runPlans(ctx context.Context, hashes []string, o detachOptions
 		}
 	}
 	return p.submit(ctx, c, reqs, &leavers.List{}, o, made)
+}
+
+// readPlans waits until plans are done, reads all of their rows, and summarises them.
+func (p *Program) readPlans(ctx context.Context, c *client, items []api.Plan) (summary string, err error) {
+	if err := p.waitForPlans(ctx, c, items); err != nil {
+		return "", err
+	}
+	var plans []tasks.Plan
+	for i, plan := range items {
+		if plan.State == tasks.PlanFailed {
+			return "", fail(exitInternal, "run it again; if it fails again, detachd doctor checks the connection to the cloud",
+				"the plan of project %s stopped after %s: %s; nothing was queued", plan.Project, share(plan.Read, plan.Total, "row"), plan.Error)
+		}
+		plans = append(plans, plan.Plan)
+		if plan.NextPageToken == "" {
+			continue
+		}
+		rows, err := all(func(size int, token string) ([]tasks.Planned, string, error) {
+			page, err := c.PlanByID(ctx, plan.ID, size, token)
+			return page.Items, page.NextPageToken, err
+		})
+		if err != nil {
+			return "", err
+		}
+		items[i].Items, items[i].NextPageToken = rows, ""
+	}
+	return api.SummaryOf(plans...), nil
+}
+
+// showPlans prints plans, the rows on hold of all of them first.
+func (p *Program) showPlans(summary string, plans []api.Plan) error {
+	p.out("%s", summary)
+	p.out("")
+	t := &table{header: []string{"DESKTOP", "PROJECT", "ACTION", "LOSES ACCESS", "CODE", "WHY"}}
+	for _, does := range []bool{true, false} {
+		for _, plan := range plans {
+			for _, row := range plan.Items {
+				if (row.Does == "hold") == does {
+					t.add(row.ID, plan.Project, row.Does, namesOf(row.From), row.Code, row.Why)
+				}
+			}
+		}
+	}
+	return p.show(t)
 }
 
 // waitForPlans waits until all plans are read, and shows the progress.

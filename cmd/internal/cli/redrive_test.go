@@ -126,13 +126,13 @@ func TestDismissIsConfirmedByTyping(t *testing.T) {
 	t.Parallel()
 	for answer, want := range map[string]int{"3\n": 3, " 12 ": 12} {
 		p := Program{Stdin: strings.NewReader(answer), Stderr: io.Discard}
-		n, err := p.askNumber("?")
+		n, err := p.askNumber("?", "dismissed")
 		require.NoError(t, err)
 		require.Equal(t, want, n)
 	}
 	for _, answer := range []string{"", "yes\n"} {
 		p := Program{Stdin: strings.NewReader(answer), Stderr: io.Discard}
-		_, err := p.askNumber("?")
+		_, err := p.askNumber("?", "dismissed")
 		require.ErrorContains(t, err, "nothing was dismissed")
 	}
 }

@@ -47,29 +47,3 @@ again if nothing has changed.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
-
-func (p *Program) cancelCommand() *cobra.Command {
-	var reason string
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use:     "cancel OPERATION",
-		Short:   "Cancel the desktops of an operation that are not sent yet, or on hold",
-		Example: "  detachd cancel d6i2kg1ksdu9f6fldk0g",
-		Args:    needs("OPERATION", "detachd list"),
-		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
-			done, err := c.Cancel(cmd.Context(), args[0], reason)
-			if err != nil {
-				return ofOperation(args[0], err)
-			}
-			if asJSON {
-				return printJSON(p.Stdout, done)
-			}
-			p.out("operation %s: %s cancelled, %d too late (already sent or finished)", done.OperationID, count(done.Cancelled, "desktop"),
-				done.TooLate)
-			return nil
-		}),
-	}
-	cmd.Flags().StringVar(&reason, "reason", "", reasonHelp)
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}

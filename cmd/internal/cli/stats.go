@@ -42,6 +42,13 @@ steps. Counts of past events lag some seconds behind.`,
 					break
 				}
 			}
+			waiting := 0
+			for _, s := range all {
+				waiting += s.AwaitingApproval
+			}
+			if waiting > 0 {
+				p.say("note: %s for an approval, see detachd list --waiting", plural(waiting, "operation waits", "operations wait"))
+			}
 			for _, s := range all {
 				if n := s.Unserved(); n > 0 {
 					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
@@ -59,7 +66,8 @@ steps. Counts of past events lag some seconds behind.`,
 
 func statsTable(all []tasks.Stats, within string) *table {
 	t := &table{header: []string{
-		"PROJECT", "SCHEDULED", "DUE TODAY", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED " + strings.ToUpper(within),
+		"PROJECT", "TO APPROVE",
+		"SCHEDULED", "DUE TODAY", "QUEUED", "SENDING", "ACCEPTED BY CLOUD", "FAILED", "ON HOLD", "DETACHED " + strings.ToUpper(within),
 		"WAITING TASKS", "OLDEST", "CALLS/MIN", "THROTTLED 1H", "PAUSED",
 	}, less: []string{"WAITING TASKS", "CALLS/MIN", "OLDEST", "THROTTLED 1H", "SENDING", "ACCEPTED BY CLOUD", "SCHEDULED"}}
 	for _, s := range all {
@@ -70,7 +78,8 @@ func statsTable(all []tasks.Stats, within string) *table {
 		if s.Waiting > 0 {
 			waited = seconds(time.Duration(s.OldestMS) * time.Millisecond)
 		}
-		t.add(s.Project, strconv.Itoa(s.Scheduled), strconv.Itoa(s.DueToday), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending),
+		t.add(s.Project, strconv.Itoa(s.AwaitingApproval),
+			strconv.Itoa(s.Scheduled), strconv.Itoa(s.DueToday), strconv.Itoa(s.Counts.Queued), strconv.Itoa(s.Counts.Sending),
 			strconv.Itoa(s.Counts.Accepted),
 			strconv.Itoa(s.Counts.Failed), strconv.Itoa(s.Counts.Held), strconv.Itoa(s.Counts.Detached), strconv.Itoa(s.Waiting), waited,
 			strconv.FormatFloat(s.CallsPerMinute, 'f', 0, 64), strconv.Itoa(s.Throttled), paused)

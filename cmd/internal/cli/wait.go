@@ -89,6 +89,7 @@ func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, 
 	}
 	bar := p.newBar(total(ops))
 	defer bar.end()
+	asked := map[string]bool{}
 	answered := time.Now()
 	for pause := firstPoll; ; pause = min(2*pause, longestPause) {
 		// A poll is completed even if waiting ends meanwhile.
@@ -96,6 +97,13 @@ func (p *Program) wait(ctx context.Context, read reader, ops []tasks.Operation, 
 		switch {
 		case err == nil:
 			ops, answered = now, time.Now()
+			for _, op := range ops {
+				if waits := op.AwaitsApproval(); waits && !asked[op.ID] {
+					p.say("operation %s waits for an approval, and nothing is sent: %s; detachd approve %s, or detachd reject %s",
+						op.ID, printable(op.Clearance.Question()), op.ID, op.ID)
+				}
+				asked[op.ID] = op.AwaitsApproval()
+			}
 		case ctx.Err() == nil && mayPass(err) && time.Since(answered) < maxOutage:
 			pause = max(pause, min(retryAfter(err), maxOutage))
 		default:

@@ -37,7 +37,9 @@ type Config struct {
 	Worker   Worker    `yaml:"worker"`
 	// Codes add to the built-in table of error codes and take precedence over it.
 	// Defaults to none.
-	Codes     []Code        `yaml:"codes"`
+	Codes []Code `yaml:"codes"`
+	// Protected are rules about what no call may name, in all projects. Defaults to none.
+	Protected []Protected   `yaml:"protected"`
 	Retention time.Duration `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
 	Log       Log           `yaml:"log"`
 	// AccessRemovedWithin is the target for the time from when an operation was due until
@@ -114,6 +116,10 @@ type Project struct {
 	UnknownUsers string   `yaml:"unknown_users"`
 	Limits       Limits   `yaml:"limits"`
 	Approval     Approval `yaml:"approval"`
+	Require      Require  `yaml:"require"`
+	// Protected are rules about what no call of this project may name, besides
+	// Config.Protected. Defaults to none.
+	Protected []Protected `yaml:"protected"`
 }
 
 // Approval says which operations wait for a person: those that bring the project, within the
@@ -506,6 +512,11 @@ func (c Config) problems() problems {
 			ps.add(fmt.Sprintf("codes[%d].%s", i, field), format, args...)
 		})
 	}
+	for i, p := range c.Protected {
+		p.validate(func(field, format string, args ...any) {
+			ps.add(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 	c.validateCredentials(&ps)
 	c.validateProjects(&ps)
 	return ps
@@ -668,6 +679,11 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	p.Limits.validate(bad)
 	p.Approval.validate(bad)
+	for i, x := range p.Protected {
+		x.validate(func(field, format string, args ...any) {
+			bad(fmt.Sprintf("protected[%d].%s", i, field), format, args...)
+		})
+	}
 }
 
 func (c Config) credentialNames() []string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // Guards are the settings that protect people and the cloud, by name, without secrets: whose
@@ -25,10 +26,19 @@ func (c Config) Guards() map[string]string {
 		out[name+"credentials"], out[name+"unknown_users"] = p.Credential, p.UnknownUsers
 		out[name+"max_in_flight"], out[name+"max_reads"] = strconv.Itoa(p.Limits.MaxInFlight), strconv.Itoa(p.Limits.MaxReads)
 		out[name+"call_timeout"] = p.Limits.CallTimeout.String()
+		out[name+"require.reason"], out[name+"require.ticket"] = strconv.FormatBool(p.Require.Reason), strconv.FormatBool(p.Require.Ticket)
 		a := p.Approval
 		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
 		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)
 		out[name+"approval.undo"] = fmt.Sprintf("another person above %d desktops, within %s", a.UndoSecondPersonAbove, a.UndoWithin)
+	}
+	for _, p := range c.Protections() {
+		of := "protected." + p.Name + "."
+		if p.Project != "" {
+			of = "projects." + p.Project + "." + of
+		}
+		of += string(p.Kind)
+		out[of] = strings.TrimPrefix(out[of]+", "+p.Pattern, ", ")
 	}
 	for i, x := range c.Codes {
 		out[fmt.Sprintf("codes.%d", i+1)] = fmt.Sprintf("%s %d %s: %s", x.Of, x.Status, x.Code, x.Class)

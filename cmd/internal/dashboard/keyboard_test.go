@@ -90,7 +90,7 @@ func TestByKeyboard(t *testing.T) {
 	x := told(s, usual, b)
 	for _, p := range x.places() {
 		switch p.name {
-		case "overview", "operation-open", "failures-code", "plan", "new", "projects", "keys":
+		case "overview", "operation-open", "failures-code", "plan", "new", "projects", "keys", "operation-waiting", "stopped":
 			p.visit(b)
 			b.walk(p.name)
 		}

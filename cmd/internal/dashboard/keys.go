@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/access"
@@ -46,7 +47,8 @@ func (v *visit) keysPage(status int, made *api.NewKey) error {
 	}
 	p.Table = table{
 		Caption: "Keys, newest first", Order: "newest first", Page: more{From: 1, To: len(list), Total: len(list)}, Empty: "No keys.",
-		Columns: []column{{Name: "Key"}, {Name: "Owner"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"}, {Name: "Created"},
+		Columns: []column{{Name: "Key"}, {Name: "Owner"}, {Name: "Role"}, {Name: "Projects"}, {Name: "Unknown users"},
+			{Name: "Desktops at most"}, {Name: "Created"},
 			{Name: "By"}, {Name: "Last used"}, {Name: "Expires"}, {Name: "State"}, {Name: "Actions", Class: "buttons"}},
 	}
 	for _, x := range list {
@@ -73,9 +75,21 @@ func (v *visit) keyRow(x api.Key) row {
 		acts = specialCell(revocable{x, x.ID == v.key.ID})
 	}
 	return row{Key: x.ID, Cells: []cell{
-		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers),
+		mainOf(mainCell{Text: x.Name, ID: x.ID}), textCell(x.Owner), textCell(x.Role), projects, textCell(x.UnknownUsers), textCell(quotaText(x)),
 		v.timeCell(x.CreatedAt), textCell(x.CreatedBy), used, expires, v.keyState(x), acts,
 	}}
+}
+
+// quotaText says how much operations with a key may ask for.
+func quotaText(x api.Key) string {
+	var limits []string
+	if x.DesktopsPerHour > 0 {
+		limits = append(limits, thousands(x.DesktopsPerHour)+" an hour")
+	}
+	if x.DesktopsPerDay > 0 {
+		limits = append(limits, thousands(x.DesktopsPerDay)+" a day")
+	}
+	return strings.Join(limits, ", ")
 }
 
 // keyState says whether a key is valid, expired or revoked.
@@ -101,6 +115,15 @@ func (v *visit) createKey() error {
 	}
 	if err := at.err(); err != nil {
 		return err
+	}
+	for name, into := range map[string]*int{"desktops_per_hour": &req.DesktopsPerHour, "desktops_per_day": &req.DesktopsPerDay} {
+		if text := v.PostFormValue(name); text != "" {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < 1 {
+				return invalidField(name, "is not a whole number above 0")
+			}
+			*into = n
+		}
 	}
 	made, err := v.api.CreateKey(v.Context(), req)
 	if err != nil {

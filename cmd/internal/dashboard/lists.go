@@ -90,11 +90,17 @@ func onPage(q url.Values, token, first string, back []string) url.Values {
 	return out
 }
 
+var operationViews = []string{"open", "scheduled", "waiting"}
+
 // toggled is the address of the first page with a parameter, or without it if it is set.
 func (v *visit) toggled(name, value string) string {
 	q := v.URL.Query()
 	is := q.Get(name)
-	for _, other := range []string{name, "page_token", "back", "first"} {
+	gone := []string{name, "page_token", "back", "first"}
+	if slices.Contains(operationViews, name) { // an operation is in one of these lists only
+		gone = append(gone, operationViews...)
+	}
+	for _, other := range gone {
 		q.Del(other)
 	}
 	if is == "" {

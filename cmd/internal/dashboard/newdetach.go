@@ -77,6 +77,8 @@ type plan struct {
 	Asked                int       // desktops, computers and users
 	Type                 bool      // the number must be typed
 	Ignored              []string  // unknown columns
+	Approves             string    // the operation that waits, if the plan is of what is left of one
+	Reason               string    // of the approval
 	Back                 []kept    // the form that it came from; empty: too long to be kept
 
 	Reading     bool   // not finished
@@ -169,7 +171,10 @@ func (v *visit) planDetach() error {
 	}
 	defer release()
 	if ids := v.PostForm["id"]; len(ids) > 0 {
-		p := plan{Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"]}
+		p := plan{
+			Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"],
+			Reason: v.PostFormValue("reason"),
+		}
 		for _, name := range keptFields {
 			if value := v.PostFormValue("back_" + name); value != "" {
 				p.Back = append(p.Back, kept{name, value})
@@ -244,12 +249,13 @@ func (p *plan) add(x api.Plan, m more) {
 	p.Asked += x.Desktops + x.Users + x.Computers
 	p.Read += x.Read
 	p.Total += x.Total
+	p.Approves = x.OperationID
 	p.Reading = p.Reading || x.State == tasks.PlanReading
 	p.Start, p.Due, p.Deadline = x.NotBefore, x.DueAt, x.Deadline // the same in all projects
 }
 
 func (v *visit) renderPlan(p plan) error {
-	p.Type = p.Asked >= confirmFrom
+	p.Type = p.Asked >= confirmFrom && p.Approves == ""
 	for i := range p.Projects {
 		p.Projects[i].Table = v.plannedTable(p.Projects[i])
 	}

@@ -21,6 +21,7 @@ type operation struct {
 	Now     time.Time
 	Removal *tasks.Removal // nil: not computed
 	Pace    tasks.Pace
+	Asked   *approval // nil: it never asked for an approval
 	Moments []moment
 	State   string // filter of the rows
 	Code    string
@@ -33,6 +34,8 @@ func (o operation) titleState() string {
 	switch c := o.Op.Counts; {
 	case o.Op.Operation.State(o.Now) == tasks.OperationScheduled:
 		return "scheduled"
+	case o.Op.AwaitsApproval():
+		return "to approve"
 	case !o.Op.Done():
 		return percent(o.Op.Finished(), o.Op.Total)
 	case c.Failed > 0:
@@ -50,7 +53,7 @@ func (o operation) Name() string { return cmp.Or(o.Op.Ticket, o.Op.Reason) }
 func (o operation) Speed() string {
 	op := o.Op.Operation
 	switch {
-	case op.State(o.Now) == tasks.OperationScheduled:
+	case op.State(o.Now) == tasks.OperationScheduled, op.AwaitsApproval():
 		return ""
 	case op.Done():
 		spent := op.EndedAt.Sub(op.Begins())
@@ -120,6 +123,7 @@ func (v *visit) operation() error {
 			return err
 		}
 	}
+	p.Asked = v.approvalOf(op)
 	p.Moments = momentsOf(op, calls, p.Now)
 	p.Table = v.rowsTable(p, rows, v.more(next, len(rows)))
 	return v.page(http.StatusOK, "operation", v.operationTitle("Operation", op), p)

@@ -56,12 +56,13 @@ func (p progress) Finished() int { return p.Total - p.Counts.Unsettled() }
 type operations struct {
 	choice
 	RequestedBy, Ticket, From, To string
-	Open, Scheduled               bool
+	Open, Scheduled, Waiting      bool
 	Table                         table
 	Filtered                      bool
 	Views                         []chip
 	Active                        []chip
-	InProgress                    bool // any of the rows
+	InProgress                    bool   // any of the rows
+	Cancel                        string // address of the preview of a cancellation of what is filtered
 }
 
 func (o operations) refreshAfter() int { return secondsIf(o.InProgress, 3, 15) }
@@ -70,6 +71,7 @@ func (v *visit) operations() error {
 	p := operations{
 		RequestedBy: v.param("requested_by"), Ticket: v.param("ticket"), From: v.param("from"), To: v.param("to"),
 		Open: v.param("open") != "", Scheduled: v.param("scheduled") != "",
+		Waiting: v.param("waiting") != "",
 	}
 	var err error
 	if p.choice, err = v.choose(v.param("project")); err != nil {
@@ -78,7 +80,8 @@ func (v *visit) operations() error {
 	at := v.times()
 	f := tasks.OperationFilter{
 		Project: p.Project, RequestedBy: p.RequestedBy, Ticket: p.Ticket, Open: p.Open, Scheduled: p.Scheduled,
-		From: at.field("from", &p.From), To: at.field("to", &p.To),
+		Waiting: p.Waiting,
+		From:    at.field("from", &p.From), To: at.field("to", &p.To),
 	}
 	if err := at.err(); err != nil {
 		return err
@@ -103,6 +106,9 @@ func (v *visit) operations() error {
 	if p.Scheduled {
 		p.Table.Caption, p.Table.Order = "Scheduled operations, next first", "next first"
 	}
+	if p.Waiting {
+		p.Table.Caption = "Operations that wait for an approval, newest first"
+	}
 	for _, op := range ops {
 		p.Table.Rows = append(p.Table.Rows, v.operationRow(progressOf(op)))
 		p.InProgress = p.InProgress || op.State(v.d.Now()) == tasks.OperationRunning
@@ -111,6 +117,7 @@ func (v *visit) operations() error {
 	p.Views = []chip{
 		{Name: "all", Link: "/operations", On: !p.Filtered}, {Name: "in progress", Link: v.toggled("open", "1"), On: p.Open},
 		{Name: "scheduled", Link: v.toggled("scheduled", "1"), On: p.Scheduled},
+		{Name: "to approve", Link: v.toggled("waiting", "1"), On: p.Waiting},
 	}
 	for _, x := range [][3]string{{"project", "project", p.Project}, {"requested_by", "requested by", p.RequestedBy},
 		{"ticket", "ticket", p.Ticket}, {"from", "from", p.From}, {"to", "to", p.To}} {
@@ -118,9 +125,19 @@ func (v *visit) operations() error {
 			p.Active = append(p.Active, chip{Name: x[1], Value: x[2], Link: v.toggled(x[0], x[2])})
 		}
 	}
+	p.Cancel = "/cancellations/preview"
+	if q := v.URL.Query(); p.Filtered {
+		for _, other := range append([]string{"page_token", "back", "first"}, operationViews...) {
+			q.Del(other)
+		}
+		p.Cancel = address(p.Cancel, q)
+	}
 	title := "Operations"
 	if p.Scheduled {
 		title = "Scheduled operations"
+	}
+	if p.Waiting {
+		title = "Operations to approve"
 	}
 	return v.page(http.StatusOK, "operations", title, p)
 }
@@ -142,6 +159,8 @@ func operationState(op tasks.Operation, now time.Time) cell {
 	switch {
 	case op.State(now) == tasks.OperationScheduled:
 		return tagCell("", "scheduled")
+	case op.AwaitsApproval():
+		return tagCell("warn", "to approve")
 	case !op.Done():
 		done := progress{Operation: op}.Finished()
 		return cell{Kind: "tag", V: tagText{"busy", percent(done, op.Total)}, By: "in progress"}

@@ -22,6 +22,7 @@ type overview struct {
 	Workers    int // alive
 	Calls      float64
 	Oldest     time.Duration
+	Waiting    int // operations, for an approval
 	Todo       []todo
 	InProgress table
 	Coming     table
@@ -40,6 +41,8 @@ func (overview) refreshAfter() int { return 3 }
 
 func (p overview) titleState() string {
 	switch {
+	case p.Waiting > 0:
+		return thousands(p.Waiting) + " to approve"
 	case p.Counts.Failed > 0:
 		return thousands(p.Counts.Failed) + " failed"
 	case p.Counts.Held > 0:
@@ -56,6 +59,7 @@ type todo struct {
 	Code   string
 	N      int // desktops
 	Since  time.Time
+	Asked  time.Time // of an operation that waits for an approval
 	Why    string
 	Acts   []act
 }
@@ -103,6 +107,7 @@ func (v *visit) overview() error {
 		p.Results.Detached, p.Results.Failed, p.Results.Held = p.Results.Detached+s.Results.Detached, p.Results.Failed+s.Results.Failed,
 			p.Results.Held+s.Results.Held
 		p.Scheduled, p.DueToday, p.Operations = p.Scheduled+s.Scheduled, p.DueToday+s.DueToday, p.Operations+s.Operations
+		p.Waiting += s.AwaitingApproval
 		p.Calls += s.CallsPerMinute
 		p.Oldest = max(p.Oldest, time.Duration(s.OldestMS)*time.Millisecond)
 	}
@@ -112,7 +117,10 @@ func (v *visit) overview() error {
 	}{{"1 h", tasks.LastHour}, {"24 h", tasks.LastDay}, {"7 d", tasks.LastWeek}} {
 		p.Ranges = append(p.Ranges, chip{Name: x.name, On: x.value == p.Range, Link: "/?range=" + string(x.value) + "#outcomes"})
 	}
-	p.Todo = todosOf(stats, p.Workers, m, v.d.Now(), v.may(access.Operator))
+	if p.Todo, err = v.waitingTodos(p.Waiting); err != nil {
+		return err
+	}
+	p.Todo = append(p.Todo, todosOf(stats, p.Workers, m, v.d.Now(), v.may(access.Operator))...)
 	if p.Operations == 0 {
 		return v.page(http.StatusOK, "overview", "Overview", p)
 	}
@@ -138,7 +146,7 @@ func todosOf(stats []tasks.Stats, workers int, m meanings, now time.Time, operat
 	for _, s := range stats {
 		counts = append(counts, s.Failures...)
 		inProgress := []act{{"Review", "/operations?open=1&project=" + s.Project, false}}
-		if s.Pause != nil {
+		if s.Pause != nil && s.Pause.Kind != tasks.PauseStop { // of which every page has a banner
 			out = append(out, pausedTodo(s, now))
 		}
 		if n := s.Unserved(); n > 0 && workers > 0 {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/redisfault"
 )
@@ -46,10 +47,11 @@ type frame struct {
 	Page     string // the template
 	SignedIn bool
 	Key      access.Key
-	Notice   string // the result of the last action
-	Refresh  int    // seconds until the script refreshes the page; 0: never
-	From     string // URL of the fresh copy; empty: the page's own
-	Query    string // in the search field
+	Notice   string       // the result of the last action
+	Stop     *tasks.Pause // of all projects; nil: none
+	Refresh  int          // seconds until the script refreshes the page; 0: never
+	From     string       // URL of the fresh copy; empty: the page's own
+	Query    string       // in the search field
 	At       time.Time
 	Zone     *time.Location // of the times
 	// ZoneUnset: the visitor has chosen no zone, so the script may.
@@ -60,6 +62,9 @@ type frame struct {
 
 // Can reports whether the visitor has a role. Pages offer only what the role allows.
 func (f frame) Can(role string) bool { return f.Key.Role.Includes(access.Role(role)) }
+
+// MayStop reports whether the visitor may stop all projects at once.
+func (f frame) MayStop() bool { return f.Can("admin") && len(f.Key.Projects) == 0 }
 
 // refreshing is a page that the script keeps up to date.
 type refreshing interface{ refreshAfter() int }
@@ -94,6 +99,12 @@ func (v *visit) page(status int, name, title string, p any) error {
 	}
 	if v.Method == http.MethodGet {
 		f.Here = v.URL.RequestURI()
+	}
+	if f.SignedIn && name != "error" {
+		var err error
+		if f.Stop, err = v.stopped(); err != nil {
+			return err
+		}
 	}
 	if f.SignedIn && !v.refreshes() {
 		f.Notice = v.notice()

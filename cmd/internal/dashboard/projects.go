@@ -3,6 +3,7 @@ package dashboard
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,7 +40,7 @@ func (r projectRow) Weight() string {
 	switch {
 	case r.Pause == nil:
 		return "good"
-	case r.Pause.Kind == tasks.PauseAuth || r.Pause.Kind == tasks.PauseNoRight || r.Pause.Kind == tasks.PauseNotAPI:
+	case slices.Contains([]tasks.PauseKind{tasks.PauseStop, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI}, r.Pause.Kind):
 		return "bad"
 	}
 	return "warn"
@@ -69,7 +70,7 @@ func (v *visit) projects() error {
 	for _, x := range list {
 		row := projectRow{Stats: by[x.Alias], Limits: x.Limits}
 		row.Project, row.Pause = x.Alias, x.Pause
-		if row.Pause != nil {
+		if row.Pause != nil && row.Pause.Kind != tasks.PauseStop { // of which every page has a banner
 			p.Paused = append(p.Paused, row)
 		}
 		p.Table.Rows = append(p.Table.Rows, v.projectRow(row))
@@ -86,7 +87,7 @@ func (v *visit) projectRow(x projectRow) row {
 	}
 	state, acts := x, cell{Blank: true}
 	state.Show = true
-	if v.may(access.Operator) {
+	if v.may(access.Operator) && (x.Pause == nil || x.Pause.Kind != tasks.PauseStop) {
 		acts = specialCell(x)
 	}
 	ratio := func(now float64, limit int) cell {

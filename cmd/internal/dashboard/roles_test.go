@@ -86,7 +86,10 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 		"POST /new/plan": access.Producer, "POST /operations/{id}/cancel": access.Operator,
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
-		"POST /keys":                    access.Admin, "POST /keys/{id}/revoke": access.Admin,
+		"POST /operations/{id}/approve": access.Approver, "POST /operations/{id}/reject": access.Approver,
+		"POST /cancellations": access.Operator,
+		"POST /projects/stop": access.Admin, "POST /projects/resume": access.Admin,
+		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin,
 		"POST /signout": access.Viewer, "GET /search": access.Viewer,
 		"GET /failures.csv": access.Viewer,
 	}

@@ -147,6 +147,23 @@ func (s *stage) session(role access.Role, projects ...string) string {
 	return string(session)
 }
 
+func (s *stage) sessionOf(k access.Key) string {
+	s.t.Helper()
+	secret, _, err := s.keys.Create(s.t.Context(), k)
+	require.NoError(s.t, err)
+	session, _, err := s.keys.SignIn(s.t.Context(), string(secret), access.Browser{})
+	require.NoError(s.t, err)
+	return string(session)
+}
+
+// waiting counts the operations that wait for an approval.
+func (s *stage) waiting() int {
+	s.t.Helper()
+	n, err := s.api().CountOperations(s.t.Context(), tasks.OperationFilter{Waiting: true})
+	require.NoError(s.t, err)
+	return n
+}
+
 // api returns a client with the rights of an administrator.
 func (s *stage) api() *api.Client {
 	return s.inside.As(access.Key{Name: "hr", Role: access.Admin}, server.Origin{})

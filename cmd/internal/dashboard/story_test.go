@@ -33,6 +33,51 @@ type story struct {
 	s           *stage
 	ended, open tasks.Operation
 	redrive     tasks.Redrive
+	cancelled   string // id of a cancellation, once it was made
+	asks        string // id of the operation that waits for an approval, once it was asked for
+}
+
+// waits is the id of an operation of the paused project that waits for an approval.
+func (x *story) waits() string {
+	if x.asks == "" {
+		x.asks = x.s.submit(api.OperationRequest{Project: "branch", Desktops: []string{x.id(92), x.id(93)}, Reason: x.Reason, Ticket: x.Ticket}).ID
+		x.s.ask(x.asks, tasks.Clearance{
+			Why: tasks.WhyStopLoss, Desktops: 900, Codes: []tasks.CodeCount{{Code: x.Code, Count: 51}}, SecondPersonAbove: 500,
+		})
+	}
+	return x.asks
+}
+
+// cancels is the id of a cancellation by a ticket that only one operation has.
+func (x *story) cancels() string {
+	if x.cancelled == "" {
+		ticket := "x" + x.Ticket
+		x.s.submit(api.OperationRequest{Project: "branch", Desktops: []string{x.id(94)}, Reason: x.Reason, Ticket: ticket})
+		c, err := x.s.api().Cancellation(x.s.t.Context(), api.CancellationRequest{Filter: tasks.CancellationFilter{Ticket: ticket}, Reason: x.Reason})
+		require.NoError(x.s.t, err)
+		x.cancelled = c.ID
+	}
+	return x.cancelled
+}
+
+// ask has an operation wait for an approval.
+func (s *stage) ask(id string, c tasks.Clearance) {
+	s.t.Helper()
+	op, err := s.store.Record.Operation(s.t.Context(), id)
+	require.NoError(s.t, err)
+	c.AskedAt, c.ExpiresAt = time.Now(), time.Now().Add(24*time.Hour)
+	asked, err := s.store.Record.AskApproval(s.t.Context(), op, c)
+	require.NoError(s.t, err)
+	require.True(s.t, asked)
+}
+
+// stop stops all projects while a page is opened.
+func (x *story) stop(b *browser, path string) {
+	_, err := x.s.api().StopAll(x.s.t.Context(), x.Pause)
+	require.NoError(x.s.t, err)
+	b.open(path)
+	_, err = x.s.api().ResumeAll(x.s.t.Context(), "it was a test")
+	require.NoError(x.s.t, err)
 }
 
 // id is the id of one of the story's desktops. The first twelve fail, two go on hold,
@@ -151,6 +196,14 @@ func (x *story) places() []place {
 		{"codes-found", goTo("/codes?q=quota")},
 		{"codes-none", goTo("/codes?q=nothing")},
 		{"codes-unknown", goTo("/codes?code=WKS.99999999")},
+		{"stopped", func(b *browser) { x.stop(b, "/codes?q=quota") }},
+		{"operation-waiting", func(b *browser) { b.open("/operations/" + x.waits()) }},
+		{"operations-waiting", goTo("/operations?waiting=1")},
+		{"overview-waiting", goTo("/")},
+		{"cancel", goTo("/cancellations/preview")},
+		{"cancel-matches", goTo("/cancellations/preview?ticket=" + url.QueryEscape(x.Ticket))},
+		{"cancellation", func(b *browser) { b.open("/cancellations/" + x.cancels()) }},
+		{"cancellations", goTo("/cancellations")},
 		{"not-found", goTo("/operations/nothing")},
 		{"bad-filter", goTo("/operations?from=someday")},
 	}

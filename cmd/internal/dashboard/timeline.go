@@ -72,6 +72,12 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 	if !op.DueAt.Equal(op.Begins()) {
 		out = append(out, moment{At: op.DueAt, What: "remove access by", Dot: tasks.StateHeld})
 	}
+	if c := op.Clearance; c != nil {
+		out = append(out, moment{At: c.AskedAt, What: "waits for an approval: " + c.Question(), Dot: tasks.StateHeld})
+		if c.State != tasks.ClearanceWaiting {
+			out = append(out, moment{At: c.DecidedAt, What: string(c.State) + ": " + c.Reason, By: c.DecidedBy, Dot: decisionDot(c.State)})
+		}
+	}
 	if len(all) > 0 {
 		out = append(out, moment{At: all[0].At, What: "first call to the cloud", By: all[0].Worker, Dot: tasks.StateSending})
 	}
@@ -86,6 +92,13 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 	}
 	slices.SortStableFunc(out, func(a, b moment) int { return a.At.Compare(b.At) })
 	return out
+}
+
+func decisionDot(s tasks.ClearanceState) tasks.State {
+	if s == tasks.ClearanceApproved {
+		return tasks.StateDetached
+	}
+	return tasks.StateCancelled
 }
 
 // callsText summarizes calls.

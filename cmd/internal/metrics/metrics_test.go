@@ -125,6 +125,11 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	m := afterARun(t, rdb)
 	rec := record.New(rdb, record.Config{})
 	require.NoError(t, rec.PauseProject(t.Context(), "branch", tasks.PauseAuth, 0, "refused"))
+	op, _, err := rec.Operations(t.Context(), tasks.OperationFilter{}, 1, "")
+	require.NoError(t, err)
+	asked, err := rec.AskApproval(t.Context(), op[0], tasks.Clearance{Why: tasks.WhyLimit, ExpiresAt: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	require.True(t, asked)
 	families, text := page(t, m)
 	for _, x := range []struct {
 		want   float64
@@ -155,6 +160,9 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{0, "detachd_queue_oldest_seconds", nil},
 		{1, "detachd_project_paused", []string{"project", "branch", "kind", "auth"}},
 		{1, "detachd_project_paused", nil},
+		{0, "detachd_project_paused", []string{"kind", "stop"}},
+		{1, "detachd_operations_awaiting_approval", []string{"project", "hq"}},
+		{0, "detachd_operations_awaiting_approval", []string{"project", "branch"}},
 		{2, "detachd_access_removed_seconds", []string{"project", "hq"}},
 		{1, "detachd_http_requests_total", []string{"route", "/v1/stats", "method", "GET", "status", "2xx"}},
 		{1, "detachd_http_requests_total", []string{"route", "none", "method", "other", "status", "4xx"}},
@@ -170,6 +178,10 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	for _, name := range []string{"detachd_retries_total", "detachd_readings_total", "detachd_reading_duration_seconds", "go_goroutines", "process_open_fds"} {
 		require.Positive(t, value(t, families, name), name)
 	}
+	_, err = rec.StopAll(t.Context(), "a wrong feed")
+	require.NoError(t, err)
+	stopped, _ := page(t, m)
+	require.InDelta(t, 2, value(t, stopped, "detachd_project_paused", "kind", "stop"), 0, "both projects")
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	require.NoError(t, err)
 	require.Empty(t, problems, "names follow the conventions")

@@ -29,6 +29,7 @@ var (
 	operations     = desc("detachd_operations", "Operations in the record.", "project")
 	openOperations = desc("detachd_operations_open", "Those with work left or unconfirmed desktops: 10,000 at most, the oldest.", "project")
 	scheduledOps   = desc("detachd_operations_scheduled", "Operations that start later.", "project")
+	awaiting       = desc("detachd_operations_awaiting_approval", "Operations that wait for a person; nothing of them is sent.", "project")
 	openDesktops   = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
 	failures       = desc("detachd_failures", "Desktops in the inbox: failed, or on hold (class held).", "project", "class", "code")
 	queueTasks     = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
@@ -36,7 +37,9 @@ var (
 	paused         = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
 )
 
-var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator}
+var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator,
+	tasks.PauseStop,
+}
 
 // recordCollector reads the record at each scrape.
 type recordCollector struct {
@@ -53,8 +56,8 @@ func (m *Metrics) Watch(rec *record.Record, projects []string) {
 // Describe implements prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, openDesktops,
-		failures, queueTasks, queueOldest, paused,
+		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, awaiting,
+		openDesktops, failures, queueTasks, queueOldest, paused,
 	} {
 		to <- d
 	}
@@ -98,6 +101,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 		gauge(operations, float64(s.Operations), s.Project)
 		gauge(openOperations, float64(s.Open), s.Project)
 		gauge(scheduledOps, float64(s.Scheduled), s.Project)
+		gauge(awaiting, float64(s.AwaitingApproval), s.Project)
 		for _, state := range []tasks.State{tasks.StateQueued, tasks.StateSending, tasks.StateAccepted} {
 			gauge(openDesktops, float64(s.Counts.Of(state)), s.Project, state.String())
 		}

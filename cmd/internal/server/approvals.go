@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/record"
@@ -35,12 +36,18 @@ func (s *server) approveOperation(r *request) error {
 		_, err := s.Store.Producer.Approve(r.Context(), op, a)
 		return err
 	}, func(op record.Operation) error {
-		if in.Plan == "" && op.AwaitsApproval() && op.Clearance.Why == tasks.WhyLimit {
+		if in.Plan == "" && op.AwaitsApproval() && op.Clearance.Why == tasks.WhyLimit && !refusedAnyway(op, r.key) {
 			return fault("/plan", "is required, so that exactly what was shown is approved: "+
 				`POST /v1/plans with {"operation":%q} gives its hash`, op.ID)
 		}
 		return nil
 	})
+}
+
+// refusedAnyway reports whether a key cannot approve an operation, with whatever plan: that is
+// what its owner must know.
+func refusedAnyway(op record.Operation, k access.Key) bool {
+	return op.Clearance.Desktops > op.Clearance.SecondPersonAbove && op.SamePerson(k.Name, k.Owner)
 }
 
 // rejectOperation is POST /v1/operations/{id}:reject.

@@ -104,6 +104,7 @@ func TestAPlanIsRunByItsHash(t *testing.T) {
 	hash := plan["hash"].(string)
 	require.Len(t, hash, 64)
 	require.NotEmpty(t, plan["expires_at"])
+	require.Equal(t, hash, b.do(b.key[access.Operator], "POST", "/v1/plans", ask).json(t)["hash"], "it is about what was shown, not about who asked")
 	run := func(key, more string, header ...string) answer {
 		return b.do(key, "POST", "/v1/operations", `{"plan":"`+hash+`"`+more+`}`, header...)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -29,24 +30,27 @@ type audited struct {
 
 // decisions has every route: a new one needs a row.
 var decisions = map[string]audited{
-	"POST /v1/operations":              {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/plans":                   {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
-	"POST /v1/operations/{id}:cancel":  {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:retry":   {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:approve": {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
-	"POST /v1/operations/{id}:reject":  {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
-	"POST /v1/projects:stop":           {tasks.AuditStopped, `{"reason":"left"}`, false},
-	"POST /v1/projects:resume":         {tasks.AuditStopEnded, `{"reason":"left"}`, false},
-	"POST /v1/failures:dismiss":        {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
-	"POST /v1/redrives":                {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
-	"POST /v1/redrives/{id}:abort":     {tasks.AuditRedriveAborted, ``, true},
-	"POST /v1/keys":                    {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
-	"POST /v1/keys/{id}:revoke":        {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
-	"POST /v1/sessions/{id}:end":       {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:pause":  {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
-	"POST /v1/projects/{alias}:resume": {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
-	"GET /v1/operations/{id}/report":   {tasks.AuditPersonalData, "", true},
-	"GET /v1/plans/{id}":               {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
+	"POST /v1/operations":                {tasks.AuditOperationCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/plans":                     {tasks.AuditPlanCreated, `{"project":"hq","desktops":["d7"],"reason":"left"}`, true},
+	"POST /v1/operations/{id}:cancel":    {tasks.AuditOperationCancelled, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:retry":     {tasks.AuditOperationRetried, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:approve":   {tasks.AuditOperationApproved, `{"reason":"left"}`, true},
+	"POST /v1/operations/{id}:reject":    {tasks.AuditOperationRejected, `{"reason":"left"}`, true},
+	"POST /v1/projects:stop":             {tasks.AuditStopped, `{"reason":"left"}`, false},
+	"POST /v1/projects:resume":           {tasks.AuditStopEnded, `{"reason":"left"}`, false},
+	"POST /v1/failures:dismiss":          {tasks.AuditFailuresDismissed, `{"reason":"left","filter":{"project":"hq"}}`, false},
+	"POST /v1/redrives":                  {tasks.AuditRedriveCreated, `{"reason":"left","per_second":1}`, true},
+	"POST /v1/redrives/{id}:abort":       {tasks.AuditRedriveAborted, ``, true},
+	"POST /v1/keys":                      {tasks.AuditKeyCreated, `{"name":"new","role":"viewer"}`, true},
+	"POST /v1/keys/{id}:revoke":          {tasks.AuditKeyRevoked, `{"reason":"left"}`, true},
+	"POST /v1/sessions/{id}:end":         {tasks.AuditSessionEnded, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:pause":    {tasks.AuditProjectPaused, `{"reason":"left"}`, true},
+	"POST /v1/projects/{alias}:resume":   {tasks.AuditProjectResumed, `{"reason":"left"}`, true},
+	"POST /v1/protections":               {tasks.AuditProtectionAdded, `{"name":"new","kind":"pool","pattern":"p-2","reason":"left"}`, true},
+	"POST /v1/protections/{name}:remove": {tasks.AuditProtectionRemoved, `{"reason":"left"}`, true},
+	"GET /v1/protections":                {},
+	"GET /v1/operations/{id}/report":     {tasks.AuditPersonalData, "", true},
+	"GET /v1/plans/{id}":                 {}, "GET /v1/operations": {}, "GET /v1/operations/{id}": {}, "GET /v1/operations/{id}/desktops": {},
 	"GET /v1/operations/{id}/events": {}, "GET /v1/operations/{id}/calls": {}, "GET /v1/desktops": {}, "GET /v1/desktops/{desktop}": {},
 	"GET /v1/failures": {}, "GET /v1/failures:count": {}, "GET /v1/redrives": {}, "GET /v1/redrives/{id}": {},
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
@@ -82,6 +86,8 @@ func (b *auditBench) renew() {
 	_, key, err := b.keys.Create(b.t.Context(), access.Key{Name: "leaver", Role: access.Viewer})
 	require.NoError(b.t, err)
 	b.keyID = key.ID
+	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
+	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
 	b.waiting = b.waits()
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)

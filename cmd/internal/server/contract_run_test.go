@@ -95,6 +95,9 @@ func newScene(t *testing.T) *scene {
 	s.ask(access.Operator, "POST", "/v1/cancellations", s.example("/v1/cancellations", "begin"))
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
 	s.session()
+	require.NoError(t, s.store.Record.AddProtection(t.Context(), tasks.Protection{
+		Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1", Project: "hq", Reason: "a test runs", By: "root", At: time.Now().UTC(),
+	}))
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
 	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
 	return s
@@ -573,6 +576,15 @@ func (p *provocation) few(path func(route) string) {
 	p.try(plan, 404, p.key[access.Producer], plan.path, `{"operation":"nowhere"}`)
 	p.try(plan, 409, p.key[access.Producer], plan.path, `{"operation":"`+strings.Split(path(routeOf("GET", "/v1/operations/{id}")), "/")[3]+`"}`)
 	p.try(routeOf("POST", "/v1/cancellations"), 422, p.key[access.Operator], "/v1/cancellations", `{"filter":{"ticket":"other"},"reason":"left"}`, "Idempotency-Key", "used")
+	add, remove := routeOf("POST", "/v1/protections"), routeOf("POST", "/v1/protections/{name}:remove")
+	rule := `{"name":"lab","kind":"user","pattern":"lab-admin"}`
+	require.Equal(p.t, 201, p.do(p.key[access.Admin], "POST", add.path, rule).status)
+	p.try(add, 409, p.key[access.Admin], add.path, rule)
+	p.try(add, 403, bound, add.path, `{"name":"lab2","kind":"user","pattern":"ann"}`)
+	p.try(remove, 403, bound, "/v1/protections/lab:remove", `{"reason":"x"}`)
+	p.try(remove, 404, p.key[access.Admin], "/v1/protections/nowhere:remove", `{"reason":"x"}`)
+	p.try(remove, 409, p.key[access.Admin], "/v1/protections/configured:remove", `{"reason":"x"}`)
+	p.try(plan, 422, p.key[access.Producer], plan.path, `{"project":"hq","users":["lab-admin"]}`)
 	for _, answer := range []string{":approve", ":reject"} {
 		rt := routeOf("POST", "/v1/operations/{id}"+answer)
 		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)

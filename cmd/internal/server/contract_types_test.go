@@ -57,6 +57,9 @@ var schemas = map[string]reflect.Type{
 	"KeyPage": reflect.TypeFor[whole[api.Key]](), "ProjectPage": reflect.TypeFor[whole[api.Project]](),
 	"WorkerPage": reflect.TypeFor[whole[api.Worker]](), "StatsPage": reflect.TypeFor[whole[tasks.Stats]](),
 
+	"Protection": reflect.TypeFor[tasks.Protection](), "ProtectionRequest": reflect.TypeFor[api.ProtectionRequest](),
+	"ProtectionPage": reflect.TypeFor[whole[tasks.Protection]](),
+
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),

@@ -17,6 +17,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks"
 )
 
 // fuzzed is the number of random requests.
@@ -55,6 +56,9 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		f.ids["operations"] = id
 		if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
 			f.ids["operations"] = b.waits()
+		}
+		if strings.HasSuffix(rt.path, ":remove") {
+			_ = b.store.Record.AddProtection(t.Context(), tasks.Protection{Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1"}) // it may be there
 		}
 		req, body := f.any(rt)
 		what := fmt.Sprintf("%d: %s %s %.1000s", i, req.Method, req.URL.RequestURI(), body)

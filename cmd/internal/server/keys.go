@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 func keyOf(k access.Key) api.Key {
 	return api.Key{
-		ID: k.ID, Name: k.Name, Owner: k.Owner, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers, CreatedAt: k.CreatedAt,
+		ID: k.ID, Name: k.Name, Owner: k.Owner, Role: string(k.Role), Projects: k.Projects, UnknownUsers: k.UnknownUsers,
+		DesktopsPerHour: k.DesktopsPerHour, DesktopsPerDay: k.DesktopsPerDay, CreatedAt: k.CreatedAt,
 		CreatedBy: k.CreatedBy, ExpiresAt: k.ExpiresAt, RevokedAt: k.RevokedAt, LastUsedAt: k.LastUsedAt,
 	}
 }
@@ -62,9 +65,10 @@ func (s *server) createKey(r *request) error {
 	act := s.act(r, tasks.AuditKeyCreated, projectsText(in.Projects), "", "")
 	secret, key, err := s.Keys.Create(r.Context(), access.Key{
 		Name: in.Name, Owner: cmp.Or(in.Owner, r.key.Owner, r.key.Name), Role: access.Role(in.Role), Projects: in.Projects,
-		UnknownUsers: in.UnknownUsers, ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name,
+		UnknownUsers: in.UnknownUsers, DesktopsPerHour: in.DesktopsPerHour, DesktopsPerDay: in.DesktopsPerDay,
+		ExpiresAt: in.ExpiresAt, CreatedBy: r.key.Name,
 	}, func(k access.Key) error {
-		act.Event.Detail = fmt.Sprintf("%s, role %s, owner %s", k.Name, k.Role, k.Owner)
+		act.Event.Detail = fmt.Sprintf("%s, role %s, owner %s", k.Name, k.Role, k.Owner) + quotaText(k)
 		return act.begins(k.ID)
 	})
 	var invalid *access.InvalidError
@@ -103,4 +107,38 @@ func (s *server) revokeKey(r *request) error {
 		return err
 	}
 	return r.answer(http.StatusOK, keyOf(k))
+}
+
+// quotaText says what a key may ask for, after other text.
+func quotaText(k access.Key) (out string) {
+	if k.DesktopsPerHour > 0 {
+		out += fmt.Sprintf(", %d desktops an hour", k.DesktopsPerHour)
+	}
+	if k.DesktopsPerDay > 0 {
+		out += fmt.Sprintf(", %d desktops a day", k.DesktopsPerDay)
+	}
+	return out
+}
+
+// takeQuota counts what a new operation asks for against the quota of the key: each desktop,
+// and each user and computer as one, as their desktops are not known yet. An operation is
+// counted once. A retry asks for nothing new: its desktops were counted with their operation.
+func (s *server) takeQuota(r *request, id string, rows int) error {
+	k := r.key
+	if k.DesktopsPerHour == 0 && k.DesktopsPerDay == 0 {
+		return nil
+	}
+	ok, after, err := s.record.TakeQuota(r.Context(), k.Name, id, rows, record.Quota{Hourly: k.DesktopsPerHour, Daily: k.DesktopsPerDay})
+	if err != nil || ok {
+		return err
+	}
+	limit := strings.TrimPrefix(quotaText(k), ", ")
+	if after == 0 {
+		return problem(http.StatusUnprocessableEntity, "quota_too_small",
+			"the request has %d rows, and the key is for %s; nothing was changed: split the request, or use another key", rows, limit)
+	}
+	p := problem(http.StatusTooManyRequests, "quota_used",
+		"the key is for %s, and with these %d it would exceed that; nothing was changed: send it again after Retry-After", limit, rows)
+	p.RetryAfter = after
+	return p
 }

@@ -40,7 +40,7 @@ func (s *server) createOperation(r *request) error {
 		return wrongProject(in.Project)
 	}
 	if in.ValidateOnly {
-		if err := s.Store.Producer.Validate(req); err != nil {
+		if err := s.Store.Producer.Refusal(r.Context(), req); err != nil {
 			return err
 		}
 		return r.answer(http.StatusOK, api.Validated{
@@ -52,7 +52,8 @@ func (s *server) createOperation(r *request) error {
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
 	var op record.Operation
 	if in.Plan == "" {
-		op, err = s.Store.Producer.Enqueue(r.Context(), req, act.begins)
+		quota := func(id string) error { return s.takeQuota(r, id, len(req.Desktops)+len(req.Users)+len(req.Computers)) }
+		op, err = s.Store.Producer.Enqueue(r.Context(), req, quota, act.begins)
 	} else {
 		op, err = s.runPlan(r, req, act)
 	}
@@ -74,6 +75,9 @@ func (s *server) runPlan(r *request, req tasks.Request, act *Act) (record.Operat
 			return tasks.ErrNoPlan
 		}
 		act.Event.Project, act.Event.Detail = whole.Project, rowsText(len(whole.Desktops), len(whole.Users), len(whole.Computers))
+		if err := s.takeQuota(r, id, len(whole.Desktops)+len(whole.Users)+len(whole.Computers)); err != nil {
+			return err
+		}
 		return act.begins(id)
 	})
 	if err == nil && !r.maySee(op.Project) { // a key of the same name accepted it

@@ -72,6 +72,9 @@ func (s *server) planRequest(r *request, in planRequest) (record.Plan, error) {
 	if err := s.Store.Producer.Validate(req); err != nil {
 		return record.Plan{}, err
 	}
+	if err := s.Store.Producer.Protected(r.Context(), req); err != nil {
+		return record.Plan{}, err
+	}
 	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
 	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical(), act.begins)

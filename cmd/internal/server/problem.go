@@ -39,15 +39,17 @@ func invalidRequest(faults ...api.Fault) *api.Problem {
 func problemOf(err error) *api.Problem {
 	var p *api.Problem
 	var invalid *tasks.ValidationError
+	var protected *tasks.ProtectedError
 	var same *tasks.SamePersonError
 	switch {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &invalid):
-		p = invalidRequest()
-		for _, x := range invalid.Problems[:min(maxFaults, len(invalid.Problems))] {
-			p.Errors = append(p.Errors, api.Fault{Pointer: pointerOf(x.Field), Detail: x.Message})
-		}
+		return invalidRequest(faultsOf(invalid.Problems)...)
+	case errors.As(err, &protected):
+		p = problem(http.StatusUnprocessableEntity, "protected",
+			"the request names what is protected; nothing was changed: leave that out, or an admin removes the rule")
+		p.Errors = faultsOf(protected.Problems)
 		return p
 	case errors.Is(err, tasks.ErrKeyReused):
 		return problem(http.StatusUnprocessableEntity, api.CodeKeyReused,
@@ -70,6 +72,12 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, tasks.ErrPlanChanged):
 		return problem(http.StatusConflict, "plan_changed",
 			"the plan is not of what is left of this operation; nothing was changed: create a plan of the operation, and read what it shows")
+	case errors.Is(err, tasks.ErrProtectionExists):
+		return problem(http.StatusConflict, "protection_exists", "%v; nothing was changed: use another name", tasks.ErrProtectionExists)
+	case errors.Is(err, tasks.ErrTooManyProtections):
+		return problem(http.StatusConflict, "too_many_protections", "%v", tasks.ErrTooManyProtections)
+	case errors.Is(err, tasks.ErrNoProtection):
+		return problem(http.StatusNotFound, "protection_not_found", "there is no such protection; nothing was changed: check the name")
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrTooManyOperations):
@@ -92,6 +100,15 @@ func problemOf(err error) *api.Problem {
 		return p
 	}
 	return problem(http.StatusInternalServerError, "internal", "an internal error; the request may not have taken effect. The log has more")
+}
+
+// faultsOf names the first problems of a request by their places in its body.
+func faultsOf(problems []tasks.Problem) []api.Fault {
+	out := make([]api.Fault, 0, min(maxFaults, len(problems)))
+	for _, x := range problems[:min(maxFaults, len(problems))] {
+		out = append(out, api.Fault{Pointer: pointerOf(x.Field), Detail: x.Message})
+	}
+	return out
 }
 
 // refuse answers with a problem and returns its status.

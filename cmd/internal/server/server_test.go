@@ -55,6 +55,7 @@ func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 			Alias: alias, ProjectID: fmt.Sprintf("%032d", i), Endpoint: cloud, Credential: "main", Limits: config.DefaultLimits(), Approval: config.NoApproval(),
 		})
 	}
+	cfg.Protected = []config.Protected{{Name: "configured", Pools: []string{"never"}}}
 	b.cfg = cfg
 	var err error
 	b.store, err = app.Open(cfg, func(string) (string, bool) { return "", false }, "test")
