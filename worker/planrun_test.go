@@ -111,7 +111,7 @@ func TestAnApprovalIsOfItsPlan(t *testing.T) {
 		_, err := s.p.Approve(t.Context(), s.waits(op), a)
 		return err
 	}
-	other, _ := s.planOf(s.waits(s.enqueue(tasks.Request{Desktops: append(ids(150), "first", "second")})))
+	other, _ := s.planOf(s.waits(s.enqueue(tasks.Request{Desktops: ids(150), Users: []string{"zoe"}})))
 	require.ErrorIs(t, approve(tasks.Approval{Plan: other.Hash}), tasks.ErrPlanChanged, "it is of another operation")
 	request, _ := s.plan(s.planner(), tasks.Request{Project: "hq", Desktops: ids(150)})
 	require.ErrorIs(t, approve(tasks.Approval{Plan: request.Hash}), tasks.ErrPlanChanged, "it is of a request")
