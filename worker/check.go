@@ -56,7 +56,7 @@ func (s *sender) check(b *batch, group []*item) checked {
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := judged(readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
+		r := judged(lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
 		readings[it] = r
 		it.keepReading(r, readAt)
 		s.guardUndo(it, r, users)

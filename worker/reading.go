@@ -19,6 +19,15 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	}
 }
 
+// lookBefore is readingOf before a call, where the plan that binds a row counts.
+func lookBefore(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
+	look := readingOf(op, d, read, seenBefore)
+	if d.Planned != nil {
+		look.Plan = &policy.PlannedUsers{Users: d.Planned.Users, Sent: d.CallID != ""}
+	}
+	return look
+}
+
 // judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
 // takes nothing away, so no rule forbids it.
 func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
@@ -46,15 +55,7 @@ var recordNotes = map[policy.Note]tasks.Note{
 // beforeOf is what the record keeps of a reading.
 func beforeOf(r policy.Look, at time.Time) *tasks.Before {
 	return &tasks.Before{
-		Name: r.ComputerName, Type: r.Type, Status: r.Status, AttachState: r.AttachState, Tags: r.Tags, Users: persons(r.Users), ReadAt: at.UTC(),
+		Name: r.ComputerName, Type: r.Type, Status: r.Status, AttachState: r.AttachState, Tags: r.Tags,
+		Users: policy.PersonsOf(r.Users), ReadAt: at.UTC(),
 	}
-}
-
-// persons are users as the record has them; never nil.
-func persons(users []apiclient.User) []tasks.Person {
-	out := make([]tasks.Person, len(users))
-	for i, u := range users {
-		out[i] = tasks.Person{Name: u.Name, ID: u.ID, Domain: u.Domain, Group: u.Group, Type: u.Type}
-	}
-	return out
 }

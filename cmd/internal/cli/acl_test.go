@@ -146,7 +146,7 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 		many = append(many, fmt.Sprint("m", i))
 	}
 	large := s.detached(t, many...)
-	require.Eventually(t, func() bool { return strings.Contains(s.ok(t, "list", "--waiting").stdout, large) }, time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(s.ok(t, "list", "--waiting"), large) }, time.Minute, 50*time.Millisecond)
 	s.ok(t, "approve", large, "--reason", "known", "--yes")
 	s.ok(t, "status", large, "--wait")
 	later := s.detached(t, "--at", "+2h", "d6")
