@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -238,17 +239,17 @@ func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Pla
 			}
 		}
 		read, seen, err := x.read(ctx, ids)
-		var rules *record.Protections
+		var protected protection
 		if err == nil {
-			if rules, err = x.record.Protections(ctx); err != nil {
-				return nil, err
-			}
+			protected, err = x.protection(ctx, read)
+		}
+		if err == nil {
 			out := make([]tasks.Planned, len(rows))
 			for i, row := range rows {
 				if p, is := unreadable[row.ID]; is {
 					out[i] = p
 				} else {
-					out[i] = planned(row, judged(lookBefore(op, row, read, seen[row.ID]), x.project.Alias, rules))
+					out[i] = planned(row, protected.judged(lookBefore(op, row, read, seen[row.ID])))
 				}
 			}
 			return out, nil
@@ -286,6 +287,20 @@ func (x *planning) read(ctx context.Context, ids []string) (read map[string]apic
 		seen, err = x.record.Seen(ctx, x.project.Alias, missing)
 	}
 	return read, seen, err
+}
+
+func (x *planning) protection(ctx context.Context, read map[string]apiclient.Desktop) (protection, error) {
+	rules, err := x.record.Protections(ctx)
+	if err != nil {
+		return protection{}, err
+	}
+	ids := slices.Collect(maps.Keys(read))
+	return protectionOf(rules, x.project.Alias, ids, func(pool string, ids []string) ([]string, error) {
+		if err := x.admit(ctx); err != nil {
+			return nil, err
+		}
+		return x.project.API.InPool(ctx, pool, ids)
+	})
 }
 
 // planned returns what a reading would lead to.

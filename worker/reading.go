@@ -28,9 +28,37 @@ func lookBefore(op record.Operation, d record.Row, read map[string]apiclient.Des
 	return look
 }
 
+// protection is what protects desktops that are about to be called.
+type protection struct {
+	rules   *record.Protections
+	project string
+	pools   map[string]string // protected pool, by desktop
+}
+
+// protectionOf asks for each protected pool which of the desktops belong to it. Without such a
+// rule it asks nothing.
+func protectionOf(
+	rules *record.Protections, project string, ids []string, inPool func(pool string, ids []string) ([]string, error),
+) (protection, error) {
+	p := protection{rules, project, map[string]string{}}
+	if len(ids) == 0 {
+		return p, nil
+	}
+	for _, pool := range rules.Pools(project) {
+		in, err := inPool(pool, ids)
+		if err != nil {
+			return p, err
+		}
+		for _, id := range in {
+			p.pools[id] = pool
+		}
+	}
+	return p, nil
+}
+
 // judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
 // takes nothing away, so no rule forbids it.
-func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
+func (p protection) judged(r policy.Look) policy.Look {
 	if !r.Exists || r.Undo != nil {
 		return r
 	}
@@ -39,8 +67,8 @@ func judged(r policy.Look, project string, rules *record.Protections) policy.Loo
 	for i, u := range losing {
 		names[i] = u.Name
 	}
-	if rule, is := rules.Desktop(record.Protectable{
-		Project: project, ID: r.ID, ComputerName: r.ComputerName, PoolID: r.PoolID, Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
+	if rule, is := p.rules.Desktop(record.Protectable{
+		Project: p.project, ID: r.ID, ComputerName: r.ComputerName, PoolID: p.pools[r.ID], Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
 	}); is {
 		r.Protected = rule.Name
 	}
