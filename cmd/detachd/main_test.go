@@ -92,6 +92,7 @@ projects:
   project_id: "00000000000000000000000000000001"
   endpoint: %s
   credentials: main
+  approval: {percent: 100}
 `, cloud.until(t, "http://"))
 	require.NoError(t, os.WriteFile(config, []byte(text), 0o600))
 	env = append(env, "DETACHD_CONFIG="+config)
