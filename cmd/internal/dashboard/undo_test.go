@@ -75,7 +75,7 @@ func TestUndoOfSelectedDesktops(t *testing.T) {
 	require.Equal(t, "Undo "+undo.ID, value[string](b, `document.title.split(" · ").at(-2)`))
 
 	b.click(fmt.Sprintf(`.lead a[href="/operations/%s"]`, id))
-	b.sees("Undone by " + undo.ID)
+	b.sees("Undos: " + undo.ID)
 	require.Equal(t, []string{"d-01 " + undo.ID}, value[[]string](b, `[...document.querySelectorAll("#desktops td[data-label='Given back by']")]
 		.map((e) => e.closest("tr").dataset.key + " " + e.innerText.trim())`))
 	require.Equal(t, []string{"d-00", "d-02"}, value[[]string](b, `[...document.querySelectorAll("input[name=pick]")].map((e) => e.value)`))
@@ -148,4 +148,27 @@ func TestUndoIsRefused(t *testing.T) {
 	require.Contains(t, s.get(to[0]+"/undo", session).body, "An undo cannot be undone")
 	require.Equal(t, http.StatusConflict, s.post(to[0]+"/undo", session, "matched", "0", "reason", "x").status)
 	require.Equal(t, http.StatusForbidden, s.post(path, s.session(access.Producer), "matched", "1", "reason", "x", "pick", "d-01").status)
+}
+
+// The question whether an undo may begin is about giving back, and so are its answers.
+func TestUndoWaitsForAnApproval(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	id := s.detached(1)
+	_, err := s.api().Pause(t.Context(), "hq", api.PauseRequest{Reason: "it was a test"})
+	require.NoError(t, err)
+	undo, err := s.api().Undo(t.Context(), id, api.UndoRequest{Reason: "the wrong list"})
+	require.NoError(t, err)
+	s.ask(undo.ID, tasks.Clearance{Why: tasks.WhyUndo, Desktops: 1})
+	body := s.get("/operations/"+undo.ID, s.session(access.Approver)).body
+	for _, text := range []string{
+		"1 desktop is given back to the users who lost them.", "These desktops stay detached.",
+	} {
+		require.Contains(t, body, text)
+	}
+	body = s.get("/operations/"+undo.ID, s.session(access.Admin)).body
+	require.Contains(t, body, "They stay detached. Sent desktops continue.")
+	for _, text := range []string{"keep access", "detached from their users", "Remove access by", "Time to access removal"} {
+		require.NotContains(t, body, text)
+	}
 }
