@@ -15,8 +15,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// detached is an operation that has detached n desktops, each from its own user, and failed
-// with another one.
+// detached is an operation that has detached n desktops, each from its own user, failed with
+// another one, and found one that nobody had.
 func (s *stage) detached(n int) string {
 	s.t.Helper()
 	req := api.OperationRequest{Project: "hq", Reason: "contract ended"}
@@ -25,10 +25,12 @@ func (s *stage) detached(n int) string {
 		req.Desktops = append(req.Desktops, id)
 		s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: id, Users: []fakecloud.User{{Name: "user" + id}}})
 	}
+	req.Desktops = append(req.Desktops, "free")
+	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "free", AttachState: fakecloud.Unattached})
 	s.cloud.Fail(fakecloud.Refused(req.Desktops[n], "WKS.00010110", "no address"))
 	s.work()
 	op := s.ended(s.submit(req).ID)
-	require.Equal(s.t, tasks.Counts{Detached: n, Failed: 1}, op.Counts)
+	require.Equal(s.t, tasks.Counts{Detached: n + 1, Failed: 1}, op.Counts)
 	return op.ID
 }
 
@@ -49,7 +51,7 @@ func TestUndoOfSelectedDesktops(t *testing.T) {
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
 	b.open("/operations/" + id)
-	require.Equal(t, []string{"d-00", "d-01", "d-02"}, value[[]string](b, `[...document.querySelectorAll("input[name=pick]")].map((e) => e.value)`),
+	require.Equal(t, []string{"d-00", "d-01", "d-02", "free"}, value[[]string](b, `[...document.querySelectorAll("input[name=pick]")].map((e) => e.value)`),
 		"what failed cannot be given back")
 	b.click(`input[value="d-01"]`)
 	b.press("Undo selected (1)…")
@@ -71,6 +73,7 @@ func TestUndoOfSelectedDesktops(t *testing.T) {
 	require.NotContains(t, main, "confirmed detached")
 	require.NotContains(t, main, "Time to access removal")
 	require.Contains(t, main, "Goes back to")
+	b.until(`document.querySelector("#desktops td[data-label='State']").innerText.trim() === "given back"`)
 	require.Empty(t, value[[]string](b, `[...document.querySelectorAll("a[href$='/undo'], input[name=pick]")].map((e) => e.outerHTML)`))
 	require.Equal(t, "Undo "+undo.ID, value[string](b, `document.title.split(" · ").at(-2)`))
 
@@ -78,7 +81,7 @@ func TestUndoOfSelectedDesktops(t *testing.T) {
 	b.sees("Undos: " + undo.ID)
 	require.Equal(t, []string{"d-01 " + undo.ID}, value[[]string](b, `[...document.querySelectorAll("#desktops td[data-label='Given back by']")]
 		.map((e) => e.closest("tr").dataset.key + " " + e.innerText.trim())`))
-	require.Equal(t, []string{"d-00", "d-02"}, value[[]string](b, `[...document.querySelectorAll("input[name=pick]")].map((e) => e.value)`))
+	require.Equal(t, []string{"d-00", "d-02", "free"}, value[[]string](b, `[...document.querySelectorAll("input[name=pick]")].map((e) => e.value)`))
 	b.open("/desktop?id=d-01")
 	b.sees("given back since")
 	b.sees("Given back by\n" + undo.ID)
@@ -129,6 +132,7 @@ func TestUndoIsRefused(t *testing.T) {
 	require.Contains(t, a.body, "Give 1 desktop back?")
 	require.Contains(t, a.body, "without 2 desktops that cannot be given back")
 	require.Contains(t, s.post(path+"/preview", session, "pick", "d-10").body, "No desktop of this operation can be given back.")
+	require.Contains(t, s.post(path+"/preview", session, "pick", "free").body, "not recorded")
 	none := s.post(path+"/preview", session)
 	require.Equal(t, http.StatusBadRequest, none.status, "nothing selected is not all")
 	require.Contains(t, none.body, "select at least one desktop")
