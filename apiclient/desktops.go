@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,7 +30,6 @@ type Desktop struct {
 	Maintenance bool
 	Tags        []string // "key=value", at most 100
 	TagsUnread  bool     // the reply has tags that are not in Tags
-	PoolID      string   // of the pool that the desktop belongs to; empty: none
 	RequestID   string   // of the reply that contained the desktop
 }
 
@@ -78,6 +78,25 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 		}
 	}
 	return inOrder(ids, found), nil
+}
+
+// InPool returns those of up to 100 desktops that belong to a pool, in no order. What else is
+// read of a desktop does not say which pool it belongs to; the query parameter pool_id does.
+//
+// API reference: https://support.huaweicloud.com/intl/en-us/api-workspace/ListDesktopsDetail.html
+func (c *Client) InPool(ctx context.Context, pool string, ids []string) ([]string, error) {
+	if err := checkIDs(ids); err != nil {
+		return nil, localError(listCall(nil), err)
+	}
+	found := map[string]Desktop{}
+	err := inParts("desktop_id", ids, func(filter url.Values) error {
+		filter.Set("pool_id", pool)
+		return c.collect(ctx, filter, found)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Collect(maps.Keys(found)), nil
 }
 
 // collect adds the desktops whose ids are in filter to found.
@@ -309,7 +328,6 @@ type desktopDetail struct {
 	Frozen      guard `json:"is_freeze"`
 	Maintenance guard `json:"in_maintenance_mode"`
 	Tags        tags  `json:"tags"`
-	PoolID      text  `json:"pool_id"`
 }
 
 func (d desktopDetail) desktop() Desktop {
@@ -325,7 +343,6 @@ func (d desktopDetail) desktop() Desktop {
 		Maintenance:  bool(d.Maintenance),
 		Tags:         d.Tags.list,
 		TagsUnread:   d.Tags.unread,
-		PoolID:       clip(string(d.PoolID), maxName),
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{

@@ -126,8 +126,8 @@ type batchDetachBody struct {
 }
 
 type batchDetachItem struct {
-	DesktopID string            `json:"desktop_id"`
-	All       bool              `json:"is_detach_all_users"`
+	DesktopID string     `json:"desktop_id"`
+	All       bool       `json:"is_detach_all_users"`
 	Users     []userInfo `json:"detach_user_infos"`
 }
 

@@ -127,6 +127,7 @@ type Clearance struct {
 	DecidedAt         time.Time `json:"decided_at,omitzero"`  // approved, rejected or expired
 	DecidedBy         string    `json:"decided_by,omitempty"` // the person
 	Reason            string    `json:"reason,omitempty"`     // of the decision
+	Plan              string    `json:"plan,omitempty"`       // hash of the plan that was approved
 }
 
 // NeedsSecondPerson reports whether another person than the one who asked must approve. What
@@ -190,9 +191,9 @@ type Approval struct {
 	By     string // name of the key, or of the person at the command line
 	Owner  string // the person who answers for the key; empty: as By
 	Reason string
-	// Plan is the hash of a plan of what is left of the operation. The approval is bound to
-	// it: what changed since is held. Empty: to nothing.
-	Plan string
+	// Plan is the hash of a plan of what is left of the operation, which PlanOwner made. The
+	// approval is bound to it: what changed since is held. Empty: to nothing.
+	Plan, PlanOwner string
 }
 
 // AwaitsApproval reports whether the operation waits for a person's decision.

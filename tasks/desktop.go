@@ -3,6 +3,8 @@ package tasks
 import (
 	"strings"
 	"time"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // Prefixes of row ids that are not desktop ids.
@@ -78,6 +80,12 @@ type Person struct {
 	Domain string `json:"domain,omitempty"`
 	Group  string `json:"group,omitempty"` // the user group on the desktop, such as "sudo"
 	Type   string `json:"type,omitempty"`  // USER or GROUP
+}
+
+// Identity tells people and groups apart: two with the same identity are the same. A user
+// who was deleted and created again under the same name is another one.
+func (p Person) Identity() string {
+	return p.Type + "\x00" + p.ID + "\x00" + norm.NFC.String(p.Name)
 }
 
 // DesktopFilter selects desktops of an operation.

@@ -39,6 +39,13 @@ var ErrNoCancellation = errors.New("no such cancellation (or its retention is ov
 // ErrNoPlan says that there is no such plan, or it has expired.
 var ErrNoPlan = errors.New("no such plan (or it has expired)")
 
+// ErrPlanExpired says that a plan is too old to be run or approved, or its times have passed.
+var ErrPlanExpired = errors.New("the plan is more than an hour old, or its times have passed")
+
+// ErrPlanChanged says that a plan does not show what an approval is about: it is of another
+// request or operation, or the operation has other rows by now.
+var ErrPlanChanged = errors.New("the plan is not of what is left of the operation")
+
 // ErrNoProtection says that no protection in Redis has the name.
 var ErrNoProtection = errors.New("no such protection")
 

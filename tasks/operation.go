@@ -27,6 +27,7 @@ type Operation struct {
 	Users              int       `json:"users,omitempty"`     // rows that name a user
 	Computers          int       `json:"computers,omitempty"` // rows that name a computer
 	UnknownUsers       string    `json:"unknown_users,omitempty"`
+	Plan               string    `json:"plan,omitempty"` // hash of the plan that it runs, see Request.Plan
 	Counts             Counts    `json:"counts"`
 	// Seal is the audit seal: the head of the hash chain of the audit trail, in hex. It is
 	// written shortly after the operation has finished, and removed by a retry.

@@ -20,9 +20,14 @@ type Plan struct {
 	Total     int       `json:"total"`     // rows to read: desktops, users, computers and found
 	// Counts cover the rows read so far. Never nil.
 	Counts []PlannedCount `json:"counts"`
-	People int            `json:"people"`          // people who would lose access, each counted once
-	Groups int            `json:"groups"`          // user groups that would lose access
-	Error  string         `json:"error,omitempty"` // why it failed; may come from the cloud
+	People int            `json:"people"` // people who would lose access, each counted once
+	Groups int            `json:"groups"` // user groups that would lose access
+	// Hash names what the plan showed: the options, the rows and the users read. It is set
+	// when the plan is done, and Request.Plan runs exactly that until ExpiresAt.
+	Hash        string    `json:"hash,omitempty"` // hex SHA-256
+	ExpiresAt   time.Time `json:"expires_at,omitzero"`
+	OperationID string    `json:"operation_id,omitempty"` // the plan is of what is left of this operation
+	Error       string    `json:"error,omitempty"`        // why it failed; may come from the cloud
 }
 
 // Values of Plan.State.

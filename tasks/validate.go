@@ -1,6 +1,8 @@
 package tasks
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -141,6 +143,11 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	var ps problems
 	given := r
 	r = r.Canonical()
+	if r.Plan != "" {
+		r.validatePlan(&ps)
+		r.validateTexts(&ps)
+		return ps
+	}
 	switch {
 	case r.Project == "":
 		ps.add("project", "", "is missing: name one of the configured projects")
@@ -150,6 +157,37 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	r.validateDesktops(&ps)
 	r.validateLookups(&ps)
 	r.validateExpect(&ps, given.Expect)
+	r.validateTexts(&ps)
+	if !r.Deadline.IsZero() && !r.NotBefore.IsZero() && !r.Deadline.After(r.NotBefore) {
+		ps.add("deadline", r.Deadline.Format(time.RFC3339), "is not after not_before, %s", r.NotBefore.Format(time.RFC3339))
+	}
+	if r.AtOnce && !r.NotBefore.IsZero() {
+		ps.add("not_before", r.NotBefore.Format(time.RFC3339), "is given together with at once: give one of them")
+	}
+	return ps
+}
+
+// validatePlan checks a request that runs a plan: the plan says everything that decides.
+func (r Request) validatePlan(ps *problems) {
+	if hash, err := hex.DecodeString(r.Plan); err != nil || len(hash) != sha256.Size || strings.ToLower(r.Plan) != r.Plan {
+		ps.add("plan", r.Plan, "is not the hash of a plan: 64 digits of 0-9 and a-f")
+	}
+	for _, x := range []struct {
+		field string
+		given bool
+	}{
+		{"project", r.Project != ""}, {"desktops", len(r.Desktops) > 0}, {"users", len(r.Users) > 0}, {"computers", len(r.Computers) > 0},
+		{"expected_users", len(r.Expect) > 0}, {"unknown_users", r.UnknownUsers != ""}, {"allow_shared", r.AllowShared},
+		{"shutoff_after_detach", r.ShutoffAfterDetach}, {"not_before", !r.NotBefore.IsZero() || r.AtOnce},
+		{"due_at", !r.DueAt.IsZero()}, {"deadline", !r.Deadline.IsZero()},
+	} {
+		if x.given {
+			ps.add(x.field, "", "is given together with a plan, which says it already: leave it out")
+		}
+	}
+}
+
+func (r Request) validateTexts(ps *problems) {
 	ps.text("requested_by", r.RequestedBy, MaxName)
 	ps.text("owner", r.Owner, MaxName)
 	ps.text("ticket", r.Ticket, MaxName)
@@ -166,13 +204,6 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	if !utf8.ValidString(r.Reason) {
 		ps.add("reason", r.Reason, "is not valid UTF-8")
 	}
-	if !r.Deadline.IsZero() && !r.NotBefore.IsZero() && !r.Deadline.After(r.NotBefore) {
-		ps.add("deadline", r.Deadline.Format(time.RFC3339), "is not after not_before, %s", r.NotBefore.Format(time.RFC3339))
-	}
-	if r.AtOnce && !r.NotBefore.IsZero() {
-		ps.add("not_before", r.NotBefore.Format(time.RFC3339), "is given together with at once: give one of them")
-	}
-	return ps
 }
 
 func (r Request) validateDesktops(ps *problems) {

@@ -93,7 +93,7 @@ func (x *accessReading) add(ctx context.Context, name string) error {
 		if slices.ContainsFunc(d.Users, is) && !known {
 			x.desktops = append(x.desktops, tasks.AccessDesktop{
 				Project: x.alias, DesktopID: d.ID, ComputerName: d.ComputerName, AttachState: d.AttachState,
-				Users: persons(d.Users), Pooled: d.Type == "POOLED",
+				Users: policy.PersonsOf(d.Users), Pooled: d.Type == "POOLED",
 			})
 		}
 	}

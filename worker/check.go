@@ -3,6 +3,7 @@ package worker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -53,10 +54,16 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{} // the process is ending
 	}
+	protected, err := protectionOf(rules, s.project.Alias, slices.Collect(maps.Keys(read)), func(pool string, ids []string) ([]string, error) {
+		return s.inPool(pool, ids, s.priority)
+	})
+	if err != nil {
+		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
+	}
 	readings := make(map[*item]policy.Look, len(mine))
 	var settled, missing, all, byName []*item
 	for _, it := range mine {
-		r := judged(readingOf(it.job.op, it.desktop, read, seen[it.desktop.ID]), s.project.Alias, rules)
+		r := protected.judged(lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID]))
 		readings[it] = r
 		it.keepReading(r, readAt)
 		s.guardUndo(it, r, users)

@@ -27,6 +27,7 @@ type API interface {
 	DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error)
 	DesktopsNamed(ctx context.Context, computers []string) ([]apiclient.Desktop, error)
 	Users(ctx context.Context) ([]apiclient.Person, error)
+	InPool(ctx context.Context, pool string, ids []string) ([]string, error)
 	SubJobs(ctx context.Context, jobID string) ([]apiclient.SubJob, error)
 	CountAssigned(ctx context.Context) (int, error)
 }

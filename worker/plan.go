@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -69,10 +70,10 @@ func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	_, ofCloud := errors.AsType[*apiclient.Error](err)
 	switch {
 	case err == nil:
-		return w.End(last, "")
+		return w.End(last, time.Now(), "")
 	case !ended && ofCloud:
 		p.log.Warn().Err(err).Str("project", p.project.Alias).Str("plan", w.ID).Msg("a plan could not be read")
-		return w.End(last, err.Error())
+		return w.End(last, time.Now(), err.Error())
 	case ended:
 		return w.Leave(last)
 	}
@@ -113,10 +114,7 @@ func (x *planning) admit(ctx context.Context) error {
 // all reads what is not read yet, a hundred at a time: the desktops that the request names,
 // then the users and computers, then the desktops found by them.
 func (x *planning) all(ctx context.Context) error {
-	named := make([]record.Row, len(x.req.Desktops))
-	for i, id := range x.req.Desktops {
-		named[i] = record.Row{Desktop: tasks.Desktop{ID: id, Expect: x.req.Expect[id]}}
-	}
+	named := x.work.Named
 	next, err := x.rows(ctx, 0, named)
 	lookups := lookupsOf(x.req)
 	if err != nil || len(lookups) == 0 {
@@ -231,6 +229,7 @@ func lookupsOf(req tasks.Request) []record.Row {
 // desktops plans up to 100 desktops. One that the cloud refuses to read would fail; the others
 // are read all the same.
 func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Planned, error) {
+	op := record.Operation{Operation: tasks.Operation{AllowShared: x.req.AllowShared}}
 	unreadable := map[string]tasks.Planned{}
 	for {
 		var ids []string
@@ -240,18 +239,17 @@ func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Pla
 			}
 		}
 		read, seen, err := x.read(ctx, ids)
-		var rules *record.Protections
+		var protected protection
 		if err == nil {
-			if rules, err = x.record.Protections(ctx); err != nil {
-				return nil, err
-			}
+			protected, err = x.protection(ctx, read)
+		}
+		if err == nil {
 			out := make([]tasks.Planned, len(rows))
 			for i, row := range rows {
 				if p, is := unreadable[row.ID]; is {
 					out[i] = p
 				} else {
-					op := record.Operation{Operation: tasks.Operation{AllowShared: x.req.AllowShared}}
-					out[i] = planned(row, judged(readingOf(op, row, read, seen[row.ID]), x.project.Alias, rules))
+					out[i] = planned(row, protected.judged(lookBefore(op, row, read, seen[row.ID])))
 				}
 			}
 			return out, nil
@@ -291,6 +289,20 @@ func (x *planning) read(ctx context.Context, ids []string) (read map[string]apic
 	return read, seen, err
 }
 
+func (x *planning) protection(ctx context.Context, read map[string]apiclient.Desktop) (protection, error) {
+	rules, err := x.record.Protections(ctx)
+	if err != nil {
+		return protection{}, err
+	}
+	ids := slices.Collect(maps.Keys(read))
+	return protectionOf(rules, x.project.Alias, ids, func(pool string, ids []string) ([]string, error) {
+		if err := x.admit(ctx); err != nil {
+			return nil, err
+		}
+		return x.project.API.InPool(ctx, pool, ids)
+	})
+}
+
 // planned returns what a reading would lead to.
 func planned(row record.Row, r policy.Look) tasks.Planned {
 	verdict := policy.VerdictOf(r)
@@ -302,7 +314,7 @@ func planned(row record.Row, r policy.Look) tasks.Planned {
 	case policy.Hold, policy.Later:
 		out.Code, out.Why = verdict.Code, r.Reason(verdict)
 	case policy.Send:
-		out.From = persons(r.Losing())
+		out.From = policy.PersonsOf(r.Losing())
 	}
 	return out
 }

@@ -127,7 +127,7 @@ func TestNothingProtectedIsEverInACall(t *testing.T) {
 				{Kind: tasks.ProtectUser, Pattern: strings.ToUpper(person(n % 15))},
 				{Kind: tasks.ProtectComputer, Pattern: fmt.Sprintf("pc-%d*", n%10)},
 				{Kind: tasks.ProtectTag, Pattern: fmt.Sprintf("tier=%d", n%3)},
-				{Kind: tasks.ProtectPool, Pattern: fmt.Sprintf("POOL-%d", n%2)},
+				{Kind: tasks.ProtectPool, Pattern: fmt.Sprintf("pool-%d", n%2)},
 			}).Draw(rt, "rule")
 			rule.Name = fmt.Sprintf("rule-%d", i)
 			rule.Project = rapid.SampledFrom([]string{"", "hq", "other"}).Draw(rt, "project")

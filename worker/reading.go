@@ -19,9 +19,46 @@ func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desk
 	}
 }
 
+// lookBefore is readingOf before a call, where the plan that binds a row counts.
+func lookBefore(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
+	look := readingOf(op, d, read, seenBefore)
+	if d.Planned != nil {
+		look.Plan = &policy.PlannedUsers{Users: d.Planned.Users, Sent: d.CallID != ""}
+	}
+	return look
+}
+
+// protection is what protects desktops that are about to be called.
+type protection struct {
+	rules   *record.Protections
+	project string
+	pools   map[string]string // protected pool, by desktop
+}
+
+// protectionOf asks for each protected pool which of the desktops belong to it. Without such a
+// rule it asks nothing.
+func protectionOf(
+	rules *record.Protections, project string, ids []string, inPool func(pool string, ids []string) ([]string, error),
+) (protection, error) {
+	p := protection{rules, project, map[string]string{}}
+	if len(ids) == 0 {
+		return p, nil
+	}
+	for _, pool := range rules.Pools(project) {
+		in, err := inPool(pool, ids)
+		if err != nil {
+			return p, err
+		}
+		for _, id := range in {
+			p.pools[id] = pool
+		}
+	}
+	return p, nil
+}
+
 // judged is a reading before a call, with the rule that forbids the call. Giving a desktop back
 // takes nothing away, so no rule forbids it.
-func judged(r policy.Look, project string, rules *record.Protections) policy.Look {
+func (p protection) judged(r policy.Look) policy.Look {
 	if !r.Exists || r.Undo != nil {
 		return r
 	}
@@ -30,8 +67,8 @@ func judged(r policy.Look, project string, rules *record.Protections) policy.Loo
 	for i, u := range losing {
 		names[i] = u.Name
 	}
-	if rule, is := rules.Desktop(record.Protectable{
-		Project: project, ID: r.ID, ComputerName: r.ComputerName, PoolID: r.PoolID, Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
+	if rule, is := p.rules.Desktop(record.Protectable{
+		Project: p.project, ID: r.ID, ComputerName: r.ComputerName, PoolID: p.pools[r.ID], Tags: r.Tags, TagsUnread: r.TagsUnread, Losing: names,
 	}); is {
 		r.Protected = rule.Name
 	}
@@ -46,15 +83,7 @@ var recordNotes = map[policy.Note]tasks.Note{
 // beforeOf is what the record keeps of a reading.
 func beforeOf(r policy.Look, at time.Time) *tasks.Before {
 	return &tasks.Before{
-		Name: r.ComputerName, Type: r.Type, Status: r.Status, AttachState: r.AttachState, Tags: r.Tags, Users: persons(r.Users), ReadAt: at.UTC(),
+		Name: r.ComputerName, Type: r.Type, Status: r.Status, AttachState: r.AttachState, Tags: r.Tags,
+		Users: policy.PersonsOf(r.Users), ReadAt: at.UTC(),
 	}
-}
-
-// persons are users as the record has them; never nil.
-func persons(users []apiclient.User) []tasks.Person {
-	out := make([]tasks.Person, len(users))
-	for i, u := range users {
-		out[i] = tasks.Person{Name: u.Name, ID: u.ID, Domain: u.Domain, Group: u.Group, Type: u.Type}
-	}
-	return out
 }

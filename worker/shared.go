@@ -59,6 +59,19 @@ func (s *shared) readNow(ids []string, p priority) (map[string]apiclient.Desktop
 	return byID(list), nil
 }
 
+// inPool reads which desktops belong to a pool.
+func (s *shared) inPool(pool string, ids []string, p priority) ([]string, error) {
+	if err := s.limit.acquire(s.inFlight, readRequest, p); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeoutCause(s.inFlight, s.project.CallTimeout, errSlowReading)
+	defer cancel()
+	begun := time.Now()
+	in, err := s.project.API.InPool(ctx, pool, ids)
+	s.reportReading(readDesktops, len(ids), begun, err)
+	return in, err
+}
+
 func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
 	out := make(map[string]apiclient.Desktop, len(list))
 	for _, d := range list {

@@ -100,7 +100,9 @@ func TestAttachCanFail(t *testing.T) {
 	clk := newClock()
 	c := lent(t, fakecloud.Config{Clock: clk.Now, DetachDelay: time.Minute})
 	clk.advance(time.Minute)
-	c.Update(proj, "a", func(d *fakecloud.Desktop) { d.AttachEnds = []string{fakecloud.AttachRepeatable, fakecloud.AttachFailed} })
+	c.Update(proj, "a", func(d *fakecloud.Desktop) {
+		d.AttachEnds = []string{fakecloud.AttachRepeatable, fakecloud.AttachFailed}
+	})
 	for _, end := range []string{fakecloud.AttachRepeatable, fakecloud.AttachFailed, fakecloud.Attached} {
 		require.Equal(t, "RUNNING", c.attach(keepsAnn)[0].Status)
 		require.Equal(t, fakecloud.Attaching, c.state("a"))

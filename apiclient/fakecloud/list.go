@@ -133,6 +133,9 @@ func filterOf(query url.Values, cfg Config) func(*Desktop) bool {
 	if v := query.Get("desktop_type"); v != "" {
 		all = append(all, func(d *Desktop) bool { return d.Type == v })
 	}
+	if v := query.Get("pool_id"); v != "" {
+		all = append(all, func(d *Desktop) bool { return slices.Contains(strings.Split(v, ","), d.PoolID) })
+	}
 	if names := query["computer_names"]; len(names) > 0 {
 		all = append(all, func(d *Desktop) bool { return matches(d.ComputerName, names, cfg.FuzzyComputerNames) })
 	}

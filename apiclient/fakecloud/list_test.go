@@ -64,7 +64,7 @@ func TestListFilters(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fakecloud.Config{})
 	c.Add(proj,
-		fakecloud.Desktop{ID: "a", ComputerName: "PC1", Users: []fakecloud.User{{Name: "ann"}}},
+		fakecloud.Desktop{ID: "a", ComputerName: "PC1", Users: []fakecloud.User{{Name: "ann"}}, PoolID: "p1"},
 		fakecloud.Desktop{ID: "b", ComputerName: "PC2", Users: []fakecloud.User{{Name: "anna"}, {Name: "bob"}}, Type: fakecloud.Shared},
 		fakecloud.Desktop{ID: "c", ComputerName: "MAC", AttachState: fakecloud.Unattached, Status: fakecloud.Hibernated})
 	for query, want := range map[string][]string{
@@ -81,6 +81,8 @@ func TestListFilters(t *testing.T) {
 		"computer_name=PC":                 {"a", "b"},
 		"user_attached=true":               {"a", "b"},
 		"user_attached=false":              {"c"},
+		"pool_id=p1":                       {"a"},
+		"pool_id=p1&desktop_id=b":          {},
 		"user_names=ann&status=HIBERNATED": {},
 		"desktop_id=b&user_names=ann":      {},
 	} {

@@ -30,7 +30,6 @@ type desktopView struct {
 	OUName          *string        `json:"ou_name"`
 	SID             string         `json:"sid"`
 	Tags            []tagView      `json:"tags"`
-	PoolID          string         `json:"pool_id"`
 	Metadata        map[string]any `json:"metadata"`
 	DataVolumes     []any          `json:"data_volumes"`
 	Product         map[string]any `json:"product"`
@@ -74,7 +73,7 @@ func viewOf(d Desktop) desktopView {
 		AttachState: d.AttachState, LoginStatus: d.LoginStatus, Frozen: d.Frozen, Maintenance: d.Maintenance,
 		AttachUsers: []userView{}, UserList: []string{}, UserGroupList: []string{}, UserName: d.firstUser(),
 		EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
-		AvailableInZone: "ap-southeast-3a", Tags: noTags, PoolID: d.PoolID, Metadata: metadata, Product: product, Addresses: addresses,
+		AvailableInZone: "ap-southeast-3a", Tags: noTags, Metadata: metadata, Product: product, Addresses: addresses,
 	}
 	for _, tag := range d.Tags {
 		key, value, _ := strings.Cut(tag, "=")

@@ -9,7 +9,7 @@ import (
 // OperationRequest is the body of POST /v1/operations; see tasks.Request for the meaning of
 // each field. The requester is the name of the key.
 type OperationRequest struct {
-	Project            string              `json:"project"`
+	Project            string              `json:"project,omitempty"` // required without Plan
 	Desktops           []string            `json:"desktops,omitempty"`
 	ExpectedUsers      map[string][]string `json:"expected_users,omitempty"` // by desktop, or by "computer:" and a computer's name
 	Users              []string            `json:"users,omitempty"`
@@ -23,6 +23,7 @@ type OperationRequest struct {
 	Deadline           time.Time           `json:"deadline,omitzero"`
 	Reason             string              `json:"reason,omitempty"`
 	Ticket             string              `json:"ticket,omitempty"`
+	Plan               string              `json:"plan,omitempty"`          // runs this plan, by its hash; only with Urgent, Reason and Ticket
 	ValidateOnly       bool                `json:"validate_only,omitempty"` // check everything and write nothing
 
 	IdempotencyKey string `json:"-"` // the header; it belongs to the name of the API key
@@ -37,7 +38,7 @@ func (r OperationRequest) Task(requestedBy string) tasks.Request {
 		UnknownUsers: r.UnknownUsers, AllowShared: r.AllowShared,
 		ShutoffAfterDetach: r.ShutoffAfterDetach, Urgent: r.Urgent,
 		NotBefore: r.NotBefore.At, AtOnce: r.NotBefore.Now, DueAt: r.DueAt, Deadline: r.Deadline,
-		RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
+		Plan: r.Plan, RequestedBy: requestedBy, Reason: r.Reason, Ticket: r.Ticket, IdempotencyKey: r.IdempotencyKey,
 		Trace: r.Traceparent, Tracestate: r.Tracestate,
 	}
 }
@@ -132,7 +133,21 @@ type Cancelled struct {
 	TooLate     int    `json:"too_late"`  // sent already
 }
 
-// Decision is the body of :approve, :reject, :stop and :resume of all projects.
+// ApproveRequest is the body of :approve. Plan is the hash of a plan of what is left of the
+// operation, see Client.PlanOperation: what has changed since is held. Required if the
+// operation waits because of the limit.
+type ApproveRequest struct {
+	Plan   string `json:"plan,omitempty"`
+	Reason string `json:"reason"` // required, up to 1,000 characters
+}
+
+// PlanOfOperation is the body of POST /v1/plans for what is left of an operation that waits.
+type PlanOfOperation struct {
+	Operation string `json:"operation"`        // its id
+	Reason    string `json:"reason,omitempty"` // for the audit log
+}
+
+// Decision is the body of :reject, :stop and :resume of all projects.
 type Decision struct {
 	Reason string `json:"reason"` // required, up to 1,000 characters
 }

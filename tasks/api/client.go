@@ -366,8 +366,8 @@ func (c *Client) Cancel(ctx context.Context, operation, reason string) (Cancelle
 }
 
 // Approve lets an operation that waits for an approval begin.
-func (c *Client) Approve(ctx context.Context, operation, reason string) (OperationState, error) {
-	return call[OperationState](ctx, c, request{method: "POST", path: operationPath(operation, ":approve"), body: Decision{reason}})
+func (c *Client) Approve(ctx context.Context, operation string, a ApproveRequest) (OperationState, error) {
+	return call[OperationState](ctx, c, request{method: "POST", path: operationPath(operation, ":approve"), body: a})
 }
 
 // Reject cancels an operation that waits for an approval.

@@ -30,6 +30,12 @@ func (c *Client) Plan(ctx context.Context, r OperationRequest) (Plan, error) {
 	return call[Plan](ctx, c, request{method: "POST", path: "/v1/plans", body: r})
 }
 
+// PlanOperation is Plan for what is left of an operation that waits for an approval. Its hash
+// approves exactly that; see ApproveRequest.
+func (c *Client) PlanOperation(ctx context.Context, r PlanOfOperation) (Plan, error) {
+	return call[Plan](ctx, c, request{method: "POST", path: "/v1/plans", body: r})
+}
+
 // PlanByID reads the progress of a plan and, when it is done, a page of its rows; size is 1
 // to 1000 (0: 100). Reading continues for a minute after each request for the plan, which
 // is deleted after an hour without one. Only the key that created it can read it.

@@ -173,7 +173,7 @@ func (p *Producer) MatchCancellation(ctx context.Context, q tasks.CancellationRe
 
 // asOf is the time before which matches were accepted.
 func (p *Producer) asOf(q tasks.CancellationRequest) time.Time {
-	now := time.UnixMilli(p.now().UnixMilli() + 1).UTC() // what was accepted before the call matches
+	now := time.UnixMilli(p.now().UnixMilli()).UTC()
 	if q.AsOf.IsZero() || q.AsOf.After(now) {
 		return now
 	}

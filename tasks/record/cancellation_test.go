@@ -14,6 +14,7 @@ import (
 
 func (b *bundle) cancellation(q tasks.CancellationRequest) record.Cancellation {
 	b.t.Helper()
+	b.now = b.now.Add(time.Millisecond) // what is accepted in the millisecond of the call is not included
 	if q.Reason == "" {
 		q.Reason = "the wrong list"
 	}
@@ -73,6 +74,7 @@ func cancellationStops(t *testing.T, b *bundle) {
 	b.step(running, 1, tasks.StateAccepted, tasks.StateDetached)
 	b.move(running, 1, tasks.StateFailed, rows[10])
 
+	b.now = b.now.Add(time.Millisecond)
 	match, err := b.p.MatchCancellation(ctx, tasks.CancellationRequest{Filter: hour})
 	require.NoError(t, err)
 	require.Equal(t, 3, match.Matched)
@@ -201,6 +203,7 @@ func cancellationAbort(t *testing.T, b *bundle) {
 
 func cancellationRefuses(t *testing.T, b *bundle) {
 	b.enqueue(tasks.Request{Desktops: ids(1), Ticket: "T-1"})
+	b.now = b.now.Add(time.Millisecond)
 	ticket := tasks.CancellationFilter{Ticket: "T-1"}
 	for field, q := range map[string]tasks.CancellationRequest{
 		"reason":              {Filter: ticket, Reason: " "},

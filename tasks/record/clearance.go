@@ -66,13 +66,14 @@ func sumOf(values []any) (n int64) {
 
 var scriptClearance = script("clearance", "brake")
 
-// decide writes a clearance; false if it has changed since op was read.
+// decide writes a clearance; false if it has changed since op was read, or another plan than
+// that of the answer pins the rows.
 func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance, deadline time.Time) (bool, error) {
 	until := ""
 	if !deadline.IsZero() {
 		until = formatMS(deadline)
 	}
-	call := &scriptCall{script: scriptClearance, keys: []string{r.keys.op(op.ID)}, args: []any{op.clearance, mustJSON(next), until}}
+	call := &scriptCall{script: scriptClearance, keys: []string{r.keys.op(op.ID)}, args: []any{op.clearance, mustJSON(next), until, next.Plan}}
 	if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
 		return false, fmt.Errorf("writing the clearance of operation %s: %w", op.ID, err)
 	}
@@ -108,16 +109,27 @@ func (r *Record) unwait(ctx context.Context, p redis.Pipeliner, op Operation) {
 	}
 }
 
-// Approve lets an operation that waits begin. Its deadline counts from now on. The error is
-// ErrNotWaiting if it does not wait, or no longer, and *SamePersonError if another person
-// must approve it.
+// Approve lets an operation that waits begin. Its deadline counts from now on. With a plan,
+// its rows are first pinned to what the plan read. The error is ErrNotWaiting if it does not
+// wait, or no longer, *SamePersonError if another person must approve it, and ErrNoPlan,
+// ErrPlanExpired or ErrPlanChanged if it is about the plan.
 func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) (Operation, error) {
-	if err := p.Record.mayApprove(ctx, op, a); err != nil {
-		return op, err
+	if !op.AwaitsApproval() {
+		return op, notWaiting(op)
 	}
 	now := p.now()
 	deadline := now.Add(op.Deadline.Sub(op.Begins()))
-	op, err := p.answer(ctx, op, tasks.ClearanceApproved, a.By, a.Reason, deadline)
+	plan, err := p.Record.planToApprove(ctx, now, op, a)
+	if err != nil {
+		return op, err
+	}
+	if err := p.Record.mayApprove(ctx, op, a); err != nil {
+		return op, err
+	}
+	if err := p.pin(ctx, op, plan, a); err != nil {
+		return op, err
+	}
+	op, err = p.answer(ctx, op, tasks.ClearanceApproved, a, deadline)
 	if err != nil {
 		return op, err
 	}
@@ -137,9 +149,6 @@ func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) 
 // reserves at once: a person cannot approve one small operation after another and exceed
 // what is allowed alone.
 func (r *Record) mayApprove(ctx context.Context, op Operation, a tasks.Approval) error {
-	if !op.AwaitsApproval() {
-		return notWaiting(op)
-	}
 	c := *op.Clearance
 	if !op.SamePerson(a.By, a.Owner) {
 		return nil
@@ -170,7 +179,7 @@ func (p *Producer) ExpireApproval(ctx context.Context, op Operation, by string) 
 }
 
 func (p *Producer) reject(ctx context.Context, op Operation, state tasks.ClearanceState, by, reason string) (Operation, error) {
-	op, err := p.answer(ctx, op, state, by, reason, time.Time{})
+	op, err := p.answer(ctx, op, state, tasks.Approval{By: by, Reason: reason}, time.Time{})
 	if err != nil {
 		return op, err
 	}
@@ -179,13 +188,14 @@ func (p *Producer) reject(ctx context.Context, op Operation, state tasks.Clearan
 }
 
 func (p *Producer) answer(
-	ctx context.Context, op Operation, state tasks.ClearanceState, by, reason string, deadline time.Time,
+	ctx context.Context, op Operation, state tasks.ClearanceState, a tasks.Approval, deadline time.Time,
 ) (Operation, error) {
 	if !op.AwaitsApproval() {
 		return op, notWaiting(op)
 	}
 	next := *op.Clearance
-	next.State, next.DecidedAt, next.DecidedBy, next.Reason = state, p.now().UTC(), by, reason
+	next.State, next.DecidedAt, next.DecidedBy, next.Reason = state, p.now().UTC(), a.By, a.Reason
+	next.Plan = a.Plan
 	written, err := p.Record.decide(ctx, op, next, deadline)
 	switch {
 	case err != nil:

@@ -91,6 +91,13 @@ func decodeHad(value string, rows []Row) error {
 	return nil
 }
 
+// plannedField of a chunk is the readings of the plan that binds its rows, see packBefore.
+const plannedField = "    "
+
+// plannedFindsField of a chunk of look-ups is what the plan found for them: packed JSON of
+// plannedFinds.
+const plannedFindsField = "     "
+
 // encodeStatus returns the status part of a desktop's value or of the common value.
 func encodeStatus(d tasks.Desktop) string {
 	b := make([]byte, 0, 40)
@@ -159,6 +166,16 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 		return bad(commonField, err)
 	}
 	rows := len(values) - 1
+	if _, bound := values[plannedFindsField]; bound {
+		rows--
+	}
+	var planned []beforeAt
+	if v, bound := values[plannedField]; bound {
+		rows--
+		if planned, err = unpackBefore(v); err != nil {
+			return bad(plannedField, err)
+		}
+	}
 	var expect map[int][]string
 	if v, named := values[expectField]; named {
 		rows--
@@ -179,7 +196,7 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	}
 	out := make([]Row, rows)
 	for id, value := range values {
-		if id == commonField || id == expectField || id == foundAsField || id == hadField {
+		if strings.Trim(id, " ") == "" { // of the chunk
 			continue
 		}
 		position, own, alone := strings.Cut(value, ";")
@@ -198,6 +215,11 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 		}
 		out[place] = d
 	}
+	for _, b := range planned {
+		if b.position < len(out) {
+			out[b.position].Planned = &b.Before
+		}
+	}
 	if named {
 		if err := decodeHad(had, out); err != nil {
 			return bad(hadField, err)
@@ -206,11 +228,20 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	return out, nil
 }
 
-// decodePinned is decodeChunk that also fills in Pinned, from the first readings.
-func decodePinned(op string, n int, values map[string]string, trail []string) ([]Row, error) {
+// decodePinned is decodeChunk that also fills in Pinned, from the first readings. If a plan
+// binds the operation, its reading is the first; else Planned does not count.
+func decodePinned(op string, bound bool, n int, values map[string]string, trail []string) ([]Row, error) {
 	out, err := decodeChunk(op, n, values)
 	if err != nil {
 		return nil, err
+	}
+	for i := range out {
+		switch d := &out[i]; {
+		case !bound:
+			d.Planned = nil
+		case d.Planned != nil:
+			d.pin(*d.Planned)
+		}
 	}
 	if err := addPins(out, trail); err != nil {
 		return nil, fmt.Errorf("chunk %d of operation %s: %w", n, op, err)

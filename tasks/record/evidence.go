@@ -193,7 +193,7 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	out := make([]Evidence, len(refs))
 	for i, x := range refs {
 		e := Evidence{Chunk: x.chunk, Raw: trails[i].Val()}
-		if e.Desktops, err = decodePinned(x.op, x.chunk, chunks[i].Val(), trails[i].Val()); err != nil {
+		if e.Desktops, err = decodePinned(x.op, true, x.chunk, chunks[i].Val(), trails[i].Val()); err != nil {
 			return nil, err
 		}
 		e.Chain = StartChain(accepted[x.op].Val(), x.chunk, e.Desktops)

@@ -122,7 +122,7 @@ func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 		}
 		generation := metas[x.op].Val()[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
 		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
-		if out[i].Desktops, err = decodePinned(x.op, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
+		if out[i].Desktops, err = decodePinned(x.op, o.bound, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
 			return nil, err
 		}
 	}

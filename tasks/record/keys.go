@@ -89,6 +89,11 @@ func (k keys) bulkTaken(kind bulkKind, id string) string { // HASH: operation:ch
 // plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
 func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }
 
+// planned is the STRING with the id of the plan that an owner made and that has a hash.
+func (k keys) planned(owner, hash string) string {
+	return k.prefix + ":planned:" + shortHash(owner+"\x00"+hash, 16)
+}
+
 // The buckets of two indexes; see index. Every sixteenth bucket has the same hash tag.
 func (k keys) history(bucket int) string { // by the id of the row
 	return k.bucket("desktops", bucket)

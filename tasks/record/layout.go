@@ -102,6 +102,7 @@ type Operation struct {
 
 	found     []int  // rows of each chunk of desktops that were found by their users' names
 	clearance string // as stored, for compare-and-set
+	bound     bool   // Planned of its rows counts: it runs a plan, or was approved by one
 	brake     *brake // nil: it has none
 }
 
@@ -111,6 +112,9 @@ type Row struct {
 	tasks.Desktop
 	Chunk    int `json:"-"`
 	Position int `json:"-"` // within the chunk
+	// Planned is the reading of the plan that binds the row; nil: none does. It has no users
+	// if the plan found nobody on the desktop, or no desktop. Set for workers.
+	Planned *tasks.Before `json:"-"`
 	// Had is, of an undo, the reading before the detach, with the users who lost the desktop by
 	// it; nil: there is none.
 	Had *tasks.Before `json:"-"`

@@ -52,9 +52,20 @@ func (r *Record) NoteFinds(ctx context.Context, op string, chunk int, finds map[
 	return nil
 }
 
-// Finds reads what NoteFinds kept, by chunk. Chunks that were not looked up are missing.
+// Finds reads what NoteFinds kept, or what the plan found, by chunk. Chunks that were not
+// looked up are missing.
 func (r *Record) Finds(ctx context.Context, op Operation) (map[int]map[string]RowFind, error) {
 	out := map[int]map[string]RowFind{}
+	planned, err := r.plannedFinds(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	for n, p := range planned {
+		out[n] = p.Finds
+	}
+	if len(out) > 0 {
+		return out, nil
+	}
 	fields := findFields(op)
 	if len(fields) == 0 {
 		return out, nil
@@ -98,6 +109,10 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 	fail := func(err error) (Operation, error) {
 		return op, fmt.Errorf("adding the desktops found for operation %s: %w", op.ID, err)
 	}
+	planned, err := r.plannedFinds(ctx, op)
+	if err != nil {
+		return fail(err)
+	}
 	token := xid.New().String()
 	if err := r.rdb.HSet(ctx, r.keys.op(op.ID), fieldToken, token).Err(); err != nil {
 		return fail(err)
@@ -116,6 +131,7 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 		if v, any := encodeFoundAs(ids, f.FoundAs); any {
 			fields = append(fields, foundAsField, v)
 		}
+		fields = append(fields, pinFound(ids, planned)...)
 		puts = append(puts, &scriptCall{
 			script: scriptPutFound, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: append([]any{token}, fields...),
 		})

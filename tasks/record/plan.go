@@ -35,19 +35,23 @@ func kindOf(p tasks.Planned) string {
 var plannedOrder = []string{"hold", "fail", "send", "later", "follow", "find", "done"}
 
 const (
+	// planKept is how long a plan is kept after its last use, and how long it may be run
+	// once it is done.
 	planKept = time.Hour
+	// planKnown is how long the hash of a plan is known, to tell an expired plan from none.
+	planKnown = 24 * time.Hour
 	// planLease is how long the process that reads a plan may be silent before another
 	// may continue.
 	planLease = 20 * time.Second
 )
 
-// The fields of a plan's hash: meta (JSON of planMeta), request (the Request, packed),
+// The fields of a plan's hash: meta (JSON of planMeta), request (packed, see planRequest),
 // state, progress (JSON of planProgress), asked (the time of the last request for it, ms),
 // holder and until (the reader and the end of its lease, ms); for each chunk n of rows r<n>
 // (the rows, packed) and s<n> (JSON: rows by what is done); and for each chunk n of look-ups
 // f<n> (the results, packed).
 type planMeta struct {
-	Owner, Project             string
+	Owner, Project, Operation  string
 	Desktops, Users, Computers int
 	At, Start, Due, Deadline   time.Time
 }
@@ -57,6 +61,24 @@ type planProgress struct {
 	Counts              []tasks.PlannedCount
 	People, Groups      int
 	Error               string
+	Hash                string    // once it is done
+	DoneAt              time.Time // once it is done
+}
+
+// planRequest is what is planned, and decides. For what is left of an operation, Rows has
+// more about each of Desktops.
+type planRequest struct {
+	tasks.Request
+	Operation string       `json:",omitempty"`
+	Rows      []plannedRow `json:",omitempty"`
+}
+
+// plannedRow is a row of an operation; see Row.
+type plannedRow struct {
+	Chunk, Position int
+	Expect, Pinned  []string      `json:",omitempty"`
+	FoundAs         string        `json:",omitempty"`
+	Planned         *tasks.Before `json:",omitempty"`
 }
 
 // CreatePlan creates the plan of a valid request; nothing is read yet. Plan.Owner returns
@@ -64,18 +86,55 @@ type planProgress struct {
 func (r *Record) CreatePlan(
 	ctx context.Context, now time.Time, owner string, req tasks.Request, before ...func(id string) error,
 ) (Plan, error) {
-	id := xid.NewWithTime(now).String()
+	wanted := tasks.Request{ // only the fields that decide
+		Project: req.Project, Desktops: req.Desktops, Users: req.Users, Computers: req.Computers, Expect: req.Expect,
+		UnknownUsers: req.UnknownUsers, AllowShared: req.AllowShared, ShutoffAfterDetach: req.ShutoffAfterDetach,
+		NotBefore: req.NotBefore.UTC(), AtOnce: req.AtOnce, DueAt: req.DueAt.UTC(), Deadline: req.Deadline.UTC(),
+	}
+	now = now.UTC().Truncate(time.Millisecond)
+	start, due, deadline := req.Times(now)
+	return r.createPlan(ctx, planMeta{
+		Owner: owner, Project: req.Project, Desktops: len(req.Desktops), Users: len(req.Users), Computers: len(req.Computers),
+		At: now, Start: start.UTC(), Due: due.UTC(), Deadline: deadline.UTC(),
+	}, planRequest{Request: wanted}, before)
+}
+
+// CreatePlanOf creates the plan of what is left of an operation that waits for an approval,
+// as CreatePlan does.
+func (r *Record) CreatePlanOf(
+	ctx context.Context, now time.Time, owner string, op Operation, before ...func(id string) error,
+) (Plan, error) {
+	if !op.AwaitsApproval() {
+		return Plan{}, fmt.Errorf("planning what is left of operation %s: %w", op.ID, tasks.ErrNotWaiting)
+	}
+	wanted := planRequest{Operation: op.ID, Request: tasks.Request{
+		Project: op.Project, AllowShared: op.AllowShared, ShutoffAfterDetach: op.ShutoffAfterDetach,
+	}}
+	for n := range op.Chunks() {
+		c, err := r.Chunk(ctx, op.ID, n)
+		if err != nil {
+			return Plan{}, err
+		}
+		for _, d := range c.Desktops {
+			if d.State != tasks.StateQueued || op.LooksUp(n) {
+				continue
+			}
+			wanted.Desktops = append(wanted.Desktops, d.ID)
+			wanted.Rows = append(wanted.Rows, plannedRow{n, d.Position, d.Expect, d.Pinned, d.FoundAs, d.Planned})
+		}
+	}
+	return r.createPlan(ctx, planMeta{
+		Owner: owner, Project: op.Project, Operation: op.ID, Desktops: len(wanted.Desktops), At: now.UTC().Truncate(time.Millisecond),
+		Start: op.NotBefore, Due: op.DueAt, Deadline: op.Deadline,
+	}, wanted, before)
+}
+
+func (r *Record) createPlan(ctx context.Context, meta planMeta, wanted planRequest, before []func(id string) error) (Plan, error) {
+	id := xid.NewWithTime(meta.At).String()
 	for _, f := range before {
 		if err := f(id); err != nil {
 			return Plan{}, err
 		}
-	}
-	now = now.UTC().Truncate(time.Millisecond)
-	start, due, deadline := req.Times(now)
-	meta := planMeta{owner, req.Project, len(req.Desktops), len(req.Users), len(req.Computers), now, start.UTC(), due.UTC(), deadline.UTC()}
-	wanted := tasks.Request{ // only the fields that decide
-		Project: req.Project, Desktops: req.Desktops, Users: req.Users, Computers: req.Computers, Expect: req.Expect,
-		UnknownUsers: req.UnknownUsers, AllowShared: req.AllowShared,
 	}
 	key := r.keys.plan(id)
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -90,11 +149,15 @@ func (r *Record) CreatePlan(
 }
 
 func planOf(id, state string, m planMeta, p planProgress) Plan {
+	expires := time.Time{}
+	if p.Hash != "" {
+		expires = p.DoneAt.Add(planKept)
+	}
 	return Plan{Plan: tasks.Plan{
 		ID: id, Project: m.Project, State: state, CreatedAt: m.At, NotBefore: m.Start, DueAt: m.Due, Deadline: m.Deadline,
 		Desktops: m.Desktops, Users: m.Users, Computers: m.Computers,
 		Found: p.Found, Read: p.Read, Total: m.Desktops + m.Users + m.Computers + p.Found, Counts: append([]tasks.PlannedCount{}, p.Counts...),
-		People: p.People, Groups: p.Groups, Error: p.Error,
+		People: p.People, Groups: p.Groups, Error: p.Error, Hash: p.Hash, ExpiresAt: expires, OperationID: m.Operation,
 	}, Owner: m.Owner, chunks: p.Chunks}
 }
 
@@ -212,6 +275,7 @@ var scriptWritePlan = script("write_plan", "clock")
 type PlanWork struct {
 	Plan
 	Request tasks.Request
+	Named   []Row                      // the desktops that it names
 	Finds   map[int]map[string]RowFind // results of look-ups, by chunk
 
 	record   *Record
@@ -221,6 +285,8 @@ type PlanWork struct {
 	counts   map[tasks.PlannedCount]int // keys without Count
 	people   map[string]bool
 	groups   map[string]bool
+	wanted   planRequest
+	digests  map[int]string // of what Hash covers, by chunk of rows
 }
 
 // TakePlan records a request for a plan. The caller gets it to read if it is not done, no
@@ -251,7 +317,9 @@ func (w *PlanWork) Load(ctx context.Context) error {
 	}
 	w.Finds, w.written = map[int]map[string]RowFind{}, map[int]bool{}
 	w.counts, w.people, w.groups = map[tasks.PlannedCount]int{}, map[string]bool{}, map[string]bool{}
-	errs := []error{unpackJSON(all["request"], &w.Request), decodeJSON(all["progress"], &w.progress)}
+	w.digests = map[int]string{}
+	errs := []error{unpackJSON(all["request"], &w.wanted), decodeJSON(all["progress"], &w.progress)}
+	w.Request, w.Named = w.wanted.Request, w.wanted.named()
 	for field, v := range all {
 		n, err := strconv.Atoi(field[1:])
 		if err != nil {
@@ -263,6 +331,7 @@ func (w *PlanWork) Load(ctx context.Context) error {
 			errs = append(errs, unpackJSON(v, &rows))
 			w.written[n] = true
 			w.count(rows)
+			w.digests[n] = digestOf(rows)
 		case 'f':
 			var finds map[string]RowFind
 			errs = append(errs, unpackJSON(v, &finds))
@@ -314,6 +383,7 @@ func (w *PlanWork) AddRows(ctx context.Context, chunk, read int, rows []tasks.Pl
 	w.progress.Read += read
 	w.progress.Chunks = max(w.progress.Chunks, chunk+1)
 	w.count(rows)
+	w.digests[chunk] = digestOf(rows)
 	return w.write(ctx, "r"+n, packJSON(rows), "s"+n, mustJSON(sums))
 }
 
@@ -321,12 +391,16 @@ func (w *PlanWork) AddRows(ctx context.Context, chunk, read int, rows []tasks.Pl
 func (w *PlanWork) SetFound(n int) { w.progress.Found = n }
 
 // End ends the plan: done if why is empty, else failed, and why says the reason.
-func (w *PlanWork) End(ctx context.Context, why string) error {
-	state := tasks.PlanDone
+func (w *PlanWork) End(ctx context.Context, now time.Time, why string) error {
 	if w.progress.Error = why; why != "" {
-		state = tasks.PlanFailed
+		return w.write(ctx, "state", tasks.PlanFailed)
 	}
-	return w.write(ctx, "state", state)
+	w.progress.Hash, w.progress.DoneAt = w.hash(), now.UTC().Truncate(time.Millisecond)
+	// First the way to it: whoever reads the hash finds the plan.
+	if err := w.record.rdb.Set(ctx, w.record.keys.planned(w.Owner, w.progress.Hash), w.ID, planKnown).Err(); err != nil {
+		return fmt.Errorf("writing plan %s: %w", w.ID, err)
+	}
+	return w.write(ctx, "state", tasks.PlanDone)
 }
 
 // write writes fields with the progress.

@@ -92,6 +92,11 @@ func (p *Producer) known(alias string) bool { return slices.Contains(p.projects,
 // before is called with the id of a new operation, before anything is written; its error is
 // returned, and nothing is accepted.
 func (p *Producer) Enqueue(ctx context.Context, req tasks.Request, before ...func(id string) error) (Operation, error) {
+	if req.Plan != "" {
+		return Operation{}, &tasks.ValidationError{Problems: []tasks.Problem{
+			{Field: "plan", Message: "belongs to the key that made it: run it through the API or with detachd detach --plan"},
+		}}
+	}
 	if refused := p.Refusal(ctx, req); refused != nil {
 		return p.replay(ctx, req.Canonical(), refused)
 	}
@@ -111,6 +116,7 @@ type content struct {
 	desktops, lookups []string // rows
 	expect            map[string][]string
 	had               map[string]tasks.Before // of an undo: Row.Had
+	plan              *planRun                // that it runs; nil: none
 }
 
 // submit accepts an operation and enqueues its chunks.
@@ -192,7 +198,7 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 		NotBefore: start.UTC(), DueAt: due.UTC(), Deadline: deadline.UTC(), RequestedBy: req.RequestedBy, Owner: req.Owner,
 		Reason: req.Reason, Ticket: req.Ticket, AcceptedAt: now, Total: total,
 		Trace: tasks.Traceparent(req.Trace), Tracestate: tasks.Tracestate(req.Tracestate),
-		Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
+		Plan: req.Plan, Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
 	}}
 	if req.IdempotencyKey != "" {
 		// The id is a hash of the key. So the record itself is the table of keys, and
@@ -231,19 +237,26 @@ func (p *Producer) accept(ctx context.Context, op Operation, content content) (c
 	intent := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
 	index := mustJSON(indexedOf(op))
 	open := []any{mustJSON(op), op.Deadline.UnixMilli(), op.Total}
-	chunks := make([]*scriptCall, 0, op.Chunks())
+	fields := make([][]any, 0, op.Chunks())
 	for _, rows := range [][]string{content.desktops, content.lookups} {
 		for ids := range slices.Chunk(rows, ChunkSize) {
-			n := len(chunks)
-			fields := newChunk(ids, content.expect, op.AcceptedAt)
+			chunk := newChunk(ids, content.expect, op.AcceptedAt)
 			if v, any := encodeHad(ids, content.had); any {
-				fields = append(fields, hadField, v)
+				chunk = append(chunk, hadField, v)
 			}
-			chunks = append(chunks, &scriptCall{
-				script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-				args: append([]any{content.fingerprint, index}, fields...),
-			})
-			open = append(open, n, len(ids))
+			open, fields = append(open, len(fields), len(ids)), append(fields, chunk)
+		}
+	}
+	if content.plan != nil {
+		if err := content.plan.bind(fields); err != nil {
+			return fail(err)
+		}
+	}
+	chunks := make([]*scriptCall, len(fields))
+	for n := range chunks {
+		chunks[n] = &scriptCall{
+			script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
+			args: append([]any{content.fingerprint, index}, fields[n]...),
 		}
 	}
 	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {

@@ -72,6 +72,17 @@ func (p *Protections) of(project string, kind tasks.ProtectionKind, text string)
 	return tasks.Protection{}, false
 }
 
+// Pools are the pools that rules protect in a project.
+func (p *Protections) Pools(project string) (out []string) {
+	for key, rule := range p.exact {
+		if key.kind == tasks.ProtectPool && (key.project == "" || key.project == project) {
+			out = append(out, rule.Pattern)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
 // any returns a rule of a kind, for what a reading does not show.
 func (p *Protections) any(project string, kind tasks.ProtectionKind) (tasks.Protection, bool) {
 	for key, rule := range p.exact {

@@ -195,7 +195,7 @@ func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pi
 		return Chunk{}, fmt.Errorf("operation %s, chunk %d: %w", op, n, tasks.ErrNotFound)
 	}
 	c := Chunk{Operation: o, Number: n, Generation: int(number(meta.Val()[len(operationFields)]))}
-	c.Desktops, err = decodePinned(op, n, all.Val(), trail.Val())
+	c.Desktops, err = decodePinned(op, o.bound, n, all.Val(), trail.Val())
 	return c, err
 }
 

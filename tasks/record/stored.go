@@ -34,6 +34,7 @@ type storedOperation struct {
 	Found    string `redis:"found"`
 	// Clearance and Brake are JSON, or empty.
 	Clearance string `redis:"clearance"`
+	Bound     bool   `redis:"bound"` // an approval bound its rows to a plan
 	Brake     string `redis:"brake"`
 	Undos     string `redis:"undos"` // ids, with commas
 
@@ -69,6 +70,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 		op.Deadline = s.Deadline.Time
 	}
 	op.EndedAt, op.Seal, op.Counts, op.clearance = s.Ended.Time, s.Seal, s.counts(), s.Clearance
+	op.bound = s.Bound || op.Plan != ""
 	if s.Clearance != "" {
 		if err := decodeJSON(s.Clearance, &op.Clearance); err != nil {
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)

@@ -13,6 +13,7 @@ var adviceByCode = map[string]string{
 	// Guards, before a call.
 	"OTHER_USER":      "Assigned to someone else. Confirm the owner, then dismiss; if the list named the wrong user, submit the right one.",
 	"GROUP":           "Check who is in the group. Remove the leaver from it, or the group from the desktop, then retry.",
+	"PLAN_CHANGED":    "Make a new plan, see who is on the desktop now, and run that plan; or dismiss.",
 	"SHARED":          "Submit it again with the leavers as expected users, or with shared desktops allowed if all users are to lose it.",
 	"FROZEN":          "Settle the order or the bill for which the desktop is frozen, then retry.",
 	"MAINTENANCE":     "End the maintenance mode of the desktop in the Workspace console, then retry.",

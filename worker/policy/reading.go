@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks"
 )
 
 // Action is what follows from a reading of a desktop.
@@ -80,6 +82,8 @@ var verdictRows = []VerdictRow{
 		Gone, func(l Look) bool { return l.Status == "DELETED" }},
 	{"UNATTACH or DEATTACHED, without users", Done, Done, Done, "", "it has no user",
 		ReadBack, func(l Look) bool { return l.state("UNATTACH", "DEATTACHED") && len(l.Users) == 0 }},
+	{"other users than those of the plan that is run", Hold, Send, Wait, "PLAN_CHANGED", "its users have changed since the plan",
+		"", func(l Look) bool { return l.changed() }},
 	{"DEATTACHING or WAITING, a single user who is not expected", Hold, Follow, Wait, "OTHER_USER", "assigned to someone else",
 		NotTheirs, func(l Look) bool { return l.Absent() && l.Type != "SHARED" && l.state("DEATTACHING", "WAITING") }},
 	{"DEATTACHING", Follow, Follow, Wait, "", "it is being detached",
@@ -139,8 +143,44 @@ type Look struct {
 	Named       bool     // Expect comes from the request, not from a first reading
 	Computer    string   // the computer name by which it was found
 	AllowShared bool
-	Undo        *Undo  // it is to be given back; nil: it is to be detached
-	Protected   string // the rule that forbids a call with it; empty: none, or no call is considered
+	Plan        *PlannedUsers // nil: no plan binds the row, or it is not read before a call
+	Undo        *Undo         // it is to be given back; nil: it is to be detached
+	Protected   string        // the rule that forbids a call with it; empty: none, or no call is considered
+}
+
+// PlannedUsers are the users that a plan read.
+type PlannedUsers struct {
+	Users []tasks.Person
+	Sent  bool // a call has named the desktop since, so that some of them may be gone
+}
+
+// changed reports whether a desktop has other users than the plan read, anybody more or,
+// before the first call, anybody less.
+func (l Look) changed() bool {
+	if l.Plan == nil {
+		return false
+	}
+	planned := map[string]bool{}
+	for _, p := range l.Plan.Users {
+		planned[p.Identity()] = true
+	}
+	now := map[string]bool{}
+	for _, p := range PersonsOf(l.Users) {
+		now[p.Identity()] = true
+		if !planned[p.Identity()] {
+			return true
+		}
+	}
+	return len(now) < len(planned) && !l.Plan.Sent
+}
+
+// PersonsOf are the users of a reading as the record has them; never nil.
+func PersonsOf(users []apiclient.User) []tasks.Person {
+	out := make([]tasks.Person, len(users))
+	for i, u := range users {
+		out[i] = tasks.Person{Name: u.Name, ID: u.ID, Domain: u.Domain, Group: u.Group, Type: u.Type}
+	}
+	return out
 }
 
 // VerdictOf finds the row of a reading.
@@ -238,15 +278,20 @@ func (l Look) SeenBy() string {
 	if len(l.Users) == 0 {
 		return l.seen()
 	}
-	names := make([]string, 0, 3)
-	for i, u := range l.Users {
+	return l.seen() + ", " + namesOf(PersonsOf(l.Users))
+}
+
+// namesOf lists the names of the first three.
+func namesOf(people []tasks.Person) string {
+	names := make([]string, 0, 4)
+	for i, p := range people {
 		if i == 3 {
-			names = append(names, fmt.Sprintf("and %d more", len(l.Users)-i))
+			names = append(names, fmt.Sprintf("and %d more", len(people)-i))
 			break
 		}
-		names = append(names, fmt.Sprintf("%q", u.Name))
+		names = append(names, fmt.Sprintf("%q", p.Name))
 	}
-	return l.seen() + ", " + strings.Join(names, ", ")
+	return strings.Join(names, ", ")
 }
 
 // Reason says why a desktop is on hold, or is read again later.
@@ -261,6 +306,8 @@ func (l Look) Reason(row VerdictRow) string {
 		return fmt.Sprintf("protected by the rule %s, and nothing was sent (read as %s)", l.Protected, l.SeenBy())
 	case "SHARED":
 		return fmt.Sprintf("%s: %s", row.Why, l.SeenBy())
+	case "PLAN_CHANGED":
+		return fmt.Sprintf("%s: it read %s, and now %s is found", row.Why, cmp.Or(namesOf(l.Plan.Users), "nobody"), l.SeenBy())
 	}
 	return fmt.Sprintf("%s (read as %s)", row.Why, l.SeenBy())
 }

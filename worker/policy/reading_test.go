@@ -16,6 +16,8 @@ func users(names ...string) []apiclient.User {
 	return out
 }
 
+func planned(names ...string) *PlannedUsers { return &PlannedUsers{Users: PersonsOf(users(names...))} }
+
 // Every row of the table, and which goes before which.
 func TestVerdicts(t *testing.T) {
 	t.Parallel()
@@ -28,6 +30,7 @@ func TestVerdicts(t *testing.T) {
 		seen   bool
 		pinned bool // expect is what a reading pinned
 		as     string
+		plan   *PlannedUsers
 		rule   string
 
 		before, unknown, after Action
@@ -74,6 +77,29 @@ func TestVerdicts(t *testing.T) {
 			before: Hold, unknown: Follow, after: Wait, code: "OTHER_USER", note: NotTheirs},
 		"detaching others, shared": {d: apiclient.Desktop{Type: "SHARED", AttachState: "DEATTACHING", Users: users("bob")},
 			expect: []string{"ann"}, before: Follow, unknown: Follow, after: Wait, note: ReadBack},
+		"as planned": {d: apiclient.Desktop{Users: users("ann", "bob")}, plan: planned("bob", "ann"), allow: true,
+			before: Send, unknown: Send, after: Wait},
+		"planned, another name": {d: apiclient.Desktop{Users: users("heir")}, plan: planned("ann"),
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, one more": {d: apiclient.Desktop{Type: "SHARED", Users: users("ann", "heir")}, plan: planned("ann"), expect: []string{"ann"},
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, one less": {d: apiclient.Desktop{Type: "SHARED", Users: users("ann")}, plan: planned("ann", "bob"), allow: true,
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, one taken by our own call": {
+			d: apiclient.Desktop{Type: "SHARED", Users: users("ann")}, plan: &PlannedUsers{planned("ann", "bob").Users, true}, allow: true,
+			before: Send, unknown: Send, after: Wait},
+		"planned, sent, then another": {
+			d: apiclient.Desktop{Type: "SHARED", Users: users("heir")}, plan: &PlannedUsers{planned("ann", "bob").Users, true}, allow: true,
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, the same name again": {
+			d: apiclient.Desktop{Users: []apiclient.User{{Name: "ann", ID: "new", Type: "USER"}}}, plan: planned("ann"),
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, nobody was on it": {d: apiclient.Desktop{Users: users("ann")}, plan: planned(),
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, being taken from another": {d: apiclient.Desktop{AttachState: "DEATTACHING", Users: users("heir")}, plan: planned("ann"),
+			before: Hold, unknown: Send, after: Wait, code: "PLAN_CHANGED"},
+		"planned, free by now": {d: apiclient.Desktop{AttachState: "UNATTACH"}, plan: planned("ann"),
+			before: Done, unknown: Done, after: Done, note: ReadBack},
 		"waiting": {d: apiclient.Desktop{AttachState: "WAITING", Users: users("ann")},
 			before: Later, unknown: Follow, after: Wait, code: "BUSY", note: ReadBack},
 		"theirs": {d: apiclient.Desktop{Users: users("ann")}, expect: []string{"ann"},
@@ -138,7 +164,7 @@ func TestVerdicts(t *testing.T) {
 		row := VerdictOf(Look{
 			Desktop: c.d, Exists: !c.gone, SeenBefore: c.seen,
 			Expect: c.expect, Named: len(c.expect) > 0 && !c.pinned,
-			Computer: c.as, AllowShared: c.allow, Protected: c.rule,
+			Computer: c.as, AllowShared: c.allow, Plan: c.plan, Protected: c.rule,
 		})
 		hit[row.Reads] = true
 		require.Equal(t, c.before, row.Before, "%s: before", name)

@@ -141,11 +141,14 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	s.ok(t, "detach", "--project", "hq", "--user", "zoe", "--wait")
 	s.ok(t, "detach", "--project", "hq", "--urgent", "--wait", "d5")
 	require.Equal(t, exitHeld, s.run(t, "detach", "--project", "hq", "--computer", "PC-10", "--expected-user", "somebody", "--wait").code)
-	many := []string{"detach", "--project", "hq", "--wait"}
+	var many []string
 	for i := range 300 {
 		many = append(many, fmt.Sprint("m", i))
 	}
-	s.ok(t, many...)
+	large := s.detached(t, many...)
+	require.Eventually(t, func() bool { return strings.Contains(s.ok(t, "list", "--waiting"), large) }, time.Minute, 50*time.Millisecond)
+	s.ok(t, "approve", large, "--reason", "known", "--yes")
+	s.ok(t, "status", large, "--wait")
 	later := s.detached(t, "--at", "+2h", "d6")
 	s.ok(t, "list", "--scheduled")
 	s.ok(t, "cancel", later)

@@ -24,8 +24,9 @@ func (p *Program) approveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve OPERATION",
 		Short: "Let an operation begin that waits for an approval",
-		Long: `Shows why the operation waits, asks, and lets it begin. Its deadline counts from
-then. It takes the role approver or admin. Beyond approval.second_person_above
+		Long: `Shows why the operation waits and who would lose access, asks, and lets it begin:
+exactly what was shown, so that a desktop that has other users by then is put on
+hold. Its deadline counts from then. It takes the role approver or admin. Beyond approval.second_person_above
 desktops, the person who asked cannot approve it: two keys of one person are one
 person. In scripts, confirm with --yes.`,
 		Example: `  detachd list --waiting
@@ -53,12 +54,21 @@ func (p *Program) approve(ctx context.Context, c *client, id string, o approveOp
 		return decided(id, op)
 	}
 	p.say("operation %s of project %s, requested by %s: %s", id, op.Project, printable(requester(op)), printable(op.Clearance.Question()))
+	if !o.yes && !interactive(p.Stdin) {
+		return p.agreed(op.Clearance.Desktops) // refuses, before anything is read
+	}
+	request := api.ApproveRequest{Reason: o.reason}
+	if op.Clearance.Why == tasks.WhyLimit {
+		if request.Plan, err = p.planToApprove(ctx, c, id, o); err != nil {
+			return answered(id, op, err)
+		}
+	}
 	if !o.yes {
 		if err := p.agreed(op.Clearance.Desktops); err != nil {
 			return err
 		}
 	}
-	done, err := c.Approve(ctx, id, o.reason)
+	done, err := c.Approve(ctx, id, request)
 	if err != nil {
 		return answered(id, op, err)
 	}
@@ -67,6 +77,24 @@ func (p *Program) approve(ctx context.Context, c *client, id string, o approveOp
 	}
 	p.out("operation %s approved: it begins, deadline %s", id, clock(done.Deadline))
 	return nil
+}
+
+// planToApprove shows what is left of an operation that waits, and returns the hash of that.
+func (p *Program) planToApprove(ctx context.Context, c *client, id string, o approveOptions) (hash string, err error) {
+	plan, err := c.PlanOperation(ctx, api.PlanOfOperation{Operation: id, Reason: o.reason})
+	if err != nil {
+		return "", err
+	}
+	plans := []api.Plan{plan}
+	summary, err := p.readPlans(ctx, c, plans)
+	if err != nil {
+		return "", err
+	}
+	if o.json {
+		p.say("%s", summary)
+		return plans[0].Hash, nil
+	}
+	return plans[0].Hash, p.showPlans(summary, plans)
 }
 
 func (p *Program) rejectCommand() *cobra.Command {

@@ -40,7 +40,8 @@ func (p *Program) demoCommand() *cobra.Command {
 		Short: "Detach a list of leavers from a fake cloud",
 		Long: `Runs a Redis in memory, a fake cloud and a worker, and detaches a list of leavers
 while the cloud throttles, reports conflicts, loses replies, finishes late or never,
-and refuses some desktops; then leavers by name, who share desktops with colleagues.
+and refuses some desktops; then leavers by name, who share desktops with colleagues;
+then a feed that names too many, which waits for an approval, and an undo.
 It needs no setup, touches nothing real, and stops by itself. The exit code is 0 if
 exactly the planned desktops failed or were put on hold, every desktop reported as
 detached is detached in the cloud, and nobody else lost access; otherwise 3.`,
@@ -92,6 +93,7 @@ func (p *Program) demo(ctx context.Context, o demoOptions) error {
 	}
 	defer e.Stop()
 	plan.stage(e.Cloud.Cloud)
+	stageFeed(e.Cloud.Cloud)
 	p.say("demo: Redis in memory and a fake cloud on this machine; nothing real is touched, and all data is deleted at the end")
 	p.say("demo: %s of %s, and some leavers by name; planned: %d fail, %d are put on hold, "+
 		"and the cloud throttles, reports conflicts and loses a reply",
@@ -164,7 +166,7 @@ func (p *Program) demoList(o demoOptions) (*leavers.List, error) {
 
 // demoApp is a worker with short intervals.
 func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions, m *metrics.Metrics) (*app.App, error) {
-	cfg := embeddedConfig(e, plan.projects)
+	cfg := withFeed(embeddedConfig(e, plan.projects))
 	cfg.Worker.FirstLook, cfg.Worker.ConfirmWithin = time.Second, 7*time.Second
 	cfg.Worker.MaxAttempts, cfg.Worker.RetryBase, cfg.Worker.RetryMax = 6, 100*time.Millisecond, time.Second
 	log := zerolog.Nop()
@@ -209,6 +211,12 @@ func (p *Program) perform(
 		p.say("demo: the evidence report of operation %s is in %s; check it with detachd verify", op.ID, o.report)
 	}
 	summary, err := newDemoReport(context.WithoutCancel(ctx), a.Store, e.Cloud.Cloud, plan, ops)
+	if err != nil {
+		return summary, err
+	}
 	summary.Seed, summary.TookMS = o.seed, time.Since(started).Milliseconds()
+	summary.Brakes, err = p.performFeed(ctx, e, a)
+	summary.Surprises = append(summary.Surprises, summary.Brakes.surprises()...)
+	summary.AsPlanned = len(summary.Surprises) == 0
 	return summary, err
 }

@@ -29,6 +29,7 @@ type demoReport struct {
 	Codes      []tasks.FailureCount `json:"failures_by_code"`
 	JobIDs     []string             `json:"job_ids"`
 	Cloud      demoCloud            `json:"cloud"`
+	Brakes     demoBrakes           `json:"brakes"`
 	// AsPlanned: everything finished, exactly the planned desktops failed or were put
 	// on hold, what is reported as detached is so in the cloud, and nobody else lost
 	// access.
@@ -237,6 +238,8 @@ func (r demoReport) print(w io.Writer) error {
 	}
 	fmt.Fprintf(w, "The fake cloud received %s (%s) and %s, and has %s detached.\n",
 		count(r.Cloud.Calls, "detach call"), statusText(r.Cloud.Statuses), count(r.Cloud.Readings, "reading"), count(r.Cloud.Detached, "desktop"))
+	fmt.Fprintln(w)
+	r.Brakes.print(w)
 	return r.printVerdict(w)
 }
 

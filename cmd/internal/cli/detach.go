@@ -55,14 +55,24 @@ name when the operation runs. A computer name (a column, or --computer) means th
 one desktop of that name at that time. Desktops of several users without a named
 user, and desktops that are hibernated, frozen or in maintenance, are put on hold.
 
+What was shown is what runs: --plan prints the hash of the plan, and --plan HASH
+runs exactly that within an hour. What the plan found is not looked up again, and a
+desktop that has other users than it showed is put on hold.
+
 "accepted" in the results means accepted by the cloud; the desktop is then followed
 until its state is confirmed "detached" or it is "failed".`,
 		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
   detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00+08:00 --ticket HR-4711   # starts then
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
   detachd detach --file leavers.csv --project hq --plan
+  detachd detach --plan 7d1f6d0f5c2f8f0b6f1c3a4b5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80 --ticket HR-4711
   report | detachd detach --file - --at "2026-11-30 18:00" --idempotency-key leavers-2026-11`,
-		RunE: p.run(func(cmd *cobra.Command, args []string) error { return p.detach(cmd.Context(), args, o) }),
+		RunE: p.run(func(cmd *cobra.Command, args []string) error {
+			if o.plan && slices.ContainsFunc(args, isHash) {
+				return p.runPlans(cmd.Context(), args, o, cmd.Flags())
+			}
+			return p.detach(cmd.Context(), args, o)
+		}),
 	}
 	o.flags(p, cmd.Flags())
 	return cmd
@@ -93,11 +103,15 @@ func (o *detachOptions) flags(p *Program, f *pflag.FlagSet) {
 		"Not with a server, which records the name of the key")
 	f.StringVar(&o.key, "idempotency-key", "", "`name` of this request, so that repeating it is safe (default: a new one, which is printed)")
 	f.BoolVar(&o.skipInvalid, "skip-invalid", false, "skip invalid rows instead of refusing the whole list; the exit code is then 3")
-	f.BoolVar(&o.plan, "plan", false, "show who would lose access and what would be put on hold, and queue nothing")
+	f.BoolVar(&o.plan, "plan", false, "show who would lose access and what would be put on hold, and queue nothing.\n"+
+		"With the hash of such a plan, or several, as arguments: run exactly that")
 	f.BoolVar(&o.json, "json", false, "print JSON")
 	p.outputFlag(f)
 	o.wait.flags(f)
 }
+
+// newKey makes an idempotency key.
+func newKey() string { return "detach-" + strings.ToLower(rand.Text()) }
 
 // check refuses flags and arguments that contradict each other.
 func (o detachOptions) check(args []string) error {
@@ -129,18 +143,26 @@ func (p *Program) detach(ctx context.Context, args []string, o detachOptions) er
 	defer c.close()
 	made := o.key == "" && !o.plan
 	if made {
-		o.key = "detach-" + strings.ToLower(rand.Text())
+		o.key = newKey()
 	}
 	reqs, list, err := p.requests(ctx, c, args, o)
 	if err != nil {
 		return err
 	}
 	if o.plan {
-		if err := p.plan(ctx, c, reqs, list, o.json); err != nil {
+		if err := p.plan(ctx, c, reqs, list, o); err != nil {
 			return err
 		}
 		return skippedRows(list, nil)
 	}
+	return p.submit(ctx, c, reqs, list, o, made)
+}
+
+// submit creates the operations of requests, and follows them if wanted. made says that the
+// idempotency key is new.
+func (p *Program) submit(
+	ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, o detachOptions, made bool,
+) error {
 	if made {
 		p.note("idempotency key: %s", o.key)
 	}
@@ -375,7 +397,11 @@ func (p *Program) enqueue(ctx context.Context, c *client, reqs []api.OperationRe
 		if len(ops) > 0 || f.code != exitUsage {
 			f.next += "; to repeat it safely, whatever was queued, add --idempotency-key " + printable(key)
 		}
-		return nil, &failure{f.code, fmt.Errorf("project %s: %w", req.Project, f.err), f.next}
+		what := "project " + req.Project
+		if req.Plan != "" {
+			what = "plan " + req.Plan[:12]
+		}
+		return nil, &failure{f.code, fmt.Errorf("%s: %w", what, f.err), f.next}
 	}
 	return ops, nil
 }

@@ -83,6 +83,8 @@ func explain(err error) *failure {
 			"with --at and --deadline as absolute times (a duration such as +2h changes the content)"}
 	case errors.Is(err, tasks.ErrNotFound):
 		return &failure{exitUsage, err, "detachd list shows the operations"}
+	case errors.Is(err, tasks.ErrNoPlan), errors.Is(err, tasks.ErrPlanExpired):
+		return &failure{exitUsage, err, planAgain}
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInternal, errors.New("interrupted"), "run it again"}
 	}

@@ -2,8 +2,12 @@ package cli
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"strings"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"github.com/detachd/detachd/cmd/internal/leavers"
 	"github.com/detachd/detachd/tasks"
@@ -18,7 +22,7 @@ type planView struct {
 }
 
 // plan shows what detach would do, and submits nothing.
-func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, asJSON bool) error {
+func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationRequest, list *leavers.List, o detachOptions) error {
 	v := planView{listView: readOf(list)}
 	for _, req := range reqs {
 		plan, err := c.Plan(ctx, req)
@@ -27,45 +31,14 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 		}
 		v.Items = append(v.Items, plan)
 	}
-	if err := p.waitForPlans(ctx, c, v.Items); err != nil {
+	summary, err := p.readPlans(ctx, c, v.Items)
+	if err != nil {
 		return err
 	}
-	var plans []tasks.Plan
-	for i, plan := range v.Items {
-		if plan.State == tasks.PlanFailed {
-			return fail(exitInternal, "run it again; if it fails again, detachd doctor checks the connection to the cloud",
-				"the plan of project %s stopped after %s: %s; nothing was queued", plan.Project, share(plan.Read, plan.Total, "row"), plan.Error)
-		}
-		plans = append(plans, plan.Plan)
-		if plan.NextPageToken == "" {
-			continue
-		}
-		items, err := all(func(size int, token string) ([]tasks.Planned, string, error) {
-			page, err := c.PlanByID(ctx, plan.ID, size, token)
-			return page.Items, page.NextPageToken, err
-		})
-		if err != nil {
-			return err
-		}
-		v.Items[i].Items, v.Items[i].NextPageToken = items, ""
-	}
-	v.Summary = api.SummaryOf(plans...)
-	if asJSON {
+	if v.Summary = summary; o.json {
 		return printJSON(p.Stdout, v)
 	}
-	p.out("%s", v.Summary)
-	p.out("")
-	t := &table{header: []string{"DESKTOP", "PROJECT", "ACTION", "LOSES ACCESS", "CODE", "WHY"}}
-	for _, does := range []bool{true, false} { // rows on hold come first, of all projects
-		for _, plan := range v.Items {
-			for _, row := range plan.Items {
-				if (row.Does == "hold") == does {
-					t.add(row.ID, plan.Project, row.Does, namesOf(row.From), row.Code, row.Why)
-				}
-			}
-		}
-	}
-	if err := p.show(t); err != nil {
+	if err := p.showPlans(v.Summary, v.Items); err != nil {
 		return err
 	}
 	first := v.Items[0] // all have the same times
@@ -80,7 +53,113 @@ func (p *Program) plan(ctx context.Context, c *client, reqs []api.OperationReque
 	}
 	p.sayEstimate(ctx, c, toSend)
 	p.note("plan: based on the current state of the cloud; nothing was queued")
+	command := "detachd detach --plan"
+	for _, plan := range v.Items {
+		command += " " + plan.Hash
+	}
+	for _, x := range [][2]string{{"--reason", o.reason}, {"--ticket", o.ticket}, {"--requested-by", o.by}, {"--idempotency-key", o.key}} {
+		if x[1] != "" {
+			command += " " + x[0] + " " + quoted(x[1])
+		}
+	}
+	if o.urgent {
+		command += " --urgent"
+	}
+	p.note("plan: run exactly this within an hour with: %s", command)
 	return nil
+}
+
+// quoted is an argument for a shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(printable(text), "'", `'\''`) + "'" }
+
+// isHash reports whether an argument is the hash of a plan. No desktop has such an id.
+func isHash(arg string) bool {
+	hash, err := hex.DecodeString(arg)
+	return err == nil && len(hash) == sha256.Size
+}
+
+// plannedFlags are part of a plan: they cannot be given to run it.
+var plannedFlags = []string{
+	"file", "project", "user", "computer", "expected-user", "unknown-users", "user-column", "computer-column", "desktop-column",
+	"allow-shared", "shutoff", "at", "due-at", "deadline", "skip-invalid",
+}
+
+// runPlans runs plans by their hashes.
+func (p *Program) runPlans(ctx context.Context, hashes []string, o detachOptions, flags *pflag.FlagSet) error {
+	for _, name := range plannedFlags {
+		if flags.Changed(name) {
+			return usage("leave it out, or make a new plan with it", "--%s is part of the plan, and cannot be changed", name)
+		}
+	}
+	for _, hash := range hashes {
+		if !isHash(hash) {
+			return usage("give only hashes, to run plans, or none of them, to make one", "%q is not the hash of a plan", printable(hash))
+		}
+	}
+	if err := o.wait.check(); err != nil {
+		return err
+	}
+	c, err := p.connect(o.by)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	made := o.key == ""
+	if made {
+		o.key = newKey()
+	}
+	reqs := make([]api.OperationRequest, len(hashes))
+	for i, hash := range hashes {
+		reqs[i] = api.OperationRequest{Plan: hash, Reason: o.reason, Ticket: o.ticket, Urgent: o.urgent, IdempotencyKey: o.key}
+		if len(hashes) > 1 {
+			reqs[i].IdempotencyKey += "/" + hash[:12]
+		}
+	}
+	return p.submit(ctx, c, reqs, &leavers.List{}, o, made)
+}
+
+// readPlans waits until plans are done, reads all of their rows, and summarises them.
+func (p *Program) readPlans(ctx context.Context, c *client, items []api.Plan) (summary string, err error) {
+	if err := p.waitForPlans(ctx, c, items); err != nil {
+		return "", err
+	}
+	var plans []tasks.Plan
+	for i, plan := range items {
+		if plan.State == tasks.PlanFailed {
+			return "", fail(exitInternal, "run it again; if it fails again, detachd doctor checks the connection to the cloud",
+				"the plan of project %s stopped after %s: %s; nothing was queued", plan.Project, share(plan.Read, plan.Total, "row"), plan.Error)
+		}
+		plans = append(plans, plan.Plan)
+		if plan.NextPageToken == "" {
+			continue
+		}
+		rows, err := all(func(size int, token string) ([]tasks.Planned, string, error) {
+			page, err := c.PlanByID(ctx, plan.ID, size, token)
+			return page.Items, page.NextPageToken, err
+		})
+		if err != nil {
+			return "", err
+		}
+		items[i].Items, items[i].NextPageToken = rows, ""
+	}
+	return api.SummaryOf(plans...), nil
+}
+
+// showPlans prints plans, the rows on hold of all of them first.
+func (p *Program) showPlans(summary string, plans []api.Plan) error {
+	p.out("%s", summary)
+	p.out("")
+	t := &table{header: []string{"DESKTOP", "PROJECT", "ACTION", "LOSES ACCESS", "CODE", "WHY"}}
+	for _, does := range []bool{true, false} {
+		for _, plan := range plans {
+			for _, row := range plan.Items {
+				if (row.Does == "hold") == does {
+					t.add(row.ID, plan.Project, row.Does, namesOf(row.From), row.Code, row.Why)
+				}
+			}
+		}
+	}
+	return p.show(t)
 }
 
 // waitForPlans waits until all plans are read, and shows the progress.

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/tasks"
 )
 
 func TestPlanQueuesNothing(t *testing.T) {
@@ -32,6 +33,41 @@ func TestPlanQueuesNothing(t *testing.T) {
 		require.Len(t, v["items"].([]any)[0].(map[string]any)["items"], 2)
 		require.Empty(t, s.operations(t))
 		s.refused(t, exitUsage, "nothing to --wait for", "detach", "--project", "hq", "d1", "--plan", "--wait")
+	})
+}
+
+// What a plan showed is run by its hash, and nothing else: a desktop that has somebody else
+// by now is on hold, and one that came since is skipped.
+func TestAPlanIsRunByItsHash(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		zoe := fakecloud.User{Name: "zoe"}
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "first", Users: []fakecloud.User{zoe}}, fakecloud.Desktop{ID: "second", Users: []fakecloud.User{zoe}})
+		r := s.run(t, "detach", "--user", "zoe", "--project", "hq", "--plan", "--ticket", "HR-1", "--reason", "it's over", "--urgent")
+		require.Equal(t, exitOK, r.code, r.err)
+		_, command, said := strings.Cut(r.err, "plan: run exactly this within an hour with: detachd ")
+		require.True(t, said, r.err)
+		command, _, _ = strings.Cut(command, "\n")
+		require.Contains(t, command, `--reason 'it'\''s over' --ticket 'HR-1' --urgent`)
+		hash := strings.Fields(command)[2]
+		require.Equal(t, hash, s.json(t, exitOK, "detach", "--user", "zoe", "--project", "hq", "--plan")["items"].([]any)[0].(map[string]any)["hash"],
+			"the same, as nothing has changed")
+
+		s.refused(t, exitUsage, "--shutoff is part of the plan", "detach", "--plan", hash, "--shutoff")
+		s.refused(t, exitUsage, `"d1" is not the hash of a plan`, "detach", "--plan", hash, "d1")
+		s.refused(t, exitUsage, "make the plan again", "detach", "--plan", strings.Repeat("0", 64))
+		require.Empty(t, s.operations(t))
+
+		s.cloud.Add(hqID, fakecloud.Desktop{ID: "new", Users: []fakecloud.User{zoe}})
+		s.cloud.Update(hqID, "second", func(d *fakecloud.Desktop) { d.Users = []fakecloud.User{{Name: "heir"}} })
+		s.worker(t)
+		r = s.run(t, "detach", "--plan", hash, "--reason", "it's over", "--ticket", "HR-1", "--urgent", "--idempotency-key", "k", "--wait")
+		require.Equal(t, exitHeld, r.code, r.err)
+		op := s.operations(t)[0]
+		require.Equal(t, []any{hash, "HR-1", "it's over", true}, []any{op.Plan, op.Ticket, op.Reason, op.Urgent})
+		require.Equal(t, tasks.Counts{Detached: 1, Held: 1, Expanded: 1}, op.Counts)
+		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "held"), "PLAN_CHANGED")
+		again := s.run(t, "detach", "--plan", hash, "--reason", "it's over", "--ticket", "HR-1", "--urgent", "--idempotency-key", "k")
+		require.Contains(t, again.out, "already recorded at ", again.err)
 	})
 }
 

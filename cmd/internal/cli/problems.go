@@ -12,6 +12,8 @@ import (
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
+const planAgain = "make the plan again, with the same key or as the same person, and run it within an hour; nothing was queued"
+
 // problemAdvice gives the exit code and the next step for the problems of a server.
 var problemAdvice = map[string]struct {
 	exit int
@@ -20,6 +22,8 @@ var problemAdvice = map[string]struct {
 	"no_key": {exitNotAuthorised, "set DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
 	"key_refused": {exitNotAuthorised,
 		"check the key; where Redis is configured, detachd keys list shows if it is revoked or expired"},
+	"plan_not_found":        {exitUsage, planAgain},
+	"plan_expired":          {exitUsage, planAgain},
 	"slow_down":             {exitNotAuthorised, "check the key and wait: wrong keys were sent from your address, by you or by others"},
 	"role_missing":          {exitNotAuthorised, "use a key with that role; detachd keys create creates one"},
 	"project_not_allowed":   {exitNotAuthorised, "use a key for that project, or for all projects"},

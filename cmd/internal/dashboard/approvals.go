@@ -8,6 +8,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 // approval is the question of an operation, on its page.
@@ -72,12 +73,28 @@ func (v *visit) waitingTodos(waiting int) ([]todo, error) {
 	return out, nil
 }
 
+// approve approves what the plan page showed; the page comes first if the operation waits
+// because of the limit.
 func (v *visit) approve() error {
 	reason, err := v.reason()
 	if err != nil {
 		return err
 	}
-	if _, err := v.api.Approve(v.Context(), v.PathValue("id"), reason); err != nil {
+	id, hash := v.PathValue("id"), v.PostFormValue("hash")
+	op, err := v.api.OperationState(v.Context(), id)
+	if err != nil {
+		return err
+	}
+	if a := v.approvalOf(op.Operation); hash == "" && a != nil && a.May && a.Why == tasks.WhyLimit {
+		shown, err := v.api.PlanOperation(v.Context(), api.PlanOfOperation{Operation: id, Reason: reason})
+		if err != nil {
+			return err
+		}
+		p := plan{Form: true, Reason: reason}
+		p.add(shown, more{})
+		return v.renderPlan(p)
+	}
+	if _, err := v.api.Approve(v.Context(), id, api.ApproveRequest{Plan: hash, Reason: reason}); err != nil {
 		return err
 	}
 	return v.redirect(v.operationPath(), "Approved. The operation begins.")

@@ -77,6 +77,8 @@ type plan struct {
 	Asked                int       // desktops, computers and users
 	Type                 bool      // the number must be typed
 	Ignored              []string  // unknown columns
+	Approves             string    // the operation that waits, if the plan is of what is left of one
+	Reason               string    // of the approval
 	Back                 []kept    // the form that it came from; empty: too long to be kept
 
 	Reading     bool   // not finished
@@ -169,7 +171,10 @@ func (v *visit) planDetach() error {
 	}
 	defer release()
 	if ids := v.PostForm["id"]; len(ids) > 0 {
-		p := plan{Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"]}
+		p := plan{
+			Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"],
+			Reason: v.PostFormValue("reason"),
+		}
 		for _, name := range keptFields {
 			if value := v.PostFormValue("back_" + name); value != "" {
 				p.Back = append(p.Back, kept{name, value})
@@ -244,12 +249,13 @@ func (p *plan) add(x api.Plan, m more) {
 	p.Asked += x.Desktops + x.Users + x.Computers
 	p.Read += x.Read
 	p.Total += x.Total
+	p.Approves = x.OperationID
 	p.Reading = p.Reading || x.State == tasks.PlanReading
 	p.Start, p.Due, p.Deadline = x.NotBefore, x.DueAt, x.Deadline // the same in all projects
 }
 
 func (v *visit) renderPlan(p plan) error {
-	p.Type = p.Asked >= confirmFrom
+	p.Type = p.Asked >= confirmFrom && p.Approves == ""
 	for i := range p.Projects {
 		p.Projects[i].Table = v.plannedTable(p.Projects[i])
 	}
@@ -391,7 +397,8 @@ func (f *newDetach) fault(text string) {
 	f.FaultCount++
 }
 
-// startDetach submits a plan.
+// startDetach submits exactly what a plan showed, by its hash. Of a project that could not be
+// read there is none: its request is submitted.
 func (v *visit) startDetach() error {
 	release, err := v.parseLarge()
 	if err != nil {
@@ -400,7 +407,8 @@ func (v *visit) startDetach() error {
 	defer release()
 	var reqs []api.OperationRequest
 	key := v.PostFormValue("key")
-	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || key == "" {
+	hashes := v.PostForm["hash"]
+	if err := json.Unmarshal([]byte(v.PostFormValue("plan")), &reqs); err != nil || len(reqs) == 0 || len(hashes) != len(reqs) || key == "" {
 		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid, Detail: "the plan is not valid"}
 	}
 	asked := 0
@@ -410,7 +418,7 @@ func (v *visit) startDetach() error {
 	if err := v.confirmCount(asked); err != nil {
 		return err
 	}
-	ops, err := v.submit(v.Context(), reqs, key)
+	ops, err := v.submit(v.Context(), reqs, hashes, key)
 	if err != nil {
 		return err
 	}
@@ -438,9 +446,13 @@ func oneCopyText(ops []tasks.Operation) string {
 
 // submit creates the operations. If one is refused, the error names those already
 // accepted, which continue.
-func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, key string) (ops []tasks.Operation, err error) {
-	for _, req := range reqs {
-		req.IdempotencyKey = "dashboard-" + key + "-" + req.Project
+func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, hashes []string, key string) (ops []tasks.Operation, err error) {
+	for i, req := range reqs {
+		project := req.Project
+		if hashes[i] != "" {
+			req = api.OperationRequest{Plan: hashes[i], Urgent: req.Urgent, Reason: req.Reason, Ticket: req.Ticket}
+		}
+		req.IdempotencyKey = "dashboard-" + key + "-" + project
 		op, err := v.api.CreateOperation(ctx, req)
 		if err == nil {
 			ops = append(ops, op)
@@ -455,7 +467,7 @@ func (v *visit) submit(ctx context.Context, reqs []api.OperationRequest, key str
 		for i, op := range ops {
 			names[i] = "operation " + op.ID + " of project " + op.Project
 		}
-		refused.Detail = fmt.Sprintf("project %s was refused: %s. Already accepted: %s", req.Project, p.Detail, strings.Join(names, ", "))
+		refused.Detail = fmt.Sprintf("project %s was refused: %s. Already accepted: %s", project, p.Detail, strings.Join(names, ", "))
 		return nil, &refused
 	}
 	return ops, nil

@@ -2,11 +2,14 @@ package dashboard_test
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"regexp"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
@@ -105,6 +108,46 @@ func TestLargePlan(t *testing.T) {
 	// Other visitors cannot see it.
 	require.Equal(t, http.StatusNotFound, s.get(all, s.session(access.Admin)).status)
 	require.Equal(t, http.StatusNotFound, s.get("/new/plan", s.session(access.Admin)).status)
+}
+
+// hiddenFields are the names and values of the hidden fields of a page.
+func hiddenFields(page string) (out []string) {
+	for _, m := range regexp.MustCompile(`<input type="hidden" name="([^"]*)" value="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+		out = append(out, m[1], html.UnescapeString(m[2]))
+	}
+	return out
+}
+
+// The confirmation runs what the page showed: a desktop that has somebody else by then is on
+// hold, and one that came since is skipped. Of both projects.
+func TestTheConfirmationRunsThePlan(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	zoe := fakecloud.User{Name: "zoe"}
+	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "d-1", Users: []fakecloud.User{zoe}}, fakecloud.Desktop{ID: "d-2", Users: []fakecloud.User{zoe}})
+	s.cloud.Add(projectIDs["branch"], fakecloud.Desktop{ID: "d-3", Users: []fakecloud.User{zoe}})
+	session := s.session(access.Producer)
+	page := s.postMulti("/new/plan", session, "list", "user,project\nzoe,hq\nzoe,branch\n", "reason", "left", "urgent", "on")
+	require.Equal(t, http.StatusOK, page.status)
+	require.Contains(t, page.body, "has other users by then is put on hold")
+	s.cloud.Update(projectIDs["hq"], "d-2", func(d *fakecloud.Desktop) { d.Users = []fakecloud.User{{Name: "heir"}} })
+	s.cloud.Add(projectIDs["branch"], fakecloud.Desktop{ID: "d-4", Users: []fakecloud.User{zoe}})
+	require.Equal(t, http.StatusSeeOther, s.postMulti("/new", session, hiddenFields(page.body)...).status)
+	s.work()
+	got := map[string]tasks.Counts{}
+	require.Eventually(t, func() bool {
+		ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{}, 0, "")
+		require.NoError(t, err)
+		for _, op := range ops {
+			require.Len(t, op.Plan, 64)
+			require.Equal(t, []any{"left", true}, []any{op.Reason, op.Urgent})
+			if op.Done() {
+				got[op.Project] = op.Counts
+			}
+		}
+		return len(got) == 2
+	}, time.Minute, 10*time.Millisecond)
+	require.Equal(t, map[string]tasks.Counts{"hq": {Detached: 1, Held: 1, Expanded: 1}, "branch": {Detached: 1, Expanded: 1}}, got)
 }
 
 // If the cloud does not answer, the plan says so and can still be submitted.

@@ -183,7 +183,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	}
 	require.Equal(t, http.StatusForbidden, s.post("/keys", session, "name", "more", "role", "admin").status)
 	require.Equal(t, http.StatusForbidden, s.get("/keys", session).status)
-	require.Equal(t, http.StatusForbidden, s.postMulti("/new", session, "plan", `[{"project":"hq","desktops":["x"]}]`, "key", "k").status)
+	require.Equal(t, http.StatusForbidden, s.postMulti("/new", session, "plan", `[{"project":"hq","desktops":["x"]}]`, "hash", "", "key", "k").status)
 	require.Equal(t, http.StatusBadRequest, s.postMulti("/new/plan", session, "project", "hq", "list", "x").status)
 	for name, was := range before {
 		if strings.Contains(name, x.ended.ID) {

@@ -88,7 +88,7 @@ func TestCrossSite(t *testing.T) {
 	forms := map[string][]string{
 		"/signin": {"key", "dk_x"}, "/keys": {"name", "evil", "role", "admin"}, "/projects/{alias}/pause": {"reason", "evil"},
 		"/redrives": {"which", "all"}, "/dismissals": {"which", "all", "reason", "r"},
-		"/new": {"plan", `[{"project":"hq","desktops":["evil"]}]`, "key", "k"},
+		"/new": {"plan", `[{"project":"hq","desktops":["evil"]}]`, "hash", "", "key", "k"},
 	}
 	n := 0
 	for _, rt := range dashboard.Routes() {
@@ -347,12 +347,14 @@ func TestFormsThatCannotBeTaken(t *testing.T) {
 		`[{"project":"hq"}]`:         "name at least one desktop", `[{"project":"nowhere","desktops":["x"]}]`: "is not a configured project",
 		`[{"project":"hq","desktops":["x","x"]}]`: "is the same desktop as",
 	} {
-		got := s.postMulti("/new", session, "plan", plan, "key", "k")
+		got := s.postMulti("/new", session, "plan", plan, "hash", "", "key", "k")
 		require.Equal(t, http.StatusBadRequest, got.status, cut(plan))
 		require.Contains(t, got.body, says, cut(plan))
 	}
-	require.Equal(t, http.StatusBadRequest, s.postMulti("/new", session, "plan", `[{"project":"hq","desktops":["x"]}]`).status,
+	require.Equal(t, http.StatusBadRequest, s.postMulti("/new", session, "plan", `[{"project":"hq","desktops":["x"]}]`, "hash", "").status,
 		"without a key that makes sending it twice harmless")
+	require.Equal(t, http.StatusBadRequest, s.postMulti("/new", session, "plan", `[{"project":"hq","desktops":["x"]}]`, "key", "k").status,
+		"without saying what the plan showed")
 	require.Equal(t, before, s.all(), "nothing was done")
 }
 

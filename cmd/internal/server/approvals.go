@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/record"
@@ -26,33 +27,58 @@ func requireReason(reason string) error {
 
 // approveOperation is POST /v1/operations/{id}:approve.
 func (s *server) approveOperation(r *request) error {
-	return s.decide(r, tasks.AuditOperationApproved, func(op record.Operation, reason string) error {
-		_, err := s.Store.Producer.Approve(r.Context(), op, tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: reason})
+	var in api.ApproveRequest
+	if err := r.decode(&in, true); err != nil {
 		return err
+	}
+	return s.decide(r, tasks.AuditOperationApproved, in.Reason, func(op record.Operation) error {
+		a := tasks.Approval{By: r.key.Name, Owner: r.key.Owner, Reason: in.Reason, Plan: in.Plan, PlanOwner: planOwner(r.key)}
+		_, err := s.Store.Producer.Approve(r.Context(), op, a)
+		return err
+	}, func(op record.Operation) error {
+		if in.Plan == "" && op.AwaitsApproval() && op.Clearance.Why == tasks.WhyLimit && !refusedAnyway(op, r.key) {
+			return fault("/plan", "is required, so that exactly what was shown is approved: "+
+				`POST /v1/plans with {"operation":%q} gives its hash`, op.ID)
+		}
+		return nil
 	})
+}
+
+// refusedAnyway reports whether a key cannot approve an operation, with whatever plan: that is
+// what its owner must know.
+func refusedAnyway(op record.Operation, k access.Key) bool {
+	return op.Clearance.Desktops > op.Clearance.SecondPersonAbove && op.SamePerson(k.Name, k.Owner)
 }
 
 // rejectOperation is POST /v1/operations/{id}:reject.
 func (s *server) rejectOperation(r *request) error {
-	return s.decide(r, tasks.AuditOperationRejected, func(op record.Operation, reason string) error {
-		_, err := s.Store.Producer.Reject(r.Context(), op, r.key.Name, reason)
-		return err
-	})
-}
-
-func (s *server) decide(r *request, action tasks.AuditAction, answer func(op record.Operation, reason string) error) error {
 	var in api.Decision
 	if err := r.decode(&in, true); err != nil {
 		return err
 	}
+	return s.decide(r, tasks.AuditOperationRejected, in.Reason, func(op record.Operation) error {
+		_, err := s.Store.Producer.Reject(r.Context(), op, r.key.Name, in.Reason)
+		return err
+	})
+}
+
+// decide makes the decision about the operation of the path, unless a check refuses it.
+func (s *server) decide(
+	r *request, action tasks.AuditAction, reason string, answer func(record.Operation) error, checks ...func(record.Operation) error,
+) error {
 	op, err := s.operation(r)
 	if err != nil {
 		return err
 	}
-	if err := requireReason(in.Reason); err != nil {
+	if err := requireReason(reason); err != nil {
 		return err
 	}
-	if err := s.act(r, action, op.Project, op.ID, in.Reason).Do(func() error { return answer(op, in.Reason) }); err != nil {
+	for _, check := range checks {
+		if err := check(op); err != nil {
+			return err
+		}
+	}
+	if err := s.act(r, action, op.Project, op.ID, reason).Do(func() error { return answer(op) }); err != nil {
 		return err
 	}
 	if op, err = s.operation(r); err != nil {

@@ -22,8 +22,12 @@ var listParameters = []string{
 
 // decodeRequest reads the body of a request to detach: JSON, or a list as text/csv.
 // ignored are the columns of the list that it does not use.
-func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, err error) {
-	defer func() { in.UnknownUsers = cmp.Or(in.UnknownUsers, r.key.UnknownUsers) }()
+func (r *request) decodeRequest() (in planRequest, ignored []string, err error) {
+	defer func() {
+		if in.Plan == "" && in.Operation == "" {
+			in.UnknownUsers = cmp.Or(in.UnknownUsers, r.key.UnknownUsers)
+		}
+	}()
 	q := r.query(listParameters...)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind != "text/csv" {
@@ -37,13 +41,13 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 		}
 		return in, nil, r.decodeJSON(&in, false)
 	}
-	in = api.OperationRequest{
+	base := api.OperationRequest{
 		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),
 		NotBefore: q.start("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
 		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"),
 		ValidateOnly: q.flag("validate_only"),
 	}
-	list := leavers.New(in.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) && r.maySee(alias) })
+	list := leavers.New(base.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) && r.maySee(alias) })
 	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
 	if err := q.err(); err != nil {
 		return in, nil, err
@@ -55,7 +59,15 @@ func (r *request) decodeRequest() (in api.OperationRequest, ignored []string, er
 	if err := list.Read(bytes.NewReader(text)); err != nil {
 		return in, nil, unreadableList(err)
 	}
-	return oneRequest(list, in)
+	in.OperationRequest, ignored, err = oneRequest(list, base)
+	return in, ignored, err
+}
+
+// planRequest is the body of POST /v1/plans: what POST /v1/operations takes, or an operation
+// that waits.
+type planRequest struct {
+	api.OperationRequest
+	Operation string `json:"operation,omitempty"`
 }
 
 // oneRequest is the request of a list, which must be valid and of one project.

@@ -30,6 +30,12 @@ func (s *server) createOperation(r *request) error {
 	in.Traceparent, in.Tracestate = r.trace, r.tracestate
 	req := in.Task(r.key.Name)
 	req.Owner = r.key.Owner
+	switch {
+	case in.Operation != "":
+		return fault("/operation", "is a field of POST /v1/plans: leave it out")
+	case in.Plan != "" && in.ValidateOnly:
+		return fault("/validate_only", "is given together with a plan, which was checked when it was made: leave it out")
+	}
 	if in.Project != "" && !r.maySee(in.Project) { // before anything else: it is the same if there is no such project
 		return wrongProject(in.Project)
 	}
@@ -44,8 +50,13 @@ func (s *server) createOperation(r *request) error {
 	}
 	act := s.act(r, tasks.AuditOperationCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
-	quota := func(id string) error { return s.takeQuota(r, id, len(req.Desktops)+len(req.Users)+len(req.Computers)) }
-	op, err := s.Store.Producer.Enqueue(r.Context(), req, quota, act.begins)
+	var op record.Operation
+	if in.Plan == "" {
+		quota := func(id string) error { return s.takeQuota(r, id, len(req.Desktops)+len(req.Users)+len(req.Computers)) }
+		op, err = s.Store.Producer.Enqueue(r.Context(), req, quota, act.begins)
+	} else {
+		op, err = s.runPlan(r, req, act)
+	}
 	if err := act.End(err); err != nil {
 		return err
 	}
@@ -56,6 +67,24 @@ func (s *server) createOperation(r *request) error {
 	r.replayed(op.Replayed)
 	r.w.Header().Set("Location", "/v1/operations/"+op.ID)
 	return r.answer(http.StatusAccepted, api.Accepted{OperationState: api.StateOf(op.Operation, s.Now()), IgnoredColumns: ignored})
+}
+
+// runPlan accepts the operation of a plan, which only the key that made it may run.
+func (s *server) runPlan(r *request, req tasks.Request, act *Act) (record.Operation, error) {
+	op, err := s.Store.Producer.EnqueuePlan(r.Context(), planOwner(r.key), req, func(id string, whole tasks.Request) error {
+		if !r.maySee(whole.Project) {
+			return tasks.ErrNoPlan
+		}
+		act.Event.Project, act.Event.Detail = whole.Project, rowsText(len(whole.Desktops), len(whole.Users), len(whole.Computers))
+		if err := s.takeQuota(r, id, len(whole.Desktops)+len(whole.Users)+len(whole.Computers)); err != nil {
+			return err
+		}
+		return act.begins(id)
+	})
+	if err == nil && !r.maySee(op.Project) { // a key of the same name accepted it
+		return op, tasks.ErrNoPlan
+	}
+	return op, err
 }
 
 // rowsText says how much a request names.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"reflect"
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
@@ -30,21 +31,12 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
-	if in.Project != "" && !r.maySee(in.Project) { // as in createOperation
-		return wrongProject(in.Project)
+	create := s.planRequest
+	if in.Operation != "" {
+		create = s.planOperation
 	}
-	req := in.Task(r.key.Name)
-	req.Owner = r.key.Owner
-	if err := s.Store.Producer.Validate(req); err != nil {
-		return err
-	}
-	if err := s.Store.Producer.Protected(r.Context(), req); err != nil {
-		return err
-	}
-	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
-	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
-	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical(), act.begins)
-	if err := act.End(err); err != nil {
+	plan, err := create(r, in)
+	if err != nil {
 		return err
 	}
 	read, err := s.continuePlan(r.Context(), plan)
@@ -67,6 +59,52 @@ func (s *server) createPlan(r *request) error {
 	return s.answerPlan(r, status, plan, api.Plan{IgnoredColumns: ignored}, largestPage, "")
 }
 
+// planRequest creates the plan of a request.
+func (s *server) planRequest(r *request, in planRequest) (record.Plan, error) {
+	if in.Plan != "" {
+		return record.Plan{}, fault("/plan", "is a field of POST /v1/operations, which runs a plan: leave it out")
+	}
+	if in.Project != "" && !r.maySee(in.Project) { // as in createOperation
+		return record.Plan{}, wrongProject(in.Project)
+	}
+	req := in.Task(r.key.Name)
+	req.Owner = r.key.Owner
+	if err := s.Store.Producer.Validate(req); err != nil {
+		return record.Plan{}, err
+	}
+	if err := s.Store.Producer.Protected(r.Context(), req); err != nil {
+		return record.Plan{}, err
+	}
+	act := s.act(r, tasks.AuditPlanCreated, in.Project, "", in.Reason)
+	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
+	plan, err := s.record.CreatePlan(r.Context(), s.Now(), planOwner(r.key), req.Canonical(), act.begins)
+	return plan, act.End(err)
+}
+
+// planOperation creates the plan of what is left of an operation that waits.
+func (s *server) planOperation(r *request, in planRequest) (record.Plan, error) {
+	rest := in.OperationRequest
+	rest.Reason = ""
+	if !reflect.DeepEqual(rest, api.OperationRequest{}) {
+		return record.Plan{}, fault("/operation", "is given together with fields of a request: give it alone, or with a reason")
+	}
+	if err := checkReason(in.Reason); err != nil {
+		return record.Plan{}, err
+	}
+	r.vars = map[string]string{"id": in.Operation}
+	op, err := s.operation(r)
+	if err != nil {
+		return record.Plan{}, err
+	}
+	if op.UndoOf != "" {
+		return record.Plan{}, fault("/operation", "is an undo, which is approved without a plan")
+	}
+	act := s.act(r, tasks.AuditPlanCreated, op.Project, "", in.Reason)
+	act.Event.Detail = "of operation " + op.ID
+	plan, err := s.record.CreatePlanOf(r.Context(), s.Now(), planOwner(r.key), op, act.begins)
+	return plan, act.End(err)
+}
+
 // planOwner is the owner of a plan. At the command line there are no keys, only the name
 // of a person.
 func planOwner(k access.Key) string { return cmp.Or(k.ID, "name:"+k.Name) }
@@ -83,7 +121,7 @@ func (s *server) getPlan(r *request) error {
 		r.hidden = true
 	}
 	if errors.Is(err, tasks.ErrNoPlan) || err == nil && (r.hidden || !r.maySee(plan.Project)) {
-		return noPlan()
+		return tasks.ErrNoPlan
 	}
 	if err != nil {
 		return err
@@ -92,10 +130,6 @@ func (s *server) getPlan(r *request) error {
 		return err
 	}
 	return s.answerPlan(r, http.StatusOK, plan, api.Plan{}, size, q.text("page_token"))
-}
-
-func noPlan() error {
-	return problem(http.StatusNotFound, "plan_not_found", "this key has no such plan, or nobody read it for an hour: create it again")
 }
 
 // continuePlan reads the rest of a plan in this process, unless another process does. read
@@ -116,9 +150,6 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 	work, err := s.record.TakePlan(ctx, plan, free)
 	if err != nil || work == nil {
 		release()
-		if errors.Is(err, tasks.ErrNoPlan) {
-			err = noPlan()
-		}
 		return nil, err
 	}
 	ended := make(chan struct{})
@@ -135,8 +166,8 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Plan, size int, token string) error {
 	out.Plan = plan.Plan
 	rows, next, err := s.record.PlanRows(r.Context(), plan, size, token)
-	if errors.Is(err, tasks.ErrNoPlan) {
-		return noPlan()
+	if err != nil {
+		return err
 	}
 	if err != nil {
 		return err

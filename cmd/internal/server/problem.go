@@ -65,6 +65,15 @@ func problemOf(err error) *api.Problem {
 			"the operation does not wait for an approval; nothing was changed: it was decided on, cancelled or retried meanwhile")
 	case errors.Is(err, tasks.ErrNothingToUndo):
 		return problem(http.StatusConflict, "nothing_to_undo", "nothing was changed: %v", err)
+	case errors.Is(err, tasks.ErrNoPlan):
+		return problem(http.StatusNotFound, "plan_not_found",
+			"this key has no such plan, or nobody read it for an hour; nothing was changed: create it again")
+	case errors.Is(err, tasks.ErrPlanExpired):
+		return problem(http.StatusConflict, "plan_expired",
+			"the plan is more than an hour old, or its times have passed; nothing was changed: create it again, and read what it shows")
+	case errors.Is(err, tasks.ErrPlanChanged):
+		return problem(http.StatusConflict, "plan_changed",
+			"the plan is not of what is left of this operation; nothing was changed: create a plan of the operation, and read what it shows")
 	case errors.Is(err, tasks.ErrProtectionExists):
 		return problem(http.StatusConflict, "protection_exists", "%v; nothing was changed: use another name", tasks.ErrProtectionExists)
 	case errors.Is(err, tasks.ErrTooManyProtections):

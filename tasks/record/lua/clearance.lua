@@ -4,13 +4,16 @@
 -- ARGV[1] was       {"state":"waiting",…} (as read), or "" (there was none)
 -- ARGV[2] answer    {"state":"approved",…}
 -- ARGV[3] deadline  1772366400000 (ms), or "" (leave it)
+-- ARGV[4] plan      9f86d081… (the hash of the plan that its rows must be pinned by), or ""
 -- Returns 1 if it was written
 
 local operation = KEYS[1]
-local was, answer, deadline = ARGV[1], ARGV[2], ARGV[3]
+local was, answer, deadline, plan = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if redis.call('HEXISTS', operation, 'meta') == 0 then return 0 end
 if (redis.call('HGET', operation, 'clearance') or '') ~= was then return 0 end
+if plan ~= '' and redis.call('HGET', operation, 'pins') ~= plan then return 0 end
 redis.call('HSET', operation, 'clearance', answer)
+if plan ~= '' then redis.call('HSET', operation, 'bound', 1) end
 if deadline ~= '' then
   redis.call('HSET', operation, 'deadline', deadline)
   local brake = read_brake(operation)

@@ -35,7 +35,8 @@ func run(ctx context.Context, server, key string) error {
 
 	const good, bad = "f5057fee-4c3e-4459-82dd-21250b729601", "38a2aed1-cdca-43dd-9ece-10ce83b1d8a2"
 	idempotency := "from-go"
-	body := a.OperationRequest{Project: "hq", Desktops: &[]a.DesktopID{good, bad}}
+	hq := a.ProjectAlias("hq")
+	body := a.OperationRequest{Project: &hq, Desktops: &[]a.DesktopID{good, bad}}
 	created, err := c.CreateOperationWithResponse(ctx, &a.CreateOperationParams{IdempotencyKey: &idempotency}, body)
 	if err != nil {
 		return err
