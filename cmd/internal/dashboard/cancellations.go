@@ -183,7 +183,7 @@ func (v *visit) cancellation() error {
 			name, user = d.Before.Name, textCell(usersBefore(d.Before))
 		}
 		p.Table.Rows = append(p.Table.Rows, row{Key: d.ID, Cells: []cell{
-			desktopCell(d.ID, name), stateCell(d.State, d.Note), user, failureCell(d.Failure), v.timeCell(d.UpdatedAt),
+			desktopCell(d.ID, name), stateCell(tasks.Operation{}, d.State, d.Note), user, failureCell(d.Failure), v.timeCell(d.UpdatedAt),
 		}})
 	}
 	p.Table = v.layOut(p.Table)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/http"
 
-	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -33,7 +32,7 @@ func (d desktop) titleState() string {
 	if len(d.Rows) == 0 {
 		return ""
 	}
-	return report.StateText(d.Rows[0].Desktop.State)
+	return stateOf(d.Rows[0].Operation, d.Rows[0].Desktop.State)
 }
 
 func (v *visit) desktop() error {

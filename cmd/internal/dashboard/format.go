@@ -22,13 +22,16 @@ var funcs = template.FuncMap{
 	"stamp": stamp, "utc": utc, "exact": exact, "offset": offset, "iso": iso, "ago": ago, "took": took,
 	"ms": func(n int64) string { return took(time.Duration(n) * time.Millisecond) },
 	"n":  thousands, "plural": plural, "join": func(list []string) string { return strings.Join(list, ", ") },
-	"query": query, "people": people, "userName": userName, "computerName": computerName, "stateText": report.StateText,
+	"query": query, "people": people, "userName": userName, "computerName": computerName, "stateText": report.StateText, "stateOf": stateOf,
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
 	"codeLink": codeLink, "codeText": func(code string) codeText { return codeText{Code: code} },
 	"groupings": func() []string { return []string{"code", "class", "project"} },
 }
+
+// stateOf is the state of a row in the words of its operation, which may be an undo.
+func stateOf(op tasks.Operation, s tasks.State) string { return report.StateOf(op.UndoOf, s) }
 
 // openingLength is about how many characters of a long text are shown folded.
 const openingLength = 200

@@ -90,7 +90,8 @@ func TestByKeyboard(t *testing.T) {
 	x := told(s, usual, b)
 	for _, p := range x.places() {
 		switch p.name {
-		case "overview", "operation-open", "failures-code", "plan", "new", "projects", "keys", "operation-waiting", "stopped":
+		case "overview", "operation-open", "failures-code", "plan", "new", "projects", "keys", "operation-waiting", "stopped",
+			"undo", "operation-undone", "cancel-matches", "cancellation", "cancellations":
 			p.visit(b)
 			b.walk(p.name)
 		}

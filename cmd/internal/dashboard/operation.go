@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -88,6 +89,14 @@ func (o operation) RetryHeld() string   { return o.retry(string(tasks.ClassHeld)
 // Cancellable is how many desktops can still be cancelled.
 func (o operation) Cancellable() int { return o.Op.Counts.Queued + o.Op.Counts.Held }
 
+// Undoable is how many desktops an undo may give back.
+func (o operation) Undoable() int {
+	if o.Op.UndoOf != "" {
+		return 0
+	}
+	return o.Op.Counts.Detached + o.Op.Counts.Accepted
+}
+
 // removalLimit is the number of desktops up to which the time to access removal is always
 // computed. Computing it reads every row.
 const removalLimit = 10_000
@@ -129,15 +138,20 @@ func (v *visit) operation() error {
 	p.Asked = v.approvalOf(op)
 	p.Moments = momentsOf(op, calls, p.Now)
 	p.Table = v.rowsTable(p, rows, v.more(next, len(rows)))
-	return v.page(http.StatusOK, "operation", v.operationTitle("Operation", op), p)
+	what := "Operation"
+	if op.UndoOf != "" {
+		what = "Undo"
+	}
+	return v.page(http.StatusOK, "operation", v.operationTitle(what, op), p)
 }
 
-// rowsTable is the list of rows.
+// rowsTable is the list of rows. Those that an undo can give back can be selected.
 func (v *visit) rowsTable(p operation, rows []api.Desktop, page more) table {
 	t := table{
 		Caption: "Desktops in request order", Order: "in request order", Page: page, Empty: "No desktops.",
-		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "Users"}, {Name: "Code"}, {Name: "Message", Class: "wide"},
-			{Name: "Attempts", Class: "num"}, {Name: "Job", Class: "ref"}, {Name: "Since"}, {Name: "Took", Class: "num"}},
+		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "Given back by", Class: "ref"}, {Name: "Users"},
+			{Name: "Code"}, {Name: "Message", Class: "wide"}, {Name: "Attempts", Class: "num"}, {Name: "Job", Class: "ref"}, {Name: "Since"},
+			{Name: "Took", Class: "num"}},
 	}
 	if p.Code == "" {
 		total := p.Op.Total
@@ -149,10 +163,16 @@ func (v *visit) rowsTable(p operation, rows []api.Desktop, page more) table {
 	if p.State+p.Code != "" {
 		t.Empty = "No desktops of this operation match."
 	}
+	if p.Op.UndoOf != "" {
+		t.Columns[3].Name = "Goes back to"
+	}
 	for _, d := range rows {
 		name, user, message, spent := "", textCell(strings.Join(d.Expect, ", ")), textCell(""), cell{Blank: true}
 		if d.Before != nil {
-			name, user = d.Before.Name, textCell(usersBefore(d.Before))
+			name = d.Before.Name
+			if p.Op.UndoOf == "" {
+				user = textCell(usersBefore(d.Before))
+			}
 		}
 		if d.Failure != nil {
 			name, message = cmp.Or(name, d.Failure.DesktopName), textCell(d.Failure.Message)
@@ -161,10 +181,15 @@ func (v *visit) rowsTable(p operation, rows []api.Desktop, page more) table {
 			ms := time.Duration(*d.TookMS) * time.Millisecond
 			spent = cell{Kind: "text", V: took(ms), Number: float64(*d.TookMS)}
 		}
-		t.Rows = append(t.Rows, row{Key: d.ID, Cells: []cell{
-			desktopCell(d.ID, name), stateCell(d.State, d.Note), user, failureCell(d.Failure), message, numCell(d.Attempts), textCell(d.JobID),
-			v.timeCell(d.UpdatedAt), spent,
+		bare := !undoable(p.Op.Operation, d.Desktop) || d.GivenBackBy != "" || !v.may(access.Operator)
+		t.Picks = t.Picks || !bare
+		t.Rows = append(t.Rows, row{Key: d.ID, Label: d.ID, Bare: bare, Cells: []cell{
+			desktopCell(d.ID, name), stateCell(p.Op.Operation, d.State, d.Note), givenBackCell(d.Desktop), user, failureCell(d.Failure),
+			message, numCell(d.Attempts), textCell(d.JobID), v.timeCell(d.UpdatedAt), spent,
 		}})
+	}
+	if t.Picks {
+		t.Actions = true
 	}
 	return v.layOut(t)
 }

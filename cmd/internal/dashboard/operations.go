@@ -145,7 +145,10 @@ func (v *visit) operations() error {
 // operationCell names an operation by what a person knows of it: its ticket or its reason.
 func operationCell(op tasks.Operation) cell {
 	c := mainCell{Link: "/operations/" + op.ID, ID: op.ID, Text: cmp.Or(op.Ticket, op.Reason)}
-	if op.Urgent {
+	switch {
+	case op.UndoOf != "": // which is always urgent
+		c.Tag = "undo"
+	case op.Urgent:
 		c.Tag = "urgent"
 	}
 	if op.Ticket != "" {

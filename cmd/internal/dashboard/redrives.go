@@ -283,7 +283,7 @@ func (v *visit) itemsTable(p redrive, rows []tasks.RedriveItem, page more) table
 		name, state, since := "", tagCell("", "no longer stored"), cell{Blank: true}
 		user, code, message := textCell(""), failureCell(nil), textCell("")
 		if d := x.Desktop; d != nil {
-			state, code, since = stateCell(d.State, d.Note), failureCell(d.Failure), v.timeCell(d.UpdatedAt)
+			state, code, since = stateCell(tasks.Operation{}, d.State, d.Note), failureCell(d.Failure), v.timeCell(d.UpdatedAt)
 			if d.Before != nil {
 				name, user = d.Before.Name, textCell(people(d.Before.Users))
 			}

@@ -86,6 +86,8 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 		"POST /new/plan": access.Producer, "POST /operations/{id}/cancel": access.Operator,
 		"POST /redrives/preview": access.Operator, "POST /dismissals": access.Operator, "POST /projects/{alias}/pause": access.Operator,
 		"POST /projects/{alias}/resume": access.Operator,
+		"GET /operations/{id}/undo":     access.Operator, "POST /operations/{id}/undo/preview": access.Operator,
+		"POST /operations/{id}/undo":    access.Operator,
 		"POST /operations/{id}/approve": access.Approver, "POST /operations/{id}/reject": access.Approver,
 		"POST /cancellations": access.Operator,
 		"POST /projects/stop": access.Admin, "POST /projects/resume": access.Admin,
@@ -116,7 +118,8 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 				require.True(t, role.Includes(rt.Role) || rt.Role == "", "%s offers %s to a %s", p.name, what, role)
 				seen = append(seen, rt.Method+" "+rt.Path)
 			}
-			require.Equal(t, role.Includes(access.Operator) && strings.HasPrefix(p.name, "failures-"),
+			picks := strings.HasPrefix(p.name, "failures-") || p.name == "operation" || p.name == "operation-undone"
+			require.Equal(t, role.Includes(access.Operator) && picks,
 				value[bool](b, `document.querySelector("input[name=pick]:not([type=hidden]), #pick-page") !== null`), "%s: rows to choose, for a %s",
 				p.name, role)
 		}
@@ -172,6 +175,7 @@ func TestKeysOfCertainProjects(t *testing.T) {
 	preview := s.post("/redrives/preview", session, "which", "picked", "pick", pick)
 	require.Contains(t, preview.body, "Nothing to retry matches any more.")
 	for path, fields := range map[string][]string{
+		"/operations/" + x.ended.ID + "/undo": {"reason", "mine"}, "/operations/" + x.ended.ID + "/undo/preview": {"pick", x.id(17)},
 		"/operations/" + x.ended.ID + "/cancel": nil, "/redrives/" + x.redrive.ID + "/abort": nil,
 		"/projects/hq/pause": {"reason", "mine"}, "/projects/hq/resume": {"reason", "mine"},
 	} {

@@ -115,7 +115,8 @@ func personLink(name string) string {
 func (v *visit) eventsTable(rows []api.Event, page more) table {
 	t := table{
 		Caption: "Desktops, newest first", Order: "newest first", Page: page, Empty: "No desktops.",
-		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "Users"}, {Name: "Project"}, {Name: "Operation"},
+		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "State"}, {Name: "Given back by", Class: "ref"}, {Name: "Users"},
+			{Name: "Project"}, {Name: "Operation"},
 			{Name: "Requested by"}, {Name: "Code"}, {Name: "Since"}},
 		NoFoot: page == more{},
 	}
@@ -128,7 +129,7 @@ func (v *visit) eventsTable(rows []api.Event, page more) table {
 			name = d.Failure.DesktopName
 		}
 		t.Rows = append(t.Rows, row{Key: e.Operation.ID + "/" + d.ID, Cells: []cell{
-			desktopCell(d.ID, name), stateCell(d.State, d.Note), users, textCell(e.Operation.Project),
+			desktopCell(d.ID, name), stateCell(e.Operation, d.State, d.Note), givenBackCell(d.Desktop), users, textCell(e.Operation.Project),
 			linkCell("/operations/"+e.Operation.ID, operationName(e.Operation)), textCell(e.Operation.RequestedBy), failureCell(d.Failure),
 			v.timeCell(d.UpdatedAt),
 		}})

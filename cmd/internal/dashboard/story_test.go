@@ -35,6 +35,7 @@ type story struct {
 	redrive     tasks.Redrive
 	cancelled   string // id of a cancellation, once it was made
 	asks        string // id of the operation that waits for an approval, once it was asked for
+	undone      string // id of an undo of one desktop, once it was made
 }
 
 // waits is the id of an operation of the paused project that waits for an approval.
@@ -59,6 +60,17 @@ func (x *story) cancels() string {
 		x.cancelled = c.ID
 	}
 	return x.cancelled
+}
+
+// undoes is the id of an undo that gave the last desktop of the finished operation back.
+func (x *story) undoes() string {
+	if x.undone == "" {
+		undo, err := x.s.api().Undo(x.s.t.Context(), x.ended.ID, api.UndoRequest{Desktops: []string{x.id(17)}, Reason: x.Reason, Ticket: x.Ticket})
+		require.NoError(x.s.t, err)
+		require.Equal(x.s.t, tasks.Counts{Detached: 1}, x.s.ended(undo.ID).Counts)
+		x.undone = undo.ID
+	}
+	return x.undone
 }
 
 // ask has an operation wait for an approval.
@@ -205,6 +217,10 @@ func (x *story) places() []place {
 		{"cancel-matches", goTo("/cancellations/preview?ticket=" + url.QueryEscape(x.Ticket))},
 		{"cancellation", func(b *browser) { b.open("/cancellations/" + x.cancels()) }},
 		{"cancellations", goTo("/cancellations")},
+		{"undo", goTo("/operations/" + x.ended.ID + "/undo")},
+		{"operation-undo", func(b *browser) { b.open("/operations/" + x.undoes()) }},
+		{"operation-undone", goTo("/operations/" + x.ended.ID)},
+		{"undo-none", func(b *browser) { b.open("/operations/" + x.undoes() + "/undo") }},
 		{"not-found", goTo("/operations/nothing")},
 		{"bad-filter", goTo("/operations?from=someday")},
 	}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -61,6 +60,7 @@ type row struct {
 	Key   string // identifies it over refreshes, and is the value of its checkbox
 	Label string // of its checkbox
 	ID    string // its anchor
+	Bare  bool   // has no checkbox, in a table that Picks
 	Cells []cell
 }
 
@@ -143,15 +143,20 @@ func failureCell(f *tasks.Failure) cell {
 	return codeCell(f.Code, string(f.Class))
 }
 
-// stateCell is the state of a desktop. The note explains it in the tooltip.
-func stateCell(s tasks.State, note tasks.Note) cell {
-	return cell{Kind: "noted", V: notedState{s, note.Text()}, By: report.StateText(s)}
+// stateCell is the state of a desktop in the words of its operation. The note explains it in
+// the tooltip.
+func stateCell(op tasks.Operation, s tasks.State, note tasks.Note) cell {
+	text := stateOf(op, s)
+	return cell{Kind: "noted", V: notedState{s, text, note.Text()}, By: text}
 }
 
 type notedState struct {
-	State tasks.State
-	Note  string
+	State      tasks.State
+	Text, Note string
 }
+
+// givenBackCell is the undo that gave a desktop back. It is a column only where there is one.
+func givenBackCell(d tasks.Desktop) cell { return idCell("/operations/"+d.GivenBackBy, d.GivenBackBy) }
 
 // barCell is the progress of an operation. The numbers must be in other cells.
 func barCell(bar []barPart, done float64) cell { return cell{Kind: "bar", V: bar, Number: done} }

@@ -69,7 +69,7 @@ func momentsOf(op tasks.Operation, all []tasks.Call, now time.Time) []moment {
 	if op.NotBefore.After(op.AcceptedAt) {
 		out = append(out, moment{At: op.NotBefore, What: "starts", Dot: tasks.StateQueued})
 	}
-	if !op.DueAt.Equal(op.Begins()) {
+	if op.UndoOf == "" && !op.DueAt.Equal(op.Begins()) {
 		out = append(out, moment{At: op.DueAt, What: "remove access by", Dot: tasks.StateHeld})
 	}
 	if c := op.Clearance; c != nil {
@@ -129,7 +129,7 @@ func callsText(all []tasks.Call) string {
 
 // endOf returns the moments at which a finished operation ended.
 func endOf(op tasks.Operation) []moment {
-	what := "finished: " + plural(op.Counts.Detached, "desktop", "desktops") + " confirmed detached"
+	what := "finished: " + plural(op.Counts.Detached, "desktop", "desktops") + " confirmed " + stateOf(op, tasks.StateDetached)
 	dot := tasks.StateDetached
 	if n := op.Counts.Failed; n > 0 {
 		what, dot = what+", "+thousands(n)+" failed", tasks.StateFailed

@@ -23,7 +23,7 @@ var htmlParts = template.Must(template.New("report").Funcs(template.FuncMap{
 	"when":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
 	"took":   took,
 	"people": people,
-	"state":  stateOf,
+	"state":  StateOf,
 	"states": func() []tasks.State { return tasks.States },
 	"amount": amount,
 	"count":  func(n int) string { return count(n, "") },

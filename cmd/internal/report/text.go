@@ -3,10 +3,10 @@ package report
 import "github.com/detachd/detachd/tasks"
 
 // StateText names a state for people. In JSON and CSV states travel by their codes.
-func StateText(s tasks.State) string { return stateOf("", s) }
+func StateText(s tasks.State) string { return StateOf("", s) }
 
-// stateOf is StateText of a row of an undo, or of none.
-func stateOf(undoOf string, s tasks.State) string {
+// StateOf is StateText of a row of an undo, or of none.
+func StateOf(undoOf string, s tasks.State) string {
 	if s == tasks.StateAccepted {
 		return "accepted by cloud"
 	}
