@@ -88,8 +88,9 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		require.Equal(t, 200, a.status)
 		require.Equal(t, page.computed, strings.Contains(a.body, "Overdue, not confirmed"), page.path)
 		require.Equal(t, !page.computed, strings.Contains(a.body, "Show times"), page.path)
-		require.Equal(t, map[bool]int{true: 3, false: 2}[page.path == "/operations/"+small.ID], reads.of(":op"), page.path)
-		once := map[bool]int{true: 1}[page.computed]
-		require.Equal(t, once, reads.of(page.last), page.path)
+		// The estimate reads what is ahead, once in five seconds: two operations.
+		alone := map[bool]int{true: 3, false: 2}[page.path == "/operations/"+small.ID]
+		require.Contains(t, []int{alone, alone + 2}, reads.of(":op"), page.path)
+		require.Equal(t, map[bool]int{true: 1}[page.computed], reads.of(page.last), page.path)
 	}
 }
