@@ -149,8 +149,8 @@ func (c Clearance) Question() string {
 		return fmt.Sprintf("it asks for %d desktops, and none of its project passes without an approval", c.Desktops)
 	}
 	window := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace((time.Duration(c.WindowS) * time.Second).String())
-	return fmt.Sprintf("it asks for %d desktops; %d of the %d that pass within %s without an approval are used",
-		c.Desktops, c.Used, c.Allowed, window)
+	return fmt.Sprintf("it asks for %d desktops, after %d others within %s; more than %d need an approval",
+		c.Desktops, c.Used, window, c.Allowed)
 }
 
 func (c Clearance) codes() string {

@@ -31,7 +31,7 @@ func TestApproveAndReject(t *testing.T) {
 		s.refused(t, exitUsage, "no such operation", "approve", "d6i2kg1ksdu9f6fldk0g", "--reason", "x", "--yes")
 		op := s.asks(t, "ann", 900)
 		status := s.ok(t, "status", op)
-		require.Contains(t, status, "waits         for an approval, and nothing is sent: it asks for 900 desktops; 3 of the 200 that pass within 24h")
+		require.Contains(t, status, "waits         for an approval, and nothing is sent: it asks for 900 desktops, after 3 others within 24h; more than 200")
 		require.Contains(t, status, "another person than hr (ann) must approve it")
 		require.Regexp(t, `without an answer it is cancelled .*, in (4h59m|5h0m)`, status)
 		require.Contains(t, status, "detachd approve "+op+" --reason")

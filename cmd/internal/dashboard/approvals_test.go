@@ -40,7 +40,7 @@ func TestApprovals(t *testing.T) {
 	first := value[string](b, `document.querySelector("#todo li").innerText`)
 	require.Contains(t, first, "to approve")
 	require.Contains(t, first, "the site is closed of project branch, requested by hr-feed")
-	require.Contains(t, first, "It asks for 900 desktops; 3 of the 200 that pass within 24h without an approval are used.")
+	require.Contains(t, first, "It asks for 900 desktops, after 3 others within 24h; more than 200 need an approval.")
 	require.Contains(t, first, "It is cancelled in 23 h 59 min. Another person than Ann Lee must approve it.")
 	require.Contains(t, value[string](b, `document.title`), "1 to approve")
 	b.click("#todo li a.button")
