@@ -145,6 +145,42 @@ func (c countless) CountAssigned(ctx context.Context) (int, error) {
 	return c.API.CountAssigned(ctx)
 }
 
+// The stop of all projects in the middle of a bulk: no call begins later than a second after
+// it, for an undo neither, and afterwards everything goes on.
+func TestTheStopInMidBulk(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{Latency: 20 * time.Millisecond})
+	slow := func(cfg *worker.Config) { cfg.Projects[0].MaxInFlight = 2 }
+	s.start(slow)
+	s.start(slow, func(cfg *worker.Config) { cfg.ID = "worker-2" })
+	earlier := s.detached(tasks.Request{Desktops: []string{"early"}})
+	bulk := s.enqueue(tasks.Request{Desktops: ids(5000)})
+	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.Calls() >= 5 }))
+	_, err := s.record.StopAll(t.Context(), "the wrong list")
+	require.NoError(t, err)
+	stopped := time.Now()
+	urgent, back := s.enqueue(tasks.Request{Desktops: []string{"urgent"}, Urgent: true}), s.undo(earlier)
+	require.Eventually(t, func() bool {
+		c := s.operation(bulk).Counts
+		return c.Sending == 0 && c.Accepted == 0 && time.Since(stopped) > 2*time.Second
+	}, patience, 10*time.Millisecond)
+	require.NotZero(t, s.operation(bulk).Counts.Queued, "it was stopped too late to show anything")
+	require.Equal(t, 1, s.operation(urgent).Counts.Queued)
+	for _, r := range s.cloud.Requests() {
+		if r.Op == fakecloud.OpDetach {
+			require.Less(t, r.Time.Sub(stopped), time.Second)
+		}
+	}
+	require.Empty(t, s.attaches())
+	_, err = s.record.ResumeAll(t.Context())
+	require.NoError(t, err)
+	s.ended(urgent)
+	s.ended(back)
+	require.Equal(t, map[string]bool{"early": true}, s.harmless())
+	got, _ := s.ended(bulk)
+	require.Equal(t, 5000, got.Counts.Detached)
+}
+
 // Whatever feeds come and however people answer, while workers come and go: the calls of
 // operations that nobody approved name no more desktops than the limit allows, nobody has
 // approved a large one of their own, and nothing of a rejected one was sent.

@@ -259,24 +259,6 @@ func TestUndoWithLostReplies(t *testing.T) {
 	require.Len(t, s.harmless(), 60)
 }
 
-// The stop of all projects and a pause hold an undo back, as anything else.
-func TestUndoMeetsTheStop(t *testing.T) {
-	t.Parallel()
-	s := newEnv(t, fakecloud.Config{})
-	s.start()
-	op := s.detached(tasks.Request{Desktops: ids(3)})
-	_, err := s.record.StopAll(t.Context(), "drill")
-	require.NoError(t, err)
-	back := s.undo(op)
-	other := s.enqueue(tasks.Request{Desktops: []string{"x"}})
-	_, err = s.p.Record.ResumeAll(t.Context())
-	require.NoError(t, err)
-	s.ended(other)
-	back, _ = s.ended(back)
-	require.Equal(t, 3, back.Counts.Detached)
-	require.Len(t, s.harmless(), 3)
-}
-
 // A worker dies with kill -9 at each of five points of an undo. Another takes over: every
 // desktop is given back once, to its user, with its data.
 func TestKilledInAnUndo(t *testing.T) {
