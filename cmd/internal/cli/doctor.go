@@ -104,6 +104,9 @@ func (p *Program) examineAll(ctx context.Context, probe bool) (findings, error) 
 func (p *Program) examine(ctx context.Context, s *app.Store, probe bool) findings {
 	fs := findings{OK: true}
 	checkRedis(ctx, s, p.Now, &fs)
+	if fs.OK {
+		p.checkLimits(ctx, s, &fs)
+	}
 	for _, alias := range s.Projects {
 		p.checkCloud(ctx, s, alias, probe, &fs)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,10 +37,24 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
 		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
 		"workers": "warn", "record": "ok", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
-		"project hq users": "ok", "project branch users": "ok",
+		"project hq users": "ok", "project branch users": "ok", "limit main": "ok",
 	}, s.levels(t, exitOK))
 	text := s.ok(t, "doctor")
 	require.Contains(t, text, "start one: detachd worker")
+	require.Regexp(t, `limit main +no limit of calls\n`, text)
+
+	config, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	limited := strings.ReplaceAll(string(config), "calls_per_minute: 0, reads_per_minute: 0", "calls_per_minute: 50, reads_per_minute: 200")
+	require.NoError(t, os.WriteFile(s.config, []byte(limited), 0o600))
+	minute := time.Now().Truncate(time.Minute)
+	tally := func(project string, calls, throttled int) record.MinuteTally {
+		return record.MinuteTally{Project: project, Minute: minute, Tally: record.Tally{Tally: tasks.Tally{Calls: calls, Throttled: throttled}}}
+	}
+	require.NoError(t, s.store(t).Record.AddTallies(t.Context(), "w", "1", []record.MinuteTally{tally("hq", 7, 0), tally("branch", 3, 0)}))
+	require.Regexp(t, `ok +limit main +50 calls a minute \([1-9]\d* % in use\), 200 other requests\n`, s.ok(t, "doctor"))
+	require.NoError(t, s.store(t).Record.AddTallies(t.Context(), "w", "2", []record.MinuteTally{tally("hq", 2, 2)}))
+	require.Regexp(t, `warn +limit main .*; the cloud throttled 2 calls in the last hour\n`, s.ok(t, "doctor"))
 }
 
 func TestDoctorOnARealRedis(t *testing.T) {
