@@ -141,14 +141,6 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	s.ok(t, "detach", "--project", "hq", "--user", "zoe", "--wait")
 	s.ok(t, "detach", "--project", "hq", "--urgent", "--wait", "d5")
 	require.Equal(t, exitHeld, s.run(t, "detach", "--project", "hq", "--computer", "PC-10", "--expected-user", "somebody", "--wait").code)
-	var many []string
-	for i := range 300 {
-		many = append(many, fmt.Sprint("m", i))
-	}
-	large := s.detached(t, many...)
-	require.Eventually(t, func() bool { return strings.Contains(s.ok(t, "list", "--waiting"), large) }, time.Minute, 50*time.Millisecond)
-	s.ok(t, "approve", large, "--reason", "known", "--yes")
-	s.ok(t, "status", large, "--wait")
 	later := s.detached(t, "--at", "+2h", "d6")
 	s.ok(t, "list", "--scheduled")
 	s.ok(t, "cancel", later)
@@ -184,6 +176,18 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 		_, body := desk.do(t, http.MethodGet, path, nil)
 		require.NotEmpty(t, body, path)
 	}
+	var many []string
+	for i := range 300 {
+		many = append(many, fmt.Sprint("m", i))
+	}
+	large := s.detached(t, many...)
+	require.Eventually(t, func() bool { return strings.Contains(s.ok(t, "list", "--waiting"), large) }, time.Minute, 50*time.Millisecond)
+	s.ok(t, "approve", large, "--reason", "known", "--yes")
+	s.ok(t, "status", large, "--wait")
+	s.ok(t, "undo", large, "--desktop", "m1", "--reason", "stays", "--wait")
+	s.ok(t, "protect", "add", "lab", "--desktop", "d11")
+	s.ok(t, "pause", "--all", "--reason", "because")
+	s.ok(t, "resume", "--all", "--reason", "it is over")
 	s.ok(t, "doctor")
 	until := time.Now().Add(200 * 24 * time.Hour) // when the retention of all of it is over
 	_, err = st.Record.Expire(t.Context(), until, 100, time.Minute)

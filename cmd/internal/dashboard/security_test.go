@@ -116,7 +116,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 17*5, n)
+	require.Equal(t, 25*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and the visitor is still signed in")
 
