@@ -197,6 +197,9 @@ func (f *fuzzer) value(place, name string, depth int) any {
 		}
 		return f.value(ref, name, depth)
 	}
+	if kinds := list(s["oneOf"]); len(kinds) > 0 {
+		return f.value(at(place, "oneOf", strconv.Itoa(f.IntN(len(kinds)))), name, depth)
+	}
 	if enum := slices.Concat(list(s["enum"]), list(s["x-extensible-enum"])); len(enum) > 0 {
 		return one(f, enum...)
 	}
