@@ -8,9 +8,9 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// brakes acts on what becomes of the brakes of operations. The record has let pass or refused
-// the calls already; so what is lost here is only late: a sweep enqueues what may go on, and
-// the next run of a chunk asks the person.
+// brakes acts when a canary is confirmed or an operation is stopped. The record has already
+// let the calls pass or refused them, so an event that is lost here only causes a delay: a
+// sweep enqueues what may go on, and the next run of a chunk asks the person.
 type brakes struct {
 	senders map[string][]*sender // by project
 	events  chan brakeEvent
@@ -25,7 +25,7 @@ func newBrakes() *brakes {
 	return &brakes{senders: map[string][]*sender{}, events: make(chan brakeEvent, 1024)}
 }
 
-// note passes on what became of the brakes of operations by changes.
+// note passes on which canaries were confirmed and which operations were stopped by changes.
 func (b *brakes) note(changes []record.Change, applied []record.Applied) {
 	for i, a := range applied {
 		if a.Brake != record.BrakeUnchanged {

@@ -4,11 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"os/exec"
 	"slices"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -415,12 +412,7 @@ func TestKilledInTheCanary(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, fakecloud.Config{})
 			op := s.enqueue(tasks.Request{Desktops: ids(500)})
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), "DETACHD_TEST_WORKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_CLOUD="+s.cloud.URL)
-			cmd.Stderr = os.Stderr
-			exit, ok := cmd.Run().(*exec.ExitError)
-			require.True(t, ok, "the worker was not killed")
-			require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
+			s.dies(t, point)
 			require.Len(t, s.touched(), 5)
 			require.Equal(t, point != "canary is confirmed", s.operation(op).CanaryPending())
 

@@ -129,14 +129,6 @@ func (s *sender) lookedUp(ctx context.Context, op record.Operation) (_ record.Op
 	return op, 0, err
 }
 
-// waitsBecause are the reasons of clearances for the log.
-var waitsBecause = map[tasks.ClearanceWhy]string{
-	tasks.WhyLimit:    "nothing of it is sent: it asks for more desktops than pass without one",
-	tasks.WhyCanary:   "the rest of it is not sent: of its first desktops, which were to be confirmed, one failed or is on hold",
-	tasks.WhyUndo:     "nothing of it is sent: it gives more desktops back than one person may decide",
-	tasks.WhyStopLoss: "the rest of it is not sent: too many of its desktops failed or are on hold",
-}
-
 func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.Clearance) error {
 	asked, err := s.record.AskApproval(ctx, op, c)
 	if err != nil || !asked {
@@ -147,7 +139,7 @@ func (s *sender) askApproval(ctx context.Context, op record.Operation, c tasks.C
 		Int("desktops", c.Desktops).Int("used", c.Used).Int("used_by_source", c.UsedBySource).
 		Int("allowed", c.Allowed).Int("assigned", c.Assigned).
 		Bool("second_person", c.NeedsSecondPerson()).Time("expires_at", c.ExpiresAt).
-		Interface("codes", c.Codes).Msg("an operation waits for approval, and " + waitsBecause[c.Why])
+		Interface("codes", c.Codes).Msg("an operation waits for approval, and nothing more of it is sent: " + c.Question())
 	return nil
 }
 

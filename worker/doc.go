@@ -7,6 +7,7 @@
 //
 //	handler      runs one asynq task: reads its chunk from the record, puts what is left
 //	             to do into the lane, and waits
+//	clearance    asks whether the operation may begin: the window, and the person's answer
 //	lane         gathers waiting desktops of one project into batches; its dispatcher
 //	             gives each batch a free call slot (group commit, without a timer)
 //	limiter      shares the requests a minute of a credential
@@ -20,6 +21,9 @@
 //	resolve      settles desktops whose last call has an unknown outcome, by reading them
 //	lookup       finds the desktops of users and computers that are named
 //	hinter       finds out what unknown ids probably mean
+//	brake        the canary and the stop-loss: releases the rest of an operation, or asks a
+//	             person about it; the record counts, and refuses the calls
+//	undo         what differs if an operation gives desktops back: request, guards, refusals
 //	committer    writes the moves of desktops to the record, and reports them
 //	reconciler   enqueues the chunks that dead workers had in hand, and those whose task
 //	             was lost

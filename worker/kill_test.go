@@ -132,6 +132,18 @@ func (s *suicidal) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
+// dies runs a worker that kills itself with SIGKILL at a point.
+func (s *env) dies(t *testing.T, point string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), "DETACHD_TEST_WORKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_CLOUD="+s.cloud.URL)
+	cmd.Stderr = os.Stderr
+	err := cmd.Run()
+	exit, ok := err.(*exec.ExitError)
+	require.True(t, ok, "the worker was not killed: %v", err)
+	require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
+}
+
 // A worker dies with kill -9, at each of five points of a call. Another takes
 // over: every desktop ends recorded, none is lost, and none that the cloud took
 // or refused is taken or recorded twice.
@@ -147,13 +159,7 @@ func TestKilledWorker(t *testing.T) {
 			}
 			op := s.enqueue(tasks.Request{Desktops: ids(1000)})
 
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), "DETACHD_TEST_WORKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_CLOUD="+s.cloud.URL)
-			cmd.Stderr = os.Stderr
-			err := cmd.Run()
-			exit, ok := err.(*exec.ExitError)
-			require.True(t, ok, "the worker was not killed: %v", err)
-			require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
+			s.dies(t, point)
 			before, err := s.record.Operation(t.Context(), op.ID)
 			require.NoError(t, err)
 			require.False(t, before.Done(), "it died too late to show anything")

@@ -2,9 +2,6 @@ package worker_test
 
 import (
 	"context"
-	"os"
-	"os/exec"
-	"syscall"
 	"testing"
 	"time"
 
@@ -276,13 +273,7 @@ func TestKilledInAnUndo(t *testing.T) {
 			s.cloud.Attach(projectID, "d-000390", fakecloud.User{Name: "heir"})
 			back := s.undo(op)
 
-			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), "DETACHD_TEST_WORKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_CLOUD="+s.cloud.URL)
-			cmd.Stderr = os.Stderr
-			err = cmd.Run()
-			exit, ok := err.(*exec.ExitError)
-			require.True(t, ok, "the worker was not killed: %v", err)
-			require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
+			s.dies(t, point)
 			before, err := s.record.Operation(context.Background(), back.ID)
 			require.NoError(t, err)
 			require.False(t, before.Done(), "it died too late to show anything")

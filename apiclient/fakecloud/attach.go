@@ -214,12 +214,5 @@ type Assignment struct {
 // Assignments returns who really got which desktop of a project by which call, and whether
 // data was lost, in the order in which the effects were computed.
 func (c *Cloud) Assignments(projectID string) []Assignment {
-	p := c.openProject(projectID)
-	now := c.cfg.Clock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, rec := range p.order {
-		p.settle(rec, now)
-	}
-	return slices.Clone(p.assigned)
+	return settled(c, projectID, func(p *project) []Assignment { return p.assigned })
 }

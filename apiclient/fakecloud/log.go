@@ -115,6 +115,11 @@ type Removal struct {
 // Removals returns who really lost which desktop of a project by which call, whatever the
 // replies said, in the order in which the effects were computed.
 func (c *Cloud) Removals(projectID string) []Removal {
+	return settled(c, projectID, func(p *project) []Removal { return p.removed })
+}
+
+// settled clones a list of a project once all effects are computed that are due.
+func settled[T any](c *Cloud, projectID string, list func(*project) []T) []T {
 	p := c.openProject(projectID)
 	now := c.cfg.Clock()
 	p.mu.Lock()
@@ -122,7 +127,7 @@ func (c *Cloud) Removals(projectID string) []Removal {
 	for _, rec := range p.order {
 		p.settle(rec, now)
 	}
-	return slices.Clone(p.removed)
+	return slices.Clone(list(p))
 }
 
 // DetachedInVain returns how often a detach of the desktop was accepted although it had no

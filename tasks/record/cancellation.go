@@ -115,9 +115,9 @@ func operationFilters(q tasks.CancellationRequest) (out []tasks.OperationFilter)
 	if to.IsZero() || !q.AsOf.IsZero() && q.AsOf.Before(to) {
 		to = q.AsOf
 	}
-	for _, x := range perProject(tasks.FailureFilter{Project: f.Project}, q.Projects) {
+	for _, project := range projectsOf(f.Project, q.Projects) {
 		out = append(out, tasks.OperationFilter{
-			Project: x.Project, RequestedBy: f.RequestedBy, Ticket: f.Ticket, From: f.From, To: to,
+			Project: project, RequestedBy: f.RequestedBy, Ticket: f.Ticket, From: f.From, To: to,
 		})
 	}
 	return out

@@ -44,16 +44,22 @@ func filtersOf(q tasks.DismissRequest, now time.Time) (out []tasks.FailureFilter
 
 // perProject returns the filter for each of the projects to which a key is bound; none: all.
 func perProject(f tasks.FailureFilter, projects []string) (out []tasks.FailureFilter) {
-	if len(projects) == 0 || slices.Contains(projects, f.Project) {
-		return []tasks.FailureFilter{f}
-	}
-	if f.Project == "" {
-		for _, project := range projects {
-			f.Project = project
-			out = append(out, f)
-		}
+	for _, f.Project = range projectsOf(f.Project, projects) {
+		out = append(out, f)
 	}
 	return out
+}
+
+// projectsOf are the projects that a filter is about if the key is bound to some: the empty
+// one is all.
+func projectsOf(project string, bound []string) []string {
+	switch {
+	case len(bound) == 0 || slices.Contains(bound, project):
+		return []string{project}
+	case project == "":
+		return bound
+	}
+	return nil
 }
 
 // named reads the named desktops that are in the inbox.

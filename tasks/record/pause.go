@@ -76,19 +76,33 @@ func (r *Record) Resumed(ctx context.Context, project string) (int64, error) {
 
 // ProjectPause reads a project's pause, or the stop of all projects; nil if there is
 // neither.
-func (r *Record) ProjectPause(ctx context.Context, project string) (p *tasks.Pause, err error) {
-	var stop, own *redis.SliceCmd
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		stop, own = p.HMGet(ctx, r.keys.stop(), pauseFields...), p.HMGet(ctx, r.keys.gate(project), pauseFields...)
+func (r *Record) ProjectPause(ctx context.Context, project string) (*tasks.Pause, error) {
+	pauses, err := r.ProjectPauses(ctx, project)
+	return pauses[project], err
+}
+
+// ProjectPauses is ProjectPause for several projects, in one round trip. Those that are not
+// paused are nil in the map.
+func (r *Record) ProjectPauses(ctx context.Context, projects ...string) (map[string]*tasks.Pause, error) {
+	var stop *redis.SliceCmd
+	own := make([]*redis.SliceCmd, len(projects))
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		stop = p.HMGet(ctx, r.keys.stop(), pauseFields...)
+		for i, project := range projects {
+			own[i] = p.HMGet(ctx, r.keys.gate(project), pauseFields...)
+		}
 		return nil
 	})
-	if err == nil {
-		p, err = strongerPause(stop, own)
+	out := make(map[string]*tasks.Pause, len(projects))
+	for i, project := range projects {
+		if err == nil {
+			out[project], err = strongerPause(stop, own[i])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the pause of project %s: %w", project, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("reading the pause of project %s: %w", project, err)
-	}
-	return p, nil
+	return out, nil
 }
 
 // AnnounceProjects records that a worker serves these projects, and only these, from now on.

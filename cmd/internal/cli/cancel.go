@@ -185,38 +185,14 @@ func (p *Program) cancellationCommand() *cobra.Command {
 }
 
 func (p *Program) cancellationListCommand() *cobra.Command {
-	var page pageFlags
-	var asJSON bool
-	cmd := &cobra.Command{
+	return listing(p, &cobra.Command{
 		Use:     "list",
 		Short:   "List cancellations, the latest first",
 		Example: "  detachd cancellation list --limit 5",
-		Args:    noArguments,
-		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
-			read := func(size int, token string) ([]tasks.Cancellation, string, error) {
-				return c.Cancellations(cmd.Context(), size, token)
-			}
-			v, err := pages(page.of(asJSON), read)
-			switch {
-			case err != nil:
-				return err
-			case asJSON:
-				return printJSON(p.Stdout, v)
-			case len(v.Items) == 0:
-				p.note("there are no cancellations")
-				return nil
-			}
-			if err := p.show(cancellationTable(v.Items...)); err != nil {
-				return err
-			}
-			sayMore(p, v, read)
-			return nil
-		}),
-	}
-	page.flags(cmd.Flags())
-	p.outputFlag(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	}, "there are no cancellations", cancellationTable,
+		func(ctx context.Context, c *client, size int, token string) ([]tasks.Cancellation, string, error) {
+			return c.Cancellations(ctx, size, token)
+		})
 }
 
 func (p *Program) cancellationShowCommand() *cobra.Command {

@@ -150,6 +150,38 @@ func sayMore[T any](p *Program, shown api.Page[T], read func(size int, token str
 	p.say("%d shown, %s: --limit 0 shows all", len(shown.Items), more)
 }
 
+// listing makes a command that lists what a server has page by page.
+func listing[T any](
+	p *Program, cmd *cobra.Command, none string, table func(...T) *table,
+	read func(ctx context.Context, c *client, size int, token string) ([]T, string, error),
+) *cobra.Command {
+	var page pageFlags
+	var asJSON bool
+	cmd.Args = noArguments
+	cmd.RunE = p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
+		read := func(size int, token string) ([]T, string, error) { return read(cmd.Context(), c, size, token) }
+		v, err := pages(page.of(asJSON), read)
+		switch {
+		case err != nil:
+			return err
+		case asJSON:
+			return printJSON(p.Stdout, v)
+		case len(v.Items) == 0:
+			p.note("%s", none)
+			return nil
+		}
+		if err := p.show(table(v.Items...)); err != nil {
+			return err
+		}
+		sayMore(p, v, read)
+		return nil
+	})
+	page.flags(cmd.Flags())
+	p.outputFlag(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
 const mostPerPage = 1000
 
 // pages reads page after page, up to the limit. Its items are never nil, so that JSON

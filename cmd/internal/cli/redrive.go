@@ -116,38 +116,14 @@ func matchTable(match api.FailureMatch) *table {
 }
 
 func (p *Program) redriveListCommand() *cobra.Command {
-	var page pageFlags
-	var asJSON bool
-	cmd := &cobra.Command{
+	return listing(p, &cobra.Command{
 		Use:     "list",
 		Short:   "List redrives, the latest first",
 		Example: "  detachd redrive list --limit 5",
-		Args:    noArguments,
-		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
-			read := func(size int, token string) ([]tasks.Redrive, string, error) {
-				return c.Redrives(cmd.Context(), size, token)
-			}
-			v, err := pages(page.of(asJSON), read)
-			switch {
-			case err != nil:
-				return err
-			case asJSON:
-				return printJSON(p.Stdout, v)
-			case len(v.Items) == 0:
-				p.note("there are no redrives")
-				return nil
-			}
-			if err := p.show(redriveTable(v.Items...)); err != nil {
-				return err
-			}
-			sayMore(p, v, read)
-			return nil
-		}),
-	}
-	page.flags(cmd.Flags())
-	p.outputFlag(cmd.Flags())
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	}, "there are no redrives", redriveTable,
+		func(ctx context.Context, c *client, size int, token string) ([]tasks.Redrive, string, error) {
+			return c.Redrives(ctx, size, token)
+		})
 }
 
 func (p *Program) redriveShowCommand() *cobra.Command {

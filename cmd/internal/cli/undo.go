@@ -29,8 +29,8 @@ the approval of another person.`,
 			if err := wait.check(); err != nil {
 				return err
 			}
-			if req.Reason == "" {
-				return usage("add --reason and run the command again", "--reason is missing: say why, for those who ask later")
+			if err := needReason("undo", req.Reason); err != nil {
+				return err
 			}
 			if req.IdempotencyKey == "" {
 				req.IdempotencyKey = "undo-" + strings.ToLower(rand.Text())

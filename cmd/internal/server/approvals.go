@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
@@ -19,7 +20,7 @@ func (r *request) decision() (api.Decision, error) {
 }
 
 func requireReason(reason string) error {
-	if reason == "" {
+	if strings.TrimSpace(reason) == "" {
 		return fault("/reason", "is required: say why, for those who ask later")
 	}
 	return checkReason(reason)

@@ -39,11 +39,9 @@ func (c *aheadCache) read(ctx context.Context, s *server, now time.Time) {
 	if err != nil {
 		return
 	}
-	paused := map[string]*tasks.Pause{}
-	for _, alias := range s.Store.Projects {
-		if paused[alias], err = s.record.ProjectPause(ctx, alias); err != nil {
-			return
-		}
+	paused, err := s.record.ProjectPauses(ctx, s.Store.Projects...)
+	if err != nil {
+		return
 	}
 	c.backlog, c.serving, c.paused = backlog, serving, paused
 }

@@ -167,7 +167,11 @@ func (s *server) listOperations(r *request) error {
 // operation reads the operation of the path. Operations of projects that the key cannot
 // see are not found.
 func (s *server) operation(r *request) (record.Operation, error) {
-	op, err := s.record.Operation(r.Context(), r.vars["id"])
+	return s.operationOf(r, r.vars["id"])
+}
+
+func (s *server) operationOf(r *request, id string) (record.Operation, error) {
+	op, err := s.record.Operation(r.Context(), id)
 	if err == nil && !r.maySee(op.Project) {
 		err = tasks.ErrNotFound
 	}

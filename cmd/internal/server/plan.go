@@ -91,8 +91,7 @@ func (s *server) planOperation(r *request, in planRequest) (record.Plan, error) 
 	if err := checkReason(in.Reason); err != nil {
 		return record.Plan{}, err
 	}
-	r.vars = map[string]string{"id": in.Operation}
-	op, err := s.operation(r)
+	op, err := s.operationOf(r, in.Operation)
 	if err != nil {
 		return record.Plan{}, err
 	}
@@ -166,9 +165,6 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Plan, size int, token string) error {
 	out.Plan = plan.Plan
 	rows, next, err := s.record.PlanRows(r.Context(), plan, size, token)
-	if err != nil {
-		return err
-	}
 	if err != nil {
 		return err
 	}

@@ -71,16 +71,16 @@ func (s *server) resumeProject(r *request) error {
 
 // listProjects is GET /v1/projects: the projects that the key is for.
 func (s *server) listProjects(r *request) error {
+	pauses, err := s.record.ProjectPauses(r.Context(), s.Store.Projects...)
+	if err != nil {
+		return err
+	}
 	var out []api.Project
 	for _, p := range s.Store.Limits() {
 		if !r.maySee(p.Alias) {
 			continue
 		}
-		pause, err := s.record.ProjectPause(r.Context(), p.Alias)
-		if err != nil {
-			return err
-		}
-		out = append(out, api.Project{Alias: p.Alias, Pause: pause, Limits: api.Limits{
+		out = append(out, api.Project{Alias: p.Alias, Pause: pauses[p.Alias], Limits: api.Limits{
 			Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute, ReadsPerMinute: p.Credential.ReadsPerMinute,
 			Burst: p.Credential.Burst, MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		}})
