@@ -144,7 +144,7 @@ func TestTheJudgeSeesUnapprovedCalls(t *testing.T) {
 			var op record.Operation
 			e.Env, op = drill.Played(t, fakecloud.Desktop{ID: "plain-1", Users: drill.Users(drill.Leaver)}, 1, tasks.StateDetached)
 			if !test.approved.IsZero() {
-				op.Clearance = &tasks.Clearance{DecidedAt: test.approved}
+				op.Clearance = &tasks.Clearance{Why: tasks.WhyLimit, DecidedAt: test.approved}
 			}
 			e.ops = []record.Operation{op}
 			require.NoError(t, e.judge(t.Context()))

@@ -198,10 +198,10 @@ func (e *env) judgeApprovals(rows map[string]record.Row) {
 			continue
 		}
 		for _, id := range r.DesktopIDs {
-			c := ops[rows[id].OperationID]
-			if c == nil {
+			switch c := ops[rows[id].OperationID]; {
+			case c == nil:
 				passed[id] = true
-			} else if r.Time.Before(c.DecidedAt) {
+			case c.Why == tasks.WhyLimit && r.Time.Before(c.DecidedAt): // a canary asks after its calls
 				v.Unapproved = append(v.Unapproved, id)
 			}
 		}
