@@ -103,7 +103,8 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 		},
 		Worker:   drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
 		Limits:   fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
-		Approval: fmt.Sprintf("desktops: %d, percent: 1, canary: {desktops: 2, above: 20}, stop_loss: {desktops: 100000, percent: 100}", s.unapproved()),
+		Approval: fmt.Sprintf("desktops: %d, percent: 1, canary: {desktops: 2, above: 20}, ", s.unapproved()) +
+			"stop_loss: {desktops: 100000, percent: 100}",
 	})
 	if err != nil {
 		return nil, err
