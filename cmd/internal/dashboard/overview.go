@@ -260,7 +260,7 @@ func (v *visit) addInProgress(p *overview) error {
 		done := x.Retried + x.Skipped
 		t.Rows = append(t.Rows, row{Key: x.ID, Cells: []cell{
 			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID, Tag: "bulk retry"}), textCell(strings.Join(x.Projects, ", ")),
-			textCell(x.RequestedBy), redriveState(x), barCell([]barPart{{tasks.StateSending, 0, share(done, x.Matched)}}, share(done, x.Matched)),
+			textCell(x.RequestedBy), bulkOf(x).state(), barCell([]barPart{{tasks.StateSending, 0, share(done, x.Matched)}}, share(done, x.Matched)),
 			numCell(x.Matched), v.timeCell(x.CreatedAt),
 		}})
 	}
