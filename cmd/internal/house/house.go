@@ -20,6 +20,7 @@ var table = map[string][]string{
 	"apiclient/fakecloud": {},
 	"tasks":               {"apiclient/desktopid"},
 	"tasks/api":           {"tasks"},
+	"tasks/cron":          {},
 	"tasks/producer":      {"tasks", "tasks/record"},
 	"tasks/queue":         {},
 	"tasks/record":        {"tasks", "tasks/queue", "tasks/trail"},
@@ -75,6 +76,7 @@ var thirdParties = map[string][]string{
 	"github.com/cespare/xxhash/v2":        {"tasks/record"},
 	"github.com/go-json-experiment/json":  {"cmd/internal/server"},
 	"github.com/hibiken/asynq":            {"tasks/queue", "worker", "cmd/internal/bench"},
+	"github.com/netresearch/go-cron":      {"tasks/cron"},
 	"github.com/prometheus/client_golang": {"cmd/internal/metrics"},
 	"github.com/redis/go-redis/v9": {
 		"tasks/producer", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/redistest", "worker", "cmd/internal/access",
