@@ -39,7 +39,7 @@ bench: ## Measure detachd beside the baselines, on its own redis-server (about 2
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
-chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, count what must not happen (about 12 minutes)
+chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
 

@@ -72,18 +72,18 @@ type env struct {
 	watching sync.WaitGroup
 	undoing  errgroup.Group
 
-	mu      sync.Mutex
-	undos   []record.Operation
-	mistake map[string]mistake      // by undo
-	excused map[*drill.Process]bool // it was starting while Redis was away, which may end it
-	away    bool                    // Redis is
-	backAt  time.Time               // when it was last back
-	verdict verdict
+	mu       sync.Mutex
+	undos    []record.Operation
+	mistakes map[string]mistake      // by undo
+	excused  map[*drill.Process]bool // it was starting while Redis was away, which may end it
+	away     bool                    // Redis is
+	backAt   time.Time               // when it was last back
+	verdict  verdict
 }
 
 // run plays the scenario and returns the result.
 func (s scenario) run(ctx context.Context) (*verdict, error) {
-	e := &env{scenario: s, excused: map[*drill.Process]bool{}, mistake: map[string]mistake{}}
+	e := &env{scenario: s, excused: map[*drill.Process]bool{}, mistakes: map[string]mistake{}}
 	e.verdict.Outages, e.verdict.Recovery = map[string]int{}, map[string][]time.Duration{}
 	var err error
 	// Not everysec: with that, redis-server may answer before the kernel has a write,

@@ -66,7 +66,7 @@ func (e *env) undo(ctx context.Context, op record.Operation, m mistake) error {
 			return fmt.Errorf("undoing operation %s: %w", op.ID, err)
 		}
 		e.mu.Lock()
-		e.undos, e.mistake[back.ID] = append(e.undos, back), m
+		e.undos, e.mistakes[back.ID] = append(e.undos, back), m
 		e.mu.Unlock()
 	}
 	return nil
@@ -106,7 +106,7 @@ func (e *env) judgeUndos(ctx context.Context, rows map[string]record.Row) (given
 		}
 		for id, row := range rows {
 			_, has := own[id]
-			m := e.mistake[u.ID]
+			m := e.mistakes[u.ID]
 			if !m.some && !has && row.OperationID == u.UndoOf && removed[id] && row.UpdatedAt.Before(m.askedAt) {
 				v.Lost = append(v.Lost, id+", undone")
 			}
