@@ -72,12 +72,6 @@ func (c Returned) Again() bool {
 	return (c.How == CameSame || c.How == CameOther) && !c.OtherUser && !c.Pooled
 }
 
-// AccessReviewRequest asks for an AccessReview.
-type AccessReviewRequest struct {
-	Since   time.Time `json:"since"`
-	Project string    `json:"project,omitempty"`
-}
-
 // MaxReviewed is the number of people that an AccessReview may be about.
 const MaxReviewed = 100_000
 

@@ -8,10 +8,16 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
+// AccessReviewRequest is the body of POST /v1/access-reviews.
+type AccessReviewRequest struct {
+	Since   Since  `json:"since"`
+	Project string `json:"project,omitempty"` // empty: all that the key sees
+}
+
 // ReviewAccess begins to read who of the people that were detached since a time has a desktop
 // again. If that takes at most two seconds, its state is tasks.PlanDone; else it is
 // tasks.PlanReading, to be polled with AccessReview.
-func (c *Client) ReviewAccess(ctx context.Context, r tasks.AccessReviewRequest) (tasks.AccessReview, error) {
+func (c *Client) ReviewAccess(ctx context.Context, r AccessReviewRequest) (tasks.AccessReview, error) {
 	return call[tasks.AccessReview](ctx, c, request{method: "POST", path: "/v1/access-reviews", body: r})
 }
 

@@ -54,12 +54,13 @@ type ReviewPart struct {
 // reviewPart is the number of people in a part: as many as a reading may name.
 const reviewPart = 100
 
-// CreateReview creates the review of who was detached in some projects; nothing is read yet.
+// CreateReview creates the review of who was detached in the projects of scope, which are all
+// that the owner sees if project is empty; nothing is read yet.
 // before is called with its id before it exists; its error is returned.
 func (r *Record) CreateReview(
-	ctx context.Context, now time.Time, owner string, projects []string, q tasks.AccessReviewRequest, before func(id string) error,
+	ctx context.Context, now time.Time, owner, project string, scope []string, since time.Time, before func(id string) error,
 ) (AccessReview, error) {
-	meta := reviewMeta{owner, q.Project, slices.Sorted(slices.Values(projects)), q.Since.UTC(), now.UTC().Truncate(time.Millisecond)}
+	meta := reviewMeta{owner, project, slices.Sorted(slices.Values(scope)), since.UTC(), now.UTC().Truncate(time.Millisecond)}
 	id := xid.NewWithTime(meta.At).String()
 	if err := before(id); err != nil {
 		return AccessReview{}, err

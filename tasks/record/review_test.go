@@ -117,10 +117,10 @@ func reviewIsReadOn(t *testing.T, b *bundle) {
 	b.finish(op.ID)
 	ctx := t.Context()
 	refused := errors.New("no")
-	_, err := b.r.CreateReview(ctx, b.now, "me", []string{"hq"}, tasks.AccessReviewRequest{Since: since}, func(string) error { return refused })
+	_, err := b.r.CreateReview(ctx, b.now, "me", "hq", []string{"hq"}, since, func(string) error { return refused })
 	require.ErrorIs(t, err, refused)
 	var announced string
-	x, err := b.r.CreateReview(ctx, b.now, "me", []string{"hq", "branch"}, tasks.AccessReviewRequest{Since: since}, func(id string) error { announced = id; return nil })
+	x, err := b.r.CreateReview(ctx, b.now, "me", "", []string{"hq", "branch"}, since, func(id string) error { announced = id; return nil })
 	require.NoError(t, err)
 	require.Equal(t, announced, x.ID)
 	_, err = b.r.Review(ctx, "nowhere")

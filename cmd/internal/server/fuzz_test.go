@@ -46,9 +46,10 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	review := b.do(b.key[access.Admin], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	spare := b.newKey(access.Key{Name: "spare", Role: access.Viewer})
 	f.ids = map[string]string{
-		"operations": id, "redrives": redrive, "cancellations": cancellation, "plans": plan, "keys": spare[:len("dk_22222222")],
+		"operations": id, "redrives": redrive, "cancellations": cancellation, "plans": plan, "access-reviews": review, "keys": spare[:len("dk_22222222")],
 	}
 	reached := map[string]bool{}
 	for i := range fuzzed {

@@ -12,25 +12,25 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/harmless"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/record"
-	"github.com/detachd/detachd/worker"
 )
 
 // createReview is POST /v1/access-reviews: who of the people that were detached since a time
 // has a desktop again. As with plans, 202 means that it is still read. It requires the role of
 // plans, which reveal the same.
 func (s *server) createReview(r *request) error {
-	var in tasks.AccessReviewRequest
+	var in api.AccessReviewRequest
 	if err := r.decode(&in, false); err != nil {
 		return err
 	}
-	kept := s.record.Keeps(s.Now())
+	kept, since := s.record.Keeps(s.Now()), in.Since.Before(s.Now())
 	switch {
-	case in.Since.IsZero():
+	case since.IsZero():
 		return fault("/since", "is missing: say since when people were detached")
-	case in.Since.After(s.Now()):
+	case since.After(s.Now()):
 		return fault("/since", "is in the future: say since when people were detached")
-	case in.Since.Before(kept):
+	case since.Before(kept):
 		return fault("/since", "is before %s: who was detached earlier is not in the record any more", kept.UTC().Format(time.RFC3339))
 	case in.Project != "" && !r.maySee(in.Project): // as in createOperation
 		return wrongProject(in.Project)
@@ -42,8 +42,8 @@ func (s *server) createReview(r *request) error {
 		projects = slices.DeleteFunc(slices.Clone(s.Store.Projects), func(alias string) bool { return !r.key.Sees(alias) })
 	}
 	act := s.act(r, tasks.AuditPersonalData, projectsText(projects), "", "")
-	act.Event.Detail = "who was detached since " + in.Since.UTC().Format(time.RFC3339) + " and has a desktop again"
-	x, err := s.record.CreateReview(r.Context(), s.Now(), planOwner(r.key), projects, in, act.begins)
+	act.Event.Detail = "who was detached since " + since.UTC().Format(time.RFC3339) + " and has a desktop again"
+	x, err := s.record.CreateReview(r.Context(), s.Now(), planOwner(r.key), in.Project, projects, since, act.begins)
 	if err := act.End(err); err != nil {
 		return err
 	}
@@ -93,8 +93,7 @@ func (s *server) continueReview(ctx context.Context, x record.AccessReview) (rea
 		if err != nil || work == nil {
 			return nil, err
 		}
-		planner := func(alias string) (*worker.Planner, error) { return s.Store.Planner(alias, s.Log) }
-		return func(ctx context.Context) error { return worker.ReadReview(ctx, work, planner, s.Log) }, nil
+		return func(ctx context.Context) error { return s.Store.ReadReview(ctx, work, s.Log) }, nil
 	})
 }
 
