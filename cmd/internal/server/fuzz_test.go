@@ -189,6 +189,8 @@ func (f *fuzzer) value(place, name string, depth int) any {
 			return one(f, "2199-01-01T00:00:00Z", "2199-06-01T00:00:00+0800", "2020-01-01T00:00:00.5Z")
 		case "NotBefore":
 			return one(f, "now", "2199-01-01T00:00:00Z")
+		case "Since":
+			return one(f, "30d", "12h", "2199-01-01T00:00:00Z", "2020-01-01T00:00:00+0800")
 		case "ID":
 			return f.ids["operations"]
 		case "DesktopID", "RowID":
