@@ -333,3 +333,8 @@ func (r *Record) ListsRun(ctx context.Context, name string, lists []string) ([]b
 	}
 	return out, nil
 }
+
+// OperationsOf reads the operations of a run. Those whose retention is over are not among them.
+func (r *Record) OperationsOf(ctx context.Context, run tasks.ScheduleRun) ([]Operation, error) {
+	return r.operations(ctx, run.Operations)
+}
