@@ -66,8 +66,9 @@ var table = map[string][]string{
 		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
-	"cmd/internal/when": {},
-	"cmd/detachd":       {"cmd/internal/cli"},
+	"cmd/internal/sources": {"apiclient", "tasks", "worker", "worker/policy", "cmd/internal/leavers"},
+	"cmd/internal/when":    {},
+	"cmd/detachd":          {"cmd/internal/cli"},
 }
 
 // thirdParties says which of our packages may import which module; no other module may
