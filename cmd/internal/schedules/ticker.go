@@ -170,7 +170,7 @@ func (t *Ticker) reload(ctx context.Context, version string) error {
 			continue
 		}
 		e := &entry{schedule: s, reader: &reader{}}
-		if err := t.record.CheckSchedule(s); err != nil {
+		if err := s.Validate(); err != nil {
 			broken[s.Name] = err.Error()
 			continue
 		}
