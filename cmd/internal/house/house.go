@@ -66,7 +66,7 @@ var table = map[string][]string{
 		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
-	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "worker", "worker/policy", "cmd/internal/leavers"},
+	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
 	"cmd/internal/when":    {},
 	"cmd/detachd":          {"cmd/internal/cli"},
 }

@@ -164,7 +164,7 @@ func (r *Reader) place(s tasks.Schedule, name string) (p place, closeRoot func()
 		return p, closeRoot, fmt.Errorf("invalid file %q: only the last part of the name may be a pattern", name)
 	}
 	if _, err := filepath.Match(p.pattern, ""); err != nil {
-		return p, closeRoot, fmt.Errorf("invalid file %q: it is not a pattern: write * for any characters, ? for one, [a-z] for one of these", name)
+		return p, closeRoot, fmt.Errorf("invalid file %q: write * for any characters, ? for one, [a-z] for one of these", name)
 	}
 	p.exact = !strings.ContainsAny(p.pattern, `*?[\`)
 	if s.Configured {
@@ -177,7 +177,7 @@ func (r *Reader) place(s tasks.Schedule, name string) (p place, closeRoot func()
 	p.hidden = true
 	switch {
 	case r.cfg.Lists == "":
-		return p, closeRoot, errors.New("only a schedule of the configuration may name a file here: set worker.lists to the directory of the lists")
+		return p, closeRoot, errors.New("only a schedule of the configuration may name a file: set worker.lists to the directory of the lists")
 	case !filepath.IsLocal(name):
 		return p, closeRoot, fmt.Errorf("invalid file %q: write a name relative to worker.lists, without ..", name)
 	}

@@ -108,7 +108,7 @@ func (r *Reader) stay(ctx context.Context, s tasks.Schedule, file string) (staye
 	out, seen := stayers{forms: map[string]bool{}}, map[string]bool{}
 	for _, x := range list.Good {
 		if x.User == "" {
-			return stayers{}, fmt.Errorf("line %d of the list of those who stay names no user; nobody is detached: it must have a column user", x.Line)
+			return stayers{}, fmt.Errorf("line %d of the list of those who stay names no user; nobody is detached: add a column user", x.Line)
 		}
 		seen[x.User] = true
 		for _, form := range policy.UserForms(x.User) {

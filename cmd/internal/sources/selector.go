@@ -13,6 +13,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -36,6 +37,7 @@ const (
 	usedByOther  doubt = "the last to use it was another than its user"
 	perhapsKnown doubt = "its user may be one that is written differently"
 	unknownUser  doubt = "whether its user exists, or is locked, is not shown"
+	isProtected  doubt = "a rule protects it"
 )
 
 // judge decides about the desktops of one project by what was read of it.
@@ -43,6 +45,10 @@ type judge struct {
 	sel     tasks.Selector
 	pattern string // of computers; see tasks.Fold
 	read    Fleet
+
+	project string
+	rules   *record.Protections
+	pools   map[string]string // protected pool, by desktop
 
 	pool  map[string]bool            // the desktops of sel.Pool
 	usage map[string]apiclient.Usage // of the desktops that were idle for sel.UnusedDays
@@ -61,7 +67,18 @@ func (r *Reader) judge(ctx context.Context, project string, sel tasks.Selector) 
 	if err != nil {
 		return nil, err
 	}
-	j := &judge{sel: sel, pattern: tasks.Fold(sel.Computer), read: read}
+	j := &judge{sel: sel, pattern: tasks.Fold(sel.Computer), read: read, project: project, pools: map[string]string{}}
+	if j.rules, err = r.cfg.Protections(ctx); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+	}
+	for _, pool := range j.rules.Pools(project) {
+		for id, err := range read.Pool(ctx, pool) {
+			if err != nil {
+				return nil, ofCloud(err)
+			}
+			j.pools[id] = pool
+		}
+	}
 	if sel.Pool != "" {
 		j.pool = map[string]bool{}
 		for id, err := range read.Pool(ctx, sel.Pool) {
@@ -215,10 +232,21 @@ func (j *judge) desktop(d apiclient.Desktop) (users []string, why doubt) {
 			why = cmp.Or(why, doubted)
 		}
 	}
-	if len(users) > 0 {
-		why = ""
+	switch {
+	case len(users) == 0:
+		return nil, why
+	case j.protected(d, users):
+		return nil, isProtected
 	}
-	return users, why
+	return users, ""
+}
+
+func (j *judge) protected(d apiclient.Desktop, losing []string) bool {
+	_, is := j.rules.Desktop(record.Protectable{
+		Project: j.project, ID: tasks.CanonicalDesktopID(d.ID), ComputerName: d.ComputerName, PoolID: j.pools[d.ID], Tags: d.Tags,
+		TagsUnread: d.TagsUnread, Losing: losing,
+	})
+	return is
 }
 
 // matches reports what a desktop shows by itself.
