@@ -24,11 +24,11 @@ const (
 	patience   = 4 * time.Minute
 )
 
-// kinds are drawn from with equal chances. Half of all desktops have an heir.
+// kinds are drawn from with equal chances. Two desktops of five have an heir.
 var kinds = []drill.Kind{
 	drill.Shared, drill.PassedOn, drill.Expected, drill.Pooled, drill.Found, drill.FoundGivenAway,
 	drill.GivenAway, drill.GivenAway, drill.GivenAway, drill.GivenAwayBare, drill.GivenAwayBare, drill.GivenAwayBare,
-	drill.Nowhere, drill.Plain, drill.Plain,
+	drill.Nowhere, drill.Plain, drill.Plain, drill.Plain, drill.Plain,
 }
 
 // scenario says what is going to happen.

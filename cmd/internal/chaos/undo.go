@@ -24,7 +24,7 @@ type mistake struct {
 
 // drawMistake draws how operation n is undone, if it is.
 func drawMistake(r *rand.Rand, n int) (mistake, bool) {
-	return mistake{some: r.IntN(3) == 0, early: r.IntN(2) == 0, twice: r.IntN(3) == 0}, n%2 == 0
+	return mistake{some: r.IntN(4) == 0, early: r.IntN(3) == 0, twice: r.IntN(3) == 0}, n%2 == 0
 }
 
 // undo undoes an operation once the cloud took something of it.
