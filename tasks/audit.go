@@ -25,6 +25,7 @@ const (
 	AuditRedriveAborted      AuditAction = "redrive.aborted"
 	AuditCancellationCreated AuditAction = "cancellation.created"
 	AuditCancellationAborted AuditAction = "cancellation.aborted"
+	AuditRecallCreated       AuditAction = "recall.created"
 	AuditFailuresDismissed   AuditAction = "failures.dismissed"
 	AuditPlanCreated         AuditAction = "plan.created"
 	AuditProtectionAdded     AuditAction = "protection.added"
@@ -40,6 +41,7 @@ var AuditActions = []AuditAction{
 	AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
+	AuditRecallCreated,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

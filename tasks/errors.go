@@ -55,3 +55,9 @@ var ErrProtectionExists = errors.New("there is a protection with this name alrea
 // ErrTooManyProtections says that there are MaxProtections already.
 var ErrTooManyProtections = fmt.Errorf("there are %d protections already: remove those that are not needed, "+
 	"protect a pattern, a tag or a pool instead of single desktops, or use the configuration", MaxProtections)
+
+// ErrNoRecall says that there is no such recall, or its operations have all expired.
+var ErrNoRecall = errors.New("no such recall (or all its operations have expired)")
+
+// ErrTooManyRecalls says that there are MaxRecalls already.
+var ErrTooManyRecalls = fmt.Errorf("there are %d recalls of operations that have not expired: cancel the operations instead", MaxRecalls)

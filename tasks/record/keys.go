@@ -142,6 +142,9 @@ func (k keys) stop() string { return k.prefix + ":stop" } // HASH: as gate, for 
 func (k keys) protected() string { // HASH: name -> JSON of tasks.Protection
 	return k.prefix + ":protected"
 }
+func (k keys) recalls() string { // HASH: recall -> JSON of storedRecall; "" -> the latest one
+	return k.prefix + ":recalls"
+}
 func (k keys) quotaUsed(key string) string    { return k.prefix + ":{q:" + key + "}:used" }    // HASH: minute -> desktops
 func (k keys) quotaCounted(key string) string { return k.prefix + ":{q:" + key + "}:counted" } // ZSET: operation by the time of its count
 func (k keys) claims(alias string) string { // SET: desktops in a call

@@ -48,6 +48,7 @@ type Record struct {
 	audit     auditLog
 	past      *pastTallies
 	protected protected
+	recalls   recalls
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.

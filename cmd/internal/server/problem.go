@@ -80,6 +80,8 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusConflict, "too_many_protections", "%v", tasks.ErrTooManyProtections)
 	case errors.Is(err, tasks.ErrNoProtection):
 		return problem(http.StatusNotFound, "protection_not_found", "there is no such protection; nothing was changed: check the name")
+	case errors.Is(err, tasks.ErrTooManyRecalls):
+		return problem(http.StatusConflict, "too_many_recalls", "nothing was changed: %v", tasks.ErrTooManyRecalls)
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrTooManyOperations):
