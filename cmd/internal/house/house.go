@@ -67,7 +67,7 @@ var table = map[string][]string{
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
 	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
-	"cmd/internal/when":    {},
+	"cmd/internal/when":    {"tasks"},
 	"cmd/detachd":          {"cmd/internal/cli"},
 }
 
