@@ -399,6 +399,26 @@ func (s *scene) more() {
 	}
 }
 
+// recalls asks for recalls of many desktops and of one that others are to lose too, by a key that
+// is bound to a project.
+func (s *scene) recalls() {
+	s.t.Helper()
+	const bound = access.Role("bound")
+	s.key[bound] = s.newKey(access.Key{Name: "site", Role: access.Operator, Projects: []string{"branch"}})
+	many := object{"project": "branch", "users": []any{"kai", "Kai"}, "desktops": []any{}, "expected_users": object{}, "not_before": "2199-01-01T00:00:00Z"}
+	for i := range 1001 {
+		id := fmt.Sprint("kai-", i)
+		many["desktops"] = append(many["desktops"].([]any), id)
+		many["expected_users"].(object)[id] = []any{"kai", "bo"}[:1+i%2]
+	}
+	s.ask(bound, "POST", "/v1/operations", object{"value": many})
+	x := s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "kai", "source": "site", "reason": "stays"}}).json(s.t)
+	s.ask(bound, "POST", "/v1/operations", object{"value": object{"project": "branch", "users": []any{"kai"}, "not_before": "2199-01-01T00:00:00Z"}})
+	s.ask(bound, "GET", "/v1/recalls/"+x["id"].(string), nil)
+	s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "bo", "project": "branch", "ticket": "T-1", "reason": "stays"}})
+	s.ask(bound, "GET", "/v1/recalls?page_size=1", nil)
+}
+
 // reviews asks for reviews of access that have everything, and for one that failed.
 func (s *scene) reviews(role access.Role) {
 	s.t.Helper()
@@ -426,26 +446,6 @@ func (s *scene) reviews(role access.Role) {
 		s.ask(role, "GET", "/v1/access-reviews/"+x.ID, nil)
 		s.ask(role, "GET", "/v1/access-reviews/"+x.ID+"/items?page_size=1", nil)
 	}
-}
-
-// recalls asks for recalls of many desktops and of one that others are to lose too, by a key that
-// is bound to a project.
-func (s *scene) recalls() {
-	s.t.Helper()
-	const bound = access.Role("bound")
-	s.key[bound] = s.newKey(access.Key{Name: "site", Role: access.Operator, Projects: []string{"branch"}})
-	many := object{"project": "branch", "users": []any{"kai", "Kai"}, "desktops": []any{}, "expected_users": object{}, "not_before": "2199-01-01T00:00:00Z"}
-	for i := range 1001 {
-		id := fmt.Sprint("kai-", i)
-		many["desktops"] = append(many["desktops"].([]any), id)
-		many["expected_users"].(object)[id] = []any{"kai", "bo"}[:1+i%2]
-	}
-	s.ask(bound, "POST", "/v1/operations", object{"value": many})
-	x := s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "kai", "source": "site", "reason": "stays"}}).json(s.t)
-	s.ask(bound, "POST", "/v1/operations", object{"value": object{"project": "branch", "users": []any{"kai"}, "not_before": "2199-01-01T00:00:00Z"}})
-	s.ask(bound, "GET", "/v1/recalls/"+x["id"].(string), nil)
-	s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "bo", "project": "branch", "ticket": "T-1", "reason": "stays"}})
-	s.ask(bound, "GET", "/v1/recalls?page_size=1", nil)
 }
 
 // step takes the first desktop of an operation to a state.
@@ -573,11 +573,11 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
 		}
-		if strings.HasPrefix(rt.path, "/v1/access-reviews") {
-			id = review
-		}
 		if strings.HasPrefix(rt.path, "/v1/recalls") {
 			id = takenBack
+		}
+		if strings.HasPrefix(rt.path, "/v1/access-reviews") {
+			id = review
 		}
 		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq", "{schedule}", "leavers").Replace(rt.path)
 	}
