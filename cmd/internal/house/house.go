@@ -27,7 +27,8 @@ var table = map[string][]string{
 	"tasks/redisfault":    {},
 	"tasks/redistest":     {},
 	"tasks/trail":         {},
-	"worker":              {"apiclient", "tasks", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail", "worker/policy"},
+	"worker": {"apiclient", "tasks", "tasks/cron", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail",
+		"worker/policy"},
 	"worker/policy":       {"apiclient", "tasks"},
 	"deploy":              {},
 	"cmd/internal/access": {"apiclient"},
@@ -46,7 +47,7 @@ var table = map[string][]string{
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/harmless",
 		"cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/when",
 	},
-	"cmd/internal/config": {"apiclient", "tasks", "tasks/record", "tasks/redisfault", "worker"},
+	"cmd/internal/config": {"apiclient", "tasks", "tasks/cron", "tasks/record", "tasks/redisfault", "worker"},
 	"cmd/internal/dashboard": {
 		"tasks", "tasks/api", "tasks/redisfault", "cmd/internal/access", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 		"cmd/internal/server", "cmd/internal/when",
