@@ -201,11 +201,8 @@ func (j *judge) desktop(d apiclient.Desktop) (users []string, why doubt) {
 	if d.AttachState != "ATTACHED" || tasks.CheckDesktopID(d.ID) != "" || !j.matches(d) {
 		return nil, ""
 	}
-	if why := j.unused(d); why != "" {
+	if unused, why := j.unused(d); !unused {
 		return nil, why
-	}
-	if j.sel.UnusedDays > 0 && j.usage[d.ID].Used != 0 {
-		return nil, ""
 	}
 	shared := d.Type == "SHARED"
 	if len(d.Users) == 0 || len(d.Users) > maxExpect {
@@ -270,24 +267,23 @@ func (j *judge) isTag(tag string) bool {
 	return tag == want || strings.HasPrefix(tag, want+"=")
 }
 
-// unused returns what leaves it open whether a desktop was used.
-func (j *judge) unused(d apiclient.Desktop) doubt {
+// unused reports whether a desktop was not used for as long as the selector says.
+func (j *judge) unused(d apiclient.Desktop) (bool, doubt) {
+	if j.sel.UnusedDays == 0 {
+		return true, ""
+	}
 	u, listed := j.usage[d.ID]
 	switch {
-	case j.sel.UnusedDays == 0:
-		return ""
-	case !listed: // it was not idle for so long
-		return ""
-	case u.Used > 0:
-		return ""
+	case !listed, u.Used > 0: // it was used since
+		return false, ""
 	case u.Used < 0, u.Idle < time.Duration(j.sel.UnusedDays)*24*time.Hour, d.Created.IsZero(), d.Created.After(j.since):
-		return notShown
+		return false, notShown
 	case d.LoginStatus != "REGISTERED" && d.LoginStatus != "UNREGISTER":
-		return perhapsInUse
+		return false, perhapsInUse
 	case u.LastUser != "" && !slices.ContainsFunc(d.Users, func(x apiclient.User) bool { return alike(x.Name, u.LastUser) }):
-		return usedByOther
+		return false, usedByOther
 	}
-	return ""
+	return true, ""
 }
 
 func alike(a, b string) bool {
