@@ -218,6 +218,16 @@ func TestDesktopsOfUsersWhoAreGone(t *testing.T) {
 	require.Equal(t, "3 desktops may match and were not selected (a group has access: 1; its user may be one that is written differently: 2)", found.Note)
 }
 
+// One list of users that lacks somebody is not enough.
+func TestAUserWhoIsMissedOnce(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fakecloud.Config{})
+	f.add(fakecloud.Desktop{ID: "d1", Users: people("u")}, fakecloud.Desktop{ID: "d2", Users: people("v")})
+	f.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpUsers, Calls: []int{1, 2}, Body: `{"users":[{"id":"id-v","user_name":"v"}],"total_count":1}`})
+	got, _ := f.expect(selecting(tasks.Selector{User: tasks.UserMissing}), -1)
+	require.Empty(t, got)
+}
+
 // A status that cannot be read is not that of a locked user.
 func TestStatusThatIsNotShownSelectsNothing(t *testing.T) {
 	t.Parallel()
