@@ -89,7 +89,7 @@ var thirdParties = map[string][]string{
 	"github.com/rs/xid":      {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
 		"worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/dashboard",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server",
 	},
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
