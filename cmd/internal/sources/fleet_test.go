@@ -51,7 +51,6 @@ func newFleet(t *testing.T, cfg fakecloud.Config, rules ...tasks.Protection) *fl
 	require.NoError(t, err)
 	planner := worker.NewPlanner(rdb, p.Record, worker.Project{Alias: "hq", API: f.api, ReadsPerMinute: 600_000, Burst: 1000}, zerolog.Nop())
 	f.r.cfg.Fleet = func(string) (Fleet, error) { return planner, nil }
-	f.r.cfg.Protections = p.Record.Protections
 	f.r.cfg.Now = func() time.Time { return noon }
 	return f
 }

@@ -68,7 +68,7 @@ func (r *Reader) judge(ctx context.Context, project string, sel tasks.Selector) 
 		return nil, err
 	}
 	j := &judge{sel: sel, pattern: tasks.Fold(sel.Computer), read: read, project: project, pools: map[string]string{}}
-	if j.rules, err = r.cfg.Protections(ctx); err != nil {
+	if j.rules, err = read.Protections(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	for _, pool := range j.rules.Pools(project) {
