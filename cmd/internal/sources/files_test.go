@@ -423,6 +423,12 @@ func TestAFileThatIsTooLarge(t *testing.T) {
 	l.write("huge.csv", "user\n")
 	require.NoError(t, os.Truncate(filepath.Join(l.dir, "huge.csv"), leavers.MaxFileBytes+1))
 	require.ErrorContains(t, l.one(named("huge.csv")).Err, "larger than 64 MiB")
+	for i := range 4 {
+		l.write(fmt.Sprintf("%d.csv", i), "user\n")
+		require.NoError(t, os.Truncate(filepath.Join(l.dir, fmt.Sprintf("%d.csv", i)), leavers.MaxFileBytes))
+	}
+	_, err := l.r.Read(t.Context(), named("*.csv"), -1)
+	require.ErrorContains(t, err, "larger than 256 MiB together")
 }
 
 func TestPatterns(t *testing.T) {

@@ -3,6 +3,7 @@ package sources
 import (
 	"context"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"time"
@@ -159,7 +160,7 @@ func TestUnusedDesktops(t *testing.T) {
 
 	got, _ = f.expect(selecting(tasks.Selector{UnusedDays: 30, Computer: "nothing"}), -1)
 	require.Empty(t, got)
-	got, _ = f.expect(selecting(tasks.Selector{UnusedDays: 180}), -1)
+	got, _ = f.expect(selecting(tasks.Selector{UnusedDays: 175}), -1)
 	require.Equal(t, map[string][]string{"never": u, "off": u}, got)
 }
 
@@ -224,6 +225,44 @@ func TestAUserWhoIsMissedOnce(t *testing.T) {
 	f.add(fakecloud.Desktop{ID: "d1", Users: people("u")}, fakecloud.Desktop{ID: "d2", Users: people("v")})
 	f.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpUsers, Calls: []int{1, 2}, Body: `{"users":[{"id":"id-v","user_name":"v"}],"total_count":1}`})
 	got, _ := f.expect(selecting(tasks.Selector{User: tasks.UserMissing}), -1)
+	require.Empty(t, got)
+}
+
+// hired is a fleet to which somebody comes, and in which somebody is unlocked, while it is read.
+type hired struct {
+	reading
+	meanwhile func()
+}
+
+type reading interface{ Fleet }
+
+func (h hired) Fleet(ctx context.Context) iter.Seq2[apiclient.Desktop, error] {
+	h.meanwhile()
+	return h.reading.Fleet(ctx)
+}
+
+// Who comes, or is unlocked, between the reading of users and that of desktops loses nothing.
+func TestAUserWhoComesMeanwhile(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, fakecloud.Config{})
+	f.add(fakecloud.Desktop{ID: "old", Users: people("old")}, fakecloud.Desktop{ID: "locked", Users: people("loc")})
+	locked := func(is bool) {
+		f.cloud.UpdatePeople(projectID, func(p *fakecloud.Person) bool { p.Locked = is && p.Name == "loc"; return true })
+	}
+	locked(true)
+	planner := f.r.cfg.Fleet
+	f.r.cfg.Fleet = func(project string) (Fleet, error) {
+		p, err := planner(project)
+		return hired{p, func() {
+			locked(false)
+			f.add(fakecloud.Desktop{ID: "new", Users: people("new")})
+		}}, err
+	}
+	got, _ := f.expect(selecting(tasks.Selector{User: tasks.UserLocked}), -1)
+	require.Empty(t, got)
+	f.cloud.Remove(projectID, "new")
+	f.cloud.UpdatePeople(projectID, func(p *fakecloud.Person) bool { return p.Name != "new" })
+	got, _ = f.expect(selecting(tasks.Selector{User: tasks.UserMissing}), -1)
 	require.Empty(t, got)
 }
 
