@@ -40,6 +40,10 @@ var schemas = map[string]reflect.Type{
 	"Estimate":           reflect.TypeFor[tasks.Estimate](),
 	"CancellationFilter": reflect.TypeFor[tasks.CancellationFilter](), "CancellationRequest": reflect.TypeFor[api.CancellationRequest](),
 	"CancellationMatch": reflect.TypeFor[tasks.CancellationMatch](), "CancellationCount": reflect.TypeFor[tasks.CancellationCount](),
+	"RecallRequest": reflect.TypeFor[api.RecallRequest](), "Recall": reflect.TypeFor[tasks.Recall](),
+	"RecallResult": reflect.TypeFor[tasks.RecallResult](), "RecallCounts": reflect.TypeFor[tasks.RecallCounts](),
+	"RecalledRow": reflect.TypeFor[tasks.RecalledRow](), "RecallUndo": reflect.TypeFor[tasks.RecallUndo](),
+	"RecallPage":   reflect.TypeFor[api.Page[tasks.Recall]](),
 	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),
 	"CancellationPage": reflect.TypeFor[api.Page[tasks.Cancellation]](), "TooLatePage": reflect.TypeFor[api.Page[tasks.Desktop]](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
@@ -80,6 +84,8 @@ var schemas = map[string]reflect.Type{
 	"FoundPerson": reflect.TypeFor[api.FoundPerson](), "FoundPeople": reflect.TypeFor[api.FoundGroup[api.FoundPerson]](),
 	"FoundOperations": reflect.TypeFor[api.FoundGroup[api.OperationState]](), "FoundRedrives": reflect.TypeFor[api.FoundGroup[tasks.Redrive]](),
 	"FoundDesktops": reflect.TypeFor[api.FoundGroup[api.Event]](),
+	"AccessReview":  reflect.TypeFor[tasks.AccessReview](), "AccessReviewRequest": reflect.TypeFor[api.AccessReviewRequest](),
+	"ReviewedAccess": reflect.TypeFor[tasks.ReviewedAccess](), "Returned": reflect.TypeFor[tasks.Returned](),
 	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
