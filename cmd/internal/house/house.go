@@ -33,7 +33,7 @@ var table = map[string][]string{
 	"cmd/internal/access": {"apiclient"},
 	"cmd/internal/app": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/config",
-		"cmd/internal/harmless",
+		"cmd/internal/harmless", "cmd/internal/schedules", "cmd/internal/sources",
 	},
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
