@@ -30,6 +30,13 @@ const (
 	AuditPlanCreated         AuditAction = "plan.created"
 	AuditProtectionAdded     AuditAction = "protection.added"
 	AuditProtectionRemoved   AuditAction = "protection.removed"
+	AuditScheduleAdded       AuditAction = "schedule.added"
+	AuditScheduleRemoved     AuditAction = "schedule.removed"
+	AuditSchedulePaused      AuditAction = "schedule.paused"
+	AuditScheduleResumed     AuditAction = "schedule.resumed"
+	AuditScheduleRun         AuditAction = "schedule.run"             // besides its ticks
+	AuditScheduleSkipped     AuditAction = "schedule.skipped"         // its next tick
+	AuditScheduleUnskipped   AuditAction = "schedule.unskipped"       // that was taken back
 	AuditPersonalData        AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration       AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
 )
@@ -41,6 +48,8 @@ var AuditActions = []AuditAction{
 	AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
+	AuditScheduleAdded, AuditScheduleRemoved, AuditSchedulePaused, AuditScheduleResumed, AuditScheduleRun, AuditScheduleSkipped,
+	AuditScheduleUnskipped,
 	AuditRecallCreated,
 }
 

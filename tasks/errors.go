@@ -56,6 +56,25 @@ var ErrProtectionExists = errors.New("there is a protection with this name alrea
 var ErrTooManyProtections = fmt.Errorf("there are %d protections already: remove those that are not needed, "+
 	"protect a pattern, a tag or a pool instead of single desktops, or use the configuration", MaxProtections)
 
+// ErrNoSchedule says that no schedule has the name.
+var ErrNoSchedule = errors.New("no such schedule")
+
+// ErrScheduleExists says that another schedule has the name already.
+var ErrScheduleExists = errors.New("there is a schedule with this name already")
+
+// ErrScheduleConfigured says that a schedule is changed in the configuration only.
+var ErrScheduleConfigured = errors.New("the schedule is in the configuration: change it there, and restart the workers")
+
+// ErrTooManySchedules says that there are MaxSchedules already.
+var ErrTooManySchedules = fmt.Errorf("there are %d schedules already: remove those that are not needed, or use the configuration",
+	MaxSchedules)
+
+// ErrTooManyRuns says that MaxAskedRuns were asked for and have not begun.
+var ErrTooManyRuns = fmt.Errorf("%d runs were asked for and have not begun: see that workers run, and ask again", MaxAskedRuns)
+
+// ErrNoTick says that a schedule has no tick to skip, or none that is to be skipped.
+var ErrNoTick = errors.New("the schedule has no such tick")
+
 // ErrNoRecall says that there is no such recall, or its operations have all expired.
 var ErrNoRecall = errors.New("no such recall (or all its operations have expired)")
 

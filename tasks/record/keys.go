@@ -142,6 +142,26 @@ func (k keys) stop() string { return k.prefix + ":stop" } // HASH: as gate, for 
 func (k keys) protected() string { // HASH: name -> JSON of tasks.Protection
 	return k.prefix + ":protected"
 }
+
+// Schedules. All keys have one hash tag, so that one script reads or changes a schedule.
+func (k keys) schedules() string        { return k.prefix + ":{schedules}:defined" } // HASH: name -> JSON of tasks.Schedule
+func (k keys) schedulesVersion() string { return k.prefix + ":{schedules}:version" } // STRING: changes when defined does
+func (k keys) schedulesAsked() string   { return k.prefix + ":{schedules}:asked" }   // HASH: id of a run -> JSON of ScheduleAsk
+func (k keys) schedulesConfigured() string { // SET: names in the configuration of workers
+	return k.prefix + ":{schedules}:configured"
+}
+func (k keys) schedulesCounts() string { // HASH: result of runs, or missed -> count
+	return k.prefix + ":{schedules}:counts"
+}
+func (k keys) schedulesPaused() string  { return k.prefix + ":{schedules}:paused" }  // SET: names
+func (k keys) schedulesFailing() string { return k.prefix + ":{schedules}:failing" } // SET: names whose last run failed
+func (k keys) schedule(name string) string { // HASH: see scheduleFields
+	return k.prefix + ":{schedules}:state:" + name
+}
+func (k keys) scheduleLists(name string) string { // ZSET: SHA-256 of a list that ran, by the time when it was last seen
+	return k.prefix + ":{schedules}:lists:" + name
+}
+
 func (k keys) recalls() string { // HASH: recall -> JSON of storedRecall; "" -> the latest one
 	return k.prefix + ":recalls"
 }

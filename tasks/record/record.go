@@ -35,6 +35,8 @@ type Config struct {
 	ReplicaReturns time.Duration
 	// Protected are the protections of the configuration, besides those in Redis.
 	Protected []tasks.Protection
+	// Schedules are those of the configuration, besides those in Redis.
+	Schedules []tasks.Schedule
 }
 
 // Record is the record of every operation and desktop. It is safe for use by many
@@ -48,6 +50,7 @@ type Record struct {
 	audit     auditLog
 	past      *pastTallies
 	protected protected
+	schedules map[string]tasks.Schedule // of the configuration, by name
 	recalls   recalls
 }
 
@@ -60,7 +63,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 		cfg.Retention = DefaultRetention
 	}
 	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{},
-		protected: protected{configured: cfg.Protected}}
+		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules)}
 }
 
 // QueueName is the asynq queue of that name of a project.

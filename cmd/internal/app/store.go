@@ -107,7 +107,8 @@ func recordConfig(cfg config.Config) record.Config {
 	}
 	return record.Config{
 		Prefix: cfg.Redis.Prefix, Retention: cfg.Retention,
-		Protected: cfg.Protections(), Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
+		Protected: cfg.Protections(), Schedules: cfg.Schedules,
+		Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
 	}
 }
 
@@ -181,6 +182,9 @@ func (s *Store) Limits() []ProjectLimits {
 	}
 	return out
 }
+
+// CheckSchedule is that of the configuration.
+func (s *Store) CheckSchedule(x tasks.Schedule) error { return s.cfg.CheckSchedule(x) }
 
 // Rules returns the rules of the configuration's error codes.
 func (s *Store) Rules() []policy.Rule { return Rules(*s.cfg) }

@@ -20,9 +20,10 @@ var table = map[string][]string{
 	"apiclient/fakecloud": {},
 	"tasks":               {"apiclient/desktopid"},
 	"tasks/api":           {"tasks"},
+	"tasks/cron":          {},
 	"tasks/producer":      {"tasks", "tasks/record"},
 	"tasks/queue":         {},
-	"tasks/record":        {"tasks", "tasks/queue", "tasks/trail"},
+	"tasks/record":        {"tasks", "tasks/cron", "tasks/queue", "tasks/trail"},
 	"tasks/redisfault":    {},
 	"tasks/redistest":     {},
 	"tasks/trail":         {},
@@ -53,19 +54,21 @@ var table = map[string][]string{
 	"cmd/internal/drill": {"apiclient", "apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest"},
 	"cmd/internal/ha": {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/queue", "tasks/record", "tasks/redistest",
 		"cmd/internal/drill"},
-	"cmd/internal/harmless": {},
-	"cmd/internal/house":    {},
-	"cmd/internal/leavers":  {"tasks", "tasks/api"},
-	"cmd/internal/load":     {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest", "cmd/internal/drill"},
-	"cmd/internal/metrics":  {"tasks", "tasks/record", "worker", "worker/policy"},
-	"cmd/internal/npmtest":  {"tasks/redistest"},
-	"cmd/internal/report":   {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless", "cmd/internal/when"},
+	"cmd/internal/harmless":  {},
+	"cmd/internal/house":     {},
+	"cmd/internal/leavers":   {"tasks", "tasks/api"},
+	"cmd/internal/load":      {"apiclient/fakecloud", "tasks", "tasks/api", "tasks/record", "tasks/redistest", "cmd/internal/drill"},
+	"cmd/internal/metrics":   {"tasks", "tasks/record", "worker", "worker/policy"},
+	"cmd/internal/npmtest":   {"tasks/redistest"},
+	"cmd/internal/report":    {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless", "cmd/internal/when"},
+	"cmd/internal/schedules": {"tasks", "tasks/cron", "tasks/record", "cmd/internal/sources"},
 	"cmd/internal/server": {
 		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
-	"cmd/internal/when": {},
-	"cmd/detachd":       {"cmd/internal/cli"},
+	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
+	"cmd/internal/when":    {},
+	"cmd/detachd":          {"cmd/internal/cli"},
 }
 
 // thirdParties says which of our packages may import which module; no other module may
@@ -75,6 +78,7 @@ var thirdParties = map[string][]string{
 	"github.com/cespare/xxhash/v2":        {"tasks/record"},
 	"github.com/go-json-experiment/json":  {"cmd/internal/server"},
 	"github.com/hibiken/asynq":            {"tasks/queue", "worker", "cmd/internal/bench"},
+	"github.com/netresearch/go-cron":      {"tasks/cron"},
 	"github.com/prometheus/client_golang": {"cmd/internal/metrics"},
 	"github.com/redis/go-redis/v9": {
 		"tasks/producer", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/redistest", "worker", "cmd/internal/access",
@@ -85,7 +89,7 @@ var thirdParties = map[string][]string{
 	"github.com/rs/xid":      {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
 		"worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/dashboard",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server",
 	},
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
@@ -95,7 +99,7 @@ var thirdParties = map[string][]string{
 	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
 		"cmd/internal/load"},
 	"golang.org/x/term": {"cmd/internal/cli"},
-	"golang.org/x/text": {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
+	"golang.org/x/text": {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers", "cmd/internal/sources"},
 	"golang.org/x/time": {"cmd/internal/server"},
 }
 

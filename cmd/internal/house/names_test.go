@@ -17,7 +17,7 @@ import (
 
 // public are the packages that importers, or tests, use. Their examples, and whatever else
 // is in package x_test, count as users of what they export.
-var public = []string{"tasks/redistest", "tasks", "tasks/api", "tasks/producer", "apiclient", "apiclient/fakecloud", "worker"}
+var public = []string{"tasks/redistest", "tasks", "tasks/cron", "tasks/api", "tasks/producer", "apiclient", "apiclient/fakecloud", "worker"}
 
 // calledByOthers are methods that the standard library and go-redis call.
 var calledByOthers = []string{"Error", "Is", "Unwrap", "String", "MarshalText", "UnmarshalText", "MarshalJSON", "UnmarshalJSON", "ScanRedis", "Write", "ServeHTTP", "ProcessTask", "RoundTrip", "Close", "Less", "Len", "Swap", "Set", "Type", "Read", "LogValue", "MarshalZerologObject", "Format", "GoString"}

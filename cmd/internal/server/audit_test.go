@@ -65,6 +65,18 @@ var decisions = map[string]audited{
 	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
 	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
 	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
+
+	"POST /v1/schedules": {
+		tasks.AuditScheduleAdded, `{"name":"new","project":"hq","cron":"@daily","source":{"users":["ann"]},"note":"left","reason":"of the operations"}`, true,
+	},
+	"POST /v1/schedules/{schedule}:pause":  {tasks.AuditSchedulePaused, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:resume": {tasks.AuditScheduleResumed, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:run":    {tasks.AuditScheduleRun, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:skip":   {tasks.AuditScheduleSkipped, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:unskip": {tasks.AuditScheduleUnskipped, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:remove": {tasks.AuditScheduleRemoved, `{"reason":"left"}`, true},
+	"POST /v1/schedules:preview":           {"", `{"cron":"@daily"}`, false},
+	"GET /v1/schedules":                    {}, "GET /v1/schedules/{schedule}": {}, "GET /v1/schedules/{schedule}/next": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
@@ -93,6 +105,7 @@ func (b *auditBench) renew() {
 	b.keyID = key.ID
 	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
 	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
+	b.scheduled("leavers", "hq")
 	b.waiting, b.gone = b.waits(), b.detached("d1")
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
@@ -112,7 +125,7 @@ func (b *auditBench) path(rt route) string {
 	if strings.HasSuffix(rt.path, ":undo") {
 		id = b.gone
 	}
-	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
+	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe", "{schedule}", "leavers").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {
 		path += "?q=d1"
 	}

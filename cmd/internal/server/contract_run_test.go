@@ -100,6 +100,7 @@ func newScene(t *testing.T) *scene {
 	require.NoError(t, s.store.Record.AddProtection(t.Context(), tasks.Protection{
 		Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1", Project: "hq", Reason: "a test runs", By: "root", At: time.Now().UTC(),
 	}))
+	s.scheduled("leavers", "hq")
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
 	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
 	return s
@@ -257,6 +258,9 @@ func TestEveryExampleIsExecuted(t *testing.T) {
 				if strings.HasSuffix(x.path, ":approve") || strings.HasSuffix(x.path, ":reject") {
 					x.path = strings.Replace(x.path, theOperation, s.waits(), 1)
 				}
+				if strings.HasPrefix(rt.path, "/v1/schedules") {
+					s.scheduled("leavers", "hq")
+				}
 				a := s.ask(rt.role, rt.method, x.path, x.body)
 				require.Equal(t, x.status, a.status, "%s %s %v: %s", rt.method, x.path, x.body, a.body)
 			}
@@ -327,6 +331,11 @@ func (s *scene) more() {
 	s.cfg.Credentials[0].CallsPerMinute = 100 // of the server; the worker has no limit
 	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
 	post("/v1/projects:resume", object{"reason": "it is over"})
+	s.ran("nightly")
+	s.ask(role, "GET", "/v1/schedules", nil)
+	s.ask(role, "GET", "/v1/schedules?page_size=1", nil)
+	s.ask(role, "GET", "/v1/schedules/nightly", nil)
+	s.ask(role, "GET", "/v1/schedules/configured", nil)
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
@@ -534,8 +543,9 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/v1/recalls") {
 			id = takenBack
 		}
-		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq").Replace(rt.path)
+		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq", "{schedule}", "leavers").Replace(rt.path)
 	}
+	b.scheduled("leavers", "hq")
 	for _, rt := range routes {
 		if rt.role == "" {
 			continue
@@ -623,6 +633,7 @@ func (p *provocation) few(path func(route) string) {
 	p.try(remove, 404, p.key[access.Admin], "/v1/protections/nowhere:remove", `{"reason":"x"}`)
 	p.try(remove, 409, p.key[access.Admin], "/v1/protections/configured:remove", `{"reason":"x"}`)
 	p.try(plan, 422, p.key[access.Producer], plan.path, `{"project":"hq","users":["lab-admin"]}`)
+	p.fewOfSchedules(bound, path)
 	for _, answer := range []string{":approve", ":reject"} {
 		rt := routeOf("POST", "/v1/operations/{id}"+answer)
 		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)

@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/cron"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -65,6 +66,16 @@ var schemas = map[string]reflect.Type{
 
 	"Protection": reflect.TypeFor[tasks.Protection](), "ProtectionRequest": reflect.TypeFor[api.ProtectionRequest](),
 	"ProtectionPage": reflect.TypeFor[whole[tasks.Protection]](),
+
+	"Schedule": reflect.TypeFor[tasks.Schedule](), "ScheduleRequest": reflect.TypeFor[api.ScheduleRequest](),
+	"ScheduleSource": reflect.TypeFor[tasks.ScheduleSource](), "Selector": reflect.TypeFor[tasks.Selector](),
+	"NotIn": reflect.TypeFor[tasks.NotIn](), "CameBack": reflect.TypeFor[tasks.CameBack](),
+	"ScheduleView": reflect.TypeFor[tasks.ScheduleView](), "ScheduleStateFields": reflect.TypeFor[tasks.ScheduleState](),
+	"SchedulePause": reflect.TypeFor[tasks.SchedulePause](), "ScheduleSkip": reflect.TypeFor[tasks.ScheduleSkip](),
+	"ScheduleTick": reflect.TypeFor[tasks.ScheduleTick](), "ScheduleCounts": reflect.TypeFor[tasks.ScheduleCounts](),
+	"ScheduleRun": reflect.TypeFor[tasks.ScheduleRun](), "TicksRequest": reflect.TypeFor[api.TicksRequest](),
+	"AskedRun": reflect.TypeFor[api.AskedRun](), "SchedulePage": reflect.TypeFor[api.Page[tasks.ScheduleView]](),
+	"TickPage": reflect.TypeFor[whole[tasks.ScheduleTick]](),
 
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
@@ -285,7 +296,9 @@ func TestContractEnums(t *testing.T) {
 	closed := map[string][]string{
 		"State": codes(tasks.States...), "Role": codes(access.Roles...),
 		"OperationStateName": codes(tasks.OperationScheduled, tasks.OperationWaiting, tasks.OperationRunning, tasks.OperationFinished),
-		"Code/properties/of": codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
+		"Missed":             codes(tasks.MissedOnce, tasks.MissedSkip), "Overlap": codes(tasks.OverlapSkip, tasks.OverlapAllow),
+		"Selector/properties/user": codes(tasks.UserLocked, tasks.UserMissing),
+		"Code/properties/of":       codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
 	}
 	open := map[string][]string{
 		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
@@ -295,6 +308,8 @@ func TestContractEnums(t *testing.T) {
 			tasks.PauseOperator, tasks.PauseStop),
 		"Clearance/properties/why": codes(tasks.WhyLimit, tasks.WhyCanary, tasks.WhyStopLoss, tasks.WhyUndo),
 		"Note":                     codes(tasks.Notes...),
+		"ScheduleResult":           codes(tasks.ScheduleResults...),
+		"TickMark":                 codes(cron.Shifted, cron.FirstOfTwo, cron.SecondOfTwo),
 	}
 	for keyword, all := range map[string]map[string][]string{"enum": closed, "x-extensible-enum": open} {
 		for place, want := range all {

@@ -49,7 +49,7 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	spare := b.newKey(access.Key{Name: "spare", Role: access.Viewer})
 	f.ids = map[string]string{
-		"operations": id, "redrives": redrive, "cancellations": cancellation, "recalls": takenBack, "plans": plan, "keys": spare[:len("dk_22222222")],
+		"operations": id, "redrives": redrive, "cancellations": cancellation, "recalls": takenBack, "plans": plan, "keys": spare[:len("dk_22222222")], "schedules": "name",
 	}
 	reached := map[string]bool{}
 	for i := range fuzzed {
@@ -63,6 +63,11 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		}
 		if strings.HasSuffix(rt.path, ":remove") {
 			_ = b.store.Record.AddProtection(t.Context(), tasks.Protection{Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1"}) // it may be there
+		}
+		if rt.path == "/v1/schedules" { // it adds one of that name
+			_ = b.store.Record.RemoveSchedule(t.Context(), "name")
+		} else if strings.HasPrefix(rt.path, "/v1/schedules/") {
+			b.scheduled("name", "hq")
 		}
 		req, body := f.any(rt)
 		what := fmt.Sprintf("%d: %s %s %.1000s", i, req.Method, req.URL.RequestURI(), body)
@@ -195,6 +200,16 @@ func (f *fuzzer) value(place, name string, depth int) any {
 			return "d" + strconv.Itoa(f.IntN(5))
 		case "UserName":
 			return one(f, "zoe", "ann", "kim")
+		case "ScheduleSource":
+			if f.odd(2) { // which has one of many parts
+				return object{"users": []any{"ann"}}
+			}
+		case "Cron":
+			return one(f, "0 18 * * FRI", "@daily", "*/7 0-5 1,15 * *", "30 2 31 2 *", f.text())
+		case "TimeZone":
+			return one(f, "UTC", "", "Europe/Berlin", "Africa/Cairo", "../UTC", "Local", f.text())
+		case "Duration":
+			return one(f, "30d", "90m", "12h", "1s", "99999d", f.text())
 		}
 		return f.value(ref, name, depth)
 	}

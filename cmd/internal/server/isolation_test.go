@@ -32,7 +32,7 @@ type isolation struct {
 // none are ids and a project that do not exist.
 var none = map[string]string{
 	"operations": "00000000000000000000", "redrives": "00000000000000000000", "cancellations": "00000000000000000000", "recalls": "00000000000000000000", "plans": "00000000000000000000", "keys": "dk_22222222",
-	"sessions": "00000000000000000000", "projects": "nowhere",
+	"sessions": "00000000000000000000", "projects": "nowhere", "schedules": "00000000000000000000",
 }
 
 // seed makes an operation that failed and one that starts later, bulk retries and a plan.
@@ -59,6 +59,8 @@ func (s *isolation) seed(project string, unbound bool) map[string]string {
 		ids["redrives"] = post("/v1/redrives", body)
 	}
 	ids["cancellations"] = post("/v1/cancellations", `{"filter":{"ticket":"HR-2","project":"`+project+`"},"reason":"x"}`)
+	ids["schedules"] = failed.ID // any name that is not taken
+	s.scheduled(failed.ID, project)
 	ids["recalls"] = post("/v1/recalls", `{"user":"zoe","source":"hr","project":"`+project+`","ticket":"HR-2","reason":"x"}`)
 	if unbound {
 		post("/v1/redrives", `{"filter":{"project":"`+project+`","code":"nothing"}}`)
@@ -217,7 +219,7 @@ func TestOtherProjectsAreAsIfTheyWereNot(t *testing.T) {
 	look := func() (out []string) {
 		for _, path := range []string{
 			"/v1/operations?project=branch", "/v1/failures?project=branch", "/v1/failures:count?project=branch", "/v1/projects",
-			"/v1/redrives/" + theirs["redrives"], "/v1/operations/" + theirs["operations"] + "/desktops",
+			"/v1/redrives/" + theirs["redrives"], "/v1/schedules/" + theirs["schedules"], "/v1/operations/" + theirs["operations"] + "/desktops",
 		} {
 			a := s.do(s.key[access.Admin], "GET", path, "")
 			require.Equal(t, http.StatusOK, a.status, a.body)
