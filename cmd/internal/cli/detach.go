@@ -56,8 +56,8 @@ one desktop of that name at that time. Desktops of several users without a named
 user, and desktops that are hibernated, frozen or in maintenance, are put on hold.
 
 What was shown is what runs: --plan prints the hash of the plan, and --plan HASH
-runs exactly that within an hour. What the plan found is not looked up again, and a
-desktop that has other users than it showed is put on hold.
+runs exactly that within an hour. A desktop that has other users than it showed is
+put on hold, and so is one that a user got since.
 
 "accepted" in the results means accepted by the cloud; the desktop is then followed
 until its state is confirmed "detached" or it is "failed".`,
