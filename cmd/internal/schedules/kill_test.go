@@ -120,7 +120,7 @@ func TestKilledTicker(t *testing.T) {
 				require.True(t, ok, "it was not killed: %v", err)
 				require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
 				made := len(s.operations())
-				require.Equal(t, map[string]int{"after the acceptance": 1, "before the commit": 2, "after the commit": 2}[point], made)
+				require.Equal(t, map[string]int{"after the acceptance": 1, "before the commit": 2, "after the commit": 2}[point], made, "%+v", s.view("nightly").Runs)
 				if point != "after the commit" {
 					require.Empty(t, s.view("nightly").Runs, "it died too late to show anything")
 				}

@@ -72,8 +72,8 @@ func (r *run) do(ctx context.Context) outcome {
 		x.Run.Scheduled, x.Run.By, x.Run.Note = r.ask.At, r.ask.By, r.ask.Note
 	}
 	if d.result == "" {
-		if again := r.make(ctx, &x); again {
-			return outcome{look: r.clock.now().Add(r.cfg.Retry), retry: r.id()}
+		if again := r.make(ctx, &x); !again.IsZero() {
+			return outcome{look: again, retry: r.id()}
 		}
 	}
 	return r.commit(ctx, x)
@@ -109,9 +109,9 @@ func (r *run) lastMade(ctx context.Context) ([]record.Operation, error) {
 	return r.record.OperationsOf(ctx, r.state.Made)
 }
 
-// make reads the source and makes the operations. again means that there is another attempt
-// later, and nothing is to be written yet.
-func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
+// make reads the source and makes the operations. again, unless zero, is when there is another
+// attempt, and nothing is to be written yet.
+func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again time.Time) {
 	kept, cancel := context.WithCancel(ctx)
 	go r.keep(kept)
 	defer cancel()
@@ -119,18 +119,19 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
 	if err == nil {
 		err = r.operations(ctx, found, x)
 	}
+	later := r.clock.now().Add(r.cfg.Retry)
 	switch {
 	case ctx.Err() != nil:
-		return true
-	case errors.Is(err, sources.ErrNotReady) && r.clock.now().Add(r.cfg.Retry).Before(r.giveUp()):
+		return later
+	case errors.Is(err, sources.ErrNotReady) && later.Before(r.giveUp()):
 		r.cfg.Log.Info().Err(err).Str("schedule", r.schedule.Name).Str("run", r.id()).Msg("schedules: a run waits for its source")
-		return true
+		return later
 	case err != nil:
 		x.Run.Result, x.Run.Why = tasks.RunFailed, err.Error()
 		if r.schedule.PauseOnFailure {
 			x.Pause = &tasks.SchedulePause{By: tasks.PausedItself, At: x.Run.At, Note: "the run " + r.id() + " failed: " + err.Error()}
 		}
-		return false
+		return time.Time{}
 	}
 	x.Read = true
 	x.Run.Result = tasks.RunStarted
@@ -138,7 +139,7 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
 		x.Run.Result = tasks.RunNothing
 		x.Run.Why = cmp.Or(x.Run.Why, "the source names nobody")
 	}
-	return false
+	return time.Time{}
 }
 
 // keep keeps others from the run until ctx ends.
