@@ -73,6 +73,11 @@ func TestCameBack(t *testing.T) {
 	require.NoError(t, producer.Validate(req))
 	require.NoError(t, producer.Protected(ctx, req))
 
+	long := s
+	long.Source.CameBack = &tasks.CameBack{Since: tasks.Duration(120 * 24 * time.Hour)}
+	_, err = r.Read(ctx, long, 2)
+	require.ErrorContains(t, err, "does not keep so long")
+	require.NotErrorIs(t, err, ErrNotReady)
 	now = now.Add(60 * 24 * time.Hour)
 	found, err = r.Read(ctx, s, 2)
 	require.NoError(t, err)
