@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/detachd/detachd/cmd/internal/when"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -48,6 +49,13 @@ func (d definition) When() string {
 	}
 	if d.PauseOnFailure {
 		text += " After a failure it pauses itself."
+	}
+	zone, _ := zoneNamed(d.Zone)
+	if !d.Start.IsZero() {
+		text += " Nothing runs before " + when.Show(d.Start.In(zone)) + "."
+	}
+	if !d.End.IsZero() {
+		text += " Nothing runs after " + when.Show(d.End.In(zone)) + "."
 	}
 	return text
 }
