@@ -89,6 +89,7 @@ func TestCrossSite(t *testing.T) {
 	forms := map[string][]string{
 		"/signin": {"key", "dk_x"}, "/keys": {"name", "evil", "role", "admin"}, "/projects/{alias}/pause": {"reason", "evil"},
 		"/redrives": {"which", "all"}, "/dismissals": {"which", "all", "reason", "r"},
+		"/recall":       {"user", "zoe", "reason", "evil"},
 		"/schedule/new": {"name", "evil", "project", "hq", "cron", "@daily", "users", "zoe", "do", "show"},
 		"/new":          {"plan", `[{"project":"hq","desktops":["evil"]}]`, "hash", "", "key", "k"},
 	}
@@ -118,7 +119,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 32*5, n)
+	require.Equal(t, 33*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and the visitor is still signed in")
 

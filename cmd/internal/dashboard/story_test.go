@@ -35,6 +35,7 @@ type story struct {
 	ended, open tasks.Operation
 	redrive     tasks.Redrive
 	cancelled   string // id of a cancellation, once it was made
+	recalled    string // id of a recall, once it was made
 	asks        string // id of the operation that waits for an approval, once it was asked for
 	undone      string // id of an undo of one desktop, once it was made
 }
@@ -61,6 +62,19 @@ func (x *story) cancels() string {
 		x.cancelled = c.ID
 	}
 	return x.cancelled
+}
+
+// recalls is the id of a recall that was too late for one desktop, and cancels another.
+func (x *story) recalls() string {
+	if x.recalled == "" {
+		x.s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(95)}, Reason: x.Reason, Ticket: x.Ticket,
+			ExpectedUsers: map[string][]string{x.id(95): {x.User, "tom"}}})
+		r, err := x.s.api().Recall(x.s.t.Context(), api.RecallRequest{User: x.User, Ticket: x.Ticket, Reason: strings.ReplaceAll(x.Reason, "\n", " ")})
+		require.NoError(x.s.t, err)
+		require.NotEmpty(x.s.t, r.Undo)
+		x.recalled = r.ID
+	}
+	return x.recalled
 }
 
 // undoes is the id of an undo that gave the last desktop of the finished operation back.
@@ -245,6 +259,9 @@ func (x *story) places() []place {
 		{"operation-undo", func(b *browser) { b.open("/operations/" + x.undoes()) }},
 		{"operation-undone", goTo("/operations/" + x.ended.ID)},
 		{"undo-none", func(b *browser) { b.open("/operations/" + x.undoes() + "/undo") }},
+		{"newrecall", goTo("/recall?user=" + url.QueryEscape(x.User))},
+		{"recall", func(b *browser) { b.open("/recalls/" + x.recalls()) }},
+		{"recalls", goTo("/recalls")},
 		{"schedules", goTo("/schedules")},
 		{"schedule", goTo("/schedules/nightly")},
 		{"newschedule", goTo("/schedule/new")},
