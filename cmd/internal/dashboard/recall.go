@@ -75,23 +75,26 @@ type recall struct {
 
 func (p recall) refreshAfter() int { return secondsIf(p.X.Counts.InCall+p.X.Counts.Queued > 0, 2, 15) }
 
-// outcomeTexts are outcomes in words, with their weights.
-var outcomeTexts = map[tasks.RecallOutcome]tagText{
-	tasks.RecallCancelled: {"good", "cancelled"}, tasks.RecallHeld: {"warn", "on hold"}, tasks.RecallInCall: {"busy", "in a call"},
-	tasks.RecallQueued: {"", "cancelled at its turn"}, tasks.RecallTooLate: {"bad", "too late"},
-	tasks.RecallFailed: {"", "failed, and is not retried"}, tasks.RecallNothing: {"", "no access lost"},
+// outcomes are the outcomes in words, those first that a person has to look at.
+var outcomes = []struct {
+	tasks.RecallOutcome
+	tagText
+	count func(tasks.RecallCounts) int
+}{
+	{tasks.RecallTooLate, tagText{"bad", "too late"}, func(c tasks.RecallCounts) int { return c.TooLate }},
+	{tasks.RecallInCall, tagText{"busy", "in a call"}, func(c tasks.RecallCounts) int { return c.InCall }},
+	{tasks.RecallHeld, tagText{"warn", "on hold"}, func(c tasks.RecallCounts) int { return c.Held }},
+	{tasks.RecallQueued, tagText{"", "cancelled at its turn"}, func(c tasks.RecallCounts) int { return c.Queued }},
+	{tasks.RecallCancelled, tagText{"good", "cancelled"}, func(c tasks.RecallCounts) int { return c.Cancelled }},
+	{tasks.RecallFailed, tagText{"", "failed, and is not retried"}, func(c tasks.RecallCounts) int { return c.Failed }},
+	{tasks.RecallNothing, tagText{"", "no access lost"}, func(c tasks.RecallCounts) int { return c.Nothing }},
 }
 
 // Outcomes are the counts that are not zero.
 func (p recall) Outcomes() (out []outcomeCount) {
-	c := p.X.Counts
-	for _, x := range []struct {
-		o tasks.RecallOutcome
-		n int
-	}{{tasks.RecallCancelled, c.Cancelled}, {tasks.RecallTooLate, c.TooLate}, {tasks.RecallHeld, c.Held}, {tasks.RecallInCall, c.InCall},
-		{tasks.RecallQueued, c.Queued}, {tasks.RecallFailed, c.Failed}, {tasks.RecallNothing, c.Nothing}} {
-		if x.n > 0 {
-			out = append(out, outcomeCount{outcomeTexts[x.o], x.n})
+	for _, x := range outcomes {
+		if n := x.count(p.X.Counts); n > 0 {
+			out = append(out, outcomeCount{x.tagText, n})
 		}
 	}
 	return out
@@ -108,17 +111,21 @@ func (v *visit) recall() error {
 		return err
 	}
 	t := table{
-		Caption: "Rows about the person, latest operation first", NoFoot: true,
+		Caption: "Rows about the person, too late first", NoFoot: true,
 		Empty: "No operation that was accepted before the recall is about this person.",
 		Columns: []column{{Name: "Desktop", Class: "first"}, {Name: "Outcome"}, {Name: "Operation", Class: "ref"}, {Name: "Project"},
 			{Name: "Requested by"}, {Name: "Others"}, {Name: "Given back by", Class: "ref"}},
 	}
-	for _, r := range x.Rows {
-		tag := outcomeTexts[r.Outcome]
-		t.Rows = append(t.Rows, row{Key: r.OperationID + "/" + r.ID, Cells: []cell{
-			desktopCell(r.ID, ""), tagCell(tag.Weight, tag.Text), idCell("/operations/"+r.OperationID, r.OperationID), textCell(r.Project),
-			textCell(r.RequestedBy), textCell(strings.Join(r.Others, ", ")), idCell("/operations/"+r.GivenBackBy, r.GivenBackBy),
-		}})
+	for _, o := range outcomes {
+		for _, r := range x.Rows {
+			if r.Outcome != o.RecallOutcome {
+				continue
+			}
+			t.Rows = append(t.Rows, row{Key: r.OperationID + "/" + r.ID, Cells: []cell{
+				desktopCell(r.ID, ""), tagCell(o.Weight, o.Text), idCell("/operations/"+r.OperationID, r.OperationID), textCell(r.Project),
+				textCell(r.RequestedBy), textCell(strings.Join(r.Others, ", ")), idCell("/operations/"+r.GivenBackBy, r.GivenBackBy),
+			}})
+		}
 	}
 	return v.page(http.StatusOK, "recall", "Recall of "+x.User, recall{X: x, Table: v.layOut(t)})
 }

@@ -33,9 +33,9 @@ func TestRecall(t *testing.T) {
 	b.press("Recall")
 	b.sees("Recalled. This page shows what was cancelled, and what was too late.")
 	b.sees("1 desktop was too late")
-	require.Equal(t, []string{"cancelled 1", "too late 1"}, value[[]string](b, `[...document.querySelectorAll(".counts li")].map((e) => e.innerText.trim())`))
+	require.Equal(t, []string{"too late 1", "cancelled 1"}, value[[]string](b, `[...document.querySelectorAll(".counts li")].map((e) => e.innerText.trim())`))
 	b.sees("operations requested by hr, accepted until then")
-	require.Equal(t, []string{waits.ID + " cancelled", late.ID + " too late"}, value[[]string](b, `[...document.querySelectorAll("#rows tbody tr")]
+	require.Equal(t, []string{late.ID + " too late", waits.ID + " cancelled"}, value[[]string](b, `[...document.querySelectorAll("#rows tbody tr")]
 		.map((e) => e.querySelector("[data-label=Operation]").innerText.trim() + " " + e.querySelector("[data-label=Outcome]").innerText.trim())`))
 	op, err := s.api().OperationState(t.Context(), waits.ID)
 	require.NoError(t, err)
