@@ -263,3 +263,26 @@ func (v *visit) removeSchedule() error {
 	}
 	return v.redirect("/schedules", "The schedule "+x.Name+" is removed.")
 }
+
+// scheduleTodos lists the schedules whose last run failed.
+func (v *visit) scheduleTodos() (out []todo, err error) {
+	list, next, err := v.api.FailingSchedules(v.Context(), shownAtOnce, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range list {
+		t := todo{Weight: "bad", Label: "failed", What: "Schedule " + x.Name + " of project " + x.Project,
+			Acts: []act{{"Review", schedulePath(x.Name), false}}}
+		if len(x.Runs) > 0 {
+			t.Why, t.Ran = x.Runs[0].Why, x.Runs[0].At
+		}
+		if x.Paused != nil {
+			t.What += ", paused by " + x.Paused.By
+		}
+		out = append(out, t)
+	}
+	if next != "" {
+		out = append(out, todo{Weight: "bad", Label: "failed", What: "More schedules failed", Acts: []act{{"Review all", "/schedules", false}}})
+	}
+	return out, nil
+}

@@ -130,6 +130,21 @@ func TestScheduleOfTheConfiguration(t *testing.T) {
 	require.Contains(t, s.get("/schedules/nightly", s.session(access.Viewer)).body, "<strong>Paused</strong> by operator")
 }
 
+// A schedule whose last run failed needs attention, with the reason.
+func TestFailedScheduleOnTheOverview(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.schedule(yearly)
+	viewer := s.session(access.Viewer)
+	require.NotContains(t, s.get("/", viewer).body, "Schedule yearly")
+	s.tellSchedule(usual)
+	body := s.get("/", viewer).body
+	require.Contains(t, body, "Schedule nightly of project hq, paused by hr <small>The desktop has no network address.</small>")
+	require.Contains(t, body, `href="/schedules/nightly"`)
+	require.NotContains(t, body, "yearly")
+	require.NotContains(t, s.get("/", s.session(access.Viewer, "branch")).body, "nightly")
+}
+
 // The form works without scripts.
 func TestScheduleWithoutScripts(t *testing.T) {
 	t.Parallel()
