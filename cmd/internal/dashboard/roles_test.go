@@ -92,6 +92,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 		"POST /cancellations": access.Operator, "POST /schedule/new": access.Operator, "POST /schedules/{name}/run": access.Operator,
 		"POST /schedules/{name}/unskip": access.Operator, "POST /schedules/{name}/resume": access.Operator,
 		"POST /schedules/{name}/remove": access.Operator, "POST /recall": access.Producer,
+		"POST /came-back":     access.Producer,
 		"POST /projects/stop": access.Admin, "POST /projects/resume": access.Admin,
 		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin,
 		"POST /signout": access.Viewer, "GET /search": access.Viewer,
@@ -106,7 +107,7 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 				continue // which offers nothing of its own
 			}
 			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal", "newschedule-wrong", "newschedule-shown"}, p.name) || !role.Includes(access.Producer) &&
-				slices.Contains([]string{"plan", "new-wrong"}, p.name) {
+				slices.Contains([]string{"plan", "new-wrong", "review"}, p.name) {
 				continue // the way there is not offered, as is seen
 			}
 			p.visit(b)

@@ -262,6 +262,12 @@ func (x *story) places() []place {
 		{"newrecall", goTo("/recall?user=" + url.QueryEscape(x.User))},
 		{"recall", func(b *browser) { b.open("/recalls/" + x.recalls()) }},
 		{"recalls", goTo("/recalls")},
+		{"newreview", goTo("/came-back")},
+		{"review", func(b *browser) {
+			b.open("/came-back")
+			b.press("Look for them")
+			b.sees("CSV")
+		}},
 		{"schedules", goTo("/schedules")},
 		{"schedule", goTo("/schedules/nightly")},
 		{"newschedule", goTo("/schedule/new")},
