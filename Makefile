@@ -35,11 +35,11 @@ cover: ## Run all tests and show in artifacts/cover.html which lines no test rea
 fuzz: ## Run each fuzz test, or those that match TEST=pattern, for FUZZTIME=30s
 	@.ci/fuzz
 
-bench: ## Measure detachd beside the baselines, on its own redis-server (about 2 minutes)
+bench: ## Measure detachd beside the baselines, on its own redis-server (about 3 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
-chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, count what must not happen (about 12 minutes)
+chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
 

@@ -18,11 +18,13 @@ import (
 type Desktop struct {
 	ID           string
 	ComputerName string
-	Type         string // DEDICATED, SHARED, POOLED
-	Status       string // ACTIVE, SHUTOFF, ERROR, HIBERNATED, …
-	TaskStatus   string // empty when idle
-	Process      int    // progress of a running task in percent; -1 without a task
-	AttachState  string // ATTACHED, UNATTACH, DEATTACHED, DEATTACHING, …
+	Type         string    // DEDICATED, SHARED, POOLED
+	Status       string    // ACTIVE, SHUTOFF, ERROR, HIBERNATED, …
+	TaskStatus   string    // empty when idle
+	Process      int       // progress of a running task in percent; -1 without a task
+	AttachState  string    // ATTACHED, UNATTACH, DEATTACHED, DEATTACHING, …
+	LoginStatus  string    // UNREGISTER, REGISTERED, CONNECTED, DISCONNECTED
+	Created      time.Time // zero: not shown
 	// Users is attach_user_infos. If that is empty and the desktop is ATTACHED, it is
 	// user_name; on other desktops user_name may be the user who was detached.
 	Users       []User
@@ -317,6 +319,8 @@ type desktopDetail struct {
 	TaskStatus   text    `json:"task_status"`
 	Process      *number `json:"process"`
 	AttachState  text    `json:"attach_state"`
+	LoginStatus  text    `json:"login_status"`
+	Created      text    `json:"created"`
 	UserName     text    `json:"user_name"`
 	Users        []struct {
 		ID     text `json:"user_id"`
@@ -339,10 +343,14 @@ func (d desktopDetail) desktop() Desktop {
 		Status:       clip(string(d.Status), maxName),
 		TaskStatus:   clip(string(d.TaskStatus), maxName),
 		AttachState:  clip(string(d.AttachState), maxName),
+		LoginStatus:  clip(string(d.LoginStatus), maxName),
 		Frozen:       bool(d.Frozen),
 		Maintenance:  bool(d.Maintenance),
 		Tags:         d.Tags.list,
 		TagsUnread:   d.Tags.unread,
+	}
+	if at, err := time.Parse(time.RFC3339, string(d.Created)); err == nil {
+		out.Created = at
 	}
 	for _, u := range d.Users {
 		out.Users = append(out.Users, User{

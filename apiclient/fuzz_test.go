@@ -149,6 +149,36 @@ func FuzzUserList(f *testing.F) {
 	})
 }
 
+func FuzzUsageList(f *testing.F) {
+	for _, seed := range []string{
+		``, `{}`, `{"items":null,"count":0}`, `{"items":[{}]}`, `{"items":[null]}`, `{"items":[{"resource_id":"d","metric":null}],"count":"1"}`,
+		`{"items":[{"resource_id":"d","latest_connect_username":{},"metric":[{"metric_name":"desktop_usage","metric_value":"7.5"}]}]}`,
+		`{"items":[{"resource_id":1,"metric":[{"metric_name":"desktop_usage"},{"metric_name":"desktop_idle_duration","metric_value":"NaN"}]}]}`,
+		`{"items":[{"resource_id":"d","metric":[{"metric_name":"desktop_usage","metric_value":0},{"metric_name":"desktop_usage","metric_value":9e99}]}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var p usageList
+		if decodeObject(body, &p) != nil || p.check(0) != nil {
+			return
+		}
+		usages := p.usages()
+		if p.Count != nil && *p.Count > 0 && len(usages) == 0 {
+			t.Fatal("a list that says that it is not empty passes for empty")
+		}
+		for _, u := range usages {
+			if u.DesktopID == "" || u.Used < -1 || u.Idle < -1 {
+				t.Fatalf("%+v", u)
+			}
+			if (u.Used >= 0 || u.Idle >= 0) && !bytes.ContainsAny(body, "0123456789") {
+				t.Fatalf("%+v was not shown", u)
+			}
+			bounded(t, u.LastUser, maxName)
+		}
+	})
+}
+
 func FuzzSubJobs(f *testing.F) {
 	f.Add([]byte(`[{"status":"FAIL","entities":{"desktop_id":"d"}},{"desktop_id":1},null,{"entities":[]}]`))
 	f.Fuzz(func(t *testing.T, body []byte) {

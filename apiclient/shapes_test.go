@@ -2,7 +2,9 @@ package apiclient_test
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -31,7 +33,10 @@ func reads(t *testing.T, shapes ...fakecloud.Shape) string {
 		fakecloud.Desktop{ID: "frozen", Frozen: true}, fakecloud.Desktop{ID: "serviced", Maintenance: true},
 		fakecloud.Desktop{ID: "free", AttachState: fakecloud.Unattached}, fakecloud.Desktop{ID: "pooled", Type: fakecloud.Pooled},
 	)
-	cloud.AddPeople(project, fakecloud.Person{Name: "zoe", Email: "zoe@example.com"})
+	cloud.AddPeople(project, fakecloud.Person{Name: "zoe", Email: "zoe@example.com"}, fakecloud.Person{Name: "loc", Locked: true})
+	cloud.Update(project, "pooled", func(d *fakecloud.Desktop) {
+		d.PoolID, d.Created, d.LastUsed, d.LastUser = "p1", clock.Add(-99*24*time.Hour), clock.Add(-72*time.Hour), "u"
+	})
 	c := client(t, cloud.URL, func(c *apiclient.Config) { c.Endpoint = cloud.URL })
 	ctx := t.Context()
 	said := ""
@@ -52,6 +57,23 @@ func reads(t *testing.T, shapes ...fakecloud.Shape) string {
 	add(named, err)
 	users, err := c.Users(ctx)
 	add(users, err)
+	fleet, err := collected(c.Fleet(ctx, anyPage))
+	add(fleet, err)
+	require.Len(t, fleet, 6)
+	pool, err := collected(c.PoolOf(ctx, "p1", anyPage))
+	add(pool, err)
+	require.Equal(t, []string{"pooled"}, pool)
+	people, err := collected(c.People(ctx, anyPage))
+	add(people, err)
+	require.Equal(t, users, people)
+	used, err := collected(c.Usage(ctx, clock.Add(-5*24*time.Hour), clock, 3, anyPage))
+	add(used, err)
+	require.Len(t, used, 6)
+	require.Equal(t, apiclient.Usage{DesktopID: "pooled", Used: time.Hour, Idle: 72 * time.Hour, LastUser: "u"}, used[5])
+	require.Zero(t, used[0].Used)
+	unused, err := collected(c.Usage(ctx, clock.Add(-5*24*time.Hour), clock, 10_000, anyPage))
+	add(unused, err)
+	require.Empty(t, unused)
 	accepted, err := c.Detach(ctx, apiclient.DetachRequest{DesktopIDs: []string{"plain", "frozen", "pooled"}})
 	add(accepted, err)
 	require.Len(t, accepted.Failed, 1)
@@ -92,12 +114,28 @@ func TestA200ThatSaysNothing(t *testing.T) {
 		`{"desktops":[{"desktop_id":"d1","attach_user_infos":{"user_name":"ann"}}],"users":[1],"total_count":1}`,
 		`{"desktops":[`, `<html></html>`, "\ufeff", `{"desktops":[]}{"desktops":[]}`, `{"data":{"desktops":[],"users":[],"total_count":0}}`,
 	} {
-		c := client(t, serve(t, answer(200, body)).URL)
+		c := client(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			reply := body
+			if strings.Contains(r.URL.Path, "statistics") {
+				reply = strings.NewReplacer("users", "items", "total_count", "count").Replace(body)
+			}
+			answer(200, reply)(w, r)
+		}).URL)
 		_, err := c.Desktops(t.Context(), []string{"d1"})
 		require.Error(t, err, body)
 		_, err = c.DesktopsOf(t.Context(), []string{"ann"})
 		require.Error(t, err, body)
 		_, err = c.Users(t.Context())
+		require.Error(t, err, body)
+		_, err = collected(c.Fleet(t.Context(), anyPage))
+		require.Error(t, err, body)
+		if !strings.Contains(body, "attach_user_infos") { // it has none
+			_, err = collected(c.PoolOf(t.Context(), "p", anyPage))
+			require.Error(t, err, body)
+		}
+		_, err = collected(c.People(t.Context(), anyPage))
+		require.Error(t, err, body)
+		_, err = collected(c.Usage(t.Context(), time.Now(), time.Now(), 1, anyPage))
 		require.Error(t, err, body)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -109,6 +110,18 @@ func (g *guard) UnmarshalJSON(b []byte) error {
 		*g = true
 	}
 	return nil
+}
+
+// flag is a guard that says whether its value was understood.
+type flag struct {
+	guard  guard
+	unread bool
+}
+
+// UnmarshalJSON accepts any JSON value.
+func (f *flag) UnmarshalJSON(b []byte) error {
+	f.unread = !slices.Contains([]string{"", "false", "0", "true", "1"}, strings.ToLower(spelled(b)))
+	return f.guard.UnmarshalJSON(b)
 }
 
 // maxTags is ample: the cloud allows 20 tags for a desktop.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/url"
-	"strconv"
 )
 
 // Person is a user of Workspace, with or without a desktop. At least one of ID and Name is
@@ -14,6 +12,7 @@ type Person struct {
 	ID, Name, Email, Domain string
 	Desktops                int  // total_desktops; -1 if absent
 	Locked, Disabled        bool // cannot sign in; a value that cannot be read counts as true
+	StatusUnread            bool // Locked or Disabled is true because its value cannot be read
 }
 
 // usersPerPage makes pages of about 1 MB, at 1 KB for a user.
@@ -27,10 +26,12 @@ const usersPerPage = 1000
 func (c *Client) Users(ctx context.Context) ([]Person, error) {
 	return listing[Person]{
 		call: usersCall(0, 0),
-		key:  func(p Person) string { return p.ID + "\x00" + p.Name },
+		key:  personKey,
 		read: func(offset int) (page[Person], error) { return c.listUsers(ctx, usersPerPage, offset) },
 	}.steady()
 }
+
+func personKey(p Person) string { return p.ID + "\x00" + p.Name }
 
 // ProbeUsers verifies the permission to list users by listing one.
 func (c *Client) ProbeUsers(ctx context.Context) error {
@@ -39,8 +40,7 @@ func (c *Client) ProbeUsers(ctx context.Context) error {
 }
 
 func usersCall(limit, offset int) call {
-	query := url.Values{"limit": {strconv.Itoa(limit)}, "offset": {strconv.Itoa(offset)}}
-	return call{op: "ListUsers", method: http.MethodGet, path: "users", query: query, harmless: true}
+	return call{op: "ListUsers", method: http.MethodGet, path: "users", query: window(offset, limit), harmless: true}
 }
 
 func (c *Client) listUsers(ctx context.Context, limit, offset int) (page[Person], error) {
@@ -61,8 +61,8 @@ type userDetail struct {
 	Email    text    `json:"user_email"`
 	Domain   text    `json:"domain"`
 	Desktops *number `json:"total_desktops"`
-	Locked   guard   `json:"locked"`
-	Disabled guard   `json:"disabled"`
+	Locked   flag    `json:"locked"`
+	Disabled flag    `json:"disabled"`
 }
 
 var errNamelessUser = errors.New("a user of the list has neither id nor user_name")
@@ -85,7 +85,7 @@ func (p userPage) people() []Person {
 		out[i] = Person{
 			ID: clip(string(u.ID), maxName), Name: clip(string(u.Name), maxName), Email: clip(string(u.Email), maxName),
 			Domain: clip(string(u.Domain), maxName), Desktops: u.Desktops.or(-1),
-			Locked: bool(u.Locked), Disabled: bool(u.Disabled),
+			Locked: bool(u.Locked.guard), Disabled: bool(u.Disabled.guard), StatusUnread: u.Locked.unread || u.Disabled.unread,
 		}
 	}
 	return out

@@ -142,15 +142,25 @@ func (c Clearance) Question() string {
 	case WhyStopLoss:
 		return fmt.Sprintf("too many of its desktops failed or are on hold%s; %d have not been sent", c.codes(), c.Desktops)
 	case WhyUndo:
-		return fmt.Sprintf("it gives %d desktops back, and more than %d take a second person", c.Desktops, c.SecondPersonAbove)
+		if c.SecondPersonAbove == 0 {
+			return fmt.Sprintf("it gives %s back, and every undo takes a second person", desktops(c.Desktops))
+		}
+		return fmt.Sprintf("it gives %s back, and more than %d take a second person", desktops(c.Desktops), c.SecondPersonAbove)
 	case WhyLimit:
 	}
 	if c.Allowed == 0 {
-		return fmt.Sprintf("it asks for %d desktops, and none of its project passes without an approval", c.Desktops)
+		return fmt.Sprintf("it asks for %s, and none of its project passes without an approval", desktops(c.Desktops))
 	}
 	window := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace((time.Duration(c.WindowS) * time.Second).String())
-	return fmt.Sprintf("it asks for %d desktops, after %d others within %s; more than %d need an approval",
-		c.Desktops, c.Used, window, c.Allowed)
+	return fmt.Sprintf("it asks for %s, after %d others within %s; more than %d need an approval",
+		desktops(c.Desktops), c.Used, window, c.Allowed)
+}
+
+func desktops(n int) string {
+	if n == 1 {
+		return "1 desktop"
+	}
+	return fmt.Sprintf("%d desktops", n)
 }
 
 func (c Clearance) codes() string {

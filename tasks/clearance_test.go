@@ -78,6 +78,7 @@ func TestTheQuestionHasItsNumbers(t *testing.T) {
 		"one of its first desktops failed or is on hold (WKS.00010032: 3, NOT_FOUND: 1); 895 have not been sent": {Why: WhyCanary, Desktops: 895, Codes: codes},
 		"too many of its desktops failed or are on hold (WKS.00010032: 3, NOT_FOUND: 1); 40 have not been sent":  {Why: WhyStopLoss, Desktops: 40, Codes: codes},
 		"it gives 900 desktops back, and more than 100 take a second person":                                     {Why: WhyUndo, Desktops: 900, SecondPersonAbove: 100},
+		"it gives 1 desktop back, and every undo takes a second person":                                          {Why: WhyUndo, Desktops: 1},
 	} {
 		require.Equal(t, want, c.Question())
 	}

@@ -3,6 +3,7 @@ package tasks
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -35,19 +36,27 @@ type Estimate struct {
 	Why       EstimateWhy `json:"why,omitempty"`
 }
 
+// Short is the time alone, for lists: "about 9 minutes".
+func (e Estimate) Short() string {
+	switch minutes := divideUp(e.Seconds, 60); {
+	case minutes == 0:
+		return "no estimate"
+	case minutes > 1:
+		return fmt.Sprintf("about %d minutes", minutes)
+	}
+	return "less than a minute"
+}
+
 // Text says it for people: "about 9 minutes at 100 calls a minute, after 300 calls of others".
 func (e Estimate) Text() string {
+	text := e.Short()
 	switch e.Why {
 	case EstimateApproval:
-		return "no estimate: waits for approval"
+		return text + ": waits for approval"
 	case EstimatePaused:
-		return "no estimate: the project is paused"
+		return text + ": the project is paused"
 	case EstimateNoLimit:
-		return "no estimate: no limit is configured"
-	}
-	text := "less than a minute"
-	if minutes := divideUp(e.Seconds, 60); minutes > 1 {
-		text = fmt.Sprintf("about %d minutes", minutes)
+		return text + ": no limit is configured"
 	}
 	if e.PerMinute == 1 {
 		text += " at 1 call a minute"
@@ -97,18 +106,47 @@ type Backlog struct {
 	Rows       int // queued
 }
 
-// before reports whether it is sent before an operation.
-func (x Backlog) before(o Operation) bool {
-	if x.Urgent != o.Urgent {
-		return x.Urgent
+// compare is negative if it is sent before another one.
+func (x Backlog) compare(y Backlog) int {
+	if x.Urgent != y.Urgent {
+		if x.Urgent {
+			return -1
+		}
+		return 1
 	}
-	return cmp.Or(x.AcceptedAt.Compare(o.AcceptedAt), cmp.Compare(x.Operation, o.ID)) < 0
+	return cmp.Or(x.AcceptedAt.Compare(y.AcceptedAt), cmp.Compare(x.Operation, y.Operation))
 }
 
-// EstimateOf estimates an operation; nil if it has nothing to send. backlog is of the projects
+// Line is what the operations of a project have to send, in the order in which it is sent.
+// Rows is a sum: of an operation and of all before it.
+type Line []Backlog
+
+// LinesOf makes the line of each project.
+func LinesOf(all []Backlog) map[string]Line {
+	out := map[string]Line{}
+	for _, x := range slices.SortedFunc(slices.Values(all), Backlog.compare) {
+		line := out[x.Project]
+		if n := len(line); n > 0 {
+			x.Rows += line[n-1].Rows
+		}
+		out[x.Project] = append(line, x)
+	}
+	return out
+}
+
+// before is how many rows are sent before those of an operation.
+func (l Line) before(o Operation) int {
+	i, _ := slices.BinarySearchFunc(l, Backlog{Operation: o.ID, Urgent: o.Urgent, AcceptedAt: o.AcceptedAt}, Backlog.compare)
+	if i == 0 {
+		return 0
+	}
+	return l[i-1].Rows
+}
+
+// EstimateOf estimates an operation; nil if it has nothing to send. lines are of the projects
 // that share its credential. Calls of a project are shared by its operations, so what is ahead
 // is counted in whole calls of a project.
-func EstimateOf(o Operation, now time.Time, b Budget, backlog []Backlog) *Estimate {
+func EstimateOf(o Operation, now time.Time, b Budget, lines ...Line) *Estimate {
 	rows, perCall := o.Counts.Queued, rowsPerCall
 	if rows == 0 || o.Done() {
 		return nil
@@ -119,14 +157,8 @@ func EstimateOf(o Operation, now time.Time, b Budget, backlog []Backlog) *Estima
 	e := &Estimate{Calls: divideUp(rows, perCall), PerMinute: b.perMinute()}
 	state := o.State(now)
 	if state != OperationScheduled {
-		ahead := map[string]int{}
-		for _, x := range backlog {
-			if x.Operation != o.ID && x.before(o) {
-				ahead[x.Project] += x.Rows
-			}
-		}
-		for _, n := range ahead {
-			e.Ahead += divideUp(n, rowsPerCall)
+		for _, l := range lines {
+			e.Ahead += divideUp(l.before(o), rowsPerCall)
 		}
 	}
 	throttled := b.Pause != nil && b.Pause.Kind == PauseThrottled

@@ -19,10 +19,11 @@ func TestEstimate(t *testing.T) {
 		{"m", "hq", false, now, 90_000},
 		{"z", "hq", false, now, 5000}, {"e", "hq", false, now.Add(time.Second), 5000}, // later
 	}
+	lines := LinesOf(backlog)
 	with := func(change func(*Operation, *Budget)) Estimate {
 		o, b := op, budget
 		change(&o, &b)
-		e := EstimateOf(o, now, b, backlog)
+		e := EstimateOf(o, now, b, lines["hq"], lines["branch"])
 		require.NotNil(t, e)
 		return *e
 	}
@@ -52,5 +53,5 @@ func TestEstimate(t *testing.T) {
 	}
 	undo := with(func(o *Operation, _ *Budget) { o.UndoOf = "x"; o.Counts.Queued = 101 })
 	require.Equal(t, 3, undo.Calls, "at most 50 a call")
-	require.Nil(t, EstimateOf(Operation{Counts: Counts{Sending: 1, Accepted: 3, Failed: 1}}, now, budget, nil), "all of it left")
+	require.Nil(t, EstimateOf(Operation{Counts: Counts{Sending: 1, Accepted: 3, Failed: 1}}, now, budget), "all of it left")
 }

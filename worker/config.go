@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -30,6 +31,10 @@ type API interface {
 	InPool(ctx context.Context, pool string, ids []string) ([]string, error)
 	SubJobs(ctx context.Context, jobID string) ([]apiclient.SubJob, error)
 	CountAssigned(ctx context.Context) (int, error)
+	Fleet(ctx context.Context, pages apiclient.Pages) iter.Seq2[apiclient.Desktop, error]
+	People(ctx context.Context, pages apiclient.Pages) iter.Seq2[apiclient.Person, error]
+	PoolOf(ctx context.Context, pool string, pages apiclient.Pages) iter.Seq2[string, error]
+	Usage(ctx context.Context, from, to time.Time, idleDays int, pages apiclient.Pages) iter.Seq2[apiclient.Usage, error]
 }
 
 // Project is one cloud project that the worker serves.

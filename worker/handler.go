@@ -112,6 +112,10 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 		if !cleared {
 			return sooner(after, again), nil // an approval enqueues the chunk again
 		}
+		if queued, again, err = h.sender.confirmed(ctx, c.Operation, queued); err != nil {
+			return 0, err
+		}
+		after = sooner(after, again)
 		if c.Operation.CanaryPending() {
 			if queued, again, err = h.canary(ctx, c, queued, arrived); err != nil {
 				return 0, err

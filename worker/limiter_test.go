@@ -400,7 +400,7 @@ func TestABulkTakesAsLongAsEstimated(t *testing.T) {
 	now := begin
 	l := lines(rdb, "p:{cred:bulk}", defaultBurst, 1, &now)[0]
 	op := tasks.Operation{ID: "m", AcceptedAt: now, Counts: tasks.Counts{Queued: 30_000}}
-	e := tasks.EstimateOf(op, now, tasks.Budget{CallsPerMinute: 100, Workers: 1}, []tasks.Backlog{{Operation: "a", Rows: 5000}})
+	e := tasks.EstimateOf(op, now, tasks.Budget{CallsPerMinute: 100, Workers: 1}, tasks.Line{{Operation: "a", Rows: 5000}})
 	waiting := l.want(beforeCall, e.Calls+e.Ahead)
 	for left(l) > 0 {
 		l.letThrough()

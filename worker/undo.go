@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -30,6 +31,39 @@ func undoOf(op record.Operation, d record.Row) *policy.Undo {
 		}
 	}
 	return u
+}
+
+// confirmed returns the rows whose desktops may be read to give them back: those whose detach is
+// over. Before that a reading may still show the users who are about to lose the desktop, and a
+// desktop that was given back would never be confirmed detached. after > 0: look again then.
+func (s *sender) confirmed(ctx context.Context, op record.Operation, queued []record.Row) (_ []record.Row, after time.Duration, err error) {
+	if op.UndoOf == "" {
+		return queued, 0, nil
+	}
+	undone, err := s.record.Operation(ctx, op.UndoOf)
+	if errors.Is(err, tasks.ErrNotFound) { // its retention is over
+		return queued, 0, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	ids := make([]string, len(queued))
+	for i, d := range queued {
+		ids[i] = d.ID
+	}
+	rows, err := s.record.RowsNamed(ctx, undone, ids)
+	if err != nil {
+		return nil, 0, err
+	}
+	queued = slices.DeleteFunc(queued, func(d record.Row) bool {
+		before, known := rows[d.ID]
+		if !known || !before.State.Open() && before.State != tasks.StateAccepted {
+			return false
+		}
+		after = jitter(busyDelay)
+		return true
+	})
+	return queued, after, nil
 }
 
 // accounts are the users of a project at the time of a call.

@@ -294,3 +294,26 @@ func TestKilledInAnUndo(t *testing.T) {
 		})
 	}
 }
+
+// An undo of what the cloud has taken and no reading has confirmed waits for that: before, a
+// reading may still show its users, and after it the detach would find them again.
+func TestUndoOfWhatIsNotConfirmedYet(t *testing.T) {
+	t.Parallel()
+	for name, cloud := range map[string]fakecloud.Config{
+		"shown at once": {}, "shown later": {ReadLag: 700 * time.Millisecond}, "done later": {DetachDelay: 700 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newEnv(t, cloud)
+			s.start(func(c *worker.Config) { c.FirstLook, c.ConfirmWithin = time.Second, 5*time.Second })
+			op := s.enqueue(tasks.Request{Desktops: ids(3)})
+			require.Eventually(t, func() bool { op = s.operation(op); return op.Counts.Accepted == 3 }, patience, time.Millisecond)
+			back := s.undo(op)
+			op, _ = s.ended(op)
+			require.Equal(t, 3, op.Counts.Detached)
+			back, _ = s.ended(back)
+			require.Equal(t, 3, back.Counts.Detached)
+			require.Len(t, s.harmless(), 3)
+		})
+	}
+}

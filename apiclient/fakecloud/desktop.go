@@ -55,6 +55,10 @@ type Desktop struct {
 	Tags   []string // as "key=value"
 	PoolID string   // of its pool; empty: none
 
+	Created  time.Time // defaults to a day in 2024
+	LastUsed time.Time // zero: nobody has used it
+	LastUser string    // who used it then
+
 	Frozen      bool // is_freeze: refused, CodeFrozen
 	Maintenance bool // in_maintenance_mode: refused, CodeMaintenance
 
@@ -114,6 +118,14 @@ func (u User) withDefaults() User {
 		u.Type = "USER"
 	}
 	return u
+}
+
+// created is Created or its default.
+func (d *Desktop) created() time.Time {
+	if d.Created.IsZero() {
+		return time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
+	}
+	return d.Created.UTC()
 }
 
 // madeName is short enough for a computer name (15 characters). It keeps the end of id,

@@ -8,9 +8,11 @@
 //	POST /v2/{project_id}/desktops/detach
 //	POST /v2/{project_id}/desktops/batch-detach
 //	POST /v2/{project_id}/desktops/attach
+//	GET  /v2/{project_id}/desktops
 //	GET  /v2/{project_id}/desktops/detail
 //	GET  /v2/{project_id}/desktops/{desktop_id}
 //	GET  /v2/{project_id}/users
+//	GET  /v2/{project_id}/statistics/metrics/desktops
 //	GET  /v2/{project_id}/workspace-jobs/{job_id}
 //	GET  /v2/{project_id}/workspace-sub-jobs
 //
@@ -47,6 +49,9 @@
 //   - The ids in success_job_ids are unknown to the job calls.
 //   - user_names and computer_names match exactly (see Config.FuzzyUserNames and
 //     FuzzyComputerNames), user_name and computer_name any part.
+//   - Desktops were created in the order in which they were added, whatever Desktop.Created says.
+//   - Usage metrics list every desktop with a whole number of idle days. A day in which it was used
+//     counts one hour. A desktop that nobody has used is idle since it was created.
 //   - Users are all who ever had a desktop of the project, and those of AddPeople.
 //   - An unknown project is 404 WKS.00211902; a token for another project, or without
 //     one, is 403 APIGW.0302.

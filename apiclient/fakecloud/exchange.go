@@ -177,6 +177,10 @@ func (x *exchange) perform() (rep *reply, effect bool) {
 		return x.listSubJobs(), false
 	case OpUsers:
 		return x.listUsers(), false
+	case OpList:
+		return x.listBriefly(), false
+	case OpUsage:
+		return x.listUsage(), false
 	default:
 		return x.issueToken()
 	}

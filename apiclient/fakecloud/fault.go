@@ -148,7 +148,7 @@ func (f Fault) content(op Op) *reply {
 // check panics if a fault cannot do what its author wanted.
 func (f Fault) check() {
 	switch f.Op {
-	case OpDetach, OpAttach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers:
+	case OpDetach, OpAttach, OpDetail, OpToken, OpJob, OpSubJobs, OpUsers, OpList, OpUsage:
 	default:
 		panic("fakecloud: fault with unknown Op " + string(f.Op))
 	}

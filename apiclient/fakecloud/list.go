@@ -85,12 +85,60 @@ func (x *exchange) listDesktops() *reply {
 	if x.omit != "" {
 		found = slices.DeleteFunc(slices.Clone(found), func(rec *record) bool { return rec.id == x.omit })
 	}
+	if query.Get("sort_field") == "created" && query.Get("sort_type") == "DESC" {
+		found = slices.Clone(found)
+		slices.Reverse(found)
+	}
 	if x.cfg.MaxPage > 0 {
 		win.limit = min(win.limit, x.cfg.MaxPage)
 	}
 	views := []desktopView{}
 	for _, rec := range cut(found, win) {
 		views = append(views, viewOf(p.shown(rec, now)))
+	}
+	return ok(map[string]any{"desktops": views, "total_count": len(found)})
+}
+
+// maxBriefPage is the maximum number of desktops of one page without details, and the default.
+const maxBriefPage = 1000
+
+// briefView is SimpleDesktopInfo of the SDK: the fields that matter.
+type briefView struct {
+	ID     string    `json:"desktop_id"`
+	Name   string    `json:"computer_name"`
+	Type   string    `json:"desktop_type"`
+	Status string    `json:"status"`
+	User   string    `json:"user_name"`
+	Tags   []tagView `json:"tags"`
+	PoolID *string   `json:"pool_id"`
+}
+
+// listBriefly is GET desktops.
+func (x *exchange) listBriefly() *reply {
+	query := x.r.URL.Query()
+	win, bad := pageOf(query, maxBriefPage, 0)
+	if bad != nil {
+		return bad
+	}
+	now := x.cfg.Clock()
+	p := x.project
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	found := p.order
+	if keep := filterOf(query, x.cfg); keep != nil {
+		found = p.selectRecords(found, keep, now)
+	}
+	if x.cfg.MaxPage > 0 {
+		win.limit = min(win.limit, x.cfg.MaxPage)
+	}
+	views := []briefView{}
+	for _, rec := range cut(found, win) {
+		d := viewOf(p.shown(rec, now))
+		brief := briefView{ID: d.ID, Name: d.ComputerName, Type: d.Type, Status: d.Status, User: d.UserName, Tags: d.Tags}
+		if pool := rec.desktop().PoolID; pool != "" {
+			brief.PoolID = &pool
+		}
+		views = append(views, brief)
 	}
 	return ok(map[string]any{"desktops": views, "total_count": len(found)})
 }

@@ -8,7 +8,7 @@ import (
 // Op is a kind of request, in Fault and Request.
 type Op string
 
-// The kinds of requests. OpDetach stands for both detach calls, OpDetail for the list of
+// The kinds of requests. OpDetach stands for both detach calls, OpDetail for the detailed list of
 // desktops and the single desktop; Request.Path tells them apart.
 const (
 	OpDetach  Op = "detach"
@@ -18,6 +18,8 @@ const (
 	OpJob     Op = "job"
 	OpSubJobs Op = "subjobs"
 	OpUsers   Op = "users"
+	OpList    Op = "list"  // the list of desktops without details
+	OpUsage   Op = "usage" // usage metrics of desktops
 )
 
 // writes reports whether such a request changes desktops.
@@ -45,7 +47,7 @@ func findRoute(r *http.Request) route {
 		rt.wrongMethod = r.Method != method
 		return rt
 	}
-	if parts[0] != "v2" || parts[1] == "" || len(parts) > 4 {
+	if parts[0] != "v2" || parts[1] == "" || len(parts) > 5 {
 		return rt
 	}
 	rt.projectID = parts[1]
@@ -54,6 +56,12 @@ func findRoute(r *http.Request) route {
 		rt.op = OpSubJobs
 	case len(tail) == 1 && tail[0] == "users":
 		rt.op = OpUsers
+	case len(tail) == 1 && tail[0] == "desktops":
+		rt.op = OpList
+	case len(parts) == 5:
+		if strings.Join(tail, "/") == "statistics/metrics/desktops" {
+			rt.op = OpUsage
+		}
 	case len(tail) == 1 || tail[1] == "":
 		// no such API
 	case tail[0] == "workspace-jobs":

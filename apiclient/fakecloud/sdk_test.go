@@ -33,7 +33,7 @@ func TestTheSDKReadsEveryReply(t *testing.T) {
 			ID: "shared", Type: fakecloud.Shared, TaskStatus: "migrating", Process: &process,
 			Users: []fakecloud.User{{Name: "ann", Domain: "d.local"}, {Name: "ops", Type: "GROUP"}},
 		},
-		fakecloud.Desktop{ID: "pooled", Type: fakecloud.Pooled}, fakecloud.Desktop{ID: "frozen", Frozen: true, Maintenance: true},
+		fakecloud.Desktop{ID: "pooled", Type: fakecloud.Pooled, PoolID: "p1"}, fakecloud.Desktop{ID: "frozen", Frozen: true, Maintenance: true},
 		fakecloud.Desktop{ID: "free", AttachState: fakecloud.Unattached},
 	)
 	c.AddPeople(proj, fakecloud.Person{Name: "zoe", Email: "zoe@example.com"})
@@ -59,6 +59,23 @@ func TestTheSDKReadsEveryReply(t *testing.T) {
 				Email string `json:"user_email"`
 			} `json:"users"`
 		} `json:"ListUsers"`
+		Brief struct {
+			Total    int `json:"total_count"`
+			Desktops []struct {
+				ID   string `json:"desktop_id"`
+				Pool string `json:"pool_id"`
+			} `json:"desktops"`
+		} `json:"ListDesktops"`
+		Usage struct {
+			Count int `json:"count"`
+			Items []struct {
+				ID      string `json:"resource_id"`
+				Metrics []struct {
+					Name  string  `json:"metric_name"`
+					Value float64 `json:"metric_value"`
+				} `json:"metric"`
+			} `json:"items"`
+		} `json:"ListDesktopUsageMetric"`
 		Detach struct {
 			Failed []struct {
 				ID   string `json:"desktop_id"`
@@ -99,6 +116,13 @@ func TestTheSDKReadsEveryReply(t *testing.T) {
 	require.Equal(t, read.All.Desktops[1], read.One.Desktop)
 	require.Equal(t, 5, read.Users.Total)
 	require.Equal(t, "zoe@example.com", read.Users.Users[4].Email)
+	require.Equal(t, 1, read.Brief.Total)
+	require.Equal(t, "pooled", read.Brief.Desktops[0].ID)
+	require.Equal(t, "p1", read.Brief.Desktops[0].Pool)
+	require.Equal(t, 5, read.Usage.Count)
+	require.Equal(t, "shared", read.Usage.Items[0].ID, "the second page of one")
+	require.Equal(t, "desktop_usage", read.Usage.Items[0].Metrics[0].Name)
+	require.InDelta(t, 270*86400, read.Usage.Items[0].Metrics[1].Value, 0)
 	require.Len(t, read.Detach.Failed, 1)
 	require.Equal(t, fakecloud.CodeFrozen, read.Detach.Failed[0].Code)
 	require.NotEmpty(t, read.Detach.Job)

@@ -34,19 +34,21 @@ func TestWhatIsNotServed(t *testing.T) {
 	t.Parallel()
 	c := serve(t, fakecloud.Config{Projects: []string{proj}, AutoCreate: true})
 	for request, want := range map[string]string{
-		"GET /v2/" + proj + "/desktops":            "404 APIGW.0101",
-		"GET /v2/" + proj + "/desktops/":           "404 APIGW.0101",
-		"GET /v2/" + proj + "/desktops/a/b":        "404 APIGW.0101",
-		"GET /v2/" + proj + "/users/a":             "404 APIGW.0101",
-		"GET /v2//desktops/a":                      "404 APIGW.0101",
-		"GET /v1/" + proj + "/desktops/a":          "404 APIGW.0101",
-		"GET /":                                    "404 APIGW.0101",
-		"GET /v2/" + proj + "/desktops/detach":     "405 WKS.00000405",
-		"POST /v2/" + proj + "/desktops/detail":    "405 WKS.00000405",
-		"DELETE /v2/" + proj + "/desktops/a":       "405 WKS.00000405",
-		"GET /v3/auth/tokens":                      "405 WKS.00000405",
-		"POST /v2/nobody/desktops/detach":          "404 WKS.00211902",
-		"GET /v2/nobody/workspace-sub-jobs?job_id": "404 WKS.00211902",
+		"GET /v2/" + proj + "/desktop":                  "404 APIGW.0101",
+		"GET /v2/" + proj + "/statistics/metrics/users": "404 APIGW.0101",
+		"POST /v2/" + proj + "/desktops":                "405 WKS.00000405",
+		"GET /v2/" + proj + "/desktops/":                "404 APIGW.0101",
+		"GET /v2/" + proj + "/desktops/a/b":             "404 APIGW.0101",
+		"GET /v2/" + proj + "/users/a":                  "404 APIGW.0101",
+		"GET /v2//desktops/a":                           "404 APIGW.0101",
+		"GET /v1/" + proj + "/desktops/a":               "404 APIGW.0101",
+		"GET /":                                         "404 APIGW.0101",
+		"GET /v2/" + proj + "/desktops/detach":          "405 WKS.00000405",
+		"POST /v2/" + proj + "/desktops/detail":         "405 WKS.00000405",
+		"DELETE /v2/" + proj + "/desktops/a":            "405 WKS.00000405",
+		"GET /v3/auth/tokens":                           "405 WKS.00000405",
+		"POST /v2/nobody/desktops/detach":               "404 WKS.00211902",
+		"GET /v2/nobody/workspace-sub-jobs?job_id":      "404 WKS.00211902",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		got := c.send(method, path, detachBody("a"))

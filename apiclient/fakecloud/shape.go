@@ -23,7 +23,7 @@ const (
 	Floats           Shape = "floats"             // 5.0
 	BoolsAsStrings   Shape = "bools as strings"   // "true"
 	AddressList      Shape = "address list"       // addresses is a list, as in the published example
-	NoTotal          Shape = "no total"           // total_count is null
+	NoTotal          Shape = "no total"           // total_count, or count, is null
 	ByteOrderMark    Shape = "byte order mark"    // before the body
 	EscapedText      Shape = "escaped text"       // every character of a text is \uXXXX
 )
@@ -79,7 +79,8 @@ func (s shapes) change(name string, v any) any {
 			v[i] = s.change("", v[i])
 		}
 		// Without a total only an empty list says that there is nothing.
-		if len(v) == 0 && s.empties() && (name != "desktops" && name != "users" || !s.has(NoTotal)) {
+		list := name == "desktops" || name == "users" || name == "items"
+		if len(v) == 0 && s.empties() && (!list || !s.has(NoTotal)) {
 			return nil
 		}
 	case string:
@@ -87,7 +88,7 @@ func (s shapes) change(name string, v any) any {
 			return nil
 		}
 	case json.Number:
-		if name == "total_count" && s.has(NoTotal) {
+		if (name == "total_count" || name == "count") && s.has(NoTotal) {
 			return nil
 		}
 		if s.has(Floats) {

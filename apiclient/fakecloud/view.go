@@ -1,6 +1,9 @@
 package fakecloud
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // desktopView is DesktopDetailInfo of the SDK: the fields that matter, and some that a client
 // must tolerate.
@@ -72,7 +75,7 @@ func viewOf(d Desktop) desktopView {
 		Type: d.Type, Status: d.Status, TaskStatus: d.TaskStatus, Process: d.Process,
 		AttachState: d.AttachState, LoginStatus: d.LoginStatus, Frozen: d.Frozen, Maintenance: d.Maintenance,
 		AttachUsers: []userView{}, UserList: []string{}, UserGroupList: []string{}, UserName: d.firstUser(),
-		EnterpriseID: "0", Created: "2024-05-06T07:08:09Z",
+		EnterpriseID: "0", Created: d.created().Format(time.RFC3339),
 		AvailableInZone: "ap-southeast-3a", Tags: noTags, Metadata: metadata, Product: product, Addresses: addresses,
 	}
 	for _, tag := range d.Tags {

@@ -150,6 +150,9 @@ func (k keys) schedulesAsked() string   { return k.prefix + ":{schedules}:asked"
 func (k keys) schedulesConfigured() string { // SET: names in the configuration of workers
 	return k.prefix + ":{schedules}:configured"
 }
+func (k keys) schedulesCounts() string { // HASH: result of runs, or missed -> count
+	return k.prefix + ":{schedules}:counts"
+}
 func (k keys) schedulesPaused() string  { return k.prefix + ":{schedules}:paused" }  // SET: names
 func (k keys) schedulesFailing() string { return k.prefix + ":{schedules}:failing" } // SET: names whose last run failed
 func (k keys) schedule(name string) string { // HASH: see scheduleFields

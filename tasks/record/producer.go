@@ -201,14 +201,19 @@ func (p *Producer) newOperation(req tasks.Request) Operation {
 		Plan: req.Plan, Users: len(req.Users), Computers: len(req.Computers), Counts: tasks.Counts{Queued: total},
 	}}
 	if req.IdempotencyKey != "" {
-		// The id is a hash of the key. So the record itself is the table of keys, and
-		// another producer can repeat the work of one that died.
-		sum := sha256.Sum256([]byte(req.RequestedBy + "\x00" + req.IdempotencyKey))
-		var id xid.ID
-		copy(id[:], sum[:])
-		op.ID = id.String()
+		op.ID = OperationID(req.RequestedBy, req.IdempotencyKey)
 	}
 	return op
+}
+
+// OperationID is the id of an operation with an idempotency key. It is a hash of the key: so
+// the record itself is the table of keys, and another producer can repeat the work of one that
+// died.
+func OperationID(requestedBy, key string) string {
+	sum := sha256.Sum256([]byte(requestedBy + "\x00" + key))
+	var id xid.ID
+	copy(id[:], sum[:])
+	return id.String()
 }
 
 // fingerprint tells requests with the same idempotency key apart.

@@ -99,10 +99,9 @@ func (r *Record) scheduleStates(ctx context.Context, list []tasks.Schedule) ([]S
 
 // SchedulePoll is what a worker has to know each second.
 type SchedulePoll struct {
-	Now             time.Time // of Redis
-	Version         string    // changes when the schedules in Redis do; empty: Redis has lost them
-	Paused, Failing int       // number of schedules
-	Asked           []ScheduleAsk
+	Now     time.Time // of Redis
+	Version string    // changes when the schedules in Redis do; empty: Redis has lost them
+	Asked   []ScheduleAsk
 }
 
 var errReply = errors.New("unexpected reply of a script")
@@ -111,17 +110,15 @@ var scriptPollSchedules = script("poll_schedules", "clock")
 
 // PollSchedules costs one round trip, whatever the number of schedules.
 func (r *Record) PollSchedules(ctx context.Context) (SchedulePoll, error) {
-	k := r.keys
-	keys := []string{k.schedulesVersion(), k.schedulesPaused(), k.schedulesFailing(), k.schedulesAsked()}
-	v, err := r.runScript(ctx, scriptPollSchedules, keys)
+	v, err := r.runScript(ctx, scriptPollSchedules, []string{r.keys.schedulesVersion(), r.keys.schedulesAsked()})
 	reply, _ := v.([]any)
-	if err != nil || len(reply) < 4 {
+	if err != nil || len(reply) < 2 {
 		return SchedulePoll{}, fmt.Errorf("asking for the time of Redis: %w", cmp.Or(err, errReply))
 	}
-	n := func(i int) int64 { n, _ := reply[i].(int64); return n }
-	p := SchedulePoll{Now: time.UnixMilli(n(0)).UTC(), Paused: int(n(2)), Failing: int(n(3))}
+	ms, _ := reply[0].(int64)
+	p := SchedulePoll{Now: time.UnixMilli(ms).UTC()}
 	p.Version, _ = reply[1].(string)
-	for i := 5; i < len(reply); i += 2 {
+	for i := 3; i < len(reply); i += 2 {
 		id, _ := reply[i-1].(string)
 		text, _ := reply[i].(string)
 		var ask ScheduleAsk
@@ -202,13 +199,12 @@ func (r *Record) BeginScheduleRun(
 
 // ScheduleResult is what became of a tick, or of a run that a person asked for.
 type ScheduleResult struct {
-	Run    tasks.ScheduleRun
-	Tick   tasks.ScheduleTick // zero: a person asked
-	Lists  []string           // SHA-256 of the lists of the source
-	Read   bool               // the source was read: Run.Rows counts
-	Pause  *tasks.SchedulePause
-	Missed int // ticks before it
-	// Shifted counts those of the ticks that are marked so.
+	Run   tasks.ScheduleRun
+	Tick  tasks.ScheduleTick // zero: a person asked
+	Lists []string           // SHA-256 of the lists of the source
+	Read  bool               // the source was read: Run.Rows counts
+	Pause *tasks.SchedulePause
+	// Shifted is the number of ticks that are marked so: this one, and missed ones.
 	Shifted int
 }
 
@@ -217,8 +213,11 @@ var scriptCommitRun = script("commit_run", "clock")
 // CommitScheduleRun writes what became of a run, by compare-and-set: written is false if the
 // state has changed since it was read, or the schedule is gone (the error is ErrNoSchedule).
 func (r *Record) CommitScheduleRun(ctx context.Context, name string, state ScheduleState, x ScheduleResult) (written bool, err error) {
-	next, failed := state.after(x)
-	pause, skip := "", 0
+	next := state.after(x)
+	pause, skip, forget := "", 0, int64(0)
+	if x.Read { // what is there was seen now
+		forget = x.Run.At.Add(-2 * r.retention).UnixMilli()
+	}
 	if x.Pause != nil {
 		pause = mustJSON(x.Pause)
 	}
@@ -229,7 +228,7 @@ func (r *Record) CommitScheduleRun(ctx context.Context, name string, state Sched
 	if !x.Tick.At.IsZero() {
 		fields = append(fields, "last", encodeTick(next.Last))
 	}
-	if len(x.Run.Operations) > 0 {
+	if len(x.Run.Operations) > 0 && !x.Run.At.Before(state.Made.At) {
 		fields = append(fields, "made", mustJSON(x.Run))
 	}
 	if x.Read {
@@ -238,8 +237,9 @@ func (r *Record) CommitScheduleRun(ctx context.Context, name string, state Sched
 	k := r.keys
 	call := &scriptCall{
 		script: scriptCommitRun,
-		keys:   []string{k.schedule(name), k.scheduleLists(name), k.schedulesPaused(), k.schedulesFailing(), k.schedulesAsked()},
-		args:   []any{name, state.rev, x.Run.ID, failed, pause, skip, x.Run.At.Add(-2 * r.retention).UnixMilli(), len(fields)},
+		keys: []string{k.schedule(name), k.scheduleLists(name), k.schedulesPaused(), k.schedulesFailing(), k.schedulesAsked(),
+			k.schedulesCounts()},
+		args: []any{name, state.rev, x.Run.ID, string(x.Run.Result), pause, skip, forget, x.Run.Missed, len(fields)},
 	}
 	call.args = append(call.args, fields...)
 	for _, sha := range x.Lists {
@@ -255,19 +255,19 @@ func (r *Record) CommitScheduleRun(ctx context.Context, name string, state Sched
 	return n == 1, nil
 }
 
-// after is the state after a run; failed is what a script has to know of it.
-func (s ScheduleState) after(x ScheduleResult) (next ScheduleState, failed string) {
-	next = s
+// after is the state after a run.
+func (s ScheduleState) after(x ScheduleResult) ScheduleState {
+	next := s
 	c := &next.Counts
-	c.Missed += x.Missed
+	c.Missed += x.Run.Missed
 	c.Shifted += x.Shifted
 	switch x.Run.Result {
 	case tasks.RunStarted:
-		c.Runs, failed = c.Runs+1, "0"
+		c.Runs++
 	case tasks.RunNothing:
-		c.Nothing, failed = c.Nothing+1, "0"
+		c.Nothing++
 	case tasks.RunFailed:
-		c.Failed, failed = c.Failed+1, "1"
+		c.Failed++
 	case tasks.RunSkipped:
 		c.Skipped++
 	case tasks.RunMissed:
@@ -281,7 +281,32 @@ func (s ScheduleState) after(x ScheduleResult) (next ScheduleState, failed strin
 	if x.Tick.At.After(s.Last.At) || x.Tick.At.Equal(s.Last.At) && x.Tick.Wall > s.Last.Wall {
 		next.Last = x.Tick
 	}
-	return next, failed
+	return next
+}
+
+// ScheduleTotals are counts over all schedules.
+type ScheduleTotals struct {
+	Paused, Failing int                          // schedules; Failing: their last run failed
+	Results         map[tasks.ScheduleResult]int // of all runs and missed ticks, ever
+}
+
+// ScheduleTotals reads the counts over all schedules.
+func (r *Record) ScheduleTotals(ctx context.Context) (ScheduleTotals, error) {
+	var paused, failing *redis.IntCmd
+	var counts *redis.MapStringStringCmd
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		paused, failing = p.SCard(ctx, r.keys.schedulesPaused()), p.SCard(ctx, r.keys.schedulesFailing())
+		counts = p.HGetAll(ctx, r.keys.schedulesCounts())
+		return nil
+	})
+	if err != nil {
+		return ScheduleTotals{}, fmt.Errorf("counting the schedules: %w", err)
+	}
+	out := ScheduleTotals{Paused: int(paused.Val()), Failing: int(failing.Val()), Results: map[tasks.ScheduleResult]int{}}
+	for result, n := range counts.Val() {
+		out.Results[tasks.ScheduleResult(result)] = int(number(n))
+	}
+	return out, nil
 }
 
 // DropAskedRun forgets a run that was asked for of a schedule that is gone.
@@ -307,4 +332,9 @@ func (r *Record) ListsRun(ctx context.Context, name string, lists []string) ([]b
 		out[i] = score != 0
 	}
 	return out, nil
+}
+
+// OperationsOf reads the operations of a run. Those whose retention is over are not among them.
+func (r *Record) OperationsOf(ctx context.Context, run tasks.ScheduleRun) ([]Operation, error) {
+	return r.operations(ctx, run.Operations)
 }

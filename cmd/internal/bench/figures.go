@@ -354,10 +354,12 @@ func (e *env) untilNoRewrite() {
 	}
 }
 
-func (e *env) info(section, field string) int64 {
+func (e *env) info(section, field string) int64 { return int64(e.float(section, field)) }
+
+func (e *env) float(section, field string) float64 {
 	for line := range strings.Lines(e.rdb.Info(e.ctx, section).Val()) {
 		if v, ok := strings.CutPrefix(strings.TrimSpace(line), field+":"); ok {
-			n, _ := strconv.ParseInt(v, 10, 64)
+			n, _ := strconv.ParseFloat(v, 64)
 			return n
 		}
 	}

@@ -64,6 +64,10 @@ func TestChaos(t *testing.T) {
 			require.NotZero(t, v.Detached)
 			require.NotZero(t, v.Held)
 			require.NotZero(t, v.Approved)
+			require.NotZero(t, v.Undos)
+			require.NotZero(t, v.GivenBack)
+			require.NotZero(t, v.Attaches)
+			require.NotZero(t, v.Kept)
 			require.NotZero(t, v.CalledDead, "the log of a killed worker's end was read")
 			require.NotEmpty(t, v.Recovery["worker"])
 		})
@@ -124,6 +128,77 @@ func TestTheJudgeSees(t *testing.T) {
 		})
 	}
 }
+
+// The judge sees what must not happen in an undo.
+func TestTheJudgeSeesUndos(t *testing.T) {
+	t.Parallel()
+	leaver := drill.Users(drill.Leaver)
+	const given, held = tasks.StateDetached, tasks.StateHeld
+	for name, test := range map[string]struct {
+		desktop fakecloud.Desktop
+		gets    []string    // who gets it, by one call each
+		end     tasks.State // of the undo
+		change  func(t *testing.T, e *env)
+		want    func(v *verdict) []string // nil: there is nothing to see
+	}{
+		"nothing":       {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, given, nil, nil},
+		"nothing, held": {fakecloud.Desktop{ID: "pooled-1", Type: fakecloud.Pooled, Users: leaver}, nil, held, nil, nil},
+		"another":       {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Heir}, given, nil, wrong},
+		"without data":  {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Heir}, given, nil, cleared},
+		"an heir's": {fakecloud.Desktop{ID: "given-away-1", Users: leaver, AfterDetach: drill.Users(drill.Heir)},
+			[]string{drill.Leaver}, held, nil, wrong},
+		"not given":       {fakecloud.Desktop{ID: "plain-1", Users: leaver}, nil, given, nil, unproven},
+		"given, and held": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, held, nil, unproven},
+		"without an end":  {fakecloud.Desktop{ID: "plain-1", Users: leaver}, nil, 0, nil, unproven},
+		"not called given back": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, given,
+			func(_ *testing.T, e *env) { e.ops[0].Undos = nil }, unproven},
+		"given twice": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, given, func(t *testing.T, e *env) {
+			e.Cloud.Update(drill.ProjectID, "plain-1", func(d *fakecloud.Desktop) { d.Users, d.AttachState = nil, fakecloud.Unattached })
+			e.undos = append(e.undos, e.Undone(t, e.ops[0], "plain-1", given, drill.Leaver))
+		}, func(v *verdict) []string { return v.GivenTwice }},
+		"not undone": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, nil, 0, func(t *testing.T, e *env) {
+			other, err := e.producer.Enqueue(t.Context(), tasks.Request{Project: drill.Project, Desktops: []string{"plain-2"}})
+			require.NoError(t, err)
+			other.UndoOf = e.ops[0].ID
+			e.undos = []record.Operation{other}
+			e.mistakes[other.ID] = mistake{askedAt: time.Now()}
+		}, func(v *verdict) []string { return v.Lost }},
+		"many, without an approval": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, given,
+			func(_ *testing.T, e *env) { e.Desktops = 0 }, func(v *verdict) []string { return v.Unapproved }},
+		"before the approval": {fakecloud.Desktop{ID: "plain-1", Users: leaver}, []string{drill.Leaver}, given, func(_ *testing.T, e *env) {
+			e.undos[0].Clearance = &tasks.Clearance{Why: tasks.WhyUndo, DecidedAt: time.Now().Add(time.Hour)}
+		}, func(v *verdict) []string { return v.Unapproved }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &env{scenario: scenario{Desktops: 10}, mistakes: map[string]mistake{}}
+			var op record.Operation
+			e.Env, op = drill.Played(t, test.desktop, 1, tasks.StateDetached)
+			e.Cloud.AddPeople(drill.ProjectID, fakecloud.Person{Name: drill.Heir})
+			e.undos = []record.Operation{e.Undone(t, op, test.desktop.ID, test.end, test.gets...)}
+			var err error
+			e.producer, err = record.NewProducer(e.Redis, record.ProducerConfig{Projects: []string{drill.Project}})
+			require.NoError(t, err)
+			op, err = e.Record.Operation(t.Context(), op.ID)
+			require.NoError(t, err)
+			e.ops = []record.Operation{op}
+			if test.change != nil {
+				test.change(t, e)
+			}
+			require.NoError(t, e.judge(t.Context()))
+			if test.want == nil {
+				require.Zero(t, e.verdict.violations().Count(), "%+v", e.verdict)
+				return
+			}
+			require.NotEmpty(t, test.want(&e.verdict), "%+v", e.verdict)
+			require.NotZero(t, e.verdict.violations().Count())
+		})
+	}
+}
+
+func wrong(v *verdict) []string    { return v.GivenWrong }
+func cleared(v *verdict) []string  { return v.Cleared }
+func unproven(v *verdict) []string { return v.Unproven }
 
 // A call before the approval of its operation is seen, and so are more desktops than pass
 // without one.

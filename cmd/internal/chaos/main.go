@@ -1,7 +1,8 @@
 // Command chaos kills and freezes workers and makes Redis slow or unreachable, while
-// calls take long and the cloud is cut off, slow or answers nonsense. It counts what
-// must not happen to a desktop, or to the person who has it next. It runs real
-// processes on loopback, for a bounded time, and ends none that it did not start.
+// calls take long and the cloud is cut off, slow or answers nonsense. Some operations are
+// undone meanwhile. It counts what must not happen to a desktop, or to the person who has
+// it next. It runs real processes on loopback, for a bounded time, and ends none that it
+// did not start.
 package main
 
 import (

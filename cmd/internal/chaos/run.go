@@ -24,11 +24,11 @@ const (
 	patience   = 4 * time.Minute
 )
 
-// kinds are drawn from with equal chances. Half of all desktops have an heir.
+// kinds are drawn from with equal chances. Two desktops of five have an heir.
 var kinds = []drill.Kind{
 	drill.Shared, drill.PassedOn, drill.Expected, drill.Pooled, drill.Found, drill.FoundGivenAway,
 	drill.GivenAway, drill.GivenAway, drill.GivenAway, drill.GivenAwayBare, drill.GivenAwayBare, drill.GivenAwayBare,
-	drill.Nowhere, drill.Plain, drill.Plain,
+	drill.Nowhere, drill.Plain, drill.Plain, drill.Plain, drill.Plain,
 }
 
 // scenario says what is going to happen.
@@ -52,6 +52,9 @@ func (s scenario) callTimeout() time.Duration { return s.Calls.most + 5*time.Sec
 // all wait for one.
 func (s scenario) unapproved() int { return s.Desktops / 3 }
 
+// undoneAlone is how many desktops are given back without an approval.
+func (s scenario) undoneAlone() int { return s.Desktops / max(s.Operations, 1) / 3 }
+
 // random gives each goroutine draws of its own.
 func (s scenario) random(n uint64) *rand.Rand { return rand.New(rand.NewPCG(s.Seed, n)) }
 
@@ -67,17 +70,20 @@ type env struct {
 	missing  []string        // submitted ids that no desktop has
 	working  context.Context // ends when there is nothing left to do
 	watching sync.WaitGroup
+	undoing  errgroup.Group
 
-	mu      sync.Mutex
-	excused map[*drill.Process]bool // it was starting while Redis was away, which may end it
-	away    bool                    // Redis is
-	backAt  time.Time               // when it was last back
-	verdict verdict
+	mu       sync.Mutex
+	undos    []record.Operation
+	mistakes map[string]mistake      // by undo
+	excused  map[*drill.Process]bool // it was starting while Redis was away, which may end it
+	away     bool                    // Redis is
+	backAt   time.Time               // when it was last back
+	verdict  verdict
 }
 
 // run plays the scenario and returns the result.
 func (s scenario) run(ctx context.Context) (*verdict, error) {
-	e := &env{scenario: s, excused: map[*drill.Process]bool{}}
+	e := &env{scenario: s, excused: map[*drill.Process]bool{}, mistakes: map[string]mistake{}}
 	e.verdict.Outages, e.verdict.Recovery = map[string]int{}, map[string][]time.Duration{}
 	var err error
 	// Not everysec: with that, redis-server may answer before the kernel has a write,
@@ -101,10 +107,10 @@ func (s scenario) run(ctx context.Context) (*verdict, error) {
 			Seed: s.Seed, Latency: s.Calls.least, Jitter: s.Calls.most - s.Calls.least, EarlyEffects: 0.3, KeepsTime: true,
 			ReadLatency: 50 * time.Millisecond, DetachDelay: 300 * time.Millisecond,
 		},
-		Worker:   drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
-		Limits:   fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
-		Approval: fmt.Sprintf("desktops: %d, percent: 1, canary: {desktops: 2, above: 20}, ", s.unapproved()) +
-			"stop_loss: {desktops: 100000, percent: 100}",
+		Worker: drill.Patient + fmt.Sprintf(", shutdown_timeout: %s", s.callTimeout()+5*time.Second),
+		Limits: fmt.Sprintf("max_in_flight: 8, call_timeout: %s", s.callTimeout()),
+		Approval: fmt.Sprintf("desktops: %d, percent: 1, canary: {desktops: 2, above: 20}, undo_second_person_above: %d, ",
+			s.unapproved(), s.undoneAlone()) + "stop_loss: {desktops: 100000, percent: 100}",
 	})
 	if err != nil {
 		return nil, err
@@ -172,7 +178,8 @@ func (e *env) submitAll(ctx context.Context, r *rand.Rand) error {
 	return nil
 }
 
-// submit submits an operation, again with the same key until it is known to be accepted.
+// submit submits an operation, again with the same key until it is known to be accepted. Some
+// are mistakes, to be undone.
 func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
 	req := tasks.Request{Project: drill.Project, RequestedBy: "chaos", Expect: map[string][]string{}}
 	req.IdempotencyKey = fmt.Sprint("operation-", n)
@@ -190,10 +197,21 @@ func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
 			req.Expect[d.ID] = expect
 		}
 	}
-	return drill.Until(ctx, 100*time.Millisecond, func() (bool, error) {
-		op, err := e.producer.Enqueue(ctx, req)
-		if err == nil {
-			e.ops = append(e.ops, op)
+	op, err := accepted(ctx, func() (record.Operation, error) { return e.producer.Enqueue(ctx, req) })
+	if err != nil {
+		return err
+	}
+	e.ops = append(e.ops, op)
+	if m, made := drawMistake(r, n); made {
+		e.undoing.Go(func() error { return e.undo(e.working, op, m) })
+	}
+	return nil
+}
+
+// accepted submits, again until it is known that Redis has it.
+func accepted(ctx context.Context, submit func() (record.Operation, error)) (op record.Operation, err error) {
+	err = drill.Until(ctx, 100*time.Millisecond, func() (bool, error) {
+		if op, err = submit(); err == nil {
 			return true, nil
 		}
 		if invalid, ok := errors.AsType[*tasks.ValidationError](err); ok {
@@ -201,6 +219,7 @@ func (e *env) submit(ctx context.Context, r *rand.Rand, n, size int) error {
 		}
 		return false, nil
 	})
+	return op, err
 }
 
 // approve is a person who approves whatever waits, as soon as Redis lets them.
@@ -218,20 +237,32 @@ func (e *env) approve() {
 	}
 }
 
-// settle waits until every operation is finished and sealed.
+// settle waits until every operation is finished and sealed, and every undo.
 func (e *env) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not all were finished after %s", patience))
 	defer cancel()
-	for i, op := range e.ops {
+	if err := e.sealed(ctx, e.ops); err != nil {
+		return err
+	}
+	if err := e.undoing.Wait(); err != nil {
+		return err
+	}
+	// Those that were undone now name their undos.
+	return cmp.Or(e.sealed(ctx, e.undos), e.sealed(ctx, e.ops))
+}
+
+// sealed waits until all of a list are finished and sealed, and reads them.
+func (e *env) sealed(ctx context.Context, list []record.Operation) error {
+	for i, op := range list {
 		err := drill.Until(ctx, 100*time.Millisecond, func() (bool, error) {
 			now, err := e.Record.Operation(ctx, op.ID)
 			if err == nil {
-				e.ops[i] = now
+				list[i] = now
 			}
 			return err == nil && now.Sealed(), nil
 		})
 		if err != nil {
-			return fmt.Errorf("operation %s: %w (%+v)", op.ID, err, e.ops[i].Counts)
+			return fmt.Errorf("operation %s: %w (%+v)", op.ID, err, list[i].Counts)
 		}
 	}
 	return nil

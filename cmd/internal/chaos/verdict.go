@@ -23,10 +23,13 @@ type verdict struct {
 	Outages              map[string]int // of Redis, by kind
 	Away                 time.Duration  // in all outages
 	Operations, Desktops int
-	Approved             int // operations
+	Approved             int // operations and undos
+	Undos, GivenBack     int // operations, and desktops
+	Kept                 int // desktops that an undo put on hold
 	Heirs                int // desktops that somebody has as soon as the leaver is detached
 	Detached, Held       int
-	Calls, Reads         int
+	Calls, Attaches      int
+	Reads                int
 	CalledDead           int // workers, rightly or not
 	Recovery             map[string][]time.Duration
 
@@ -41,6 +44,9 @@ type verdict struct {
 	Overlapping   []string // in two calls at once
 	Living        []string // workers that were called dead
 	Unapproved    []string // in a call before an approval, or more than pass without one
+	GivenWrong    []string // given to somebody who had not lost them, or would have been, if the call had arrived
+	GivenTwice    []string
+	Cleared       []string // given back without the data
 }
 
 func (v *verdict) violations() drill.Violations {
@@ -49,19 +55,26 @@ func (v *verdict) violations() drill.Violations {
 		{What: "wrong person", IDs: v.WrongPerson}, {What: "heirs cut off", IDs: v.HeirsCutOff}, {What: "unproven", IDs: v.Unproven},
 		{What: "nowhere, and not on hold", IDs: v.Nowhere}, {What: "in two calls at once", IDs: v.Overlapping},
 		{What: "living workers called dead", IDs: v.Living}, {What: "sent without an approval", IDs: v.Unapproved},
+		{What: "given to the wrong person", IDs: v.GivenWrong}, {What: "given back twice", IDs: v.GivenTwice},
+		{What: "given back without the data", IDs: v.Cleared},
 	}
 }
 
 // judge compares the record with what the cloud knows.
 func (e *env) judge(ctx context.Context) (err error) {
 	v, rows := &e.verdict, map[string]record.Row{}
+	v.Operations = len(e.ops)
 	for _, op := range e.ops {
 		if err := e.judgeOperation(ctx, op, rows); err != nil {
 			return err
 		}
 	}
+	given, err := e.judgeUndos(ctx, rows)
+	if err != nil {
+		return err
+	}
 	for _, d := range e.Cloud.Desktops(drill.ProjectID) {
-		e.judgeDesktop(d, rows)
+		e.judgeDesktop(d, rows, given)
 	}
 	for _, id := range e.missing {
 		e.judgeMissing(id, rows)
@@ -76,7 +89,6 @@ func (e *env) judge(ctx context.Context) (err error) {
 // and its seal.
 func (e *env) judgeOperation(ctx context.Context, op record.Operation, rows map[string]record.Row) error {
 	v := &e.verdict
-	v.Operations++
 	es, err := e.Record.Evidence(ctx, op, 0, op.Chunks())
 	if err != nil {
 		return err
@@ -107,7 +119,7 @@ func (e *env) judgeOperation(ctx context.Context, op record.Operation, rows map[
 	return nil
 }
 
-func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]record.Row) {
+func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]record.Row, given map[string][]string) {
 	v := &e.verdict
 	v.Desktops++
 	if strings.Contains(d.ID, drill.GivenAway.Name+"-") {
@@ -124,7 +136,7 @@ func (e *env) judgeDesktop(d fakecloud.Desktop, rows map[string]record.Row) {
 			v.Unproven = append(v.Unproven, d.ID)
 		}
 		v.Held++
-	case row.State != tasks.StateDetached || drill.On(d, drill.Leaver):
+	case row.State != tasks.StateDetached || drill.On(d, drill.Leaver) != (len(given[d.ID]) > 0):
 		v.Unproven = append(v.Unproven, fmt.Sprintf("%s: %s %+v", d.ID, row.State, row.Failure))
 	default:
 		v.Detached++
@@ -155,9 +167,14 @@ func (e *env) judgeMissing(id string, rows map[string]record.Row) {
 // judgeCalls looks at what the cloud was asked for, and what it did to people.
 func (e *env) judgeCalls() {
 	v := &e.verdict
+	lost := map[string]bool{}
 	for _, r := range e.Cloud.Removals(drill.ProjectID) {
 		switch r.User.Name {
 		case drill.Leaver:
+			if lost[r.DesktopID] {
+				v.SentAgain = append(v.SentAgain, r.DesktopID) // after it was given back
+			}
+			lost[r.DesktopID] = true
 		case drill.Heir:
 			v.HeirsCutOff = append(v.HeirsCutOff, r.DesktopID)
 		default:
@@ -217,7 +234,8 @@ func (v *verdict) print(w io.Writer) {
 	fmt.Fprintf(w, "%d of the desktops were somebody else's as soon as the leaver was detached\n", v.Heirs)
 	fmt.Fprintf(w, "%d workers killed with SIGKILL, %d frozen; the cloud disturbed %d times; %d detach calls, %d readings\n",
 		v.Kills, v.Freezes, v.Disturbances, v.Calls, v.Reads)
-	fmt.Fprintf(w, "%d operations waited for an approval\n", v.Approved)
+	fmt.Fprintf(w, "%d undos gave %d desktops back by %d calls, and put %d on hold; %d operations and undos waited for an approval\n",
+		v.Undos, v.GivenBack, v.Attaches, v.Kept, v.Approved)
 	n := 0
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(v.Outages)) {

@@ -39,15 +39,15 @@ func (p *Program) sayEstimate(ctx context.Context, c *client, desktops map[strin
 // estimates gives an operation for each project, as if they were requested one after the
 // other: projects of one credential share its calls.
 func estimates(desktops map[string]int, projects []api.Project, now time.Time) (out []tasks.Operation) {
-	backlog := map[string][]tasks.Backlog{} // by credential
+	before := map[string][]tasks.Line{} // by credential
 	for i, x := range projects {
 		op := tasks.Operation{ID: x.Alias, Project: x.Alias, AcceptedAt: now.Add(time.Duration(i))}
 		op.Counts.Queued = desktops[x.Alias]
 		budget := tasks.Budget{CallsPerMinute: x.Limits.CallsPerMinute, ReadsPerMinute: x.Limits.ReadsPerMinute, Pause: x.Pause, Workers: 1}
-		before := backlog[x.Limits.Credential]
-		op.Estimate = tasks.EstimateOf(op, now, budget, before)
-		backlog[x.Limits.Credential] = append(before,
-			tasks.Backlog{Operation: op.ID, Project: x.Alias, AcceptedAt: op.AcceptedAt, Rows: op.Counts.Queued})
+		lines := before[x.Limits.Credential]
+		op.Estimate = tasks.EstimateOf(op, now, budget, lines...)
+		before[x.Limits.Credential] = append(lines,
+			tasks.Line{{Operation: op.ID, Project: x.Alias, AcceptedAt: op.AcceptedAt, Rows: op.Counts.Queued}})
 		out = append(out, op)
 	}
 	return out

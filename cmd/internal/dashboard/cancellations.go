@@ -93,14 +93,6 @@ func (v *visit) startCancellation() error {
 	return v.redirect("/cancellations/"+x.ID, "Cancelling. This page shows the progress.")
 }
 
-// cancellations is the list of cancellations.
-type cancellations struct {
-	Table      table
-	InProgress bool
-}
-
-func (c cancellations) refreshAfter() int { return secondsIf(c.InProgress, 2, 15) }
-
 func (v *visit) cancellations() error {
 	rows, next, err := fill(v.token(), func(size int, token string) ([]tasks.Cancellation, string, error) {
 		return v.api.Cancellations(v.Context(), size, token)
@@ -108,32 +100,14 @@ func (v *visit) cancellations() error {
 	if err != nil {
 		return err
 	}
-	p := cancellations{Table: table{
-		Caption: "Cancellations, newest first", Order: "newest first", Page: v.more(next, len(rows)), Empty: "No cancellations yet.",
-		Columns: []column{{Name: "Cancellation", Class: "first"}, {Name: "Projects"}, {Name: "Requested by"}, {Name: "State"},
-			{Name: "Operations", Class: "num"}, {Name: "Cancelled", Class: "num"}, {Name: "Too late", Class: "num"}, {Name: "Started"},
-			{Name: "Finished"}},
-	}}
-	for _, x := range rows {
-		p.InProgress = p.InProgress || !x.Done()
-		p.Table.Rows = append(p.Table.Rows, row{Key: x.ID, Cells: []cell{
-			mainOf(mainCell{Link: "/cancellations/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(strings.Join(x.Projects, ", ")),
-			textCell(x.RequestedBy), cancellationState(x), numCell(x.Matched), numCell(x.Cancelled), numCell(x.TooLate),
-			v.timeCell(x.CreatedAt), v.timeCell(x.EndedAt),
-		}})
+	all := make([]bulk, len(rows))
+	for i, x := range rows {
+		all[i] = bulk{
+			x.ID, x.Reason, x.RequestedBy, x.Projects, x.State(), x.Matched, x.Processed, x.Cancelled, x.TooLate, x.CreatedAt, x.EndedAt,
+		}
 	}
-	p.Table = v.layOut(p.Table)
-	return v.page(http.StatusOK, "cancellations", "Cancellations", p)
-}
-
-func cancellationState(x tasks.Cancellation) cell {
-	switch {
-	case !x.Done():
-		return cell{Kind: "tag", V: tagText{"busy", percent(x.Processed, x.Matched)}, By: "in progress"}
-	case x.State() == tasks.RedriveAborted:
-		return tagCell("warn", "aborted")
-	}
-	return tagCell("", "finished")
+	return v.bulkList("cancellations", "Cancellations", "Cancellation", [3]string{"Operations", "Cancelled", "Too late"},
+		v.more(next, len(rows)), all)
 }
 
 // cancellation is the page of one cancellation.

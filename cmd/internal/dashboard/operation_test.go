@@ -94,3 +94,12 @@ func TestOperationPageReadsLittle(t *testing.T) {
 		require.Equal(t, map[bool]int{true: 1}[page.computed], reads.of(page.last), page.path)
 	}
 }
+
+// The list says of each operation that has something to send how long it takes.
+func TestListOfOperationsHasEstimates(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	body := s.get("/operations", s.session(access.Viewer)).body
+	require.Contains(t, body, `title="less than a minute at 3000 calls a minute, once a worker runs">less than a minute</span>`)
+}

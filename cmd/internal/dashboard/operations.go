@@ -100,8 +100,8 @@ func (v *visit) operations() error {
 	p.Table = table{
 		Caption: "Operations, newest first", Order: "newest first", Page: page, Empty: "No operations match.",
 		Columns: []column{{Name: "Operation", Class: "first"}, {Name: "Project"}, {Name: "Requested by"}, {Name: "State"},
-			{Name: "Progress", Class: "slim"}, {Name: "Desktops", Class: "num"}, {Name: "Failed", Class: "num"}, {Name: "On hold", Class: "num"},
-			{Name: "Accepted"}, {Name: "Finished"}, {Name: "Starts"}},
+			{Name: "Progress", Class: "slim"}, {Name: "Takes"}, {Name: "Desktops", Class: "num"}, {Name: "Failed", Class: "num"},
+			{Name: "On hold", Class: "num"}, {Name: "Accepted"}, {Name: "Finished"}, {Name: "Starts"}},
 	}
 	if p.Scheduled {
 		p.Table.Caption, p.Table.Order = "Scheduled operations, next first", "next first"
@@ -184,7 +184,8 @@ func (v *visit) operationRow(op progress) row {
 	}
 	return row{Key: op.ID, Cells: []cell{
 		operationCell(op.Operation), textCell(op.Project), textCell(op.RequestedBy), operationState(op.Operation, v.d.Now()),
-		barCell(op.Bar, share(op.Finished(), op.Total)), numCell(op.Total), countCell("/operations/"+op.ID+"?state=failed", op.Counts.Failed),
+		barCell(op.Bar, share(op.Finished(), op.Total)), estimateCell(op.Estimate), numCell(op.Total),
+		countCell("/operations/"+op.ID+"?state=failed", op.Counts.Failed),
 		countCell("/operations/"+op.ID+"?state=held", op.Counts.Held),
 		v.timeCell(op.AcceptedAt), v.timeCell(op.EndedAt), starts,
 	}}

@@ -236,7 +236,7 @@ func (v *visit) addInProgress(p *overview) error {
 	t := table{
 		Caption: "Unfinished operations and bulk retries", NoFoot: true, Fixed: true,
 		Columns: []column{{Name: "Operation", Class: "first"}, {Name: "Project"}, {Name: "Requested by"}, {Name: "State"},
-			{Name: "Progress", Class: "slim"}, {Name: "Desktops", Class: "num"}, {Name: "Started"}},
+			{Name: "Progress", Class: "slim"}, {Name: "Takes"}, {Name: "Desktops", Class: "num"}, {Name: "Started"}},
 	}
 	for _, op := range ops[:min(len(ops), shownAtOnce)] {
 		x := progressOf(op)
@@ -246,7 +246,7 @@ func (v *visit) addInProgress(p *overview) error {
 		}
 		t.Rows = append(t.Rows, row{Key: op.ID, Cells: []cell{
 			operationCell(op), textCell(op.Project), textCell(op.RequestedBy), operationState(op, v.d.Now()),
-			barCell(x.Bar, share(x.Finished(), op.Total)), numCell(op.Total), v.timeCell(started),
+			barCell(x.Bar, share(x.Finished(), op.Total)), estimateCell(op.Estimate), numCell(op.Total), v.timeCell(started),
 		}})
 	}
 	all, _, err := v.api.Redrives(v.Context(), shownAtOnce, "")
@@ -260,8 +260,8 @@ func (v *visit) addInProgress(p *overview) error {
 		done := x.Retried + x.Skipped
 		t.Rows = append(t.Rows, row{Key: x.ID, Cells: []cell{
 			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID, Tag: "bulk retry"}), textCell(strings.Join(x.Projects, ", ")),
-			textCell(x.RequestedBy), redriveState(x), barCell([]barPart{{tasks.StateSending, 0, share(done, x.Matched)}}, share(done, x.Matched)),
-			numCell(x.Matched), v.timeCell(x.CreatedAt),
+			textCell(x.RequestedBy), bulkOf(x).state(), barCell([]barPart{{tasks.StateSending, 0, share(done, x.Matched)}}, share(done, x.Matched)),
+			{Blank: true}, numCell(x.Matched), v.timeCell(x.CreatedAt),
 		}})
 	}
 	p.InProgress = v.layOut(t)

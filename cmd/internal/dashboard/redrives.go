@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
@@ -133,19 +134,66 @@ func (v *visit) startRedrive() error {
 	return v.redirect("/redrives/"+x.ID, "Bulk retry started.")
 }
 
-// redrives is the list of redrives.
-type redrives struct {
+// bulk is a redrive or a cancellation in its list.
+type bulk struct {
+	ID, Reason, RequestedBy           string
+	Projects                          []string
+	State                             tasks.RedriveState
+	Matched, Processed, Done, NotDone int
+	CreatedAt, EndedAt                time.Time
+}
+
+func bulkOf(x tasks.Redrive) bulk {
+	return bulk{
+		x.ID, x.Reason, x.RequestedBy, x.Projects, x.State(), x.Matched, x.Retried + x.Skipped, x.Retried, x.Skipped, x.CreatedAt, x.EndedAt,
+	}
+}
+
+func (x bulk) state() cell {
+	switch x.State {
+	case tasks.RedriveRunning:
+		return cell{Kind: "tag", V: tagText{"busy", percent(x.Processed, x.Matched)}, By: "in progress"}
+	case tasks.RedriveAborted:
+		return tagCell("warn", "aborted")
+	}
+	return tagCell("", "finished")
+}
+
+// bulkList is the list of redrives, or of cancellations.
+type bulkList struct {
 	Table      table
 	InProgress int // rows
 }
 
-func (r redrives) refreshAfter() int { return secondsIf(r.InProgress > 0, 2, 15) }
+func (b bulkList) refreshAfter() int { return secondsIf(b.InProgress > 0, 2, 15) }
 
-func (r redrives) titleState() string {
-	if r.InProgress == 0 {
+func (b bulkList) titleState() string {
+	if b.InProgress == 0 {
 		return ""
 	}
-	return thousands(r.InProgress) + " in progress"
+	return thousands(b.InProgress) + " in progress"
+}
+
+// bulkList shows a list. columns are the names of Matched, Done and NotDone.
+func (v *visit) bulkList(name, title, one string, columns [3]string, page more, rows []bulk) error {
+	p := bulkList{Table: table{
+		Caption: title + ", newest first", Order: "newest first", Page: page, Empty: "No " + strings.ToLower(title) + " yet.",
+		Columns: []column{{Name: one, Class: "first"}, {Name: "Projects"}, {Name: "Requested by"}, {Name: "State"},
+			{Name: columns[0], Class: "num"}, {Name: columns[1], Class: "num"}, {Name: columns[2], Class: "num"}, {Name: "Started"},
+			{Name: "Finished"}},
+	}}
+	for _, x := range rows {
+		if x.State == tasks.RedriveRunning {
+			p.InProgress++
+		}
+		p.Table.Rows = append(p.Table.Rows, row{Key: x.ID, Cells: []cell{
+			mainOf(mainCell{Link: "/" + name + "/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(strings.Join(x.Projects, ", ")),
+			textCell(x.RequestedBy), x.state(), numCell(x.Matched), numCell(x.Done), numCell(x.NotDone), v.timeCell(x.CreatedAt),
+			v.timeCell(x.EndedAt),
+		}})
+	}
+	p.Table = v.layOut(p.Table)
+	return v.page(http.StatusOK, name, title, p)
 }
 
 func (v *visit) redrives() error {
@@ -159,34 +207,11 @@ func (v *visit) redrives() error {
 	if err != nil {
 		return err
 	}
-	p := redrives{Table: table{
-		Caption: "Bulk retries, newest first", Order: "newest first", Page: page, Empty: "No bulk retries yet.",
-		Columns: []column{{Name: "Bulk retry", Class: "first"}, {Name: "Projects"}, {Name: "Requested by"}, {Name: "State"},
-			{Name: "Matched", Class: "num"}, {Name: "Requeued", Class: "num"}, {Name: "Skipped", Class: "num"}, {Name: "Started"},
-			{Name: "Finished"}},
-	}}
-	for _, x := range rows {
-		if !x.Done() {
-			p.InProgress++
-		}
-		p.Table.Rows = append(p.Table.Rows, row{Key: x.ID, Cells: []cell{
-			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(strings.Join(x.Projects, ", ")),
-			textCell(x.RequestedBy), redriveState(x), numCell(x.Matched), numCell(x.Retried), numCell(x.Skipped),
-			v.timeCell(x.CreatedAt), v.timeCell(x.EndedAt),
-		}})
+	all := make([]bulk, len(rows))
+	for i, x := range rows {
+		all[i] = bulkOf(x)
 	}
-	p.Table = v.layOut(p.Table)
-	return v.page(http.StatusOK, "redrives", "Bulk retries", p)
-}
-
-func redriveState(x tasks.Redrive) cell {
-	switch {
-	case !x.Done():
-		return cell{Kind: "tag", V: tagText{"busy", percent(x.Retried+x.Skipped, x.Matched)}, By: "in progress"}
-	case x.State() == tasks.RedriveAborted:
-		return tagCell("warn", "aborted")
-	}
-	return tagCell("", "finished")
+	return v.bulkList("redrives", "Bulk retries", "Bulk retry", [3]string{"Matched", "Requeued", "Skipped"}, page, all)
 }
 
 // redrive is the page of one redrive.

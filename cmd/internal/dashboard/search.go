@@ -60,7 +60,7 @@ func (v *visit) search() error {
 		{Name: "State"}, {Name: "Matched", Class: "num"}, {Name: "Started"}}}
 	for _, x := range found.Redrives.Items {
 		p.Redrives.Rows = append(p.Redrives.Rows, row{Key: x.ID, Cells: []cell{
-			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(x.RequestedBy), redriveState(x), numCell(x.Matched),
+			mainOf(mainCell{Link: "/redrives/" + x.ID, Text: x.Reason, ID: x.ID}), textCell(x.RequestedBy), bulkOf(x).state(), numCell(x.Matched),
 			v.timeCell(x.CreatedAt),
 		}})
 	}

@@ -109,7 +109,7 @@ func textCell(s string) cell { return cell{Kind: "text", V: s, Blank: s == "", B
 func numCell(n int) cell { return cell{Kind: "num", V: n, Blank: n == 0, Number: float64(n)} }
 
 // linkCell is a text that leads somewhere.
-type linkText struct{ Link, Text, Title string }
+type linkText struct{ Link, Text string }
 
 func linkCell(link, text string) cell {
 	return cell{Kind: "link", V: linkText{Link: link, Text: text}, Blank: text == "", By: text}
@@ -160,6 +160,17 @@ func givenBackCell(d tasks.Desktop) cell { return idCell("/operations/"+d.GivenB
 
 // barCell is the progress of an operation. The numbers must be in other cells.
 func barCell(bar []barPart, done float64) cell { return cell{Kind: "bar", V: bar, Number: done} }
+
+// estimateCell is how long an operation takes; the tooltip says at which rate.
+func estimateCell(e *tasks.Estimate) cell {
+	if e == nil {
+		return cell{Blank: true}
+	}
+	return cell{Kind: "hint", V: hintText{e.Short(), e.Text()}, Number: float64(e.Seconds)}
+}
+
+// hintText is a text with another one in its tooltip.
+type hintText struct{ Text, Title string }
 
 // tagCell is a word with a weight: bad, warn, good or "".
 func tagCell(weight, text string) cell {

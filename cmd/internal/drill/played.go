@@ -42,8 +42,36 @@ func (e *Env) record(ctx context.Context, desktop string, end tasks.State) (op r
 		return op, err
 	}
 	op, err = producer.Enqueue(ctx, tasks.Request{Project: Project, Desktops: []string{desktop}})
-	if err != nil || end == 0 {
+	if err != nil {
 		return op, err
+	}
+	return e.ends(ctx, op, end)
+}
+
+// Undone is Played for an undo of its operation: the desktop was given to users by calls, one
+// for each, and recorded as end.
+func (e *Env) Undone(t testing.TB, op record.Operation, desktop string, end tasks.State, users ...string) record.Operation {
+	producer, err := record.NewProducer(e.Redis, record.ProducerConfig{Projects: []string{Project}})
+	var undo record.Operation
+	if err == nil {
+		undo, err = producer.Undo(t.Context(), op, tasks.UndoRequest{Desktops: []string{desktop}, Reason: "a mistake"})
+	}
+	for _, name := range users {
+		err = cmp.Or(err, e.attach(t.Context(), desktop, name))
+	}
+	if err == nil {
+		undo, err = e.ends(t.Context(), undo, end)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return undo
+}
+
+// ends ends an operation of one desktop, if there is an end.
+func (e *Env) ends(ctx context.Context, op record.Operation, end tasks.State) (record.Operation, error) {
+	if end == 0 {
+		return op, nil
 	}
 	c, err := e.Record.Chunk(ctx, op.ID, 0)
 	if err != nil {
@@ -61,9 +89,22 @@ func (e *Env) record(ctx context.Context, desktop string, end tasks.State) (op r
 
 // detach calls the cloud.
 func (e *Env) detach(ctx context.Context, desktop string) error {
-	client, err := apiclient.New(apiclient.Config{ProjectID: ProjectID, Endpoint: e.Cloud.URL, Auth: apiclient.StaticToken(token)})
+	client, err := e.client()
 	if err == nil {
 		_, err = client.Detach(ctx, apiclient.DetachRequest{DesktopIDs: []string{desktop}})
 	}
 	return err
+}
+
+func (e *Env) attach(ctx context.Context, desktop, user string) error {
+	client, err := e.client()
+	if err == nil {
+		users := []apiclient.User{{Name: user, Group: "users"}}
+		_, err = client.Attach(ctx, []apiclient.Attachment{{DesktopID: desktop, Users: users}})
+	}
+	return err
+}
+
+func (e *Env) client() (*apiclient.Client, error) {
+	return apiclient.New(apiclient.Config{ProjectID: ProjectID, Endpoint: e.Cloud.URL, Auth: apiclient.StaticToken(token)})
 }

@@ -61,13 +61,14 @@ var table = map[string][]string{
 	"cmd/internal/metrics":   {"tasks", "tasks/record", "worker", "worker/policy"},
 	"cmd/internal/npmtest":   {"tasks/redistest"},
 	"cmd/internal/report":    {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless", "cmd/internal/when"},
-	"cmd/internal/schedules": {},
+	"cmd/internal/schedules": {"tasks", "tasks/cron", "tasks/record", "cmd/internal/sources"},
 	"cmd/internal/server": {
 		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
-	"cmd/internal/when": {},
-	"cmd/detachd":       {"cmd/internal/cli"},
+	"cmd/internal/sources": {"apiclient", "tasks", "worker", "worker/policy", "cmd/internal/leavers"},
+	"cmd/internal/when":    {},
+	"cmd/detachd":          {"cmd/internal/cli"},
 }
 
 // thirdParties says which of our packages may import which module; no other module may

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
@@ -10,40 +9,83 @@ import (
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// aheadAge is the age up to which a reading is used for estimates: reading many open
-// operations takes long.
-const aheadAge = 5 * time.Second
+const (
+	// aheadAge is the age from which a reading is renewed. It takes about 120 ms with 10,000
+	// open operations.
+	aheadAge = 5 * time.Second
+	// aheadOldest is the age up to which requests use a reading meanwhile.
+	aheadOldest = time.Minute
+	// aheadPatience limits a reading.
+	aheadPatience = time.Second
+)
 
-// aheadCache is the last reading of what estimates depend on.
-type aheadCache struct {
-	mu      sync.Mutex
+// ahead is a reading of what estimates depend on.
+type ahead struct {
 	at      time.Time
-	backlog []tasks.Backlog
+	lines   map[string]tasks.Line // by project
 	serving record.Serving
 	paused  map[string]*tasks.Pause
 }
 
-// read reads what is out of date. After an error the last reading is used.
-func (c *aheadCache) read(ctx context.Context, s *server, now time.Time) {
-	if !c.at.IsZero() && now.Sub(c.at) < aheadAge {
-		return
+// aheadCache has the last reading. One that is too old is renewed beside the request that
+// finds it, which does not wait.
+type aheadCache struct {
+	mu       sync.Mutex
+	last     *ahead        // nil: none
+	tried    time.Time     // when the last one began
+	renewing chan struct{} // closed at its end
+}
+
+// read returns a reading; nil: there is none.
+func (c *aheadCache) read(ctx context.Context, s *server) *ahead {
+	c.mu.Lock()
+	now := s.Now()
+	if c.renewing == nil && now.Sub(c.tried) >= aheadAge {
+		c.tried, c.renewing = now, make(chan struct{})
+		go c.renew(context.WithoutCancel(ctx), s, now)
 	}
-	c.at = now
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	last, renewing := c.last, c.renewing
+	c.mu.Unlock()
+	if renewing == nil || last != nil && now.Sub(last.at) < aheadOldest {
+		return last
+	}
+	select {
+	case <-renewing:
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+// renew reads. After an error the last reading stays.
+func (c *aheadCache) renew(ctx context.Context, s *server, now time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, aheadPatience)
 	defer cancel()
+	next, err := s.readAhead(ctx, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		c.last = next
+	}
+	close(c.renewing)
+	c.renewing = nil
+}
+
+func (s *server) readAhead(ctx context.Context, now time.Time) (*ahead, error) {
 	backlog, err := s.record.Backlog(ctx, now)
 	if err != nil {
-		return
+		return nil, err
 	}
 	serving, err := s.record.Serving(ctx)
 	if err != nil {
-		return
+		return nil, err
 	}
 	paused, err := s.record.ProjectPauses(ctx, s.Store.Projects...)
 	if err != nil {
-		return
+		return nil, err
 	}
-	c.backlog, c.serving, c.paused = backlog, serving, paused
+	return &ahead{at: now, lines: tasks.LinesOf(backlog), serving: serving, paused: paused}, nil
 }
 
 // estimate sets the estimate of an operation. It counts only what the key sees, so for a key
@@ -52,15 +94,11 @@ func (s *server) estimate(r *request, op *tasks.Operation) {
 	if op.Counts.Queued == 0 {
 		return
 	}
-	now := s.Now()
-	c := &s.ahead
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.read(r.Context(), s, now)
-	if c.paused == nil { // nothing could be read
+	a := s.ahead.read(r.Context(), s)
+	if a == nil {
 		return
 	}
-	budget := tasks.Budget{Pause: c.paused[op.Project], Workers: c.serving.Of(op.Project)}
+	budget := tasks.Budget{Pause: a.paused[op.Project], Workers: a.serving.Of(op.Project)}
 	limits := s.Store.Limits()
 	credential := ""
 	for _, p := range limits {
@@ -69,17 +107,12 @@ func (s *server) estimate(r *request, op *tasks.Operation) {
 			budget.CallsPerMinute, budget.ReadsPerMinute = p.Credential.CallsPerMinute, p.Credential.ReadsPerMinute
 		}
 	}
-	var shares []string // projects that share the credential and send
-	for _, p := range limits {
-		if p.Credential.Name == credential && r.maySee(p.Alias) && (c.paused[p.Alias] == nil || c.paused[p.Alias].Kind == tasks.PauseThrottled) {
-			shares = append(shares, p.Alias)
+	lines := []tasks.Line{a.lines[op.Project]}
+	for _, p := range limits { // that share the credential, and send
+		if p.Alias != op.Project && p.Credential.Name == credential && r.maySee(p.Alias) &&
+			(a.paused[p.Alias] == nil || a.paused[p.Alias].Kind == tasks.PauseThrottled) {
+			lines = append(lines, a.lines[p.Alias])
 		}
 	}
-	backlog := make([]tasks.Backlog, 0, len(c.backlog))
-	for _, x := range c.backlog {
-		if x.Project == op.Project || slices.Contains(shares, x.Project) {
-			backlog = append(backlog, x)
-		}
-	}
-	op.Estimate = tasks.EstimateOf(*op, now, budget, backlog)
+	op.Estimate = tasks.EstimateOf(*op, s.Now(), budget, lines...)
 }

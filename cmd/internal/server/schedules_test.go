@@ -47,7 +47,7 @@ func (b *bench) ran(name string) {
 		run.ID, run.Scheduled, run.At = fmt.Sprintf("%s@2026-03-2%dT02:30 Europe/Berlin", name, i), now.Add(-time.Minute), now
 		state, _, err := r.BeginScheduleRun(ctx, name, "w", tasks.ScheduleTick{}, time.Second)
 		require.NoError(b.t, err)
-		x := record.ScheduleResult{Run: run, Missed: run.Missed, Tick: tasks.ScheduleTick{Wall: "2026-03-29T02:30", At: now.Add(time.Duration(i))}}
+		x := record.ScheduleResult{Run: run, Tick: tasks.ScheduleTick{Wall: "2026-03-29T02:30", At: now.Add(time.Duration(i))}}
 		if run.Result == tasks.RunFailed {
 			x.Pause = &tasks.SchedulePause{By: tasks.PausedItself, At: now, Note: run.Why}
 		}

@@ -65,6 +65,18 @@ func run(endpoint, project, ak, sk string) error {
 			return understood(out, "ListUsers", reply, err)
 		},
 		func() error {
+			pool := "p1"
+			reply, err := client.ListDesktops(&model.ListDesktopsRequest{PoolId: &pool})
+			return understood(out, "ListDesktops", reply, err)
+		},
+		func() error {
+			days, limit := int32(2), int32(1)
+			reply, err := client.ListDesktopUsageMetric(&model.ListDesktopUsageMetricRequest{
+				StartTime: "2025-01-01T00:00:00Z", EndTime: "2025-02-01T00:00:00Z", MinIdleDays: &days, Limit: &limit, Offset: &limit,
+			})
+			return understood(out, "ListDesktopUsageMetric", reply, err)
+		},
+		func() error {
 			ids, off := []string{"pooled", "frozen"}, true
 			reply, err := client.DetachInstances(&model.DetachInstancesRequest{
 				Body: &model.DetachInstancesReq{DesktopIds: &ids, ShutoffAfterDetach: &off},

@@ -1,0 +1,388 @@
+package schedules
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/detachd/detachd/cmd/internal/sources"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+)
+
+// run is one attempt at a tick, or at a run that a person asked for.
+type run struct {
+	*Ticker
+
+	schedule tasks.Schedule
+	ticks    record.Ticks
+	tick     tasks.ScheduleTick  // not of a run that was asked for
+	ask      *record.ScheduleAsk // nil: it is a tick
+	trying   string
+	reader   *reader
+
+	state record.ScheduleState
+	due   due
+}
+
+// do makes the attempt: it reads the state, decides, reads the source, makes the operations, and
+// writes what became of it. It may die anywhere: the next attempt makes the same operations.
+func (r *run) do(ctx context.Context) outcome {
+	if r.ask != nil {
+		r.tick = tasks.ScheduleTick{}
+	}
+	state, mine, err := r.read(ctx)
+	now := r.clock.now()
+	switch {
+	case err != nil:
+		r.failed(ctx, err, "the state of a schedule cannot be read, it waits")
+		return outcome{look: now.Add(r.cfg.Every)}
+	case state.Since.IsZero():
+		return outcome{lost: true}
+	case !mine:
+		return outcome{look: now.Add(r.cfg.Lease)}
+	}
+	r.state = state
+	if r.ask == nil {
+		if r.due = ticksDue(now, r.ticks, state); r.due.tick.ID == "" {
+			return outcome{tick: r.due.next}
+		}
+		r.tick = r.due.tick
+	}
+	made, err := r.lastMade(ctx)
+	if err != nil {
+		r.failed(ctx, err, "the operations of the last run cannot be read, a run waits")
+		return outcome{look: now.Add(r.cfg.Every)}
+	}
+	f := facts{
+		now: now, schedule: r.schedule, state: state, due: r.due, made: made, trying: r.trying == r.id(), known: r.knows(r.schedule),
+	}
+	d := overlap(f)
+	if r.ask == nil {
+		d = decide(f)
+	}
+	x := record.ScheduleResult{Tick: r.tick, Shifted: r.due.shifted, Pause: d.pause, Run: tasks.ScheduleRun{
+		ID: r.id(), Scheduled: r.tick.At, At: now, Mark: r.tick.Mark, Result: d.result, Why: d.why, Missed: r.due.missed,
+	}}
+	if r.ask != nil {
+		x.Run.Scheduled, x.Run.By, x.Run.Note = r.ask.At, r.ask.By, r.ask.Note
+	}
+	if d.result == "" {
+		if again := r.make(ctx, &x); again {
+			return outcome{look: r.clock.now().Add(r.cfg.Retry), retry: r.id()}
+		}
+	}
+	return r.commit(ctx, x)
+}
+
+func (r *run) id() string {
+	if r.ask != nil {
+		return r.ask.ID
+	}
+	return r.tick.ID
+}
+
+// failed logs an error after which there is another attempt.
+func (r *run) failed(ctx context.Context, err error, what string) {
+	if ctx.Err() == nil {
+		r.cfg.Log.Warn().Err(err).Str("schedule", r.schedule.Name).Str("run", r.id()).Msg("schedules: " + what)
+	}
+}
+
+func (r *run) read(ctx context.Context) (record.ScheduleState, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StepTimeout)
+	defer cancel()
+	return r.record.BeginScheduleRun(ctx, r.schedule.Name, r.cfg.Worker, r.tick, r.cfg.Lease)
+}
+
+// lastMade reads the operations of the last run that made some, if something depends on them.
+func (r *run) lastMade(ctx context.Context) ([]record.Operation, error) {
+	if r.schedule.Overlap == tasks.OverlapAllow && !r.schedule.PauseOnFailure {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StepTimeout)
+	defer cancel()
+	return r.record.OperationsOf(ctx, r.state.Made)
+}
+
+// make reads the source and makes the operations. again means that there is another attempt
+// later, and nothing is to be written yet.
+func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
+	kept, cancel := context.WithCancel(ctx)
+	go r.keep(kept)
+	defer cancel()
+	found, err := r.source(ctx)
+	if err == nil {
+		err = r.operations(ctx, found, x)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return true
+	case errors.Is(err, sources.ErrNotReady) && r.clock.now().Add(r.cfg.Retry).Before(r.giveUp()):
+		r.cfg.Log.Info().Err(err).Str("schedule", r.schedule.Name).Str("run", r.id()).Msg("schedules: a run waits for its source")
+		return true
+	case err != nil:
+		x.Run.Result, x.Run.Why = tasks.RunFailed, err.Error()
+		if r.schedule.PauseOnFailure {
+			x.Pause = &tasks.SchedulePause{By: tasks.PausedItself, At: x.Run.At, Note: "the run " + r.id() + " failed: " + err.Error()}
+		}
+		return false
+	}
+	x.Read = true
+	x.Run.Result = tasks.RunStarted
+	if len(x.Run.Operations) == 0 {
+		x.Run.Result = tasks.RunNothing
+		x.Run.Why = cmp.Or(x.Run.Why, "the source names nobody")
+	}
+	return false
+}
+
+// keep keeps others from the run until ctx ends.
+func (r *run) keep(ctx context.Context) {
+	every := time.NewTicker(r.cfg.Lease / 3)
+	defer every.Stop()
+	for {
+		select {
+		case <-every.C:
+			_, _, _ = r.read(ctx) // if it fails, another process may read the source too
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// askedFor is how long a source is tried for a person who waits.
+const askedFor = 10 * time.Minute
+
+// giveUp is when a source that is not ready fails the run.
+func (r *run) giveUp() time.Time {
+	if r.ask != nil {
+		return r.ask.At.Add(askedFor)
+	}
+	end := r.tick.At.Add(time.Duration(r.schedule.CatchUp))
+	if next := r.due.next; next.ID != "" && next.At.Before(end) {
+		end = next.At
+	}
+	return end
+}
+
+// reader is what reads the source of a schedule. It is shared by the runs of the schedule in
+// this process: what hangs, hangs once.
+type reader struct{ busy atomic.Bool }
+
+var errStuck = errors.New("the source was asked before and has not answered yet: see whether its file system or its cloud hangs")
+
+// source reads the source. It returns when the time is up, even if the source does not.
+func (r *run) source(ctx context.Context) (sources.Found, error) {
+	if !r.reader.busy.CompareAndSwap(false, true) {
+		return sources.Found{}, errStuck
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.ReadTimeout, fmt.Errorf("the source did not answer within %s", r.cfg.ReadTimeout))
+	type answer struct {
+		found sources.Found
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		defer cancel()
+		defer r.reader.busy.Store(false)
+		var a answer
+		defer func() {
+			if p := recover(); p != nil {
+				a = answer{err: fmt.Errorf("reading the source failed in a way that must not happen, report it: %v", p)}
+			}
+			answers <- a
+		}()
+		a.found, a.err = r.cfg.Source.Read(ctx, r.schedule, r.state.Rows)
+	}()
+	slow := time.AfterFunc(r.cfg.SlowAfter, func() { r.slow.Add(1) })
+	defer func() {
+		if !slow.Stop() {
+			r.slow.Add(-1)
+		}
+	}()
+	select {
+	case a := <-answers:
+		return a.found, a.err
+	case <-ctx.Done():
+		return sources.Found{}, context.Cause(ctx)
+	}
+}
+
+// operations makes the operations of what was found, and completes the result. A list that has
+// run before makes none.
+func (r *run) operations(ctx context.Context, found sources.Found, x *record.ScheduleResult) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.RunTimeout,
+		fmt.Errorf("%w: Redis took the operations too slowly, not within %s", sources.ErrNotReady, r.cfg.RunTimeout))
+	defer cancel()
+	x.Run.Rows, x.Run.Why = found.Rows, found.Note
+	for _, l := range found.Lists {
+		if l.SHA256 != "" && l.Err == nil {
+			x.Lists = append(x.Lists, l.SHA256)
+		}
+	}
+	before, err := r.record.ListsRun(ctx, r.schedule.Name, x.Lists)
+	if err != nil {
+		return fmt.Errorf("%w: %w", sources.ErrNotReady, err)
+	}
+	ran := map[string]bool{}
+	for i, sha := range x.Lists {
+		ran[sha] = before[i]
+	}
+	errs := []error{found.Err()}
+	for _, l := range found.Lists {
+		if l.Err != nil || ran[l.SHA256] {
+			continue
+		}
+		if err := r.list(ctx, l, x); err != nil {
+			if l.File != "" {
+				err = fmt.Errorf("%s: %w", l.File, err)
+			}
+			errs = append(errs, err)
+			x.Lists = slices.DeleteFunc(x.Lists, func(sha string) bool { return sha == l.SHA256 })
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	if len(x.Run.Operations) == 0 && len(x.Lists) > 0 {
+		x.Run.Why = cmp.Or(x.Run.Why, "each list has run before")
+	}
+	return nil
+}
+
+// list makes the operations of a list: all, or none.
+func (r *run) list(ctx context.Context, l sources.List, x *record.ScheduleResult) error {
+	requests := make([]tasks.Request, len(l.Requests))
+	for i, q := range l.Requests {
+		q.IdempotencyKey = r.id()
+		if l.SHA256 != "" {
+			q.IdempotencyKey = r.schedule.Name + "#" + l.SHA256
+		}
+		if i > 0 {
+			q.IdempotencyKey = fmt.Sprintf("%s/%d", q.IdempotencyKey, i)
+		}
+		requests[i] = q
+	}
+	if len(requests) > 1 {
+		for _, q := range requests {
+			if err := r.cfg.Producer.Refusal(ctx, q); err != nil {
+				return refusal(err)
+			}
+		}
+	}
+	for _, q := range requests {
+		op, err := r.enqueue(ctx, q)
+		if err != nil {
+			return err
+		}
+		if l.SHA256 != "" && op.Replayed && op.AcceptedAt.Before(r.state.Since) {
+			continue // of a run before the schedule was added or resumed
+		}
+		x.Run.Operations = append(x.Run.Operations, op.ID)
+	}
+	return nil
+}
+
+// enqueue makes an operation, or returns the one that another attempt has made.
+func (r *run) enqueue(ctx context.Context, q tasks.Request) (record.Operation, error) {
+	var entry tasks.AuditEvent
+	op, err := r.cfg.Producer.Enqueue(ctx, q, func(id string) (err error) {
+		entry, err = r.record.AppendAudit(ctx, tasks.AuditEvent{
+			At: time.Now(), Action: tasks.AuditOperationCreated, Outcome: tasks.AuditStarted, KeyName: q.RequestedBy, Owner: q.Owner,
+			Project: q.Project, Target: id, Reason: q.Reason, Detail: r.id(),
+		})
+		return err
+	})
+	if errors.Is(err, tasks.ErrKeyReused) {
+		// Another process has made it of what it read. Until that is accepted, nobody knows.
+		op, err = r.record.Operation(ctx, record.OperationID(q.RequestedBy, q.IdempotencyKey))
+	}
+	if err != nil {
+		r.auditFailure(ctx, entry)
+		return op, refusal(err)
+	}
+	return op, nil
+}
+
+// auditFailure writes that an action whose entry was written has failed.
+func (r *run) auditFailure(ctx context.Context, e tasks.AuditEvent) {
+	if e.Seq == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StepTimeout)
+	defer cancel()
+	e.At, e.Outcome, e.OfSeq = time.Now(), tasks.AuditFailed, e.Seq
+	if _, err := r.record.AppendAudit(ctx, e); err != nil {
+		r.failed(ctx, err, "the audit log lacks that an operation was not made")
+	}
+}
+
+// refusal is an error of an operation that was not made: another attempt may make it, unless it
+// was refused for what it asks.
+func refusal(err error) error {
+	var invalid *tasks.ValidationError
+	var protected *tasks.ProtectedError
+	if errors.As(err, &invalid) || errors.As(err, &protected) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", sources.ErrNotReady, err)
+}
+
+// commit writes what became of the run. If the schedule has changed meanwhile it reads it again.
+func (r *run) commit(ctx context.Context, x record.ScheduleResult) outcome {
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.cfg.StepTimeout) // also if the process is to stop
+	defer cancel()
+	state := r.state
+	for {
+		written, err := r.record.CommitScheduleRun(end, r.schedule.Name, state, x)
+		switch {
+		case errors.Is(err, tasks.ErrNoSchedule):
+			return outcome{lost: true}
+		case err != nil:
+			r.failed(ctx, err, "a run cannot be recorded, it is repeated")
+			return outcome{look: r.clock.now().Add(r.cfg.Every), retry: r.id()}
+		case written:
+			r.tell(x)
+			return outcome{tick: r.due.next}
+		}
+		if state, _, err = r.read(end); err != nil {
+			r.failed(ctx, err, "a run cannot be recorded, it is repeated")
+			return outcome{look: r.clock.now().Add(r.cfg.Every), retry: r.id()}
+		}
+		if recorded(state, x) {
+			return outcome{tick: r.due.next}
+		}
+	}
+}
+
+// recorded reports that another process has written the run.
+func recorded(state record.ScheduleState, x record.ScheduleResult) bool {
+	return slices.ContainsFunc(state.Runs, func(run tasks.ScheduleRun) bool { return run.ID == x.Run.ID })
+}
+
+// tell logs a run.
+func (r *run) tell(x record.ScheduleResult) {
+	line := r.cfg.Log.Info()
+	if x.Run.Result == tasks.RunFailed || x.Run.Result == tasks.RunMissed || x.Run.Missed > 0 || x.Pause != nil {
+		line = r.cfg.Log.Warn()
+	}
+	line = line.Str("schedule", r.schedule.Name).Str("run", x.Run.ID).Str("result", string(x.Run.Result))
+	if x.Run.Why != "" {
+		line = line.Str("why", x.Run.Why)
+	}
+	if len(x.Run.Operations) > 0 {
+		line = line.Strs("operations", x.Run.Operations).Int("rows", x.Run.Rows)
+	}
+	if x.Run.Missed > 0 {
+		line = line.Int("missed_before", x.Run.Missed)
+	}
+	if x.Pause != nil {
+		line = line.Bool("paused", true)
+	}
+	line.Msg("schedule")
+}
