@@ -2,6 +2,7 @@ package cron
 
 import (
 	"fmt"
+	"math/bits"
 	"regexp"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // Spec is an expression in a zone. The zero Spec has no ticks.
 type Spec struct {
-	fields             gocron.Schedule
+	fields             *gocron.SpecSchedule
 	zone               *time.Location
 	realTime, allHours bool // the hour is * or */n; it is *
 }
@@ -65,6 +66,9 @@ var (
 	everyHow = regexp.MustCompile(`^\*(/[0-9]+)?$`)
 )
 
+// overWeek is a step through days of the week. The parser counts eight days if it goes on after SAT.
+var overWeek = regexp.MustCompile(`(?:^|,)([^,-]+)-([^,/]+)/`)
+
 const example = `"0 18 * * FRI" is 18:00 every Friday`
 
 // Parse reads an expression of five fields, or @yearly, @monthly, @weekly, @daily or @hourly,
@@ -93,14 +97,40 @@ func Parse(expr, zone string) (Spec, error) {
 			return Spec{}, fmt.Errorf("invalid cron %.60q: %s %.40q: use %s; * is every one", expr, columns[i].name, text, columns[i].use)
 		}
 	}
+	for _, m := range overWeek.FindAllStringSubmatch(fields[4], -1) {
+		if weekday(m[1]) > weekday(m[2]) {
+			return Spec{}, fmt.Errorf("invalid cron %.60q: day of the week %.40q: use a list of days, such as SAT,MON, for a step past SAT",
+				expr, fields[4])
+		}
+	}
 	parsed, err := parser.Parse(strings.Join(fields, " "))
-	if err != nil {
+	spec, ok := parsed.(*gocron.SpecSchedule)
+	if err != nil || !ok {
 		return Spec{}, fmt.Errorf("invalid cron %.60q: use five fields; %s", expr, example)
 	}
-	if parsed.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
+	if spec.Next(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).IsZero() {
 		return Spec{}, fmt.Errorf("invalid cron %.60q: no month has that day: correct the day of the month, or the month", expr)
 	}
-	return Spec{fields: parsed, zone: loc, realTime: everyHow.MatchString(fields[1]), allHours: fields[1] == "*" || fields[1] == "*/1"}, nil
+	return Spec{fields: spec, zone: loc, realTime: everyHow.MatchString(fields[1]), allHours: fields[1] == "*" || fields[1] == "*/1"}, nil
+}
+
+// weekday returns the number of a day that the parser accepts.
+func weekday(name string) int {
+	day, err := parser.Parse("* * * * " + name)
+	if spec, ok := day.(*gocron.SpecSchedule); err == nil && ok {
+		return bits.TrailingZeros64(spec.Dow)
+	}
+	return 0
+}
+
+// next returns the wall clock that matches after one, or zero. The parser walks second by
+// second and minute by minute, so it begins where a match may be.
+func (s Spec) next(wall time.Time) time.Time {
+	step := time.Minute
+	if s.fields.Minute>>(wall.Minute()+1)&(1<<59-1) == 0 {
+		step = time.Hour
+	}
+	return s.fields.Next(wall.Truncate(step).Add(step - 1))
 }
 
 // After returns the first tick after an instant, or false if there is none.
@@ -117,26 +147,25 @@ func (s Spec) After(t time.Time) (Tick, bool) {
 
 // Next returns the tick that follows a tick of the same Spec, which may be at the same instant.
 func (s Spec) Next(tick Tick) (Tick, bool) {
-	if s.fields == nil || len(tick.Wall) < len(wallLayout) {
+	if s.fields == nil {
 		return Tick{}, false
 	}
-	wall, err := time.Parse(wallLayout, tick.Wall[:len(wallLayout)])
+	if s.realTime && tick.Mark != Shifted {
+		return s.After(tick.At)
+	}
+	wall, err := time.Parse(wallLayout, tick.Wall)
 	if err != nil {
 		return Tick{}, false
 	}
-	if !s.realTime {
-		return s.onTheWall(wall)
+	if s.realTime {
+		return s.inRealTime(tick.At.In(s.zone), wall)
 	}
-	t := tick.At.In(s.zone)
-	if tick.Mark != Shifted {
-		wall = wallOf(t)
-	}
-	return s.inRealTime(t, wall)
+	return s.onTheWall(wall)
 }
 
 // onTheWall returns the first tick whose wall clock is after one.
 func (s Spec) onTheWall(wall time.Time) (Tick, bool) {
-	wall = s.fields.Next(wall)
+	wall = s.next(wall)
 	if wall.IsZero() {
 		return Tick{}, false
 	}
@@ -153,11 +182,11 @@ func (s Spec) onTheWall(wall time.Time) (Tick, bool) {
 // inRealTime returns the first tick from an instant on whose wall clock is after one.
 func (s Spec) inRealTime(t, wall time.Time) (Tick, bool) {
 	for {
-		next := s.fields.Next(wall)
+		next := s.next(wall)
 		if next.IsZero() {
 			return Tick{}, false
 		}
-		start, end := t.ZoneBounds()
+		start, end := bounds(t)
 		tick := Tick{Wall: next.Format(wallLayout), At: at(next, t)}
 		switch {
 		case tick.At.Before(start) && s.allHours:
@@ -170,7 +199,7 @@ func (s Spec) inRealTime(t, wall time.Time) (Tick, bool) {
 			if again := wallOf(end).Add(-1); again.Before(wall) {
 				wall = again
 			}
-		case !first(next, s.zone).Equal(tick.At):
+		case tick.At.Sub(start) < lookBack && !first(next, s.zone).Equal(tick.At):
 			tick.Wall += tick.At.Format("-07:00")
 			tick.Mark = SecondOfTwo
 			return tick, true

@@ -1,6 +1,7 @@
 package cron_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -71,4 +72,114 @@ func TestEndOfDay(t *testing.T) {
 	}
 	_, err := cron.EndOfDay("30.11.2026", time.UTC)
 	require.EqualError(t, err, `invalid date "30.11.2026": use a date such as 2026-11-30`)
+}
+
+// What an expression may be, and what it means.
+func TestParse(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		expr string
+		want []string // the first ticks of 2026 in UTC
+	}{
+		{"@daily", []string{"2026-01-02T00:00", "2026-01-03T00:00"}},
+		{"@HOURLY", []string{"2026-01-01T01:00", "2026-01-01T02:00"}},
+		{"@weekly", []string{"2026-01-04T00:00", "2026-01-11T00:00"}},
+		{"@monthly", []string{"2026-02-01T00:00", "2026-03-01T00:00"}},
+		{"@yearly", []string{"2027-01-01T00:00", "2028-01-01T00:00"}},
+		{" 0  18 * * fri\t", []string{"2026-01-02T18:00", "2026-01-09T18:00"}},
+		{"0 9 13 * FRI", []string{"2026-01-02T09:00", "2026-01-09T09:00", "2026-01-13T09:00", "2026-01-16T09:00"}}, // either
+		{"0 18 LW * *", []string{"2026-01-30T18:00", "2026-02-27T18:00"}},
+		{"0 18 L * *", []string{"2026-01-31T18:00", "2026-02-28T18:00"}},
+		{"0 18 * * FRI#L", []string{"2026-01-30T18:00", "2026-02-27T18:00"}},
+		{"0 18 * * 5#1", []string{"2026-01-02T18:00", "2026-02-06T18:00"}},
+		{"0 0 29 2 *", []string{"2028-02-29T00:00", "2032-02-29T00:00"}},
+		{"5/20 22-1 1 1 *", []string{"2026-01-01T00:05", "2026-01-01T00:25", "2026-01-01T00:45", "2026-01-01T01:05"}},
+		{"0 0 * * MON-FRI/2", []string{"2026-01-02T00:00", "2026-01-05T00:00", "2026-01-07T00:00", "2026-01-09T00:00"}},
+		{"0 0 * * FRI-SUN", []string{"2026-01-02T00:00", "2026-01-03T00:00", "2026-01-04T00:00", "2026-01-09T00:00"}},
+		{"0 0 * * 7", []string{"2026-01-04T00:00", "2026-01-11T00:00"}},
+		{"* * * * *", []string{"2026-01-01T00:01", "2026-01-01T00:02"}},
+	} {
+		got := ticks(t, c.expr, "", "2026-01-01T00:00:00Z", len(c.want))
+		for i := range got {
+			got[i], _, _ = strings.Cut(got[i], " ")
+		}
+		require.Equal(t, c.want, got, c.expr)
+	}
+}
+
+// An error names the field, the text and what to write instead.
+func TestErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][3]string{
+		{"", "", `invalid cron "": it has 0 fields, use five: minute, hour, day of the month, month, day of the week; ` +
+			`"0 18 * * FRI" is 18:00 every Friday`},
+		{"0 0 18 * * FRI", "", `invalid cron "0 0 18 * * FRI": it has 6 fields, use five: minute, hour, day of the month, month, ` +
+			`day of the week; "0 18 * * FRI" is 18:00 every Friday`},
+		{"61 * * * *", "", `invalid cron "61 * * * *": minute "61": use 0 to 59, such as 30, 0,30 or */15; * is every one`},
+		{"0 25 * * *", "", `invalid cron "0 25 * * *": hour "25": use 0 to 23, such as 18, 8-17 or */2; * is every one`},
+		{"0 0 32 * *", "", `invalid cron "0 0 32 * *": day of the month "32": ` +
+			`use 1 to 31, L for the last day or LW for the last weekday, such as 1,15; * is every one`},
+		{"0 0 * MAI *", "", `invalid cron "0 0 * MAI *": month "MAI": use 1 to 12 or JAN to DEC, such as 3,6,9,12; * is every one`},
+		{"0 0 * * FREITAG", "", `invalid cron "0 0 * * FREITAG": day of the week "FREITAG": ` +
+			`use 0 to 7 or SUN to SAT, such as MON-FRI, FRI#1 for the first or FRI#L for the last Friday; * is every one`},
+		{"0 0 30 2 *", "", `invalid cron "0 0 30 2 *": no month has that day: correct the day of the month, or the month`},
+		{"0 0 * * FRI-MON/2", "", `invalid cron "0 0 * * FRI-MON/2": day of the week "FRI-MON/2": ` +
+			`use a list of days, such as SAT,MON, for a step past SAT`},
+		{"@every 5m", "", `invalid cron "@every 5m": use five fields ("0 18 * * FRI" is 18:00 every Friday), ` +
+			`@yearly, @monthly, @weekly, @daily or @hourly`},
+		{"@reboot", "", `invalid cron "@reboot": use five fields ("0 18 * * FRI" is 18:00 every Friday), ` +
+			`@yearly, @monthly, @weekly, @daily or @hourly`},
+		{"0 0 * * *", "Berlin", `unknown time zone "Berlin": use a name such as Europe/Berlin`},
+		{"0 0 * * *", "Local", `unknown time zone "Local": use a name such as Europe/Berlin`},
+		{"0 0 * * *", "../../etc/passwd", `unknown time zone "../../etc/passwd": use a name such as Europe/Berlin`},
+		{"0 0 * * *", strings.Repeat("x", 1000), `unknown time zone of 1000 characters: use a name such as Europe/Berlin`},
+		{"\x1b[31m 0 * * *", "", `invalid cron "\x1b[31m 0 * * *": minute "\x1b[31m": ` +
+			`use 0 to 59, such as 30, 0,30 or */15; * is every one`},
+	} {
+		_, err := cron.Parse(c[0], c[1])
+		require.EqualError(t, err, c[2])
+	}
+	// What the parser would accept, or mean something else by.
+	for _, field := range []string{",", "1,,2", "H", "1,", "?", "TZ=UTC", "*/0", "-5", "5-", "1-2-3", "1/2/3", "٣", "1#2"} {
+		_, err := cron.Parse(field+" * * * *", "")
+		require.ErrorContains(t, err, "minute", field)
+	}
+	for _, expr := range []string{"0 0 H * *", "0 0 * * ,", "0 0 * * FRI#6", "0 0 * * MON#", "0 0 40W * *", "0 0 L-40 * *"} {
+		_, err := cron.Parse(expr, "")
+		require.Error(t, err, expr)
+	}
+	var none cron.Spec
+	_, ok := none.After(time.Now())
+	require.False(t, ok)
+	_, ok = none.Next(cron.Tick{})
+	require.False(t, ok)
+}
+
+// Whatever is parsed has ticks that go forward, each with a wall clock of its own.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{"0 0 * * *", "*/20 */6 * * *", "0 9 13 * FRI", "0 0 29 2 MON#5", "15 22-2/3 LW 9-3 FRI#L,1", "@daily"} {
+		f.Add(seed, "Europe/Berlin", int64(1800000000))
+	}
+	f.Add("* * * * *", "Pacific/Apia", int64(1325239200))
+	f.Fuzz(func(t *testing.T, expr, zone string, from int64) {
+		s, err := cron.Parse(expr, zone)
+		if err != nil {
+			require.NotContains(t, err.Error(), "\n")
+			require.Less(t, len(err.Error()), 1000)
+			return
+		}
+		start := time.Unix(from%4e9, 0) // until 2096
+		last := cron.Tick{At: start.Add(1)}
+		seen := map[string]bool{}
+		tick, ok := s.After(start)
+		for range 100 {
+			if !ok {
+				return
+			}
+			require.False(t, tick.At.Before(last.At), "%v after %v", tick, last)
+			require.False(t, seen[tick.Wall], "%v twice", tick)
+			seen[tick.Wall], last = true, tick
+			tick, ok = s.Next(tick)
+		}
+	})
 }

@@ -35,6 +35,17 @@ func at(wall, t time.Time) time.Time {
 	return wall.Add(-time.Duration(offset) * time.Second).In(t.Location())
 }
 
+// bounds returns what time.Time.ZoneBounds does, with an end after t.
+func bounds(t time.Time) (start, end time.Time) {
+	start, end = t.ZoneBounds()
+	if !end.IsZero() && !end.After(t) {
+		// Go 1.26 takes each year for one of 365 days where zone data has a rule only.
+		const day = 24 * time.Hour
+		end = t.Truncate(day).Add(day)
+	}
+	return start, end
+}
+
 // lookBack is longer than any clock was ever set back.
 const lookBack = 36 * time.Hour
 
@@ -42,12 +53,12 @@ const lookBack = 36 * time.Hour
 // differs from wallOf after clocks were set back.
 func latestWall(t time.Time) time.Time {
 	latest := wallOf(t)
-	for start, _ := t.ZoneBounds(); !start.IsZero() && t.Sub(start) < lookBack; {
+	for start, _ := bounds(t); !start.IsZero() && t.Sub(start) < lookBack; {
 		before := start.Add(-1)
 		if w := wallOf(before); w.After(latest) {
 			latest = w
 		}
-		start, _ = before.ZoneBounds()
+		start, _ = bounds(before)
 	}
 	return latest
 }
@@ -57,7 +68,7 @@ func latestWall(t time.Time) time.Time {
 func first(wall time.Time, loc *time.Location) time.Time {
 	t := wall.Add(-lookBack).In(loc)
 	for {
-		start, end := t.ZoneBounds()
+		start, end := bounds(t)
 		i := at(wall, t)
 		if i.Before(start) {
 			return start
@@ -72,7 +83,7 @@ func first(wall time.Time, loc *time.Location) time.Time {
 // shownAgain reports whether the clocks show the wall clock of an instant once more later.
 func shownAgain(t time.Time) bool {
 	wall, limit := wallOf(t), t.Add(lookBack)
-	for _, end := t.ZoneBounds(); !end.IsZero() && end.Before(limit); _, end = end.ZoneBounds() {
+	for _, end := bounds(t); !end.IsZero() && end.Before(limit); _, end = bounds(end) {
 		if !at(wall, end).Before(end) {
 			return true
 		}
