@@ -25,6 +25,7 @@ const (
 	AuditRedriveAborted      AuditAction = "redrive.aborted"
 	AuditCancellationCreated AuditAction = "cancellation.created"
 	AuditCancellationAborted AuditAction = "cancellation.aborted"
+	AuditRecallCreated       AuditAction = "recall.created"
 	AuditFailuresDismissed   AuditAction = "failures.dismissed"
 	AuditPlanCreated         AuditAction = "plan.created"
 	AuditProtectionAdded     AuditAction = "protection.added"
@@ -49,6 +50,7 @@ var AuditActions = []AuditAction{
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
 	AuditScheduleAdded, AuditScheduleRemoved, AuditSchedulePaused, AuditScheduleResumed, AuditScheduleRun, AuditScheduleSkipped,
 	AuditScheduleUnskipped,
+	AuditRecallCreated,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

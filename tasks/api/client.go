@@ -510,6 +510,21 @@ func (c *Client) AbortCancellation(ctx context.Context, id string) (tasks.Cancel
 	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations/" + segment(id) + ":abort"})
 }
 
+// Recall takes one person back out of the operations that were accepted until now.
+func (c *Client) Recall(ctx context.Context, req RecallRequest) (tasks.RecallResult, error) {
+	return call[tasks.RecallResult](ctx, c, request{method: "POST", path: "/v1/recalls", body: req, idempotency: req.IdempotencyKey})
+}
+
+// Recalls lists recalls, the latest first; see Operations.
+func (c *Client) Recalls(ctx context.Context, size int, token string) (items []tasks.Recall, next string, err error) {
+	return list[tasks.Recall](ctx, c, "/v1/recalls", url.Values{}, size, token)
+}
+
+// RecallByID reads a recall, and what became of the rows that are about the person.
+func (c *Client) RecallByID(ctx context.Context, id string) (tasks.RecallResult, error) {
+	return call[tasks.RecallResult](ctx, c, request{method: "GET", path: "/v1/recalls/" + segment(id)})
+}
+
 // Projects lists the configured projects, by alias.
 func (c *Client) Projects(ctx context.Context) ([]Project, error) {
 	items, _, err := list[Project](ctx, c, "/v1/projects", url.Values{}, 0, "")

@@ -162,6 +162,9 @@ func (k keys) scheduleLists(name string) string { // ZSET: SHA-256 of a list tha
 	return k.prefix + ":{schedules}:lists:" + name
 }
 
+func (k keys) recalls() string { // HASH: recall -> JSON of storedRecall; "" -> the latest one
+	return k.prefix + ":recalls"
+}
 func (k keys) quotaUsed(key string) string    { return k.prefix + ":{q:" + key + "}:used" }    // HASH: minute -> desktops
 func (k keys) quotaCounted(key string) string { return k.prefix + ":{q:" + key + "}:counted" } // ZSET: operation by the time of its count
 func (k keys) claims(alias string) string { // SET: desktops in a call

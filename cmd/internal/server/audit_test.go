@@ -59,6 +59,9 @@ var decisions = map[string]audited{
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
 	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
 
+	"POST /v1/recalls": {tasks.AuditRecallCreated, `{"user":"zoe","reason":"left"}`, true},
+	"GET /v1/recalls":  {}, "GET /v1/recalls/{id}": {},
+
 	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
 	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
 	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
@@ -79,7 +82,7 @@ var decisions = map[string]audited{
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, cancellation, plan, keyID, session, secret, waiting, gone string
+	operation, redrive, cancellation, recall, plan, keyID, session, secret, waiting, gone string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -88,6 +91,7 @@ func newAuditBench(t *testing.T) *auditBench {
 	b.operation = op.ID
 	b.redrive = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	b.cancellation = b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
+	b.recall = b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	b.plan = b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.renew()
 	return b
@@ -110,7 +114,7 @@ func (b *auditBench) renew() {
 
 func (b *auditBench) path(rt route) string {
 	id := b.operation
-	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
+	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/recalls": b.recall, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}

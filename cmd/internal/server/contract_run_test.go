@@ -44,6 +44,7 @@ const (
 	theOperation = "mignt50o6fnapq0v5n7g"
 	theRedrive   = "mlit779qafhl4ajeitv0"
 	recall       = `{"filter":{"ticket":"none"},"reason":"left"}`
+	recallZoe    = `{"user":"zoe","reason":"left"}`
 	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
 	theKey       = "dk_4f2k6x7a"
 	theSession   = "5d41402abc4b2a76b971"
@@ -93,6 +94,7 @@ func newScene(t *testing.T) *scene {
 	}, time.Minute, 10*time.Millisecond)
 	s.settled(theOperation)
 	s.ask(access.Operator, "POST", "/v1/cancellations", s.example("/v1/cancellations", "begin"))
+	s.ask(access.Operator, "POST", "/v1/recalls", s.example("/v1/recalls", "begin"))
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
 	s.session()
 	require.NoError(t, s.store.Record.AddProtection(t.Context(), tasks.Protection{
@@ -365,6 +367,7 @@ func (s *scene) more() {
 	recall["as_of"] = "2026-01-02T00:00:00Z"
 	post("/v1/cancellations", recall)
 	post("/v1/cancellations", object{"filter": object{"project": "hq", "from": "2026-01-01T00:00:00Z"}, "validate_only": true})
+	s.recalls()
 	stream := s.ask(role, "GET", "/v1/operations/"+theOperation+"/events", nil)
 	_, state, ok := strings.Cut(stream.body, "event: operation\ndata: ")
 	require.True(s.t, ok, stream.body)
@@ -391,6 +394,26 @@ func (s *scene) more() {
 	} {
 		s.ask(role, "GET", path, nil)
 	}
+}
+
+// recalls asks for recalls of many desktops and of one that others are to lose too, by a key that
+// is bound to a project.
+func (s *scene) recalls() {
+	s.t.Helper()
+	const bound = access.Role("bound")
+	s.key[bound] = s.newKey(access.Key{Name: "site", Role: access.Operator, Projects: []string{"branch"}})
+	many := object{"project": "branch", "users": []any{"kai", "Kai"}, "desktops": []any{}, "expected_users": object{}, "not_before": "2199-01-01T00:00:00Z"}
+	for i := range 1001 {
+		id := fmt.Sprint("kai-", i)
+		many["desktops"] = append(many["desktops"].([]any), id)
+		many["expected_users"].(object)[id] = []any{"kai", "bo"}[:1+i%2]
+	}
+	s.ask(bound, "POST", "/v1/operations", object{"value": many})
+	x := s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "kai", "source": "site", "reason": "stays"}}).json(s.t)
+	s.ask(bound, "POST", "/v1/operations", object{"value": object{"project": "branch", "users": []any{"kai"}, "not_before": "2199-01-01T00:00:00Z"}})
+	s.ask(bound, "GET", "/v1/recalls/"+x["id"].(string), nil)
+	s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "bo", "project": "branch", "ticket": "T-1", "reason": "stays"}})
+	s.ask(bound, "GET", "/v1/recalls?page_size=1", nil)
 }
 
 // step takes the first desktop of an operation to a state.
@@ -503,6 +526,7 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`, "Idempotency-Key", "used").json(t)["id"].(string)
 	b.create(`{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall, "Idempotency-Key", "used").json(t)["id"].(string)
+	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe, "Idempotency-Key", "used").json(t)["id"].(string)
 	plan := b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	b.srv.bodyPatience = 50 * time.Millisecond
 	path := func(rt route) string {
@@ -515,6 +539,9 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		}
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
+		}
+		if strings.HasPrefix(rt.path, "/v1/recalls") {
+			id = takenBack
 		}
 		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq", "{schedule}", "leavers").Replace(rt.path)
 	}
@@ -587,6 +614,16 @@ func (p *provocation) few(path func(route) string) {
 	p.try(plan, 404, p.key[access.Producer], plan.path, `{"operation":"nowhere"}`)
 	p.try(plan, 409, p.key[access.Producer], plan.path, `{"operation":"`+strings.Split(path(routeOf("GET", "/v1/operations/{id}")), "/")[3]+`"}`)
 	p.try(routeOf("POST", "/v1/cancellations"), 422, p.key[access.Operator], "/v1/cancellations", `{"filter":{"ticket":"other"},"reason":"left"}`, "Idempotency-Key", "used")
+	takeBack := routeOf("POST", "/v1/recalls")
+	p.try(takeBack, 422, p.key[access.Operator], takeBack.path, `{"user":"ann","reason":"left"}`, "Idempotency-Key", "used")
+	p.try(takeBack, 403, p.key[access.Producer], takeBack.path, `{"user":"ann","source":"another","reason":"left"}`)
+	for i := range tasks.MaxRecalls {
+		p.redis.HSet("detachd:recalls", fmt.Sprint(i), "{}")
+	}
+	p.try(takeBack, 409, p.key[access.Operator], takeBack.path, recallZoe)
+	for i := range tasks.MaxRecalls {
+		p.redis.HDel("detachd:recalls", fmt.Sprint(i))
+	}
 	add, remove := routeOf("POST", "/v1/protections"), routeOf("POST", "/v1/protections/{name}:remove")
 	rule := `{"name":"lab","kind":"user","pattern":"lab-admin"}`
 	require.Equal(p.t, 201, p.do(p.key[access.Admin], "POST", add.path, rule).status)

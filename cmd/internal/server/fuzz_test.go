@@ -45,10 +45,11 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 	id := b.failed("hq", "d1", "d2").ID
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
+	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	spare := b.newKey(access.Key{Name: "spare", Role: access.Viewer})
 	f.ids = map[string]string{
-		"operations": id, "redrives": redrive, "cancellations": cancellation, "plans": plan, "keys": spare[:len("dk_22222222")], "schedules": "name",
+		"operations": id, "redrives": redrive, "cancellations": cancellation, "recalls": takenBack, "plans": plan, "keys": spare[:len("dk_22222222")], "schedules": "name",
 	}
 	reached := map[string]bool{}
 	for i := range fuzzed {
@@ -63,9 +64,10 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		if strings.HasSuffix(rt.path, ":remove") {
 			_ = b.store.Record.AddProtection(t.Context(), tasks.Protection{Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1"}) // it may be there
 		}
-		if rt.path == "/v1/schedules" { // it adds one of that name
+		if strings.HasPrefix(rt.path, "/v1/schedules") { // an earlier body may have added one of that name
 			_ = b.store.Record.RemoveSchedule(t.Context(), "name")
-		} else if strings.HasPrefix(rt.path, "/v1/schedules/") {
+		}
+		if strings.HasPrefix(rt.path, "/v1/schedules/") {
 			b.scheduled("name", "hq")
 		}
 		req, body := f.any(rt)
@@ -108,7 +110,7 @@ func (f *fuzzer) any(rt route) (*http.Request, string) {
 	d := theContract()
 	path := fill(rt, f.ids)
 	if f.odd(8) {
-		path = fill(rt, map[string]string{"operations": url.PathEscape(f.text()), "redrives": f.ids["operations"], "cancellations": f.ids["operations"]})
+		path = fill(rt, map[string]string{"operations": url.PathEscape(f.text()), "redrives": f.ids["operations"], "cancellations": f.ids["operations"], "recalls": f.ids["operations"]})
 	}
 	if strings.Contains(path, "//") || strings.HasSuffix(path, "/") || strings.Contains(path, "/:") {
 		path = fill(rt, none) // an empty id is another path

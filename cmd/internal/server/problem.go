@@ -93,6 +93,8 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusConflict, "too_many_runs", "%v", tasks.ErrTooManyRuns)
 	case errors.Is(err, tasks.ErrNoTick):
 		return problem(http.StatusConflict, "no_such_tick", "%v; nothing was changed: read the schedule", tasks.ErrNoTick)
+	case errors.Is(err, tasks.ErrTooManyRecalls):
+		return problem(http.StatusConflict, "too_many_recalls", "nothing was changed: %v", tasks.ErrTooManyRecalls)
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrTooManyOperations):
