@@ -166,6 +166,11 @@ func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, erro
 	return s.planners[alias], nil
 }
 
+// ReadReview reads a review of access on, in all of its projects.
+func (s *Store) ReadReview(ctx context.Context, w *record.ReviewWork, log zerolog.Logger) error {
+	return worker.ReadReview(ctx, w, func(alias string) (*worker.Planner, error) { return s.Planner(alias, log) }, log)
+}
+
 // ProjectLimits are the limits of a project and of its credential.
 type ProjectLimits struct {
 	Alias      string

@@ -38,7 +38,7 @@ var table = map[string][]string{
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/drill",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server", "cmd/internal/sources",
 	},
 	"cmd/internal/chaos": {"apiclient/fakecloud", "tasks", "tasks/record", "tasks/redistest", "tasks/trail", "cmd/internal/drill"},
 	"cmd/internal/cli": {
@@ -68,7 +68,7 @@ var table = map[string][]string{
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
 	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
-	"cmd/internal/when":    {},
+	"cmd/internal/when":    {"tasks"},
 	"cmd/detachd":          {"cmd/internal/cli"},
 }
 

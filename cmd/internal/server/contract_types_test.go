@@ -84,6 +84,8 @@ var schemas = map[string]reflect.Type{
 	"FoundPerson": reflect.TypeFor[api.FoundPerson](), "FoundPeople": reflect.TypeFor[api.FoundGroup[api.FoundPerson]](),
 	"FoundOperations": reflect.TypeFor[api.FoundGroup[api.OperationState]](), "FoundRedrives": reflect.TypeFor[api.FoundGroup[tasks.Redrive]](),
 	"FoundDesktops": reflect.TypeFor[api.FoundGroup[api.Event]](),
+	"AccessReview":  reflect.TypeFor[tasks.AccessReview](), "AccessReviewRequest": reflect.TypeFor[api.AccessReviewRequest](),
+	"ReviewedAccess": reflect.TypeFor[tasks.ReviewedAccess](), "Returned": reflect.TypeFor[tasks.Returned](),
 	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
