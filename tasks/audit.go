@@ -25,10 +25,18 @@ const (
 	AuditRedriveAborted      AuditAction = "redrive.aborted"
 	AuditCancellationCreated AuditAction = "cancellation.created"
 	AuditCancellationAborted AuditAction = "cancellation.aborted"
+	AuditRecallCreated       AuditAction = "recall.created"
 	AuditFailuresDismissed   AuditAction = "failures.dismissed"
 	AuditPlanCreated         AuditAction = "plan.created"
 	AuditProtectionAdded     AuditAction = "protection.added"
 	AuditProtectionRemoved   AuditAction = "protection.removed"
+	AuditScheduleAdded       AuditAction = "schedule.added"
+	AuditScheduleRemoved     AuditAction = "schedule.removed"
+	AuditSchedulePaused      AuditAction = "schedule.paused"
+	AuditScheduleResumed     AuditAction = "schedule.resumed"
+	AuditScheduleRun         AuditAction = "schedule.run"             // besides its ticks
+	AuditScheduleSkipped     AuditAction = "schedule.skipped"         // its next tick
+	AuditScheduleUnskipped   AuditAction = "schedule.unskipped"       // that was taken back
 	AuditPersonalData        AuditAction = "personal_data.downloaded" // a report, a file of failures, the access of a person
 	AuditConfiguration       AuditAction = "configuration.changed"    // of guards and limits, found when a process starts
 )
@@ -40,6 +48,9 @@ var AuditActions = []AuditAction{
 	AuditStopped, AuditStopEnded,
 	AuditRedriveCreated, AuditRedriveAborted, AuditFailuresDismissed, AuditPlanCreated,
 	AuditProtectionAdded, AuditProtectionRemoved, AuditPersonalData, AuditConfiguration, AuditCancellationCreated, AuditCancellationAborted,
+	AuditScheduleAdded, AuditScheduleRemoved, AuditSchedulePaused, AuditScheduleResumed, AuditScheduleRun, AuditScheduleSkipped,
+	AuditScheduleUnskipped,
+	AuditRecallCreated,
 }
 
 // AuditOutcome says what an entry of the audit log reports.

@@ -16,5 +16,6 @@ const (
 	CodeUserDesktops   = "USER_DESKTOPS"    // Workspace counts desktops of the user, and lists none
 	CodeComputerName   = "COMPUTER_NAME"    // no computer, or more than one, has this name
 	CodeUndoNoRight    = "UNDO_NO_RIGHT"    // the cloud refuses to give any desktop back
+	CodeRecalled       = "RECALLED"         // one of several users of the row was recalled
 	CodeNamedForOthers = "NAMED_FOR_OTHERS" // the operation names the desktop for other users
 )

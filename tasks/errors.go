@@ -74,3 +74,9 @@ var ErrTooManyRuns = fmt.Errorf("%d runs were asked for and have not begun: see 
 
 // ErrNoTick says that a schedule has no tick to skip, or none that is to be skipped.
 var ErrNoTick = errors.New("the schedule has no such tick")
+
+// ErrNoRecall says that there is no such recall, or its operations have all expired.
+var ErrNoRecall = errors.New("no such recall (or all its operations have expired)")
+
+// ErrTooManyRecalls says that there are MaxRecalls already.
+var ErrTooManyRecalls = fmt.Errorf("there are %d recalls of operations that have not expired: cancel the operations instead", MaxRecalls)

@@ -95,19 +95,21 @@ const (
 	NoteSuspect     Note = "suspect"      // refused once: from now on read first, and sent only with other suspects
 	NoteDenied      Note = "denied"       // refused on its own for lack of a permission, which the whole project may lack
 	NoteRecheck     Note = "retried"      // retried by a person: read before it is sent
+	NoteRecalled    Note = "recalled"     // cancelled: the person was taken back out of the request, see Recall
 	NoteDismissed   Note = "dismissed"    // in the audit trail only: removed from the inbox by a person; the row stays as it is
 )
 
 // Notes lists every note.
 var Notes = []Note{
-	NoteGone, NoteReadBack, NoteByJob, NoteNotTheirs, NoteUnknownUser, NoteSuspect, NoteDenied, NoteRecheck, NoteDismissed,
+	NoteGone, NoteReadBack, NoteByJob, NoteNotTheirs, NoteUnknownUser, NoteSuspect, NoteDenied, NoteRecheck, NoteRecalled,
+	NoteDismissed,
 }
 
 var noteTexts = map[Note]string{
 	NoteGone: "no longer exists", NoteReadBack: "confirmed by reading the desktop", NoteByJob: "tracked as a job of the cloud",
 	NoteNotTheirs: "the expected user is not on it", NoteUnknownUser: "not known to Workspace, ignored as requested",
 	NoteSuspect: "sent apart from others", NoteDenied: "refused: a permission is missing", NoteRecheck: "retried",
-	NoteDismissed: "dismissed",
+	NoteRecalled: "recalled", NoteDismissed: "dismissed",
 }
 
 // Text says it for people; of a note that this version does not know it is the code.

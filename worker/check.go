@@ -25,7 +25,7 @@ type checked struct {
 }
 
 // check claims and reads a group, and finds the desktops that need no call now: detached,
-// on their way, busy, unknown, or held by a guard. They are to be settled after the others are
+// on their way, busy, unknown, recalled, or held by a guard. They are to be settled after the others are
 // in the record as being sent: else the stop-loss would see what a batch holds and not what it
 // sends. Parts of a batch that was split use the
 // reading of the batch while it is fresh.
@@ -60,14 +60,23 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}
+	if b.recalls, err = persist(s.inFlight, s.log, func() (*record.Recalls, error) { return s.record.Recalls(s.inFlight) }); err != nil {
+		return checked{} // the process is ending
+	}
 	readings := make(map[*item]policy.Look, len(mine))
-	var settled, missing, all, byName []*item
+	var settled, missing, all, byName, recalled []*item
 	for _, it := range mine {
 		r := protected.judged(lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID]))
-		readings[it] = r
 		it.keepReading(r, readAt)
+		recall, others, is := b.recalls.Of(it.job.op, it.desktop)
+		if len(others) > 0 && is {
+			r.Recalled = recall.HeldText(others)
+		}
+		readings[it] = r
 		s.guardUndo(it, r, users)
 		switch row := policy.VerdictOf(r); {
+		case is && len(others) == 0 && row.Before != policy.Done && row.Before != policy.Follow:
+			recalled = append(recalled, it)
 		case row.Before != policy.Send:
 			settled = append(settled, it)
 			if row.Code == tasks.CodeNotFound {
@@ -84,13 +93,37 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if len(all) == 0 {
 		out = checked{send: byName}
 	}
-	if len(settled) > 0 {
+	if len(settled)+len(recalled) > 0 {
 		out.settle = func() {
 			s.settle(b, settled, nil, func(it *item) transition { return s.beforeSending(it, readings[it]) })
 			s.requestHints(missing)
+			s.settleRecalled(b, recalled)
 		}
 	}
 	return out
+}
+
+// settleRecalled cancels desktops whose user was recalled.
+func (s *sender) settleRecalled(b *batch, items []*item) {
+	byRecall := map[string][]*item{}
+	for _, it := range items {
+		recall, _, _ := b.recalls.Of(it.job.op, it.desktop)
+		byRecall[recall.ID] = append(byRecall[recall.ID], it)
+	}
+	for _, group := range byRecall {
+		recall, _, _ := b.recalls.Of(group[0].job.op, group[0].desktop)
+		w := s.gather(group, nil, func(it *item) (transition, bool) {
+			return transition{to: tasks.StateCancelled, attempts: it.desktop.Attempts, note: tasks.NoteRecalled, detail: recall.Reason}, true
+		})
+		for i := range w.changes {
+			w.changes[i].By = recall.By()
+		}
+		claim := b.claim
+		claim.Desktops = idsOf(group)
+		for _, it := range s.apply(w, claim) {
+			it.settled(0)
+		}
+	}
 }
 
 // keepReading keeps what a reading shows for the call and for the record.

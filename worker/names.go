@@ -4,41 +4,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
 
-	"golang.org/x/text/cases"
 	"golang.org/x/text/unicode/norm"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/worker/policy"
 )
-
-// fold returns the form in which names are compared that people may have written differently:
-// without compatibility forms, case, invisible characters and spaces.
-func fold(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) || unicode.IsSpace(r) || !unicode.IsGraphic(r) {
-			return -1
-		}
-		return r
-	}, norm.NFKC.String(name))
-	return norm.NFKC.String(cases.Fold().String(name))
-}
-
-// userForms returns the forms in which people write a user's name: as it is, without the
-// domain before a backslash or slash, and without the part after the @.
-func userForms(name string) []string {
-	name = fold(name)
-	forms := []string{name}
-	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
-		forms = append(forms, name[i+1:])
-	}
-	for _, form := range forms {
-		if local, _, found := strings.Cut(form, "@"); found {
-			forms = append(forms, local)
-		}
-	}
-	return slices.DeleteFunc(forms, func(s string) bool { return s == "" })
-}
 
 // nearPeople returns the quoted names of users that an unknown name probably means.
 func nearPeople(name string, people []apiclient.Person) []string {
@@ -51,9 +22,9 @@ func nearPeople(name string, people []apiclient.Person) []string {
 
 // nearNames returns the names of users that are written like a name.
 func nearNames(name string, people []apiclient.Person) (out []string) {
-	forms := userForms(name)
+	forms := policy.UserForms(name)
 	for _, p := range people {
-		theirs := append(userForms(p.Name), userForms(p.Email)...)
+		theirs := append(policy.UserForms(p.Name), policy.UserForms(p.Email)...)
 		if slices.ContainsFunc(theirs, func(form string) bool { return slices.Contains(forms, form) }) {
 			out = append(out, p.Name)
 		}
@@ -85,10 +56,10 @@ func computerForms(name string) []string {
 func nearComputers(name string, listed []apiclient.Desktop) []string {
 	var forms, out []string
 	for _, form := range computerForms(name) {
-		forms = append(forms, fold(form))
+		forms = append(forms, policy.FoldName(form))
 	}
 	for _, d := range listed {
-		if slices.Contains(forms, fold(d.ComputerName)) {
+		if slices.Contains(forms, policy.FoldName(d.ComputerName)) {
 			out = append(out, fmt.Sprintf("%q", d.ComputerName))
 		}
 	}

@@ -40,10 +40,11 @@ type batch struct {
 	leave    time.Time // when begin renewed the claim for the call: its lease counts from then
 	groups   [][]*item // still to be called, in this order
 	calls    int
-	admitted bool      // it has a permit and a slot for a call, not used yet
-	claimed  bool      // what was not sent must be released
-	deniedAt time.Time // when a call was first denied without naming a desktop
-	back     []*item   // to be put back when the batch is over: then another batch may take them
+	admitted bool            // it has a permit and a slot for a call, not used yet
+	claimed  bool            // what was not sent must be released
+	deniedAt time.Time       // when a call was first denied without naming a desktop
+	recalls  *record.Recalls // with which its desktops were last compared
+	back     []*item         // to be put back when the batch is over: then another batch may take them
 	pause    time.Duration
 }
 
@@ -176,7 +177,8 @@ func (s *sender) linger() time.Duration {
 
 // begin renews the claim of a group, for as long as the call can have an effect, and
 // records the call as leaving, in one round trip. It returns the items of the call. Desktops
-// that another call has claimed since are rolled back; if the project is paused, all are.
+// that another call has claimed since are rolled back; if the project is paused, or somebody was
+// recalled since check, all are.
 // A crash before that leaves desktops in "sending" that were never sent, and the next
 // reading finds them attached.
 func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item) {
@@ -213,6 +215,9 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 			Msg("no call is made: Redis' replica does not acknowledge writes, or is disconnected, " +
 				"and after a failover it would not know of the call; retrying")
 		s.giveBack(b, moved, notSent(&call, "Redis' replica did not acknowledge that the call was about to leave"))
+		return nil
+	case !b.recalls.Current(done):
+		s.giveBack(b, moved, notSent(&call, "a person was recalled meanwhile: who is to lose these desktops is compared again"))
 		return nil
 	case len(moved) < len(group):
 		_, others := split(group, idsOf(moved))

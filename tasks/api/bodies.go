@@ -356,6 +356,17 @@ type CancellationRequest struct {
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
 }
 
+// RecallRequest is the body of POST /v1/recalls; see tasks.Recall.
+type RecallRequest struct {
+	User    string `json:"user"`             // as the requests name the person, in the same case
+	Source  string `json:"source,omitempty"` // who requested the operations; empty: anybody, or of a producer's key its own name
+	Ticket  string `json:"ticket,omitempty"`
+	Project string `json:"project,omitempty"`
+	Reason  string `json:"reason"` // required, up to 1,000 characters
+
+	IdempotencyKey string `json:"-"` // the header Idempotency-Key
+}
+
 // FailureMatch is the answer to a RedriveRequest or a DismissRequest with ValidateOnly.
 type FailureMatch struct {
 	Matched int                  `json:"matched"`

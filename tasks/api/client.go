@@ -344,14 +344,19 @@ var reportKinds = map[string]string{"html": "text/html", "csv": "text/csv", "jso
 // the report is incomplete, which verify finds.
 func (c *Client) Report(ctx context.Context, w io.Writer, operation, format string) error {
 	path, q := operationPath(operation, "/report"), url.Values{"format": {format}}
-	resp, err := c.send(ctx, request{method: "GET", path: path, query: q, kinds: []string{reportKinds[format]}})
+	return c.download(ctx, w, request{method: "GET", path: path, query: q, kinds: []string{reportKinds[format]}}, operation)
+}
+
+// download writes a file, whose name has to contain name.
+func (c *Client) download(ctx context.Context, w io.Writer, r request, name string) error {
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	// A sign-in page of a proxy is text/html too.
-	if name := resp.Header.Get("Content-Disposition"); !strings.Contains(name, operation) {
-		return notDetachd(resp, "without the report")
+	if file := resp.Header.Get("Content-Disposition"); !strings.Contains(file, name) {
+		return notDetachd(resp, "without the file")
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrBrokeOff, err)
@@ -508,6 +513,21 @@ func (c *Client) TooLate(ctx context.Context, id string, size int, token string)
 // AbortCancellation ends a cancellation; what it has cancelled stays cancelled.
 func (c *Client) AbortCancellation(ctx context.Context, id string) (tasks.Cancellation, error) {
 	return call[tasks.Cancellation](ctx, c, request{method: "POST", path: "/v1/cancellations/" + segment(id) + ":abort"})
+}
+
+// Recall takes one person back out of the operations that were accepted until now.
+func (c *Client) Recall(ctx context.Context, req RecallRequest) (tasks.RecallResult, error) {
+	return call[tasks.RecallResult](ctx, c, request{method: "POST", path: "/v1/recalls", body: req, idempotency: req.IdempotencyKey})
+}
+
+// Recalls lists recalls, the latest first; see Operations.
+func (c *Client) Recalls(ctx context.Context, size int, token string) (items []tasks.Recall, next string, err error) {
+	return list[tasks.Recall](ctx, c, "/v1/recalls", url.Values{}, size, token)
+}
+
+// RecallByID reads a recall, and what became of the rows that are about the person.
+func (c *Client) RecallByID(ctx context.Context, id string) (tasks.RecallResult, error) {
+	return call[tasks.RecallResult](ctx, c, request{method: "GET", path: "/v1/recalls/" + segment(id)})
 }
 
 // Projects lists the configured projects, by alias.

@@ -68,6 +68,8 @@ type Renewed struct {
 	Applied []Applied
 	Still   []bool // per desktop whether it is still claimed: once the lease ends another holder may claim it
 	Copies  Copies // of both, the claim and the changes
+
+	recall string // the latest
 }
 
 // ApplyRenewing writes changes and renews a claim for lease, in one round trip, and
@@ -76,8 +78,11 @@ type Renewed struct {
 func (r *Record) ApplyRenewing(
 	ctx context.Context, now time.Time, changes []Change, c Claim, lease time.Duration,
 ) (out Renewed, err error) {
-	claim, stopped := r.renewCall(c, lease), r.stopped()
-	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim, stopped}, &out.Copies); err != nil {
+	claim, stopped, recall := r.renewCall(c, lease), r.stopped(), r.latestRecall()
+	if out.Applied, err = r.apply(ctx, now, changes, []*scriptCall{claim, stopped, recall}, &out.Copies); err != nil {
+		return Renewed{}, err
+	}
+	if out.recall, err = r.noteRecall(recall.reply); err != nil {
 		return Renewed{}, err
 	}
 	if n, err := stopped.reply.Int(); err != nil || n > 0 {

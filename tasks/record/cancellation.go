@@ -60,15 +60,21 @@ func (r *Record) cancelAll(ctx context.Context, ops []Operation, now time.Time, 
 			}
 		}
 	}
+	r.addCancelled(ctx, now, tallies)
+	_, err = r.Finish(ctx, touched)
+	return cancelled, err
+}
+
+// addCancelled adds the numbers of cancelled desktops to the tallies of their projects. An error
+// does not matter here: tallies are only for display.
+func (r *Record) addCancelled(ctx context.Context, now time.Time, tallies map[string]int) {
 	var all []MinuteTally
 	for project, n := range tallies {
 		all = append(all, MinuteTally{Project: project, Minute: now, Tally: Tally{Tally: tasks.Tally{Cancelled: n}}})
 	}
 	if len(all) > 0 {
-		_ = r.AddTallies(ctx, "", "", all) // an error does not matter here: the tally is only for display
+		_ = r.AddTallies(ctx, "", "", all)
 	}
-	_, err = r.Finish(ctx, touched)
-	return cancelled, err
 }
 
 // cancelChunks cancels the desktops of chunks that are queued or on hold, and adds their

@@ -115,7 +115,7 @@ func encodeStatus(d tasks.Desktop) string {
 // noteLetters are the stored forms of notes. A code without a letter is stored as it is.
 var noteLetters = map[tasks.Note]string{
 	tasks.NoteGone: "g", tasks.NoteReadBack: "r", tasks.NoteByJob: "j", tasks.NoteNotTheirs: "n", tasks.NoteUnknownUser: "u",
-	tasks.NoteSuspect: "s", tasks.NoteDenied: "p", tasks.NoteRecheck: "k", tasks.NoteDismissed: "d",
+	tasks.NoteSuspect: "s", tasks.NoteDenied: "p", tasks.NoteRecheck: "k", tasks.NoteDismissed: "d", tasks.NoteRecalled: "c",
 }
 
 var notesOf = func() map[string]tasks.Note {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -34,7 +35,7 @@ func (r *Record) Expire(ctx context.Context, now time.Time, limit int, budget ti
 		return 0, nil
 	}
 	defer r.rdb.Del(ctx, r.keys.expiring())
-	if err := r.expireAudit(ctx, now); err != nil {
+	if err := errors.Join(r.expireAudit(ctx, now), r.expireRecalls(ctx, now)); err != nil {
 		return fail(err)
 	}
 	for n < limit {

@@ -9,7 +9,7 @@ import (
 
 // The index of names leads from a user or a computer to the chunks that name them. The
 // users and computers in a request, and its expected users, are in it from acceptance on.
-// The computer and the users of a reading are added when a desktop fails or is held, and
+// The computer and the users of a reading are added when a desktop fails, is held or is recalled, and
 // the users of all other readings when the operation ends. The computers of detached
 // desktops are not in it.
 
@@ -27,10 +27,10 @@ func (w *nameWrites) addRow(op Operation, chunk int, d Row) {
 	}
 }
 
-// addMove adds the known names of a desktop that fails or is held. after is the row after
+// addMove adds the known names of a desktop that fails, is held or was recalled. after is the row after
 // the move; zero: it did not move.
 func (w *nameWrites) addMove(ch Change, m Move, after Row) {
-	if after.State != tasks.StateFailed && after.State != tasks.StateHeld {
+	if after.State != tasks.StateFailed && after.State != tasks.StateHeld && after.Note != tasks.NoteRecalled {
 		return
 	}
 	if m.Failure != nil {

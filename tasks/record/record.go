@@ -51,6 +51,7 @@ type Record struct {
 	past      *pastTallies
 	protected protected
 	schedules map[string]tasks.Schedule // of the configuration, by name
+	recalls   recalls
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.

@@ -13,6 +13,7 @@ import (
 	"github.com/rs/xid"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/cron"
 )
 
 // AllSchedules lists the schedules of the configuration and those in Redis, by name. Of two
@@ -70,25 +71,32 @@ func (r *Record) Schedule(ctx context.Context, name string) (tasks.Schedule, err
 
 // CheckSchedule returns a *tasks.ValidationError that names what is wrong with a schedule, or
 // nil: what tasks.Schedule.Validate says, its expression, its zone, and its catch-up window.
-func (r *Record) CheckSchedule(s tasks.Schedule) error {
+func CheckSchedule(s tasks.Schedule, retention time.Duration) error {
 	var wrong *tasks.ValidationError
-	if err := s.Validate(); err != nil && !errors.As(err, &wrong) {
-		return err
-	}
-	if wrong == nil {
+	if !errors.As(s.Validate(), &wrong) {
 		wrong = &tasks.ValidationError{}
 	}
+	s = s.WithDefaults()
 	if s.Cron != "" {
-		if _, err := NewTicks(s); err != nil {
-			wrong.Problems = append(wrong.Problems, tasks.Problem{Field: "cron", Message: err.Error()})
-		}
+		wrong.Problems = append(wrong.Problems, CheckTicks(s.Cron, s.Zone)...)
 	}
-	if c := time.Duration(s.WithDefaults().CatchUp); c >= r.retention {
+	if time.Duration(s.CatchUp) >= retention {
 		wrong.Problems = append(wrong.Problems, tasks.Problem{Field: "catch_up", Value: s.CatchUp.String(),
-			Message: fmt.Sprintf("is not shorter than the retention, %s, so that a tick could run twice", r.retention)})
+			Message: fmt.Sprintf("is not shorter than the retention, %s, so that a tick could run twice", retention)})
 	}
-	if len(wrong.Problems) > 0 {
-		return wrong
+	if len(wrong.Problems) == 0 {
+		return nil
+	}
+	return wrong
+}
+
+// CheckTicks names what is wrong with an expression or its zone.
+func CheckTicks(expr, zone string) []tasks.Problem {
+	if _, err := cron.Zone(zone); err != nil {
+		return []tasks.Problem{{Field: "zone", Message: err.Error()}}
+	}
+	if _, err := cron.Parse(expr, zone); err != nil {
+		return []tasks.Problem{{Field: "cron", Message: err.Error()}}
 	}
 	return nil
 }
@@ -98,7 +106,7 @@ var scriptAddSchedule = script("add_schedule", "clock")
 // AddSchedule adds a schedule. It has no tick before now. Errors: *tasks.ValidationError,
 // ErrScheduleExists, ErrTooManySchedules. It does not know the projects.
 func (r *Record) AddSchedule(ctx context.Context, s tasks.Schedule) error {
-	if err := r.CheckSchedule(s); err != nil {
+	if err := CheckSchedule(s, r.retention); err != nil {
 		return err
 	}
 	s = s.WithDefaults()
@@ -160,8 +168,8 @@ var scriptChangeSchedule = script("change_schedule", "clock")
 // false if there was nothing to remove.
 func (r *Record) decideSchedule(ctx context.Context, name, field, value string) (changed bool, err error) {
 	n, err := r.changeSchedule(ctx, &scriptCall{
-		script: scriptChangeSchedule, keys: []string{r.keys.schedules(), r.keys.schedulesPaused(), r.keys.schedule(name)},
-		args: []any{name, r.isConfigured(name), field, value},
+		script: scriptChangeSchedule, args: []any{name, r.isConfigured(name), field, value},
+		keys: []string{r.keys.schedules(), r.keys.schedulesPaused(), r.keys.schedulesFailing(), r.keys.schedule(name)},
 	})
 	if err == nil && n < 0 {
 		err = tasks.ErrNoSchedule

@@ -18,6 +18,7 @@ var adviceByCode = map[string]string{
 	"FROZEN":          "Settle the order or the bill for which the desktop is frozen, then retry.",
 	"MAINTENANCE":     "End the maintenance mode of the desktop in the Workspace console, then retry.",
 	"HIBERNATED":      "Wake the desktop up in the Workspace console, then retry.",
+	"RECALLED":        "Submit the others who are to lose it again, without the person who was recalled, and cancel this.",
 	"PROTECTED":       "Dismiss it if the protection is right. Otherwise an admin removes the rule that the message names, then retry.",
 	"DESKTOP_ERROR":   "Repair or rebuild the desktop in the Workspace console, then retry; or delete it there if it is not needed.",
 	"NOT_FOUND":       "Check the id, project and region, and submit the right ones. Dismiss if the desktop is known to be deleted.",

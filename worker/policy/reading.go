@@ -96,6 +96,8 @@ var verdictRows = []VerdictRow{
 		NotTheirs, func(l Look) bool { return l.Absent() && l.Type == "SHARED" }},
 	{"only users who are not expected", Hold, Done, Done, "OTHER_USER", "assigned to someone else",
 		NotTheirs, func(l Look) bool { return l.Absent() }},
+	{"somebody who was recalled, and others", Hold, Send, Wait, tasks.CodeRecalled, "one of those who would lose it was recalled",
+		"", func(l Look) bool { return l.Recalled != "" }},
 	{"something protected", Hold, Send, Wait, "PROTECTED", "a rule protects the desktop or a user who would lose it",
 		"", func(l Look) bool { return l.Protected != "" }},
 	{"another computer name than it was found by", Hold, Send, Wait, "COMPUTER_NAME", "the computer was renamed since it was found",
@@ -145,6 +147,7 @@ type Look struct {
 	AllowShared bool
 	Plan        *PlannedUsers // nil: no plan binds the row, or it is not read before a call
 	Undo        *Undo         // it is to be given back; nil: it is to be detached
+	Recalled    string        // why it is on hold because of a recall; empty: none, or no call is considered
 	Protected   string        // the rule that forbids a call with it; empty: none, or no call is considered
 }
 
@@ -216,7 +219,10 @@ func (l Look) Leavers() []apiclient.User {
 }
 
 // SameName compares two names by their letters, composed or not: the cloud spells both ways.
-func SameName(a, b string) bool { return norm.NFC.String(a) == norm.NFC.String(b) }
+func SameName(a, b string) bool { return NameKey(a) == NameKey(b) }
+
+// NameKey is the same for names that SameName says are the same.
+func NameKey(name string) string { return norm.NFC.String(name) }
 
 func (l Look) groups() []apiclient.User {
 	var out []apiclient.User
@@ -302,6 +308,8 @@ func (l Look) Reason(row VerdictRow) string {
 	switch row.Code {
 	case "OTHER_USER", "GROUP":
 		return fmt.Sprintf("%s: expected %s, found %s", row.Why, strings.Join(quoted(l.Expect), ", "), l.SeenBy())
+	case tasks.CodeRecalled:
+		return l.Recalled
 	case "PROTECTED":
 		return fmt.Sprintf("protected by the rule %s, and nothing was sent (read as %s)", l.Protected, l.SeenBy())
 	case "SHARED":

@@ -32,6 +32,7 @@ func TestVerdicts(t *testing.T) {
 		as     string
 		plan   *PlannedUsers
 		rule   string
+		recall string
 
 		before, unknown, after Action
 		code                   string
@@ -55,6 +56,12 @@ func TestVerdicts(t *testing.T) {
 			before: Done, unknown: Done, after: Done, note: ReadBack},
 		"protected, and another's": {d: apiclient.Desktop{Users: users("bob")}, expect: []string{"ann"}, rule: "board",
 			before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"recalled, with another": {d: apiclient.Desktop{Users: users("ann", "bob")}, expect: []string{"ann", "bob"}, recall: "ann was",
+			before: Hold, unknown: Send, after: Wait, code: "RECALLED"},
+		"recalled, and another's": {d: apiclient.Desktop{Users: users("eve")}, expect: []string{"ann", "bob"}, recall: "ann was",
+			before: Hold, unknown: Done, after: Done, code: "OTHER_USER", note: NotTheirs},
+		"recalled, and detached already": {d: apiclient.Desktop{AttachState: "UNATTACH"}, recall: "ann was",
+			before: Done, unknown: Done, after: Done, note: ReadBack},
 		"renamed": {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-2"}, as: "WS-1",
 			before: Hold, unknown: Send, after: Wait, code: "COMPUTER_NAME"},
 		"not renamed": {d: apiclient.Desktop{Users: users("ann"), ComputerName: "WS-1"}, as: "WS-1",
@@ -164,7 +171,7 @@ func TestVerdicts(t *testing.T) {
 		row := VerdictOf(Look{
 			Desktop: c.d, Exists: !c.gone, SeenBefore: c.seen,
 			Expect: c.expect, Named: len(c.expect) > 0 && !c.pinned,
-			Computer: c.as, AllowShared: c.allow, Plan: c.plan, Protected: c.rule,
+			Computer: c.as, AllowShared: c.allow, Plan: c.plan, Protected: c.rule, Recalled: c.recall,
 		})
 		hit[row.Reads] = true
 		require.Equal(t, c.before, row.Before, "%s: before", name)

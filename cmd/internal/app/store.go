@@ -107,7 +107,8 @@ func recordConfig(cfg config.Config) record.Config {
 	}
 	return record.Config{
 		Prefix: cfg.Redis.Prefix, Retention: cfg.Retention,
-		Protected: cfg.Protections(), Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
+		Protected: cfg.Protections(), Schedules: cfg.Schedules,
+		Replicas: replicas, ReplicaWait: cfg.Redis.WaitAtMost, ReplicaReturns: cfg.Redis.ReplicaReturns,
 	}
 }
 
@@ -165,6 +166,11 @@ func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, erro
 	return s.planners[alias], nil
 }
 
+// ReadReview reads a review of access on, in all of its projects.
+func (s *Store) ReadReview(ctx context.Context, w *record.ReviewWork, log zerolog.Logger) error {
+	return worker.ReadReview(ctx, w, func(alias string) (*worker.Planner, error) { return s.Planner(alias, log) }, log)
+}
+
 // ProjectLimits are the limits of a project and of its credential.
 type ProjectLimits struct {
 	Alias      string
@@ -183,6 +189,9 @@ func (s *Store) Limits() []ProjectLimits {
 	}
 	return out
 }
+
+// CheckSchedule is that of the configuration.
+func (s *Store) CheckSchedule(x tasks.Schedule) error { return s.cfg.CheckSchedule(x) }
 
 // Rules returns the rules of the configuration's error codes.
 func (s *Store) Rules() []policy.Rule { return Rules(*s.cfg) }

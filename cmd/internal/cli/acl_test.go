@@ -146,6 +146,8 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	s.ok(t, "cancel", later)
 	s.ok(t, "cancel", "--project", "hq", "--since", "2199-01-01T00:00:00Z", "--reason", "none", "--confirm", "0")
 	s.ok(t, "cancellation", "list")
+	s.ok(t, "recall", "--user", "zoe", "--source", "nobody", "--reason", "none")
+	s.ok(t, "recall", "list")
 	s.ok(t, "pause", "hq", "--reason", "because")
 	op := s.detached(t, "d7")
 	s.ok(t, "resume", "hq")

@@ -99,7 +99,7 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 	f.StringVar(&p.keyFile, "key-file", "", "`file` with the API key (default $DETACHD_API_KEY, or the file of $DETACHD_API_KEY_FILE)")
 	addGroup(root, "Detach and follow", p.detachCommand(), p.statusCommand(), p.listCommand(), p.desktopsCommand(),
 		p.approveCommand(), p.rejectCommand(), p.cancelCommand(), p.cancellationCommand(),
-		p.undoCommand())
+		p.recallCommand(), p.undoCommand())
 	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
 	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(), p.auditCommand())
 	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),

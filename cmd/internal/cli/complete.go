@@ -30,6 +30,7 @@ var completers = map[string]completer{
 	"operation":      completeOperations,
 	"redrive":        completeRedrives,
 	"cancellation":   completeCancellations,
+	"recall":         completeRecalls,
 	"key":            completeKeys,
 	"session":        completeSessions,
 	"protection":     completeProtections,

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -39,9 +40,11 @@ type Config struct {
 	// Defaults to none.
 	Codes []Code `yaml:"codes"`
 	// Protected are rules about what no call may name, in all projects. Defaults to none.
-	Protected []Protected   `yaml:"protected"`
-	Retention time.Duration `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
-	Log       Log           `yaml:"log"`
+	Protected []Protected `yaml:"protected"`
+	// Schedules make operations at the ticks of cron expressions. Defaults to none.
+	Schedules []tasks.Schedule `yaml:"schedules"`
+	Retention time.Duration    `yaml:"retention"` // how long an ended operation is kept, at least 1h. Defaults to 2160h.
+	Log       Log              `yaml:"log"`
 	// AccessRemovedWithin is the target for the time from when an operation was due until
 	// a desktop is confirmed detached, at least 1s. Defaults to 15m.
 	AccessRemovedWithin time.Duration `yaml:"access_removed_within"`
@@ -275,6 +278,12 @@ type Worker struct {
 	// ShutdownTimeout is how long a stop waits for calls in flight; it must exceed every
 	// CallTimeout by more than CallMargin. Defaults to 45s.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout"`
+	// Schedules says whether this process runs schedules. Several may: each run happens
+	// once. Defaults to true.
+	Schedules bool `yaml:"schedules"`
+	// Lists is the directory of the files that schedules may read which are not in the
+	// configuration, and of relative paths. Defaults to "", none.
+	Lists string `yaml:"lists"`
 }
 
 // Log configures the log.
@@ -295,7 +304,7 @@ func Defaults() Config {
 		Worker: Worker{
 			MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 			BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
-			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
+			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true,
 		},
 		Retention:           record.DefaultRetention,
 		Log:                 Log{Level: "info", Format: "auto"},
@@ -522,6 +531,7 @@ func (c Config) problems() problems {
 	}
 	c.validateCredentials(&ps)
 	c.validateProjects(&ps)
+	c.validateSchedules(&ps)
 	return ps
 }
 
@@ -626,6 +636,9 @@ func (w Worker) validate(bad func(key, format string, args ...any)) {
 	}
 	if w.ShutdownTimeout < time.Second {
 		bad("worker.shutdown_timeout", "is %s: at least 1s", w.ShutdownTimeout)
+	}
+	if w.Lists != "" && !filepath.IsAbs(w.Lists) {
+		bad("worker.lists", "is %q: the whole path of a directory, beginning with /", w.Lists)
 	}
 }
 

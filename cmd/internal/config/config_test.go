@@ -151,7 +151,7 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 
 func keysOf(t reflect.Type) []string {
 	var out []string
-	if t.Kind() == reflect.Slice {
+	if t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
 	if t.Kind() != reflect.Struct {

@@ -2,9 +2,13 @@ package config
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // Guards are the settings that protect people and the cloud, by name, without secrets: whose
@@ -45,8 +49,24 @@ func (c Config) Guards() map[string]string {
 		of += string(p.Kind)
 		out[of] = strings.TrimPrefix(out[of]+", "+p.Pattern, ", ")
 	}
+	for _, s := range c.Schedules {
+		out["schedules."+s.Name] = scheduleText(s)
+	}
 	for i, x := range c.Codes {
 		out[fmt.Sprintf("codes.%d", i+1)] = fmt.Sprintf("%s %d %s: %s", x.Of, x.Status, x.Code, x.Class)
 	}
 	return out
+}
+
+// scheduleText is a schedule as JSON. A long list in it is cut, and any change of it still shows.
+func scheduleText(s tasks.Schedule) string {
+	const longest = 500
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err.Error() // it has no type that JSON lacks
+	}
+	if len(text) <= longest {
+		return string(text)
+	}
+	return fmt.Sprintf("%s… (SHA-256 %x)", strings.ToValidUTF8(string(text[:longest]), ""), sha256.Sum256(text))
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // problem is a fault of a key such as "projects[0].alias". Its text has no value that may be
@@ -65,11 +67,23 @@ func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
 	if n.Tag == "!!null" {
 		return
 	}
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	want := ""
 	switch {
 	case t == reflect.TypeFor[SecretRef]():
 		s.checkSecret(n, path)
 		return
+	case t == reflect.TypeFor[time.Time]():
+		// The decoder takes a time without an offset to be in UTC, whatever the zone of a schedule.
+		if _, err := time.Parse(time.RFC3339, n.Value); n.Kind != yaml.ScalarNode || err != nil {
+			want = "is not a time with an offset such as 2026-11-30T18:00:00+08:00"
+		}
+	case t == reflect.TypeFor[tasks.Duration]():
+		if n.Decode(new(tasks.Duration)) != nil {
+			want = "is not a duration such as 90m, 12h or 30d"
+		}
 	case t == reflect.TypeFor[time.Duration]():
 		if _, err := time.ParseDuration(n.Value); n.Kind != yaml.ScalarNode || n.Tag != "!!str" || err != nil {
 			want = "is not a duration such as 30s, 5m or 2160h"
@@ -91,9 +105,13 @@ func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
 	case n.Kind != yaml.ScalarNode:
 		want = "must be a single value"
 	case n.Decode(reflect.New(t).Interface()) != nil:
-		want = "is not a number"
-		if t.Kind() == reflect.Int {
+		switch t.Kind() {
+		case reflect.Int:
 			want = "is not a whole number"
+		case reflect.Bool:
+			want = "is neither true nor false"
+		default:
+			want = "is not a number"
 		}
 	}
 	if want != "" {

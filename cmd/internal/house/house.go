@@ -34,12 +34,12 @@ var table = map[string][]string{
 	"cmd/internal/access": {"apiclient"},
 	"cmd/internal/app": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/config",
-		"cmd/internal/harmless",
+		"cmd/internal/harmless", "cmd/internal/schedules", "cmd/internal/sources",
 	},
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/drill",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server", "cmd/internal/sources",
 	},
 	"cmd/internal/chaos": {"apiclient/fakecloud", "tasks", "tasks/record", "tasks/redistest", "tasks/trail", "cmd/internal/drill"},
 	"cmd/internal/cli": {
@@ -67,8 +67,8 @@ var table = map[string][]string{
 		"apiclient", "tasks", "tasks/api", "tasks/cron", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
-	"cmd/internal/sources": {"apiclient", "tasks", "worker", "worker/policy", "cmd/internal/leavers"},
-	"cmd/internal/when":    {},
+	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
+	"cmd/internal/when":    {"tasks"},
 	"cmd/detachd":          {"cmd/internal/cli"},
 }
 
@@ -90,7 +90,7 @@ var thirdParties = map[string][]string{
 	"github.com/rs/xid":      {"tasks/record", "worker", "cmd/internal/app", "cmd/internal/server"},
 	"github.com/rs/zerolog": {
 		"worker", "cmd/internal/access", "cmd/internal/app", "cmd/internal/bench", "cmd/internal/cli", "cmd/internal/dashboard",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server",
 	},
 	"github.com/schollz/progressbar/v3": {"cmd/internal/cli"},
 	"github.com/spf13/cobra":            {"cmd/internal/cli"},
@@ -100,7 +100,7 @@ var thirdParties = map[string][]string{
 	"golang.org/x/sync": {"cmd/internal/bench", "cmd/internal/chaos", "cmd/internal/dashboard", "cmd/internal/ha",
 		"cmd/internal/load"},
 	"golang.org/x/term": {"cmd/internal/cli"},
-	"golang.org/x/text": {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
+	"golang.org/x/text": {"tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers", "cmd/internal/sources"},
 	"golang.org/x/time": {"cmd/internal/server"},
 }
 

@@ -92,6 +92,7 @@ type List struct {
 	Unknown []string // columns that were ignored
 	Mixed   bool     // rows may name other projects than the default
 	Columns Columns  // set it before reading
+	Long    bool     // it may have more users and computers than one request; set it before reading
 
 	project string // the default
 	known   func(alias string) bool
@@ -185,7 +186,10 @@ func (l *List) insert(x Leaver) error {
 	}
 	what, most := "desktops", tasks.MaxDesktops
 	if x.Desktop == "" {
-		what, most = "users and computers", tasks.MaxLookups
+		what = "users and computers"
+		if !l.Long {
+			most = tasks.MaxLookups
+		}
 	}
 	if !known {
 		n := countKey{x.Project, what}

@@ -113,7 +113,7 @@ func TestLeaversFilesThatAreNoLists(t *testing.T) {
 		"only a newline":  {"\n", "is empty"},
 		"an HTML page":    {"<html>\n<body>sign in</body>\n", "no column desktop_id"},
 		"ids, no header":  {"8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11\n", "no column desktop_id"},
-		"too large a row": {"id\n" + strings.Repeat("x", maxFileBytes), "larger than"},
+		"too large a row": {"id\n" + strings.Repeat("x", MaxFileBytes), "larger than"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

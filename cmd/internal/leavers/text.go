@@ -10,8 +10,8 @@ import (
 	"unicode/utf8"
 )
 
-// maxFileBytes is ten times the size of 100,000 rows with long texts.
-const maxFileBytes = 64 << 20
+// MaxFileBytes is the size of the largest file: ten times that of 100,000 rows with long texts.
+const MaxFileBytes = 64 << 20
 
 // formats are the first bytes of files that are not text.
 var formats = []struct{ begins, what string }{
@@ -29,12 +29,12 @@ const saveAsCSV = `save it as "CSV UTF-8 (comma delimited)", or as text in UTF-8
 // Text reads a whole file as text whose lines end in \n, in UTF-8, or UTF-16
 // with or without a byte order mark.
 func Text(r io.Reader) (string, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, maxFileBytes+1))
+	raw, err := io.ReadAll(io.LimitReader(r, MaxFileBytes+1))
 	switch {
 	case err != nil:
 		return "", fmt.Errorf("reading it: %w", err)
-	case len(raw) > maxFileBytes:
-		return "", fmt.Errorf("it is larger than %d MiB: split it", maxFileBytes>>20)
+	case len(raw) > MaxFileBytes:
+		return "", fmt.Errorf("it is larger than %d MiB: split it", MaxFileBytes>>20)
 	}
 	for _, f := range formats {
 		if bytes.HasPrefix(raw, []byte(f.begins)) {

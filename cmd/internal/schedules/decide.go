@@ -65,6 +65,19 @@ func first(ticks record.Ticks, state record.ScheduleState) (tasks.ScheduleTick, 
 	return ticks.After(state.Since)
 }
 
+// latest is the last of the ticks from one on that have come, as far as that is soon found: the
+// one that others are at, if any are.
+func latest(now time.Time, ticks record.Ticks, tick tasks.ScheduleTick) tasks.ScheduleTick {
+	for range 100 {
+		next, ok := ticks.Next(tick)
+		if !ok || next.At.After(now) {
+			break
+		}
+		tick = next
+	}
+	return tick
+}
+
 // facts are what a decision depends on.
 type facts struct {
 	now      time.Time

@@ -32,8 +32,8 @@ type run struct {
 // do makes the attempt: it reads the state, decides, reads the source, makes the operations, and
 // writes what became of it. It may die anywhere: the next attempt makes the same operations.
 func (r *run) do(ctx context.Context) outcome {
-	if r.ask != nil {
-		r.tick = tasks.ScheduleTick{}
+	if r.ask == nil {
+		r.tick = latest(r.clock.now(), r.ticks, r.tick)
 	}
 	state, mine, err := r.read(ctx)
 	now := r.clock.now()

@@ -170,7 +170,7 @@ func (t *Ticker) reload(ctx context.Context, version string) error {
 			continue
 		}
 		e := &entry{schedule: s, reader: &reader{}}
-		if err := t.record.CheckSchedule(s); err != nil {
+		if err := s.Validate(); err != nil {
 			broken[s.Name] = err.Error()
 			continue
 		}
@@ -257,7 +257,10 @@ func (t *Ticker) asked(ctx context.Context, ask record.ScheduleAsk) {
 func (t *Ticker) start(ctx context.Context, e *entry, ask *record.ScheduleAsk) {
 	e.running = true
 	t.running++
-	r := &run{Ticker: t, schedule: e.schedule, ticks: e.ticks, tick: e.tick, ask: ask, trying: e.trying, reader: e.reader}
+	r := &run{Ticker: t, schedule: e.schedule, ticks: e.ticks, ask: ask, trying: e.trying, reader: e.reader}
+	if ask == nil {
+		r.tick = e.tick
+	}
 	go func() {
 		x := r.do(ctx)
 		x.entry, x.asked = e, ask != nil

@@ -57,17 +57,37 @@ var decisions = map[string]audited{
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
-	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+
+	"POST /v1/access-reviews":           {tasks.AuditPersonalData, `{"since":"1h"}`, true},
+	"GET /v1/access-reviews/{id}":       {},
+	"GET /v1/access-reviews/{id}/items": {tasks.AuditPersonalData, "", true}, // as CSV
+
+	"GET /v1/search": {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+
+	"POST /v1/recalls": {tasks.AuditRecallCreated, `{"user":"zoe","reason":"left"}`, true},
+	"GET /v1/recalls":  {}, "GET /v1/recalls/{id}": {},
 
 	"POST /v1/cancellations":            {tasks.AuditCancellationCreated, recall, true},
 	"POST /v1/cancellations/{id}:abort": {tasks.AuditCancellationAborted, ``, true},
 	"GET /v1/cancellations":             {}, "GET /v1/cancellations/{id}": {}, "GET /v1/cancellations/{id}/desktops": {},
+
+	"POST /v1/schedules": {
+		tasks.AuditScheduleAdded, `{"name":"new","project":"hq","cron":"@daily","source":{"users":["ann"]},"note":"left","reason":"of the operations"}`, true,
+	},
+	"POST /v1/schedules/{schedule}:pause":  {tasks.AuditSchedulePaused, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:resume": {tasks.AuditScheduleResumed, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:run":    {tasks.AuditScheduleRun, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:skip":   {tasks.AuditScheduleSkipped, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:unskip": {tasks.AuditScheduleUnskipped, `{"reason":"left"}`, true},
+	"POST /v1/schedules/{schedule}:remove": {tasks.AuditScheduleRemoved, `{"reason":"left"}`, true},
+	"POST /v1/schedules:preview":           {"", `{"cron":"@daily"}`, false},
+	"GET /v1/schedules":                    {}, "GET /v1/schedules/{schedule}": {}, "GET /v1/schedules/{schedule}/next": {},
 }
 
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, cancellation, plan, keyID, session, secret, waiting, gone string
+	operation, redrive, cancellation, recall, plan, review, keyID, session, secret, waiting, gone string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -76,7 +96,9 @@ func newAuditBench(t *testing.T) *auditBench {
 	b.operation = op.ID
 	b.redrive = b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	b.cancellation = b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
+	b.recall = b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	b.plan = b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	b.review = b.do(b.key[access.Producer], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	b.renew()
 	return b
 }
@@ -89,6 +111,7 @@ func (b *auditBench) renew() {
 	b.keyID = key.ID
 	err = b.store.Record.AddProtection(b.t.Context(), tasks.Protection{Name: "zoe", Kind: tasks.ProtectPool, Pattern: "p-1"})
 	require.True(b.t, err == nil || errors.Is(err, tasks.ErrProtectionExists), err)
+	b.scheduled("leavers", "hq")
 	b.waiting, b.gone = b.waits(), b.detached("d1")
 	session, _, err := b.keys.SignIn(b.t.Context(), b.key[access.Viewer], access.Browser{Address: "192.0.2.9"})
 	require.NoError(b.t, err)
@@ -97,7 +120,7 @@ func (b *auditBench) renew() {
 
 func (b *auditBench) path(rt route) string {
 	id := b.operation
-	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
+	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/recalls": b.recall, "/v1/plans": b.plan, "/v1/access-reviews": b.review, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}
@@ -108,9 +131,12 @@ func (b *auditBench) path(rt route) string {
 	if strings.HasSuffix(rt.path, ":undo") {
 		id = b.gone
 	}
-	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe").Replace(rt.path)
+	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe", "{schedule}", "leavers").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {
 		path += "?q=d1"
+	}
+	if strings.HasSuffix(rt.path, "/items") {
+		path += "?format=csv"
 	}
 	return path
 }
@@ -168,6 +194,9 @@ func TestEveryRouteHasAnAuditDecision(t *testing.T) {
 		}
 		if strings.HasPrefix(rt.path, "/v1/plans/") {
 			b.plan = b.do(key, "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+		}
+		if strings.HasPrefix(rt.path, "/v1/access-reviews/") {
+			b.review = b.do(key, "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 		}
 		if strings.HasSuffix(rt.path, ":end") { // of the same key
 			session, _, err := b.keys.SignIn(t.Context(), key, access.Browser{})

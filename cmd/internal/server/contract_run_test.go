@@ -45,7 +45,9 @@ const (
 	theOperation = "mignt50o6fnapq0v5n7g"
 	theRedrive   = "mlit779qafhl4ajeitv0"
 	recall       = `{"filter":{"ticket":"none"},"reason":"left"}`
+	recallZoe    = `{"user":"zoe","reason":"left"}`
 	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
+	theReview    = "d5q7f2k9s8lg2m0v1n40"
 	theKey       = "dk_4f2k6x7a"
 	theSession   = "5d41402abc4b2a76b971"
 )
@@ -94,13 +96,16 @@ func newScene(t *testing.T) *scene {
 	}, time.Minute, 10*time.Millisecond)
 	s.settled(theOperation)
 	s.ask(access.Operator, "POST", "/v1/cancellations", s.example("/v1/cancellations", "begin"))
+	s.ask(access.Operator, "POST", "/v1/recalls", s.example("/v1/recalls", "begin"))
 	key := s.do(s.key[access.Admin], "POST", "/v1/keys", `{"name":"old","role":"viewer","projects":["hq"]}`).json(t)
 	s.session()
 	require.NoError(t, s.store.Record.AddProtection(t.Context(), tasks.Protection{
 		Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1", Project: "hq", Reason: "a test runs", By: "root", At: time.Now().UTC(),
 	}))
+	s.scheduled("leavers", "hq")
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
-	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
+	review := s.ask(access.Producer, "POST", "/v1/access-reviews", s.example("/v1/access-reviews", "month")).json(t)
+	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string), theReview, review["id"].(string))
 	return s
 }
 
@@ -256,6 +261,9 @@ func TestEveryExampleIsExecuted(t *testing.T) {
 				if strings.HasSuffix(x.path, ":approve") || strings.HasSuffix(x.path, ":reject") {
 					x.path = strings.Replace(x.path, theOperation, s.waits(), 1)
 				}
+				if strings.HasPrefix(rt.path, "/v1/schedules") {
+					s.scheduled("leavers", "hq")
+				}
 				a := s.ask(rt.role, rt.method, x.path, x.body)
 				require.Equal(t, x.status, a.status, "%s %s %v: %s", rt.method, x.path, x.body, a.body)
 			}
@@ -326,6 +334,11 @@ func (s *scene) more() {
 	s.cfg.Credentials[0].CallsPerMinute = 100 // of the server; the worker has no limit
 	post("/v1/operations", object{"project": "hq", "desktops": []any{"d1"}, "allow_shared": true, "not_before": "2199-01-01T00:00:00Z"})
 	post("/v1/projects:resume", object{"reason": "it is over"})
+	s.ran("nightly")
+	s.ask(role, "GET", "/v1/schedules", nil)
+	s.ask(role, "GET", "/v1/schedules?page_size=1", nil)
+	s.ask(role, "GET", "/v1/schedules/nightly", nil)
+	s.ask(role, "GET", "/v1/schedules/configured", nil)
 	s.cfg.Projects[0].Blackouts = []config.Blackout{{Name: "freeze", Reason: "payroll", From: "2020-01-01 00:00", Until: "2199-01-01 00:00"}}
 	late := post("/v1/operations", object{"project": "hq", "desktops": []any{"unused"}})["estimate"].(map[string]any)
 	freeze := map[string]any{"name": "freeze", "reason": "payroll", "until": "2199-01-01T00:00:00Z"}
@@ -364,6 +377,7 @@ func (s *scene) more() {
 	recall["as_of"] = "2026-01-02T00:00:00Z"
 	post("/v1/cancellations", recall)
 	post("/v1/cancellations", object{"filter": object{"project": "hq", "from": "2026-01-01T00:00:00Z"}, "validate_only": true})
+	s.recalls()
 	stream := s.ask(role, "GET", "/v1/operations/"+theOperation+"/events", nil)
 	_, state, ok := strings.Cut(stream.body, "event: operation\ndata: ")
 	require.True(s.t, ok, stream.body)
@@ -380,6 +394,7 @@ func (s *scene) more() {
 	s.cloud.Attach(s.cfg.Projects[0].ProjectID, "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", fakecloud.User{Name: "mia"})
 	s.ask(role, "GET", "/v1/users/mia/access", nil)
 	s.ask(role, "GET", "/v1/users/MIA/access", nil)
+	s.reviews(role)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right"})
 	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	_, err := s.store.Record.AppendAudit(s.t.Context(), tasks.AuditEvent{At: time.Now(), Action: tasks.AuditKeyRevoked, Outcome: tasks.AuditFailed, OfSeq: 1, Owner: "Ann Lee"})
@@ -389,6 +404,55 @@ func (s *scene) more() {
 		"/v1/failures?page_size=1", "/v1/redrives?page_size=1", "/v1/cancellations?page_size=1", "/v1/desktops?q=tom", "/v1/users/mia/access",
 	} {
 		s.ask(role, "GET", path, nil)
+	}
+}
+
+// recalls asks for recalls of many desktops and of one that others are to lose too, by a key that
+// is bound to a project.
+func (s *scene) recalls() {
+	s.t.Helper()
+	const bound = access.Role("bound")
+	s.key[bound] = s.newKey(access.Key{Name: "site", Role: access.Operator, Projects: []string{"branch"}})
+	many := object{"project": "branch", "users": []any{"kai", "Kai"}, "desktops": []any{}, "expected_users": object{}, "not_before": "2199-01-01T00:00:00Z"}
+	for i := range 1001 {
+		id := fmt.Sprint("kai-", i)
+		many["desktops"] = append(many["desktops"].([]any), id)
+		many["expected_users"].(object)[id] = []any{"kai", "bo"}[:1+i%2]
+	}
+	s.ask(bound, "POST", "/v1/operations", object{"value": many})
+	x := s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "kai", "source": "site", "reason": "stays"}}).json(s.t)
+	s.ask(bound, "POST", "/v1/operations", object{"value": object{"project": "branch", "users": []any{"kai"}, "not_before": "2199-01-01T00:00:00Z"}})
+	s.ask(bound, "GET", "/v1/recalls/"+x["id"].(string), nil)
+	s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "bo", "project": "branch", "ticket": "T-1", "reason": "stays"}})
+	s.ask(bound, "GET", "/v1/recalls?page_size=1", nil)
+}
+
+// reviews asks for reviews of access that have everything, and for one that failed.
+func (s *scene) reviews(role access.Role) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	key, err := s.keys.Authenticate(ctx, s.key[role])
+	require.NoError(s.t, err)
+	for _, why := range []string{"", "too many"} {
+		x, err := s.store.Record.CreateReview(ctx, time.Now(), planOwner(key), "hq", []string{"hq"}, time.Now().Add(-time.Hour), func(string) error { return nil })
+		require.NoError(s.t, err)
+		work, err := s.store.Record.TakeReview(ctx, x, true)
+		require.NoError(s.t, err)
+		left, err := work.Load(ctx)
+		require.NoError(s.t, err)
+		require.NotEmpty(s.t, left["hq"], "somebody was detached")
+		one := tasks.Returned{
+			User: "mia", UserID: "u2", How: tasks.CameByUndo, OtherUser: true, Why: "as it was counted", DetachedAt: time.Now(), DetachedDesktopID: "d1", DetachedOperationID: theOperation, UndoID: theOperation,
+			AccessDesktop: tasks.AccessDesktop{
+				Project: "hq", DesktopID: "f5057fee-4c3e-4459-82dd-21250b729601", ComputerName: "PC-1", AttachState: "ATTACHED", Pooled: true,
+				Users: []tasks.Person{{Name: "mia"}},
+			},
+		}
+		require.NoError(s.t, work.Add(ctx, left["hq"][0], []tasks.Returned{one, one}))
+		require.NoError(s.t, work.Unread(ctx, "hq", "no right"))
+		require.NoError(s.t, work.End(ctx, time.Now(), why))
+		s.ask(role, "GET", "/v1/access-reviews/"+x.ID, nil)
+		s.ask(role, "GET", "/v1/access-reviews/"+x.ID+"/items?page_size=1", nil)
 	}
 }
 
@@ -502,7 +566,9 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`, "Idempotency-Key", "used").json(t)["id"].(string)
 	b.create(`{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall, "Idempotency-Key", "used").json(t)["id"].(string)
+	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe, "Idempotency-Key", "used").json(t)["id"].(string)
 	plan := b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	review := b.do(b.key[access.Producer], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	b.srv.bodyPatience = 50 * time.Millisecond
 	path := func(rt route) string {
 		id := id
@@ -515,8 +581,15 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		if strings.HasPrefix(rt.path, "/v1/plans") {
 			id = plan
 		}
-		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq").Replace(rt.path)
+		if strings.HasPrefix(rt.path, "/v1/recalls") {
+			id = takenBack
+		}
+		if strings.HasPrefix(rt.path, "/v1/access-reviews") {
+			id = review
+		}
+		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq", "{schedule}", "leavers").Replace(rt.path)
 	}
+	b.scheduled("leavers", "hq")
 	for _, rt := range routes {
 		if rt.role == "" {
 			continue
@@ -574,6 +647,14 @@ func (p *provocation) few(path func(route) string) {
 	for _, rt := range []route{create, plan} {
 		p.try(rt, 403, bound, rt.path, `{"project":"branch","desktops":["d1"]}`)
 	}
+	review := routeOf("POST", "/v1/access-reviews")
+	p.try(review, 403, bound, review.path, `{"since":"1h","project":"branch"}`)
+	producer, err := p.keys.Authenticate(p.t.Context(), p.key[access.Producer])
+	require.NoError(p.t, err)
+	unread, err := p.store.Record.CreateReview(p.t.Context(), time.Now(), planOwner(producer), "hq", []string{"hq"}, time.Now(), func(string) error { return nil })
+	require.NoError(p.t, err)
+	items := routeOf("GET", "/v1/access-reviews/{id}/items")
+	p.try(items, 409, p.key[access.Producer], strings.Replace(items.path, "{id}", unread.ID, 1), "")
 	for _, rt := range []route{routeOf("GET", "/metrics"), routeOf("GET", "/v1/keys"), routeOf("POST", "/v1/keys"), routeOf("POST", "/v1/keys/{id}:revoke")} {
 		p.try(rt, 403, bound, path(rt), `{}`)
 	}
@@ -585,6 +666,16 @@ func (p *provocation) few(path func(route) string) {
 	p.try(plan, 404, p.key[access.Producer], plan.path, `{"operation":"nowhere"}`)
 	p.try(plan, 409, p.key[access.Producer], plan.path, `{"operation":"`+strings.Split(path(routeOf("GET", "/v1/operations/{id}")), "/")[3]+`"}`)
 	p.try(routeOf("POST", "/v1/cancellations"), 422, p.key[access.Operator], "/v1/cancellations", `{"filter":{"ticket":"other"},"reason":"left"}`, "Idempotency-Key", "used")
+	takeBack := routeOf("POST", "/v1/recalls")
+	p.try(takeBack, 422, p.key[access.Operator], takeBack.path, `{"user":"ann","reason":"left"}`, "Idempotency-Key", "used")
+	p.try(takeBack, 403, p.key[access.Producer], takeBack.path, `{"user":"ann","source":"another","reason":"left"}`)
+	for i := range tasks.MaxRecalls {
+		p.redis.HSet("detachd:recalls", fmt.Sprint(i), "{}")
+	}
+	p.try(takeBack, 409, p.key[access.Operator], takeBack.path, recallZoe)
+	for i := range tasks.MaxRecalls {
+		p.redis.HDel("detachd:recalls", fmt.Sprint(i))
+	}
 	add, remove := routeOf("POST", "/v1/protections"), routeOf("POST", "/v1/protections/{name}:remove")
 	rule := `{"name":"lab","kind":"user","pattern":"lab-admin"}`
 	require.Equal(p.t, 201, p.do(p.key[access.Admin], "POST", add.path, rule).status)
@@ -594,6 +685,7 @@ func (p *provocation) few(path func(route) string) {
 	p.try(remove, 404, p.key[access.Admin], "/v1/protections/nowhere:remove", `{"reason":"x"}`)
 	p.try(remove, 409, p.key[access.Admin], "/v1/protections/configured:remove", `{"reason":"x"}`)
 	p.try(plan, 422, p.key[access.Producer], plan.path, `{"project":"hq","users":["lab-admin"]}`)
+	p.fewOfSchedules(bound, path)
 	for _, answer := range []string{":approve", ":reject"} {
 		rt := routeOf("POST", "/v1/operations/{id}"+answer)
 		p.try(rt, 409, p.key[access.Approver], path(rt), `{"reason":"nobody asked"}`)
@@ -603,7 +695,7 @@ func (p *provocation) few(path func(route) string) {
 	p.do(p.key[access.Operator], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
 	p.try(undo, 422, p.key[access.Operator], path(undo), `{"reason":"x"}`, "Idempotency-Key", "used")
 	report := routeOf("GET", "/v1/operations/{id}/report")
-	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
+	_, err = p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)
 	p.try(report, 409, p.key[access.Viewer], path(report), "")
 	for _, rt := range routes {

@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/report"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/cron"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -39,6 +40,10 @@ var schemas = map[string]reflect.Type{
 	"Estimate":           reflect.TypeFor[tasks.Estimate](),
 	"CancellationFilter": reflect.TypeFor[tasks.CancellationFilter](), "CancellationRequest": reflect.TypeFor[api.CancellationRequest](),
 	"CancellationMatch": reflect.TypeFor[tasks.CancellationMatch](), "CancellationCount": reflect.TypeFor[tasks.CancellationCount](),
+	"RecallRequest": reflect.TypeFor[api.RecallRequest](), "Recall": reflect.TypeFor[tasks.Recall](),
+	"RecallResult": reflect.TypeFor[tasks.RecallResult](), "RecallCounts": reflect.TypeFor[tasks.RecallCounts](),
+	"RecalledRow": reflect.TypeFor[tasks.RecalledRow](), "RecallUndo": reflect.TypeFor[tasks.RecallUndo](),
+	"RecallPage":   reflect.TypeFor[api.Page[tasks.Recall]](),
 	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),
 	"CancellationPage": reflect.TypeFor[api.Page[tasks.Cancellation]](), "TooLatePage": reflect.TypeFor[api.Page[tasks.Desktop]](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
@@ -62,6 +67,16 @@ var schemas = map[string]reflect.Type{
 	"Protection": reflect.TypeFor[tasks.Protection](), "ProtectionRequest": reflect.TypeFor[api.ProtectionRequest](),
 	"ProtectionPage": reflect.TypeFor[whole[tasks.Protection]](),
 
+	"Schedule": reflect.TypeFor[tasks.Schedule](), "ScheduleRequest": reflect.TypeFor[api.ScheduleRequest](),
+	"ScheduleSource": reflect.TypeFor[tasks.ScheduleSource](), "Selector": reflect.TypeFor[tasks.Selector](),
+	"NotIn": reflect.TypeFor[tasks.NotIn](), "CameBack": reflect.TypeFor[tasks.CameBack](),
+	"ScheduleView": reflect.TypeFor[tasks.ScheduleView](), "ScheduleStateFields": reflect.TypeFor[tasks.ScheduleState](),
+	"SchedulePause": reflect.TypeFor[tasks.SchedulePause](), "ScheduleSkip": reflect.TypeFor[tasks.ScheduleSkip](),
+	"ScheduleTick": reflect.TypeFor[tasks.ScheduleTick](), "ScheduleCounts": reflect.TypeFor[tasks.ScheduleCounts](),
+	"ScheduleRun": reflect.TypeFor[tasks.ScheduleRun](), "TicksRequest": reflect.TypeFor[api.TicksRequest](),
+	"AskedRun": reflect.TypeFor[api.AskedRun](), "SchedulePage": reflect.TypeFor[api.Page[tasks.ScheduleView]](),
+	"TickPage": reflect.TypeFor[whole[tasks.ScheduleTick]](),
+
 	"ReasonRequest": reflect.TypeFor[api.ReasonRequest](), "Session": reflect.TypeFor[api.Session](), "AuditEvent": reflect.TypeFor[tasks.AuditEvent](),
 
 	"ActionMeaning": reflect.TypeFor[api.Action](),
@@ -69,6 +84,8 @@ var schemas = map[string]reflect.Type{
 	"FoundPerson": reflect.TypeFor[api.FoundPerson](), "FoundPeople": reflect.TypeFor[api.FoundGroup[api.FoundPerson]](),
 	"FoundOperations": reflect.TypeFor[api.FoundGroup[api.OperationState]](), "FoundRedrives": reflect.TypeFor[api.FoundGroup[tasks.Redrive]](),
 	"FoundDesktops": reflect.TypeFor[api.FoundGroup[api.Event]](),
+	"AccessReview":  reflect.TypeFor[tasks.AccessReview](), "AccessReviewRequest": reflect.TypeFor[api.AccessReviewRequest](),
+	"ReviewedAccess": reflect.TypeFor[tasks.ReviewedAccess](), "Returned": reflect.TypeFor[tasks.Returned](),
 	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 
@@ -281,7 +298,9 @@ func TestContractEnums(t *testing.T) {
 	closed := map[string][]string{
 		"State": codes(tasks.States...), "Role": codes(access.Roles...),
 		"OperationStateName": codes(tasks.OperationScheduled, tasks.OperationWaiting, tasks.OperationRunning, tasks.OperationFinished),
-		"Code/properties/of": codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
+		"Missed":             codes(tasks.MissedOnce, tasks.MissedSkip), "Overlap": codes(tasks.OverlapSkip, tasks.OverlapAllow),
+		"Selector/properties/user": codes(tasks.UserLocked, tasks.UserMissing),
+		"Code/properties/of":       codes(policy.OfCall, policy.OfDesktop, policy.OfWorker),
 	}
 	open := map[string][]string{
 		"FailureClass":            texts(policy.Classes(), func(c policy.ClassRow) string { return string(c.Class) }),
@@ -291,6 +310,8 @@ func TestContractEnums(t *testing.T) {
 			tasks.PauseOperator, tasks.PauseStop),
 		"Clearance/properties/why": codes(tasks.WhyLimit, tasks.WhyCanary, tasks.WhyStopLoss, tasks.WhyUndo),
 		"Note":                     codes(tasks.Notes...),
+		"ScheduleResult":           codes(tasks.ScheduleResults...),
+		"TickMark":                 codes(cron.Shifted, cron.FirstOfTwo, cron.SecondOfTwo),
 	}
 	for keyword, all := range map[string]map[string][]string{"enum": closed, "x-extensible-enum": open} {
 		for place, want := range all {

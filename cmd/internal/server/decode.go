@@ -17,6 +17,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -93,8 +94,12 @@ func wanted(t reflect.Type) string {
 	switch t {
 	case reflect.TypeFor[time.Time]():
 		return "a time such as 2026-11-30T18:00:00+08:00"
+	case reflect.TypeFor[tasks.Duration]():
+		return "a length of time such as 90m, 12h or 30d"
 	case reflect.TypeFor[api.NotBefore]():
 		return `a time such as 2026-11-30T18:00:00+08:00, or "now"`
+	case reflect.TypeFor[api.Since]():
+		return "a time such as 2026-11-30T18:00:00+08:00, or a duration such as 30d"
 	}
 	switch t.Kind() {
 	case reflect.String:
@@ -121,10 +126,10 @@ func short(p jsontext.Pointer) string {
 	return strings.ToValidUTF8(string(p[:60]), "")
 }
 
-var indexed = regexp.MustCompile(`^([a-z_]+)\[(.+)\]$`)
+var indexed = regexp.MustCompile(`^([a-z_.]+)\[(.+)\]$`)
 
 // pointerOf turns the name of a field of tasks.Request, such as "desktops[17]" or
-// "filter.from", into a JSON pointer, "/desktops/17" or "/filter/from".
+// "source.users[3]", into a JSON pointer, "/desktops/17" or "/source/users/3".
 func pointerOf(field string) string {
 	name, index := field, ""
 	if m := indexed.FindStringSubmatch(field); m != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/detachd/detachd/tasks"
 )
 
-// fuzzed is the number of random requests.
-const fuzzed = 4000
+// fuzzed is the number of random requests to each route, on average.
+const fuzzed = 70
 
 // fuzzer makes requests from the contract: mostly valid ones, and some with anything wrong.
 type fuzzer struct {
@@ -45,13 +45,15 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 	id := b.failed("hq", "d1", "d2").ID
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
+	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	review := b.do(b.key[access.Admin], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	spare := b.newKey(access.Key{Name: "spare", Role: access.Viewer})
 	f.ids = map[string]string{
-		"operations": id, "redrives": redrive, "cancellations": cancellation, "plans": plan, "keys": spare[:len("dk_22222222")],
+		"operations": id, "redrives": redrive, "cancellations": cancellation, "recalls": takenBack, "plans": plan, "access-reviews": review, "keys": spare[:len("dk_22222222")], "schedules": "name",
 	}
 	reached := map[string]bool{}
-	for i := range fuzzed {
+	for i := range fuzzed * len(routes) {
 		rt := routes[i%len(routes)]
 		f.ids["operations"] = id
 		if strings.HasSuffix(rt.path, ":approve") || strings.HasSuffix(rt.path, ":reject") {
@@ -62,6 +64,12 @@ func TestRandomRequestsGetDocumentedAnswers(t *testing.T) {
 		}
 		if strings.HasSuffix(rt.path, ":remove") {
 			_ = b.store.Record.AddProtection(t.Context(), tasks.Protection{Name: "lab", Kind: tasks.ProtectPool, Pattern: "p-1"}) // it may be there
+		}
+		if strings.HasPrefix(rt.path, "/v1/schedules") { // an earlier body may have added one of that name
+			_ = b.store.Record.RemoveSchedule(t.Context(), "name")
+		}
+		if strings.HasPrefix(rt.path, "/v1/schedules/") {
+			b.scheduled("name", "hq")
 		}
 		req, body := f.any(rt)
 		what := fmt.Sprintf("%d: %s %s %.1000s", i, req.Method, req.URL.RequestURI(), body)
@@ -103,7 +111,7 @@ func (f *fuzzer) any(rt route) (*http.Request, string) {
 	d := theContract()
 	path := fill(rt, f.ids)
 	if f.odd(8) {
-		path = fill(rt, map[string]string{"operations": url.PathEscape(f.text()), "redrives": f.ids["operations"], "cancellations": f.ids["operations"]})
+		path = fill(rt, map[string]string{"operations": url.PathEscape(f.text()), "redrives": f.ids["operations"], "cancellations": f.ids["operations"], "recalls": f.ids["operations"]})
 	}
 	if strings.Contains(path, "//") || strings.HasSuffix(path, "/") || strings.Contains(path, "/:") {
 		path = fill(rt, none) // an empty id is another path
@@ -188,12 +196,24 @@ func (f *fuzzer) value(place, name string, depth int) any {
 			return one(f, "2199-01-01T00:00:00Z", "2199-06-01T00:00:00+0800", "2020-01-01T00:00:00.5Z")
 		case "NotBefore":
 			return one(f, "now", "2199-01-01T00:00:00Z")
+		case "Since":
+			return one(f, "30d", "12h", "2199-01-01T00:00:00Z", "2020-01-01T00:00:00+0800")
 		case "ID":
 			return f.ids["operations"]
 		case "DesktopID", "RowID":
 			return "d" + strconv.Itoa(f.IntN(5))
 		case "UserName":
 			return one(f, "zoe", "ann", "kim")
+		case "ScheduleSource":
+			if f.odd(2) { // which has one of many parts
+				return object{"users": []any{"ann"}}
+			}
+		case "Cron":
+			return one(f, "0 18 * * FRI", "@daily", "*/7 0-5 1,15 * *", "30 2 31 2 *", f.text())
+		case "TimeZone":
+			return one(f, "UTC", "", "Europe/Berlin", "Africa/Cairo", "../UTC", "Local", f.text())
+		case "Duration":
+			return one(f, "30d", "90m", "12h", "1s", "99999d", f.text())
 		}
 		return f.value(ref, name, depth)
 	}

@@ -31,8 +31,8 @@ type isolation struct {
 
 // none are ids and a project that do not exist.
 var none = map[string]string{
-	"operations": "00000000000000000000", "redrives": "00000000000000000000", "cancellations": "00000000000000000000", "plans": "00000000000000000000", "keys": "dk_22222222",
-	"sessions": "00000000000000000000", "projects": "nowhere",
+	"operations": "00000000000000000000", "redrives": "00000000000000000000", "cancellations": "00000000000000000000", "recalls": "00000000000000000000", "plans": "00000000000000000000", "access-reviews": "00000000000000000000", "keys": "dk_22222222",
+	"sessions": "00000000000000000000", "projects": "nowhere", "schedules": "00000000000000000000",
 }
 
 // seed makes an operation that failed and one that starts later, bulk retries and a plan.
@@ -55,10 +55,14 @@ func (s *isolation) seed(project string, unbound bool) map[string]string {
 		return a.json(s.t)["id"].(string)
 	}
 	ids := map[string]string{"operations": failed.ID, "projects": project, "plans": post("/v1/plans", later)}
+	ids["access-reviews"] = post("/v1/access-reviews", `{"since":"1h","project":"`+project+`"}`)
 	for _, body := range []string{`{"filter":{"code":"nothing has it"}}`, `{"per_second":1}`, `{"filter":{"project":"` + project + `"},"per_second":1}`} {
 		ids["redrives"] = post("/v1/redrives", body)
 	}
 	ids["cancellations"] = post("/v1/cancellations", `{"filter":{"ticket":"HR-2","project":"`+project+`"},"reason":"x"}`)
+	ids["schedules"] = failed.ID // any name that is not taken
+	s.scheduled(failed.ID, project)
+	ids["recalls"] = post("/v1/recalls", `{"user":"zoe","source":"hr","project":"`+project+`","ticket":"HR-2","reason":"x"}`)
 	if unbound {
 		post("/v1/redrives", `{"filter":{"project":"`+project+`","code":"nothing"}}`)
 	}
@@ -216,7 +220,7 @@ func TestOtherProjectsAreAsIfTheyWereNot(t *testing.T) {
 	look := func() (out []string) {
 		for _, path := range []string{
 			"/v1/operations?project=branch", "/v1/failures?project=branch", "/v1/failures:count?project=branch", "/v1/projects",
-			"/v1/redrives/" + theirs["redrives"], "/v1/operations/" + theirs["operations"] + "/desktops",
+			"/v1/redrives/" + theirs["redrives"], "/v1/schedules/" + theirs["schedules"], "/v1/operations/" + theirs["operations"] + "/desktops",
 		} {
 			a := s.do(s.key[access.Admin], "GET", path, "")
 			require.Equal(t, http.StatusOK, a.status, a.body)
@@ -248,7 +252,8 @@ func TestOtherProjectsAreAsIfTheyWereNot(t *testing.T) {
 				a, b = strings.ReplaceAll(a, theirs[word], "…"), strings.ReplaceAll(b, none[word], "…")
 			}
 		}
-		if (real[i].rt.path == "/v1/redrives" || real[i].rt.path == "/v1/cancellations") && strings.HasPrefix(a, "202") { // a bulk retry that matched nothing
+		matchedNothing := (real[i].rt.path == "/v1/redrives" || real[i].rt.path == "/v1/cancellations") && strings.HasPrefix(a, "202")
+		if matchedNothing || real[i].rt.path == "/v1/recalls" && strings.HasPrefix(a, "201") {
 			a, b = ids.ReplaceAllString(a, "…"), ids.ReplaceAllString(b, "…")
 		}
 		require.Equal(t, b, a, "%s\n%s", real[i], unreal[i])

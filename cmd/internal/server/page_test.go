@@ -198,11 +198,12 @@ func TestHead(t *testing.T) {
 	redrive := b.do(b.key[access.Operator], "POST", "/v1/redrives", `{"per_second":1}`).json(t)["id"].(string)
 	plan := b.do(b.key[access.Admin], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
+	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	for _, rt := range routes {
 		if rt.method != http.MethodGet {
 			continue
 		}
-		path := fill(rt, map[string]string{"operations": id, "redrives": redrive, "cancellations": cancellation, "plans": plan})
+		path := fill(rt, map[string]string{"operations": id, "redrives": redrive, "cancellations": cancellation, "recalls": takenBack, "plans": plan})
 		key := b.key[access.Admin]
 		head := b.do(key, "HEAD", path, "")
 		get := b.do(key, "GET", path, "")

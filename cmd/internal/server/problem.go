@@ -68,6 +68,9 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, tasks.ErrNoPlan):
 		return problem(http.StatusNotFound, "plan_not_found",
 			"this key has no such plan, or nobody read it for an hour; nothing was changed: create it again")
+	case errors.Is(err, tasks.ErrNoReview):
+		return problem(http.StatusNotFound, "review_not_found",
+			"this key has no such review of access, or nobody read it for an hour: create it again")
 	case errors.Is(err, tasks.ErrPlanExpired):
 		return problem(http.StatusConflict, "plan_expired",
 			"the plan is more than an hour old, or its times have passed; nothing was changed: create it again, and read what it shows")
@@ -80,6 +83,21 @@ func problemOf(err error) *api.Problem {
 		return problem(http.StatusConflict, "too_many_protections", "%v", tasks.ErrTooManyProtections)
 	case errors.Is(err, tasks.ErrNoProtection):
 		return problem(http.StatusNotFound, "protection_not_found", "there is no such protection; nothing was changed: check the name")
+	case errors.Is(err, tasks.ErrNoSchedule):
+		return problem(http.StatusNotFound, "schedule_not_found", "there is no such schedule; nothing was changed: check the name")
+	case errors.Is(err, tasks.ErrScheduleExists):
+		return problem(http.StatusConflict, "schedule_exists", "%v; nothing was changed: use another name", tasks.ErrScheduleExists)
+	case errors.Is(err, tasks.ErrScheduleConfigured):
+		return problem(http.StatusConflict, "schedule_configured",
+			"the schedule is in the configuration; nothing was changed: change it in the files of workers and servers, and restart them")
+	case errors.Is(err, tasks.ErrTooManySchedules):
+		return problem(http.StatusConflict, "too_many_schedules", "%v", tasks.ErrTooManySchedules)
+	case errors.Is(err, tasks.ErrTooManyRuns):
+		return problem(http.StatusConflict, "too_many_runs", "%v", tasks.ErrTooManyRuns)
+	case errors.Is(err, tasks.ErrNoTick):
+		return problem(http.StatusConflict, "no_such_tick", "%v; nothing was changed: read the schedule", tasks.ErrNoTick)
+	case errors.Is(err, tasks.ErrTooManyRecalls):
+		return problem(http.StatusConflict, "too_many_recalls", "nothing was changed: %v", tasks.ErrTooManyRecalls)
 	case errors.Is(err, tasks.ErrTooMany):
 		return problem(http.StatusUnprocessableEntity, "too_many", "%v", tasks.ErrTooMany)
 	case errors.Is(err, tasks.ErrTooManyOperations):

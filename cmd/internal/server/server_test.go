@@ -20,6 +20,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -56,6 +57,7 @@ func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 		})
 	}
 	cfg.Protected = []config.Protected{{Name: "configured", Pools: []string{"never"}}}
+	cfg.Schedules = []tasks.Schedule{{Name: "configured", Project: "hq", Cron: "@yearly", Source: tasks.ScheduleSource{Users: []string{"ann"}}}}
 	b.cfg = cfg
 	var err error
 	b.store, err = app.Open(cfg, func(string) (string, bool) { return "", false }, "test")

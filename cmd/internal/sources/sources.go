@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -27,7 +28,9 @@ type Config struct {
 	Lists  string
 	Settle time.Duration // how long a file must not change before it is taken
 	Fleet  func(project string) (Fleet, error)
-	Now    func() time.Time // defaults to time.Now
+	// Protections are the rules about what no call may name: a reading selects nothing of it.
+	Protections func(ctx context.Context) (*record.Protections, error)
+	Now         func() time.Time // defaults to time.Now
 }
 
 // Reader reads what schedules name. It is safe for concurrent use.

@@ -9,7 +9,7 @@
 
 local state = KEYS[1]
 local worker, tick, lease, fields = ARGV[1], ARGV[2], tonumber(ARGV[3]), {unpack(ARGV, 4)}
-local now, at = clock_ms(), tonumber(tick:match('^%d+'))
+local now, at = clock_ms(), tonumber(tick:match('^%d+') or '')
 local out = {1, now}
 for _, v in ipairs(redis.call('HMGET', state, unpack(fields))) do out[#out + 1] = v end
 local last, since, busy = unpack(redis.call('HMGET', state, 'last', 'since', 'busy'))

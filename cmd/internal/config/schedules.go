@@ -1,0 +1,55 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+)
+
+// CheckSchedule returns a *tasks.ValidationError that names everything that is wrong with a
+// schedule, wherever it is from, or nil.
+func (c Config) CheckSchedule(s tasks.Schedule) error {
+	var wrong *tasks.ValidationError
+	if !errors.As(record.CheckSchedule(s, c.Retention), &wrong) {
+		wrong = &tasks.ValidationError{}
+	}
+	i := slices.IndexFunc(c.Projects, func(p Project) bool { return p.Alias == s.Project })
+	switch {
+	case i >= 0:
+		var lacks *tasks.ValidationError
+		required := tasks.Required(c.Projects[i].Require)
+		if errors.As(required.Validate(tasks.Request{Project: s.Project, Reason: s.Reason, Ticket: s.Ticket}), &lacks) {
+			wrong.Problems = append(wrong.Problems, lacks.Problems...)
+		}
+	case s.Project != "":
+		wrong.Problems = append(wrong.Problems, tasks.Problem{Field: "project", Message: fmt.Sprintf("there is no project %.60q", s.Project)})
+	}
+	if len(wrong.Problems) == 0 {
+		return nil
+	}
+	return wrong
+}
+
+// validateSchedules names the schedule in each fault: in a long list its number says little.
+func (c Config) validateSchedules(ps *problems) {
+	seen := map[string]bool{}
+	for i, s := range c.Schedules {
+		bad := func(field, text string) {
+			ps.add(fmt.Sprintf("schedules[%d].%s", i, field), "%s (schedule %.60q)", text, s.Name)
+		}
+		if seen[s.Name] {
+			bad("name", "is repeated")
+		}
+		seen[s.Name] = true
+		var wrong *tasks.ValidationError
+		if errors.As(c.CheckSchedule(s), &wrong) {
+			for _, p := range wrong.Problems {
+				bad(p.Field, strings.TrimSpace(p.Value+" "+p.Message))
+			}
+		}
+	}
+}

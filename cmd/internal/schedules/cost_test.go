@@ -1,0 +1,69 @@
+package schedules_test
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks"
+)
+
+// counter is a hook that counts round trips and the commands in them.
+type counter struct{ trips, commands atomic.Int64 }
+
+func (*counter) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c *counter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.trips.Add(1)
+		c.commands.Add(1)
+		return next(ctx, cmd)
+	}
+}
+func (c *counter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.trips.Add(1)
+		c.commands.Add(int64(len(cmds)))
+		return next(ctx, cmds)
+	}
+}
+
+// A process that waits costs one round trip with one command each second, and a tick a fixed
+// number, whether there are 10 schedules or 10,000.
+func TestCost(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{10, 10_000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			t.Parallel()
+			many := make([]tasks.Schedule, n)
+			for i := range many {
+				many[i] = every(tasks.Schedule{Name: fmt.Sprint("s-", i), Cron: "0 0 1 1 *", Overlap: tasks.OverlapAllow})
+			}
+			many[0].Cron = "* * * * *"
+			s := newEnv(t, many...)
+			cost := &counter{}
+			s.tickerOf(s.producer(0, &wrongClock{s}, cost), "worker")
+			s.eventually(func() bool { return s.polls.Load() > 2 }, "it does not start")
+			s.tick("s-0") // scripts are known, and the protections
+			s.polled(1)
+
+			trips, commands, polls := cost.trips.Load(), cost.commands.Load(), s.polls.Load()
+			s.polled(3)
+			trips, commands, polls = cost.trips.Load()-trips, cost.commands.Load()-commands, s.polls.Load()-polls
+			require.InDelta(t, polls, trips, 1, "idle, in round trips")
+			require.InDelta(t, polls, commands, 1, "idle, in commands")
+
+			trips, commands, polls = cost.trips.Load(), cost.commands.Load(), s.polls.Load()
+			run := s.tick("s-0")
+			s.polled(1)
+			trips, commands, polls = cost.trips.Load()-trips, cost.commands.Load()-commands, s.polls.Load()-polls
+			require.Equal(t, tasks.RunStarted, run.Result)
+			t.Logf("a tick that makes an operation costs %d round trips, %d commands", trips-polls, commands-polls)
+			require.LessOrEqual(t, trips-polls, int64(12))
+			require.LessOrEqual(t, commands-polls, int64(20))
+		})
+	}
+}

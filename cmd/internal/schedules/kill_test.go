@@ -1,0 +1,159 @@
+package schedules_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/rs/zerolog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/cmd/internal/schedules"
+	"github.com/detachd/detachd/cmd/internal/sources"
+	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/redistest"
+)
+
+// points are where a tick can die.
+var points = []string{
+	"before it is read", "after it is read", "in the source", "before the operation", "before the acceptance", "after the acceptance",
+	"before the commit", "after the commit",
+}
+
+// killedTicker is the role of this test binary in which it is a ticker that kills itself with
+// SIGKILL at a point of a tick.
+func killedTicker(point string) int {
+	rdb := redis.NewClient(redistest.Options(os.Getenv("DETACHD_TEST_ADDR")))
+	rdb.AddHook(&suicidal{point})
+	p, err := record.NewProducer(rdb, record.ProducerConfig{
+		Projects: []string{"hq"}, Record: record.Config{Prefix: os.Getenv("DETACHD_TEST_PREFIX"), Retention: 90 * 24 * time.Hour},
+	})
+	if err != nil {
+		return 1
+	}
+	schedules.New(quick(p, ofFile(point), "killed", zerolog.New(os.Stderr).Level(zerolog.WarnLevel))).Run(context.Background())
+	return 0
+}
+
+// ofFile is the source of schedules with a file: two operations of one content.
+func ofFile(point string) schedules.Source {
+	return sourceFunc(func(_ context.Context, x tasks.Schedule, _ int) (sources.Found, error) {
+		if point == "in the source" {
+			die()
+		}
+		list := sources.List{Requests: []tasks.Request{request(x, "d1"), request(x, "d2")}}
+		if x.Source.File != "" {
+			list.SHA256 = "aa"
+		}
+		return sources.Found{Lists: []sources.List{list}, Rows: 2}, nil
+	})
+}
+
+func die() {
+	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	select {} // the signal is on its way
+}
+
+// suicidal is a hook of Redis that ends the process.
+type suicidal struct{ point string }
+
+func (*suicidal) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*suicidal) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (s *suicidal) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if "before "+step(cmd) == s.point {
+				die()
+			}
+		}
+		err := next(ctx, cmds)
+		for _, cmd := range cmds {
+			if "after "+step(cmd) == s.point && cmd.Err() == nil {
+				die()
+			}
+		}
+		return err
+	}
+}
+
+// step names the commands at which a ticker dies.
+func step(cmd redis.Cmder) string {
+	switch text := cmd.String(); {
+	case script(cmd) == "begin":
+		return "it is read"
+	case script(cmd) == "commit":
+		return "the commit"
+	case strings.HasPrefix(text, "eval") && strings.Contains(text, "}:open "):
+		return "the acceptance"
+	case strings.HasPrefix(text, "eval") && strings.Contains(text, "}:c:0 "):
+		return "the operation"
+	}
+	return ""
+}
+
+// A ticker dies with kill -9 at each point of a tick. Another makes what is left: each tick has
+// its operations once, and is recorded once, as started.
+func TestKilledTicker(t *testing.T) {
+	t.Parallel()
+	for _, point := range points {
+		for _, file := range []string{"", "leavers.csv"} {
+			t.Run(point+" "+file, func(t *testing.T) {
+				t.Parallel()
+				s := newEnv(t)
+				x := every(tasks.Schedule{Source: tasks.ScheduleSource{File: file}})
+				require.NoError(t, s.r.AddSchedule(t.Context(), x))
+				// Ticks of the last hour are due, of which the latest runs.
+				key := s.prefix + ":{schedules}:state:nightly"
+				require.NoError(t, s.server.Client(t).HSet(t.Context(), key, "since", time.Now().Add(-time.Hour).UnixMilli()).Err())
+
+				cmd := exec.CommandContext(t.Context(), os.Args[0])
+				cmd.Env = append(os.Environ(), "DETACHD_TEST_TICKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_PREFIX="+s.prefix)
+				cmd.Stderr = os.Stderr
+				err := cmd.Run()
+				exit, ok := err.(*exec.ExitError)
+				require.True(t, ok, "it was not killed: %v", err)
+				require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
+				made := len(s.operations())
+				require.Equal(t, map[string]int{"after the acceptance": 1, "before the commit": 2, "after the commit": 2}[point], made)
+				if point != "after the commit" {
+					require.Empty(t, s.view("nightly").Runs, "it died too late to show anything")
+				}
+
+				s.ticker("survivor", func(c *schedules.Config) { c.Source = ofFile("") })
+				s.eventually(func() bool { return len(s.view("nightly").Runs) > 0 }, "nobody goes on")
+				run := s.view("nightly").Runs[0]
+				require.Equal(t, tasks.RunStarted, run.Result, run.Why)
+				require.Len(t, run.Operations, 2)
+				s.polled(1)
+				require.Len(t, s.operations(), 2, "made twice, or lost")
+				require.Equal(t, 1, s.view("nightly").Counts.Runs)
+			})
+		}
+	}
+}
+
+// Redis dies and comes back in between: no tick is lost and none is made twice.
+func TestRedisRestarts(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.add(tasks.Schedule{Overlap: tasks.OverlapAllow})
+	for _, worker := range []string{"a", "b", "c"} {
+		s.ticker(worker)
+	}
+	s.tick("nightly")
+	next := s.view("nightly").Next[0]
+	s.server.Stop()
+	s.goTo(next.At.Add(30 * time.Second))
+	require.NoError(t, s.server.Restart())
+	run := s.run("nightly", next.ID)
+	require.Equal(t, []any{tasks.RunStarted, 0}, []any{run.Result, run.Missed})
+	s.polled(3)
+	require.Len(t, s.operations(), 2)
+	require.Equal(t, 2, s.view("nightly").Counts.Runs)
+}
