@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // pageTries is how often a page of a fleet is read that fails and is not refused.
@@ -34,6 +35,11 @@ func (p *Planner) Usage(ctx context.Context, from, to time.Time, idleDays int) i
 	return p.project.API.Usage(ctx, from, to, idleDays, p.pages(ctx))
 }
 
+// Protections are the rules in force about what no call may name.
+func (p *Planner) Protections(ctx context.Context) (*record.Protections, error) {
+	return p.record.Protections(ctx)
+}
+
 func (p *Planner) pages(ctx context.Context) apiclient.Pages {
 	return func(read func() error) error {
 		for try := 1; ; try++ {
@@ -48,8 +54,9 @@ func (p *Planner) pages(ctx context.Context) apiclient.Pages {
 	}
 }
 
-// Refused reports whether an error is an answer of the cloud that a retry would not change.
+// Refused reports whether an error is an answer of the cloud, or of the record, that a retry would
+// not change.
 func Refused(err error) bool {
-	_, ofCloud := errors.AsType[*apiclient.Error](err)
-	return ofCloud && refused(err)
+	_, cannot := errors.AsType[unreadable](err)
+	return cannot || ofCloud(err) && refused(err)
 }

@@ -89,6 +89,9 @@ func (k keys) bulkTaken(kind bulkKind, id string) string { // HASH: operation:ch
 // plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
 func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }
 
+// review is the HASH of a review of access, see reviewMeta. Its tag is {ar:id}.
+func (k keys) review(id string) string { return k.prefix + ":{ar:" + id + "}" }
+
 // planned is the STRING with the id of the plan that an owner made and that has a hash.
 func (k keys) planned(owner, hash string) string {
 	return k.prefix + ":planned:" + shortHash(owner+"\x00"+hash, 16)

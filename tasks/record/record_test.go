@@ -263,6 +263,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"clearedAnew":              clearedAnew,
 		"undo":                     undo,
 		"undo of some":             undoOfSome,
+		"detached since":           detachedSince,
+		"review is read on":        reviewIsReadOn,
 		"undo in the inbox":        undoInTheInbox,
 		"claims":                   claims,
 		"renewals":                 renewals,
