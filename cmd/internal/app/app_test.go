@@ -97,7 +97,7 @@ func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	w := worker.Config{Projects: []worker.Project{{}}}.WithDefaults()
 	require.Equal(t, config.Worker{
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax, BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
-		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true, Settle: 5 * time.Second,
 	}, config.Defaults().Worker)
 	p := w.Projects[0]
 	require.Equal(t, config.Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}, config.DefaultLimits())
