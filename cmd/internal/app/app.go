@@ -89,7 +89,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + config.CallMargin, Limit: &limit, ApprovalExpires: p.Approval.Expires,
 		SecondPersonAbove: &p.Approval.SecondPersonAbove, UndoSecondPersonAbove: &p.Approval.UndoSecondPersonAbove,
-		UndoWithin: p.Approval.UndoWithin, Canary: &canary, StopLoss: &stopLoss,
+		UndoWithin: p.Approval.UndoWithin, Canary: &canary, StopLoss: &stopLoss, Blackouts: p.BlackoutTimes(),
 	}, err
 }
 

@@ -26,7 +26,7 @@ import (
 
 // schemas are the types of bodies, by the names of their schemas.
 var schemas = map[string]reflect.Type{
-	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
+	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "LastWorkingDay": reflect.TypeFor[api.LastWorkingDay](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
 	"Operation": reflect.TypeFor[tasks.Operation](), "Accepted": reflect.TypeFor[api.Accepted](), "OperationState": reflect.TypeFor[api.OperationState](),
 	"OperationWithTimes": reflect.TypeFor[api.Operation](), "Counts": reflect.TypeFor[tasks.Counts](), "Removal": reflect.TypeFor[tasks.Removal](),
 	"RecordedDesktop": reflect.TypeFor[tasks.Desktop](), "Desktop": reflect.TypeFor[api.Desktop](), "Before": reflect.TypeFor[tasks.Before](),
@@ -47,7 +47,7 @@ var schemas = map[string]reflect.Type{
 	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),
 	"CancellationPage": reflect.TypeFor[api.Page[tasks.Cancellation]](), "TooLatePage": reflect.TypeFor[api.Page[tasks.Desktop]](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
-	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
+	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Blackout": reflect.TypeFor[tasks.Blackout](), "Limits": reflect.TypeFor[api.Limits](),
 	"ApproveRequest": reflect.TypeFor[api.ApproveRequest](), "PlanOfOperation": reflect.TypeFor[api.PlanOfOperation](),
 	"Decision": reflect.TypeFor[api.Decision](), "UndoRequest": reflect.TypeFor[api.UndoRequest](),
 	"Stopped": reflect.TypeFor[api.Stopped](), "Clearance": reflect.TypeFor[tasks.Clearance](),
