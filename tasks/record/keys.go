@@ -157,7 +157,9 @@ func (k keys) schedulesCounts() string { // HASH: result of runs, or missed -> c
 	return k.prefix + ":{schedules}:counts"
 }
 func (k keys) schedulesPaused() string  { return k.prefix + ":{schedules}:paused" }  // SET: names
-func (k keys) schedulesFailing() string { return k.prefix + ":{schedules}:failing" } // SET: names whose last run failed
+func (k keys) schedulesFailing() string { // SET: names whose last run failed, until they are resumed
+	return k.prefix + ":{schedules}:failing"
+}
 func (k keys) schedule(name string) string { // HASH: see scheduleFields
 	return k.prefix + ":{schedules}:state:" + name
 }

@@ -254,6 +254,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"second person":            secondPerson,
 		"owner of a replay":        ownerOfAReplay,
 		"protections":              protections,
+		"schedules":                schedules,
 		"recall":                   recalls,
 		"recall of an undo":        recallOfAnUndo,
 		"recall refused":           recallRefused,

@@ -176,6 +176,8 @@ type ProjectLimits struct {
 	Alias      string
 	Credential config.Credential
 	Limits     config.Limits
+	Blackouts  worker.Blackouts
+	Zone       string // of last working days that name none
 }
 
 // Limits returns the limits of all projects, in the order of the configuration.
@@ -183,7 +185,7 @@ func (s *Store) Limits() []ProjectLimits {
 	out := make([]ProjectLimits, len(s.cfg.Projects))
 	for i, p := range s.cfg.Projects {
 		c, _ := s.cfg.CredentialOf(p)
-		out[i] = ProjectLimits{p.Alias, c, p.Limits}
+		out[i] = ProjectLimits{p.Alias, c, p.Limits, p.BlackoutTimes(), p.Zone}
 	}
 	return out
 }

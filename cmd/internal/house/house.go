@@ -27,13 +27,14 @@ var table = map[string][]string{
 	"tasks/redisfault":    {},
 	"tasks/redistest":     {},
 	"tasks/trail":         {},
-	"worker":              {"apiclient", "tasks", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail", "worker/policy"},
+	"worker": {"apiclient", "tasks", "tasks/cron", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail",
+		"worker/policy"},
 	"worker/policy":       {"apiclient", "tasks"},
 	"deploy":              {},
 	"cmd/internal/access": {"apiclient"},
 	"cmd/internal/app": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/config",
-		"cmd/internal/harmless",
+		"cmd/internal/harmless", "cmd/internal/schedules", "cmd/internal/sources",
 	},
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
@@ -47,7 +48,7 @@ var table = map[string][]string{
 		"cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/sources",
 		"cmd/internal/when",
 	},
-	"cmd/internal/config": {"apiclient", "tasks", "tasks/record", "tasks/redisfault", "worker"},
+	"cmd/internal/config": {"apiclient", "tasks", "tasks/cron", "tasks/record", "tasks/redisfault", "worker"},
 	"cmd/internal/dashboard": {
 		"tasks", "tasks/api", "tasks/redisfault", "cmd/internal/access", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 		"cmd/internal/server", "cmd/internal/when",

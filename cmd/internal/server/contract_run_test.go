@@ -19,6 +19,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -338,6 +339,13 @@ func (s *scene) more() {
 	s.ask(role, "GET", "/v1/schedules?page_size=1", nil)
 	s.ask(role, "GET", "/v1/schedules/nightly", nil)
 	s.ask(role, "GET", "/v1/schedules/configured", nil)
+	s.cfg.Projects[0].Blackouts = []config.Blackout{{Name: "freeze", Reason: "payroll", From: "2020-01-01 00:00", Until: "2199-01-01 00:00"}}
+	late := post("/v1/operations", object{"project": "hq", "desktops": []any{"unused"}})["estimate"].(map[string]any)
+	freeze := map[string]any{"name": "freeze", "reason": "payroll", "until": "2199-01-01T00:00:00Z"}
+	require.Equal(s.t, []any{"blackout", freeze, true}, []any{late["why"], late["blackout"], late["late"]})
+	shown := s.ask(role, "GET", "/v1/projects", nil).json(s.t)["items"].([]any)
+	require.Equal(s.t, freeze, shown[0].(map[string]any)["blackout"])
+	s.cfg.Projects[0].Blackouts = nil
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
