@@ -344,7 +344,8 @@ func runTable(x tasks.ScheduleView) *table {
 		if r.Missed > 0 {
 			why = append(why, count(r.Missed, "run")+" before it missed")
 		}
-		t.add(inZone(x.Schedule, r.Scheduled), clock(r.At), string(r.Result), rows, strings.Join(r.Operations, " "), r.By, strings.Join(why, ", "))
+		t.add(inZone(x.Schedule, r.Scheduled), clock(r.At), string(r.Result), rows, strings.Join(r.Operations, " "), r.By,
+			strings.Join(why, ", "))
 	}
 	return t
 }
