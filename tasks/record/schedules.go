@@ -112,6 +112,9 @@ func CheckSchedule(s tasks.Schedule, retention time.Duration) error {
 	return wrong
 }
 
+// CheckSchedule is CheckSchedule with the retention of the record.
+func (r *Record) CheckSchedule(s tasks.Schedule) error { return CheckSchedule(s, r.retention) }
+
 // CheckTicks names what is wrong with an expression or its zone.
 func CheckTicks(expr, zone string) []tasks.Problem {
 	if _, err := cron.Zone(zone); err != nil {
@@ -128,7 +131,7 @@ var scriptAddSchedule = script("add_schedule", "clock")
 // AddSchedule adds a schedule. It has no tick before now. Errors: *tasks.ValidationError,
 // ErrScheduleExists, ErrTooManySchedules. It does not know the projects.
 func (r *Record) AddSchedule(ctx context.Context, s tasks.Schedule) error {
-	if err := CheckSchedule(s, r.retention); err != nil {
+	if err := r.CheckSchedule(s); err != nil {
 		return err
 	}
 	s = s.WithDefaults()
