@@ -207,7 +207,7 @@ func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 	}
 	for _, p := range s.Limits() {
 		if b := p.Blackouts.At(now()); b != nil {
-			fs.add("blackout "+p.Alias, fine, "", "only urgent operations and undos are sent until %s: %s", clock(b.Until), b.Text())
+			fs.add("blackout "+p.Alias, fine, "", "%s: only urgent operations and undos are sent", b.Text())
 		}
 	}
 	if rejects, err := s.Record.Rejects(ctx); err == nil && len(rejects) > 0 {
