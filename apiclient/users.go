@@ -31,7 +31,7 @@ func (c *Client) Users(ctx context.Context) ([]Person, error) {
 	}.steady()
 }
 
-func personKey(p Person) string { return p.ID + "\x00" + p.Name }
+func personKey(p Person) string { return p.ID + "\x00" + p.Domain + "\x00" + p.Name }
 
 // ProbeUsers verifies the permission to list users by listing one.
 func (c *Client) ProbeUsers(ctx context.Context) error {

@@ -20,6 +20,7 @@ type EstimateWhy string
 const (
 	EstimateApproval  EstimateWhy = "approval"  // no time: it waits for approval
 	EstimatePaused    EstimateWhy = "paused"    // no time: its project is paused
+	EstimateBlackout  EstimateWhy = "blackout"  // no time: it waits for the end of Blackout
 	EstimateNoLimit   EstimateWhy = "no_limit"  // no time: no limit is configured, so its length depends on the cloud alone
 	EstimateNoWorker  EstimateWhy = "no_worker" // from when a worker serves its project
 	EstimateScheduled EstimateWhy = "scheduled" // from its start, without what is ahead of it then
@@ -34,6 +35,8 @@ type Estimate struct {
 	Ahead     int         `json:"ahead"`                // calls of other operations that leave before them
 	PerMinute int         `json:"per_minute,omitempty"` // calls that the limits allow
 	Why       EstimateWhy `json:"why,omitempty"`
+	Blackout  *Blackout   `json:"blackout,omitempty"` // for EstimateBlackout
+	Late      bool        `json:"late,omitempty"`     // the deadline is not after the end of Blackout
 }
 
 // Short is the time alone, for lists: "about 9 minutes".
@@ -55,6 +58,8 @@ func (e Estimate) Text() string {
 		return text + ": waits for approval"
 	case EstimatePaused:
 		return text + ": the project is paused"
+	case EstimateBlackout:
+		return text + ": " + e.Blackout.Text() + e.late()
 	case EstimateNoLimit:
 		return text + ": no limit is configured"
 	}
@@ -77,11 +82,19 @@ func (e Estimate) Text() string {
 	return text
 }
 
+func (e Estimate) late() string {
+	if e.Late {
+		return "; its deadline is not after that, so nothing will be sent"
+	}
+	return ""
+}
+
 // Budget is what the calls of an operation's project may use.
 type Budget struct {
 	CallsPerMinute int // of the credential; 0: unlimited
 	ReadsPerMinute int // likewise
 	Pause          *Pause
+	Blackout       *Blackout
 	Workers        int // that serve the project
 }
 
@@ -169,16 +182,17 @@ func EstimateOf(o Operation, now time.Time, b Budget, lines ...Line) *Estimate {
 		e.Why = EstimateScheduled
 	case b.Pause != nil && !throttled:
 		e.Why = EstimatePaused
+	case b.Blackout != nil && !o.Urgent:
+		e.Why, e.Blackout, e.Late = EstimateBlackout, b.Blackout, !o.Deadline.IsZero() && !o.Deadline.After(b.Blackout.Until)
 	case b.Workers == 0:
 		e.Why = EstimateNoWorker
 	case throttled:
 		e.Why = EstimateThrottled
 	}
-	if e.PerMinute == 0 && e.Why != EstimateApproval && e.Why != EstimatePaused {
+	switch {
+	case e.Why == EstimateApproval, e.Why == EstimatePaused, e.Why == EstimateBlackout:
+	case e.PerMinute == 0:
 		e.Why = EstimateNoLimit
-	}
-	switch e.Why {
-	case EstimateApproval, EstimatePaused, EstimateNoLimit:
 	default:
 		e.Seconds = divideUp((e.Calls+e.Ahead)*60, e.PerMinute)
 	}

@@ -27,25 +27,34 @@ func TestEstimate(t *testing.T) {
 		require.NotNil(t, e)
 		return *e
 	}
+	yearEnd := &Blackout{Name: "year-end", Until: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC), Reason: "payroll closes"}
 	for text, e := range map[string]struct {
 		change func(*Operation, *Budget)
 		want   Estimate
 	}{
-		"about 10 minutes at 100 calls a minute, after 12 of other operations":  {func(*Operation, *Budget) {}, Estimate{548, 900, 12, 100, ""}},
-		"less than a minute at 100 calls a minute, after 1 of other operations": {func(o *Operation, _ *Budget) { o.Urgent, o.Counts.Queued, o.AcceptedAt = true, 1, now.Add(2*time.Hour) }, Estimate{2, 1, 1, 100, ""}},
-		"about 19 minutes at 50 calls a minute, after 12 of other operations":   {func(_ *Operation, b *Budget) { b.ReadsPerMinute = 100 }, Estimate{1095, 900, 12, 50, ""}},
-		"about 8 minutes at 120 calls a minute, after 12 of other operations":   {func(_ *Operation, b *Budget) { b.CallsPerMinute, b.ReadsPerMinute = 0, 240 }, Estimate{456, 900, 12, 120, ""}},
+		"about 10 minutes at 100 calls a minute, after 12 of other operations":  {func(*Operation, *Budget) {}, Estimate{Seconds: 548, Calls: 900, Ahead: 12, PerMinute: 100}},
+		"less than a minute at 100 calls a minute, after 1 of other operations": {func(o *Operation, _ *Budget) { o.Urgent, o.Counts.Queued, o.AcceptedAt = true, 1, now.Add(2*time.Hour) }, Estimate{Seconds: 2, Calls: 1, Ahead: 1, PerMinute: 100}},
+		"about 19 minutes at 50 calls a minute, after 12 of other operations":   {func(_ *Operation, b *Budget) { b.ReadsPerMinute = 100 }, Estimate{Seconds: 1095, Calls: 900, Ahead: 12, PerMinute: 50}},
+		"about 8 minutes at 120 calls a minute, after 12 of other operations":   {func(_ *Operation, b *Budget) { b.CallsPerMinute, b.ReadsPerMinute = 0, 240 }, Estimate{Seconds: 456, Calls: 900, Ahead: 12, PerMinute: 120}},
 		"about 3 minutes at 1 call a minute, after 1 of other operations": {func(o *Operation, b *Budget) {
 			o.Urgent, o.AcceptedAt, o.Counts.Queued, b.CallsPerMinute = true, now.Add(2*time.Hour), 150, 1
-		}, Estimate{180, 2, 1, 1, ""}},
-		"about 9 minutes at 100 calls a minute, from its start":                                                            {func(o *Operation, _ *Budget) { o.NotBefore = now.Add(time.Hour) }, Estimate{540, 900, 0, 100, EstimateScheduled}},
-		"about 10 minutes at 100 calls a minute, after 12 of other operations, or longer: the cloud throttles the project": {func(_ *Operation, b *Budget) { b.Pause = &Pause{Kind: PauseThrottled} }, Estimate{548, 900, 12, 100, EstimateThrottled}},
-		"no estimate: the project is paused":                                                                               {func(_ *Operation, b *Budget) { b.Pause = &Pause{Kind: PauseOperator} }, Estimate{0, 900, 12, 100, EstimatePaused}},
-		"about 10 minutes at 100 calls a minute, after 12 of other operations, once a worker runs":                         {func(_ *Operation, b *Budget) { b.Workers = 0 }, Estimate{548, 900, 12, 100, EstimateNoWorker}},
-		"no estimate: no limit is configured":                                                                              {func(_ *Operation, b *Budget) { b.CallsPerMinute, b.ReadsPerMinute = 0, 0 }, Estimate{0, 900, 12, 0, EstimateNoLimit}},
+		}, Estimate{Seconds: 180, Calls: 2, Ahead: 1, PerMinute: 1}},
+		"about 9 minutes at 100 calls a minute, from its start":                                                            {func(o *Operation, _ *Budget) { o.NotBefore = now.Add(time.Hour) }, Estimate{Seconds: 540, Calls: 900, Ahead: 0, PerMinute: 100, Why: EstimateScheduled}},
+		"about 10 minutes at 100 calls a minute, after 12 of other operations, or longer: the cloud throttles the project": {func(_ *Operation, b *Budget) { b.Pause = &Pause{Kind: PauseThrottled} }, Estimate{Seconds: 548, Calls: 900, Ahead: 12, PerMinute: 100, Why: EstimateThrottled}},
+		"no estimate: the project is paused":                                                                               {func(_ *Operation, b *Budget) { b.Pause = &Pause{Kind: PauseOperator} }, Estimate{Calls: 900, Ahead: 12, PerMinute: 100, Why: EstimatePaused}},
+		"no estimate: blackout year-end until 2026-12-31 23:00 UTC (payroll closes)": {func(o *Operation, b *Budget) {
+			b.Blackout, o.Deadline = yearEnd, yearEnd.Until.Add(time.Second)
+		}, Estimate{Calls: 900, Ahead: 12, PerMinute: 100, Why: EstimateBlackout, Blackout: yearEnd}},
+		"no estimate: blackout year-end until 2026-12-31 23:00 UTC (payroll closes); its deadline is not after that, so nothing will be sent": {
+			func(o *Operation, b *Budget) { b.Blackout, o.Deadline = yearEnd, yearEnd.Until },
+			Estimate{Calls: 900, Ahead: 12, PerMinute: 100, Why: EstimateBlackout, Blackout: yearEnd, Late: true}},
+		"about 9 minutes at 100 calls a minute": {func(o *Operation, b *Budget) { b.Blackout, o.Urgent, o.AcceptedAt = yearEnd, true, now.Add(-time.Hour) },
+			Estimate{Seconds: 540, Calls: 900, PerMinute: 100}},
+		"about 10 minutes at 100 calls a minute, after 12 of other operations, once a worker runs": {func(_ *Operation, b *Budget) { b.Workers = 0 }, Estimate{Seconds: 548, Calls: 900, Ahead: 12, PerMinute: 100, Why: EstimateNoWorker}},
+		"no estimate: no limit is configured":                                                      {func(_ *Operation, b *Budget) { b.CallsPerMinute, b.ReadsPerMinute = 0, 0 }, Estimate{Calls: 900, Ahead: 12, PerMinute: 0, Why: EstimateNoLimit}},
 		"no estimate: waits for approval": {func(o *Operation, b *Budget) {
 			o.Clearance, b.CallsPerMinute, b.ReadsPerMinute = &Clearance{State: ClearanceWaiting}, 0, 0
-		}, Estimate{0, 900, 12, 0, EstimateApproval}},
+		}, Estimate{Calls: 900, Ahead: 12, PerMinute: 0, Why: EstimateApproval}},
 	} {
 		got := with(e.change)
 		require.Equal(t, e.want, got, text)

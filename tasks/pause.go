@@ -15,6 +15,23 @@ const (
 	PauseStop      PauseKind = "stop"      // a person stopped all projects at once; resuming one project does not end it
 )
 
+// Blackout is a time of the configuration in which a project makes no detach call. Urgent
+// operations and undos do not wait for its end.
+type Blackout struct {
+	Name   string    `json:"name"`
+	Until  time.Time `json:"until"`
+	Reason string    `json:"reason,omitempty"`
+}
+
+// Text says it for people, with the time in UTC.
+func (b Blackout) Text() string {
+	text := "blackout " + b.Name + " until " + b.Until.UTC().Format("2006-01-02 15:04 UTC")
+	if b.Reason != "" {
+		text += " (" + b.Reason + ")"
+	}
+	return text
+}
+
 // Pause stops all calls of a project, from every worker.
 type Pause struct {
 	Kind   PauseKind `json:"kind"`

@@ -70,16 +70,18 @@ type Selector struct {
 	User       SelectedUser `json:"user,omitempty" yaml:"user"`               // its users are such
 }
 
-// SelectedUser is what Selector.User asks for.
+// SelectedUser is what Selector.User asks for: every user of a desktop is such. From a SHARED
+// desktop those are removed who are.
 type SelectedUser string
 
 // The values of SelectedUser.
 const (
-	UserLocked  SelectedUser = "locked"  // every user of the desktop is locked
-	UserMissing SelectedUser = "missing" // no user of the desktop exists any more
+	UserLocked  SelectedUser = "locked"  // locked or disabled
+	UserMissing SelectedUser = "missing" // Workspace has no user of this name any more
 )
 
-// NotIn matches the desktops whose users are all not in a list.
+// NotIn matches the desktops whose users are all not in a list, and users of SHARED desktops who
+// are not.
 type NotIn struct {
 	File string `json:"file" yaml:"file"` // the list of those who stay
 	// AtLeast is how many rows the list must have, in percent of the last time; default
@@ -225,6 +227,9 @@ func (s ScheduleSource) validateList(ps *problems) {
 	}
 }
 
+// maxUnusedDays leaves room for the days that the cloud has not added up yet.
+const maxUnusedDays = 175
+
 func (s Selector) validate(ps *problems, field string) {
 	if s == (Selector{}) {
 		ps.add(field, "", "selects nothing: give pool, tag, computer, unused_days or user")
@@ -243,8 +248,8 @@ func (s Selector) validate(ps *problems, field string) {
 	if _, err := path.Match(Fold(s.Computer), ""); err != nil {
 		ps.add(field+".computer", s.Computer, "is not a pattern: write * for any characters, ? for one, [a-z] for one of these")
 	}
-	if s.UnusedDays < 0 || s.UnusedDays > 3650 {
-		ps.add(field+".unused_days", strconv.Itoa(s.UnusedDays), "is not 1 to 3650")
+	if s.UnusedDays < 0 || s.UnusedDays > maxUnusedDays {
+		ps.add(field+".unused_days", strconv.Itoa(s.UnusedDays), "is not 1 to %d: the cloud keeps the use of 180 days", maxUnusedDays)
 	}
 	if !slices.Contains([]SelectedUser{"", UserLocked, UserMissing}, s.User) {
 		ps.add(field+".user", string(s.User), "is neither %s nor %s", UserLocked, UserMissing)

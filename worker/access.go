@@ -91,13 +91,17 @@ func (x *accessReading) add(ctx context.Context, name string) error {
 		is := func(u apiclient.User) bool { return !policy.IsGroup(u) && policy.SameName(u.Name, x.user) }
 		known := slices.ContainsFunc(x.desktops, func(has tasks.AccessDesktop) bool { return has.DesktopID == d.ID })
 		if slices.ContainsFunc(d.Users, is) && !known {
-			x.desktops = append(x.desktops, tasks.AccessDesktop{
-				Project: x.alias, DesktopID: d.ID, ComputerName: d.ComputerName, AttachState: d.AttachState,
-				Users: policy.PersonsOf(d.Users), Pooled: d.Type == "POOLED",
-			})
+			x.desktops = append(x.desktops, accessDesktop(x.alias, d))
 		}
 	}
 	return nil
+}
+
+func accessDesktop(project string, d apiclient.Desktop) tasks.AccessDesktop {
+	return tasks.AccessDesktop{
+		Project: project, DesktopID: d.ID, ComputerName: d.ComputerName, AttachState: d.AttachState,
+		Users: policy.PersonsOf(d.Users), Pooled: d.Type == "POOLED",
+	}
 }
 
 // counted is how many desktops Workspace counts of the users of this name.

@@ -67,6 +67,8 @@ type Project struct {
 	// its detach a desktop is given back; defaults to 7 days.
 	UndoSecondPersonAbove *int
 	UndoWithin            time.Duration
+	// Blackouts are times in which only urgent operations and undos are sent; defaults to none.
+	Blackouts Blackouts
 }
 
 // limits are what projects of one credential have in common.

@@ -34,7 +34,11 @@ func (s *sender) expire(c record.Chunk) (after time.Duration, err error) {
 		}
 	}
 	left := append(inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)...)
-	return 0, overdue{s.committer, s.cfg.ID}.fail(s.inFlight, c, left, "the deadline passed before the desktop could be sent")
+	why := "the deadline passed before the desktop could be sent"
+	if b := s.blackout(c.Operation, c.Operation.Deadline); b != nil {
+		why = "the deadline passed in the " + b.Text() + ": submit it again, with a later deadline or urgent"
+	}
+	return 0, overdue{s.committer, s.cfg.ID}.fail(s.inFlight, c, left, why)
 }
 
 // overdue fails rows whose time is up.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // pageTries is how often a page of a fleet is read that fails and is not refused.
@@ -32,6 +33,11 @@ func (p *Planner) Pool(ctx context.Context, pool string) iter.Seq2[string, error
 // Usage returns how the desktops were used that were idle for at least so many days.
 func (p *Planner) Usage(ctx context.Context, from, to time.Time, idleDays int) iter.Seq2[apiclient.Usage, error] {
 	return p.project.API.Usage(ctx, from, to, idleDays, p.pages(ctx))
+}
+
+// Protections are the rules in force about what no call may name.
+func (p *Planner) Protections(ctx context.Context) (*record.Protections, error) {
+	return p.record.Protections(ctx)
 }
 
 func (p *Planner) pages(ctx context.Context) apiclient.Pages {

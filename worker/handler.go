@@ -116,7 +116,10 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 			return 0, err
 		}
 		after = sooner(after, again)
-		if c.Operation.CanaryPending() {
+		now := time.Now()
+		if blackout := h.sender.blackout(c.Operation, now); blackout != nil {
+			queued, after = nil, sooner(after, untilOver(blackout, now))
+		} else if c.Operation.CanaryPending() {
 			if queued, again, err = h.canary(ctx, c, queued, arrived); err != nil {
 				return 0, err
 			}

@@ -52,26 +52,18 @@ const (
 // for it for a minute. It is kept with every hundred rows, and reading goes on when the next
 // client asks. An error is that of Redis, or record.ErrOvertaken.
 func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
-	reading, stop := context.WithCancel(ctx)
-	kept := make(chan struct{})
-	go func() {
-		defer close(kept)
-		p.keep(reading, w, stop)
-	}()
-	err := w.Load(reading)
-	if err == nil {
-		err = newPlanning(p, w).all(reading)
-	}
-	ended := reading.Err() != nil
-	stop()
-	<-kept
+	ended, err := whileAsked(ctx, p.beat, w.Keep, func(ctx context.Context) error {
+		if err := w.Load(ctx); err != nil {
+			return err
+		}
+		return newPlanning(p, w).all(ctx)
+	})
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), planBeat)
 	defer cancel()
-	_, ofCloud := errors.AsType[*apiclient.Error](err)
 	switch {
 	case err == nil:
 		return w.End(last, time.Now(), "")
-	case !ended && ofCloud:
+	case !ended && ofCloud(err):
 		p.log.Warn().Err(err).Str("project", p.project.Alias).Str("plan", w.ID).Msg("a plan could not be read")
 		return w.End(last, time.Now(), err.Error())
 	case ended:
@@ -80,15 +72,33 @@ func (p *Planner) Read(ctx context.Context, w *record.PlanWork) error {
 	return errors.Join(err, w.Leave(last))
 }
 
-// keep renews the lease of a plan while clients ask for it.
-func (p *Planner) keep(ctx context.Context, w *record.PlanWork, stop func()) {
-	for wait(ctx, p.beat) {
-		// Redis may be away for a moment: the next beat comes before the lease ends.
-		if unasked, err := w.Keep(ctx); errors.Is(err, record.ErrOvertaken) || err == nil && unasked > planUnasked {
-			stop()
-			return
+// whileAsked reads while clients ask for it, and renews the lease with keep. ended reports that
+// the reading was ended, by ctx or because no client asks.
+func whileAsked(
+	ctx context.Context, beat time.Duration, keep func(context.Context) (time.Duration, error), read func(context.Context) error,
+) (ended bool, err error) {
+	reading, stop := context.WithCancel(ctx)
+	kept := make(chan struct{})
+	go func() {
+		defer close(kept)
+		for wait(reading, beat) {
+			// Redis may be away for a moment: the next beat comes before the lease ends.
+			if unasked, err := keep(reading); errors.Is(err, record.ErrOvertaken) || err == nil && unasked > planUnasked {
+				stop()
+				return
+			}
 		}
-	}
+	}()
+	err = read(reading)
+	ended = reading.Err() != nil
+	stop()
+	<-kept
+	return ended, err
+}
+
+func ofCloud(err error) bool {
+	_, is := errors.AsType[*apiclient.Error](err)
+	return is
 }
 
 // planning is one plan while it is read.
@@ -198,13 +208,19 @@ func (x *planning) rows(ctx context.Context, chunk int, rows []record.Row) (next
 
 // tried repeats a reading that failed and may yet succeed.
 func (x *planning) tried(ctx context.Context, read func() error) error {
+	return tried(ctx, func() bool { return x.work.Progress() > 0 }, read)
+}
+
+// tried repeats a reading that failed and may yet succeed. began reports that the cloud has
+// answered before.
+func tried(ctx context.Context, began func() bool, read func() error) error {
 	for try := 1; ; try++ {
 		err := read()
 		most := planTries
-		if x.work.Progress() > 0 {
+		if began() {
 			most = planTriesLater
 		}
-		if _, ofCloud := errors.AsType[*apiclient.Error](err); !ofCloud || refused(err) || try >= most || ctx.Err() != nil {
+		if !ofCloud(err) || refused(err) || try >= most || ctx.Err() != nil {
 			return err
 		}
 		if !wait(ctx, backoff(planRetry, planRetryMax, try)) {

@@ -117,6 +117,9 @@ func (s *sender) send(newCalls context.Context, items []*item) (pause time.Durat
 // callGroup takes one group through its steps: claim and reading, "sending", the call, and
 // its outcome. If no call is made, the next group uses the permit and the slot.
 func (s *sender) callGroup(b *batch, group []*item) {
+	if s.waitForBlackout(b, group) {
+		return
+	}
 	ready := s.check(b, group)
 	b.push(ready.later...)
 	call := record.Call{Call: tasks.Call{
@@ -179,6 +182,9 @@ func (s *sender) linger() time.Duration {
 // A crash before that leaves desktops in "sending" that were never sent, and the next
 // reading finds them attached.
 func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item) {
+	if s.waitForBlackout(b, group) {
+		return nil // the reading took long
+	}
 	for _, it := range group {
 		it.unsent = recorded{it.desktop, it.before}
 	}

@@ -187,9 +187,10 @@ type Retried struct {
 
 // Project is a configured project.
 type Project struct {
-	Alias  string       `json:"project"`
-	Pause  *tasks.Pause `json:"pause,omitempty"` // omitted: it is not paused
-	Limits Limits       `json:"limits"`
+	Alias    string          `json:"project"`
+	Pause    *tasks.Pause    `json:"pause,omitempty"`    // omitted: it is not paused
+	Blackout *tasks.Blackout `json:"blackout,omitempty"` // omitted: none is now
+	Limits   Limits          `json:"limits"`
 }
 
 // Limits are the configured limits of a project. Limits a minute, and Burst, belong to the

@@ -344,14 +344,19 @@ var reportKinds = map[string]string{"html": "text/html", "csv": "text/csv", "jso
 // the report is incomplete, which verify finds.
 func (c *Client) Report(ctx context.Context, w io.Writer, operation, format string) error {
 	path, q := operationPath(operation, "/report"), url.Values{"format": {format}}
-	resp, err := c.send(ctx, request{method: "GET", path: path, query: q, kinds: []string{reportKinds[format]}})
+	return c.download(ctx, w, request{method: "GET", path: path, query: q, kinds: []string{reportKinds[format]}}, operation)
+}
+
+// download writes a file, whose name has to contain name.
+func (c *Client) download(ctx context.Context, w io.Writer, r request, name string) error {
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	// A sign-in page of a proxy is text/html too.
-	if name := resp.Header.Get("Content-Disposition"); !strings.Contains(name, operation) {
-		return notDetachd(resp, "without the report")
+	if file := resp.Header.Get("Content-Disposition"); !strings.Contains(file, name) {
+		return notDetachd(resp, "without the file")
 	}
 	if _, err := io.Copy(w, resp.Body); err != nil {
 		return fmt.Errorf("%w: %w", ErrBrokeOff, err)

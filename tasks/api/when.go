@@ -3,6 +3,8 @@ package api
 import (
 	"errors"
 	"time"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 var errTime = errors.New("is not a time such as 2026-11-30T18:00:00+08:00")
@@ -44,5 +46,39 @@ func (n *NotBefore) UnmarshalText(text []byte) (err error) {
 	}
 	n.Now = false
 	n.At, err = ParseTime(string(text))
+	return err
+}
+
+// Since is a point in the past: a time, or how long ago it is.
+type Since struct {
+	At  time.Time
+	Ago tasks.Duration
+}
+
+// Before is the time; zero if s is.
+func (s Since) Before(now time.Time) time.Time {
+	if s.Ago == 0 {
+		return s.At
+	}
+	return now.Add(-time.Duration(s.Ago))
+}
+
+// MarshalText returns the time, or a duration such as 30d.
+func (s Since) MarshalText() ([]byte, error) {
+	if s.Ago != 0 {
+		return s.Ago.MarshalText()
+	}
+	return s.At.MarshalText()
+}
+
+// UnmarshalText accepts a time as ParseTime does, or a duration.
+func (s *Since) UnmarshalText(text []byte) (err error) {
+	*s = Since{}
+	if s.Ago.UnmarshalText(text) == nil {
+		return nil
+	}
+	if s.At, err = ParseTime(string(text)); err != nil {
+		err = errors.New("is neither a time such as 2026-11-30T18:00:00+08:00 nor a duration such as 30d")
+	}
 	return err
 }

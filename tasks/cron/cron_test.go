@@ -183,3 +183,54 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A window has its begin and not its end, and covers an instant if any of its ticks does.
+func TestWindows(t *testing.T) {
+	t.Parallel()
+	berlin, err := cron.Zone("Europe/Berlin")
+	require.NoError(t, err)
+	at := func(w cron.Window, text string) string {
+		now, err := time.Parse(time.RFC3339, text)
+		require.NoError(t, err)
+		until, in := w.At(now)
+		if !in {
+			return ""
+		}
+		return until.UTC().Format("2006-01-02T15:04Z")
+	}
+	once, err := cron.Once("2026-12-24 18:00", "2027-01-02T08:00", berlin)
+	require.NoError(t, err)
+	require.Empty(t, at(once, "2026-12-24T16:59:59Z"))
+	require.Equal(t, "2027-01-02T07:00Z", at(once, "2026-12-24T17:00:00Z"))
+	require.Equal(t, "2027-01-02T07:00Z", at(once, "2027-01-02T06:59:59Z"))
+	require.Empty(t, at(once, "2027-01-02T07:00:00Z"))
+
+	nights, err := cron.Parse("0 22 * * *", "Europe/Berlin")
+	require.NoError(t, err)
+	night, err := cron.Recurring(nights, 8*time.Hour)
+	require.NoError(t, err)
+	require.Empty(t, at(night, "2026-10-24T19:59:59Z"))
+	require.Equal(t, "2026-10-25T04:00Z", at(night, "2026-10-24T20:00:00Z"), "8 hours, though clocks then show 05:00")
+	require.Equal(t, "2026-10-25T04:00Z", at(night, "2026-10-25T03:59:59Z"))
+	require.Empty(t, at(night, "2026-10-25T04:00:00Z"))
+	long, err := cron.Recurring(nights, 30*time.Hour) // each begins before the one before it ends
+	require.NoError(t, err)
+	require.Equal(t, "2026-07-03T02:00Z", at(long, "2026-07-01T21:00:00Z"))
+
+	for _, c := range [][3]string{
+		{"2026-12-24", "2027-01-02 08:00", `invalid time "2026-12-24": use a time such as "2026-12-24 18:00"`},
+		{"2026-12-24 18:00", "", `invalid time "": use a time such as "2026-12-24 18:00"`},
+		{"2026-12-24 18:00", "2026-12-24 18:00", `it ends at "2026-12-24 18:00" and begins at "2026-12-24 18:00": use a later end`},
+	} {
+		_, err = cron.Once(c[0], c[1], berlin)
+		require.EqualError(t, err, c[2])
+	}
+	_, err = cron.Recurring(nights, time.Second)
+	require.EqualError(t, err, "invalid length 1s: use 1m to 744h")
+	minutes, err := cron.Parse("* * * * *", "")
+	require.NoError(t, err)
+	_, err = cron.Recurring(minutes, 2*time.Hour)
+	require.EqualError(t, err, "invalid length 2h0m0s: it begins again more than 100 times within that: use a rarer expression")
+	_, in := cron.Window{}.At(time.Now())
+	require.False(t, in)
+}

@@ -89,6 +89,9 @@ func (k keys) bulkTaken(kind bulkKind, id string) string { // HASH: operation:ch
 // plan is the HASH of a plan, see planMeta. Its tag is {pl:id}.
 func (k keys) plan(id string) string { return k.prefix + ":{pl:" + id + "}" }
 
+// review is the HASH of a review of access, see reviewMeta. Its tag is {ar:id}.
+func (k keys) review(id string) string { return k.prefix + ":{ar:" + id + "}" }
+
 // planned is the STRING with the id of the plan that an owner made and that has a hash.
 func (k keys) planned(owner, hash string) string {
 	return k.prefix + ":planned:" + shortHash(owner+"\x00"+hash, 16)
@@ -154,7 +157,9 @@ func (k keys) schedulesCounts() string { // HASH: result of runs, or missed -> c
 	return k.prefix + ":{schedules}:counts"
 }
 func (k keys) schedulesPaused() string  { return k.prefix + ":{schedules}:paused" }  // SET: names
-func (k keys) schedulesFailing() string { return k.prefix + ":{schedules}:failing" } // SET: names whose last run failed
+func (k keys) schedulesFailing() string { // SET: names whose last run failed, until they are resumed
+	return k.prefix + ":{schedules}:failing"
+}
 func (k keys) schedule(name string) string { // HASH: see scheduleFields
 	return k.prefix + ":{schedules}:state:" + name
 }

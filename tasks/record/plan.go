@@ -40,9 +40,6 @@ const (
 	planKept = time.Hour
 	// planKnown is how long the hash of a plan is known, to tell an expired plan from none.
 	planKnown = 24 * time.Hour
-	// planLease is how long the process that reads a plan may be silent before another
-	// may continue.
-	planLease = 20 * time.Second
 )
 
 // The fields of a plan's hash: meta (JSON of planMeta), request (packed, see planRequest),
@@ -266,20 +263,14 @@ func (r *Record) planChunk(ctx context.Context, id string, n int) (rows []tasks.
 	return rows, unpackJSON(s, &rows)
 }
 
-var scriptTakePlan = script("take_plan", "clock")
-
-var scriptWritePlan = script("write_plan", "clock")
-
-// PlanWork is a plan that the caller reads. No other process reads it until Leave, or until
-// the holder is silent for planLease. Only Keep may be called from other goroutines.
+// PlanWork is a plan that the caller reads. Only Keep may be called from other goroutines.
 type PlanWork struct {
 	Plan
 	Request tasks.Request
 	Named   []Row                      // the desktops that it names
 	Finds   map[int]map[string]RowFind // results of look-ups, by chunk
 
-	record   *Record
-	holder   string
+	lease
 	written  map[int]bool // chunks of rows
 	progress planProgress
 	counts   map[tasks.PlannedCount]int // keys without Count
@@ -292,21 +283,11 @@ type PlanWork struct {
 // TakePlan records a request for a plan. The caller gets it to read if it is not done, no
 // other process reads it, and free is true; else the work is nil.
 func (r *Record) TakePlan(ctx context.Context, p Plan, free bool) (*PlanWork, error) {
-	holder := ""
-	if free {
-		holder = xid.New().String()
+	l, err := r.take(ctx, r.keys.plan(p.ID), "plan "+p.ID, free, tasks.ErrNoPlan)
+	if err != nil || l.holder == "" {
+		return nil, err
 	}
-	v, err := r.runScript(ctx, scriptTakePlan, []string{r.keys.plan(p.ID)}, holder, planLease.Milliseconds(), planKept.Milliseconds())
-	if err != nil {
-		return nil, fmt.Errorf("taking plan %s: %w", p.ID, err)
-	}
-	switch n, _ := v.(int64); n {
-	case -1:
-		return nil, fmt.Errorf("taking plan %s: %w", p.ID, tasks.ErrNoPlan)
-	case 0:
-		return nil, nil
-	}
-	return &PlanWork{Plan: p, record: r, holder: holder}, nil
+	return &PlanWork{Plan: p, lease: l}, nil
 }
 
 // Load reads the request and the rows that were read before.
@@ -415,31 +396,8 @@ func (w *PlanWork) write(ctx context.Context, fields ...any) error {
 		return cmp.Or(slices.Index(plannedOrder, a.Does)-slices.Index(plannedOrder, b.Does),
 			strings.Compare(b.Of, a.Of), b.Count-a.Count, strings.Compare(a.Code, b.Code))
 	})
-	_, err := w.keep(ctx, append(fields, "progress", mustJSON(p))...)
+	_, err := w.lease.write(ctx, append(fields, "progress", mustJSON(p))...)
 	return err
-}
-
-// Keep renews the lease, and returns the time since the plan was last requested. The error
-// is ErrOvertaken if another process reads it now, or it has expired.
-func (w *PlanWork) Keep(ctx context.Context) (unasked time.Duration, err error) { return w.keep(ctx) }
-
-// Leave ends the lease: the next process that requests the plan may continue it.
-func (w *PlanWork) Leave(ctx context.Context) error {
-	_, err := w.keep(ctx, "holder", "", "until", "0")
-	return err
-}
-
-func (w *PlanWork) keep(ctx context.Context, fields ...any) (time.Duration, error) {
-	args := append([]any{w.holder, planLease.Milliseconds(), planKept.Milliseconds()}, fields...)
-	v, err := w.record.runScript(ctx, scriptWritePlan, []string{w.record.keys.plan(w.ID)}, args...)
-	if err != nil {
-		return 0, fmt.Errorf("writing plan %s: %w", w.ID, err)
-	}
-	ms, _ := v.(int64)
-	if ms < 0 {
-		return 0, fmt.Errorf("writing plan %s: %w", w.ID, ErrOvertaken)
-	}
-	return time.Duration(ms) * time.Millisecond, nil
 }
 
 // AllFinds joins the results of all chunks of look-ups.

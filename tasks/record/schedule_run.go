@@ -214,9 +214,9 @@ var scriptCommitRun = script("commit_run", "clock")
 // state has changed since it was read, or the schedule is gone (the error is ErrNoSchedule).
 func (r *Record) CommitScheduleRun(ctx context.Context, name string, state ScheduleState, x ScheduleResult) (written bool, err error) {
 	next := state.after(x)
-	pause, skip, forget := "", 0, int64(0)
+	pause, skip, keep := "", 0, int64(0)
 	if x.Read { // what is there was seen now
-		forget = x.Run.At.Add(-2 * r.retention).UnixMilli()
+		keep = 2 * r.retention.Milliseconds()
 	}
 	if x.Pause != nil {
 		pause = mustJSON(x.Pause)
@@ -239,7 +239,7 @@ func (r *Record) CommitScheduleRun(ctx context.Context, name string, state Sched
 		script: scriptCommitRun,
 		keys: []string{k.schedule(name), k.scheduleLists(name), k.schedulesPaused(), k.schedulesFailing(), k.schedulesAsked(),
 			k.schedulesCounts()},
-		args: []any{name, state.rev, x.Run.ID, string(x.Run.Result), pause, skip, forget, x.Run.Missed, len(fields)},
+		args: []any{name, state.rev, x.Run.ID, string(x.Run.Result), pause, skip, keep, x.Run.Missed, len(fields)},
 	}
 	call.args = append(call.args, fields...)
 	for _, sha := range x.Lists {
@@ -286,7 +286,7 @@ func (s ScheduleState) after(x ScheduleResult) ScheduleState {
 
 // ScheduleTotals are counts over all schedules.
 type ScheduleTotals struct {
-	Paused, Failing int                          // schedules; Failing: their last run failed
+	Paused, Failing int                          // schedules; Failing: their last run failed, or they paused themselves
 	Results         map[tasks.ScheduleResult]int // of all runs and missed ticks, ever
 }
 

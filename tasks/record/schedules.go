@@ -168,8 +168,8 @@ var scriptChangeSchedule = script("change_schedule", "clock")
 // false if there was nothing to remove.
 func (r *Record) decideSchedule(ctx context.Context, name, field, value string) (changed bool, err error) {
 	n, err := r.changeSchedule(ctx, &scriptCall{
-		script: scriptChangeSchedule, keys: []string{r.keys.schedules(), r.keys.schedulesPaused(), r.keys.schedule(name)},
-		args: []any{name, r.isConfigured(name), field, value},
+		script: scriptChangeSchedule, args: []any{name, r.isConfigured(name), field, value},
+		keys: []string{r.keys.schedules(), r.keys.schedulesPaused(), r.keys.schedulesFailing(), r.keys.schedule(name)},
 	})
 	if err == nil && n < 0 {
 		err = tasks.ErrNoSchedule

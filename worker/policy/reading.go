@@ -219,7 +219,10 @@ func (l Look) Leavers() []apiclient.User {
 }
 
 // SameName compares two names by their letters, composed or not: the cloud spells both ways.
-func SameName(a, b string) bool { return norm.NFC.String(a) == norm.NFC.String(b) }
+func SameName(a, b string) bool { return NameKey(a) == NameKey(b) }
+
+// NameKey is the same for names that SameName says are the same.
+func NameKey(name string) string { return norm.NFC.String(name) }
 
 func (l Look) groups() []apiclient.User {
 	var out []apiclient.User

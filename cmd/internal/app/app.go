@@ -3,12 +3,15 @@ package app
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/rs/xid"
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/cmd/internal/config"
+	"github.com/detachd/detachd/cmd/internal/schedules"
+	"github.com/detachd/detachd/cmd/internal/sources"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
@@ -21,6 +24,7 @@ type App struct {
 	*Store
 
 	worker *worker.Worker
+	ticker *schedules.Ticker // nil: this process runs no schedules
 	log    zerolog.Logger
 	undo   cleanups
 }
@@ -41,7 +45,23 @@ func New(
 		a.Stop()
 		return nil, err
 	}
+	if cfg.Worker.Schedules {
+		a.ticker = newTicker(s, log)
+	}
 	return a, nil
+}
+
+// settle is how long a list of leavers must not change before it is taken.
+const settle = 5 * time.Second
+
+func newTicker(s *Store, log zerolog.Logger) *schedules.Ticker {
+	return schedules.New(schedules.Config{
+		Producer: s.Producer, Projects: s.Projects, Worker: workerID(s.cfg.Worker.ID), Log: log,
+		Source: sources.New(sources.Config{
+			Lists: s.cfg.Worker.Lists, Settle: settle,
+			Fleet: func(project string) (sources.Fleet, error) { return s.Planner(project, log) },
+		}),
+	})
 }
 
 func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worker.Worker, error) {
@@ -73,7 +93,7 @@ func (s *Store) project(p config.Project) (worker.Project, error) {
 		MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		CallTimeout: p.Limits.CallTimeout + config.CallMargin, Limit: &limit, ApprovalExpires: p.Approval.Expires,
 		SecondPersonAbove: &p.Approval.SecondPersonAbove, UndoSecondPersonAbove: &p.Approval.UndoSecondPersonAbove,
-		UndoWithin: p.Approval.UndoWithin, Canary: &canary, StopLoss: &stopLoss,
+		UndoWithin: p.Approval.UndoWithin, Canary: &canary, StopLoss: &stopLoss, Blackouts: p.BlackoutTimes(),
 	}, err
 }
 
@@ -99,12 +119,19 @@ func workerID(configured string) string {
 	return host + "-" + xid.New().String()
 }
 
-// Start starts the worker and returns.
+// Start starts the worker and, unless it is configured not to, the schedules; and returns.
 func (a *App) Start(ctx context.Context) error {
 	if err := a.worker.Start(ctx); err != nil {
 		return err
 	}
 	a.undo.add("worker", func() error { a.worker.Stop(); return nil })
+	if a.ticker == nil {
+		return nil
+	}
+	ticking, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); a.ticker.Run(ticking) }()
+	a.undo.add("schedules", func() error { stop(); <-ended; return nil })
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
@@ -62,13 +63,41 @@ func TestAppDetaches(t *testing.T) {
 	require.Equal(t, "detachd/1.2.3", e.Cloud.Requests()[0].Header.Get("User-Agent"))
 }
 
+// Every worker process runs schedules, unless it is configured not to.
+func TestAppRunsSchedules(t *testing.T) {
+	t.Parallel()
+	e, cfg := embedded(t)
+	cfg.Schedules = []tasks.Schedule{{
+		Name: "nightly", Project: "hq", Cron: "0 0 1 1 *", Source: tasks.ScheduleSource{Desktops: []string{"d1"}}, Owner: "Zoe Doe",
+	}}
+	start := func() *App {
+		a, err := New(cfg, none, zerolog.Nop(), "test")
+		require.NoError(t, err)
+		require.NoError(t, a.Start(t.Context()))
+		t.Cleanup(a.Stop)
+		return a
+	}
+	cfg.Worker.Schedules = false
+	idle := start()
+	_, err := idle.Record.AskRun(t.Context(), record.ScheduleAsk{Schedule: "nightly", By: "zoe", At: time.Now()}, "")
+	require.NoError(t, err)
+	require.Nil(t, idle.ticker)
+	cfg.Worker.Schedules = true
+	start()
+	require.NoError(t, e.Cloud.Wait(t.Context(), func() bool { return e.Cloud.DetachedTimes(cfg.Projects[0].ProjectID, "d1") == 1 }))
+	ops, _, err := idle.Record.Operations(t.Context(), tasks.OperationFilter{}, 10, "")
+	require.NoError(t, err)
+	require.Len(t, ops, 1)
+	require.Equal(t, []string{"schedule:nightly", "Zoe Doe"}, []string{ops[0].RequestedBy, ops[0].Owner})
+}
+
 // What the configuration says by default is what workers and the record take by default.
 func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	t.Parallel()
 	w := worker.Config{Projects: []worker.Project{{}}}.WithDefaults()
 	require.Equal(t, config.Worker{
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax, BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
-		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true,
 	}, config.Defaults().Worker)
 	p := w.Projects[0]
 	require.Equal(t, config.Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}, config.DefaultLimits())

@@ -166,11 +166,18 @@ func (s *Store) Planner(alias string, log zerolog.Logger) (*worker.Planner, erro
 	return s.planners[alias], nil
 }
 
+// ReadReview reads a review of access on, in all of its projects.
+func (s *Store) ReadReview(ctx context.Context, w *record.ReviewWork, log zerolog.Logger) error {
+	return worker.ReadReview(ctx, w, func(alias string) (*worker.Planner, error) { return s.Planner(alias, log) }, log)
+}
+
 // ProjectLimits are the limits of a project and of its credential.
 type ProjectLimits struct {
 	Alias      string
 	Credential config.Credential
 	Limits     config.Limits
+	Blackouts  worker.Blackouts
+	Zone       string // of last working days that name none
 }
 
 // Limits returns the limits of all projects, in the order of the configuration.
@@ -178,7 +185,7 @@ func (s *Store) Limits() []ProjectLimits {
 	out := make([]ProjectLimits, len(s.cfg.Projects))
 	for i, p := range s.cfg.Projects {
 		c, _ := s.cfg.CredentialOf(p)
-		out[i] = ProjectLimits{p.Alias, c, p.Limits}
+		out[i] = ProjectLimits{p.Alias, c, p.Limits, p.BlackoutTimes(), p.Zone}
 	}
 	return out
 }

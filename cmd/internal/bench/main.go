@@ -51,7 +51,7 @@ var benchmarks = []struct {
 }{
 	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
 	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle},
+	{"B10", idle}, {"B11", manySchedules},
 }
 
 func main() {

@@ -205,6 +205,11 @@ func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 			fs.paused(alias, *pause)
 		}
 	}
+	for _, p := range s.Limits() {
+		if b := p.Blackouts.At(now()); b != nil {
+			fs.add("blackout "+p.Alias, fine, "", "only urgent operations and undos are sent until %s: %s", clock(b.Until), b.Text())
+		}
+	}
 	if rejects, err := s.Record.Rejects(ctx); err == nil && len(rejects) > 0 {
 		last := rejects[0]
 		fs.add("queue", warn, "find out what else writes to these queues; no operation loses anything",

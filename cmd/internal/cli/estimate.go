@@ -43,7 +43,9 @@ func estimates(desktops map[string]int, projects []api.Project, now time.Time) (
 	for i, x := range projects {
 		op := tasks.Operation{ID: x.Alias, Project: x.Alias, AcceptedAt: now.Add(time.Duration(i))}
 		op.Counts.Queued = desktops[x.Alias]
-		budget := tasks.Budget{CallsPerMinute: x.Limits.CallsPerMinute, ReadsPerMinute: x.Limits.ReadsPerMinute, Pause: x.Pause, Workers: 1}
+		budget := tasks.Budget{
+			CallsPerMinute: x.Limits.CallsPerMinute, ReadsPerMinute: x.Limits.ReadsPerMinute, Pause: x.Pause, Blackout: x.Blackout, Workers: 1,
+		}
 		lines := before[x.Limits.Credential]
 		op.Estimate = tasks.EstimateOf(op, now, budget, lines...)
 		before[x.Limits.Credential] = append(lines,

@@ -166,28 +166,39 @@ func (p *Program) showPlans(summary string, plans []api.Plan) error {
 func (p *Program) waitForPlans(ctx context.Context, c *client, plans []api.Plan) error {
 	bar := p.newBar(rowsOf(plans))
 	defer bar.end()
-	answered := time.Now()
-	for pause := firstPoll; ; pause = min(2*pause, longestPause) {
+	return poll(ctx, func() (bool, error) {
 		read, reading := 0, false
 		for i, plan := range plans {
 			if plan.State == tasks.PlanReading {
 				now, err := c.PlanByID(ctx, plan.ID, 1, "")
-				switch {
-				case err == nil:
-					plans[i], answered = now, time.Now()
-				case ctx.Err() == nil && mayPass(err) && time.Since(answered) < maxOutage:
-					pause = max(pause, min(retryAfter(err), maxOutage))
-				default:
-					return err
+				if err != nil {
+					return false, err
 				}
+				plans[i] = now
 			}
 			read += plans[i].Read
 			reading = reading || plans[i].State == tasks.PlanReading
 		}
 		bar.of(rowsOf(plans))
 		bar.set(read)
-		if !reading {
+		return !reading, nil
+	})
+}
+
+// poll asks until it is done. A short outage of the server is waited out.
+func poll(ctx context.Context, ask func() (done bool, err error)) error {
+	answered := time.Now()
+	for pause := firstPoll; ; pause = min(2*pause, longestPause) {
+		done, err := ask()
+		switch {
+		case done:
 			return nil
+		case err == nil:
+			answered = time.Now()
+		case ctx.Err() == nil && mayPass(err) && time.Since(answered) < maxOutage:
+			pause = max(pause, min(retryAfter(err), maxOutage))
+		default:
+			return err
 		}
 		select {
 		case <-time.After(pause):

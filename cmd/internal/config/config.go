@@ -120,6 +120,9 @@ type Project struct {
 	Limits       Limits   `yaml:"limits"`
 	Approval     Approval `yaml:"approval"`
 	Require      Require  `yaml:"require"`
+	Zone         string   `yaml:"zone"` // IANA time zone of blackouts and last working days that name none. Defaults to "", UTC.
+	// Blackouts are times in which only urgent operations and undos are sent. Defaults to none.
+	Blackouts []Blackout `yaml:"blackouts"`
 	// Protected are rules about what no call of this project may name, besides
 	// Config.Protected. Defaults to none.
 	Protected []Protected `yaml:"protected"`
@@ -692,6 +695,7 @@ func (p Project) validate(bad func(field, format string, args ...any)) {
 	}
 	p.Limits.validate(bad)
 	p.Approval.validate(bad)
+	p.validateBlackouts(bad)
 	for i, x := range p.Protected {
 		x.validate(func(field, format string, args ...any) {
 			bad(fmt.Sprintf("protected[%d].%s", i, field), format, args...)

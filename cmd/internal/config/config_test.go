@@ -111,7 +111,7 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	values := map[string]reflect.Value{}
 	for _, v := range []any{
 		def, Code{}, def.Redis, TLS{}, Project{UnknownUsers: tasks.HoldUnknown}, DefaultCredential(), DefaultLimits(), DefaultApproval(),
-		DefaultApproval().Canary, DefaultApproval().StopLoss, Require{}, Protected{}, def.Worker, def.Log, SecretRef{},
+		DefaultApproval().Canary, DefaultApproval().StopLoss, Require{}, Protected{}, Blackout{}, def.Worker, def.Log, SecretRef{},
 	} {
 		values[reflect.TypeOf(v).Name()] = reflect.ValueOf(v)
 	}
@@ -146,6 +146,7 @@ func TestCommentsHaveTheDefaults(t *testing.T) {
 	fieldComments(t, "config.go", check)
 	fieldComments(t, "secret.go", check)
 	fieldComments(t, "protected.go", check)
+	fieldComments(t, "blackouts.go", check)
 }
 
 func keysOf(t reflect.Type) []string {

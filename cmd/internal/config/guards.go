@@ -31,6 +31,11 @@ func (c Config) Guards() map[string]string {
 		out[name+"max_in_flight"], out[name+"max_reads"] = strconv.Itoa(p.Limits.MaxInFlight), strconv.Itoa(p.Limits.MaxReads)
 		out[name+"call_timeout"] = p.Limits.CallTimeout.String()
 		out[name+"require.reason"], out[name+"require.ticket"] = strconv.FormatBool(p.Require.Reason), strconv.FormatBool(p.Require.Ticket)
+		var blackouts []string
+		for _, b := range p.Blackouts {
+			blackouts = append(blackouts, b.text(p.Zone))
+		}
+		out[name+"blackouts"], out[name+"zone"] = strings.Join(blackouts, ", "), p.Zone
 		a := p.Approval
 		out[name+"approval"] = fmt.Sprintf("%d desktops, %d %%, %s, in %s, expires after %s", a.Desktops, a.Percent, a.Match, a.Window, a.Expires)
 		out[name+"approval.second_person_above"] = strconv.Itoa(a.SecondPersonAbove)

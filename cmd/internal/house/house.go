@@ -27,18 +27,19 @@ var table = map[string][]string{
 	"tasks/redisfault":    {},
 	"tasks/redistest":     {},
 	"tasks/trail":         {},
-	"worker":              {"apiclient", "tasks", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail", "worker/policy"},
+	"worker": {"apiclient", "tasks", "tasks/cron", "tasks/queue", "tasks/record", "tasks/redisfault", "tasks/trail",
+		"worker/policy"},
 	"worker/policy":       {"apiclient", "tasks"},
 	"deploy":              {},
 	"cmd/internal/access": {"apiclient"},
 	"cmd/internal/app": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/record", "worker", "worker/policy", "cmd/internal/config",
-		"cmd/internal/harmless",
+		"cmd/internal/harmless", "cmd/internal/schedules", "cmd/internal/sources",
 	},
 	"cmd/internal/bench": {
 		"apiclient", "apiclient/fakecloud", "tasks", "tasks/queue", "tasks/record", "tasks/redistest", "worker",
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/drill",
-		"cmd/internal/server",
+		"cmd/internal/schedules", "cmd/internal/server", "cmd/internal/sources",
 	},
 	"cmd/internal/chaos": {"apiclient/fakecloud", "tasks", "tasks/record", "tasks/redistest", "tasks/trail", "cmd/internal/drill"},
 	"cmd/internal/cli": {
@@ -46,7 +47,7 @@ var table = map[string][]string{
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/harmless",
 		"cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/when",
 	},
-	"cmd/internal/config": {"apiclient", "tasks", "tasks/record", "tasks/redisfault", "worker"},
+	"cmd/internal/config": {"apiclient", "tasks", "tasks/cron", "tasks/record", "tasks/redisfault", "worker"},
 	"cmd/internal/dashboard": {
 		"tasks", "tasks/api", "tasks/redisfault", "cmd/internal/access", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 		"cmd/internal/server", "cmd/internal/when",
@@ -67,7 +68,7 @@ var table = map[string][]string{
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
 	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},
-	"cmd/internal/when":    {},
+	"cmd/internal/when":    {"tasks"},
 	"cmd/detachd":          {"cmd/internal/cli"},
 }
 

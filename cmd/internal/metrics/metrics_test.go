@@ -131,6 +131,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	asked, err := rec.AskApproval(t.Context(), op[0], tasks.Clearance{Why: tasks.WhyLimit, ExpiresAt: time.Now().Add(time.Hour)})
 	require.NoError(t, err)
 	require.True(t, asked)
+	failedRun(t, rec)
 	families, text := page(t, m)
 	for _, x := range []struct {
 		want   float64
@@ -166,6 +167,11 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{0, "detachd_operations_awaiting_approval", []string{"project", "branch"}},
 		{2, "detachd_access_removed_seconds", []string{"project", "hq"}},
 		{1, "detachd_given_back_total", []string{"project", "hq"}},
+		{1, "detachd_schedules_paused", nil},
+		{1, "detachd_schedules_failing", nil},
+		{1, "detachd_schedule_runs_total", []string{"result", "failed"}},
+		{7, "detachd_schedule_runs_total", []string{"result", "missed"}},
+		{0, "detachd_schedule_runs_total", []string{"result", "started"}},
 		{1, "detachd_http_requests_total", []string{"route", "/v1/stats", "method", "GET", "status", "2xx"}},
 		{1, "detachd_http_requests_total", []string{"route", "none", "method", "other", "status", "4xx"}},
 		{1, "detachd_http_request_duration_seconds", []string{"route", "/v1/stats"}},
@@ -301,4 +307,20 @@ func TestAlertRules(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, n, 7)
+}
+
+// failedRun makes a schedule fail, and pause itself, after seven missed ticks.
+func failedRun(t *testing.T, rec *record.Record) {
+	t.Helper()
+	x := tasks.Schedule{Name: "nightly", Project: "hq", Cron: "0 18 * * *", Source: tasks.ScheduleSource{Desktops: []string{"d1"}}}
+	require.NoError(t, rec.AddSchedule(t.Context(), x))
+	tick := tasks.ScheduleTick{ID: "nightly@2199-01-01T18:00 UTC", Wall: "2199-01-01T18:00", At: time.Date(2199, 1, 1, 18, 0, 0, 0, time.UTC)}
+	state, mine, err := rec.BeginScheduleRun(t.Context(), "nightly", "w", tick, time.Minute)
+	require.NoError(t, err)
+	require.True(t, mine)
+	written, err := rec.CommitScheduleRun(t.Context(), "nightly", state, record.ScheduleResult{
+		Tick: tick, Run: tasks.ScheduleRun{ID: tick.ID, Result: tasks.RunFailed, Missed: 7}, Pause: &tasks.SchedulePause{By: tasks.PausedItself},
+	})
+	require.NoError(t, err)
+	require.True(t, written)
 }

@@ -19,22 +19,25 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 
 // Gauges from the record are the same in every process: aggregate with max, not sum.
 var (
-	redisUp        = desc("detachd_redis_up", "Whether the record could be read; if not, its gauges are omitted.")
-	workersAlive   = desc("detachd_workers", "Living workers.")
-	projectWorkers = desc("detachd_project_workers", "Living workers that serve a project.", "project")
-	unserved       = desc("detachd_desktops_unserved", "Desktops of open operations that wait, but no worker serves the project.", "project")
-	repairs        = desc("detachd_record_repairs_total", "Repairs of lost or left-over parts of the record, counted in the record.", "kind")
-	orphans        = desc("detachd_record_orphans", "Entries without an operation at the last full check, dropped ones included.")
-	unreadable     = desc("detachd_record_unreadable", "Operations, or chunks, that were unreadable at the last full check of the record.")
-	operations     = desc("detachd_operations", "Operations in the record.", "project")
-	openOperations = desc("detachd_operations_open", "Those with work left or unconfirmed desktops: 10,000 at most, the oldest.", "project")
-	scheduledOps   = desc("detachd_operations_scheduled", "Operations that start later.", "project")
-	awaiting       = desc("detachd_operations_awaiting_approval", "Operations that wait for a person; nothing of them is sent.", "project")
-	openDesktops   = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
-	failures       = desc("detachd_failures", "Desktops in the inbox: failed, or on hold (class held).", "project", "class", "code")
-	queueTasks     = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
-	queueOldest    = desc("detachd_queue_oldest_seconds", "Wait of the first task of a queue.", "project", "queue")
-	paused         = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
+	redisUp          = desc("detachd_redis_up", "Whether the record could be read; if not, its gauges are omitted.")
+	workersAlive     = desc("detachd_workers", "Living workers.")
+	projectWorkers   = desc("detachd_project_workers", "Living workers that serve a project.", "project")
+	unserved         = desc("detachd_desktops_unserved", "Desktops of open operations that wait, but no worker serves the project.", "project")
+	repairs          = desc("detachd_record_repairs_total", "Repairs of lost or left-over parts of the record, counted in the record.", "kind")
+	orphans          = desc("detachd_record_orphans", "Entries without an operation at the last full check, dropped ones included.")
+	unreadable       = desc("detachd_record_unreadable", "Operations, or chunks, that were unreadable at the last full check of the record.")
+	operations       = desc("detachd_operations", "Operations in the record.", "project")
+	openOperations   = desc("detachd_operations_open", "Those with work left or unconfirmed desktops: 10,000 at most, the oldest.", "project")
+	scheduledOps     = desc("detachd_operations_scheduled", "Operations that start later.", "project")
+	awaiting         = desc("detachd_operations_awaiting_approval", "Operations that wait for a person; nothing of them is sent.", "project")
+	openDesktops     = desc("detachd_desktops_open", "Desktops of open operations, by state.", "project", "state")
+	failures         = desc("detachd_failures", "Desktops in the inbox: failed, or on hold (class held).", "project", "class", "code")
+	queueTasks       = desc("detachd_queue_tasks", "Tasks, of up to 100 desktops each, that wait in a queue.", "project", "queue")
+	queueOldest      = desc("detachd_queue_oldest_seconds", "Wait of the first task of a queue.", "project", "queue")
+	schedulesPaused  = desc("detachd_schedules_paused", "Schedules that are paused.")
+	schedulesFailing = desc("detachd_schedules_failing", "Schedules whose last run failed, or that paused themselves.")
+	scheduleRuns     = desc("detachd_schedule_runs_total", "Runs of schedules, and missed ticks, by result, counted in the record.", "result")
+	paused           = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
 )
 
 var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator,
@@ -57,7 +60,7 @@ func (m *Metrics) Watch(rec *record.Record, projects []string) {
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, awaiting,
-		openDesktops, failures, queueTasks, queueOldest, paused,
+		openDesktops, failures, queueTasks, queueOldest, paused, schedulesPaused, schedulesFailing, scheduleRuns,
 	} {
 		to <- d
 	}
@@ -79,6 +82,10 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	if err == nil {
 		report, err = c.record.RepairReport(ctx)
 	}
+	var totals record.ScheduleTotals
+	if err == nil {
+		totals, err = c.record.ScheduleTotals(ctx)
+	}
 	gauge(redisUp, truth(err == nil))
 	if err != nil {
 		return
@@ -92,6 +99,11 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	gauge(workersAlive, float64(alive))
 	for _, kind := range record.RepairKinds {
 		to <- prometheus.MustNewConstMetric(repairs, prometheus.CounterValue, float64(report.Repaired[kind]), string(kind))
+	}
+	gauge(schedulesPaused, float64(totals.Paused))
+	gauge(schedulesFailing, float64(totals.Failing))
+	for _, result := range tasks.ScheduleResults {
+		to <- prometheus.MustNewConstMetric(scheduleRuns, prometheus.CounterValue, float64(totals.Results[result]), string(result))
 	}
 	gauge(orphans, float64(report.Orphans))
 	gauge(unreadable, float64(report.Unreadable))

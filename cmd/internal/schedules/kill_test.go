@@ -108,7 +108,7 @@ func TestKilledTicker(t *testing.T) {
 				s := newEnv(t)
 				x := every(tasks.Schedule{Source: tasks.ScheduleSource{File: file}})
 				require.NoError(t, s.r.AddSchedule(t.Context(), x))
-				// The real time of Redis has come to ticks, of which the latest runs.
+				// Ticks of the last hour are due, of which the latest runs.
 				key := s.prefix + ":{schedules}:state:nightly"
 				require.NoError(t, s.server.Client(t).HSet(t.Context(), key, "since", time.Now().Add(-time.Hour).UnixMilli()).Err())
 

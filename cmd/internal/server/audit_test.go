@@ -57,7 +57,12 @@ var decisions = map[string]audited{
 	"GET /v1/redrives/{id}/desktops": {}, "GET /v1/codes": {}, "GET /v1/key": {}, "GET /v1/keys": {}, "GET /v1/sessions": {},
 	"GET /v1/audit": {}, "GET /v1/projects": {}, "GET /v1/workers": {}, "GET /v1/stats": {},
 	"GET /v1/users/{name}/access": {tasks.AuditPersonalData, "", true},
-	"GET /v1/search":              {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
+
+	"POST /v1/access-reviews":           {tasks.AuditPersonalData, `{"since":"1h"}`, true},
+	"GET /v1/access-reviews/{id}":       {},
+	"GET /v1/access-reviews/{id}/items": {tasks.AuditPersonalData, "", true}, // as CSV
+
+	"GET /v1/search": {}, "GET /docs": {}, "GET /openapi.json": {}, "GET /healthz": {}, "GET /readyz": {}, "GET /metrics": {},
 
 	"POST /v1/recalls": {tasks.AuditRecallCreated, `{"user":"zoe","reason":"left"}`, true},
 	"GET /v1/recalls":  {}, "GET /v1/recalls/{id}": {},
@@ -82,7 +87,7 @@ var decisions = map[string]audited{
 // auditBench is a bench with one of everything that can be changed.
 type auditBench struct {
 	*bench
-	operation, redrive, cancellation, recall, plan, keyID, session, secret, waiting, gone string
+	operation, redrive, cancellation, recall, plan, review, keyID, session, secret, waiting, gone string
 }
 
 func newAuditBench(t *testing.T) *auditBench {
@@ -93,6 +98,7 @@ func newAuditBench(t *testing.T) *auditBench {
 	b.cancellation = b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall).json(t)["id"].(string)
 	b.recall = b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe).json(t)["id"].(string)
 	b.plan = b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	b.review = b.do(b.key[access.Producer], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	b.renew()
 	return b
 }
@@ -114,7 +120,7 @@ func (b *auditBench) renew() {
 
 func (b *auditBench) path(rt route) string {
 	id := b.operation
-	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/recalls": b.recall, "/v1/plans": b.plan, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
+	for prefix, other := range map[string]string{"/v1/redrives": b.redrive, "/v1/cancellations": b.cancellation, "/v1/recalls": b.recall, "/v1/plans": b.plan, "/v1/access-reviews": b.review, "/v1/keys": b.keyID, "/v1/sessions": b.session} {
 		if strings.HasPrefix(rt.path, prefix) {
 			id = other
 		}
@@ -128,6 +134,9 @@ func (b *auditBench) path(rt route) string {
 	path := strings.NewReplacer("{id}", id, "{desktop}", "d1", "{alias}", "hq", "{name}", "zoe", "{schedule}", "leavers").Replace(rt.path)
 	if rt.path == "/v1/desktops" || rt.path == "/v1/search" {
 		path += "?q=d1"
+	}
+	if strings.HasSuffix(rt.path, "/items") {
+		path += "?format=csv"
 	}
 	return path
 }
@@ -185,6 +194,9 @@ func TestEveryRouteHasAnAuditDecision(t *testing.T) {
 		}
 		if strings.HasPrefix(rt.path, "/v1/plans/") {
 			b.plan = b.do(key, "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+		}
+		if strings.HasPrefix(rt.path, "/v1/access-reviews/") {
+			b.review = b.do(key, "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 		}
 		if strings.HasSuffix(rt.path, ":end") { // of the same key
 			session, _, err := b.keys.SignIn(t.Context(), key, access.Browser{})

@@ -19,6 +19,7 @@ import (
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/app"
+	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -46,6 +47,7 @@ const (
 	recall       = `{"filter":{"ticket":"none"},"reason":"left"}`
 	recallZoe    = `{"user":"zoe","reason":"left"}`
 	thePlan      = "d5q7f2k9s8lg2m0v1n3g"
+	theReview    = "d5q7f2k9s8lg2m0v1n40"
 	theKey       = "dk_4f2k6x7a"
 	theSession   = "5d41402abc4b2a76b971"
 )
@@ -102,7 +104,8 @@ func newScene(t *testing.T) *scene {
 	}))
 	s.scheduled("leavers", "hq")
 	plan := s.ask(access.Producer, "POST", "/v1/plans", s.example("/v1/plans", "leaver")).json(t)
-	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string))
+	review := s.ask(access.Producer, "POST", "/v1/access-reviews", s.example("/v1/access-reviews", "month")).json(t)
+	s.replace = strings.NewReplacer(theKey, key["id"].(string), thePlan, plan["id"].(string), theReview, review["id"].(string))
 	return s
 }
 
@@ -336,6 +339,13 @@ func (s *scene) more() {
 	s.ask(role, "GET", "/v1/schedules?page_size=1", nil)
 	s.ask(role, "GET", "/v1/schedules/nightly", nil)
 	s.ask(role, "GET", "/v1/schedules/configured", nil)
+	s.cfg.Projects[0].Blackouts = []config.Blackout{{Name: "freeze", Reason: "payroll", From: "2020-01-01 00:00", Until: "2199-01-01 00:00"}}
+	late := post("/v1/operations", object{"project": "hq", "desktops": []any{"unused"}})["estimate"].(map[string]any)
+	freeze := map[string]any{"name": "freeze", "reason": "payroll", "until": "2199-01-01T00:00:00Z"}
+	require.Equal(s.t, []any{"blackout", freeze, true}, []any{late["why"], late["blackout"], late["late"]})
+	shown := s.ask(role, "GET", "/v1/projects", nil).json(s.t)["items"].([]any)
+	require.Equal(s.t, freeze, shown[0].(map[string]any)["blackout"])
+	s.cfg.Projects[0].Blackouts = nil
 	post("/v1/projects/branch:pause", object{"for_seconds": 3600})
 	half := post("/v1/operations", object{"project": "branch", "desktops": []any{"done", "open"}})["id"].(string)
 	s.step(half, tasks.StateDetached)
@@ -384,6 +394,7 @@ func (s *scene) more() {
 	s.cloud.Attach(s.cfg.Projects[0].ProjectID, "d4d5c6b7-0f1e-4d2c-9b3a-485760718293", fakecloud.User{Name: "mia"})
 	s.ask(role, "GET", "/v1/users/mia/access", nil)
 	s.ask(role, "GET", "/v1/users/MIA/access", nil)
+	s.reviews(role)
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right"})
 	post("/v1/plans", object{"project": "hq", "desktops": []any{"unused"}})
 	_, err := s.store.Record.AppendAudit(s.t.Context(), tasks.AuditEvent{At: time.Now(), Action: tasks.AuditKeyRevoked, Outcome: tasks.AuditFailed, OfSeq: 1, Owner: "Ann Lee"})
@@ -414,6 +425,35 @@ func (s *scene) recalls() {
 	s.ask(bound, "GET", "/v1/recalls/"+x["id"].(string), nil)
 	s.ask(bound, "POST", "/v1/recalls", object{"value": object{"user": "bo", "project": "branch", "ticket": "T-1", "reason": "stays"}})
 	s.ask(bound, "GET", "/v1/recalls?page_size=1", nil)
+}
+
+// reviews asks for reviews of access that have everything, and for one that failed.
+func (s *scene) reviews(role access.Role) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	key, err := s.keys.Authenticate(ctx, s.key[role])
+	require.NoError(s.t, err)
+	for _, why := range []string{"", "too many"} {
+		x, err := s.store.Record.CreateReview(ctx, time.Now(), planOwner(key), "hq", []string{"hq"}, time.Now().Add(-time.Hour), func(string) error { return nil })
+		require.NoError(s.t, err)
+		work, err := s.store.Record.TakeReview(ctx, x, true)
+		require.NoError(s.t, err)
+		left, err := work.Load(ctx)
+		require.NoError(s.t, err)
+		require.NotEmpty(s.t, left["hq"], "somebody was detached")
+		one := tasks.Returned{
+			User: "mia", UserID: "u2", How: tasks.CameByUndo, OtherUser: true, Why: "as it was counted", DetachedAt: time.Now(), DetachedDesktopID: "d1", DetachedOperationID: theOperation, UndoID: theOperation,
+			AccessDesktop: tasks.AccessDesktop{
+				Project: "hq", DesktopID: "f5057fee-4c3e-4459-82dd-21250b729601", ComputerName: "PC-1", AttachState: "ATTACHED", Pooled: true,
+				Users: []tasks.Person{{Name: "mia"}},
+			},
+		}
+		require.NoError(s.t, work.Add(ctx, left["hq"][0], []tasks.Returned{one, one}))
+		require.NoError(s.t, work.Unread(ctx, "hq", "no right"))
+		require.NoError(s.t, work.End(ctx, time.Now(), why))
+		s.ask(role, "GET", "/v1/access-reviews/"+x.ID, nil)
+		s.ask(role, "GET", "/v1/access-reviews/"+x.ID+"/items?page_size=1", nil)
+	}
 }
 
 // step takes the first desktop of an operation to a state.
@@ -528,6 +568,7 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 	cancellation := b.do(b.key[access.Operator], "POST", "/v1/cancellations", recall, "Idempotency-Key", "used").json(t)["id"].(string)
 	takenBack := b.do(b.key[access.Operator], "POST", "/v1/recalls", recallZoe, "Idempotency-Key", "used").json(t)["id"].(string)
 	plan := b.do(b.key[access.Producer], "POST", "/v1/plans", `{"project":"hq","desktops":["d1"]}`).json(t)["id"].(string)
+	review := b.do(b.key[access.Producer], "POST", "/v1/access-reviews", `{"since":"1h"}`).json(t)["id"].(string)
 	b.srv.bodyPatience = 50 * time.Millisecond
 	path := func(rt route) string {
 		id := id
@@ -542,6 +583,9 @@ func TestEveryRefusalIsProvoked(t *testing.T) {
 		}
 		if strings.HasPrefix(rt.path, "/v1/recalls") {
 			id = takenBack
+		}
+		if strings.HasPrefix(rt.path, "/v1/access-reviews") {
+			id = review
 		}
 		return strings.NewReplacer("{id}", id, "{desktop}", "d1", "{name}", "zoe", "{alias}", "hq", "{schedule}", "leavers").Replace(rt.path)
 	}
@@ -603,6 +647,14 @@ func (p *provocation) few(path func(route) string) {
 	for _, rt := range []route{create, plan} {
 		p.try(rt, 403, bound, rt.path, `{"project":"branch","desktops":["d1"]}`)
 	}
+	review := routeOf("POST", "/v1/access-reviews")
+	p.try(review, 403, bound, review.path, `{"since":"1h","project":"branch"}`)
+	producer, err := p.keys.Authenticate(p.t.Context(), p.key[access.Producer])
+	require.NoError(p.t, err)
+	unread, err := p.store.Record.CreateReview(p.t.Context(), time.Now(), planOwner(producer), "hq", []string{"hq"}, time.Now(), func(string) error { return nil })
+	require.NoError(p.t, err)
+	items := routeOf("GET", "/v1/access-reviews/{id}/items")
+	p.try(items, 409, p.key[access.Producer], strings.Replace(items.path, "{id}", unread.ID, 1), "")
 	for _, rt := range []route{routeOf("GET", "/metrics"), routeOf("GET", "/v1/keys"), routeOf("POST", "/v1/keys"), routeOf("POST", "/v1/keys/{id}:revoke")} {
 		p.try(rt, 403, bound, path(rt), `{}`)
 	}
@@ -643,7 +695,7 @@ func (p *provocation) few(path func(route) string) {
 	p.do(p.key[access.Operator], "POST", "/v1/operations", `{"project":"hq","desktops":["d1"]}`, "Idempotency-Key", "used")
 	p.try(undo, 422, p.key[access.Operator], path(undo), `{"reason":"x"}`, "Idempotency-Key", "used")
 	report := routeOf("GET", "/v1/operations/{id}/report")
-	_, err := p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
+	_, err = p.redis.Pop("detachd:{" + strings.Split(path(report), "/")[3] + "}:t:0")
 	require.NoError(p.t, err)
 	p.try(report, 409, p.key[access.Viewer], path(report), "")
 	for _, rt := range routes {

@@ -47,7 +47,7 @@ var schemas = map[string]reflect.Type{
 	"Cancellation": reflect.TypeFor[tasks.Cancellation](), "CancellationProgress": reflect.TypeFor[tasks.CancellationProgress](),
 	"CancellationPage": reflect.TypeFor[api.Page[tasks.Cancellation]](), "TooLatePage": reflect.TypeFor[api.Page[tasks.Desktop]](),
 	"Codes": reflect.TypeFor[api.Codes](), "Code": reflect.TypeFor[api.Code](), "Class": reflect.TypeFor[api.Class](), "Reading": reflect.TypeFor[api.Reading](),
-	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Limits": reflect.TypeFor[api.Limits](),
+	"Project": reflect.TypeFor[api.Project](), "Pause": reflect.TypeFor[tasks.Pause](), "Blackout": reflect.TypeFor[tasks.Blackout](), "Limits": reflect.TypeFor[api.Limits](),
 	"ApproveRequest": reflect.TypeFor[api.ApproveRequest](), "PlanOfOperation": reflect.TypeFor[api.PlanOfOperation](),
 	"Decision": reflect.TypeFor[api.Decision](), "UndoRequest": reflect.TypeFor[api.UndoRequest](),
 	"Stopped": reflect.TypeFor[api.Stopped](), "Clearance": reflect.TypeFor[tasks.Clearance](),
@@ -84,6 +84,8 @@ var schemas = map[string]reflect.Type{
 	"FoundPerson": reflect.TypeFor[api.FoundPerson](), "FoundPeople": reflect.TypeFor[api.FoundGroup[api.FoundPerson]](),
 	"FoundOperations": reflect.TypeFor[api.FoundGroup[api.OperationState]](), "FoundRedrives": reflect.TypeFor[api.FoundGroup[tasks.Redrive]](),
 	"FoundDesktops": reflect.TypeFor[api.FoundGroup[api.Event]](),
+	"AccessReview":  reflect.TypeFor[tasks.AccessReview](), "AccessReviewRequest": reflect.TypeFor[api.AccessReviewRequest](),
+	"ReviewedAccess": reflect.TypeFor[tasks.ReviewedAccess](), "Returned": reflect.TypeFor[tasks.Returned](),
 	"AccessDesktop": reflect.TypeFor[tasks.AccessDesktop](), "AccessRead": reflect.TypeFor[tasks.AccessRead](),
 }
 

@@ -98,6 +98,8 @@ func wanted(t reflect.Type) string {
 		return "a length of time such as 90m, 12h or 30d"
 	case reflect.TypeFor[api.NotBefore]():
 		return `a time such as 2026-11-30T18:00:00+08:00, or "now"`
+	case reflect.TypeFor[api.Since]():
+		return "a time such as 2026-11-30T18:00:00+08:00, or a duration such as 30d"
 	}
 	switch t.Kind() {
 	case reflect.String:

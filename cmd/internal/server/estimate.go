@@ -104,6 +104,7 @@ func (s *server) estimate(r *request, op *tasks.Operation) {
 	for _, p := range limits {
 		if p.Alias == op.Project {
 			credential = p.Credential.Name
+			budget.Blackout = p.Blackouts.At(s.Now())
 			budget.CallsPerMinute, budget.ReadsPerMinute = p.Credential.CallsPerMinute, p.Credential.ReadsPerMinute
 		}
 	}

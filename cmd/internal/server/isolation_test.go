@@ -31,7 +31,7 @@ type isolation struct {
 
 // none are ids and a project that do not exist.
 var none = map[string]string{
-	"operations": "00000000000000000000", "redrives": "00000000000000000000", "cancellations": "00000000000000000000", "recalls": "00000000000000000000", "plans": "00000000000000000000", "keys": "dk_22222222",
+	"operations": "00000000000000000000", "redrives": "00000000000000000000", "cancellations": "00000000000000000000", "recalls": "00000000000000000000", "plans": "00000000000000000000", "access-reviews": "00000000000000000000", "keys": "dk_22222222",
 	"sessions": "00000000000000000000", "projects": "nowhere", "schedules": "00000000000000000000",
 }
 
@@ -55,6 +55,7 @@ func (s *isolation) seed(project string, unbound bool) map[string]string {
 		return a.json(s.t)["id"].(string)
 	}
 	ids := map[string]string{"operations": failed.ID, "projects": project, "plans": post("/v1/plans", later)}
+	ids["access-reviews"] = post("/v1/access-reviews", `{"since":"1h","project":"`+project+`"}`)
 	for _, body := range []string{`{"filter":{"code":"nothing has it"}}`, `{"per_second":1}`, `{"filter":{"project":"` + project + `"},"per_second":1}`} {
 		ids["redrives"] = post("/v1/redrives", body)
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"net/http"
 	"slices"
@@ -303,10 +304,19 @@ func (s *server) getReport(r *request) error {
 	if err != nil {
 		return err
 	}
+	act := s.act(r, tasks.AuditPersonalData, op.Project, op.ID, "")
+	act.Event.Detail = "report as " + string(format)
+	return s.download(r, act, op.ID+"."+string(format), format.ContentType(), func(ctx context.Context, w io.Writer) error {
+		return report.Write(ctx, w, s.record, op.ID, format, s.Now())
+	})
+}
+
+// download answers with a file that is written while it is read.
+func (s *server) download(r *request, act *Act, name, kind string, write func(context.Context, io.Writer) error) error {
 	header := func() {
 		h := r.w.Header()
-		h.Set("Content-Type", format.ContentType())
-		h.Set("Content-Disposition", `attachment; filename="`+op.ID+"."+string(format)+`"`)
+		h.Set("Content-Type", kind)
+		h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
 	}
 	if r.Method == http.MethodHead {
 		header()
@@ -316,14 +326,12 @@ func (s *server) getReport(r *request) error {
 	ctx, cancel := r.streaming(longestReport)
 	defer cancel()
 	out := &late{r: r, header: header}
-	act := s.act(r, tasks.AuditPersonalData, op.Project, op.ID, "")
-	act.Event.Detail = "report as " + string(format)
-	err = act.Do(func() error { return report.Write(ctx, out, s.record, op.ID, format, s.Now()) })
+	err := act.Do(func() error { return write(ctx, out) })
 	if err != nil && out.begun && s.Local && r.failInside(err) {
 		return nil
 	}
 	if err != nil && out.begun {
-		s.Log.Error().Err(err).Func(r.tag).Msg("a report was cut off; it lacks its last line, which verify finds")
+		s.Log.Error().Err(err).Func(r.tag).Msg("a download was cut off; a report lacks its last line, which verify finds")
 		panic(http.ErrAbortHandler) // so that the caller sees that it is incomplete
 	}
 	return err

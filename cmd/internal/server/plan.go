@@ -43,11 +43,7 @@ func (s *server) createPlan(r *request) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case <-read:
-	case <-time.After(s.planPatience):
-	case <-r.Context().Done():
-	}
+	s.await(r, read)
 	if plan, err = s.record.Plan(r.Context(), plan.ID); err != nil {
 		return err
 	}
@@ -138,16 +134,35 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 	if err != nil {
 		return nil, err
 	}
-	free, release := plan.State == tasks.PlanReading, func() {}
-	if free && plan.Total > largePlan {
-		if turn, ok := s.largePlans.try(plan.Owner); ok {
+	r := reading{owner: plan.Owner, free: plan.State == tasks.PlanReading, large: plan.Total > largePlan, what: "plan " + plan.ID}
+	return s.readOn(r, func(free bool) (func(context.Context) error, error) {
+		work, err := s.record.TakePlan(ctx, plan, free)
+		if err != nil || work == nil {
+			return nil, err
+		}
+		return func(ctx context.Context) error { return planner.Read(ctx, work) }, nil
+	})
+}
+
+// reading is what readOn reads.
+type reading struct {
+	owner       string
+	free, large bool // it is not done; it takes much memory
+	what        string
+}
+
+// readOn reads in the background what take gives: nil if it is not free, or another process reads it.
+func (s *server) readOn(r reading, take func(free bool) (func(context.Context) error, error)) (read <-chan struct{}, err error) {
+	release := func() {}
+	if r.free && r.large {
+		if turn, ok := s.largePlans.try(r.owner); ok {
 			release = turn
 		} else {
-			free = false // the next request for the plan tries again
+			r.free = false // the next request for it tries again
 		}
 	}
-	work, err := s.record.TakePlan(ctx, plan, free)
-	if err != nil || work == nil {
+	on, err := take(r.free)
+	if err != nil || on == nil {
 		release()
 		return nil, err
 	}
@@ -155,11 +170,20 @@ func (s *server) continuePlan(ctx context.Context, plan record.Plan) (read <-cha
 	s.Store.Go(func(ctx context.Context) {
 		defer close(ended)
 		defer release()
-		if err := planner.Read(ctx, work); err != nil {
-			s.Log.Warn().Err(err).Str("plan", plan.ID).Msg("reading a plan was interrupted; it continues with the next request for the plan")
+		if err := on(ctx); err != nil {
+			s.Log.Warn().Err(err).Msg("reading the " + r.what + " was interrupted; it continues with the next request for it")
 		}
 	})
 	return ended, nil
+}
+
+// await waits for the end of a reading, but not longer than a caller would.
+func (s *server) await(r *request, read <-chan struct{}) {
+	select {
+	case <-read:
+	case <-time.After(s.planPatience):
+	case <-r.Context().Done():
+	}
 }
 
 func (s *server) answerPlan(r *request, status int, plan record.Plan, out api.Plan, size int, token string) error {

@@ -68,6 +68,9 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, tasks.ErrNoPlan):
 		return problem(http.StatusNotFound, "plan_not_found",
 			"this key has no such plan, or nobody read it for an hour; nothing was changed: create it again")
+	case errors.Is(err, tasks.ErrNoReview):
+		return problem(http.StatusNotFound, "review_not_found",
+			"this key has no such review of access, or nobody read it for an hour: create it again")
 	case errors.Is(err, tasks.ErrPlanExpired):
 		return problem(http.StatusConflict, "plan_expired",
 			"the plan is more than an hour old, or its times have passed; nothing was changed: create it again, and read what it shows")

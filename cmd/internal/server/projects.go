@@ -80,7 +80,7 @@ func (s *server) listProjects(r *request) error {
 		if !r.maySee(p.Alias) {
 			continue
 		}
-		out = append(out, api.Project{Alias: p.Alias, Pause: pauses[p.Alias], Limits: api.Limits{
+		out = append(out, api.Project{Alias: p.Alias, Pause: pauses[p.Alias], Blackout: p.Blackouts.At(s.Now()), Limits: api.Limits{
 			Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute, ReadsPerMinute: p.Credential.ReadsPerMinute,
 			Burst: p.Credential.Burst, MaxInFlight: p.Limits.MaxInFlight, MaxReads: p.Limits.MaxReads,
 		}})

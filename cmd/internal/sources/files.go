@@ -19,18 +19,18 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 )
 
-// maxFiles is the largest number of files that a pattern may match.
-const maxFiles = 1000
+const (
+	// maxFiles is the largest number of files that a pattern may match.
+	maxFiles = 1000
+	// maxAllBytes is the largest size of all files that a pattern matches.
+	maxAllBytes = 4 * leavers.MaxFileBytes
+)
 
 // files reads the lists that a schedule names. Each file stands for itself: one that cannot be
 // taken does not keep leavers of the others their desktops.
 func (r *Reader) files(ctx context.Context, s tasks.Schedule) (Found, error) {
-	contents, err := r.contents(ctx, s, s.Source.File)
-	if err != nil {
-		return Found{}, err
-	}
 	found := Found{}
-	for _, c := range contents {
+	err := r.contents(ctx, s, s.Source.File, func(c content) {
 		l := List{File: c.name, Err: c.err}
 		if c.err == nil {
 			sum := sha256.Sum256(c.bytes)
@@ -42,6 +42,9 @@ func (r *Reader) files(ctx context.Context, s tasks.Schedule) (Found, error) {
 			}
 		}
 		found.Lists = append(found.Lists, l)
+	})
+	if err != nil {
+		return Found{}, err
 	}
 	if len(found.Lists) == 0 {
 		found.Note = "no file matches the pattern"
@@ -121,38 +124,50 @@ func (p place) of(err error) error {
 	return err
 }
 
-// contents reads the files that a name or pattern means, once each has not changed for
-// Config.Settle: neither its size, its time nor itself. An error is of all.
-func (r *Reader) contents(ctx context.Context, s tasks.Schedule, name string) ([]content, error) {
+// contents reads the files that a name or pattern means, one after the other, once each has not
+// changed for Config.Settle: neither its size, its time nor itself. An error is of all.
+func (r *Reader) contents(ctx context.Context, s tasks.Schedule, name string, use func(content)) error {
 	p, closeRoot, err := r.place(s, name)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer closeRoot()
 	names, err := p.names()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	before := make([]os.FileInfo, len(names))
-	out := make([]content, len(names))
+	looks, all := make([]look, len(names)), int64(0)
 	for i, name := range names {
-		out[i].name = name
-		before[i], out[i].err = p.stat(name)
+		looks[i].info, looks[i].err = p.stat(name)
+		if looks[i].err == nil {
+			all += looks[i].info.Size()
+		}
+	}
+	if len(names) > 1 && all > maxAllBytes {
+		return fmt.Errorf("the files are larger than %d MiB together: move those away that were taken", maxAllBytes>>20)
 	}
 	if len(names) > 0 {
 		if err := r.wait(ctx, r.cfg.Settle); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+			return fmt.Errorf("%w: %w", ErrNotReady, err)
 		}
 	}
-	for i := range out {
-		if out[i].err == nil {
-			out[i].bytes, out[i].err = p.read(out[i].name, before[i])
+	for i, name := range names {
+		c := content{name: name, err: looks[i].err}
+		if c.err == nil {
+			c.bytes, c.err = p.read(name, looks[i].info)
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
+			return fmt.Errorf("%w: %w", ErrNotReady, err)
 		}
+		use(c)
 	}
-	return out, nil
+	return nil
+}
+
+// look is the first look at a file.
+type look struct {
+	info os.FileInfo
+	err  error
 }
 
 // place finds the directory of a name. A schedule of the configuration may name any.

@@ -151,29 +151,44 @@ func (l *lists) touch(path string, seconds int64) {
 	require.NoError(l.t, os.Chtimes(path, at, at))
 }
 
-// A change between the two looks at a file is seen, also one during the reading.
+// A change between the two looks at a file is seen, also one during the reading, and one that is
+// taken back.
 func TestAFileThatChangesWhileItIsRead(t *testing.T) {
 	t.Parallel()
-	l := newLists(t)
-	l.write("a.csv", "user\nzoe\n")
-	for opens := range 3 { // look, read, look
+	rewrite := func(l *lists) { l.write("a.csv", "user\nkim\n"); l.touch(filepath.Join(l.dir, "a.csv"), 1) }
+	swap := func(from, to string) func(l *lists) {
+		return func(l *lists) { require.NoError(l.t, os.Rename(filepath.Join(l.dir, from), filepath.Join(l.dir, to))) }
+	}
+	nothing := func(*lists) {}
+	for name, before := range map[string][3]func(l *lists){ // the first look, the reading, and the last look
+		"nothing":            {nothing, nothing, nothing},
+		"grows":              {nothing, nothing, func(l *lists) { l.add("a.csv", "kim\n") }},
+		"is rewritten":       {nothing, nothing, rewrite},
+		"is rewritten early": {nothing, rewrite, nothing},
+		"is another for a moment": {nothing, func(l *lists) { swap("a.csv", "c")(l); swap("b", "a.csv")(l) },
+			func(l *lists) { swap("a.csv", "b")(l); swap("c", "a.csv")(l) }},
+	} {
+		l := newLists(t)
+		l.write("a.csv", "user\nzoe\n")
+		l.write("b", "user\nbob\n")
+		l.touch(filepath.Join(l.dir, "a.csv"), 0)
+		l.touch(filepath.Join(l.dir, "b"), 0)
 		p, closeRoot, err := l.r.place(named("a.csv"), "a.csv")
 		require.NoError(t, err)
 		open, n := p.open, 0
 		p.open = func(name string) (*os.File, error) {
-			if n++; n == opens {
-				l.add("a.csv", "kim\n")
-			}
+			before[n](l)
+			n++
 			return open(name)
 		}
-		before, err := p.stat("a.csv")
+		info, err := p.stat("a.csv")
 		require.NoError(t, err)
-		text, err := p.read("a.csv", before)
-		if opens == 0 {
+		text, err := p.read("a.csv", info)
+		if name == "nothing" {
 			require.NoError(t, err)
 			require.Equal(t, "user\nzoe\n", string(text))
-		} else if opens > 1 {
-			require.ErrorIs(t, err, ErrNotReady)
+		} else {
+			require.ErrorIs(t, err, ErrNotReady, name)
 		}
 		closeRoot()
 	}
@@ -408,6 +423,12 @@ func TestAFileThatIsTooLarge(t *testing.T) {
 	l.write("huge.csv", "user\n")
 	require.NoError(t, os.Truncate(filepath.Join(l.dir, "huge.csv"), leavers.MaxFileBytes+1))
 	require.ErrorContains(t, l.one(named("huge.csv")).Err, "larger than 64 MiB")
+	for i := range 4 {
+		l.write(fmt.Sprintf("%d.csv", i), "user\n")
+		require.NoError(t, os.Truncate(filepath.Join(l.dir, fmt.Sprintf("%d.csv", i)), leavers.MaxFileBytes))
+	}
+	_, err := l.r.Read(t.Context(), named("*.csv"), -1)
+	require.ErrorContains(t, err, "larger than 256 MiB together")
 }
 
 func TestPatterns(t *testing.T) {

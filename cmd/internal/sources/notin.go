@@ -92,7 +92,8 @@ func (s stayers) hasAny(forms []string) bool {
 
 // stay reads the list of those who stay. A pattern must match one file.
 func (r *Reader) stay(ctx context.Context, s tasks.Schedule, file string) (stayers, error) {
-	contents, err := r.contents(ctx, s, file)
+	var contents []content
+	err := r.contents(ctx, s, file, func(c content) { contents = append(contents, c) })
 	switch {
 	case err != nil:
 		return stayers{}, err

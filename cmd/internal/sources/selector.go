@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -68,7 +69,7 @@ func (r *Reader) judge(ctx context.Context, project string, sel tasks.Selector) 
 		return nil, err
 	}
 	j := &judge{sel: sel, pattern: tasks.Fold(sel.Computer), read: read, project: project, pools: map[string]string{}}
-	if j.rules, err = r.cfg.Protections(ctx); err != nil {
+	if j.rules, err = read.Protections(ctx); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotReady, err)
 	}
 	for _, pool := range j.rules.Pools(project) {
@@ -112,25 +113,25 @@ func (r *Reader) judge(ctx context.Context, project string, sel tasks.Selector) 
 	return j, j.readPeople(ctx)
 }
 
-// readPeople reads all users twice: one who is absent from one list may have been missed.
+// readPeople adds all users to those who are known already.
 func (j *judge) readPeople(ctx context.Context) error {
-	j.people, j.forms = map[string][]apiclient.Person{}, map[string]bool{}
-	for range 2 {
-		for p, err := range j.read.People(ctx) {
-			if err != nil {
-				return ofCloud(err)
-			}
-			name := norm.NFC.String(p.Name)
-			j.people[name] = append(j.people[name], p)
-			for _, form := range formsOf(p) {
-				j.forms[form] = true
-			}
+	if j.people == nil {
+		j.people, j.forms = map[string][]apiclient.Person{}, map[string]bool{}
+	}
+	for p, err := range j.read.People(ctx) {
+		if err != nil {
+			return ofCloud(err)
+		}
+		name := norm.NFC.String(p.Name)
+		j.people[name] = append(j.people[name], p)
+		for _, form := range formsOf(p) {
+			j.forms[form] = true
 		}
 	}
 	return nil
 }
 
-// everybody is all users, some of them twice.
+// everybody is all users.
 func (j *judge) everybody() (out []apiclient.Person) {
 	for _, people := range j.people {
 		out = append(out, people...)
@@ -142,13 +143,26 @@ func formsOf(p apiclient.Person) []string {
 	return append(policy.UserForms(p.Name), policy.UserForms(p.Email)...)
 }
 
-// fleet judges every desktop.
+// fleet judges every desktop. Where users decide, they are read once more after the desktops: who
+// came meanwhile was not in the first list, and one who is absent from a list may have been
+// missed.
 func (j *judge) fleet(ctx context.Context, s tasks.Schedule) (Found, error) {
-	expect, doubts := map[string][]string{}, map[doubt]int{}
+	doubts := map[doubt]int{}
+	judged := func(d apiclient.Desktop) []string {
+		users, why := j.desktop(d)
+		if why != "" {
+			doubts[why]++
+		}
+		return users
+	}
+	var candidates []apiclient.Desktop
 	known, absent := 0, 0
 	for d, err := range j.read.Fleet(ctx) {
 		if err != nil {
 			return Found{}, ofCloud(err)
+		}
+		if len(judged(d)) > 0 {
+			candidates = append(candidates, d)
 		}
 		for _, u := range d.Users {
 			switch {
@@ -159,23 +173,23 @@ func (j *judge) fleet(ctx context.Context, s tasks.Schedule) (Found, error) {
 				absent++
 			}
 		}
-		users, why := j.desktop(d)
-		if why != "" {
-			doubts[why]++
-		}
-		if len(users) > 0 {
-			expect[tasks.CanonicalDesktopID(d.ID)] = users
-		}
 	}
 	if j.sel.User == tasks.UserMissing && absent > known {
 		return Found{}, fmt.Errorf("%d users of desktops are in the list of Workspace's users and %d are not, so it is probably not complete; "+
 			"nobody is detached: the credentials need workspace:users:list for all enterprise projects", known, absent)
 	}
-	ids := make([]string, 0, len(expect))
-	for id := range expect {
-		ids = append(ids, id)
+	if j.people != nil && len(candidates) > 0 {
+		if err := j.readPeople(ctx); err != nil {
+			return Found{}, err
+		}
 	}
-	slices.Sort(ids) // so that each process makes the same of the same fleet
+	expect := map[string][]string{}
+	for _, d := range candidates {
+		if users := judged(d); len(users) > 0 {
+			expect[tasks.CanonicalDesktopID(d.ID)] = users
+		}
+	}
+	ids := slices.Sorted(maps.Keys(expect)) // so that each process makes the same of the same fleet
 	return Found{Lists: []List{{Requests: split(base(s), ids, nil, nil, expect)}}, Rows: len(ids), Note: noteOf(doubts)}, nil
 }
 
@@ -201,11 +215,8 @@ func (j *judge) desktop(d apiclient.Desktop) (users []string, why doubt) {
 	if d.AttachState != "ATTACHED" || tasks.CheckDesktopID(d.ID) != "" || !j.matches(d) {
 		return nil, ""
 	}
-	if why := j.unused(d); why != "" {
+	if unused, why := j.unused(d); !unused {
 		return nil, why
-	}
-	if j.sel.UnusedDays > 0 && j.usage[d.ID].Used != 0 {
-		return nil, ""
 	}
 	shared := d.Type == "SHARED"
 	if len(d.Users) == 0 || len(d.Users) > maxExpect {
@@ -270,24 +281,23 @@ func (j *judge) isTag(tag string) bool {
 	return tag == want || strings.HasPrefix(tag, want+"=")
 }
 
-// unused returns what leaves it open whether a desktop was used.
-func (j *judge) unused(d apiclient.Desktop) doubt {
+// unused reports whether a desktop was not used for as long as the selector says.
+func (j *judge) unused(d apiclient.Desktop) (bool, doubt) {
+	if j.sel.UnusedDays == 0 {
+		return true, ""
+	}
 	u, listed := j.usage[d.ID]
 	switch {
-	case j.sel.UnusedDays == 0:
-		return ""
-	case !listed: // it was not idle for so long
-		return ""
-	case u.Used > 0:
-		return ""
+	case !listed, u.Used > 0: // it was used since
+		return false, ""
 	case u.Used < 0, u.Idle < time.Duration(j.sel.UnusedDays)*24*time.Hour, d.Created.IsZero(), d.Created.After(j.since):
-		return notShown
+		return false, notShown
 	case d.LoginStatus != "REGISTERED" && d.LoginStatus != "UNREGISTER":
-		return perhapsInUse
+		return false, perhapsInUse
 	case u.LastUser != "" && !slices.ContainsFunc(d.Users, func(x apiclient.User) bool { return alike(x.Name, u.LastUser) }):
-		return usedByOther
+		return false, usedByOther
 	}
-	return ""
+	return true, ""
 }
 
 func alike(a, b string) bool {

@@ -19,6 +19,8 @@ type Fleet interface {
 	People(ctx context.Context) iter.Seq2[apiclient.Person, error]
 	Pool(ctx context.Context, pool string) iter.Seq2[string, error]
 	Usage(ctx context.Context, from, to time.Time, idleDays int) iter.Seq2[apiclient.Usage, error]
+	// Protections are the rules about what no call may name: a reading selects nothing of it.
+	Protections(ctx context.Context) (*record.Protections, error)
 }
 
 // Config makes a Reader.
@@ -28,9 +30,7 @@ type Config struct {
 	Lists  string
 	Settle time.Duration // how long a file must not change before it is taken
 	Fleet  func(project string) (Fleet, error)
-	// Protections are the rules about what no call may name: a reading selects nothing of it.
-	Protections func(ctx context.Context) (*record.Protections, error)
-	Now         func() time.Time // defaults to time.Now
+	Now    func() time.Time // defaults to time.Now
 }
 
 // Reader reads what schedules name. It is safe for concurrent use.

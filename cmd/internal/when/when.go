@@ -7,6 +7,8 @@ import (
 	"os"
 	"strings"
 	"time"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // Example shows the forms of a time that is still to come.
@@ -32,7 +34,7 @@ func (e *Error) Error() string { return fmt.Sprintf("invalid time %.60q: %s", e.
 //     space in place of T or before the offset, and without seconds;
 //   - without an offset, in zone: a date alone is its 00:00, a time alone is on the
 //     day that way decides; yesterday, today and tomorrow are dates;
-//   - as a duration from now, such as 2h or +90m, or as the word now.
+//   - as a duration from now, such as 2h, +90m or 30d, or as the word now.
 //
 // An empty text is the zero time. A local time that zone skips or has twice, because
 // clocks change, is an *Error, as is any text that is not a time.
@@ -71,7 +73,7 @@ func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time,
 		}
 	}
 	if way == Last {
-		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) or 24h`}
+		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) 24h`}
 	}
 	return time.Time{}, &Error{text, "use " + Example}
 }
@@ -88,14 +90,13 @@ func dated(clock string, now time.Time) string {
 }
 
 func fromNow(text string, now time.Time, way Way) (time.Time, bool) {
-	d, err := time.ParseDuration(text)
+	var d tasks.Duration
 	if way == Last {
-		d, err = time.ParseDuration(strings.TrimLeft(text, "+-"))
-		d = -d
-	} else if d < 0 {
-		return time.Time{}, false
+		err := d.UnmarshalText([]byte(strings.TrimLeft(text, "+-")))
+		return now.Add(-time.Duration(d)), err == nil
 	}
-	return now.Add(d), err == nil
+	err := d.UnmarshalText([]byte(strings.TrimPrefix(text, "+")))
+	return now.Add(time.Duration(d)), err == nil && d >= 0
 }
 
 // near finds the day of a time without a date.
