@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"context"
 	"testing"
 	"time"
 
