@@ -58,8 +58,8 @@ type Request struct {
 	Ticket string // up to 255 characters
 	// Plan is the hash of a plan, see Plan.Hash, which says everything but the fields from
 	// Urgent on that do not change what is done: Urgent, RequestedBy, Reason, Ticket and
-	// IdempotencyKey. What the plan found is not looked up again, and a desktop whose users
-	// are not those that the plan read is held.
+	// IdempotencyKey. A desktop whose users are not those that the plan read is held, and so is
+	// one that a user got since.
 	Plan string `json:",omitempty"`
 	// IdempotencyKey, 1 to 255 characters, makes it safe to send a request twice: the same
 	// key, RequestedBy and content return the same operation while its record is kept.

@@ -64,7 +64,8 @@ func (s *sender) check(b *batch, group []*item) checked {
 		return checked{} // the process is ending
 	}
 	readings := make(map[*item]policy.Look, len(mine))
-	var settled, missing, all, byName, recalled []*item
+	var settled, missing, all, byName []*item
+	recalled := map[recalledBy][]*item{}
 	for _, it := range mine {
 		r := protected.judged(lookBefore(it.job.op, it.desktop, read, seen[it.desktop.ID]))
 		it.keepReading(r, readAt)
@@ -76,7 +77,8 @@ func (s *sender) check(b *batch, group []*item) checked {
 		s.guardUndo(it, r, users)
 		switch row := policy.VerdictOf(r); {
 		case is && len(others) == 0 && row.Before != policy.Done && row.Before != policy.Follow:
-			recalled = append(recalled, it)
+			by := recalledBy{recall.By(), recall.Reason}
+			recalled[by] = append(recalled[by], it)
 		case row.Before != policy.Send:
 			settled = append(settled, it)
 			if row.Code == tasks.CodeNotFound {
@@ -103,20 +105,17 @@ func (s *sender) check(b *batch, group []*item) checked {
 	return out
 }
 
-// settleRecalled cancels desktops whose user was recalled.
-func (s *sender) settleRecalled(b *batch, items []*item) {
-	byRecall := map[string][]*item{}
-	for _, it := range items {
-		recall, _, _ := b.recalls.Of(it.job.op, it.desktop)
-		byRecall[recall.ID] = append(byRecall[recall.ID], it)
-	}
-	for _, group := range byRecall {
-		recall, _, _ := b.recalls.Of(group[0].job.op, group[0].desktop)
+// recalledBy is the person and the recall, and why.
+type recalledBy struct{ by, reason string }
+
+// settleRecalled cancels desktops whose users were recalled.
+func (s *sender) settleRecalled(b *batch, recalled map[recalledBy][]*item) {
+	for by, group := range recalled {
 		w := s.gather(group, nil, func(it *item) (transition, bool) {
-			return transition{to: tasks.StateCancelled, attempts: it.desktop.Attempts, note: tasks.NoteRecalled, detail: recall.Reason}, true
+			return transition{to: tasks.StateCancelled, attempts: it.desktop.Attempts, note: tasks.NoteRecalled, detail: by.reason}, true
 		})
 		for i := range w.changes {
-			w.changes[i].By = recall.By()
+			w.changes[i].By = by.by
 		}
 		claim := b.claim
 		claim.Desktops = idsOf(group)

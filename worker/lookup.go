@@ -67,7 +67,7 @@ func (s *sender) findAll(
 		return nil, nil, 0, err
 	}
 	rows = inState(rows, tasks.StateQueued)
-	kept, err := s.record.Finds(ctx, op)
+	kept, planned, err := s.record.Finds(ctx, op)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -80,14 +80,34 @@ func (s *sender) findAll(
 		some := left[:n]
 		left = left[n:]
 		found := kept[chunk]
-		if found == nil {
+		if plan, bound := planned[chunk]; bound {
+			some = slices.DeleteFunc(slices.Clone(some), func(row record.Row) bool { _, isUser := row.User(); return !isUser })
+			maps.Copy(finds, plan)
+		}
+		if found == nil && len(some) > 0 {
 			if found, after, err = s.findSome(ctx, op, chunk, some, claim); err != nil || after > 0 {
 				return nil, nil, after, err
 			}
 		}
-		maps.Copy(finds, found)
+		for id, f := range found {
+			if plan, shown := planned[chunk][id]; shown {
+				f = sincePlan(plan, f)
+			}
+			finds[id] = f
+		}
 	}
 	return rows, finds, 0, nil
+}
+
+// sincePlan is what a plan found for a user, with the desktops that the user got since. The plan
+// shows nobody on these, so they are held before their call: without rows they would be forgotten.
+func sincePlan(plan, now record.RowFind) record.RowFind {
+	since := slices.DeleteFunc(slices.Clone(now.Desktops), func(id string) bool { return slices.Contains(plan.Desktops, id) })
+	if len(since) == 0 {
+		return plan
+	}
+	all := slices.Concat(plan.Desktops, since)
+	return record.RowFind{To: tasks.StateExpanded, Desktops: all, Detail: counted(len(all)) + ", " + counted(len(since)) + " since the plan"}
 }
 
 // findSome looks up the rows of one chunk, and keeps what it found.

@@ -52,9 +52,12 @@ const (
 // ends again is reported twice.
 type SeenMove struct {
 	Project string
-	State   tasks.State // StateQueued: it was refused and is retried; all others are ends
-	Code    string      // of the failure, if there is one
-	Class   tasks.Class // the same
+	// GivenBack: an undo gave it back to its users. Nothing else is set, nor is anything else
+	// reported of an undo: what is counted is the removal of access.
+	GivenBack bool
+	State     tasks.State // StateQueued: it was refused and is retried; all others are ends
+	Code      string      // of the failure, if there is one
+	Class     tasks.Class // the same
 	// Took is how long it took until the desktop was confirmed. Proven says that it was;
 	// a user without a desktop never is.
 	Took   tasks.Took
@@ -87,11 +90,14 @@ func (os Observers) Move(x SeenMove) {
 
 // reportMoves reports the moves of a change that were applied.
 func reportMoves(o Observer, ch record.Change, a record.Applied) {
-	if ch.Operation.UndoOf != "" {
-		return // what is counted is the removal of access
-	}
 	for i, d := range a.Desktops {
 		if d.ID == "" {
+			continue
+		}
+		if ch.Operation.UndoOf != "" {
+			if d.State == tasks.StateDetached {
+				o.Move(SeenMove{Project: ch.Operation.Project, GivenBack: true})
+			}
 			continue
 		}
 		f := ch.Moves[i].Failure

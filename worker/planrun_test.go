@@ -46,7 +46,7 @@ func (s *env) planOf(op record.Operation) (record.Plan, []tasks.Planned) {
 	return s.read(s.planner(), p)
 }
 
-// What the plan found is not looked up again, and what came since is not touched.
+// What the plan found is run, and what came since is on hold.
 func TestAPlanIsRunAsItWasShown(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
@@ -70,23 +70,28 @@ func TestAPlanIsRunAsItWasShown(t *testing.T) {
 	require.Equal(t, []string{"left", "HR-1"}, []string{op.Reason, op.Ticket})
 	require.True(t, op.ShutoffAfterDetach, "it is an option of the plan")
 	require.ElementsMatch(t, []string{"ann's", "first", "named"}, s.called())
-	require.NotContains(t, rows, "new", "the plan did not show it")
-	for _, id := range []string{"second", "free"} {
+	for _, id := range []string{"second", "free", "new"} {
 		require.Equal(t, tasks.StateHeld, rows[id].State, id)
 		require.Equal(t, "PLAN_CHANGED", rows[id].Failure.Code, id)
 	}
 	require.Contains(t, rows["second"].Failure.Message, `it read "zoe", and now ATTACHED, "heir" is found`)
 	require.Contains(t, rows["free"].Failure.Message, `it read nobody`)
+	require.Contains(t, rows["new"].Failure.Message, `it read nobody, and now ATTACHED, "zoe" is found`)
+	row := rows["user:zoe"]
+	steps, err := s.record.Steps(t.Context(), &row)
+	require.NoError(t, err)
+	require.Equal(t, "4 desktops, 2 desktops since the plan", steps[len(steps)-1].Detail)
 	require.Equal(t, tasks.StateNoDesktop, rows["user:nobody"].State)
-	require.Equal(t, tasks.Counts{Detached: 3, Held: 2, Expanded: 2, NoDesktop: 1}, op.Counts)
-	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, "")-before, 12, "readings of desktops, none of names")
+	require.Equal(t, tasks.Counts{Detached: 3, Held: 3, Expanded: 2, NoDesktop: 1}, op.Counts)
+	require.LessOrEqual(t, s.cloud.CallsOf(fakecloud.OpDetail, "")-before, 14, "names are looked up once")
 
 	// A retry does not loosen it.
 	n, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{Held: true}, "bob")
 	require.NoError(t, err)
-	require.Equal(t, 2, n)
+	require.Equal(t, 3, n)
 	_, rows = s.ended(op)
 	require.Equal(t, "PLAN_CHANGED", rows["second"].Failure.Code)
+	require.Equal(t, "PLAN_CHANGED", rows["new"].Failure.Code)
 	s.cloud.Update(projectID, "second", func(d *fakecloud.Desktop) { d.Users = second.Users })
 	_, err = s.p.Retry(t.Context(), s.operation(op), tasks.RetryFilter{Held: true}, "bob")
 	require.NoError(t, err)
@@ -439,7 +444,16 @@ func TestAChangedPlanIsNeverSent(t *testing.T) {
 				s.start()
 			}
 			_, ended := s.ended(op)
-			require.Len(t, ended, len(rows)+lookedUpBefore(byApproval, req))
+			since := 0
+			for id, row := range ended {
+				if _, known := shown[id]; !known && !strings.HasPrefix(id, "user:") {
+					require.Equal(t, tasks.StateHeld, row.State, "%s came since the plan", id)
+					require.Equal(t, "PLAN_CHANGED", row.Failure.Code)
+					since++
+				}
+			}
+			require.True(t, since == 0 || !byApproval && len(req.Users) > 0)
+			require.Len(t, ended, len(rows)+since+lookedUpBefore(byApproval, req))
 			same := 0
 			for _, id := range s.called() {
 				users, known := shown[id]

@@ -20,6 +20,8 @@ type told struct {
 	moves map[tasks.State]int
 	calls int
 	reads int
+
+	givenBack int
 }
 
 func (o *told) Call(worker.SeenCall)       { o.mu.Lock(); defer o.mu.Unlock(); o.calls++ }
@@ -27,7 +29,24 @@ func (o *told) Reading(worker.SeenReading) { o.mu.Lock(); defer o.mu.Unlock(); o
 func (o *told) Move(m worker.SeenMove) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if m.GivenBack {
+		o.givenBack++
+		return
+	}
 	o.moves[m.State]++
+}
+
+// An undo counts what it gave back, and is no removal of access.
+func TestGivenBackIsCounted(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	o := &told{moves: map[tasks.State]int{}}
+	w := s.start(func(c *worker.Config) { c.Observer = o })
+	op := s.detached(tasks.Request{Desktops: ids(3)})
+	s.ended(s.undo(op, ids(2)...))
+	w.Stop()
+	require.Equal(t, 2, o.givenBack)
+	require.Equal(t, map[tasks.State]int{tasks.StateDetached: 3}, o.moves)
 }
 
 // The counts of workers agree with the record of every desktop, with what the cloud saw, and

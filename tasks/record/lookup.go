@@ -52,39 +52,36 @@ func (r *Record) NoteFinds(ctx context.Context, op string, chunk int, finds map[
 	return nil
 }
 
-// Finds reads what NoteFinds kept, or what the plan found, by chunk. Chunks that were not
-// looked up are missing.
-func (r *Record) Finds(ctx context.Context, op Operation) (map[int]map[string]RowFind, error) {
-	out := map[int]map[string]RowFind{}
-	planned, err := r.plannedFinds(ctx, op)
+// Finds reads what NoteFinds kept, by chunk, and what the plan found that the operation runs, if
+// it runs one. Chunks that were not looked up are missing in kept.
+func (r *Record) Finds(ctx context.Context, op Operation) (kept, planned map[int]map[string]RowFind, err error) {
+	ofPlan, err := r.plannedFinds(ctx, op)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	for n, p := range planned {
-		out[n] = p.Finds
-	}
-	if len(out) > 0 {
-		return out, nil
+	kept, planned = map[int]map[string]RowFind{}, map[int]map[string]RowFind{}
+	for n, p := range ofPlan {
+		planned[n] = p.Finds
 	}
 	fields := findFields(op)
 	if len(fields) == 0 {
-		return out, nil
+		return kept, planned, nil
 	}
 	values, err := r.rdb.HMGet(ctx, r.keys.op(op.ID), fields...).Result()
 	if err != nil {
-		return nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
+		return nil, nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
 	}
 	first, _ := op.lookupChunks()
 	for i, v := range values {
 		if s, noted := v.(string); noted {
 			var finds map[string]RowFind
 			if err := decodeJSON(s, &finds); err != nil {
-				return nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
+				return nil, nil, fmt.Errorf("reading the look-up results of operation %s: %w", op.ID, err)
 			}
-			out[first+i] = finds
+			kept[first+i] = finds
 		}
 	}
-	return out, nil
+	return kept, planned, nil
 }
 
 func findFields(op Operation) []string {

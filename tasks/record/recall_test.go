@@ -156,6 +156,9 @@ func recalls(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, 1, now.AcceptedLater)
 	require.Equal(t, out.Counts, now.Counts)
+	_, _, err = b.p.Recall(ctx, tasks.RecallRequest{
+		User: "zoe", Source: "hr", RequestedBy: "ann", Reason: "the contract was extended", IdempotencyKey: "k"})
+	require.NoError(t, err)
 	require.Equal(t, map[string]string{"user:zoe": "queued"}, b.rowStates(leaves))
 	both := b.takeBack(tasks.RecallRequest{User: "bo", Project: "hq"})
 	require.Equal(t, "cancelled", b.rowStates(many)["m3"])
@@ -171,7 +174,12 @@ func recalls(t *testing.T, b *bundle) {
 // An undo gives something to the person, and is not recalled.
 func recallOfAnUndo(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: []string{"d"}, Expect: map[string][]string{"d": {"zoe"}}})
-	b.move(op, 0, tasks.StateDetached, b.move(op, 0, tasks.StateAccepted, b.move(op, 0, tasks.StateSending, b.row(op, "d")).Desktops...).Desktops...)
+	sent, err := b.r.Apply(t.Context(), b.now, []record.Change{{Operation: op, Moves: []record.Move{{
+		Desktop: b.row(op, "d"), To: tasks.StateSending, CallID: "call-1",
+		Before: &tasks.Before{Users: []tasks.Person{{Name: "zoe", Type: "USER"}}, ReadAt: b.now},
+	}}}})
+	require.NoError(t, err)
+	b.move(op, 0, tasks.StateDetached, b.move(op, 0, tasks.StateAccepted, sent[0].Desktops...).Desktops...)
 	undo, err := b.p.Undo(t.Context(), b.operation(op.ID), tasks.UndoRequest{Reason: "she stays"})
 	require.NoError(t, err)
 	out := b.takeBack(tasks.RecallRequest{User: "zoe"})

@@ -34,6 +34,28 @@ func (r *Record) AllSchedules(ctx context.Context) ([]tasks.Schedule, error) {
 	return out, nil
 }
 
+// FailingSchedules lists the schedules whose last run failed, by name.
+func (r *Record) FailingSchedules(ctx context.Context) ([]tasks.Schedule, error) {
+	names, err := r.rdb.SMembers(ctx, r.keys.schedulesFailing()).Result()
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	slices.Sort(names)
+	stored, err := r.rdb.HMGet(ctx, r.keys.schedules(), names...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the schedules that failed: %w", err)
+	}
+	var out []tasks.Schedule
+	for i, name := range names {
+		if s, configured := r.schedules[name]; configured {
+			out = append(out, s)
+		} else if text, is := stored[i].(string); is {
+			out = append(out, decodeSchedule(name, text))
+		}
+	}
+	return out, nil
+}
+
 // configuredSchedules are the schedules of the configuration by name.
 func configuredSchedules(list []tasks.Schedule) map[string]tasks.Schedule {
 	out := make(map[string]tasks.Schedule, len(list))

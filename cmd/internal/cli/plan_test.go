@@ -37,7 +37,7 @@ func TestPlanQueuesNothing(t *testing.T) {
 }
 
 // What a plan showed is run by its hash, and nothing else: a desktop that has somebody else
-// by now is on hold, and one that came since is skipped.
+// by now is on hold, and so is one that came since.
 func TestAPlanIsRunByItsHash(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		zoe := fakecloud.User{Name: "zoe"}
@@ -64,7 +64,7 @@ func TestAPlanIsRunByItsHash(t *testing.T) {
 		require.Equal(t, exitHeld, r.code, r.err)
 		op := s.operations(t)[0]
 		require.Equal(t, []any{hash, "HR-1", "it's over", true}, []any{op.Plan, op.Ticket, op.Reason, op.Urgent})
-		require.Equal(t, tasks.Counts{Detached: 1, Held: 1, Expanded: 1}, op.Counts)
+		require.Equal(t, tasks.Counts{Detached: 1, Held: 2, Expanded: 1}, op.Counts)
 		require.Contains(t, s.ok(t, "desktops", op.ID, "--state", "held"), "PLAN_CHANGED")
 		again := s.run(t, "detach", "--plan", hash, "--reason", "it's over", "--ticket", "HR-1", "--urgent", "--idempotency-key", "k")
 		require.Contains(t, again.out, "already recorded at ", again.err)

@@ -121,6 +121,7 @@ func (r *refusal) Error() string {
 
 // flags are the flags whose names differ from the field or parameter.
 var flags = map[string]string{
+	"/last_working_day/date": "--last-day", "/last_working_day/zone": "--zone",
 	"/not_before": "--at", "/expires_at": "--expires", "/projects": "--project", "/for_seconds": "--for", "/users": "--user",
 	"/expected_users": "--expected-user", "/shutoff_after_detach": "--shutoff", "from": "--since", "to": "--until",
 }

@@ -119,7 +119,7 @@ func hiddenFields(page string) (out []string) {
 }
 
 // The confirmation runs what the page showed: a desktop that has somebody else by then is on
-// hold, and one that came since is skipped. Of both projects.
+// hold, and so is one that came since. Of both projects.
 func TestTheConfirmationRunsThePlan(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -147,7 +147,7 @@ func TestTheConfirmationRunsThePlan(t *testing.T) {
 		}
 		return len(got) == 2
 	}, time.Minute, 10*time.Millisecond)
-	require.Equal(t, map[string]tasks.Counts{"hq": {Detached: 1, Held: 1, Expanded: 1}, "branch": {Detached: 1, Expanded: 1}}, got)
+	require.Equal(t, map[string]tasks.Counts{"hq": {Detached: 1, Held: 1, Expanded: 1}, "branch": {Detached: 1, Held: 1, Expanded: 1}}, got)
 }
 
 // If the cloud does not answer, the plan says so and can still be submitted.

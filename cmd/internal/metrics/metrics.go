@@ -24,7 +24,7 @@ type Metrics struct {
 	handler  http.Handler
 	codes    *known
 
-	calls, throttles, readings, desktops, retries, requests, accepted                   *prometheus.CounterVec
+	calls, throttles, readings, desktops, givenBack, retries, requests, accepted        *prometheus.CounterVec
 	callSeconds, callDesktops, callWait, readingSeconds, removed, removedAccepted, took *prometheus.HistogramVec
 }
 
@@ -55,6 +55,7 @@ func New(version string) *Metrics {
 		"Requests that read desktops, users or jobs, by class of error (empty: answered).", "project", "of", "class")
 	m.readingSeconds = m.histogram("detachd_reading_duration_seconds", "Duration of requests that read.", cloudSeconds, "project", "of")
 	m.desktops = m.counter("detachd_desktops_total", "Desktops that ended, by outcome and failure code.", "project", "outcome", "code")
+	m.givenBack = m.counter("detachd_given_back_total", "Desktops that undos gave back to their users, as a reading shows.", "project")
 	m.retries = m.counter("detachd_retries_total", "Refusals of desktops that are retried, by class.", "project", "class")
 	limits := make([]float64, len(record.RemovedSteps))
 	for i, s := range record.RemovedSteps {
@@ -120,8 +121,10 @@ func (m *Metrics) Reading(r worker.SeenReading) {
 
 // Move counts a desktop that ended, or is retried.
 func (m *Metrics) Move(d worker.SeenMove) {
-	switch d.State {
-	case tasks.StateQueued:
+	switch {
+	case d.GivenBack:
+		m.givenBack.WithLabelValues(d.Project).Inc()
+	case d.State == tasks.StateQueued:
 		m.retries.WithLabelValues(d.Project, string(d.Class)).Inc()
 	default:
 		m.desktops.WithLabelValues(d.Project, d.State.String(), m.codes.name(d.Code)).Inc()

@@ -116,6 +116,7 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	m.Watch(p.Record, []string{"hq", "branch"})
 	m.Request("/v1/stats", "GET", 200, time.Millisecond)
 	m.Request("none", "PROPFIND-OF-SOMEBODY", 404, time.Millisecond)
+	m.Move(worker.SeenMove{Project: "hq", GivenBack: true})
 	return m
 }
 
@@ -165,11 +166,16 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{1, "detachd_operations_awaiting_approval", []string{"project", "hq"}},
 		{0, "detachd_operations_awaiting_approval", []string{"project", "branch"}},
 		{2, "detachd_access_removed_seconds", []string{"project", "hq"}},
+		{1, "detachd_given_back_total", []string{"project", "hq"}},
 		{1, "detachd_schedules_paused", nil},
 		{1, "detachd_schedules_failing", nil},
 		{1, "detachd_schedule_runs_total", []string{"result", "failed"}},
 		{7, "detachd_schedule_runs_total", []string{"result", "missed"}},
 		{0, "detachd_schedule_runs_total", []string{"result", "started"}},
+<<<<<<< HEAD
+		{1, "detachd_given_back_total", []string{"project", "hq"}},
+=======
+>>>>>>> w-recall
 		{1, "detachd_http_requests_total", []string{"route", "/v1/stats", "method", "GET", "status", "2xx"}},
 		{1, "detachd_http_requests_total", []string{"route", "none", "method", "other", "status", "4xx"}},
 		{1, "detachd_http_request_duration_seconds", []string{"route", "/v1/stats"}},
