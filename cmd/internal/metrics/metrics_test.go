@@ -172,10 +172,6 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{1, "detachd_schedule_runs_total", []string{"result", "failed"}},
 		{7, "detachd_schedule_runs_total", []string{"result", "missed"}},
 		{0, "detachd_schedule_runs_total", []string{"result", "started"}},
-<<<<<<< HEAD
-		{1, "detachd_given_back_total", []string{"project", "hq"}},
-=======
->>>>>>> w-recall
 		{1, "detachd_http_requests_total", []string{"route", "/v1/stats", "method", "GET", "status", "2xx"}},
 		{1, "detachd_http_requests_total", []string{"route", "none", "method", "other", "status", "4xx"}},
 		{1, "detachd_http_request_duration_seconds", []string{"route", "/v1/stats"}},
