@@ -258,6 +258,7 @@ func TestAConfiguredSchedule(t *testing.T) {
 	a := b.do(key, "POST", "/v1/schedules/configured:remove", `{"reason":"x"}`)
 	require.Equal(t, []any{409, "schedule_configured"}, []any{a.status, a.json(t)["code"]})
 	require.Contains(t, a.body, "change it in the files of workers and servers, and restart them")
+	require.Empty(t, b.audit(), "what is refused has no entry")
 	a = b.do(key, "POST", "/v1/schedules", `{"name":"configured","project":"hq","cron":"@daily","source":{"users":["ann"]}}`)
 	require.Equal(t, []any{409, "schedule_exists"}, []any{a.status, a.json(t)["code"]})
 	require.Equal(t, 200, b.do(key, "POST", "/v1/schedules/configured:pause", `{"reason":"x"}`).status)
