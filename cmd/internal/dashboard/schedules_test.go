@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
@@ -215,4 +216,29 @@ func TestScheduleIsRefused(t *testing.T) {
 	mine := s.session(access.Operator, "branch")
 	require.Equal(t, http.StatusNotFound, s.get("/schedules/yearly", mine).status)
 	require.NotContains(t, s.get("/schedules", mine).body, "yearly")
+}
+
+// A run that a person asks for is on the page of the schedule, with its operation, and who asked.
+func TestRunOfAScheduleNow(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "d-7", Users: []fakecloud.User{{Name: "zoe"}}})
+	s.work()
+	s.schedule(yearly)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.open("/schedules/yearly")
+	b.confirm("Run now…", "she has left", "Run yearly now")
+	b.sees("A worker begins the run within seconds.")
+	b.until(`document.querySelector("#runs [data-label=Operations] a")`)
+	b.sees("operator: she has left")
+	b.sees("Since it was added: 1 run")
+	b.click("#runs [data-label=Operations] a")
+	b.sees("requested by schedule:yearly")
+	ops, _, err := s.api().Operations(t.Context(), tasks.OperationFilter{RequestedBy: "schedule:yearly"}, 10, "")
+	require.NoError(t, err)
+	require.Len(t, ops, 1)
+	require.Equal(t, 1, s.ended(ops[0].ID).Counts.Detached)
+	b.open("/schedules")
+	b.until(`document.querySelector("[data-label=Result]").innerText.trim() === "started"`)
 }

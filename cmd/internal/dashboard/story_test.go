@@ -67,9 +67,15 @@ func (x *story) cancels() string {
 // recalls is the id of a recall that was too late for one desktop, and cancels another.
 func (x *story) recalls() string {
 	if x.recalled == "" {
-		x.s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(95)}, Reason: x.Reason, Ticket: x.Ticket,
-			ExpectedUsers: map[string][]string{x.id(95): {x.User, "tom"}}})
-		r, err := x.s.api().Recall(x.s.t.Context(), api.RecallRequest{User: x.User, Ticket: x.Ticket, Reason: strings.ReplaceAll(x.Reason, "\n", " ")})
+		ticket := "r" + x.Ticket
+		x.s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: x.id(96), ComputerName: x.Computer, Users: []fakecloud.User{{Name: x.User}}})
+		late := x.s.submit(api.OperationRequest{Project: "hq", Desktops: []string{x.id(96)}, Reason: x.Reason, Ticket: ticket,
+			ExpectedUsers: map[string][]string{x.id(96): {x.User}}})
+		require.Equal(x.s.t, 1, x.s.ended(late.ID).Counts.Detached)
+		x.s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Reason: x.Reason, Ticket: ticket})
+		r, err := x.s.api().Recall(x.s.t.Context(), api.RecallRequest{
+			User: x.User, Ticket: ticket, Reason: strings.ReplaceAll(x.Reason, "\n", " "),
+		})
 		require.NoError(x.s.t, err)
 		require.NotEmpty(x.s.t, r.Undo)
 		x.recalled = r.ID
