@@ -72,7 +72,7 @@ func TestBlackoutBeginsMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{Latency: 2 * time.Second})
 	b := blackout(t, "nightly", 6*time.Second, 9*time.Second)
-	begin, until := time.Now().UTC().Add(6*time.Second).Truncate(time.Second), worker.Blackouts{b}.At(time.Now().Add(7 * time.Second)).Until
+	begin, until := time.Now().UTC().Add(6*time.Second).Truncate(time.Second), worker.Blackouts{b}.At(time.Now().Add(7*time.Second)).Until
 	s.start(withBlackouts(b), func(cfg *worker.Config) { cfg.Projects[0].MaxInFlight = 1 })
 	got, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(700)}))
 	require.Equal(t, 700, got.Counts.Detached)

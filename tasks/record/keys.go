@@ -156,7 +156,7 @@ func (k keys) schedulesConfigured() string { // SET: names in the configuration 
 func (k keys) schedulesCounts() string { // HASH: result of runs, or missed -> count
 	return k.prefix + ":{schedules}:counts"
 }
-func (k keys) schedulesPaused() string  { return k.prefix + ":{schedules}:paused" }  // SET: names
+func (k keys) schedulesPaused() string { return k.prefix + ":{schedules}:paused" } // SET: names
 func (k keys) schedulesFailing() string { // SET: names whose last run failed, until they are resumed
 	return k.prefix + ":{schedules}:failing"
 }
