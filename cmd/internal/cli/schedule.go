@@ -335,11 +335,17 @@ func runTable(x tasks.ScheduleView) *table {
 		if r.Rows > 0 {
 			rows = strconv.Itoa(r.Rows)
 		}
-		why := r.Why
-		if r.Missed > 0 {
-			why = strings.TrimPrefix(why+", "+count(r.Missed, "run")+" before it missed", ", ")
+		var why []string
+		for _, text := range []string{r.Why, r.Note} {
+			if text != "" {
+				why = append(why, text)
+			}
 		}
-		t.add(inZone(x.Schedule, r.Scheduled), clock(r.At), string(r.Result), rows, strings.Join(r.Operations, " "), r.By, why)
+		if r.Missed > 0 {
+			why = append(why, count(r.Missed, "run")+" before it missed")
+		}
+		t.add(inZone(x.Schedule, r.Scheduled), clock(r.At), string(r.Result), rows, strings.Join(r.Operations, " "), r.By,
+			strings.Join(why, ", "))
 	}
 	return t
 }

@@ -139,7 +139,7 @@ func TestShowOfRuns(t *testing.T) {
 		at := time.Date(2026, 3, 29, 1, 0, 0, 0, time.UTC)
 		for i, run := range []tasks.ScheduleRun{
 			{Result: tasks.RunStarted, Operations: []string{"mignt50o6fnapq0v5n7g"}, Rows: 12},
-			{Result: tasks.RunFailed, Why: "leavers.csv: \x1b[2J line 3", Missed: 2, By: "zoe"},
+			{Result: tasks.RunFailed, Why: "leavers.csv: \x1b[2J line 3", Missed: 2, By: "zoe", Note: "again"},
 		} {
 			run.ID, run.Scheduled, run.At = "nightly@"+run.Why, at, at.Add(time.Duration(i)*time.Hour)
 			state, _, err := r.BeginScheduleRun(t.Context(), "nightly", "w", tasks.ScheduleTick{}, time.Second)
@@ -149,7 +149,7 @@ func TestShowOfRuns(t *testing.T) {
 		}
 		out := s.ok(t, "schedule", "show", "nightly")
 		require.Regexp(t, `(?m)^Sun 2026-03-29 03:00:00 \+02:00 .* started +12 +mignt50o6fnapq0v5n7g `, out)
-		require.Regexp(t, `(?m)^Sun 2026-03-29 03:00:00 \+02:00 .* failed .* zoe +leavers\.csv: \\x1b\[2J line 3, 2 runs before it missed$`, out)
+		require.Regexp(t, `(?m)^Sun 2026-03-29 03:00:00 \+02:00 .* failed .* zoe +leavers\.csv: \\x1b\[2J line 3, again, 2 runs before it missed$`, out)
 		require.Regexp(t, `(?m)^nightly .* failed +jo +user ann$`, s.ok(t, "schedule", "list"))
 	})
 }

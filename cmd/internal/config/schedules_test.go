@@ -89,6 +89,8 @@ func TestBadSchedulesAreNamed(t *testing.T) {
 	require.NotContains(t, err.Error(), "schedules[0]")
 	_, err = Load(write(t, schedules[:strings.Index(schedules, "\n  - {name: The one")]+oneProject+"    require: {ticket: true}\n"), env())
 	require.ErrorContains(t, err, `schedules[0].ticket: is missing: project hq requires one (schedule "ok")`)
+	_, err = Load(write(t, "worker: {settle: 10ms}\n"), env())
+	require.ErrorContains(t, err, "worker.settle: is 10ms: 1s to 10m")
 	_, err = Load(write(t, "worker: {lists: lists}\n"), env())
 	require.ErrorContains(t, err, `worker.lists: is "lists": the whole path of a directory`)
 }

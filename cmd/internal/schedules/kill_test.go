@@ -144,25 +144,33 @@ func TestKilledTicker(t *testing.T) {
 // one knows that the operation has not finished, and the first has not been missed.
 func TestAKilledTickerIsKnownAtTheNextTick(t *testing.T) {
 	t.Parallel()
-	for name, pause := range map[string]bool{"the next": false, "the same, paused": true} {
+	for name, c := range map[string]struct {
+		desktop string // of the operation that the dead ticker made
+		late    time.Duration
+		pause   bool
+	}{
+		"the next":           {"d1", 70 * time.Second, false},
+		"the same, paused":   {"d1", 10 * time.Second, true},
+		"another was read":   {"d9", 10 * time.Second, false},
+		"the next and other": {"d9", 70 * time.Second, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t)
 			x := s.add(tasks.Schedule{})
 			tick := s.view("nightly").Next[0]
-			q := request(x, "d1")
+			q := request(x, c.desktop)
 			q.IdempotencyKey = tick.ID
 			op, err := s.p.Enqueue(t.Context(), q)
 			require.NoError(t, err)
-			s.goTo(tick.At.Add(70 * time.Second))
-			if pause {
+			if c.pause {
 				require.NoError(t, s.r.PauseSchedule(t.Context(), "nightly", tasks.SchedulePause{By: "zoe"}))
-				s.goTo(tick.At.Add(10 * time.Second))
 			}
+			s.goTo(tick.At.Add(c.late))
 			s.ticker("survivor")
 			run := s.run("nightly", tick.ID)
 			require.Equal(t, []any{tasks.RunStarted, []string{op.ID}, 0}, []any{run.Result, run.Operations, run.Missed})
-			if !pause {
+			if c.late > time.Minute {
 				run = s.run("nightly", s.after("nightly", tick).ID)
 				require.Equal(t, []any{tasks.RunSkipped, 0}, []any{run.Result, run.Missed})
 			}

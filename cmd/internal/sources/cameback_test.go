@@ -1,7 +1,6 @@
 package sources
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -58,7 +57,6 @@ func TestCameBack(t *testing.T) {
 	now := time.Now()
 	r := New(Config{
 		Fleet: func(string) (Fleet, error) { return planner, nil }, Now: func() time.Time { return now },
-		Protections: func(ctx context.Context) (*record.Protections, error) { return producer.Record.Protections(ctx) },
 	})
 	s := tasks.Schedule{Name: "back", Project: "hq", Reason: "came back", Source: tasks.ScheduleSource{CameBack: &tasks.CameBack{Since: tasks.Duration(30 * 24 * time.Hour)}}}
 	found, err := r.Read(ctx, s, -1)
