@@ -341,8 +341,9 @@ func (v *visit) formOf() newDetach {
 	return newDetach{
 		choice: choice{Project: get("project")},
 		Names:  leavers.Lines(get("names")), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"),
-		Columns:   leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
-		LastDay: get("last_day"), LastZone: get("last_zone"), NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
+		Columns: leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
+		LastDay: get("last_day"), LastZone: get("last_zone"),
+		NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
 		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}
 }
