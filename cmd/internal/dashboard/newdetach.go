@@ -30,6 +30,7 @@ type newDetach struct {
 	Unclear                      *leavers.ColumnError // the column to select
 	Reason, Ticket               string
 	NotBefore, DueAt, Deadline   string
+	LastDay, LastZone            string
 	Zone                         *time.Location // of these times
 	AllowShared, Shutoff, Urgent bool
 	Faults                       []api.Fault
@@ -98,8 +99,8 @@ type kept struct{ Name, Value string }
 
 // keptFields are the fields that are kept, and keptList the longest list.
 var keptFields = []string{
-	"list", "names", "project", "reason", "ticket", "not_before", "due_at", "deadline", "in_zone", "user_column", "computer_column",
-	"desktop_column", "allow_shared", "shutoff", "urgent",
+	"list", "names", "project", "reason", "ticket", "last_day", "last_zone", "not_before", "due_at", "deadline", "in_zone",
+	"user_column", "computer_column", "desktop_column", "allow_shared", "shutoff", "urgent",
 }
 
 const keptList = 512 << 10
@@ -193,6 +194,9 @@ func (v *visit) planDetach() error {
 	base := api.OperationRequest{
 		AllowShared: form.AllowShared, ShutoffAfterDetach: form.Shutoff, Urgent: form.Urgent, Reason: form.Reason, Ticket: form.Ticket,
 		NotBefore: at.parseStart("start", form.NotBefore), DueAt: at.parse("due", form.DueAt), Deadline: at.parse("deadline", form.Deadline),
+	}
+	if form.LastDay != "" {
+		base.LastWorkingDay = &api.LastWorkingDay{Date: form.LastDay, Zone: form.LastZone}
 	}
 	reqs := list.Requests(base)
 	plans, faults, err := v.planAll(reqs, list)
@@ -337,7 +341,8 @@ func (v *visit) formOf() newDetach {
 	return newDetach{
 		choice: choice{Project: get("project")},
 		Names:  leavers.Lines(get("names")), List: v.PostFormValue("list"), Reason: get("reason"), Ticket: get("ticket"),
-		Columns:   leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
+		Columns: leavers.Columns{User: get("user_column"), Computer: get("computer_column"), Desktop: get("desktop_column")},
+		LastDay: get("last_day"), LastZone: get("last_zone"),
 		NotBefore: get("not_before"), DueAt: get("due_at"), Deadline: get("deadline"), Zone: v.times().zone,
 		AllowShared: get("allow_shared") != "", Shutoff: get("shutoff") != "", Urgent: get("urgent") != "",
 	}

@@ -162,3 +162,32 @@ func TestPlanWithoutTheCloud(t *testing.T) {
 	require.NotContains(t, a.body, `class="sum"`)
 	require.Contains(t, a.body, ">Detach</button>")
 }
+
+// A last working day ends access at the end of that day, on the clocks of its zone.
+func TestPlanOfALastWorkingDay(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "d-7", Users: []fakecloud.User{{Name: "zoe"}}})
+	session := s.session(access.Operator)
+	plan := func(fields ...string) answer {
+		return s.postMulti("/new/plan", session, append([]string{"project", "hq", "list", "d-7", "last_day", "2199-11-30"}, fields...)...)
+	}
+	a := plan("last_zone", "Asia/Singapore")
+	require.Equal(t, http.StatusOK, a.status, a.body)
+	require.Contains(t, a.body, "Remove access by: 2199-11-30 16:00:00 &#43;00:00.")
+	require.Contains(t, a.body, `name="back_last_day" value="2199-11-30"`)
+	for says, fields := range map[string][]string{
+		"Mars/Olympus":     {"last_zone", "Mars/Olympus"},
+		"due_at":           {"due_at", "2199-12-01"},
+		"last_working_day": {"last_day", "someday"},
+	} {
+		if says == "last_working_day" {
+			a = s.postMulti("/new/plan", session, "project", "hq", "list", "d-7", "last_day", "someday")
+		} else {
+			a = plan(fields...)
+		}
+		require.Equal(t, http.StatusBadRequest, a.status, says)
+		require.Contains(t, a.body, says)
+		require.Contains(t, a.body, `name="last_day" type="date"`)
+	}
+}
