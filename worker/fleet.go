@@ -54,8 +54,9 @@ func (p *Planner) pages(ctx context.Context) apiclient.Pages {
 	}
 }
 
-// Refused reports whether an error is an answer of the cloud that a retry would not change.
+// Refused reports whether an error is an answer of the cloud, or of the record, that a retry would
+// not change.
 func Refused(err error) bool {
-	_, ofCloud := errors.AsType[*apiclient.Error](err)
-	return ofCloud && refused(err)
+	_, cannot := errors.AsType[unreadable](err)
+	return cannot || ofCloud(err) && refused(err)
 }

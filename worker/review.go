@@ -79,7 +79,13 @@ func readReviewIn(
 // has one now. With an error the list is not whole.
 func (p *Planner) CameBack(ctx context.Context, since time.Time) (out []tasks.Returned, err error) {
 	project := p.project.Alias
+	if since.Before(p.record.Keeps(time.Now()).Add(-time.Hour)) { // an hour: since may be as old as the retention
+		return nil, unreadable("the record does not keep so long who was detached: look back less far, or keep operations longer")
+	}
 	lost, err := p.record.DetachedSince(ctx, []string{project}, since)
+	if errors.Is(err, tasks.ErrTooManyReviewed) {
+		err = unreadable(err.Error())
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -94,13 +100,16 @@ func (p *Planner) CameBack(ctx context.Context, since time.Time) (out []tasks.Re
 type returns struct {
 	finder
 	answered bool // the cloud has answered
-	nameless bool // the record has somebody without a name
+	listed   []apiclient.Person
+	refusal  error     // why they are not shown
+	listedAt time.Time // when listed began to be read
+	nameless bool      // the record has somebody without a name
 }
 
 // returns makes the reading; count is called with each reading of the cloud.
 func (p *Planner) returns(count func()) *returns {
 	return &returns{finder: finder{
-		api: p.project.API, alias: p.project.Alias, directory: p.directory, report: func(ReadingOf, int, time.Time, error) {},
+		api: p.project.API, alias: p.project.Alias, report: func(ReadingOf, int, time.Time, error) {},
 		admit: func(ctx context.Context) error {
 			err := p.limit.acquire(ctx, readRequest, toHint)
 			if err == nil {
@@ -149,11 +158,7 @@ func (x *returns) all(ctx context.Context, parts []record.ReviewPart, add func(r
 func (x *returns) part(
 	ctx context.Context, part record.ReviewPart, since time.Time,
 ) (out []tasks.Returned, doubt bool, refusal, err error) {
-	var people []apiclient.Person
-	err = x.tried(ctx, func() (err error) {
-		people, refusal, err = x.directory.read(ctx, &x.finder, since)
-		return err
-	})
+	people, refusal, err := x.people(ctx, since)
 	if err != nil {
 		return nil, false, nil, err
 	}
@@ -210,6 +215,35 @@ func (x *returns) part(
 		}
 	}
 	return out, doubt, refusal, nil
+}
+
+// people lists the users of Workspace as they were at a time, or later, each page within the
+// limit of readings. refusal is that the cloud does not show them.
+func (x *returns) people(ctx context.Context, since time.Time) (people []apiclient.Person, refusal, err error) {
+	if !x.listedAt.IsZero() && !x.listedAt.Before(since) {
+		return x.listed, x.refusal, nil
+	}
+	begun := time.Now()
+	pages := func(read func() error) error {
+		return x.tried(ctx, func() error {
+			if err := x.admit(ctx); err != nil {
+				return err
+			}
+			return read()
+		})
+	}
+	for p, err := range x.api.People(ctx, pages) {
+		if err != nil && !Refused(err) {
+			return nil, nil, err
+		}
+		if err != nil {
+			people, refusal = nil, err
+			break
+		}
+		people = append(people, p)
+	}
+	x.listed, x.refusal, x.listedAt = people, refusal, begun
+	return people, refusal, nil
 }
 
 func (x *returns) tried(ctx context.Context, read func() error) error {

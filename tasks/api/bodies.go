@@ -20,6 +20,7 @@ type OperationRequest struct {
 	Urgent             bool                `json:"urgent,omitempty"`
 	NotBefore          NotBefore           `json:"not_before,omitzero"`
 	DueAt              time.Time           `json:"due_at,omitzero"`
+	LastWorkingDay     *LastWorkingDay     `json:"last_working_day,omitempty"` // in place of DueAt and NotBefore
 	Deadline           time.Time           `json:"deadline,omitzero"`
 	Reason             string              `json:"reason,omitempty"`
 	Ticket             string              `json:"ticket,omitempty"`
@@ -31,7 +32,14 @@ type OperationRequest struct {
 	Tracestate     string `json:"-"`
 }
 
-// Task is what is asked of record.Producer.
+// LastWorkingDay is a day at whose end access should be gone: at the first instant of the next
+// day in its zone.
+type LastWorkingDay struct {
+	Date string `json:"date"`           // such as 2026-11-30
+	Zone string `json:"zone,omitempty"` // such as Asia/Singapore; empty: that of the project
+}
+
+// Task is what is asked of record.Producer. The server has set DueAt for a LastWorkingDay.
 func (r OperationRequest) Task(requestedBy string) tasks.Request {
 	return tasks.Request{
 		Project: r.Project, Desktops: r.Desktops, Users: r.Users, Computers: r.Computers, Expect: r.ExpectedUsers,

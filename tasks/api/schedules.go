@@ -71,6 +71,11 @@ func (c *Client) Schedules(
 	return list[tasks.ScheduleView](ctx, c, "/v1/schedules", q, size, token)
 }
 
+// FailingSchedules is Schedules of those whose last run failed.
+func (c *Client) FailingSchedules(ctx context.Context, size int, token string) (items []tasks.ScheduleView, next string, err error) {
+	return list[tasks.ScheduleView](ctx, c, "/v1/schedules", url.Values{"failing": {"true"}}, size, token)
+}
+
 // Schedule reads a schedule with its last runs and its next ticks.
 func (c *Client) Schedule(ctx context.Context, name string) (tasks.ScheduleView, error) {
 	return call[tasks.ScheduleView](ctx, c, request{method: "GET", path: schedulePath(name, "")})

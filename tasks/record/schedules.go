@@ -34,6 +34,28 @@ func (r *Record) AllSchedules(ctx context.Context) ([]tasks.Schedule, error) {
 	return out, nil
 }
 
+// FailingSchedules lists the schedules whose last run failed, by name.
+func (r *Record) FailingSchedules(ctx context.Context) ([]tasks.Schedule, error) {
+	names, err := r.rdb.SMembers(ctx, r.keys.schedulesFailing()).Result()
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	slices.Sort(names)
+	stored, err := r.rdb.HMGet(ctx, r.keys.schedules(), names...).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the schedules that failed: %w", err)
+	}
+	var out []tasks.Schedule
+	for i, name := range names {
+		if s, configured := r.schedules[name]; configured {
+			out = append(out, s)
+		} else if text, is := stored[i].(string); is {
+			out = append(out, decodeSchedule(name, text))
+		}
+	}
+	return out, nil
+}
+
 // configuredSchedules are the schedules of the configuration by name.
 func configuredSchedules(list []tasks.Schedule) map[string]tasks.Schedule {
 	out := make(map[string]tasks.Schedule, len(list))
@@ -90,6 +112,9 @@ func CheckSchedule(s tasks.Schedule, retention time.Duration) error {
 	return wrong
 }
 
+// CheckSchedule is CheckSchedule with the retention of the record.
+func (r *Record) CheckSchedule(s tasks.Schedule) error { return CheckSchedule(s, r.retention) }
+
 // CheckTicks names what is wrong with an expression or its zone.
 func CheckTicks(expr, zone string) []tasks.Problem {
 	if _, err := cron.Zone(zone); err != nil {
@@ -106,7 +131,7 @@ var scriptAddSchedule = script("add_schedule", "clock")
 // AddSchedule adds a schedule. It has no tick before now. Errors: *tasks.ValidationError,
 // ErrScheduleExists, ErrTooManySchedules. It does not know the projects.
 func (r *Record) AddSchedule(ctx context.Context, s tasks.Schedule) error {
-	if err := CheckSchedule(s, r.retention); err != nil {
+	if err := r.CheckSchedule(s); err != nil {
 		return err
 	}
 	s = s.WithDefaults()

@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"os"
-	"time"
 
 	"github.com/rs/xid"
 	"github.com/rs/zerolog"
@@ -51,14 +50,11 @@ func New(
 	return a, nil
 }
 
-// settle is how long a list of leavers must not change before it is taken.
-const settle = 5 * time.Second
-
 func newTicker(s *Store, log zerolog.Logger) *schedules.Ticker {
 	return schedules.New(schedules.Config{
 		Producer: s.Producer, Projects: s.Projects, Worker: workerID(s.cfg.Worker.ID), Log: log,
 		Source: sources.New(sources.Config{
-			Lists: s.cfg.Worker.Lists, Settle: settle,
+			Lists: s.cfg.Worker.Lists, Settle: s.cfg.Worker.Settle,
 			Fleet: func(project string) (sources.Fleet, error) { return s.Planner(project, log) },
 		}),
 	})

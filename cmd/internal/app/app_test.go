@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -91,13 +94,76 @@ func TestAppRunsSchedules(t *testing.T) {
 	require.Equal(t, []string{"schedule:nightly", "Zoe Doe"}, []string{ops[0].RequestedBy, ops[0].Owner})
 }
 
+// A worker reads files, fleets and lists of those who stay, and runs what it finds once.
+func TestAppReadsWhatSchedulesName(t *testing.T) {
+	t.Parallel()
+	e, cfg := embedded(t)
+	project := cfg.Projects[0].ProjectID
+	for _, user := range []string{"ann", "ben", "cat", "dan", "eve"} {
+		e.Cloud.Add(project, fakecloud.Desktop{ID: user + "s", ComputerName: "PC-" + user, Tags: []string{"of=" + user}, Users: []fakecloud.User{{Name: user}}})
+	}
+	cfg.Worker.Lists, cfg.Worker.Settle = t.TempDir(), 10*time.Millisecond
+	for name, text := range map[string]string{"leavers.csv": "user\nann\n", "stay.csv": "user\nann\nben\ncat\ndan\n", "bad.csv": "user\nben\nsecret\tname\n"} {
+		require.NoError(t, os.WriteFile(filepath.Join(cfg.Worker.Lists, name), []byte(text), 0o600))
+	}
+	a, err := New(cfg, none, zerolog.Nop(), "test")
+	require.NoError(t, err)
+	t.Cleanup(a.Stop)
+	require.NoError(t, a.Start(t.Context()))
+	list := []tasks.Schedule{
+		{Name: "bad", Source: tasks.ScheduleSource{File: "bad.csv"}},
+		{Name: "empty", Source: tasks.ScheduleSource{NotIn: &tasks.NotIn{File: "stay.csv", Rows: 100}}},
+		{Name: "file", Source: tasks.ScheduleSource{File: "leavers*.csv"}},
+		{Name: "not-in", Source: tasks.ScheduleSource{NotIn: &tasks.NotIn{File: "stay.csv", Rows: 4}}},
+		{Name: "outside", Source: tasks.ScheduleSource{File: "../stay.csv"}},
+		{Name: "tagged", Source: tasks.ScheduleSource{Selector: &tasks.Selector{Tag: "of=dan"}}},
+	}
+	run := func(times int) []tasks.ScheduleView {
+		for i := range list {
+			list[i].Project, list[i].Cron, list[i].Overlap = "hq", "0 0 1 1 *", tasks.OverlapAllow
+			if times == 1 {
+				require.NoError(t, a.Record.AddSchedule(t.Context(), list[i]))
+			}
+			_, err := a.Record.AskRun(t.Context(), record.ScheduleAsk{Schedule: list[i].Name, By: "zoe", At: time.Now()}, "")
+			require.NoError(t, err)
+		}
+		var views []tasks.ScheduleView
+		require.Eventually(t, func() bool {
+			views, err = a.Record.ScheduleViews(t.Context(), list, time.Now(), 1)
+			return err == nil && !slices.ContainsFunc(views, func(v tasks.ScheduleView) bool { return len(v.Runs) < times })
+		}, time.Minute, 10*time.Millisecond)
+		return views
+	}
+	results := func(views []tasks.ScheduleView) (out []string) {
+		for _, v := range views {
+			out = append(out, v.Name+" "+string(v.Runs[0].Result))
+		}
+		return out
+	}
+	first := run(1)
+	require.Equal(t, []string{"bad failed", "empty failed", "file started", "not-in started", "outside failed", "tagged started"}, results(first))
+	require.Contains(t, first[0].Runs[0].Why, "line 3")
+	require.NotContains(t, first[0].Runs[0].Why, "secret")
+	require.Contains(t, first[1].Runs[0].Why, "has 4 users, and at least 80 are required, 80 % of 100")
+	detached := func() (out string) {
+		for _, user := range []string{"ann", "ben", "cat", "dan", "eve"} {
+			out += fmt.Sprint(e.Cloud.DetachedTimes(project, user+"s"))
+		}
+		return out
+	}
+	require.NoError(t, e.Cloud.Wait(t.Context(), func() bool { return detached() == "10011" }))
+	second := run(2)
+	require.Equal(t, []string{"bad failed", "empty failed", "file nothing", "not-in nothing", "outside failed", "tagged nothing"}, results(second))
+	require.Equal(t, "10011", detached())
+}
+
 // What the configuration says by default is what workers and the record take by default.
 func TestDefaultsAreThoseOfThePackages(t *testing.T) {
 	t.Parallel()
 	w := worker.Config{Projects: []worker.Project{{}}}.WithDefaults()
 	require.Equal(t, config.Worker{
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax, BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
-		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true, Settle: 5 * time.Second,
 	}, config.Defaults().Worker)
 	p := w.Projects[0]
 	require.Equal(t, config.Limits{MaxInFlight: p.MaxInFlight, MaxReads: p.MaxReads, CallTimeout: p.CallTimeout}, config.DefaultLimits())

@@ -49,7 +49,7 @@ func TestWhoCameBack(t *testing.T) {
 		op := s.operations(t)[0].ID
 		r := s.run(t, "access", "--since", "2h")
 		require.Equal(t, exitOK, r.code, r.err)
-		require.Regexp(t, `^Since .* 2 people lost 2 desktops: 0 people came back, 0 people got one by an undo \(2 readings\)\n$`, r.out)
+		require.Regexp(t, `^Since .* 2 people lost 2 desktops: 0 people came back, 0 people got one by an undo \(3 readings\)\n$`, r.out)
 		require.Equal(t, []any{}, s.json(t, exitOK, "access", "--since", "30d", "--project", "hq")["items"])
 
 		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d3", ComputerName: "PC-\x1b[31m3", Users: []fakecloud.User{{Name: "=cmd|zoe", ID: "u9"}}})

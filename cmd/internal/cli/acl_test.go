@@ -188,6 +188,10 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	s.ok(t, "status", large, "--wait")
 	s.ok(t, "undo", large, "--desktop", "m1", "--reason", "stays", "--wait")
 	s.ok(t, "protect", "add", "lab", "--desktop", "d11")
+	s.ok(t, "schedule", "add", "nightly", "--project", "hq", "--cron", "0 2 * * *", "--user", "nobody")
+	for _, args := range [][]string{{"list"}, {"show", "nightly"}, {"skip-next", "nightly"}, {"skip-next", "nightly", "--undo"}, {"run", "nightly"}, {"pause", "nightly", "--reason", "x"}, {"resume", "nightly"}, {"remove", "nightly", "--reason", "x"}} {
+		s.ok(t, append([]string{"schedule"}, args...)...)
+	}
 	s.ok(t, "pause", "--all", "--reason", "because")
 	s.ok(t, "resume", "--all", "--reason", "it is over")
 	s.ok(t, "doctor")

@@ -102,8 +102,8 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 		p.recallCommand(), p.undoCommand())
 	addGroup(root, "Failures", p.failuresCommand(), p.retryCommand(), p.redriveCommand(), p.dismissCommand(), p.codesCommand())
 	addGroup(root, "Evidence", p.accessCommand(), p.historyCommand(), p.reportCommand(), p.verifyCommand(), p.auditCommand())
-	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.doctorCommand(), p.workerCommand(),
-		p.serveCommand(), p.protectCommand(), p.guardCommand(), p.keysCommand(), p.sessionsCommand())
+	addGroup(root, "Operate", p.statsCommand(), p.pauseCommand(), p.resumeCommand(), p.scheduleCommand(), p.doctorCommand(),
+		p.workerCommand(), p.serveCommand(), p.protectCommand(), p.guardCommand(), p.keysCommand(), p.sessionsCommand())
 	addGroup(root, "Try it", p.demoCommand(), p.devCommand(), p.fakecloudCommand())
 	addGroup(root, "Help", p.versionCommand())
 	root.SetHelpCommandGroupID("Help")

@@ -34,6 +34,7 @@ var completers = map[string]completer{
 	"key":            completeKeys,
 	"session":        completeSessions,
 	"protection":     completeProtections,
+	"schedule":       completeSchedules,
 	"project":        completeProjects,
 	"alias":          completeProjects,
 	"desktop":        completeInbox,
@@ -45,7 +46,11 @@ var completers = map[string]completer{
 	"format":         fixed(names(report.Formats)...),
 	"form":           fixed("wide"),
 	"hold or ignore": fixed("hold", "ignore"),
-	"period":         fixed(string(tasks.LastHour), string(tasks.LastDay), string(tasks.LastWeek)),
+	"once or skip":   fixed("once", "skip"),
+	"skip or allow":  fixed("skip", "allow"),
+
+	"locked or missing": fixed("locked", "missing"),
+	"period":            fixed(string(tasks.LastHour), string(tasks.LastDay), string(tasks.LastWeek)),
 }
 
 // addCompletion gives the arguments and flags of all commands their completers.
@@ -200,6 +205,13 @@ func completeProtections(ctx context.Context, p *Program, _ []string) []cobra.Co
 	return asked(p, func(c *client) ([]tasks.Protection, error) { return c.Protections(ctx) }, func(x tasks.Protection) cobra.Completion {
 		return described(x.Name, string(x.Kind), x.Pattern)
 	})
+}
+
+func completeSchedules(ctx context.Context, p *Program, _ []string) []cobra.Completion {
+	return asked(p, func(c *client) ([]tasks.ScheduleView, error) {
+		list, _, err := c.Schedules(ctx, "", mostCompletions, "")
+		return list, err
+	}, func(x tasks.ScheduleView) cobra.Completion { return described(x.Name, x.Project, x.Text()) })
 }
 
 func completeProjects(ctx context.Context, p *Program, _ []string) []cobra.Completion {

@@ -23,6 +23,7 @@ import (
 // detachOptions are the flags of detach.
 type detachOptions struct {
 	file, project, at, due, deadline string
+	lastDay, zone                    string
 	reason, ticket, key, by          string
 	users, computers, expected       []string
 	unknownUsers                     string
@@ -63,6 +64,7 @@ put on hold, and so is one that a user got since.
 until its state is confirmed "detached" or it is "failed".`,
 		Example: `  detachd detach --project hq 8f0e0c9a-4f4e-4c5b-9c53-0d0f5a3a2b11 --expected-user zoe
   detachd detach --project hq --user zoe --due-at 2026-11-30T18:00:00+08:00 --ticket HR-4711   # starts then
+  detachd detach --project hq --user zoe --last-day 2026-11-30 --zone Asia/Singapore --ticket HR-4711
   detachd detach --file leavers.csv --project hq --ticket HR-4711 --wait
   detachd detach --file leavers.csv --project hq --plan
   detachd detach --plan 7d1f6d0f5c2f8f0b6f1c3a4b5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e7f80 --ticket HR-4711
@@ -96,6 +98,9 @@ func (o *detachOptions) flags(p *Program, f *pflag.FlagSet) {
 		"a date alone is its 00:00, a time alone the next one (default: --due-at if that is in the future, else at once)")
 	f.StringVar(&o.due, "due-at", "", "remove access by this `time`, in the forms of --at. In the future, it is also the start,\n"+
 		"unless --at is given (default: the start)")
+	f.StringVar(&o.lastDay, "last-day", "", "remove access at the end of this last working `date`, such as 2026-11-30,\n"+
+		"in place of --at and --due-at")
+	f.StringVar(&o.zone, "zone", "", "`zone` of --last-day, such as Asia/Singapore (default: that of the project)")
 	f.StringVar(&o.deadline, "deadline", "", "give up at this `time`, which must be after the start (default: 24 hours after the start)")
 	f.StringVar(&o.reason, "reason", "", "`reason`, for the record")
 	f.StringVar(&o.ticket, "ticket", "", "`ticket`, for the record")
@@ -126,6 +131,10 @@ func (o detachOptions) check(args []string) error {
 			"--expected-user requires desktop ids or --computer")
 	case o.file == "" && o.columns != leavers.Columns{}:
 		return usage("add --file", "--user-column, --computer-column and --desktop-column require --file")
+	case o.lastDay != "" && o.at+o.due != "":
+		return usage("remove the others", "--last-day says the start and the due time, and --at or --due-at is given as well")
+	case o.zone != "" && o.lastDay == "":
+		return usage("add --last-day", "--zone is the zone of --last-day")
 	case o.plan && o.wait.on:
 		return usage("remove one of them", "--plan queues nothing, so there is nothing to --wait for")
 	}
@@ -258,8 +267,12 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 	if err != nil {
 		return nil, nil, err
 	}
+	var day *api.LastWorkingDay
+	if o.lastDay != "" {
+		day = &api.LastWorkingDay{Date: o.lastDay, Zone: o.zone}
+	}
 	reqs := list.Requests(api.OperationRequest{
-		ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due,
+		ShutoffAfterDetach: o.shutoff, Urgent: o.urgent, NotBefore: at, Deadline: deadline, DueAt: due, LastWorkingDay: day,
 		AllowShared: o.allowShared, UnknownUsers: o.unknownUsers, Reason: o.reason, Ticket: o.ticket, IdempotencyKey: o.key,
 	})
 	var out []api.OperationRequest

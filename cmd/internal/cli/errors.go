@@ -58,6 +58,9 @@ func printableLines(s string) string {
 
 const seeProtections = "take it out of the request; detachd protect list shows the rules, and who added them why"
 
+const changeConfigured = "change it under schedules: in the configuration of workers and servers, and restart them; " +
+	"detachd schedule pause stops it at once"
+
 const fixInput = "correct the input and run the command again"
 
 // explain finds the exit code and the next step for an error of another package.
@@ -76,6 +79,14 @@ func explain(err error) *failure {
 		return &failure{exitUsage, err, seeProtections}
 	case errors.Is(err, tasks.ErrNoProtection), errors.Is(err, tasks.ErrProtectionExists), errors.Is(err, tasks.ErrTooManyProtections):
 		return &failure{exitUsage, err, "detachd protect list shows the protections"}
+	case errors.Is(err, tasks.ErrNoSchedule), errors.Is(err, tasks.ErrScheduleExists), errors.Is(err, tasks.ErrTooManySchedules):
+		return &failure{exitUsage, err, "detachd schedule list shows the schedules"}
+	case errors.Is(err, tasks.ErrScheduleConfigured):
+		return &failure{exitUsage, err, changeConfigured}
+	case errors.Is(err, tasks.ErrNoTick):
+		return &failure{exitUsage, err, "detachd schedule show SCHEDULE shows its next runs"}
+	case errors.Is(err, tasks.ErrTooManyRuns):
+		return &failure{exitInternal, err, "detachd doctor checks the workers"}
 	case errors.As(err, &invalid):
 		return &failure{exitUsage, err, fixInput}
 	case errors.Is(err, tasks.ErrKeyReused):

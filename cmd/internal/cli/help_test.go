@@ -93,6 +93,7 @@ func TestCompletion(t *testing.T) {
 		s.ok(t, "cancel", "--ticket", "none", "--reason", "r", "--confirm", "0")
 		cancellation := s.json(t, exitOK, "cancellation", "list")["items"].([]any)[0].(map[string]any)["id"].(string)
 		redrive := s.json(t, exitOK, "redrive", "list")["items"].([]any)[0].(map[string]any)["id"].(string)
+		s.ok(t, "schedule", "add", "nightly", "--project", "hq", "--cron", "@daily", "--user", "ann")
 		const none, files = ":36", ":0" // only these values, in this order; names of files
 		operation := id + "\thq, finished, 1 desktop, HR-1"
 		for _, x := range []struct {
@@ -106,6 +107,9 @@ func TestCompletion(t *testing.T) {
 			{"dismiss " + id + " ", []string{"d2\tPC-d2, WKS.00010110"}, none},
 			{"pause ", []string{"hq", "branch"}, none},
 			{"list --project ", []string{"hq", "branch"}, none},
+			{"schedule show ", []string{"nightly\thq, @daily UTC, user ann"}, none},
+			{"schedule add x --users-are ", []string{"locked", "missing"}, none},
+			{"schedule check ", nil, files},
 			{"detach --unknown-users ", []string{"hold", "ignore"}, none},
 			{"keys create --role ", []string{"viewer", "producer", "operator", "approver", "admin"}, none},
 			{"report --format ", []string{"html", "csv", "json"}, none},

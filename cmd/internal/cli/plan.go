@@ -81,7 +81,7 @@ func isHash(arg string) bool {
 // plannedFlags are part of a plan: they cannot be given to run it.
 var plannedFlags = []string{
 	"file", "project", "user", "computer", "expected-user", "unknown-users", "user-column", "computer-column", "desktop-column",
-	"allow-shared", "shutoff", "at", "due-at", "deadline", "skip-invalid",
+	"allow-shared", "shutoff", "at", "due-at", "last-day", "zone", "deadline", "skip-invalid",
 }
 
 // runPlans runs plans by their hashes.

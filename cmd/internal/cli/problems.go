@@ -30,6 +30,11 @@ var problemAdvice = map[string]struct {
 	"protection_not_found":  {exitUsage, "detachd protect list shows the protections"},
 	"protection_exists":     {exitUsage, "use another name; detachd protect list shows those that are taken"},
 	"protection_configured": {exitUsage, "remove it from protected: in the configuration of servers and workers, and restart them"},
+	"schedule_not_found":    {exitUsage, "detachd schedule list shows the schedules"},
+	"schedule_exists":       {exitUsage, "use another name; detachd schedule list shows those that are taken"},
+	"schedule_configured":   {exitUsage, changeConfigured},
+	"no_such_tick":          {exitUsage, "detachd schedule show SCHEDULE shows its next runs"},
+	"too_many_runs":         {exitInternal, "detachd doctor checks the workers"},
 	"key_not_found":         {exitUsage, "detachd keys list shows the keys"},
 	"too_large":             {exitUsage, "split the list"},
 	"protected":             {exitUsage, seeProtections},
@@ -116,8 +121,30 @@ func (r *refusal) Error() string {
 
 // flags are the flags whose names differ from the field or parameter.
 var flags = map[string]string{
+	"/last_working_day/date": "--last-day", "/last_working_day/zone": "--zone",
 	"/not_before": "--at", "/expires_at": "--expires", "/projects": "--project", "/for_seconds": "--for", "/users": "--user",
 	"/expected_users": "--expected-user", "/shutoff_after_detach": "--shutoff", "from": "--since", "to": "--until",
+}
+
+// sourceFlags are those of the source of a schedule.
+var sourceFlags = map[string]string{
+	"desktops": "--desktop", "users": "--user", "computers": "--computer", "file": "--file", "pool": "--pool", "tag": "--tag",
+	"computer": "--pattern", "unused_days": "--unused-days", "user": "--users-are", "at_least": "--at-least", "rows": "--rows",
+	"since": "--came-back",
+}
+
+// sourceFlag gives the flag for a pointer into the source of a schedule.
+func sourceFlag(pointer string) string {
+	parts := strings.Split(strings.TrimLeft(pointer, "/"), "/")
+	if len(parts) > 1 && parts[0] == "not_in" && parts[1] == "file" {
+		return "--not-in:"
+	}
+	for _, part := range parts {
+		if flag := sourceFlags[part]; flag != "" {
+			return flag + ":"
+		}
+	}
+	return "the source"
 }
 
 // flagOf gives the flag for a pointer into a request, for example --at for
@@ -127,6 +154,8 @@ func flagOf(pointer string) string {
 	switch {
 	case pointer == "":
 		return ""
+	case field == "source":
+		return sourceFlag(place)
 	case field == "desktops":
 		return "desktop " + place
 	case strings.HasPrefix(pointer, "/") && flags["/"+field] != "":

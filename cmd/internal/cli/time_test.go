@@ -56,6 +56,8 @@ func TestTimesOfDetach(t *testing.T) {
 		require.Contains(t, r.err, "it would start "+day+", remove access by "+day+", deadline ")
 		require.Equal(t, time.Date(2199, 11, 30, 0, 0, 0, 0, time.Local).UTC().Format(time.RFC3339),
 			s.json(t, exitOK, "detach", "d1", "--project", "hq", "--due-at", "2199-11-30", "--plan")["items"].([]any)[0].(map[string]any)["not_before"])
+		last := s.json(t, exitOK, "detach", "d1", "--project", "hq", "--last-day", "2199-11-30", "--zone", "Asia/Singapore", "--plan")
+		require.Equal(t, "2199-11-30T16:00:00Z", last["items"].([]any)[0].(map[string]any)["due_at"])
 		for _, x := range [][]string{
 			{"has passed already", "--at", "2020-01-01"},
 			{"has passed already", "--at", "2020-01-01T18:00:00+0800"},
@@ -63,6 +65,10 @@ func TestTimesOfDetach(t *testing.T) {
 			{"is not after not_before", "--at", "2199-01-01", "--deadline", "2198-01-01"},
 			{"is not after due_at", "--due-at", "2199-01-01", "--deadline", "2198-01-01"},
 			{"invalid --at \"tonight\": use ", "--at", "tonight"},
+			{"--last-day says the start", "--last-day", "2199-11-30", "--due-at", "2199-11-30"},
+			{"--zone is the zone of --last-day", "--zone", "UTC"},
+			{`--last-day: invalid date "30.11.2199": use a date such as 2026-11-30`, "--last-day", "30.11.2199"},
+			{`--zone: unknown time zone "Mars": use a name such as Europe/Berlin`, "--last-day", "2199-11-30", "--zone", "Mars"},
 		} {
 			s.refused(t, exitUsage, x[0], append([]string{"detach", "d1", "--project", "hq"}, x[1:]...)...)
 		}

@@ -12,8 +12,11 @@ import (
 
 // parseTime reads the time that a flag gives, in the local zone if it has no offset.
 func (p *Program) parseTime(flag, text string, way when.Way) (time.Time, error) {
-	now := p.Now()
-	at, err := when.Parse(text, now, now.Location(), way)
+	return p.parseTimeIn(p.Now().Location(), flag, text, way)
+}
+
+func (p *Program) parseTimeIn(zone *time.Location, flag, text string, way when.Way) (time.Time, error) {
+	at, err := when.Parse(text, p.Now(), zone, way)
 	if invalid, ok := errors.AsType[*when.Error](err); ok {
 		return at, usage("correct "+flag+" and run the command again", "invalid %s %.60q: %s", flag, invalid.Text, invalid.Problem)
 	}

@@ -284,6 +284,9 @@ type Worker struct {
 	// Lists is the directory of the files that schedules may read which are not in the
 	// configuration, and of relative paths. Defaults to "", none.
 	Lists string `yaml:"lists"`
+	// Settle is how long a file of a schedule must not change before it is read, 1s to 10m.
+	// Defaults to 5s.
+	Settle time.Duration `yaml:"settle"`
 }
 
 // Log configures the log.
@@ -304,7 +307,8 @@ func Defaults() Config {
 		Worker: Worker{
 			MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 			BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval,
-			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout, Schedules: true,
+			FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, ShutdownTimeout: w.ShutdownTimeout,
+			Schedules: true, Settle: 5 * time.Second,
 		},
 		Retention:           record.DefaultRetention,
 		Log:                 Log{Level: "info", Format: "auto"},
@@ -636,6 +640,9 @@ func (w Worker) validate(bad func(key, format string, args ...any)) {
 	}
 	if w.ShutdownTimeout < time.Second {
 		bad("worker.shutdown_timeout", "is %s: at least 1s", w.ShutdownTimeout)
+	}
+	if w.Settle < time.Second || w.Settle > 10*time.Minute {
+		bad("worker.settle", "is %s: 1s to 10m", w.Settle)
 	}
 	if w.Lists != "" && !filepath.IsAbs(w.Lists) {
 		bad("worker.lists", "is %q: the whole path of a directory, beginning with /", w.Lists)

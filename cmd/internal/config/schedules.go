@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -28,10 +29,40 @@ func (c Config) CheckSchedule(s tasks.Schedule) error {
 	case s.Project != "":
 		wrong.Problems = append(wrong.Problems, tasks.Problem{Field: "project", Message: fmt.Sprintf("there is no project %.60q", s.Project)})
 	}
+	for field, name := range map[string]string{"source.file": s.Source.File, "source.not_in.file": notInFile(s)} {
+		if why := c.checkFile(s, name); name != "" && why != "" {
+			wrong.Problems = append(wrong.Problems, tasks.Problem{Field: field, Message: why})
+		}
+	}
 	if len(wrong.Problems) == 0 {
 		return nil
 	}
 	return wrong
+}
+
+func notInFile(s tasks.Schedule) string {
+	if s.Source.NotIn == nil {
+		return ""
+	}
+	return s.Source.NotIn.File
+}
+
+// checkFile says what is wrong with the name of a list. It is the machines of the workers that
+// have it.
+func (c Config) checkFile(s tasks.Schedule, name string) string {
+	switch {
+	case strings.ContainsAny(filepath.Dir(filepath.Clean(name)), `*?[`):
+		return "has a pattern in a directory: only the last part of the name may be one"
+	case s.Configured && !filepath.IsAbs(name) && c.Worker.Lists == "":
+		return "is relative, and worker.lists is empty: write the whole path"
+	case s.Configured:
+		return ""
+	case c.Worker.Lists == "":
+		return "is for schedules of the configuration only, because worker.lists is empty: set it to the directory of the lists"
+	case !filepath.IsLocal(name):
+		return "is outside of worker.lists: write a name relative to that directory, without .."
+	}
+	return ""
 }
 
 // validateSchedules names the schedule in each fault: in a long list its number says little.
@@ -45,6 +76,7 @@ func (c Config) validateSchedules(ps *problems) {
 			bad("name", "is repeated")
 		}
 		seen[s.Name] = true
+		s.Configured = true
 		var wrong *tasks.ValidationError
 		if errors.As(c.CheckSchedule(s), &wrong) {
 			for _, p := range wrong.Problems {

@@ -62,7 +62,7 @@ func TestBadSchedulesAreNamed(t *testing.T) {
   - {name: ok, project: hq, cron: "@daily", source: {users: [ann]}}
   - {name: The one, project: nowhere, cron: "0 18 * *", source: {file: a.csv, came_back: {since: 30d}}}
   - {name: ok, project: hq, cron: "0 18 * * FRI", zone: Europe/Bonn, source: {users: [" ann"]}}
-  - {name: late, project: hq, cron: "0 18 31 FEB *", source: {users: [ann]}, catch_up: 90d, missed: all, overlap: queue}
+  - {name: late, project: hq, cron: "0 18 31 FEB *", source: {file: a.csv}, catch_up: 90d, missed: all, overlap: queue}
   - {name: form, project: hq, cron: 5, source: {selector: {unused_days: many, rooms: x}}, start: 2026-12-01, catch_up: 12, urgent: maybe}
   - {name: mine, project: hq, cron: "@daily", source: {users: [ann]}, by: me, configured: true}
 `
@@ -81,6 +81,7 @@ func TestBadSchedulesAreNamed(t *testing.T) {
 		`schedules[4].source.selector.unused_days: is not a whole number`, `schedules[4].source.selector.rooms: no such key`,
 		`schedules[4].start: is not a time with an offset such as 2026-11-30T18:00:00+08:00`,
 		`schedules[4].catch_up: is not a duration such as 90m, 12h or 30d`, `schedules[4].urgent: is neither true nor false`,
+		`schedules[3].source.file: is relative, and worker.lists is empty: write the whole path`,
 		`schedules[5].by: no such key`, `schedules[5].configured: no such key`,
 	} {
 		require.ErrorContains(t, err, want)
@@ -88,6 +89,8 @@ func TestBadSchedulesAreNamed(t *testing.T) {
 	require.NotContains(t, err.Error(), "schedules[0]")
 	_, err = Load(write(t, schedules[:strings.Index(schedules, "\n  - {name: The one")]+oneProject+"    require: {ticket: true}\n"), env())
 	require.ErrorContains(t, err, `schedules[0].ticket: is missing: project hq requires one (schedule "ok")`)
+	_, err = Load(write(t, "worker: {settle: 10ms}\n"), env())
+	require.ErrorContains(t, err, "worker.settle: is 10ms: 1s to 10m")
 	_, err = Load(write(t, "worker: {lists: lists}\n"), env())
 	require.ErrorContains(t, err, `worker.lists: is "lists": the whole path of a directory`)
 }
@@ -107,4 +110,29 @@ func TestSchedulesAreGuards(t *testing.T) {
 	require.Less(t, len(before), 700)
 	s.Source.Users = s.Source.Users[:1]
 	require.JSONEq(t, `{"name":"long","project":"hq","cron":"@daily","source":{"users":["ünal"]}}`, text())
+}
+
+// Whoever has a key must not have workers read files outside of the directory of lists, by a
+// name, an upward path or a pattern.
+func TestFilesOfOtherSchedulesAreBelowTheLists(t *testing.T) {
+	t.Parallel()
+	cfg, err := Load(write(t, oneProject), env())
+	require.NoError(t, err)
+	check := func(source tasks.ScheduleSource, configured bool) string {
+		s := tasks.Schedule{Name: "x", Project: "hq", Cron: "@daily", Source: source, Configured: configured}
+		if err := cfg.CheckSchedule(s); err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	of := func(name string) tasks.ScheduleSource { return tasks.ScheduleSource{File: name} }
+	require.Contains(t, check(of("a.csv"), false), "source.file: is for schedules of the configuration only")
+	cfg.Worker.Lists = "/srv/hr"
+	for _, name := range []string{"/etc/passwd", "../a.csv", "a/../../b.csv", "/srv/hr/a.csv"} {
+		require.Contains(t, check(of(name), false), "source.file: is outside of worker.lists", name)
+		require.Contains(t, check(tasks.ScheduleSource{NotIn: &tasks.NotIn{File: name}}, false), "source.not_in.file: is outside of worker.lists", name)
+		require.Empty(t, check(of(name), true), name)
+	}
+	require.Contains(t, check(of("*/a.csv"), true), "has a pattern in a directory")
+	require.Empty(t, check(of("sub/a-*.csv"), false))
 }

@@ -26,8 +26,17 @@ var funcs = template.FuncMap{
 	"states":        func() []tasks.State { return tasks.States },
 	"outcomeStates": func() []tasks.State { return []tasks.State{tasks.StateDetached, tasks.StateHeld, tasks.StateFailed} },
 	"usersBefore":   usersBefore, "plus": func(a, b int) int { return a + b }, "asset": assetPath, "share": share,
-	"codeLink": codeLink, "codeText": func(code string) codeText { return codeText{Code: code} },
+	"codeLink": codeLink, "wall": wallText, "scheduleOf": scheduleOf, "codeText": func(code string) codeText { return codeText{Code: code} },
 	"groupings": func() []string { return []string{"code", "class", "project"} },
+}
+
+// scheduleOf is the schedule that requested an operation; empty: none.
+func scheduleOf(requestedBy string) string {
+	name, _ := strings.CutPrefix(requestedBy, tasks.ScheduleRequester(""))
+	if name == requestedBy {
+		return ""
+	}
+	return name
 }
 
 // stateOf is the state of a row in the words of its operation, which may be an undo.

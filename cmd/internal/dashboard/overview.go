@@ -60,6 +60,7 @@ type todo struct {
 	N      int // desktops
 	Since  time.Time
 	Asked  time.Time // of an operation that waits for an approval
+	Ran    time.Time // of a schedule
 	Why    string
 	Acts   []act
 }
@@ -120,6 +121,11 @@ func (v *visit) overview() error {
 	if p.Todo, err = v.waitingTodos(p.Waiting); err != nil {
 		return err
 	}
+	failing, err := v.scheduleTodos()
+	if err != nil {
+		return err
+	}
+	p.Todo = append(p.Todo, failing...)
 	p.Todo = append(p.Todo, todosOf(stats, p.Workers, m, v.d.Now(), v.may(access.Operator))...)
 	if p.Operations == 0 {
 		return v.page(http.StatusOK, "overview", "Overview", p)

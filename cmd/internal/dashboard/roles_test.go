@@ -16,7 +16,7 @@ import (
 
 // somewhere returns a path of a route.
 func somewhere(rt dashboard.Route) string {
-	return strings.NewReplacer("{$}", "", "{id}", "nowhere", "{alias}", "nowhere", "{file}", "style.css").Replace(rt.Path)
+	return strings.NewReplacer("{$}", "", "{id}", "nowhere", "{name}", "nowhere", "{alias}", "nowhere", "{file}", "style.css").Replace(rt.Path)
 }
 
 // Every page and every action, for every role and without sign-in.
@@ -89,7 +89,10 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 		"GET /operations/{id}/undo":     access.Operator, "POST /operations/{id}/undo/preview": access.Operator,
 		"POST /operations/{id}/undo":    access.Operator,
 		"POST /operations/{id}/approve": access.Approver, "POST /operations/{id}/reject": access.Approver,
-		"POST /cancellations": access.Operator,
+		"POST /cancellations": access.Operator, "POST /schedule/new": access.Operator, "POST /schedules/{name}/run": access.Operator,
+		"POST /schedules/{name}/unskip": access.Operator, "POST /schedules/{name}/resume": access.Operator,
+		"POST /schedules/{name}/remove": access.Operator, "POST /recall": access.Producer,
+		"POST /came-back":     access.Producer,
 		"POST /projects/stop": access.Admin, "POST /projects/resume": access.Admin,
 		"POST /keys": access.Admin, "POST /keys/{id}/revoke": access.Admin,
 		"POST /signout": access.Viewer, "GET /search": access.Viewer,
@@ -103,8 +106,8 @@ func TestRolesAreOfferedWhatTheyMayDo(t *testing.T) {
 			if strings.HasSuffix(p.name, "-none") {
 				continue // which offers nothing of its own
 			}
-			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal"}, p.name) || !role.Includes(access.Producer) &&
-				slices.Contains([]string{"plan", "new-wrong"}, p.name) {
+			if !role.Includes(access.Operator) && slices.Contains([]string{"preview", "dismissal", "newschedule-wrong", "newschedule-shown"}, p.name) || !role.Includes(access.Producer) &&
+				slices.Contains([]string{"plan", "new-wrong", "review"}, p.name) {
 				continue // the way there is not offered, as is seen
 			}
 			p.visit(b)

@@ -82,13 +82,16 @@ func TestCrossSite(t *testing.T) {
 	s := newStage(t)
 	session := s.session(access.Admin)
 	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	s.schedule(yearly)
 	all, err := s.keys.List(t.Context())
 	require.NoError(t, err)
 	before := s.all()
 	forms := map[string][]string{
 		"/signin": {"key", "dk_x"}, "/keys": {"name", "evil", "role", "admin"}, "/projects/{alias}/pause": {"reason", "evil"},
 		"/redrives": {"which", "all"}, "/dismissals": {"which", "all", "reason", "r"},
-		"/new": {"plan", `[{"project":"hq","desktops":["evil"]}]`, "hash", "", "key", "k"},
+		"/recall":       {"user", "zoe", "reason", "evil"},
+		"/schedule/new": {"name", "evil", "project", "hq", "cron", "@daily", "users", "zoe", "do", "show"},
+		"/new":          {"plan", `[{"project":"hq","desktops":["evil"]}]`, "hash", "", "key", "k"},
 	}
 	n := 0
 	for _, rt := range dashboard.Routes() {
@@ -99,7 +102,7 @@ func TestCrossSite(t *testing.T) {
 		if strings.HasPrefix(rt.Path, "/keys") {
 			id = all[0].ID
 		}
-		path := strings.NewReplacer("{id}", id, "{alias}", "hq").Replace(rt.Path)
+		path := strings.NewReplacer("{id}", id, "{alias}", "hq", "{name}", "yearly").Replace(rt.Path)
 		for _, from := range [][]string{
 			{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"},
 			{"Sec-Fetch-Site", "cross-site", "Origin", s.url},
@@ -116,7 +119,7 @@ func TestCrossSite(t *testing.T) {
 			n++
 		}
 	}
-	require.Equal(t, 25*5, n)
+	require.Equal(t, 34*5, n)
 	require.Equal(t, before, s.all(), "nothing was done")
 	require.Equal(t, http.StatusOK, s.get("/", session).status, "and the visitor is still signed in")
 
@@ -134,10 +137,11 @@ func TestLooking(t *testing.T) {
 	s := newStage(t)
 	session := s.session(access.Admin)
 	x := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	s.schedule(yearly)
 	before, events := s.all(), len(s.audit())
 	require.NotEmpty(t, before)
 	for _, rt := range dashboard.Routes() {
-		path := strings.NewReplacer("{$}", "", "{id}", x.ID, "{alias}", "hq", "{file}", "style.css").Replace(rt.Path)
+		path := strings.NewReplacer("{$}", "", "{id}", x.ID, "{alias}", "hq", "{name}", "yearly", "{file}", "style.css").Replace(rt.Path)
 		for _, query := range []string{"", "?" + form("id", "d-1", "q", "d-1", "format", "csv", "which", "all", "confirm", "1", "reason", "x",
 			"list", "d-1", "method", "POST")} {
 			for _, method := range []string{"GET", "HEAD"} {

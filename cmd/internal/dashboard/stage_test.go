@@ -78,13 +78,13 @@ func (l *logs) String() string {
 	return l.buf.String()
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, change ...func(*config.Config)) *stage {
 	t.Helper()
-	return newStageBehind(t, func(cloud string) string { return cloud })
+	return newStageBehind(t, func(cloud string) string { return cloud }, change...)
 }
 
 // newStageBehind puts an address in front of the cloud.
-func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
+func newStageBehind(t *testing.T, door func(cloud string) string, change ...func(*config.Config)) *stage {
 	t.Helper()
 	s := &stage{t: t, redis: redistest.Start(t), log: &logs{}}
 	var err error
@@ -106,6 +106,9 @@ func newStageBehind(t *testing.T, door func(cloud string) string) *stage {
 		s.cfg.Projects = append(s.cfg.Projects, config.Project{
 			Alias: alias, ProjectID: projectIDs[alias], Endpoint: endpoint, Credential: "main", Limits: config.DefaultLimits(), Approval: config.NoApproval(),
 		})
+	}
+	for _, f := range change {
+		f(&s.cfg)
 	}
 	s.store, err = app.Open(s.cfg, noEnv, "test")
 	require.NoError(t, err)

@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/access"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 )
 
 // texts are written by people and the cloud.
@@ -34,6 +35,7 @@ type story struct {
 	ended, open tasks.Operation
 	redrive     tasks.Redrive
 	cancelled   string // id of a cancellation, once it was made
+	recalled    string // id of a recall, once it was made
 	asks        string // id of the operation that waits for an approval, once it was asked for
 	undone      string // id of an undo of one desktop, once it was made
 }
@@ -60,6 +62,25 @@ func (x *story) cancels() string {
 		x.cancelled = c.ID
 	}
 	return x.cancelled
+}
+
+// recalls is the id of a recall that was too late for one desktop, and cancels another.
+func (x *story) recalls() string {
+	if x.recalled == "" {
+		ticket := "r" + x.Ticket
+		x.s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: x.id(96), ComputerName: x.Computer, Users: []fakecloud.User{{Name: x.User}}})
+		late := x.s.submit(api.OperationRequest{Project: "hq", Desktops: []string{x.id(96)}, Reason: x.Reason, Ticket: ticket,
+			ExpectedUsers: map[string][]string{x.id(96): {x.User}}})
+		require.Equal(x.s.t, 1, x.s.ended(late.ID).Counts.Detached)
+		x.s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Reason: x.Reason, Ticket: ticket})
+		r, err := x.s.api().Recall(x.s.t.Context(), api.RecallRequest{
+			User: x.User, Ticket: ticket, Reason: strings.ReplaceAll(x.Reason, "\n", " "),
+		})
+		require.NoError(x.s.t, err)
+		require.NotEmpty(x.s.t, r.Undo)
+		x.recalled = r.ID
+	}
+	return x.recalled
 }
 
 // undoes is the id of an undo that gave the last desktop of the finished operation back.
@@ -136,7 +157,30 @@ func (s *stage) tell(x texts) *story {
 	require.NoError(s.t, err)
 	out.open = s.submit(api.OperationRequest{Project: "branch", Users: []string{x.User}, Desktops: []string{x.id(90), x.id(91)},
 		Reason: x.Reason, Urgent: true})
+	s.tellSchedule(x)
 	return out
+}
+
+// tellSchedule adds a schedule that failed, is paused and skips a run.
+func (s *stage) tellSchedule(x texts) {
+	s.t.Helper()
+	s.schedule(api.ScheduleRequest{
+		Name: "nightly", Project: "hq", Cron: "30 2 1 1 *", Zone: "Africa/Cairo", Source: tasks.ScheduleSource{Users: []string{x.User}},
+		Reason: x.Reason, Ticket: x.Ticket, Note: x.Reason, AllowShared: true, PauseOnFailure: true,
+	})
+	r := s.store.Record
+	state, _, err := r.BeginScheduleRun(s.t.Context(), "nightly", "w", tasks.ScheduleTick{}, time.Second)
+	require.NoError(s.t, err)
+	run := tasks.ScheduleRun{
+		ID: "nightly!1", Scheduled: time.Now(), At: time.Now(), Result: tasks.RunFailed, Why: x.Message, Rows: 3, By: x.User, Note: x.Reason,
+		Operations: []string{"mignt50o6fnapq0v5n7g"},
+	}
+	_, err = r.CommitScheduleRun(s.t.Context(), "nightly", state, record.ScheduleResult{Run: run})
+	require.NoError(s.t, err)
+	_, err = s.api().SkipTick(s.t.Context(), "nightly", x.Pause)
+	require.NoError(s.t, err)
+	_, err = s.api().PauseSchedule(s.t.Context(), "nightly", x.Pause)
+	require.NoError(s.t, err)
 }
 
 // place is a page in a state, and the way there.
@@ -221,9 +265,31 @@ func (x *story) places() []place {
 		{"operation-undo", func(b *browser) { b.open("/operations/" + x.undoes()) }},
 		{"operation-undone", goTo("/operations/" + x.ended.ID)},
 		{"undo-none", func(b *browser) { b.open("/operations/" + x.undoes() + "/undo") }},
+		{"newrecall", goTo("/recall?user=" + url.QueryEscape(x.User))},
+		{"recall", func(b *browser) { b.open("/recalls/" + x.recalls()) }},
+		{"recalls", goTo("/recalls")},
+		{"newreview", goTo("/came-back")},
+		{"review", func(b *browser) {
+			b.open("/came-back")
+			b.press("Look for them")
+			b.sees("CSV")
+		}},
+		{"schedules", goTo("/schedules")},
+		{"schedule", goTo("/schedules/nightly")},
+		{"newschedule", goTo("/schedule/new")},
+		{"newschedule-wrong", func(b *browser) { x.planSchedule(b, "0 25 * * *"); b.sees("– nothing was added") }},
+		{"newschedule-shown", func(b *browser) { x.planSchedule(b, "@daily"); b.sees("Nothing is added yet.") }},
 		{"not-found", goTo("/operations/nothing")},
 		{"bad-filter", goTo("/operations?from=someday")},
 	}
+}
+
+// planSchedule fills the form of a schedule and asks for its next runs.
+func (x *story) planSchedule(b *browser, cron string) {
+	b.t.Helper()
+	b.open("/schedule/new?" + form("name", "another", "project", "hq", "cron", cron, "zone", "Africa/Cairo", "users", x.User,
+		"note", x.Reason, "start", "yesterday"))
+	b.press("Show the next runs")
 }
 
 // list pastes a list into the form and asks for the plan.
@@ -238,7 +304,7 @@ func (x *story) list(b *browser, list, project string) {
 // emptyPlaces are pages of a stage without operations and without a worker.
 var emptyPlaces = []place{
 	{"empty-overview", goTo("/")}, {"empty-operations", goTo("/operations")}, {"empty-failures", goTo("/failures")},
-	{"empty-redrives", goTo("/redrives")}, {"empty-projects", goTo("/projects")},
+	{"empty-redrives", goTo("/redrives")}, {"empty-schedules", goTo("/schedules")}, {"empty-projects", goTo("/projects")},
 }
 
 // told creates a story and signs the window in with all rights.

@@ -45,7 +45,8 @@ var table = map[string][]string{
 	"cmd/internal/cli": {
 		"apiclient", "apiclient/fakecloud", "deploy", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker", "worker/policy",
 		"cmd/internal/access", "cmd/internal/app", "cmd/internal/config", "cmd/internal/dashboard", "cmd/internal/harmless",
-		"cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/when",
+		"cmd/internal/leavers", "cmd/internal/metrics", "cmd/internal/report", "cmd/internal/server", "cmd/internal/sources",
+		"cmd/internal/when",
 	},
 	"cmd/internal/config": {"apiclient", "tasks", "tasks/cron", "tasks/record", "tasks/redisfault", "worker"},
 	"cmd/internal/dashboard": {
@@ -64,7 +65,7 @@ var table = map[string][]string{
 	"cmd/internal/report":    {"tasks", "tasks/record", "tasks/trail", "cmd/internal/harmless", "cmd/internal/when"},
 	"cmd/internal/schedules": {"tasks", "tasks/cron", "tasks/record", "cmd/internal/sources"},
 	"cmd/internal/server": {
-		"apiclient", "tasks", "tasks/api", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
+		"apiclient", "tasks", "tasks/api", "tasks/cron", "tasks/record", "tasks/redisfault", "worker/policy", "cmd/internal/access",
 		"cmd/internal/app", "cmd/internal/harmless", "cmd/internal/leavers", "cmd/internal/report",
 	},
 	"cmd/internal/sources": {"apiclient", "tasks", "tasks/api", "tasks/record", "worker", "worker/policy", "cmd/internal/leavers"},

@@ -17,6 +17,7 @@ const inTime = time.Minute
 type due struct {
 	tick    tasks.ScheduleTick // the one to decide about; no ID: none has come
 	missed  int                // before it
+	before  tasks.ScheduleTick // the last of these
 	shifted int                // of all these
 	next    tasks.ScheduleTick // that comes after them; no ID: none
 }
@@ -29,12 +30,14 @@ const mostWalked = 10_000
 func ticksDue(now time.Time, ticks record.Ticks, state record.ScheduleState) due {
 	var d due
 	group, shifted := 0, 0 // those at the instant of d.tick
+	var previous tasks.ScheduleTick
 	tick, ok := first(ticks, state)
 	for n := 0; ok && !tick.At.After(now); n++ {
 		if !tick.At.Equal(d.tick.At) {
 			d.missed, d.shifted = d.missed+group, d.shifted+shifted
-			d.tick, group, shifted = tick, 0, 0
+			d.tick, d.before, group, shifted = tick, previous, 0, 0
 		}
+		previous = tick
 		group++
 		if tick.Mark == string(cron.Shifted) {
 			shifted++

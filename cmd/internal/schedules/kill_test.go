@@ -2,6 +2,7 @@ package schedules_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -106,11 +107,12 @@ func TestKilledTicker(t *testing.T) {
 			t.Run(point+" "+file, func(t *testing.T) {
 				t.Parallel()
 				s := newEnv(t)
-				x := every(tasks.Schedule{Source: tasks.ScheduleSource{File: file}})
+				// A tick of half an hour ago is due, and there is none soon.
+				ago := time.Now().UTC().Add(-30 * time.Minute)
+				x := every(tasks.Schedule{Cron: fmt.Sprintf("%d %d * * *", ago.Minute(), ago.Hour()), Source: tasks.ScheduleSource{File: file}})
 				require.NoError(t, s.r.AddSchedule(t.Context(), x))
-				// Ticks of the last hour are due, of which the latest runs.
 				key := s.prefix + ":{schedules}:state:nightly"
-				require.NoError(t, s.server.Client(t).HSet(t.Context(), key, "since", time.Now().Add(-time.Hour).UnixMilli()).Err())
+				require.NoError(t, s.server.Client(t).HSet(t.Context(), key, "since", ago.Add(-time.Hour).UnixMilli()).Err())
 
 				cmd := exec.CommandContext(t.Context(), os.Args[0])
 				cmd.Env = append(os.Environ(), "DETACHD_TEST_TICKER="+point, "DETACHD_TEST_ADDR="+s.server.Addr(), "DETACHD_TEST_PREFIX="+s.prefix)
@@ -120,7 +122,7 @@ func TestKilledTicker(t *testing.T) {
 				require.True(t, ok, "it was not killed: %v", err)
 				require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
 				made := len(s.operations())
-				require.Equal(t, map[string]int{"after the acceptance": 1, "before the commit": 2, "after the commit": 2}[point], made)
+				require.Equal(t, map[string]int{"after the acceptance": 1, "before the commit": 2, "after the commit": 2}[point], made, "%+v", s.view("nightly").Runs)
 				if point != "after the commit" {
 					require.Empty(t, s.view("nightly").Runs, "it died too late to show anything")
 				}
@@ -135,6 +137,45 @@ func TestKilledTicker(t *testing.T) {
 				require.Equal(t, 1, s.view("nightly").Counts.Runs)
 			})
 		}
+	}
+}
+
+// A ticker dies after it made the operation of a tick, and nobody is there until the next: that
+// one knows that the operation has not finished, and the first has not been missed.
+func TestAKilledTickerIsKnownAtTheNextTick(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		desktop string // of the operation that the dead ticker made
+		late    time.Duration
+		pause   bool
+	}{
+		"the next":           {"d1", 70 * time.Second, false},
+		"the same, paused":   {"d1", 10 * time.Second, true},
+		"another was read":   {"d9", 10 * time.Second, false},
+		"the next and other": {"d9", 70 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newEnv(t)
+			x := s.add(tasks.Schedule{})
+			tick := s.view("nightly").Next[0]
+			q := request(x, c.desktop)
+			q.IdempotencyKey = tick.ID
+			op, err := s.p.Enqueue(t.Context(), q)
+			require.NoError(t, err)
+			if c.pause {
+				require.NoError(t, s.r.PauseSchedule(t.Context(), "nightly", tasks.SchedulePause{By: "zoe"}))
+			}
+			s.goTo(tick.At.Add(c.late))
+			s.ticker("survivor")
+			run := s.run("nightly", tick.ID)
+			require.Equal(t, []any{tasks.RunStarted, []string{op.ID}, 0}, []any{run.Result, run.Operations, run.Missed})
+			if c.late > time.Minute {
+				run = s.run("nightly", s.after("nightly", tick).ID)
+				require.Equal(t, []any{tasks.RunSkipped, 0}, []any{run.Result, run.Missed})
+			}
+			require.Len(t, s.operations(), 1)
+		})
 	}
 }
 

@@ -53,30 +53,95 @@ func (r *run) do(ctx context.Context) outcome {
 		}
 		r.tick = r.due.tick
 	}
-	made, err := r.lastMade(ctx)
+	x, err := r.judge(ctx, now)
 	if err != nil {
-		r.failed(ctx, err, "the operations of the last run cannot be read, a run waits")
+		r.failed(ctx, err, "the operations of a schedule cannot be read, a run waits")
 		return outcome{look: now.Add(r.cfg.Every)}
 	}
-	f := facts{
-		now: now, schedule: r.schedule, state: state, due: r.due, made: made, trying: r.trying == r.id(), known: r.knows(r.schedule),
-	}
-	d := overlap(f)
-	if r.ask == nil {
-		d = decide(f)
-	}
-	x := record.ScheduleResult{Tick: r.tick, Shifted: r.due.shifted, Pause: d.pause, Run: tasks.ScheduleRun{
-		ID: r.id(), Scheduled: r.tick.At, At: now, Mark: r.tick.Mark, Result: d.result, Why: d.why, Missed: r.due.missed,
-	}}
-	if r.ask != nil {
-		x.Run.Scheduled, x.Run.By, x.Run.Note = r.ask.At, r.ask.By, r.ask.Note
-	}
-	if d.result == "" {
-		if again := r.make(ctx, &x); again {
-			return outcome{look: r.clock.now().Add(r.cfg.Retry), retry: r.id()}
+	if x.Run.Result == "" {
+		if again := r.make(ctx, &x); !again.IsZero() {
+			return outcome{look: again, retry: r.id()}
 		}
 	}
 	return r.commit(ctx, x)
+}
+
+// judge decides about the run as far as its source does not matter; no result: it does.
+func (r *run) judge(ctx context.Context, now time.Time) (record.ScheduleResult, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.StepTimeout)
+	defer cancel()
+	before, err := r.madeAt(ctx, r.due.before)
+	if err != nil {
+		return record.ScheduleResult{}, err
+	}
+	if len(before) > 0 {
+		r.due = due{tick: r.due.before, missed: r.due.missed - 1, next: r.due.tick}
+		r.tick = r.due.tick
+		return r.unwritten(before), nil
+	}
+	made, err := r.lastMade(ctx)
+	if err != nil {
+		return record.ScheduleResult{}, err
+	}
+	f := facts{
+		now: now, schedule: r.schedule, state: r.state, due: r.due, made: made, trying: r.trying == r.id(), known: r.knows(r.schedule),
+	}
+	x := record.ScheduleResult{Tick: r.tick, Shifted: r.due.shifted, Run: tasks.ScheduleRun{
+		ID: r.id(), Scheduled: r.tick.At, At: now, Mark: r.tick.Mark, Missed: r.due.missed,
+	}}
+	if r.ask != nil {
+		d := overlap(f)
+		x.Run.Result, x.Run.Why, x.Run.Scheduled, x.Run.By, x.Run.Note = d.result, d.why, r.ask.At, r.ask.By, r.ask.Note
+		return x, nil
+	}
+	d := decide(f)
+	x.Run.Result, x.Run.Why, x.Pause = d.result, d.why, d.pause
+	if d.result != "" {
+		made, err := r.madeAt(ctx, r.tick)
+		if err != nil || len(made) > 0 {
+			return r.unwritten(made), err
+		}
+	}
+	return x, nil
+}
+
+// unwritten is the result of a tick whose process died after it made the operations.
+func (r *run) unwritten(made []record.Operation) record.ScheduleResult {
+	x := record.ScheduleResult{Tick: r.tick, Shifted: r.due.shifted, Run: tasks.ScheduleRun{
+		ID: r.id(), Scheduled: r.tick.At, Mark: r.tick.Mark, Missed: r.due.missed, Result: tasks.RunStarted,
+		Why: "its worker died before it could write this",
+	}}
+	for _, op := range made {
+		x.Run.At = op.AcceptedAt
+		x.Run.Operations = append(x.Run.Operations, op.ID)
+		x.Run.Rows += op.Total
+	}
+	return x
+}
+
+// madeAt reads the operations that some process made at a tick. Those of lists with a content
+// of their own are not found: they are made once whatever asks for them.
+func (r *run) madeAt(ctx context.Context, tick tasks.ScheduleTick) (out []record.Operation, err error) {
+	for tick.ID != "" {
+		id := record.OperationID(tasks.ScheduleRequester(r.schedule.Name), key(tick.ID, len(out)))
+		op, err := r.record.Operation(ctx, id)
+		switch {
+		case errors.Is(err, tasks.ErrNotFound):
+			return out, nil
+		case err != nil:
+			return nil, err
+		}
+		out = append(out, op)
+	}
+	return nil, nil
+}
+
+// key is the idempotency key of one of the operations of a tick, or of a list.
+func key(of string, n int) string {
+	if n == 0 {
+		return of
+	}
+	return fmt.Sprintf("%s/%d", of, n)
 }
 
 func (r *run) id() string {
@@ -104,14 +169,12 @@ func (r *run) lastMade(ctx context.Context) ([]record.Operation, error) {
 	if r.schedule.Overlap == tasks.OverlapAllow && !r.schedule.PauseOnFailure {
 		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.cfg.StepTimeout)
-	defer cancel()
 	return r.record.OperationsOf(ctx, r.state.Made)
 }
 
-// make reads the source and makes the operations. again means that there is another attempt
-// later, and nothing is to be written yet.
-func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
+// make reads the source and makes the operations. again, unless zero, is when there is another
+// attempt, and nothing is to be written yet.
+func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again time.Time) {
 	kept, cancel := context.WithCancel(ctx)
 	go r.keep(kept)
 	defer cancel()
@@ -119,18 +182,19 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
 	if err == nil {
 		err = r.operations(ctx, found, x)
 	}
+	later := r.clock.now().Add(r.cfg.Retry)
 	switch {
 	case ctx.Err() != nil:
-		return true
-	case errors.Is(err, sources.ErrNotReady) && r.clock.now().Add(r.cfg.Retry).Before(r.giveUp()):
+		return later
+	case errors.Is(err, sources.ErrNotReady) && later.Before(r.giveUp()):
 		r.cfg.Log.Info().Err(err).Str("schedule", r.schedule.Name).Str("run", r.id()).Msg("schedules: a run waits for its source")
-		return true
+		return later
 	case err != nil:
 		x.Run.Result, x.Run.Why = tasks.RunFailed, err.Error()
 		if r.schedule.PauseOnFailure {
 			x.Pause = &tasks.SchedulePause{By: tasks.PausedItself, At: x.Run.At, Note: "the run " + r.id() + " failed: " + err.Error()}
 		}
-		return false
+		return time.Time{}
 	}
 	x.Read = true
 	x.Run.Result = tasks.RunStarted
@@ -138,7 +202,7 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again bool) {
 		x.Run.Result = tasks.RunNothing
 		x.Run.Why = cmp.Or(x.Run.Why, "the source names nobody")
 	}
-	return false
+	return time.Time{}
 }
 
 // keep keeps others from the run until ctx ends.
@@ -189,12 +253,12 @@ func (r *run) source(ctx context.Context) (sources.Found, error) {
 	answers := make(chan answer, 1)
 	go func() {
 		defer cancel()
-		defer r.reader.busy.Store(false)
 		var a answer
 		defer func() {
 			if p := recover(); p != nil {
 				a = answer{err: fmt.Errorf("reading the source failed in a way that must not happen, report it: %v", p)}
 			}
+			r.reader.busy.Store(false)
 			answers <- a
 		}()
 		a.found, a.err = r.cfg.Source.Read(ctx, r.schedule, r.state.Rows)
@@ -259,12 +323,9 @@ func (r *run) operations(ctx context.Context, found sources.Found, x *record.Sch
 func (r *run) list(ctx context.Context, l sources.List, x *record.ScheduleResult) error {
 	requests := make([]tasks.Request, len(l.Requests))
 	for i, q := range l.Requests {
-		q.IdempotencyKey = r.id()
+		q.IdempotencyKey = key(r.id(), i)
 		if l.SHA256 != "" {
-			q.IdempotencyKey = r.schedule.Name + "#" + l.SHA256
-		}
-		if i > 0 {
-			q.IdempotencyKey = fmt.Sprintf("%s/%d", q.IdempotencyKey, i)
+			q.IdempotencyKey = key(r.schedule.Name+"#"+l.SHA256, i)
 		}
 		requests[i] = q
 	}

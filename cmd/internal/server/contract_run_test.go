@@ -324,6 +324,21 @@ func (d *document) answered() (out []string) {
 	return out
 }
 
+// nothingAhead replaces the reading that estimates use.
+func (s *scene) nothingAhead() {
+	c := &s.srv.ahead
+	c.mu.Lock()
+	for c.renewing != nil {
+		renewing := c.renewing
+		c.mu.Unlock()
+		<-renewing
+		c.mu.Lock()
+	}
+	now := s.srv.Now()
+	c.last, c.tried = &ahead{at: now}, now
+	c.mu.Unlock()
+}
+
 // more asks for what the examples do not show.
 func (s *scene) more() {
 	s.t.Helper()
@@ -340,6 +355,7 @@ func (s *scene) more() {
 	s.ask(role, "GET", "/v1/schedules/nightly", nil)
 	s.ask(role, "GET", "/v1/schedules/configured", nil)
 	s.cfg.Projects[0].Blackouts = []config.Blackout{{Name: "freeze", Reason: "payroll", From: "2020-01-01 00:00", Until: "2199-01-01 00:00"}}
+	s.nothingAhead() // the last reading may have the pause
 	late := post("/v1/operations", object{"project": "hq", "desktops": []any{"unused"}})["estimate"].(map[string]any)
 	freeze := map[string]any{"name": "freeze", "reason": "payroll", "until": "2199-01-01T00:00:00Z"}
 	require.Equal(s.t, []any{"blackout", freeze, true}, []any{late["why"], late["blackout"], late["late"]})

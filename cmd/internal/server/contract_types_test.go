@@ -26,7 +26,7 @@ import (
 
 // schemas are the types of bodies, by the names of their schemas.
 var schemas = map[string]reflect.Type{
-	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
+	"OperationRequest": reflect.TypeFor[api.OperationRequest](), "LastWorkingDay": reflect.TypeFor[api.LastWorkingDay](), "Validated": reflect.TypeFor[api.Validated](), "Times": reflect.TypeFor[api.Times](),
 	"Operation": reflect.TypeFor[tasks.Operation](), "Accepted": reflect.TypeFor[api.Accepted](), "OperationState": reflect.TypeFor[api.OperationState](),
 	"OperationWithTimes": reflect.TypeFor[api.Operation](), "Counts": reflect.TypeFor[tasks.Counts](), "Removal": reflect.TypeFor[tasks.Removal](),
 	"RecordedDesktop": reflect.TypeFor[tasks.Desktop](), "Desktop": reflect.TypeFor[api.Desktop](), "Before": reflect.TypeFor[tasks.Before](),

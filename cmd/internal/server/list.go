@@ -16,8 +16,8 @@ import (
 
 // listParameters carry what a CSV list has no place for.
 var listParameters = []string{
-	"project", "reason", "ticket", "not_before", "due_at", "deadline", "unknown_users", "allow_shared", "shutoff_after_detach", "urgent",
-	"validate_only", "user_column", "computer_column", "desktop_column",
+	"project", "reason", "ticket", "not_before", "due_at", "deadline", "last_working_day", "zone", "unknown_users", "allow_shared",
+	"shutoff_after_detach", "urgent", "validate_only", "user_column", "computer_column", "desktop_column",
 }
 
 // decodeRequest reads the body of a request to detach: JSON, or a list as text/csv.
@@ -39,13 +39,22 @@ func (r *request) decodeRequest() (in planRequest, ignored []string, err error) 
 		if err := q.err(); err != nil {
 			return in, nil, err
 		}
-		return in, nil, r.decodeJSON(&in, false)
+		if err := r.decodeJSON(&in, false); err != nil || in.Operation != "" {
+			return in, nil, err
+		}
+		err = r.server.lastDay(&in.OperationRequest, "/last_working_day/date", "/last_working_day/zone")
+		return in, nil, err
 	}
 	base := api.OperationRequest{
 		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),
 		NotBefore: q.start("not_before"), DueAt: q.time("due_at"), Deadline: q.time("deadline"),
 		AllowShared: q.flag("allow_shared"), ShutoffAfterDetach: q.flag("shutoff_after_detach"), Urgent: q.flag("urgent"),
 		ValidateOnly: q.flag("validate_only"),
+	}
+	if date, zone := q.text("last_working_day"), q.text("zone"); date != "" {
+		base.LastWorkingDay = &api.LastWorkingDay{Date: date, Zone: zone}
+	} else if zone != "" {
+		q.bad("zone", "is that of last_working_day, which is missing")
 	}
 	list := leavers.New(base.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) && r.maySee(alias) })
 	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
@@ -59,7 +68,10 @@ func (r *request) decodeRequest() (in planRequest, ignored []string, err error) 
 	if err := list.Read(bytes.NewReader(text)); err != nil {
 		return in, nil, unreadableList(err)
 	}
-	in.OperationRequest, ignored, err = oneRequest(list, base)
+	if in.OperationRequest, ignored, err = oneRequest(list, base); err != nil {
+		return in, ignored, err
+	}
+	err = r.server.lastDay(&in.OperationRequest, "last_working_day", "zone")
 	return in, ignored, err
 }
 

@@ -16,14 +16,18 @@ const (
 )
 
 // listSchedules is GET /v1/schedules: those of the configuration and those in Redis, by name,
-// each with its last run and its next tick.
+// each with its last run and its next tick. failing=true: only those whose last run failed.
 func (s *server) listSchedules(r *request) error {
-	q := r.query("project", "page_size", "page_token")
+	q := r.query("project", "failing", "page_size", "page_token")
 	size, project, after := q.size(), q.text("project"), q.text("page_token")
+	read := s.record.AllSchedules
+	if q.flag("failing") {
+		read = s.record.FailingSchedules
+	}
 	if err := q.err(); err != nil {
 		return err
 	}
-	all, err := s.record.AllSchedules(r.Context())
+	all, err := read(r.Context())
 	if err != nil {
 		return err
 	}

@@ -179,6 +179,27 @@ func berlin(t *testing.T) *time.Location {
 }
 
 // What is wrong with a schedule is named with its place, all at once, and nothing is added.
+// The schedules whose last run failed are a list of their own.
+func TestFailingSchedules(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	viewer := b.key[access.Viewer]
+	names := func(key string) (out []any) {
+		for _, x := range b.do(key, "GET", "/v1/schedules?failing=true", "").json(t)["items"].([]any) {
+			out = append(out, x.(map[string]any)["name"])
+		}
+		return out
+	}
+	b.scheduled("good", "hq")
+	require.Empty(t, names(viewer))
+	b.ran("bad")
+	require.Equal(t, []any{"bad"}, names(viewer))
+	require.Empty(t, names(b.newKey(access.Key{Name: "mine", Role: access.Viewer, Projects: []string{"branch"}})))
+	require.NoError(t, b.store.Record.RemoveSchedule(t.Context(), "bad"))
+	require.Empty(t, names(viewer))
+	require.Equal(t, 400, b.do(viewer, "GET", "/v1/schedules?failing=perhaps", "").status)
+}
+
 func TestBadSchedules(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -57,6 +57,7 @@ func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 		})
 	}
 	cfg.Protected = []config.Protected{{Name: "configured", Pools: []string{"never"}}}
+	cfg.Worker.Lists = t.TempDir()
 	cfg.Schedules = []tasks.Schedule{{Name: "configured", Project: "hq", Cron: "@yearly", Source: tasks.ScheduleSource{Users: []string{"ann"}}}}
 	b.cfg = cfg
 	var err error

@@ -21,6 +21,7 @@ type Fleet interface {
 	Usage(ctx context.Context, from, to time.Time, idleDays int) iter.Seq2[apiclient.Usage, error]
 	// Protections are the rules about what no call may name: a reading selects nothing of it.
 	Protections(ctx context.Context) (*record.Protections, error)
+	CameBack(ctx context.Context, since time.Time) ([]tasks.Returned, error)
 }
 
 // Config makes a Reader.
@@ -102,7 +103,7 @@ func (r *Reader) Read(ctx context.Context, s tasks.Schedule, lastRows int) (Foun
 	case src.NotIn != nil:
 		return r.notIn(ctx, s, *src.NotIn, lastRows)
 	case src.CameBack != nil:
-		return Found{}, errors.New("this version cannot read the source came_back")
+		return r.cameBack(ctx, s, *src.CameBack)
 	default:
 		l := List{Requests: split(base(s), src.Desktops, src.Users, src.Computers, nil)}
 		return Found{Lists: []List{l}, Rows: len(src.Desktops) + len(src.Users) + len(src.Computers)}, nil

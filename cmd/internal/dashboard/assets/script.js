@@ -171,7 +171,7 @@
   }
 
   // Keys, as in many applications; "?" lists them. The row in use is the one with the focus.
-  const pages = { h: "/", o: "/operations", f: "/failures", b: "/redrives", p: "/projects", k: "/keys", a: "/audit", c: "/codes" };
+  const pages = { h: "/", o: "/operations", s: "/schedules", f: "/failures", b: "/redrives", p: "/projects", k: "/keys", a: "/audit", c: "/codes" };
   const rows = () => $$("main tr[data-key]");
   const row = () => document.activeElement.closest("tr[data-key]");
   const step = (by) => {
