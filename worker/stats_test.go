@@ -36,7 +36,7 @@ func (o *told) Move(m worker.SeenMove) {
 	o.moves[m.State]++
 }
 
-// An undo counts what it gave back, and does not count as a removal of access.
+// An undo counts what it gave back, and not as a removal of access.
 func TestGivenBackIsCounted(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
