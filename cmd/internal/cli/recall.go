@@ -25,6 +25,9 @@ rows of others stay. A desktop that others are to lose too is put on hold. What 
 sent already is too late: it is listed, with the command that gives it back. What is
 in a call is followed with detachd recall show.
 
+The exit code is 0 if all rows of the person are cancelled, 3 if any was too late or
+nothing names the person, 4 if some are on hold, 5 if some are in a call.
+
 Later requests that name the person are not concerned.`,
 		Example: `  detachd recall --user zoe --source hr --reason "the contract was extended"
   detachd recall --user zoe --ticket HR-4711 --reason "the wrong person"
@@ -115,7 +118,10 @@ var recallOutcomes = map[tasks.RecallOutcome]string{
 // showRecall shows the rows of a recall, and what is left to do.
 func (p *Program) showRecall(x tasks.RecallResult, asJSON bool) error {
 	if asJSON {
-		return printJSON(p.Stdout, x)
+		if err := printJSON(p.Stdout, x); err != nil {
+			return err
+		}
+		return recallResult(x)
 	}
 	if len(x.Rows) > 0 {
 		t := &table{header: []string{"ROW", "OUTCOME", "STATE NOW", "OPERATION", "PROJECT", "REQUESTED BY", "ALSO OF"}}
@@ -130,17 +136,8 @@ func (p *Program) showRecall(x tasks.RecallResult, asJSON bool) error {
 	n := x.Counts
 	p.out("recall %s of %s: %s cancelled, %d too late, %d on hold, %d in a call", x.ID, printable(x.User),
 		count(n.Cancelled, "row"), n.TooLate, n.Held, n.InCall)
-	switch {
-	case n.Total() == 0:
-		p.say("no operation that matches names %s; one that names only desktops is recognised when these are read", printable(x.User))
-	case x.More:
+	if x.More {
 		p.say("only the first %d rows are listed", len(x.Rows))
-	}
-	if n.Held > 0 {
-		p.say("others are to lose what is on hold too: submit those again, then cancel or dismiss it")
-	}
-	if n.InCall+n.Queued > 0 {
-		p.say("no other call follows for what is in a call or to be cancelled: detachd recall show %s", x.ID)
 	}
 	if n.Failed > 0 {
 		p.say("what has failed takes nothing away: a retry is cancelled")
@@ -153,6 +150,26 @@ func (p *Program) showRecall(x tasks.RecallResult, asJSON bool) error {
 	}
 	if x.AcceptedLater > 0 {
 		p.say("%s came later and are not concerned: recall again if they are wrong too", count(x.AcceptedLater, "row"))
+	}
+	return recallResult(x)
+}
+
+// recallResult is the exit code of a recall: 0 only if it took the person out of something, and
+// all of it was in time.
+func recallResult(x tasks.RecallResult) error {
+	n := x.Counts
+	switch {
+	case n.Total() == 0:
+		return fail(exitFailed, "compare the name with the request; one that names only desktops is recognised when these are read",
+			"no operation that matches names %s: nothing was cancelled", shown(x.User))
+	case n.TooLate > 0:
+		return fail(exitFailed, "undo it, see above: until then the access is gone", "too late for %s of %s", count(n.TooLate, "row"), shown(x.User))
+	case n.InCall+n.Queued > 0:
+		return fail(exitRunning, "detachd recall show "+x.ID,
+			"a call is open for %s of %s: no other call follows", count(n.InCall+n.Queued, "row"), shown(x.User))
+	case n.Held > 0:
+		return fail(exitHeld, "submit the others again, then cancel or dismiss the row",
+			"on hold: %s, because others are to lose the desktop too", count(n.Held, "row"))
 	}
 	return nil
 }
