@@ -163,7 +163,8 @@ func recallResult(x tasks.RecallResult) error {
 		return fail(exitFailed, "compare the name with the request; one that names only desktops is recognised when these are read",
 			"no operation that matches names %s: nothing was cancelled", shown(x.User))
 	case n.TooLate > 0:
-		return fail(exitFailed, "undo it, see above: until then the access is gone", "too late for %s of %s", count(n.TooLate, "row"), shown(x.User))
+		return fail(exitFailed, "undo it, see above: until then the access is gone",
+			"too late for %s of %s", count(n.TooLate, "row"), shown(x.User))
 	case n.InCall+n.Queued > 0:
 		return fail(exitRunning, "detachd recall show "+x.ID,
 			"a call is open for %s of %s: no other call follows", count(n.InCall+n.Queued, "row"), shown(x.User))
