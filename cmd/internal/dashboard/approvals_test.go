@@ -1,6 +1,7 @@
 package dashboard_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
@@ -136,4 +138,18 @@ func TestStopOfAllProjects(t *testing.T) {
 	p, err = s.store.Record.ProjectPause(t.Context(), "branch")
 	require.NoError(t, err)
 	require.Nil(t, p)
+}
+
+func TestBlackoutOnTheProjectsPage(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, func(c *config.Config) {
+		c.Projects[0].Blackouts = []config.Blackout{
+			{Name: "freeze", Reason: "<b>payroll</b>", From: "2020-01-01 00:00", Until: "2199-01-01 00:00"},
+		}
+	})
+	page := s.get("/projects", s.session(access.Viewer)).body
+	require.Equal(t, 1, strings.Count(page, `blackout freeze: `), "of hq, not of branch")
+	require.Contains(t, page, "&lt;b&gt;payroll&lt;/b&gt;")
+	require.Contains(t, page, `<time datetime="2199-01-01T00:00:00Z"`)
+	require.Equal(t, 1, strings.Count(page, `<span class="tag warn">blackout</span>`))
 }

@@ -15,8 +15,8 @@ import (
 
 // projects is the page of projects and their limits.
 type projects struct {
-	Paused []projectRow
-	Table  table
+	Paused, Blackouts []projectRow
+	Table             table
 }
 
 func (projects) refreshAfter() int { return 5 }
@@ -31,15 +31,18 @@ func (p projects) titleState() string {
 // projectRow is a project with its limits.
 type projectRow struct {
 	tasks.Stats
-	Limits api.Limits
-	Show   bool // its state, otherwise its actions
+	Limits   api.Limits
+	Blackout *tasks.Blackout // nil: none is now
+	Show     bool            // its state, otherwise its actions
 }
 
 // Weight is the colour of the state.
 func (r projectRow) Weight() string {
 	switch {
-	case r.Pause == nil:
+	case r.Pause == nil && r.Blackout == nil:
 		return "good"
+	case r.Pause == nil:
+		return "warn"
 	case slices.Contains([]tasks.PauseKind{tasks.PauseStop, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI}, r.Pause.Kind):
 		return "bad"
 	}
@@ -68,10 +71,13 @@ func (v *visit) projects() error {
 			{Name: "Actions", Class: "buttons"}},
 	}}
 	for _, x := range list {
-		row := projectRow{Stats: by[x.Alias], Limits: x.Limits}
+		row := projectRow{Stats: by[x.Alias], Limits: x.Limits, Blackout: x.Blackout}
 		row.Project, row.Pause = x.Alias, x.Pause
 		if row.Pause != nil && row.Pause.Kind != tasks.PauseStop { // of which every page has a banner
 			p.Paused = append(p.Paused, row)
+		}
+		if row.Blackout != nil {
+			p.Blackouts = append(p.Blackouts, row)
 		}
 		p.Table.Rows = append(p.Table.Rows, v.projectRow(row))
 	}
