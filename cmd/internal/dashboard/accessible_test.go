@@ -69,6 +69,7 @@ func (b *browser) wrong(page string, what []string) {
 // accessible finds violations in a wide window, light and dark, and on a phone.
 func (b *browser) accessible(page string) {
 	b.t.Helper()
+	b.until(`document.readyState === "complete"`) // a text is seen before the rows below it
 	b.wrong(page, value[[]string](b, structure))
 	for _, scheme := range []string{"dark", "light"} {
 		b.scheme(scheme)

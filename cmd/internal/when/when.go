@@ -73,7 +73,7 @@ func Parse(text string, now time.Time, zone *time.Location, way Way) (time.Time,
 		}
 	}
 	if way == Last {
-		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) 24h`}
+		return time.Time{}, &Error{text, `use 2026-11-23T18:00:00Z, "2026-11-23 18:00" (local) or 24h`}
 	}
 	return time.Time{}, &Error{text, "use " + Example}
 }
