@@ -29,7 +29,7 @@ func short(t *testing.T) scenario {
 	redistest.Need(t)
 	return scenario{
 		Site:  drill.Site{Dir: t.TempDir(), Progress: io.Discard},
-		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Seed: 7,
+		Kills: 1, Outages: 1, Freezes: 1, Workers: 5, Desktops: 400, Operations: 25, Schedules: 20, Seed: 7,
 		Pace: 40 * time.Millisecond, Every: time.Second,
 		Calls: span{12 * time.Second, 13 * time.Second}, Away: span{10 * time.Second, 10 * time.Second},
 		Frozen: span{10 * time.Second, 11 * time.Second},
@@ -57,6 +57,8 @@ func TestChaos(t *testing.T) {
 			t.Log(text.String())
 			require.Zero(t, v.violations().Count())
 			require.Equal(t, s.Desktops, v.Desktops)
+			require.NotZero(t, v.TicksRan)
+			require.NotZero(t, v.Asked)
 			require.GreaterOrEqual(t, v.Heirs, s.Desktops/3)
 			require.Equal(t, s.Kills, v.Kills)
 			require.Equal(t, s.Freezes, v.Freezes)
@@ -251,4 +253,65 @@ func TestSpans(t *testing.T) {
 	}
 	require.Greater(t, near, 800)
 	require.Equal(t, time.Second, span{time.Second, time.Second}.short(r))
+}
+
+// The judge sees ticks that have run twice, not at all, or as something else than is said.
+func TestTheJudgeSeesTicks(t *testing.T) {
+	t.Parallel()
+	const ticks = 4
+	start := time.Now().Add(-10 * time.Minute).Truncate(time.Minute)
+	every := tasks.Schedule{Name: "tick-1", Cron: "* * * * *", Start: start}.WithDefaults()
+	lost := func(v *verdict) []string { return v.TicksLost }
+	doubled := func(v *verdict) []string { return v.TicksDoubled }
+	miscounted := func(v *verdict) []string { return v.Miscounted }
+	for name, test := range map[string]struct {
+		operations []int // of the ticks by number; -1: of none
+		counts     tasks.ScheduleCounts
+		outage     bool
+		change     func(s *scheduled)
+		want       func(v *verdict) []string
+	}{
+		"nothing":                 {[]int{0, 1, 2, 3}, tasks.ScheduleCounts{Runs: 4}, false, nil, nil},
+		"nothing, a later one":    {[]int{0, 1, 2, 3, 4}, tasks.ScheduleCounts{Runs: 4}, false, nil, nil},
+		"nothing, missed":         {[]int{0, 1, 3}, tasks.ScheduleCounts{Runs: 3, Missed: 1}, true, nil, nil},
+		"nothing, skipped":        {[]int{0, 3}, tasks.ScheduleCounts{Runs: 2, Skipped: 2}, false, nil, nil},
+		"not counted":             {[]int{0, 1, 2}, tasks.ScheduleCounts{Runs: 3}, false, nil, lost},
+		"without an operation":    {[]int{0, 1, 2}, tasks.ScheduleCounts{Runs: 4}, false, nil, lost},
+		"missed without a reason": {[]int{0, 1, 3}, tasks.ScheduleCounts{Runs: 3, Missed: 1}, false, nil, lost},
+		"none of the missed ran": {[]int{0, 1, 2}, tasks.ScheduleCounts{Runs: 3, Missed: 1}, true,
+			func(s *scheduled) { s.view.Runs = []tasks.ScheduleRun{{Result: tasks.RunMissed}} }, lost},
+		"counted twice":        {[]int{0, 1, 2, 3}, tasks.ScheduleCounts{Runs: 4, Missed: 1}, true, nil, miscounted},
+		"ran, called missed":   {[]int{0, 1, 2, 3}, tasks.ScheduleCounts{Runs: 3, Missed: 1}, true, nil, miscounted},
+		"of no tick":           {[]int{0, 1, 2, 3, -1}, tasks.ScheduleCounts{Runs: 4}, false, nil, doubled},
+		"asked, nothing":       {[]int{-1}, tasks.ScheduleCounts{}, false, func(s *scheduled) { s.Cron, s.asked = "", []string{"x"} }, nil},
+		"asked, lost":          {nil, tasks.ScheduleCounts{}, false, func(s *scheduled) { s.Cron, s.asked = "", []string{"x"} }, lost},
+		"asked once, ran more": {[]int{-1, 0}, tasks.ScheduleCounts{}, false, func(s *scheduled) { s.Cron, s.asked = "", []string{"x"} }, doubled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := &env{}
+			if test.outage {
+				e.outagesOfRedis = []period{{start, start.Add(ticks * time.Minute)}}
+			}
+			s := &scheduled{Schedule: every, last: start.Add((ticks - 1) * time.Minute), ops: map[string]record.Operation{}}
+			s.view.Counts = test.counts
+			for _, n := range test.operations {
+				run := "x"
+				if n >= 0 {
+					run = "tick-1@" + start.UTC().Add(time.Duration(n)*time.Minute).Format("2006-01-02T15:04") + " UTC"
+				}
+				s.ops[s.operation(run)] = record.Operation{}
+			}
+			if test.change != nil {
+				test.change(s)
+			}
+			require.NoError(t, e.judgeRuns(s))
+			if test.want == nil {
+				require.Zero(t, e.verdict.violations().Count(), "%+v", e.verdict)
+				return
+			}
+			require.NotEmpty(t, test.want(&e.verdict), "%+v", e.verdict)
+			require.NotZero(t, e.verdict.violations().Count())
+		})
+	}
 }

@@ -63,6 +63,7 @@ func (e *env) disturbRedis(ctx context.Context, r *rand.Rand) error {
 
 func (e *env) takeAway(ctx context.Context, o outage, d time.Duration) error {
 	e.excuse(ctx)
+	begun := time.Now()
 	if err := o.begin(); err != nil {
 		return fmt.Errorf("redis %s: %w", o.kind, err)
 	}
@@ -75,6 +76,7 @@ func (e *env) takeAway(ctx context.Context, o outage, d time.Duration) error {
 	}
 	e.count(func(v *verdict) {
 		e.away, e.backAt = false, time.Now()
+		e.outagesOfRedis = append(e.outagesOfRedis, period{begun, e.backAt})
 		v.Outages[o.kind]++
 		v.Away += d
 	})

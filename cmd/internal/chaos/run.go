@@ -35,6 +35,7 @@ var kinds = []drill.Kind{
 type scenario struct {
 	drill.Site
 	Desktops, Operations    int
+	Schedules               int
 	Kills, Outages, Freezes int
 	Workers                 int           // processes at a time
 	Every                   time.Duration // from one kill to the next, on average
@@ -72,13 +73,17 @@ type env struct {
 	watching sync.WaitGroup
 	undoing  errgroup.Group
 
+	schedules []*scheduled
+
 	mu       sync.Mutex
 	undos    []record.Operation
 	mistakes map[string]mistake      // by undo
 	excused  map[*drill.Process]bool // it was starting while Redis was away, which may end it
 	away     bool                    // Redis is
 	backAt   time.Time               // when it was last back
-	verdict  verdict
+
+	outagesOfRedis []period
+	verdict        verdict
 }
 
 // run plays the scenario and returns the result.
@@ -129,6 +134,9 @@ func (e *env) play(ctx context.Context) error {
 	e.working, idle = context.WithCancel(ctx)
 	defer e.watching.Wait()
 	defer idle() // before that, as watching ends with it
+	if err := e.addSchedules(ctx); err != nil {
+		return err
+	}
 	if err := e.startMissing(); err != nil {
 		return err
 	}
@@ -154,7 +162,7 @@ func (e *env) disturb(ctx context.Context) error {
 	if err := e.Cloud.Wait(ctx, func() bool { return e.Cloud.Calls() >= min(e.Workers, e.Operations) }); err != nil {
 		return cmp.Or(all.Wait(), err)
 	}
-	for i, cause := range []func(context.Context, *rand.Rand) error{e.killWorkers, e.freezeWorkers, e.disturbRedis} {
+	for i, cause := range []func(context.Context, *rand.Rand) error{e.killWorkers, e.freezeWorkers, e.disturbRedis, e.askRuns} {
 		all.Go(func() error { return cause(ctx, e.random(uint64(i+2))) })
 	}
 	return all.Wait()
@@ -245,6 +253,9 @@ func (e *env) settle(ctx context.Context) error {
 		return err
 	}
 	if err := e.undoing.Wait(); err != nil {
+		return err
+	}
+	if err := e.settleSchedules(ctx); err != nil {
 		return err
 	}
 	// Those that were undone now name their undos.

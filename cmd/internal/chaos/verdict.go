@@ -26,6 +26,11 @@ type verdict struct {
 	Approved             int // operations and undos
 	Undos, GivenBack     int // operations, and desktops
 	Kept                 int // desktops that an undo put on hold
+	Ticks, TicksRan      int // of schedules
+	TicksMissed          int
+	TicksSkipped         int
+	Asked                int // runs of schedules, by people
+	KilledAtTick         int // workers
 	Heirs                int // desktops that somebody has as soon as the leaver is detached
 	Detached, Held       int
 	Calls, Attaches      int
@@ -47,6 +52,9 @@ type verdict struct {
 	GivenWrong    []string // given to somebody who had not lost them, or would have been, if the call had arrived
 	GivenTwice    []string
 	Cleared       []string // given back without the data
+	TicksLost     []string // neither run nor counted, or missed without a reason
+	TicksDoubled  []string // operations of schedules that are of no tick, or of one that has another
+	Miscounted    []string // schedules that say something else of their ticks than there was
 }
 
 func (v *verdict) violations() drill.Violations {
@@ -57,6 +65,8 @@ func (v *verdict) violations() drill.Violations {
 		{What: "living workers called dead", IDs: v.Living}, {What: "sent without an approval", IDs: v.Unapproved},
 		{What: "given to the wrong person", IDs: v.GivenWrong}, {What: "given back twice", IDs: v.GivenTwice},
 		{What: "given back without the data", IDs: v.Cleared},
+		{What: "ticks lost", IDs: v.TicksLost}, {What: "ticks doubled", IDs: v.TicksDoubled},
+		{What: "ticks miscounted", IDs: v.Miscounted},
 	}
 }
 
@@ -74,13 +84,18 @@ func (e *env) judge(ctx context.Context) (err error) {
 		return err
 	}
 	for _, d := range e.Cloud.Desktops(drill.ProjectID) {
-		e.judgeDesktop(d, rows, given)
+		if e.scheduleOf(d.ID) == nil {
+			e.judgeDesktop(d, rows, given)
+		}
 	}
 	for _, id := range e.missing {
 		e.judgeMissing(id, rows)
 	}
 	e.judgeCalls()
 	e.judgeApprovals(rows)
+	if err := e.judgeSchedules(ctx); err != nil {
+		return err
+	}
 	v.CalledDead, v.Living, err = e.CalledDead()
 	return err
 }
@@ -215,7 +230,9 @@ func (e *env) judgeApprovals(rows map[string]record.Row) {
 			continue
 		}
 		for _, id := range r.DesktopIDs {
-			switch c := ops[rows[id].OperationID]; {
+			row, known := rows[id]
+			switch c := ops[row.OperationID]; {
+			case !known: // of a schedule
 			case c == nil:
 				passed[id] = true
 			case c.Why == tasks.WhyLimit && r.Time.Before(c.DecidedAt): // a canary asks after its calls
@@ -236,6 +253,8 @@ func (v *verdict) print(w io.Writer) {
 		v.Kills, v.Freezes, v.Disturbances, v.Calls, v.Reads)
 	fmt.Fprintf(w, "%d undos gave %d desktops back by %d calls, and put %d on hold; %d operations and undos waited for an approval\n",
 		v.Undos, v.GivenBack, v.Attaches, v.Kept, v.Approved)
+	fmt.Fprintf(w, "%d ticks of schedules: %d ran, %d were missed, %d skipped; %d runs were asked for; %d of the workers died at a tick\n",
+		v.Ticks, v.TicksRan, v.TicksMissed, v.TicksSkipped, v.Asked, v.KilledAtTick)
 	n := 0
 	var kinds []string
 	for _, kind := range slices.Sorted(maps.Keys(v.Outages)) {

@@ -82,10 +82,11 @@ func (e *env) known(ctx context.Context) map[string]bool {
 // killWorkers kills one after the other, and disturbs the cloud now and then.
 func (e *env) killWorkers(ctx context.Context, r *rand.Rand) error {
 	for n := 1; n <= e.Kills; n++ {
-		if err := drill.Wait(ctx, e.Every/2+time.Duration(r.Int64N(int64(e.Every)))); err != nil {
+		w, err := e.victim(ctx, r, e.Every/2+time.Duration(r.Int64N(int64(e.Every))))
+		if err != nil {
 			return err
 		}
-		if err := e.killWorker(ctx, r); err != nil {
+		if err := e.killWorker(w); err != nil {
 			return err
 		}
 		if n%cloudEvery == 0 {
@@ -102,11 +103,7 @@ func (e *env) killWorkers(ctx context.Context, r *rand.Rand) error {
 
 // killWorker kills a worker, which may be frozen, and starts another. It measures how
 // long it takes until others have the work of the dead one.
-func (e *env) killWorker(ctx context.Context, r *rand.Rand) error {
-	w, err := e.some(ctx, r)
-	if err != nil {
-		return err
-	}
+func (e *env) killWorker(w *drill.Process) error {
 	w.Kill()
 	killed := time.Now()
 	e.count(func(v *verdict) { v.Kills++ })
