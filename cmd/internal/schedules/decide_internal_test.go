@@ -1,11 +1,13 @@
 package schedules
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/cmd/internal/sources"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 )
@@ -118,6 +120,24 @@ func TestDecide(t *testing.T) {
 		c.change(&f)
 		d := decide(f)
 		require.Equal(t, []any{c.result, c.why, c.pauses}, []any{d.result, d.why, d.pause != nil}, name)
+	}
+}
+
+// found answers at once.
+type found struct{}
+
+func (found) Read(context.Context, tasks.Schedule, int) (sources.Found, error) {
+	return sources.Found{Rows: 1}, nil
+}
+
+// A source that has answered is never taken for one that was given up.
+func TestAnAnswerCounts(t *testing.T) {
+	t.Parallel()
+	r := &run{Ticker: &Ticker{cfg: Config{Source: found{}}.withDefaults()}, reader: &reader{}}
+	for range 20_000 {
+		x, err := r.source(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, x.Rows)
 	}
 }
 

@@ -38,7 +38,9 @@ func killedTicker(point string) int {
 	if err != nil {
 		return 1
 	}
-	schedules.New(quick(p, ofFile(point), "killed", zerolog.New(os.Stderr).Level(zerolog.WarnLevel))).Run(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // if it does not reach the point
+	defer cancel()
+	schedules.New(quick(p, ofFile(point), "killed", zerolog.New(os.Stderr).Level(zerolog.WarnLevel))).Run(ctx)
 	return 0
 }
 

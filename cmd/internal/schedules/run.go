@@ -246,13 +246,13 @@ func (r *run) source(ctx context.Context) (sources.Found, error) {
 		return sources.Found{}, errStuck
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.ReadTimeout, fmt.Errorf("the source did not answer within %s", r.cfg.ReadTimeout))
+	defer cancel() // not where it answers: what has answered would look as if it had been given up
 	type answer struct {
 		found sources.Found
 		err   error
 	}
 	answers := make(chan answer, 1)
 	go func() {
-		defer cancel()
 		var a answer
 		defer func() {
 			if p := recover(); p != nil {
