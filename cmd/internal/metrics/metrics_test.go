@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -273,37 +272,13 @@ func TestAlertRules(t *testing.T) {
 	dec.KnownFields(true)
 	require.NoError(t, dec.Decode(&rules))
 	families, _ := page(t, afterARun(t, redistest.Mini(t)))
-	series := regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([a-z]+)="([a-z_]+)"\})?`)
-	by := regexp.MustCompile(`by \(([a-z, ]+)\)`)
 	n := 0
 	for _, g := range rules.Groups {
 		for _, r := range g.Rules {
-			require.Equal(t, strings.Count(r.Expr, "("), strings.Count(r.Expr, ")"), r.Alert)
 			require.NotEmpty(t, r.Annotations["summary"], r.Alert)
 			require.NotEmpty(t, r.Annotations["action"], r.Alert)
 			require.NotEmpty(t, r.Labels["severity"], r.Alert)
-			found := series.FindAllStringSubmatch(r.Expr, -1)
-			require.NotEmpty(t, found, r.Alert)
-			for _, m := range found {
-				f := families[strings.TrimSuffix(m[1], "_bucket")]
-				require.NotNil(t, f, "%s asks for %s", r.Alert, m[1])
-				require.Equal(t, f.GetType() == dto.MetricType_HISTOGRAM, strings.HasSuffix(m[1], "_bucket"), m[1])
-				labels := map[string][]string{}
-				for _, x := range f.Metric {
-					for _, l := range x.Label {
-						labels[l.GetName()] = append(labels[l.GetName()], l.GetValue())
-					}
-				}
-				if m[2] != "" {
-					require.Contains(t, labels[m[2]], m[3], r.Alert)
-				}
-				for _, names := range by.FindAllStringSubmatch(r.Expr, -1) {
-					for _, name := range strings.Split(names[1], ", ") {
-						require.True(t, labels[name] != nil || name == "le" && f.GetType() == dto.MetricType_HISTOGRAM, "%s: by %s", r.Alert, name)
-					}
-				}
-				n++
-			}
+			n += queries(t, families, r.Alert, r.Expr)
 		}
 	}
 	require.GreaterOrEqual(t, n, 7)
