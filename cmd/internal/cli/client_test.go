@@ -278,6 +278,22 @@ func TestDoctorOfAServer(t *testing.T) {
 	require.Equal(t, map[string]string{"server": "bad"}, s.levels(t, exitFailed))
 }
 
+// The health check of a container needs no key and no configuration, and is red while Redis is away.
+func TestDoctorAsksWhetherAServerIsReady(t *testing.T) {
+	t.Parallel()
+	s, broken := served(t), served(t)
+	broken.redis.Close()
+	s.env = map[string]string{}
+	require.Equal(t, map[string]string{"ready": "ok"}, s.levels(t, exitOK, "--ready", s.url))
+	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", broken.url))
+	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", "http://127.0.0.1:1"))
+	r := s.run(t, "doctor", "--ready", "http://jo:hidden@127.0.0.1:8080")
+	require.Equal(t, exitUsage, r.code)
+	require.Contains(t, r.err, "invalid --ready")
+	require.NotContains(t, r.err, "hidden")
+	require.Equal(t, exitUsage, s.run(t, "doctor", "--ready", s.url, "--probe").code)
+}
+
 func TestALongListIsSplitForAServer(t *testing.T) {
 	t.Parallel()
 	whole := api.OperationRequest{Project: "hq", ExpectedUsers: map[string][]string{}, Users: []string{"ann", "bob"}, IdempotencyKey: "k", Ticket: "HR-1"}

@@ -43,6 +43,7 @@ func (fs *findings) add(check string, l level, next, format string, args ...any)
 
 func (p *Program) doctorCommand() *cobra.Command {
 	var asJSON, probe bool
+	var ready string
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Check Redis, workers, credentials and clocks",
@@ -55,12 +56,17 @@ run doctor where the server runs for the rest.
 With --probe it also sends one detach call per project for a desktop that does not
 exist (an id of zeros), to check that the credentials allow detaching. A cloud that
 checks permissions first answers 403 if they do not; this was not tried against the
-real cloud.`,
+real cloud.
+
+With --ready it only asks a server, or a worker with --listen, whether it can write to
+Redis. That needs no configuration and no key, and is meant for a container's health
+check.`,
 		Example: `  detachd doctor --config /etc/detachd/config.yaml
-  detachd doctor --probe`,
+  detachd doctor --probe
+  detachd doctor --ready http://127.0.0.1:8080`,
 		Args: noArguments,
 		RunE: p.run(func(cmd *cobra.Command, _ []string) error {
-			fs, err := p.examineAll(cmd.Context(), probe)
+			fs, err := p.examineAll(cmd.Context(), probe, ready)
 			if err != nil {
 				return err
 			}
@@ -77,10 +83,15 @@ real cloud.`,
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().BoolVar(&probe, "probe", false, "also send a detach call for a desktop that does not exist; not tried against the real cloud")
+	cmd.Flags().StringVar(&ready, "ready", "", "only ask the server or worker at this `URL` whether it can write to Redis")
+	cmd.MarkFlagsMutuallyExclusive("ready", "probe")
 	return cmd
 }
 
-func (p *Program) examineAll(ctx context.Context, probe bool) (findings, error) {
+func (p *Program) examineAll(ctx context.Context, probe bool, ready string) (findings, error) {
+	if ready != "" {
+		return p.examineReady(ctx, ready)
+	}
 	if p.serverURL() != "" {
 		if probe {
 			return findings{}, usage("run detachd doctor --probe where the configuration is", "--probe does not work with a server")

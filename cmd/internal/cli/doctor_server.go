@@ -43,6 +43,26 @@ func (p *Program) examineServer(ctx context.Context, c *client) findings {
 	return fs
 }
 
+// readyTimeout is more than a server takes to try Redis in vain.
+const readyTimeout = 5 * time.Second
+
+// examineReady asks one process without a key. The address of the process is its own, so
+// --server and its key do not matter.
+func (p *Program) examineReady(ctx context.Context, at string) (findings, error) {
+	c, err := api.New(api.Config{Server: at, UserAgent: "detachd/" + p.Version})
+	if err != nil {
+		// The URL is not quoted: it may contain a password.
+		return findings{}, usage("use a URL such as http://127.0.0.1:8080", "invalid --ready")
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	fs := findings{OK: true}
+	if fs.asked("ready", c.Ready(ctx)) {
+		fs.add("ready", fine, "", "%s can write to its Redis", c)
+	}
+	return fs, nil
+}
+
 func (p *Program) checkKey(k api.Key, fs *findings) {
 	projects := "all projects"
 	if len(k.Projects) > 0 {
