@@ -46,6 +46,10 @@ func TestClockChanges(t *testing.T) {
 			"2018-11-04T00:00 = 2018-11-04T03:00Z " + string(cron.Shifted), "2018-11-05T00:00 = 2018-11-05T02:00Z "}},
 		{"15 2 * * *", "Australia/Lord_Howe", "2026-10-03T12:00:00Z", []string{
 			"2026-10-04T02:15 = 2026-10-03T15:30Z " + string(cron.Shifted), "2026-10-05T02:15 = 2026-10-04T15:15Z "}},
+		{"30 2 * * *", "America/New_York", "2026-03-07T12:00:00Z", []string{
+			"2026-03-08T02:30 = 2026-03-08T07:00Z " + string(cron.Shifted), "2026-03-09T02:30 = 2026-03-09T06:30Z "}},
+		{"30 1 * * *", "America/New_York", "2026-10-31T12:00:00Z", []string{
+			"2026-11-01T01:30 = 2026-11-01T05:30Z " + string(cron.FirstOfTwo), "2026-11-02T01:30 = 2026-11-02T06:30Z "}},
 	} {
 		require.Equal(t, c.want, ticks(t, c.expr, c.zone, c.after, len(c.want)), "%s %s", c.expr, c.zone)
 	}
