@@ -59,7 +59,6 @@ type env struct {
 	offset atomic.Int64 // of the time of Redis, as tickers read it
 	polls  atomic.Int64
 	config record.Config
-	err    error // of every reading of the time
 }
 
 func newEnv(t *testing.T, configured ...tasks.Schedule) *env {
