@@ -274,28 +274,22 @@ var (
 	errNamelessItem = errors.New("a desktop of the list has no desktop_id")
 )
 
-// checkList rejects replies that would wrongly count as an empty list.
-func checkList(absent bool, length, offset int, total *int) error {
+// checkList rejects replies that would wrongly count as an empty list, and items without a name.
+func checkList[T any](list []T, offset int, total *int, named func(T) bool, nameless error) error {
 	empty := total != nil && *total == 0
-	if absent && !empty {
+	switch {
+	case list == nil && !empty:
 		return errNoList
-	}
-	if length == 0 && offset == 0 && total != nil && !empty {
+	case len(list) == 0 && offset == 0 && total != nil && !empty:
 		return errListMissing
+	case slices.ContainsFunc(list, func(item T) bool { return !named(item) }):
+		return nameless
 	}
 	return nil
 }
 
 func (p desktopPage) check(offset int) error {
-	if err := checkList(p.Desktops == nil, len(p.Desktops), offset, p.Total.total()); err != nil {
-		return err
-	}
-	for _, d := range p.Desktops {
-		if d.ID == "" {
-			return errNamelessItem
-		}
-	}
-	return nil
+	return checkList(p.Desktops, offset, p.Total.total(), func(d desktopDetail) bool { return d.ID != "" }, errNamelessItem)
 }
 
 // desktops returns the desktops of a page that came with r.

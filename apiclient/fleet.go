@@ -73,15 +73,7 @@ type pooledDesktop struct {
 }
 
 func (p pooledPage) check(offset int) error {
-	if err := checkList(p.Desktops == nil, len(p.Desktops), offset, p.Total.total()); err != nil {
-		return err
-	}
-	for _, d := range p.Desktops {
-		if d.ID == "" {
-			return errNamelessItem
-		}
-	}
-	return nil
+	return checkList(p.Desktops, offset, p.Total.total(), func(d pooledDesktop) bool { return d.ID != "" }, errNamelessItem)
 }
 
 // People is Users for lists of any length; new users may be in it or not.
@@ -144,15 +136,7 @@ type usageItem struct {
 var errNamelessUsage = errors.New("an item of the list has no resource_id")
 
 func (p usageList) check(offset int) error {
-	if err := checkList(p.Items == nil, len(p.Items), offset, p.Count.total()); err != nil {
-		return err
-	}
-	for _, item := range p.Items {
-		if item.ID == "" {
-			return errNamelessUsage
-		}
-	}
-	return nil
+	return checkList(p.Items, offset, p.Count.total(), func(item usageItem) bool { return item.ID != "" }, errNamelessUsage)
 }
 
 func (p usageList) usages() []Usage {

@@ -68,15 +68,7 @@ type userDetail struct {
 var errNamelessUser = errors.New("a user of the list has neither id nor user_name")
 
 func (p userPage) check(offset int) error {
-	if err := checkList(p.Users == nil, len(p.Users), offset, p.Total.total()); err != nil {
-		return err
-	}
-	for _, u := range p.Users {
-		if u.ID == "" && u.Name == "" {
-			return errNamelessUser
-		}
-	}
-	return nil
+	return checkList(p.Users, offset, p.Total.total(), func(u userDetail) bool { return u.ID != "" || u.Name != "" }, errNamelessUser)
 }
 
 func (p userPage) people() []Person {

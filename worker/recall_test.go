@@ -299,11 +299,14 @@ func recallAtAnyMoment(t *testing.T, s *env, rnd *rand.Rand) {
 	}
 	if at > 0 {
 		s.startImpatient(api.through, func(cfg *worker.Config) { cfg.MaxAttempts = 20 })
-		select {
-		case <-moment:
-		case <-time.After(patience):
-		case <-s.allEnded(ops):
-		}
+		require.Eventually(t, func() bool {
+			select {
+			case <-moment:
+				return true
+			default:
+				return !slices.ContainsFunc(ops, func(op record.Operation) bool { return !s.operation(op).Done() })
+			}
+		}, patience, 5*time.Millisecond)
 	}
 	out := s.recall(tasks.RecallRequest{User: "zoe", Source: "hr"})
 	before := len(api.begun())
@@ -359,22 +362,4 @@ func recallAtAnyMoment(t *testing.T, s *env, rnd *rand.Rand) {
 			require.NotZero(t, s.cloud.DetachedTimes(projectID, row.ID))
 		}
 	}
-}
-
-// allEnded is closed once all operations have ended.
-func (s *env) allEnded(ops []record.Operation) <-chan struct{} {
-	out := make(chan struct{})
-	go func() {
-		defer close(out)
-		for _, op := range ops {
-			for {
-				got, err := s.record.Operation(context.Background(), op.ID)
-				if err != nil || got.Done() {
-					break
-				}
-				time.Sleep(5 * time.Millisecond)
-			}
-		}
-	}()
-	return out
 }

@@ -91,7 +91,7 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
 			p.ZRem(ctx, r.keys.openOps(), op.ID)
 			if !op.NotBefore.IsZero() {
-				r.unschedule(ctx, p, op.ID, op.Project)
+				r.leaveScheduled(ctx, p, op.ID, op.Project)
 			}
 			if op.clearance != "" {
 				r.unwait(ctx, p, op)

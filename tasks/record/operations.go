@@ -45,7 +45,7 @@ func (r *Record) unindexOperation(ctx context.Context, id string, x indexed) err
 		for _, key := range append(r.keys.indexesOf(x), r.keys.operations()) {
 			p.ZRem(ctx, key, id)
 		}
-		r.unschedule(ctx, p, id, x.Project)
+		r.leaveScheduled(ctx, p, id, x.Project)
 		return nil
 	})
 	return err

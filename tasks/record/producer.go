@@ -286,7 +286,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, content content) (c
 	if err := r.writeHistory(ctx, op, content.lookups, content.expect, chunksOf(len(content.desktops))); err != nil {
 		return fail(err)
 	}
-	if err := r.schedule(ctx, op); err != nil {
+	if err := r.enterScheduled(ctx, op); err != nil {
 		return fail(err)
 	}
 	commit := &scriptCall{script: scriptAccept, keys: []string{r.keys.op(op.ID), r.keys.open(op.ID)}, args: open}

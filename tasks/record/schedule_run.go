@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,7 +31,7 @@ var scheduleFields = []string{
 	"counts", // JSON of tasks.ScheduleCounts
 	"runs",   // JSON of []tasks.ScheduleRun
 	"made",   // JSON of the last run that made operations
-	"rows",   // of the source, the last time
+	"rows",   // "5000 staff.csv": how many rows the list of those who stay had, and its name
 }
 
 // ScheduleState is a tasks.ScheduleState with what decides about the next tick.
@@ -39,9 +40,18 @@ type ScheduleState struct {
 	Last  tasks.ScheduleTick // no ID; zero: none has passed
 	Since time.Time          // ticks until then never run; zero: no worker knows the schedule
 	Made  tasks.ScheduleRun  // the last run that made operations
-	Rows  int                // of the source the last time; -1: it was never read
 
-	rev string
+	rev  string
+	rows string // as in Redis
+}
+
+// RowsOf is how many rows a list of those who stay had the last time; -1: that list was never
+// read. What another list or source had says nothing about it.
+func (s ScheduleState) RowsOf(list string) int {
+	if rows, name, _ := strings.Cut(s.rows, " "); rows != "" && name == list {
+		return int(number(rows))
+	}
+	return -1
 }
 
 // from is the instant after which the next tick is.
@@ -59,12 +69,9 @@ func decodeScheduleState(name string, values []any) (ScheduleState, error) {
 	for i, v := range values {
 		text[i], _ = v.(string)
 	}
-	s := ScheduleState{rev: text[0], Last: decodeTick(text[1]), Rows: -1}
+	s := ScheduleState{rev: text[0], Last: decodeTick(text[1]), rows: text[8]}
 	if text[2] != "" {
 		s.Since = time.UnixMilli(number(text[2])).UTC()
-	}
-	if text[8] != "" {
-		s.Rows = int(number(text[8]))
 	}
 	for i, v := range map[int]any{3: &s.Paused, 4: &s.Skip, 5: &s.Counts, 6: &s.Runs, 7: &s.Made} {
 		if text[i] == "" {
@@ -202,7 +209,8 @@ type ScheduleResult struct {
 	Run   tasks.ScheduleRun
 	Tick  tasks.ScheduleTick // zero: a person asked
 	Lists []string           // SHA-256 of the lists of the source
-	Read  bool               // the source was read: Run.Rows counts
+	Read  bool               // the source was read
+	Stay  string             // the list of those who stay that has Run.Rows; empty: the source is another
 	Pause *tasks.SchedulePause
 	// Shifted is the number of ticks that are marked so: this one, and missed ones.
 	Shifted int
@@ -231,8 +239,8 @@ func (r *Record) CommitScheduleRun(ctx context.Context, name string, state Sched
 	if len(x.Run.Operations) > 0 && !x.Run.At.Before(state.Made.At) {
 		fields = append(fields, "made", mustJSON(x.Run))
 	}
-	if x.Read {
-		fields = append(fields, "rows", x.Run.Rows)
+	if x.Read && x.Stay != "" {
+		fields = append(fields, "rows", fmt.Sprintf("%d %s", x.Run.Rows, x.Stay))
 	}
 	k := r.keys
 	call := &scriptCall{

@@ -48,7 +48,7 @@ func schedules(t *testing.T, b *bundle) {
 	state, mine, err := b.r.BeginScheduleRun(ctx, "nightly", "a", tick, time.Hour)
 	require.NoError(t, err)
 	require.True(t, mine)
-	require.Equal(t, -1, state.Rows)
+	require.Equal(t, -1, state.RowsOf("staff.csv"))
 	_, mine, err = b.r.BeginScheduleRun(ctx, "nightly", "b", tick, time.Hour)
 	require.NoError(t, err)
 	require.False(t, mine)
@@ -58,7 +58,7 @@ func schedules(t *testing.T, b *bundle) {
 
 	// Of two that have read the same, one writes.
 	run := tasks.ScheduleRun{ID: tick.ID, Scheduled: tick.At, At: tick.At, Result: tasks.RunStarted, Operations: []string{"op"}, Rows: 7, Missed: 2}
-	result := record.ScheduleResult{Run: run, Tick: tick, Lists: []string{"aa", "bb"}, Read: true}
+	result := record.ScheduleResult{Run: run, Tick: tick, Lists: []string{"aa", "bb"}, Read: true, Stay: "new staff.csv"}
 	written, err := b.r.CommitScheduleRun(ctx, "nightly", state, result)
 	require.NoError(t, err)
 	require.True(t, written)
@@ -71,7 +71,8 @@ func schedules(t *testing.T, b *bundle) {
 	state, mine, err = b.r.BeginScheduleRun(ctx, "nightly", "b", tick, time.Hour)
 	require.NoError(t, err)
 	require.True(t, mine, "the writer has left it")
-	require.Equal(t, []any{run, 7, tasks.ScheduleCounts{Runs: 1, Missed: 2}}, []any{state.Made, state.Rows, state.Counts})
+	require.Equal(t, []any{run, 7, tasks.ScheduleCounts{Runs: 1, Missed: 2}}, []any{state.Made, state.RowsOf("new staff.csv"), state.Counts})
+	require.Equal(t, []int{-1, -1}, []int{state.RowsOf("staff.csv"), state.RowsOf("")}, "another list is compared with it")
 	require.True(t, state.Last.At.Equal(tick.At))
 
 	// What people decide.

@@ -144,6 +144,14 @@ func key(of string, n int) string {
 	return fmt.Sprintf("%s/%d", of, n)
 }
 
+// stay is the list of those who stay; empty: the source is another.
+func (r *run) stay() string {
+	if n := r.schedule.Source.NotIn; n != nil {
+		return n.File
+	}
+	return ""
+}
+
 func (r *run) id() string {
 	if r.ask != nil {
 		return r.ask.ID
@@ -196,7 +204,7 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again time.Ti
 		}
 		return time.Time{}
 	}
-	x.Read = true
+	x.Read, x.Stay = true, r.stay()
 	x.Run.Result = tasks.RunStarted
 	if len(x.Run.Operations) == 0 {
 		x.Run.Result = tasks.RunNothing
@@ -261,7 +269,7 @@ func (r *run) source(ctx context.Context) (sources.Found, error) {
 			r.reader.busy.Store(false)
 			answers <- a
 		}()
-		a.found, a.err = r.cfg.Source.Read(ctx, r.schedule, r.state.Rows)
+		a.found, a.err = r.cfg.Source.Read(ctx, r.schedule, r.state.RowsOf(r.stay()))
 	}()
 	slow := time.AfterFunc(r.cfg.SlowAfter, func() { r.slow.Add(1) })
 	defer func() {

@@ -569,3 +569,39 @@ func TestAScheduleThatWasOutOfTheConfiguration(t *testing.T) {
 	s.polled(1)
 	require.Len(t, s.view("fixed").Runs, 1, "what passed while it was out of the configuration runs")
 }
+
+// A list of those who stay is compared with what it had itself: the rows of an earlier source of
+// the schedule would let a list through that is cut off.
+func TestRowsOfAnEarlierSource(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, every(tasks.Schedule{Name: "fixed", Source: tasks.ScheduleSource{Users: []string{"zoe"}}}))
+	told := make(chan int, 1)
+	begin := func() (stop func()) {
+		return s.ticker("worker", func(c *schedules.Config) {
+			c.Source = sourceFunc(func(_ context.Context, _ tasks.Schedule, lastRows int) (sources.Found, error) {
+				told <- lastRows
+				return sources.Found{Rows: 5000}, nil
+			})
+		})
+	}
+	ran := func() int {
+		_, err := s.r.AskRun(t.Context(), record.ScheduleAsk{Schedule: "fixed", By: "zoe", At: s.now()}, "")
+		require.NoError(t, err)
+		runs := s.view("fixed").Counts.Nothing
+		s.eventually(func() bool { return s.view("fixed").Counts.Nothing > runs }, "it does not run")
+		return <-told
+	}
+	stop := begin()
+	s.eventually(func() bool { return !s.state("fixed").Since.IsZero() }, "it is not entered")
+	require.Equal(t, []int{-1, -1}, []int{ran(), ran()}, "a source of this kind is compared with nothing")
+	for _, c := range []struct {
+		file string
+		want []int
+	}{{"staff.csv", []int{-1, 5000}}, {"all staff.csv", []int{-1, 5000}}} {
+		stop()
+		s.config.Schedules[0].Source = tasks.ScheduleSource{NotIn: &tasks.NotIn{File: c.file}}
+		stop = begin()
+		require.Equal(t, c.want, []int{ran(), ran()}, c.file)
+	}
+	stop()
+}

@@ -66,7 +66,7 @@ var ErrNotReady = errors.New("try again later")
 // Found is what a source names now.
 type Found struct {
 	Lists []List
-	Rows  int    // of the source; what Read is told the next time
+	Rows  int    // of the source
 	Note  string // what people should know, such as why nobody is detached; may be empty
 }
 
@@ -91,8 +91,8 @@ func (f Found) Err() error {
 	return errors.Join(errs...)
 }
 
-// Read reads the source of a schedule. lastRows is Found.Rows of the last time; below 0: there
-// was none. An error means that the source has no lists now.
+// Read reads the source of a schedule. lastRows is Found.Rows of the last time that the same
+// list of those who stay was read; below 0: there was none. An error means that the source has no lists now.
 func (r *Reader) Read(ctx context.Context, s tasks.Schedule, lastRows int) (Found, error) {
 	s = s.WithDefaults()
 	switch src := s.Source; {

@@ -15,8 +15,8 @@ import (
 // read first. Operations stay in it until they end; those after the present time are the
 // scheduled ones.
 
-// schedule enters an operation that is about to be accepted, if it starts later.
-func (r *Record) schedule(ctx context.Context, op Operation) error {
+// enterScheduled enters an operation that is about to be accepted, if it starts later.
+func (r *Record) enterScheduled(ctx context.Context, op Operation) error {
 	if !op.NotBefore.After(op.AcceptedAt) {
 		return nil
 	}
@@ -29,7 +29,7 @@ func (r *Record) schedule(ctx context.Context, op Operation) error {
 	return err
 }
 
-func (r *Record) unschedule(ctx context.Context, p redis.Pipeliner, id, project string) {
+func (r *Record) leaveScheduled(ctx context.Context, p redis.Pipeliner, id, project string) {
 	p.ZRem(ctx, r.keys.scheduled(""), id)
 	if project != "" {
 		p.ZRem(ctx, r.keys.scheduled(project), id)
