@@ -51,7 +51,7 @@ var benchmarks = []struct {
 }{
 	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
 	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle}, {"B11", manySchedules},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu},
 }
 
 func main() {
@@ -64,7 +64,7 @@ func main() {
 	}
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
-	profiles := flag.String("profiles", "", "directory for a CPU profile of each figure")
+	profiles := flag.String("profiles", "", "directory for CPU profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -93,7 +93,7 @@ func runAll(ctx context.Context, only, out, profiles string) error {
 			cancel()
 			return err
 		}
-		figures, err := onEnv(ctx, b.run)
+		figures, err := onEnv(ctx, profiles, b.run)
 		stop()
 		cancel()
 		for _, f := range figures {
@@ -127,11 +127,12 @@ func profile(dir, name string) (stop func(), err error) {
 }
 
 // onEnv runs one benchmark on a Redis and a cloud of its own.
-func onEnv(ctx context.Context, run func(*env) ([]figure, error)) ([]figure, error) {
+func onEnv(ctx context.Context, profiles string, run func(*env) ([]figure, error)) ([]figure, error) {
 	e, err := newEnv(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer e.close()
+	e.profiles = profiles
 	return run(e)
 }
