@@ -59,15 +59,14 @@ type result struct {
 
 // benchmarks in the order in which they run.
 var benchmarks = []benchmark{
-	{"B1", bulk, false}, {"B2", bulkInstant, false}, {"B3", singles, false}, {"B4", urgent, false},
-	{"B5", cost(bulkSize), false}, {"B5M", cost(10 * bulkSize), true}, {"B6", sizes, true}, {"B7", takeover, false},
-	{"B8", proof, false}, {"B9", lists, false}, {"B10", idle, false}, {"B11", manySchedules, false},
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
+	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", sizes}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu},
 }
 
 type benchmark struct {
-	name  string
-	run   func(*env) ([]figure, error)
-	large bool // takes minutes
+	name string
+	run  func(*env) ([]figure, error)
 }
 
 func main() {
@@ -80,7 +79,7 @@ func main() {
 	}
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4, or large")
-	profiles := flag.String("profiles", "", "directory for a CPU profile of each figure")
+	profiles := flag.String("profiles", "", "directory for CPU profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -95,9 +94,12 @@ func exit(err error) {
 	os.Exit(0)
 }
 
+// large benchmarks take minutes.
+func (b benchmark) large() bool { return b.name == "B5M" || b.name == "B6" }
+
 // wanted says whether a benchmark runs.
 func (b benchmark) wanted(only string) bool {
-	return only == "" && !b.large || only == "large" && b.large || strings.Contains(","+only+",", ","+b.name+",")
+	return only == "" && !b.large() || only == "large" && b.large() || strings.Contains(","+only+",", ","+b.name+",")
 }
 
 func runAll(ctx context.Context, only, out, profiles string) error {
@@ -145,6 +147,7 @@ func (b benchmark) measure(ctx context.Context, profiles string) (figures []figu
 	defer stop()
 	began := time.Now()
 	err = onEnv(ctx, func(e *env) error {
+		e.profiles = profiles
 		figures, err = b.run(e)
 		return err
 	})
