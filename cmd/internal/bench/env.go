@@ -41,6 +41,8 @@ type env struct {
 	rdb    redis.UniversalClient
 	record *record.Record // for watching, with a client of its own
 	closes []func()
+
+	profiles string // directory for profiles of workers; empty: none
 }
 
 func newEnv(ctx context.Context) (*env, error) {
@@ -164,9 +166,15 @@ func serveWorker(args []string) error {
 	fs := flag.NewFlagSet("worker", flag.ContinueOnError)
 	addr, url, id := fs.String("redis", "", ""), fs.String("cloud", "", ""), fs.String("id", "", "")
 	timeout := fs.Duration("timeout", 0, "call_timeout; 0: the default")
+	profiles := fs.String("profiles", "", "directory for a CPU profile")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	stop, err := profile(*profiles, "worker-"+*id)
+	if err != nil {
+		return err
+	}
+	defer stop()
 	rdb := redis.NewClient(&redis.Options{Addr: *addr, PoolSize: 64})
 	defer rdb.Close()
 	client, err := newClient(*url)
@@ -277,7 +285,8 @@ func (e *env) took(api worker.API, ops, n int) (time.Duration, error) {
 
 // worker starts a worker in a process of its own.
 func (e *env) worker(c *cloud, id string, callTimeout time.Duration) (*exec.Cmd, error) {
-	cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", c.url, "-id", id, "-timeout", callTimeout.String())
+	cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", c.url, "-id", id, "-timeout", callTimeout.String(),
+		"-profiles", e.profiles)
 	return cmd, err
 }
 
