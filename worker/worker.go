@@ -119,7 +119,7 @@ func (w *Worker) addSender(common *shared, name string, slots int, p priority) *
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
 	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, p) })
 	d := &dispatcher{
-		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit,
+		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admitFull, unadmit: s.unadmit,
 		send: s.send, paused: s.paused, linger: s.linger,
 	}
 	w.callers = append(w.callers, runnable{name + " dispatcher of " + common.project.Alias, d.run})
