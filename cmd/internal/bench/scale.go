@@ -252,7 +252,8 @@ func (e *env) workers(n, projects int, url string) ([]*exec.Cmd, error) {
 	var g errgroup.Group
 	for i := range n {
 		g.Go(func() error {
-			cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", url, "-id", fmt.Sprint("scale-", i), "-projects", fmt.Sprint(projects))
+			cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", url, "-id", fmt.Sprint("scale-", i),
+				"-projects", fmt.Sprint(projects))
 			mu.Lock()
 			defer mu.Unlock()
 			if cmd != nil {
