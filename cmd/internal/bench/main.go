@@ -16,6 +16,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -81,7 +82,7 @@ func main() {
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
 	large := flag.Bool("scale", false, "print the table of docs/scale.md, and the figures that take minutes each")
-	profiles := flag.String("profiles", "", "directory for CPU profiles of each figure, and of workers that are processes of their own")
+	profiles := flag.String("profiles", "", "directory for profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -169,7 +170,8 @@ func (b benchmark) measure(ctx context.Context, profiles string) (figures []figu
 	return figures, err
 }
 
-// profile begins a CPU profile of this process, if there is a directory for it.
+// profile begins a CPU profile of this process, if there is a directory for it. stop writes a profile of
+// all allocations, too.
 func profile(dir, name string) (stop func(), err error) {
 	if dir == "" {
 		return func() {}, nil
@@ -181,7 +183,13 @@ func profile(dir, name string) (stop func(), err error) {
 	if err := pprof.StartCPUProfile(f); err != nil {
 		return nil, err
 	}
-	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+		var allocated bytes.Buffer
+		_ = pprof.Lookup("allocs").WriteTo(&allocated, 0)
+		_ = os.WriteFile(filepath.Join(dir, name+".allocs.pprof"), allocated.Bytes(), 0o600)
+	}, nil
 }
 
 // onEnv does something on a Redis and a cloud of its own.
