@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 const (
@@ -48,6 +49,7 @@ type reconciler struct {
 	heart    *heart
 	unserved *unserved
 	log      zerolog.Logger
+	spans    *spans.Maker
 	minAge   time.Duration // the constant; shorter in tests
 
 	offset     int // of the next sweep
@@ -197,7 +199,7 @@ func (r *reconciler) repair(ctx context.Context) error {
 func (r *reconciler) sweep(ctx context.Context) error {
 	now := time.Now()
 	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
-	logEnded(r.log, swept.Ended)
+	logEnded(r.log, r.spans, swept.Ended)
 	if err != nil {
 		return err
 	}
