@@ -234,9 +234,6 @@ func (p Part) context() trace.SpanContext {
 // cloud begins the span of a request to the cloud. It continues the trace of the first part that
 // is sampled, and is linked to the others, and their spans to it.
 func (m *Maker) cloud(parts []Part, name, project string, desktops int, at ...attribute.KeyValue) *Span {
-	if m == nil {
-		return nil
-	}
 	var sampled []trace.SpanContext
 	var within []*Span
 	for _, p := range parts {
@@ -269,6 +266,9 @@ func (s *Span) link(to *Span) {
 
 // Call begins the span of a call, which is to carry its context.
 func (m *Maker) Call(parts []Part, undo bool, project, id string, desktops int) *Span {
+	if m == nil {
+		return nil
+	}
 	name := "detach call"
 	if undo {
 		name = "attach call"
@@ -307,6 +307,9 @@ const (
 
 // Reading begins the span of a request that reads.
 func (m *Maker) Reading(parts []Part, of string, why Why, project string, asked int) *Span {
+	if m == nil {
+		return nil
+	}
 	return m.cloud(parts, "read "+of, project, asked, attrReading.String(of), attrWhy.String(string(why)))
 }
 
@@ -338,7 +341,7 @@ func (m *Maker) Confirm(op tasks.Operation, chunk int, begun time.Time, readings
 func counted(n map[tasks.State]int) (out []attribute.KeyValue) {
 	for _, state := range tasks.States {
 		if n[state] > 0 {
-			out = append(out, attribute.Int("detachd."+string(state), n[state]))
+			out = append(out, attribute.Int("detachd."+state.String(), n[state]))
 		}
 	}
 	return out

@@ -126,11 +126,13 @@ func (t *Traces) Stop(within time.Duration) {
 		return
 	}
 	if ended := t.ended.Load(); ended != nil {
-		within = max(within-time.Since(*ended), shortestFlush)
+		within -= time.Since(*ended)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), min(within, longestFlush))
+	within = min(max(within, shortestFlush), longestFlush)
+	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if t.provider.Shutdown(ctx) != nil {
+	if err := t.provider.Shutdown(ctx); err != nil {
 		_ = t.exporter.Shutdown(ctx) // ends the request that still runs
+		t.exporter.limited.log.Warn().Err(err).Dur("within_ms", within).Msg("the last traces could not be exported in time and are lost")
 	}
 }
