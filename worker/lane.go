@@ -9,6 +9,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // job is the queued desktops of one handler's chunk while they are in a lane. It is over
@@ -17,6 +18,7 @@ type job struct {
 	op    record.Operation
 	chunk int
 	done  chan struct{} // closed when left is 0
+	span  *spans.Span   // of the handler
 
 	mu    sync.Mutex
 	left  int
