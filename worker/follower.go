@@ -263,11 +263,15 @@ func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) e
 
 // judge returns the moves of a chunk's accepted desktops, and when to poll the others.
 func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (moves []record.Move, next time.Time) {
-	for _, d := range inState(c.Desktops, tasks.StateAccepted) {
+	accepted := inState(c.Desktops, tasks.StateAccepted)
+	for i, d := range accepted {
 		var poll time.Time
 		if !f.due(d, begun) {
 			poll = d.UpdatedAt.Add(f.cfg.FirstLook)
 		} else if m, decided := f.decide(c.Operation, d, p, now); decided {
+			if moves == nil {
+				moves = make([]record.Move, 0, len(accepted)-i)
+			}
 			moves = append(moves, m)
 			continue
 		} else if p.asked[d.ID] != nil {
