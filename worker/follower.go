@@ -91,7 +91,7 @@ type proof struct {
 	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
 	jobOf   map[string]string                      // by call
 	asked   map[string]error                       // by desktop: why it could not be read; nil: it was, and exists if it is in read
-	read    map[string]apiclient.Desktop
+	read    map[string]*apiclient.Desktop
 	backoff time.Duration // until the next poll of those that could not be read
 }
 
@@ -130,7 +130,7 @@ func (f *follower) nextPoll(accepted, now time.Time) time.Time {
 func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, now time.Time) *proof {
 	p := &proof{
 		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
-		asked: map[string]error{}, read: map[string]apiclient.Desktop{},
+		asked: map[string]error{}, read: map[string]*apiclient.Desktop{},
 	}
 	f.readJobs(ctx, chunks, p)
 	var ids []string
@@ -201,8 +201,8 @@ func (f *follower) readAll(ctx context.Context, ids []string, p *proof) {
 		for _, id := range groups[i] {
 			p.asked[id] = err
 		}
-		for _, d := range list {
-			p.read[d.ID] = d
+		for i := range list {
+			p.read[list[i].ID] = &list[i]
 		}
 		if err == nil {
 			f.failed = 0
