@@ -485,6 +485,10 @@ func TestSwitchesOfTheChart(t *testing.T) {
 	}
 	require.Equal(t, objects["ConfigMap leavers"].Data, map[string]string{"config.yaml": objects["ConfigMap leavers"].Data["config.yaml"]})
 
+	out, err := run(t, helm, "template", "detachd-asia", chart, "--kube-version", "1.30.0", "-f", chart+"/ci/required-values.yaml")
+	require.NoError(t, err, out)
+	require.Contains(t, read(t, out), "Deployment detachd-asia-worker", "the name of the release, if it says enough")
+
 	// Without the switches there is nothing that needs more than Kubernetes, and no dashboard if it is not wanted.
 	var kinds []string
 	for _, o := range read(t, templated(t, "required-values.yaml", "--set", "dashboard.enabled=false")) {

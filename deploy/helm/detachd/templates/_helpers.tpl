@@ -152,7 +152,7 @@ spec:
   template:
     metadata:
       labels:
-        {{- include "detachd.labels" .root | nindent 8 }}
+        {{- include "detachd.selector" .root | nindent 8 }}
         app.kubernetes.io/component: {{ .component }}
       annotations:
         checksum/config: {{ include "detachd.config" .root | sha256sum }}
