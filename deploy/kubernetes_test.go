@@ -476,6 +476,7 @@ func TestSwitchesOfTheChart(t *testing.T) {
 	require.Equal(t, "before-hook-creation,hook-succeeded", doctor.Metadata.Annotations["helm.sh/hook-delete-policy"])
 	require.Equal(t, []any{"doctor"}, at(t, objects.spec(t, "Pod leavers-doctor"), "containers", 0, "args"))
 	require.Equal(t, "Never", at(t, objects.spec(t, "Pod leavers-doctor"), "restartPolicy"))
+	require.Equal(t, 300, at(t, objects.spec(t, "Pod leavers-doctor"), "activeDeadlineSeconds"))
 
 	require.Equal(t, []any{parse(t, "{port: metrics, path: /metrics, interval: 30s}")}, objects.spec(t, "ServiceMonitor leavers-worker")["endpoints"])
 	require.Equal(t, []any{parse(t, `{port: api, path: /metrics, interval: 30s, scheme: https, tlsConfig: {serverName: detachd.example.com},
