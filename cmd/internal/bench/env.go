@@ -188,18 +188,24 @@ func serveWorker(args []string) error {
 
 // newWorker is a worker as a user runs it, without a rate limit. Of its slots each
 // takes a batch through reading and call, as each worker of the baselines does;
-// proving has as many readings at a time.
-func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
+// proving has as many readings at a time. Without aliases it serves one project.
+func newWorker(
+	rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration, aliases ...string,
+) (*worker.Worker, error) {
 	// What passes costs the same as what is within a limit. A canary would wait for readings, once.
 	limit := tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour}
 	stopLoss := tasks.StopLoss{Desktops: tasks.MaxDesktops, Percent: 99}
-	return worker.New(worker.Config{
-		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-		Projects: []worker.Project{{
-			Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
+	if len(aliases) == 0 {
+		aliases = []string{alias}
+	}
+	cfg := worker.Config{Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)}
+	for _, a := range aliases {
+		cfg.Projects = append(cfg.Projects, worker.Project{
+			Alias: a, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
 			Limit: &limit, Canary: &tasks.Canary{}, StopLoss: &stopLoss,
-		}},
-	})
+		})
+	}
+	return worker.New(cfg)
 }
 
 func (e *env) producer() (*record.Producer, error) {
