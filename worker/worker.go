@@ -99,7 +99,8 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)
 	urgent := w.addSender(common, "urgent", urgentSlots, urgentFirst)
 	r := &runner{
-		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, signal: make(chan struct{}, 1),
+		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, dueSoon: dueSoon,
+		signal: make(chan struct{}, 1),
 	}
 	r.newServer = func(q record.Queue) *queueServer {
 		switch q {

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -83,16 +84,15 @@ func runRefs(runs []Run) []any {
 
 // Lead makes the worker the leader, which sweeps, for ttl, unless another worker is.
 func (r *Record) Lead(ctx context.Context, worker string, ttl time.Duration) (bool, error) {
-	won, err := r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
-	if err != nil || won {
-		return won, err
+	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
+	case err != nil || holder != worker:
+		return false, err
 	}
 	// Another worker may just have become the leader. Renewing then leads to two sweeps at
 	// a time, which is harmless.
-	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
-	if err != nil || holder != worker {
-		return false, nil
-	}
 	return true, r.rdb.PExpire(ctx, r.keys.leader(), ttl).Err()
 }
 
