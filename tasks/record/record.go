@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -53,6 +54,8 @@ type Record struct {
 	schedules map[string]tasks.Schedule // of the configuration, by name
 	recalls   recalls
 	finishing finishing
+	gathered  gatheredNames
+	groups    sync.Map // failureGroup as text -> when it was last listed
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
