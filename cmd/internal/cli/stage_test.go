@@ -150,7 +150,7 @@ func (s *stage) worker(t *testing.T) {
 	t.Helper()
 	cfg, err := config.Load(s.config, lookup(s.env))
 	require.NoError(t, err)
-	a, err := app.New(cfg, lookup(s.env), zerolog.Nop(), "test")
+	a, err := app.New(cfg, lookup(s.env), zerolog.Nop(), "test", nil)
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)
 	require.NoError(t, a.Start(t.Context()))
