@@ -179,7 +179,10 @@ func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
 	defer cancel()
-	if len(group) < call.Size { // the operation that the span continues may be gone
+	span := s.cfg.Spans.Call(s.partsOf(group), isUndo(group), s.project.Alias, call.ID, len(group))
+	if span != nil {
+		call.Trace = span.Context().Traceparent
+	} else if len(group) < call.Size { // the operation that the span continues may be gone
 		call.Trace = spanOf(group)
 	}
 	ctx = apiclient.LeaveBy(withSpan(ctx, group, call.Trace), oldestReading(group).Add(freshReading))
@@ -188,7 +191,9 @@ func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	took := time.Since(call.At)
 	call.DurationMS = took.Milliseconds()
 	s.took.Store(int64(took))
-	return s.outcomeOf(call, res, err)
+	out := s.outcomeOf(call, res, err)
+	span.Called(out.call.Call, out.class)
+	return out
 }
 
 // linger is a quarter of a call: filling a batch costs little beside the call that it saves.

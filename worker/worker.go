@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -63,7 +64,8 @@ func New(cfg Config) (*Worker, error) {
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, heart: w.heart, log: cfg.Log, minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
+		handled: w.handled, heart: w.heart, log: cfg.Log, spans: cfg.Spans,
+		minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
 		unserved: &unserved{overdue: overdue{w.committer, cfg.ID}, confirmWithin: cfg.ConfirmWithin},
 	}
 	limiters := map[string]*limiter{}
@@ -117,7 +119,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 // addSender adds a sender and the dispatcher that gives it batches.
 func (w *Worker) addSender(common *shared, name string, slots int, p priority) *sender {
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
-	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, p) })
+	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readNow(ids, p) })
 	d := &dispatcher{
 		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admitFull, unadmit: s.unadmit,
 		send: s.send, paused: s.paused, linger: s.linger,
@@ -301,17 +303,18 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Warn().Err(err).Int("operations", len(ids)).Msg("ended operations could not be closed; a sweep will close them")
 		return
 	}
-	logEnded(w.cfg.Log, ops)
+	logEnded(w.cfg.Log, w.cfg.Spans, ops)
 }
 
 // logEnded logs, once for each, that operations have ended, with the heads of their trails:
 // with the log one can tell whether the record was altered since.
-func logEnded(log zerolog.Logger, ops []record.Operation) {
+func logEnded(log zerolog.Logger, maker *spans.Maker, ops []record.Operation) {
 	for _, op := range ops {
+		maker.Ended(op.Operation)
 		log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
 			Str("trail_head", op.Seal).
-			Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
+			Func(tagged(op.Operation)).Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
 	}
 }

@@ -175,7 +175,12 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	together, _ := reply[1].(int64)
 	ended, _ := reply[2].(int64)
 	brake, _ := reply[3].(int64)
-	out := Applied{Desktops: make([]Row, len(ch.Moves)), Ended: ended == 1, Brake: BrakeEvent(brake)}
+	out := Applied{Ended: ended == 1, Brake: BrakeEvent(brake)}
+	if together == 1 && len(p.together) == len(ch.Moves) {
+		out.Desktops = p.next
+		return out, nil
+	}
+	out.Desktops = make([]Row, len(ch.Moves))
 	for n, i := range p.alone {
 		if bits[n] == '1' {
 			out.Desktops[i] = p.next[i]

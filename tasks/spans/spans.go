@@ -45,6 +45,14 @@ func FromContext(ctx context.Context) Context {
 	return Context{}
 }
 
+// Current is the span that ctx has; nil if it has none.
+func Current(ctx context.Context) *Span {
+	if span := trace.SpanFromContext(ctx); span.IsRecording() {
+		return &Span{span}
+	}
+	return nil
+}
+
 // Context is where the trace goes on from this span; zero if there is none.
 func (s *Span) Context() Context {
 	if s == nil {
@@ -159,12 +167,18 @@ func (s *Span) Exited(code int) {
 	s.end(failed, attrExitCode.Int(code))
 }
 
-// Accept begins the span in which an operation is accepted. The operation is to have its context.
-func (m *Maker) Accept(ctx context.Context) (context.Context, *Span) {
+// Accept begins the span in which an operation is accepted. The operation is to go on from it, so
+// its context replaces that of the request.
+func (m *Maker) Accept(ctx context.Context, traceparent, tracestate *string) *Span {
 	if m == nil {
-		return ctx, nil
+		return nil
 	}
-	return m.begin(ctx, Context{}, "accept operation", trace.SpanKindProducer)
+	_, s := m.begin(ctx, Context{}, "accept operation", trace.SpanKindProducer)
+	if s != nil {
+		x := s.Context()
+		*traceparent, *tracestate = x.Traceparent, x.Tracestate
+	}
+	return s
 }
 
 // Accepted ends the span in which an operation was accepted, or was not. A replayed one has the
@@ -217,30 +231,34 @@ func (p Part) context() trace.SpanContext {
 	return p.Of.remote()
 }
 
-// Cloud begins the span of a request to the cloud, for the traced operations among its parts. It
-// continues the first and is linked to the others; the spans of all are linked to it.
+// cloud begins the span of a request to the cloud. It continues the trace of the first part that
+// is sampled, and is linked to the others, and their spans to it.
 func (m *Maker) cloud(parts []Part, name, project string, desktops int, at ...attribute.KeyValue) *Span {
-	if m == nil || len(parts) == 0 {
+	var sampled []trace.SpanContext
+	var within []*Span
+	for _, p := range parts {
+		if x := p.context(); x.IsSampled() {
+			sampled, within = append(sampled, x), append(within, p.Within)
+		}
+	}
+	if len(sampled) == 0 {
 		return nil
 	}
-	links := make([]trace.Link, 0, len(parts)-1)
-	for _, p := range parts[1:] {
-		links = append(links, trace.Link{SpanContext: p.context()})
+	links := make([]trace.Link, 0, len(sampled)-1)
+	for _, x := range sampled[1:] {
+		links = append(links, trace.Link{SpanContext: x})
 	}
-	at = append(at, attrProject.String(project), attrDesktops.Int(desktops), attrOperations.Int(len(parts)))
-	ctx := trace.ContextWithRemoteSpanContext(context.Background(), parts[0].context())
+	at = append(at, attrProject.String(project), attrDesktops.Int(desktops), attrOperations.Int(len(sampled)))
+	ctx := trace.ContextWithRemoteSpanContext(context.Background(), sampled[0])
 	_, span := m.begin(ctx, Context{}, name, trace.SpanKindClient, trace.WithLinks(links...), trace.WithAttributes(at...))
-	if span == nil {
-		return nil
-	}
-	for _, p := range parts[1:] {
-		p.Within.Link(span)
+	for _, w := range within[1:] {
+		w.link(span)
 	}
 	return span
 }
 
-// Link links a span to another.
-func (s *Span) Link(to *Span) {
+// link links a span to another.
+func (s *Span) link(to *Span) {
 	if s != nil && to != nil {
 		s.span.AddLink(trace.Link{SpanContext: to.span.SpanContext()})
 	}
@@ -248,6 +266,9 @@ func (s *Span) Link(to *Span) {
 
 // Call begins the span of a call, which is to carry its context.
 func (m *Maker) Call(parts []Part, undo bool, project, id string, desktops int) *Span {
+	if m == nil {
+		return nil
+	}
 	name := "detach call"
 	if undo {
 		name = "attach call"
@@ -281,11 +302,14 @@ const (
 	BeforeCall Why = "before the call"
 	AfterCall  Why = "after the call"
 	Unknown    Why = "unknown outcome"
-	LookUp     Why = "look-up"
+	LookUp     Why = "look-up of names"
 )
 
 // Reading begins the span of a request that reads.
 func (m *Maker) Reading(parts []Part, of string, why Why, project string, asked int) *Span {
+	if m == nil {
+		return nil
+	}
 	return m.cloud(parts, "read "+of, project, asked, attrReading.String(of), attrWhy.String(string(why)))
 }
 
@@ -309,7 +333,7 @@ func (m *Maker) Confirm(op tasks.Operation, chunk int, begun time.Time, readings
 		return
 	}
 	for _, r := range readings {
-		span.Link(r)
+		span.link(r)
 	}
 	span.end("")
 }
@@ -317,7 +341,7 @@ func (m *Maker) Confirm(op tasks.Operation, chunk int, begun time.Time, readings
 func counted(n map[tasks.State]int) (out []attribute.KeyValue) {
 	for _, state := range tasks.States {
 		if n[state] > 0 {
-			out = append(out, attribute.Int("detachd."+string(state), n[state]))
+			out = append(out, attribute.Int("detachd."+state.String(), n[state]))
 		}
 	}
 	return out

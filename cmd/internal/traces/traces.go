@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -32,6 +33,7 @@ type Traces struct {
 
 	provider *trace.TracerProvider
 	exporter *exporter
+	ended    atomic.Pointer[time.Time] // when the context of Start ended
 }
 
 // Start begins to export if the environment asks for it. What is wrong with the variables is
@@ -106,19 +108,31 @@ func start(ctx context.Context, cfg Config) (*Traces, error) {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	t := &Traces{exporter: &exporter{out, limited}}
-	t.provider = trace.NewTracerProvider(trace.WithResource(is), trace.WithBatcher(t.exporter))
+	t.provider = trace.NewTracerProvider(trace.WithResource(is), trace.WithBatcher(t.exporter), trace.WithoutPanicRecording())
+	context.AfterFunc(ctx, func() { now := time.Now(); t.ended.Store(&now) })
 	t.Spans = spans.New(t.provider.Tracer("github.com/detachd/detachd"))
 	return t, nil
 }
 
-// Stop exports what is left, for at most a time. No span is made after it.
+const (
+	longestFlush  = 5 * time.Second
+	shortestFlush = time.Second
+)
+
+// Stop exports what is left, for at most longestFlush of the time in which the process is to
+// stop; that began when the context of Start ended, or else begins now.
 func (t *Traces) Stop(within time.Duration) {
 	if t.provider == nil {
 		return
 	}
+	if ended := t.ended.Load(); ended != nil {
+		within -= time.Since(*ended)
+	}
+	within = min(max(within, shortestFlush), longestFlush)
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if t.provider.Shutdown(ctx) != nil {
+	if err := t.provider.Shutdown(ctx); err != nil {
 		_ = t.exporter.Shutdown(ctx) // ends the request that still runs
+		t.exporter.limited.log.Warn().Err(err).Dur("within_ms", within).Msg("the last traces could not be exported in time and are lost")
 	}
 }
