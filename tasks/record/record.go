@@ -50,6 +50,7 @@ type Record struct {
 	replicas  *replicas
 	audit     auditLog
 	past      *pastTallies
+	open      *openKept
 	protected protected
 	schedules map[string]tasks.Schedule // of the configuration, by name
 	recalls   recalls
@@ -66,7 +67,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{},
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}, open: &openKept{},
 		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules)}
 }
 

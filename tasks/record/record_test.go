@@ -327,6 +327,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"failure counts":           failureCounts,
 		"stats now":                statsNow,
 		"stats partial":            statsPartial,
+		"stats again":              statsAgain,
 		"tallies":                  tallies,
 		"tallies stay small":       talliesStaySmall,
 		"past tallies are kept":    pastTalliesAreKept,
