@@ -31,14 +31,15 @@ const (
 // is theirs until it does not.
 type follower struct {
 	*shared
-	failed int // readings in a row
+	gate   *gate // open while the project is served
+	failed int   // readings in a row
 }
 
-// run polls until ctx ends. An error of Redis ends a poll: its lease runs out, and some
+// run polls while the gate is open, until ctx ends. An error of Redis ends a poll: its lease runs out, and some
 // worker polls again.
 func (f *follower) run(ctx context.Context) {
 	idle := min(max(f.cfg.FirstLook/4, 20*time.Millisecond), time.Second)
-	for {
+	for f.gate.pass(ctx) {
 		n, err := f.poll(ctx)
 		delay := idle
 		switch {

@@ -49,11 +49,14 @@ type handler struct {
 	sender  *sender
 	queue   string
 	handled *handled
+	runner  *runner
 }
 
 // ProcessTask works on a chunk. Desktops with an unknown outcome are resolved, queued ones go
 // through the lane, and if any are left the task runs again.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	h.runner.begin()
+	defer h.runner.end()
 	p, err := queue.DecodePayload(t.Payload())
 	if err == nil && p.Project != h.sender.project.Alias {
 		err = &queue.PayloadError{Reason: fmt.Sprintf("project %q in a queue of project %q", p.Project, h.sender.project.Alias)}

@@ -56,11 +56,32 @@ func (b *batch) push(groups ...[]*item) {
 	}
 }
 
+// admitFull is admit for the next batch of the lanes. Where calls are limited, one that is not
+// full waits until it is, or until its permit would be lost, but never longer than from one
+// permit to the next. Urgent desktops do not wait.
+func (s *sender) admitFull(ctx context.Context) error {
+	patience := s.limit.between(callRequest)
+	if patience == 0 || s.priority == urgentFirst {
+		return s.admit(ctx)
+	}
+	waiting, end := s.lanes.untilFull(ctx, patience)
+	defer end()
+	if err := s.limit.acquire(waiting, callRequest, notFull); err == nil {
+		return s.takeSlot(ctx)
+	}
+	return s.admit(ctx)
+}
+
 // admit waits for the permit for a call, and then for a slot: only what can go on holds a slot.
 func (s *sender) admit(ctx context.Context) error {
 	if err := s.limit.acquire(ctx, callRequest, s.priority); err != nil {
 		return err
 	}
+	return s.takeSlot(ctx)
+}
+
+// takeSlot waits for a slot for a call that has its permit.
+func (s *sender) takeSlot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
 		return nil

@@ -81,7 +81,7 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	t := p.startTraces(ctx, log)
 	defer t.Stop(shutdownTimeout)
 	m := metrics.New(p.Version)
-	m.Watch(s.Record, s.Projects)
+	watch(m, s)
 	if o.worker {
 		a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 		if err != nil {
@@ -151,3 +151,12 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Lo
 
 // keys are the API keys in the configured Redis.
 func (p *Program) keys(s *app.Store) *access.Keys { return access.NewKeys(s.Redis, s.Prefix, p.Now) }
+
+// watch has the metrics show the record and the projects of a store.
+func watch(m *metrics.Metrics, s *app.Store) {
+	var projects []metrics.Project
+	for _, p := range s.Limits() {
+		projects = append(projects, metrics.Project{Alias: p.Alias, Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute})
+	}
+	m.Watch(s.Record, projects)
+}

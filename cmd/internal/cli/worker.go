@@ -64,6 +64,6 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
-	m.Watch(a.Record, a.Projects)
+	watch(m, a.Store)
 	return serveOn(ctx, l, server.Probes(server.Config{Store: a.Store, Log: log, Now: p.Now, Metrics: m}), log)
 }

@@ -80,7 +80,7 @@ var table = map[string][]string{
 var thirdParties = map[string][]string{
 	"github.com/alicebob/miniredis/v2":    {"tasks/redistest", "cmd/internal/app"},
 	"github.com/cespare/xxhash/v2":        {"tasks/record"},
-	"github.com/go-json-experiment/json":  {"cmd/internal/server"},
+	"github.com/go-json-experiment/json":  {"apiclient", "cmd/internal/server"},
 	"github.com/go-logr/logr":             {"cmd/internal/traces"},
 	"github.com/hibiken/asynq":            {"tasks/queue", "worker", "cmd/internal/bench"},
 	"github.com/netresearch/go-cron":      {"tasks/cron"},

@@ -44,8 +44,9 @@ const (
 	// maxBody is the largest body: 100,000 ids of 80 bytes.
 	maxBody = 8 << 20
 	// patience limits an answer that does not stream, and the time in which a client
-	// must read the next part of one that does.
-	patience = 30 * time.Second
+	// must read the next part of one that does. Clients wait a minute; a large request on
+	// a busy machine needs most of it.
+	patience = 50 * time.Second
 )
 
 // server answers requests.
@@ -351,7 +352,7 @@ func (s *server) serve(rt *route, r *request, arrived time.Time) error {
 		}
 	}()
 	if !s.Local {
-		ctx, cancel := context.WithTimeoutCause(r.Context(), s.patience, errors.New("answering took too long"))
+		ctx, cancel := context.WithTimeoutCause(r.Context(), s.patience, errAnswerTooSlow)
 		defer cancel()
 		r.Request = r.WithContext(ctx)
 	}
