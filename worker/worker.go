@@ -65,7 +65,7 @@ func New(cfg Config) (*Worker, error) {
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
 		handled: w.handled, heart: w.heart, log: cfg.Log, minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
-		spans: cfg.Spans,
+		spans:    cfg.Spans,
 		unserved: &unserved{overdue: overdue{w.committer, cfg.ID}, confirmWithin: cfg.ConfirmWithin},
 	}
 	limiters := map[string]*limiter{}
