@@ -70,7 +70,7 @@ func TestRingsThatAreSkipped(t *testing.T) {
 		project string
 		queue   Queue
 		at      time.Time
-		left    bool // out
+		skipped bool // out
 	}
 	for name, chunks := range map[string][]chunk{
 		"urgent always":   {{queue: UrgentQueue}, {queue: UrgentQueue}, {queue: BulkQueue, skipped: true}, {queue: UrgentQueue}},
