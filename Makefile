@@ -5,10 +5,12 @@ GOFLAGS += -buildvcs=false
 export GOFLAGS
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MISSPELL = github.com/golangci/misspell/cmd/misspell@v0.8.0
+HELM = helm.sh/helm/v3/cmd/helm@v3.22.0
+KUSTOMIZE = sigs.k8s.io/kustomize/kustomize/v5@v5.8.2
 NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,strat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test cover fuzz bench chaos ha load lint fmt
+.PHONY: help demo build check test cover fuzz bench scale chaos ha load lint fmt
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -35,9 +37,14 @@ cover: ## Run all tests and show in artifacts/cover.html which lines no test rea
 fuzz: ## Run each fuzz test, or those that match TEST=pattern, for FUZZTIME=30s
 	@.ci/fuzz
 
-bench: ## Measure detachd beside the baselines, on its own redis-server (about 5 minutes)
+bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 8 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
+
+scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 15 minutes)
+	@.ci/deps redis-server
+	@mkdir -p artifacts
+	@go run ./cmd/internal/bench -scale -json artifacts/scale.json
 
 chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server
@@ -60,6 +67,8 @@ lint: ## Check formatting, vet, go.mod, staticcheck, spelling, layout and words
 	go mod tidy -diff
 	go run $(STATICCHECK) ./...
 	go run $(MISSPELL) -error -i $(NOT_MISSPELLED) *.md Makefile .ci .github apiclient cmd deploy docs tasks worker
+	GOBIN=$(CURDIR)/bin GOFLAGS= CGO_ENABLED=0 go install $(HELM)
+	@for values in deploy/helm/detachd/ci/*; do bin/helm lint --strict --quiet -f $$values deploy/helm/detachd || exit 1; done
 	go test ./cmd/internal/house
 
 fmt: ## Format the code and tidy go.mod

@@ -117,26 +117,29 @@ func (c *Client) do(ctx context.Context, call call) (reply, error) {
 	if r.status == http.StatusOK && r.err == nil {
 		return r, nil
 	}
+	defer r.done()
 	fault := newError(call, r, r.err)
 	fault.AuthFault = r.status == http.StatusUnauthorized && !fault.NotAPI
 	return reply{}, fault
 }
 
 // get sends a request that only reads, decodes the reply into a struct, and checks that;
-// check may be nil.
+// check may be nil. What it returns has no body.
 func (c *Client) get(ctx context.Context, read call, into any, check func() error) (reply, error) {
 	r, err := c.do(ctx, read)
 	if err != nil {
 		return r, err
 	}
+	defer r.done()
 	err = decodeObject(r.body, into)
 	if err == nil && check != nil {
 		err = check()
 	}
 	if err != nil {
-		return r, newError(read, r, err)
+		err = newError(read, r, err)
 	}
-	return r, nil
+	r.body = nil
+	return r, err
 }
 
 func (c *Client) attempt(ctx context.Context, call call) (reply, func() bool, error) {

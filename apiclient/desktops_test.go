@@ -185,3 +185,23 @@ func TestProbe(t *testing.T) {
 	_, err = client(t, serve(t, answer(403, `{"error_code":"APIGW.0302"}`)).URL).Probe(t.Context())
 	require.Equal(t, "APIGW.0302", fault(t, err).Code)
 }
+
+// What was read stays as it is when the next reply is read into the same memory.
+func TestDesktopsOutliveTheirReply(t *testing.T) {
+	t.Parallel()
+	body := func(id string) string {
+		return `{"desktops":[{"desktop_id":"d` + id + `","computer_name":"PC-` + id + `","tags":["k=` + id + `"],"attach_user_infos":[{"user_name":"u` +
+			id + `","domain":{"a":` + id + `}}]}],"total_count":1}`
+	}
+	c := client(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+		answer(200, body(strings.TrimPrefix(r.URL.Query().Get("desktop_id"), "d")))(w, r)
+	}).URL)
+	first, err := c.Desktops(t.Context(), []string{"d1"})
+	require.NoError(t, err)
+	for range 20 {
+		_, err := c.Desktops(t.Context(), []string{"d2"})
+		require.NoError(t, err)
+	}
+	require.Equal(t, "d1 PC-1 [k=1] u1 {\"a\":1}", fmt.Sprintf("%s %s %v %s %s",
+		first[0].ID, first[0].ComputerName, first[0].Tags, first[0].Users[0].Name, first[0].Users[0].Domain))
+}

@@ -145,6 +145,7 @@ func (c *Client) sendDetach(ctx context.Context, detach call, ids []string) (*De
 	if err != nil {
 		return nil, err
 	}
+	defer r.done()
 	result, err := decodeDetach(r.body, ids)
 	if err != nil {
 		return nil, newError(detach, r, err)

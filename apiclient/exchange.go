@@ -1,6 +1,7 @@
 package apiclient
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,6 +28,19 @@ type reply struct {
 	err     error    // why the reply is missing or incomplete
 	left    bool     // whether any part of the request may have been sent
 	secrets []string // of the request and the reply, to be redacted from texts
+	buffer  *bytes.Buffer
+}
+
+// buffers are those of bodies: a list of 100 desktops would grow a new one to some 100 KB each time.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+const maxKept = 1 << 20 // bytes of a buffer that is kept
+
+// done gives the body's buffer to the next reply. Nothing that was decoded refers to it.
+func (r reply) done() {
+	if r.buffer != nil && r.buffer.Cap() <= maxKept {
+		buffers.Put(r.buffer)
+	}
 }
 
 // exchange sends req once and reads the whole reply within timeout.
@@ -60,7 +75,10 @@ func exchange(transport http.RoundTripper, req *http.Request, timeout time.Durat
 	}
 	defer func() { _ = resp.Body.Close() }()
 	r.left, r.status, r.header = true, resp.StatusCode, resp.Header
-	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxReplyBytes+1))
+	r.buffer = buffers.Get().(*bytes.Buffer)
+	r.buffer.Reset()
+	_, err = r.buffer.ReadFrom(io.LimitReader(resp.Body, maxReplyBytes+1))
+	r.body = r.buffer.Bytes()
 	switch {
 	case err != nil:
 		r.err = contextCause(ctx, err)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
 )
 
 func FuzzDetachReply(f *testing.F) {
@@ -198,19 +200,29 @@ func FuzzSubJobs(f *testing.F) {
 	})
 }
 
-// What is taken as it stands is what encoding/json makes of it.
-func FuzzPlainString(f *testing.F) {
-	for _, seed := range []string{`""`, `"a b~"`, `"a\\u0041"`, `"\\""`, `"é"`, "\"\x7f\"", `null`, `1`, `{"a":"b"}`} {
+// A text reads as encoding/json reads it.
+func FuzzText(f *testing.F) {
+	for _, seed := range []string{
+		`""`, `"a b~"`, `"a\\u0041"`, `"\\""`, `"é"`, "\"\x7f\"", `null`, `1`, `{"a":"b"}`, `"\ud800"`, `"\ud83d\ude00"`, `"\ud800\ud83d\ude00"`,
+		"\"\xff\xc3\"", `"ACTIVE"`, `"\u0000"`, `"\/"`, "\"\xed\xa0\x80\"",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		plain, ok := plainString(raw)
-		if !ok || !json.Valid(raw) {
+		raw = bytes.TrimSpace(raw)
+		if !json.Valid(raw) {
 			return
 		}
-		var want string
-		if err := json.Unmarshal(raw, &want); err != nil || want != string(plain) {
-			t.Fatalf("%q reads as %q, and is %q: %v", raw, plain, want, err)
+		var got text
+		require.NoError(t, got.UnmarshalJSON(raw))
+		want := string(raw)
+		var s *string
+		if json.Unmarshal(raw, &s) == nil {
+			want = ""
+			if s != nil {
+				want = *s
+			}
 		}
+		require.Equal(t, want, string(got))
 	})
 }

@@ -2,12 +2,17 @@ package apiclient
 
 import (
 	"bytes"
-	"encoding/json"
+	stdjson "encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // text is a string in a reply. A number, a null or an object instead of the string must
@@ -16,35 +21,64 @@ type text string
 
 // UnmarshalJSON accepts any JSON value; a value other than a string stays as written.
 func (t *text) UnmarshalJSON(raw []byte) error {
-	if plain, ok := plainString(raw); ok {
-		*t = text(plain)
-		return nil
-	}
-	var s *string
-	if err := json.Unmarshal(raw, &s); err != nil {
+	switch {
+	case len(raw) > 0 && raw[0] == '"':
+		*t = text(unquoted(raw))
+	case string(raw) == "null":
+		*t = ""
+	default:
 		*t = text(raw)
-		return nil
-	}
-	*t = ""
-	if s != nil {
-		*t = text(*s)
 	}
 	return nil
 }
 
-// plainString reads a string of printable ASCII without escapes. Nearly all of the about
-// 2,000 strings of a list are plain, and this takes a quarter of json.Unmarshal's time.
-func plainString(raw []byte) ([]byte, bool) {
-	if len(raw) < 2 || raw[0] != '"' || raw[len(raw)-1] != '"' {
-		return nil, false
+// unquoted returns the content of a JSON string. What is not UTF-8 becomes U+FFFD.
+func unquoted(raw []byte) string {
+	if inner := raw[1 : len(raw)-1]; isPlain(inner) {
+		return shared(inner)
 	}
-	inner := raw[1 : len(raw)-1]
+	content, _ := jsontext.AppendUnquote(nil, raw) // its error says that something was replaced
+	return string(content)
+}
+
+// isPlain says whether what is between quotes is printable ASCII without escapes, as nearly all
+// texts of a list are.
+func isPlain(inner []byte) bool {
 	for _, c := range inner {
 		if c < ' ' || c > '~' || c == '\\' || c == '"' {
-			return nil, false
+			return false
 		}
 	}
-	return inner, true
+	return true
+}
+
+// shared is string(b), without an allocation for what most desktops show.
+func shared(b []byte) string {
+	switch string(b) {
+	case "DEDICATED":
+		return "DEDICATED"
+	case "ACTIVE":
+		return "ACTIVE"
+	case "SHUTOFF":
+		return "SHUTOFF"
+	case "ATTACHED":
+		return "ATTACHED"
+	case "UNATTACH":
+		return "UNATTACH"
+	case "DEATTACHED":
+		return "DEATTACHED"
+	case "UNREGISTER":
+		return "UNREGISTER"
+	case "REGISTERED":
+		return "REGISTERED"
+	case "CONNECTED":
+		return "CONNECTED"
+	case "DISCONNECTED":
+		return "DISCONNECTED"
+	case "USER":
+		return "USER"
+	}
+	return string(b)
 }
 
 func firstText(texts ...text) text {
@@ -134,31 +168,54 @@ type tags struct {
 	unread bool
 }
 
-// UnmarshalJSON accepts any JSON value.
-func (t *tags) UnmarshalJSON(b []byte) error {
+// UnmarshalJSONFrom accepts any JSON value.
+func (t *tags) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	*t = tags{}
-	var items []json.RawMessage
-	if json.Unmarshal(b, &items) != nil {
-		t.unread = spelled(b) != ""
-		return nil
+	if dec.PeekKind() != jsontext.KindBeginArray {
+		raw, err := dec.ReadValue()
+		t.unread = err == nil && spelled(raw) != ""
+		return err
 	}
-	t.unread = len(items) > maxTags
-	for _, raw := range items[:min(len(items), maxTags)] {
+	_, err := dec.ReadToken()
+	for n := 0; err == nil && dec.PeekKind() != jsontext.KindEndArray; n++ {
+		var tag string
+		if n >= maxTags {
+			err = dec.SkipValue()
+		} else {
+			tag, err = readTag(dec)
+		}
+		if tag == "" {
+			t.unread = true
+			continue
+		}
+		t.list = append(t.list, tag)
+	}
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	return err
+}
+
+// readTag reads one entry; "" is one that says nothing.
+func readTag(dec *jsontext.Decoder) (string, error) {
+	switch dec.PeekKind() {
+	case jsontext.KindString:
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return "", err
+		}
+		return clip(unquoted(raw), 2*maxName+1), nil
+	case jsontext.KindBeginObject:
 		var tag struct {
 			Key   text `json:"key"`
 			Value text `json:"value"`
 		}
-		var plain string
-		switch {
-		case json.Unmarshal(raw, &plain) == nil && plain != "":
-			t.list = append(t.list, clip(plain, 2*maxName+1))
-		case decodeObject(raw, &tag) == nil && tag.Key != "":
-			t.list = append(t.list, clip(string(tag.Key), maxName)+"="+clip(string(tag.Value), maxName))
-		default:
-			t.unread = true
+		if err := json.UnmarshalDecode(dec, &tag); err != nil || tag.Key == "" {
+			return "", err
 		}
+		return clip(string(tag.Key), maxName) + "=" + clip(string(tag.Value), maxName), nil
 	}
-	return nil
+	return "", dec.SkipValue()
 }
 
 var (
@@ -169,8 +226,14 @@ var (
 // withoutMark removes a byte order mark, which some gateways put before JSON.
 func withoutMark(body []byte) []byte { return bytes.TrimPrefix(body, []byte("\ufeff")) }
 
-// decodeObject is json.Unmarshal for replies: null and other values that Unmarshal would
-// decode as an empty struct are errors.
+// lenient reads replies as encoding/json does, whose version 2 is stricter: names in any case, bytes
+// that are not UTF-8, and repeated names, of which the last counts.
+var lenient = json.JoinOptions(json.MatchCaseInsensitiveNames(true), jsonv1.MatchCaseSensitiveDelimiter(true),
+	jsontext.AllowInvalidUTF8(true), jsontext.AllowDuplicateNames(true))
+
+// decodeObject decodes the one JSON object of a reply. null and other values that would decode as
+// an empty struct are errors. It uses encoding/json/v2, which reads a list of desktops in a third of
+// the time of version 1.
 func decodeObject(body []byte, into any) error {
 	body = bytes.TrimSpace(withoutMark(body))
 	switch {
@@ -179,13 +242,24 @@ func decodeObject(body []byte, into any) error {
 	case body[0] != '{':
 		return errNotObject
 	}
-	return json.Unmarshal(body, into)
+	return harmless(json.Unmarshal(body, into, lenient))
 }
 
-// encodeBody is json.Marshal without the escaping of <, > and &.
+// harmless returns an error of decoding without what it quotes of the reply, which may be a secret.
+func harmless(err error) error {
+	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Errorf("the reply is not JSON at byte %d: %v", syntax.ByteOffset, syntax.Err) //nolint:errorlint // not a network's error
+	}
+	if semantic, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Errorf("the reply has a JSON %s at byte %d, where another kind of value belongs", semantic.JSONKind, semantic.ByteOffset)
+	}
+	return err
+}
+
+// encodeBody is json.Marshal of encoding/json without the escaping of <, > and &.
 func encodeBody(v any) ([]byte, error) {
 	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+	enc := stdjson.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
 		return nil, err

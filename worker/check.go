@@ -10,6 +10,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -41,7 +42,9 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}
+	reading := s.cfg.Spans.Reading(s.partsOf(mine), string(readDesktops), spans.BeforeCall, s.project.Alias, len(mine))
 	read, err := s.readNow(idsOf(mine), s.priority)
+	reading.Read(s.faultOf(err).class)
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}
@@ -178,7 +181,7 @@ func (s *sender) claim(b *batch, group []*item) (mine []*item) {
 
 // seen returns which of the desktops that a reading does not list were shown by an earlier
 // reading of the project.
-func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[string]bool, error) {
+func (s *sender) seen(items []*item, read map[string]*apiclient.Desktop) (map[string]bool, error) {
 	missing := notIn(read, idsOf(items))
 	if len(missing) == 0 {
 		return nil, nil

@@ -92,8 +92,10 @@ type proof struct {
 	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
 	jobOf   map[string]string                      // by call
 	asked   map[string]error                       // by desktop: why it could not be read; nil: it was, and exists if it is in read
-	read    map[string]apiclient.Desktop
+	read    map[string]*apiclient.Desktop
 	backoff time.Duration // until the next poll of those that could not be read
+
+	readings []reading // that have spans
 }
 
 // job is a desktop's part of the job of its call; zero if there is none.
@@ -131,7 +133,7 @@ func (f *follower) nextPoll(accepted, now time.Time) time.Time {
 func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, now time.Time) *proof {
 	p := &proof{
 		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
-		asked: map[string]error{}, read: map[string]apiclient.Desktop{},
+		asked: map[string]error{}, read: map[string]*apiclient.Desktop{},
 	}
 	f.readJobs(ctx, chunks, p)
 	var ids []string
@@ -143,7 +145,7 @@ func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, no
 		}
 	}
 	slices.Sort(ids)
-	f.readAll(ctx, slices.Compact(ids), p)
+	f.readAll(ctx, chunks, slices.Compact(ids), p)
 	return p
 }
 
@@ -173,8 +175,10 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 	jobs := slices.Collect(maps.Keys(p.jobs))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(jobs), func(ctx context.Context, i int) {
+		span := f.beginReading(readJob, 1, chunks, func(d record.Row) bool { return p.jobOf[d.CallID] == jobs[i] })
 		begun := time.Now()
 		parts, err := f.project.API.SubJobs(ctx, jobs[i])
+		span.Read(f.faultOf(err).class)
 		f.reportReading(readJob, 1, begun, err)
 		if err != nil {
 			f.log.Warn().Err(err).Str("job_id", jobs[i]).Msg("a job could not be read; its desktops are read instead")
@@ -190,20 +194,25 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 	})
 }
 
-func (f *follower) readAll(ctx context.Context, ids []string, p *proof) {
+func (f *follower) readAll(ctx context.Context, chunks []record.Followed, ids []string, p *proof) {
 	groups := slices.Collect(slices.Chunk(ids, apiclient.MaxDesktopsPerCall))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(groups), func(ctx context.Context, i int) {
+		span := f.beginReading(readDesktops, len(groups[i]), chunks, func(d record.Row) bool { return contains(groups[i], d.ID) })
 		begun := time.Now()
 		list, err := f.project.API.Desktops(ctx, groups[i])
+		span.Read(f.faultOf(err).class)
 		f.reportReading(readDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range groups[i] {
 			p.asked[id] = err
 		}
-		for _, d := range list {
-			p.read[d.ID] = d
+		if span != nil {
+			p.readings = append(p.readings, reading{span, groups[i]})
+		}
+		for i := range list {
+			p.read[list[i].ID] = &list[i]
 		}
 		if err == nil {
 			f.failed = 0
@@ -251,9 +260,11 @@ func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) e
 			requeued = append(requeued, openChunk(c.Chunk))
 		}
 	}
-	if _, err := f.committer.commit(f.inFlight, changes, polls); err != nil {
+	applied, err := f.committer.commit(f.inFlight, changes, polls)
+	if err != nil {
 		return err
 	}
+	f.traceConfirmed(changes, applied, p.readings, begun)
 	for _, c := range requeued { // if this is lost, the reconciler finds the chunk without a task
 		if err := f.producer.Regenerate(f.inFlight, c); err != nil {
 			return err
@@ -264,11 +275,15 @@ func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) e
 
 // judge returns the moves of a chunk's accepted desktops, and when to poll the others.
 func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (moves []record.Move, next time.Time) {
-	for _, d := range inState(c.Desktops, tasks.StateAccepted) {
+	accepted := inState(c.Desktops, tasks.StateAccepted)
+	for i, d := range accepted {
 		var poll time.Time
 		if !f.due(d, begun) {
 			poll = d.UpdatedAt.Add(f.cfg.FirstLook)
 		} else if m, decided := f.decide(c.Operation, d, p, now); decided {
+			if moves == nil {
+				moves = make([]record.Move, 0, len(accepted)-i)
+			}
 			moves = append(moves, m)
 			continue
 		} else if p.asked[d.ID] != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // retryError ends a task that is to run again after a delay. It does not count as a failure:
@@ -45,10 +46,11 @@ const maxWait = 5 * time.Minute
 
 // handler runs the chunks of one of a project's queues.
 type handler struct {
-	sender  *sender
-	queue   string
-	handled *handled
-	runner  *runner
+	sender   *sender
+	queue    string
+	handled  *handled
+	beginner *beginner
+	runner   *runner
 }
 
 // ProcessTask works on a chunk. Desktops with an unknown outcome are resolved, queued ones go
@@ -66,10 +68,9 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	h.sender.lanes.arriving.Add(1)
 	arrived := sync.OnceFunc(func() { h.sender.lanes.arriving.Add(-1) })
 	defer arrived()
-	done := h.handled.popDone()
 	run := h.handled.begin(p)
 	defer h.handled.end(run)
-	c, err := h.sender.record.Begin(ctx, h.sender.cfg.ID, run, done)
+	c, err := h.beginner.begin(ctx, run)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
 		return err
 	}
@@ -83,7 +84,9 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if early := time.Until(c.Operation.NotBefore); early > 0 {
 		return &retryError{after: early} // asynq cuts times to seconds
 	}
+	ctx, span := h.sender.cfg.Spans.Chunk(ctx, c.Operation.Operation, c.Number, h.sender.cfg.ID)
 	after, err := h.work(ctx, c, arrived)
+	span.Handled(err)
 	if err != nil {
 		return err
 	}
@@ -148,6 +151,7 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 // send puts desktops of a chunk into the lane and waits for their answers.
 func (h *handler) send(ctx context.Context, c record.Chunk, queued []record.Row, arrived func()) (after time.Duration) {
 	j, items := newJob(c.Operation, c.Number, queued, time.Now())
+	j.span = spans.Current(ctx)
 	h.sender.lanes.put(items)
 	arrived()
 	select {

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 const (
@@ -50,6 +51,7 @@ type reconciler struct {
 	heart    *heart
 	unserved *unserved
 	log      zerolog.Logger
+	spans    *spans.Maker
 	// The constants of the same names; shorter in tests.
 	minAge, ringAfter time.Duration
 
@@ -218,7 +220,7 @@ func (r *reconciler) repair(ctx context.Context) error {
 func (r *reconciler) sweep(ctx context.Context) error {
 	now := time.Now()
 	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
-	logEnded(r.log, swept.Ended)
+	logEnded(r.log, r.spans, swept.Ended)
 	if err != nil {
 		return err
 	}

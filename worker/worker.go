@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -29,6 +30,7 @@ type Worker struct {
 	pace       *pace
 	brakes     *brakes
 	handled    *handled
+	beginner   *beginner
 	ended      chan string // operations, for the finisher
 
 	listener *listener
@@ -60,10 +62,12 @@ func New(cfg Config) (*Worker, error) {
 	cfg.Observer = Observers{w.counter, cfg.Observer}
 	w.cfg = cfg
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
+	w.beginner = &beginner{record: rec, worker: cfg.ID, handled: w.handled, inFlight: w.inFlight}
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, heart: w.heart, log: cfg.Log, minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
+		handled: w.handled, heart: w.heart, log: cfg.Log, spans: cfg.Spans,
+		minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
 		unserved: &unserved{overdue: overdue{w.committer, cfg.ID}, confirmWithin: cfg.ConfirmWithin},
 	}
 	limiters := map[string]*limiter{}
@@ -118,9 +122,9 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 // addSender adds a sender and the dispatcher that gives it batches.
 func (w *Worker) addSender(common *shared, name string, slots int, p priority) *sender {
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
-	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]apiclient.Desktop, error) { return s.readNow(ids, p) })
+	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readNow(ids, p) })
 	d := &dispatcher{
-		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit,
+		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admitFull, unadmit: s.unadmit,
 		send: s.send, paused: s.paused, linger: s.linger,
 	}
 	w.callers = append(w.callers, runnable{name + " dispatcher of " + common.project.Alias, d.run})
@@ -130,7 +134,7 @@ func (w *Worker) addSender(common *shared, name string, slots int, p priority) *
 func (w *Worker) newServer(q record.Queue, snd *sender, r *runner, concurrency int, poll time.Duration) *queueServer {
 	name := w.record.QueueName(r.project, q)
 	s := &queueServer{
-		queue: q, handler: &handler{sender: snd, queue: name, handled: w.handled, runner: r},
+		queue: q, handler: &handler{sender: snd, queue: name, handled: w.handled, beginner: w.beginner, runner: r},
 		rung: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	s.asynq = asynq.NewServerFromRedisClient(bellRedis{pacedRedis{w.cfg.Redis, w.pace}, s, poll}, asynq.Config{
@@ -302,17 +306,18 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Warn().Err(err).Int("operations", len(ids)).Msg("ended operations could not be closed; a sweep will close them")
 		return
 	}
-	logEnded(w.cfg.Log, ops)
+	logEnded(w.cfg.Log, w.cfg.Spans, ops)
 }
 
 // logEnded logs, once for each, that operations have ended, with the heads of their trails:
 // with the log one can tell whether the record was altered since.
-func logEnded(log zerolog.Logger, ops []record.Operation) {
+func logEnded(log zerolog.Logger, maker *spans.Maker, ops []record.Operation) {
 	for _, op := range ops {
+		maker.Ended(op.Operation)
 		log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
 			Str("trail_head", op.Seal).
-			Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
+			Func(tagged(op.Operation)).Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
 	}
 }

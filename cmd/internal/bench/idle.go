@@ -2,13 +2,14 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
-	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/worker"
 )
 
 // quiet is how long what is idle is watched.
@@ -60,17 +61,13 @@ func idle(e *env) ([]figure, error) {
 }
 
 func (e *env) idleWith(projects int, sent *atomic.Int64) ([]figure, error) {
-	aliases := make([]string, projects)
-	for i := range aliases {
-		aliases[i] = fmt.Sprint("project-", i)
-	}
 	c, err := e.cloud(projects, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer c.end()
 	t := &trips{waiting: map[string]*trip{}}
-	w, err := newWorker(e.rdb, "bench-worker", &counting{Client: c.Client, tell: t.note}, 0, aliases...)
+	w, err := workerOf(e.rdb, "bench-worker", slices.Repeat([]worker.API{&counting{Client: c.Client, tell: t.note}}, projects), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -98,13 +95,13 @@ func (e *env) idleWith(projects int, sent *atomic.Int64) ([]figure, error) {
 	if projects < 100 {
 		return out, nil
 	}
-	p, err := record.NewProducer(e.rdb, record.ProducerConfig{Projects: aliases})
+	p, err := e.producerOf(aliases(projects))
 	if err != nil {
 		return nil, err
 	}
 	i := 0
 	toReading, _, err := sample(e.ctx, projects, func() (float64, float64, error) {
-		id, project := desktopIDs(i, 1)[0], aliases[i]
+		id, project := desktopIDs(i, 1)[0], aliases(projects)[i]
 		i++
 		trip, start := t.begin(id), time.Now()
 		if _, err := p.Enqueue(e.ctx, tasks.Request{Project: project, Desktops: []string{id}, Urgent: true}); err != nil {

@@ -3,6 +3,10 @@
 // prints a line for each figure and writes the same as JSON. It is a benchmark,
 // not a test: a figure that is not met does not make it fail.
 //
+// The first line says what the machine does without detachd. A ratio is the median of those
+// of several turns, in each of which all sides run once; the least and the most stand beside
+// it. With -scale it prints the table of docs/scale.md and the figures that take minutes each.
+//
 // The baselines are in baselines.go, and read each desktop before its call, too:
 // "limit" is the same readings and calls made by a bare loop with no queue and no
 // record, "bare asynq" the same chunks without a record, "naive" one asynq task, one
@@ -12,6 +16,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +30,8 @@ import (
 	"time"
 )
 
-// figure is one line of the result. Ratio is ours against the baseline, in the
-// sense that Goal states.
+// figure is one line of the result. Ratio is ours against the baseline or the goal, in the
+// sense that Goal states. Baseline has the spread of a ratio.
 type figure struct {
 	Name     string  `json:"name"`
 	Ours     string  `json:"ours"`
@@ -36,22 +41,34 @@ type figure struct {
 	Met      bool    `json:"met"`
 }
 
-func (f figure) String() string {
+const row = "%-49s %-22s %-56s %8s  %-12s %s\n"
+
+func (f figure) print() {
 	met := "NOT MET"
 	if f.Met {
 		met = "met"
 	}
-	return fmt.Sprintf("%-46s %-26s %-30s %8.2f  %-12s %s", f.Name, f.Ours, f.Baseline, f.Ratio, f.Goal, met)
+	fmt.Printf(row, f.Name, f.Ours, f.Baseline, fmt.Sprintf("%.2f", f.Ratio), f.Goal, met)
+}
+
+// result is what is written as JSON.
+type result struct {
+	Machine calibration `json:"machine"`
+	Scale   []line      `json:"scale,omitempty"`
+	Seconds float64     `json:"seconds"` // that all of it took
+	Figures []figure    `json:"figures"`
 }
 
 // benchmarks in the order in which they run.
-var benchmarks = []struct {
+var benchmarks = []benchmark{
+	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
+	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", sizes}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf},
+}
+
+type benchmark struct {
 	name string
 	run  func(*env) ([]figure, error)
-}{
-	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
-	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", scale}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle}, {"B11", manySchedules},
 }
 
 func main() {
@@ -64,11 +81,12 @@ func main() {
 	}
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
-	profiles := flag.String("profiles", "", "directory for a CPU profile of each figure")
+	large := flag.Bool("scale", false, "print the table of docs/scale.md, and the figures that take minutes each")
+	profiles := flag.String("profiles", "", "directory for profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(runAll(ctx, *only, *out, *profiles))
+	exit(runAll(ctx, options{*only, *out, *profiles, *large}))
 }
 
 func exit(err error) {
@@ -79,39 +97,81 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-func runAll(ctx context.Context, only, out, profiles string) error {
-	var all []figure
+type options struct {
+	only, out, profiles string
+	scale               bool
+}
+
+// wants says whether a benchmark runs. Those that take minutes are for scale.
+func (o options) wants(b benchmark) bool {
+	if o.only != "" {
+		return strings.Contains(","+o.only+",", ","+b.name+",")
+	}
+	return o.scale == (b.name == "B5M" || b.name == "B6")
+}
+
+func runAll(ctx context.Context, o options) error {
+	var all result
 	var errs []error
-	fmt.Printf("%-46s %-26s %-30s %8s  %-12s\n", "figure", "ours", "baseline", "ratio", "goal")
+	began := time.Now()
+	err := onEnv(ctx, func(e *env) (err error) {
+		all.Machine, err = calibrate(e)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("calibration: %w", err)
+	}
+	fmt.Println(all.Machine)
+	if o.scale && o.only == "" {
+		all.Scale, all.Figures, err = measureScale(ctx, 12*time.Minute)
+		errs = append(errs, err)
+	}
+	fmt.Printf("\n"+row, "figure", "ours", "baseline", "ratio", "goal", "")
+	for _, f := range all.Figures {
+		f.print()
+	}
 	for _, b := range benchmarks {
-		if only != "" && !strings.Contains(","+only+",", ","+b.name+",") {
+		if !o.wants(b) {
 			continue
 		}
-		ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Minute, errors.New("it took more than 10 minutes"))
-		stop, err := profile(profiles, b.name)
-		if err != nil {
-			cancel()
-			return err
-		}
-		figures, err := onEnv(ctx, b.run)
-		stop()
-		cancel()
+		figures, err := b.measure(ctx, o.profiles)
 		for _, f := range figures {
-			fmt.Println(f)
+			f.print()
 		}
-		all = append(all, figures...)
+		all.Figures = append(all.Figures, figures...)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", b.name, err))
 		}
 	}
+	all.Seconds = time.Since(began).Seconds()
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err == nil {
-		err = os.WriteFile(out, append(text, '\n'), 0o644)
+		err = os.WriteFile(o.out, append(text, '\n'), 0o644)
 	}
 	return errors.Join(append(errs, err)...)
 }
 
-// profile begins a CPU profile of this process, if there is a directory for it.
+// measure runs a benchmark, and says how long it took.
+func (b benchmark) measure(ctx context.Context, profiles string) (figures []figure, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 10*time.Minute, errors.New("it took more than 10 minutes"))
+	defer cancel()
+	stop, err := profile(profiles, b.name)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	began := time.Now()
+	err = onEnv(ctx, func(e *env) error {
+		e.profiles = profiles
+		figures, err = b.run(e)
+		return err
+	})
+	fmt.Fprintf(os.Stderr, "%s took %.0f s\n", b.name, time.Since(began).Seconds())
+	return figures, err
+}
+
+// profile begins a CPU profile of this process, if there is a directory for it. stop writes a profile of
+// all allocations, too.
 func profile(dir, name string) (stop func(), err error) {
 	if dir == "" {
 		return func() {}, nil
@@ -123,15 +183,21 @@ func profile(dir, name string) (stop func(), err error) {
 	if err := pprof.StartCPUProfile(f); err != nil {
 		return nil, err
 	}
-	return func() { pprof.StopCPUProfile(); _ = f.Close() }, nil
+	return func() {
+		pprof.StopCPUProfile()
+		_ = f.Close()
+		var allocated bytes.Buffer
+		_ = pprof.Lookup("allocs").WriteTo(&allocated, 0)
+		_ = os.WriteFile(filepath.Join(dir, name+".allocs.pprof"), allocated.Bytes(), 0o600)
+	}, nil
 }
 
-// onEnv runs one benchmark on a Redis and a cloud of its own.
-func onEnv(ctx context.Context, run func(*env) ([]figure, error)) ([]figure, error) {
+// onEnv does something on a Redis and a cloud of its own.
+func onEnv(ctx context.Context, do func(*env) error) error {
 	e, err := newEnv(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer e.close()
-	return run(e)
+	return do(e)
 }

@@ -130,7 +130,7 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 	key = regexp.MustCompile(`dk_\w+`).FindString(key)
 	s.ok(t, "keys", "list")
 	m := metrics.New("test")
-	m.Watch(st.Record, st.Projects)
+	watch(m, st)
 	srv := httptest.NewServer(dashboard.Serve(server.Config{Store: st, Keys: access.NewKeys(st.Redis, st.Prefix, time.Now), Log: zerolog.Nop(), Now: time.Now, Metrics: m}))
 	t.Cleanup(srv.Close)
 	desk := &visitor{url: srv.URL, key: key}

@@ -249,11 +249,7 @@ func TestWaitingEndsWhenTheKeyDoes(t *testing.T) {
 	defer cancel()
 	r := s.runWith(t, ctx, "", func(text string) {
 		if strings.Contains(text, "; waiting") {
-			for _, key := range s.redis.Keys() {
-				if strings.Contains(key, ":access:keys") {
-					s.redis.Del(key)
-				}
-			}
+			s.keys.Del(t.Context(), s.keysLike(t, "*:access:keys*")...)
 		}
 	}, "detach", "d1", "--project", "hq", "--wait")
 	require.NoError(t, ctx.Err(), "it does not wait for a key to come back")
@@ -282,7 +278,7 @@ func TestDoctorOfAServer(t *testing.T) {
 func TestDoctorAsksWhetherAServerIsReady(t *testing.T) {
 	t.Parallel()
 	s, broken := served(t), served(t)
-	broken.redis.Close()
+	broken.redis.Stop()
 	s.env = map[string]string{}
 	require.Equal(t, map[string]string{"ready": "ok"}, s.levels(t, exitOK, "--ready", s.url))
 	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", broken.url))
@@ -326,21 +322,27 @@ func TestALongListIsSplitForAServer(t *testing.T) {
 }
 
 // 100,000 desktops with their users are more than a server takes in one request.
+// It runs beside no other test, since a server gives every answer less than a minute.
 func TestALargeFile(t *testing.T) {
-	t.Parallel()
-	bothModes(t, newStageOnServer, func(t *testing.T, s *stage) {
-		var b strings.Builder
-		b.WriteString("desktop_id,user\n")
-		for i := range tasks.MaxDesktops {
-			fmt.Fprintf(&b, "f5057fee-4c3e-4459-82dd-%012d,somebody-with-a-longer-name-%06d\n", i, i)
-		}
-		r := s.run(t, "detach", "--file", s.file(t, b.String()), "--project", "hq", "--idempotency-key", "k", "--json")
-		require.Equal(t, exitOK, r.code, r.err)
-		n := 0
-		for _, op := range s.operations(t) {
-			n += op.Total
-		}
-		require.Equal(t, tasks.MaxDesktops, n)
-		require.Len(t, s.operations(t), map[bool]int{true: 1, false: 2}[s.url == ""])
-	})
+	var b strings.Builder
+	b.WriteString("desktop_id,user\n")
+	for i := range tasks.MaxDesktops {
+		fmt.Fprintf(&b, "f5057fee-4c3e-4459-82dd-%012d,somebody-with-a-longer-name-%06d\n", i, i)
+	}
+	for mode, operations := range map[string]int{"redis": 1, "server": 2} {
+		t.Run(mode, func(t *testing.T) {
+			s := newStage(t)
+			if mode == "server" {
+				s.serve(t)
+			}
+			r := s.run(t, "detach", "--file", s.file(t, b.String()), "--project", "hq", "--idempotency-key", "k", "--json")
+			require.Equal(t, exitOK, r.code, r.err)
+			n := 0
+			for _, op := range s.operations(t) {
+				n += op.Total
+			}
+			require.Equal(t, tasks.MaxDesktops, n)
+			require.Len(t, s.operations(t), operations)
+		})
+	}
 }

@@ -26,7 +26,7 @@ type demoServer struct {
 // newDemoServer makes a key called name and the handler for it, with the metrics of
 // the worker.
 func (p *Program) newDemoServer(ctx context.Context, s *app.Store, m *metrics.Metrics, name string) (demoServer, error) {
-	m.Watch(s.Record, s.Projects)
+	watch(m, s)
 	keys := p.keys(s)
 	secret, _, err := keys.Create(ctx, access.Key{Name: name, Role: access.Admin})
 	return demoServer{dashboard.Serve(server.Config{Store: s, Keys: keys, Log: zerolog.Nop(), Now: p.Now, Metrics: m}), secret}, err

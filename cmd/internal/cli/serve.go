@@ -73,15 +73,20 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
+	if err := s.Record.EnterFormat(ctx); err != nil {
+		return err
+	}
 	guards := cfg.Guards()
 	guards["serve.rate_limit"] = strconv.Itoa(o.rateLimit)
 	if err := p.auditGuards(ctx, s, log, "serve", guards); err != nil {
 		return err
 	}
+	t := p.startTraces(ctx, log)
+	defer t.Stop(shutdownTimeout)
 	m := metrics.New(p.Version)
-	m.Watch(s.Record, s.Projects)
+	watch(m, s)
 	if o.worker {
-		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
+		a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 		if err != nil {
 			return unusable(err)
 		}
@@ -94,7 +99,7 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err != nil {
 		return err
 	}
-	handler := dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m})
+	handler := dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m, Spans: t.Spans})
 	return serveOn(ctx, l, wrap(handler), log)
 }
 
@@ -149,3 +154,12 @@ func serveOn(ctx context.Context, l net.Listener, h http.Handler, log zerolog.Lo
 
 // keys are the API keys in the configured Redis.
 func (p *Program) keys(s *app.Store) *access.Keys { return access.NewKeys(s.Redis, s.Prefix, p.Now) }
+
+// watch has the metrics show the record and the projects of a store.
+func watch(m *metrics.Metrics, s *app.Store) {
+	var projects []metrics.Project
+	for _, p := range s.Limits() {
+		projects = append(projects, metrics.Project{Alias: p.Alias, Credential: p.Credential.Name, CallsPerMinute: p.Credential.CallsPerMinute})
+	}
+	m.Watch(s.Record, projects)
+}

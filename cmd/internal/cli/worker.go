@@ -42,12 +42,17 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	if err != nil {
 		return usage("correct the log section of the configuration", "%w", err)
 	}
+	t := p.startTraces(ctx, log)
+	defer t.Stop(cfg.Worker.ShutdownTimeout)
 	m := metrics.New(p.Version)
-	a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
+	a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 	if err != nil {
 		return unusable(err)
 	}
 	defer a.Stop()
+	if err := a.Store.Record.EnterFormat(ctx); err != nil {
+		return err
+	}
 	if err := p.auditGuards(ctx, a.Store, log, "worker", cfg.Guards()); err != nil {
 		return err
 	}
@@ -62,6 +67,6 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	if err := a.Start(ctx); err != nil {
 		return err
 	}
-	m.Watch(a.Record, a.Projects)
+	watch(m, a.Store)
 	return serveOn(ctx, l, server.Probes(server.Config{Store: a.Store, Log: log, Now: p.Now, Metrics: m}), log)
 }

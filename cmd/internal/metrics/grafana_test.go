@@ -20,7 +20,7 @@ var (
 	series      = regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([^}]*)\})?`)
 	matcher     = regexp.MustCompile(`^([a-z_]+)(=~|!=|=)"(.*)"$`)
 	grouping    = regexp.MustCompile(`by \(([a-z, ]+)\)`)
-	aggregation = regexp.MustCompile(`(max|min|sum)(?: by \([a-z, ]+\))? ?\((?:(?:increase|rate)\()?$`)
+	aggregation = regexp.MustCompile(`(max|min|sum)( by \([a-z, ]+\))? ?\((?:(?:increase|rate)\()?$`)
 	legendLabel = regexp.MustCompile(`\{\{([^}]*)\}\}`)
 	runbookLink = regexp.MustCompile(`\(https://github\.com/detachd/detachd/blob/main/docs/runbook\.md#([a-z0-9-]+)\)`)
 	fqName      = regexp.MustCompile(`fqName: "([^"]+)"`)
@@ -33,7 +33,7 @@ func queries(t *testing.T, families map[string]*dto.MetricFamily, where, expr st
 	require.Equal(t, strings.Count(expr, "("), strings.Count(expr, ")"), where)
 	found := series.FindAllStringSubmatchIndex(expr, -1)
 	require.NotEmpty(t, found, where)
-	shared := ofTheRecord()
+	shared, grouped := ofTheRecord(), map[string]bool{}
 	for _, at := range found {
 		name, selector := expr[at[2]:at[3]], ""
 		if at[4] >= 0 {
@@ -46,11 +46,6 @@ func queries(t *testing.T, families map[string]*dto.MetricFamily, where, expr st
 		labels := labelsOf(f)
 		if strings.HasSuffix(name, "_count") {
 			delete(labels, "le")
-		}
-		for _, by := range grouping.FindAllStringSubmatch(expr, -1) {
-			for _, label := range strings.Split(by[1], ", ") {
-				require.Contains(t, labels, label, "%s: %s by %s", where, name, label)
-			}
 		}
 		for _, m := range strings.FieldsFunc(selector, func(r rune) bool { return r == ',' }) {
 			x := matcher.FindStringSubmatch(m)
@@ -69,8 +64,23 @@ func queries(t *testing.T, families map[string]*dto.MetricFamily, where, expr st
 		by := aggregation.FindStringSubmatch(expr[:at[0]])
 		require.NotNil(t, by, "%s: %s is not aggregated over the processes", where, name)
 		require.Equal(t, shared[family], by[1] != "sum", "%s: %s of %s over the processes", where, by[1], name)
+		for _, label := range groupedBy(by[2]) {
+			require.Contains(t, labels, label, "%s: %s by %s", where, name, label)
+			grouped[label] = true
+		}
+	}
+	for _, label := range groupedBy(expr) {
+		require.True(t, grouped[label], "%s: no series has the label %s there", where, label)
 	}
 	return len(found)
+}
+
+// groupedBy returns the labels by which an expression aggregates.
+func groupedBy(expr string) (out []string) {
+	for _, by := range grouping.FindAllStringSubmatch(expr, -1) {
+		out = append(out, strings.Split(by[1], ", ")...)
+	}
+	return out
 }
 
 // labelsOf returns the labels of a family with their values.
@@ -127,7 +137,7 @@ type grafanaSource struct{ Type, UID string }
 // Each panel of the dashboard asks for series that exist, says what it shows, and has a place of its own.
 func TestGrafanaDashboard(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../deploy/grafana-dashboard.json")
+	text, err := os.ReadFile("../../../deploy/helm/detachd/files/grafana-dashboard.json")
 	require.NoError(t, err)
 	var d grafana
 	require.NoError(t, json.Unmarshal(text, &d))

@@ -112,7 +112,7 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	for range op.Total {
 		<-told // the record is written before observers are told
 	}
-	m.Watch(p.Record, []string{"hq", "branch"})
+	m.Watch(p.Record, []Project{{"hq", "main", 100}, {"branch", "main", 100}})
 	m.Request("/v1/stats", "GET", 200, time.Millisecond)
 	m.Request("none", "PROPFIND-OF-SOMEBODY", 404, time.Millisecond)
 	m.Move(worker.SeenMove{Project: "hq", GivenBack: true})
@@ -157,6 +157,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{1, "detachd_calls_total", []string{"status", "429", "class", "throttled"}},
 		{1, "detachd_calls_total", []string{"status", "503"}},
 		{1, "detachd_throttles_total", []string{"project", "hq"}},
+		{100, "detachd_calls_per_minute_limit", []string{"project", "branch", "credential", "main"}},
 		{0, "detachd_queue_tasks", []string{"project", "hq", "queue", "small"}},
 		{0, "detachd_queue_oldest_seconds", nil},
 		{1, "detachd_project_paused", []string{"project", "branch", "kind", "auth"}},
@@ -200,7 +201,7 @@ func TestRedisAway(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", MaxRetries: -1})
 	defer rdb.Close()
 	m := New("1")
-	m.Watch(record.New(rdb, record.Config{}), []string{"hq"})
+	m.Watch(record.New(rdb, record.Config{}), []Project{{Alias: "hq"}})
 	m.Call(worker.SeenCall{Project: "hq", Status: 200})
 	families, _ := page(t, m)
 	require.Zero(t, value(t, families, "detachd_redis_up"))
@@ -257,7 +258,7 @@ func FuzzCodes(f *testing.F) {
 // The alerts ask for series that exist, with labels that they have.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../deploy/prometheus-rules.yaml")
+	text, err := os.ReadFile("../../../deploy/helm/detachd/files/prometheus-rules.yaml")
 	require.NoError(t, err)
 	var rules struct {
 		Groups []struct {

@@ -37,7 +37,9 @@ var (
 	schedulesPaused  = desc("detachd_schedules_paused", "Schedules that are paused.")
 	schedulesFailing = desc("detachd_schedules_failing", "Schedules whose last run failed, or that paused themselves.")
 	scheduleRuns     = desc("detachd_schedule_runs_total", "Runs of schedules, and missed ticks, by result, counted in the record.", "result")
-	paused           = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
+	callsLimit       = desc("detachd_calls_per_minute_limit",
+		"Detach calls a minute that the credential of a project may make, in all its projects together; 0: no limit.", "project", "credential")
+	paused = desc("detachd_project_paused", "Whether a project is paused, by cause.", "project", "kind")
 )
 
 var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI, tasks.PauseOperator,
@@ -47,13 +49,24 @@ var pauseKinds = []tasks.PauseKind{tasks.PauseThrottled, tasks.PauseAuth, tasks.
 // recordCollector reads the record at each scrape.
 type recordCollector struct {
 	record   *record.Record
-	projects []string
+	projects []Project
+	aliases  []string
 	codes    *known
 }
 
+// Project is a project of the configuration and the limit of its credential.
+type Project struct {
+	Alias, Credential string
+	CallsPerMinute    int
+}
+
 // Watch adds the gauges of a record and its projects. Call it once.
-func (m *Metrics) Watch(rec *record.Record, projects []string) {
-	m.registry.MustRegister(&recordCollector{rec, projects, m.codes})
+func (m *Metrics) Watch(rec *record.Record, projects []Project) {
+	c := &recordCollector{record: rec, projects: projects, codes: m.codes}
+	for _, p := range projects {
+		c.aliases = append(c.aliases, p.Alias)
+	}
+	m.registry.MustRegister(c)
 }
 
 // Describe implements prometheus.Collector.
@@ -61,6 +74,7 @@ func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, awaiting,
 		openDesktops, failures, queueTasks, queueOldest, paused, schedulesPaused, schedulesFailing, scheduleRuns,
+		callsLimit,
 	} {
 		to <- d
 	}
@@ -73,10 +87,13 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
 	}
+	for _, p := range c.projects {
+		gauge(callsLimit, float64(p.CallsPerMinute), p.Alias, p.Credential)
+	}
 	workers, err := c.record.Workers(ctx)
 	var all []tasks.Stats
 	if err == nil {
-		all, err = c.record.Stats(ctx, c.projects, tasks.LastDay, time.Now())
+		all, err = c.record.Stats(ctx, c.aliases, tasks.LastDay, time.Now())
 	}
 	var report record.RepairReport
 	if err == nil {

@@ -167,3 +167,14 @@ func TestNonsenseOverHTTP2(t *testing.T) {
 		require.NotEmpty(t, part)
 	}
 }
+
+// What takes too long is not said to be an outage of Redis.
+func TestAnswerTooSlow(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.srv.patience = time.Nanosecond
+	got := b.do(b.key[access.Admin], "GET", "/v1/operations", "")
+	require.Equal(t, http.StatusServiceUnavailable, got.status)
+	require.Contains(t, got.body, "the answer was not ready in time")
+	require.NotContains(t, got.body, "does not answer")
+}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,6 +17,8 @@ import (
 	"github.com/detachd/detachd/tasks/api"
 	"github.com/detachd/detachd/tasks/redisfault"
 )
+
+var errAnswerTooSlow = errors.New("the answer was not ready in time")
 
 // maxFaults limits the faults that an answer lists.
 const maxFaults = 100
@@ -113,6 +116,11 @@ func problemOf(err error) *api.Problem {
 	case errors.Is(err, report.ErrUnsettled):
 		return problem(http.StatusConflict, api.CodeUnsettled, "no report: the operation changed while it was read; ask again in a minute")
 	}
+	if errors.Is(err, errAnswerTooSlow) {
+		return problem(http.StatusServiceUnavailable, redisfault.Away,
+			"%v: Redis or this server is too slow now; the request may not have taken effect: send it again, with the same Idempotency-Key",
+			errAnswerTooSlow)
+	}
 	if f := redisfault.Of(err); f != nil {
 		p = problem(http.StatusServiceUnavailable, f.Code,
 			"%s; the request may not have taken effect: send it again, with the same Idempotency-Key", f.Meaning)
@@ -133,6 +141,9 @@ func faultsOf(problems []tasks.Problem) []api.Fault {
 
 // refuse answers with a problem and returns its status.
 func (s *server) refuse(r *request, err error) int {
+	if errors.Is(err, context.DeadlineExceeded) && errors.Is(context.Cause(r.Context()), errAnswerTooSlow) {
+		err = fmt.Errorf("%w: %w", errAnswerTooSlow, err)
+	}
 	p := *problemOf(err)
 	if s.Local && r.failInside(err) {
 		return p.Status
@@ -161,6 +172,7 @@ func (s *server) refuse(r *request, err error) int {
 func (r *request) answer(status int, v any) error {
 	r.w.Header().Set("Content-Type", "application/json")
 	r.w.WriteHeader(status)
+	r.status = status
 	_ = encode(r.w, v)
 	return nil
 }
