@@ -123,29 +123,45 @@ func canonicalPath(path string) string {
 // canonicalQuery sorts the keys and the values of each key. It writes an empty value as
 // "key=".
 func canonicalQuery(query url.Values) string {
-	var pairs []string
+	var b strings.Builder
 	for _, key := range slices.Sorted(maps.Keys(query)) {
 		for _, value := range slices.Sorted(slices.Values(query[key])) {
-			pairs = append(pairs, escape(key)+"="+escape(value))
+			if b.Len() > 0 {
+				b.WriteByte('&')
+			}
+			b.WriteString(escape(key))
+			b.WriteByte('=')
+			b.WriteString(escape(value))
 		}
 	}
-	return strings.Join(pairs, "&")
+	return b.String()
 }
 
 // escape keeps A-Z a-z 0-9 - _ . ~ and writes every other byte as %XX. No function of
 // net/url does exactly that.
 func escape(s string) string {
+	kept := 0
+	for kept < len(s) && unreserved(s[kept]) {
+		kept++
+	}
+	if kept == len(s) {
+		return s // as ids are
+	}
 	const upperHex = "0123456789ABCDEF"
 	var b strings.Builder
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', '0' <= c && c <= '9', strings.IndexByte("-_.~", c) >= 0:
+	b.WriteString(s[:kept])
+	for i := kept; i < len(s); i++ {
+		if c := s[i]; unreserved(c) {
 			b.WriteByte(c)
-		default:
+		} else {
 			b.Write([]byte{'%', upperHex[c>>4], upperHex[c&15]})
 		}
 	}
 	return b.String()
+}
+
+func unreserved(c byte) bool {
+	return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || c == '-' || c == '_' || c == '.' || c == '~'
 }
 
 func hexSHA256(data []byte) string {

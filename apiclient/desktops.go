@@ -11,6 +11,9 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Desktop holds the fields of GET /v2/{project_id}/desktops/detail that matter for
@@ -65,7 +68,7 @@ func (c *Client) Desktops(ctx context.Context, ids []string) ([]Desktop, error) 
 	if err := checkIDs(ids); err != nil {
 		return nil, localError(listCall(nil), err)
 	}
-	found := make(map[string]Desktop, len(ids))
+	found := make(map[string]*Desktop, len(ids))
 	missing := ids
 	for range 2 {
 		err := inParts("desktop_id", missing, func(filter url.Values) error {
@@ -90,7 +93,7 @@ func (c *Client) InPool(ctx context.Context, pool string, ids []string) ([]strin
 	if err := checkIDs(ids); err != nil {
 		return nil, localError(listCall(nil), err)
 	}
-	found := map[string]Desktop{}
+	found := map[string]*Desktop{}
 	err := inParts("desktop_id", ids, func(filter url.Values) error {
 		filter.Set("pool_id", pool)
 		return c.collect(ctx, filter, found)
@@ -102,25 +105,27 @@ func (c *Client) InPool(ctx context.Context, pool string, ids []string) ([]strin
 }
 
 // collect adds the desktops whose ids are in filter to found.
-func (c *Client) collect(ctx context.Context, filter url.Values, found map[string]Desktop) error {
-	wanted := map[string]bool{}
-	for _, id := range filter["desktop_id"] {
-		wanted[id] = true
+func (c *Client) collect(ctx context.Context, filter url.Values, found map[string]*Desktop) error {
+	ids := filter["desktop_id"]
+	wanted := make(map[string]int, len(ids))
+	for i, id := range ids {
+		wanted[id] = i
 	}
 	// Other desktops must not prolong the reading once all of wanted are found.
 	enough := func(list []Desktop) bool {
-		seen := map[string]bool{}
-		for _, d := range list {
-			if wanted[d.ID] {
-				seen[d.ID] = true
+		seen, n := make([]bool, len(ids)), 0
+		for i := range list {
+			if at, is := wanted[list[i].ID]; is && !seen[at] {
+				seen[at] = true
+				n++
 			}
 		}
-		return len(seen) == len(wanted)
+		return n == len(ids)
 	}
 	list, err := c.steadyList(ctx, filter, enough)
-	for _, d := range list {
-		if wanted[d.ID] {
-			found[d.ID] = d
+	for i := range list {
+		if _, is := wanted[list[i].ID]; is {
+			found[list[i].ID] = &list[i]
 		}
 	}
 	return err
@@ -228,11 +233,11 @@ func checkNames(whose string, names []string) error {
 	return nil
 }
 
-func inOrder(ids []string, found map[string]Desktop) []Desktop {
-	var out []Desktop
+func inOrder(ids []string, found map[string]*Desktop) []Desktop {
+	out := slices.Grow([]Desktop(nil), len(found))
 	for _, id := range ids {
 		if d, ok := found[id]; ok {
-			out = append(out, d)
+			out = append(out, *d)
 		}
 	}
 	return out
@@ -264,8 +269,32 @@ func (c *Client) listDesktops(ctx context.Context, query url.Values) (desktopPag
 }
 
 type desktopPage struct {
-	Desktops []desktopDetail `json:"desktops"`
-	Total    *number         `json:"total_count"`
+	Desktops desktopList `json:"desktops"`
+	Total    *number     `json:"total_count"`
+}
+
+// desktopList decodes a list one desktop at a time, as the list in between would take more memory
+// than its result.
+type desktopList []Desktop
+
+// UnmarshalJSONFrom accepts a list, and null.
+func (l *desktopList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() != jsontext.KindBeginArray {
+		return json.UnmarshalDecode(dec, (*[]Desktop)(l))
+	}
+	_, err := dec.ReadToken()
+	list := make([]Desktop, 0, desktopsPerPage)
+	var d desktopDetail
+	for err == nil && dec.PeekKind() != jsontext.KindEndArray {
+		d = desktopDetail{Users: d.Users[:0]} // their memory is used again
+		err = json.UnmarshalDecode(dec, &d)
+		list = append(list, d.desktop())
+	}
+	if err == nil {
+		_, err = dec.ReadToken()
+	}
+	*l = list
+	return err
 }
 
 var (
@@ -289,18 +318,16 @@ func checkList[T any](list []T, offset int, total *int, named func(T) bool, name
 }
 
 func (p desktopPage) check(offset int) error {
-	return checkList(p.Desktops, offset, p.Total.total(), func(d desktopDetail) bool { return d.ID != "" }, errNamelessItem)
+	return checkList(p.Desktops, offset, p.Total.total(), func(d Desktop) bool { return d.ID != "" }, errNamelessItem)
 }
 
 // desktops returns the desktops of a page that came with r.
 func (p desktopPage) desktops(r reply) []Desktop {
 	id := clip(requestID(r.header, ""), maxName)
-	out := make([]Desktop, len(p.Desktops))
-	for i, item := range p.Desktops {
-		out[i] = item.desktop()
-		out[i].RequestID = id
+	for i := range p.Desktops {
+		p.Desktops[i].RequestID = id
 	}
-	return out
+	return p.Desktops
 }
 
 // desktopDetail has only the fields in use. "addresses" is a trap: an object in the SDK,
@@ -328,7 +355,7 @@ type desktopDetail struct {
 	Tags        tags  `json:"tags"`
 }
 
-func (d desktopDetail) desktop() Desktop {
+func (d *desktopDetail) desktop() Desktop {
 	out := Desktop{
 		ID:           string(d.ID),
 		Process:      d.Process.or(-1),
@@ -346,14 +373,17 @@ func (d desktopDetail) desktop() Desktop {
 	if at, err := time.Parse(time.RFC3339, string(d.Created)); err == nil {
 		out.Created = at
 	}
-	for _, u := range d.Users {
-		out.Users = append(out.Users, User{
+	if len(d.Users) > 0 {
+		out.Users = make([]User, len(d.Users))
+	}
+	for i, u := range d.Users {
+		out.Users[i] = User{
 			ID:     clip(string(u.ID), maxName),
 			Name:   clip(string(u.Name), maxName),
 			Domain: clip(string(u.Domain), maxName),
 			Group:  clip(string(u.Group), maxName),
 			Type:   clip(string(u.Type), maxName),
-		})
+		}
 	}
 	if len(out.Users) == 0 && d.UserName != "" && d.AttachState == "ATTACHED" {
 		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}

@@ -56,7 +56,11 @@ func (l listing[T]) readOnce() (items []T, moved bool, err error) {
 			}
 			more = more[1:]
 		}
-		items = append(items, more...)
+		if items == nil {
+			items = more
+		} else {
+			items = append(items, more...)
+		}
 		switch {
 		case l.enough != nil && l.enough(items):
 			return items, false, nil

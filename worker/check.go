@@ -181,7 +181,7 @@ func (s *sender) claim(b *batch, group []*item) (mine []*item) {
 
 // seen returns which of the desktops that a reading does not list were shown by an earlier
 // reading of the project.
-func (s *sender) seen(items []*item, read map[string]apiclient.Desktop) (map[string]bool, error) {
+func (s *sender) seen(items []*item, read map[string]*apiclient.Desktop) (map[string]bool, error) {
 	missing := notIn(read, idsOf(items))
 	if len(missing) == 0 {
 		return nil, nil

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -99,11 +100,21 @@ func overdueFailure(d record.Row, last *tasks.Failure, pause *tasks.Pause, why s
 	return f
 }
 
+// inState returns the rows in a state. Mostly that is all of a chunk, and then they are not copied.
 func inState(ds []record.Row, state tasks.State) []record.Row {
-	var out []record.Row
-	for _, d := range ds {
-		if d.State == state {
-			out = append(out, d)
+	n := 0
+	for i := range ds {
+		if ds[i].State == state {
+			n++
+		}
+	}
+	if n == len(ds) {
+		return slices.Clip(ds)
+	}
+	out := make([]record.Row, 0, n)
+	for i := range ds {
+		if ds[i].State == state {
+			out = append(out, ds[i])
 		}
 	}
 	return out

@@ -92,7 +92,7 @@ type proof struct {
 	jobs    map[string]map[string]apiclient.SubJob // by job, by desktop
 	jobOf   map[string]string                      // by call
 	asked   map[string]error                       // by desktop: why it could not be read; nil: it was, and exists if it is in read
-	read    map[string]apiclient.Desktop
+	read    map[string]*apiclient.Desktop
 	backoff time.Duration // until the next poll of those that could not be read
 
 	readings []reading // that have spans
@@ -133,7 +133,7 @@ func (f *follower) nextPoll(accepted, now time.Time) time.Time {
 func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, now time.Time) *proof {
 	p := &proof{
 		jobs: map[string]map[string]apiclient.SubJob{}, jobOf: map[string]string{},
-		asked: map[string]error{}, read: map[string]apiclient.Desktop{},
+		asked: map[string]error{}, read: map[string]*apiclient.Desktop{},
 	}
 	f.readJobs(ctx, chunks, p)
 	var ids []string
@@ -211,8 +211,8 @@ func (f *follower) readAll(ctx context.Context, chunks []record.Followed, ids []
 		if span != nil {
 			p.readings = append(p.readings, reading{span, groups[i]})
 		}
-		for _, d := range list {
-			p.read[d.ID] = d
+		for i := range list {
+			p.read[list[i].ID] = &list[i]
 		}
 		if err == nil {
 			f.failed = 0
@@ -275,11 +275,15 @@ func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) e
 
 // judge returns the moves of a chunk's accepted desktops, and when to poll the others.
 func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (moves []record.Move, next time.Time) {
-	for _, d := range inState(c.Desktops, tasks.StateAccepted) {
+	accepted := inState(c.Desktops, tasks.StateAccepted)
+	for i, d := range accepted {
 		var poll time.Time
 		if !f.due(d, begun) {
 			poll = d.UpdatedAt.Add(f.cfg.FirstLook)
 		} else if m, decided := f.decide(c.Operation, d, p, now); decided {
+			if moves == nil {
+				moves = make([]record.Move, 0, len(accepted)-i)
+			}
 			moves = append(moves, m)
 			continue
 		} else if p.asked[d.ID] != nil {

@@ -17,6 +17,7 @@ import (
 type job struct {
 	op    record.Operation
 	chunk int
+	size  int           // desktops
 	done  chan struct{} // closed when left is 0
 	span  *spans.Span   // of the handler
 
@@ -65,7 +66,7 @@ func (it *item) settled(retryAfter time.Duration) {
 }
 
 func newJob(op record.Operation, chunk int, desktops []record.Row, now time.Time) (*job, []*item) {
-	j := &job{op: op, chunk: chunk, done: make(chan struct{}), left: len(desktops)}
+	j := &job{op: op, chunk: chunk, size: len(desktops), done: make(chan struct{}), left: len(desktops)}
 	items, all := make([]*item, len(desktops)), make([]item, len(desktops))
 	for i, d := range desktops {
 		all[i] = item{job: j, desktop: d, since: now}

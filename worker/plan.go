@@ -287,7 +287,7 @@ func (x *planning) desktops(ctx context.Context, rows []record.Row) ([]tasks.Pla
 
 // read makes one reading. seen are those desktops that it does not list and that were seen
 // before.
-func (x *planning) read(ctx context.Context, ids []string) (read map[string]apiclient.Desktop, seen map[string]bool, err error) {
+func (x *planning) read(ctx context.Context, ids []string) (read map[string]*apiclient.Desktop, seen map[string]bool, err error) {
 	if len(ids) == 0 {
 		return nil, nil, nil
 	}
@@ -305,7 +305,7 @@ func (x *planning) read(ctx context.Context, ids []string) (read map[string]apic
 	return read, seen, err
 }
 
-func (x *planning) protection(ctx context.Context, read map[string]apiclient.Desktop) (protection, error) {
+func (x *planning) protection(ctx context.Context, read map[string]*apiclient.Desktop) (protection, error) {
 	rules, err := x.record.Protections(ctx)
 	if err != nil {
 		return protection{}, err

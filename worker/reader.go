@@ -11,7 +11,7 @@ import (
 // reader coalesces readings. While as many as allowed are in flight, further desktops wait for
 // the next one, which has up to 100 of any operations.
 type reader struct {
-	readNow func(ids []string) (map[string]apiclient.Desktop, error)
+	readNow func(ids []string) (map[string]*apiclient.Desktop, error)
 
 	mu      sync.Mutex
 	free    int
@@ -21,17 +21,17 @@ type reader struct {
 type readWish struct {
 	ids  []string
 	done chan struct{} // closed when got and err are set
-	got  map[string]apiclient.Desktop
+	got  map[string]*apiclient.Desktop
 	err  error
 }
 
-func newReader(atOnce int, readNow func(ids []string) (map[string]apiclient.Desktop, error)) *reader {
+func newReader(atOnce int, readNow func(ids []string) (map[string]*apiclient.Desktop, error)) *reader {
 	return &reader{free: atOnce, readNow: readNow}
 }
 
 // read reads up to 100 desktops. Those that do not exist are missing from the result, and
 // there may be others in it.
-func (r *reader) read(ctx context.Context, ids []string) (map[string]apiclient.Desktop, error) {
+func (r *reader) read(ctx context.Context, ids []string) (map[string]*apiclient.Desktop, error) {
 	w := &readWish{ids: ids, done: make(chan struct{})}
 	r.mu.Lock()
 	r.waiting = append(r.waiting, w)

@@ -11,16 +11,19 @@ import (
 
 // readingOf returns what a reading shows of a row's desktop. seenBefore says that an earlier
 // reading has shown it; one has wherever a call was made.
-func readingOf(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
-	desktop, exists := read[d.ID]
-	return policy.Look{
-		Desktop: desktop, Exists: exists, SeenBefore: seenBefore,
-		Expect: d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared, Undo: undoOf(op, d),
+func readingOf(op record.Operation, d record.Row, read map[string]*apiclient.Desktop, seenBefore bool) policy.Look {
+	look := policy.Look{
+		SeenBefore: seenBefore,
+		Expect:     d.Expected(), Named: len(d.Expect) > 0, Computer: d.FoundAs, AllowShared: op.AllowShared, Undo: undoOf(op, d),
 	}
+	if desktop, exists := read[d.ID]; exists {
+		look.Desktop, look.Exists = *desktop, true
+	}
+	return look
 }
 
 // lookBefore is readingOf before a call, where the plan that binds a row counts.
-func lookBefore(op record.Operation, d record.Row, read map[string]apiclient.Desktop, seenBefore bool) policy.Look {
+func lookBefore(op record.Operation, d record.Row, read map[string]*apiclient.Desktop, seenBefore bool) policy.Look {
 	look := readingOf(op, d, read, seenBefore)
 	if d.Planned != nil {
 		look.Plan = &policy.PlannedUsers{Users: d.Planned.Users, Sent: d.CallID != ""}

@@ -42,7 +42,7 @@ func (s *shared) backoff(attempt int) time.Duration {
 var errSlowReading = errors.New("reading took longer than call_timeout")
 
 // readNow makes one reading, of up to 100 desktops.
-func (s *shared) readNow(ids []string, p priority) (map[string]apiclient.Desktop, error) {
+func (s *shared) readNow(ids []string, p priority) (map[string]*apiclient.Desktop, error) {
 	if err := s.limit.acquire(s.inFlight, readRequest, p); err != nil {
 		return nil, err
 	}
@@ -72,16 +72,16 @@ func (s *shared) inPool(pool string, ids []string, p priority) ([]string, error)
 	return in, err
 }
 
-func byID(list []apiclient.Desktop) map[string]apiclient.Desktop {
-	out := make(map[string]apiclient.Desktop, len(list))
-	for _, d := range list {
-		out[d.ID] = d
+func byID(list []apiclient.Desktop) map[string]*apiclient.Desktop {
+	out := make(map[string]*apiclient.Desktop, len(list))
+	for i := range list {
+		out[list[i].ID] = &list[i]
 	}
 	return out
 }
 
 // notIn returns the ids of desktops that a reading does not list.
-func notIn(read map[string]apiclient.Desktop, ids []string) []string {
+func notIn(read map[string]*apiclient.Desktop, ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { _, listed := read[id]; return listed })
 }
 

@@ -131,8 +131,11 @@ func (s *sender) gather(group []*item, call *record.Call, of func(*item) (transi
 		if !known {
 			i = len(w.changes)
 			index[j] = i
-			w.changes = append(w.changes, record.Change{Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt})
-			w.items = append(w.items, nil)
+			n := min(j.size, len(group))
+			w.changes = append(w.changes, record.Change{
+				Operation: j.op, Chunk: j.chunk, By: s.cfg.ID, LookAt: lookAt, Moves: make([]record.Move, 0, n),
+			})
+			w.items = append(w.items, make([]*item, 0, n))
 		}
 		return i
 	}

@@ -151,8 +151,10 @@ func (r *Record) write(
 			named.addMove(ch, m, out[i].Desktops[n])
 		}
 	}
-	if err := r.runBatches(ctx, append(named.calls(r.keys.named), r.listCalls(named)...)); err != nil {
-		return nil, fmt.Errorf("writing the record: %w", err)
+	if len(named.indexWrites) > 0 {
+		if err := r.gathered.write(ctx, r, named); err != nil {
+			return nil, fmt.Errorf("writing the record: %w", err)
+		}
 	}
 	return out, nil
 }
@@ -175,7 +177,12 @@ func (r *Record) applied(ctx context.Context, now time.Time, ch Change, p plan, 
 	together, _ := reply[1].(int64)
 	ended, _ := reply[2].(int64)
 	brake, _ := reply[3].(int64)
-	out := Applied{Desktops: make([]Row, len(ch.Moves)), Ended: ended == 1, Brake: BrakeEvent(brake)}
+	out := Applied{Ended: ended == 1, Brake: BrakeEvent(brake)}
+	if together == 1 && len(p.together) == len(ch.Moves) {
+		out.Desktops = p.next
+		return out, nil
+	}
+	out.Desktops = make([]Row, len(ch.Moves))
 	for n, i := range p.alone {
 		if bits[n] == '1' {
 			out.Desktops[i] = p.next[i]

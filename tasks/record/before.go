@@ -104,7 +104,7 @@ var deflaters = sync.Pool{New: func() any {
 
 // packBefore packs rows, in the order of their positions.
 func packBefore(rows []beforeAt) string {
-	var c columns
+	c := make(columns, 0, 96*len(rows)) // a typical row takes 70
 	c.number(len(rows))
 	for i, last := 0, -1; i < len(rows); i++ {
 		c.number(rows[i].position - last - 1)
@@ -149,15 +149,15 @@ func deflated(plain, ids []byte) string {
 	if err = errors.Join(err, d.w.Close()); err != nil {
 		panic(err) // a buffer takes everything
 	}
-	out := binary.AppendUvarint([]byte{packVersion}, uint64(d.out.Len()))
+	out := binary.AppendUvarint(append(make([]byte, 0, 1+binary.MaxVarintLen64+d.out.Len()+len(ids)), packVersion), uint64(d.out.Len()))
 	out = append(append(out, d.out.Bytes()...), ids...)
 	return base64.RawStdEncoding.EncodeToString(out)
 }
 
 // people appends the users of all rows, and returns the ids that are UUIDs.
 func (c *columns) people(rows []beforeAt) (ids []byte) {
-	var people []tasks.Person
-	place := map[tasks.Person]int{}
+	people := make([]tasks.Person, 0, len(rows))
+	place := make(map[tasks.Person]int, len(rows))
 	for _, b := range rows {
 		for _, p := range b.Users {
 			if at, known := place[p]; known {
@@ -169,7 +169,7 @@ func (c *columns) people(rows []beforeAt) (ids []byte) {
 			c.number(0)
 		}
 	}
-	kinds := make([]byte, len(people))
+	kinds, ids := make([]byte, len(people)), make([]byte, 0, 16*len(people))
 	for i, p := range people {
 		kind, raw := packID(p.ID)
 		if kinds[i] = kind; kind != idText {
@@ -394,6 +394,37 @@ func readingsOf(entry string) ([]beforeAt, error) {
 	return unpackBefore(readings)
 }
 
+// trailReadings are the readings of a trail. Each entry is unpacked once, when it is first asked for.
+type trailReadings struct {
+	trail    []string
+	unpacked [][]beforeAt // of the first entries
+}
+
+func (r *trailReadings) of(entry int) ([]beforeAt, error) {
+	for len(r.unpacked) <= entry {
+		next, err := readingsOf(r.trail[len(r.unpacked)])
+		if err != nil {
+			return nil, err
+		}
+		r.unpacked = append(r.unpacked, next)
+	}
+	return r.unpacked[entry], nil
+}
+
+// each goes through all readings, the earliest first.
+func (r *trailReadings) each(do func(position int, b tasks.Before)) error {
+	for entry := range r.trail {
+		list, err := r.of(entry)
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			do(list[i].position, list[i].Before)
+		}
+	}
+	return nil
+}
+
 // readAs stores a reading of the desktop. Call it in the order of the trail.
 func (d *Row) readAs(b tasks.Before) {
 	d.pin(b)
@@ -413,22 +444,22 @@ func (d *Row) pin(b tasks.Before) {
 
 // addPins fills in Pinned of a chunk's rows, which are in the order of their positions.
 // It unpacks only as much of the trail as it needs.
-func addPins(rows []Row, trail []string) error {
+func addPins(rows []Row, read *trailReadings) error {
 	missing := 0
 	for _, d := range rows {
 		if len(d.Expected()) == 0 {
 			missing++
 		}
 	}
-	for _, entry := range trail {
+	for entry := range read.trail {
 		if missing == 0 {
 			return nil
 		}
-		readings, err := readingsOf(entry)
+		list, err := read.of(entry)
 		if err != nil {
 			return err
 		}
-		for _, b := range readings {
+		for _, b := range list {
 			if b.position < len(rows) && len(rows[b.position].Expected()) == 0 && len(b.Users) > 0 {
 				rows[b.position].pin(b.Before)
 				missing--
@@ -440,14 +471,5 @@ func addPins(rows []Row, trail []string) error {
 
 // eachBefore goes through the readings in a trail, the earliest first.
 func eachBefore(trail []string, do func(position int, b tasks.Before)) error {
-	for _, entry := range trail {
-		readings, err := readingsOf(entry)
-		if err != nil {
-			return err
-		}
-		for _, b := range readings {
-			do(b.position, b.Before)
-		}
-	}
-	return nil
+	return (&trailReadings{trail: trail}).each(do)
 }

@@ -231,6 +231,10 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 // decodePinned is decodeChunk that also fills in Pinned, from the first readings. If a plan
 // binds the operation, its reading is the first; else Planned does not count.
 func decodePinned(op string, bound bool, n int, values map[string]string, trail []string) ([]Row, error) {
+	return decodePinnedFrom(op, bound, n, values, &trailReadings{trail: trail})
+}
+
+func decodePinnedFrom(op string, bound bool, n int, values map[string]string, read *trailReadings) ([]Row, error) {
 	out, err := decodeChunk(op, n, values)
 	if err != nil {
 		return nil, err
@@ -243,7 +247,7 @@ func decodePinned(op string, bound bool, n int, values map[string]string, trail 
 			d.pin(*d.Planned)
 		}
 	}
-	if err := addPins(out, trail); err != nil {
+	if err := addPins(out, read); err != nil {
 		return nil, fmt.Errorf("chunk %d of operation %s: %w", n, op, err)
 	}
 	return out, nil

@@ -54,9 +54,13 @@ func trailHead(ch Change) string {
 	}
 	var read []beforeAt
 	for _, m := range ch.Moves {
-		if m.Before != nil {
-			read = append(read, beforeAt{m.Desktop.Position, *m.Before})
+		if m.Before == nil {
+			continue
 		}
+		if read == nil {
+			read = make([]beforeAt, 0, len(ch.Moves))
+		}
+		read = append(read, beforeAt{m.Desktop.Position, *m.Before})
 	}
 	if len(read) > 0 {
 		slices.SortFunc(read, func(a, b beforeAt) int { return a.position - b.position })
@@ -104,6 +108,8 @@ type Evidence struct {
 	Trail    []TrailEntry
 	Raw      []string    // the stored entries of Trail
 	Chain    trail.Chain // over all of them
+
+	read *trailReadings // in Raw
 }
 
 // Check replays the trail: see trail.Check.
@@ -192,8 +198,8 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	}
 	out := make([]Evidence, len(refs))
 	for i, x := range refs {
-		e := Evidence{Chunk: x.chunk, Raw: trails[i].Val()}
-		if e.Desktops, err = decodePinned(x.op, true, x.chunk, chunks[i].Val(), trails[i].Val()); err != nil {
+		e := Evidence{Chunk: x.chunk, Raw: trails[i].Val(), read: &trailReadings{trail: trails[i].Val()}}
+		if e.Desktops, err = decodePinnedFrom(x.op, true, x.chunk, chunks[i].Val(), e.read); err != nil {
 			return nil, err
 		}
 		e.Chain = StartChain(accepted[x.op].Val(), x.chunk, e.Desktops)

@@ -56,7 +56,7 @@ func (w *nameWrites) addReading(op Operation, chunk int, d Row, b tasks.Before) 
 
 // addTrail adds the readings of a chunk that has ended.
 func (w *nameWrites) addTrail(op Operation, e Evidence) error {
-	return eachBefore(e.Raw, func(position int, b tasks.Before) {
+	return e.read.each(func(position int, b tasks.Before) {
 		if position < len(e.Desktops) {
 			w.addReading(op, e.Chunk, e.Desktops[position], b)
 		}

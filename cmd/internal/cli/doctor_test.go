@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
@@ -33,6 +34,7 @@ func (s *stage) levels(t *testing.T, code int, flags ...string) map[string]strin
 func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
+	s.configure(t, miniredis.RunT(t).Addr(), s.cloud.URL)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
 		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
@@ -172,7 +174,7 @@ func TestDoctorNamesTheHostThatIsNotTheAPI(t *testing.T) {
 func TestDoctorRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.Close()
+	s.redis.Stop()
 	levels := s.levels(t, exitFailed)
 	require.Equal(t, "bad", levels["redis"])
 	require.Equal(t, "ok", levels["project hq"], "the rest is looked at all the same")
@@ -181,7 +183,7 @@ func TestDoctorRedisAway(t *testing.T) {
 func TestDoctorRedisRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.RequireAuth("another")
+	s.changePassword(t)
 	require.Equal(t, "bad", s.levels(t, exitNotAuthorised)["redis"])
 }
 
@@ -243,4 +245,19 @@ func TestDoctorNode(t *testing.T) {
 		}
 		require.Contains(t, all.String(), want)
 	}
+}
+
+// An earlier program does not touch the record of a newer one.
+func TestTheRecordOfANewerProgram(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.ok(t, "keys", "create", "--name", "hr", "--role", "admin")
+	_, err := s.redis.ZAdd("detachd:format", 2, "format")
+	require.NoError(t, err)
+	before := s.redis.Dump()
+	for _, args := range [][]string{{"worker"}, {"worker", "--listen", "127.0.0.1:0"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		s.refused(t, exitUsage, "the record in Redis has format 2, and this program reads formats up to 1; nothing was changed", args...)
+	}
+	require.Equal(t, before, s.redis.Dump())
+	require.Equal(t, "bad", s.levels(t, exitFailed)["record format"])
 }
