@@ -8,7 +8,7 @@ MISSPELL = github.com/golangci/misspell/cmd/misspell@v0.8.0
 NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,strat
 
 .DEFAULT_GOAL := help
-.PHONY: help demo build check test cover fuzz bench chaos ha load lint fmt
+.PHONY: help demo build check test cover fuzz bench scale chaos ha load lint fmt
 
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -38,6 +38,11 @@ fuzz: ## Run each fuzz test, or those that match TEST=pattern, for FUZZTIME=30s
 bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 8 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
+
+scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 15 minutes)
+	@.ci/deps redis-server
+	@mkdir -p artifacts
+	@go run ./cmd/internal/bench -scale -json artifacts/scale.json
 
 chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 12 minutes)
 	@.ci/deps redis-server

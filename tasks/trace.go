@@ -31,6 +31,14 @@ func TraceID(s string) string {
 	return s[3:35]
 }
 
+// SpanID returns the span of a valid traceparent, else "".
+func SpanID(s string) string {
+	if s = Traceparent(s); s == "" {
+		return ""
+	}
+	return s[36:52]
+}
+
 const (
 	maxTraceMembers = 32
 	maxTracestate   = 512 // characters, as many as everybody must pass on

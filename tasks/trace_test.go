@@ -36,6 +36,8 @@ func TestTraceparent(t *testing.T) {
 		require.Equal(t, read == "", tasks.TraceID(sent) == "", sent)
 	}
 	require.Equal(t, ids[:32], tasks.TraceID("07-"+ids+"-01"))
+	require.Equal(t, ids[33:], tasks.SpanID("07-"+ids+"-01"))
+	require.Empty(t, tasks.SpanID("07-"+ids))
 }
 
 func TestTracestate(t *testing.T) {

@@ -119,7 +119,7 @@ func (s *sender) reportCall(b *batch, group []*item, out outcome) {
 		ops = ops[:5]
 	}
 	if call.Trace != "" {
-		line = line.Str("trace_id", tasks.TraceID(call.Trace)).Str("span_id", spanID(call.Trace))
+		line = line.Str("trace_id", tasks.TraceID(call.Trace)).Str("span_id", tasks.SpanID(call.Trace))
 	}
 	line.Str("call", call.ID).Strs("operations", ops).Int("desktops", len(group)).
 		Int("status", call.Status).Str("code", call.Code).Str("request_id", call.RequestID).Str("job_id", call.JobID).

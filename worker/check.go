@@ -10,6 +10,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -41,7 +42,9 @@ func (s *sender) check(b *batch, group []*item) checked {
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}
+	reading := s.cfg.Spans.Reading(s.partsOf(mine), string(readDesktops), spans.BeforeCall, s.project.Alias, len(mine))
 	read, err := s.readNow(idsOf(mine), s.priority)
+	reading.Read(s.faultOf(err).class)
 	if err != nil {
 		return checked{later: s.onReadError(b, mine, s.faultOf(err))}
 	}

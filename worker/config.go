@@ -16,6 +16,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -105,6 +106,7 @@ type Config struct {
 	Rules              []policy.Rule // what further error codes mean; they precede the built-in ones
 	ShutdownTimeout    time.Duration // how long Stop waits for calls in flight; above every CallTimeout; defaults to 45 s
 	Observer           Observer      // optional
+	Spans              *spans.Maker  // optional: makes the spans of operations that are traced
 }
 
 // WithDefaults returns a copy with every default filled in.

@@ -31,14 +31,15 @@ const (
 // is theirs until it does not.
 type follower struct {
 	*shared
-	failed int // readings in a row
+	gate   *gate // open while the project is served
+	failed int   // readings in a row
 }
 
-// run polls until ctx ends. An error of Redis ends a poll: its lease runs out, and some
+// run polls while the gate is open, until ctx ends. An error of Redis ends a poll: its lease runs out, and some
 // worker polls again.
 func (f *follower) run(ctx context.Context) {
 	idle := min(max(f.cfg.FirstLook/4, 20*time.Millisecond), time.Second)
-	for {
+	for f.gate.pass(ctx) {
 		n, err := f.poll(ctx)
 		delay := idle
 		switch {
@@ -93,6 +94,8 @@ type proof struct {
 	asked   map[string]error                       // by desktop: why it could not be read; nil: it was, and exists if it is in read
 	read    map[string]*apiclient.Desktop
 	backoff time.Duration // until the next poll of those that could not be read
+
+	readings []reading // that have spans
 }
 
 // job is a desktop's part of the job of its call; zero if there is none.
@@ -142,7 +145,7 @@ func (f *follower) gatherProof(ctx context.Context, chunks []record.Followed, no
 		}
 	}
 	slices.Sort(ids)
-	f.readAll(ctx, slices.Compact(ids), p)
+	f.readAll(ctx, chunks, slices.Compact(ids), p)
 	return p
 }
 
@@ -172,8 +175,10 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 	jobs := slices.Collect(maps.Keys(p.jobs))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(jobs), func(ctx context.Context, i int) {
+		span := f.beginReading(readJob, 1, chunks, func(d record.Row) bool { return p.jobOf[d.CallID] == jobs[i] })
 		begun := time.Now()
 		parts, err := f.project.API.SubJobs(ctx, jobs[i])
+		span.Read(f.faultOf(err).class)
 		f.reportReading(readJob, 1, begun, err)
 		if err != nil {
 			f.log.Warn().Err(err).Str("job_id", jobs[i]).Msg("a job could not be read; its desktops are read instead")
@@ -189,17 +194,22 @@ func (f *follower) readJobs(ctx context.Context, chunks []record.Followed, p *pr
 	})
 }
 
-func (f *follower) readAll(ctx context.Context, ids []string, p *proof) {
+func (f *follower) readAll(ctx context.Context, chunks []record.Followed, ids []string, p *proof) {
 	groups := slices.Collect(slices.Chunk(ids, apiclient.MaxDesktopsPerCall))
 	var mu sync.Mutex
 	f.inParallel(ctx, len(groups), func(ctx context.Context, i int) {
+		span := f.beginReading(readDesktops, len(groups[i]), chunks, func(d record.Row) bool { return contains(groups[i], d.ID) })
 		begun := time.Now()
 		list, err := f.project.API.Desktops(ctx, groups[i])
+		span.Read(f.faultOf(err).class)
 		f.reportReading(readDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range groups[i] {
 			p.asked[id] = err
+		}
+		if span != nil {
+			p.readings = append(p.readings, reading{span, groups[i]})
 		}
 		for i := range list {
 			p.read[list[i].ID] = &list[i]
@@ -250,9 +260,11 @@ func (f *follower) settle(chunks []record.Followed, p *proof, begun time.Time) e
 			requeued = append(requeued, openChunk(c.Chunk))
 		}
 	}
-	if _, err := f.committer.commit(f.inFlight, changes, polls); err != nil {
+	applied, err := f.committer.commit(f.inFlight, changes, polls)
+	if err != nil {
 		return err
 	}
+	f.traceConfirmed(changes, applied, p.readings, begun)
 	for _, c := range requeued { // if this is lost, the reconciler finds the chunk without a task
 		if err := f.producer.Regenerate(f.inFlight, c); err != nil {
 			return err

@@ -15,6 +15,7 @@ import (
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // retryError ends a task that is to run again after a delay. It does not count as a failure:
@@ -48,11 +49,14 @@ type handler struct {
 	sender  *sender
 	queue   string
 	handled *handled
+	runner  *runner
 }
 
 // ProcessTask works on a chunk. Desktops with an unknown outcome are resolved, queued ones go
 // through the lane, and if any are left the task runs again.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	h.runner.begin()
+	defer h.runner.end()
 	p, err := queue.DecodePayload(t.Payload())
 	if err == nil && p.Project != h.sender.project.Alias {
 		err = &queue.PayloadError{Reason: fmt.Sprintf("project %q in a queue of project %q", p.Project, h.sender.project.Alias)}
@@ -80,7 +84,9 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if early := time.Until(c.Operation.NotBefore); early > 0 {
 		return &retryError{after: early} // asynq cuts times to seconds
 	}
+	ctx, span := h.sender.cfg.Spans.Chunk(ctx, c.Operation.Operation, c.Number, h.sender.cfg.ID)
 	after, err := h.work(ctx, c, arrived)
+	span.Handled(err)
 	if err != nil {
 		return err
 	}
@@ -145,6 +151,7 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 // send puts desktops of a chunk into the lane and waits for their answers.
 func (h *handler) send(ctx context.Context, c record.Chunk, queued []record.Row, arrived func()) (after time.Duration) {
 	j, items := newJob(c.Operation, c.Number, queued, time.Now())
+	j.span = spans.Current(ctx)
 	h.sender.lanes.put(items)
 	arrived()
 	select {

@@ -9,6 +9,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // job is the queued desktops of one handler's chunk while they are in a lane. It is over
@@ -18,6 +19,7 @@ type job struct {
 	chunk int
 	size  int           // desktops
 	done  chan struct{} // closed when left is 0
+	span  *spans.Span   // of the handler
 
 	mu    sync.Mutex
 	left  int
@@ -108,13 +110,14 @@ type lanes struct {
 	mu      sync.Mutex
 	waiting map[laneKey][]*item // in order of arrival
 	ready   chan struct{}       // holds one token while something may be waiting
+	full    func(laneKey)       // told what was put; see untilFull
 	closed  bool
 
 	arriving atomic.Int32 // handlers that are reading their chunk, and will put it here
 }
 
 func newLanes() *lanes {
-	return &lanes{waiting: map[laneKey][]*item{}, ready: make(chan struct{}, 1)}
+	return &lanes{waiting: map[laneKey][]*item{}, ready: make(chan struct{}, 1), full: func(laneKey) {}}
 }
 
 // put adds items at the end; after close it answers them at once.
@@ -127,6 +130,7 @@ func (l *lanes) put(items []*item) {
 	for _, it := range items {
 		k := laneOf(it)
 		l.waiting[k] = append(l.waiting[k], it)
+		l.full(k)
 	}
 	l.signal()
 }
@@ -140,6 +144,7 @@ func (l *lanes) putBack(items []*item) {
 	}
 	k := laneOf(items[0])
 	l.waiting[k] = append(items[:len(items):len(items)], l.waiting[k]...)
+	l.full(k)
 	l.signal()
 }
 
@@ -155,6 +160,29 @@ func (l *lanes) refuse(items []*item) (closed bool) {
 
 func (l *lanes) signal() {
 	offer(l.ready, struct{}{})
+}
+
+// untilFull returns a context that ends when a lane has a full batch, or an item has waited for
+// patience.
+func (l *lanes) untilFull(ctx context.Context, patience time.Duration) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	since := time.Now()
+	for _, q := range l.waiting {
+		if q[0].since.Before(since) {
+			since = q[0].since
+		}
+	}
+	ctx, end := context.WithDeadline(ctx, since.Add(patience))
+	l.full = func(k laneKey) {
+		if q := l.waiting[k]; len(q) >= k.limit() || time.Since(q[0].since) >= patience {
+			end()
+		}
+	}
+	for k := range l.waiting {
+		l.full(k)
+	}
+	return ctx, end
 }
 
 // pop returns the next batch, from the lane whose first item has waited longest: at most the

@@ -32,6 +32,7 @@ const (
 	beforeCall
 	toConfirm
 	toHint
+	notFull // of a call that would rather wait until it is full: only what no other request uses
 	priorities
 )
 
@@ -40,7 +41,7 @@ const (
 	// minute may have that many more than its limit.
 	defaultBurst = 5
 	// minBurst leaves each priority room of its own, see scriptLimit.
-	minBurst = int(priorities)
+	minBurst = int(notFull)
 )
 
 // limiter shares the requests a minute of a credential among all processes that use it. A
@@ -86,6 +87,14 @@ func (l *limiter) acquire(ctx context.Context, kind requestKind, p priority) err
 	return l.kinds[kind].wait(ctx, p)
 }
 
+// between returns the time between requests of a kind; 0: there is no limit.
+func (l *limiter) between(kind requestKind) time.Duration {
+	if q := l.kinds[kind]; q != nil {
+		return q.interval
+	}
+	return 0
+}
+
 // giveBack returns the permit of a request that was not made. It does not wait; a permit that
 // does not reach Redis is lost.
 func (l *limiter) giveBack(kind requestKind) {
@@ -98,7 +107,8 @@ func (l *limiter) giveBack(kind requestKind) {
 // an interval, all that were let through will have been made. Requests of the first
 // priority may move it up to burst intervals ahead, those of each further priority a fifth
 // less, at least one interval. So each priority finds room whatever those behind it use,
-// and while it waits, in any process, those behind get nothing.
+// and while it waits, in any process, those behind get nothing. The last priority may move it
+// one interval ahead: it gets what would be lost, because nobody used it in time.
 //
 //	KEYS  limit
 //	ARGV  interval in µs, burst, unused permits given back, waiting requests of each
@@ -107,7 +117,7 @@ func (l *limiter) giveBack(kind requestKind) {
 //	        key is in µs
 var scriptLimit = redis.NewScript(`
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])
-local now = tonumber(ARGV[8])
+local now = tonumber(ARGV[9])
 if not now then
   local t = redis.call('TIME')
   now = t[1]*1000000 + t[2]
@@ -117,9 +127,10 @@ if ahead > burst*interval then ahead = burst*interval end -- the clock went back
 ahead = math.max(0, ahead - tonumber(ARGV[3])*interval)
 local step = math.max(1, math.floor(burst/5))
 local through = 0
-for p = 0, 3 do
+for p = 0, 4 do
   local wanted = tonumber(ARGV[4+p])
-  local room = math.floor(((burst - p*step)*interval - ahead) / interval)
+  local most = p < 4 and burst - p*step or 1
+  local room = math.floor((most*interval - ahead) / interval)
   local n = math.max(0, math.min(wanted, room))
   ahead = ahead + n*interval
   through = through + n
@@ -260,8 +271,11 @@ func (q *turns) next() (delay time.Duration, more bool) {
 		q.asking = false
 		return 0, false
 	}
-	room := q.burst - int(first)*max(1, q.burst/5) - 1 // as in the script
-	return q.made.Add(-time.Duration(room) * q.interval).Sub(q.now()), true
+	most := 1 // as in the script
+	if first < notFull {
+		most = q.burst - int(first)*max(1, q.burst/5)
+	}
+	return q.made.Add(-time.Duration(most-1) * q.interval).Sub(q.now()), true
 }
 
 // letThrough asks Redis once and lets the requests through that it grants.

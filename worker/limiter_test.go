@@ -369,8 +369,8 @@ func TestProjectsOfOneCredentialHaveOneLimit(t *testing.T) {
 	w, err := New(cfg)
 	require.NoError(t, err)
 	limits := map[string]*limiter{}
-	for _, h := range w.handlers {
-		limits[h.sender.project.Alias] = h.sender.limit
+	for _, senders := range w.brakes.senders {
+		limits[senders[0].project.Alias] = senders[0].limit
 	}
 	require.Same(t, limits["a"], limits["b"])
 	require.NotSame(t, limits["a"], limits["c"])

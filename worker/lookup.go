@@ -14,6 +14,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -120,7 +121,10 @@ func (s *sender) findSome(
 	if got, _, err := s.record.Claim(ctx, claim, claimLease); err != nil || !got[0] { // renews the lease
 		return nil, jitter(busyDelay), nil
 	}
-	if found, err = s.finder().find(ctx, rows, op); err != nil {
+	reading := s.cfg.Spans.Reading(partsIn(ctx), "names", spans.LookUp, s.project.Alias, len(rows))
+	found, err = s.finder().find(ctx, rows, op)
+	reading.Read(s.faultOf(err).class)
+	if err != nil {
 		s.log.Warn().Err(err).Int("rows", len(rows)).Msg("users or computers could not be looked up; retrying")
 		s.pauseForReading(s.faultOf(err))
 		return nil, s.backoff(rows[0].Attempts + 3), nil

@@ -12,15 +12,17 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 const (
 	expireInterval = time.Minute
-	minAge         = 5 * time.Second // of operations that are swept
-	sweepSize      = 200             // operations in one sweep
-	sweepChunks    = 500             // chunks whose tasks are looked up in one sweep
-	inHandRead     = 100             // chunks of a dead worker that are read at a time
-	enqueuedAtOnce = 8               // of those
+	minAge         = 5 * time.Second  // of operations that are swept
+	ringAfter      = 20 * time.Second // between two rings for a project whose operations are swept
+	sweepSize      = 200              // operations in one sweep
+	sweepChunks    = 500              // chunks whose tasks are looked up in one sweep
+	inHandRead     = 100              // chunks of a dead worker that are read at a time
+	enqueuedAtOnce = 8                // of those
 
 	// Budgets of one round, so that no part of it delays the others for long.
 	inspectBudget  = time.Second
@@ -48,12 +50,15 @@ type reconciler struct {
 	heart    *heart
 	unserved *unserved
 	log      zerolog.Logger
-	minAge   time.Duration // the constant; shorter in tests
+	spans    *spans.Maker
+	// The constants of the same names; shorter in tests.
+	minAge, ringAfter time.Duration
 
 	offset     int // of the next sweep
 	cursor     record.RepairCursor
 	stuck      map[string]bool // active tasks that no worker had in hand in the last sweep
 	nextExpire time.Time
+	rung       map[string]time.Time // by project: see ringAgain
 }
 
 // repeat runs rounds at the interval of beats until ctx ends. After an error, of Redis, the
@@ -91,6 +96,10 @@ func (r *reconciler) watch(ctx context.Context) error {
 			}
 			r.log.Warn().Str("dead_worker", w.ID).Dur("silent", w.Silent).Int("chunks", n).
 				Msg("a worker died; the chunks that it had in hand were enqueued again")
+			// Maybe it alone knew when other tasks and readings are due.
+			if err := r.record.Ring(ctx, record.Ring{}); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -197,11 +206,14 @@ func (r *reconciler) repair(ctx context.Context) error {
 func (r *reconciler) sweep(ctx context.Context) error {
 	now := time.Now()
 	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
-	logEnded(r.log, swept.Ended)
+	logEnded(r.log, r.spans, swept.Ended)
 	if err != nil {
 		return err
 	}
 	r.offset = swept.Next
+	if err := r.ringAgain(ctx, swept.Open, now); err != nil {
+		return err
+	}
 	if err := r.unserved.pass(ctx, swept.Chunks, unservedBudget); err != nil {
 		return err
 	}
@@ -245,6 +257,23 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	}
 	r.stuck = stuck
 	return nil
+}
+
+// ringAgain makes workers look at the queues of projects with operations that should be at work,
+// in case the ring for one was lost.
+func (r *reconciler) ringAgain(ctx context.Context, open []record.Operation, now time.Time) error {
+	var rings []record.Ring
+	for _, op := range open {
+		if op.AwaitsApproval() || now.Before(op.NotBefore) || now.Sub(op.AcceptedAt) < r.minAge || now.Sub(r.rung[op.Project]) < r.ringAfter {
+			continue
+		}
+		r.rung[op.Project] = now
+		rings = append(rings, record.Ring{Project: op.Project})
+	}
+	if len(rings) == 0 {
+		return nil
+	}
+	return r.record.Ring(ctx, rings...)
 }
 
 // inspect finds the task of a chunk, and enqueues the chunk if there is none that will run.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -29,7 +30,9 @@ func (s *sender) resolve(
 		ids[i] = d.ID
 	}
 	retryAfter, err = s.claims.withClaim(ctx, ids, func(got claimed) (after time.Duration, err error) {
+		reading := s.cfg.Spans.Reading(partsIn(ctx), string(readDesktops), spans.Unknown, s.project.Alias, len(ids))
 		read, err := s.reader.read(ctx, ids)
+		reading.Read(s.faultOf(err).class)
 		if err != nil {
 			s.pauseForReading(s.faultOf(err))
 			return s.backoff(unknown[0].Attempts + 1), nil

@@ -56,11 +56,32 @@ func (b *batch) push(groups ...[]*item) {
 	}
 }
 
+// admitFull is admit for the next batch of the lanes. Where calls are limited, one that is not
+// full waits until it is, or until its permit would be lost, but never longer than from one
+// permit to the next. Urgent desktops do not wait.
+func (s *sender) admitFull(ctx context.Context) error {
+	patience := s.limit.between(callRequest)
+	if patience == 0 || s.priority == urgentFirst {
+		return s.admit(ctx)
+	}
+	waiting, end := s.lanes.untilFull(ctx, patience)
+	defer end()
+	if err := s.limit.acquire(waiting, callRequest, notFull); err == nil {
+		return s.takeSlot(ctx)
+	}
+	return s.admit(ctx)
+}
+
 // admit waits for the permit for a call, and then for a slot: only what can go on holds a slot.
 func (s *sender) admit(ctx context.Context) error {
 	if err := s.limit.acquire(ctx, callRequest, s.priority); err != nil {
 		return err
 	}
+	return s.takeSlot(ctx)
+}
+
+// takeSlot waits for a slot for a call that has its permit.
+func (s *sender) takeSlot(ctx context.Context) error {
 	select {
 	case s.slots <- struct{}{}:
 		return nil
@@ -158,7 +179,10 @@ func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	defer func() { <-s.slots }()
 	ctx, cancel := context.WithDeadlineCause(s.inFlight, b.leave.Add(s.project.CallTimeout), errSlowCall)
 	defer cancel()
-	if len(group) < call.Size { // the operation that the span continues may be gone
+	span := s.cfg.Spans.Call(s.partsOf(group), isUndo(group), s.project.Alias, call.ID, len(group))
+	if span != nil {
+		call.Trace = span.Context().Traceparent
+	} else if len(group) < call.Size { // the operation that the span continues may be gone
 		call.Trace = spanOf(group)
 	}
 	ctx = apiclient.LeaveBy(withSpan(ctx, group, call.Trace), oldestReading(group).Add(freshReading))
@@ -167,7 +191,9 @@ func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	took := time.Since(call.At)
 	call.DurationMS = took.Milliseconds()
 	s.took.Store(int64(took))
-	return s.outcomeOf(call, res, err)
+	out := s.outcomeOf(call, res, err)
+	span.Called(out.call.Call, out.class)
+	return out
 }
 
 // linger is a quarter of a call: filling a batch costs little beside the call that it saves.

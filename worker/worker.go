@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"runtime/pprof"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker/policy"
 )
 
@@ -32,14 +32,14 @@ type Worker struct {
 	handled    *handled
 	ended      chan string // operations, for the finisher
 
-	servers  []*asynq.Server
-	handlers []*handler // one per server
+	listener *listener
+	runners  []*runner  // one per project
 	callers  []runnable // dispatchers and followers
 
-	making, helping group
-	inFlight        context.Context // see shared
-	endInFlight     context.CancelCauseFunc
-	stopOnce        sync.Once
+	taking, making, helping group
+	inFlight                context.Context // see shared
+	endInFlight             context.CancelCauseFunc
+	stopOnce                sync.Once
 }
 
 // New checks the configuration and makes a Worker; the error names the field.
@@ -64,7 +64,8 @@ func New(cfg Config) (*Worker, error) {
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, heart: w.heart, log: cfg.Log, minAge: minAge,
+		handled: w.handled, heart: w.heart, log: cfg.Log, spans: cfg.Spans,
+		minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
 		unserved: &unserved{overdue: overdue{w.committer, cfg.ID}, confirmWithin: cfg.ConfirmWithin},
 	}
 	limiters := map[string]*limiter{}
@@ -74,6 +75,7 @@ func New(cfg Config) (*Worker, error) {
 		}
 		w.addProject(p, limiters[p.Credential])
 	}
+	w.listener = &listener{record: rec, log: cfg.Log, runners: w.runners}
 	return w, nil
 }
 
@@ -84,7 +86,7 @@ const (
 	readersAtOnce     = 4 // readings of unknown outcomes at a time
 )
 
-// addProject adds the three servers, two dispatchers and the follower of a project.
+// addProject adds the runner with the servers, two dispatchers and the follower of a project.
 func (w *Worker) addProject(p Project, limit *limiter) {
 	log := w.cfg.Log.With().Str("project", p.Alias).Logger()
 	common := &shared{
@@ -96,10 +98,20 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	}
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)
 	urgent := w.addSender(common, "urgent", urgentSlots, urgentFirst)
-	w.addServer(record.BulkQueue, bulk, 4*p.MaxInFlight, w.cfg.BulkPollInterval)
-	w.addServer(record.SmallQueue, bulk, smallConcurrency, w.cfg.BulkPollInterval)
-	w.addServer(record.UrgentQueue, urgent, urgentConcurrency, w.cfg.UrgentPollInterval)
-	w.callers = append(w.callers, runnable{"follower of " + p.Alias, (&follower{shared: common}).run})
+	r := &runner{
+		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, signal: make(chan struct{}, 1),
+	}
+	r.newServer = func(q record.Queue) *queueServer {
+		switch q {
+		case record.UrgentQueue:
+			return w.newServer(q, urgent, r, urgentConcurrency, w.cfg.UrgentPollInterval)
+		case record.SmallQueue:
+			return w.newServer(q, bulk, r, smallConcurrency, w.cfg.BulkPollInterval)
+		}
+		return w.newServer(q, bulk, r, 4*p.MaxInFlight, w.cfg.BulkPollInterval)
+	}
+	w.runners = append(w.runners, r)
+	w.callers = append(w.callers, runnable{"follower of " + p.Alias, (&follower{shared: common, gate: r.gate}).run})
 	w.brakes.senders[p.Alias] = []*sender{bulk, urgent}
 	w.hints.projects = append(w.hints.projects, common)
 }
@@ -109,22 +121,26 @@ func (w *Worker) addSender(common *shared, name string, slots int, p priority) *
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
 	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readNow(ids, p) })
 	d := &dispatcher{
-		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admit, unadmit: s.unadmit,
+		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admitFull, unadmit: s.unadmit,
 		send: s.send, paused: s.paused, linger: s.linger,
 	}
 	w.callers = append(w.callers, runnable{name + " dispatcher of " + common.project.Alias, d.run})
 	return s
 }
 
-func (w *Worker) addServer(q record.Queue, s *sender, concurrency int, poll time.Duration) {
-	queue := w.record.QueueName(s.project.Alias, q)
-	w.servers = append(w.servers, asynq.NewServerFromRedisClient(pacedRedis{w.cfg.Redis, w.pace}, asynq.Config{
-		Concurrency: concurrency, Queues: map[string]int{queue: 1}, TaskCheckInterval: poll,
+func (w *Worker) newServer(q record.Queue, snd *sender, r *runner, concurrency int, poll time.Duration) *queueServer {
+	name := w.record.QueueName(r.project, q)
+	s := &queueServer{
+		queue: q, handler: &handler{sender: snd, queue: name, handled: w.handled, runner: r},
+		rung: make(chan struct{}, 1), over: make(chan struct{}),
+	}
+	s.asynq = asynq.NewServerFromRedisClient(bellRedis{pacedRedis{w.cfg.Redis, w.pace}, s, poll}, asynq.Config{
+		Concurrency: concurrency, Queues: map[string]int{name: 1}, TaskCheckInterval: emptyPoll,
 		DelayedTaskCheckInterval: min(time.Second, 10*poll), RetryDelayFunc: retryDelay, IsFailure: isFailure,
 		BaseContext: func() context.Context { return w.inFlight }, ShutdownTimeout: w.cfg.ShutdownTimeout,
 		Logger: asynqLog{w.cfg.Log}, LogLevel: asynq.WarnLevel,
-	}))
-	w.handlers = append(w.handlers, &handler{sender: s, queue: queue, handled: w.handled})
+	})
+	return s
 }
 
 // noteEnded passes an operation to the finisher. If that is behind, a sweep finds the
@@ -143,6 +159,7 @@ func (w *Worker) helpers() []runnable {
 		{"counter", w.counter.run},
 		{"hinter", w.hints.run},
 		{"brakes", w.brakes.run},
+		{"listener", w.listener.run},
 	}
 }
 
@@ -178,7 +195,7 @@ func (g *group) stop() {
 //  1. what this worker had in hand when it was killed is enqueued; its first beat
 //  2. helpers: the heart must beat before there is work that others could miss
 //  3. callers: dispatchers and followers
-//  4. asynq's servers, which bring in work
+//  4. runners, which bring in work: the listener looks at the queues of all projects first
 //
 // Stop ends them in the opposite order.
 func (w *Worker) Start(ctx context.Context) error {
@@ -198,12 +215,11 @@ func (w *Worker) Start(ctx context.Context) error {
 	}
 	w.helping.start(w.inFlight, w.helpers())
 	w.making.start(w.inFlight, w.callers)
-	for i, s := range w.servers {
-		if err := s.Start(w.handlers[i]); err != nil {
-			w.Stop()
-			return fmt.Errorf("starting to take tasks: %w", err)
-		}
+	runners := make([]runnable, len(w.runners))
+	for i, r := range w.runners {
+		runners[i] = runnable{"runner of " + r.project, r.run}
 	}
+	w.taking.start(w.inFlight, runners)
 	w.cfg.Log.Info().Str("worker", w.cfg.ID).Strs("projects", w.cfg.aliases()).Msg("worker started")
 	return nil
 }
@@ -216,13 +232,14 @@ func (w *Worker) Stop() {
 		giveUp := time.AfterFunc(w.cfg.ShutdownTimeout, func() { w.endInFlight(errors.New("shutdown_timeout is over")) })
 		defer giveUp.Stop()
 		w.pace.end()
-		for _, s := range w.servers {
-			s.Stop() // no more tasks
+		w.taking.stop()
+		for _, r := range w.runners {
+			r.stop() // no more tasks
 		}
 		w.making.stop() // no new calls; waiting handlers return their tasks
 		var all sync.WaitGroup
-		for _, s := range w.servers {
-			all.Go(s.Shutdown) // waits for the handlers
+		for _, r := range w.runners {
+			all.Go(r.shutDown) // waits for the handlers
 		}
 		all.Wait()
 		w.helping.stop()
@@ -286,17 +303,18 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 		w.cfg.Log.Warn().Err(err).Int("operations", len(ids)).Msg("ended operations could not be closed; a sweep will close them")
 		return
 	}
-	logEnded(w.cfg.Log, ops)
+	logEnded(w.cfg.Log, w.cfg.Spans, ops)
 }
 
 // logEnded logs, once for each, that operations have ended, with the heads of their trails:
 // with the log one can tell whether the record was altered since.
-func logEnded(log zerolog.Logger, ops []record.Operation) {
+func logEnded(log zerolog.Logger, maker *spans.Maker, ops []record.Operation) {
 	for _, op := range ops {
+		maker.Ended(op.Operation)
 		log.Info().Str("operation", op.ID).Str("project", op.Project).Int("desktops", op.Total).
 			Int("accepted", op.Counts.Accepted).Int("detached", op.Counts.Detached).Int("failed", op.Counts.Failed).
 			Int("held", op.Counts.Held).Int("cancelled", op.Counts.Cancelled).
 			Str("trail_head", op.Seal).
-			Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
+			Func(tagged(op.Operation)).Dur("took_ms", op.EndedAt.Sub(op.AcceptedAt)).Msg("operation ended")
 	}
 }

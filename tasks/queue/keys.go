@@ -11,10 +11,14 @@ type Keys string
 // KeysOf returns the Keys of a queue.
 func KeysOf(queue string) Keys { return Keys("asynq:{" + queue + "}:") }
 
+// Pending returns the key of the list of tasks that are to run now.
+func (k Keys) Pending() string { return string(k) + "pending" }
+
+// Later returns the keys of the zsets of tasks that are to run later, by their Unix seconds.
+func (k Keys) Later() []string { return []string{string(k) + "scheduled", string(k) + "retry"} }
+
 // Waiting returns the keys of waiting tasks: pending, scheduled and retry.
-func (k Keys) Waiting() []string {
-	return []string{string(k) + "pending", string(k) + "scheduled", string(k) + "retry"}
-}
+func (k Keys) Waiting() []string { return append([]string{k.Pending()}, k.Later()...) }
 
 // Task returns the key of a task; of "" it is the prefix of all of them.
 func (k Keys) Task(id string) string { return string(k) + "t:" + id }

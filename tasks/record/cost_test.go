@@ -112,8 +112,8 @@ func (b *bundle) cancelAll(n, rows int) {
 
 func (b *bundle) ofOperations() []string {
 	return slices.DeleteFunc(slices.Collect(maps.Keys(b.everything())), func(k string) bool {
-		return slices.ContainsFunc([]string{":minutes:", ":results:", ":quarters:", ":days:", ":names:"}, func(of string) bool {
-			return strings.Contains(k, of) // these expire by themselves
+		return slices.ContainsFunc([]string{":minutes:", ":results:", ":quarters:", ":days:", ":names:", ":bell"}, func(of string) bool {
+			return strings.Contains(k, of) // these expire or are cut by themselves
 		})
 	})
 }

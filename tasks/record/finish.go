@@ -88,6 +88,7 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, op := range ops {
 			r.indexOperation(ctx, p, op)
+			p.ZAddNX(ctx, r.keys.operations(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
 			p.ZAdd(ctx, r.keys.endedOps(), redis.Z{Score: float64(op.EndedAt.UnixMilli()), Member: op.ID})
 			p.ZRem(ctx, r.keys.openOps(), op.ID)
 			if !op.NotBefore.IsZero() {

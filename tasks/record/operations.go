@@ -31,12 +31,11 @@ func (k keys) indexesOf(x indexed) []string {
 	return out
 }
 
-// indexOperation enters an operation that is being accepted into its indexes. Readers skip
-// an entry that has no operation.
+// indexOperation enters an operation into the lists of its project, requester and ticket. Readers
+// skip an entry that has no operation.
 func (r *Record) indexOperation(ctx context.Context, p redis.Pipeliner, op Operation) {
-	z := redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID}
-	for _, key := range append(r.keys.indexesOf(indexedOf(op)), r.keys.operations()) {
-		p.ZAddNX(ctx, key, z)
+	for _, key := range r.keys.indexesOf(indexedOf(op)) {
+		p.ZAddNX(ctx, key, redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
 	}
 }
 

@@ -34,6 +34,7 @@ type Producer struct {
 	projects []string
 	required map[string]tasks.Required
 	queue    queue.Client
+	bell     *ringer
 	now      func() time.Time
 }
 
@@ -46,9 +47,10 @@ func NewProducer(rdb redis.UniversalClient, cfg ProducerConfig) (*Producer, erro
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	rec := New(rdb, cfg.Record)
 	return &Producer{
-		Record: New(rdb, cfg.Record), projects: slices.Clone(cfg.Projects), required: cfg.Required,
-		queue: queue.NewClient(rdb), now: cfg.Now,
+		Record: rec, projects: slices.Clone(cfg.Projects), required: cfg.Required,
+		queue: queue.NewClient(rdb), bell: &ringer{record: rec, now: time.Now, last: map[string]rung{}}, now: cfg.Now,
 	}, nil
 }
 
@@ -394,7 +396,7 @@ func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []stri
 	return r.runBatches(ctx, append(append(calls, rows.calls(r.keys.history)...), r.nameCalls(names)...))
 }
 
-// dispatch enqueues one generation of a chunk.
+// dispatch enqueues one generation of a chunk, and rings for it.
 func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int, at time.Time) error {
 	if !at.After(p.now()) {
 		at = time.Time{}
@@ -403,6 +405,7 @@ func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int
 	if err := p.queue.Enqueue(ctx, p.Record.QueueOf(op, n), payload, at); err != nil {
 		return fmt.Errorf("enqueuing chunk %d of operation %s: %w", n, op.ID, err)
 	}
+	p.bell.ring(ctx, op.Project, queueOf(op, n), at)
 	return nil
 }
 

@@ -30,7 +30,8 @@ func (c OpenChunk) TaskID() string {
 
 // Swept is what a sweep found.
 type Swept struct {
-	Chunks []OpenChunk // with work left
+	Open   []Operation // those that it has seen
+	Chunks []OpenChunk // of these, with work left
 	Ended  []Operation // closed by this sweep, and by no other
 	Next   int         // the offset to go on from, 0 after the last
 }
@@ -120,7 +121,7 @@ func (r *Record) sweepGroup(
 		return 0, false, err
 	}
 	chunks, err := r.openWork(ctx, now, open)
-	out.Chunks = append(out.Chunks, chunks...)
+	out.Open, out.Chunks = append(out.Open, open...), append(out.Chunks, chunks...)
 	return len(ops) - len(open) + removed, err == nil, err
 }
 

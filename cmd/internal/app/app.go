@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/schedules"
 	"github.com/detachd/detachd/cmd/internal/sources"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -29,10 +30,11 @@ type App struct {
 }
 
 // New creates the process; nothing is sent and nothing runs until Start. lookup is that of
-// Open. observers get the events of the worker. The caller must call Stop, unless New
-// returns an error.
+// Open. maker makes the spans, if there are to be any, and observers get the events of the
+// worker. The caller must call Stop, unless New returns an error.
 func New(
-	cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string, observers ...worker.Observer,
+	cfg config.Config, lookup func(string) (string, bool), log zerolog.Logger, version string, maker *spans.Maker,
+	observers ...worker.Observer,
 ) (*App, error) {
 	s, err := Open(cfg, lookup, version)
 	if err != nil {
@@ -40,19 +42,19 @@ func New(
 	}
 	a := &App{Store: s, log: log}
 	a.undo.add("store", func() error { s.Close(); return nil })
-	if a.worker, err = newWorker(s, log, observers); err != nil {
+	if a.worker, err = newWorker(s, log, maker, observers); err != nil {
 		a.Stop()
 		return nil, err
 	}
 	if cfg.Worker.Schedules {
-		a.ticker = newTicker(s, log)
+		a.ticker = newTicker(s, log, maker)
 	}
 	return a, nil
 }
 
-func newTicker(s *Store, log zerolog.Logger) *schedules.Ticker {
+func newTicker(s *Store, log zerolog.Logger, maker *spans.Maker) *schedules.Ticker {
 	return schedules.New(schedules.Config{
-		Producer: s.Producer, Projects: s.Projects, Worker: workerID(s.cfg.Worker.ID), Log: log,
+		Producer: s.Producer, Projects: s.Projects, Worker: workerID(s.cfg.Worker.ID), Log: log, Spans: maker,
 		Source: sources.New(sources.Config{
 			Lists: s.cfg.Worker.Lists, Settle: s.cfg.Worker.Settle,
 			Fleet: func(project string) (sources.Fleet, error) { return s.Planner(project, log) },
@@ -60,13 +62,13 @@ func newTicker(s *Store, log zerolog.Logger) *schedules.Ticker {
 	})
 }
 
-func newWorker(s *Store, log zerolog.Logger, observers worker.Observers) (*worker.Worker, error) {
+func newWorker(s *Store, log zerolog.Logger, maker *spans.Maker, observers worker.Observers) (*worker.Worker, error) {
 	w := s.cfg.Worker
 	cfg := worker.Config{
 		Redis: s.Redis, Record: recordConfig(*s.cfg), ID: workerID(w.ID), Log: log,
 		MaxAttempts: w.MaxAttempts, RetryBase: w.RetryBase, RetryMax: w.RetryMax,
 		BulkPollInterval: w.BulkPollInterval, UrgentPollInterval: w.UrgentPollInterval, ShutdownTimeout: w.ShutdownTimeout,
-		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg), Observer: observers,
+		FirstLook: w.FirstLook, ConfirmWithin: w.ConfirmWithin, Rules: Rules(*s.cfg), Observer: observers, Spans: maker,
 	}
 	for _, p := range s.cfg.Projects {
 		project, err := s.project(p)

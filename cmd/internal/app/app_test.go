@@ -53,7 +53,7 @@ func TestAppDetaches(t *testing.T) {
 	t.Parallel()
 	e, cfg := embedded(t)
 	var log bytes.Buffer
-	a, err := New(cfg, none, zerolog.New(zerolog.SyncWriter(&log)), "1.2.3")
+	a, err := New(cfg, none, zerolog.New(zerolog.SyncWriter(&log)), "1.2.3", nil)
 	require.NoError(t, err)
 	require.NoError(t, a.Start(t.Context()))
 	op, err := a.Producer.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d1"}})
@@ -74,7 +74,7 @@ func TestAppRunsSchedules(t *testing.T) {
 		Name: "nightly", Project: "hq", Cron: "0 0 1 1 *", Source: tasks.ScheduleSource{Desktops: []string{"d1"}}, Owner: "Zoe Doe",
 	}}
 	start := func() *App {
-		a, err := New(cfg, none, zerolog.Nop(), "test")
+		a, err := New(cfg, none, zerolog.Nop(), "test", nil)
 		require.NoError(t, err)
 		require.NoError(t, a.Start(t.Context()))
 		t.Cleanup(a.Stop)
@@ -106,7 +106,7 @@ func TestAppReadsWhatSchedulesName(t *testing.T) {
 	for name, text := range map[string]string{"leavers.csv": "user\nann\n", "stay.csv": "user\nann\nben\ncat\ndan\n", "bad.csv": "user\nben\nsecret\tname\n"} {
 		require.NoError(t, os.WriteFile(filepath.Join(cfg.Worker.Lists, name), []byte(text), 0o600))
 	}
-	a, err := New(cfg, none, zerolog.Nop(), "test")
+	a, err := New(cfg, none, zerolog.Nop(), "test", nil)
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)
 	require.NoError(t, a.Start(t.Context()))
@@ -183,13 +183,13 @@ func TestCodesOfTheConfigurationReachTheWorker(t *testing.T) {
 		}
 	}
 	require.NoError(t, cfg.Validate())
-	a, err := New(cfg, none, zerolog.Nop(), "test")
+	a, err := New(cfg, none, zerolog.Nop(), "test", nil)
 	require.NoError(t, err)
 	a.Stop()
 	require.Equal(t, policy.Rule{Of: policy.OfCall, Code: "X.transient", Class: tasks.ClassTransient, Why: "because"},
 		Rules(config.Config{Codes: []config.Code{{Of: "call", Code: "X.transient", Class: "transient", Why: "because"}}})[0])
 	cfg.Codes[0].Class = "nonsense"
-	_, err = New(cfg, none, zerolog.Nop(), "test")
+	_, err = New(cfg, none, zerolog.Nop(), "test", nil)
 	require.ErrorContains(t, err, "nonsense")
 }
 
@@ -199,23 +199,23 @@ func TestAppThatCannotStart(t *testing.T) {
 	noSecret := cfg
 	noSecret.Credentials = []config.Credential{cfg.Credentials[0]}
 	noSecret.Credentials[0].Token = config.SecretRef{Env: "NOT_SET"}
-	_, err := New(noSecret, none, zerolog.Nop(), "test")
+	_, err := New(noSecret, none, zerolog.Nop(), "test", nil)
 	require.ErrorContains(t, err, "NOT_SET")
 
 	twice := cfg
 	twice.Credentials = append([]config.Credential{{Name: "other", Kind: "token", Token: config.SecretRef{Value: token}}}, cfg.Credentials...)
-	_, err = New(twice, none, zerolog.Nop(), "test")
+	_, err = New(twice, none, zerolog.Nop(), "test", nil)
 	require.ErrorContains(t, err, "credentials other and main are the same identity")
 	require.NotContains(t, err.Error(), token)
 
 	noProject := cfg
 	noProject.Projects = nil
-	_, err = New(noProject, none, zerolog.Nop(), "test")
+	_, err = New(noProject, none, zerolog.Nop(), "test", nil)
 	require.ErrorIs(t, err, ErrNoProject)
 
 	noRedis := cfg
 	noRedis.Redis.URL = "redis://127.0.0.1:1/0"
-	a, err := New(noRedis, none, zerolog.Nop(), "test")
+	a, err := New(noRedis, none, zerolog.Nop(), "test", nil)
 	require.NoError(t, err, "it connects when it starts")
 	require.Error(t, a.Run(t.Context()))
 }

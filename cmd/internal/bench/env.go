@@ -89,8 +89,29 @@ func (e *env) cloud(n int, latency time.Duration, more ...string) (*cloud, error
 	return c, err
 }
 
-func newClient(url string) (*apiclient.Client, error) {
-	return apiclient.New(apiclient.Config{ProjectID: projectID, Endpoint: url, Auth: apiclient.StaticToken(token)})
+func newClient(url string) (*apiclient.Client, error) { return clientOf(url, projectID) }
+
+func clientOf(url, project string) (*apiclient.Client, error) {
+	return apiclient.New(apiclient.Config{ProjectID: project, Endpoint: url, Auth: apiclient.StaticToken(token)})
+}
+
+// aliases are those of n projects, and cloudID is the id of one of them.
+func aliases(n int) []string {
+	out := make([]string, n)
+	for i := range out {
+		out[i] = alias
+		if i > 0 {
+			out[i] += fmt.Sprint("-", i)
+		}
+	}
+	return out
+}
+
+func cloudID(i int) string {
+	if i == 0 {
+		return projectID
+	}
+	return fmt.Sprintf("%032x", i)
 }
 
 // child starts this binary in another role and reads the line it prints first.
@@ -166,6 +187,7 @@ func serveWorker(args []string) error {
 	fs := flag.NewFlagSet("worker", flag.ContinueOnError)
 	addr, url, id := fs.String("redis", "", ""), fs.String("cloud", "", ""), fs.String("id", "", "")
 	timeout := fs.Duration("timeout", 0, "call_timeout; 0: the default")
+	projects := fs.Int("projects", 1, "that it serves")
 	profiles := fs.String("profiles", "", "directory for a CPU profile")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -177,11 +199,13 @@ func serveWorker(args []string) error {
 	defer stop()
 	rdb := redis.NewClient(&redis.Options{Addr: *addr, PoolSize: 64})
 	defer rdb.Close()
-	client, err := newClient(*url)
-	if err != nil {
-		return err
+	apis := make([]worker.API, *projects)
+	for i := range apis {
+		if apis[i], err = clientOf(*url, cloudID(i)); err != nil {
+			return err
+		}
 	}
-	w, err := newWorker(rdb, *id, client, *timeout)
+	w, err := workerOf(rdb, *id, apis, *timeout)
 	if err != nil {
 		return err
 	}
@@ -194,24 +218,32 @@ func serveWorker(args []string) error {
 	return nil
 }
 
-// newWorker is a worker as a user runs it, without a rate limit. Of its slots each
-// takes a batch through reading and call, as each worker of the baselines does;
-// proving has as many readings at a time.
+// newWorker is a worker of one project.
 func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
+	return workerOf(rdb, id, []worker.API{api}, callTimeout)
+}
+
+// workerOf is a worker as a user runs it, without a rate limit, of a project for each API. Of
+// its slots each takes a batch through reading and call, as each worker of the baselines does;
+// proving has as many readings at a time.
+func workerOf(rdb redis.UniversalClient, id string, apis []worker.API, callTimeout time.Duration) (*worker.Worker, error) {
 	// What passes costs the same as what is within a limit. A canary would wait for readings, once.
 	limit := tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour}
 	stopLoss := tasks.StopLoss{Desktops: tasks.MaxDesktops, Percent: 99}
-	return worker.New(worker.Config{
-		Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel),
-		Projects: []worker.Project{{
-			Alias: alias, API: api, MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
+	cfg := worker.Config{Redis: rdb, ID: id, Log: zerolog.New(os.Stderr).Level(zerolog.ErrorLevel)}
+	for i, name := range aliases(len(apis)) {
+		cfg.Projects = append(cfg.Projects, worker.Project{
+			Alias: name, API: apis[i], MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
 			Limit: &limit, Canary: &tasks.Canary{}, StopLoss: &stopLoss,
-		}},
-	})
+		})
+	}
+	return worker.New(cfg)
 }
 
-func (e *env) producer() (*record.Producer, error) {
-	return record.NewProducer(e.rdb, record.ProducerConfig{Projects: []string{alias}})
+func (e *env) producer() (*record.Producer, error) { return e.producerOf(aliases(1)) }
+
+func (e *env) producerOf(projects []string) (*record.Producer, error) {
+	return record.NewProducer(e.rdb, record.ProducerConfig{Projects: projects})
 }
 
 // desktopIDs are the ids of n typical desktops.

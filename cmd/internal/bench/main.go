@@ -5,7 +5,7 @@
 //
 // The first line says what the machine does without detachd. A ratio is the median of those
 // of several turns, in each of which all sides run once; the least and the most stand beside
-// it. "large" figures take minutes each, and run only when they are asked for.
+// it. With -scale it prints the table of docs/scale.md and the figures that take minutes each.
 //
 // The baselines are in baselines.go, and read each desktop before its call, too:
 // "limit" is the same readings and calls made by a bare loop with no queue and no
@@ -54,6 +54,7 @@ func (f figure) print() {
 // result is what is written as JSON.
 type result struct {
 	Machine calibration `json:"machine"`
+	Scale   []line      `json:"scale,omitempty"`
 	Seconds float64     `json:"seconds"` // that all of it took
 	Figures []figure    `json:"figures"`
 }
@@ -62,7 +63,7 @@ type result struct {
 var benchmarks = []benchmark{
 	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
 	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", sizes}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf},
 }
 
 type benchmark struct {
@@ -79,12 +80,13 @@ func main() {
 		exit(serveWorker(os.Args[2:]))
 	}
 	out := flag.String("json", "bench.json", "file for the result as JSON")
-	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4, or large")
+	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
+	large := flag.Bool("scale", false, "print the table of docs/scale.md, and the figures that take minutes each")
 	profiles := flag.String("profiles", "", "directory for profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	exit(runAll(ctx, *only, *out, *profiles))
+	exit(runAll(ctx, options{*only, *out, *profiles, *large}))
 }
 
 func exit(err error) {
@@ -95,15 +97,20 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// large benchmarks take minutes.
-func (b benchmark) large() bool { return b.name == "B5M" || b.name == "B6" }
-
-// wanted says whether a benchmark runs.
-func (b benchmark) wanted(only string) bool {
-	return only == "" && !b.large() || only == "large" && b.large() || strings.Contains(","+only+",", ","+b.name+",")
+type options struct {
+	only, out, profiles string
+	scale               bool
 }
 
-func runAll(ctx context.Context, only, out, profiles string) error {
+// wants says whether a benchmark runs. Those that take minutes are for scale.
+func (o options) wants(b benchmark) bool {
+	if o.only != "" {
+		return strings.Contains(","+o.only+",", ","+b.name+",")
+	}
+	return o.scale == (b.name == "B5M" || b.name == "B6")
+}
+
+func runAll(ctx context.Context, o options) error {
 	var all result
 	var errs []error
 	began := time.Now()
@@ -115,12 +122,19 @@ func runAll(ctx context.Context, only, out, profiles string) error {
 		return fmt.Errorf("calibration: %w", err)
 	}
 	fmt.Println(all.Machine)
-	fmt.Printf(row, "figure", "ours", "baseline", "ratio", "goal", "")
+	if o.scale && o.only == "" {
+		all.Scale, all.Figures, err = measureScale(ctx, 12*time.Minute)
+		errs = append(errs, err)
+	}
+	fmt.Printf("\n"+row, "figure", "ours", "baseline", "ratio", "goal", "")
+	for _, f := range all.Figures {
+		f.print()
+	}
 	for _, b := range benchmarks {
-		if !b.wanted(only) {
+		if !o.wants(b) {
 			continue
 		}
-		figures, err := b.measure(ctx, profiles)
+		figures, err := b.measure(ctx, o.profiles)
 		for _, f := range figures {
 			f.print()
 		}
@@ -132,7 +146,7 @@ func runAll(ctx context.Context, only, out, profiles string) error {
 	all.Seconds = time.Since(began).Seconds()
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err == nil {
-		err = os.WriteFile(out, append(text, '\n'), 0o644)
+		err = os.WriteFile(o.out, append(text, '\n'), 0o644)
 	}
 	return errors.Join(append(errs, err)...)
 }

@@ -177,8 +177,7 @@ func TestChangedGuardsAreInTheAuditLog(t *testing.T) {
 	require.Equal(t, "serve.rate_limit 1000 → 5", events[0].Detail)
 
 	// Without an entry it does not start.
-	s.redis.Del("detachd:{audit}:log")
-	require.NoError(t, s.redis.Set("detachd:{audit}:log", "not a log"))
+	require.NoError(t, s.keys.Set(t.Context(), "detachd:{audit}:log", "not a log", 0).Err())
 	require.NotEqual(t, exitOK, s.untilSaid(t, "serving", "serve", "--listen", anyPort, "--rate-limit", "6").code)
 }
 

@@ -16,6 +16,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
+
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // Program is the command line with everything that it may touch, so that tests can
@@ -35,6 +37,7 @@ type Program struct {
 	patience   time.Duration // of a shell that completes; default completionPatience
 	wide       bool          // --output wide
 	begun      bool          // a command's own code runs: its errors are not about usage
+	spans      *spans.Maker  // nil: no spans are asked for
 }
 
 // Run runs one command line, without the program's name, and returns the exit code.
@@ -187,7 +190,7 @@ func needs(what, list string) cobra.PositionalArgs {
 func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		p.begun = true
-		return do(cmd, args)
+		return p.traced(cmd, func() error { return do(cmd, args) })
 	}
 }
 

@@ -42,7 +42,7 @@ func (p *Program) connect(by string) (*client, error) {
 	if err != nil {
 		return nil, err
 	}
-	inside := server.NewInside(server.Config{Store: s, Keys: p.keys(s), Log: zerolog.Nop(), Now: p.Now, Local: true})
+	inside := server.NewInside(server.Config{Store: s, Keys: p.keys(s), Log: zerolog.Nop(), Now: p.Now, Local: true, Spans: p.spans})
 	return &client{
 		Client: inside.As(access.Key{Name: p.requestedBy(by), Owner: p.person(), Role: access.Admin}, thisMachine()),
 		close:  s.Close,
@@ -75,7 +75,7 @@ func (p *Program) dial(to string) (*client, error) {
 	transport.ResponseHeaderTimeout = answerTimeout
 	c, err := api.New(api.Config{
 		Server: to, Key: key, UserAgent: "detachd/" + p.Version,
-		HTTP: &http.Client{Transport: transport}, // no total time limit: reports can be long
+		HTTP: &http.Client{Transport: traced{transport}}, // no total time limit: reports can be long
 	})
 	if err != nil {
 		// The URL is not quoted: it may contain a password or a key.

@@ -249,11 +249,7 @@ func TestWaitingEndsWhenTheKeyDoes(t *testing.T) {
 	defer cancel()
 	r := s.runWith(t, ctx, "", func(text string) {
 		if strings.Contains(text, "; waiting") {
-			for _, key := range s.redis.Keys() {
-				if strings.Contains(key, ":access:keys") {
-					s.redis.Del(key)
-				}
-			}
+			s.keys.Del(t.Context(), s.keysLike(t, "*:access:keys*")...)
 		}
 	}, "detach", "d1", "--project", "hq", "--wait")
 	require.NoError(t, ctx.Err(), "it does not wait for a key to come back")
@@ -282,7 +278,7 @@ func TestDoctorOfAServer(t *testing.T) {
 func TestDoctorAsksWhetherAServerIsReady(t *testing.T) {
 	t.Parallel()
 	s, broken := served(t), served(t)
-	broken.redis.Close()
+	broken.redis.Stop()
 	s.env = map[string]string{}
 	require.Equal(t, map[string]string{"ready": "ok"}, s.levels(t, exitOK, "--ready", s.url))
 	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", broken.url))
@@ -335,7 +331,7 @@ func TestALargeFile(t *testing.T) {
 	}
 	for mode, operations := range map[string]int{"redis": 1, "server": 2} {
 		t.Run(mode, func(t *testing.T) {
-			s := newStageOnServer(t)
+			s := newStage(t)
 			if mode == "server" {
 				s.serve(t)
 			}

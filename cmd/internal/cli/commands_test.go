@@ -187,7 +187,7 @@ func TestPauseAndResume(t *testing.T) {
 func TestRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.Close()
+	s.redis.Stop()
 	for _, args := range [][]string{
 		{"detach", "d1", "--project", "hq"}, {"status", "x"}, {"list"}, {"desktops", "x"}, {"failures"}, {"history", "x"},
 		{"retry", "x"}, {"cancel", "x"}, {"report", "x"}, {"pause", "hq"}, {"resume", "hq"}, {"worker"},
@@ -202,7 +202,7 @@ func TestRedisAway(t *testing.T) {
 func TestRedisPasswordWrong(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.RequireAuth("another")
+	s.changePassword(t)
 	s.refused(t, exitNotAuthorised, "WRONGPASS", "list")
 }
 

@@ -173,7 +173,7 @@ func (p *Program) demoApp(e *app.Embedded, plan *demoPlan, o demoOptions, m *met
 	if o.verbose {
 		log = p.consoleLog()
 	}
-	return app.New(cfg, p.LookupEnv, log, p.Version, m)
+	return app.New(cfg, p.LookupEnv, log, p.Version, nil, m)
 }
 
 // perform starts the worker, submits the list and waits for the end.

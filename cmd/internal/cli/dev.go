@@ -136,7 +136,7 @@ func (p *Program) dev(ctx context.Context, o devOptions) error {
 	scene.stage(e.Cloud.Cloud, devProjects)
 	cfg := embeddedConfig(e, devProjects)
 	m := metrics.New(p.Version)
-	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version, m)
+	a, err := app.New(cfg, p.LookupEnv, p.consoleLog(), p.Version, nil, m)
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
@@ -33,6 +34,7 @@ func (s *stage) levels(t *testing.T, code int, flags ...string) map[string]strin
 func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
+	s.configure(t, miniredis.RunT(t).Addr(), s.cloud.URL)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
 		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
@@ -172,7 +174,7 @@ func TestDoctorNamesTheHostThatIsNotTheAPI(t *testing.T) {
 func TestDoctorRedisAway(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.Close()
+	s.redis.Stop()
 	levels := s.levels(t, exitFailed)
 	require.Equal(t, "bad", levels["redis"])
 	require.Equal(t, "ok", levels["project hq"], "the rest is looked at all the same")
@@ -181,7 +183,7 @@ func TestDoctorRedisAway(t *testing.T) {
 func TestDoctorRedisRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
-	s.redis.RequireAuth("another")
+	s.changePassword(t)
 	require.Equal(t, "bad", s.levels(t, exitNotAuthorised)["redis"])
 }
 

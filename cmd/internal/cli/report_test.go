@@ -134,32 +134,24 @@ func TestReportOfAnAlteredRecord(t *testing.T) {
 		other := strings.Repeat("0", 64)
 		s.refused(t, exitFailed, "not "+other, "verify", file, "--head", other)
 
-		var trail string
-		for _, key := range s.redis.Keys() {
-			if strings.Contains(key, "{"+op.ID+"}:t:0") {
-				trail = key
-			}
-		}
-		entries, err := s.redis.List(trail)
+		trails := s.keysLike(t, "*{"+op.ID+"}:t:0*")
+		require.Len(t, trails, 1)
+		last, err := s.keys.LIndex(t.Context(), trails[0], -1).Result()
 		require.NoError(t, err)
-		last, err := s.redis.Pop(trail)
-		require.NoError(t, err)
-		_, err = s.redis.Push(trail, strings.Replace(last, `{"t":`, `{"t": `, 1))
-		require.NoError(t, err)
-		require.NotEmpty(t, entries)
+		require.NoError(t, s.keys.LSet(t.Context(), trails[0], -1, strings.Replace(last, `{"t":`, `{"t": `, 1)).Err())
 		s.refused(t, exitFailed, "the record was altered", "report", op.ID, "-o", file)
 		after, err := os.ReadFile(file)
 		require.NoError(t, err)
 		require.Equal(t, string(before), string(after), "the old report stays")
 		s.refused(t, exitFailed, "the record was altered", "verify", file, "--record")
 
-		for _, key := range s.redis.Keys() {
+		for _, key := range s.keysLike(t, "*") {
 			if !strings.Contains(key, ":access:") {
-				s.redis.Del(key)
+				s.keys.Del(t.Context(), key)
 			}
 		}
 		s.refused(t, exitUsage, "no such operation", "verify", file, "--record")
-		s.redis.Close()
+		s.redis.Stop()
 		require.Equal(t, exitOK, s.run(t, "verify", file).code, "by itself the report needs no Redis")
 	})
 }

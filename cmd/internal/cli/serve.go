@@ -78,10 +78,12 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err := p.auditGuards(ctx, s, log, "serve", guards); err != nil {
 		return err
 	}
+	t := p.startTraces(ctx, log)
+	defer t.Stop(shutdownTimeout)
 	m := metrics.New(p.Version)
 	watch(m, s)
 	if o.worker {
-		a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
+		a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 		if err != nil {
 			return unusable(err)
 		}
@@ -94,7 +96,7 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err != nil {
 		return err
 	}
-	handler := dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m})
+	handler := dashboard.Serve(server.Config{Store: s, Keys: keys, Log: log, Now: p.Now, RateLimit: o.rateLimit, Metrics: m, Spans: t.Spans})
 	return serveOn(ctx, l, wrap(handler), log)
 }
 

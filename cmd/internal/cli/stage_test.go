@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -42,10 +42,11 @@ const (
 
 const hqID, branchID = "00000000000000000000000000000001", "00000000000000000000000000000002"
 
-// stage is a Redis in memory, a fake cloud, and a configuration file that names
+// stage is a redis-server, a fake cloud, and a configuration file that names
 // them. No worker runs unless a test wants one.
 type stage struct {
-	redis  *miniredis.Miniredis
+	redis  *redistest.Server
+	keys   redis.UniversalClient // of the redis-server
 	cloud  *fakecloud.Server
 	config string
 	env    map[string]string
@@ -73,16 +74,6 @@ func bothModes(t *testing.T, newStage func(*testing.T) *stage, test func(t *test
 		s.serve(t)
 		test(t, s)
 	})
-}
-
-// newStageOnServer is newStage with a real redis-server.
-func newStageOnServer(t *testing.T) *stage {
-	t.Helper()
-	s := newStage(t)
-	real := redistest.Start(t)
-	require.NoError(t, real.Client(t).ConfigSet(t.Context(), "requirepass", redisPassword).Err())
-	s.configure(t, real.Addr(), s.cloud.URL)
-	return s
 }
 
 // serve starts a server that ends with the test, and has all commands go through
@@ -124,11 +115,12 @@ func (s *stage) here(t *testing.T) *stage {
 
 func newStage(t *testing.T) *stage {
 	t.Helper()
-	s := &stage{redis: miniredis.NewMiniRedis()}
-	s.redis.ClockTTL(true)
-	s.redis.RequireAuth(redisPassword)
-	require.NoError(t, s.redis.Start())
-	t.Cleanup(s.redis.Close)
+	s := &stage{redis: redistest.Start(t)}
+	require.NoError(t, s.redis.Client(t).ConfigSet(t.Context(), "requirepass", redisPassword).Err())
+	options := redistest.Options(s.redis.Addr())
+	options.Password = redisPassword
+	s.keys = redis.NewClient(options)
+	t.Cleanup(func() { _ = s.keys.Close() })
 	var err error
 	s.cloud, err = fakecloud.Serve(fakecloud.Config{Token: cloudToken, AutoCreate: true}, "127.0.0.1:0")
 	require.NoError(t, err)
@@ -139,12 +131,26 @@ func newStage(t *testing.T) *stage {
 	return s
 }
 
+// changePassword makes the password of the configuration a wrong one.
+func (s *stage) changePassword(t *testing.T) {
+	t.Helper()
+	require.NoError(t, s.keys.ConfigSet(t.Context(), "requirepass", "another").Err())
+}
+
+// keysLike lists the keys that match a pattern.
+func (s *stage) keysLike(t *testing.T, pattern string) []string {
+	t.Helper()
+	keys, err := s.keys.Keys(t.Context(), pattern).Result()
+	require.NoError(t, err)
+	return keys
+}
+
 // worker starts a worker that ends with the test.
 func (s *stage) worker(t *testing.T) {
 	t.Helper()
 	cfg, err := config.Load(s.config, lookup(s.env))
 	require.NoError(t, err)
-	a, err := app.New(cfg, lookup(s.env), zerolog.Nop(), "test")
+	a, err := app.New(cfg, lookup(s.env), zerolog.Nop(), "test", nil)
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)
 	require.NoError(t, a.Start(t.Context()))

@@ -42,8 +42,10 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	if err != nil {
 		return usage("correct the log section of the configuration", "%w", err)
 	}
+	t := p.startTraces(ctx, log)
+	defer t.Stop(cfg.Worker.ShutdownTimeout)
 	m := metrics.New(p.Version)
-	a, err := app.New(cfg, p.LookupEnv, log, p.Version, m)
+	a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 	if err != nil {
 		return unusable(err)
 	}

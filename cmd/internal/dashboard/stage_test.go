@@ -128,7 +128,7 @@ func noEnv(string) (string, bool) { return "", false }
 // work starts a worker.
 func (s *stage) work() {
 	s.t.Helper()
-	a, err := app.New(s.cfg, noEnv, zerolog.New(s.log), "test")
+	a, err := app.New(s.cfg, noEnv, zerolog.New(s.log), "test", nil)
 	require.NoError(s.t, err)
 	s.t.Cleanup(a.Stop)
 	require.NoError(s.t, a.Start(s.t.Context()))

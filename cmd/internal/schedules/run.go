@@ -360,6 +360,7 @@ func (r *run) list(ctx context.Context, l sources.List, x *record.ScheduleResult
 // enqueue makes an operation, or returns the one that another attempt has made.
 func (r *run) enqueue(ctx context.Context, q tasks.Request) (record.Operation, error) {
 	var entry tasks.AuditEvent
+	span := r.cfg.Spans.Accept(ctx, &q.Trace, &q.Tracestate)
 	op, err := r.cfg.Producer.Enqueue(ctx, q, func(id string) (err error) {
 		entry, err = r.record.AppendAudit(ctx, tasks.AuditEvent{
 			At: time.Now(), Action: tasks.AuditOperationCreated, Outcome: tasks.AuditStarted, KeyName: q.RequestedBy, Owner: q.Owner,
@@ -367,6 +368,7 @@ func (r *run) enqueue(ctx context.Context, q tasks.Request) (record.Operation, e
 		})
 		return err
 	})
+	span.Accepted(op.Operation, op.Replayed, err)
 	if errors.Is(err, tasks.ErrKeyReused) {
 		// Another process has made it of what it read. Until that is accepted, nobody knows.
 		op, err = r.record.Operation(ctx, record.OperationID(q.RequestedBy, q.IdempotencyKey))

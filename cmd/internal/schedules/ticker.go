@@ -12,6 +12,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/sources"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // Source reads what a schedule names; *sources.Reader implements it. A Read that does not
@@ -27,6 +28,7 @@ type Config struct {
 	Source   Source
 	Worker   string // unique among living processes
 	Log      zerolog.Logger
+	Spans    *spans.Maker // optional
 
 	Every       time.Duration // how often Redis is asked for the time; default 1s
 	Lease       time.Duration // how long others wait for a process at a run; default 20s, at most half of inTime

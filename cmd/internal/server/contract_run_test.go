@@ -83,7 +83,7 @@ func newScene(t *testing.T) *scene {
 	w.RetryBase, w.RetryMax, w.FirstLook = 10*time.Millisecond, 50*time.Millisecond, 10*time.Millisecond
 	w.BulkPollInterval, w.UrgentPollInterval = 5*time.Millisecond, 5*time.Millisecond
 	s.cfg.Credentials[0].CallsPerMinute, s.cfg.Credentials[0].ReadsPerMinute = 0, 0
-	a, err := app.New(s.cfg, func(string) (string, bool) { return "", false }, zerolog.New(io.Discard), "test")
+	a, err := app.New(s.cfg, func(string) (string, bool) { return "", false }, zerolog.New(io.Discard), "test", nil)
 	require.NoError(t, err)
 	t.Cleanup(a.Stop)
 	require.NoError(t, a.Start(t.Context()))

@@ -52,12 +52,14 @@ func (s *server) createOperation(r *request) error {
 	act := s.act(r, tasks.AuditOperationCreated, in.Project, "", in.Reason)
 	act.Event.Detail = rowsText(len(in.Desktops), len(in.Users), len(in.Computers))
 	var op record.Operation
+	span := s.Spans.Accept(r.Context(), &req.Trace, &req.Tracestate)
 	if in.Plan == "" {
 		quota := func(id string) error { return s.takeQuota(r, id, len(req.Desktops)+len(req.Users)+len(req.Computers)) }
 		op, err = s.Store.Producer.Enqueue(r.Context(), req, quota, act.begins)
 	} else {
 		op, err = s.runPlan(r, req, act)
 	}
+	span.Accepted(op.Operation, op.Replayed, err)
 	if err := act.End(err); err != nil {
 		return err
 	}

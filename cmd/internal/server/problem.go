@@ -172,6 +172,7 @@ func (s *server) refuse(r *request, err error) int {
 func (r *request) answer(status int, v any) error {
 	r.w.Header().Set("Content-Type", "application/json")
 	r.w.WriteHeader(status)
+	r.status = status
 	_ = encode(r.w, v)
 	return nil
 }

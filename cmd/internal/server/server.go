@@ -17,6 +17,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 )
 
 // Config makes a handler.
@@ -33,6 +34,7 @@ type Config struct {
 	RateLimit int
 	// Metrics counts requests and answers GET /metrics; nil: no metrics.
 	Metrics Metrics
+	Spans   *spans.Maker // nil: no spans
 	// Local says that the clients of NewInside are the process itself: no limits on the
 	// size of bodies and the time of answers, and errors come as a *LocalError.
 	Local bool
@@ -92,9 +94,11 @@ type request struct {
 	server *server
 	w      http.ResponseWriter
 	id     string // request id
-	trace  string // a traceparent of version 00, or empty
+	trace  string // a traceparent of version 00, or empty: the caller's, or that of span
 
 	tracestate string // valid, or empty
+	span       *spans.Span
+	status     int // that was answered; 0: another than answer did
 
 	key    access.Key
 	origin Origin
@@ -287,18 +291,19 @@ func (s *server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		return
 	case rt != nil:
 		r.vars = vars
-		err = s.serve(rt, r)
+		err = s.serve(rt, r, begun)
 	case len(allowed) > 0:
 		h.Set("Allow", strings.Join(allowed, ", "))
 		err = problem(http.StatusMethodNotAllowed, "method_not_allowed", "%s is not allowed here: use %s", hr.Method, h.Get("Allow"))
 	default:
 		err = problem(http.StatusNotFound, "not_found", "nothing is served at this path: check it against /docs")
 	}
-	status := http.StatusOK
+	status, code := http.StatusOK, ""
 	if err != nil {
 		s.logRefusal(r, err)
-		status = s.refuse(r, err)
+		status, code = s.refuse(r, err), problemOf(err).Code
 	}
+	r.span.Answered(cmp.Or(r.status, status), code)
 	s.Log.Debug().Str("method", hr.Method).Str("path", hr.URL.Path).Int("status", status).Func(r.tag).
 		Str("key", r.key.ID).Dur("took_ms", time.Since(begun)).Msg("request")
 	path := "none"
@@ -335,9 +340,12 @@ func (r *request) tag(e *zerolog.Event) {
 	if id := r.traceID(); id != "" {
 		e.Str("trace_id", id)
 	}
+	if r.span != nil {
+		e.Str("span_id", tasks.SpanID(r.trace))
+	}
 }
 
-func (s *server) serve(rt *route, r *request) error {
+func (s *server) serve(rt *route, r *request, arrived time.Time) error {
 	defer func() {
 		for _, f := range r.after {
 			f()
@@ -352,11 +360,26 @@ func (s *server) serve(rt *route, r *request) error {
 		if err := s.authenticate(r, rt.role); err != nil {
 			return err
 		}
+		s.trace(rt, r, arrived)
 	}
 	if !s.Local {
 		r.Body = http.MaxBytesReader(r.w, r.Body, maxBody)
 	}
 	return rt.handle(s, r)
+}
+
+// trace begins the span of a request that has a valid key: others could fill the collector. What
+// asks for metrics has none: it is a machine that asks all the time.
+func (s *server) trace(rt *route, r *request, arrived time.Time) {
+	if rt.path == "/metrics" {
+		return
+	}
+	ctx, span := s.Spans.Request(r.Context(), spans.Context{Traceparent: r.trace, Tracestate: r.tracestate}, arrived, rt.method, rt.path, r.id)
+	if span != nil {
+		r.span = span
+		r.trace, r.tracestate = span.Context().Traceparent, span.Context().Tracestate
+	}
+	r.Request = r.WithContext(ctx)
 }
 
 // authenticate finds the key of a request (Authorization: Bearer dk_…) and checks its role

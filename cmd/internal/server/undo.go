@@ -35,7 +35,9 @@ func (s *server) undoOperation(r *request) error {
 	if len(in.Desktops) > 0 {
 		act.Event.Detail += fmt.Sprintf(", %d desktops", len(in.Desktops))
 	}
+	span := s.Spans.Accept(r.Context(), &req.Trace, &req.Tracestate)
 	undo, err := s.Store.Producer.Undo(r.Context(), op, req, act.begins)
+	span.Accepted(undo.Operation, undo.Replayed, err)
 	if err := act.End(err); err != nil {
 		return err
 	}

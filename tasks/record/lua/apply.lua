@@ -40,16 +40,24 @@ for i = first_row, #ARGV, row_args do ids[#ids+1] = ARGV[i] end
 
 local function state_of(status) return status:sub(1, 1) end
 
-local stored = redis.call('HGET', chunk, '') or ''
+local in_chunk = redis.call('HMGET', chunk, '', unpack(ids)) -- the common value, and those of the rows
+local stored = in_chunk[1] or ''
 local count, common = stored:match('^(%d+)|(.*)$')
 if not common then return {string.rep('0', #ids), 0, 0, 0} end -- the operation is gone
 count = tonumber(count)
 
-local brake = read_brake(operation)
+local states = {'Q', 'S', 'A', 'D', 'F', 'H', 'X', 'R', 'N'}
+local of_operation = redis.call('HMGET', operation, 'brake', 'deadline', 'seal', 'sealing', 'ended',
+  'nQ', 'nS', 'nA', 'nD', 'nF', 'nH', 'nX', 'nR', 'nN') -- the last ones in the order of states
+local brake, deadline, seal, sealing, ended = unpack(of_operation, 1, 5)
+local counts = {} -- state -> how many rows of the operation
+for i, state in ipairs(states) do counts[state] = tonumber(of_operation[5+i] or 0) end
+brake = decode_brake(brake)
 local braked = false -- rows did not move because it has stopped the operation
 
 -- What is to be written.
 local chunk_fields, new_errors, old_errors = {}, {}, {}
+local operation_fields, old_operation_fields = {}, {}
 local delta = {} -- state -> how many rows more, or less
 local tags, positions = {}, {} -- of rows moved one by one: tags in their order; tag -> positions
 local moves = {} -- for the trail
@@ -89,13 +97,14 @@ end
 
 -- Moves rows one by one. own: the state of a row that does not share the common status.
 local function move_rows()
-  local values, done = #ids > 0 and redis.call('HMGET', chunk, unpack(ids)), {}
+  local done = {}
   for n, id in ipairs(ids) do
     local _, was, next, failure, tag = unpack(ARGV, first_row + (n-1)*row_args, first_row + n*row_args - 1)
     local own = was:match(';(.)')
     local position, to = next:match('^([^;]+);(.)')
     local from, entry = own or state_of(common), brake and brake_entry(number, id)
-    if values[n] == was and (own or common == common_was) and passes(entry, from, to) then
+    local value = in_chunk[1+n]
+    if value == was and (own or common == common_was) and passes(entry, from, to) then
       set(chunk_fields, id, next)
       count_move(from, to, 1, entry, failure)
       if not own then count = count - 1 end
@@ -103,7 +112,7 @@ local function move_rows()
       note_move(tag, position)
       done[n] = '1'
     else
-      done[n] = values[n] == next and '1' or '0' -- 1: this very write is sent again because its reply was lost
+      done[n] = value == next and '1' or '0' -- 1: this very write is sent again because its reply was lost
     end
   end
   for i, tag in ipairs(tags) do
@@ -128,18 +137,18 @@ end
 
 local function write_trail()
   if #moves == 0 then return end
-  redis.call('HDEL', operation, 'seal', 'sealing') -- they are about a shorter trail
+  if seal or sealing then old_operation_fields = {'seal', 'sealing'} end -- they are about a shorter trail
   if logged ~= '' then redis.call('APPEND', index_log, logged) end
   redis.call('RPUSH', trail, '{"t":' .. now .. head .. ',"m":[' .. table.concat(moves, ',') .. ']}')
 end
 
--- Adds to how many rows of the chunk have work left. Returns whether it is less now, and
--- whether there was none before.
+-- Adds to how many rows of the chunk have work left. Returns how many have, or nil if that did
+-- not change, and whether it was none.
 local function add_left(key, n)
-  if n == 0 then return false, false end
+  if n == 0 then return nil, false end
   local left = redis.call('HINCRBY', key, number, n)
   if left <= 0 then redis.call('HDEL', key, number) end
-  return n < 0, n > 0 and left == n
+  return math.max(left, 0), n > 0 and left == n
 end
 
 local bits = move_rows()
@@ -153,16 +162,21 @@ write('HDEL', errors, old_errors)
 if call_id ~= '' and not (braked and #moves == 0) then redis.call('HSET', calls, call_id, call) end
 write_trail()
 for state, n in pairs(delta) do
-  if n ~= 0 then redis.call('HINCRBY', operation, 'n' .. state, n) end
+  if n ~= 0 then set(operation_fields, 'n' .. state, counts[state] + n) end
 end
 local brake_event = braked and 2 or 0
-if brake and #moves > 0 then brake_event = math.max(brake_event, write_brake(operation, brake, tonumber(now))) end
-
-local less_open, open_began = add_left(open, (delta.Q or 0) + (delta.S or 0))
-local less_unproven, unproven_began = add_left(unproven, delta.A or 0)
-if (less_open or less_unproven) and redis.call('EXISTS', open, unproven) == 0 then
-  redis.call('HSET', operation, 'ended', now)
-  return {bits, together, 1, brake_event}
+if brake and #moves > 0 then
+  brake_event = math.max(brake_event, settle_brake(brake, deadline, tonumber(now)))
+  set(operation_fields, 'brake', cjson.encode(brake))
 end
-if open_began or unproven_began then redis.call('HDEL', operation, 'ended') end
-return {bits, together, 0, brake_event}
+
+local left_open, open_began = add_left(open, (delta.Q or 0) + (delta.S or 0))
+local left_unproven, unproven_began = add_left(unproven, delta.A or 0)
+-- None of the two keys exists any more. One that has a row of this chunk does.
+local last = (left_open or left_unproven) and (left_open or 0) + (left_unproven or 0) == 0
+  and redis.call('EXISTS', open, unproven) == 0
+if last then set(operation_fields, 'ended', now)
+elseif ended and (open_began or unproven_began) then old_operation_fields[#old_operation_fields+1] = 'ended' end
+write('HSET', operation, operation_fields)
+write('HDEL', operation, old_operation_fields)
+return {bits, together, last and 1 or 0, brake_event}

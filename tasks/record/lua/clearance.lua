@@ -16,11 +16,12 @@ redis.call('HSET', operation, 'clearance', answer)
 if plan ~= '' then redis.call('HSET', operation, 'bound', 1) end
 if deadline ~= '' then
   redis.call('HSET', operation, 'deadline', deadline)
-  local brake = read_brake(operation)
+  local brake = decode_brake(redis.call('HGET', operation, 'brake'))
   if brake and brake.stopped ~= '' then
     if brake.stopped == 'canary' then brake.canary = 0 end
     brake.stopped, brake.tried, brake.bad = '', 0, 0
-    write_brake(operation, brake, 0)
+    settle_brake(brake, deadline, 0)
+    redis.call('HSET', operation, 'brake', cjson.encode(brake))
   end
 end
 return 1

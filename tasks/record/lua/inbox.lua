@@ -30,6 +30,13 @@ local function read(key)
 end
 local listed, pending = read(inbox), read(announced)
 
+-- What becomes of the sorted sets: group -> member -> its score, or false (it is removed).
+local scores = {}
+local function score(group, member, at)
+  scores[group] = scores[group] or {}
+  scores[group][member] = at
+end
+
 local function group(e) return failures .. (e.k or '') .. '|' .. (e.c or '') end
 
 local function remove(from, desktop, match)
@@ -37,7 +44,7 @@ local function remove(from, desktop, match)
   for _, x in ipairs(from.entries[desktop]) do
     if match(x.e) then
       gone = gone + 1
-      if from == listed then redis.call('ZREM', group(x.e), x.e.o .. '/' .. desktop) end
+      if from == listed then score(group(x.e), x.e.o .. '/' .. desktop, false) end
     else rest[#rest+1] = x end
   end
   if gone > 0 then from.entries[desktop] = rest; from.changed[desktop] = true end
@@ -79,7 +86,7 @@ function verbs.confirm(desktop, line, e)
   if n > 0 and not newer then
     remove(listed, desktop, function(x) return x.o == e.o or alike(x, e) end)
     add(listed, desktop, line, e)
-    redis.call('ZADD', group(e), string.format('%.0f', e.t), e.o .. '/' .. desktop)
+    score(group(e), e.o .. '/' .. desktop, string.format('%.0f', e.t))
   end
   return n
 end
@@ -110,12 +117,33 @@ for i = first_change, #ARGV, change_args do
   done[#done+1] = verbs[verb](desktop, line, cjson.decode(line)) > 0 and '1' or '0'
 end
 
+local function write(command, key, args)
+  if #args > 0 then redis.call(command, key, unpack(args)) end
+end
+
 for _, x in ipairs({listed, pending}) do
+  local set, del = {}, {}
   for desktop in pairs(x.changed) do
     local lines = {}
     for i, entry in ipairs(x.entries[desktop]) do lines[i] = entry.line end
-    if #lines == 0 then redis.call('HDEL', x.key, desktop)
-    else redis.call('HSET', x.key, desktop, table.concat(lines, '\n')) end
+    if #lines == 0 then del[#del+1] = desktop
+    else
+      set[#set+1] = desktop
+      set[#set+1] = table.concat(lines, '\n')
+    end
   end
+  write('HSET', x.key, set)
+  write('HDEL', x.key, del)
+end
+for key, members in pairs(scores) do
+  local add, rem = {}, {}
+  for member, at in pairs(members) do
+    if at then
+      add[#add+1] = at
+      add[#add+1] = member
+    else rem[#rem+1] = member end
+  end
+  write('ZADD', key, add)
+  write('ZREM', key, rem)
 end
 return table.concat(done)

@@ -15,14 +15,19 @@ local function known(stored, entry)
   return at
 end
 
+local write, buckets = {}, redis.call('MGET', unpack(KEYS))
 for k, bucket in ipairs(KEYS) do
-  local stored, add = redis.call('GET', bucket) or '', new_entries[k]
+  local stored, add = buckets[k] or '', new_entries[k]
   local parts, has = {stored}, {} -- has: operations that have entries; most have none
   for i = 1, #add, size do
     local entry, op = add:sub(i, i + size - 1), add:sub(i + op_at, i + op_at + 11)
     if has[op] == nil then has[op] = find(stored, op, 1) and true or false end
     if not (has[op] and known(stored, entry)) then parts[#parts+1] = entry end
   end
-  if #parts > 1 then redis.call('SET', bucket, table.concat(parts)) end
+  if #parts > 1 then
+    write[#write+1] = bucket
+    write[#write+1] = table.concat(parts)
+  end
 end
+if #write > 0 then redis.call('MSET', unpack(write)) end
 return 1

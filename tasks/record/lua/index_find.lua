@@ -8,8 +8,9 @@ local size = tonumber(ARGV[1])
 local hashes = {unpack(ARGV, 2)}
 
 local out = {}
-for k, bucket in ipairs(KEYS) do
-  local stored, hash = redis.call('GET', bucket) or '', hashes[k]
+for k, stored in ipairs(redis.call('MGET', unpack(KEYS))) do
+  stored = stored or ''
+  local hash = hashes[k]
   local found, at = {}, find(stored, hash, 1)
   while at do
     local step = 1

@@ -9,12 +9,18 @@
 
 local follow = KEYS[1]
 local look_args = 3
-for i = 1, #ARGV, look_args do
-  local member, lease, next_look = unpack(ARGV, i, i + look_args - 1)
-  local score = redis.call('ZSCORE', follow, member)
+local members, over, again = {}, {}, {}
+for i = 1, #ARGV, look_args do members[#members+1] = ARGV[i] end
+for n, score in ipairs(redis.call('ZMSCORE', follow, unpack(members))) do
+  local member, lease, next_look = unpack(ARGV, (n-1)*look_args + 1, n*look_args)
   if score and tonumber(score) == tonumber(lease) then
-    if next_look == '0' then redis.call('ZREM', follow, member)
-    else redis.call('ZADD', follow, next_look, member) end
+    if next_look == '0' then over[#over+1] = member
+    else
+      again[#again+1] = next_look
+      again[#again+1] = member
+    end
   end
 end
+if #over > 0 then redis.call('ZREM', follow, unpack(over)) end
+if #again > 0 then redis.call('ZADD', follow, unpack(again)) end
 return 1

@@ -10,52 +10,76 @@ local starts, blocks = KEYS[1], KEYS[2]
 local until_s, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local texts = {unpack(ARGV, 3)}
 
-local at, ends, block, common, grown -- the block at hand, the start of the next one, and what is common to its texts
-local split = false
+local window = 16 -- starts that are read at once
 
--- Writes a block: what is common to all texts from its start to its end, and the rest of each.
-local function write(first, stop, all, from, to)
+-- The blocks that the texts belong to: {at = start, ends = start of the next one or nil, texts = {…}}
+local touched = {}
+do
+  local at, ahead, i = nil, {}, 1 -- the start of the block at hand, and those of the next ones
+  for _, text in ipairs(texts) do
+    while at and ahead[i] and text >= ahead[i] do at, i = ahead[i], i + 1 end
+    if not at or not ahead[i] and #ahead == window then
+      at = redis.call('ZREVRANGEBYLEX', starts, '[' .. text, '-', 'LIMIT', 0, 1)[1] or ''
+      ahead, i = redis.call('ZRANGEBYLEX', starts, '(' .. at, '+', 'LIMIT', 0, window), 1
+    end
+    local last = touched[#touched]
+    if not last or last.at ~= at then
+      last = {at = at, ends = ahead[i], texts = {}}
+      touched[#touched+1] = last
+    end
+    last.texts[#last.texts+1] = text
+  end
+end
+
+local fields = {'\n'} -- when the list expires, as no text begins with a line break; and then the blocks
+for i, x in ipairs(touched) do fields[i+1] = x.at end
+local stored = redis.call('HMGET', blocks, unpack(fields))
+
+local new_fields, new_starts = {}, {}
+local function set(list, a, b)
+  list[#list+1] = a
+  list[#list+1] = b
+end
+
+-- Sets a block: what is common to all texts from its start to its end, and the rest of each.
+local function set_block(first, stop, all, from, to)
   local n = 0
   while stop and n < #first - 1 and first:byte(n + 1) == stop:byte(n + 1) do n = n + 1 end
   local lines = {first:sub(1, n)}
   for i = from, to do lines[#lines+1] = all[i]:sub(n + 1) end
-  redis.call('HSET', blocks, first, table.concat(lines, '\n') .. '\n')
+  set(new_fields, first, table.concat(lines, '\n') .. '\n')
 end
 
-local function save()
-  if not grown then return end
-  if #block <= limit then redis.call('HSET', blocks, at, block) return end
+local function split(x, block, common)
   local all = {}
   for rest in block:sub(#common + 2):gmatch('[^\n]+') do all[#all+1] = common .. rest end
   table.sort(all)
   local size = math.ceil(#all / math.ceil(2 * #block / limit))
   for from = 1, #all, size do
-    local to, first = math.min(from + size - 1, #all), at
+    local to, first = math.min(from + size - 1, #all), x.at
     if from > 1 then
       first = all[from]
-      redis.call('ZADD', starts, 0, first)
+      set(new_starts, 0, first)
     end
-    write(first, all[to+1] or ends, all, from, to)
+    set_block(first, all[to+1] or x.ends, all, from, to)
   end
-  split = true
 end
 
-for _, text in ipairs(texts) do
-  if not at or (ends and text >= ends) then
-    save()
-    at = redis.call('ZREVRANGEBYLEX', starts, '[' .. text, '-', 'LIMIT', 0, 1)[1] or ''
-    ends = redis.call('ZRANGEBYLEX', starts, '(' .. at, '+', 'LIMIT', 0, 1)[1]
-    block, grown = redis.call('HGET', blocks, at) or '\n', false
-    common = block:match('^[^\n]*')
+for i, x in ipairs(touched) do
+  local was = stored[i+1] or '\n'
+  local block, common = was, was:match('^[^\n]*')
+  for _, text in ipairs(x.texts) do
+    local rest = text:sub(#common + 1)
+    if not block:find('\n' .. rest .. '\n', 1, true) then block = block .. rest .. '\n' end
   end
-  local rest = text:sub(#common + 1)
-  if not block:find('\n' .. rest .. '\n', 1, true) then block, grown = block .. rest .. '\n', true end
+  if #block > limit and block ~= was then split(x, block, common)
+  elseif block ~= was then set(new_fields, x.at, block) end
 end
-save()
-local known = tonumber(redis.call('HGET', blocks, '\n') or 0) -- no text begins with a line break
-if until_s > known then
-  redis.call('HSET', blocks, '\n', until_s)
-  redis.call('EXPIREAT', blocks, until_s)
-end
-if until_s > known or split then redis.call('EXPIREAT', starts, math.max(until_s, known)) end
+
+local known = tonumber(stored[1] or 0)
+if until_s > known then set(new_fields, '\n', until_s) end
+if #new_fields > 0 then redis.call('HSET', blocks, unpack(new_fields)) end
+if #new_starts > 0 then redis.call('ZADD', starts, unpack(new_starts)) end
+if until_s > known then redis.call('EXPIREAT', blocks, until_s) end
+if until_s > known or #new_starts > 0 then redis.call('EXPIREAT', starts, math.max(until_s, known)) end
 return 1

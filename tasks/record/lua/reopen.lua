@@ -13,8 +13,8 @@ if redis.call('EXISTS', open, unproven) == 0 then
   redis.call('HDEL', operation, 'clearance', 'brake')
   return 1
 end
-local clearance = redis.call('HGET', operation, 'clearance')
-local brake = read_brake(operation)
+local clearance, brake = unpack(redis.call('HMGET', operation, 'clearance', 'brake'))
+brake = decode_brake(brake)
 local waits = clearance and cjson.decode(clearance).state == 'waiting' or brake and brake.stopped ~= ''
 if not waits then redis.call('HDEL', operation, 'clearance') end
 return 1

@@ -8,5 +8,10 @@
 local follow = KEYS[1]
 local now, until_ms, limit = ARGV[1], ARGV[2], ARGV[3]
 local due = redis.call('ZRANGEBYSCORE', follow, '-inf', now, 'LIMIT', 0, limit)
-for _, member in ipairs(due) do redis.call('ZADD', follow, until_ms, member) end
+local leases = {}
+for _, member in ipairs(due) do
+  leases[#leases+1] = until_ms
+  leases[#leases+1] = member
+end
+if #due > 0 then redis.call('ZADD', follow, unpack(leases)) end
 return due

@@ -1,8 +1,5 @@
 -- The brake of an operation of many desktops, see brake.go; nil if it has none.
-local function read_brake(operation)
-  local stored = redis.call('HGET', operation, 'brake')
-  return stored and cjson.decode(stored) or nil
-end
+local function decode_brake(stored) return stored and cjson.decode(stored) or nil end
 
 -- How the canary remembers a row.
 local function brake_entry(chunk, id) return ' ' .. chunk .. ':' .. id .. ' ' end
@@ -39,17 +36,16 @@ local function count_in_brake(brake, entry, from, to, n, failure)
   if first and failed[to] then brake.lost = 1 end
 end
 
--- Stores the brake. Returns 2 if it stops the operation, 1 if its canary has just been
--- confirmed, else 0. After the deadline it stops nothing: all that is left fails.
-local function write_brake(operation, brake, now)
+-- Says what became of the brake, before it is stored: 2 if it stops the operation, 1 if its canary
+-- has just been confirmed, else 0. After the deadline it stops nothing: all that is left fails.
+local function settle_brake(brake, deadline, now)
   local lost, confirmed = brake.lost and brake.canary > 0, brake.canary > 0 and brake.proven >= brake.canary
   brake.lost = nil
   local share = brake.percent * math.max(brake.tried, 100) / 100
   local much = brake.bad > brake.desktops or brake.bad > share
-  if (lost or much) and brake.stopped == '' and now < tonumber(redis.call('HGET', operation, 'deadline')) then
+  if (lost or much) and brake.stopped == '' and now < tonumber(deadline) then
     brake.stopped = lost and 'canary' or 'stop_loss'
   end
   if confirmed then brake.canary = 0 end
-  redis.call('HSET', operation, 'brake', cjson.encode(brake))
   return brake.stopped ~= '' and 2 or confirmed and 1 or 0
 end
