@@ -5,6 +5,8 @@ GOFLAGS += -buildvcs=false
 export GOFLAGS
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MISSPELL = github.com/golangci/misspell/cmd/misspell@v0.8.0
+HELM = helm.sh/helm/v3/cmd/helm@v3.22.0
+KUSTOMIZE = sigs.k8s.io/kustomize/kustomize/v5@v5.8.2
 NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,strat
 
 .DEFAULT_GOAL := help
@@ -65,6 +67,8 @@ lint: ## Check formatting, vet, go.mod, staticcheck, spelling, layout and words
 	go mod tidy -diff
 	go run $(STATICCHECK) ./...
 	go run $(MISSPELL) -error -i $(NOT_MISSPELLED) *.md Makefile .ci .github apiclient cmd deploy docs tasks worker
+	GOBIN=$(CURDIR)/bin GOFLAGS= CGO_ENABLED=0 go install $(HELM)
+	@for values in deploy/helm/detachd/ci/*; do bin/helm lint --strict --quiet -f $$values deploy/helm/detachd || exit 1; done
 	go test ./cmd/internal/house
 
 fmt: ## Format the code and tidy go.mod

@@ -20,7 +20,8 @@ type Call struct {
 	Worker        string    `json:"worker"`            // that sent it
 	Answered      bool      `json:"answered"`
 	// Trace is the W3C traceparent that the cloud got with the call. The call is its span; the
-	// trace is that of the first traced operation in it.
+	// trace is that of the first traced operation in it, or of the first that is sampled where
+	// spans are made.
 	Trace string `json:"trace,omitempty"`
 }
 

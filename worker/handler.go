@@ -46,10 +46,11 @@ const maxWait = 5 * time.Minute
 
 // handler runs the chunks of one of a project's queues.
 type handler struct {
-	sender  *sender
-	queue   string
-	handled *handled
-	runner  *runner
+	sender   *sender
+	queue    string
+	handled  *handled
+	beginner *beginner
+	runner   *runner
 }
 
 // ProcessTask works on a chunk. Desktops with an unknown outcome are resolved, queued ones go
@@ -67,10 +68,9 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	h.sender.lanes.arriving.Add(1)
 	arrived := sync.OnceFunc(func() { h.sender.lanes.arriving.Add(-1) })
 	defer arrived()
-	done := h.handled.popDone()
 	run := h.handled.begin(p)
 	defer h.handled.end(run)
-	c, err := h.sender.record.Begin(ctx, h.sender.cfg.ID, run, done)
+	c, err := h.beginner.begin(ctx, run)
 	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
 		return err
 	}

@@ -23,6 +23,7 @@ const (
 	sweepChunks    = 500              // chunks whose tasks are looked up in one sweep
 	inHandRead     = 100              // chunks of a dead worker that are read at a time
 	enqueuedAtOnce = 8                // of those
+	repairRest     = 10               // rounds
 
 	// Budgets of one round, so that no part of it delays the others for long.
 	inspectBudget  = time.Second
@@ -56,7 +57,9 @@ type reconciler struct {
 
 	offset     int // of the next sweep
 	cursor     record.RepairCursor
+	repairs    int             // in this walk
 	stuck      map[string]bool // active tasks that no worker had in hand in the last sweep
+	nextRepair time.Time
 	nextExpire time.Time
 	rung       map[string]time.Time // by project: see ringAgain
 }
@@ -188,11 +191,22 @@ func (r *reconciler) lead(ctx context.Context) error {
 }
 
 // repair takes the next step of the walk through the record: one a round, so that urgent work
-// does not wait for it.
+// does not wait for it. It rests after a walk that found nothing to repair.
 func (r *reconciler) repair(ctx context.Context) error {
-	next, repaired, _, err := r.record.RepairStep(ctx, time.Now(), r.cursor)
+	now := time.Now()
+	if now.Before(r.nextRepair) {
+		return nil
+	}
+	next, repaired, ended, err := r.record.RepairStep(ctx, now, r.cursor)
 	if err != nil {
 		return err
+	}
+	r.repairs += repaired.Total()
+	if ended {
+		if r.repairs == 0 {
+			r.nextRepair = now.Add(repairRest * r.heart.beatInterval)
+		}
+		r.repairs = 0
 	}
 	if r.cursor = next; repaired.Total() > 0 {
 		r.log.Warn().Interface("repaired", repaired).Msg("repaired a lost or left-over part of the record, from the operations themselves")
@@ -213,6 +227,10 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	r.offset = swept.Next
 	if err := r.ringAgain(ctx, swept.Open, now); err != nil {
 		return err
+	}
+	if len(swept.Open) == 0 {
+		r.stuck = nil
+		return nil // so that it costs one command while there is nothing to do
 	}
 	if err := r.unserved.pass(ctx, swept.Chunks, unservedBudget); err != nil {
 		return err

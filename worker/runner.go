@@ -33,7 +33,8 @@ type runner struct {
 	log       zerolog.Logger
 	newServer func(record.Queue) *queueServer
 	gate      *gate
-	idleAfter time.Duration
+	// The constants of the same names; shorter in tests.
+	idleAfter, dueSoon time.Duration
 
 	signal chan struct{} // holds one token after a change of the fields below
 
@@ -178,7 +179,7 @@ func (r *runner) idle(ctx context.Context) bool {
 	due, err := r.look(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if err != nil || r.wanted || r.inHand > 0 || !due.IsZero() && time.Until(due) < dueSoon {
+	if err != nil || r.wanted || r.inHand > 0 || !due.IsZero() && time.Until(due) < r.dueSoon {
 		r.lastWork = time.Now()
 		return false
 	}

@@ -299,7 +299,7 @@ func TestAWorkerStartsAgainUnderItsName(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 1)
 	require.NoError(t, inspector.DeleteTask(small, list[0].ID)) // with the worker, as a task that stays active
-	_, err = s.record.Begin(t.Context(), "worker-1", record.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}, nil)
+	_, err = s.record.Begin(t.Context(), "worker-1", []record.Run{{Payload: queue.Payload{Operation: op.ID, Project: "hq"}, Mark: "1"}}, nil)
 	require.NoError(t, err)
 	s.start()
 	got, _ := s.ended(op)

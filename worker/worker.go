@@ -30,6 +30,7 @@ type Worker struct {
 	pace       *pace
 	brakes     *brakes
 	handled    *handled
+	beginner   *beginner
 	ended      chan string // operations, for the finisher
 
 	listener *listener
@@ -61,6 +62,7 @@ func New(cfg Config) (*Worker, error) {
 	cfg.Observer = Observers{w.counter, cfg.Observer}
 	w.cfg = cfg
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
+	w.beginner = &beginner{record: rec, worker: cfg.ID, handled: w.handled, inFlight: w.inFlight}
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
@@ -99,7 +101,8 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)
 	urgent := w.addSender(common, "urgent", urgentSlots, urgentFirst)
 	r := &runner{
-		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, signal: make(chan struct{}, 1),
+		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, dueSoon: dueSoon,
+		signal: make(chan struct{}, 1),
 	}
 	r.newServer = func(q record.Queue) *queueServer {
 		switch q {
@@ -131,7 +134,7 @@ func (w *Worker) addSender(common *shared, name string, slots int, p priority) *
 func (w *Worker) newServer(q record.Queue, snd *sender, r *runner, concurrency int, poll time.Duration) *queueServer {
 	name := w.record.QueueName(r.project, q)
 	s := &queueServer{
-		queue: q, handler: &handler{sender: snd, queue: name, handled: w.handled, runner: r},
+		queue: q, handler: &handler{sender: snd, queue: name, handled: w.handled, beginner: w.beginner, runner: r},
 		rung: make(chan struct{}, 1), over: make(chan struct{}),
 	}
 	s.asynq = asynq.NewServerFromRedisClient(bellRedis{pacedRedis{w.cfg.Redis, w.pace}, s, poll}, asynq.Config{

@@ -47,7 +47,7 @@ func start(t *testing.T, env []string, args ...string) *process {
 	cmd.Env = env
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
-	if args[0] == "worker" { // its log is what it says
+	if args[0] == "worker" || args[0] == "serve" { // the log is what they say
 		out, err = cmd.StderrPipe()
 		require.NoError(t, err)
 	}

@@ -151,8 +151,10 @@ func (r *Record) write(
 			named.addMove(ch, m, out[i].Desktops[n])
 		}
 	}
-	if err := r.runBatches(ctx, append(named.calls(r.keys.named), r.listCalls(named)...)); err != nil {
-		return nil, fmt.Errorf("writing the record: %w", err)
+	if len(named.indexWrites) > 0 {
+		if err := r.gathered.write(ctx, r, named); err != nil {
+			return nil, fmt.Errorf("writing the record: %w", err)
+		}
 	}
 	return out, nil
 }

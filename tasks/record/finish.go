@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
@@ -16,8 +17,10 @@ var scriptSeal = script("seal")
 // them. It settles the inbox, enters the users of their desktops into the index of
 // names, seals their trails, indexes them again, which repairs the gaps of a crash, and
 // removes them from the list of open operations. It skips an operation that is retried
-// at the same time. Harmless to repeat.
+// at the same time, and one that another goroutine is finishing. Harmless to repeat.
 func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) {
+	ids = r.finishing.begin(ids)
+	defer r.finishing.end(ids)
 	fail := func(err error) ([]Operation, error) {
 		return nil, fmt.Errorf("finishing %d operations: %w", len(ids), err)
 	}
@@ -76,6 +79,37 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 		return fail(err)
 	}
 	return ended, nil
+}
+
+// finishing are the operations that this process is finishing. One that is large takes longer than
+// from one sweep to the next.
+type finishing struct {
+	mu  sync.Mutex
+	ids map[string]bool
+}
+
+// begin returns those of some operations that nobody else is finishing.
+func (f *finishing) begin(ids []string) (mine []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ids == nil {
+		f.ids = map[string]bool{}
+	}
+	for _, id := range ids {
+		if !f.ids[id] {
+			f.ids[id] = true
+			mine = append(mine, id)
+		}
+	}
+	return mine
+}
+
+func (f *finishing) end(ids []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		delete(f.ids, id)
+	}
 }
 
 // close removes sealed operations from the list of open ones. It puts back an operation

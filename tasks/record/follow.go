@@ -88,8 +88,14 @@ func (r *Record) InWork(ctx context.Context, ps []queue.Payload) ([]Chunk, error
 	return out, err
 }
 
-// chunks reads chunks in one round trip; a missing chunk is zero.
+// chunks reads chunks; see chunksWith.
 func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
+	return r.chunksWith(ctx, refs, func(redis.Pipeliner) {})
+}
+
+// chunksWith reads chunks in one round trip, with the caller's other commands, and in a second
+// one the trails of those of which a row has moved. A missing chunk is zero.
+func (r *Record) chunksWith(ctx context.Context, refs []chunkID, also func(redis.Pipeliner)) ([]Chunk, error) {
 	metas, fields := map[string]*redis.SliceCmd{}, map[string][]string{}
 	alls, trails := make([]*redis.MapStringStringCmd, len(refs)), make([]*redis.StringSliceCmd, len(refs))
 	for _, x := range refs {
@@ -98,35 +104,68 @@ func (r *Record) chunks(ctx context.Context, refs []chunkID) ([]Chunk, error) {
 		}
 		fields[x.op] = append(fields[x.op], generationField+strconv.Itoa(x.chunk))
 	}
+	fail := func(err error) ([]Chunk, error) { return nil, fmt.Errorf("reading %d chunks: %w", len(refs), err) }
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for id, names := range fields {
 			metas[id] = p.HMGet(ctx, r.keys.op(id), names...)
 		}
 		for i, x := range refs {
 			alls[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
-			trails[i] = p.LRange(ctx, r.keys.trail(x.op, x.chunk), 0, -1)
+		}
+		also(p)
+		return nil
+	})
+	if err != nil {
+		return fail(err)
+	}
+	ops := map[string]Operation{}
+	for id, meta := range metas {
+		if op, ok, err := decodeOperation(id, meta); err != nil {
+			return nil, err
+		} else if ok {
+			ops[id] = op
+		}
+	}
+	there := func(i int) bool { return ops[refs[i].op].ID != "" && len(alls[i].Val()) > 0 }
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, x := range refs {
+			if there(i) && !unmoved(ops[x.op], alls[i].Val()) {
+				trails[i] = p.LRange(ctx, r.keys.trail(x.op, x.chunk), 0, -1)
+			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading %d chunks: %w", len(refs), err)
+		return fail(err)
 	}
 	out := make([]Chunk, len(refs))
 	for i, x := range refs {
-		o, ok, err := decodeOperation(x.op, metas[x.op])
-		if err != nil {
-			return nil, err
-		}
-		if !ok || len(alls[i].Val()) == 0 {
+		if !there(i) {
 			continue
 		}
+		op, trail := ops[x.op], []string(nil)
+		if trails[i] != nil {
+			trail = trails[i].Val()
+		}
 		generation := metas[x.op].Val()[slices.Index(fields[x.op], generationField+strconv.Itoa(x.chunk))]
-		out[i] = Chunk{Operation: o, Number: x.chunk, Generation: int(number(generation))}
-		if out[i].Desktops, err = decodePinned(x.op, o.bound, x.chunk, alls[i].Val(), trails[i].Val()); err != nil {
+		out[i] = Chunk{Operation: op, Number: x.chunk, Generation: int(number(generation))}
+		if out[i].Desktops, err = decodePinned(x.op, op.bound, x.chunk, alls[i].Val(), trail); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
+}
+
+// unmoved reports that a chunk is as it was accepted, so that nothing is in its trail.
+func unmoved(op Operation, values map[string]string) bool {
+	queued := encodeStatus(tasks.Desktop{State: tasks.StateQueued, UpdatedAt: op.AcceptedAt})
+	_, status, _ := strings.Cut(values[commonField], "|")
+	for id, value := range values {
+		if strings.Trim(id, " ") != "" && strings.Contains(value, ";") {
+			return false
+		}
+	}
+	return status == queued
 }
 
 func (l Looks) call(r *Record) *scriptCall {

@@ -233,6 +233,7 @@ func (k keys) guards(part string) string { // HASH: guard or limit -> value at t
 
 func (k keys) rejected() string { return k.prefix + ":rejected" } // LIST: JSON of Rejected
 func (k keys) bell() string     { return k.prefix + ":bell" }     // STREAM: see Ring
+func (k keys) format() string   { return k.prefix + ":format" }   // ZSET: one member, see FormatError
 func (k keys) leader() string   { return k.prefix + ":leader" }   // STRING: the worker that sweeps
 func (k keys) repair() string   { return k.prefix + ":repair" }   // HASH: see RepairReport
 func (k keys) expiring() string { return k.prefix + ":expiring" } // STRING: present while a worker expires operations

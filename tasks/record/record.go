@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -49,9 +50,13 @@ type Record struct {
 	replicas  *replicas
 	audit     auditLog
 	past      *pastTallies
+	open      *openKept
 	protected protected
 	schedules map[string]tasks.Schedule // of the configuration, by name
 	recalls   recalls
+	finishing finishing
+	gathered  gatheredNames
+	groups    sync.Map // failureGroup as text -> when it was last listed
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
@@ -62,7 +67,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{},
+	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}, open: &openKept{},
 		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules)}
 }
 
@@ -170,37 +175,16 @@ type Chunk struct {
 	Desktops   []Row // by position, with Pinned
 }
 
-// Chunk reads a chunk in one round trip; ErrNotFound if the operation is gone.
+// Chunk reads a chunk; ErrNotFound if the operation is gone.
 func (r *Record) Chunk(ctx context.Context, op string, n int) (Chunk, error) {
-	return r.chunk(ctx, op, n, func(redis.Pipeliner) {})
-}
-
-// chunk reads a chunk, and sends the caller's other commands in the same round trip.
-func (r *Record) chunk(ctx context.Context, op string, n int, also func(redis.Pipeliner)) (Chunk, error) {
-	var meta *redis.SliceCmd
-	var all *redis.MapStringStringCmd
-	var trail *redis.StringSliceCmd
-	fields := append(operationFields[:len(operationFields):len(operationFields)], generationField+strconv.Itoa(n))
-	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		meta = p.HMGet(ctx, r.keys.op(op), fields...)
-		all = p.HGetAll(ctx, r.keys.chunk(op, n))
-		trail = p.LRange(ctx, r.keys.trail(op, n), 0, -1)
-		also(p)
-		return nil
-	})
-	if err != nil {
-		return Chunk{}, fmt.Errorf("reading chunk %d of operation %s: %w", n, op, err)
+	chunks, err := r.chunks(ctx, []chunkID{{op, n}})
+	if err == nil && chunks[0].Operation.ID == "" {
+		err = fmt.Errorf("operation %s, chunk %d: %w", op, n, tasks.ErrNotFound)
 	}
-	o, ok, err := decodeOperation(op, meta)
 	if err != nil {
 		return Chunk{}, err
 	}
-	if !ok || len(all.Val()) == 0 {
-		return Chunk{}, fmt.Errorf("operation %s, chunk %d: %w", op, n, tasks.ErrNotFound)
-	}
-	c := Chunk{Operation: o, Number: n, Generation: int(number(meta.Val()[len(operationFields)]))}
-	c.Desktops, err = decodePinned(op, o.bound, n, all.Val(), trail.Val())
-	return c, err
+	return chunks[0], nil
 }
 
 // TryWrite reports whether Redis accepts a write, with a small key that expires. PING is not

@@ -327,6 +327,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"failure counts":           failureCounts,
 		"stats now":                statsNow,
 		"stats partial":            statsPartial,
+		"stats again":              statsAgain,
 		"tallies":                  tallies,
 		"tallies stay small":       talliesStaySmall,
 		"past tallies are kept":    pastTalliesAreKept,
@@ -915,25 +916,27 @@ func workers(t *testing.T, b *bundle) {
 	}
 	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
 	require.NoError(t, b.r.Beat(t.Context(), "w1"))
-	c, err := b.r.Begin(t.Context(), "w1", run(0, "1"), nil)
+	begun, err := b.r.Begin(t.Context(), "w1", []record.Run{run(0, "1")}, nil)
 	require.NoError(t, err)
-	require.Len(t, c.Desktops, 5)
+	require.Len(t, begun[0].Desktops, 5)
 	held, err := b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Equal(t, []queue.Payload{{Operation: op.ID}}, held)
-	_, err = b.r.Begin(t.Context(), "w1", run(0, "2"), []record.Run{run(0, "1")})
+	_, err = b.r.Begin(t.Context(), "w1", []record.Run{run(0, "2")}, []record.Run{run(0, "1")})
 	require.NoError(t, err)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Equal(t, []queue.Payload{{Operation: op.ID}}, held, "the end of a run does not take away the mark of the next")
-	_, err = b.r.Begin(t.Context(), "w1", run(1, "3"), []record.Run{run(0, "2")})
+	_, err = b.r.Begin(t.Context(), "w1", []record.Run{run(1, "3")}, []record.Run{run(0, "2")})
 	require.NoError(t, err)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Equal(t, []queue.Payload{{Operation: op.ID, Generation: 1}}, held)
 	gone := record.Run{Payload: queue.Payload{Operation: "gone", Project: "hq"}, Mark: "4"}
-	_, err = b.r.Begin(t.Context(), "w1", gone, nil)
-	require.ErrorIs(t, err, tasks.ErrNotFound)
+	begun, err = b.r.Begin(t.Context(), "w1", []record.Run{gone, run(1, "6")}, []record.Run{run(1, "6")})
+	require.NoError(t, err)
+	require.Empty(t, begun[0].Operation.ID, "it is gone")
+	require.Len(t, begun[1].Desktops, 5)
 	held, err = b.r.InHand(t.Context(), "w1")
 	require.NoError(t, err)
 	require.Len(t, held, 2)

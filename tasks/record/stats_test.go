@@ -3,6 +3,7 @@ package record_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -107,6 +108,65 @@ func statsPartial(t *testing.T, b *bundle) {
 	hq, branch := b.stats(b.now)
 	require.True(t, hq.Partial && branch.Partial)
 	require.Equal(t, 3, hq.Counts.Queued, "the oldest are summed up")
+}
+
+// A record that has read open operations before does not read their requests again, and yet
+// knows what has become of them since.
+func statsAgain(t *testing.T, b *bundle) {
+	moves := b.enqueue(tasks.Request{Desktops: ids(3), Urgent: true})
+	waits, ends, goes := b.enqueue(tasks.Request{Desktops: ids(5)}), b.enqueue(tasks.Request{Desktops: ids(7)}), b.enqueue(tasks.Request{Desktops: ids(11)})
+	hq, _ := b.stats(b.now)
+	require.Equal(t, 4, hq.Open)
+
+	b.move(moves, 0, tasks.StateSending, b.chunk(moves, 0).Desktops[:2]...)
+	b.move(moves, 0, tasks.StateAccepted, b.chunk(moves, 0).Desktops[:1]...)
+	asked, err := b.r.AskApproval(t.Context(), waits, tasks.Clearance{Desktops: 5, AskedAt: b.now, ExpiresAt: b.now.Add(time.Hour)})
+	require.NoError(t, err)
+	require.True(t, asked)
+	b.move(ends, 0, tasks.StateCancelled, b.chunk(ends, 0).Desktops...) // no sweep has closed it yet
+	require.NoError(t, b.rdb.HSet(t.Context(), b.prefix+":{"+goes.ID+"}:op", "expired", 1).Err())
+	comes := b.enqueue(tasks.Request{Desktops: ids(13), NotBefore: b.now.Add(time.Minute), DueAt: b.now.Add(time.Hour)})
+
+	hq, _ = b.stats(b.now)
+	require.Equal(t, tasks.Counts{Queued: 1, Sending: 1, Accepted: 1}, hq.Counts)
+	b.now = b.now.Add(2 * time.Minute)
+	for range 2 {
+		hq, _ = b.stats(b.now)
+		require.Equal(t, tasks.Counts{Queued: 1 + 13, Sending: 1, Accepted: 1}, hq.Counts)
+		require.Equal(t, []int{2, 1}, []int{hq.Open, hq.DueToday})
+	}
+	backlog, err := b.r.Backlog(t.Context(), b.now)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []tasks.Backlog{
+		{Operation: moves.ID, Project: "hq", Urgent: true, AcceptedAt: moves.AcceptedAt, Rows: 1},
+		{Operation: comes.ID, Project: "hq", AcceptedAt: comes.AcceptedAt, Rows: 13},
+	}, backlog)
+
+	requests := &fieldReads{field: "meta"}
+	b.rdb.AddHook(requests)
+	b.stats(b.now)
+	require.Equal(t, 1, requests.n, "only of the one that has gone")
+}
+
+// fieldReads counts the reads of a field of hashes.
+type fieldReads struct {
+	field string
+	n     int
+}
+
+func (c *fieldReads) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *fieldReads) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (c *fieldReads) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if slices.Contains(cmd.Args(), any(c.field)) {
+				c.n++
+			}
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // What happened: by minute and by quarter of an hour, for as long as it is wanted.

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,11 +23,17 @@ type Run struct {
 // ref is the entry of a run in its worker's list.
 func (x Run) ref() string { return x.TaskID() + ":" + x.Mark }
 
-// Begin reads a chunk, adds its run to the list of the worker, and removes the runs that are
-// done, in one round trip. When a worker dies, another runs the chunks in its list again.
-func (r *Record) Begin(ctx context.Context, worker string, run Run, done []Run) (Chunk, error) {
-	return r.chunk(ctx, run.Operation, run.Chunk, func(pipe redis.Pipeliner) {
-		pipe.SAdd(ctx, r.keys.runs(worker), run.ref())
+// Begin reads the chunks of runs, in their order, adds the runs to the list of the worker, and
+// removes those that are done, in one round trip. Chunks that have moved before take another one. A
+// chunk whose operation is gone is zero. When a worker dies, another runs the chunks in its list
+// again.
+func (r *Record) Begin(ctx context.Context, worker string, runs, done []Run) ([]Chunk, error) {
+	refs := make([]chunkID, len(runs))
+	for i, run := range runs {
+		refs[i] = chunkID{run.Operation, run.Chunk}
+	}
+	return r.chunksWith(ctx, refs, func(pipe redis.Pipeliner) {
+		pipe.SAdd(ctx, r.keys.runs(worker), runRefs(runs)...)
 		if len(done) > 0 {
 			pipe.SRem(ctx, r.keys.runs(worker), runRefs(done)...)
 		}
@@ -83,16 +90,15 @@ func runRefs(runs []Run) []any {
 
 // Lead makes the worker the leader, which sweeps, for ttl, unless another worker is.
 func (r *Record) Lead(ctx context.Context, worker string, ttl time.Duration) (bool, error) {
-	won, err := r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
-	if err != nil || won {
-		return won, err
+	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
+	switch {
+	case errors.Is(err, redis.Nil):
+		return r.rdb.SetNX(ctx, r.keys.leader(), worker, ttl).Result()
+	case err != nil || holder != worker:
+		return false, err
 	}
 	// Another worker may just have become the leader. Renewing then leads to two sweeps at
 	// a time, which is harmless.
-	holder, err := r.rdb.Get(ctx, r.keys.leader()).Result()
-	if err != nil || holder != worker {
-		return false, nil
-	}
 	return true, r.rdb.PExpire(ctx, r.keys.leader(), ttl).Err()
 }
 

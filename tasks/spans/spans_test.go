@@ -1,6 +1,8 @@
 package spans_test
 
 import (
+	"os"
+	"regexp"
 	"testing"
 	"time"
 
@@ -38,5 +40,18 @@ func BenchmarkNoSpans(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		way()
+	}
+}
+
+// The page lists every attribute.
+func TestThePageHasEveryAttribute(t *testing.T) {
+	code, err := os.ReadFile("spans.go")
+	require.NoError(t, err)
+	page, err := os.ReadFile("../../docs/traces.md")
+	require.NoError(t, err)
+	keys := regexp.MustCompile(`attribute\.Key\("([^"]+)"\)`).FindAllSubmatch(code, -1)
+	require.Greater(t, len(keys), 15)
+	for _, k := range keys {
+		require.Contains(t, string(page), "`"+string(k[1])+"`")
 	}
 }

@@ -125,4 +125,3 @@ func partOf(key string) string {
 	}
 	return "everything else"
 }
-

@@ -93,8 +93,8 @@ func shell(text string) (commands [][]string) {
 func ours(text string) (out [][]string) {
 	for _, words := range shell(text) {
 		for i, w := range words {
-			if words[0] == "redis-cli" {
-				break // whose user is of that name
+			if words[0] == "redis-cli" || words[0] == "helm" {
+				break // whose user, or release, is of that name
 			}
 			next := slices.Concat(words[i+1:], []string{""})[0]
 			if filepath.Base(w) == "detachd" && next != "detachd" && !strings.HasPrefix(next, "=") {

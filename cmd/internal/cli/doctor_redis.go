@@ -193,6 +193,9 @@ func checkCoverage(ctx context.Context, rdb redis.UniversalClient, fs *findings)
 
 // checkRecord checks workers, paused projects and unreadable tasks.
 func checkRecord(ctx context.Context, s *app.Store, now func() time.Time, fs *findings) {
+	if _, err := s.Record.Format(ctx); err != nil {
+		fs.add("record format", bad, explain(err).next, "%v", err)
+	}
 	workers, err := s.Record.Workers(ctx)
 	if err != nil {
 		fs.add("workers", bad, "let the Redis user read and write the keys of detachd", "%v", err)

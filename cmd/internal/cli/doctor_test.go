@@ -246,3 +246,18 @@ func TestDoctorNode(t *testing.T) {
 		require.Contains(t, all.String(), want)
 	}
 }
+
+// An earlier program does not touch the record of a newer one.
+func TestTheRecordOfANewerProgram(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.ok(t, "keys", "create", "--name", "hr", "--role", "admin")
+	_, err := s.redis.ZAdd("detachd:format", 2, "format")
+	require.NoError(t, err)
+	before := s.redis.Dump()
+	for _, args := range [][]string{{"worker"}, {"worker", "--listen", "127.0.0.1:0"}, {"serve", "--listen", "127.0.0.1:0"}} {
+		s.refused(t, exitUsage, "the record in Redis has format 2, and this program reads formats up to 1; nothing was changed", args...)
+	}
+	require.Equal(t, before, s.redis.Dump())
+	require.Equal(t, "bad", s.levels(t, exitFailed)["record format"])
+}

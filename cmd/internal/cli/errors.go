@@ -9,6 +9,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/server"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redisfault"
 )
 
@@ -61,6 +62,8 @@ const seeProtections = "take it out of the request; detachd protect list shows t
 const changeConfigured = "change it under schedules: in the configuration of workers and servers, and restart them; " +
 	"detachd schedule pause stops it at once"
 
+const startNewer = "start the release that wrote it, or a later one"
+
 const fixInput = "correct the input and run the command again"
 
 // explain finds the exit code and the next step for an error of another package.
@@ -72,6 +75,7 @@ func explain(err error) *failure {
 	err = localCause(err)
 	var invalid *tasks.ValidationError
 	var protected *tasks.ProtectedError
+	var newer *record.FormatError
 	switch {
 	case errors.As(err, &f):
 		return f
@@ -96,6 +100,8 @@ func explain(err error) *failure {
 		return &failure{exitUsage, err, "detachd list shows the operations"}
 	case errors.Is(err, tasks.ErrNoPlan), errors.Is(err, tasks.ErrPlanExpired):
 		return &failure{exitUsage, err, planAgain}
+	case errors.As(err, &newer):
+		return &failure{exitUsage, err, startNewer}
 	case errors.Is(err, context.Canceled):
 		return &failure{exitInternal, errors.New("interrupted"), "run it again"}
 	}

@@ -73,6 +73,9 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	if err := p.needKey(ctx, keys); err != nil {
 		return err
 	}
+	if err := s.Record.EnterFormat(ctx); err != nil {
+		return err
+	}
 	guards := cfg.Guards()
 	guards["serve.rate_limit"] = strconv.Itoa(o.rateLimit)
 	if err := p.auditGuards(ctx, s, log, "serve", guards); err != nil {

@@ -50,6 +50,9 @@ func (p *Program) work(ctx context.Context, listen string) error {
 		return unusable(err)
 	}
 	defer a.Stop()
+	if err := a.Store.Record.EnterFormat(ctx); err != nil {
+		return err
+	}
 	if err := p.auditGuards(ctx, a.Store, log, "worker", cfg.Guards()); err != nil {
 		return err
 	}

@@ -206,7 +206,7 @@ func TestDiagramHasTheLegalMoves(t *testing.T) {
 // Each alert links to its own section of the runbook.
 func TestEveryAlertHasARunbook(t *testing.T) {
 	t.Parallel()
-	rules, err := os.ReadFile(filepath.Join(root, "deploy/prometheus-rules.yaml"))
+	rules, err := os.ReadFile(filepath.Join(root, "deploy/helm/detachd/files/prometheus-rules.yaml"))
 	require.NoError(t, err)
 	page, err := os.ReadFile(filepath.Join(root, "docs/runbook.md"))
 	require.NoError(t, err)

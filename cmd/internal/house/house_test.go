@@ -112,5 +112,6 @@ func TestCIRunsWhatMakeCheckRuns(t *testing.T) {
 	require.Contains(t, read("deploy/Dockerfile"), "FROM golang:"+version+" ")
 	require.NoError(t, yaml.Unmarshal([]byte(ci), &map[string]any{}))
 	require.Contains(t, ci, "- run: .ci/run\n")
+	require.Contains(t, ci, "with: {fetch-depth: 0} ", "TestRollingUpgrade builds an earlier commit")
 	require.Regexp(t, `(?m)^check:.*\n\t@\.ci/run\n`, read("Makefile"))
 }

@@ -137,7 +137,7 @@ type grafanaSource struct{ Type, UID string }
 // Each panel of the dashboard asks for series that exist, says what it shows, and has a place of its own.
 func TestGrafanaDashboard(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../deploy/grafana-dashboard.json")
+	text, err := os.ReadFile("../../../deploy/helm/detachd/files/grafana-dashboard.json")
 	require.NoError(t, err)
 	var d grafana
 	require.NoError(t, json.Unmarshal(text, &d))

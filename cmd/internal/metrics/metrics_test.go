@@ -258,7 +258,7 @@ func FuzzCodes(f *testing.F) {
 // The alerts ask for series that exist, with labels that they have.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../../deploy/prometheus-rules.yaml")
+	text, err := os.ReadFile("../../../deploy/helm/detachd/files/prometheus-rules.yaml")
 	require.NoError(t, err)
 	var rules struct {
 		Groups []struct {
