@@ -219,8 +219,10 @@ func serveWorker(args []string) error {
 }
 
 // newWorker is a worker of one project.
-func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
-	return workerOf(rdb, id, []worker.API{api}, callTimeout)
+func newWorker(
+	rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration, change ...func(*worker.Config),
+) (*worker.Worker, error) {
+	return workerOf(rdb, id, []worker.API{api}, callTimeout, change...)
 }
 
 // workerOf is a worker as a user runs it, without a rate limit, of a project for each API. Of
