@@ -226,18 +226,14 @@ func (l *lanes) pop() []*item {
 	return batch
 }
 
-// filling reports whether less than a call waits and more is about to arrive.
-func (l *lanes) filling() bool {
-	if l.arriving.Load() == 0 {
-		return false
-	}
+// count returns how many items wait.
+func (l *lanes) count() (n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
 	for _, q := range l.waiting {
 		n += len(q)
 	}
-	return n < apiclient.MaxDesktopsPerCall
+	return n
 }
 
 // withdraw removes the waiting items of a job and answers them. Items in a call are answered
@@ -347,10 +343,16 @@ func (d *dispatcher) run(newCalls context.Context) {
 	}
 }
 
-// gather lets a batch fill while that is worth it.
+// gather lets a batch fill while desktops arrive.
 func (d *dispatcher) gather(ctx context.Context) {
-	for end := time.Now().Add(d.linger()); d.lanes.filling() && time.Now().Before(end); {
+	end, waiting := time.Now().Add(d.linger()), d.lanes.count()
+	for waiting < apiclient.MaxDesktopsPerCall && time.Now().Before(end) {
+		quiet := d.lanes.arriving.Load() == 0
 		if !wait(ctx, time.Millisecond) {
+			return
+		}
+		was := waiting
+		if waiting = d.lanes.count(); quiet && waiting == was {
 			return
 		}
 	}

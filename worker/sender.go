@@ -196,9 +196,14 @@ func (s *sender) leave(b *batch, group []*item, call record.Call) outcome {
 	return out
 }
 
-// linger is a quarter of a call: filling a batch costs little beside the call that it saves.
+// linger is a quarter of what a batch takes, a reading and a call: filling it costs little beside the
+// call that it saves.
 func (s *sender) linger() time.Duration {
-	return min(time.Duration(s.took.Load())/4, 25*time.Millisecond)
+	const most = 25 * time.Millisecond
+	if took := time.Duration(s.took.Load()); took > 0 {
+		return min(took/2, most)
+	}
+	return most // of the first calls nothing is known
 }
 
 // begin renews the claim of a group, for as long as the call can have an effect, and

@@ -67,8 +67,10 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}, open: &openKept{},
-		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules)}
+	return &Record{
+		rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}, open: &openKept{},
+		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules),
+	}
 }
 
 // QueueName is the asynq queue of that name of a project.

@@ -221,14 +221,18 @@ func serveWorker(args []string) error {
 }
 
 // newWorker is a worker of one project.
-func newWorker(rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration) (*worker.Worker, error) {
-	return workerOf(rdb, id, []worker.API{api}, callTimeout)
+func newWorker(
+	rdb redis.UniversalClient, id string, api worker.API, callTimeout time.Duration, change ...func(*worker.Config),
+) (*worker.Worker, error) {
+	return workerOf(rdb, id, []worker.API{api}, callTimeout, change...)
 }
 
 // workerOf is a worker as a user runs it, without a rate limit, of a project for each API. Of
 // its slots each takes a batch through reading and call, as each worker of the baselines does;
 // proving has as many readings at a time.
-func workerOf(rdb redis.UniversalClient, id string, apis []worker.API, callTimeout time.Duration) (*worker.Worker, error) {
+func workerOf(
+	rdb redis.UniversalClient, id string, apis []worker.API, callTimeout time.Duration, change ...func(*worker.Config),
+) (*worker.Worker, error) {
 	// What passes costs the same as what is within a limit. A canary would wait for readings, once.
 	limit := tasks.Limit{Desktops: 1, Percent: 100, Window: time.Hour}
 	stopLoss := tasks.StopLoss{Desktops: tasks.MaxDesktops, Percent: 99}
@@ -238,6 +242,9 @@ func workerOf(rdb redis.UniversalClient, id string, apis []worker.API, callTimeo
 			Alias: name, API: apis[i], MaxInFlight: inFlight, MaxReads: inFlight, CallTimeout: callTimeout,
 			Limit: &limit, Canary: &tasks.Canary{}, StopLoss: &stopLoss,
 		})
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	return worker.New(cfg)
 }

@@ -120,31 +120,6 @@ func (c *counting) Desktops(ctx context.Context, ids []string) ([]apiclient.Desk
 	return list, err
 }
 
-// singles is B3: operations that wait when the worker starts.
-func singles(e *env) ([]figure, error) {
-	const n = 1000
-	var calls []float64
-	took, err := turns(longTurns,
-		e.timed(n, 50*time.Millisecond, func(c *cloud) (time.Duration, error) { return asynqTasks(e.ctx, e.rdb, c, n, 1, false) }),
-		e.timed(n, 50*time.Millisecond, func(c *cloud) (time.Duration, error) { return asynqTasks(e.ctx, e.rdb, c, n, 1, true) }),
-		e.timed(n, 50*time.Millisecond, func(c *cloud) (time.Duration, error) {
-			api := &counting{Client: c.Client}
-			took, err := e.took(api, n, 1)
-			calls = append(calls, float64(api.calls.Load()))
-			return took, err
-		}))
-	if err != nil {
-		return nil, err
-	}
-	ours, naive, group, most := medianSeconds(took[2]), ratios(took[0], took[2]), ratios(took[1], took[2]), slices.Max(calls)
-	return []figure{
-		{"B3 1,000 one-desktop operations", ours, naive.of(longTurns, "naive "+medianSeconds(took[0])),
-			naive.median, ">= 12x", naive.median >= 12},
-		{"B3 the same", ours, group.of(longTurns, "group "+medianSeconds(took[1])), group.median, ">= 25x", group.median >= 25},
-		{"B3 API calls, the most of any turn", fmt.Sprintf("%.0f", most), "naive 1000", n / most, "<= 50 calls", most <= 50},
-	}, nil
-}
-
 // trips notes when requests left and were answered that are about single desktops.
 type trips struct {
 	mu      sync.Mutex
