@@ -98,8 +98,8 @@ type Config struct {
 	MaxAttempts        int           // failed calls of a desktop before it is failed; defaults to 10
 	RetryBase          time.Duration // first delay; doubles with each attempt, full jitter; defaults to 1 s
 	RetryMax           time.Duration // longest delay; defaults to 5 min
-	BulkPollInterval   time.Duration // of an empty bulk or small queue; defaults to 200 ms
-	UrgentPollInterval time.Duration // of an empty urgent queue for which no bell rang; defaults to 200 ms
+	BulkPollInterval   time.Duration // of an empty bulk or small queue, while the project is served; defaults to 200 ms
+	UrgentPollInterval time.Duration // of an empty urgent queue, likewise; a ring does not wait for it; defaults to 200 ms
 	FirstLook          time.Duration // from acceptance of a desktop to its first reading; further gaps grow; defaults to 3 s
 	ConfirmWithin      time.Duration // from acceptance of a desktop until it fails as unconfirmed; defaults to 30 min
 	CallMargin         time.Duration // how long after CallTimeout an unanswered call may still take effect; defaults to 5 s
