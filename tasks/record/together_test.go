@@ -47,11 +47,11 @@ func TestTheTrailOfAnUnmovedChunkIsNotRead(t *testing.T) {
 
 // finishAgain finishes an operation once more while it is being finished.
 type finishAgain struct {
-	b    *bundle
-	id   string
-	did  atomic.Bool
-	ops  []record.Operation
-	err  error
+	b   *bundle
+	id  string
+	did atomic.Bool
+	ops []record.Operation
+	err error
 }
 
 func (h *finishAgain) DialHook(next redis.DialHook) redis.DialHook          { return next }
