@@ -28,7 +28,7 @@ test: ## Run all tests, or those that match TEST=pattern, of all packages or PKG
 	@.ci/test
 
 cover: ## Run all tests and show in artifacts/cover.html which lines no test reaches
-	@.ci/deps redis-server chromium
+	@.ci/deps redis-server chromium-headless-shell
 	@mkdir -p artifacts
 	go test -timeout 20m -coverpkg=./... -coverprofile=artifacts/cover.out ./...
 	@go tool cover -html=artifacts/cover.out -o artifacts/cover.html

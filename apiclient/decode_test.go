@@ -56,7 +56,7 @@ func TestDecodingAllocatesLittle(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	require.LessOrEqual(t, allocs/100, 13.0)
+	require.LessOrEqual(t, allocs/100, 10.0)
 }
 
 // An error of decoding may be logged, and what a reply says may be a secret.

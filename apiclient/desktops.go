@@ -12,7 +12,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -279,20 +278,17 @@ type desktopList []Desktop
 
 // UnmarshalJSONFrom accepts a list, and null.
 func (l *desktopList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
-	if dec.PeekKind() != jsontext.KindBeginArray {
-		return json.UnmarshalDecode(dec, (*[]Desktop)(l))
+	var list []Desktop
+	if dec.PeekKind() == jsontext.KindBeginArray {
+		list = make([]Desktop, 0, desktopsPerPage)
 	}
-	_, err := dec.ReadToken()
-	list := make([]Desktop, 0, desktopsPerPage)
 	var d desktopDetail
-	for err == nil && dec.PeekKind() != jsontext.KindEndArray {
-		d = desktopDetail{Users: d.Users[:0]} // their memory is used again
-		err = json.UnmarshalDecode(dec, &d)
+	err := eachItem(dec, func() error {
+		d = desktopDetail{Process: noNumber, Users: d.Users[:0]} // their memory is used again
+		err := eachMember(dec, d.field)
 		list = append(list, d.desktop())
-	}
-	if err == nil {
-		_, err = dec.ReadToken()
-	}
+		return err
+	})
 	*l = list
 	return err
 }
@@ -333,32 +329,82 @@ func (p desktopPage) desktops(r reply) []Desktop {
 // desktopDetail has only the fields in use. "addresses" is a trap: an object in the SDK,
 // an array in the published example.
 type desktopDetail struct {
-	ID           text    `json:"desktop_id"`
-	ComputerName text    `json:"computer_name"`
-	Type         text    `json:"desktop_type"`
-	Status       text    `json:"status"`
-	TaskStatus   text    `json:"task_status"`
-	Process      *number `json:"process"`
-	AttachState  text    `json:"attach_state"`
-	LoginStatus  text    `json:"login_status"`
-	Created      text    `json:"created"`
-	UserName     text    `json:"user_name"`
-	Users        []struct {
-		ID     text `json:"user_id"`
-		Name   text `json:"user_name"`
-		Domain text `json:"domain"`
-		Group  text `json:"user_group"`
-		Type   text `json:"type"`
-	} `json:"attach_user_infos"`
-	Frozen      guard `json:"is_freeze"`
-	Maintenance guard `json:"in_maintenance_mode"`
-	Tags        tags  `json:"tags"`
+	ID, ComputerName, Type, Status, TaskStatus, AttachState, LoginStatus, Created, UserName text
+
+	Process             number
+	Users               userList
+	Frozen, Maintenance guard
+	Tags                tags
+}
+
+func (d *desktopDetail) field(name []byte) any {
+	switch string(name) {
+	case "desktop_id":
+		return &d.ID
+	case "computer_name":
+		return &d.ComputerName
+	case "desktop_type":
+		return &d.Type
+	case "status":
+		return &d.Status
+	case "task_status":
+		return &d.TaskStatus
+	case "process":
+		return &d.Process
+	case "attach_state":
+		return &d.AttachState
+	case "login_status":
+		return &d.LoginStatus
+	case "created":
+		return &d.Created
+	case "user_name":
+		return &d.UserName
+	case "attach_user_infos":
+		return &d.Users
+	case "is_freeze":
+		return &d.Frozen
+	case "in_maintenance_mode":
+		return &d.Maintenance
+	case "tags":
+		return &d.Tags
+	}
+	return nil
+}
+
+type attachedUser struct{ ID, Name, Domain, Group, Type text }
+
+func (u *attachedUser) field(name []byte) any {
+	switch string(name) {
+	case "user_id":
+		return &u.ID
+	case "user_name":
+		return &u.Name
+	case "domain":
+		return &u.Domain
+	case "user_group":
+		return &u.Group
+	case "type":
+		return &u.Type
+	}
+	return nil
+}
+
+// userList is attach_user_infos.
+type userList []attachedUser
+
+// UnmarshalJSONFrom accepts a list, and null.
+func (l *userList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*l = (*l)[:0]
+	return eachItem(dec, func() error {
+		*l = append(*l, attachedUser{})
+		return eachMember(dec, (*l)[len(*l)-1].field)
+	})
 }
 
 func (d *desktopDetail) desktop() Desktop {
 	out := Desktop{
 		ID:           string(d.ID),
-		Process:      d.Process.or(-1),
+		Process:      int(d.Process),
 		ComputerName: clip(string(d.ComputerName), maxName),
 		Type:         clip(string(d.Type), maxName),
 		Status:       clip(string(d.Status), maxName),

@@ -27,7 +27,7 @@ func (t *text) UnmarshalJSON(raw []byte) error {
 	case string(raw) == "null":
 		*t = ""
 	default:
-		*t = text(raw)
+		*t = text(shared(raw))
 	}
 	return nil
 }
@@ -77,6 +77,10 @@ func shared(b []byte) string {
 		return "DISCONNECTED"
 	case "USER":
 		return "USER"
+	case "false":
+		return "false"
+	case "true":
+		return "true"
 	}
 	return string(b)
 }
@@ -106,6 +110,9 @@ const noNumber number = -1
 func (n *number) UnmarshalJSON(b []byte) error {
 	*n = noNumber
 	s := spelled(b)
+	if s == "" {
+		return nil // an error of Atoi would cost more than all of this
+	}
 	if i, err := strconv.Atoi(s); err == nil && i >= 0 {
 		*n = number(i)
 	} else if f, err := strconv.ParseFloat(s, 64); err == nil && f >= 0 && f <= math.MaxInt32 && f == math.Trunc(f) {
@@ -176,24 +183,20 @@ func (t *tags) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		t.unread = err == nil && spelled(raw) != ""
 		return err
 	}
-	_, err := dec.ReadToken()
-	for n := 0; err == nil && dec.PeekKind() != jsontext.KindEndArray; n++ {
-		var tag string
-		if n >= maxTags {
-			err = dec.SkipValue()
-		} else {
-			tag, err = readTag(dec)
+	n := 0
+	return eachItem(dec, func() error {
+		if n++; n > maxTags {
+			t.unread = true
+			return dec.SkipValue()
 		}
+		tag, err := readTag(dec)
 		if tag == "" {
 			t.unread = true
-			continue
+			return err
 		}
 		t.list = append(t.list, tag)
-	}
-	if err == nil {
-		_, err = dec.ReadToken()
-	}
-	return err
+		return err
+	})
 }
 
 // readTag reads one entry; "" is one that says nothing.
@@ -206,16 +209,88 @@ func readTag(dec *jsontext.Decoder) (string, error) {
 		}
 		return clip(unquoted(raw), 2*maxName+1), nil
 	case jsontext.KindBeginObject:
-		var tag struct {
-			Key   text `json:"key"`
-			Value text `json:"value"`
-		}
-		if err := json.UnmarshalDecode(dec, &tag); err != nil || tag.Key == "" {
+		var key, value text
+		err := eachMember(dec, func(name []byte) any {
+			switch string(name) {
+			case "key":
+				return &key
+			case "value":
+				return &value
+			}
+			return nil
+		})
+		if err != nil || key == "" {
 			return "", err
 		}
-		return clip(string(tag.Key), maxName) + "=" + clip(string(tag.Value), maxName), nil
+		return clip(string(key), maxName) + "=" + clip(string(value), maxName), nil
 	}
 	return "", dec.SkipValue()
+}
+
+// eachItem reads a list, and has item read each value of it. null is an empty list.
+func eachItem(dec *jsontext.Decoder, item func() error) error {
+	if begun, err := begin(dec, jsontext.KindBeginArray); !begun {
+		return err
+	}
+	for dec.PeekKind() != jsontext.KindEndArray {
+		if err := item(); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// eachMember reads an object, each value into the field of its name; a nil field is skipped. null is an
+// empty object. It does what encoding/json does for a struct, in three quarters of the time.
+func eachMember(dec *jsontext.Decoder, field func(name []byte) any) error {
+	if begun, err := begin(dec, jsontext.KindBeginObject); !begun {
+		return err
+	}
+	for dec.PeekKind() != jsontext.KindEndObject {
+		name, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		switch into := field(fieldName(name)).(type) {
+		case *text: // nearly all
+			var raw jsontext.Value
+			if raw, err = dec.ReadValue(); err == nil {
+				err = into.UnmarshalJSON(raw)
+			}
+		case nil:
+			err = dec.SkipValue()
+		default:
+			err = json.UnmarshalDecode(dec, into)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}
+
+// begin reads the begin of a list or an object; false: it is null, or something else, which is an error.
+func begin(dec *jsontext.Decoder, kind jsontext.Kind) (bool, error) {
+	got := dec.PeekKind()
+	if got != kind && got != jsontext.KindNull && got != jsontext.KindInvalid {
+		return false, &json.SemanticError{JSONKind: got, ByteOffset: dec.InputOffset()}
+	}
+	_, err := dec.ReadToken()
+	return err == nil && got == kind, err
+}
+
+// fieldName is the name of a member as our fields are called: in lower case. Names in any case match, as in
+// encoding/json, and so do the two letters outside of ASCII that have the same lower case.
+func fieldName(quoted []byte) []byte {
+	name := quoted[1 : len(quoted)-1]
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && c != '_' {
+			return []byte(strings.ToLower(strings.ToUpper(unquoted(quoted))))
+		}
+	}
+	return name
 }
 
 var (

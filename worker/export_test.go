@@ -13,7 +13,7 @@ func ShortenIntervals(w *Worker) {
 func (p *Planner) SetBeat(d time.Duration) { p.beat = d }
 
 // Drowse makes a worker that was not started yet end the servers of a project as soon as it has
-// nothing to do, and leaves alone what only its sweep would find.
+// nothing to do, and its sweep pass over what it would find.
 func Drowse(w *Worker) {
 	for _, r := range w.runners {
 		r.idleAfter, r.dueSoon = time.Millisecond, 0

@@ -59,8 +59,8 @@ func TestEverybodyHearsEveryRing(t *testing.T) {
 	})
 }
 
-// A ring is left out only if workers that heard the last one serve the project until then.
-func TestRingsThatAreLeftOut(t *testing.T) {
+// A ring is skipped only if workers that heard the last one serve the project until then.
+func TestRingsThatAreSkipped(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Mini(t)
 	now := time.Unix(1_800_000_000, 0)
@@ -70,15 +70,15 @@ func TestRingsThatAreLeftOut(t *testing.T) {
 		project string
 		queue   Queue
 		at      time.Time
-		left    bool // out
+		skipped bool // out
 	}
 	for name, chunks := range map[string][]chunk{
-		"urgent always":   {{queue: UrgentQueue}, {queue: UrgentQueue}, {queue: BulkQueue, left: true}, {queue: UrgentQueue}},
-		"soon again":      {{queue: BulkQueue}, {queue: SmallQueue, left: true}, {queue: BulkQueue, after: RingLasts - 1, left: true}},
-		"not prolonged":   {{queue: BulkQueue}, {queue: BulkQueue, after: RingLasts - 1, left: true}, {queue: BulkQueue, after: 1}},
+		"urgent always":   {{queue: UrgentQueue}, {queue: UrgentQueue}, {queue: BulkQueue, skipped: true}, {queue: UrgentQueue}},
+		"soon again":      {{queue: BulkQueue}, {queue: SmallQueue, skipped: true}, {queue: BulkQueue, after: RingLasts - 1, skipped: true}},
+		"not prolonged":   {{queue: BulkQueue}, {queue: BulkQueue, after: RingLasts - 1, skipped: true}, {queue: BulkQueue, after: 1}},
 		"other project":   {{queue: BulkQueue}, {queue: BulkQueue, project: "branch"}},
-		"later than now":  {{queue: BulkQueue}, {queue: BulkQueue, at: later, left: true}},
-		"later than that": {{queue: BulkQueue, at: sooner}, {queue: BulkQueue, at: later, left: true}},
+		"later than now":  {{queue: BulkQueue}, {queue: BulkQueue, at: later, skipped: true}},
+		"later than that": {{queue: BulkQueue, at: sooner}, {queue: BulkQueue, at: later, skipped: true}},
 		"sooner":          {{queue: BulkQueue, at: later}, {queue: BulkQueue, at: sooner}, {queue: BulkQueue}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestRingsThatAreLeftOut(t *testing.T) {
 			for _, c := range chunks {
 				now = now.Add(c.after)
 				b.ring(t.Context(), c.project+"hq", c.queue, c.at)
-				if !c.left {
+				if !c.skipped {
 					want = append(want, Ring{c.project + "hq", c.queue, c.at})
 				}
 			}

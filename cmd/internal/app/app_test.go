@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/goleak"
 
 	"github.com/detachd/detachd/apiclient"
@@ -20,6 +21,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/spans"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -73,8 +75,9 @@ func TestAppRunsSchedules(t *testing.T) {
 	cfg.Schedules = []tasks.Schedule{{
 		Name: "nightly", Project: "hq", Cron: "0 0 1 1 *", Source: tasks.ScheduleSource{Desktops: []string{"d1"}}, Owner: "Zoe Doe",
 	}}
+	maker := spans.New(sdk.NewTracerProvider().Tracer("test"))
 	start := func() *App {
-		a, err := New(cfg, none, zerolog.Nop(), "test", nil)
+		a, err := New(cfg, none, zerolog.Nop(), "test", maker)
 		require.NoError(t, err)
 		require.NoError(t, a.Start(t.Context()))
 		t.Cleanup(a.Stop)
@@ -92,6 +95,7 @@ func TestAppRunsSchedules(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, ops, 1)
 	require.Equal(t, []string{"schedule:nightly", "Zoe Doe"}, []string{ops[0].RequestedBy, ops[0].Owner})
+	require.NotEmpty(t, ops[0].Trace)
 }
 
 // A worker reads files, fleets and lists of those who stay, and runs what it finds once.

@@ -63,7 +63,7 @@ type result struct {
 var benchmarks = []benchmark{
 	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
 	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", sizes}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf}, {"B14", bulkheads},
 }
 
 type benchmark struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
@@ -37,7 +38,7 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	s.configure(t, miniredis.RunT(t).Addr(), s.cloud.URL)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
-		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
+		"redis claims": "ok", "redis limits": "ok", "redis bell": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
 		"workers": "warn", "record": "ok", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
 		"project hq users": "ok", "project branch users": "ok", "limit main": "ok",
 	}, s.levels(t, exitOK))
@@ -252,12 +253,20 @@ func TestTheRecordOfANewerProgram(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.ok(t, "keys", "create", "--name", "hr", "--role", "admin")
-	_, err := s.redis.ZAdd("detachd:format", 2, "format")
-	require.NoError(t, err)
-	before := s.redis.Dump()
+	require.NoError(t, s.keys.ZAdd(t.Context(), "detachd:format", redis.Z{Score: 2, Member: "format"}).Err())
+	dump := func() map[string]string {
+		out := map[string]string{}
+		for _, key := range s.keysLike(t, "*") {
+			var err error
+			out[key], err = s.keys.Dump(t.Context(), key).Result()
+			require.NoError(t, err)
+		}
+		return out
+	}
+	before := dump()
 	for _, args := range [][]string{{"worker"}, {"worker", "--listen", "127.0.0.1:0"}, {"serve", "--listen", "127.0.0.1:0"}} {
 		s.refused(t, exitUsage, "the record in Redis has format 2, and this program reads formats up to 1; nothing was changed", args...)
 	}
-	require.Equal(t, before, s.redis.Dump())
+	require.Equal(t, before, dump())
 	require.Equal(t, "bad", s.levels(t, exitFailed)["record format"])
 }

@@ -24,9 +24,9 @@ import (
 // In print every page has its number, and the first one the result and the seal.
 func TestPagesInPrint(t *testing.T) {
 	t.Parallel()
-	chromium, err := exec.LookPath("chromium")
+	chromium, err := exec.LookPath("chromium-headless-shell")
 	if err != nil {
-		redistest.Missing(t, "chromium is not installed (on Debian: apt-get install chromium, or `make test` as root): "+err.Error())
+		redistest.Missing(t, "chromium-headless-shell is not installed (on Debian: apt-get install it, or `make test` as root): "+err.Error())
 	}
 	b := newBook(t)
 	ids := []string{}

@@ -42,7 +42,7 @@ type book struct {
 
 func newBook(t *testing.T) *book {
 	t.Helper()
-	b := &book{t: t, rdb: redistest.Mini(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
+	b := &book{t: t, rdb: redistest.Start(t).Client(t), now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 	var err error
 	b.p, err = record.NewProducer(b.rdb, record.ProducerConfig{
 		Projects: []string{"hq"}, Record: record.Config{Prefix: "t"}, Now: func() time.Time { return b.now },

@@ -142,6 +142,7 @@ func TestDeadCollectors(t *testing.T) {
 	defer l.Close()
 	for name, address := range map[string]string{"away": "127.0.0.1:1", "silent": l.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
 			var log logged
 			env := map[string]string{
 				"OTEL_EXPORTER_OTLP_ENDPOINT": "http://" + address, "OTEL_BSP_MAX_QUEUE_SIZE": "8", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2",
@@ -153,7 +154,9 @@ func TestDeadCollectors(t *testing.T) {
 				span.Exited(0)
 			}
 			end()
-			tr.Stop(time.Nanosecond) // TestMain sees that nothing is left
+			tr.Stop(time.Nanosecond)
+			require.NoError(t, goleak.Find(before, // the connections end with the collector
+				goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop")))
 			require.Contains(t, log.String(), " are lost")
 		})
 	}
