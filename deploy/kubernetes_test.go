@@ -408,7 +408,9 @@ func TestNetworkPolicies(t *testing.T) {
   - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: data}}}]
     ports: [{protocol: TCP, port: 6379}, {protocol: TCP, port: 26379}]
   - to: [{ipBlock: {cidr: 192.0.2.0/24}}]
-    ports: [{protocol: TCP, port: 443}]`))
+    ports: [{protocol: TCP, port: 443}]
+  - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+    ports: [{protocol: TCP, port: 4318}]`))
 	check(objects, "leavers-server", one, "COMPONENT", "server", "PEERS", "{matchLabels: {kubernetes.io/metadata.name: ingress}}", "PORT", "api")
 	check(objects, "leavers-worker", one, "COMPONENT", "worker", "PEERS", "{matchLabels: {kubernetes.io/metadata.name: monitoring}}",
 		"PORT", "metrics")
@@ -551,6 +553,7 @@ func TestTheChartRefuses(t *testing.T) {
 		{"worker.resources.limits.memory=null", "/worker/resources/limits"},
 		{"networkPolicy.redis.to=null", "/networkPolicy/redis"},
 		{"networkPolicy.dns=", "/networkPolicy/dns"},
+		{"networkPolicy.extraEgress[0].ports[0].port=4318", "/networkPolicy/extraEgress/0"},
 		{"serviceMonitor.enabled=true", "Name the pods of Prometheus in networkPolicy.metrics"},
 		{"workers=3", "'workers' not allowed"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -26,16 +27,17 @@ func cpu(e *env) ([]figure, error) {
 		const micros = float64(time.Microsecond)
 		workers, redises = append(workers, float64(w)/micros/(ops*each)), append(redises, float64(r)/micros/(ops*each))
 	}
-	line := func(who string, v []float64, goal float64) figure {
+	line := func(who string, v []float64, before float64) figure {
 		median := drill.Quantile(v, .5)
-		return figure{"B12 CPU a desktop until confirmed, " + who, fmt.Sprintf("%.1f us", median), fmt.Sprintf("goal %.0f us", goal),
-			median / goal, fmt.Sprintf("<= %.0f us", goal), median <= goal}
+		return figure{"B12 CPU a desktop until confirmed, " + who, fmt.Sprintf("%.1f us (%.1f to %.1f)", median, slices.Min(v), slices.Max(v)),
+			fmt.Sprintf("%.0f us before", before), median / before, "<= 0.5", median <= before/2}
 	}
-	return []figure{line("worker", workers, workerGoal), line("Redis", redises, redisGoal)}, nil
+	return []figure{line("worker", workers, workerBefore), line("Redis", redises, redisBefore)}, nil
 }
 
-// The goals are half of what the two used on the machine and at the commit that docs/performance.md names.
-const workerGoal, redisGoal = 100, 10
+// What the two used at commit 9fe51c6 on two cores: the medians of runs in turn with later ones. A machine
+// that is faster or slower moves the ratio; compare with it a build of that commit, in turn, when in doubt.
+const workerBefore, redisBefore = 80, 15
 
 func (e *env) cpuOf(ops, each int) (ofWorker, ofRedis time.Duration, err error) {
 	e.rdb.FlushAll(e.ctx)

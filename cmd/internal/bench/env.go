@@ -19,6 +19,7 @@ import (
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
+	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/cmd/internal/drill"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
@@ -192,6 +193,7 @@ func serveWorker(args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	app.GrowHeap() // as the worker command does
 	stop, err := profile(*profiles, "worker-"+*id)
 	if err != nil {
 		return err

@@ -86,6 +86,7 @@ func (p *Program) serve(ctx context.Context, listen listenOptions, o serveOption
 	m := metrics.New(p.Version)
 	watch(m, s)
 	if o.worker {
+		app.GrowHeap()
 		a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 		if err != nil {
 			return unusable(err)

@@ -45,6 +45,7 @@ func (p *Program) work(ctx context.Context, listen string) error {
 	t := p.startTraces(ctx, log)
 	defer t.Stop(cfg.Worker.ShutdownTimeout)
 	m := metrics.New(p.Version)
+	app.GrowHeap()
 	a, err := app.New(cfg, p.LookupEnv, log, p.Version, t.Spans, m)
 	if err != nil {
 		return unusable(err)
