@@ -41,7 +41,7 @@ bench: ## Measure detachd beside the baselines, in turns, on its own redis-serve
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
-scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 15 minutes)
+scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 17 minutes)
 	@.ci/deps redis-server
 	@mkdir -p artifacts
 	@go run ./cmd/internal/bench -scale -json artifacts/scale.json
