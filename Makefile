@@ -37,7 +37,7 @@ cover: ## Run all tests and show in artifacts/cover.html which lines no test rea
 fuzz: ## Run each fuzz test, or those that match TEST=pattern, for FUZZTIME=30s
 	@.ci/fuzz
 
-bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 8 minutes)
+bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 9 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
