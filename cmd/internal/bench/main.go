@@ -26,6 +26,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
@@ -107,7 +108,7 @@ func (o options) wants(b benchmark) bool {
 	if o.only != "" {
 		return strings.Contains(","+o.only+",", ","+b.name+",")
 	}
-	return o.scale == (b.name == "B5M" || b.name == "B6")
+	return o.scale == slices.Contains([]string{"B5M", "B6", "B9"}, b.name)
 }
 
 func runAll(ctx context.Context, o options) error {

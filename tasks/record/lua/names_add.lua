@@ -3,7 +3,7 @@
 -- KEYS[2] blocks  detachd:{p:hq}:names:2949
 -- ARGV[1]  until_s  1769796000 (when the list expires, unless that is later by now)
 -- ARGV[2]  limit    2048 (bytes of a block)
--- ARGV[3…] texts    uzoe.leaver, in order
+-- ARGV[3…] texts    uzoe.leaver, in order, each once
 -- Returns 1
 
 local starts, blocks = KEYS[1], KEYS[2]
@@ -67,11 +67,12 @@ end
 
 for i, x in ipairs(touched) do
   local was = stored[i+1] or '\n'
-  local block, common = was, was:match('^[^\n]*')
+  local common, new = was:match('^[^\n]*'), {} -- each text comes once
   for _, text in ipairs(x.texts) do
     local rest = text:sub(#common + 1)
-    if not block:find('\n' .. rest .. '\n', 1, true) then block = block .. rest .. '\n' end
+    if not was:find('\n' .. rest .. '\n', 1, true) then new[#new+1] = rest .. '\n' end
   end
+  local block = was .. table.concat(new)
   if #block > limit and block ~= was then split(x, block, common)
   elseif block ~= was then set(new_fields, x.at, block) end
 end
