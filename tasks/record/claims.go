@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -52,8 +53,12 @@ func (r *Record) Claim(ctx context.Context, c Claim, lease time.Duration) (got [
 
 // renewCall renews a claim; see ApplyRenewing.
 func (r *Record) renewCall(c Claim, lease time.Duration) *scriptCall {
+	hashes := make([]string, len(c.Desktops))
+	for i, d := range c.Desktops {
+		hashes[i] = claimHash(d)
+	}
 	return &scriptCall{
-		script: scriptRenew, args: claimArgs(c.Desktops, c.Holder, lease.Milliseconds()),
+		script: scriptRenew, args: []any{c.Holder, lease.Milliseconds(), len(hashes), strings.Join(hashes, "\n")},
 		keys: []string{r.keys.gate(c.Project), r.keys.holders(c.Project)},
 	}
 }
@@ -120,7 +125,9 @@ func claimArgs(desktops []string, first ...any) []any {
 	args := make([]any, len(first), len(first)+len(desktops))
 	copy(args, first)
 	for _, d := range desktops {
-		args = append(args, strconv.FormatUint(xxhash.Sum64String(d), 36))
+		args = append(args, claimHash(d))
 	}
 	return args
 }
+
+func claimHash(desktop string) string { return strconv.FormatUint(xxhash.Sum64String(desktop), 36) }

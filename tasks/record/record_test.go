@@ -863,6 +863,8 @@ func renewals(t *testing.T, b *bundle) {
 	one := mine
 	one.Desktops = []string{"b"}
 	require.Equal(t, []bool{true}, renew(one, time.Hour))
+	one.Desktops = []string{"x", "b", "y", "c"}
+	require.Equal(t, []bool{false, true, false, true}, renew(one, time.Hour), "what the holder never claimed is not renewed")
 	require.Equal(t, []bool{false}, claim(record.Claim{Project: "hq", Holder: "w2/1", Desktops: []string{"a"}}, time.Hour), "the lease is of the holder, for all that it has")
 	renew(mine, 0)
 	other := record.Claim{Project: "hq", Holder: "w2/2", Desktops: []string{"b"}}
