@@ -37,11 +37,11 @@ cover: ## Run all tests and show in artifacts/cover.html which lines no test rea
 fuzz: ## Run each fuzz test, or those that match TEST=pattern, for FUZZTIME=30s
 	@.ci/fuzz
 
-bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 8 minutes)
+bench: ## Measure detachd beside the baselines, in turns, on its own redis-server (about 9 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/bench -json bench.json
 
-scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 15 minutes)
+scale: ## Print the table of docs/scale.md, and the figures of a million desktops (about 17 minutes)
 	@.ci/deps redis-server
 	@mkdir -p artifacts
 	@go run ./cmd/internal/bench -scale -json artifacts/scale.json

@@ -71,10 +71,9 @@ func run(t *testing.T, program func() (string, error), args ...string) (string, 
 
 // object is a manifest.
 type object struct {
-	APIVersion string `yaml:"apiVersion"`
-	Kind       string
-	Metadata   struct {
-		Name, Namespace     string
+	Kind     string
+	Metadata struct {
+		Name                string
 		Labels, Annotations map[string]string
 	}
 	Spec yaml.Node
@@ -408,7 +407,9 @@ func TestNetworkPolicies(t *testing.T) {
   - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: data}}}]
     ports: [{protocol: TCP, port: 6379}, {protocol: TCP, port: 26379}]
   - to: [{ipBlock: {cidr: 192.0.2.0/24}}]
-    ports: [{protocol: TCP, port: 443}]`))
+    ports: [{protocol: TCP, port: 443}]
+  - to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+    ports: [{protocol: TCP, port: 4318}]`))
 	check(objects, "leavers-server", one, "COMPONENT", "server", "PEERS", "{matchLabels: {kubernetes.io/metadata.name: ingress}}", "PORT", "api")
 	check(objects, "leavers-worker", one, "COMPONENT", "worker", "PEERS", "{matchLabels: {kubernetes.io/metadata.name: monitoring}}",
 		"PORT", "metrics")
@@ -551,6 +552,7 @@ func TestTheChartRefuses(t *testing.T) {
 		{"worker.resources.limits.memory=null", "/worker/resources/limits"},
 		{"networkPolicy.redis.to=null", "/networkPolicy/redis"},
 		{"networkPolicy.dns=", "/networkPolicy/dns"},
+		{"networkPolicy.extraEgress[0].ports[0].port=4318", "/networkPolicy/extraEgress/0"},
 		{"serviceMonitor.enabled=true", "Name the pods of Prometheus in networkPolicy.metrics"},
 		{"workers=3", "'workers' not allowed"},
 	} {
@@ -564,7 +566,7 @@ func TestTheChartRefuses(t *testing.T) {
 	require.Contains(t, out, "chart requires kubeVersion: >=1.30.0-0")
 }
 
-// Every value of ci/ and the default has its place in the schema, and the base alone cannot be pulled.
+// The base alone has an image that no registry has: an overlay must name one.
 func TestTheBaseIsNoInstallation(t *testing.T) {
 	t.Parallel()
 	out, err := run(t, kustomize, "build", "kustomize/base")

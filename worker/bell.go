@@ -13,7 +13,7 @@ import (
 const (
 	hearFor    = 2 * time.Second // a wait for rings; also how long a Stop may take if Redis hangs
 	hearMargin = 3 * time.Second // how much later the reply may come
-	deafPause  = 3 * time.Second // the longest between looks at all projects while the bell cannot be heard
+	deafPause  = time.Second     // the longest between looks at all projects while the bell cannot be heard
 )
 
 // listener hears the bell, and passes on what it says to the runners. When it starts, and

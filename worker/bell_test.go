@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -220,14 +221,16 @@ func TestAWorkerThatStopsWakesOthers(t *testing.T) {
 	s := newEnv(t, fakecloud.Config{})
 	api := &held{API: client(t, s.cloud.URL, 5*time.Second), begun: make(chan struct{}, 1), release: make(chan struct{})}
 	first := s.drowsy(func(c *worker.Config) { c.Projects[0].API = api })
+	release := sync.OnceFunc(func() { close(api.release) })
+	t.Cleanup(release) // before its Stop
 	op := s.enqueue(tasks.Request{Desktops: ids(3)})
 	<-api.begun
 	second := s.drowsy(func(c *worker.Config) { c.ID = "worker-2" })
 	s.untilAsleep(second)
 	go first.Stop()
 	require.Eventually(t, func() bool { return worker.MakesNoCalls(first) }, patience, time.Millisecond)
-	require.True(t, worker.Asleep(second))
-	close(api.release)
+	s.untilAsleep(second)
+	release()
 	got, _ := s.ended(op)
 	require.Equal(t, 3, got.Counts.Detached)
 	require.Empty(t, s.takenTwice(ids(3)))

@@ -98,8 +98,8 @@ type Config struct {
 	MaxAttempts        int           // failed calls of a desktop before it is failed; defaults to 10
 	RetryBase          time.Duration // first delay; doubles with each attempt, full jitter; defaults to 1 s
 	RetryMax           time.Duration // longest delay; defaults to 5 min
-	BulkPollInterval   time.Duration // of an empty bulk or small queue; defaults to 200 ms
-	UrgentPollInterval time.Duration // of an empty urgent queue; defaults to 20 ms
+	BulkPollInterval   time.Duration // of an empty bulk or small queue, while the project is served; defaults to 200 ms
+	UrgentPollInterval time.Duration // of an empty urgent queue, likewise; a ring does not wait for it; defaults to 200 ms
 	FirstLook          time.Duration // from acceptance of a desktop to its first reading; further gaps grow; defaults to 3 s
 	ConfirmWithin      time.Duration // from acceptance of a desktop until it fails as unconfirmed; defaults to 30 min
 	CallMargin         time.Duration // how long after CallTimeout an unanswered call may still take effect; defaults to 5 s
@@ -115,7 +115,7 @@ func (c Config) WithDefaults() Config {
 	c.RetryBase = cmp.Or(c.RetryBase, time.Second)
 	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Minute)
 	c.BulkPollInterval = cmp.Or(c.BulkPollInterval, 200*time.Millisecond)
-	c.UrgentPollInterval = cmp.Or(c.UrgentPollInterval, 20*time.Millisecond)
+	c.UrgentPollInterval = cmp.Or(c.UrgentPollInterval, 200*time.Millisecond)
 	c.FirstLook = cmp.Or(c.FirstLook, 3*time.Second)
 	c.ConfirmWithin = cmp.Or(c.ConfirmWithin, 30*time.Minute)
 	c.CallMargin = cmp.Or(c.CallMargin, 5*time.Second)

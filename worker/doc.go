@@ -5,6 +5,8 @@
 //
 // The steps of a desktop:
 //
+//	listener     hears the bell that says which project has work
+//	runner       serves a project's queues while it has work
 //	handler      runs one asynq task: reads its chunk from the record, puts what is left
 //	             to do into the lane, and waits
 //	clearance    asks whether the operation may begin: the window, and the person's answer

@@ -23,6 +23,7 @@ const (
 	sweepChunks    = 500              // chunks whose tasks are looked up in one sweep
 	inHandRead     = 100              // chunks of a dead worker that are read at a time
 	enqueuedAtOnce = 8                // of those
+	servesRounds   = 5                // between two announcements of the worker's projects
 	repairRest     = 10               // rounds
 
 	// Budgets of one round, so that no part of it delays the others for long.
@@ -62,6 +63,7 @@ type reconciler struct {
 	nextRepair time.Time
 	nextExpire time.Time
 	rung       map[string]time.Time // by project: see ringAgain
+	watched    int                  // rounds
 }
 
 // repeat runs rounds at the interval of beats until ctx ends. After an error, of Redis, the
@@ -80,8 +82,11 @@ func (r *reconciler) repeat(ctx context.Context, round func(context.Context) err
 // watch corrects the list of what this worker has in hand, and enqueues what dead workers
 // have on theirs.
 func (r *reconciler) watch(ctx context.Context) error {
-	if err := r.record.Serves(ctx, r.worker, r.projects...); err != nil {
-		return err
+	// Redis may have lost the entry. Then others take the worker for one that serves all projects.
+	if r.watched++; r.watched%servesRounds == 0 {
+		if err := r.record.Serves(ctx, r.worker, r.projects...); err != nil {
+			return err
+		}
 	}
 	r.handled.popDone() // Keep takes them off
 	if err := r.record.Keep(ctx, r.worker, r.handled.inHand); err != nil {

@@ -21,6 +21,7 @@ import (
 type Rehearsed struct {
 	Claims error // scripts of several keys that claim desktops
 	Limits error // the script that lets a request through
+	Bell   error // a stream is written and read
 	Queue  error // a task is enqueued, taken, and done
 	Cancel error // asynq's channel is published to
 	Clean  error // what was written is removed
@@ -38,6 +39,7 @@ func Rehearse(ctx context.Context, rdb redis.UniversalClient, rec *record.Record
 	x, task := rec.Rehearse(), "rehearsal"
 	var out Rehearsed
 	out.Claims = x.Claim(ctx)
+	out.Bell = x.Bell(ctx)
 	out.Limits = rehearseLimit(ctx, rdb, x.LimitKey())
 	out.Queue = rehearseQueue(ctx, rdb, x.Queue(), task)
 	out.Cancel = asynq.NewInspectorFromRedisClient(rdb).CancelProcessing(x.Queue()) // no task has that id

@@ -31,6 +31,24 @@ func (x *Rehearsal) Queue() string { return x.record.QueueName(x.project, BulkQu
 // LimitKey is the limit key of a credential for the rehearsal.
 func (x *Rehearsal) LimitKey() string { return x.record.LimitKey(x.project) }
 
+// other is a record in which nobody looks.
+func (x *Rehearsal) other() *Record {
+	return New(x.record.rdb, Config{Prefix: x.record.keys.prefix + ":" + x.project})
+}
+
+// Bell rings and hears it.
+func (x *Rehearsal) Bell(ctx context.Context) error {
+	r := x.other()
+	if err := r.Ring(ctx, Ring{}); err != nil {
+		return err
+	}
+	rings, _, err := r.Hear(ctx, "0", time.Second)
+	if err == nil && len(rings) == 0 {
+		err = errors.New("waiting for work: the server does not return what was added to a stream")
+	}
+	return err
+}
+
 // Claim claims desktops with the script that touches several keys, checks that another holder
 // does not get them, and releases them.
 func (x *Rehearsal) Claim(ctx context.Context) error {
@@ -91,6 +109,7 @@ func (x *Rehearsal) Clean(ctx context.Context, task string) error {
 	k := x.record.keys
 	_, err := x.record.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.Del(ctx, k.gate(x.project), k.claims(x.project), k.holders(x.project))
+		p.Del(ctx, x.other().keys.bell())
 		p.Del(ctx, x.LimitKey()+":calls")
 		p.Del(ctx, queue.KeysOf(x.Queue()).All(task, time.Now())...)
 		p.SRem(ctx, queue.Queues, x.Queue())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -46,18 +47,20 @@ func TestTheTrailOfAnUnmovedChunkIsNotRead(t *testing.T) {
 
 // finishAgain finishes an operation once more while it is being finished.
 type finishAgain struct {
-	b    *bundle
-	id   string
-	once sync.Once
-	ops  []record.Operation
-	err  error
+	b   *bundle
+	id  string
+	did atomic.Bool
+	ops []record.Operation
+	err error
 }
 
 func (h *finishAgain) DialHook(next redis.DialHook) redis.DialHook          { return next }
 func (h *finishAgain) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
 func (h *finishAgain) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		h.once.Do(func() { h.ops, h.err = h.b.r.Finish(ctx, []string{h.id}) })
+		if h.did.CompareAndSwap(false, true) {
+			h.ops, h.err = h.b.r.Finish(ctx, []string{h.id})
+		}
 		return next(ctx, cmds)
 	}
 }

@@ -16,15 +16,15 @@ import (
 // calibration is what this machine does without detachd, so that figures of two machines,
 // or of a quiet and a busy one, can be compared.
 type calibration struct {
-	CPUs      int     `json:"cpus"`
-	Go        string  `json:"go"`
-	Tasks     float64 `json:"asynq_tasks_a_second"`
-	RoundTrip float64 `json:"redis_round_trip_us"`
-	JSON      float64 `json:"json_mb_a_second"`
+	CPUs      int    `json:"cpus"`
+	Go        string `json:"go"`
+	Tasks     spread `json:"asynq_tasks_a_second"`
+	RoundTrip spread `json:"redis_round_trip_us"`
+	JSON      spread `json:"json_mb_a_second"`
 }
 
 func (c calibration) String() string {
-	return fmt.Sprintf("machine: %d CPUs, %s; bare asynq %.0f tasks/s; Redis round trip %.0f us; encoding/json %.0f MB/s",
+	return fmt.Sprintf("machine: %d CPUs, %s; bare asynq %v tasks/s; Redis round trip %v us; encoding/json %v MB/s",
 		c.CPUs, c.Go, c.Tasks, c.RoundTrip, c.JSON)
 }
 
@@ -35,7 +35,7 @@ func calibrate(e *env) (calibration, error) {
 	if err != nil {
 		return out, err
 	}
-	out.RoundTrip, out.Tasks, out.JSON = spreadOf(results[0]).median, spreadOf(results[1]).median, spreadOf(results[2]).median
+	out.RoundTrip, out.Tasks, out.JSON = spreadOf(results[0]), spreadOf(results[1]), spreadOf(results[2])
 	return out, nil
 }
 

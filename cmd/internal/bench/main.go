@@ -26,6 +26,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 )
@@ -63,7 +64,7 @@ type result struct {
 var benchmarks = []benchmark{
 	{"B1", bulk}, {"B2", bulkInstant}, {"B3", singles}, {"B4", urgent},
 	{"B5", cost(bulkSize)}, {"B5M", cost(10 * bulkSize)}, {"B6", sizes}, {"B7", takeover}, {"B8", proof}, {"B9", lists},
-	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf},
+	{"B10", idle}, {"B11", manySchedules}, {"B12", cpu}, {"B13", bytesOf}, {"B14", bulkheads},
 }
 
 type benchmark struct {
@@ -107,7 +108,7 @@ func (o options) wants(b benchmark) bool {
 	if o.only != "" {
 		return strings.Contains(","+o.only+",", ","+b.name+",")
 	}
-	return o.scale == (b.name == "B5M" || b.name == "B6")
+	return o.scale == slices.Contains([]string{"B5M", "B6", "B9"}, b.name)
 }
 
 func runAll(ctx context.Context, o options) error {

@@ -109,7 +109,7 @@ measuring:
 				return err
 			})
 			if err != nil {
-				err = fmt.Errorf("%d projects, %s desktops: %w", projects, power(recorded), err)
+				err = fmt.Errorf("%d projects, %s desktops: %w", projects, power(recorded), errors.Join(context.Cause(ctx), err))
 				break measuring
 			}
 		}

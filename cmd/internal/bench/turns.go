@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -42,9 +43,16 @@ func (e *env) timed(desktops int, latency time.Duration, run func(*cloud) (time.
 // spread is the median of some results, and the least and the most of them.
 type spread struct{ median, least, most float64 }
 
+// MarshalJSON is for the calibration.
+func (s spread) MarshalJSON() ([]byte, error) {
+	return json.Marshal(map[string]float64{"median": s.median, "least": s.least, "most": s.most})
+}
+
+func (s spread) String() string { return fmt.Sprintf("%.0f (%.0f-%.0f)", s.median, s.least, s.most) }
+
 func spreadOf(v []float64) spread {
 	v = slices.Clone(v)
-	return spread{median: drill.Quantile(v, .5), least: slices.Min(v), most: slices.Max(v)}
+	return spread{drill.Quantile(v, .5), slices.Min(v), slices.Max(v)}
 }
 
 // ratios is the spread of a/b within each turn.

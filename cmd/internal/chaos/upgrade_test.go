@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -40,10 +42,17 @@ func buildEarlier(t *testing.T) string {
 	require.NoError(t, err)
 	defer func() { _ = os.RemoveAll(source) }()
 	archive := filepath.Join(source, "source.tar")
-	git := exec.CommandContext(t.Context(), "git", "-c", "safe.directory=*", "archive", "-o", archive, earlier)
-	git.Dir = "../../.." // the whole tree, not this directory of it
-	if out, err := git.CombinedOutput(); err != nil {
-		redistest.Missing(t, fmt.Sprintf("the history has no commit %s, from which an upgrade is tried (git fetch --unshallow): %v\n%s", earlier, err, out))
+	git := func(args ...string) (string, error) {
+		c := exec.CommandContext(t.Context(), "git", append([]string{"-c", "safe.directory=*"}, args...)...)
+		c.Dir = "../../.." // the whole tree, not this directory of it
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	if shallow, err := git("rev-parse", "--is-shallow-repository"); err != nil || strings.TrimSpace(shallow) != "false" {
+		t.Skipf("there is no history here, from which an upgrade is tried (git fetch --unshallow): %v\n%s", err, shallow)
+	}
+	if out, err := git("archive", "-o", archive, earlier); err != nil {
+		redistest.Missing(t, fmt.Sprintf("the history has no commit %s, from which an upgrade is tried: %v\n%s", earlier, err, out))
 	}
 	for _, args := range [][]string{{"tar", "-xf", archive}, {"go", "build", "-buildvcs=false", "-o", "detachd", "./cmd/detachd"}} {
 		c := exec.CommandContext(t.Context(), args[0], args[1:]...)
@@ -62,6 +71,7 @@ type upgrade struct {
 	old, now string         // binaries
 	version  map[string]int // of each worker: 0 old, 1 now
 	random   *rand.Rand
+	key      string // for the servers
 }
 
 // use makes a version the one that the Env starts.
@@ -88,11 +98,30 @@ func (u *upgrade) work(ctx context.Context, binary string) []*drill.Process {
 	return out
 }
 
+// serve starts a server of a version, and returns its URL when it is ready.
+func (u *upgrade) serve(ctx context.Context, binary string) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(u.t, err)
+	require.NoError(u.t, l.Close())
+	u.use(binary)
+	_, err = u.Start("server", "serve", "--listen", l.Addr().String())
+	require.NoError(u.t, err)
+	url := "http://" + l.Addr().String()
+	require.NoError(u.t, drill.Until(ctx, 20*time.Millisecond, func() (bool, error) {
+		resp, err := http.Get(url + "/readyz")
+		if err != nil {
+			return false, nil
+		}
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	}))
+	return url
+}
+
 // run runs a command of a version.
 func (u *upgrade) run(binary, stdin string, args ...string) []byte {
 	u.t.Helper()
 	c := exec.CommandContext(u.t.Context(), binary, append(args, "--config", filepath.Join(u.Dir, "config.yaml"))...)
-	c.Env, c.Stdin = append(os.Environ(), "CLOUD_TOKEN=made-up"), strings.NewReader(stdin)
+	c.Env, c.Stdin = append(os.Environ(), "CLOUD_TOKEN=made-up", "DETACHD_API_KEY="+u.key), strings.NewReader(stdin)
 	var stderr strings.Builder
 	c.Stderr = &stderr
 	out, err := c.Output()
@@ -100,8 +129,8 @@ func (u *upgrade) run(binary, stdin string, args ...string) []byte {
 	return out
 }
 
-// detach submits desktops with the command line of a version.
-func (u *upgrade) detach(ctx context.Context, binary string, n int) {
+// detach submits desktops with the command line of a version; flags may name a server.
+func (u *upgrade) detach(ctx context.Context, binary string, n int, flags ...string) {
 	kinds := []drill.Kind{drill.Plain, drill.Plain, drill.Pooled, drill.GivenAwayBare, drill.Nowhere}
 	var file strings.Builder
 	file.WriteString("project,desktop_id\n")
@@ -115,7 +144,7 @@ func (u *upgrade) detach(ctx context.Context, binary string, n int) {
 	var got struct {
 		Items []struct{ ID string }
 	}
-	require.NoError(u.t, json.Unmarshal(u.run(binary, file.String(), "detach", "--file", "-", "--json"), &got))
+	require.NoError(u.t, json.Unmarshal(u.run(binary, file.String(), append([]string{"detach", "--file", "-", "--json"}, flags...)...), &got))
 	require.Len(u.t, got.Items, 1)
 	op, err := u.Record.Operation(ctx, got.Items[0].ID)
 	require.NoError(u.t, err)
@@ -172,12 +201,14 @@ func TestRollingUpgrade(t *testing.T) {
 func (u *upgrade) roll(ctx context.Context) error {
 	u.working = ctx
 	submit := func(n int) { require.NoError(u.t, u.submit(ctx, u.random, n, 30)) } // a Go program with the library of now
+	u.key = strings.TrimSpace(string(u.run(u.old, "", "keys", "create", "--name", "hr", "--role", "admin")))
+	oldServer, nowServer := u.serve(ctx, u.old), u.serve(ctx, u.now)
 	first := u.work(ctx, u.old)
-	u.detach(ctx, u.old, 350)
+	u.detach(ctx, u.old, 350, "--server", nowServer)
 	u.kill(ctx, first[:1])
 	second := u.work(ctx, u.now)
 	u.detach(ctx, u.old, 250)
-	u.detach(ctx, u.now, 250)
+	u.detach(ctx, u.now, 250, "--server", oldServer)
 	submit(0)
 	u.kill(ctx, first[1:])
 	// Only the new ones are left, and only the old command line submits.

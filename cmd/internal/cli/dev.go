@@ -237,7 +237,7 @@ func writeDevConfig(e *app.Embedded, projects map[string]string) (file string, e
 func embeddedConfig(e *app.Embedded, projects map[string]string) config.Config {
 	cfg := config.Defaults()
 	cfg.Redis.URL = apiclient.Secret(e.RedisURL)
-	cfg.Worker.BulkPollInterval = cfg.Worker.UrgentPollInterval
+	cfg.Worker.BulkPollInterval = 20 * time.Millisecond
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "fake", "token", config.SecretRef{Value: embeddedToken}
 	c.CallsPerMinute, c.ReadsPerMinute = 1200, 0 // a fake cloud needs no protection

@@ -16,6 +16,7 @@ func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 	}{
 		{"redis claims", "desktops were claimed, refused to another worker, and released", r.Claims},
 		{"redis limits", "a request was allowed", r.Limits},
+		{"redis bell", "a ring for workers was heard", r.Bell},
 		{"redis queue", "a task was enqueued, received and completed", r.Queue},
 		{"redis channel", "a message was published", r.Cancel},
 		{"redis clean-up", "the test data was deleted", r.Clean},

@@ -59,7 +59,7 @@ func TestDoctorTriesOutAndCleansUp(t *testing.T) {
 			}
 			s.on(t, c.url+c.server.Addr())
 			levels := s.levels(t, exitOK)
-			for _, check := range []string{"redis claims", "redis limits", "redis queue", "redis channel", "redis clean-up"} {
+			for _, check := range []string{"redis claims", "redis limits", "redis bell", "redis queue", "redis channel", "redis clean-up"} {
 				require.Equal(t, "ok", levels[check], check)
 			}
 			for check, want := range c.levels {
@@ -103,6 +103,8 @@ func TestDoctorIsRedWhereNothingCouldMove(t *testing.T) {
 		"no scripts":              {spoil: acl("-eval", "-evalsha"), checks: []string{"redis claims", "redis limits", "redis queue"}, cause: "NOPERM"},
 		"a command":               {spoil: acl("-lpush"), checks: []string{"redis queue"}, cause: "can't run this command"},
 		"a command to take tasks": {spoil: acl("-rpoplpush"), checks: []string{"redis queue"}, cause: "can't run this command"},
+		"a command to ring":       {spoil: acl("-xadd"), checks: []string{"redis bell"}, cause: "NOPERM"},
+		"a command to hear":       {spoil: acl("-xread"), checks: []string{"redis bell"}, cause: "NOPERM"},
 		"a channel to listen to":  {spoil: acl("-subscribe"), checks: []string{"redis queue"}, cause: "NOPERM"},
 		"keys of asynq":           {spoil: acl("resetkeys", "~detachd:*"), checks: []string{"redis queue"}, cause: "NOPERM"},
 		"the channel":             {spoil: acl("resetchannels"), checks: []string{"redis channel"}, cause: "NOPERM"},

@@ -38,7 +38,7 @@ func TestDoctorOnARedisThatSaysLittle(t *testing.T) {
 	s.configure(t, miniredis.RunT(t).Addr(), s.cloud.URL)
 	require.Equal(t, map[string]string{
 		"redis": "ok", "redis clock": "ok", "redis version": "warn", "redis memory": "warn", "redis aof": "warn", "redis replicas": "warn",
-		"redis claims": "ok", "redis limits": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
+		"redis claims": "ok", "redis limits": "ok", "redis bell": "ok", "redis queue": "ok", "redis channel": "ok", "redis clean-up": "ok", "redis wait": "warn",
 		"workers": "warn", "record": "ok", "project hq": "ok", "project hq clock": "ok", "project branch": "ok", "project branch clock": "ok",
 		"project hq users": "ok", "project branch users": "ok", "limit main": "ok",
 	}, s.levels(t, exitOK))

@@ -267,8 +267,8 @@ type Worker struct {
 	MaxAttempts        int           `yaml:"max_attempts"`         // the number of failed calls after which a desktop fails. Defaults to 10.
 	RetryBase          time.Duration `yaml:"retry_base"`           // first delay, doubled with each attempt, full jitter. Defaults to 1s.
 	RetryMax           time.Duration `yaml:"retry_max"`            // the longest delay of a retry. Defaults to 5m.
-	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`   // how often an empty queue is polled, 1ms to 1m. Defaults to 200ms.
-	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"` // how often an empty urgent queue is polled, 1ms to 1m. Defaults to 20ms.
+	BulkPollInterval   time.Duration `yaml:"bulk_poll_interval"`   // of an empty queue of a project with work, 1ms to 1m. Defaults to 200ms.
+	UrgentPollInterval time.Duration `yaml:"urgent_poll_interval"` // the same for urgent work, for which a bell rings. Defaults to 200ms.
 	// FirstLook is the time from the acceptance of a desktop by the cloud to its first
 	// confirming read, 100ms to 1h; later reads are ever further apart. Defaults to 3s.
 	FirstLook time.Duration `yaml:"first_look"`

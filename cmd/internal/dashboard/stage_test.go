@@ -93,7 +93,7 @@ func newStageBehind(t *testing.T, door func(cloud string) string, change ...func
 	t.Cleanup(s.cloud.Close)
 	s.cfg = config.Defaults()
 	s.cfg.Redis.URL = apiclient.Secret(s.redis.URL())
-	s.cfg.Worker.BulkPollInterval = s.cfg.Worker.UrgentPollInterval
+	s.cfg.Worker.BulkPollInterval, s.cfg.Worker.UrgentPollInterval = 20*time.Millisecond, 20*time.Millisecond
 	s.cfg.Worker.FirstLook = 100 * time.Millisecond
 	s.cfg.Worker.MaxAttempts = 2
 	s.cfg.Worker.RetryBase = 50 * time.Millisecond

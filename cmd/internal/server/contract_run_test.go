@@ -22,6 +22,7 @@ import (
 	"github.com/detachd/detachd/cmd/internal/config"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // scene is a bench with a cloud and a worker on which the contract's examples have
@@ -57,8 +58,7 @@ func newScene(t *testing.T) *scene {
 	cloud, err := fakecloud.Serve(fakecloud.Config{Token: "token", AutoCreate: true, SuccessJobIDs: true}, "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(cloud.Close)
-	s := &scene{bench: newBenchOn(t, cloud.URL), contract: theContract(), cloud: cloud}
-	s.redis.ClockTTL(true) // workers wait for what expires
+	s := &scene{bench: newBenchAt(t, redistest.Start(t).URL(), cloud.URL), contract: theContract(), cloud: cloud}
 	for role, name := range map[access.Role]string{access.Viewer: "auditor", access.Producer: "hr", access.Operator: "desk", access.Admin: "root"} {
 		s.key[role] = s.newKey(access.Key{Name: name, Role: role})
 	}

@@ -45,9 +45,18 @@ func newBench(t *testing.T, change ...func(*Config)) *bench {
 // newBenchOn has a cloud.
 func newBenchOn(t *testing.T, cloud string, change ...func(*Config)) *bench {
 	t.Helper()
-	b := &bench{t: t, redis: miniredis.RunT(t), log: &bytes.Buffer{}, key: map[access.Role]string{}}
+	redis := miniredis.RunT(t)
+	b := newBenchAt(t, "redis://"+redis.Addr(), cloud, change...)
+	b.redis = redis
+	return b
+}
+
+// newBenchAt is on another Redis, and its own is nil.
+func newBenchAt(t *testing.T, redis, cloud string, change ...func(*Config)) *bench {
+	t.Helper()
+	b := &bench{t: t, log: &bytes.Buffer{}, key: map[access.Role]string{}}
 	cfg := config.Defaults()
-	cfg.Redis.URL = apiclient.Secret("redis://" + b.redis.Addr())
+	cfg.Redis.URL = apiclient.Secret(redis)
 	c := config.DefaultCredential()
 	c.Name, c.Kind, c.Token = "main", "token", config.SecretRef{Value: "token"}
 	cfg.Credentials = []config.Credential{c}
