@@ -89,9 +89,9 @@ const (
 	nameBlock      = 2048 // bytes
 )
 
-var scriptNamesAdd = script("names_add")
+var scriptNamesAdd = script("names_add", "by_bytes")
 
-var scriptNamesFind = script("names_find")
+var scriptNamesFind = script("names_find", "by_bytes")
 
 // listCalls add the texts to the lists.
 func (r *Record) listCalls(w *nameWrites) (out []*scriptCall) {

@@ -85,7 +85,7 @@ func earliest(t time.Time) int64 {
 	return ceilMS(t)
 }
 
-var scriptAfter = script("after")
+var scriptAfter = script("after", "by_bytes")
 
 func (r *Record) afterCall(key string, last place, n int) *scriptCall {
 	return &scriptCall{script: scriptAfter, keys: []string{key}, args: []any{last.at, last.member, n}}

@@ -9,14 +9,6 @@
 local set = KEYS[1]
 local ms, member, limit = ARGV[1], ARGV[2], tonumber(ARGV[3])
 
-local function less(a, b) -- by bytes, as Redis sorts; what < does depends on the server's locale
-  for i = 1, math.min(#a, #b) do
-    local x, y = a:byte(i), b:byte(i)
-    if x ~= y then return x < y end
-  end
-  return #a < #b
-end
-
 local from = redis.call('ZCOUNT', set, '(' .. ms, '+inf')
 local to = from + redis.call('ZCOUNT', set, ms, ms)
 while from < to do

@@ -17,7 +17,7 @@ local touched = {}
 do
   local at, ahead, i = nil, {}, 1 -- the start of the block at hand, and those of the next ones
   for _, text in ipairs(texts) do
-    while at and ahead[i] and text >= ahead[i] do at, i = ahead[i], i + 1 end
+    while at and ahead[i] and not less(text, ahead[i]) do at, i = ahead[i], i + 1 end
     if not at or not ahead[i] and #ahead == window then
       at = redis.call('ZREVRANGEBYLEX', starts, '[' .. text, '-', 'LIMIT', 0, 1)[1] or ''
       ahead, i = redis.call('ZRANGEBYLEX', starts, '(' .. at, '+', 'LIMIT', 0, window), 1
@@ -53,7 +53,7 @@ end
 local function split(x, block, common)
   local all = {}
   for rest in block:sub(#common + 2):gmatch('[^\n]+') do all[#all+1] = common .. rest end
-  table.sort(all)
+  table.sort(all, less)
   local size = math.ceil(#all / math.ceil(2 * #block / limit))
   for from = 1, #all, size do
     local to, first = math.min(from + size - 1, #all), x.at

@@ -33,7 +33,7 @@ for k = first_list, #KEYS, 2 do
       if #found >= most then break end
     end
   end
-  table.sort(found)
+  table.sort(found, less)
   for i = 1, math.min(most, #found) do out[#out+1] = found[i] end
 end
 return out
