@@ -169,7 +169,7 @@ func inDoubt(op Operation, open, unproven int) bool {
 		total != op.Total || op.Done() != (open+unproven == 0)
 }
 
-var scriptRecount = script("recount")
+var scriptRecount = script("recount", "by_bytes")
 
 // countsText is counts in the format of scriptRecount.
 func countsText(counts tasks.Counts, open, unproven map[string]string) string {

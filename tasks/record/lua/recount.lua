@@ -17,7 +17,7 @@ local counts = {'nQ', 'nS', 'nA', 'nD', 'nF', 'nH', 'nX', 'nR', 'nN'}
 local function hash_text(key)
   local all, list = redis.call('HGETALL', key), {}
   for i = 1, #all, 2 do list[#list+1] = all[i] .. '=' .. all[i+1] end
-  table.sort(list)
+  table.sort(list, less)
   return table.concat(list, ',')
 end
 
