@@ -211,8 +211,8 @@ func TestLuaFilesAreUsed(t *testing.T) {
 					after += readLua("lib/" + other)
 				}
 				functions := regexp.MustCompile(`(?m)^local function (\w+)`).FindAllStringSubmatch(readLua("lib/"+lib), -1)
-				calls := func(f []string) bool { return strings.Contains(after, f[1]+"(") }
-				require.True(t, slices.ContainsFunc(functions, calls), "%s does not use %s", name, lib)
+				names := func(f []string) bool { return regexp.MustCompile(`\b` + f[1] + `\b`).MatchString(after) }
+				require.True(t, slices.ContainsFunc(functions, names), "%s does not use %s", name, lib)
 			}
 		}
 	}
