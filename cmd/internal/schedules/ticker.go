@@ -30,7 +30,7 @@ type Config struct {
 	Log      zerolog.Logger
 	Spans    *spans.Maker // optional
 
-	Every       time.Duration // how often Redis is asked for the time; default 1s
+	Every       time.Duration // how often Redis is asked for the time; default 2s
 	Lease       time.Duration // how long others wait for a process at a run; default 20s, at most half of inTime
 	Retry       time.Duration // how often a source is tried that is not ready; default 15s
 	ReadTimeout time.Duration // of a source; default 30m
@@ -44,7 +44,7 @@ func (c Config) withDefaults() Config {
 		d *time.Duration
 		v time.Duration
 	}{
-		{&c.Every, time.Second}, {&c.Lease, 20 * time.Second}, {&c.Retry, 15 * time.Second}, {&c.ReadTimeout, 30 * time.Minute},
+		{&c.Every, 2 * time.Second}, {&c.Lease, 20 * time.Second}, {&c.Retry, 15 * time.Second}, {&c.ReadTimeout, 30 * time.Minute},
 		{&c.SlowAfter, time.Minute}, {&c.RunTimeout, 5 * time.Minute}, {&c.StepTimeout, 10 * time.Second},
 	} {
 		if *x.d == 0 {

@@ -1,4 +1,4 @@
--- Reads what a worker has to know of the schedules each second, whatever their number.
+-- Reads what a worker has to know of the schedules all the time, whatever their number.
 -- KEYS[1] version  detachd:{schedules}:version
 -- KEYS[2] asked    detachd:{schedules}:asked
 -- ARGV none
