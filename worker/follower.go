@@ -35,8 +35,8 @@ type follower struct {
 	failed int   // readings in a row
 }
 
-// run polls while the gate is open, until ctx ends. An error of Redis ends a poll: its lease runs out, and some
-// worker polls again.
+// run polls while the gate is open, until ctx ends. An error of Redis ends a poll: its lease runs
+// out, and some worker polls again.
 func (f *follower) run(ctx context.Context) {
 	idle := min(max(f.cfg.FirstLook/4, 20*time.Millisecond), time.Second)
 	for f.gate.pass(ctx) {

@@ -16,7 +16,7 @@ import (
 // A bell tells workers that something was queued, so that they need not poll queues that are
 // empty. It is one stream, of which every worker reads everything:
 //
-//   - A ring follows the write that it announces. Whoever hears it finds the work in its queue.
+//   - A ring follows the write that it announces. A worker that hears it finds the work in its queue.
 //   - RingLasts: a process that has rung for a project does not ring again for work that is due
 //     no earlier, for RingLasts. So a worker that heard a ring has to serve the project for
 //     longer than that, and must then look at the queues once more before it leaves them. Any
@@ -34,7 +34,7 @@ const (
 // Ring is what a bell tells.
 type Ring struct {
 	Project string    // empty: all
-	Queue   Queue     // the queue that has work; empty: whoever serves the project is to look at its Due
+	Queue   Queue     // the queue that has work; empty: workers that serve the project look at its Due
 	At      time.Time // when the work is due; zero: now
 }
 
@@ -165,8 +165,8 @@ type rung struct {
 	sent, due time.Time
 }
 
-// ring tells workers of a chunk that is in a queue, due at a time; zero: now. Its error is
-// nobody's business: the chunk is queued, and a sweep rings again.
+// ring tells workers of a chunk that is in a queue, due at a time; zero: now. An error is
+// ignored: the chunk is queued, and a sweep rings again.
 func (b *ringer) ring(ctx context.Context, project string, q Queue, at time.Time) {
 	now := b.now()
 	if q != UrgentQueue && b.lasts(project, at, now) {

@@ -26,7 +26,7 @@ func bells(t *testing.T, test func(t *testing.T, rdb redis.UniversalClient, r *R
 	}
 }
 
-// Whoever listens hears every ring after its position, whoever else listens, and a ring ends a
+// A listener hears every ring after its position, whoever else listens, and a ring ends a
 // wait.
 func TestEverybodyHearsEveryRing(t *testing.T) {
 	t.Parallel()

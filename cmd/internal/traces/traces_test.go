@@ -72,7 +72,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 	}
 }
 
-// Whoever does not ask for traces gets no spans and no goroutine, whatever else is set.
+// Unless traces are asked for, there are no spans and no goroutine, whatever else is set.
 func TestNothingIsExportedUnasked(t *testing.T) {
 	var asked atomic.Int32
 	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
