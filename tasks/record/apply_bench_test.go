@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
@@ -12,26 +11,11 @@ import (
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-// serverCPU is how long Redis has computed so far, which other processes on the machine
-// change less than how long it took.
-func serverCPU(b *testing.B, rdb redis.UniversalClient) time.Duration {
-	b.Helper()
-	info, err := rdb.InfoMap(b.Context(), "cpu").Result()
-	require.NoError(b, err)
-	var sum time.Duration
-	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
-		d, err := time.ParseDuration(info["CPU"][field] + "s")
-		require.NoError(b, err)
-		sum += d
-	}
-	return sum
-}
-
 // BenchmarkApply moves the 100 rows of a chunk to and fro: all together, each on its
 // own, and each on its own with a refusal.
 func BenchmarkApply(b *testing.B) {
-	rdb := redis.NewClient(&redis.Options{Addr: redistest.Start(b).Addr()})
-	b.Cleanup(func() { _ = rdb.Close() })
+	server := redistest.Start(b)
+	rdb := server.Client(b)
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	p, err := record.NewProducer(rdb, record.ProducerConfig{
 		Projects: []string{"hq"}, Record: record.Config{Prefix: "bench", Retention: time.Hour}, Now: func() time.Time { return now },
@@ -51,7 +35,7 @@ func BenchmarkApply(b *testing.B) {
 			c, err := p.Record.Chunk(b.Context(), op.ID, 0)
 			require.NoError(b, err)
 			rows := c.Desktops
-			before := serverCPU(b, rdb)
+			before := server.CPU(b)
 			for n := 0; b.Loop(); n++ {
 				ch := record.Change{Operation: op, By: "worker-1"}
 				to := []tasks.State{tasks.StateSending, tasks.StateQueued}[n%2]
@@ -71,7 +55,7 @@ func BenchmarkApply(b *testing.B) {
 				}
 				rows = done[0].Desktops
 			}
-			b.ReportMetric(float64((serverCPU(b, rdb)-before).Nanoseconds())/float64(b.N), "redis-ns/op")
+			b.ReportMetric(float64((server.CPU(b)-before).Nanoseconds())/float64(b.N), "redis-ns/op")
 		})
 	}
 }

@@ -222,6 +222,20 @@ func (s *Server) ClusterClient(t testing.TB) redis.UniversalClient {
 	return c
 }
 
+// CPU is how long the server has computed so far, which other processes on the machine change
+// less than how long it took.
+func (s *Server) CPU(t testing.TB) (sum time.Duration) {
+	info, err := s.Client(t).InfoMap(t.Context(), "cpu").Result()
+	for _, field := range []string{"used_cpu_user", "used_cpu_sys"} {
+		d, err2 := time.ParseDuration(info["CPU"][field] + "s")
+		if err := errors.Join(err, err2); err != nil {
+			t.Fatal(err)
+		}
+		sum += d
+	}
+	return sum
+}
+
 // Mini returns a client of a miniredis; both are closed with the test. Keys do not expire:
 // with ClockTTL it would sort all keys before every command, which is too slow for thousands
 // of desktops under the race detector.

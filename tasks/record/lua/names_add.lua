@@ -50,11 +50,30 @@ local function set_block(first, stop, all, from, to)
   set(new_fields, first, table.concat(lines, '\n') .. '\n')
 end
 
-local function split(x, block, common)
-  local all = {}
-  for rest in block:sub(#common + 2):gmatch('[^\n]+') do all[#all+1] = common .. rest end
-  table.sort(all, less)
-  local size = math.ceil(#all / math.ceil(2 * #block / limit))
+-- The rests of a block's texts in order. They mostly are: they were when the block was written anew.
+local function rests_of(block, common)
+  local all, sorted = {}, true
+  for rest in block:sub(#common + 2):gmatch('[^\n]+') do
+    sorted = sorted and (#all == 0 or less(all[#all], rest))
+    all[#all+1] = rest
+  end
+  if not sorted then table.sort(all, less) end
+  return all
+end
+
+-- Writes a block anew as several, with more rests that are in order.
+local function split(x, block, common, new, bytes)
+  local old, all, next_old = rests_of(block, common), {}, 1
+  local function add(rest) all[#all+1] = common .. rest end
+  for _, rest in ipairs(new) do
+    while old[next_old] and less(old[next_old], rest) do
+      add(old[next_old])
+      next_old = next_old + 1
+    end
+    add(rest)
+  end
+  for i = next_old, #old do add(old[i]) end
+  local size = math.ceil(#all / math.ceil(2 * bytes / limit))
   for from = 1, #all, size do
     local to, first = math.min(from + size - 1, #all), x.at
     if from > 1 then
@@ -67,14 +86,16 @@ end
 
 for i, x in ipairs(touched) do
   local was = stored[i+1] or '\n'
-  local common, new = was:match('^[^\n]*'), {} -- each text comes once
+  local common, new, bytes = was:match('^[^\n]*'), {}, #was -- each text comes once
   for _, text in ipairs(x.texts) do
     local rest = text:sub(#common + 1)
-    if not was:find('\n' .. rest .. '\n', 1, true) then new[#new+1] = rest .. '\n' end
+    if not was:find('\n' .. rest .. '\n', 1, true) then
+      new[#new+1] = rest
+      bytes = bytes + #rest + 1
+    end
   end
-  local block = was .. table.concat(new)
-  if #block > limit and block ~= was then split(x, block, common)
-  elseif block ~= was then set(new_fields, x.at, block) end
+  if #new > 0 and bytes > limit then split(x, was, common, new, bytes)
+  elseif #new > 0 then set(new_fields, x.at, was .. table.concat(new, '\n') .. '\n') end
 end
 
 local known = tonumber(stored[1] or 0)
