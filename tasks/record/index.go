@@ -24,7 +24,8 @@ import (
 // check it against the record, so an entry too many, or two texts with one hash, is
 // harmless.
 //
-// Several buckets share a hash tag, so that one script can process many of them.
+// Several buckets share a hash tag, so that one script can process many of them, also where a
+// proxy makes a Cluster look like one server.
 const (
 	indexBuckets = 4096
 	indexTags    = 16

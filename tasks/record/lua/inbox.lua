@@ -12,9 +12,10 @@ local inbox, announced = KEYS[1], KEYS[2]
 local failures = ARGV[1]
 local first_change, change_args = 2, 3
 
-local desktops, seen = {}, {}
+local desktops, seen, only_announced = {}, {}, true
 for i = first_change, #ARGV, change_args do
-  local desktop = ARGV[i+1]
+  local verb, desktop = ARGV[i], ARGV[i+1]
+  only_announced = only_announced and verb == 'announce'
   if not seen[desktop] then seen[desktop] = true; desktops[#desktops+1] = desktop end
 end
 
@@ -28,7 +29,8 @@ local function read(key)
   end
   return {key = key, entries = entries, changed = {}}
 end
-local listed, pending = read(inbox), read(announced)
+local pending = read(announced)
+local listed = only_announced and {entries = {}, changed = {}} or read(inbox)
 
 -- What becomes of the sorted sets: group -> member -> its score, or false (it is removed).
 local scores = {}
