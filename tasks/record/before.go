@@ -95,7 +95,7 @@ type deflater struct {
 }
 
 var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriterDict(io.Discard, 6, packWords)
+	w, err := flate.NewWriterDict(io.Discard, 2, packWords)
 	if err != nil {
 		panic(err) // the level is valid
 	}
