@@ -140,7 +140,15 @@ func packBefore(rows []beforeAt) string {
 }
 
 // deflated compresses columns, and adds the ids.
-func deflated(plain, ids []byte) string {
+func deflated(plain columns, ids []byte) string {
+	packed := deflate(plain)
+	out := binary.AppendUvarint(append(make([]byte, 0, 1+binary.MaxVarintLen64+len(packed)+len(ids)), packVersion), uint64(len(packed)))
+	out = append(append(out, packed...), ids...)
+	return base64.RawStdEncoding.EncodeToString(out)
+}
+
+// deflate compresses columns; inflate undoes it.
+func deflate(plain columns) string {
 	d := deflaters.Get().(*deflater)
 	defer deflaters.Put(d)
 	d.out.Reset()
@@ -149,9 +157,7 @@ func deflated(plain, ids []byte) string {
 	if err = errors.Join(err, d.w.Close()); err != nil {
 		panic(err) // a buffer takes everything
 	}
-	out := binary.AppendUvarint(append(make([]byte, 0, 1+binary.MaxVarintLen64+d.out.Len()+len(ids)), packVersion), uint64(d.out.Len()))
-	out = append(append(out, d.out.Bytes()...), ids...)
-	return base64.RawStdEncoding.EncodeToString(out)
+	return d.out.String()
 }
 
 // people appends the users of all rows, and returns the ids that are UUIDs.

@@ -3,6 +3,7 @@ package record
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,9 +30,79 @@ import (
 // a listpack, at half the memory of a hash table.
 const commonField = ""
 
+// What else a chunk has is in fields that begin with a space, as no id of a row does. isRow tells
+// them apart.
+func isRow(field string) bool { return field != commonField && field[0] != ' ' }
+
 // expectField of a chunk is a JSON object from position to the names of the expected
-// users. No desktop id can be a space.
+// users. From format 2 on it is packed instead, in the fields " 0", " 1", …; see packExpect.
 const expectField = " "
+
+// Parts of packed names are short, and at most mostParts, so that the hash stays a listpack.
+// Longer ones are one part: the hash is a table then in any case.
+const (
+	expectPart = 64
+	mostParts  = 128 - 1 - ChunkSize
+)
+
+// packExpect returns the fields of the expected users: DEFLATE of columns, as those of readings.
+// They are, per row, the number of users and then their names.
+func packExpect(desktops []string, expect map[string][]string) (fields []any) {
+	c, any := make(columns, 0, 32*len(desktops)), false
+	for _, id := range desktops {
+		c.number(len(expect[id]))
+		for _, name := range expect[id] {
+			c.text(name)
+			any = true
+		}
+	}
+	if !any {
+		return nil
+	}
+	all := deflate(c)
+	size := expectPart
+	if len(all) > mostParts*expectPart {
+		size = len(all)
+	}
+	for n := 0; all != ""; n++ {
+		part := all[:min(size, len(all))]
+		fields, all = append(fields, expectField+strconv.Itoa(n), part), all[len(part):]
+	}
+	return fields
+}
+
+// unpackExpect returns the expected users by position.
+func unpackExpect(values map[string]string) (map[int][]string, error) {
+	out := map[int][]string{}
+	if v, named := values[expectField]; named {
+		return out, json.Unmarshal([]byte(v), &out)
+	}
+	var all strings.Builder
+	for n := 0; ; n++ {
+		part, more := values[expectField+strconv.Itoa(n)]
+		if !more {
+			break
+		}
+		all.WriteString(part)
+	}
+	if all.Len() == 0 {
+		return nil, nil
+	}
+	plain, err := inflate(all.String())
+	if err != nil {
+		return nil, err
+	}
+	p := packed{s: plain}
+	for at := 0; p.s != ""; at++ {
+		for range p.number(len(p.s)) {
+			out[at] = append(out[at], p.text())
+		}
+	}
+	if p.bad {
+		return nil, errors.New("the packed names end too early")
+	}
+	return out, nil
+}
 
 func encodeExpect(desktops []string, expect map[string][]string) (value string, any bool) {
 	if len(expect) == 0 {
@@ -165,38 +236,31 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 	if err := decodeStatus(&common, status); err != nil {
 		return bad(commonField, err)
 	}
-	rows := len(values) - 1
-	if _, bound := values[plannedFindsField]; bound {
-		rows--
+	rows := 0
+	for field := range values {
+		if isRow(field) {
+			rows++
+		}
 	}
 	var planned []beforeAt
 	if v, bound := values[plannedField]; bound {
-		rows--
 		if planned, err = unpackBefore(v); err != nil {
 			return bad(plannedField, err)
 		}
 	}
-	var expect map[int][]string
-	if v, named := values[expectField]; named {
-		rows--
-		if err := json.Unmarshal([]byte(v), &expect); err != nil {
-			return bad(expectField, err)
-		}
+	expect, err := unpackExpect(values)
+	if err != nil {
+		return bad(expectField, err)
 	}
 	var foundAs map[int]string
 	if v, named := values[foundAsField]; named {
-		rows--
 		if err := json.Unmarshal([]byte(v), &foundAs); err != nil {
 			return bad(foundAsField, err)
 		}
 	}
-	had, named := values[hadField]
-	if named {
-		rows--
-	}
 	out := make([]Row, rows)
 	for id, value := range values {
-		if strings.Trim(id, " ") == "" { // of the chunk
+		if !isRow(id) {
 			continue
 		}
 		position, own, alone := strings.Cut(value, ";")
@@ -220,7 +284,7 @@ func decodeChunk(op string, n int, values map[string]string) ([]Row, error) {
 			out[b.position].Planned = &b.Before
 		}
 	}
-	if named {
+	if had, undo := values[hadField]; undo {
 		if err := decodeHad(had, out); err != nil {
 			return bad(hadField, err)
 		}

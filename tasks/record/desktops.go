@@ -243,7 +243,7 @@ type HistoryEntry struct {
 
 // History lists every operation of any project that named a desktop id, the latest first.
 func (r *Record) History(ctx context.Context, desktop string) ([]HistoryEntry, error) {
-	entries, err := r.find(ctx, r.keys.history, desktop)
+	entries, err := r.findRows(ctx, desktop)
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of desktop %s: %w", desktop, err)
 	}
@@ -279,7 +279,7 @@ func (r *Record) LastOperations(ctx context.Context, desktops []string) (map[str
 	if len(desktops) == 0 {
 		return out, nil
 	}
-	entries, err := r.find(ctx, r.keys.history, desktops...)
+	entries, err := r.findRows(ctx, desktops...)
 	if err != nil {
 		return nil, fmt.Errorf("reading the history of desktops: %w", err)
 	}
@@ -318,7 +318,7 @@ func (r *Record) RowsNamed(ctx context.Context, op Operation, ids []string) (map
 	if len(wanted) >= op.Chunks() {
 		return r.rowsAmong(ctx, op, wanted, chunkRange(0, op.Chunks()))
 	}
-	entries, err := r.find(ctx, r.keys.history, ids...)
+	entries, err := r.findRows(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}

@@ -11,9 +11,12 @@ import (
 // The record has a format. It grows when a program without the change would misread what is
 // written with it; a new key or field that such a program ignores does not count. A format is read
 // for one release before a release writes it, so that one can always go back by a release.
+//
+// Format 2: the names of expected users are packed, see packExpect, and the index of desktops has no
+// users and computers to be looked up, see findRows.
 const (
 	formatWritten = 1
-	formatRead    = 1 // the newest
+	formatRead    = 2 // the newest
 )
 
 // formatMember is the member of a sorted set, because its score is raised in one step.

@@ -31,7 +31,7 @@ func TestFormat(t *testing.T) {
 	var newer *record.FormatError
 	require.ErrorAs(t, rec.EnterFormat(t.Context()), &newer)
 	require.Equal(t, 7, newer.Format)
-	require.EqualError(t, newer, "the record in Redis has format 7, and this program reads formats up to 1; nothing was changed")
+	require.EqualError(t, newer, "the record in Redis has format 7, and this program reads formats up to 2; nothing was changed")
 	require.EqualValues(t, 7, rdb.ZScore(t.Context(), key, "format").Val())
 	require.EqualValues(t, 1, rdb.DBSize(t.Context()).Val())
 }

@@ -12,6 +12,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 // An index leads from a text, a desktop's id or a name, to the chunks that contain it. It
@@ -231,6 +233,46 @@ func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]inde
 		out[i] = parseEntries(found[places[i]])
 	}
 	return out, nil
+}
+
+// findRows reads the entries of rows by their ids: those of desktops from their index, and those of
+// users and computers to be looked up from the index of names, which has other rows, too.
+func (r *Record) findRows(ctx context.Context, ids ...string) ([][]indexEntry, error) {
+	var desktops, names []string
+	var ofDesktops, ofNames []int
+	for i, id := range ids {
+		if name, is := lookedUp(id); is {
+			names, ofNames = append(names, foldName(name)), append(ofNames, i)
+		} else {
+			desktops, ofDesktops = append(desktops, id), append(ofDesktops, i)
+		}
+	}
+	out := make([][]indexEntry, len(ids))
+	for _, x := range []struct {
+		key   index
+		texts []string
+		of    []int
+	}{{r.keys.history, desktops, ofDesktops}, {r.keys.named, names, ofNames}} {
+		if len(x.texts) == 0 {
+			continue
+		}
+		found, err := r.find(ctx, x.key, x.texts...)
+		if err != nil {
+			return nil, err
+		}
+		for i, entries := range found {
+			out[x.of[i]] = entries
+		}
+	}
+	return out, nil
+}
+
+// lookedUp returns the name in the id of a row of a user or a computer.
+func lookedUp(id string) (name string, is bool) {
+	if name, is = tasks.UserOf(id); !is {
+		name, is = tasks.ComputerOf(id)
+	}
+	return name, is
 }
 
 // buckets are some buckets of the two indexes.

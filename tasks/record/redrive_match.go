@@ -114,7 +114,7 @@ func (r *Record) locate(ctx context.Context, items []tasks.RedriveItem) ([]Chunk
 	for i, it := range items {
 		ids[i] = it.DesktopID
 	}
-	entries, err := r.find(ctx, r.keys.history, ids...)
+	entries, err := r.findRows(ctx, ids...)
 	if err != nil {
 		return nil, fmt.Errorf("finding desktops: %w", err)
 	}

@@ -20,7 +20,7 @@ const seenEntries = 4
 // stops when it finds a reading; of an id that was never seen it reads all.
 func (r *Record) Seen(ctx context.Context, project string, ids []string) (map[string]bool, error) {
 	out := map[string]bool{}
-	found, err := r.find(ctx, r.keys.history, ids...)
+	found, err := r.findRows(ctx, ids...)
 	if err != nil {
 		return nil, err
 	}
