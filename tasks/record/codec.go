@@ -34,8 +34,8 @@ const commonField = ""
 // them apart.
 func isRow(field string) bool { return field != commonField && field[0] != ' ' }
 
-// expectField of a chunk is a JSON object from position to the names of the expected
-// users. From format 2 on it is packed instead, in the fields " 0", " 1", …; see packExpect.
+// expectField of a chunk was a JSON object from position to the names of the expected users in
+// format 1. They are packed now, in the fields " 0", " 1", …; see packExpect.
 const expectField = " "
 
 // Parts of packed names are short, and at most mostParts, so that the hash stays a listpack.
@@ -102,19 +102,6 @@ func unpackExpect(values map[string]string) (map[int][]string, error) {
 		return nil, errors.New("the packed names end too early")
 	}
 	return out, nil
-}
-
-func encodeExpect(desktops []string, expect map[string][]string) (value string, any bool) {
-	if len(expect) == 0 {
-		return "", false
-	}
-	out := map[int][]string{}
-	for i, id := range desktops {
-		if names := expect[id]; len(names) > 0 {
-			out[i] = names
-		}
-	}
-	return mustJSON(out), len(out) > 0
 }
 
 // foundAsField of a chunk is a JSON object from position to the computer name by which

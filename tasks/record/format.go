@@ -15,7 +15,7 @@ import (
 // Format 2: the names of expected users are packed, see packExpect, and the index of desktops has no
 // users and computers to be looked up, see findRows.
 const (
-	formatWritten = 1
+	formatWritten = 2
 	formatRead    = 2 // the newest
 )
 

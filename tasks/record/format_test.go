@@ -24,7 +24,7 @@ func TestFormat(t *testing.T) {
 	}
 	format, err = rec.Format(t.Context())
 	require.NoError(t, err)
-	require.Equal(t, 1, format)
+	require.Equal(t, 2, format)
 
 	const key = "detachd:format"
 	rdb.ZAdd(t.Context(), key, redis.Z{Score: 7, Member: "format"})

@@ -146,6 +146,13 @@ func (w indexWrites) add(op Operation, chunk int, text string) {
 	w[hashBucket(hash)] = append(have, e...)
 }
 
+// addDesktop adds a row to the index of desktops, unless it is to be looked up; see findRows.
+func (w indexWrites) addDesktop(op Operation, chunk int, id string) {
+	if _, is := lookedUp(id); !is {
+		w.add(op, chunk, id)
+	}
+}
+
 // log returns additions to the logs of operations, by operation; see addLogged.
 func (w indexWrites) log(flag uint16) map[string][]byte {
 	out, last := map[string][]byte{}, map[string]int{}

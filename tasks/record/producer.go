@@ -358,9 +358,7 @@ func (r *Record) settled(ctx context.Context, op Operation) (Copies, error) {
 func newChunk(ids []string, expect map[string][]string, now time.Time) []any {
 	fields := make([]any, 0, 4+2*len(ids))
 	fields = append(fields, commonField, encodeCommon(len(ids), encodeStatus(tasks.Desktop{State: tasks.StateQueued, UpdatedAt: now})))
-	if v, any := encodeExpect(ids, expect); any {
-		fields = append(fields, expectField, v)
-	}
+	fields = append(fields, packExpect(ids, expect)...)
 	for i, id := range ids {
 		fields = append(fields, id, encodePosition(Row{Position: i}))
 	}
@@ -379,14 +377,14 @@ func lookupRows(req tasks.Request) []string {
 	return out
 }
 
-// writeHistory enters an operation's rows into the index of desktops, and the names in them
-// into the index of names, one command per bucket. The rows begin with the given chunk.
+// writeHistory enters an operation's desktops into their index, and the names in its rows into the
+// index of names. The rows begin with the given chunk.
 func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []string, expect map[string][]string, chunk int) error {
 	rows, names := indexWrites{}, newNameWrites()
 	names.addText(op, operationID, op.ID)
 	for i, id := range desktops {
 		n := chunk + i/ChunkSize
-		rows.add(op, n, id)
+		rows.addDesktop(op, n, id)
 		names.addRow(op, n, Row{Desktop: tasks.Desktop{ID: id, Expect: expect[id]}})
 	}
 	var calls []*scriptCall

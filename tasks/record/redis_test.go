@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -10,19 +11,20 @@ import (
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
-// A chunk, and a bucket of the history, stay listpacks: half the memory of a
-// hash table.
+// A chunk stays a listpack, half the memory of a hash table, also with a user expected on each
+// desktop.
 func TestSmallEncodings(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, redistest.Start(t).Client(t))
-	desktops := make([]string, 100)
+	desktops, expect := make([]string, 100), map[string][]string{}
 	for i := range desktops {
 		desktops[i] = "f5057fee-4c3e-4459-82dd-21250b7296" + string(rune('a'+i/26)) + string(rune('a'+i%26))
+		expect[desktops[i]] = []string{fmt.Sprintf("%s.%s-%02d@corp.example", []string{"maria", "zoe", "kim"}[i%3], []string{"schmidt", "ng"}[i%2], i)}
 	}
-	op := b.enqueue(tasks.Request{Desktops: desktops})
+	op := b.enqueue(tasks.Request{Desktops: desktops, Expect: expect})
 	b.move(op, 0, tasks.StateSending, b.chunk(op, 0).Desktops[:50]...)
 	for _, key := range b.keys() {
-		if kind := b.rdb.Type(t.Context(), key).Val(); kind == "hash" && key != b.prefix+":{"+op.ID+"}:op" {
+		if kind := b.rdb.Type(t.Context(), key).Val(); kind == "hash" && key != b.prefix+":{"+op.ID+"}:op" && !strings.Contains(key, ":names:") {
 			require.Equal(t, "listpack", b.rdb.ObjectEncoding(t.Context(), key).Val(), key)
 		}
 	}

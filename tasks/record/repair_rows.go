@@ -103,7 +103,7 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 		op := byID[ref.op]
 		names.addText(op, operationID, op.ID)
 		for _, d := range e.Desktops {
-			rows.add(op, ref.chunk, d.ID)
+			rows.addDesktop(op, ref.chunk, d.ID)
 			names.addRow(op, ref.chunk, d)
 			if d.State == tasks.StateFailed || d.State == tasks.StateHeld {
 				names.addNames(op, ref.chunk, userName, d.Pinned...)

@@ -16,7 +16,7 @@ import (
 
 // bytesOf is B13: what the bytes of a desktop with a user are made of, once its operation has
 // ended: MEMORY USAGE over all keys. A request names desktops, or desktops and the users to expect
-// there, or users. A Redis that keeps long values in compact hashes needs less where users are named.
+// there, or users.
 func bytesOf(e *env) (out []figure, err error) {
 	const n = 10_000
 	names, expect := make([]string, n), map[string][]string{}
@@ -36,15 +36,12 @@ func bytesOf(e *env) (out []figure, err error) {
 		if err != nil {
 			return nil, err
 		}
-		total := sum(parts)
+		total := 0.0
+		for _, bytes := range parts {
+			total += bytes
+		}
 		out = append(out, figure{"B13 bytes a desktop, 10,000 named as " + x.what, fmt.Sprintf("%.0f B", total), "goal 400 B",
 			total / 400, "<= 400", total <= 400})
-		compact, err := e.compactBytesOf(x.req, n)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, figure{"B13 the same, hash-max-listpack-value 4096", fmt.Sprintf("%.0f B", compact), fmt.Sprintf("%.0f B", total),
-			compact / total, "no goal", true})
 		for _, part := range slices.SortedFunc(maps.Keys(parts), func(a, b string) int { return int(parts[b] - parts[a]) }) {
 			if parts[part] >= 1 {
 				out = append(out, figure{"B13 of these: " + part, fmt.Sprintf("%.0f B", parts[part]), "", parts[part] / total, "no goal", true})
@@ -52,24 +49,6 @@ func bytesOf(e *env) (out []figure, err error) {
 		}
 	}
 	return out, nil
-}
-
-func sum(parts map[string]float64) (total float64) {
-	for _, bytes := range parts {
-		total += bytes
-	}
-	return total
-}
-
-// compactBytesOf is the sum of bytesOf with another setting of Redis, which it sets back.
-func (e *env) compactBytesOf(req tasks.Request, n int) (float64, error) {
-	const setting = "hash-max-listpack-value"
-	was := e.rdb.ConfigGet(e.ctx, setting).Val()[setting]
-	if err := e.rdb.ConfigSet(e.ctx, setting, "4096").Err(); err != nil {
-		return 0, err
-	}
-	parts, err := e.bytesOf(req, n)
-	return sum(parts), errors.Join(err, e.rdb.ConfigSet(e.ctx, setting, was).Err())
 }
 
 // bytesOf runs an operation on n desktops and returns the bytes of each by the kind of their keys.

@@ -86,7 +86,7 @@ func TestContainersAreHardened(t *testing.T) {
 		health  []string
 	}{
 		"redis": {user: "redis", health: []string{"CMD", "redis-cli", "ping"},
-			command: "redis-server --appendonly yes --appendfsync everysec --maxmemory 1gb --maxmemory-policy noeviction --hash-max-listpack-value 4096"},
+			command: "redis-server --appendonly yes --appendfsync everysec --maxmemory 1gb --maxmemory-policy noeviction"},
 		"worker":   {command: []any{"worker", "--listen", "127.0.0.1:9090"}, health: asks("9090")},
 		"worker-2": {command: []any{"worker", "--listen", "127.0.0.1:9090"}, health: asks("9090")},
 		"server":   {command: []any{"serve", "--listen", ":8080"}, ports: []string{"127.0.0.1:8080:8080"}, health: asks("8080")},
