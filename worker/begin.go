@@ -3,23 +3,20 @@ package worker
 import (
 	"context"
 	"fmt"
-	"sync"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/gather"
 	"github.com/detachd/detachd/tasks/record"
 )
 
-// beginner begins runs: while one reading of the record is under way, the runs that come are
-// gathered for the next one. Alone a run waits for nothing.
+// beginner begins runs: those that come while one reading of the record is under way share the
+// next one.
 type beginner struct {
 	record   *record.Record
 	worker   string
 	handled  *handled
 	inFlight context.Context
-
-	mu      sync.Mutex
-	waiting []*beginning
-	reading bool
+	runs     gather.Group[beginning]
 }
 
 // beginning is a run that begins.
@@ -27,44 +24,29 @@ type beginning struct {
 	run   record.Run
 	chunk record.Chunk
 	err   error
-	done  chan struct{}
 }
 
 // mostBegun limits how many chunks one reading has in its reply.
 const mostBegun = 64
 
+func newBeginner(rec *record.Record, worker string, handled *handled, inFlight context.Context) *beginner {
+	b := &beginner{record: rec, worker: worker, handled: handled, inFlight: inFlight}
+	b.runs.Most = mostBegun
+	b.runs.Together = func(_ context.Context, some []*beginning) error {
+		b.read(some)
+		return nil
+	}
+	return b
+}
+
 // begin reads the chunk of a run that is in hand, and lists the run for others to see. The error
 // is ErrNotFound if the operation is gone.
 func (b *beginner) begin(ctx context.Context, run record.Run) (record.Chunk, error) {
-	x := &beginning{run: run, done: make(chan struct{})}
-	b.mu.Lock()
-	b.waiting = append(b.waiting, x)
-	lead := !b.reading
-	b.reading = true
-	b.mu.Unlock()
-	if lead {
-		b.readNext()
+	x := &beginning{run: run}
+	if err := b.runs.Do(ctx, x); err != nil {
+		return record.Chunk{}, err
 	}
-	select {
-	case <-x.done:
-		return x.chunk, x.err
-	case <-ctx.Done():
-		return record.Chunk{}, ctx.Err()
-	}
-}
-
-// readNext begins all that wait, and those that come meanwhile in another goroutine.
-func (b *beginner) readNext() {
-	b.mu.Lock()
-	some := b.waiting[:min(len(b.waiting), mostBegun)]
-	b.waiting = b.waiting[len(some):]
-	b.reading = len(some) > 0
-	b.mu.Unlock()
-	if len(some) == 0 {
-		return
-	}
-	b.read(some)
-	go b.readNext()
+	return x.chunk, x.err
 }
 
 func (b *beginner) read(some []*beginning) {
@@ -88,6 +70,5 @@ func (b *beginner) read(some []*beginning) {
 		default:
 			x.chunk = chunks[i]
 		}
-		close(x.done)
 	}
 }

@@ -19,7 +19,7 @@ func TestRunsBeginTogether(t *testing.T) {
 	rdb := redistest.Mini(t)
 	p, err := record.NewProducer(rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
-	b := &beginner{record: p.Record, worker: "w", handled: newHandled(), inFlight: t.Context()}
+	b := newBeginner(p.Record, "w", newHandled(), t.Context())
 	accept := func(id string) queue.Payload {
 		op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{id}})
 		require.NoError(t, err)
@@ -30,7 +30,7 @@ func TestRunsBeginTogether(t *testing.T) {
 
 	some := []*beginning{}
 	for _, p := range []queue.Payload{accept("a"), bad, gone, accept("b")} {
-		some = append(some, &beginning{run: b.handled.begin(p), done: make(chan struct{})})
+		some = append(some, &beginning{run: b.handled.begin(p)})
 	}
 	b.read(some)
 	require.Equal(t, "a", some[0].chunk.Desktops[0].ID)

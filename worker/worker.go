@@ -62,7 +62,7 @@ func New(cfg Config) (*Worker, error) {
 	cfg.Observer = Observers{w.counter, cfg.Observer}
 	w.cfg = cfg
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
-	w.beginner = &beginner{record: rec, worker: cfg.ID, handled: w.handled, inFlight: w.inFlight}
+	w.beginner = newBeginner(rec, cfg.ID, w.handled, w.inFlight)
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),

@@ -152,7 +152,7 @@ func (r *Record) write(
 		}
 	}
 	if len(named.indexWrites) > 0 {
-		if err := r.gathered.write(ctx, r, named); err != nil {
+		if err := r.failed.Do(ctx, named); err != nil {
 			return nil, fmt.Errorf("writing the record: %w", err)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/rs/xid"
@@ -18,49 +17,25 @@ import (
 // auditBatch is the largest number of entries that are appended at once.
 const auditBatch = 200
 
-// auditLog is what a process knows of the audit log. Entries that are appended while others
-// are being written share one round trip.
+// auditLog is what a process knows of the audit log. Only the writer uses it.
 type auditLog struct {
-	mu      sync.Mutex
-	writing bool
-	pending []*pendingAudit
-
-	// Of the writer only.
 	last   string // member of the last entry; it may be out of date
 	lastMS int64  // its score
 }
 
-// pendingAudit is an event to append.
-type pendingAudit struct {
-	event tasks.AuditEvent
-	err   error
-	done  chan struct{} // closed when event and err are final
-}
-
 // AppendAudit appends an event to the audit log and returns it with its number and its
 // hashes. It waits for replicas as an accepted operation does. After an error the entry may
-// be in the log.
+// be in the log. Entries that are appended while others are being written share one round trip.
 func (r *Record) AppendAudit(ctx context.Context, e tasks.AuditEvent) (tasks.AuditEvent, error) {
 	e.ID = xid.New().String() // so that no two processes can write the same entry
 	e, err := asDecoded(e)
+	if err == nil {
+		err = r.audited.Do(ctx, &e)
+	}
 	if err != nil {
-		return tasks.AuditEvent{}, err
+		return tasks.AuditEvent{}, fmt.Errorf("writing the audit log: %w", err)
 	}
-	p := &pendingAudit{event: e, done: make(chan struct{})}
-	l := &r.audit
-	l.mu.Lock()
-	l.pending = append(l.pending, p)
-	if !l.writing {
-		l.writing = true
-		go r.writeAudit(context.WithoutCancel(ctx)) // it also writes for others; the client of Redis bounds it
-	}
-	l.mu.Unlock()
-	select {
-	case <-p.done:
-		return p.event, p.err
-	case <-ctx.Done():
-		return tasks.AuditEvent{}, fmt.Errorf("writing the audit log: %w", context.Cause(ctx))
-	}
+	return e, nil
 }
 
 // asDecoded is an event as it will be read: JSON replaces invalid UTF-8.
@@ -69,42 +44,22 @@ func asDecoded(e tasks.AuditEvent) (out tasks.AuditEvent, err error) {
 	return out, err
 }
 
-// writeAudit writes pending events until there are none.
-func (r *Record) writeAudit(ctx context.Context) {
-	l := &r.audit
-	for {
-		l.mu.Lock()
-		batch := l.pending[:min(len(l.pending), auditBatch)]
-		l.pending = l.pending[len(batch):]
-		l.writing = len(batch) > 0
-		l.mu.Unlock()
-		if len(batch) == 0 {
-			return
-		}
-		err := r.appendAudit(ctx, batch)
-		for _, p := range batch {
-			p.err = err
-			close(p.done)
-		}
-	}
-}
-
 var scriptAppendAudit = script("append_audit")
 
 // appendAudit appends a batch: compare with the last entry, and set. When another process has
 // appended meanwhile, it chains the batch to that entry and tries again.
-func (r *Record) appendAudit(ctx context.Context, batch []*pendingAudit) error {
+func (r *Record) appendAudit(ctx context.Context, batch []*tasks.AuditEvent) error {
 	l := &r.audit
 	fail := func(err error) error {
 		l.last, l.lastMS = "", 0
-		return fmt.Errorf("writing the audit log: %w", err)
+		return err
 	}
 	for range 1000 { // each conflict means that others have appended
 		args, err := l.chain(batch)
 		if err != nil {
 			return fail(err)
 		}
-		low := batch[0].event.At.Add(-r.retention).UnixMilli()
+		low := batch[0].At.Add(-r.retention).UnixMilli()
 		call := &scriptCall{script: scriptAppendAudit, keys: []string{r.keys.audit()}, args: append([]any{l.last, low}, args...)}
 		if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
 			return fail(err)
@@ -132,7 +87,7 @@ func (r *Record) appendAudit(ctx context.Context, batch []*pendingAudit) error {
 // chain numbers and chains the events of a batch after the last entry, and returns the scores
 // and members to add. The score is the time, but never less than that of the entry before, so
 // that the order by score is that of the numbers, whatever the clocks of processes say.
-func (l *auditLog) chain(batch []*pendingAudit) ([]any, error) {
+func (l *auditLog) chain(batch []*tasks.AuditEvent) ([]any, error) {
 	var last tasks.AuditEvent
 	if l.last != "" {
 		// Only what every version has: a later one may have written the entry.
@@ -143,14 +98,13 @@ func (l *auditLog) chain(batch []*pendingAudit) ([]any, error) {
 		last.Seq, last.Hash = seq, hash
 	}
 	ms, args := l.lastMS, make([]any, 0, 2*len(batch))
-	for _, p := range batch {
-		e := p.event
+	for _, e := range batch {
 		e.Seq, e.At, e.Previous, e.Hash = last.Seq+1, e.At.UTC().Truncate(time.Millisecond), "", ""
-		stored := storedAudit(e)
+		stored := storedAudit(*e)
 		e.Previous, e.Hash = last.Hash, trail.LogHash(last.Hash, stored)
 		ms = max(ms, e.At.UnixMilli())
 		args = append(args, ms, auditPlace(e.Seq)+" "+e.Hash+" "+e.Previous+" "+stored)
-		p.event, last = e, e
+		last = *e
 	}
 	return args, nil
 }

@@ -114,6 +114,32 @@ func (r *Record) nameCalls(w *nameWrites) []*scriptCall {
 	return append(append(r.logCalls(w.indexWrites, 0), w.calls(r.keys.named)...), r.listCalls(w)...)
 }
 
+// writeNames writes the names of desktops that failed, of several chunks. A chunk has a few, which are
+// in as many buckets.
+func (r *Record) writeNames(ctx context.Context, some []*nameWrites) error {
+	all := newNameWrites()
+	for _, w := range some {
+		all.merge(w)
+	}
+	return r.runBatches(ctx, append(all.calls(r.keys.named), r.listCalls(all)...))
+}
+
+// merge adds the names of others.
+func (w *nameWrites) merge(others *nameWrites) {
+	for bucket, entries := range others.indexWrites {
+		w.indexWrites[bucket] = append(w.indexWrites[bucket], entries...)
+	}
+	for list, texts := range others.texts {
+		if w.texts[list] == nil {
+			w.texts[list] = map[string]bool{}
+		}
+		maps.Copy(w.texts[list], texts)
+		if others.until[list].After(w.until[list]) {
+			w.until[list] = others.until[list]
+		}
+	}
+}
+
 // Name is a name that was found by its beginning, and the projects whose operations have it.
 type Name struct {
 	Name     string

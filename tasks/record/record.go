@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/gather"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -49,14 +50,15 @@ type Record struct {
 	retention time.Duration
 	replicas  *replicas
 	audit     auditLog
+	audited   gather.Group[tasks.AuditEvent]
 	past      *pastTallies
 	open      *openKept
 	protected protected
 	schedules map[string]tasks.Schedule // of the configuration, by name
 	recalls   recalls
 	finishing finishing
-	gathered  gatheredNames
-	groups    sync.Map // failureGroup as text -> when it was last listed
+	failed    gather.Group[nameWrites] // names of desktops that failed
+	groups    sync.Map                 // failureGroup as text -> when it was last listed
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
@@ -67,10 +69,13 @@ func New(rdb redis.UniversalClient, cfg Config) *Record {
 	if cfg.Retention == 0 {
 		cfg.Retention = DefaultRetention
 	}
-	return &Record{
+	r := &Record{
 		rdb: rdb, keys: keys{cfg.Prefix}, retention: cfg.Retention, replicas: newReplicas(rdb, cfg), past: &pastTallies{}, open: &openKept{},
 		protected: protected{configured: cfg.Protected}, schedules: configuredSchedules(cfg.Schedules),
 	}
+	r.audited.Most, r.audited.Together = auditBatch, r.appendAudit
+	r.failed.Together = r.writeNames
+	return r
 }
 
 // QueueName is the asynq queue of that name of a project.
