@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/redis/go-redis/v9"
@@ -166,27 +165,13 @@ func (r *Record) announceFailures(ctx context.Context, changes []Change) error {
 			}
 		}
 	}
-	for g := range groups {
-		if at, listed := r.groups.Load(g); listed && time.Since(at.(time.Time)) < groupListedFor {
-			delete(groups, g)
-		}
-	}
 	_, err := r.writeInbox(ctx, failed, func(p redis.Pipeliner) {
 		for g := range groups {
 			p.SAdd(ctx, r.keys.failureGroups(), g)
 		}
 	})
-	for g := range groups {
-		if err == nil {
-			r.groups.Store(g, time.Now())
-		}
-	}
 	return err
 }
-
-// groupListedFor is how long a group of failures is not listed again. A repair lists what a failover
-// lost.
-const groupListedFor = time.Minute
 
 // mayLeave reports whether a move removes inbox entries of its row or of its desktop.
 func (m Move) mayLeave() bool {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -58,7 +57,6 @@ type Record struct {
 	recalls   recalls
 	finishing finishing
 	failed    gather.Group[nameWrites] // names of desktops that failed
-	groups    sync.Map                 // failureGroup as text -> when it was last listed
 }
 
 // New makes a Record on a single Redis, a Sentinel or a Cluster.
