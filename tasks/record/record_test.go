@@ -222,8 +222,8 @@ func ids(n int) []string {
 	return out
 }
 
-// volumes are tests with thousands of entries: miniredis, which sorts them anew for every
-// command, is left out.
+// volumes are tests with thousands of entries: not on miniredis, which sorts them anew for every
+// command.
 var volumes = map[string]func(*testing.T, *bundle){
 	"scheduled hide nothing": scheduledHideNothing,
 	"stats partial":          statsPartial,
