@@ -131,7 +131,7 @@ func reckless(p worker.Project) worker.Project {
 func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 	return worker.Config{
 		Redis: rdb, ID: id, Log: zerolog.Nop(), MaxAttempts: 8, RetryBase: 10 * time.Millisecond, RetryMax: 50 * time.Millisecond,
-		BulkPollInterval: 5 * time.Millisecond, UrgentPollInterval: 5 * time.Millisecond, FirstLook: 10 * time.Millisecond,
+		BulkPollInterval: 25 * time.Millisecond, UrgentPollInterval: 25 * time.Millisecond, FirstLook: 10 * time.Millisecond,
 		CallMargin: 500 * time.Millisecond,
 		Projects:   []worker.Project{reckless(worker.Project{Alias: "hq", API: api, CallTimeout: 5 * time.Second})},
 	}
@@ -207,7 +207,7 @@ func (s *env) ended(op record.Operation) (record.Operation, map[string]record.Ro
 		var err error
 		got, err = s.record.Operation(context.Background(), op.ID)
 		return err == nil && got.Done()
-	}, patience, 10*time.Millisecond, "the operation does not end")
+	}, patience, 20*time.Millisecond, "the operation does not end")
 	rows := s.rows(got)
 	counts := map[tasks.State]int{}
 	for _, d := range rows {

@@ -12,7 +12,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/zerolog"
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 )
 
 // answers is a Redis of which only scripts are asked.
@@ -42,8 +41,7 @@ const outOfMemory = reply("OOM command not allowed")
 // what it does not refuse is not held up.
 func TestPaceBoundsRefusals(t *testing.T) {
 	t.Parallel()
-	rapid.Check(t, func(rt *rapid.T) {
-		loops := rapid.IntRange(1, 30).Draw(rt, "loops")
+	for loops := 1; loops <= 30; loops++ {
 		synctest.Test(t, func(t *testing.T) {
 			var refused, healthy atomic.Int64
 			p := newPace(zerolog.Nop())
@@ -80,7 +78,7 @@ func TestPaceBoundsRefusals(t *testing.T) {
 			require.LessOrEqual(t, int(refused.Load()), int(time.Minute/refusedPause)+loops+3, "one a turn, and each loop once before it knows")
 			require.GreaterOrEqual(t, int(healthy.Load()), loops*590)
 		})
-	})
+	}
 }
 
 // When Redis takes commands again, all loops go on within a second, whatever their number.

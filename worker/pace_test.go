@@ -101,7 +101,7 @@ func TestRefusedDequeuesArePaced(t *testing.T) {
 			require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "accepts the queues' commands again") }, patience, 10*time.Millisecond)
 
 			// In the middle of work, what is in hand is written until it is taken.
-			busy := s.enqueue(tasks.Request{Desktops: ids(3000)})
+			busy := s.enqueue(tasks.Request{Desktops: ids(1000)})
 			require.NoError(t, test.begin(ctx, admin))
 			before = refusals(t, admin)
 			require.Eventually(t, func() bool { return refusals(t, admin) > before }, patience, 5*time.Millisecond)

@@ -230,12 +230,10 @@ func TestARecallOfWhatNoIndexHas(t *testing.T) {
 // person that was not in one, others lose theirs, the counts add up, and what is too late was sent.
 func TestARecallAtAnyMoment(t *testing.T) {
 	t.Parallel()
-	server := newEnv(t, fakecloud.Config{}).server
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			s := newEnvOn(t, server, server.Client(t), fakecloud.Config{Seed: seed})
-			require.NoError(t, s.rdb.FlushDB(t.Context()).Err())
-			recallAtAnyMoment(t, s, rand.New(rand.NewPCG(seed, 15)))
+			t.Parallel()
+			recallAtAnyMoment(t, newEnv(t, fakecloud.Config{Seed: seed}), rand.New(rand.NewPCG(seed, 15)))
 		})
 	}
 }

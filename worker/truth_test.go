@@ -748,8 +748,17 @@ func (p *play) lastSent(d record.Row, op record.Operation) time.Time {
 	return at
 }
 
-// story is all that is known of a desktop, for a test that fails.
-func (p *play) story(id string, taken []fakecloud.Removal) string {
+// story is all that is known of a desktop. It is told only if a test fails: it reads everything.
+type story struct {
+	play    *play
+	desktop string
+	taken   []fakecloud.Removal
+}
+
+func (p *play) story(id string, taken []fakecloud.Removal) fmt.Stringer { return story{p, id, taken} }
+
+func (s story) String() string {
+	p, id, taken := s.play, s.desktop, s.taken
 	type line struct {
 		at   time.Time
 		text string

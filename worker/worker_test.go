@@ -277,15 +277,12 @@ func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 		p, err := s.record.ProjectPause(context.Background(), "hq")
 		return err == nil && p != nil && p.Kind == tasks.PauseAuth
 	}, patience, 10*time.Millisecond)
-	for {
+	require.Eventually(t, func() bool {
 		require.NoError(t, s.record.ResumeProject(t.Context(), "hq"))
-		got, err := s.record.Operation(t.Context(), op.ID)
-		require.NoError(t, err)
+		got := s.operation(op)
 		require.Zero(t, got.Counts.Failed)
-		if got.Done() {
-			break
-		}
-	}
+		return got.Done()
+	}, patience, 10*time.Millisecond)
 	_, rows := s.ended(op)
 	for _, d := range rows {
 		require.Equal(t, tasks.StateDetached, d.State)

@@ -30,7 +30,7 @@ func (b *bundle) trips(f func()) int {
 // unproven, ended or abandoned.
 func TestSweepRoundTrips(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t, redistest.Mini(t))
+	b := newBundle(t, redistest.Start(t).Client(t))
 	b.rdb.AddHook(&cutOff{after: -1})
 	want := 0
 	for n := range 200 {
@@ -63,7 +63,7 @@ func TestSweepRoundTrips(t *testing.T) {
 // A sweep whose budget is used up stops, and goes on later with what it left.
 func TestSweepIsResumed(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t, redistest.Mini(t))
+	b := newBundle(t, redistest.Start(t).Client(t))
 	for range 500 {
 		op := b.enqueue(tasks.Request{Desktops: ids(1)})
 		b.move(op, 0, tasks.StateCancelled, b.chunk(op, 0).Desktops...)
@@ -127,7 +127,7 @@ func TestExpireRoundTrips(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := newBundle(t, redistest.Mini(t))
+			b := newBundle(t, redistest.Start(t).Client(t))
 			before := b.ofOperations()
 			b.cancelAll(x.operations, x.rows)
 			b.now = b.now.Add(48 * time.Hour)
@@ -146,7 +146,7 @@ func TestExpireRoundTrips(t *testing.T) {
 // budget leaves the rest to a next time.
 func TestExpireIsSharedAndResumed(t *testing.T) {
 	t.Parallel()
-	b := newBundle(t, redistest.Mini(t))
+	b := newBundle(t, redistest.Start(t).Client(t))
 	b.cancelAll(600, 1)
 	b.now = b.now.Add(48 * time.Hour)
 	require.NoError(t, b.rdb.Set(t.Context(), b.prefix+":expiring", 1, time.Minute).Err())
@@ -165,9 +165,10 @@ func TestExpireIsSharedAndResumed(t *testing.T) {
 // Cut off before any of its round trips, expiry is resumed and leaves nothing.
 func TestExpireIsCutOff(t *testing.T) {
 	t.Parallel()
+	server := redistest.Start(t)
 	for after := 1; ; after++ {
 		require.Less(t, after, 50)
-		b := newBundle(t, redistest.Mini(t))
+		b := newBundle(t, server.Client(t))
 		before := b.ofOperations()
 		b.fail(b.enqueue(tasks.Request{Desktops: ids(3), Users: nil, Ticket: "T", RequestedBy: "hr"}))
 		b.cancelAll(1, 250)
