@@ -277,12 +277,15 @@ func TestRefusedCredentialsPauseTheProject(t *testing.T) {
 		p, err := s.record.ProjectPause(context.Background(), "hq")
 		return err == nil && p != nil && p.Kind == tasks.PauseAuth
 	}, patience, 10*time.Millisecond)
-	require.Eventually(t, func() bool {
+	for {
 		require.NoError(t, s.record.ResumeProject(t.Context(), "hq"))
-		got := s.operation(op)
+		got, err := s.record.Operation(t.Context(), op.ID)
+		require.NoError(t, err)
 		require.Zero(t, got.Counts.Failed)
-		return got.Done()
-	}, patience, 10*time.Millisecond)
+		if got.Done() {
+			break
+		}
+	}
 	_, rows := s.ended(op)
 	for _, d := range rows {
 		require.Equal(t, tasks.StateDetached, d.State)
