@@ -34,6 +34,36 @@ func Asleep(w *Worker) bool {
 	return true
 }
 
+// SetLeft sets how long a worker that was not started yet leaves work to those that come before it.
+func SetLeft(w *Worker, left, late time.Duration) {
+	for _, r := range w.runners {
+		r.leftAfter, r.lateAfter = left, late
+	}
+}
+
+// Rank is the rank of a worker in its first project.
+func Rank(w *Worker) int { return w.runners[0].rank() }
+
+// WillLook reports whether a worker that does not serve its first project is going to look, and has
+// not begun to.
+func WillLook(w *Worker) bool {
+	r := w.runners[0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.on == nil && !r.lookAt.IsZero()
+}
+
+// HasLooked reports whether it has looked since a ring, and waits for its end.
+func HasLooked(w *Worker) bool {
+	r := w.runners[0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.on == nil && !r.lookAt.IsZero() && r.lookNext.IsZero()
+}
+
+// Precedes reports whether worker a comes before worker b in a project.
+func Precedes(project, a, b string) bool { return precedes(project, a, b) }
+
 // MakesNoCalls reports whether a worker that is being stopped makes no new calls any more.
 func MakesNoCalls(w *Worker) bool {
 	for _, senders := range w.brakes.senders {
