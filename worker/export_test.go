@@ -44,21 +44,20 @@ func SetLeft(w *Worker, left, late time.Duration) {
 // Rank is the rank of a worker in its first project.
 func Rank(w *Worker) int { return w.runners[0].rank() }
 
-// WillLook reports whether a worker that does not serve its first project is going to look, and has
-// not begun to.
-func WillLook(w *Worker) bool {
+// LeftToOthers reports whether a worker has heard a ring for its first project, and does not serve it.
+func LeftToOthers(w *Worker) bool {
 	r := w.runners[0]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.on == nil && !r.lookAt.IsZero()
+	return r.on == nil && !r.wanted && !r.lookNext.IsZero()
 }
 
-// HasLooked reports whether it has looked since a ring, and waits for its end.
+// HasLooked reports whether it has looked since a ring, and looks again when that lasts no more.
 func HasLooked(w *Worker) bool {
 	r := w.runners[0]
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.on == nil && !r.lookAt.IsZero() && r.lookNext.IsZero()
+	return r.on == nil && time.Until(r.lookAt) > time.Second
 }
 
 // Precedes reports whether worker a comes before worker b in a project.

@@ -84,7 +84,7 @@ func TestTheFirstWorkerServesAlone(t *testing.T) {
 	require.Equal(t, 3, got.Counts.Detached)
 	require.False(t, worker.Asleep(all[0]))
 	for _, rank := range []int{1, 2} {
-		require.Eventually(t, func() bool { return worker.WillLook(all[rank]) }, patience, time.Millisecond, "it has not heard the ring")
+		require.Eventually(t, func() bool { return worker.LeftToOthers(all[rank]) }, patience, time.Millisecond, "it has not heard the ring")
 		require.True(t, worker.Asleep(all[rank]))
 	}
 }
