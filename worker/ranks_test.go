@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,13 +28,14 @@ func before(t *testing.T) string {
 	return ""
 }
 
-// idler is a worker that announces projects, and does nothing but beat until the function is called.
+// idler is a worker that announces projects, and does nothing but beat until die is called.
 func (s *env) idler(id string, projects ...string) (die func()) {
 	s.t.Helper()
 	require.NoError(s.t, s.record.AnnounceProjects(s.t.Context(), id, projects...))
 	require.NoError(s.t, s.record.Beat(s.t.Context(), id))
-	ctx, die := context.WithCancel(s.t.Context())
-	go func() {
+	ctx, end := context.WithCancel(s.t.Context())
+	var beating sync.WaitGroup
+	beating.Go(func() {
 		beats := time.NewTicker(50 * time.Millisecond)
 		defer beats.Stop()
 		for {
@@ -44,8 +46,11 @@ func (s *env) idler(id string, projects ...string) (die func()) {
 				return
 			}
 		}
-	}()
-	return die
+	})
+	return func() {
+		end()
+		beating.Wait()
+	}
 }
 
 // unrung is a producer whose rings get lost.
@@ -159,20 +164,28 @@ func TestAnotherWorkerTakesWhatIsLate(t *testing.T) {
 // When the first worker dies or leaves, the next one is the first, and takes what waits.
 func TestTheNextWorkerBecomesTheFirst(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, fakecloud.Config{})
-	other := before(t)
-	die := s.idler(other, "hq")
-	w := s.worker()
-	worker.Drowse(w)
-	worker.ShortenIntervals(w)
-	worker.SetLeft(w, time.Hour, time.Hour)
-	s.run(w)
-	require.Equal(t, 1, worker.Rank(w))
-	op := s.enqueue(tasks.Request{Desktops: ids(3), NotBefore: time.Now().Add(time.Second)})
-	die()
-	got, _ := s.ended(op)
-	require.Equal(t, 3, got.Counts.Detached)
-	require.Zero(t, worker.Rank(w))
+	for name, leaves := range map[string]bool{"dies": false, "leaves": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newEnv(t, fakecloud.Config{})
+			other := before(t)
+			die := s.idler(other, "hq")
+			w := s.worker()
+			worker.ShortenIntervals(w)
+			worker.Drowse(w) // no sweep
+			worker.SetLeft(w, time.Hour, time.Hour)
+			s.run(w)
+			require.Equal(t, 1, worker.Rank(w))
+			op := s.enqueue(tasks.Request{Desktops: ids(3), NotBefore: time.Now().Add(time.Second)})
+			die()
+			if leaves {
+				require.NoError(t, s.record.Leave(t.Context(), other))
+			}
+			got, _ := s.ended(op)
+			require.Equal(t, 3, got.Counts.Detached)
+			require.Zero(t, worker.Rank(w))
+		})
+	}
 }
 
 // A worker ranks among those that serve the project. An older one has not said which it serves.
