@@ -82,23 +82,24 @@ func (l *listener) hear(ctx context.Context, after string) ([]record.Ring, strin
 	return l.record.Hear(ctx, after, hearFor)
 }
 
-// pass passes on rings, and looks at the projects that they say so of and that are not served.
+// pass passes on rings, and looks at the projects that they say so of and that have nobody else to
+// look.
 func (l *listener) pass(ctx context.Context, rings []record.Ring) error {
 	var look []*runner
 	for _, r := range l.runners {
-		asleep := false
+		mustLook := false
 		for _, x := range rings {
 			switch {
 			case x.Project != "" && x.Project != r.project:
 			case x.Queue == "":
-				asleep = asleep || r.asleep()
+				mustLook = r.mustLook() || mustLook
 			case x.At.IsZero():
 				r.ring(x.Queue)
 			default:
 				r.dueAt(x.At)
 			}
 		}
-		if asleep {
+		if mustLook {
 			look = append(look, r)
 		}
 	}
@@ -109,13 +110,13 @@ func (l *listener) pass(ctx context.Context, rings []record.Ring) error {
 	for i, r := range look {
 		projects[i] = r.project
 	}
-	due, err := l.record.Due(ctx, projects)
+	work, err := l.record.Due(ctx, projects)
 	if err != nil {
 		return err
 	}
-	for i, r := range look {
-		if !due[i].IsZero() {
-			r.dueAt(due[i])
+	for _, r := range look {
+		if due := work[r.project].Due; !due.IsZero() {
+			r.dueAt(due)
 		}
 	}
 	return nil

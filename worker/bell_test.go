@@ -139,11 +139,7 @@ func TestALostRingIsFoundByTheSweep(t *testing.T) {
 	worker.ShortenIntervals(w)
 	s.run(w)
 	s.untilAsleep(w)
-	deaf := s.server.Client(t)
-	deaf.(*redis.Client).AddHook(refusesStreams{"xadd"})
-	p, err := record.NewProducer(deaf, record.ProducerConfig{Projects: []string{"hq"}})
-	require.NoError(t, err)
-	s.p = p
+	s.p = s.unrung()
 	got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))
 	require.Equal(t, 3, got.Counts.Detached)
 	rings, err := s.rdb.XRange(t.Context(), "detachd:bell", "-", "+").Result()
@@ -179,24 +175,6 @@ func TestASleepingWorkerSurvivesARestartOfRedis(t *testing.T) {
 		require.NoError(t, s.server.Restart())
 		got, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{fmt.Sprint("d-", i)}, Urgent: true}))
 		require.Equal(t, 1, got.Counts.Detached)
-	}
-}
-
-// Every worker hears a ring.
-func TestAllWorkersHearTheBell(t *testing.T) {
-	t.Parallel()
-	s := newEnv(t, fakecloud.Config{})
-	var all []*worker.Worker
-	for _, id := range []string{"worker-1", "worker-2"} {
-		all = append(all, s.start(func(c *worker.Config) { c.ID = id }))
-	}
-	for _, w := range all {
-		require.True(t, worker.Asleep(w), "nothing was rung for yet")
-	}
-	got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3)}))
-	require.Equal(t, 3, got.Counts.Detached)
-	for _, w := range all {
-		require.Eventually(t, func() bool { return !worker.Asleep(w) }, patience, time.Millisecond)
 	}
 }
 

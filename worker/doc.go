@@ -6,6 +6,7 @@
 // The steps of a desktop:
 //
 //	listener     hears the bell that says which project has work
+//	ranks        says in which order workers serve a project
 //	runner       serves a project's queues while it has work
 //	handler      runs one asynq task: reads its chunk from the record, puts what is left
 //	             to do into the lane, and waits

@@ -34,6 +34,35 @@ func Asleep(w *Worker) bool {
 	return true
 }
 
+// SetLeft sets how long a worker that was not started yet leaves work to those that come before it.
+func SetLeft(w *Worker, left, late time.Duration) {
+	for _, r := range w.runners {
+		r.leftAfter, r.lateAfter = left, late
+	}
+}
+
+// Rank is the rank of a worker in its first project.
+func Rank(w *Worker) int { return w.runners[0].rank() }
+
+// LeftToOthers reports whether a worker has heard a ring for its first project, and does not serve it.
+func LeftToOthers(w *Worker) bool {
+	r := w.runners[0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.on == nil && !r.wanted && !r.lookNext.IsZero()
+}
+
+// HasLooked reports whether it has looked since a ring, and looks again when that lasts no more.
+func HasLooked(w *Worker) bool {
+	r := w.runners[0]
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.on == nil && time.Until(r.lookAt) > time.Second
+}
+
+// Precedes reports whether worker a comes before worker b in a project.
+func Precedes(project, a, b string) bool { return precedes(project, a, b) }
+
 // MakesNoCalls reports whether a worker that is being stopped makes no new calls any more.
 func MakesNoCalls(w *Worker) bool {
 	for _, senders := range w.brakes.senders {

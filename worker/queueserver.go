@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -22,9 +23,21 @@ type queueServer struct {
 	handler asynq.Handler
 	rung    chan struct{} // holds one token when the queue is to be looked into at once
 	over    chan struct{} // closed when no more tasks are taken
+	stirred atomic.Int64  // when a task was last taken, or the bell rang, in ns
 }
 
-func (s *queueServer) start() error { return s.asynq.Start(s.handler) }
+func (s *queueServer) start() error {
+	s.stir()
+	return s.asynq.Start(s.handler)
+}
+
+// stir makes the queue be polled often for a while: what follows a ring may not be rung for.
+func (s *queueServer) stir() { s.stirred.Store(time.Now().UnixNano()) }
+
+// quiet reports whether nothing was queued lately without a ring.
+func (s *queueServer) quiet() bool {
+	return time.Since(time.Unix(0, s.stirred.Load())) > record.RingLasts+time.Second
+}
 
 // stopAll makes servers take no more tasks.
 func stopAll(servers []*queueServer) {
@@ -47,6 +60,10 @@ func shutDown(servers []*queueServer) {
 // emptyPoll is asynq's own sleep after it found its queue empty; bellRedis does the waiting.
 const emptyPoll = time.Millisecond
 
+// quietPolls is how much less often a quiet queue is polled. A ring finds its work at once, and so
+// does what becomes due; this is for what was queued by an earlier version, which rings less often.
+const quietPolls = 10
+
 // bellRedis is the client of the server of one queue. When asynq finds the queue empty it hears
 // so only after the poll interval, or when the bell has rung for the queue.
 type bellRedis struct {
@@ -55,20 +72,45 @@ type bellRedis struct {
 	poll   time.Duration
 }
 
-// EvalSha also runs the script that takes a task, the only one with the key of paused queues.
-// The wait comes after it, because asynq computes the end of the task's lease before.
+// EvalSha also runs the script that takes a task, the only one with the key of paused queues, and
+// the one that makes tasks wait that are due. The wait comes after the script, because asynq
+// computes the end of the task's lease before.
 func (r bellRedis) EvalSha(ctx context.Context, sha string, keys []string, args ...any) *redis.Cmd {
 	cmd := r.pacedRedis.EvalSha(ctx, sha, keys, args...)
-	if len(keys) > 1 && strings.HasSuffix(keys[1], ":paused") && errors.Is(cmd.Err(), redis.Nil) {
-		timer := time.NewTimer(r.poll/2 + rand.N(r.poll))
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-		case <-r.server.rung:
-		case <-r.server.over:
+	if len(keys) < 2 {
+		return cmd
+	}
+	switch takes, now := strings.HasSuffix(keys[1], ":paused"), strings.HasSuffix(keys[1], ":pending"); {
+	case takes && errors.Is(cmd.Err(), redis.Nil):
+		r.rest()
+	case takes && cmd.Err() == nil:
+		r.server.stir()
+	case now && isLater(keys[0]):
+		if n, err := cmd.Int(); err == nil && n > 0 {
+			r.server.stir()
+			offer(r.server.rung, struct{}{})
 		}
 	}
 	return cmd
+}
+
+func isLater(key string) bool {
+	return strings.HasSuffix(key, ":scheduled") || strings.HasSuffix(key, ":retry")
+}
+
+// rest waits for the next poll.
+func (r bellRedis) rest() {
+	poll := r.poll
+	if r.server.quiet() {
+		poll *= quietPolls
+	}
+	timer := time.NewTimer(poll/2 + rand.N(poll))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-r.server.rung:
+	case <-r.server.over:
+	}
 }
 
 // gate lets a loop through while it is open.

@@ -8,31 +8,31 @@ import (
 	"github.com/detachd/detachd/apiclient"
 )
 
-// reader coalesces readings. While as many as allowed are in flight, further desktops wait for
-// the next one, which has up to 100 of any operations.
-type reader struct {
-	readNow func(ids []string) (map[string]*apiclient.Desktop, error)
+// reader coalesces readings, of desktops or of what projects have to do. While as many as allowed
+// are in flight, further ids wait for the next one, which has up to 100, of any operations.
+type reader[V any] struct {
+	readNow func(ids []string) (map[string]V, error)
 
 	mu      sync.Mutex
 	free    int
-	waiting []*readWish
+	waiting []*readWish[V]
 }
 
-type readWish struct {
+type readWish[V any] struct {
 	ids  []string
 	done chan struct{} // closed when got and err are set
-	got  map[string]*apiclient.Desktop
+	got  map[string]V
 	err  error
 }
 
-func newReader(atOnce int, readNow func(ids []string) (map[string]*apiclient.Desktop, error)) *reader {
-	return &reader{free: atOnce, readNow: readNow}
+func newReader[V any](atOnce int, readNow func(ids []string) (map[string]V, error)) *reader[V] {
+	return &reader[V]{free: atOnce, readNow: readNow}
 }
 
-// read reads up to 100 desktops. Those that do not exist are missing from the result, and
-// there may be others in it.
-func (r *reader) read(ctx context.Context, ids []string) (map[string]*apiclient.Desktop, error) {
-	w := &readWish{ids: ids, done: make(chan struct{})}
+// read reads up to 100 ids. Those that do not exist are missing from the result, and there may
+// be others in it.
+func (r *reader[V]) read(ctx context.Context, ids []string) (map[string]V, error) {
+	w := &readWish[V]{ids: ids, done: make(chan struct{})}
 	r.mu.Lock()
 	r.waiting = append(r.waiting, w)
 	if r.free > 0 {
@@ -49,7 +49,7 @@ func (r *reader) read(ctx context.Context, ids []string) (map[string]*apiclient.
 }
 
 // work reads until no wish waits.
-func (r *reader) work() {
+func (r *reader[V]) work() {
 	for {
 		wishes := r.pop()
 		if len(wishes) == 0 {
@@ -69,7 +69,7 @@ func (r *reader) work() {
 }
 
 // pop returns the wishes of the next reading. If there are none the reader is free again.
-func (r *reader) pop() []*readWish {
+func (r *reader[V]) pop() []*readWish[V] {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, size := 0, 0

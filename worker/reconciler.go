@@ -11,6 +11,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/rs/zerolog"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/spans"
 )
@@ -50,6 +51,7 @@ type reconciler struct {
 	asynq    inspector
 	handled  *handled
 	heart    *heart
+	ranks    *ranks
 	unserved *unserved
 	log      zerolog.Logger
 	spans    *spans.Maker
@@ -92,7 +94,7 @@ func (r *reconciler) watch(ctx context.Context) error {
 	if err := r.record.Keep(ctx, r.worker, r.handled.inHand); err != nil {
 		return err
 	}
-	workers, err := r.record.Workers(ctx)
+	workers, err := r.rank(ctx)
 	if err != nil || !r.heart.mayJudge(time.Now()) { // last, because the process may have been frozen meanwhile
 		return err
 	}
@@ -111,6 +113,15 @@ func (r *reconciler) watch(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// rank lists the workers, and determines the ranks among those that beat.
+func (r *reconciler) rank(ctx context.Context) ([]tasks.Worker, error) {
+	workers, err := r.record.Workers(ctx)
+	if err == nil {
+		err = r.ranks.update(ctx, workers, r.heart.deadAfter/2)
+	}
+	return workers, err
 }
 
 // takeOver enqueues the chunks that a dead worker had in hand, and returns their number. It

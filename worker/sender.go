@@ -20,7 +20,7 @@ type sender struct {
 	*shared
 	priority priority // of its requests, among all of the credential
 	lanes    *lanes
-	reader   *reader
+	reader   *reader[*apiclient.Desktop]
 	slots    chan struct{} // capacity: calls at a time
 	took     atomic.Int64  // duration of the last call
 	noUndo   atomic.Bool   // the last undo was refused for lack of a permission

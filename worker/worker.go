@@ -24,6 +24,7 @@ type Worker struct {
 	producer   *record.Producer
 	committer  *committer
 	heart      *heart
+	ranks      *ranks
 	reconciler *reconciler
 	counter    *counter
 	hints      *hinter
@@ -34,7 +35,8 @@ type Worker struct {
 	ended      chan string // operations, for the finisher
 
 	listener *listener
-	runners  []*runner  // one per project
+	runners  []*runner // one per project
+	looks    *reader[record.Work]
 	callers  []runnable // dispatchers and followers
 
 	taking, making, helping group
@@ -64,12 +66,14 @@ func New(cfg Config) (*Worker, error) {
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
 	w.beginner = newBeginner(rec, cfg.ID, w.handled, w.inFlight)
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
+	w.ranks = &ranks{worker: cfg.ID, projects: cfg.aliases(), record: rec, changed: w.rankChanged}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
-		handled: w.handled, heart: w.heart, log: cfg.Log, spans: cfg.Spans,
+		handled: w.handled, heart: w.heart, ranks: w.ranks, log: cfg.Log, spans: cfg.Spans,
 		minAge: minAge, ringAfter: ringAfter, rung: map[string]time.Time{},
 		unserved: &unserved{overdue: overdue{w.committer, cfg.ID}, confirmWithin: cfg.ConfirmWithin},
 	}
+	w.looks = newReader(1, func(projects []string) (map[string]record.Work, error) { return rec.Due(w.inFlight, projects) })
 	limiters := map[string]*limiter{}
 	for _, p := range cfg.Projects {
 		if limiters[p.Credential] == nil {
@@ -101,8 +105,8 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)
 	urgent := w.addSender(common, "urgent", urgentSlots, urgentFirst)
 	r := &runner{
-		project: p.Alias, record: w.record, log: log, gate: newGate(), idleAfter: idleAfter, dueSoon: dueSoon,
-		signal: make(chan struct{}, 1),
+		project: p.Alias, looks: w.looks, log: log, gate: newGate(), rank: func() int { return w.ranks.of(p.Alias) },
+		idleAfter: idleAfter, dueSoon: dueSoon, leftAfter: leftAfter, lateAfter: lateAfter, signal: make(chan struct{}, 1),
 	}
 	r.newServer = func(q record.Queue) *queueServer {
 		switch q {
@@ -144,6 +148,13 @@ func (w *Worker) newServer(q record.Queue, snd *sender, r *runner, concurrency i
 		Logger: asynqLog{w.cfg.Log}, LogLevel: asynq.WarnLevel,
 	})
 	return s
+}
+
+// rankChanged makes the runners look at their times again.
+func (w *Worker) rankChanged() {
+	for _, r := range w.runners {
+		offer(r.signal, struct{}{})
+	}
 }
 
 // noteEnded passes an operation to the finisher. If that is behind, a sweep finds the
@@ -195,7 +206,7 @@ func (g *group) stop() {
 
 // Start begins to work and returns. It fails if Redis cannot be reached. The order is:
 //
-//  1. what this worker had in hand when it was killed is enqueued; its first beat
+//  1. what this worker had in hand when it was killed is enqueued; its first beat; its rank among the workers
 //  2. helpers: the heart must beat before there is work that others could miss
 //  3. callers: dispatchers and followers
 //  4. runners, which bring in work: the listener looks at the queues of all projects first
@@ -215,6 +226,9 @@ func (w *Worker) Start(ctx context.Context) error {
 		if err := w.record.ResumeProject(ctx, alias, tasks.PauseAuth, tasks.PauseNoRight, tasks.PauseNotAPI); err != nil {
 			return err
 		}
+	}
+	if _, err := w.reconciler.rank(ctx); err != nil {
+		return err
 	}
 	w.helping.start(w.inFlight, w.helpers())
 	w.making.start(w.inFlight, w.callers)

@@ -18,15 +18,16 @@ import (
 //
 //   - A ring follows the write that it announces. A worker that hears it finds the work in its queue.
 //   - RingLasts: a process that has rung for a project does not ring again for work that is due
-//     no earlier, for RingLasts. So a worker that heard a ring has to serve the project for
-//     longer than that, and must then look at the queues once more before it leaves them. Any
-//     work that was queued without a ring was queued before that look, which finds it. A worker
-//     that starts, or was out of touch with Redis, hears the rings of the last RingHeard again.
+//     no earlier, for RingLasts. So a worker that heard a ring and serves the project has to do so
+//     for longer than that, and must then look at the queues once more before it leaves them. One
+//     that leaves the project to others has to look when RingLasts is over. Any work that was
+//     queued without a ring was queued before that look, which finds it. A worker that starts, or
+//     was out of touch with Redis, hears the rings of the last RingHeard again.
 //   - A ring may get lost: its process died before it, a failover took it, the stream was cut.
 //     Nothing else is lost with it: the leader's sweep finds the chunk, and rings.
 const (
-	RingLasts = 20 * time.Second
-	RingHeard = 30 * time.Second // RingLasts, and what clocks may differ
+	RingLasts = 5 * time.Second
+	RingHeard = 30 * time.Second // RingLasts, 20 s in earlier versions, and what clocks may differ
 	ringsKept = 10_000
 	ringsRead = 1000 // at a time
 )
@@ -96,11 +97,15 @@ func (r *Record) Hear(ctx context.Context, after string, wait time.Duration) ([]
 // dueBatch is the number of projects whose queues are looked at in one round trip.
 const dueBatch = 50
 
-// Due returns when the first work of each project is due: a task in one of its queues, or a
-// desktop to be confirmed. It is zero without any, and in the past if a task waits. Tasks that
-// a worker has in hand do not count.
-func (r *Record) Due(ctx context.Context, projects []string) ([]time.Time, error) {
-	out := make([]time.Time, 0, len(projects))
+// Work is what a project has to do. Tasks that a worker has in hand do not count.
+type Work struct {
+	Waiting int       // tasks that may be taken now
+	Due     time.Time // of the first task, or desktop to be confirmed; zero: none; in the past if a task waits
+}
+
+// Due looks at the queues of projects, and at their desktops to be confirmed.
+func (r *Record) Due(ctx context.Context, projects []string) (map[string]Work, error) {
+	out := make(map[string]Work, len(projects))
 	for len(projects) > 0 {
 		some := take(&projects, dueBatch)
 		waiting := make([][]*redis.IntCmd, len(some))
@@ -121,20 +126,22 @@ func (r *Record) Due(ctx context.Context, projects []string) ([]time.Time, error
 		if err != nil {
 			return nil, fmt.Errorf("looking for work of %d projects: %w", len(some), err)
 		}
-		for i := range some {
-			out = append(out, firstDue(waiting[i], first[i]))
+		for i, alias := range some {
+			out[alias] = workOf(waiting[i], first[i])
 		}
 	}
 	return out, nil
 }
 
-// firstDue is Due of one project. asynq's times are seconds, those of readings, the last of
+// workOf is Due of one project. asynq's times are seconds, those of readings, the last of
 // the list, are milliseconds.
-func firstDue(waiting []*redis.IntCmd, first []*redis.ZSliceCmd) (due time.Time) {
+func workOf(waiting []*redis.IntCmd, first []*redis.ZSliceCmd) (w Work) {
 	for _, n := range waiting {
-		if n.Val() > 0 {
-			return time.Unix(1, 0)
-		}
+		w.Waiting += int(n.Val())
+	}
+	if w.Waiting > 0 {
+		w.Due = time.Unix(1, 0)
+		return w
 	}
 	for i, z := range first {
 		if len(z.Val()) == 0 {
@@ -144,11 +151,11 @@ func firstDue(waiting []*redis.IntCmd, first []*redis.ZSliceCmd) (due time.Time)
 		if i == len(first)-1 {
 			at = time.UnixMilli(int64(z.Val()[0].Score))
 		}
-		if due.IsZero() || at.Before(due) {
-			due = at
+		if w.Due.IsZero() || at.Before(w.Due) {
+			w.Due = at
 		}
 	}
-	return due
+	return w
 }
 
 // ringer rings for what a Producer has queued.

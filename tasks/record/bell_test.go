@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -150,9 +151,14 @@ func TestDue(t *testing.T) {
 		projects = append(projects, "retry", "idle")
 		got, err := r.Due(t.Context(), projects)
 		require.NoError(t, err)
-		require.Len(t, got, len(projects))
-		for i, alias := range projects {
-			switch due := got[i]; alias {
+		for _, alias := range projects {
+			require.Contains(t, got, alias)
+			waits := 0
+			if strings.HasPrefix(alias, "pending") {
+				waits = 1
+			}
+			require.Equal(t, waits, got[alias].Waiting, alias)
+			switch due := got[alias].Due; alias {
 			case "idle":
 				require.True(t, due.IsZero())
 			case "scheduled", "retry", "follow":

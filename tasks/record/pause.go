@@ -127,6 +127,22 @@ func (r *Record) Serves(ctx context.Context, worker string, aliases ...string) e
 	return nil
 }
 
+// Announced reads which projects each worker has announced.
+func (r *Record) Announced(ctx context.Context) (map[string][]string, error) {
+	said, err := r.rdb.HGetAll(ctx, r.keys.serving()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("reading the projects of the workers: %w", err)
+	}
+	out := make(map[string][]string, len(said))
+	for worker, text := range said {
+		var aliases []string
+		if decodeJSON(text, &aliases) == nil {
+			out[worker] = aliases
+		}
+	}
+	return out, nil
+}
+
 // Serving is the number of living workers of each project.
 type Serving struct {
 	by  map[string]int

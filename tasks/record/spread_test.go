@@ -27,7 +27,7 @@ var common = map[string]int{
 	"detachd:ops:WHAT:HASH":       400, // of requester and ticket
 	"detachd:desktops:{i:N}:N":    100,
 	"detachd:{detachd:open}:mark": 200,
-	"detachd:bell":                34, // once in 20 s for a project and a process
+	"detachd:bell":                34, // once in 5 s for a project and a process
 	"asynq:queues":                34, // once for a queue and a process
 }
 

@@ -83,10 +83,14 @@ func main() {
 	out := flag.String("json", "bench.json", "file for the result as JSON")
 	only := flag.String("only", "", "comma-separated figures to run, for example B1,B4")
 	large := flag.Bool("scale", false, "print the table of docs/scale.md, and the figures that take minutes each")
+	one := flag.String("line", "", "only one line of the table of -scale: PROJECTSxWORKERSxRECORDED, as 100x16x10000")
 	profiles := flag.String("profiles", "", "directory for profiles of each figure, and of workers that are processes of their own")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if *one != "" {
+		exit(measureOne(ctx, *one))
+	}
 	exit(runAll(ctx, options{*only, *out, *profiles, *large}))
 }
 

@@ -104,7 +104,7 @@ measuring:
 				continue
 			}
 			err = onEnv(ctx, func(e *env) error {
-				lines, err := e.scaleLines(projects, recorded)
+				lines, err := e.scaleLines(projects, recorded, scaleWorkers)
 				table = append(table, lines...)
 				return err
 			})
@@ -125,8 +125,24 @@ measuring:
 	return table, growths(table), err
 }
 
-// scaleLines are the lines of so many projects and desktops recorded, for each number of workers.
-func (e *env) scaleLines(projects, recorded int) (out []line, err error) {
+// measureOne prints one line of the table, given as PROJECTSxWORKERSxRECORDED.
+func measureOne(ctx context.Context, which string) error {
+	var projects, workers, recorded int
+	if n, err := fmt.Sscanf(which, "%dx%dx%d", &projects, &workers, &recorded); err != nil || n != 3 {
+		return fmt.Errorf("-line is %q: write PROJECTSxWORKERSxRECORDED, as 100x16x10000", which)
+	}
+	return onEnv(ctx, func(e *env) error {
+		lines, err := e.scaleLines(projects, recorded, []int{workers})
+		fmt.Print(scaleHead)
+		for _, l := range lines {
+			fmt.Print(l)
+		}
+		return err
+	})
+}
+
+// scaleLines are the lines of so many projects and desktops recorded, for some numbers of workers.
+func (e *env) scaleLines(projects, recorded int, numbers []int) (out []line, err error) {
 	l, err := e.fill(shape{ops: recorded / perOperation, each: perOperation, projects: projects})
 	if err != nil {
 		return nil, err
@@ -147,7 +163,7 @@ func (e *env) scaleLines(projects, recorded int) (out []line, err error) {
 		}
 	}
 	next := recorded // the first desktop that no operation has named
-	for _, workers := range scaleWorkers {
+	for _, workers := range numbers {
 		x := first
 		x.Workers = workers
 		began := time.Now()
@@ -253,7 +269,7 @@ func (e *env) workers(n, projects int, url string) ([]*exec.Cmd, error) {
 	for i := range n {
 		g.Go(func() error {
 			cmd, _, err := e.child("worker", "-redis", e.redis.Addr(), "-cloud", url, "-id", fmt.Sprint("scale-", i),
-				"-projects", fmt.Sprint(projects))
+				"-projects", fmt.Sprint(projects), "-profiles", e.profiles)
 			mu.Lock()
 			defer mu.Unlock()
 			if cmd != nil {
