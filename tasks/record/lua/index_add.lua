@@ -29,23 +29,23 @@ local function with_new(stored, add)
 end
 
 local function each_once(entries)
-  local parts, seen = {}, {[string.rep('\0', size)] = true} -- spare ones that an earlier program moved
+  local parts, seen = {}, {}
   for i = 1, #entries, size do
     local entry = entries:sub(i, i + size - 1)
-    if not seen[entry] and not used_of(entry, size) then parts[#parts+1] = entry end
+    if not seen[entry] and not used_of(entry) then parts[#parts+1] = entry end -- spare: an earlier program moved it
     seen[entry] = true
   end
   return with_spare(table.concat(parts), size)
 end
 
-local function spare_in(bucket) return used_of(redis.call('GETRANGE', bucket, -size, -1), size) end
+local function spare_in(bucket) return used_of(redis.call('GETRANGE', bucket, -size, -1)) end
 
 local function fits_spare(bucket, add)
   local used, all = spare_in(bucket)
   local n = #add / size
   if not used or used + n >= all then return false end
   redis.call('SETRANGE', bucket, used * size, add)
-  redis.call('SETRANGE', bucket, (all - 1) * size, spare_end(size, used + n, all))
+  redis.call('SETRANGE', bucket, (all - 1) * size, spare_end(used + n, all))
   return true
 end
 
