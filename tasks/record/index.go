@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -24,7 +25,9 @@ import (
 // An entry is, in bytes: the hash (8), the operation (12), the first and the last chunk
 // of a run (2 each), when the operation was accepted (6; the later, the smaller). Readers
 // check it against the record, so an entry too many, or two texts with one hash, is
-// harmless.
+// harmless. A long bucket ends in spare entries, which new ones replace, so that what is entered
+// does not take longer the more there is: Redis copies a bucket that a script writes anew, and Lua
+// also hashes all of it. lua/lib/spare.lua says how they look.
 //
 // Several buckets share a hash tag, so that one script can process many of them, also where a
 // proxy makes a Cluster look like one server.
@@ -37,6 +40,9 @@ const (
 	lateAt       = chunksAt + 4
 	entryBytes   = lateAt + 6
 )
+
+// spareEntry is how the spare entries of a long bucket begin.
+var spareEntry = strings.Repeat("\x00", chunksAt)
 
 // index returns the key of a bucket.
 type index func(bucket int) string
@@ -74,6 +80,9 @@ func parseEntries(s string) []indexEntry {
 	out := make([]indexEntry, 0, len(s)/entryBytes)
 	for ; len(s) >= entryBytes; s = s[entryBytes:] {
 		e := []byte(s[:entryBytes])
+		if s[:chunksAt] == spareEntry {
+			continue
+		}
 		first := chunkID{xid.ID(e[opAt:chunksAt]).String(), int(binary.BigEndian.Uint16(e[chunksAt:]))}
 		late := binary.BigEndian.Uint64(e[lateAt-2:]) & (1<<48 - 1)
 		out = append(out, indexEntry{chunkPlace{late, first}, int(binary.BigEndian.Uint16(e[chunksAt+2:]))})
@@ -166,11 +175,11 @@ func (w indexWrites) log(flag uint16) map[string][]byte {
 	return out
 }
 
-var scriptIndexAdd = script("index_add", "find")
+var scriptIndexAdd = script("index_add", "find", "spare")
 
 var scriptIndexFind = script("index_find", "find")
 
-var scriptIndexRemove = script("index_remove", "find")
+var scriptIndexRemove = script("index_remove", "find", "spare")
 
 // indexBatch is how many buckets a script processes: it takes about a millisecond if each
 // has hundreds of entries. indexAtOnce is how many scripts one round trip has.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"github.com/hibiken/asynq"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/detachd/detachd/apiclient/fakecloud"
@@ -110,8 +112,23 @@ func (e *env) fill(x shape) (*filled, error) {
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
+	if err := e.takeTasks(); err != nil {
+		return nil, err
+	}
 	_, err = p.Enqueue(e.ctx, tasks.Request{Project: alias, Desktops: []string{"waiting"}, RequestedBy: rarePerson, Ticket: rareTicket})
 	return l, err
+}
+
+// takeTasks removes what is queued, as workers would have: else the first one to be measured has to take
+// a task for every chunk that was filled in.
+func (e *env) takeTasks() error {
+	tasks := asynq.NewInspectorFromRedisClient(e.rdb)
+	queues, err := tasks.Queues()
+	for _, name := range queues {
+		_, cannot := tasks.DeleteAllPendingTasks(name)
+		err = errors.Join(err, cannot)
+	}
+	return err
 }
 
 func (l *filled) add(ctx context.Context, p *record.Producer, i int, x shape) (record.Operation, error) {

@@ -147,7 +147,7 @@ func (e *env) scaleLines(projects, recorded int, numbers []int) (out []line, err
 	if err != nil {
 		return nil, err
 	}
-	e.untilNoRewrite()
+	e.rewriteFile()
 	first := line{Projects: projects, Recorded: recorded, RedisMemory: float64(e.info("memory", "used_memory")) / (1 << 20)}
 	h, err := e.serve(l.projects)
 	if err != nil {
@@ -175,6 +175,15 @@ func (e *env) scaleLines(projects, recorded int, numbers []int) (out []line, err
 		out, next = append(out, x), next+scaleBulk+scaleUrgent
 	}
 	return out, nil
+}
+
+// rewriteFile makes Redis rewrite its file and waits until the disk has it, so that a line is not
+// measured beside the rewriting of what was recorded before it.
+func (e *env) rewriteFile() {
+	e.untilNoRewrite()
+	e.rdb.BgRewriteAOF(e.ctx)
+	e.untilNoRewrite()
+	syscall.Sync()
 }
 
 // measureLine starts workers, sends them urgent operations one by one, and then a bulk.

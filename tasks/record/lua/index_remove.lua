@@ -25,10 +25,10 @@ local function without(stored, op)
 end
 
 for k, bucket in ipairs(KEYS) do
-  local stored, ops = redis.call('GET', bucket) or '', operations[k]
+  local stored, ops = without_spare(redis.call('GET', bucket) or '', size), operations[k]
   local rest = stored
   for i = 1, #ops, 12 do rest = without(rest, ops:sub(i, i + 11)) end
   if rest == '' then redis.call('DEL', bucket)
-  elseif #rest < #stored then redis.call('SET', bucket, rest) end
+  elseif #rest < #stored then redis.call('SET', bucket, with_spare(rest, size)) end
 end
 return 1

@@ -1,0 +1,29 @@
+-- A bucket of an index that is longer than this ends in spare entries, so that what is entered
+-- need not write it anew. Their bytes are zero, but the last ten: how many entries are before the
+-- spare ones, and how many there are with them. Earlier programs take them for entries of no text.
+local long_bucket = 1024
+
+-- A number in five bytes, which none of these needs more of.
+local function five_bytes(n) return string.char(0, math.floor(n / 16777216), math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) end
+
+-- How many entries are before the spare ones and with them, if the last entry is spare.
+local function used_of(last)
+  if last:byte(9) ~= 0 or last:sub(1, 20) ~= ('\0'):rep(20) then return end
+  local _, e, f, g, h, _, i, j, k, l = last:byte(21, 30)
+  return ((e * 256 + f) * 256 + g) * 256 + h, ((i * 256 + j) * 256 + k) * 256 + l
+end
+
+local function spare_end(used, all) return ('\0'):rep(20) .. five_bytes(used) .. five_bytes(all) end
+
+local function without_spare(stored, size)
+  local used = used_of(stored:sub(-size))
+  return used and stored:sub(1, used * size) or stored
+end
+
+local function with_spare(entries, size)
+  local used = #entries / size
+  local spare = math.floor(used / 8)
+  if #entries <= long_bucket then return entries end
+  return entries .. ('\0'):rep((spare - 1) * size) .. spare_end(used, used + spare)
+end
+
