@@ -253,7 +253,7 @@ func TestTheRecordOfANewerProgram(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
 	s.ok(t, "keys", "create", "--name", "hr", "--role", "admin")
-	require.NoError(t, s.keys.ZAdd(t.Context(), "detachd:format", redis.Z{Score: 2, Member: "format"}).Err())
+	require.NoError(t, s.keys.ZAdd(t.Context(), "detachd:format", redis.Z{Score: 99, Member: "format"}).Err())
 	dump := func() map[string]string {
 		out := map[string]string{}
 		for _, key := range s.keysLike(t, "*") {
@@ -265,7 +265,7 @@ func TestTheRecordOfANewerProgram(t *testing.T) {
 	}
 	before := dump()
 	for _, args := range [][]string{{"worker"}, {"worker", "--listen", "127.0.0.1:0"}, {"serve", "--listen", "127.0.0.1:0"}} {
-		s.refused(t, exitUsage, "the record in Redis has format 2, and this program reads formats up to 1; nothing was changed", args...)
+		s.refused(t, exitUsage, "the record in Redis has format 99, and this program reads formats up to 2; nothing was changed", args...)
 	}
 	require.Equal(t, before, dump())
 	require.Equal(t, "bad", s.levels(t, exitFailed)["record format"])
