@@ -155,17 +155,6 @@ func report(t *testing.T, findings []string) {
 	}
 }
 
-func TestWordsArePlain(t *testing.T) {
-	t.Parallel()
-	var bad []string
-	for path, text := range written(t) {
-		if !in(aboutWords, path) {
-			bad = append(bad, badWords(path, text)...)
-		}
-	}
-	report(t, bad)
-}
-
 func TestLinesFitAnEditor(t *testing.T) {
 	t.Parallel()
 	var bad []string
