@@ -49,8 +49,8 @@ func (b *browser) axe() []string {
 	}
 	var out []string
 	wait := func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }
-	b.run(chromedp.Evaluate(`axe.run(document, { preload: false, resultTypes: ["violations"] }).then((found) => found.violations.flatMap((v) =>
-		v.nodes.map((n) => v.id + ": " + n.html.slice(0, 120) + " " + (n.any[0]?.message || n.failureSummary))))`, &out, wait))
+	b.run(chromedp.Evaluate(`axe.run(document, { preload: false, resultTypes: ["violations"], selectors: false })
+		.then((found) => found.violations.flatMap((v) => v.nodes.map((n) => v.id + ": " + n.html.slice(0, 120) + " " + (n.any[0]?.message || n.failureSummary))))`, &out, wait))
 	return out
 }
 

@@ -40,7 +40,11 @@ var chromium = sync.OnceValues(func() (context.Context, error) {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND , EXCLUDE 127.0.0.1"), chromedp.WSURLReadTimeout(time.Minute))
 	allocator, end := chromedp.NewExecAllocator(context.Background(), options...)
 	ctx, cancel := chromedp.NewContext(allocator)
-	endChromium = func() { cancel(); end() }
+	endChromium = func() {
+		_ = chromedp.Cancel(ctx) // asks it to end: on Debian the process that end kills is a script, and Chromium would outlive it
+		cancel()
+		end()
+	}
 	return ctx, chromedp.Run(ctx)
 })
 
