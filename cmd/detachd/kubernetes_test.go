@@ -69,7 +69,7 @@ func TestManifestsRun(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	}
 	env := func(c container) []string {
-		out := []string{beProgram + "=1", "TMPDIR=/nonexistent", "HOME=" + work}
+		out := []string{beProgram + "=1", "TMPDIR=/nonexistent", "HOME=" + work, "GORACE=" + os.Getenv("GORACE")}
 		for _, v := range c.Env {
 			out = append(out, v.Name+"="+strings.Replace(v.Value, "/etc/detachd", etc, 1))
 		}

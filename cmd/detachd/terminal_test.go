@@ -35,7 +35,7 @@ func onTerminal(t *testing.T, columns uint16, env []string, args ...string) stri
 func TestOnATerminal(t *testing.T) {
 	dev := start(t, append(os.Environ(), beProgram+"=1"), "dev", "--redis", "127.0.0.1:0")
 	_, config, _ := strings.Cut(dev.until(t, "DETACHD_CONFIG="), "=")
-	env := []string{beProgram + "=1", "DETACHD_CONFIG=" + config, "USER=jo"}
+	env := []string{beProgram + "=1", "DETACHD_CONFIG=" + config, "USER=jo", "GORACE=" + os.Getenv("GORACE")}
 	run := func(args ...string) (string, int) {
 		cmd := exec.Command(os.Args[0], args...)
 		cmd.Env = env
