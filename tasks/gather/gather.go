@@ -7,8 +7,8 @@ import (
 )
 
 // Group does things together: while as many rounds as allowed are under way, what comes is gathered
-// for the next one. Alone a thing waits for nothing. The zero value of what is not said here is
-// ready for use; the fields must not change after the first Do.
+// for the next one. Alone a thing waits for nothing. Together must be set. The fields must not change
+// after the first Do.
 type Group[T any] struct {
 	// Together does some things, in the order in which they came, and leaves the results in them.
 	// Each of the callers gets its error. ctx has the values of the context of one of the callers,
@@ -68,7 +68,7 @@ func (g *Group[T]) run(ctx context.Context) {
 	}
 }
 
-// next takes what the next round does; with nothing this row of rounds has ended.
+// next takes what the next round does. If nothing waits, the caller makes no more rounds.
 func (g *Group[T]) next() []*thing[T] {
 	g.mu.Lock()
 	defer g.mu.Unlock()

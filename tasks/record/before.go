@@ -31,7 +31,7 @@ import (
 //
 // A hundred desktops with one user each, random user ids and names like
 // maria.schmidt-0042, take 35 bytes a desktop; a single desktop takes 106. Packing a
-// hundred takes 0.17 ms, unpacking 0.05 ms.
+// hundred takes 0.07 ms, unpacking 0.05 ms.
 const packVersion = 1
 
 // Limits of unpacking, because a report may come from anyone. A reply of the cloud has
