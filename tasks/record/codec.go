@@ -72,10 +72,10 @@ func packExpect(desktops []string, expect map[string][]string) (fields []any) {
 }
 
 // unpackExpect returns the expected users by position.
-func unpackExpect(values map[string]string) (map[int][]string, error) {
-	out := map[int][]string{}
+func unpackExpect(values map[string]string) (out map[int][]string, err error) {
 	if v, named := values[expectField]; named {
-		return out, json.Unmarshal([]byte(v), &out)
+		err = json.Unmarshal([]byte(v), &out)
+		return out, err
 	}
 	var all strings.Builder
 	for n := 0; ; n++ {
@@ -93,6 +93,7 @@ func unpackExpect(values map[string]string) (map[int][]string, error) {
 		return nil, err
 	}
 	p := packed{s: plain}
+	out = map[int][]string{}
 	for at := 0; p.s != ""; at++ {
 		for range p.number(len(p.s)) {
 			out[at] = append(out[at], p.text())

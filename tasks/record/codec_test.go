@@ -41,6 +41,20 @@ func TestPackExpect(t *testing.T) {
 	})
 }
 
+// What format 1 has written is read.
+func TestExpectOfFormat1(t *testing.T) {
+	t.Parallel()
+	values := map[string]string{"": "2|Q;0;mm7p6yo0;;", " ": `{"1":["zoe","kim"]}`, "a": "0", "b": "1"}
+	rows, err := decodeChunk("op", 0, values)
+	require.NoError(t, err)
+	require.Len(t, rows, 2)
+	require.Empty(t, rows[0].Expect)
+	require.Equal(t, []string{"zoe", "kim"}, rows[1].Expect)
+	values[" "] = "{"
+	_, err = decodeChunk("op", 0, values)
+	require.Error(t, err)
+}
+
 // Packed names that are cut off, or are none, are an error.
 func TestUnpackExpect(t *testing.T) {
 	t.Parallel()

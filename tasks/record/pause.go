@@ -133,6 +133,10 @@ func (r *Record) Announced(ctx context.Context) (map[string][]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the projects of the workers: %w", err)
 	}
+	return announced(said), nil
+}
+
+func announced(said map[string]string) map[string][]string {
 	out := make(map[string][]string, len(said))
 	for worker, text := range said {
 		var aliases []string
@@ -140,7 +144,7 @@ func (r *Record) Announced(ctx context.Context) (map[string][]string, error) {
 			out[worker] = aliases
 		}
 	}
-	return out, nil
+	return out
 }
 
 // Serving is the number of living workers of each project.
@@ -165,12 +169,13 @@ func (r *Record) Serving(ctx context.Context) (Serving, error) {
 	if err != nil {
 		return out, fmt.Errorf("reading the workers of the projects: %w", err)
 	}
+	serve := announced(said.Val())
 	for _, z := range beats.Val() {
 		if w := (tasks.Worker{Silent: now.Val().Sub(time.UnixMilli(int64(z.Score)))}); !w.Alive() {
 			continue
 		}
-		var aliases []string
-		if decodeJSON(said.Val()[z.Member.(string)], &aliases) != nil {
+		aliases, known := serve[z.Member.(string)]
+		if !known {
 			out.all++
 		}
 		for _, alias := range aliases {

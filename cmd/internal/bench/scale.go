@@ -147,7 +147,9 @@ func (e *env) scaleLines(projects, recorded int, numbers []int) (out []line, err
 	if err != nil {
 		return nil, err
 	}
-	e.rewriteFile()
+	if err := e.rewriteFile(); err != nil {
+		return nil, err
+	}
 	first := line{Projects: projects, Recorded: recorded, RedisMemory: float64(e.info("memory", "used_memory")) / (1 << 20)}
 	h, err := e.serve(l.projects)
 	if err != nil {
@@ -179,11 +181,14 @@ func (e *env) scaleLines(projects, recorded int, numbers []int) (out []line, err
 
 // rewriteFile makes Redis rewrite its file and waits until the disk has it, so that a line is not
 // measured beside the rewriting of what was recorded before it.
-func (e *env) rewriteFile() {
+func (e *env) rewriteFile() error {
 	e.untilNoRewrite()
-	e.rdb.BgRewriteAOF(e.ctx)
+	if err := e.rdb.BgRewriteAOF(e.ctx).Err(); err != nil {
+		return err
+	}
 	e.untilNoRewrite()
 	syscall.Sync()
+	return nil
 }
 
 // measureLine starts workers, sends them urgent operations one by one, and then a bulk.

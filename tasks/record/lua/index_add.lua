@@ -32,7 +32,8 @@ local function each_once(entries)
   local parts, seen = {}, {}
   for i = 1, #entries, size do
     local entry = entries:sub(i, i + size - 1)
-    if not seen[entry] and not used_of(entry) then parts[#parts+1] = entry end -- spare: an earlier program moved it
+    -- Behind spare entries an earlier program may have added others.
+    if not seen[entry] and not used_of(entry) then parts[#parts+1] = entry end
     seen[entry] = true
   end
   return with_spare(table.concat(parts), size)

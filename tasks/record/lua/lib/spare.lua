@@ -21,9 +21,9 @@ local function without_spare(stored, size)
 end
 
 local function with_spare(entries, size)
+  if #entries <= long_bucket then return entries end
   local used = #entries / size
   local spare = math.floor(used / 8)
-  if #entries <= long_bucket then return entries end
   return entries .. ('\0'):rep((spare - 1) * size) .. spare_end(used, used + spare)
 end
 
