@@ -586,9 +586,9 @@ func TestRowsOfAnEarlierSource(t *testing.T) {
 		})
 	}
 	ran := func() int {
+		runs := s.view("fixed").Counts.Nothing
 		_, err := s.r.AskRun(t.Context(), record.ScheduleAsk{Schedule: "fixed", By: "zoe", At: s.now()}, "")
 		require.NoError(t, err)
-		runs := s.view("fixed").Counts.Nothing
 		s.eventually(func() bool { return s.view("fixed").Counts.Nothing > runs }, "it does not run")
 		return <-told
 	}
