@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/cmd/internal/schedules"
 	"github.com/detachd/detachd/tasks"
 )
 
@@ -45,7 +47,9 @@ func TestCost(t *testing.T) {
 			many[0].Cron = "* * * * *"
 			s := newEnv(t, many...)
 			cost := &counter{}
-			s.tickerOf(s.producer(0, &wrongClock{s}, cost), "worker")
+			s.tickerOf(s.producer(0, &wrongClock{s}, cost), "worker", func(c *schedules.Config) {
+				c.Lease = time.Hour // a slow machine does not renew it
+			})
 			s.eventually(func() bool { return s.polls.Load() > 2 }, "it does not start")
 			s.tick("s-0") // scripts are known, and the protections
 			s.polled(1)

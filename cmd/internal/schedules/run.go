@@ -47,7 +47,10 @@ func (r *run) do(ctx context.Context) outcome {
 		return outcome{look: now.Add(r.cfg.Lease)}
 	}
 	r.state = state
-	if r.ask == nil {
+	switch {
+	case r.ask != nil && recorded(state, r.ask.ID): // by another process, after this one had read that it is asked for
+		return outcome{}
+	case r.ask == nil:
 		if r.due = ticksDue(now, r.ticks, state); r.due.tick.ID == "" {
 			return outcome{tick: r.due.next}
 		}
@@ -425,15 +428,15 @@ func (r *run) commit(ctx context.Context, x record.ScheduleResult) outcome {
 			r.failed(ctx, err, "a run cannot be recorded, it is repeated")
 			return outcome{look: r.clock.now().Add(r.cfg.Every), retry: r.id()}
 		}
-		if recorded(state, x) {
+		if recorded(state, x.Run.ID) {
 			return outcome{tick: r.due.next}
 		}
 	}
 }
 
 // recorded reports that another process has written the run.
-func recorded(state record.ScheduleState, x record.ScheduleResult) bool {
-	return slices.ContainsFunc(state.Runs, func(run tasks.ScheduleRun) bool { return run.ID == x.Run.ID })
+func recorded(state record.ScheduleState, id string) bool {
+	return slices.ContainsFunc(state.Runs, func(run tasks.ScheduleRun) bool { return run.ID == id })
 }
 
 // tell logs a run.

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/schedules"
@@ -444,6 +446,46 @@ func TestRunNow(t *testing.T) {
 	p, err := s.r.PollSchedules(ctx)
 	require.NoError(t, err)
 	require.Empty(t, p.Asked)
+}
+
+// A process reads that a run is asked for, and reads the schedule only after another has recorded
+// that run: it is not recorded again, as skipped because of its own operation.
+func TestARunThatWasAskedForIsRecordedOnce(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.add(tasks.Schedule{Cron: "0 0 1 1 *"})
+	ask := func() string {
+		id, err := s.r.AskRun(t.Context(), record.ScheduleAsk{Schedule: "nightly", By: "zoe", At: s.now()}, "")
+		require.NoError(t, err)
+		return id
+	}
+	late := &lateReader{reached: make(chan struct{}), goOn: make(chan struct{})}
+	s.tickerOf(s.producer(0, &wrongClock{s}, late), "late")
+	id := ask()
+	<-late.reached
+	stop := s.ticker("quick")
+	require.Equal(t, tasks.RunStarted, s.run("nightly", id).Result)
+	stop()
+	close(late.goOn)
+	require.Equal(t, tasks.RunSkipped, s.run("nightly", ask()).Result, "the first operation has not finished")
+	require.Equal(t, tasks.ScheduleCounts{Runs: 1, Skipped: 1}, s.view("nightly").Counts)
+}
+
+// lateReader is a hook that holds back the first reading of a schedule before a run.
+type lateReader struct {
+	reached, goOn chan struct{}
+	once          sync.Once
+}
+
+func (*lateReader) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*lateReader) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (l *lateReader) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if step(cmds[0]) == "it is read" {
+			l.once.Do(func() { close(l.reached); <-l.goOn })
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // Each content of a file runs once, whatever asks for it; also once the operation is forgotten.
