@@ -3,6 +3,7 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"html/template"
 	"net/http"
 	"strings"
 	"time"
@@ -28,7 +29,8 @@ type Config struct {
 // dashboard serves the pages.
 type dashboard struct {
 	Config
-	large *server.Turns // of large forms that are processed
+	templates map[string]*template.Template
+	large     *server.Turns // of large forms that are processed
 }
 
 // route is a page or an action with its required role; "" requires no sign-in.
@@ -116,7 +118,7 @@ var routes = []route{
 
 // New returns the handler of all pages.
 func New(cfg Config) http.Handler {
-	d := &dashboard{Config: cfg, large: server.NewTurns(4)}
+	d := &dashboard{Config: cfg, templates: templates(), large: server.NewTurns(4)}
 	mux := http.NewServeMux()
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(rt, w, r) })

