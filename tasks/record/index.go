@@ -212,7 +212,7 @@ func (b *bucketCalls) add(bucket int, key string, args ...any) (c *scriptCall, p
 }
 
 func (w indexWrites) calls(key index) []*scriptCall {
-	calls := bucketCalls{script: scriptIndexAdd, first: []any{entryBytes, opAt}}
+	calls := bucketCalls{script: scriptIndexAdd, first: []any{entryBytes}}
 	for bucket, entries := range w {
 		calls.add(bucket, key(bucket), entries)
 	}

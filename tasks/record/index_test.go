@@ -67,7 +67,7 @@ func TestBucketsAgainstAModel(t *testing.T) {
 								add = append(add, e)
 							}
 						}
-						call(scriptIndexAdd, entryBytes, opAt, strings.Join(add, ""))
+						call(scriptIndexAdd, entryBytes, strings.Join(add, ""))
 						for _, e := range add {
 							if !slices.Contains(model, e) {
 								model = append(model, e)
@@ -91,6 +91,7 @@ func TestBucketsAgainstAModel(t *testing.T) {
 						}
 						got, err := call(scriptIndexFind, append([]any{entryBytes}, hashes...)...).StringSlice()
 						require.NoError(t, err)
+						together, entries := "", ""
 						for i, hash := range hashes {
 							var want []string
 							for _, e := range model {
@@ -99,7 +100,11 @@ func TestBucketsAgainstAModel(t *testing.T) {
 								}
 							}
 							require.Equal(t, strings.Join(want, ""), got[i])
+							together, entries = together+hash.(string), entries+got[i]
 						}
+						got, err = call(scriptIndexFind, entryBytes, together).StringSlice()
+						require.NoError(t, err)
+						require.Equal(t, []string{entries}, got, "the hashes of one bucket")
 					}
 					have, err := rdb.Get(context.Background(), key).Result()
 					if len(model) == 0 {

@@ -99,6 +99,11 @@ type repairTodo struct {
 	redrives []string
 	cancels  []string // cancellations
 	rows     []chunkID
+	// What the indexes of rows should have of the chunks that were read. A bucket is read once for all
+	// of them: Lua hashes what it reads, which at a million desktops takes longer than all the rest.
+	read  int // chunks
+	index indexWrites
+	names *nameWrites
 }
 
 // listPart is a sorted set, from a cursor of ZSCAN on.
@@ -113,7 +118,10 @@ const (
 	repairOps     = 200
 	repairLists   = 16 // with up to some 200 entries each
 	repairBuckets = 16
-	repairRows    = 16 // chunks
+	repairRows    = 32  // chunks
+	repairRead    = 256 // chunks, some six rows for each bucket
+	repairEnter   = 512 // buckets of an index
+	repairAtOnce  = 4   // scripts over buckets or names in one round trip: all others wait for them
 )
 
 // repairSlack is the age at which an entry counts as safe: one that the last round checked
@@ -189,8 +197,10 @@ func take[T any](list *[]T, n int) []T {
 func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	todo := &s.cursor.todo
 	switch {
+	case todo.read >= repairRead:
+		return true, s.enterRows(ctx)
 	case len(todo.rows) > 0:
-		return true, s.repairRows(ctx, take(&todo.rows, repairRows))
+		return true, s.readRows(ctx, take(&todo.rows, repairRows))
 	case len(todo.ops) > 0:
 		return true, s.repairOperations(ctx, take(&todo.ops, repairOps), false)
 	case len(todo.lists) > 0:
@@ -202,7 +212,10 @@ func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 	case len(todo.cancels) > 0:
 		return true, s.repairBulks(ctx, cancellationKind, RepairedCancel, take(&todo.cancels, repairOps))
 	}
-	return s.scan(ctx)
+	if more, err = s.scan(ctx); err == nil && !more && todo.read > 0 {
+		return true, s.enterRows(ctx)
+	}
+	return more, err
 }
 
 // scanner is a server that has keys.

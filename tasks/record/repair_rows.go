@@ -73,8 +73,8 @@ func (s *repairStep) repairBuckets(ctx context.Context, keys []string) error {
 	return s.runBatches(ctx, calls)
 }
 
-// repairRows adds rows to the indexes in which they are missing.
-func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
+// readRows reads what the indexes should have of some chunks.
+func (s *repairStep) readRows(ctx context.Context, refs []chunkID) error {
 	var ids []string
 	for _, x := range refs {
 		if !slices.Contains(ids, x.op) {
@@ -98,7 +98,11 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 	if err != nil {
 		return err
 	}
-	rows, names := indexWrites{}, newNameWrites()
+	todo := &s.cursor.todo
+	if todo.index == nil {
+		todo.index, todo.names = indexWrites{}, newNameWrites()
+	}
+	rows, names := todo.index, todo.names
 	for ref, e := range shown {
 		op := byID[ref.op]
 		names.addText(op, operationID, op.ID)
@@ -121,7 +125,8 @@ func (s *repairStep) repairRows(ctx context.Context, refs []chunkID) error {
 			s.cursor.unreadable++
 		}
 	}
-	return s.enterRows(ctx, rows, names)
+	todo.read += len(refs)
+	return nil
 }
 
 // evidenceOf reads chunks. Unreadable ones are skipped and counted.
@@ -166,68 +171,118 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 	return out, err
 }
 
-// enterRows adds missing entries to the indexes of rows.
-func (s *repairStep) enterRows(ctx context.Context, rows indexWrites, names *nameWrites) error {
+// enterRows adds what is missing of the chunks that were read to some buckets of the indexes of
+// rows, and with the last ones to the lists of names.
+func (s *repairStep) enterRows(ctx context.Context) error {
+	todo := &s.cursor.todo
+	rows, names := some(todo.index, repairEnter), some(todo.names.indexWrites, repairEnter)
 	missingRows, n, err := s.missing(ctx, s.keys.history, rows)
 	if err != nil {
 		return err
 	}
-	missingNames, m, err := s.missing(ctx, s.keys.named, names.indexWrites)
+	missingNames, m, err := s.missing(ctx, s.keys.named, names)
 	if err != nil {
 		return err
 	}
-	logs, err := s.missingLogs(ctx, names.indexWrites)
+	calls, err := s.missingLogs(ctx, names)
 	if err != nil {
 		return err
 	}
-	calls := append(missingRows.calls(s.keys.history), missingNames.calls(s.keys.named)...)
-	calls = append(calls, s.listCalls(names)...) // which enters what is missing
-	if err := s.runBatches(ctx, append(logs, calls...)); err != nil {
+	calls = append(append(calls, missingRows.calls(s.keys.history)...), missingNames.calls(s.keys.named)...)
+	last := len(rows) == len(todo.index) && len(names) == len(todo.names.indexWrites)
+	if last {
+		calls = append(calls, s.listCalls(todo.names)...) // which enters what is missing
+	}
+	if err := s.runFew(ctx, calls); err != nil {
 		return err
 	}
 	s.repairs.add(RepairedIndex, n+m)
+	if last {
+		todo.read, todo.index, todo.names = 0, nil, nil
+		return nil
+	}
+	// The cursor before this step has the same maps: what fails stays in them.
+	maps.DeleteFunc(todo.index, func(bucket int, _ []byte) bool { return rows[bucket] != nil })
+	maps.DeleteFunc(todo.names.indexWrites, func(bucket int, _ []byte) bool { return names[bucket] != nil })
+	return nil
+}
+
+// some returns up to n buckets.
+func some(w indexWrites, n int) indexWrites {
+	out := indexWrites{}
+	for bucket, entries := range w {
+		if len(out) == n {
+			break
+		}
+		out[bucket] = entries
+	}
+	return out
+}
+
+// runFew runs a few scripts in each round trip, so that nobody waits long for Redis.
+func (s *repairStep) runFew(ctx context.Context, calls []*scriptCall) error {
+	for few := range slices.Chunk(calls, repairAtOnce) {
+		if err := s.runScripts(ctx, few, nil); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
 // missing returns the entries whose chunks are missing in an index, and their number.
 func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out indexWrites, n int, err error) {
 	type asked struct {
-		call          *scriptCall
-		place, bucket int
-		entry         []byte
+		call  *scriptCall
+		place int
 	}
-	calls := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}
-	var all []asked
+	calls, of := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}, make(map[int]asked, len(w))
 	for bucket, entries := range w {
+		hashes := make([]byte, 0, len(entries)/entryBytes*hashBytes)
 		for e := range slices.Chunk(entries, entryBytes) {
-			c, place := calls.add(bucket, key(bucket), e[:hashBytes])
-			all = append(all, asked{c, place, bucket, e})
+			hashes = append(hashes, e[:hashBytes]...)
 		}
+		c, place := calls.add(bucket, key(bucket), hashes)
+		of[bucket] = asked{c, place}
 	}
-	if err := s.runBatches(ctx, calls.all); err != nil {
+	if err := s.runFew(ctx, calls.all); err != nil {
 		return nil, 0, err
 	}
 	out = indexWrites{}
-	for _, x := range all {
+	for bucket, x := range of {
 		found, err := x.call.reply.StringSlice()
 		if err != nil || x.place >= len(found) {
 			return nil, 0, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
 		}
-		wanted, have := parseEntries(string(x.entry))[0], map[int]bool{}
-		for _, e := range parseEntries(found[x.place]) {
-			for chunk := e.chunk; e.op == wanted.op && chunk <= e.last; chunk++ {
-				have[chunk] = true
+		have := map[string]map[int]bool{} // hash and operation -> chunks
+		for e := range slices.Chunk([]byte(found[x.place]), entryBytes) {
+			of := string(e[:chunksAt])
+			if have[of] == nil {
+				have[of] = map[int]bool{}
 			}
+			addChunks(have[of], e)
 		}
-		for chunk := wanted.chunk; chunk <= wanted.last; chunk++ {
-			if !have[chunk] {
-				out[x.bucket] = append(out[x.bucket], x.entry...)
-				n++
-				break
+		for e := range slices.Chunk(w[bucket], entryBytes) {
+			wanted := map[int]bool{}
+			addChunks(wanted, e)
+			for chunk := range wanted {
+				if !have[string(e[:chunksAt])][chunk] {
+					out[bucket] = append(out[bucket], e...)
+					n++
+					break
+				}
 			}
 		}
 	}
 	return out, n, nil
+}
+
+// addChunks adds the chunks of the run of an entry.
+func addChunks(chunks map[int]bool, entry []byte) {
+	for _, e := range parseEntries(string(entry)) {
+		for chunk := e.chunk; chunk <= e.last; chunk++ {
+			chunks[chunk] = true
+		}
+	}
 }
 
 // missingLogs returns the calls that add the buckets of names to the logs of operations in

@@ -3,12 +3,11 @@
 -- the others when no spare one is left.
 -- KEYS[1…] buckets  detachd:desktops:{i:7}:39
 -- ARGV[1]  size     30 (bytes of an entry)
--- ARGV[2]  op_at    8 (where the operation stands in an entry)
--- ARGV[3…] entries  per bucket its new entries, see index.go
+-- ARGV[2…] entries  per bucket its new entries, see index.go
 -- Returns 1
 
-local buckets, size, op_at = KEYS, tonumber(ARGV[1]), tonumber(ARGV[2])
-local new_entries = {unpack(ARGV, 3)}
+local buckets, size = KEYS, tonumber(ARGV[1])
+local new_entries = {unpack(ARGV, 2)}
 
 local function known(stored, entry)
   local at = find(stored, entry, 1)
@@ -16,27 +15,26 @@ local function known(stored, entry)
   return at
 end
 
--- The bucket with new entries, or nil if it has them.
+-- The bucket with new entries, or nil if it has them. Those that went into spare ones since it was
+-- written are not compared yet.
 local function with_new(stored, add)
-  stored = without_spare(stored, size)
-  local parts, has = {stored}, {} -- has: operations that have entries; most have none
-  for i = 1, #add, size do
-    local entry, op = add:sub(i, i + size - 1), add:sub(i + op_at, i + op_at + 11)
-    if has[op] == nil then has[op] = find(stored, op, 1) and true or false end
-    if not (has[op] and known(stored, entry)) then parts[#parts+1] = entry end
+  local used, all = used_of(stored:sub(-size))
+  local late = ''
+  if used then
+    local written = written_of(all) * size
+    late = stored:sub(written + 1, used * size)
+    stored = stored:sub(1, written)
   end
-  return #parts > 1 and with_spare(table.concat(parts), size) or nil
-end
-
-local function each_once(entries)
-  local parts, seen = {}, {}
-  for i = 1, #entries, size do
-    local entry = entries:sub(i, i + size - 1)
-    -- Behind spare entries an earlier program may have added others.
-    if not seen[entry] and not used_of(entry) then parts[#parts+1] = entry end
+  local parts, seen = {stored}, {}
+  add = late .. add
+  for i = 1, #add, size do
+    local entry = add:sub(i, i + size - 1)
+    -- If an earlier program has removed some, spare ones are where these were.
+    local spare = i <= #late and used_of(entry)
+    if not (spare or seen[entry] or known(stored, entry)) then parts[#parts+1] = entry end
     seen[entry] = true
   end
-  return with_spare(table.concat(parts), size)
+  return #parts > 1 and with_spare(table.concat(parts), size) or nil
 end
 
 local function spare_in(bucket) return used_of(redis.call('GETRANGE', bucket, -size, -1)) end
@@ -56,9 +54,7 @@ local stored, write = long and {} or redis.call('MGET', unpack(buckets)), {}
 for k, bucket in ipairs(buckets) do
   local add, value = new_entries[k], nil
   if not long then value = with_new(stored[k] or '', add)
-  elseif not fits_spare(bucket, add) then
-    value = each_once(without_spare(redis.call('GET', bucket) or '', size) .. add)
-  end
+  elseif not fits_spare(bucket, add) then value = with_new(redis.call('GET', bucket) or '', add) end
   if value then
     write[#write+1] = bucket
     write[#write+1] = value

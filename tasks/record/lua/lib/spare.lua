@@ -15,6 +15,9 @@ end
 
 local function spare_end(used, all) return ('\0'):rep(20) .. five_bytes(used) .. five_bytes(all) end
 
+-- How many entries a bucket had when it was written with so many, spare ones among them.
+local function written_of(all) return all - math.floor(all / 9) end
+
 local function without_spare(stored, size)
   local used = used_of(stored:sub(-size))
   return used and stored:sub(1, used * size) or stored
