@@ -137,6 +137,15 @@ func quick(rdb redis.UniversalClient, id string, api worker.API) worker.Config {
 	}
 }
 
+// sweptElsewhere makes another worker the leader. A sweep and the worker itself may both close an
+// operation that has just ended; then it ends twice in logs and traces.
+func (s *env) sweptElsewhere() {
+	s.t.Helper()
+	lead, err := s.record.Lead(s.t.Context(), "leader", time.Hour)
+	require.NoError(s.t, err)
+	require.True(s.t, lead)
+}
+
 // start runs a worker until the test ends.
 func (s *env) start(change ...func(*worker.Config)) *worker.Worker {
 	s.t.Helper()
