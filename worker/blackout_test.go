@@ -2,8 +2,10 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,11 +103,17 @@ type departures struct {
 func (d *departures) through(cfg *worker.Config) { d.API, cfg.Projects[0].API = cfg.Projects[0].API, d }
 
 func (d *departures) Detach(ctx context.Context, req apiclient.DetachRequest) (*apiclient.DetachResult, error) {
-	return d.API.Detach(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
+	var left atomic.Pointer[time.Time]
+	res, err := d.API.Detach(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() {
+		now := time.Now()
+		left.Store(&now)
+	}}), req)
+	if at := left.Load(); at != nil && !errors.Is(err, apiclient.ErrTooLate) { // else the body was not sent
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.left = append(d.left, time.Now())
-	}}), req)
+		d.left = append(d.left, *at)
+	}
+	return res, err
 }
 
 // The deadline counts: what would be sent too late fails, and says why.
