@@ -237,6 +237,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"canary fails":             canaryFails,
 		"stop-loss":                stopLoss,
 		"stop-loss by number":      stopLossByNumber,
+		"stop-loss of late writes": stopLossOfLateWrites,
 		"brake of zero":            brakeOfZero,
 		"queues":                   queues,
 		"idempotency":              idempotency,
