@@ -174,7 +174,12 @@ func TestStopLossByNumber(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{Latency: 20 * time.Millisecond})
 	s.refuse(ids(10_000)[2000:]...)
-	four := func(cfg *worker.Config) { cfg.Projects[0].MaxInFlight = 4 }
+	four := func(cfg *worker.Config) {
+		p := &cfg.Projects[0]
+		p.MaxInFlight = 4
+		// A slow machine gets every reply: what was refused in a call without one would be queued again.
+		p.API, p.CallTimeout, cfg.ShutdownTimeout = client(t, s.cloud.URL, patience), patience, 2*patience
+	}
 	s.start(withoutCanary, four)
 	s.start(withoutCanary, four, func(cfg *worker.Config) { cfg.ID = "worker-2" })
 	op := s.enqueue(tasks.Request{Desktops: ids(10_000)})

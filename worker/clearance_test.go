@@ -77,7 +77,7 @@ func TestASlowDrip(t *testing.T) {
 	require.Eventually(t, func() bool {
 		stats, err := s.record.Stats(t.Context(), []string{"hq"}, tasks.LastDay, time.Now())
 		return err == nil && stats[0].AwaitingApproval+stats[0].Counts.Detached == len(all)
-	}, 10*patience, 100*time.Millisecond)
+	}, 3*patience, 100*time.Millisecond)
 	// Desktops that are detached are no longer assigned, so a late count allows fewer.
 	require.LessOrEqual(t, len(s.called()), 400, "20 %")
 	require.GreaterOrEqual(t, len(s.called()), 200)

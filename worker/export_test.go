@@ -63,6 +63,16 @@ func HasLooked(w *Worker) bool {
 // Precedes reports whether worker a comes before worker b in a project.
 func Precedes(project, a, b string) bool { return precedes(project, a, b) }
 
+// Waiting is how many desktops wait in the lanes of a worker for a call.
+func Waiting(w *Worker) (n int) {
+	for _, senders := range w.brakes.senders {
+		for _, s := range senders {
+			n += s.lanes.count()
+		}
+	}
+	return n
+}
+
 // MakesNoCalls reports whether a worker that is being stopped makes no new calls any more.
 func MakesNoCalls(w *Worker) bool {
 	for _, senders := range w.brakes.senders {

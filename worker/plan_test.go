@@ -93,6 +93,7 @@ func (s *env) read(planner *worker.Planner, p record.Plan) (record.Plan, []tasks
 	work, err := s.record.TakePlan(s.t.Context(), p, true)
 	require.NoError(s.t, err)
 	require.NotNil(s.t, work)
+	planner.SetBeat(time.Hour) // nobody asks meanwhile, and a slow machine takes longer than a minute
 	require.NoError(s.t, planner.Read(s.t.Context(), work))
 	return s.planned(p.ID)
 }

@@ -29,6 +29,7 @@ func TestSpansOfCallsForSeveralOperations(t *testing.T) {
 	t.Parallel()
 	kept, maker := keptSpans()
 	s := newEnv(t, fakecloud.Config{Latency: 50 * time.Millisecond})
+	s.sweptElsewhere()
 	const unsampled = "00-0000000000000000000000000000beef-00000000000000ff-00"
 	var ops []record.Operation
 	for i, id := range ids(60) {

@@ -199,7 +199,8 @@ func (r *Record) StopCodes(ctx context.Context, op Operation) ([]tasks.CodeCount
 			first[id] = true
 		}
 	}
-	counts := map[string]int{}
+	var failures []tasks.Failure
+	since := 0
 	for id, stored := range all {
 		f, final, err := decodeFailure(op.ID, op.Project, id, stored)
 		if err != nil {
@@ -207,10 +208,20 @@ func (r *Record) StopCodes(ctx context.Context, op Operation) ([]tasks.CodeCount
 		}
 		_, isUser := tasks.UserOf(id)
 		_, isComputer := tasks.ComputerOf(id)
-		before := op.Clearance != nil && f.At.Before(op.Clearance.DecidedAt)
-		if !final || f.Code == tasks.CodeNotFound || isUser || isComputer || before || len(first) > 0 && !first[id] {
+		if !final || f.Code == tasks.CodeNotFound || isUser || isComputer || len(first) > 0 && !first[id] {
 			continue
 		}
+		if failures = append(failures, f); op.Clearance == nil || !f.At.Before(op.Clearance.DecidedAt) {
+			since++
+		}
+	}
+	// Some that the brake counts may have been noticed before the approval, and written after it.
+	if op.brake != nil {
+		since = max(since, min(op.brake.Bad, len(failures)))
+	}
+	slices.SortFunc(failures, func(a, b tasks.Failure) int { return b.At.Compare(a.At) })
+	counts := map[string]int{}
+	for _, f := range failures[:since] {
 		counts[f.Code]++
 	}
 	out := make([]tasks.CodeCount, 0, len(counts))

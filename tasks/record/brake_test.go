@@ -153,6 +153,33 @@ func stopLoss(t *testing.T, b *bundle) {
 	require.Equal(t, []tasks.CodeCount{{Code: "WKS.3", Count: 11}}, codes)
 }
 
+// What failed before the approval by the worker's clock, and was written after it, stops the operation
+// and is shown.
+func stopLossOfLateWrites(t *testing.T, b *bundle) {
+	op := b.braked(150, noCanary, tasks.StopLoss{Desktops: 0, Percent: 100})
+	b.shift(op, 0, 2, tasks.StateQueued, tasks.StateHeld, "OTHER_USER")
+	op = b.operation(op.ID)
+	require.Equal(t, tasks.WhyStopLoss, op.Stopped())
+	_, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{Why: op.Stopped(), ExpiresAt: b.now.Add(time.Hour)})
+	require.NoError(t, err)
+	read, approved := b.now.Add(time.Second), b.now.Add(2*time.Second)
+	b.now = approved
+	op, err = b.p.Approve(t.Context(), b.operation(op.ID), tasks.Approval{By: "ann", Reason: "known"})
+	require.NoError(t, err)
+	codes := func() []tasks.CodeCount {
+		codes, err := b.r.StopCodes(t.Context(), b.operation(op.ID))
+		require.NoError(t, err)
+		return codes
+	}
+	require.Empty(t, codes())
+	b.now = read
+	require.Equal(t, record.BrakeStopped, b.shift(op, 1, 1, tasks.StateQueued, tasks.StateHeld, "SHARED").Brake)
+	require.Equal(t, []tasks.CodeCount{{Code: "SHARED", Count: 1}}, codes())
+	b.now = approved
+	b.shift(op, 1, 1, tasks.StateQueued, tasks.StateHeld, "PROTECTED")
+	require.Equal(t, []tasks.CodeCount{{Code: "PROTECTED", Count: 1}, {Code: "SHARED", Count: 1}}, codes())
+}
+
 // More than the number stop it, whatever their share; those that are retried do not count, and
 // a finished operation begins anew.
 func stopLossByNumber(t *testing.T, b *bundle) {

@@ -36,7 +36,7 @@ func reserve(t *testing.T, b *bundle) {
 		u, err := b.r.Reserve(t.Context(), operation("e", "hr"), 100, 100, time.Millisecond)
 		require.NoError(t, err)
 		return u == record.Usage{Cleared: true}
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func approval(t *testing.T, b *bundle) {

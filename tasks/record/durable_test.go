@@ -23,7 +23,7 @@ import (
 // eventually waits for what other processes bring about.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	require.Eventually(t, ok, 30*time.Second, 10*time.Millisecond, what)
+	require.Eventually(t, ok, time.Minute, 10*time.Millisecond, what)
 }
 
 func one(key string) tasks.Request {

@@ -237,6 +237,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"canary fails":             canaryFails,
 		"stop-loss":                stopLoss,
 		"stop-loss by number":      stopLossByNumber,
+		"stop-loss of late writes": stopLossOfLateWrites,
 		"brake of zero":            brakeOfZero,
 		"queues":                   queues,
 		"idempotency":              idempotency,
@@ -849,7 +850,7 @@ func claims(t *testing.T, b *bundle) {
 	require.Eventually(t, func() bool { // a lease of no length is over in the next millisecond
 		got := claim("w4/1", time.Hour, "b", "c")
 		return got[0] && got[1]
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	release("w2/3", "b", "c")
 	require.Equal(t, []bool{false, false}, claim("w5/1", time.Hour, "b", "c"), "what passed on is not given back by the former holder")
 	other, _, err := b.r.Claim(t.Context(), record.Claim{Project: "branch", Holder: "w1/1", Desktops: []string{"b"}}, time.Hour)
@@ -881,7 +882,7 @@ func renewals(t *testing.T, b *bundle) {
 	require.Equal(t, []bool{false}, claim(record.Claim{Project: "hq", Holder: "w2/1", Desktops: []string{"a"}}, time.Hour), "the lease is of the holder, for all that it has")
 	renew(mine, 0)
 	other := record.Claim{Project: "hq", Holder: "w2/2", Desktops: []string{"b"}}
-	require.Eventually(t, func() bool { return claim(other, time.Hour)[0] }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return claim(other, time.Hour)[0] }, time.Minute, time.Millisecond)
 	require.Equal(t, []bool{false, false, false}, renew(mine, time.Hour), "whoever claims ends the leases that are over")
 	require.NoError(t, b.r.PauseProject(t.Context(), "hq", tasks.PauseOperator, 0, "wait"))
 	_, err := b.r.ApplyRenewing(t.Context(), b.now, nil, other, time.Hour)
@@ -915,7 +916,7 @@ func lingering(t *testing.T, b *bundle) {
 	require.Eventually(t, func() bool {
 		got, _ := claim("w3/1", "d", "e")
 		return got[0] && got[1]
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	linger(time.Minute, "d", "f")
 	got, _ = claim("w4/1", "d", "f")
 	require.Equal(t, []bool{false, false}, got)

@@ -106,7 +106,7 @@ func sentinel(t *testing.T, addr string, lines ...string) string {
 			_ = c.Close()
 		}
 		return err == nil
-	}, 30*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	return at
 }
 
@@ -312,7 +312,7 @@ func TestTLSWithEveryKindOfServer(t *testing.T) {
 			require.Eventually(t, func() bool {
 				info, err := s.Client(t).ClusterInfo(context.Background()).Result()
 				return err == nil && strings.Contains(info, "cluster_state:ok")
-			}, 30*time.Second, 10*time.Millisecond)
+			}, time.Minute, 10*time.Millisecond)
 			return "redis+cluster://" + addr + "?tls=true"
 		},
 	}
