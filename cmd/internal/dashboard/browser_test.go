@@ -263,7 +263,7 @@ func cookieOf(url, name, value string) chromedp.Action {
 func quote(s string) string { return fmt.Sprintf("%q", s) }
 
 // shoot takes pictures of the whole page, wide and narrow, light and dark, and writes
-// them to DETACHD_ARTIFACTS, which CI and `make test` set. The window becomes as high
+// them to DETACHD_ARTIFACTS, which `make check` sets. The window becomes as high
 // as the page: otherwise elements that stick to its edge would be in the middle of the
 // picture.
 func (b *browser) shoot(name string) {
