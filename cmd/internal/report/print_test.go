@@ -42,7 +42,10 @@ func TestPagesInPrint(t *testing.T) {
 	allocator, end := chromedp.NewExecAllocator(t.Context(), options...)
 	defer end()
 	ctx, cancel := chromedp.NewContext(allocator)
-	defer cancel()
+	defer func() {
+		_ = chromedp.Cancel(ctx) // asks it to end: on Debian the process that end kills is a script, and Chromium would outlive it
+		cancel()
+	}()
 	printed := func(text []byte) []string {
 		file := filepath.Join(t.TempDir(), "report.html")
 		require.NoError(t, os.WriteFile(file, text, 0o600))
