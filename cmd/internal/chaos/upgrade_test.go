@@ -199,12 +199,13 @@ func TestRollingUpgrade(t *testing.T) {
 }
 
 func (u *upgrade) roll(ctx context.Context) error {
+	const many = 700 // so that the worker that is left has not finished when the next ones start
 	u.working = ctx
 	submit := func(n int) { require.NoError(u.t, u.submit(ctx, u.random, n, 30)) } // a Go program with the library of now
 	u.key = strings.TrimSpace(string(u.run(u.old, "", "keys", "create", "--name", "hr", "--role", "admin")))
 	oldServer, nowServer := u.serve(ctx, u.old), u.serve(ctx, u.now)
 	first := u.work(ctx, u.old)
-	u.detach(ctx, u.old, 350, "--server", nowServer)
+	u.detach(ctx, u.old, many, "--server", nowServer)
 	u.kill(ctx, first[:1])
 	second := u.work(ctx, u.now)
 	u.detach(ctx, u.old, 250)
@@ -217,7 +218,7 @@ func (u *upgrade) roll(ctx context.Context) error {
 		return err
 	}
 	// Back.
-	u.detach(ctx, u.now, 350)
+	u.detach(ctx, u.now, many)
 	u.kill(ctx, second[:1])
 	u.work(ctx, u.old)
 	u.detach(ctx, u.now, 250)

@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
 
@@ -35,7 +37,13 @@ func TestPagesInPrint(t *testing.T) {
 	}
 	op := b.small(plainTexts)
 	op = b.finish(op)
-	many := b.enqueue(tasks.Request{Desktops: ids})
+	// Its id and the name have what fonts join to one letter. Whoever copies that from the PDF has others.
+	// At the foot of a page only spaced letters are kept apart.
+	request := tasks.Request{Desktops: ids, RequestedBy: "jeff.fields"}
+	for n := 0; !strings.Contains(record.OperationID(request.RequestedBy, request.IdempotencyKey), "ff"); n++ {
+		request.IdempotencyKey = fmt.Sprint("key-", n)
+	}
+	many := b.enqueue(request)
 
 	options := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]), chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND"), chromedp.WSURLReadTimeout(time.Minute))
@@ -67,6 +75,7 @@ func TestPagesInPrint(t *testing.T) {
 		require.Regexp(t, regexp.MustCompile(`Page\s*`+string(rune('1'+i))+`\s*of\s*`+string(rune('0'+len(all)))), text)
 		require.Contains(t, text, many.ID)
 	}
+	require.Contains(t, all[0], "jeff.fields")
 }
 
 // pages returns the text of each page of a PDF.
