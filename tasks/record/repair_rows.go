@@ -176,17 +176,25 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 func (s *repairStep) enterRows(ctx context.Context) error {
 	todo := &s.cursor.todo
 	rows, names := some(todo.index, repairEnter), some(todo.names.indexWrites, repairEnter)
-	missingRows, n, err := s.missing(ctx, s.keys.history, rows)
+	missingRows, err := s.missing(ctx, s.keys.history, rows)
 	if err != nil {
 		return err
 	}
-	missingNames, m, err := s.missing(ctx, s.keys.named, names)
+	missingNames, err := s.missing(ctx, s.keys.named, names)
 	if err != nil {
 		return err
 	}
-	calls, err := s.missingLogs(ctx, names)
+	logs, err := s.missingLogs(ctx, names)
 	if err != nil {
 		return err
+	}
+	n, err := s.dropRemoved(ctx, logs, missingRows, missingNames)
+	if err != nil {
+		return err
+	}
+	var calls []*scriptCall
+	for id, log := range logs {
+		calls = append(calls, &scriptCall{args: []any{"APPEND", s.keys.logged(id), log}})
 	}
 	calls = append(append(calls, missingRows.calls(s.keys.history)...), missingNames.calls(s.keys.named)...)
 	last := len(rows) == len(todo.index) && len(names) == len(todo.names.indexWrites)
@@ -196,7 +204,7 @@ func (s *repairStep) enterRows(ctx context.Context) error {
 	if err := s.runFew(ctx, calls); err != nil {
 		return err
 	}
-	s.repairs.add(RepairedIndex, n+m)
+	s.repairs.add(RepairedIndex, n)
 	if last {
 		todo.read, todo.index, todo.names = 0, nil, nil
 		return nil
@@ -205,6 +213,43 @@ func (s *repairStep) enterRows(ctx context.Context) error {
 	maps.DeleteFunc(todo.index, func(bucket int, _ []byte) bool { return rows[bucket] != nil })
 	maps.DeleteFunc(todo.names.indexWrites, func(bucket int, _ []byte) bool { return names[bucket] != nil })
 	return nil
+}
+
+// dropRemoved drops what is missing of operations that were removed since their chunks were read, as
+// nothing would remove it again, and returns how many entries are left.
+func (s *repairStep) dropRemoved(ctx context.Context, logs map[string][]byte, missing ...indexWrites) (n int, err error) {
+	ids := slices.Collect(maps.Keys(logs))
+	for _, w := range missing {
+		for _, entries := range w {
+			for _, e := range parseEntries(string(entries)) {
+				ids = append(ids, e.op)
+			}
+		}
+	}
+	slices.Sort(ids)
+	ops, err := s.operations(ctx, slices.Compact(ids))
+	if err != nil {
+		return 0, err
+	}
+	there := map[string]bool{}
+	for _, op := range ops {
+		there[op.ID] = true
+	}
+	maps.DeleteFunc(logs, func(id string, _ []byte) bool { return !there[id] })
+	for _, w := range missing {
+		for bucket, entries := range w {
+			var keep []byte
+			for e := range slices.Chunk(entries, entryBytes) {
+				if there[parseEntries(string(e))[0].op] {
+					keep, n = append(keep, e...), n+1
+				}
+			}
+			if w[bucket] = keep; keep == nil {
+				delete(w, bucket)
+			}
+		}
+	}
+	return n, nil
 }
 
 // some returns up to n buckets.
@@ -229,8 +274,8 @@ func (s *repairStep) runFew(ctx context.Context, calls []*scriptCall) error {
 	return nil
 }
 
-// missing returns the entries whose chunks are missing in an index, and their number.
-func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out indexWrites, n int, err error) {
+// missing returns the entries whose chunks are missing in an index.
+func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (indexWrites, error) {
 	type asked struct {
 		call  *scriptCall
 		place int
@@ -245,13 +290,13 @@ func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out
 		of[bucket] = asked{c, place}
 	}
 	if err := s.runFew(ctx, calls.all); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	out = indexWrites{}
+	out := indexWrites{}
 	for bucket, x := range of {
 		found, err := x.call.reply.StringSlice()
 		if err != nil || x.place >= len(found) {
-			return nil, 0, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
+			return nil, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
 		}
 		have := map[string]map[int]bool{} // hash and operation -> chunks
 		for e := range slices.Chunk([]byte(found[x.place]), entryBytes) {
@@ -267,13 +312,12 @@ func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (out
 			for chunk := range wanted {
 				if !have[string(e[:chunksAt])][chunk] {
 					out[bucket] = append(out[bucket], e...)
-					n++
 					break
 				}
 			}
 		}
 	}
-	return out, n, nil
+	return out, nil
 }
 
 // addChunks adds the chunks of the run of an entry.
@@ -285,9 +329,8 @@ func addChunks(chunks map[int]bool, entry []byte) {
 	}
 }
 
-// missingLogs returns the calls that add the buckets of names to the logs of operations in
-// which they are missing.
-func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) ([]*scriptCall, error) {
+// missingLogs returns the buckets of names that are missing in the logs of operations, by operation.
+func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) (map[string][]byte, error) {
 	logs := names.log(0)
 	ids := slices.Sorted(maps.Keys(logs))
 	if len(ids) == 0 {
@@ -302,7 +345,7 @@ func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) ([]*scr
 	if err != nil {
 		return nil, err
 	}
-	var out []*scriptCall
+	out := map[string][]byte{}
 	for i, id := range ids {
 		known := buckets{map[int]bool{}, map[int]bool{}}
 		known.addLogged([]byte(cmds[i].(*redis.StringCmd).Val()))
@@ -313,7 +356,7 @@ func (s *repairStep) missingLogs(ctx context.Context, names indexWrites) ([]*scr
 			}
 		}
 		if len(add) > 0 {
-			out = append(out, &scriptCall{args: []any{"APPEND", s.keys.logged(id), add}})
+			out[id] = add
 		}
 	}
 	return out, nil
