@@ -30,7 +30,7 @@ local function with_new(stored, add)
   for i = 1, #add, size do
     local entry = add:sub(i, i + size - 1)
     -- If an earlier program has removed some, spare ones are where these were.
-    local spare = i <= #late and used_of(entry)
+    local spare = i <= #late and is_spare(entry)
     if not (spare or seen[entry] or known(stored, entry)) then parts[#parts+1] = entry end
     seen[entry] = true
   end

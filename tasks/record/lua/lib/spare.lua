@@ -6,11 +6,15 @@ local long_bucket = 1024
 -- A number in five bytes, which none of these needs more of.
 local function five_bytes(n) return string.char(0, math.floor(n / 16777216), math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256) end
 
--- How many entries are before the spare ones and with them, if the last entry is spare.
+local function is_spare(entry) return entry:byte(9) == 0 and entry:sub(1, 20) == ('\0'):rep(20) end
+
+-- How many entries are before the spare ones and with them, if the last entry says so. It is another
+-- spare one if an earlier program has removed entries, and then this one some more.
 local function used_of(last)
-  if last:byte(9) ~= 0 or last:sub(1, 20) ~= ('\0'):rep(20) then return end
+  if not is_spare(last) then return end
   local _, e, f, g, h, _, i, j, k, l = last:byte(21, 30)
-  return ((e * 256 + f) * 256 + g) * 256 + h, ((i * 256 + j) * 256 + k) * 256 + l
+  local used, all = ((e * 256 + f) * 256 + g) * 256 + h, ((i * 256 + j) * 256 + k) * 256 + l
+  if all > 0 then return used, all end
 end
 
 local function spare_end(used, all) return ('\0'):rep(20) .. five_bytes(used) .. five_bytes(all) end
