@@ -174,24 +174,25 @@ func TestRepairStepIsBounded(t *testing.T) {
 	require.Empty(t, b.round())
 }
 
-// An operation that is removed while a walk has read its rows and not looked for them yet leaves
-// nothing in the record, whichever steps the walk has taken.
+// An operation that is removed after a walk has read its rows, and before it has looked for them in
+// the indexes, leaves nothing in the record. It is removed after each number of steps.
 func TestWhatAWalkHasReadIsRemovedMeanwhile(t *testing.T) {
 	t.Parallel()
 	b := newBundle(t, redistest.Start(t).Client(t))
 	ctx := t.Context()
-	for steps, over := 0, false; !over; steps++ {
+	for steps := range 20 {
 		op := b.enqueue(tasks.Request{Desktops: ids(130), Expect: map[string][]string{"d-000003": {"Zoe"}}})
 		_, _, err := b.r.Cancel(ctx, op, b.now, "the test")
 		require.NoError(t, err)
 		b.finish(op.ID)
 		b.rdb.HDel(ctx, b.prefix+":repair", "safe")
 		var cursor record.RepairCursor
+		ended := false
 		step := func() {
-			cursor, _, over, err = b.r.RepairStep(ctx, b.now, cursor)
+			cursor, _, ended, err = b.r.RepairStep(ctx, b.now, cursor)
 			require.NoError(t, err)
 		}
-		for n := 0; n < steps && !over; n++ {
+		for n := 0; n < steps && !ended; n++ {
 			step()
 		}
 		b.now = b.now.Add(100 * 24 * time.Hour)
@@ -199,10 +200,9 @@ func TestWhatAWalkHasReadIsRemovedMeanwhile(t *testing.T) {
 		removed, err := b.r.Expire(ctx, b.now, 100, 0)
 		require.NoError(t, err)
 		require.Equal(t, 1, removed)
-		for ended := over; !ended; ended = over {
+		for !ended {
 			step()
 		}
 		require.Equal(t, []string{b.prefix + ":repair"}, b.ofOperations(), "after %d steps", steps)
-		over = steps > 20
 	}
 }

@@ -175,7 +175,7 @@ func (s *repairStep) failuresIn(ctx context.Context, shown map[chunkID]Evidence)
 // rows, and with the last ones to the lists of names.
 func (s *repairStep) enterRows(ctx context.Context) error {
 	todo := &s.cursor.todo
-	rows, names := some(todo.index, repairEnter), some(todo.names.indexWrites, repairEnter)
+	rows, names := upTo(repairEnter, todo.index), upTo(repairEnter, todo.names.indexWrites)
 	missingRows, err := s.missing(ctx, s.keys.history, rows)
 	if err != nil {
 		return err
@@ -215,8 +215,8 @@ func (s *repairStep) enterRows(ctx context.Context) error {
 	return nil
 }
 
-// dropRemoved drops what is missing of operations that were removed since their chunks were read, as
-// nothing would remove it again, and returns how many entries are left.
+// dropRemoved drops what is missing of operations that were removed after their chunks were read:
+// nothing would remove it again. It returns how many entries are left.
 func (s *repairStep) dropRemoved(ctx context.Context, logs map[string][]byte, missing ...indexWrites) (n int, err error) {
 	ids := slices.Collect(maps.Keys(logs))
 	for _, w := range missing {
@@ -252,8 +252,8 @@ func (s *repairStep) dropRemoved(ctx context.Context, logs map[string][]byte, mi
 	return n, nil
 }
 
-// some returns up to n buckets.
-func some(w indexWrites, n int) indexWrites {
+// upTo returns n of the buckets, or all.
+func upTo(n int, w indexWrites) indexWrites {
 	out := indexWrites{}
 	for bucket, entries := range w {
 		if len(out) == n {
@@ -280,53 +280,53 @@ func (s *repairStep) missing(ctx context.Context, key index, w indexWrites) (ind
 		call  *scriptCall
 		place int
 	}
-	calls, of := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}, make(map[int]asked, len(w))
+	calls, all := bucketCalls{script: scriptIndexFind, first: []any{entryBytes}}, make(map[int]asked, len(w))
 	for bucket, entries := range w {
 		hashes := make([]byte, 0, len(entries)/entryBytes*hashBytes)
 		for e := range slices.Chunk(entries, entryBytes) {
 			hashes = append(hashes, e[:hashBytes]...)
 		}
 		c, place := calls.add(bucket, key(bucket), hashes)
-		of[bucket] = asked{c, place}
+		all[bucket] = asked{c, place}
 	}
 	if err := s.runFew(ctx, calls.all); err != nil {
 		return nil, err
 	}
 	out := indexWrites{}
-	for bucket, x := range of {
+	for bucket, x := range all {
 		found, err := x.call.reply.StringSlice()
 		if err != nil || x.place >= len(found) {
 			return nil, fmt.Errorf("reading an index: unexpected reply %.100q: %w", found, err)
 		}
-		have := map[string]map[int]bool{} // hash and operation -> chunks
+		have := map[indexedChunk]bool{}
 		for e := range slices.Chunk([]byte(found[x.place]), entryBytes) {
-			of := string(e[:chunksAt])
-			if have[of] == nil {
-				have[of] = map[int]bool{}
+			for _, c := range runOf(e) {
+				have[c] = true
 			}
-			addChunks(have[of], e)
 		}
 		for e := range slices.Chunk(w[bucket], entryBytes) {
-			wanted := map[int]bool{}
-			addChunks(wanted, e)
-			for chunk := range wanted {
-				if !have[string(e[:chunksAt])][chunk] {
-					out[bucket] = append(out[bucket], e...)
-					break
-				}
+			if slices.ContainsFunc(runOf(e), func(c indexedChunk) bool { return !have[c] }) {
+				out[bucket] = append(out[bucket], e...)
 			}
 		}
 	}
 	return out, nil
 }
 
-// addChunks adds the chunks of the run of an entry.
-func addChunks(chunks map[int]bool, entry []byte) {
+// indexedChunk is a chunk in the index, with the text by which it is found.
+type indexedChunk struct {
+	text string // its hash, and the operation
+	n    int
+}
+
+// runOf returns the chunks of an entry.
+func runOf(entry []byte) (out []indexedChunk) {
 	for _, e := range parseEntries(string(entry)) {
-		for chunk := e.chunk; chunk <= e.last; chunk++ {
-			chunks[chunk] = true
+		for n := e.chunk; n <= e.last; n++ {
+			out = append(out, indexedChunk{string(entry[:chunksAt]), n})
 		}
 	}
+	return out
 }
 
 // missingLogs returns the buckets of names that are missing in the logs of operations, by operation.

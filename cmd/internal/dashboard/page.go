@@ -21,8 +21,8 @@ import (
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-// templates are the pages by name, each inside layout.html. They are parsed once, by New: no other
-// command pays 20 ms and 8 MB for them.
+// templates are the pages by name, each inside layout.html. New parses them, once: that takes
+// 20 ms and allocates 8 MB, which no other command should pay.
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/parts.html"))
 	files, err := templateFiles.ReadDir("templates")

@@ -29,7 +29,7 @@ local function with_new(stored, add)
   add = late .. add
   for i = 1, #add, size do
     local entry = add:sub(i, i + size - 1)
-    -- If an earlier program has removed some, spare ones are where these were.
+    -- The counts are too high if an earlier program has removed entries, so spare ones may be among them.
     local spare = i <= #late and is_spare(entry)
     if not (spare or seen[entry] or known(stored, entry)) then parts[#parts+1] = entry end
     seen[entry] = true

@@ -8,8 +8,9 @@ local function five_bytes(n) return string.char(0, math.floor(n / 16777216), mat
 
 local function is_spare(entry) return entry:byte(9) == 0 and entry:sub(1, 20) == ('\0'):rep(20) end
 
--- How many entries are before the spare ones and with them, if the last entry says so. It is another
--- spare one if an earlier program has removed entries, and then this one some more.
+-- How many entries are before the spare ones and with them, if the last entry has these counts. An
+-- earlier program that removes entries leaves them too high. If this program then cuts the bucket by
+-- them, a spare entry without counts may be the last.
 local function used_of(last)
   if not is_spare(last) then return end
   local _, e, f, g, h, _, i, j, k, l = last:byte(21, 30)
