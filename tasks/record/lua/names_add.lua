@@ -10,21 +10,25 @@ local starts, blocks = KEYS[1], KEYS[2]
 local until_s, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 local texts = {unpack(ARGV, 3)}
 
-local window = 16 -- starts that are read at once
+-- The first n starts after one.
+local function starts_after(at, n) return redis.call('ZRANGEBYLEX', starts, '(' .. at, '+', 'LIMIT', 0, n) end
 
--- The blocks that the texts belong to: {at = start, ends = start of the next one or nil, texts = {…}}
+-- The blocks that the texts belong to: {at = start, texts = {…}}
 local touched = {}
 do
   local at, ahead, i = nil, {}, 1 -- the start of the block at hand, and those of the next ones
+  local window = 0 -- how many of these are read at once: more if the texts are close to each other
   for _, text in ipairs(texts) do
-    while at and ahead[i] and not less(text, ahead[i]) do at, i = ahead[i], i + 1 end
-    if not at or not ahead[i] and #ahead == window then
+    while ahead[i] and not less(text, ahead[i]) do at, i = ahead[i], i + 1 end
+    if not ahead[i] and #ahead == window then
+      local reached = at
       at = redis.call('ZREVRANGEBYLEX', starts, '[' .. text, '-', 'LIMIT', 0, 1)[1] or ''
-      ahead, i = redis.call('ZRANGEBYLEX', starts, '(' .. at, '+', 'LIMIT', 0, window), 1
+      window = at == reached and math.min(4 * window + 1, 64) or 0
+      ahead, i = window > 0 and starts_after(at, window) or {}, 1
     end
     local last = touched[#touched]
     if not last or last.at ~= at then
-      last = {at = at, ends = ahead[i], texts = {}}
+      last = {at = at, texts = {}}
       touched[#touched+1] = last
     end
     last.texts[#last.texts+1] = text
@@ -50,29 +54,31 @@ local function set_block(first, stop, all, from, to)
   set(new_fields, first, table.concat(lines, '\n') .. '\n')
 end
 
--- The rests of a block's texts in order. They mostly are: they were when the block was written anew.
-local function rests_of(block, common)
-  local all, sorted = {}, true
-  for rest in block:sub(#common + 2):gmatch('[^\n]+') do
-    sorted = sorted and (#all == 0 or less(all[#all], rest))
-    all[#all+1] = rest
+-- Two lists in order as one, with something before each text.
+local function merged(a, b, before)
+  local all, i = {}, 1
+  for _, text in ipairs(b) do
+    while a[i] and less(a[i], text) do
+      all[#all+1] = before .. a[i]
+      i = i + 1
+    end
+    all[#all+1] = before .. text
   end
-  if not sorted then table.sort(all, less) end
+  for k = i, #a do all[#all+1] = before .. a[k] end
   return all
 end
 
--- Writes a block anew as several, with more rests that are in order.
+-- Writes a block anew as several, with more rests. The block begins in order, as it was written
+-- anew itself; what was added to it since is not.
 local function split(x, block, common, new, bytes)
-  local old, all, next_old = rests_of(block, common), {}, 1
-  local function add(rest) all[#all+1] = common .. rest end
-  for _, rest in ipairs(new) do
-    while old[next_old] and less(old[next_old], rest) do
-      add(old[next_old])
-      next_old = next_old + 1
-    end
-    add(rest)
+  local head, tail = {}, {}
+  for rest in block:sub(#common + 2):gmatch('[^\n]+') do
+    local list = #tail == 0 and (#head == 0 or less(head[#head], rest)) and head or tail
+    list[#list+1] = rest
   end
-  for i = next_old, #old do add(old[i]) end
+  for _, rest in ipairs(new) do tail[#tail+1] = rest end
+  table.sort(tail, less)
+  local all = merged(head, tail, common)
   local size = math.ceil(#all / math.ceil(2 * bytes / limit))
   for from = 1, #all, size do
     local to, first = math.min(from + size - 1, #all), x.at
@@ -80,7 +86,7 @@ local function split(x, block, common, new, bytes)
       first = all[from]
       set(new_starts, 0, first)
     end
-    set_block(first, all[to+1] or x.ends, all, from, to)
+    set_block(first, all[to+1] or starts_after(x.at, 1)[1], all, from, to)
   end
 end
 
