@@ -34,7 +34,10 @@ type heart struct {
 func (h *heart) run(ctx context.Context) {
 	for {
 		next := h.beatInterval
-		if err := h.beat(ctx); err != nil {
+		once, cancel := context.WithTimeout(ctx, beatDeadline)
+		err := h.beat(once)
+		cancel()
+		if err != nil {
 			if ctx.Err() == nil {
 				h.log.Warn().Err(err).Msg("the heartbeat could not be written; retrying")
 			}
@@ -46,9 +49,8 @@ func (h *heart) run(ctx context.Context) {
 	}
 }
 
+// beat takes as long as Redis does: a worker that starts has no reason to give up early.
 func (h *heart) beat(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, beatDeadline)
-	defer cancel()
 	if err := h.record.Beat(ctx, h.worker); err != nil {
 		return err
 	}

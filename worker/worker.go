@@ -323,7 +323,7 @@ func (w *Worker) finishSome(ctx context.Context, ids []string) {
 	logEnded(w.cfg.Log, w.cfg.Spans, ops)
 }
 
-// logEnded logs, once for each, that operations have ended, with the heads of their trails:
+// logEnded logs that operations have ended, with the heads of their trails, at least once for each:
 // with the log one can tell whether the record was altered since.
 func logEnded(log zerolog.Logger, maker *spans.Maker, ops []record.Operation) {
 	for _, op := range ops {
