@@ -54,6 +54,9 @@ func (r *run) do(ctx context.Context) outcome {
 		if r.due = ticksDue(now, r.ticks, state); r.due.tick.ID == "" {
 			return outcome{tick: r.due.next}
 		}
+		if r.due.tick.At.After(r.tick.At) { // its time has come since, and others may be at it
+			return outcome{tick: r.due.tick}
+		}
 		r.tick = r.due.tick
 	}
 	x, err := r.judge(ctx, now)

@@ -129,6 +129,61 @@ func TestASourceIsReadOnce(t *testing.T) {
 	require.Equal(t, 5, s.source.count("nightly"))
 }
 
+// slowBegin is a hook that keeps the first attempt at a tick of a process from Redis until it may go on.
+type slowBegin struct {
+	once  sync.Once
+	began chan struct{}
+	goOn  chan struct{}
+}
+
+func (*slowBegin) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*slowBegin) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (h *slowBegin) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return script(c) == "begin" }) {
+			h.once.Do(func() { close(h.began); <-h.goOn })
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// The next tick comes while a process asks Redis for a tick that another one has just recorded.
+func TestTheNextTickIsReadOnceToo(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.add(tasks.Schedule{Overlap: tasks.OverlapAllow})
+	reads, answer := make(chan string, 10), make(chan struct{})
+	source := func(worker string) func(*schedules.Config) {
+		return func(c *schedules.Config) {
+			c.Lease = 30 * time.Second
+			c.Source = sourceFunc(func(ctx context.Context, x tasks.Schedule, _ int) (sources.Found, error) {
+				reads <- worker
+				<-answer
+				return sources.Found{Lists: []sources.List{{Requests: []tasks.Request{request(x, "d1")}}}, Rows: 1}, nil
+			})
+		}
+	}
+	slow := &slowBegin{began: make(chan struct{}), goOn: make(chan struct{})}
+	s.tickerOf(s.producer(0, &wrongClock{s}, slow), "slow", source("slow"))
+	first := s.view("nightly").Next[0]
+	s.goTo(first.At)
+	<-slow.began
+	s.ticker("quick", source("quick"))
+	answer <- struct{}{}
+	s.run("nightly", first.ID)
+	second := s.view("nightly").Next[0]
+	s.goTo(second.At)
+	require.Equal(t, []string{"quick", "quick"}, []string{<-reads, <-reads})
+	s.polled(2)
+	close(slow.goOn)
+	s.polled(2)
+	close(answer)
+	s.run("nightly", second.ID)
+	s.polled(2)
+	require.Empty(t, reads, "two read one tick")
+	require.Len(t, s.operations(), 2)
+}
+
 // What was missed while no process ran: once runs the latest, skip runs none, and all are
 // counted.
 func TestMissedTicks(t *testing.T) {
