@@ -200,6 +200,7 @@ func call[T any](ctx context.Context, c *Client, r request) (out T, err error) {
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
 		return out, fmt.Errorf("%w: %w", ErrBrokeOff, err)
 	}
+	_, _ = io.Copy(io.Discard, resp.Body) // a connection is used again only if the answer was read to its end
 	return out, nil
 }
 

@@ -2,9 +2,12 @@ package api
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -50,4 +53,30 @@ func TestIDsAreOnePartOfThePath(t *testing.T) {
 			require.Equal(t, want, strings.Replace(sent, escaped, "*", 1), id)
 		}
 	}
+}
+
+// An answer that ends after its JSON, as a long one does, is read to its end: the next request goes
+// over the same connection.
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"items":[]}`)
+		_ = http.NewResponseController(w).Flush()
+	}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	defer server.Close()
+	c, err := New(Config{Server: server.URL, HTTP: server.Client()})
+	require.NoError(t, err)
+	for range 20 {
+		_, err := c.Workers(t.Context())
+		require.NoError(t, err)
+	}
+	require.EqualValues(t, 1, connections.Load())
 }
