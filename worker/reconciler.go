@@ -26,6 +26,7 @@ const (
 	enqueuedAtOnce = 8                // of those
 	servesRounds   = 5                // between two announcements of the worker's projects
 	repairRest     = 10               // rounds
+	repairFirst    = 50               // steps of the walk in a round, until it has looked at all operations
 
 	// Budgets of one round, so that no part of it delays the others for long.
 	inspectBudget  = time.Second
@@ -206,26 +207,33 @@ func (r *reconciler) lead(ctx context.Context) error {
 	return nil
 }
 
-// repair takes the next step of the walk through the record: one a round, so that urgent work
-// does not wait for it. It rests after a walk that found nothing to repair.
+// repair goes on with the walk through the record. While operations are left it takes several steps:
+// one that was lost from the open list waits for them. The rest has one step a round, so that urgent
+// work does not wait for it. It rests after a walk that found nothing to repair.
 func (r *reconciler) repair(ctx context.Context) error {
 	now := time.Now()
 	if now.Before(r.nextRepair) {
 		return nil
 	}
-	next, repaired, ended, err := r.record.RepairStep(ctx, now, r.cursor)
-	if err != nil {
-		return err
-	}
-	r.repairs += repaired.Total()
-	if ended {
-		if r.repairs == 0 {
-			r.nextRepair = now.Add(repairRest * r.heart.beatInterval)
+	for range repairFirst {
+		next, repaired, ended, err := r.record.RepairStep(ctx, now, r.cursor)
+		if err != nil {
+			return err
 		}
-		r.repairs = 0
-	}
-	if r.cursor = next; repaired.Total() > 0 {
-		r.log.Warn().Interface("repaired", repaired).Msg("repaired a lost or left-over part of the record, from the operations themselves")
+		if r.cursor = next; repaired.Total() > 0 {
+			r.log.Warn().Interface("repaired", repaired).Msg("repaired a lost or left-over part of the record, from the operations themselves")
+		}
+		r.repairs += repaired.Total()
+		if ended {
+			if r.repairs == 0 {
+				r.nextRepair = now.Add(repairRest * r.heart.beatInterval)
+			}
+			r.repairs = 0
+			return nil
+		}
+		if !next.OperationsLeft() {
+			return nil
+		}
 	}
 	return nil
 }

@@ -78,8 +78,9 @@ type RepairCursor struct {
 	// since: entries that were written later may have been lost after their last check. The
 	// indexes of rows are compared only with operations that changed since.
 	since   time.Time
-	masters string // at the start of the round
-	node    int    // index in masters
+	masters string // those of the round
+	nodes   int    // how many these are
+	node    int    // the one that is read
 	at      uint64 // of its SCAN
 	todo    repairTodo
 
@@ -91,7 +92,14 @@ type RepairCursor struct {
 	repairs                         Repairs
 }
 
-// repairTodo holds what pages of SCAN returned and the walk has not processed yet.
+// OperationsLeft reports that the round has not looked at all operations yet. They come first, and until
+// then what is missing in the open list waits.
+func (c RepairCursor) OperationsLeft() bool {
+	return c.nodes == 0 || c.node < c.nodes || len(c.todo.ops) > 0
+}
+
+// repairTodo holds what SCAN returned and the walk has not processed yet: the keys of all buckets
+// and lists, and all chunks that must be compared with the indexes.
 type repairTodo struct {
 	ops      []string
 	lists    []listPart
@@ -115,8 +123,8 @@ type listPart struct {
 // The size of a step.
 const (
 	repairKeys    = 1000 // of a page of SCAN
-	repairOps     = 200
-	repairLists   = 16 // with up to some 200 entries each
+	repairOps     = 100  // 400 commands in a round trip
+	repairLists   = 16   // with up to some 200 entries each
 	repairBuckets = 16
 	repairRows    = 32  // chunks
 	repairRead    = 256 // chunks, some six rows for each bucket
@@ -128,7 +136,7 @@ const (
 // and that was written this long before the round began.
 const repairSlack = time.Hour
 
-// RepairStep does the next step of the walk: a few round trips for about 200 operations. It
+// RepairStep does the next step of the walk: a few round trips for about 100 operations. It
 // returns the next cursor, its repairs, and whether the round has ended. After an error,
 // continue with the same cursor. Results are stored; see RepairReport. Two walks at a time are
 // harmless.
@@ -193,16 +201,23 @@ func take[T any](list *[]T, n int) []T {
 	return some
 }
 
-// step processes the rest of the last page, or reads the next; false: there is none.
+// step does what comes next; false: the round is over. The operations come before the rest, which
+// takes many times as long.
 func (s *repairStep) step(ctx context.Context) (more bool, err error) {
+	masters, err := s.mastersNow(ctx)
+	if err != nil {
+		return false, err
+	}
 	todo := &s.cursor.todo
 	switch {
+	case len(todo.ops) > 0:
+		return true, s.repairOperations(ctx, take(&todo.ops, repairOps), false)
+	case s.cursor.OperationsLeft():
+		return true, s.scan(ctx, masters[s.cursor.node])
 	case todo.read >= repairRead:
 		return true, s.enterRows(ctx)
 	case len(todo.rows) > 0:
 		return true, s.readRows(ctx, take(&todo.rows, repairRows))
-	case len(todo.ops) > 0:
-		return true, s.repairOperations(ctx, take(&todo.ops, repairOps), false)
 	case len(todo.lists) > 0:
 		return true, s.repairLists(ctx, take(&todo.lists, repairLists))
 	case len(todo.buckets) > 0:
@@ -211,11 +226,10 @@ func (s *repairStep) step(ctx context.Context) (more bool, err error) {
 		return true, s.repairBulks(ctx, redriveKind, RepairedRedrive, take(&todo.redrives, repairOps))
 	case len(todo.cancels) > 0:
 		return true, s.repairBulks(ctx, cancellationKind, RepairedCancel, take(&todo.cancels, repairOps))
-	}
-	if more, err = s.scan(ctx); err == nil && !more && todo.read > 0 {
+	case todo.read > 0:
 		return true, s.enterRows(ctx)
 	}
-	return more, err
+	return false, nil
 }
 
 // scanner is a server that has keys.
@@ -244,22 +258,23 @@ func (r *Record) masters(ctx context.Context) (all []scanner, names string, err 
 	return all, names, err
 }
 
-// scan reads the next page of keys.
-func (s *repairStep) scan(ctx context.Context) (more bool, err error) {
-	c := s.cursor
+// mastersNow returns the servers that have keys. If they are others than before, the one that was
+// replaced may have lost its last second, so the round begins anew.
+func (s *repairStep) mastersNow(ctx context.Context) ([]scanner, error) {
 	masters, names, err := s.masters(ctx)
+	if c := s.cursor; err == nil && (c.nodes == 0 || names != c.masters) {
+		c.masters, c.nodes, c.node, c.at, c.todo = names, len(masters), 0, 0, repairTodo{}
+		c.operations, c.orphans, c.unreadable = 0, 0, 0
+	}
+	return masters, err
+}
+
+// scan reads the next page of keys.
+func (s *repairStep) scan(ctx context.Context, master scanner) error {
+	c := s.cursor
+	keys, next, err := master.Scan(ctx, c.at, escapeGlob(s.keys.prefix)+":*", repairKeys).Result()
 	if err != nil {
-		return false, err
-	}
-	if names != c.masters { // they changed, so the position is invalid
-		c.masters, c.node, c.at = names, 0, 0
-	}
-	if c.node >= len(masters) {
-		return false, nil
-	}
-	keys, next, err := masters[c.node].Scan(ctx, c.at, escapeGlob(s.keys.prefix)+":*", repairKeys).Result()
-	if err != nil {
-		return false, err
+		return err
 	}
 	for _, key := range keys {
 		s.sort(key)
@@ -267,7 +282,7 @@ func (s *repairStep) scan(ctx context.Context) (more bool, err error) {
 	if c.at = next; next == 0 {
 		c.node++
 	}
-	return true, nil
+	return nil
 }
 
 func escapeGlob(s string) string {

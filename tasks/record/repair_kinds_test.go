@@ -174,6 +174,68 @@ func TestRepairStepIsBounded(t *testing.T) {
 	require.Empty(t, b.round())
 }
 
+// What continues operations is repaired first: the indexes of the rows take many times as long.
+func TestOperationsAreRepairedFirst(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	for n := range 500 {
+		b.enqueue(tasks.Request{Desktops: ids(1), IdempotencyKey: fmt.Sprint(n)})
+	}
+	b.enqueue(tasks.Request{Desktops: ids(20_000)})
+	require.NoError(t, b.rdb.Del(t.Context(), b.prefix+":open").Err())
+	pages := len(b.keys())/1000 + 1
+	var cursor record.RepairCursor
+	step := func() (ended bool) {
+		var err error
+		cursor, _, ended, err = b.r.RepairStep(t.Context(), b.now, cursor)
+		require.NoError(t, err)
+		return ended
+	}
+	for range 2*pages + 501/200 {
+		require.False(t, step())
+	}
+	require.EqualValues(t, 501, b.rdb.ZCard(t.Context(), b.prefix+":open").Val())
+	rest := 0
+	for !step() {
+		rest++
+	}
+	require.Greater(t, rest, 3*pages, "of what can wait")
+}
+
+// A primary of a Cluster that takes over may lack the last second of the one before, so what continues
+// operations is looked at again, wherever the walk is.
+func TestAWalkBeginsAnewAfterAFailover(t *testing.T) {
+	t.Parallel()
+	set := redistest.StartSharded(t)
+	rdb := set.Client()
+	t.Cleanup(func() { _ = rdb.Close() })
+	b := newBundle(t, rdb)
+	b.enqueue(tasks.Request{Desktops: ids(5000)})
+	var cursor record.RepairCursor
+	walk := func(steps int) {
+		for done := 0; done < steps; {
+			next, _, ended, err := b.r.RepairStep(t.Context(), b.now, cursor)
+			if err != nil {
+				require.NoError(t, t.Context().Err())
+				continue // it fails over
+			}
+			require.False(t, ended)
+			cursor, done = next, done+1
+		}
+	}
+	walk(40) // all keys are known, and most buckets of the indexes are left
+	open := b.prefix + ":open"
+	gone, err := set.Primary(t.Context(), open)
+	require.NoError(t, err)
+	gone.Kill()
+	require.NoError(t, set.AwaitFailover(t.Context(), gone))
+	walk(1)
+	require.Eventually(t, func() bool { return rdb.Del(t.Context(), open).Err() == nil }, time.Minute, 10*time.Millisecond)
+	walk(40)
+	require.Eventually(t, func() bool { return rdb.ZCard(t.Context(), open).Err() == nil }, time.Minute, 10*time.Millisecond)
+	require.EqualValues(t, 1, rdb.ZCard(t.Context(), open).Val())
+}
+
 // An operation that is removed after a walk has read its rows, and before it has looked for them in
 // the indexes, leaves nothing in the record. It is removed after each number of steps.
 func TestWhatAWalkHasReadIsRemovedMeanwhile(t *testing.T) {
