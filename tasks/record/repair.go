@@ -27,8 +27,8 @@ import (
 //   - An operation that was never accepted and is in no list is added to the open list; a
 //     sweep removes it.
 //
-// SCAN is complete only on one server: if it fails over within a round, or slots move, the
-// round may miss keys, and the next finds them.
+// SCAN is complete only on one server. If one is replaced by another, the round begins anew. If slots
+// move, the round may miss keys, and the next finds them.
 
 // RepairKind is a kind of repair.
 type RepairKind string
