@@ -3,6 +3,7 @@ package record
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -78,10 +79,9 @@ type RepairCursor struct {
 	// since: entries that were written later may have been lost after their last check. The
 	// indexes of rows are compared only with operations that changed since.
 	since   time.Time
-	masters string // those of the round
-	nodes   int    // how many these are
-	node    int    // the one that is read
-	at      uint64 // of its SCAN
+	masters []string // names of the servers of the round; nil: not read yet
+	node    int      // the one that is read
+	at      uint64   // of its SCAN
 	todo    repairTodo
 
 	// waiting: an entry of the indexes of rows was kept, as its operation may still be
@@ -95,7 +95,7 @@ type RepairCursor struct {
 // OperationsLeft reports that the round has not looked at all operations yet. They come first, and until
 // then what is missing in the open list waits.
 func (c RepairCursor) OperationsLeft() bool {
-	return c.nodes == 0 || c.node < c.nodes || len(c.todo.ops) > 0
+	return c.masters == nil || c.node < len(c.masters) || len(c.todo.ops) > 0
 }
 
 // repairTodo holds what SCAN returned and the walk has not processed yet: the keys of all buckets
@@ -238,10 +238,10 @@ type scanner interface {
 }
 
 // masters returns the servers that have keys, in a fixed order, and their names.
-func (r *Record) masters(ctx context.Context) (all []scanner, names string, err error) {
+func (r *Record) masters(ctx context.Context) (all []scanner, names []string, err error) {
 	cluster, ok := r.rdb.(*redis.ClusterClient)
 	if !ok {
-		return []scanner{r.rdb}, "", nil
+		return []scanner{r.rdb}, []string{"the only one"}, nil
 	}
 	var mu sync.Mutex
 	var nodes []*redis.Client
@@ -252,8 +252,11 @@ func (r *Record) masters(ctx context.Context) (all []scanner, names string, err 
 		return nil
 	})
 	slices.SortFunc(nodes, func(a, b *redis.Client) int { return cmp.Compare(a.Options().Addr, b.Options().Addr) })
+	if err == nil && len(nodes) == 0 {
+		err = errors.New("the Cluster has no primary")
+	}
 	for _, node := range nodes {
-		all, names = append(all, node), names+node.Options().Addr+" "
+		all, names = append(all, node), append(names, node.Options().Addr)
 	}
 	return all, names, err
 }
@@ -262,8 +265,8 @@ func (r *Record) masters(ctx context.Context) (all []scanner, names string, err 
 // replaced may have lost its last second, so the round begins anew.
 func (s *repairStep) mastersNow(ctx context.Context) ([]scanner, error) {
 	masters, names, err := s.masters(ctx)
-	if c := s.cursor; err == nil && (c.nodes == 0 || names != c.masters) {
-		c.masters, c.nodes, c.node, c.at, c.todo = names, len(masters), 0, 0, repairTodo{}
+	if c := s.cursor; err == nil && !slices.Equal(names, c.masters) {
+		c.masters, c.node, c.at, c.todo = names, 0, 0, repairTodo{}
 		c.operations, c.orphans, c.unreadable = 0, 0, 0
 	}
 	return masters, err
