@@ -28,7 +28,7 @@ import (
 //   - An operation that was never accepted and is in no list is added to the open list; a
 //     sweep removes it.
 //
-// SCAN is complete only on one server. If one is replaced by another, the round begins anew. If slots
+// SCAN is complete only on one server. If one is replaced by another, the round starts over. If slots
 // move, the round may miss keys, and the next finds them.
 
 // RepairKind is a kind of repair.
@@ -262,7 +262,7 @@ func (r *Record) masters(ctx context.Context) (all []scanner, names []string, er
 }
 
 // mastersNow returns the servers that have keys. If they are others than before, the one that was
-// replaced may have lost its last second, so the round begins anew.
+// replaced may have lost its last second, so the round starts over.
 func (s *repairStep) mastersNow(ctx context.Context) ([]scanner, error) {
 	masters, names, err := s.masters(ctx)
 	if c := s.cursor; err == nil && !slices.Equal(names, c.masters) {

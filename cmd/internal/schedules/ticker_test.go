@@ -129,24 +129,6 @@ func TestASourceIsReadOnce(t *testing.T) {
 	require.Equal(t, 5, s.source.count("nightly"))
 }
 
-// slowBegin is a hook that keeps the first attempt at a tick of a process from Redis until it may go on.
-type slowBegin struct {
-	once  sync.Once
-	began chan struct{}
-	goOn  chan struct{}
-}
-
-func (*slowBegin) DialHook(next redis.DialHook) redis.DialHook          { return next }
-func (*slowBegin) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-func (h *slowBegin) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return script(c) == "begin" }) {
-			h.once.Do(func() { close(h.began); <-h.goOn })
-		}
-		return next(ctx, cmds)
-	}
-}
-
 // The next tick comes while a process asks Redis for a tick that another one has just recorded.
 func TestTheNextTickIsReadOnceToo(t *testing.T) {
 	t.Parallel()
@@ -156,18 +138,18 @@ func TestTheNextTickIsReadOnceToo(t *testing.T) {
 	source := func(worker string) func(*schedules.Config) {
 		return func(c *schedules.Config) {
 			c.Lease = 30 * time.Second
-			c.Source = sourceFunc(func(ctx context.Context, x tasks.Schedule, _ int) (sources.Found, error) {
+			c.Source = sourceFunc(func(_ context.Context, x tasks.Schedule, _ int) (sources.Found, error) {
 				reads <- worker
 				<-answer
 				return sources.Found{Lists: []sources.List{{Requests: []tasks.Request{request(x, "d1")}}}, Rows: 1}, nil
 			})
 		}
 	}
-	slow := &slowBegin{began: make(chan struct{}), goOn: make(chan struct{})}
-	s.tickerOf(s.producer(0, &wrongClock{s}, slow), "slow", source("slow"))
+	late := &lateReader{reached: make(chan struct{}), goOn: make(chan struct{})}
+	s.tickerOf(s.producer(0, &wrongClock{s}, late), "late", source("late"))
 	first := s.view("nightly").Next[0]
 	s.goTo(first.At)
-	<-slow.began
+	<-late.reached
 	s.ticker("quick", source("quick"))
 	answer <- struct{}{}
 	s.run("nightly", first.ID)
@@ -175,7 +157,7 @@ func TestTheNextTickIsReadOnceToo(t *testing.T) {
 	s.goTo(second.At)
 	require.Equal(t, []string{"quick", "quick"}, []string{<-reads, <-reads})
 	s.polled(2)
-	close(slow.goOn)
+	close(late.goOn)
 	s.polled(2)
 	close(answer)
 	s.run("nightly", second.ID)
