@@ -78,13 +78,25 @@ func (v *visit) signinPage() error {
 
 // mayForget reports that a browser drops the session cookie unless a proxy uses TLS.
 // Browsers treat names of the same machine like TLS.
-func (v *visit) mayForget() bool {
+func (v *visit) mayForget() bool { return v.TLS == nil && !v.onThisMachine() }
+
+// address is where the server is reached. Other machines sign in over TLS only, by a proxy if
+// not by this server.
+func (v *visit) address() string {
+	if v.TLS == nil && v.onThisMachine() {
+		return "http://" + v.Host
+	}
+	return "https://" + v.Host
+}
+
+// onThisMachine reports whether the server was asked by a name of its own machine.
+func (v *visit) onThisMachine() bool {
 	host, _, err := net.SplitHostPort(v.Host)
 	if err != nil {
 		host = v.Host
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return v.TLS == nil && host != "localhost" && (ip == nil || !ip.IsLoopback())
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (v *visit) signIn() error {

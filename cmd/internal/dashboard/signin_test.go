@@ -51,6 +51,19 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer "+wrong).status)
 }
 
+// The first command that a server shows works with the server that it was asked of.
+func TestTheFirstCommandIsForThisServer(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	session := s.session(access.Producer)
+	for host, at := range map[string]string{
+		"localhost:8080": "http://localhost:8080", "127.0.0.1:1": "http://127.0.0.1:1", "[::1]:8080": "http://[::1]:8080",
+		"detachd.example.com": "https://detachd.example.com",
+	} {
+		require.Contains(t, s.do("GET", "/", session, nil, "Host", host).body, "<code>curl "+at+"/v1/operations", host)
+	}
+}
+
 // A browser that drops the cookie without TLS does not end in a redirect loop.
 func TestSigningInWithoutTLS(t *testing.T) {
 	t.Parallel()
