@@ -29,6 +29,7 @@ type Config struct {
 // dashboard serves the pages.
 type dashboard struct {
 	Config
+	mux       *http.ServeMux
 	templates map[string]*template.Template
 	large     *server.Turns // of large forms that are processed
 }
@@ -120,6 +121,7 @@ var routes = []route{
 func New(cfg Config) http.Handler {
 	d := &dashboard{Config: cfg, templates: templates(), large: server.NewTurns(4)}
 	mux := http.NewServeMux()
+	d.mux = mux
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(rt, w, r) })
 	}
