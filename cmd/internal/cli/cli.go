@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -189,9 +190,27 @@ func needs(what, list string) cobra.PositionalArgs {
 // run wraps the code of a command. Errors before it are about usage.
 func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		if err := noEmptyFlags(cmd.Flags()); err != nil {
+			return err
+		}
 		p.begun = true
 		return p.traced(cmd, func() error { return do(cmd, args) })
 	}
+}
+
+// noEmptyFlags refuses flags with an empty value: --expected-user "$WHO" with WHO unset must not
+// run as if nobody had been named.
+func noEmptyFlags(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		empty := f.Value.Type() == "string" && f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			empty = len(list.GetSlice()) == 0 || slices.Contains(list.GetSlice(), "")
+		}
+		if empty {
+			err = fmt.Errorf("--%s is empty: give a value, or leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 // ask is run for commands that need a client and no own handling of it.

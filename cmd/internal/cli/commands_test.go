@@ -47,6 +47,27 @@ func TestWrongUse(t *testing.T) {
 	})
 }
 
+// A variable that is not set in a script takes no guard, time or filter away.
+func TestEmptyFlags(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for flag, args := range map[string]string{
+			"--expected-user": "detach d1 --project hq --expected-user",
+			"--due-at":        "detach d1 --project hq --due-at",
+			"--last-day":      "detach d1 --project hq --last-day",
+			"--computer":      "detach --project hq --computer a --computer",
+			"--desktop":       "undo op --reason x --desktop",
+			"--project":       "keys create --name x --role producer --project",
+			"--source":        "recall --user zoe --reason x --source",
+			"--ticket":        "cancel --requested-by hr --since 1h --reason x --confirm 1 --ticket",
+			"--end":           "schedule add x --project hq --user zoe --cron @daily --end",
+			"--server":        "list --server",
+		} {
+			s.refused(t, exitUsage, flag+" is empty: give a value, or leave it out", append(strings.Fields(args), "")...)
+		}
+		require.Empty(t, s.operations(t))
+	})
+}
+
 func TestUnknownOperation(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for _, c := range []string{"status", "desktops", "retry", "cancel", "report"} {
