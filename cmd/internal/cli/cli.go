@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -48,6 +49,8 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Now = time.Now
 	}
 	p.patience = cmp.Or(p.patience, completionPatience)
+	result := &output{Writer: p.Stdout}
+	p.Stdout = result
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)
@@ -57,10 +60,12 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		return p.printError(err)
 	}
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	switch {
+	case result.lost() != nil && (err == nil || !p.begun):
+		return p.printError(result.lost())
+	case err == nil:
 		return exitOK
-	}
-	if !p.begun {
+	case !p.begun:
 		err = usage("see "+cmd.CommandPath()+" --help", "%w", err)
 	}
 	return p.printError(err)
@@ -245,8 +250,43 @@ func (p *Program) env(name string) string {
 
 // terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// fileOf is the file that w writes to.
+func fileOf(w io.Writer) (*os.File, bool) {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
+	f, ok := w.(*os.File)
+	return f, ok
+}
+
+// output is stdout. It keeps the first error of writing: a key that is shown once, or the id of an
+// operation, may be lost.
+type output struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil {
+		err = fail(exitInternal, "check the disk, or where the output goes; what the command did stays done, so look before you run it again",
+			"the result could not be written: %w", err)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.err = cmp.Or(o.err, err)
+	}
+	return n, err
+}
+
+func (o *output) lost() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 func (p *Program) versionCommand() *cobra.Command {

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/csv"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -65,6 +67,29 @@ func TestEmptyFlags(t *testing.T) {
 			s.refused(t, exitUsage, flag+" is empty: give a value, or leave it out", append(strings.Fields(args), "")...)
 		}
 		require.Empty(t, s.operations(t))
+	})
+}
+
+// brokenOutput is a full disk.
+type brokenOutput struct{}
+
+func (brokenOutput) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
+}
+
+// A result that could not be written fails the command, as the new key is lost, and blames neither Redis nor the server.
+func TestResultsThatCannotBeWritten(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		op := s.ended(t)
+		for _, args := range []string{
+			"keys create --name x --role viewer", "detach d9 --project hq", "detach d9 --project hq --json", "list", "list --json", "stats",
+			"status " + op.ID, "report " + op.ID, "failures --csv", "version", "--version", "list --help",
+		} {
+			var stderr watched
+			p := Program{Version: "test", Stdin: strings.NewReader(""), Stdout: brokenOutput{}, Stderr: &stderr, LookupEnv: lookup(s.env)}
+			require.Equal(t, exitInternal, p.Run(t.Context(), strings.Fields(args)), args)
+			require.Contains(t, stderr.text(), "detachd: the result could not be written: write /dev/stdout: no space left on device\n", args)
+		}
 	})
 }
 
