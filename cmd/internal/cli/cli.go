@@ -56,6 +56,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
+	strictHelp(root) // after SetOut: completion keeps the output
 	if err := p.checkZone(); err != nil {
 		return p.printError(err)
 	}
@@ -120,6 +121,31 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 	suggestFlags(root)
 	p.addCompletion(root)
 	return root
+}
+
+// strictHelp makes detachd help and detachd completion refuse what they do not know. By default
+// cobra prints help instead, and succeeds: detachd completion bsh > FILE would too.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			addSubcommands(cmd)
+		case "help":
+			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err == nil && about.HasSubCommands() {
+					err = about.ValidateArgs(rest)
+				}
+				if err != nil {
+					return err
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		}
+	}
 }
 
 // suggestFlags answers an unknown flag with those of a similar name. Behind a mistyped

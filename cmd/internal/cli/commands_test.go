@@ -32,6 +32,9 @@ func TestWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
 			`unknown command "statsu"`:                    {"statsu"},
+			`unknown command "statsuu"`:                   {"help", "statsuu"},
+			`unknown command "ad" for "detachd schedule"`: {"help", "schedule", "ad"},
+			`unknown command "bsh"`:                       {"completion", "bsh"},
 			"unknown flag: --nonsense":                    {"list", "--nonsense"},
 			"OPERATION is missing":                        {"status"},
 			"one OPERATION is expected, and 2 were given": {"cancel", "a", "b"},
