@@ -45,6 +45,7 @@ func TestWrongUse(t *testing.T) {
 			"[csv json]":                                  {"failures", "--json", "--csv"},
 			"invalid argument \"x\"":                      {"list", "--limit", "x"},
 			`project "x" is not configured`:               {"pause", "x"},
+			"--for is less than a second":                 {"pause", "hq", "--for", "0s"},
 			"invalid desktop id: \"a b\"":                 {"history", "a b"},
 		} {
 			s.refused(t, exitUsage, want, args...)
