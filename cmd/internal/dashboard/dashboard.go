@@ -3,8 +3,10 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -218,6 +220,10 @@ func (v *visit) authorize(rt route) error {
 		v.refused(http.StatusForbidden, "role_missing")
 		return &api.Problem{Status: http.StatusForbidden, Code: "role_missing",
 			Detail: "this needs the role " + string(rt.role) + ", and your key has " + string(key.Role)}
+	}
+	if _, err := url.ParseQuery(v.URL.RawQuery); err != nil { // URL.Query would drop a filter
+		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid,
+			Detail: fmt.Sprintf("the address cannot be read, %v: open the page again and choose the filters there", err)}
 	}
 	return rt.handle(v)
 }
