@@ -19,7 +19,7 @@ type RedriveRequest struct {
 	// Desktops.
 	Filter FailureFilter
 	// Desktops lists desktops, up to MaxDesktops, whether or not they are in the inbox.
-	// Those that are neither failed nor held are skipped.
+	// Those that are neither failed nor held are skipped. nil: what Filter selects.
 	Desktops       []DesktopRef
 	Projects       []string // only of these; empty: of all
 	PerSecond      int      // desktops a second, up to 10,000; 0: unlimited
@@ -33,6 +33,9 @@ const maxPerSecond = 10_000
 // Validate returns a *ValidationError that lists every problem, or nil.
 func (q RedriveRequest) Validate() error {
 	var ps problems
+	if q.Desktops != nil && len(q.Desktops) == 0 { // somebody's selection came out empty
+		ps.add("desktops", "", "is empty: name some, or leave it out for all that the filter selects")
+	}
 	if n := len(q.Desktops); n > MaxDesktops {
 		ps.add("desktops", "", "has %d desktops, more than %d", n, MaxDesktops)
 	} else {
@@ -66,7 +69,7 @@ type DismissRequest struct {
 	// Filter selects from the inbox, held desktops included. Not together with Desktops.
 	Filter FailureFilter
 	// Desktops lists desktops, up to MaxDesktops. Those that are not in the inbox are
-	// skipped.
+	// skipped. nil: what Filter selects.
 	Desktops []DesktopRef
 	// Matched is the number of matches that the caller has seen. The request is refused
 	// if another number matches now. 0: any number.

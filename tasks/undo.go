@@ -18,7 +18,7 @@ func (o Operation) StateText(s State) string {
 
 // UndoRequest asks to give desktops of an operation back to the users who lost them by it.
 type UndoRequest struct {
-	// Desktops of the operation, by id, each once; empty: all that it detached.
+	// Desktops of the operation, by id, each once; nil: all that it detached.
 	Desktops    []string
 	RequestedBy string // up to 255 characters
 	Owner       string // as in Request
@@ -40,8 +40,13 @@ func (r UndoRequest) Request(project string) Request {
 // Validate returns everything that is wrong with the request, as a *ValidationError, or nil.
 func (r UndoRequest) Validate() error {
 	request := r.Request("any")
-	if len(r.Desktops) == 0 {
+	switch {
+	case r.Desktops == nil:
 		request.Desktops = []string{"any"}
+	case len(r.Desktops) == 0: // somebody's selection came out empty
+		var ps problems
+		ps.add("desktops", "", "is empty: name some, or leave it out for all that the operation detached")
+		return ps.err()
 	}
 	return request.ValidateContent(func(string) bool { return true })
 }

@@ -162,8 +162,8 @@ type Decision struct {
 
 // UndoRequest is the body of :undo; see tasks.UndoRequest.
 type UndoRequest struct {
-	Desktops []string `json:"desktops,omitempty"` // empty: all that the operation detached
-	Reason   string   `json:"reason"`             // required, up to 1,000 characters
+	Desktops []string `json:"desktops,omitzero"` // nil: all that the operation detached; refused if empty
+	Reason   string   `json:"reason"`            // required, up to 1,000 characters
 	Ticket   string   `json:"ticket,omitempty"`
 
 	IdempotencyKey string `json:"-"` // the header Idempotency-Key
@@ -251,7 +251,7 @@ type KeyRequest struct {
 	Name            string    `json:"name"`
 	Owner           string    `json:"owner,omitempty"` // a person, 1 to 120 characters; default: the owner of the key that creates it
 	Role            string    `json:"role"`
-	Projects        []string  `json:"projects,omitempty"`
+	Projects        []string  `json:"projects,omitzero"`           // nil: all; refused if empty
 	UnknownUsers    string    `json:"unknown_users,omitempty"`     // hold or ignore; empty: the default of the project
 	DesktopsPerHour int       `json:"desktops_per_hour,omitempty"` // 0: no limit
 	DesktopsPerDay  int       `json:"desktops_per_day,omitempty"`  // 0: no limit
@@ -334,7 +334,7 @@ type Reading struct {
 // operations, and at what rate. Give either Filter or Desktops; see tasks.RedriveRequest.
 type RedriveRequest struct {
 	Filter    tasks.FailureFilter `json:"filter,omitzero"`
-	Desktops  []tasks.DesktopRef  `json:"desktops,omitempty"`   // at most 100,000
+	Desktops  []tasks.DesktopRef  `json:"desktops,omitzero"`    // at most 100,000; refused if empty, not nil
 	PerSecond int                 `json:"per_second,omitempty"` // the rate, in desktops; 0: unlimited
 	Reason    string              `json:"reason,omitempty"`
 	// ValidateOnly answers with what matches, and retries nothing.
@@ -377,9 +377,9 @@ type FailureMatch struct {
 // the inbox. Give either Filter or Desktops; see tasks.DismissRequest.
 type DismissRequest struct {
 	Filter   tasks.FailureFilter `json:"filter,omitzero"`
-	Desktops []tasks.DesktopRef  `json:"desktops,omitempty"` // at most 100,000
-	Matched  int                 `json:"matched,omitempty"`  // the number that matched before; refused if it is another now. 0: any
-	Reason   string              `json:"reason,omitempty"`   // required, unless ValidateOnly is set
+	Desktops []tasks.DesktopRef  `json:"desktops,omitzero"` // at most 100,000; refused if empty, not nil
+	Matched  int                 `json:"matched,omitempty"` // the number that matched before; refused if it is another now. 0: any
+	Reason   string              `json:"reason,omitempty"`  // required, unless ValidateOnly is set
 	// ValidateOnly answers with what matches, and dismisses nothing.
 	ValidateOnly bool `json:"validate_only,omitempty"`
 }

@@ -312,6 +312,9 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 	if len(list.Unknown) > 0 {
 		p.note("ignored columns: %s", printable(strings.Join(list.Unknown, ", ")))
 	}
+	if n := list.Unguarded(); n > 0 {
+		p.note("rows with a desktop or computer and no user: %d of %d. Whoever has it loses it; --plan shows who", n, len(list.Good))
+	}
 	if list.BadRows > 0 {
 		if err := p.badRows(projects, list, o.skipInvalid); err != nil {
 			return nil, err

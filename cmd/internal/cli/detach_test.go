@@ -317,6 +317,7 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		again := s.run(t, "detach", "--file", s.file(t, csv))
 		require.Equal(t, exitOK, again.code, again.err)
 		require.Contains(t, again.err, "ignored columns: desktop_name")
+		require.Contains(t, again.err, "rows with a desktop or computer and no user: 1 of 2. Whoever has it loses it; --plan shows who")
 	})
 }
 

@@ -70,6 +70,24 @@ func (x Leaver) canonical() Leaver {
 	return x
 }
 
+// Unguarded counts the rows whose desktop is taken from whoever has it, if other rows name who must
+// have theirs: somebody may have left cells empty without meaning that.
+func (l *List) Unguarded() int {
+	guarded, without := 0, 0
+	for _, x := range l.Good {
+		switch {
+		case x.guard() != "":
+			guarded++
+		case x.Desktop != "" || x.Computer != "":
+			without++
+		}
+	}
+	if guarded == 0 {
+		return 0
+	}
+	return without
+}
+
 // BadRow is a row that cannot be used.
 type BadRow struct {
 	Line    int // 0: an argument

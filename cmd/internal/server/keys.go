@@ -57,6 +57,9 @@ func (s *server) createKey(r *request) error {
 	if err := r.requireAllProjects(); err != nil {
 		return err
 	}
+	if in.Projects != nil && len(in.Projects) == 0 {
+		return fault("/projects", "is empty: name some, or leave it out for all")
+	}
 	for i, alias := range in.Projects {
 		if !slices.Contains(s.Store.Projects, alias) {
 			return fault(fmt.Sprintf("/projects/%d", i), "there is no such project")

@@ -54,6 +54,33 @@ func (b *bench) client(key access.Key) *api.Client {
 	return NewInside(Config{Store: b.store, Keys: b.keys}).As(key, Origin{})
 }
 
+// A list that came out empty, by its client's mistake, is not taken for all.
+func TestAnEmptyListIsNotAll(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.failed("hq", "d1")
+	admin := b.newKey(access.Key{Name: "root", Role: access.Admin})
+	for path, body := range map[string]string{
+		"/v1/redrives": `{"desktops":[]}`, "/v1/failures:dismiss": `{"desktops":[],"reason":"x"}`, "/v1/keys": `{"name":"hr","role":"producer","projects":[]}`,
+	} {
+		a := b.do(admin, "POST", path, body)
+		require.Equal(t, 400, a.status, path)
+		require.Contains(t, string(a.body), "is empty: name some, or leave it out for all", path)
+	}
+	left, _, err := b.client(access.Key{Name: "root", Role: access.Admin}).Failures(t.Context(), tasks.FailureFilter{}, 0, "")
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+
+	// Nor by a client in Go.
+	root := b.client(access.Key{Name: "root", Role: access.Admin})
+	_, err = root.Redrive(t.Context(), api.RedriveRequest{Desktops: []tasks.DesktopRef{}})
+	require.ErrorContains(t, err, "is empty")
+	_, err = root.Dismiss(t.Context(), api.DismissRequest{Desktops: []tasks.DesktopRef{}, Reason: "x"})
+	require.ErrorContains(t, err, "is empty")
+	_, err = root.CreateKey(t.Context(), api.KeyRequest{Name: "hr", Role: "producer", Projects: []string{}})
+	require.ErrorContains(t, err, "is empty")
+}
+
 func TestRedriveOverHTTP(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
