@@ -235,3 +235,63 @@ func TestReserveAtOnce(t *testing.T) {
 	slices.Sort(cleared)
 	require.Len(t, slices.Compact(cleared), 50)
 }
+
+// Whatever has left the window does not count, however many operations that are, and whatever
+// they asked for.
+func TestReserveForgets(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	reserve := func(id string, n, allowed int, window time.Duration) record.Usage {
+		op := record.Operation{Operation: tasks.Operation{ID: id, Project: "hq", RequestedBy: "hr"}}
+		u, err := b.r.Reserve(t.Context(), op, n, allowed, window)
+		require.NoError(t, err)
+		return u
+	}
+	const many = 2500
+	for i := range many {
+		require.True(t, reserve(fmt.Sprint(i), i%2, -1, time.Hour).Cleared) // of a cancelled one nothing is left
+	}
+	require.Equal(t, many/2, reserve("another", many, many, time.Hour).Project)
+	require.Less(t, reserve("last", 10, -1, time.Millisecond).Project, 500, "only what came within the last millisecond")
+}
+
+// What an operation adds while it is in the window counts, once, and no more than it has desktops.
+func TestReserveOfOneThatGrows(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	op := b.enqueue(tasks.Request{Desktops: ids(30)})
+	reserve := func(allowed int) record.Usage {
+		now := b.operation(op.ID)
+		u, err := b.r.Reserve(t.Context(), now, now.Counts.Unsettled(), allowed, time.Hour)
+		require.NoError(t, err)
+		return u
+	}
+	all := func(from, to tasks.State) {
+		for _, d := range b.chunk(op, 0).Desktops {
+			if d.State == from {
+				b.move(op, 0, to, d)
+			}
+		}
+	}
+	retry := func(n int) {
+		for _, d := range b.chunk(op, 0).Desktops[:n] {
+			if d.State == tasks.StateFailed {
+				b.move(op, 0, tasks.StateQueued, d)
+			}
+		}
+	}
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(10)
+	require.Equal(t, record.Usage{Cleared: true}, reserve(20))
+	require.Equal(t, record.Usage{Cleared: true, Project: 10, BySource: 10}, reserve(20))
+	retry(25) // the ten wait already
+	require.Equal(t, record.Usage{Project: 10, BySource: 10}, reserve(20))
+	require.Equal(t, record.Usage{Cleared: true, Project: 10, BySource: 10}, reserve(25))
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(30)
+	require.Equal(t, record.Usage{Project: 25, BySource: 25}, reserve(29))
+	require.Equal(t, record.Usage{Cleared: true, Project: 25, BySource: 25}, reserve(30), "it has no more")
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(30)
+	require.Equal(t, record.Usage{Cleared: true, Project: 30, BySource: 30}, reserve(0), "the same desktops again")
+}
