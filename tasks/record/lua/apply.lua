@@ -26,7 +26,7 @@
 --   tag      "SQ||WKS.1" (for the trail: the move without its position)
 -- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
 -- status is as wanted, 1 if this was the operation's last work, what became of the brake (0:
--- nothing, 1: its canary was confirmed, 2: it has stopped the operation)}
+-- nothing, 1: its canary was confirmed, 2: it stopped the operation, now or before this call)}
 
 local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local errors, unproven, trail, index_log = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -177,7 +177,8 @@ write_requeued()
 for state, n in pairs(delta) do
   if n ~= 0 then set(operation_fields, 'n' .. state, counts[state] + n) end
 end
-local brake_event = braked and 2 or 0
+local stopped = call_id ~= '' and brake and brake.stopped ~= '' -- its rows may be in the call, as they were in one before
+local brake_event = (braked or stopped) and 2 or 0
 if brake and #moves > 0 then
   brake_event = math.max(brake_event, settle_brake(brake, deadline, tonumber(now)))
   set(operation_fields, 'brake', cjson.encode(brake))
