@@ -283,6 +283,8 @@ func TestReserveOfOneThatGrows(t *testing.T) {
 	all(tasks.StateQueued, tasks.StateFailed)
 	retry(10)
 	require.Equal(t, record.Usage{Cleared: true}, reserve(20))
+	// A worker of an earlier version does not write what was asked for.
+	require.NoError(t, b.rdb.HDel(t.Context(), b.prefix+":{p:hq}:reserved", "asked:"+op.ID).Err())
 	require.Equal(t, record.Usage{Cleared: true, Project: 10, BySource: 10}, reserve(20))
 	retry(25) // the ten wait already
 	require.Equal(t, record.Usage{Project: 10, BySource: 10}, reserve(20))

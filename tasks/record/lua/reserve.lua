@@ -41,7 +41,8 @@ used, of_source = tonumber(used or 0), tonumber(of_source or 0)
 local had, more = 0, desktops
 if redis.call('ZSCORE', window, operation) then
   had = reserved_by(operation)
-  local before = tonumber(redis.call('HGET', reserved, 'asked:' .. operation) or asked)
+  redis.call('HSETNX', reserved, 'asked:' .. operation, asked) -- a worker of an earlier version has let it in
+  local before = tonumber(redis.call('HGET', reserved, 'asked:' .. operation))
   more = math.min(had + asked - before, most) - had
   if more <= 0 then return {1, used, of_source} end
 end
