@@ -183,6 +183,27 @@ func clearedAnew(t *testing.T, b *bundle) {
 	require.Nil(t, b.operation(op.ID).Clearance)
 }
 
+// A retry of one desktop gives the others no less time than they had.
+func retryKeepsALaterDeadline(t *testing.T, b *bundle) {
+	for _, days := range []int{7, 0} {
+		before := b.now.AddDate(0, 0, days).Add(time.Hour)
+		req := tasks.Request{Desktops: ids(3), Deadline: before}
+		if days > 0 {
+			req.NotBefore = b.now.AddDate(0, 0, 3)
+		}
+		op := b.enqueue(req)
+		b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[0])
+		n, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "bob")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		want := before
+		if days == 0 {
+			want = b.now.Add(tasks.DefaultDeadline)
+		}
+		require.Equal(t, want.UTC(), b.operation(op.ID).Deadline)
+	}
+}
+
 // Whoever asks, in whatever order and however often: without an approval there is never more
 // in the window than is allowed, and nobody is turned away while there is room.
 func TestReserveHoldsTheLimit(t *testing.T) {

@@ -236,6 +236,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"canary":                   canary,
 		"canary fails":             canaryFails,
 		"canary recalled":          canaryRecalled,
+		"retry keeps a deadline":   retryKeepsALaterDeadline,
 		"stop-loss":                stopLoss,
 		"stop-loss by number":      stopLossByNumber,
 		"stop-loss of late writes": stopLossOfLateWrites,
