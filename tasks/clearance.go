@@ -152,8 +152,12 @@ func (c Clearance) Question() string {
 		return fmt.Sprintf("it asks for %s, and none of its project passes without an approval", desktops(c.Desktops))
 	}
 	window := strings.NewReplacer("h0m0s", "h", "m0s", "m").Replace((time.Duration(c.WindowS) * time.Second).String())
-	return fmt.Sprintf("it asks for %s, after %d others within %s; more than %d need an approval",
-		desktops(c.Desktops), c.Used, window, c.Allowed)
+	others := "others"
+	if c.Used == 1 {
+		others = "other"
+	}
+	return fmt.Sprintf("it asks for %s, after %d %s within %s; more than %d need an approval",
+		desktops(c.Desktops), c.Used, others, window, c.Allowed)
 }
 
 func desktops(n int) string {

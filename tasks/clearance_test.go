@@ -73,6 +73,7 @@ func TestTheQuestionHasItsNumbers(t *testing.T) {
 	codes := []CodeCount{{"WKS.00010032", 3}, {"NOT_FOUND", 1}}
 	for want, c := range map[string]Clearance{
 		"it asks for 900 desktops, after 3 others within 24h; more than 200 need an approval":                    {Why: WhyLimit, Desktops: 900, Used: 3, Allowed: 200, WindowS: 86400},
+		"it asks for 9 desktops, after 1 other within 24h; more than 2 need an approval":                         {Why: WhyLimit, Desktops: 9, Used: 1, Allowed: 2, WindowS: 86400},
 		"it asks for 9 desktops, after 0 others within 1h30m; more than 2 need an approval":                      {Why: WhyLimit, Desktops: 9, Allowed: 2, WindowS: 5400},
 		"it asks for 900 desktops, and none of its project passes without an approval":                           {Why: WhyLimit, Desktops: 900, WindowS: 86400},
 		"one of its first desktops failed or is on hold (WKS.00010032: 3, NOT_FOUND: 1); 895 have not been sent": {Why: WhyCanary, Desktops: 895, Codes: codes},

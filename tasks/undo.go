@@ -1,5 +1,7 @@
 package tasks
 
+import "fmt"
+
 // StateText names the state of a row of the operation for people: in an undo a desktop whose
 // reading shows its users is given back. JSON has State.
 func (o Operation) StateText(s State) string {
@@ -47,12 +49,13 @@ func (r UndoRequest) Validate() error {
 // NotUndone are desktops of a request for an undo that the operation did not detach.
 func (r UndoRequest) NotUndone(states map[string]State) error {
 	var ps problems
-	for _, id := range r.Desktops {
+	for i, id := range r.Desktops {
+		field := fmt.Sprintf("desktops[%d]", i)
 		switch state, known := states[CanonicalDesktopID(id)]; {
 		case !known:
-			ps.add("desktops", id, "is not a desktop of the operation")
+			ps.add(field, "", "%.60q is not a desktop of the operation", id)
 		case state != StateDetached && state != StateAccepted:
-			ps.add("desktops", id, "is %s: only what the operation detached can be given back", state)
+			ps.add(field, "", "%.60q is %s: only what the operation detached can be given back", id, state)
 		}
 	}
 	return ps.err()

@@ -25,7 +25,9 @@ func TestUsersAsPeopleWriteThem(t *testing.T) {
 	held := map[string]string{
 		"mia@corp.example": "USER_NAME", `CORP\mia`: "USER_NAME", "MIA": "USER_NAME", "m\u200bia": "USER_NAME", "corp/mia": "USER_NAME",
 		"idle@corp": "USER_NAME", "bob.kent": "USER_NAME", "bob.kent@corp.example": "USER_NAME", "Bob.Kent": "USER_NAME",
-		"nobody": "USER_UNKNOWN", "mi": "USER_UNKNOWN",
+		"'mia": "USER_NAME", `="mia"`: "USER_NAME", "\u201cmia\u201d": "USER_NAME", "mia;": "USER_NAME", "no one; mia": "USER_NAME",
+		"Mia M. <mia@corp.example>": "USER_NAME", "mailto:mia@corp.example": "USER_NAME", `"CORP\mia"`: "USER_NAME",
+		"nobody": "USER_UNKNOWN", "mi": "USER_UNKNOWN", "'": "USER_UNKNOWN", ";": "USER_UNKNOWN", "mia's": "USER_UNKNOWN",
 	}
 	req := tasks.Request{Users: []string{"zo\u00e9", "idle"}}
 	for name := range held {

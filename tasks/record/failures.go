@@ -102,11 +102,7 @@ func (r *Record) Failures(
 			return out, "", nil
 		}
 		seen += len(batch)
-		wanted, err := r.failuresFrom(ctx, f.Source, batch)
-		if err != nil {
-			return nil, "", err
-		}
-		for part := range slices.Chunk(wanted, size) {
+		for part := range slices.Chunk(batch, size) {
 			if read >= max(size, pageReads) {
 				return out, last.token(), nil
 			}
@@ -160,56 +156,10 @@ type failureRef struct {
 	group failureGroup
 }
 
-// failuresFrom returns the entries whose operations were requested by source.
-func (r *Record) failuresFrom(ctx context.Context, source string, refs []failureRef) ([]failureRef, error) {
-	if source == "" {
-		return refs, nil
-	}
-	members := make([]string, len(refs))
-	for i, x := range refs {
-		members[i] = x.member
-	}
-	theirs, err := r.requestedBy(ctx, source, members)
-	if err != nil {
-		return nil, err
-	}
-	var out []failureRef
-	for i, x := range refs {
-		if theirs[i] {
-			out = append(out, x)
-		}
-	}
-	return out, nil
-}
-
-// requestedBy tells for each operation/desktop whether source requested the operation.
-func (r *Record) requestedBy(ctx context.Context, source string, members []string) ([]bool, error) {
-	at, ids := make([]int, len(members)), []string{}
-	known := map[string]int{}
-	for i, m := range members {
-		op, _, _ := strings.Cut(m, "/")
-		n, ok := known[op]
-		if !ok {
-			n = len(ids)
-			known[op], ids = n, append(ids, op)
-		}
-		at[i] = n
-	}
-	theirs, err := r.inAll(ctx, r.keys.indexesOf(indexed{RequestedBy: source}), ids)
-	if err != nil {
-		return nil, fmt.Errorf("reading failures: %w", err)
-	}
-	out := make([]bool, len(members))
-	for i, n := range at {
-		out[i] = theirs[n]
-	}
-	return out, nil
-}
-
 // failureWalk goes through the entries of some groups, the latest first.
 type failureWalk struct {
 	r      *Record
-	low    int64
+	filter tasks.FailureFilter
 	groups []*groupWalk
 }
 
@@ -223,10 +173,13 @@ type groupWalk struct {
 
 func (r *Record) walkFailures(ctx context.Context, f tasks.FailureFilter, last place, size int) (*failureWalk, error) {
 	groups, err := r.matchingGroups(ctx, f)
+	if err == nil && f.Source != "" {
+		err = r.completeBy(ctx, groups)
+	}
 	if err != nil {
 		return nil, err
 	}
-	w := &failureWalk{r: r, low: earliest(f.From)}
+	w := &failureWalk{r: r, filter: f}
 	for _, g := range groups {
 		w.groups = append(w.groups, &groupWalk{group: g, last: last.before(f.To), n: max(16, 2*size/len(groups))})
 	}
@@ -257,28 +210,44 @@ func (w *failureWalk) next(ctx context.Context, n int) ([]failureRef, error) {
 
 // fill reads more of every group that has nothing ahead, in one round trip.
 func (w *failureWalk) fill(ctx context.Context) error {
-	var calls []*scriptCall
 	var of []*groupWalk
 	for _, g := range w.groups {
 		if len(g.ahead) == 0 && !g.ended {
-			calls, of = append(calls, w.r.afterCall(w.r.keys.failures(g.group), g.last, g.n)), append(of, g)
+			of = append(of, g)
 		}
 	}
-	if len(calls) == 0 {
+	if len(of) == 0 {
 		return nil
+	}
+	read := w.read
+	if w.filter.Source != "" {
+		read = w.readBy
+	}
+	if err := read(ctx, of); err != nil {
+		return err
+	}
+	for _, g := range of {
+		if len(g.ahead) > 0 {
+			g.last = g.ahead[len(g.ahead)-1]
+		}
+		g.n = min(2*g.n, pageReads)
+	}
+	return nil
+}
+
+func (w *failureWalk) read(ctx context.Context, of []*groupWalk) error {
+	calls := make([]*scriptCall, len(of))
+	for i, g := range of {
+		calls[i] = w.r.afterCall(w.r.keys.failures(g.group), g.last, g.n)
 	}
 	if err := w.r.runScripts(ctx, calls, nil); err != nil {
 		return err
 	}
 	for i, g := range of {
 		var err error
-		if g.ahead, g.ended, err = placesOf(calls[i], g.n, w.low); err != nil {
+		if g.ahead, g.ended, err = placesOf(calls[i], g.n, earliest(w.filter.From)); err != nil {
 			return err
 		}
-		if len(g.ahead) > 0 {
-			g.last = g.ahead[len(g.ahead)-1]
-		}
-		g.n = min(2*g.n, pageReads)
 	}
 	return nil
 }
@@ -340,7 +309,7 @@ func (r *Record) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]ta
 	case f.Operation != "" || f.User != "":
 		err = r.countListed(ctx, f, counts)
 	case f.Source != "":
-		err = r.countFrom(ctx, f, counts)
+		err = r.countBy(ctx, f, counts)
 	default:
 		err = r.countIndex(ctx, f, counts)
 	}
@@ -378,36 +347,6 @@ func (r *Record) countListed(ctx context.Context, f tasks.FailureFilter, counts 
 		}
 		token = next
 	}
-}
-
-// countFrom reads one group after the other. A list merges them by time, which takes four
-// times as long.
-func (r *Record) countFrom(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
-	groups, err := r.matchingGroups(ctx, f)
-	if err != nil {
-		return err
-	}
-	low, high := scoresOf(f)
-	for _, g := range groups {
-		part := redis.ZRangeArgs{Key: r.keys.failures(g), Start: low, Stop: high, ByScore: true, Count: pageEntries}
-		for n := pageEntries; n == pageEntries; part.Offset += pageEntries {
-			members, err := r.rdb.ZRangeArgs(ctx, part).Result()
-			if err != nil {
-				return fmt.Errorf("counting failures: %w", err)
-			}
-			theirs, err := r.requestedBy(ctx, f.Source, members)
-			if err != nil {
-				return err
-			}
-			n = len(members)
-			for _, yes := range theirs {
-				if yes {
-					counts[g]++
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // scoresOf is the range of scores in the failure groups that the filter asks for.

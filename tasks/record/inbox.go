@@ -21,7 +21,7 @@ import (
 // rows of operations do not change by that.
 //
 // The entries of a desktop are a field of one hash for each project. Each entry is also
-// in the sorted set of its class and code, from which lists are read. A row and its entry
+// in two sorted sets of its class and code, from which lists are read. A row and its entry
 // are in different slots of a Redis Cluster, so no step can write both:
 //
 //  1. the failure is announced: kept beside the inbox, and neither listed nor counted;
@@ -35,6 +35,7 @@ import (
 // inboxEntry is a line of JSON in the inbox. Users are sorted.
 type inboxEntry struct {
 	Operation string      `json:"o,omitempty"`
+	Source    string      `json:"s,omitempty"` // who requested the operation
 	Users     []string    `json:"u,omitempty"` // none: any user of the desktop
 	Class     tasks.Class `json:"k,omitempty"`
 	Code      string      `json:"c,omitempty"`
@@ -63,7 +64,9 @@ func usersOf(d Row) []string {
 
 // entryOf returns the entry of a row's failure.
 func entryOf(op Operation, d Row, f tasks.Failure) inboxEntry {
-	return inboxEntry{Operation: op.ID, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli(), Undo: op.UndoOf != ""}
+	return inboxEntry{
+		Operation: op.ID, Source: op.RequestedBy, Users: usersOf(d), Class: f.Class, Code: f.Code, At: f.At.UnixMilli(), Undo: op.UndoOf != "",
+	}
 }
 
 // confirmationOf returns the users from whom a finished row confirms its desktop detached.
@@ -97,8 +100,8 @@ func (r *Record) writeInbox(ctx context.Context, writes inboxWrites, also func(r
 	var of []string
 	for project, all := range writes {
 		for batch := range slices.Chunk(all, inboxBatch) {
-			args := make([]any, 1, 1+3*len(batch))
-			args[0] = r.keys.failureSets(project)
+			args := make([]any, 0, 2+3*len(batch))
+			args = append(args, r.keys.failureSets(project), r.keys.failureSetsBy(project))
 			for _, w := range batch {
 				args = append(args, w.verb, w.desktop, mustJSON(w.entry))
 			}

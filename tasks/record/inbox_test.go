@@ -134,6 +134,15 @@ func (m *inboxModel) follow(op record.Operation, before []record.Row) {
 	}
 }
 
+// sameSizes asserts that no reader has to write a set by requester anew.
+func (m *inboxModel) sameSizes() {
+	for _, key := range m.keys() {
+		if by := strings.Replace(key, "}:failures:", "}:failures_by:", 1); by != key {
+			require.Equal(m.rt, m.rdb.ZCard(m.t.Context(), key).Val(), m.rdb.ZCard(m.t.Context(), by).Val(), key)
+		}
+	}
+}
+
 func (m *inboxModel) check() {
 	var want []string
 	for k, op := range m.entries {
@@ -151,12 +160,28 @@ func (m *inboxModel) check() {
 	have, n := list(tasks.FailureFilter{})
 	require.Equal(m.rt, want, have)
 	require.Equal(m.rt, len(want), n, "the count of everything")
-	for _, f := range []tasks.FailureFilter{{Operation: m.ops[0].ID}, {User: "ANN"}, {Source: "hr"}, {Project: "hq", Code: someCodes[0]}} {
+	for _, f := range []tasks.FailureFilter{{Operation: m.ops[0].ID}, {User: "ANN"}, {Project: "hq", Code: someCodes[0]}} {
 		have, n := list(f)
 		require.Len(m.rt, have, n, "the count beside %+v", f)
 		for _, x := range have {
 			require.Contains(m.rt, want, x, "what %+v lists", f)
 		}
+	}
+	m.sameSizes()
+	for _, person := range somePeople {
+		if person == "" { // no filter
+			continue
+		}
+		var theirs []string
+		for k, id := range m.entries {
+			if m.operation(id).RequestedBy == person {
+				theirs = append(theirs, fmt.Sprint(k, id))
+			}
+		}
+		slices.Sort(theirs)
+		have, n := list(tasks.FailureFilter{Source: person})
+		require.Equal(m.rt, theirs, have, "what %s requested", person)
+		require.Len(m.rt, have, n, "the count of what %s requested", person)
 	}
 	for _, op := range m.ops {
 		now := m.operation(op.ID)
@@ -215,9 +240,55 @@ func TestInboxAgainstAModel(t *testing.T) {
 		_, err := m.r.Expire(t.Context(), m.now.Add(48*time.Hour), 1000, 0)
 		require.NoError(rt, err)
 		for _, key := range m.keys() {
-			require.False(rt, strings.Contains(key, "}:inbox") || strings.Contains(key, "}:failures:") || strings.Contains(key, "}:announced"), "%s is left", key)
+			require.False(rt, strings.Contains(key, "}:inbox") || strings.Contains(key, "}:failures") || strings.Contains(key, "}:announced"), "%s is left", key)
 		}
 	})
+}
+
+// Programs before the sets by requester neither enter a failure there nor remove it.
+func TestFailuresOfEarlierPrograms(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	var theirs []string
+	for _, by := range []string{"hr", "it", "hr", "h"} {
+		b.now = b.now.Add(time.Second)
+		op := b.fail(b.enqueue(tasks.Request{Desktops: ids(3), RequestedBy: by, Expect: map[string][]string{ids(1)[0]: {by}}}))
+		if by == "hr" {
+			theirs = append(theirs, op.ID)
+		}
+	}
+	f := tasks.FailureFilter{Source: "hr"}
+	want, _, err := b.r.Failures(t.Context(), f, 100, "")
+	require.NoError(t, err)
+	require.NotEmpty(t, want)
+	for _, x := range want {
+		require.Contains(t, theirs, x.OperationID)
+	}
+	same := func(what string) {
+		have, _, err := b.r.Failures(t.Context(), f, 100, "")
+		require.NoError(t, err)
+		require.Equal(t, want, have, what)
+		counts, err := b.r.FailureCounts(t.Context(), f)
+		require.NoError(t, err)
+		require.Len(t, counts, 1, what)
+		require.Equal(t, len(want), counts[0].Count, what)
+	}
+	key := b.prefix + ":{p:hq}:failures_by:permanent|WKS.1"
+	first := b.rdb.ZRangeArgs(t.Context(), redis.ZRangeArgs{Key: key, Start: "[hr\x00", Stop: "+", ByLex: true}).Val()[0]
+	gone := redisZ(0, "hr\x000001772366400000/gone/d")
+
+	b.rdb.Del(t.Context(), key)
+	same("without the set")
+	b.rdb.ZAdd(t.Context(), key, gone)
+	same("one is too much")
+	b.rdb.ZRem(t.Context(), key, first)
+	same("one is missing")
+
+	// As many as there should be: the walk sees to it.
+	b.rdb.ZRem(t.Context(), key, first)
+	b.rdb.ZAdd(t.Context(), key, gone)
+	require.Empty(t, b.round(), "nothing was lost")
+	same("one is missing, and one is too much")
 }
 
 // inboxOf lists the inbox as operation/desktop, by the names of the operations.

@@ -62,7 +62,11 @@ func (k keys) failureGroups() string { return k.prefix + ":failures" } // SET: t
 func (k keys) failures(g failureGroup) string { // ZSET: operation/desktop in the inbox by time of failure
 	return k.failureSets(g.project) + string(g.class) + groupSep + g.code
 }
-func (k keys) failureSets(alias string) string { return k.prefix + ":{p:" + alias + "}:failures:" } // the prefix of those keys
+func (k keys) failuresBy(g failureGroup) string { // ZSET: the same by requester, see failures_by.go
+	return k.failureSetsBy(g.project) + string(g.class) + groupSep + g.code
+}
+func (k keys) failureSets(alias string) string   { return k.prefix + ":{p:" + alias + "}:failures:" } // the prefixes of those keys
+func (k keys) failureSetsBy(alias string) string { return k.prefix + ":{p:" + alias + "}:failures_by:" }
 func (k keys) inbox(alias string) string { // HASH: desktop -> lines of inboxEntry
 	return k.prefix + ":{p:" + alias + "}:inbox"
 }

@@ -38,7 +38,7 @@ func luaKeys() map[string]bool {
 		k.schedules(), k.schedulesVersion(), k.schedulesAsked(), k.schedulesConfigured(), k.schedulesPaused(), k.schedulesFailing(), k.schedulesCounts(),
 		k.schedule("nightly"), k.scheduleLists("nightly"),
 		k.bulk(redriveKind, op), k.bulkItems(redriveKind, op, writer), k.bulkTaken(redriveKind, op),
-		k.window("hq"), k.reserved("hq"), k.quotaUsed("hr"), k.quotaCounted("hr"), k.gate("hq"), k.claims("hq"), k.holders("hq"), k.follow("hq"), k.inbox("hq"), k.announced("hq"), k.failureSets("hq"),
+		k.window("hq"), k.reserved("hq"), k.quotaUsed("hr"), k.quotaCounted("hr"), k.gate("hq"), k.claims("hq"), k.holders("hq"), k.follow("hq"), k.inbox("hq"), k.announced("hq"), k.failureSets("hq"), k.failureSetsBy("hq"),
 		k.tallied("hq", "worker-1"), k.tallies("hq", "minutes", 492324), k.tallies("hq", "results", 9846480),
 		k.tallies("hq", "quarters", 492324), k.tallies("hq", "days", 82054),
 	}, slices.Concat(k.nameList(nameList{"hq", 2949}), queue.KeysOf(k.queue("hq", BulkQueue)).Waiting())...) {

@@ -17,7 +17,8 @@ type listEntry struct {
 	score           float64
 }
 
-// repairLists drops entries that lead to no operation, and those in the wrong list.
+// repairLists drops entries that lead to no operation, and those in the wrong list, and adds those
+// of failures that are missing by requester.
 func (s *repairStep) repairLists(ctx context.Context, parts []listPart) error {
 	var pages []*redis.ScanCmd
 	groups := map[string]*redis.IntCmd{}
@@ -107,7 +108,7 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 		key  string
 		kind RepairKind
 	}
-	gone, failures := map[drop][]any{}, inboxWrites{}
+	gone, failures, listed := map[drop][]any{}, inboxWrites{}, map[failureGroup][]place{}
 	for _, x := range all {
 		is := known[x.op]
 		scheduled := strings.HasPrefix(x.key, s.keys.scheduled(""))
@@ -119,6 +120,9 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 		case is.there && is.ended && (scheduled || strings.HasPrefix(x.key, s.keys.waiting(""))):
 			kind = RepairedScheduled
 		case is.there:
+			if g, ok := s.groupOfKey(x.key); ok {
+				listed[g] = append(listed[g], place{int64(x.score), x.member})
+			}
 			continue
 		default:
 			s.cursor.orphans++
@@ -151,7 +155,20 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 			s.repairs.add(x.kind, int(n.Val()))
 		}
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	for g, entries := range listed {
+		members, err := s.membersBy(ctx, entries)
+		if err != nil {
+			return err
+		}
+		// Nothing was lost, so it is not counted: an earlier program wrote the failure.
+		if err := s.addBy(ctx, g, members); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // repairBulks adds redrives or cancellations to their list, and those that have not ended to

@@ -21,13 +21,32 @@ func FoldName(name string) string {
 	return norm.NFKC.String(cases.Fold().String(name))
 }
 
-// UserForms returns the forms in which people write a user's name: as it is, without the
-// domain before a backslash or slash, and without the part after the @.
+// around is what spreadsheets and mails leave at the ends of a name: ="zoe", 'zoe, <zoe@corp>.
+const around = "'\"=<>,`\u2018\u2019\u201c\u201d\u201e\u00ab\u00bb"
+
+// UserForms returns the forms in which people write a user's name: as it is, each of several
+// with ; between them, the address of Name <address>, and of these without quotes, the domain
+// before a backslash or slash, and the part after the @.
 func UserForms(name string) []string {
 	name = FoldName(name)
 	forms := []string{name}
-	if i := strings.LastIndexAny(name, `\/`); i >= 0 {
-		forms = append(forms, name[i+1:])
+	if strings.Contains(name, ";") {
+		forms = append(forms, strings.Split(name, ";")...)
+	}
+	for _, form := range forms {
+		if _, address, found := strings.Cut(form, "<"); found {
+			forms = append(forms, address)
+		}
+	}
+	for _, form := range forms {
+		if bare := strings.TrimPrefix(strings.Trim(form, around), "mailto:"); bare != form {
+			forms = append(forms, bare)
+		}
+	}
+	for _, form := range forms {
+		if i := strings.LastIndexAny(form, `\/`); i >= 0 {
+			forms = append(forms, form[i+1:])
+		}
 	}
 	for _, form := range forms {
 		if local, _, found := strings.Cut(form, "@"); found {

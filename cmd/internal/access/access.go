@@ -250,10 +250,18 @@ func (k *Keys) recordUse(ctx context.Context, id string, now time.Time) error {
 	if err == nil || errors.Is(err, redis.Nil) {
 		err = k.rdb.HSet(ctx, k.used(), id, minute).Err()
 	}
-	if err != nil {
+	if err != nil && !refused(err) {
 		return fmt.Errorf("recording the use of a key: %w", err)
 	}
 	return nil
+}
+
+// refused reports whether Redis answered and did not do it. A Redis that takes no writes, for
+// example without memory, still shows what it has: nobody is locked out because a use cannot
+// be written.
+func refused(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply) && !errors.Is(err, redis.Nil)
 }
 
 // Get reads a key; ErrNotFound if there is none.

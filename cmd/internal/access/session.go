@@ -93,11 +93,14 @@ func (k *Keys) Session(ctx context.Context, session string, used bool) (Key, err
 	if session == "" {
 		return Key{}, ErrRefused
 	}
-	get := k.rdb.Get
+	var value string
+	var err error
 	if used {
-		get = func(ctx context.Context, name string) *redis.StringCmd { return k.rdb.GetEx(ctx, name, SessionIdle) }
+		value, err = k.rdb.GetEx(ctx, k.session(session), SessionIdle).Result()
 	}
-	value, err := get(ctx, k.session(session)).Result()
+	if !used || refused(err) {
+		value, err = k.rdb.Get(ctx, k.session(session)).Result()
+	}
 	if errors.Is(err, redis.Nil) {
 		return Key{}, ErrRefused
 	}
@@ -120,10 +123,10 @@ func (k *Keys) Sessions(ctx context.Context) ([]Session, error) {
 	fail := func(err error) ([]Session, error) { return nil, fmt.Errorf("reading the sessions: %w", err) }
 	now := k.now()
 	began := strconv.FormatInt(now.Add(-SessionLasts).UnixMilli(), 10)
-	if err := k.rdb.ZRemRangeByScore(ctx, k.sessions(), "-inf", began).Err(); err != nil {
+	if err := k.rdb.ZRemRangeByScore(ctx, k.sessions(), "-inf", began).Err(); err != nil && !refused(err) {
 		return fail(err)
 	}
-	hashes, err := k.rdb.ZRevRange(ctx, k.sessions(), 0, -1).Result()
+	hashes, err := k.rdb.ZRevRangeByScore(ctx, k.sessions(), &redis.ZRangeBy{Min: "(" + began, Max: "+inf"}).Result()
 	if err != nil {
 		return fail(err)
 	}
@@ -168,7 +171,7 @@ func (k *Keys) Sessions(ctx context.Context) ([]Session, error) {
 		out = append(out, s)
 	}
 	if len(ended) > 0 {
-		if err := k.rdb.ZRem(ctx, k.sessions(), ended...).Err(); err != nil {
+		if err := k.rdb.ZRem(ctx, k.sessions(), ended...).Err(); err != nil && !refused(err) {
 			return fail(err)
 		}
 	}

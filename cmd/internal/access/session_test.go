@@ -9,6 +9,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // fixture is Keys on a Redis in memory, whose clock stands still as the test's does.
@@ -145,6 +147,47 @@ func TestSessionThatCannotBeRead(t *testing.T) {
 	require.Error(t, err)
 	require.NotErrorIs(t, err, ErrRefused)
 	require.Error(t, d.SignOut(t.Context(), session))
+}
+
+// While Redis takes no writes, keys and sessions still open what it has, and a new session and
+// the end of one are refused.
+func TestWhileRedisTakesNoWrites(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	now := time.Now()
+	k := NewKeys(server.Client(t), "x", func() time.Time { return now })
+	secret, _, err := k.Create(t.Context(), Key{Name: "desk", Role: Admin})
+	require.NoError(t, err)
+	var sessions []string
+	for range 3 {
+		session, _, err := k.SignIn(t.Context(), string(secret), Browser{})
+		require.NoError(t, err)
+		sessions = append(sessions, string(session))
+	}
+	require.NoError(t, server.Client(t).Del(t.Context(), k.session(sessions[0])).Err()) // it was not used for an hour
+	require.NoError(t, server.Client(t).ConfigSet(t.Context(), "min-replicas-to-write", "1").Err())
+	now = now.Add(2 * time.Minute) // so that the use of the key is due to be written
+
+	_, err = k.Authenticate(t.Context(), string(secret))
+	require.NoError(t, err)
+	for _, used := range []bool{true, false} {
+		_, err = k.Session(t.Context(), sessions[0], used)
+		require.ErrorIs(t, err, ErrRefused, "it has ended")
+		key, err := k.Session(t.Context(), sessions[1], used)
+		require.NoError(t, err)
+		require.Equal(t, "desk", key.Name)
+	}
+	listed, err := k.Sessions(t.Context())
+	require.NoError(t, err)
+	require.Len(t, listed, 2)
+	_, _, err = k.SignIn(t.Context(), string(secret), Browser{})
+	require.ErrorContains(t, err, "NOREPLICAS")
+	require.ErrorContains(t, k.SignOut(t.Context(), sessions[1]), "NOREPLICAS")
+
+	now = now.Add(SessionLasts)
+	listed, err = k.Sessions(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, listed, "they have ended, and Redis still has them")
 }
 
 func (d *fixture) list() []Session {

@@ -36,7 +36,10 @@ real work, and a hundred people take one.`,
 			if o.since == "" {
 				return needs("USER", "the name in Workspace, or --since 30d for all who were detached")(cmd, args)
 			}
-			return cobra.NoArgs(cmd, args)
+			if len(args) > 0 {
+				return fmt.Errorf("--since looks for everybody who was detached, and the user %s was given: give one of them", shown(args[0]))
+			}
+			return nil
 		},
 		RunE: p.ask(func(cmd *cobra.Command, c *client, args []string) error {
 			if o.since == "" {

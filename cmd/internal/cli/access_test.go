@@ -71,7 +71,7 @@ func TestWhoCameBack(t *testing.T) {
 		s.refused(t, exitUsage, "is in the future", "access", "--since", "2199-01-01T00:00:00Z")
 		s.refused(t, exitUsage, "not in the record any more", "access", "--since", "2020-01-01T00:00:00Z")
 		s.refused(t, exitUsage, "is not a configured project", "access", "--since", "1h", "--project", "nowhere")
-		s.refused(t, exitUsage, "unknown command", "access", "--since", "1h", "zoe")
+		s.refused(t, exitUsage, `the user "zoe" was given: give one of them`, "access", "--since", "1h", "zoe")
 		s.refused(t, exitUsage, "invalid --since", "access", "--since", "soon")
 
 		s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403, Code: "IAM.0002", Message: "no right", Times: 100})

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -101,6 +102,31 @@ func (v *visitor) do(t *testing.T, method, path string, form url.Values) (*http.
 	return res, string(body)
 }
 
+// readsAll asks for all that the contract lets one read without an id, and for what has these ids.
+func (v *visitor) readsAll(t *testing.T, ids map[string]string) {
+	t.Helper()
+	_, text := v.do(t, http.MethodGet, "/openapi.json", nil)
+	var contract struct {
+		Paths map[string]map[string]any
+	}
+	require.NoError(t, json.Unmarshal([]byte(text), &contract))
+	read := 0
+	for path, methods := range contract.Paths {
+		for below, id := range ids {
+			if rest, ok := strings.CutPrefix(path, below); ok {
+				path = strings.Replace(below, "{id}", id, 1) + rest
+			}
+		}
+		if methods["get"] == nil || strings.Contains(path, "{") || !strings.HasPrefix(path, "/v1/") {
+			continue
+		}
+		query := map[string]string{"/v1/search": "?q=mia", "/v1/desktops": "?q=d7"}[path]
+		v.do(t, http.MethodGet, path+query, nil)
+		read++
+	}
+	require.GreaterOrEqual(t, read, 25)
+}
+
 // The user that docs/configuration.md describes suffices for all that detachd does, and may do no
 // more; and every key has the configured prefix, but for those of asynq.
 func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
@@ -175,12 +201,13 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 
 	desk.do(t, http.MethodPost, "/signin", url.Values{"key": {key}})
 	for _, path := range []string{
-		"/", "/operations", "/operations/" + op, "/failures", "/search?q=mia", "/search?q=d7", "/new", "/projects", "/keys", "/codes",
-		"/v1/operations", "/v1/operations/" + op + "/events", "/v1/stats", "/v1/workers", "/v1/projects", "/v1/key", "/metrics", "/readyz", "/healthz",
+		"/", "/operations", "/operations/" + op, "/failures", "/search?q=mia", "/search?q=d7", "/new", "/projects", "/keys", "/sessions", "/codes",
+		"/metrics", "/readyz", "/healthz",
 	} {
 		_, body := desk.do(t, http.MethodGet, path, nil)
 		require.NotEmpty(t, body, path)
 	}
+	desk.readsAll(t, map[string]string{"/v1/operations/{id}": op, "/v1/redrives/{id}": redrive})
 	var many []string
 	for i := range 300 {
 		many = append(many, fmt.Sprint("m", i))

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,19 +49,24 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Now = time.Now
 	}
 	p.patience = cmp.Or(p.patience, completionPatience)
+	result := &output{Writer: p.Stdout}
+	p.Stdout = result
 	root := p.root()
 	root.SetArgs(append([]string{}, args...)) // for nil, cobra would take those of the process
 	root.SetIn(p.Stdin)
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
+	strictHelp(root) // after SetOut: completion keeps the output
 	if err := p.checkZone(); err != nil {
 		return p.printError(err)
 	}
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
+	switch {
+	case result.lost() != nil && (err == nil || !p.begun):
+		return p.printError(result.lost())
+	case err == nil:
 		return exitOK
-	}
-	if !p.begun {
+	case !p.begun:
 		err = usage("see "+cmd.CommandPath()+" --help", "%w", err)
 	}
 	return p.printError(err)
@@ -114,6 +121,31 @@ Documentation: https://github.com/detachd/detachd/blob/main/docs/cli.md`,
 	suggestFlags(root)
 	p.addCompletion(root)
 	return root
+}
+
+// strictHelp makes detachd help and detachd completion refuse what they do not know. By default
+// cobra prints help instead, and succeeds: detachd completion bsh > FILE would too.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "completion":
+			addSubcommands(cmd)
+		case "help":
+			cmd.Run, cmd.RunE = nil, func(_ *cobra.Command, args []string) error {
+				about, rest, err := root.Find(args)
+				if err == nil && about.HasSubCommands() {
+					err = about.ValidateArgs(rest)
+				}
+				if err != nil {
+					return err
+				}
+				about.InitDefaultHelpFlag()
+				return about.Help()
+			}
+		}
+	}
 }
 
 // suggestFlags answers an unknown flag with those of a similar name. Behind a mistyped
@@ -189,9 +221,27 @@ func needs(what, list string) cobra.PositionalArgs {
 // run wraps the code of a command. Errors before it are about usage.
 func (p *Program) run(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
+		if err := noEmptyFlags(cmd.Flags()); err != nil {
+			return err
+		}
 		p.begun = true
 		return p.traced(cmd, func() error { return do(cmd, args) })
 	}
+}
+
+// noEmptyFlags refuses flags with an empty value: --expected-user "$WHO" with WHO unset must not
+// run as if nobody had been named.
+func noEmptyFlags(flags *pflag.FlagSet) (err error) {
+	flags.Visit(func(f *pflag.Flag) {
+		empty := f.Value.Type() == "string" && f.Value.String() == ""
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			empty = len(list.GetSlice()) == 0 || slices.Contains(list.GetSlice(), "")
+		}
+		if empty {
+			err = fmt.Errorf("--%s is empty: give a value, or leave it out", f.Name)
+		}
+	})
+	return err
 }
 
 // ask is run for commands that need a client and no own handling of it.
@@ -226,8 +276,43 @@ func (p *Program) env(name string) string {
 
 // terminal reports whether w is a terminal.
 func terminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := fileOf(w)
 	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// fileOf is the file that w writes to.
+func fileOf(w io.Writer) (*os.File, bool) {
+	if o, ok := w.(*output); ok {
+		w = o.Writer
+	}
+	f, ok := w.(*os.File)
+	return f, ok
+}
+
+// output is stdout. It keeps the first error of writing: a key that is shown once, or the id of an
+// operation, may be lost.
+type output struct {
+	io.Writer
+	mu  sync.Mutex
+	err error
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	n, err := o.Writer.Write(b)
+	if err != nil {
+		err = fail(exitInternal, "check the disk, or where the output goes; what the command did stays done, so look before you run it again",
+			"the result could not be written: %w", err)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.err = cmp.Or(o.err, err)
+	}
+	return n, err
+}
+
+func (o *output) lost() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.err
 }
 
 func (p *Program) versionCommand() *cobra.Command {

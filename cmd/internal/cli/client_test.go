@@ -320,3 +320,11 @@ func TestALongListIsSplitForAServer(t *testing.T) {
 	require.Equal(t, whole.Computers, computers)
 	require.Len(t, keys, len(parts))
 }
+
+// The address of a server with the path of its API is a common mistake.
+func TestTheAddressWithThePathOfTheAPI(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.serve(t)
+	s.refused(t, exitUsage, "next: check --server or DETACHD_SERVER: the address without /v1", "list", "--server", s.url+"/v1")
+}

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"encoding/csv"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -30,6 +32,9 @@ func TestWrongUse(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		for want, args := range map[string][]string{
 			`unknown command "statsu"`:                    {"statsu"},
+			`unknown command "statsuu"`:                   {"help", "statsuu"},
+			`unknown command "ad" for "detachd schedule"`: {"help", "schedule", "ad"},
+			`unknown command "bsh"`:                       {"completion", "bsh"},
 			"unknown flag: --nonsense":                    {"list", "--nonsense"},
 			"OPERATION is missing":                        {"status"},
 			"one OPERATION is expected, and 2 were given": {"cancel", "a", "b"},
@@ -40,9 +45,54 @@ func TestWrongUse(t *testing.T) {
 			"[csv json]":                                  {"failures", "--json", "--csv"},
 			"invalid argument \"x\"":                      {"list", "--limit", "x"},
 			`project "x" is not configured`:               {"pause", "x"},
+			"--for is less than a second":                 {"pause", "hq", "--for", "0s"},
 			"invalid desktop id: \"a b\"":                 {"history", "a b"},
 		} {
 			s.refused(t, exitUsage, want, args...)
+		}
+	})
+}
+
+// A variable that is not set in a script takes no guard, time or filter away.
+func TestEmptyFlags(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		for flag, args := range map[string]string{
+			"--expected-user": "detach d1 --project hq --expected-user",
+			"--due-at":        "detach d1 --project hq --due-at",
+			"--last-day":      "detach d1 --project hq --last-day",
+			"--computer":      "detach --project hq --computer a --computer",
+			"--desktop":       "undo op --reason x --desktop",
+			"--project":       "keys create --name x --role producer --project",
+			"--source":        "recall --user zoe --reason x --source",
+			"--ticket":        "cancel --requested-by hr --since 1h --reason x --confirm 1 --ticket",
+			"--end":           "schedule add x --project hq --user zoe --cron @daily --end",
+			"--server":        "list --server",
+		} {
+			s.refused(t, exitUsage, flag+" is empty: give a value, or leave it out", append(strings.Fields(args), "")...)
+		}
+		require.Empty(t, s.operations(t))
+	})
+}
+
+// brokenOutput is a full disk.
+type brokenOutput struct{}
+
+func (brokenOutput) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.ENOSPC}
+}
+
+// A result that could not be written fails the command, as the new key is lost, and blames neither Redis nor the server.
+func TestResultsThatCannotBeWritten(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		op := s.ended(t)
+		for _, args := range []string{
+			"keys create --name x --role viewer", "detach d9 --project hq", "detach d9 --project hq --json", "list", "list --json", "stats",
+			"status " + op.ID, "report " + op.ID, "failures --csv", "version", "--version", "list --help",
+		} {
+			var stderr watched
+			p := Program{Version: "test", Stdin: strings.NewReader(""), Stdout: brokenOutput{}, Stderr: &stderr, LookupEnv: lookup(s.env)}
+			require.Equal(t, exitInternal, p.Run(t.Context(), strings.Fields(args)), args)
+			require.Contains(t, stderr.text(), "detachd: the result could not be written: write /dev/stdout: no space left on device\n", args)
 		}
 	})
 }

@@ -35,6 +35,9 @@ type findings struct {
 }
 
 func (fs *findings) add(check string, l level, next, format string, args ...any) {
+	if next == askDoctor {
+		next = "compare the message with the configuration (" + check + "), and look at the log of what answered"
+	}
 	fs.All = append(fs.All, finding{check, l, fmt.Sprintf(format, args...), next})
 	if l == bad {
 		fs.OK = false

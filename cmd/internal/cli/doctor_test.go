@@ -181,6 +181,22 @@ func TestDoctorRedisAway(t *testing.T) {
 	require.Equal(t, "ok", levels["project hq"], "the rest is looked at all the same")
 }
 
+// What nothing is known of is not explained by running doctor, which is running.
+func TestDoctorDoesNotSendToItself(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	text, err := os.ReadFile(s.config)
+	require.NoError(t, err)
+	changed := strings.ReplaceAll(string(text), s.redis.URL(), "redis://"+s.redis.Addr()+"/99")
+	require.NotEqual(t, string(text), changed)
+	require.NoError(t, os.WriteFile(s.config, []byte(changed), 0o600))
+	got := s.run(t, "doctor")
+	require.Equal(t, exitFailed, got.code)
+	require.Contains(t, got.out, "ERR DB index is out of range")
+	require.Contains(t, got.out, "compare the message with the configuration (redis)")
+	require.NotContains(t, got.out, "run detachd doctor")
+}
+
 func TestDoctorRedisRefuses(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -111,8 +111,11 @@ func explain(err error) *failure {
 	if f := explainRedis(err); f != nil {
 		return f
 	}
-	return &failure{exitInternal, err, "run detachd doctor: it checks Redis, the workers and the credentials"}
+	return &failure{exitInternal, err, askDoctor}
 }
+
+// askDoctor is the advice for an error that nothing is known of.
+const askDoctor = "run detachd doctor: it checks Redis, the workers and the credentials"
 
 // localCause unwraps the error of a server within this process.
 func localCause(err error) error {

@@ -22,6 +22,7 @@ var problemAdvice = map[string]struct {
 	"no_key": {exitNotAuthorised, "set DETACHD_API_KEY, DETACHD_API_KEY_FILE or --key-file"},
 	"key_refused": {exitNotAuthorised,
 		"check the key; where Redis is configured, detachd keys list shows if it is revoked or expired"},
+	"not_found":             {exitUsage, "check --server or DETACHD_SERVER: the address without /v1; or the server is older than this"},
 	"plan_not_found":        {exitUsage, planAgain},
 	"plan_expired":          {exitUsage, planAgain},
 	"slow_down":             {exitNotAuthorised, "check the key and wait: wrong keys were sent from your address, by you or by others"},

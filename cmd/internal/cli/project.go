@@ -25,8 +25,8 @@ project, also in those that are configured later, until detachd resume --all.`,
 			if all {
 				return p.stopAll(cmd, c, reason, length)
 			}
-			if length < 0 || length > 0 && length < time.Second {
-				return usage("use a duration such as 2h", "--for is negative or less than a second")
+			if length < time.Second && cmd.Flags().Changed("for") {
+				return usage("use a duration such as 2h", "--for is less than a second")
 			}
 			if err := c.configured(cmd.Context(), args[0]); err != nil {
 				return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -57,6 +58,13 @@ what is protected. Upper and lower case do not matter.`,
 					"%d of --desktop, --user, --computer, --tag and --pool are given", given)
 			}
 			added, err := c.AddProtection(cmd.Context(), in)
+			if p, ok := errors.AsType[*api.Problem](err); ok {
+				for i := range p.Errors {
+					if p.Errors[i].Pointer == "/pattern" { // no flag has this name
+						p.Errors[i].Pointer = "/" + in.Kind
+					}
+				}
+			}
 			if err != nil {
 				return err
 			}

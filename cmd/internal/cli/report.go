@@ -91,7 +91,26 @@ func (p *Program) writeReport(output string, write func(io.Writer) error) error 
 	if output == "" || output == "-" {
 		return write(p.Stdout)
 	}
+	info, err := os.Stat(output)
+	switch {
+	case err != nil: // a new file
+	case info.Mode().IsRegular():
+		if output, err = filepath.EvalSymlinks(output); err != nil {
+			return usage("use another file", "cannot write --output: %w", err)
+		}
+	default:
+		return writeInto(output, write)
+	}
 	return replaceFile(output, write)
+}
+
+// writeInto writes to a device or a pipe, such as /dev/stdout: renaming would put a file in its place.
+func writeInto(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return usage("use a file, a device or a pipe that you may write", "cannot write --output: %w", err)
+	}
+	return errors.Join(write(&output{Writer: f}), f.Close())
 }
 
 // reportFormat is the format by its name, or else by the extension of the file.

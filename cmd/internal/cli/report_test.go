@@ -155,3 +155,23 @@ func TestReportOfAnAlteredRecord(t *testing.T) {
 		require.Equal(t, exitOK, s.run(t, "verify", file).code, "by itself the report needs no Redis")
 	})
 }
+
+// A device or a pipe is written to, and stays what it is; a link leads to the file that is replaced.
+func TestReportIntoWhatIsNoFile(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		op := s.ended(t)
+		dir := t.TempDir()
+		file, link, device := filepath.Join(dir, "evidence.json"), filepath.Join(dir, "latest.json"), filepath.Join(dir, "device.json")
+		require.NoError(t, os.WriteFile(file, []byte("an older one"), 0o600))
+		require.NoError(t, os.Symlink(file, link))
+		require.NoError(t, os.Symlink(os.DevNull, device))
+		for _, name := range []string{link, device} {
+			require.Empty(t, s.ok(t, "report", op.ID, "-o", name))
+			info, err := os.Lstat(name)
+			require.NoError(t, err)
+			require.Equal(t, os.ModeSymlink, info.Mode().Type(), name)
+		}
+		require.Equal(t, exitOK, s.run(t, "verify", file).code)
+		s.refused(t, exitUsage, "is a directory", "report", op.ID, "--format", "json", "-o", dir)
+	})
+}

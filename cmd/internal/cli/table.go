@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -42,8 +41,9 @@ func (p *Program) screen(w io.Writer) screen {
 	if !terminal(w) {
 		return screen{}
 	}
+	f, _ := fileOf(w)
 	s := screen{colour: p.env("NO_COLOR") == "" && p.env("TERM") != "dumb"}
-	if width, _, err := term.GetSize(int(w.(*os.File).Fd())); err == nil {
+	if width, _, err := term.GetSize(int(f.Fd())); err == nil {
 		s.width = width
 	}
 	return s

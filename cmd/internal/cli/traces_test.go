@@ -157,10 +157,10 @@ func TestTraces(t *testing.T) {
 	spans := map[string]*otlp.Span{}
 	for _, x := range c.spans {
 		spans[x.Name] = x
-		text, err := json.Marshal(x)
-		require.NoError(t, err)
+		text := x.String() // in JSON, random ids are base64, in which zoe may occur
+		require.Contains(t, text, x.Name)
 		for _, never := range []string{"zoe", "ZOE", "name-of-hr", "why of it", "T-1", key, cloudToken, redisPassword, collectorKey, s.cloud.URL} {
-			require.NotContains(t, string(text), never)
+			require.NotContains(t, text, never)
 		}
 	}
 	require.Equal(t, callersSpan, hex.EncodeToString(spans["POST /v1/operations"].ParentSpanId))

@@ -14,7 +14,7 @@ func TestUndo(t *testing.T) {
 		require.Equal(t, exitOK, s.run(t, "detach", "d1", "d2", "--project", "hq", "--wait").code)
 		id := s.operations(t)[0].ID
 		s.refused(t, exitUsage, "undo needs a reason", "undo", id)
-		s.refused(t, exitUsage, "is not a desktop of the operation", "undo", id, "--desktop", "d3", "--reason", "x")
+		s.refused(t, exitUsage, `"d3" is not a desktop of the operation`, "undo", id, "--desktop", "d2", "--desktop", "d3", "--reason", "x")
 		v := s.json(t, exitOK, "undo", id, "--desktop", "d2", "--reason", "she stays", "--ticket", "CHG-7", "--idempotency-key", "k")
 		undo := v["id"].(string)
 		require.Equal(t, id, v["undo_of"])

@@ -3,8 +3,10 @@ package dashboard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"html/template"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -29,6 +31,7 @@ type Config struct {
 // dashboard serves the pages.
 type dashboard struct {
 	Config
+	mux       *http.ServeMux
 	templates map[string]*template.Template
 	large     *server.Turns // of large forms that are processed
 }
@@ -120,6 +123,7 @@ var routes = []route{
 func New(cfg Config) http.Handler {
 	d := &dashboard{Config: cfg, templates: templates(), large: server.NewTurns(4)}
 	mux := http.NewServeMux()
+	d.mux = mux
 	for _, rt := range routes {
 		mux.HandleFunc(rt.pattern, func(w http.ResponseWriter, r *http.Request) { d.serve(rt, w, r) })
 	}
@@ -216,6 +220,10 @@ func (v *visit) authorize(rt route) error {
 		v.refused(http.StatusForbidden, "role_missing")
 		return &api.Problem{Status: http.StatusForbidden, Code: "role_missing",
 			Detail: "this needs the role " + string(rt.role) + ", and your key has " + string(key.Role)}
+	}
+	if _, err := url.ParseQuery(v.URL.RawQuery); err != nil { // URL.Query would drop a filter
+		return &api.Problem{Status: http.StatusBadRequest, Code: api.CodeInvalid,
+			Detail: fmt.Sprintf("the address cannot be read, %v: open the page again and choose the filters there", err)}
 	}
 	return rt.handle(v)
 }

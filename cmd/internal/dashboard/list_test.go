@@ -38,3 +38,16 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	a = s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id,note\nd-7,\"x\nd-8,y\n")
 	require.Contains(t, a.body, "the quote that opens on line 2 is never closed")
 }
+
+// A filter that cannot be read is refused: without it the page would show everything.
+func TestAddressesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for _, query := range []string{"project=%zz", "project=hq;code=x"} {
+		for _, path := range []string{"/operations", "/failures", "/"} {
+			a := s.get(path+"?"+query, s.session(access.Viewer))
+			require.Equal(t, http.StatusBadRequest, a.status, path)
+			require.Contains(t, a.body, "the address cannot be read")
+		}
+	}
+}

@@ -79,7 +79,7 @@ const (
 )
 
 func (v *visit) overview() error {
-	p := overview{Range: tasks.StatsRange(cmp.Or(v.param("range"), string(tasks.LastDay))), Server: "https://" + v.Host}
+	p := overview{Range: tasks.StatsRange(cmp.Or(v.param("range"), string(tasks.LastDay))), Server: v.address()}
 	if p.Range.Steps() == 0 {
 		return invalidField("range", "is not 1h, 24h or 7d")
 	}

@@ -40,7 +40,7 @@ func TestEveryRouteAsksForItsRole(t *testing.T) {
 				require.NotEqual(t, http.StatusSeeOther, got.status, name)
 			case role == "":
 				require.Equal(t, http.StatusSeeOther, got.status, name)
-				require.Regexp(t, `^/signin(\?to=|$)`, got.header.Get("Location"), name)
+				require.Regexp(t, `^/signin(\?to=|\?unsent=1|$)`, got.header.Get("Location"), name)
 				require.NotContains(t, got.body, "<main", "nothing of the page is shown")
 			case !role.Includes(rt.Role):
 				require.Equal(t, http.StatusForbidden, got.status, name)

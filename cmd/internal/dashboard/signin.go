@@ -42,12 +42,30 @@ func (v *visit) askToSignIn() error {
 		v.w.WriteHeader(http.StatusUnauthorized) // the script shows it on the page
 		return nil
 	}
-	to := "/signin"
-	if v.Method == http.MethodGet && v.URL.Path != "/" {
-		to += "?to=" + url.QueryEscape(v.URL.RequestURI())
+	q, to := url.Values{}, v.URL.RequestURI()
+	if v.Method != http.MethodGet && v.URL.Path != "/signout" {
+		q.Set("unsent", "1") // or people would believe that what they sent was done
+		to = v.cameFrom()
 	}
-	http.Redirect(v.w, v.Request, to, http.StatusSeeOther)
+	if v.URL.Path != "/signout" && to != "/" {
+		q.Set("to", to)
+	}
+	where := url.URL{Path: "/signin", RawQuery: q.Encode()}
+	http.Redirect(v.w, v.Request, where.String(), http.StatusSeeOther)
 	return nil
+}
+
+// cameFrom returns the page of ours that has the form that was sent; "/" if it is not known, or
+// was itself the answer to a form.
+func (v *visit) cameFrom() string {
+	u, err := url.Parse(v.Referer())
+	if err != nil || u.Host != v.Host {
+		return "/"
+	}
+	if _, pattern := v.d.mux.Handler(&http.Request{Method: http.MethodGet, Host: v.Host, URL: u}); pattern == "/" { // notFound
+		return "/"
+	}
+	return u.RequestURI()
 }
 
 // ownPath returns to if it is a path of our own site, and "/" otherwise.
@@ -61,10 +79,13 @@ func ownPath(to string) string {
 }
 
 // signin is the sign-in page.
-type signin struct{ To, Wrong string }
+type signin struct {
+	To, Wrong string
+	Unsent    bool // what the visitor sent was not done
+}
 
 func (v *visit) signinPage() error {
-	p := signin{To: ownPath(v.param("to"))}
+	p := signin{To: ownPath(v.param("to")), Unsent: v.param("unsent") != ""}
 	switch {
 	case v.param("signed") == "":
 	case v.sessionCookie() != "":
@@ -78,13 +99,25 @@ func (v *visit) signinPage() error {
 
 // mayForget reports that a browser drops the session cookie unless a proxy uses TLS.
 // Browsers treat names of the same machine like TLS.
-func (v *visit) mayForget() bool {
+func (v *visit) mayForget() bool { return v.TLS == nil && !v.onThisMachine() }
+
+// address is where the server is reached. Other machines sign in over TLS only, by a proxy if
+// not by this server.
+func (v *visit) address() string {
+	if v.TLS == nil && v.onThisMachine() {
+		return "http://" + v.Host
+	}
+	return "https://" + v.Host
+}
+
+// onThisMachine reports whether the server was asked by a name of its own machine.
+func (v *visit) onThisMachine() bool {
 	host, _, err := net.SplitHostPort(v.Host)
 	if err != nil {
 		host = v.Host
 	}
 	ip := net.ParseIP(strings.Trim(host, "[]"))
-	return v.TLS == nil && host != "localhost" && (ip == nil || !ip.IsLoopback())
+	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
 func (v *visit) signIn() error {

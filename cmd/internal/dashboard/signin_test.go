@@ -2,13 +2,16 @@ package dashboard_test
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/cmd/internal/access"
+	"github.com/detachd/detachd/tasks/api"
 )
 
 func TestSignIn(t *testing.T) {
@@ -49,6 +52,56 @@ func TestGuessingKeysIsSlowedDown(t *testing.T) {
 	require.NotEmpty(t, a.header.Get("Retry-After"))
 	require.Equal(t, http.StatusSeeOther, signIn(mine).status, "it was accepted from here before")
 	require.Equal(t, http.StatusTooManyRequests, s.do("GET", "/v1/key", "", nil, "Authorization", "Bearer "+wrong).status)
+}
+
+// The first command that a server shows works with the server that it was asked of.
+func TestTheFirstCommandIsForThisServer(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	session := s.session(access.Producer)
+	for host, at := range map[string]string{
+		"localhost:8080": "http://localhost:8080", "127.0.0.1:1": "http://127.0.0.1:1", "[::1]:8080": "http://[::1]:8080",
+		"detachd.example.com": "https://detachd.example.com",
+	} {
+		require.Contains(t, s.do("GET", "/", session, nil, "Host", host).body, "<code>curl "+at+"/v1/operations", host)
+	}
+}
+
+// Who sends a form after the session has ended is told that nothing was done, and comes back to
+// the page of the form.
+func TestWhatIsSentAfterTheSessionHasEnded(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	op := s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-1"}})
+	send := func(path, from string) string {
+		a := s.do("POST", path, "", strings.NewReader(form("reason", "known")), "Content-Type", "application/x-www-form-urlencoded", "Referer", from)
+		require.Equal(t, http.StatusSeeOther, a.status)
+		return a.header.Get("Location")
+	}
+	page := "/operations/" + op.ID
+	for from, to := range map[string]string{
+		s.url + page + "?state=failed": "to=" + url.QueryEscape(page+"?state=failed") + "&", s.url + page: "to=" + url.QueryEscape(page) + "&",
+		s.url + "/": "", s.url + page + "/approve": "", "": "", "https://elsewhere.example" + page: "", "::": "",
+	} {
+		where := send(page+"/approve", from)
+		require.Equal(t, "/signin?"+to+"unsent=1", where, from)
+		require.Contains(t, s.get(where, "").body, "nothing that you sent was done", from)
+	}
+	require.Equal(t, "/signin", send("/signout", s.url+page), "it was what they wanted")
+	require.NotContains(t, s.get("/signin?to="+url.QueryEscape(page), "").body, "nothing that you sent was done")
+
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Producer))
+	b.open("/new")
+	b.run(network.ClearBrowserCookies())
+	b.fill("textarea", "d-1")
+	b.press("Show the plan")
+	b.sees("nothing that you sent was done")
+	b.accessible("sign-in after the session has ended")
+	b.narrow("sign-in after the session has ended")
+	b.shoot("signin-unsent")
+	b.fill("#key", s.key(access.Producer)+"\r")
+	b.at("/new")
 }
 
 // A browser that drops the cookie without TLS does not end in a redirect loop.

@@ -20,7 +20,7 @@ var (
 	series      = regexp.MustCompile(`(detachd_[a-z_]+)(?:\{([^}]*)\})?`)
 	matcher     = regexp.MustCompile(`^([a-z_]+)(=~|!=|=)"(.*)"$`)
 	grouping    = regexp.MustCompile(`by \(([a-z, ]+)\)`)
-	aggregation = regexp.MustCompile(`(max|min|sum)( by \([a-z, ]+\))? ?\((?:(?:increase|rate)\()?$`)
+	aggregation = regexp.MustCompile(`(max|min|sum)( by \([a-z, ]+\))? ?\((?:(?:increase|rate)\(|detachd_\S+ unless present_over_time\()?$`)
 	legendLabel = regexp.MustCompile(`\{\{([^}]*)\}\}`)
 	runbookLink = regexp.MustCompile(`\(https://github\.com/detachd/detachd/blob/main/docs/runbook\.md#([a-z0-9-]+)\)`)
 	fqName      = regexp.MustCompile(`fqName: "([^"]+)"`)

@@ -119,6 +119,22 @@ func afterARun(t *testing.T, rdb redis.UniversalClient) *Metrics {
 	return m
 }
 
+// A new process has the times of all projects with nothing in them, or an alert would not see
+// those that come before the second scrape.
+func TestTimesBeginWithNothing(t *testing.T) {
+	t.Parallel()
+	m := New("1.2.3")
+	m.Watch(record.New(redistest.Mini(t), record.Config{}), []Project{{Alias: "hq"}, {Alias: "branch"}})
+	families, _ := page(t, m)
+	removed := families["detachd_access_removed_seconds"]
+	require.NotNil(t, removed)
+	require.Len(t, removed.Metric, 2)
+	for _, x := range removed.Metric {
+		require.Zero(t, x.GetHistogram().GetSampleCount())
+		require.Len(t, x.GetHistogram().GetBucket(), len(record.RemovedSteps)+1, "and the rest")
+	}
+}
+
 func TestWhatARunLeavesBehind(t *testing.T) {
 	t.Parallel()
 	rdb := redistest.Mini(t)

@@ -65,6 +65,7 @@ func (m *Metrics) Watch(rec *record.Record, projects []Project) {
 	c := &recordCollector{record: rec, projects: projects, codes: m.codes}
 	for _, p := range projects {
 		c.aliases = append(c.aliases, p.Alias)
+		m.removed.WithLabelValues(p.Alias) // a rate needs a 0 first: a whole operation may come between two scrapes
 	}
 	m.registry.MustRegister(c)
 }

@@ -328,9 +328,27 @@ func (r *run) operations(ctx context.Context, found sources.Found, x *record.Sch
 		return err
 	}
 	if len(x.Run.Operations) == 0 && len(x.Lists) > 0 {
-		x.Run.Why = cmp.Or(x.Run.Why, "each list has run before")
+		x.Run.Why = cmp.Or(x.Run.Why, whyNothing(found.Lists))
 	}
 	return nil
+}
+
+// whyNothing says why lists made no operation. One that names nobody is not called done: its leavers
+// are perhaps in a column or a file that nobody has looked at.
+func whyNothing(lists []sources.List) string {
+	empty := 0
+	for _, l := range lists {
+		if len(l.Requests) == 0 {
+			empty++
+		}
+	}
+	switch empty {
+	case 0:
+		return "each list has run before"
+	case len(lists):
+		return "no list names anybody"
+	}
+	return fmt.Sprintf("each list has run before, or names nobody (%d)", empty)
 }
 
 // list makes the operations of a list: all, or none.

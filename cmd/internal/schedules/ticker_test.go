@@ -525,6 +525,27 @@ func (l *lateReader) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
+// A list that has a header and no rows has not run before: nobody is to take its leavers for done.
+func TestAListThatNamesNobody(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	x := s.add(tasks.Schedule{Overlap: tasks.OverlapAllow, Source: tasks.ScheduleSource{File: "leavers-*.csv"}})
+	full := sources.List{File: "leavers-2.csv", SHA256: "bb", Requests: []tasks.Request{request(x, "bb")}}
+	lists := []sources.List{{File: "leavers-1.csv", SHA256: "aa"}}
+	s.source.be(func(context.Context, tasks.Schedule, int) (sources.Found, error) {
+		return sources.Found{Lists: lists}, nil
+	})
+	s.tickerOf(s.producer(0, &wrongClock{s}), "worker")
+	for range 2 {
+		run := s.tick("nightly")
+		require.Equal(t, []any{tasks.RunNothing, "no list names anybody"}, []any{run.Result, run.Why})
+	}
+	lists = append(lists, full)
+	require.Equal(t, tasks.RunStarted, s.tick("nightly").Result)
+	run := s.tick("nightly")
+	require.Equal(t, []any{tasks.RunNothing, "each list has run before, or names nobody (1)"}, []any{run.Result, run.Why})
+}
+
 // Each content of a file runs once, whatever asks for it; also once the operation is forgotten.
 func TestAListRunsOnce(t *testing.T) {
 	t.Parallel()

@@ -32,9 +32,17 @@ func (r *request) decode(into any, optional bool) error {
 	return r.decodeJSON(into, optional)
 }
 
-func (r *request) decodeJSON(into any, optional bool) error {
+// isJSON refuses a body of another type; send says what is taken instead.
+func (r *request) isJSON(send string) error {
 	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); (err != nil || kind != "application/json") && r.ContentLength != 0 {
-		return problem(http.StatusUnsupportedMediaType, "media_type", "the body has another type; nothing was changed: send application/json")
+		return problem(http.StatusUnsupportedMediaType, "media_type", "the body has another type; nothing was changed: send %s", send)
+	}
+	return nil
+}
+
+func (r *request) decodeJSON(into any, optional bool) error {
+	if err := r.isJSON("application/json"); err != nil {
+		return err
 	}
 	text, err := r.read()
 	if err != nil {
@@ -154,7 +162,7 @@ func pointerOf(field string) string {
 	return string(p)
 }
 
-// query has the parameters of a request, all of which must be known.
+// query has the parameters of a request, all of which must be readable and known.
 type query struct {
 	values url.Values
 	faults []api.Fault
@@ -162,7 +170,11 @@ type query struct {
 }
 
 func (r *request) query(known ...string) *query {
-	q := &query{values: r.URL.Query()}
+	values, err := url.ParseQuery(r.URL.RawQuery) // URL.Query drops what it cannot read, such as validate_only=true;x
+	q := &query{values: values}
+	if err != nil {
+		q.bad("", "cannot be read, %v: within a value write %%25 for %%, %%3B for ; and %%26 for &", err)
+	}
 	for name, values := range q.values {
 		switch {
 		case !slices.Contains(known, name):

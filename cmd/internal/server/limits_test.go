@@ -80,6 +80,15 @@ func TestRateLimitsAreForgotten(t *testing.T) {
 }
 
 // Who guesses keys is slowed down, and those who have one go on.
+func TestTheSchemeOfAKeyHasNoCase(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for scheme, status := range map[string]int{"bearer ": 200, "BEARER ": 200, "Bearer": 401, "Basic ": 401, "": 401} {
+		a := b.do("", "GET", "/v1/key", "", "Authorization", scheme+b.key[access.Viewer])
+		require.Equal(t, status, a.status, scheme)
+	}
+}
+
 func TestWrongKeysAreSlowedDown(t *testing.T) {
 	t.Parallel()
 	var clock *still

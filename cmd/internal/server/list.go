@@ -31,6 +31,9 @@ func (r *request) decodeRequest() (in planRequest, ignored []string, err error) 
 	q := r.query(listParameters...)
 	kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if kind != "text/csv" {
+		if err := r.isJSON("application/json, or a list as text/csv"); err != nil {
+			return in, nil, err
+		}
 		for _, name := range listParameters {
 			if q.values.Has(name) {
 				q.bad(name, "is a parameter of text/csv lists: put it into the body")
@@ -44,6 +47,11 @@ func (r *request) decodeRequest() (in planRequest, ignored []string, err error) 
 		}
 		err = r.server.lastDay(&in.OperationRequest, "/last_working_day/date", "/last_working_day/zone")
 		return in, nil, err
+	}
+	for _, name := range listParameters { // not the default: an empty due_at would start at once
+		if q.values.Has(name) && q.text(name) == "" {
+			q.bad(name, "is empty: leave it out, or give a value")
+		}
 	}
 	base := api.OperationRequest{
 		Project: q.text("project"), Reason: q.text("reason"), Ticket: q.text("ticket"), UnknownUsers: q.text("unknown_users"),

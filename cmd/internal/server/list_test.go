@@ -46,6 +46,10 @@ func TestListsOverHTTP(t *testing.T) {
 		"is an unknown parameter":               {"project=hq&skip=1", "desktop_id\nd1\n"},
 		"is neither true nor false":             {"project=hq&urgent=yes", "desktop_id\nd1\n"},
 		"not a time such as":                    {"project=hq&not_before=soon", "desktop_id\nd1\n"},
+		`"due_at","detail":"is empty`:           {"project=hq&due_at=", "desktop_id\nd1\n"},
+		`"user_column","detail":"is empty`:      {"project=hq&user_column", "desktop_id\nd1\n"},
+		"invalid semicolon separator":           {"project=hq&due_at=2026-12-30T18:00:00Z;validate_only=true", "desktop_id\nd1\n"},
+		`invalid URL escape \"%!\"`:             {"project=hq&reason=100%!", "desktop_id\nd1\n"},
 		"a number that a spreadsheet made of":   {"project=hq", "desktop_id\n7.0E+13\n"},
 	} {
 		a := post(x[0], x[1])
@@ -55,8 +59,33 @@ func TestListsOverHTTP(t *testing.T) {
 	a = b.do(b.key[access.Producer], "POST", "/v1/operations?validate_only=true", `{"project":"hq","desktops":["d1"]}`)
 	require.Equal(t, 400, a.status, "a JSON request with validate_only in the query must not run")
 	require.Contains(t, a.body, "put it into the body")
+	for _, kind := range []string{"multipart/form-data; boundary=x", "application/x-www-form-urlencoded", "application/csv"} {
+		a = b.do(b.key[access.Producer], "POST", "/v1/operations?project=hq", "user\nzoe\n", "Content-Type", kind)
+		require.Equal(t, 415, a.status, a.body)
+		require.Contains(t, a.body, "or a list as text/csv")
+	}
 	a = b.do(b.key[access.Producer], "POST", "/v1/plans?project=hq", "kennel\nx\n", "Content-Type", "text/csv")
 	require.Contains(t, a.body, "no column desktop_id")
+}
+
+// A query that cannot be read is refused whole: a dry run must not become a real one.
+func TestQueriesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for _, query := range []string{"validate_only=true;x", "x=%zz", "%"} {
+		for _, x := range [][2]string{
+			{"POST", "/v1/operations"}, {"POST", "/v1/projects/hq:pause"}, {"GET", "/v1/operations"}, {"GET", "/v1/projects"},
+		} {
+			body := ""
+			if x[1] == "/v1/operations" && x[0] == "POST" {
+				body = `{"project":"hq","desktops":["d1"]}`
+			}
+			a := b.do(b.key[access.Operator], x[0], x[1]+"?"+query, body)
+			require.Equal(t, 400, a.status, "%v: %s", x, a.body)
+			require.Contains(t, a.body, "cannot be read")
+		}
+	}
+	require.Empty(t, b.do(b.key[access.Viewer], "GET", "/v1/operations", "").json(t)["items"])
 }
 
 func TestIDsHaveOneSpellingOverHTTP(t *testing.T) {

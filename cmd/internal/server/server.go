@@ -389,8 +389,8 @@ func (s *server) authenticate(r *request, role access.Role) error {
 		r.key, r.origin = from.key, from.origin
 		return r.require(role)
 	}
-	sent, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok {
+	scheme, sent, ok := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "Bearer") { // RFC 9110: a scheme has no case
 		r.w.Header().Set("WWW-Authenticate", `Bearer realm="detachd"`)
 		return problem(http.StatusUnauthorized, "no_key", "no key was sent: send Authorization: Bearer dk_…; detachd keys create makes one")
 	}

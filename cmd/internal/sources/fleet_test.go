@@ -407,6 +407,10 @@ func TestEverybodyNotInTheList(t *testing.T) {
 	require.Equal(t, map[string][]string{"left": {"left"}}, got)
 	got, _ = f.expect(staying(tasks.NotIn{File: "stay.csv", Selector: &tasks.Selector{User: tasks.UserLocked}}), 5)
 	require.Empty(t, got, "both must be true")
+
+	f.write("stay.csv", "user\n\"=\"\"ann\"\"\"\n'ben\ncat; dan\nEve Adams <eve.adams@corp.example>\n")
+	got, _ = f.expect(staying(tasks.NotIn{File: "stay.csv"}), 4)
+	require.Equal(t, map[string][]string{"left": {"left"}, "shared": {"left"}}, got, "as spreadsheets and mails write names")
 }
 
 // A list that has lost rows detaches nobody, and says by how many; an empty one never does.

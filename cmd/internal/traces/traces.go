@@ -3,6 +3,7 @@ package traces
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"strings"
@@ -89,7 +90,6 @@ func start(ctx context.Context, cfg Config) (*Traces, error) {
 	// These are of the process. What they say may quote variables, and so have secrets.
 	otel.SetLogger(logr.New(sink{cfg.Log}))
 	limited := &limited{log: cfg.Log, now: time.Now}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { limited.lost(err, 0) }))
 
 	var options []otlptracehttp.Option
 	endpoint, _ := cfg.Lookup("OTEL_EXPORTER_OTLP_ENDPOINT")
@@ -108,7 +108,14 @@ func start(ctx context.Context, cfg Config) (*Traces, error) {
 		return nil, fmt.Errorf("OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	t := &Traces{exporter: &exporter{out, limited}}
+	var wrong error // a sampler that the SDK does not know: it would take another one
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { wrong = errors.Join(wrong, err) }))
 	t.provider = trace.NewTracerProvider(trace.WithResource(is), trace.WithBatcher(t.exporter), trace.WithoutPanicRecording())
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { limited.lost(err, 0) }))
+	if wrong != nil {
+		_ = t.provider.Shutdown(ctx)
+		return nil, fmt.Errorf("OTEL_TRACES_SAMPLER or OTEL_TRACES_SAMPLER_ARG: %w", wrong)
+	}
 	context.AfterFunc(ctx, func() { now := time.Now(); t.ended.Store(&now) })
 	t.Spans = spans.New(t.provider.Tracer("github.com/detachd/detachd"))
 	return t, nil

@@ -119,17 +119,23 @@ func TestVariablesThatAreWrong(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string
 		says string
+		off  bool // nothing is exported
 	}{
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:" + secret + "@collector"}, "the endpoint of OTLP is not valid"},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "usually 4318"},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": secret}, "parse headers"},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "some"}, "unsupported sampler"},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "ftp://user:" + secret + "@collector"}, "the endpoint of OTLP is not valid", true},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "usually 4318", true},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_EXPORTER_OTLP_HEADERS": secret}, "parse headers", false},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "some"}, "OTEL_TRACES_SAMPLER_ARG: unsupported sampler", true},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "5"}, "OTEL_TRACES_SAMPLER_ARG: invalid trace ID ratio", true},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_RESOURCE_ATTRIBUTES": "xx"}, "OTEL_RESOURCE_ATTRIBUTES: ", true},
 	} {
 		t.Run(c.says, func(t *testing.T) {
 			var log bytes.Buffer
 			tr := Start(t.Context(), Config{Lookup: set(t, c.env), Log: zerolog.New(zerolog.SyncWriter(&log))})
 			tr.Stop(time.Minute)
 			require.Contains(t, log.String(), c.says)
+			require.Equal(t, c.off, tr.Spans == nil, "exports")
+			require.Equal(t, c.off, strings.Contains(log.String(), "no traces are exported"), "says so")
+			require.NotContains(t, log.String(), "spans are lost")
 			require.NotContains(t, log.String(), secret)
 		})
 	}

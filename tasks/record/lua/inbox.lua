@@ -1,16 +1,17 @@
 -- Changes a project's inbox; see inbox.go.
 -- KEYS[1] inbox      detachd:{p:hq}:inbox
 -- KEYS[2] announced  detachd:{p:hq}:announced
--- ARGV[1]  failures  detachd:{p:hq}:failures: (what the keys of its sorted sets begin with)
--- ARGV[2…] changes, each:
+-- ARGV[1]  failures     detachd:{p:hq}:failures: (what the keys of its sorted sets begin with)
+-- ARGV[2]  failures_by  detachd:{p:hq}:failures_by: (those by requester; see failures_by.go)
+-- ARGV[3…] changes, each:
 --   verb     confirm (see announce and the others in inbox.go)
 --   desktop  desktop-7
---   entry    {"o":"d4k2m0h5tq3s7g8p9v20","u":["anna"],"k":"permanent","c":"WKS.1","t":1772366400000}
+--   entry    {"o":"d4k2m0h5tq3s7g8p9v20","s":"hr","u":["anna"],"k":"permanent","c":"WKS.1","t":1772366400000}
 -- Returns a string of 1 (it changed something) or 0 per change
 
 local inbox, announced = KEYS[1], KEYS[2]
-local failures = ARGV[1]
-local first_change, change_args = 2, 3
+local failures, failures_by = ARGV[1], ARGV[2]
+local first_change, change_args = 3, 3
 
 local desktops, seen, only_announced = {}, {}, true
 for i = first_change, #ARGV, change_args do
@@ -32,21 +33,26 @@ end
 local pending = read(announced)
 local listed = only_announced and {entries = {}, changed = {}} or read(inbox)
 
--- What becomes of the sorted sets: group -> member -> its score, or false (it is removed).
+-- What becomes of the sorted sets: key -> member -> its score, or false (it is removed).
 local scores = {}
-local function score(group, member, at)
-  scores[group] = scores[group] or {}
-  scores[group][member] = at
+local function score(key, member, at)
+  scores[key] = scores[key] or {}
+  scores[key][member] = at
 end
 
-local function group(e) return failures .. (e.k or '') .. '|' .. (e.c or '') end
+-- Adds an entry of the inbox to the sets of its class and code, or removes it.
+local function list(e, desktop, is_listed)
+  local group, member, at = (e.k or '') .. '|' .. (e.c or ''), e.o .. '/' .. desktop, string.format('%016.0f', e.t)
+  score(failures .. group, member, is_listed and at)
+  score(failures_by .. group, (e.s or '') .. '\0' .. at .. '/' .. member, is_listed and '0')
+end
 
 local function remove(from, desktop, match)
   local rest, gone = {}, 0
   for _, x in ipairs(from.entries[desktop]) do
     if match(x.e) then
       gone = gone + 1
-      if from == listed then score(group(x.e), x.e.o .. '/' .. desktop, false) end
+      if from == listed then list(x.e, desktop, false) end
     else rest[#rest+1] = x end
   end
   if gone > 0 then from.entries[desktop] = rest; from.changed[desktop] = true end
@@ -88,7 +94,7 @@ function verbs.confirm(desktop, line, e)
   if n > 0 and not newer then
     remove(listed, desktop, function(x) return x.o == e.o or alike(x, e) end)
     add(listed, desktop, line, e)
-    score(group(e), e.o .. '/' .. desktop, string.format('%.0f', e.t))
+    list(e, desktop, true)
   end
   return n
 end

@@ -1,0 +1,218 @@
+package record
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/detachd/detachd/tasks"
+	"github.com/redis/go-redis/v9"
+)
+
+// A group of the inbox has a second sorted set, from which a filter by requester reads and counts
+// only what it asks for. Its members have no scores. They begin with the requester and the time:
+// Redis sorts them by their bytes, so the failures of a requester are in the order of the first set.
+//
+// lua/inbox.lua writes both sets in one step. Programs before this set write the first one only, so
+// readers compare the sizes, and write the second one anew if they differ. The walk adds what is
+// missing where something else is too much.
+
+const (
+	requesterEnd = "\x00"
+	timeDigits   = 16
+)
+
+// by returns the member for an entry of the first set.
+func (p place) by(source string) string {
+	return fmt.Sprintf("%s%s%0*d/%s", source, requesterEnd, timeDigits, p.at, p.member)
+}
+
+// placeBy returns the entry of the first set.
+func placeBy(source, member string) (place, error) {
+	rest := strings.TrimPrefix(member, source+requesterEnd)
+	at, member, _ := strings.Cut(rest, "/")
+	ms, err := strconv.ParseInt(at, 10, 64)
+	if err != nil {
+		return place{}, fmt.Errorf("the inbox has the unreadable entry %q", rest)
+	}
+	return place{ms, member}, nil
+}
+
+// rangeBy is the range of members of a requester, from the first time to before the other.
+func rangeBy(f tasks.FailureFilter) (low, high string) {
+	low, high = "["+f.Source+requesterEnd, "("+latest.by(f.Source)
+	if !f.From.IsZero() {
+		low = "[" + place{at: ceilMS(f.From)}.by(f.Source)
+	}
+	if !f.To.IsZero() {
+		high = "(" + place{at: ceilMS(f.To)}.by(f.Source)
+	}
+	return low, high
+}
+
+// readBy reads more of each group.
+func (w *failureWalk) readBy(ctx context.Context, of []*groupWalk) error {
+	low, _ := rangeBy(w.filter)
+	cmds, err := w.r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, g := range of {
+			p.ZRangeArgs(ctx, redis.ZRangeArgs{
+				Key: w.r.keys.failuresBy(g.group), Start: "(" + g.last.by(w.filter.Source), Stop: low, ByLex: true, Rev: true, Count: int64(g.n),
+			})
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, g := range of {
+		members := cmds[i].(*redis.StringSliceCmd).Val()
+		g.ahead, g.ended = make([]place, len(members)), len(members) < g.n
+		for n, m := range members {
+			if g.ahead[n], err = placeBy(w.filter.Source, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// countBy counts the failures of a requester.
+func (r *Record) countBy(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
+	groups, err := r.matchingGroups(ctx, f)
+	if err != nil {
+		return err
+	}
+	if err := r.completeBy(ctx, groups); err != nil {
+		return err
+	}
+	low, high := rangeBy(f)
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, g := range groups {
+			p.ZLexCount(ctx, r.keys.failuresBy(g), low, high)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("counting failures: %w", err)
+	}
+	for i, cmd := range cmds {
+		counts[groups[i]] = int(cmd.(*redis.IntCmd).Val())
+	}
+	return nil
+}
+
+// completeBy writes those sets anew that have not as many entries as the first ones.
+func (r *Record) completeBy(ctx context.Context, groups []failureGroup) error {
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, g := range groups {
+			p.ZCard(ctx, r.keys.failures(g))
+			p.ZCard(ctx, r.keys.failuresBy(g))
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading failures: %w", err)
+	}
+	for i, g := range groups {
+		if cmds[2*i].(*redis.IntCmd).Val() == cmds[2*i+1].(*redis.IntCmd).Val() {
+			continue
+		}
+		// An entry may have been written between the two.
+		both, err := r.rdb.TxPipelined(ctx, func(p redis.Pipeliner) error {
+			p.ZCard(ctx, r.keys.failures(g))
+			p.ZCard(ctx, r.keys.failuresBy(g))
+			return nil
+		})
+		if err == nil && both[0].(*redis.IntCmd).Val() != both[1].(*redis.IntCmd).Val() {
+			err = r.writeBy(ctx, g)
+		}
+		if err != nil {
+			return fmt.Errorf("sorting the failures of project %s by requester: %w", g.project, err)
+		}
+	}
+	return nil
+}
+
+// writeBy writes the set of a group anew. The next reader puts right what others write meanwhile.
+func (r *Record) writeBy(ctx context.Context, g failureGroup) error {
+	missing := map[string]bool{}
+	for at := int64(0); ; at += pageReads {
+		entries, err := r.rdb.ZRangeWithScores(ctx, r.keys.failures(g), at, at+pageReads-1).Result()
+		if err != nil {
+			return err
+		}
+		if len(entries) == 0 {
+			break
+		}
+		places := make([]place, len(entries))
+		for i, z := range entries {
+			places[i] = place{int64(z.Score), z.Member.(string)}
+		}
+		members, err := r.membersBy(ctx, places)
+		if err != nil {
+			return err
+		}
+		for _, m := range members {
+			missing[m] = true
+		}
+	}
+	var wrong []any
+	for at := int64(0); ; at += pageReads {
+		members, err := r.rdb.ZRange(ctx, r.keys.failuresBy(g), at, at+pageReads-1).Result()
+		if err != nil {
+			return err
+		}
+		if len(members) == 0 {
+			break
+		}
+		for _, m := range members {
+			if !missing[m] {
+				wrong = append(wrong, m)
+			}
+			delete(missing, m)
+		}
+	}
+	for part := range slices.Chunk(wrong, pageReads) {
+		if err := r.rdb.ZRem(ctx, r.keys.failuresBy(g), part...).Err(); err != nil {
+			return err
+		}
+	}
+	return r.addBy(ctx, g, slices.Collect(maps.Keys(missing)))
+}
+
+// membersBy returns the members for entries of the first set.
+func (r *Record) membersBy(ctx context.Context, entries []place) ([]string, error) {
+	ids := make([]string, len(entries))
+	for i, p := range entries {
+		ids[i], _, _ = strings.Cut(p.member, "/")
+	}
+	ops, err := r.operations(ctx, slices.Compact(slices.Sorted(slices.Values(ids))))
+	if err != nil {
+		return nil, err
+	}
+	requesters := make(map[string]string, len(ops))
+	for _, op := range ops {
+		requesters[op.ID] = op.RequestedBy
+	}
+	out := make([]string, len(entries))
+	for i, p := range entries {
+		out[i] = p.by(requesters[ids[i]])
+	}
+	return out, nil
+}
+
+func (r *Record) addBy(ctx context.Context, g failureGroup, members []string) error {
+	for part := range slices.Chunk(members, pageReads) {
+		zs := make([]redis.Z, len(part))
+		for i, m := range part {
+			zs[i].Member = m
+		}
+		if err := r.rdb.ZAdd(ctx, r.keys.failuresBy(g), zs...).Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
