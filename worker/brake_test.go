@@ -214,6 +214,39 @@ func (s *env) quiet(op record.Operation) {
 	require.Eventually(s.t, func() bool { return s.operation(op).Counts.Sending == 0 }, patience, 10*time.Millisecond)
 }
 
+// A batch that is split makes no further call for an operation that was stopped meanwhile. The others
+// in it go on.
+func TestStopLossInASplitBatch(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	all := ids(80)
+	for _, id := range []string{all[0], all[79]} {
+		s.cloud.Fail(fakecloud.Fault{Desktop: id, Status: 400, Code: "WKS.00010021", Message: "not acceptable"})
+	}
+	op := s.enqueue(tasks.Request{Desktops: all})
+	s.start(func(cfg *worker.Config) { cfg.Projects[0].StopLoss = &tasks.StopLoss{} })
+	op = s.waits(op)
+	s.quiet(op)
+	require.Equal(t, tasks.WhyStopLoss, op.Clearance.Why)
+	calls := s.calls()
+	first := slices.IndexFunc(calls, func(r fakecloud.Request) bool {
+		return len(r.DesktopIDs) == 1 && (r.DesktopIDs[0] == all[0] || r.DesktopIDs[0] == all[79])
+	})
+	require.Len(t, calls, first+1, "calls began after the one that stopped it: %v", calls[first+1:])
+	op = s.operation(op)
+	require.Equal(t, 1, op.Counts.Failed)
+	require.Positive(t, op.Counts.Queued)
+	require.Eventually(t, func() bool {
+		if op = s.operation(op); op.AwaitsApproval() {
+			s.approve(op)
+		}
+		return op.Done()
+	}, patience, 10*time.Millisecond)
+	got, _ := s.ended(op)
+	require.Equal(t, []int{2, 78}, []int{got.Counts.Failed, got.Counts.Detached})
+	require.Empty(t, s.takenTwice(all))
+}
+
 // What a batch puts on hold is compared with what it sends, also if many batches read at once.
 func TestStopLossOfManyBatches(t *testing.T) {
 	t.Parallel()

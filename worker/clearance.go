@@ -24,18 +24,24 @@ const (
 // clearance decides whether the calls of a project's operations may begin.
 type clearance struct {
 	mu      sync.Mutex
-	cleared map[string]time.Time // operation: until when that is known
+	cleared map[string]inWindow // by operation
 
 	fleetMu  sync.Mutex
 	assigned int
 	readAt   time.Time
 }
 
+// inWindow is that an operation is in the window with all that it had ever asked for.
+type inWindow struct {
+	asked int
+	until time.Time
+}
+
 // clear reports whether the calls of an operation may begin; after > 0: ask again then. If
 // neither, the operation waits for a person or is over. Every run of a chunk asks, however
 // the operation was enqueued. It updates op.
 func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool, after time.Duration, err error) {
-	if !s.clearance.knows(op.ID, time.Now()) || op.AwaitsApproval() || op.Stopped() != "" {
+	if !s.clearance.knows(*op, time.Now()) || op.AwaitsApproval() || op.Stopped() != "" {
 		if cleared, after, err = s.clearWindow(ctx, op); err != nil || !cleared {
 			return false, after, err
 		}
@@ -49,7 +55,7 @@ func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool,
 		return false, 0, s.askToContinue(ctx, *op)
 	}
 	if op.Chunks() > 1 {
-		s.clearance.note(op.ID, time.Now())
+		s.clearance.note(*op, time.Now())
 	}
 	return true, 0, nil
 }
@@ -171,15 +177,16 @@ func (c *clearance) counted() int {
 	return c.assigned
 }
 
-func (c *clearance) knows(op string, now time.Time) bool {
+func (c *clearance) knows(op record.Operation, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return now.Before(c.cleared[op])
+	known := c.cleared[op.ID]
+	return now.Before(known.until) && op.Asked() <= known.asked
 }
 
-func (c *clearance) note(op string, now time.Time) {
+func (c *clearance) note(op record.Operation, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.cleared, func(_ string, until time.Time) bool { return now.After(until) })
-	c.cleared[op] = now.Add(clearedFor)
+	maps.DeleteFunc(c.cleared, func(_ string, k inWindow) bool { return now.After(k.until) })
+	c.cleared[op.ID] = inWindow{op.Asked(), now.Add(clearedFor)}
 }

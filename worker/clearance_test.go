@@ -259,3 +259,101 @@ func TestNothingPassesTheLimitUnapproved(t *testing.T) {
 		})
 	}
 }
+
+// A retry asks for what it adds, also if its operation is in the window already.
+func TestWhatARetryAddsIsCounted(t *testing.T) {
+	t.Parallel()
+	t.Run("found by a user who was unknown before", func(t *testing.T) {
+		t.Parallel()
+		s := newEnv(t, fakecloud.Config{})
+		s.cloud.Add(projectID, fakecloud.Desktop{ID: "of-zoe", Users: []fakecloud.User{{Name: "zoe"}}})
+		s.start(limited)
+		op, _ := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "training"}}))
+		require.Equal(t, []int{1, 1}, []int{op.Counts.Detached, op.Counts.Held})
+		for i := range 60 {
+			s.cloud.Add(projectID, fakecloud.Desktop{ID: fmt.Sprintf("room-%d", i), Users: []fakecloud.User{{Name: "training"}}})
+		}
+		n, err := s.p.Retry(t.Context(), op, tasks.RetryFilter{Held: true}, "bob")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		op = s.waits(op)
+		require.Equal(t, []int{60, 1}, []int{op.Clearance.Desktops, op.Clearance.Used})
+		require.Equal(t, []string{"of-zoe"}, s.called())
+	})
+	t.Run("a part at a time", func(t *testing.T) {
+		t.Parallel()
+		s := newEnv(t, fakecloud.Config{})
+		op := s.enqueue(tasks.Request{Desktops: ids(150)})
+		s.fail(op) // before any worker has looked at it
+		s.startImpatient(limited)
+		s.redrive(op, ids(40)...)
+		require.Eventually(t, func() bool { return s.operation(op).Counts.Detached == 40 }, patience, 10*time.Millisecond)
+		s.redrive(op, ids(80)[40:]...)
+		op = s.waits(op)
+		require.Equal(t, []int{40, 40}, []int{op.Clearance.Desktops, op.Clearance.Used})
+		require.Len(t, s.called(), 40)
+	})
+	t.Run("after the question", func(t *testing.T) {
+		t.Parallel()
+		s := newEnv(t, fakecloud.Config{})
+		op := s.enqueue(tasks.Request{Desktops: ids(150)})
+		s.fail(op)
+		s.startImpatient(limited)
+		s.redrive(op, ids(60)...)
+		asked := s.waits(op)
+		require.Equal(t, 60, asked.Clearance.Desktops)
+		s.redrive(op, ids(150)[60:]...)
+		require.Eventually(t, func() bool {
+			c := s.operation(op).Clearance
+			return c != nil && c.Desktops == 150
+		}, patience, 10*time.Millisecond)
+		_, err := s.p.Approve(t.Context(), asked, tasks.Approval{By: "ann"})
+		require.ErrorIs(t, err, tasks.ErrNotWaiting, "it was asked about 60")
+		require.Empty(t, s.called())
+	})
+	t.Run("of an undo", func(t *testing.T) {
+		t.Parallel()
+		s := newEnv(t, fakecloud.Config{})
+		above := 20
+		few := func(cfg *worker.Config) { cfg.Projects[0].UndoSecondPersonAbove = &above }
+		w := s.start(few)
+		op := s.detached(tasks.Request{Desktops: ids(60)})
+		w.Stop()
+		back := s.undo(op)
+		s.fail(back)
+		s.startImpatient(few)
+		s.redrive(back, ids(15)...)
+		require.Eventually(t, func() bool { return s.operation(back).Counts.Detached == 15 }, patience, 10*time.Millisecond)
+		s.redrive(back, ids(30)[15:]...)
+		require.Equal(t, tasks.WhyUndo, s.waits(back).Clearance.Why)
+		require.Len(t, s.harmless(), 15)
+	})
+}
+
+// redrive retries desktops of an operation that failed.
+func (s *env) redrive(op record.Operation, desktops ...string) {
+	s.t.Helper()
+	q := tasks.RedriveRequest{RequestedBy: "bob"}
+	for _, id := range desktops {
+		q.Desktops = append(q.Desktops, tasks.DesktopRef{OperationID: op.ID, DesktopID: id})
+	}
+	x, err := s.p.Redrive(s.t.Context(), q)
+	require.NoError(s.t, err)
+	require.Equal(s.t, len(desktops), x.Matched)
+}
+
+// fail fails all rows of an operation, as when nobody serves its project before its deadline.
+func (s *env) fail(op record.Operation) {
+	s.t.Helper()
+	for n := range op.Chunks() {
+		c, err := s.record.Chunk(s.t.Context(), op.ID, n)
+		require.NoError(s.t, err)
+		change := record.Change{Operation: op, Chunk: n}
+		for _, d := range c.Desktops {
+			f := &tasks.Failure{Code: tasks.CodeDeadline, Class: tasks.ClassTransient, At: time.Now()}
+			change.Moves = append(change.Moves, record.Move{Desktop: d, To: tasks.StateFailed, Failure: f})
+		}
+		_, err = s.record.Apply(s.t.Context(), time.Now(), []record.Change{change})
+		require.NoError(s.t, err)
+	}
+}

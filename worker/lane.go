@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,8 @@ type job struct {
 	size  int           // desktops
 	done  chan struct{} // closed when left is 0
 	span  *spans.Span   // of the handler
+
+	withdrawn bool // the handler's time is over; see lanes.withdraw
 
 	mu    sync.Mutex
 	left  int
@@ -124,10 +127,7 @@ func newLanes() *lanes {
 func (l *lanes) put(items []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.refuse(items) {
-		return
-	}
-	for _, it := range items {
+	for _, it := range l.accept(items) {
 		k := laneOf(it)
 		l.waiting[k] = append(l.waiting[k], it)
 		l.full(k)
@@ -139,7 +139,7 @@ func (l *lanes) put(items []*item) {
 func (l *lanes) putBack(items []*item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(items) == 0 || l.refuse(items) {
+	if items = l.accept(items); len(items) == 0 {
 		return
 	}
 	k := laneOf(items[0])
@@ -148,14 +148,15 @@ func (l *lanes) putBack(items []*item) {
 	l.signal()
 }
 
-// refuse answers items after close.
-func (l *lanes) refuse(items []*item) (closed bool) {
-	if l.closed {
-		for _, it := range items {
+// accept returns the items that may wait. It answers those whose job was withdrawn, and all after close.
+func (l *lanes) accept(items []*item) []*item {
+	return slices.DeleteFunc(items, func(it *item) bool {
+		refused := l.closed || it.job.withdrawn
+		if refused {
 			it.answer(immediately)
 		}
-	}
-	return l.closed
+		return refused
+	})
 }
 
 func (l *lanes) signal() {
@@ -236,9 +237,12 @@ func (l *lanes) count() (n int) {
 	return n
 }
 
-// withdraw removes the waiting items of a job and answers them. Items in a call are answered
-// by the call.
+// withdraw removes the waiting items of a job and answers them, also those that are put back later.
+// Items in a call are answered by the call.
 func (l *lanes) withdraw(j *job) {
+	l.mu.Lock()
+	j.withdrawn = true
+	l.mu.Unlock()
 	l.remove(func(it *item) bool { return it.job == j })
 }
 

@@ -187,6 +187,25 @@ func TestWithdrawAnswersWhatWaits(t *testing.T) {
 	require.Equal(t, []string{"z"}, idsOf(l.pop()))
 }
 
+// Nobody waits any more for what a batch puts back after its handler's time is over: it would wait for
+// the end of a pause, and be sent after its deadline.
+func TestWithdrawAnswersWhatIsPutBackLater(t *testing.T) {
+	t.Parallel()
+	l := newLanes()
+	a, items := testItems("a", false, record.Row{Desktop: tasks.Desktop{ID: "x"}})
+	b, others := testItems("b", false, record.Row{Desktop: tasks.Desktop{ID: "z"}})
+	l.put(items)
+	l.put(others)
+	batch := l.pop()
+	l.withdraw(a)
+	require.Equal(t, 1, a.left, "it is in a batch")
+	l.putBack(batch)
+	require.Zero(t, a.left)
+	require.Equal(t, immediately, a.delay)
+	require.Equal(t, 1, b.left)
+	require.Equal(t, []string{"z"}, idsOf(l.pop()))
+}
+
 func TestSuspectsGoInSmallerAndSmallerCalls(t *testing.T) {
 	t.Parallel()
 	for attempts, limit := range map[int]int{1: 50, 2: 25, 3: 12, 4: 6, 5: 3, 6: 1, 7: 1, 50: 1} {

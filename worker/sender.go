@@ -260,6 +260,7 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 			lost = append(lost, claim.Desktops[i])
 		}
 	}
+	moved = s.leaveStopped(b, w, done.Applied, moved, call)
 	busy, mine := split(moved, lost)
 	if len(busy) > 0 {
 		var rolledBack *record.Call // the outcome of the call will say which desktops were in it
@@ -269,6 +270,32 @@ func (s *sender) begin(b *batch, group []*item, call record.Call) (mine []*item)
 		s.settle(b, busy, rolledBack, func(it *item) transition { return it.moveTo(tasks.StateQueued, jitter(busyDelay)) })
 	}
 	return mine
+}
+
+// leaveStopped queues again what was in a call before, and whose operation was stopped since: no
+// further call of it may begin. It returns the others.
+func (s *sender) leaveStopped(b *batch, w writing, applied []record.Applied, group []*item, call record.Call) (others []*item) {
+	stopped := map[string]bool{}
+	for i, a := range applied {
+		if a.Brake == record.BrakeStopped {
+			stopped[w.changes[i].Operation.ID] = true
+		}
+	}
+	if len(stopped) == 0 {
+		return group
+	}
+	var back []*item
+	for _, it := range group {
+		if stopped[it.job.op.ID] {
+			back = append(back, it)
+		} else {
+			others = append(others, it)
+		}
+	}
+	s.settle(b, back, notSent(&call, "the operation was stopped meanwhile"), func(it *item) transition {
+		return it.moveTo(tasks.StateQueued, immediately)
+	})
+	return others
 }
 
 // giveBack returns a group, and all that is left of the batch, to the lane, and spends no

@@ -171,10 +171,10 @@ func (s *sender) onUndoDenied(b *batch, group []*item, out outcome) {
 }
 
 // clearUndo is clear for an undo. It is not in the window of what is detached: a mistake is
-// to be repaired at once. A large one waits for a second person.
+// to be repaired at once. A large one waits for a second person, also if it is retried in parts.
 func (s *sender) clearUndo(ctx context.Context, op record.Operation, now time.Time) (bool, time.Duration, error) {
 	asks, above := op.Counts.Unsettled(), *s.project.UndoSecondPersonAbove
-	if op.Clearance != nil || asks <= above {
+	if op.Clearance != nil || max(asks, min(op.Requeued(), op.Total)) <= above {
 		return true, 0, nil
 	}
 	return false, 0, s.askApproval(ctx, op, tasks.Clearance{

@@ -99,7 +99,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 		cfg: w.cfg, project: p, log: log, record: w.record, producer: w.producer, committer: w.committer,
 		claims: &claims{record: w.record, log: log, project: p.Alias, worker: w.cfg.ID, inFlight: w.inFlight},
 		rules:  policy.NewRules(w.cfg.Rules), limit: limit, directory: &directory{}, hints: w.hints,
-		clearance: &clearance{cleared: map[string]time.Time{}},
+		clearance: &clearance{cleared: map[string]inWindow{}},
 		calls:     &health{}, readings: &health{}, inFlight: w.inFlight,
 	}
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)

@@ -9,9 +9,6 @@ import (
 // TaskType is the asynq type of a chunk's task.
 const TaskType = "detachd:chunk"
 
-// MaxChunks is the maximum number of chunks of an operation.
-const MaxChunks = 1000
-
 // payloadVersion is in every payload; a worker rejects others.
 const payloadVersion = 1
 
@@ -48,8 +45,8 @@ func DecodePayload(b []byte) (Payload, error) {
 		return Payload{}, &PayloadError{Reason: fmt.Sprintf("version %d, this worker reads version %d", p.Version, payloadVersion)}
 	case p.Operation == "" || p.Project == "":
 		return Payload{}, &PayloadError{Reason: "operation or project is missing"}
-	case p.Chunk < 0 || p.Chunk >= MaxChunks || p.Generation < 0:
-		return Payload{}, &PayloadError{Reason: fmt.Sprintf("chunk %d, generation %d is out of range", p.Chunk, p.Generation)}
+	case p.Chunk < 0 || p.Generation < 0:
+		return Payload{}, &PayloadError{Reason: fmt.Sprintf("chunk %d, generation %d is below 0", p.Chunk, p.Generation)}
 	}
 	return p, nil
 }

@@ -14,7 +14,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := Payload{
 			Version: 1, Operation: rapid.StringN(1, 30, -1).Draw(t, "op"), Project: rapid.StringN(1, 30, -1).Draw(t, "project"),
-			Chunk: rapid.IntRange(0, 999).Draw(t, "chunk"), Generation: rapid.IntRange(0, 99).Draw(t, "generation"),
+			Chunk: rapid.IntRange(0, 99_999).Draw(t, "chunk"), Generation: rapid.IntRange(0, 99).Draw(t, "generation"),
 		}
 		text := fmt.Sprintf(`{"v":1,"op":%q,"project":%q,"chunk":%d,"gen":%d}`, "o", "p", p.Chunk, p.Generation)
 		got, err := DecodePayload([]byte(text))
@@ -24,7 +24,7 @@ func TestPayloadRoundTrip(t *testing.T) {
 	})
 	for _, bad := range []string{
 		``, `{}`, `null`, `[]`, `"x"`, `{"v":2,"op":"a","project":"p"}`, `{"v":1,"op":"a"}`, `{"v":1,"project":"a"}`,
-		`{"v":1,"op":"a","project":"p","chunk":1000}`, `{"v":1,"op":"a","project":"p","chunk":-1}`, `{"v":1,"op":"a","project":"p","more":1}`,
+		`{"v":1,"op":"a","project":"p","chunk":1.5}`, `{"v":1,"op":"a","project":"p","chunk":-1}`, `{"v":1,"op":"a","project":"p","more":1}`,
 		`{"v":1,"op":"a","project":"p"}{}`, `{"v":1,"op":"a","project":"p","gen":-1}`,
 	} {
 		_, err := DecodePayload([]byte(bad))

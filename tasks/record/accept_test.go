@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -65,5 +66,11 @@ func TestTraceIsNoContent(t *testing.T) {
 
 func TestAPayloadCanNameEveryChunk(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, tasks.MaxDesktops/record.ChunkSize, queue.MaxChunks)
+	largest := record.Operation{Operation: tasks.Operation{Total: tasks.MaxDesktops + tasks.MaxLookups, Users: tasks.MaxLookups}}
+	require.Equal(t, 1100, largest.Chunks())
+	for _, chunk := range []int{0, largest.Chunks() - 1, 10 * largest.Chunks()} { // users may have many desktops, which are more chunks
+		p, err := queue.DecodePayload(fmt.Appendf(nil, `{"v":1,"op":"o","project":"hq","chunk":%d}`, chunk))
+		require.NoError(t, err)
+		require.Equal(t, chunk, p.Chunk)
+	}
 }

@@ -41,6 +41,13 @@ const (
 // desktops is how many rows are desktops.
 func (o Operation) desktops() int { return o.Total - o.lookups() }
 
+// Asked is how many desktops the operation has ever asked for. It only grows: by what look-ups find
+// and by what retries queue again.
+func (o Operation) Asked() int { return o.desktops() + o.requeued }
+
+// Requeued is how many rows retries have queued again.
+func (o Operation) Requeued() int { return o.requeued }
+
 // Stopped is why nothing of the operation may be in a further call; empty: it may.
 func (o Operation) Stopped() tasks.ClearanceWhy {
 	if o.brake == nil {

@@ -88,6 +88,24 @@ func canary(t *testing.T, b *bundle) {
 	require.False(t, b.operation(op.ID).CanaryPending())
 }
 
+// One that was in a call, went back, and is recalled then, leaves its turn to another: it would never be
+// confirmed, and the others would wait for it until the deadline.
+func canaryRecalled(t *testing.T, b *bundle) {
+	op := b.braked(150, tasks.Canary{Desktops: 3, Above: 100}, tasks.NoStopLoss)
+	require.Equal(t, 3, moved(b.shift(op, 0, 100, tasks.StateQueued, tasks.StateSending, "")))
+	b.shift(op, 0, 1, tasks.StateSending, tasks.StateQueued, "")
+	b.shift(op, 0, 1, tasks.StateQueued, tasks.StateCancelled, "")
+	turn, err := b.r.CanaryTurn(t.Context(), op)
+	require.NoError(t, err)
+	require.Equal(t, 1, turn.Free)
+	swept, err := b.r.Sweep(t.Context(), b.now, 0, 10, 0)
+	require.NoError(t, err)
+	require.Len(t, swept.Chunks, 1)
+	require.Equal(t, 1, moved(b.shift(op, 0, 97, tasks.StateQueued, tasks.StateSending, "")))
+	b.shift(op, 0, 3, tasks.StateSending, tasks.StateAccepted, "")
+	require.Equal(t, record.CanaryConfirmed, b.shift(op, 0, 3, tasks.StateAccepted, tasks.StateDetached, "").Brake)
+}
+
 // One that was in a call and fails stops the operation until a person lets the rest go.
 func canaryFails(t *testing.T, b *bundle) {
 	op := b.braked(150, tasks.Canary{Desktops: 3}, tasks.NoStopLoss)

@@ -21,22 +21,26 @@ type Usage struct {
 var scriptReserve = script("reserve", "clock")
 
 // Reserve puts n desktops of an operation into its project's sliding window, unless more than
-// allowed would then be in it; allowed < 0: whatever is in it. The operation that is in the
-// window already stays, whatever it asks for now. So a call must not begin before Reserve
-// has cleared its operations, and repeating it is harmless.
+// allowed would then be in it; allowed < 0: whatever is in it. An operation that is in the window
+// already adds what a retry or a look-up has added to it since. So a call must not begin before
+// Reserve has cleared its operations, and repeating it is harmless.
 func (r *Record) Reserve(ctx context.Context, op Operation, n, allowed int, window time.Duration) (Usage, error) {
 	call := &scriptCall{
 		script: scriptReserve, keys: []string{r.keys.window(op.Project), r.keys.reserved(op.Project)},
-		args: []any{op.ID, n, op.RequestedBy, allowed, window.Milliseconds()},
+		args: []any{op.ID, n, op.RequestedBy, allowed, window.Milliseconds(), op.Asked(), op.desktops()},
 	}
-	if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
-		return Usage{}, fmt.Errorf("clearing operation %s: %w", op.ID, err)
+	for {
+		if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
+			return Usage{}, fmt.Errorf("clearing operation %s: %w", op.ID, err)
+		}
+		v, err := call.reply.Int64Slice()
+		if err != nil || len(v) != 3 {
+			return Usage{}, fmt.Errorf("clearing operation %s: unexpected reply %v: %w", op.ID, v, err)
+		}
+		if v[0] >= 0 {
+			return Usage{Cleared: v[0] == 1, Project: int(v[1]), BySource: int(v[2])}, nil
+		}
 	}
-	v, err := call.reply.Int64Slice()
-	if err != nil || len(v) != 4 {
-		return Usage{}, fmt.Errorf("clearing operation %s: unexpected reply %v: %w", op.ID, v, err)
-	}
-	return Usage{Cleared: v[0] == 1, Project: int(v[1]), BySource: int(v[2])}, nil
 }
 
 // LookUpsLeft reports whether rows of an operation are still to be looked up. Until then it

@@ -183,6 +183,27 @@ func clearedAnew(t *testing.T, b *bundle) {
 	require.Nil(t, b.operation(op.ID).Clearance)
 }
 
+// A retry of one desktop gives the others no less time than they had.
+func retryKeepsALaterDeadline(t *testing.T, b *bundle) {
+	for _, days := range []int{7, 0} {
+		before := b.now.AddDate(0, 0, days).Add(time.Hour)
+		req := tasks.Request{Desktops: ids(3), Deadline: before}
+		if days > 0 {
+			req.NotBefore = b.now.AddDate(0, 0, 3)
+		}
+		op := b.enqueue(req)
+		b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[0])
+		n, err := b.p.Retry(t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "bob")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		want := before
+		if days == 0 {
+			want = b.now.Add(tasks.DefaultDeadline)
+		}
+		require.Equal(t, want.UTC(), b.operation(op.ID).Deadline)
+	}
+}
+
 // Whoever asks, in whatever order and however often: without an approval there is never more
 // in the window than is allowed, and nobody is turned away while there is room.
 func TestReserveHoldsTheLimit(t *testing.T) {
@@ -234,4 +255,66 @@ func TestReserveAtOnce(t *testing.T) {
 	all.Wait()
 	slices.Sort(cleared)
 	require.Len(t, slices.Compact(cleared), 50)
+}
+
+// Whatever has left the window does not count, however many operations that are, and whatever
+// they asked for.
+func TestReserveForgets(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	reserve := func(id string, n, allowed int, window time.Duration) record.Usage {
+		op := record.Operation{Operation: tasks.Operation{ID: id, Project: "hq", RequestedBy: "hr"}}
+		u, err := b.r.Reserve(t.Context(), op, n, allowed, window)
+		require.NoError(t, err)
+		return u
+	}
+	const many = 2500
+	for i := range many {
+		require.True(t, reserve(fmt.Sprint(i), i%2, -1, time.Hour).Cleared) // of a cancelled one nothing is left
+	}
+	require.Equal(t, many/2, reserve("another", many, many, time.Hour).Project)
+	require.Less(t, reserve("last", 10, -1, time.Millisecond).Project, 500, "only what came within the last millisecond")
+}
+
+// What an operation adds while it is in the window counts, once, and no more than it has desktops.
+func TestReserveOfOneThatGrows(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	op := b.enqueue(tasks.Request{Desktops: ids(30)})
+	reserve := func(allowed int) record.Usage {
+		now := b.operation(op.ID)
+		u, err := b.r.Reserve(t.Context(), now, now.Counts.Unsettled(), allowed, time.Hour)
+		require.NoError(t, err)
+		return u
+	}
+	all := func(from, to tasks.State) {
+		for _, d := range b.chunk(op, 0).Desktops {
+			if d.State == from {
+				b.move(op, 0, to, d)
+			}
+		}
+	}
+	retry := func(n int) {
+		for _, d := range b.chunk(op, 0).Desktops[:n] {
+			if d.State == tasks.StateFailed {
+				b.move(op, 0, tasks.StateQueued, d)
+			}
+		}
+	}
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(10)
+	require.Equal(t, record.Usage{Cleared: true}, reserve(20))
+	// A worker of an earlier version does not write what was asked for.
+	require.NoError(t, b.rdb.HDel(t.Context(), b.prefix+":{p:hq}:reserved", "asked:"+op.ID).Err())
+	require.Equal(t, record.Usage{Cleared: true, Project: 10, BySource: 10}, reserve(20))
+	retry(25) // the ten wait already
+	require.Equal(t, record.Usage{Project: 10, BySource: 10}, reserve(20))
+	require.Equal(t, record.Usage{Cleared: true, Project: 10, BySource: 10}, reserve(25))
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(30)
+	require.Equal(t, record.Usage{Project: 25, BySource: 25}, reserve(29))
+	require.Equal(t, record.Usage{Cleared: true, Project: 25, BySource: 25}, reserve(30), "it has no more")
+	all(tasks.StateQueued, tasks.StateFailed)
+	retry(30)
+	require.Equal(t, record.Usage{Cleared: true, Project: 30, BySource: 30}, reserve(0), "the same desktops again")
 }

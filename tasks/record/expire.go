@@ -156,7 +156,7 @@ func (r *Record) removals(ctx context.Context, ids []string) ([]*removal, error)
 	out := make([]*removal, len(ids))
 	for i, id := range ids {
 		x := &removal{
-			id: id, chunks: tasks.MaxDesktops / ChunkSize, failed: failed[i].Val(),
+			id: id, chunks: (tasks.MaxDesktops + tasks.MaxLookups) / ChunkSize, failed: failed[i].Val(),
 			buckets: buckets{map[int]bool{}, map[int]bool{}},
 		}
 		if err := x.decode(metas[i]); err != nil {

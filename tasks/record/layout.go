@@ -104,6 +104,7 @@ type Operation struct {
 	clearance string // as stored, for compare-and-set
 	bound     bool   // Planned of its rows counts: it runs a plan, or was approved by one
 	brake     *brake // nil: it has none
+	requeued  int    // rows that retries have queued again
 }
 
 // Row is a row of an operation as the record has it, with its place and the value that

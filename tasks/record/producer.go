@@ -433,7 +433,7 @@ func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
 // Retry queues an operation's failed or held desktops again and returns their number.
 // Guards are not overridden: a desktop that has not changed is held again. Attempts start
 // from 0, each desktop is read before it is sent, and the operation gets a new deadline,
-// DefaultDeadline from now. by is the requester, for the trail.
+// DefaultDeadline from now, unless it has a later one. by is the requester, for the trail.
 func (p *Producer) Retry(ctx context.Context, op Operation, f tasks.RetryFilter, by string) (int, error) {
 	r := p.Record
 	from := tasks.StateFailed

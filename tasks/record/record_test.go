@@ -235,6 +235,8 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"accepts whole":            acceptsWhole,
 		"canary":                   canary,
 		"canary fails":             canaryFails,
+		"canary recalled":          canaryRecalled,
+		"retry keeps a deadline":   retryKeepsALaterDeadline,
 		"stop-loss":                stopLoss,
 		"stop-loss by number":      stopLossByNumber,
 		"stop-loss of late writes": stopLossOfLateWrites,

@@ -37,6 +37,7 @@ type storedOperation struct {
 	Bound     bool   `redis:"bound"` // an approval bound its rows to a plan
 	Brake     string `redis:"brake"`
 	Undos     string `redis:"undos"` // ids, with commas
+	Requeued  int    `redis:"requeued"`
 
 	Queued    int `redis:"nQ"`
 	Sending   int `redis:"nS"`
@@ -70,7 +71,7 @@ func (s storedOperation) operation(id string) (op Operation, ok bool, err error)
 		op.Deadline = s.Deadline.Time
 	}
 	op.EndedAt, op.Seal, op.Counts, op.clearance = s.Ended.Time, s.Seal, s.counts(), s.Clearance
-	op.bound = s.Bound || op.Plan != ""
+	op.bound, op.requeued = s.Bound || op.Plan != "", s.Requeued
 	if s.Clearance != "" {
 		if err := decodeJSON(s.Clearance, &op.Clearance); err != nil {
 			return op, false, fmt.Errorf("the clearance of operation %s cannot be read: %w", id, err)

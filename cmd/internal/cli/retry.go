@@ -14,8 +14,8 @@ func (p *Program) retryCommand() *cobra.Command {
 		Short: "Retry the failed desktops of an operation, or those on hold",
 		Long: `Queues the failed desktops of an operation again, or with --held those on hold.
 Attempts start from 0, each desktop is read before it is sent, and the operation
-gets a new deadline, 24 hours from now. A desktop that was on hold is put on hold
-again if nothing has changed.`,
+gets a new deadline, 24 hours from now, unless it has a later one. A desktop that
+was on hold is put on hold again if nothing has changed.`,
 		Example: `  detachd retry d6i2kg1ksdu9f6fldk0g --code WKS.00010032
   detachd retry d6i2kg1ksdu9f6fldk0g --held`,
 		Args: needs("OPERATION", "detachd list"),

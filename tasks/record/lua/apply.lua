@@ -26,7 +26,7 @@
 --   tag      "SQ||WKS.1" (for the trail: the move without its position)
 -- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
 -- status is as wanted, 1 if this was the operation's last work, what became of the brake (0:
--- nothing, 1: its canary was confirmed, 2: it has stopped the operation)}
+-- nothing, 1: its canary was confirmed, 2: it stopped the operation, now or before this call)}
 
 local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local errors, unproven, trail, index_log = KEYS[5], KEYS[6], KEYS[7], KEYS[8]
@@ -59,6 +59,7 @@ local braked = false -- rows did not move because it has stopped the operation
 local chunk_fields, new_errors, old_errors = {}, {}, {}
 local operation_fields, old_operation_fields = {}, {}
 local delta = {} -- state -> how many rows more, or less
+local requeued = 0 -- how many rows a retry queued again
 local tags, positions = {}, {} -- of rows moved one by one: tags in their order; tag -> positions
 local moves = {} -- for the trail
 
@@ -78,6 +79,7 @@ end
 local function count_move(from, to, n, entry, failure)
   if from == to then return end
   if brake then count_in_brake(brake, entry, from, to, n, failure or '') end
+  if to == 'Q' and (from == 'F' or from == 'H') then requeued = requeued + n end
   delta[from] = (delta[from] or 0) - n
   delta[to] = (delta[to] or 0) + n
 end
@@ -142,6 +144,16 @@ local function write_trail()
   redis.call('RPUSH', trail, '{"t":' .. now .. head .. ',"m":[' .. table.concat(moves, ',') .. ']}')
 end
 
+-- Counts what a retry queued again. A question or an answer about how many desktops the operation
+-- asks for was about fewer.
+local function write_requeued()
+  if requeued == 0 then return end
+  redis.call('HINCRBY', operation, 'requeued', requeued)
+  local clearance = redis.call('HGET', operation, 'clearance')
+  local why = clearance and cjson.decode(clearance).why
+  if why == 'limit' or why == 'undo' then redis.call('HDEL', operation, 'clearance') end
+end
+
 -- Adds to how many rows of the chunk have work left. Returns how many have, or nil if that did
 -- not change, and whether it was none.
 local function add_left(key, n)
@@ -161,10 +173,12 @@ write('HSET', errors, new_errors)
 write('HDEL', errors, old_errors)
 if call_id ~= '' and not (braked and #moves == 0) then redis.call('HSET', calls, call_id, call) end
 write_trail()
+write_requeued()
 for state, n in pairs(delta) do
   if n ~= 0 then set(operation_fields, 'n' .. state, counts[state] + n) end
 end
-local brake_event = braked and 2 or 0
+local stopped = call_id ~= '' and brake and brake.stopped ~= '' -- its rows may be in the call, as they were in one before
+local brake_event = (braked or stopped) and 2 or 0
 if brake and #moves > 0 then
   brake_event = math.max(brake_event, settle_brake(brake, deadline, tonumber(now)))
   set(operation_fields, 'brake', cjson.encode(brake))

@@ -23,8 +23,11 @@ local function count_in_brake(brake, entry, from, to, n, failure)
   local code = failure:sub(1, 1) == '{' and cjson.decode(failure).c or ''
   local first, last
   if entry then first, last = brake.first:find(entry, 1, true) end
-  if code == 'NOT_FOUND' and (failed[from] or failed[to]) then -- it was not tried
-    if first then brake.first = brake.first:sub(1, first) .. brake.first:sub(last + 1) end
+  local missing = code == 'NOT_FOUND' and (failed[from] or failed[to])
+  if first and (missing or to == 'X') then -- another one takes its turn
+    brake.first = brake.first:sub(1, first) .. brake.first:sub(last + 1)
+  end
+  if missing then -- it was not tried
     if tried[from] and not failed[from] then brake.tried = math.max(0, brake.tried - n) end
     return
   end
