@@ -23,8 +23,8 @@ func (s *server) undoOperation(r *request) error {
 	if err != nil {
 		return err
 	}
-	if in.Reason == "" {
-		return fault("/reason", "is required: say why, for those who ask later")
+	if err := requireReason(in.Reason); err != nil {
+		return err
 	}
 	req := tasks.UndoRequest{
 		Desktops: in.Desktops, RequestedBy: r.key.Name, Owner: r.key.Owner, Reason: in.Reason, Ticket: in.Ticket,

@@ -62,7 +62,7 @@ func TestUndoOverHTTP(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, whole.Total)
 	for body, status := range map[string]int{
-		`{"desktops":["d2"]}`: 400, `{"reason":""}`: 400, `{"reason":"x","desktops":["d3"]}`: 400, `{"reason":"x","desktops":["d1","d1"]}`: 400,
+		`{"desktops":["d2"]}`: 400, `{"reason":""}`: 400, `{"reason":" \t"}`: 400, `{"reason":"x","desktops":["d3"]}`: 400, `{"reason":"x","desktops":["d1","d1"]}`: 400,
 		`{"reason":"x","desktops":[]}`: 400,
 	} {
 		require.Equal(t, status, b.do(amy, "POST", "/v1/operations/"+id+":undo", body).status, body)
