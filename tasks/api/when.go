@@ -10,10 +10,10 @@ import (
 var errTime = errors.New("is not a time such as 2026-11-30T18:00:00+08:00")
 
 // ParseTime reads a time in RFC 3339, also with an offset without a colon:
-// 2026-11-30T18:00:00+0800.
+// 2026-11-30T18:00:00+0800. It refuses the zero time, which programs write for none.
 func ParseTime(text string) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05Z0700"} {
-		if t, err := time.Parse(layout, text); err == nil {
+		if t, err := time.Parse(layout, text); err == nil && !t.IsZero() {
 			return t, nil
 		}
 	}

@@ -65,6 +65,8 @@ func TestBadSchedulesAreNamed(t *testing.T) {
   - {name: late, project: hq, cron: "0 18 31 FEB *", source: {file: a.csv}, catch_up: 90d, missed: all, overlap: queue}
   - {name: form, project: hq, cron: 5, source: {selector: {unused_days: many, rooms: x}}, start: 2026-12-01, catch_up: 12, urgent: maybe}
   - {name: mine, project: hq, cron: "@daily", source: {users: [ann]}, by: me, configured: true}
+  - {name: wide, project: hq, cron: "@daily", source: {selector: {unused_days: 60, pool: "", tag: }}, start: }
+  - {name: wider, project: hq, cron: "@daily", source: {not_in: {file: /stay.csv, selector: }}}
 `
 	_, err := Load(write(t, schedules+oneProject), env())
 	for _, want := range []string{
@@ -82,6 +84,10 @@ func TestBadSchedulesAreNamed(t *testing.T) {
 		`schedules[4].start: is not a time with an offset such as 2026-11-30T18:00:00+08:00`,
 		`schedules[4].catch_up: is not a duration such as 90m, 12h or 30d`, `schedules[4].urgent: is neither true nor false`,
 		`schedules[3].source.file: is relative, and worker.lists is empty: write the whole path`,
+		`schedules[6].source.selector.pool: is empty, which would select all: remove the key, or give a value`,
+		`schedules[6].source.selector.tag: is empty, which would select all`,
+		`schedules[7].source.not_in.selector: is empty, which would select all`,
+		`schedules[6].start: is not a time with an offset such as 2026-11-30T18:00:00+08:00`,
 		`schedules[5].by: no such key`, `schedules[5].configured: no such key`,
 	} {
 		require.ErrorContains(t, err, want)

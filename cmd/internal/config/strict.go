@@ -64,7 +64,7 @@ func (s *strict) check(n *yaml.Node, t reflect.Type, path string) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if n.Tag == "!!null" {
+	if n.Tag == "!!null" && t != reflect.TypeFor[time.Time]() { // a schedule whose start is empty would begin at once
 		return
 	}
 	if t.Kind() == reflect.Pointer {
@@ -136,6 +136,10 @@ func (s *strict) checkKeys(n *yaml.Node, t reflect.Type, path string) {
 		if !ok || key.Kind != yaml.ScalarNode {
 			s.wrong.add(at, "no such key%s", moved[key.Value])
 			continue
+		}
+		narrows := t == reflect.TypeFor[tasks.Selector]() || field == reflect.TypeFor[*tasks.Selector]()
+		if narrows && (value.Tag == "!!null" || value.Kind == yaml.ScalarNode && value.Value == "") {
+			s.wrong.add(at, "is empty, which would select all: remove the key, or give a value")
 		}
 		known = append(known, key, value)
 		s.check(value, field, at)

@@ -64,7 +64,7 @@ func decodeText(text []byte, into any) error {
 	var meaning *json.SemanticError
 	switch {
 	case err == nil:
-		return nil
+		return checkEmpty(text, narrowing[reflect.TypeOf(into)])
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
 		return fault(short(syntax.JSONPointer), "is given twice")
 	case errors.As(err, &syntax):
@@ -76,6 +76,45 @@ func decodeText(text []byte, into any) error {
 		return fault(short(meaning.JSONPointer), "is not %s", wanted(meaning.GoType))
 	}
 	return fault("", "the body is not a JSON object")
+}
+
+// narrowing are the fields of bodies that narrow what is done. Somebody's variable that came out
+// empty must not make it all.
+var narrowing = map[reflect.Type]*regexp.Regexp{
+	reflect.TypeFor[*api.ApproveRequest]():      regexp.MustCompile(`^/plan$`),
+	reflect.TypeFor[*api.CancellationRequest](): regexp.MustCompile(`^/(filter/.*|matched)$`),
+	reflect.TypeFor[*api.DismissRequest]():      regexp.MustCompile(`^/(filter/.*|matched)$`),
+	reflect.TypeFor[*api.RecallRequest]():       regexp.MustCompile(`^/(source|ticket|project)$`),
+	reflect.TypeFor[*api.RedriveRequest]():      regexp.MustCompile(`^/filter/`),
+	reflect.TypeFor[*api.RetryRequest]():        regexp.MustCompile(`^/code$`),
+	reflect.TypeFor[*api.ScheduleRequest]():     regexp.MustCompile(`^/source/(not_in/)?selector/(pool|tag|computer|user)$`),
+}
+
+// checkEmpty refuses what would be as if it were omitted: null anywhere, and an empty text or 0
+// of what narrows. text has been decoded.
+func checkEmpty(text []byte, narrow *regexp.Regexp) error {
+	if narrow == nil && !bytes.Contains(text, []byte("null")) {
+		return nil
+	}
+	for dec := jsontext.NewDecoder(bytes.NewReader(text)); ; {
+		token, err := dec.ReadToken()
+		if err != nil {
+			return nil // the end
+		}
+		what, at := "", dec.StackPointer()
+		switch kind := token.Kind(); {
+		case kind == 'n':
+			what = "null"
+		case narrow == nil || !narrow.MatchString(string(at)):
+		case kind == '"' && token.String() == "":
+			what = "empty"
+		case kind == '0' && strings.TrimPrefix(token.String(), "-") == "0":
+			what = "0"
+		}
+		if what != "" {
+			return fault(short(at), "is %s: leave it out, or give a value", what)
+		}
+	}
 }
 
 // times decodes times with api.ParseTime.

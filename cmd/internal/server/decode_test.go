@@ -66,6 +66,32 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		{&redrive, `{"desktops":[{"operation_id":"a","desktop_id":"b","chunk":1}]}`, "/desktops/0/chunk", "unknown field; known: operation_id, desktop_id"},
 		{&operation, `{"project":"hq","project":"branch"}`, "/project", "twice"},
 		{&operation, `{"expected_users":{"d1":["a"],"d1":["b"]}}`, "/expected_users/d1", "twice"},
+		// null, which would be as if the field were omitted: at once, for all, without a guard
+		{&operation, `{"project":"hq","users":["zoe"],"last_working_day":null}`, "/last_working_day", "is null: leave it out"},
+		{&operation, `{"due_at":null}`, "/due_at", "is null"},
+		{&operation, `{"not_before":null}`, "/not_before", "is null"},
+		{&operation, `{"expected_users":null}`, "/expected_users", "is null"},
+		{&operation, `{"desktops":["null",null]}`, "/desktops/1", "is null"},
+		{&redrive, `{"desktops":null}`, "/desktops", "is null"},
+		{&redrive, `{"filter":null}`, "/filter", "is null"},
+		{&redrive, `{"filter":{"operation":null}}`, "/filter/operation", "is null"},
+		{&api.KeyRequest{}, `{"name":"hr","role":"admin","projects":null}`, "/projects", "is null"},
+		{&api.KeyRequest{}, `{"expires_at":null}`, "/expires_at", "is null"},
+		// an empty value of what narrows a request
+		{&redrive, `{"filter":{"operation":""}}`, "/filter/operation", "is empty: leave it out"},
+		{&api.DismissRequest{}, `{"filter":{"class":""}}`, "/filter/class", "is empty"},
+		{&api.DismissRequest{}, `{"filter":{"code":"GROUP"},"matched":0}`, "/matched", "is 0: leave it out"},
+		{&api.CancellationRequest{}, `{"filter":{"ticket":"t","requested_by":""}}`, "/filter/requested_by", "is empty"},
+		{&api.CancellationRequest{}, `{"matched":0}`, "/matched", "is 0"},
+		{&api.RecallRequest{}, `{"ticket":""}`, "/ticket", "is empty"},
+		{&api.RetryRequest{}, `{"code":""}`, "/code", "is empty"},
+		{&api.ApproveRequest{}, `{"plan":""}`, "/plan", "is empty"},
+		{&api.ScheduleRequest{}, `{"source":{"selector":{"pool":"","unused_days":60}}}`, "/source/selector/pool", "is empty"},
+		{&api.ScheduleRequest{}, `{"source":{"not_in":{"file":"f","selector":{"tag":""}}}}`, "/source/not_in/selector/tag", "is empty"},
+		// the zero time of Go and of .NET
+		{&operation, `{"due_at":"0001-01-01T00:00:00Z"}`, "/due_at", "a time"},
+		{&operation, `{"not_before":"0001-01-01T08:00:00+08:00"}`, "/not_before", "a time"},
+		{&api.KeyRequest{}, `{"expires_at":"0001-01-01T00:00:00Z"}`, "/expires_at", "a time"},
 	} {
 		var p *api.Problem
 		require.ErrorAs(t, decodeText([]byte(x.body), x.into), &p, x.body)
@@ -73,6 +99,18 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		require.Len(t, p.Errors, 1, x.body)
 		require.Equal(t, x.pointer, p.Errors[0].Pointer, "%s: %s", x.body, p.Errors[0].Detail)
 		require.Contains(t, p.Errors[0].Detail, x.text, x.body)
+	}
+}
+
+// What is empty and narrows nothing is taken, as programs send their records.
+func TestDecodeTakesEmptyTexts(t *testing.T) {
+	t.Parallel()
+	for body, into := range map[string]any{
+		`{"project":"hq","reason":"","ticket":"","unknown_users":"","desktops":["null"]}`: &api.OperationRequest{},
+		`{"filter":{},"reason":""}`: &api.DismissRequest{},
+		`{"reason":""}`:             &api.ReasonRequest{},
+	} {
+		require.NoError(t, decodeText([]byte(body), into), body)
 	}
 }
 
