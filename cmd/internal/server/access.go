@@ -31,12 +31,7 @@ func (s *server) getAccess(r *request) error {
 	out := tasks.Access{User: name, ReadAt: s.Now().UTC(), Complete: true, Items: []tasks.AccessDesktop{}, Projects: []tasks.AccessRead{}}
 	ctx, cancel := context.WithTimeoutCause(r.Context(), s.accessPatience, errAccessTooSlow)
 	defer cancel()
-	var projects []string
-	for _, alias := range s.Store.Projects {
-		if r.maySee(alias) {
-			projects = append(projects, alias)
-		}
-	}
+	projects := s.projectsOf(r)
 	act := s.act(r, tasks.AuditPersonalData, projectsText(r.key.Projects), name, "")
 	act.Event.Detail = "access of a person"
 	if err := act.Begin(); err != nil {
@@ -71,6 +66,15 @@ func (s *server) getAccess(r *request) error {
 		}
 	}
 	return r.answer(http.StatusOK, out)
+}
+
+// projectsOf are the projects that are read for a key: those to which it is bound, also one that is not
+// configured here. It cannot be read, and nobody must believe that all was.
+func (s *server) projectsOf(r *request) []string {
+	if len(r.key.Projects) > 0 {
+		return r.key.Projects
+	}
+	return s.Store.Projects
 }
 
 // accessIn reads one project.

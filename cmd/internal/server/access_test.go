@@ -48,6 +48,11 @@ func TestAccessOfAPersonOverHTTP(t *testing.T) {
 	require.Len(t, got.Items, 1)
 	require.Len(t, got.Projects, 1, "a bound key learns nothing of other projects")
 
+	got = ask(b.newKey(access.Key{Name: "stale", Role: access.Producer, Projects: []string{"hq", "gone"}}), "nobody")
+	require.False(t, got.Complete, "a project of the key that is not configured here cannot be read")
+	require.Equal(t, []bool{true, false}, []bool{got.Projects[0].Read, got.Projects[1].Read})
+	require.Contains(t, got.Projects[1].Error, "cannot read this project")
+
 	got = ask(key, "nobody")
 	require.True(t, got.Complete)
 	require.Equal(t, []tasks.AccessDesktop{}, got.Items)

@@ -39,7 +39,7 @@ func (s *server) createReview(r *request) error {
 	}
 	projects := []string{in.Project}
 	if in.Project == "" {
-		projects = slices.DeleteFunc(slices.Clone(s.Store.Projects), func(alias string) bool { return !r.key.Sees(alias) })
+		projects = s.projectsOf(r)
 	}
 	act := s.act(r, tasks.AuditPersonalData, projectsText(projects), "", "")
 	act.Event.Detail = "who was detached since " + since.UTC().Format(time.RFC3339) + " and has a desktop again"

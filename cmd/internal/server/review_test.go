@@ -41,7 +41,9 @@ func TestWhoCameBackOverHTTP(t *testing.T) {
 	require.True(t, x.Complete)
 	require.Equal(t, []int{1, 1, 1, 1}, []int{x.Desktops, x.People, x.Read, x.CameBack})
 	require.Equal(t, []tasks.ReviewedAccess{{Project: "branch", Read: true}, {Project: "hq", People: 1, Read: true}}, x.Projects)
-	event := b.audit()[0]
+	stale := b.do(b.newKey(access.Key{Name: "stale", Role: access.Producer, Projects: []string{"hq", "gone"}}), "POST", "/v1/access-reviews", `{"since":"1h"}`)
+	require.Contains(t, stale.body, `"project":"gone"`, "a project that is not configured here is not skipped without a word")
+	event := b.audit()[1]
 	require.Equal(t, []any{tasks.AuditPersonalData, x.ID, "branch, hq"}, []any{event.Action, event.Target, event.Project})
 
 	seen := map[string]bool{}
