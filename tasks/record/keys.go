@@ -175,7 +175,7 @@ func (k keys) recalls() string { // HASH: recall -> JSON of storedRecall; "" -> 
 	return k.prefix + ":recalls"
 }
 func (k keys) quotaUsed(key string) string    { return k.prefix + ":{q:" + key + "}:used" }    // HASH: minute -> desktops
-func (k keys) quotaCounted(key string) string { return k.prefix + ":{q:" + key + "}:counted" } // ZSET: operation by the time of its count
+func (k keys) quotaCounted(key string) string { return k.prefix + ":{q:" + key + "}:counted" } // ZSET: operation/desktops by time
 func (k keys) claims(alias string) string { // SET: desktops in a call
 	return k.prefix + ":{p:" + alias + "}:claims"
 }

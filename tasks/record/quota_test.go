@@ -19,6 +19,7 @@ func quota(t *testing.T, b *bundle) {
 	taken := func(op string, n int, q record.Quota) bool { ok, _ := take(op, n, q); return ok }
 	require.True(t, taken("a", 7, q))
 	require.True(t, taken("a", 7, q), "it is counted once")
+	require.False(t, taken("a", 10, q), "another content with its idempotency key is not what was counted: that one was never accepted")
 	require.True(t, taken("b", 3, q))
 	ok, after := take("c", 1, q)
 	require.False(t, ok)

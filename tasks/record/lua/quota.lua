@@ -2,7 +2,7 @@
 -- it would exceed that. A second count of an operation changes nothing.
 -- KEYS[1] used     detachd:{q:hr}:used
 -- KEYS[2] counted  detachd:{q:hr}:counted
--- ARGV[1] operation  d4k2m0h5tq3s7g8p9v20
+-- ARGV[1] operation  d4k2m0h5tq3s7g8p9v20/100
 -- ARGV[2] desktops   100
 -- ARGV[3] hourly     500, or 0 (no limit)
 -- ARGV[4] daily      2000, or 0 (no limit)
