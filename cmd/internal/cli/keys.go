@@ -36,6 +36,11 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 		Example: "  detachd keys create --name hr --role producer --project hq --expires 2160h",
 		Args:    noArguments,
 		RunE: p.ask(func(cmd *cobra.Command, c *client, _ []string) error {
+			for flag, n := range map[string]int{"desktops-per-hour": want.DesktopsPerHour, "desktops-per-day": want.DesktopsPerDay} {
+				if n == 0 && cmd.Flags().Changed(flag) {
+					return usage("give 1 or more, or omit it for no limit", "--%s is 0", flag)
+				}
+			}
 			var err error
 			if want.ExpiresAt, err = p.parseTime("--expires", expires, when.Next); err != nil {
 				return err

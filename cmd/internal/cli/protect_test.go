@@ -62,5 +62,6 @@ func TestQuotasOnTheCommandLine(t *testing.T) {
 		require.Equal(t, []any{100.0, 400.0}, []any{v["desktops_per_hour"], v["desktops_per_day"]})
 		require.Regexp(t, `hr .* 100 +400 `, s.ok(t, "keys", "list"))
 		s.refused(t, exitUsage, "1 or more", "keys", "create", "--name", "hr", "--role", "producer", "--desktops-per-day", "-1")
+		s.refused(t, exitUsage, "--desktops-per-hour is 0", "keys", "create", "--name", "hr", "--role", "producer", "--desktops-per-hour", "0")
 	})
 }

@@ -84,6 +84,7 @@ var narrowing = map[reflect.Type]*regexp.Regexp{
 	reflect.TypeFor[*api.ApproveRequest]():      regexp.MustCompile(`^/plan$`),
 	reflect.TypeFor[*api.CancellationRequest](): regexp.MustCompile(`^/(filter/.*|matched)$`),
 	reflect.TypeFor[*api.DismissRequest]():      regexp.MustCompile(`^/(filter/.*|matched)$`),
+	reflect.TypeFor[*api.KeyRequest]():          regexp.MustCompile(`^/desktops_per_(hour|day)$`),
 	reflect.TypeFor[*api.RecallRequest]():       regexp.MustCompile(`^/(source|ticket|project)$`),
 	reflect.TypeFor[*api.RedriveRequest]():      regexp.MustCompile(`^/filter/`),
 	reflect.TypeFor[*api.RetryRequest]():        regexp.MustCompile(`^/code$`),

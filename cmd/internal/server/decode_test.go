@@ -83,6 +83,8 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		{&api.DismissRequest{}, `{"filter":{"code":"GROUP"},"matched":0}`, "/matched", "is 0: leave it out"},
 		{&api.CancellationRequest{}, `{"filter":{"ticket":"t","requested_by":""}}`, "/filter/requested_by", "is empty"},
 		{&api.CancellationRequest{}, `{"matched":0}`, "/matched", "is 0"},
+		{&api.KeyRequest{}, `{"desktops_per_hour":0}`, "/desktops_per_hour", "is 0"},
+		{&api.KeyRequest{}, `{"desktops_per_day":0}`, "/desktops_per_day", "is 0"},
 		{&api.RecallRequest{}, `{"ticket":""}`, "/ticket", "is empty"},
 		{&api.RetryRequest{}, `{"code":""}`, "/code", "is empty"},
 		{&api.ApproveRequest{}, `{"plan":""}`, "/plan", "is empty"},
