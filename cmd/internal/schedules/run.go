@@ -394,12 +394,18 @@ func (r *run) enqueue(ctx context.Context, q tasks.Request) (record.Operation, e
 	})
 	span.Accepted(op.Operation, op.Replayed, err)
 	if errors.Is(err, tasks.ErrKeyReused) {
-		// Another process has made it of what it read. Until that is accepted, nobody knows.
+		// Another process has made it of what it read, or an earlier schedule of the name has. Until that
+		// is accepted, nobody knows.
 		op, err = r.record.Operation(ctx, record.OperationID(q.RequestedBy, q.IdempotencyKey))
+		op.Replayed = true
 	}
 	if err != nil {
 		r.auditFailure(ctx, entry)
 		return op, refusal(err)
+	}
+	if op.Project != q.Project {
+		return op, fmt.Errorf("an earlier schedule of this name ran this list for project %s, and nothing was made for %s: "+
+			"add the schedule under another name", op.Project, q.Project)
 	}
 	return op, nil
 }

@@ -597,6 +597,36 @@ func TestAListRunsOnce(t *testing.T) {
 	require.Empty(t, s.operations())
 }
 
+// A schedule that is added again, with other settings, does not show operations of the one before
+// as its own: nothing was made by it.
+func TestAListOfAnEarlierScheduleOfTheName(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t)
+	s.source.be(func(_ context.Context, x tasks.Schedule, _ int) (sources.Found, error) {
+		r := request(x, "d1")
+		r.Ticket = x.Ticket
+		return sources.Found{Lists: []sources.List{{File: "leavers.csv", SHA256: "aa", Requests: []tasks.Request{r}}}, Rows: 1}, nil
+	})
+	s.ticker("worker")
+	again := func(x tasks.Schedule) tasks.ScheduleRun {
+		x.Overlap, x.Source.File = tasks.OverlapAllow, "leavers.csv"
+		s.add(x)
+		run := s.tick("nightly")
+		require.NoError(t, s.r.RemoveSchedule(t.Context(), "nightly"))
+		s.polled(1)
+		return run
+	}
+	require.Equal(t, tasks.RunStarted, again(tasks.Schedule{}).Result)
+	run := again(tasks.Schedule{Ticket: "HR-2"})
+	require.Equal(t, []any{tasks.RunNothing, "each list has run before"}, []any{run.Result, run.Why})
+	require.Empty(t, run.Operations)
+	run = again(tasks.Schedule{Project: "branch", Reason: "the right project"})
+	require.Equal(t, tasks.RunFailed, run.Result, "nobody of this project lost access")
+	require.Contains(t, run.Why, "leavers.csv: an earlier schedule of this name ran this list for project hq")
+	require.Empty(t, run.Operations)
+	require.Len(t, s.operations(), 1)
+}
+
 // Schedules that are added, and removed, while tickers run.
 func TestAddAndRemove(t *testing.T) {
 	t.Parallel()
