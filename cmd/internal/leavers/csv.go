@@ -80,6 +80,9 @@ func (l *List) hasHeader(t *cells) bool {
 		return true
 	}
 	name := strings.TrimSpace(first.cells[0])
+	if fold(name) == "sam" { // a column of Active Directory, and the first person of a list
+		return false
+	}
 	return meaningOf(name)&(isDesktop|isComputer|isUser|isProject) != 0 ||
 		slices.Contains([]string{l.Columns.Desktop, l.Columns.Computer, l.Columns.User}, name)
 }

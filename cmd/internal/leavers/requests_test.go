@@ -67,6 +67,10 @@ func TestTextIsCSVOrOneOnALine(t *testing.T) {
 	require.Equal(t, []Leaver{{Line: 1, Project: "hq", User: "zoe smith"}, {Line: 2, Project: "hq", User: "ann"}}, l.Good)
 
 	l = New("hq", known)
+	require.NoError(t, l.ReadText(strings.NewReader("Sam\nzoe"), Users))
+	require.Equal(t, []Leaver{{Line: 1, Project: "hq", User: "Sam"}, {Line: 2, Project: "hq", User: "zoe"}}, l.Good, "a person is not a header")
+
+	l = New("hq", known)
 	require.NoError(t, l.ReadText(strings.NewReader("WS-1\nWS-1\nWS-2"), Computers))
 	require.Equal(t, []Leaver{{Line: 1, Project: "hq", Computer: "WS-1"}, {Line: 3, Project: "hq", Computer: "WS-2"}}, l.Good)
 
