@@ -77,9 +77,18 @@ func (s *server) listCancellations(r *request) error {
 	}
 	out := make([]tasks.Cancellation, len(all))
 	for i, x := range all {
-		out[i] = x.Cancellation
+		out[i] = r.shown(x).Cancellation
 	}
 	return answerCounted(r, out, next, total, nil)
+}
+
+// shown is a cancellation without what it counts in projects that the key cannot see. Its matches
+// are all of projects that the key sees.
+func (r *request) shown(x record.Cancellation) record.Cancellation {
+	if !r.maySeeBulk(nil, x.Scope) {
+		x.AcceptedSince = 0
+	}
+	return x
 }
 
 // cancellation reads the cancellation of the path. Those of projects that the key cannot see
@@ -89,7 +98,7 @@ func (s *server) cancellation(r *request) (record.Cancellation, error) {
 	if errors.Is(err, tasks.ErrNoCancellation) || err == nil && !r.maySeeBulk(x.Projects, x.Scope) {
 		err = problem(http.StatusNotFound, "cancellation_not_found", "this cancellation does not exist, or its retention is over: check the id")
 	}
-	return x, err
+	return r.shown(x), err
 }
 
 // getCancellation is GET /v1/cancellations/{id}, with its results so far.
@@ -137,5 +146,5 @@ func (s *server) abortCancellation(r *request) error {
 	if err != nil {
 		return err
 	}
-	return r.answer(http.StatusOK, x.Cancellation)
+	return r.answer(http.StatusOK, r.shown(x).Cancellation)
 }

@@ -94,3 +94,35 @@ func TestCancellationOverHTTP(t *testing.T) {
 	require.Equal(t, 400, a.status)
 	require.Equal(t, "/filter/from", a.problem(t).Errors[0].Pointer)
 }
+
+// What a cancellation of a key for all projects counts is not told to a key that is bound to those in
+// which it matched something.
+func TestACancellationCountsNothingElsewhereForABoundKey(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ctx := t.Context()
+	enqueue := func(project string) {
+		_, err := b.store.Producer.Enqueue(ctx, tasks.Request{Project: project, Desktops: []string{"d1"}, Ticket: "HR-1"})
+		require.NoError(t, err)
+	}
+	enqueue("hq")
+	x, err := b.store.Producer.Cancellation(ctx, tasks.CancellationRequest{
+		Filter: tasks.CancellationFilter{Ticket: "HR-1"}, RequestedBy: "root", Reason: "x",
+	})
+	require.NoError(t, err)
+	enqueue("branch")
+	require.NoError(t, b.store.Producer.AdvanceCancellation(ctx, x.ID, time.Minute))
+	for key, want := range map[*api.Client]int{
+		b.client(access.Key{Name: "root", Role: access.Operator}): 1, b.client(access.Key{Name: "hq", Role: access.Operator, Projects: []string{"hq"}}): 0,
+	} {
+		one, err := key.CancellationByID(ctx, x.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, one.AcceptedSince)
+		all, _, err := key.Cancellations(ctx, 0, "")
+		require.NoError(t, err)
+		require.Equal(t, want, all[0].AcceptedSince)
+		ended, err := key.AbortCancellation(ctx, x.ID)
+		require.NoError(t, err)
+		require.Equal(t, want, ended.AcceptedSince)
+	}
+}
