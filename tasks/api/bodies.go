@@ -224,8 +224,8 @@ type Paused struct {
 	Paused  bool   `json:"paused"`
 }
 
-// Key describes a key. Its role is viewer, producer, operator or admin; each role includes
-// those before it.
+// Key describes a key. Its role is viewer, producer, operator, approver or admin; each role
+// includes those before it.
 type Key struct {
 	ID       string   `json:"id"` // the first characters of the key, to recognise it
 	Name     string   `json:"name"`

@@ -153,7 +153,7 @@ func (k *Keys) Create(ctx context.Context, want Key, before ...func(Key) error) 
 		return "", Key{}, invalid("owner", "%.60q is not 1 to %d printable characters: give the name or mail address of a person",
 			want.Owner, maxOwner)
 	case !slices.Contains(Roles, want.Role):
-		return "", Key{}, invalid("role", "%.60q is not a role: use viewer, producer, operator or admin", want.Role)
+		return "", Key{}, invalid("role", "%.60q is not a role: use viewer, producer, operator, approver or admin", want.Role)
 	case !slices.Contains([]string{"", "hold", "ignore"}, want.UnknownUsers):
 		return "", Key{}, invalid("unknown_users", "%.60q is neither hold nor ignore", want.UnknownUsers)
 	case want.DesktopsPerHour < 0:

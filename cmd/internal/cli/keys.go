@@ -20,8 +20,8 @@ func (p *Program) keysCommand() *cobra.Command {
 		Example: `  detachd keys create --name hr --role producer
   detachd keys list`,
 		Long: `A key has one role: viewer (read), producer (submit operations), operator (cancel,
-retry, pause, resume) or admin. Each role includes those before it. Anyone with
-write access to Redis can create any key.`,
+retry, pause, resume), approver (approve operations that wait) or admin. Each role
+includes those before it. Anyone with write access to Redis can create any key.`,
 	}
 	return addSubcommands(cmd, p.keysCreateCommand(), p.keysListCommand(), p.keysRevokeCommand())
 }
@@ -63,7 +63,7 @@ func (p *Program) keysCreateCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&want.Name, "name", "", "`name` of the key, recorded as the requester of operations")
 	f.StringVar(&want.Owner, "owner", "", "`person` who answers for the key, by name or mail address (default: the owner of your key, or you)")
-	f.StringVar(&want.Role, "role", "", "`role`: viewer, producer, operator or admin")
+	f.StringVar(&want.Role, "role", "", "`role`: viewer, producer, operator, approver or admin")
 	f.StringSliceVar(&want.Projects, "project", nil, "only for this project `alias`; may be repeated (default: all)")
 	f.StringVar(&want.UnknownUsers, "unknown-users", "",
 		"default for users unknown to Workspace: `hold or ignore` (default: as the project is configured)")
