@@ -221,7 +221,7 @@ func TestSessionEnds(t *testing.T) {
 	require.Equal(t, http.StatusSeeOther, got.status)
 	require.Equal(t, "/signin?to=%2Ffailures%3Fcode%3Da%2526b", got.header.Get("Location"))
 	require.Equal(t, http.StatusUnauthorized, s.do("GET", "/", string(session), nil, refreshes...).status)
-	require.Equal(t, "/signin", s.post("/projects/hq/pause", string(session), "reason", "x").header.Get("Location"),
+	require.Equal(t, "/signin?unsent=1", s.post("/projects/hq/pause", string(session), "reason", "x").header.Get("Location"),
 		"an action is not repeated later")
 }
 
