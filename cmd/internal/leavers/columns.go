@@ -154,9 +154,13 @@ func (h header) title(i int) string {
 }
 
 func (h header) titles(at []int) string {
-	out := make([]string, len(at))
-	for i, n := range at {
-		out[i] = h.title(n)
+	const shown = 10
+	out := make([]string, min(shown, len(at)))
+	for i := range out {
+		out[i] = h.title(at[i])
+	}
+	if more := len(at) - shown; more > 0 {
+		out = append(out, fmt.Sprintf("and %d more", more))
 	}
 	return strings.Join(out, ", ")
 }

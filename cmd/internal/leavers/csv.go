@@ -258,6 +258,10 @@ func tableOf(text string) *cells {
 	for _, comma := range []rune{',', ';', '\t', '|'} {
 		try := cells{text: t.text, comma: comma}
 		first, err := try.next()
+		if errors.Is(err, errTooWide) {
+			t.comma = comma // so reading says so
+			return t
+		}
 		if err != nil || first.problem != "" {
 			continue
 		}
@@ -298,6 +302,12 @@ func (t *cells) next() (row, error) {
 	return row{}, io.EOF
 }
 
+// maxColumns is the number of columns of the largest spreadsheet. What has more is not a list, and
+// takes seconds to be judged by the names of its columns.
+const maxColumns = 16_384
+
+var errTooWide = fmt.Errorf("has more than %d columns: check how the cells are separated", maxColumns)
+
 // record reads up to a line break that is not within quotes.
 func (t *cells) record() (row, error) {
 	r := row{line: t.line}
@@ -306,7 +316,9 @@ func (t *cells) record() (row, error) {
 		if err != nil {
 			return r, err
 		}
-		r.cells = append(r.cells, cell)
+		if r.cells = append(r.cells, cell); len(r.cells) > maxColumns {
+			return r, fmt.Errorf("line %d %w", r.line, errTooWide)
+		}
 		if _, after, several := strings.Cut(cell, "\n"); several && quoted {
 			r.inner = append(r.inner, strings.Split(after, "\n")...)
 		}

@@ -105,6 +105,22 @@ func TestFilesThatCannotBeRead(t *testing.T) {
 	}
 }
 
+// A line of 8 MiB does not keep a processor busy for seconds, and its error is read by people.
+func TestMoreColumnsThanASpreadsheetHas(t *testing.T) {
+	t.Parallel()
+	for want, text := range map[string]string{
+		"line 1": strings.Repeat(",", 16_385), "line 1 ": strings.Repeat("a;", 16_385), "line 3": "user\nzoe\n" + strings.Repeat("ann,", 16_385),
+	} {
+		l := New("hq", known)
+		require.ErrorContains(t, l.Read(strings.NewReader(text)), strings.TrimSpace(want)+" has more than 16384 columns")
+		require.Empty(t, l.Good)
+	}
+	err := New("hq", known).Read(strings.NewReader(strings.Repeat("user,", 16_383) + "user\n"))
+	require.ErrorContains(t, err, `several columns name the user: "user", "user"`)
+	require.ErrorContains(t, err, "and 16374 more")
+	require.Less(t, len(err.Error()), 300)
+}
+
 // A column that may be the guard is read, or the list is refused.
 func TestColumnsThatMayBeTheGuard(t *testing.T) {
 	t.Parallel()
