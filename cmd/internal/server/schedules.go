@@ -147,12 +147,16 @@ func (s *server) addSchedule(r *request) error {
 	if err := s.Store.Producer.Protected(r.Context(), list); err != nil {
 		return err
 	}
+	ticks, err := record.NewTicks(x)
+	if err != nil {
+		return err
+	}
+	next := ticks.Following(s.Now(), shownTicks)
+	if len(next) == 0 { // somebody believes that it takes access
+		return fault("/end", "leaves no time at which it would run: correct cron, start or end")
+	}
 	if in.ValidateOnly {
-		ticks, err := record.NewTicks(x)
-		if err != nil {
-			return err
-		}
-		return r.answer(http.StatusOK, tasks.ScheduleView{Schedule: x.WithDefaults(), Next: ticks.Following(s.Now(), shownTicks)})
+		return r.answer(http.StatusOK, tasks.ScheduleView{Schedule: x.WithDefaults(), Next: next})
 	}
 	act := s.act(r, tasks.AuditScheduleAdded, x.Project, x.Name, x.Note)
 	act.Event.Detail = x.Text()

@@ -213,9 +213,13 @@ func TestBadSchedules(t *testing.T) {
 		`{"name":"a","project":"hq","cron":"@daily","source":{"selector":{"computer":"["}},"catch_up":"90d","missed":"all"}`: {
 			"/source/selector/computer is not a pattern", "/catch_up is not shorter than the retention", "/missed is neither once nor skip",
 		},
-		`{"name":"a","project":"hq","cron":"@daily","source":{"came_back":{"since":"30"}}}`:      {"/source/came_back/since is not a length of time such as 90m, 12h or 30d"},
-		`{"name":"a","project":"hq","cron":"@daily","source":{"usres":["a"]}}`:                   {"/source/usres is an unknown field: did you mean users?"},
-		`{"name":"a","project":"hq","cron":"@daily","source":{"users":["a"]},"configured":true}`: {"/configured is an unknown field"},
+		`{"name":"a","project":"hq","cron":"@daily","source":{"came_back":{"since":"30"}}}`:                 {"/source/came_back/since is not a length of time such as 90m, 12h or 30d"},
+		`{"name":"a","project":"hq","cron":"@daily","source":{"usres":["a"]}}`:                              {"/source/usres is an unknown field: did you mean users?"},
+		`{"name":"a","project":"hq","cron":"@daily","source":{"users":["a"]},"configured":true}`:            {"/configured is an unknown field"},
+		`{"name":"a","project":"hq","cron":"@daily","source":{"users":["a"]},"end":"2025-11-30T00:00:00Z"}`: {"/end leaves no time at which it would run"},
+		`{"name":"a","project":"hq","cron":"0 18 29 FEB *","source":{"users":["a"]},"start":"2197-01-01T00:00:00Z","end":"2199-01-01T00:00:00Z","validate_only":true}`: {
+			"/end leaves no time",
+		},
 	} {
 		got := b.refusedFor(400, "/v1/schedules", body)
 		for _, x := range want {
