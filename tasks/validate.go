@@ -161,6 +161,9 @@ func (r Request) validateContent(known func(alias string) bool) problems {
 	if !r.Deadline.IsZero() && !r.NotBefore.IsZero() && !r.Deadline.After(r.NotBefore) {
 		ps.add("deadline", r.Deadline.Format(time.RFC3339), "is not after not_before, %s", r.NotBefore.Format(time.RFC3339))
 	}
+	if !r.DueAt.IsZero() && r.DueAt.Year() < 2000 { // programs write it for none
+		ps.add("due_at", r.DueAt.Format(time.RFC3339), "is before 2000: leave it out for at once")
+	}
 	if r.AtOnce && !r.NotBefore.IsZero() {
 		ps.add("not_before", r.NotBefore.Format(time.RFC3339), "is given together with at once: give one of them")
 	}

@@ -98,5 +98,8 @@ func EndOfDay(date string, loc *time.Location) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("invalid date %.40q: use a date such as 2026-11-30", date)
 	}
+	if day.Year() < 2000 { // 0001-01-01, 1900-01-01 and 1970-01-01 mean none, and would take access at once
+		return time.Time{}, fmt.Errorf("invalid date %.40q: it is before 2000, use a date such as 2026-11-30", date)
+	}
 	return first(day.AddDate(0, 0, 1), loc), nil
 }

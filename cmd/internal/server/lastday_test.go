@@ -48,6 +48,11 @@ func TestLastWorkingDay(t *testing.T) {
 		`"last_working_day":{"date":"2199-02-30"}`: `{/last_working_day/date invalid date "2199-02-30"`,
 		`"last_working_day":{"date":"2199-11-30","zone":"Singapore/Asia"}`: `{/last_working_day/zone unknown time zone "Singapore/Asia": ` +
 			`use a name such as Europe/Berlin`,
+		// what programs write for no date: .NET, SQL, spreadsheets and Unix
+		`"last_working_day":{"date":"0001-01-01"}`:                                   `{/last_working_day/date invalid date "0001-01-01": it is before 2000`,
+		`"last_working_day":{"date":"0000-12-31"}`:                                   `{/last_working_day/date invalid date "0000-12-31"`,
+		`"last_working_day":{"date":"1900-01-01"}`:                                   `{/last_working_day/date invalid date "1900-01-01"`,
+		`"due_at":"1970-01-01T00:00:00Z"`:                                            `{/due_at is before 2000`,
 		`"last_working_day":{"zone":"UTC"}`:                                          `{/last_working_day/date invalid date ""`,
 		`"last_working_day":{"date":"2199-11-30"},"due_at":"2199-11-30T18:00:00Z"`:   `{/last_working_day/date is given together with due_at`,
 		`"last_working_day":{"date":"2199-11-30"},"not_before":"now"`:                `{/last_working_day/date is given together with due_at`,
