@@ -86,8 +86,10 @@ func (p *provocation) fewOfSchedules(bound string, path func(route) string) {
 	}
 	p.try(run, 409, key, path(run), "")
 	p.t.Helper()
-	ended := `{"name":"ended","project":"hq","cron":"@daily","source":{"users":["ann"]},"end":"2026-01-01T00:00:00Z"}`
-	require.Equal(p.t, 201, p.do(key, "POST", add.path, ended).status)
+	require.NoError(p.t, p.store.Record.AddSchedule(p.t.Context(), tasks.Schedule{ // it was added before its end
+		Name: "ended", Project: "hq", Cron: "@daily", Source: tasks.ScheduleSource{Users: []string{"ann"}},
+		End: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC),
+	}))
 	p.try(routeOf("POST", "/v1/schedules/{schedule}:skip"), 409, key, "/v1/schedules/ended:skip", "")
 }
 
