@@ -3,7 +3,6 @@ package record
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,81 +137,41 @@ func (r *Record) completeBy(ctx context.Context, groups []failureGroup) error {
 
 // writeBy writes the set of a group anew. The next reader puts right what others write meanwhile.
 func (r *Record) writeBy(ctx context.Context, g failureGroup) error {
-	missing := map[string]bool{}
+	if err := r.rdb.Unlink(ctx, r.keys.failuresBy(g)).Err(); err != nil {
+		return err
+	}
 	for at := int64(0); ; at += pageReads {
 		entries, err := r.rdb.ZRangeWithScores(ctx, r.keys.failures(g), at, at+pageReads-1).Result()
-		if err != nil {
+		if err != nil || len(entries) == 0 {
 			return err
-		}
-		if len(entries) == 0 {
-			break
 		}
 		places := make([]place, len(entries))
 		for i, z := range entries {
 			places[i] = place{int64(z.Score), z.Member.(string)}
 		}
-		members, err := r.membersBy(ctx, places)
-		if err != nil {
-			return err
-		}
-		for _, m := range members {
-			missing[m] = true
-		}
-	}
-	var wrong []any
-	for at := int64(0); ; at += pageReads {
-		members, err := r.rdb.ZRange(ctx, r.keys.failuresBy(g), at, at+pageReads-1).Result()
-		if err != nil {
-			return err
-		}
-		if len(members) == 0 {
-			break
-		}
-		for _, m := range members {
-			if !missing[m] {
-				wrong = append(wrong, m)
-			}
-			delete(missing, m)
-		}
-	}
-	for part := range slices.Chunk(wrong, pageReads) {
-		if err := r.rdb.ZRem(ctx, r.keys.failuresBy(g), part...).Err(); err != nil {
+		if err := r.addBy(ctx, g, places); err != nil {
 			return err
 		}
 	}
-	return r.addBy(ctx, g, slices.Collect(maps.Keys(missing)))
 }
 
-// membersBy returns the members for entries of the first set.
-func (r *Record) membersBy(ctx context.Context, entries []place) ([]string, error) {
+// addBy adds entries of the first set, up to pageReads, unless they are there.
+func (r *Record) addBy(ctx context.Context, g failureGroup, entries []place) error {
 	ids := make([]string, len(entries))
 	for i, p := range entries {
 		ids[i], _, _ = strings.Cut(p.member, "/")
 	}
 	ops, err := r.operations(ctx, slices.Compact(slices.Sorted(slices.Values(ids))))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	requesters := make(map[string]string, len(ops))
 	for _, op := range ops {
 		requesters[op.ID] = op.RequestedBy
 	}
-	out := make([]string, len(entries))
+	members := make([]redis.Z, len(entries))
 	for i, p := range entries {
-		out[i] = p.by(requesters[ids[i]])
+		members[i].Member = p.by(requesters[ids[i]])
 	}
-	return out, nil
-}
-
-func (r *Record) addBy(ctx context.Context, g failureGroup, members []string) error {
-	for part := range slices.Chunk(members, pageReads) {
-		zs := make([]redis.Z, len(part))
-		for i, m := range part {
-			zs[i].Member = m
-		}
-		if err := r.rdb.ZAdd(ctx, r.keys.failuresBy(g), zs...).Err(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.rdb.ZAdd(ctx, r.keys.failuresBy(g), members...).Err()
 }

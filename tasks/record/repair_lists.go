@@ -159,12 +159,8 @@ func (s *repairStep) dropEntries(ctx context.Context, all []listEntry) error {
 		return err
 	}
 	for g, entries := range listed {
-		members, err := s.membersBy(ctx, entries)
-		if err != nil {
-			return err
-		}
 		// Nothing was lost, so it is not counted: an earlier program wrote the failure.
-		if err := s.addBy(ctx, g, members); err != nil {
+		if err := s.addBy(ctx, g, entries); err != nil {
 			return err
 		}
 	}
