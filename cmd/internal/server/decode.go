@@ -64,7 +64,7 @@ func decodeText(text []byte, into any) error {
 	var meaning *json.SemanticError
 	switch {
 	case err == nil:
-		return checkEmpty(text, narrowing[reflect.TypeOf(into)])
+		return checkEmpty(text, into)
 	case errors.Is(err, jsontext.ErrDuplicateName) && errors.As(err, &syntax):
 		return fault(short(syntax.JSONPointer), "is given twice")
 	case errors.As(err, &syntax):
@@ -91,9 +91,22 @@ var narrowing = map[reflect.Type]*regexp.Regexp{
 	reflect.TypeFor[*api.ScheduleRequest]():     regexp.MustCompile(`^/source/(not_in/)?selector/(pool|tag|computer|user)$`),
 }
 
-// checkEmpty refuses what would be as if it were omitted: null anywhere, and an empty text or 0
-// of what narrows. text has been decoded.
-func checkEmpty(text []byte, narrow *regexp.Regexp) error {
+// nullable are the fields for which null is as good as none: nothing more is detached by it, and
+// nothing earlier. Programs send their records with it.
+var (
+	nullable            = regexp.MustCompile(`^/(reason|ticket|owner)$`)
+	nullableOfOperation = regexp.MustCompile(
+		`^/(reason|ticket|desktops|users|computers|unknown_users|allow_shared|shutoff_after_detach|urgent|deadline)$`)
+)
+
+// checkEmpty refuses what would be as if it were omitted: null where that is more than none, and an
+// empty text or 0 of what narrows. text has been decoded.
+func checkEmpty(text []byte, into any) error {
+	narrow, null := narrowing[reflect.TypeOf(into)], nullable
+	switch into.(type) {
+	case *api.OperationRequest, *planRequest:
+		null = nullableOfOperation
+	}
 	if narrow == nil && !bytes.Contains(text, []byte("null")) {
 		return nil
 	}
@@ -104,7 +117,7 @@ func checkEmpty(text []byte, narrow *regexp.Regexp) error {
 		}
 		what, at := "", dec.StackPointer()
 		switch kind := token.Kind(); {
-		case kind == 'n':
+		case kind == 'n' && !null.MatchString(string(at)):
 			what = "null"
 		case narrow == nil || !narrow.MatchString(string(at)):
 		case kind == '"' && token.String() == "":

@@ -72,6 +72,8 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		{&operation, `{"not_before":null}`, "/not_before", "is null"},
 		{&operation, `{"expected_users":null}`, "/expected_users", "is null"},
 		{&operation, `{"desktops":["null",null]}`, "/desktops/1", "is null"},
+		{&operation, `{"validate_only":null}`, "/validate_only", "is null"},
+		{&operation, `{"plan":null}`, "/plan", "is null"},
 		{&redrive, `{"desktops":null}`, "/desktops", "is null"},
 		{&redrive, `{"filter":null}`, "/filter", "is null"},
 		{&redrive, `{"filter":{"operation":null}}`, "/filter/operation", "is null"},
@@ -111,6 +113,9 @@ func TestDecodeTakesEmptyTexts(t *testing.T) {
 		`{"project":"hq","reason":"","ticket":"","unknown_users":"","desktops":["null"]}`: &api.OperationRequest{},
 		`{"filter":{},"reason":""}`: &api.DismissRequest{},
 		`{"reason":""}`:             &api.ReasonRequest{},
+		`{"users":["zoe"],"desktops":null,"computers":null,"ticket":null,"reason":null,"urgent":null,"deadline":null,"allow_shared":null}`: &api.OperationRequest{},
+		`{"desktops":null,"users":["zoe"],"unknown_users":null,"shutoff_after_detach":null}`:                                               &planRequest{},
+		`{"name":"hr","role":"viewer","owner":null}`:                                                                                       &api.KeyRequest{},
 	} {
 		require.NoError(t, decodeText([]byte(body), into), body)
 	}
