@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // Desktop holds the fields of GET /v2/{project_id}/desktops/detail that matter for
@@ -53,8 +55,8 @@ type Identity struct {
 const desktopsPerPage = MaxDesktopsPerCall
 
 // Desktops reads 1 to MaxDesktopsPerCall desktops by their ids, without duplicates
-// (ListDesktopsDetail). The result contains only desktops of ids, in their order. A
-// desktop that is not in it does not exist in the project: it was missing from two lists,
+// (ListDesktopsDetail). The result contains only desktops of ids, in their order and
+// spelling (UUIDs match in every spelling, see desktopid.Parse). A desktop that is not in it does not exist in the project: it was missing from two lists,
 // because ids missing from the first are requested again.
 //
 // A list is read page by page, each with its own time-out. A list that keeps changing,
@@ -108,7 +110,7 @@ func (c *Client) collect(ctx context.Context, filter url.Values, found map[strin
 	ids := filter["desktop_id"]
 	wanted := make(map[string]int, len(ids))
 	for i, id := range ids {
-		wanted[id] = i
+		wanted[desktopid.Canonical(id)] = i
 	}
 	// Other desktops must not prolong the reading once all of wanted are found.
 	enough := func(list []Desktop) bool {
@@ -123,8 +125,9 @@ func (c *Client) collect(ctx context.Context, filter url.Values, found map[strin
 	}
 	list, err := c.steadyList(ctx, filter, enough)
 	for i := range list {
-		if _, is := wanted[list[i].ID]; is {
-			found[list[i].ID] = &list[i]
+		if at, is := wanted[list[i].ID]; is {
+			list[i].ID = ids[at] // as the caller spells it
+			found[ids[at]] = &list[i]
 		}
 	}
 	return err
@@ -403,7 +406,7 @@ func (l *userList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 func (d *desktopDetail) desktop() Desktop {
 	out := Desktop{
-		ID:           string(d.ID),
+		ID:           desktopid.Canonical(string(d.ID)),
 		Process:      int(d.Process),
 		ComputerName: clip(string(d.ComputerName), maxName),
 		Type:         clip(string(d.Type), maxName),
