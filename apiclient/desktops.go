@@ -56,8 +56,9 @@ const desktopsPerPage = MaxDesktopsPerCall
 
 // Desktops reads 1 to MaxDesktopsPerCall desktops by their ids, without duplicates
 // (ListDesktopsDetail). The result contains only desktops of ids, in their order and
-// spelling (UUIDs match in every spelling, see desktopid.Parse). A desktop that is not in it does not exist in the project: it was missing from two lists,
-// because ids missing from the first are requested again.
+// spelling (UUIDs match in every spelling, see desktopid.Parse). A desktop that is not in
+// it does not exist in the project: it was missing from two lists, because ids missing
+// from the first are requested again.
 //
 // A list is read page by page, each with its own time-out. A list that keeps changing,
 // does not end or contradicts itself is an error and never counts as missing desktops,
