@@ -276,6 +276,13 @@ type desktopPage struct {
 	Total    *number     `json:"total_count"`
 }
 
+// maxListed bounds the desktops of a page, and the users of a desktop. It is ample: the API has at
+// most 1000 of the first, and 500 of the second in a call.
+const maxListed = 5000
+
+// errTooMany keeps a reply of a few megabytes from becoming hundreds of them.
+var errTooMany = fmt.Errorf("the reply lists too many items: more than %d", maxListed)
+
 // desktopList decodes a list one desktop at a time, as the list in between would take more memory
 // than its result.
 type desktopList []Desktop
@@ -288,6 +295,9 @@ func (l *desktopList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	var d desktopDetail
 	err := eachItem(dec, func() error {
+		if len(list) == maxListed {
+			return errTooMany
+		}
 		d = desktopDetail{Process: noNumber, Users: d.Users[:0]} // their memory is used again
 		err := eachMember(dec, d.field)
 		list = append(list, d.desktop())
@@ -304,12 +314,12 @@ var (
 )
 
 // checkList rejects replies that would wrongly count as an empty list, and items without a name.
+// With a total, null is an empty list.
 func checkList[T any](list []T, offset int, total *int, named func(T) bool, nameless error) error {
-	empty := total != nil && *total == 0
 	switch {
-	case list == nil && !empty:
+	case list == nil && total == nil:
 		return errNoList
-	case len(list) == 0 && offset == 0 && total != nil && !empty:
+	case len(list) == 0 && offset == 0 && total != nil && *total != 0:
 		return errListMissing
 	case slices.ContainsFunc(list, func(item T) bool { return !named(item) }):
 		return nameless
@@ -400,6 +410,9 @@ type userList []attachedUser
 func (l *userList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	*l = (*l)[:0]
 	return eachItem(dec, func() error {
+		if len(*l) == maxListed {
+			return errTooMany
+		}
 		*l = append(*l, attachedUser{})
 		return eachMember(dec, (*l)[len(*l)-1].field)
 	})

@@ -27,7 +27,7 @@ type DetachResult struct {
 	Failed        []DesktopFailure // refused desktops of the request, each once
 	Unasked       []DesktopFailure // failures of ids that were not sent; at most MaxDesktopsPerCall
 	JobID         string           // documented for pool desktops only; else empty
-	SuccessJobIDs []string         // since 2026-01
+	SuccessJobIDs []string         // since 2026-01; at most MaxDesktopsPerCall
 	RequestID     string
 	Status        int // HTTP status
 }
@@ -211,7 +211,7 @@ func decodeDetach(body []byte, sent []string) (*DetachResult, error) {
 			out.Unasked = append(out.Unasked, failure)
 		}
 	}
-	for _, id := range in.SuccessJobIDs {
+	for _, id := range in.SuccessJobIDs[:min(len(in.SuccessJobIDs), MaxDesktopsPerCall)] {
 		out.SuccessJobIDs = append(out.SuccessJobIDs, clip(string(id), maxName))
 	}
 	return out, nil

@@ -322,6 +322,9 @@ func decodeObject(body []byte, into any) error {
 
 // harmless returns an error of decoding without what it quotes of the reply, which may be a secret.
 func harmless(err error) error {
+	if errors.Is(err, errTooMany) {
+		return errTooMany
+	}
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("the reply is not JSON at byte %d: %v", syntax.ByteOffset, syntax.Err) //nolint:errorlint // not a network's error
 	}
