@@ -30,7 +30,8 @@ type Desktop struct {
 	LoginStatus  string    // UNREGISTER, REGISTERED, CONNECTED, DISCONNECTED
 	Created      time.Time // zero: not shown
 	// Users is attach_user_infos. If that is empty and the desktop is ATTACHED, it is
-	// user_name; on other desktops user_name may be the user who was detached.
+	// user_name, user_list and user_group_list, each once; on other desktops user_name may be
+	// the user who was detached.
 	Users       []User
 	Frozen      bool
 	Maintenance bool
@@ -347,6 +348,7 @@ type desktopDetail struct {
 
 	Process             number
 	Users               userList
+	UserList, GroupList textList // read only if Users is empty so far
 	Frozen, Maintenance guard
 	Tags                tags
 }
@@ -375,6 +377,14 @@ func (d *desktopDetail) field(name []byte) any {
 		return &d.UserName
 	case "attach_user_infos":
 		return &d.Users
+	case "user_list":
+		if len(d.Users) == 0 {
+			return &d.UserList
+		}
+	case "user_group_list":
+		if len(d.Users) == 0 {
+			return &d.GroupList
+		}
 	case "is_freeze":
 		return &d.Frozen
 	case "in_maintenance_mode":
@@ -448,8 +458,26 @@ func (d *desktopDetail) desktop() Desktop {
 			Type:   clip(string(u.Type), maxName),
 		}
 	}
-	if len(out.Users) == 0 && d.UserName != "" && d.AttachState == "ATTACHED" {
-		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}
+	if len(out.Users) == 0 && d.AttachState == "ATTACHED" {
+		out.Users = d.usersByName()
 	}
+	return out
+}
+
+// usersByName are the users of a desktop without attach_user_infos. All of them have to be seen: a
+// call that names nobody takes the desktop from each.
+func (d *desktopDetail) usersByName() (out []User) {
+	shown := map[text]bool{"": true}
+	add := func(names textList, kind string) {
+		for _, name := range names {
+			if !shown[name] {
+				shown[name] = true
+				out = append(out, User{Name: clip(string(name), maxName), Type: kind})
+			}
+		}
+	}
+	add(d.GroupList, "GROUP") // first: user_name may be one of them
+	add(textList{d.UserName}, "")
+	add(d.UserList, "")
 	return out
 }

@@ -94,6 +94,30 @@ func firstText(texts ...text) text {
 	return ""
 }
 
+// textList is a list of texts; what is not a list is none.
+type textList []text
+
+// UnmarshalJSONFrom accepts any JSON value.
+func (l *textList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*l = nil
+	if dec.PeekKind() != jsontext.KindBeginArray {
+		return dec.SkipValue()
+	}
+	return eachItem(dec, func() error {
+		if len(*l) == maxListed {
+			return errTooMany
+		}
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		var t text
+		err = t.UnmarshalJSON(raw)
+		*l = append(*l, t)
+		return err
+	})
+}
+
 // spelled returns a value as text, without the quotes of a string.
 func spelled(raw []byte) string {
 	var t text
