@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -232,6 +233,9 @@ func (r Rules) Call(err error) tasks.Class {
 	}
 	if e.AuthFault {
 		return tasks.ClassAuth
+	}
+	if e.Op == apiclient.OpToken && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests {
+		return tasks.ClassPolicy // no desktop was named: IAM does not know its address or the project
 	}
 	return match(r.calls, e.Status, e.Code).Class
 }

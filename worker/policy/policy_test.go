@@ -68,6 +68,18 @@ func TestPolicyOfRefusedCredentials(t *testing.T) {
 	require.Equal(t, tasks.ClassAuth, NewRules(nil).Call(err))
 }
 
+// What IAM refuses says nothing about a desktop, whatever the status means elsewhere.
+func TestPolicyOfIAM(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]tasks.Class{
+		404: tasks.ClassPolicy, 405: tasks.ClassPolicy, 409: tasks.ClassPolicy, 413: tasks.ClassPolicy, 422: tasks.ClassPolicy,
+		429: tasks.ClassThrottled, 500: tasks.ClassTransient, 503: tasks.ClassTransient, 0: tasks.ClassTransient, 302: tasks.ClassNotAPI,
+	} {
+		err := &apiclient.Error{Op: apiclient.OpToken, Status: status, Effect: apiclient.EffectNone}
+		require.Equal(t, want, NewRules(nil).Call(err), "status %d", status)
+	}
+}
+
 func TestPolicyOfDesktops(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]tasks.Class{
