@@ -1,11 +1,14 @@
 package worker_test
 
 import (
+	"context"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/worker"
@@ -41,4 +44,70 @@ func TestADesktopThatIsRefusedWhenItsOutcomeIsUnknown(t *testing.T) {
 	require.Equal(t, tasks.Counts{Detached: 49, Failed: 1}, got.Counts)
 	require.Equal(t, "UNCONFIRMED", rows["d-000007"].Failure.Code)
 	require.Empty(t, s.takenTwice(ids(50)))
+}
+
+// refusesNames is a cloud that does not look for some names.
+type refusesNames struct {
+	worker.API
+	bad []string
+}
+
+func (r refusesNames) refusal(names []string) error {
+	for _, name := range names {
+		if slices.Contains(r.bad, name) {
+			return &apiclient.Error{
+				Op: "ListDesktopsDetail", Status: 400, Code: "WKS.00211102", Message: "The parameter is invalid.", Effect: apiclient.EffectNone, About: name,
+			}
+		}
+	}
+	return nil
+}
+
+func (r refusesNames) DesktopsOf(ctx context.Context, names []string) ([]apiclient.Desktop, error) {
+	if err := r.refusal(names); err != nil {
+		return nil, err
+	}
+	return r.API.DesktopsOf(ctx, names)
+}
+
+func (r refusesNames) DesktopsNamed(ctx context.Context, names []string) ([]apiclient.Desktop, error) {
+	if err := r.refusal(names); err != nil {
+		return nil, err
+	}
+	return r.API.DesktopsNamed(ctx, names)
+}
+
+// A name that the cloud does not look for is held by itself: no other leaver of the list keeps access for it.
+func TestANameThatIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.cloud.Add(projectID,
+		fakecloud.Desktop{ID: "zoe's", Users: users("zoe")}, fakecloud.Desktop{ID: "ann's", ComputerName: "WS-1", Users: users("ann")},
+		fakecloud.Desktop{ID: "odd's", Users: users("o\u0301dd")},
+	)
+	bad := []string{"a b;c", "\u00f3dd", "WS-2-(old)", "o\u0301dd"}
+	s.start(func(cfg *worker.Config) {
+		cfg.Projects[0].API = refusesNames{cfg.Projects[0].API, bad}
+		cfg.Projects[0].UnknownUsers = tasks.IgnoreUnknown
+	})
+	got, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "a b;c", "\u00f3dd"}, Computers: []string{"WS-1", "WS-2-(old)"}}))
+	require.Equal(t, tasks.Counts{Detached: 2, Expanded: 2, Held: 3}, got.Counts)
+	for _, id := range []string{tasks.UserRow("a b;c"), tasks.UserRow("\u00f3dd"), tasks.ComputerRow("WS-2-(old)")} {
+		require.Equal(t, tasks.StateHeld, rows[id].State, id)
+		require.Contains(t, rows[id].Failure.Message, "the cloud does not look for")
+		require.Contains(t, rows[id].Failure.Message, "WKS.00211102")
+	}
+}
+
+// The same where only the spelling of the list of users is refused.
+func TestASpellingThatIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "zoe's", Users: users("zoe")}, fakecloud.Desktop{ID: "odd's", Users: users("o\u0301dd")})
+	s.start(func(cfg *worker.Config) {
+		cfg.Projects[0].API = refusesNames{cfg.Projects[0].API, []string{"o\u0301dd"}}
+	})
+	got, rows := s.ended(s.enqueue(tasks.Request{Users: []string{"zoe", "\u00f3dd"}}))
+	require.Equal(t, tasks.Counts{Detached: 1, Expanded: 1, Held: 1}, got.Counts)
+	require.Equal(t, "USER_UNKNOWN", rows[tasks.UserRow("\u00f3dd")].Failure.Code)
 }
