@@ -446,7 +446,7 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 		if err != nil {
 			return err
 		}
-		near = append(near, more...) // a form that is refused is no hint
+		near = append(near, more...) // nothing is near a form that is refused
 	}
 	for _, row := range rows {
 		name, _ := row.Computer()

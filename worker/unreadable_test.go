@@ -111,3 +111,27 @@ func TestASpellingThatIsRefused(t *testing.T) {
 	require.Equal(t, tasks.Counts{Detached: 1, Expanded: 1, Held: 1}, got.Counts)
 	require.Equal(t, "USER_UNKNOWN", rows[tasks.UserRow("\u00f3dd")].Failure.Code)
 }
+
+// A refusal that does not name its desktop is nobody's success: the desktops are read, and it is found in smaller calls.
+func TestARefusalThatNamesNoDesktop(t *testing.T) {
+	t.Parallel()
+	const unnamed = `{"failed_operation_list":[{"desktop_name":"PC","error_code":"WKS.00010032","error_msg":"busy"}]}`
+	for _, n := range []int{1, 50} {
+		s := newEnv(t, fakecloud.Config{})
+		s.cloud.Fail(fakecloud.Fault{Body: unnamed, Times: 2})
+		s.start()
+		got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(n)}))
+		require.Equal(t, n, got.Counts.Detached)
+	}
+	s := newEnv(t, fakecloud.Config{})
+	s.cloud.Fail(fakecloud.Fault{Desktop: "d-000007", Body: unnamed}, fakecloud.Fault{
+		Desktop: "d-000008", Body: `{"failed_operation_list":[{"desktop_id":"d-000008","error_code":"WKS.00010110"},{"error_code":"WKS.1"}]}`, Times: 1,
+	})
+	s.start()
+	got, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(50)}))
+	require.Equal(t, "WKS.00010032", rows["d-000007"].Failure.Code, "%+v", got.Counts)
+	require.Equal(t, "busy", rows["d-000007"].Failure.Message)
+	require.Equal(t, "WKS.00010110", rows["d-000008"].Failure.Code, "this one is named, and for good")
+	require.Equal(t, 2, got.Counts.Failed)
+	require.Equal(t, 48, got.Counts.Detached)
+}
