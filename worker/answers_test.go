@@ -135,3 +135,34 @@ func TestARefusalThatNamesNoDesktop(t *testing.T) {
 	require.Equal(t, 2, got.Counts.Failed)
 	require.Equal(t, 48, got.Counts.Detached)
 }
+
+// A service that says when to come again is not asked before, so that no desktop uses up its attempts meanwhile.
+func TestAnOutageThatSaysHowLong(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]fakecloud.Fault{
+		"a call, 503": {Status: 503, Code: "WKS.00050902", RetryAfter: 5 * time.Minute}, "a call, 500": {Status: 500, RetryAfter: 5 * time.Minute},
+		"a reading": {Op: fakecloud.OpDetail, Status: 503, RetryAfter: time.Hour},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newEnv(t, fakecloud.Config{})
+			s.cloud.Fail(fault)
+			s.start()
+			op := s.enqueue(tasks.Request{Desktops: []string{"d"}})
+			require.Eventually(t, func() bool {
+				pause, err := s.record.ProjectPause(context.Background(), "hq")
+				long := err == nil && pause != nil && pause.Kind == tasks.PauseThrottled && time.Until(pause.Until) > 3*time.Minute
+				return long || s.operation(op).Done()
+			}, patience, time.Millisecond)
+			require.False(t, s.operation(op).Done(), "it failed")
+			s.cloud.ClearFaults()
+			require.Eventually(t, func() bool {
+				require.NoError(t, s.record.ResumeProject(t.Context(), "hq"))
+				return s.operation(op).Done()
+			}, patience, 20*time.Millisecond)
+			_, rows := s.ended(op)
+			require.Equal(t, tasks.StateDetached, rows["d"].State)
+			require.LessOrEqual(t, rows["d"].Attempts, 1)
+		})
+	}
+}
