@@ -112,10 +112,12 @@ func TestASpellingThatIsRefused(t *testing.T) {
 	require.Equal(t, "USER_UNKNOWN", rows[tasks.UserRow("\u00f3dd")].Failure.Code)
 }
 
+// unnamed is a reply that refuses a desktop without its id.
+const unnamed = `{"failed_operation_list":[{"desktop_name":"PC","error_code":"WKS.00010032","error_msg":"busy"}]}`
+
 // A refusal that does not name its desktop is nobody's success: the desktops are read, and it is found in smaller calls.
 func TestARefusalThatNamesNoDesktop(t *testing.T) {
 	t.Parallel()
-	const unnamed = `{"failed_operation_list":[{"desktop_name":"PC","error_code":"WKS.00010032","error_msg":"busy"}]}`
 	for _, n := range []int{1, 50} {
 		s := newEnv(t, fakecloud.Config{})
 		s.cloud.Fail(fakecloud.Fault{Body: unnamed, Times: 2})
