@@ -14,6 +14,24 @@ import (
 	"github.com/detachd/detachd/worker"
 )
 
+// A desktop of which a list says 404 fails by itself; it is not the project that is refused.
+func TestADesktopThatIsRefusedBeforeItsCall(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{400, 404, 409} {
+		s := newEnv(t, fakecloud.Config{})
+		for _, bad := range []string{"d-000007", "d-000042"} {
+			s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: bad, Status: status, Code: "WKS.00211902"})
+		}
+		s.start()
+		got, rows := s.ended(s.enqueue(tasks.Request{Desktops: ids(50)}))
+		require.Equal(t, tasks.Counts{Detached: 48, Failed: 2}, got.Counts)
+		require.Contains(t, rows["d-000007"].Failure.Message, "it could not be read, and nothing was sent")
+		pause, err := s.record.ProjectPause(t.Context(), "hq")
+		require.NoError(t, err)
+		require.Nil(t, pause)
+	}
+}
+
 // A desktop that the cloud refuses to read after the call keeps no other from being confirmed.
 func TestADesktopThatIsRefusedWhenItIsConfirmed(t *testing.T) {
 	t.Parallel()
