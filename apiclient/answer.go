@@ -77,12 +77,12 @@ func onProxyConnect(_ context.Context, proxy *url.URL, _ *http.Request, resp *ht
 }
 
 // setHost sets Host and NotAPI. A proxy that cannot reach the API (5xx) is an outage; any
-// other refusal by a proxy is not an answer of the API.
+// other refusal by a proxy is not an answer of the API. An error_code in a list's place is one.
 func (e *Error) setHost(r reply) {
 	if r.status != 0 {
 		e.Host = r.host
 	}
-	e.NotAPI = r.foreign() || errors.Is(e.Err, errNoList)
+	e.NotAPI = r.foreign() || errors.Is(e.Err, errNoList) && e.Code == ""
 	if refusal, ok := errors.AsType[*proxyRefusal](e.Err); ok {
 		e.Host, e.Status, e.NotAPI = refusal.host, refusal.status, refusal.status < 500
 	}

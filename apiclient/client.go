@@ -198,10 +198,11 @@ func checkIDs(ids []string) error {
 		if problem := desktopid.Check(id); problem != "" {
 			return fmt.Errorf("desktop id %d: %s %s", i, printable(id, maxName), problem)
 		}
-		if seen[id] {
+		one := desktopid.Canonical(id)
+		if seen[one] {
 			return fmt.Errorf("desktop id %d: %s is repeated", i, printable(id, maxName))
 		}
-		seen[id] = true
+		seen[one] = true
 	}
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // Desktop holds the fields of GET /v2/{project_id}/desktops/detail that matter for
@@ -28,7 +30,8 @@ type Desktop struct {
 	LoginStatus  string    // UNREGISTER, REGISTERED, CONNECTED, DISCONNECTED
 	Created      time.Time // zero: not shown
 	// Users is attach_user_infos. If that is empty and the desktop is ATTACHED, it is
-	// user_name; on other desktops user_name may be the user who was detached.
+	// user_name, user_list and user_group_list, each once; on other desktops user_name may be
+	// the user who was detached.
 	Users       []User
 	Frozen      bool
 	Maintenance bool
@@ -53,9 +56,10 @@ type Identity struct {
 const desktopsPerPage = MaxDesktopsPerCall
 
 // Desktops reads 1 to MaxDesktopsPerCall desktops by their ids, without duplicates
-// (ListDesktopsDetail). The result contains only desktops of ids, in their order. A
-// desktop that is not in it does not exist in the project: it was missing from two lists,
-// because ids missing from the first are requested again.
+// (ListDesktopsDetail). The result contains only desktops of ids, in their order and
+// spelling (UUIDs match in every spelling, see desktopid.Parse). A desktop that is not in
+// it does not exist in the project: it was missing from two lists, because ids missing
+// from the first are requested again.
 //
 // A list is read page by page, each with its own time-out. A list that keeps changing,
 // does not end or contradicts itself is an error and never counts as missing desktops,
@@ -108,7 +112,7 @@ func (c *Client) collect(ctx context.Context, filter url.Values, found map[strin
 	ids := filter["desktop_id"]
 	wanted := make(map[string]int, len(ids))
 	for i, id := range ids {
-		wanted[id] = i
+		wanted[desktopid.Canonical(id)] = i
 	}
 	// Other desktops must not prolong the reading once all of wanted are found.
 	enough := func(list []Desktop) bool {
@@ -123,8 +127,9 @@ func (c *Client) collect(ctx context.Context, filter url.Values, found map[strin
 	}
 	list, err := c.steadyList(ctx, filter, enough)
 	for i := range list {
-		if _, is := wanted[list[i].ID]; is {
-			found[list[i].ID] = &list[i]
+		if at, is := wanted[list[i].ID]; is {
+			list[i].ID = ids[at] // as the caller spells it
+			found[ids[at]] = &list[i]
 		}
 	}
 	return err
@@ -272,6 +277,13 @@ type desktopPage struct {
 	Total    *number     `json:"total_count"`
 }
 
+// maxListed bounds the desktops of a page, and the users of a desktop. It is ample: the API has at
+// most 1000 of the first, and 500 of the second in a call.
+const maxListed = 5000
+
+// errTooMany keeps a reply of a few megabytes from becoming hundreds of them.
+var errTooMany = fmt.Errorf("the reply lists too many items: more than %d", maxListed)
+
 // desktopList decodes a list one desktop at a time, as the list in between would take more memory
 // than its result.
 type desktopList []Desktop
@@ -284,6 +296,9 @@ func (l *desktopList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	}
 	var d desktopDetail
 	err := eachItem(dec, func() error {
+		if len(list) == maxListed {
+			return errTooMany
+		}
 		d = desktopDetail{Process: noNumber, Users: d.Users[:0]} // their memory is used again
 		err := eachMember(dec, d.field)
 		list = append(list, d.desktop())
@@ -300,12 +315,12 @@ var (
 )
 
 // checkList rejects replies that would wrongly count as an empty list, and items without a name.
+// With a total, null is an empty list.
 func checkList[T any](list []T, offset int, total *int, named func(T) bool, nameless error) error {
-	empty := total != nil && *total == 0
 	switch {
-	case list == nil && !empty:
+	case list == nil && total == nil:
 		return errNoList
-	case len(list) == 0 && offset == 0 && total != nil && !empty:
+	case len(list) == 0 && offset == 0 && total != nil && *total != 0:
 		return errListMissing
 	case slices.ContainsFunc(list, func(item T) bool { return !named(item) }):
 		return nameless
@@ -333,6 +348,7 @@ type desktopDetail struct {
 
 	Process             number
 	Users               userList
+	UserList, GroupList textList // read only if Users is empty so far
 	Frozen, Maintenance guard
 	Tags                tags
 }
@@ -361,6 +377,14 @@ func (d *desktopDetail) field(name []byte) any {
 		return &d.UserName
 	case "attach_user_infos":
 		return &d.Users
+	case "user_list":
+		if len(d.Users) == 0 {
+			return &d.UserList
+		}
+	case "user_group_list":
+		if len(d.Users) == 0 {
+			return &d.GroupList
+		}
 	case "is_freeze":
 		return &d.Frozen
 	case "in_maintenance_mode":
@@ -396,6 +420,9 @@ type userList []attachedUser
 func (l *userList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 	*l = (*l)[:0]
 	return eachItem(dec, func() error {
+		if len(*l) == maxListed {
+			return errTooMany
+		}
 		*l = append(*l, attachedUser{})
 		return eachMember(dec, (*l)[len(*l)-1].field)
 	})
@@ -403,7 +430,7 @@ func (l *userList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 
 func (d *desktopDetail) desktop() Desktop {
 	out := Desktop{
-		ID:           string(d.ID),
+		ID:           desktopid.Canonical(string(d.ID)),
 		Process:      int(d.Process),
 		ComputerName: clip(string(d.ComputerName), maxName),
 		Type:         clip(string(d.Type), maxName),
@@ -431,8 +458,26 @@ func (d *desktopDetail) desktop() Desktop {
 			Type:   clip(string(u.Type), maxName),
 		}
 	}
-	if len(out.Users) == 0 && d.UserName != "" && d.AttachState == "ATTACHED" {
-		out.Users = []User{{Name: clip(string(d.UserName), maxName)}}
+	if len(out.Users) == 0 && d.AttachState == "ATTACHED" {
+		out.Users = d.usersByName()
 	}
+	return out
+}
+
+// usersByName are the users of a desktop without attach_user_infos. All of them have to be seen: a
+// call that names nobody takes the desktop from each.
+func (d *desktopDetail) usersByName() (out []User) {
+	shown := map[text]bool{"": true}
+	add := func(names textList, kind string) {
+		for _, name := range names {
+			if !shown[name] {
+				shown[name] = true
+				out = append(out, User{Name: clip(string(name), maxName), Type: kind})
+			}
+		}
+	}
+	add(d.GroupList, "GROUP") // first: user_name may be one of them
+	add(textList{d.UserName}, "")
+	add(d.UserList, "")
 	return out
 }

@@ -53,6 +53,29 @@ func TestDesktopsTakesTheUserNameOfAnAttachedDesktop(t *testing.T) {
 	require.Equal(t, []apiclient.User{{Name: "zoe"}}, desktops[0].Users)
 }
 
+// A desktop of several users must not look like that of one: whoever is not seen is not guarded.
+func TestUsersOfADesktopThatOnlyNamesThem(t *testing.T) {
+	t.Parallel()
+	zoe, bob, devs := apiclient.User{Name: "zoe"}, apiclient.User{Name: "bob"}, apiclient.User{Name: "devs", Type: "GROUP"}
+	for fields, want := range map[string][]apiclient.User{
+		`"user_name":"zoe","user_list":["zoe","bob"],"user_group_list":[]`:                               {zoe, bob},
+		`"user_list":["bob","zoe","bob",null,""],"user_group_list":["devs"],"user_name":"zoe"`:           {devs, zoe, bob},
+		`"attach_user_infos":null,"user_name":"devs","user_list":null,"user_group_list":["devs","devs"]`: {devs},
+		`"user_name":"zoe","user_list":"bob","user_group_list":{"a":1}`:                                  {zoe},
+		`"user_list":["bob"],"attach_user_infos":[{"user_name":"zoe"}],"user_group_list":["devs"]`:       {zoe},
+		`"user_list":[],"user_group_list":[]`:                                                            nil,
+	} {
+		srv := serve(t, answer(200, `{"total_count":1,"desktops":[{"desktop_id":"d1","attach_state":"ATTACHED",`+fields+`}]}`))
+		desktops, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1"})
+		require.NoError(t, err, fields)
+		require.Equal(t, want, desktops[0].Users, fields)
+	}
+	srv := serve(t, answer(200, `{"total_count":1,"desktops":[{"desktop_id":"d1","attach_state":"DEATTACHED","user_list":["zoe"]}]}`))
+	desktops, err := client(t, srv.URL).Desktops(t.Context(), []string{"d1"})
+	require.NoError(t, err)
+	require.Empty(t, desktops[0].Users, "she may be the one who lost it")
+}
+
 // pages serves list from offset on, at most size at a time.
 func pages(list []string, size int, total string, requests *atomic.Int32) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // MaxDesktopsPerCall is the maximum number of desktop ids in one call.
@@ -25,7 +27,7 @@ type DetachResult struct {
 	Failed        []DesktopFailure // refused desktops of the request, each once
 	Unasked       []DesktopFailure // failures of ids that were not sent; at most MaxDesktopsPerCall
 	JobID         string           // documented for pool desktops only; else empty
-	SuccessJobIDs []string         // since 2026-01
+	SuccessJobIDs []string         // since 2026-01; at most MaxDesktopsPerCall
 	RequestID     string
 	Status        int // HTTP status
 }
@@ -186,30 +188,30 @@ func decodeDetach(body []byte, sent []string) (*DetachResult, error) {
 	if in.Code != "" || in.Error != "" {
 		return nil, errRefusedIn200
 	}
-	waiting := make(map[string]bool, len(sent))
+	waiting := make(map[string]string, len(sent)) // as they were sent; "": it has its entry
 	for _, id := range sent {
-		waiting[id] = true
+		waiting[desktopid.Canonical(id)] = id
 	}
 	out := &DetachResult{JobID: clip(string(in.JobID), maxName)}
 	for _, f := range in.Failed {
-		id := string(f.DesktopID)
+		id := desktopid.Canonical(string(f.DesktopID))
 		failure := DesktopFailure{
-			DesktopID:   id,
 			DesktopName: clip(string(f.DesktopName), maxName),
 			Code:        clip(string(f.Code), maxName),
 			Message:     clip(string(f.Message), maxText),
 		}
-		first, asked := waiting[id]
+		sentAs, asked := waiting[id]
 		switch {
-		case first:
-			waiting[id] = false
+		case sentAs != "":
+			waiting[id] = ""
+			failure.DesktopID = sentAs
 			out.Failed = append(out.Failed, failure)
 		case !asked && len(out.Unasked) < MaxDesktopsPerCall:
-			failure.DesktopID = clip(id, maxName)
+			failure.DesktopID = clip(string(f.DesktopID), maxName)
 			out.Unasked = append(out.Unasked, failure)
 		}
 	}
-	for _, id := range in.SuccessJobIDs {
+	for _, id := range in.SuccessJobIDs[:min(len(in.SuccessJobIDs), MaxDesktopsPerCall)] {
 		out.SuccessJobIDs = append(out.SuccessJobIDs, clip(string(id), maxName))
 	}
 	return out, nil

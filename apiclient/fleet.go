@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strconv"
 	"time"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // fleetPage makes pages of about a megabyte, at 5 KB for a desktop.
@@ -51,7 +53,7 @@ func (c *Client) PoolOf(ctx context.Context, pool string, pages Pages) iter.Seq2
 	}.all()
 	return func(yield func(string, error) bool) {
 		for d, err := range all {
-			if (err != nil || string(d.Pool) == pool) && !yield(string(d.ID), err) {
+			if (err != nil || string(d.Pool) == pool) && !yield(desktopid.Canonical(string(d.ID)), err) {
 				return
 			}
 		}
@@ -149,7 +151,7 @@ func (p usageList) usages() []Usage {
 
 // usage returns an item. A metric that it shows twice is not known.
 func (item usageItem) usage() Usage {
-	u := Usage{DesktopID: string(item.ID), Used: -1, Idle: -1, LastUser: clip(string(item.LastUser), maxName)}
+	u := Usage{DesktopID: desktopid.Canonical(string(item.ID)), Used: -1, Idle: -1, LastUser: clip(string(item.LastUser), maxName)}
 	shown := map[text]bool{}
 	for _, m := range item.Metrics {
 		value := time.Duration(-1)

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/detachd/detachd/apiclient/desktopid"
 )
 
 // SubJob is the part of a job that concerns one desktop. All texts are hostile input.
@@ -103,6 +105,7 @@ func subJobs(list []subJobDetail) []SubJob {
 		if s.DesktopID == "" {
 			s.DesktopID = string(j.Desktop)
 		}
+		s.DesktopID = desktopid.Canonical(s.DesktopID)
 		switch s.Status {
 		case "FAIL":
 			s.Status = "FAILED"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 )
 
 // page is a part of a list; total is the total_count in it, nil if absent.
@@ -25,11 +26,16 @@ type listing[T any] struct {
 const (
 	maxPages = 100
 	maxReads = 5 // of a list that keeps changing
+	// maybeCapped is a total behind which a list may go on. The documentation of ListDesktops caps
+	// its total at 2000; other calls have pages of 1000.
+	maybeCapped = 1000
 )
 
 // steady reads a complete list that did not change during the reading. When an item leaves
 // a list, the items after it move up, possibly to the previous page. Each page therefore
-// starts with the last item of the previous one, and a list that has moved is read again.
+// starts with the last item of the previous one, and a list that has moved is read again. So is
+// one of which two pages show the same item: it has no fixed order, and may have hidden another
+// one.
 func (l listing[T]) steady() ([]T, error) {
 	for range maxReads {
 		items, moved, err := l.readOnce()
@@ -42,20 +48,27 @@ func (l listing[T]) steady() ([]T, error) {
 
 func (l listing[T]) readOnce() (items []T, moved bool, err error) {
 	var total *int
+	earlier, fresh := map[string]bool{}, 0 // keys of the pages before, and how many items the last one added
 	for range maxPages {
 		p, err := l.read(max(0, len(items)-1))
 		if err != nil {
 			return nil, false, err
 		}
-		more := p.items
+		more, twice := p.items, false
 		if len(items) == 0 {
 			total = p.total
 		} else {
-			if len(more) == 0 || l.key(more[0]) != l.key(items[len(items)-1]) || !sameTotal(total, p.total) {
+			last := l.key(items[len(items)-1])
+			if len(more) == 0 || l.key(more[0]) != last || !sameTotal(total, p.total) {
 				return nil, true, nil
 			}
 			more = more[1:]
+			for _, item := range items[len(items)-fresh:] {
+				earlier[l.key(item)] = true
+			}
+			twice = slices.ContainsFunc(more, func(item T) bool { key := l.key(item); return key != last && earlier[key] })
 		}
+		fresh = len(more)
 		if items == nil {
 			items = more
 		} else {
@@ -64,10 +77,12 @@ func (l listing[T]) readOnce() (items []T, moved bool, err error) {
 		switch {
 		case l.enough != nil && l.enough(items):
 			return items, false, nil
-		case total != nil && len(items) >= *total:
+		case twice:
+			return nil, true, nil
+		case total != nil && len(items) >= *total && *total < maybeCapped:
 			return items, false, nil
 		case len(more) == 0:
-			return items, total != nil, nil // fewer than total_count: it moved, or contradicts itself
+			return items, total != nil && len(items) < *total, nil // fewer than total_count: it moved, or contradicts itself
 		}
 	}
 	return nil, false, listError(l.call, fmt.Errorf("the list does not end after %d pages", maxPages))

@@ -27,6 +27,9 @@ type PasswordConfig struct {
 	Now         func() time.Time  // for tests; defaults to time.Now
 }
 
+// OpToken is the Op of errors of a PasswordToken.
+const OpToken = "KeystoneCreateUserTokenByPassword"
+
 const (
 	// renewBefore is how long before its expiry a token is replaced.
 	renewBefore = 5 * time.Minute
@@ -48,7 +51,7 @@ const (
 // RefusalCoolDown without asking IAM, so that a wrong password cannot lock the account.
 // Other failures are not kept.
 //
-// Errors are *Error with Op "KeystoneCreateUserTokenByPassword" and EffectNone.
+// Errors are *Error with the Op OpToken and EffectNone.
 // API reference: https://support.huaweicloud.com/intl/en-us/api-iam/iam_30_0001.html
 type PasswordToken struct{ keeper *tokenKeeper } // see Secret for the pointer
 
@@ -113,7 +116,7 @@ func NewPasswordToken(cfg PasswordConfig) (*PasswordToken, error) {
 	target := base.JoinPath("v3/auth/tokens")
 	target.RawQuery = url.Values{"nocatalog": {"true"}}.Encode()
 	return &PasswordToken{&tokenKeeper{
-		call:      call{op: "KeystoneCreateUserTokenByPassword", method: http.MethodPost, body: body, harmless: true},
+		call:      call{op: OpToken, method: http.MethodPost, body: body, harmless: true},
 		endpoint:  target.String(),
 		password:  cfg.Password,
 		timeout:   cfg.Timeout,
@@ -233,16 +236,26 @@ func quoted(s Secret) string {
 }
 
 // renewalOf returns when to replace a token received at now. A token that lives less than
-// twice renewBefore is replaced at half its life.
+// twice renewBefore is replaced at half its life. Its life is by IAM's clock, where that is shown:
+// by a clock that is a day ahead every token is over, and each call would fetch one.
 func renewalOf(body []byte, now time.Time) time.Time {
 	var in struct {
 		Token struct {
-			ExpiresAt time.Time `json:"expires_at"`
+			IssuedAt  text `json:"issued_at"`
+			ExpiresAt text `json:"expires_at"`
 		} `json:"token"`
 	}
+	_ = decodeObject(body, &in) // then there are no times
 	life := tokenLifetime
-	if decodeObject(body, &in) == nil && !in.Token.ExpiresAt.IsZero() {
-		life = in.Token.ExpiresAt.Sub(now)
+	if expires, err := time.Parse(time.RFC3339, string(in.Token.ExpiresAt)); err == nil {
+		issued, err := time.Parse(time.RFC3339, string(in.Token.IssuedAt))
+		if err != nil {
+			issued = now
+		}
+		life = expires.Sub(issued)
+	}
+	if life <= 0 {
+		life = tokenLifetime // it was issued just now; if it is over, a 401 renews it
 	}
 	return now.Add(max(life-renewBefore, life/2))
 }

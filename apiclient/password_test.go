@@ -197,6 +197,32 @@ func TestTokenWithoutAnExpiryIsKeptForADay(t *testing.T) {
 	require.EqualValues(t, 1, fetches.Load())
 }
 
+// A worker's clock that is wrong must not have a token fetched for each call.
+func TestTokensOfAClockThatIsWrong(t *testing.T) {
+	t.Parallel()
+	for name, times := range map[string]string{
+		"both times":     `"issued_at":"2026-01-02T03:04:05.000000Z","expires_at":"2026-01-03T03:04:05.000000Z"`,
+		"only the end":   `"expires_at":"2026-01-03T03:04:05.000000Z"`,
+		"an odd begin":   `"issued_at":"today","expires_at":"2026-01-03T03:04:05.000000Z"`,
+		"end and begin":  `"issued_at":"2026-01-03T03:04:05.000000Z","expires_at":"2026-01-02T03:04:05.000000Z"`,
+		"not to be read": `"issued_at":5,"expires_at":{}`,
+	} {
+		clock := newClock()
+		clock.advance(25 * time.Hour)
+		var fetches atomic.Int32
+		p := passwordToken(t, serve(t, func(w http.ResponseWriter, r *http.Request) {
+			fetches.Add(1)
+			answer(201, `{"token":{`+times+`}}`, "X-Subject-Token", "t")(w, r)
+		}).URL, clock)
+		for range 5 {
+			_, _, err := tokenOf(t.Context(), p)
+			require.NoError(t, err, name)
+			clock.advance(4 * time.Hour)
+		}
+		require.EqualValues(t, 1, fetches.Load(), name)
+	}
+}
+
 func TestConcurrent401sRenewOnce(t *testing.T) {
 	t.Parallel()
 	const callers = 20

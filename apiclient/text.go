@@ -94,6 +94,30 @@ func firstText(texts ...text) text {
 	return ""
 }
 
+// textList is a list of texts; what is not a list is none.
+type textList []text
+
+// UnmarshalJSONFrom accepts any JSON value.
+func (l *textList) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	*l = nil
+	if dec.PeekKind() != jsontext.KindBeginArray {
+		return dec.SkipValue()
+	}
+	return eachItem(dec, func() error {
+		if len(*l) == maxListed {
+			return errTooMany
+		}
+		raw, err := dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		var t text
+		err = t.UnmarshalJSON(raw)
+		*l = append(*l, t)
+		return err
+	})
+}
+
 // spelled returns a value as text, without the quotes of a string.
 func spelled(raw []byte) string {
 	var t text
@@ -322,6 +346,9 @@ func decodeObject(body []byte, into any) error {
 
 // harmless returns an error of decoding without what it quotes of the reply, which may be a secret.
 func harmless(err error) error {
+	if errors.Is(err, errTooMany) {
+		return errTooMany
+	}
 	if syntax, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
 		return fmt.Errorf("the reply is not JSON at byte %d: %v", syntax.ByteOffset, syntax.Err) //nolint:errorlint // not a network's error
 	}

@@ -191,7 +191,8 @@ func (s *sender) seen(items []*item, read map[string]*apiclient.Desktop) (map[st
 
 // onReadError acts on a reading that failed before a call. If the request itself was
 // refused, it isolates the desktop that caused it, and returns the groups to read again.
-// Nothing else spends an attempt.
+// Nothing else spends an attempt. A 404 may concern the whole project: the desktop that it names
+// fails only if others of its batch could be read.
 func (s *sender) onReadError(b *batch, group []*item, f fault) (again [][]*item) {
 	switch f.class {
 	case tasks.ClassLocal, tasks.ClassPoison, tasks.ClassPermanent, tasks.ClassConflict:
@@ -204,12 +205,22 @@ func (s *sender) onReadError(b *batch, group []*item, f fault) (again [][]*item)
 			return halves(group)
 		}
 		s.failUnread(b, group, f)
-	default:
-		b.pause = max(b.pause, s.pauseForReading(f))
-		s.claims.release(b.claim, group)
-		for _, it := range group {
-			it.settled(s.backoff(it.desktop.Attempts + 1))
+		return nil
+	case tasks.ClassDenied:
+		bad, rest := split(group, f.api.Culprits())
+		switch {
+		case len(bad) > 0 && len(rest) > 0 && s.readings.denied() < deniedAfter:
+			b.groups = slices.Insert(b.groups, 0, rest) // before any that is alone: it shows whether others can be read
+			return [][]*item{bad}
+		case len(bad) == 1 && len(rest) == 0 && s.readings.goodSince(b.begun):
+			s.failUnread(b, bad, f)
+			return nil
 		}
+	}
+	b.pause = max(b.pause, s.pauseForReading(f))
+	s.claims.release(b.claim, group)
+	for _, it := range group {
+		it.settled(s.backoff(it.desktop.Attempts + 1))
 	}
 	return nil
 }

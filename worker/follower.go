@@ -199,14 +199,12 @@ func (f *follower) readAll(ctx context.Context, chunks []record.Followed, ids []
 	var mu sync.Mutex
 	f.inParallel(ctx, len(groups), func(ctx context.Context, i int) {
 		span := f.beginReading(readDesktops, len(groups[i]), chunks, func(d record.Row) bool { return contains(groups[i], d.ID) })
-		begun := time.Now()
-		list, err := f.project.API.Desktops(ctx, groups[i])
+		list, refused, err := f.readGroup(ctx, groups[i])
 		span.Read(f.faultOf(err).class)
-		f.reportReading(readDesktops, len(groups[i]), begun, err)
 		mu.Lock()
 		defer mu.Unlock()
 		for _, id := range groups[i] {
-			p.asked[id] = err
+			p.asked[id] = cmp.Or(refused[id], err)
 		}
 		if span != nil {
 			p.readings = append(p.readings, reading{span, groups[i]})
@@ -221,6 +219,24 @@ func (f *follower) readAll(ctx context.Context, chunks []record.Followed, ids []
 		f.failed++
 		f.log.Warn().Err(err).Int("desktops", len(groups[i])).Msg("accepted desktops could not be read; retrying")
 		p.backoff = max(p.backoff, asAPIError(err).RetryAfter, f.backoff(f.failed))
+	})
+}
+
+// readGroup reads desktops; refused is that of readable. The caller has the permit of the first
+// request.
+func (f *follower) readGroup(ctx context.Context, ids []string) (list []apiclient.Desktop, refused map[string]error, err error) {
+	permit := true
+	return readable(f.shared, ids, func(ids []string) ([]apiclient.Desktop, error) {
+		if !permit {
+			if err := f.limit.acquire(ctx, readRequest, toConfirm); err != nil {
+				return nil, err
+			}
+		}
+		permit = false
+		begun := time.Now()
+		list, err := f.project.API.Desktops(ctx, ids)
+		f.reportReading(readDesktops, len(ids), begun, err)
+		return list, err
 	})
 }
 
@@ -286,7 +302,7 @@ func (f *follower) judge(c record.Followed, p *proof, begun, now time.Time) (mov
 			}
 			moves = append(moves, m)
 			continue
-		} else if p.asked[d.ID] != nil {
+		} else if p.asked[d.ID] != nil && p.backoff > 0 {
 			poll = now.Add(p.backoff)
 		} else {
 			poll = f.nextPoll(d.UpdatedAt, now)

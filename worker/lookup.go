@@ -267,6 +267,44 @@ func (f *finder) list(
 	return ds, err
 }
 
+// listEach is list without the names that the cloud refuses to look for: with one of them a list of
+// a hundred leavers would be refused for ever. refused has its answers, by name.
+func (f *finder) listEach(
+	ctx context.Context, of ReadingOf, names []string, list func(context.Context, []string) ([]apiclient.Desktop, error),
+) (ds []apiclient.Desktop, refusals map[string]error, err error) {
+	refusals = map[string]error{}
+	for len(names) > 0 {
+		if ds, err = f.list(ctx, of, names, list); err == nil || !refused(err) {
+			return ds, refusals, err
+		}
+		bad := asAPIError(err).About
+		if !slices.Contains(names, bad) {
+			return ds, refusals, err
+		}
+		refusals[bad] = err
+		names = slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == bad })
+	}
+	return nil, refusals, nil
+}
+
+// withoutRefused holds the rows of users whose names are refused, and returns the others.
+func (f *finder) withoutRefused(rows []record.Row, refusals map[string]error, out map[string]record.RowFind) (others []record.Row) {
+	for _, row := range rows {
+		name, _ := row.User()
+		held := false
+		for refused, why := range refusals {
+			if policy.SameName(refused, name) {
+				held = true
+				out[row.ID] = hold(tasks.CodeUserUnknown, "the cloud does not look for a user %q in project %s: %v", refused, f.alias, why)
+			}
+		}
+		if !held {
+			others = append(others, row)
+		}
+	}
+	return others
+}
+
 // findUsers compares names exactly. Users without a desktop are looked for among the users of
 // Workspace. One who is known there has none, which is a success. For the others the forms
 // that people write are compared, because a misspelled name leaves a leaver with access.
@@ -275,11 +313,11 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 		return nil
 	}
 	asked := time.Now()
-	listed, err := f.list(ctx, readUsers, namesOf(rows), f.api.DesktopsOf)
+	listed, refusals, err := f.listEach(ctx, readUsers, namesOf(rows), f.api.DesktopsOf)
 	if err != nil {
 		return err
 	}
-	without := f.withDesktops(rows, listed, out)
+	without := f.withDesktops(f.withoutRefused(rows, refusals, out), listed, out)
 	if len(without) == 0 {
 		return nil
 	}
@@ -290,12 +328,12 @@ func (f *finder) findUsers(ctx context.Context, rows []record.Row, op record.Ope
 	// The cloud's filter may need a name as the cloud spells it, and its counts may be a
 	// moment old.
 	if spelled := spellings(without, people); len(spelled) > 0 {
-		more, err := f.list(ctx, readUsers, spelled, f.api.DesktopsOf)
+		more, refusals, err := f.listEach(ctx, readUsers, spelled, f.api.DesktopsOf)
 		if err != nil {
 			return err
 		}
 		listed = append(listed, more...)
-		without = f.withDesktops(without, more, out)
+		without = f.withDesktops(f.withoutRefused(without, refusals, out), more, out)
 		if people, refusal, err = f.directory.read(ctx, f, asked); err != nil {
 			return err
 		}
@@ -387,7 +425,7 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 	if len(rows) == 0 {
 		return nil
 	}
-	listed, err := f.list(ctx, readComputers, namesOf(rows), f.api.DesktopsNamed)
+	listed, refusals, err := f.listEach(ctx, readComputers, namesOf(rows), f.api.DesktopsNamed)
 	if err != nil {
 		return err
 	}
@@ -404,11 +442,11 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 	}
 	near := listed
 	for some := range slices.Chunk(forms, apiclient.MaxDesktopsPerCall) {
-		more, err := f.list(ctx, readComputers, some, f.api.DesktopsNamed)
+		more, _, err := f.listEach(ctx, readComputers, some, f.api.DesktopsNamed)
 		if err != nil {
 			return err
 		}
-		near = append(near, more...)
+		near = append(near, more...) // nothing is near a form that is refused
 	}
 	for _, row := range rows {
 		name, _ := row.Computer()
@@ -417,6 +455,9 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 			out[row.ID] = record.RowFind{To: tasks.StateExpanded, Desktops: ids, Detail: "desktop " + ids[0]}
 		case 0:
 			held := hold(tasks.CodeComputerName, "no desktop in project %s has the computer name %q", f.alias, name)
+			if refusal, is := refusals[name]; is {
+				held = hold(tasks.CodeComputerName, "the cloud does not look for a computer %q in project %s: %v", name, f.alias, refusal)
+			}
 			if like := nearComputers(name, near); len(like) > 0 {
 				held.Failure.Message += ", but there is " + strings.Join(like, ", ") + ": use the name that the cloud has"
 			}

@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/detachd/detachd/apiclient"
@@ -18,7 +19,11 @@ func (s *sender) onAnswer(b *batch, group []*item, out outcome) {
 	for _, f := range out.result.Failed {
 		refused[f.DesktopID] = f
 	}
-	if unasked := out.result.Unasked; len(unasked) > 0 {
+	unnamed := slices.IndexFunc(out.result.Unasked, func(f apiclient.DesktopFailure) bool { return f.DesktopID == "" })
+	if unnamed >= 0 {
+		group, call = s.onUnnamed(b, group, out, refused, out.result.Unasked[unnamed])
+	}
+	if unasked := out.result.Unasked; len(unasked) > 0 && unnamed < 0 {
 		s.log.Warn().Int("entries", len(unasked)).Str("call", call.ID).Str("desktop", unasked[0].DesktopID).
 			Msg("the cloud reported failures of desktops that were not in the call; ignored")
 	}
@@ -38,6 +43,36 @@ func (s *sender) onAnswer(b *batch, group []*item, out outcome) {
 		}
 		return s.afterFailure(it.job.op, it.desktop, class, failure, it.desktop.Note)
 	})
+}
+
+// onUnnamed acts on a refusal that does not say of which desktop. In a call for one it is clear.
+// Of several, the outcome is unknown for those that are not refused by name: they are read, and those
+// that are still attached go on in smaller calls. It returns the desktops whose outcome is known.
+func (s *sender) onUnnamed(
+	b *batch, group []*item, out outcome, refused map[string]apiclient.DesktopFailure, f apiclient.DesktopFailure,
+) (known []*item, recorded *record.Call) {
+	var unknown []*item
+	for _, it := range group {
+		if _, named := refused[it.desktop.ID]; named {
+			known = append(known, it)
+		} else {
+			unknown = append(unknown, it)
+		}
+	}
+	if len(unknown) == 0 {
+		return group, out.call
+	}
+	if len(group) == 1 {
+		refused[group[0].desktop.ID] = f
+		return group, out.call
+	}
+	call := *out.call
+	call.Code, call.Message = cmp.Or(f.Code, tasks.CodeUnknown), "the cloud refused a desktop without saying which: "+f.Message
+	s.log.Warn().Str("call", call.ID).Str("code", call.Code).Int("desktops", len(unknown)).
+		Msg("the cloud refused a desktop without saying which; the desktops are read")
+	out.call = &call
+	s.settleUnknown(b, unknown, out)
+	return known, &call
 }
 
 // onError acts on a call that was refused or not answered, by its class.

@@ -46,7 +46,11 @@ func (s *shared) pauseFor(f fault) (recheck time.Duration) {
 	case tasks.ClassNotAPI:
 		return s.pause(tasks.PauseNotAPI, foreignPause, f.api)
 	case tasks.ClassTransient, tasks.ClassAmbiguous: // an outage must not use up the attempts of every desktop
-		if n := s.calls.bad(); n >= downAfter {
+		n := s.calls.bad()
+		if d := min(f.api.RetryAfter, maxThrottlePause); d > 0 {
+			return s.pause(tasks.PauseThrottled, d, f.api)
+		}
+		if n >= downAfter {
 			return s.pause(tasks.PauseThrottled, s.backoff(n-downAfter+1), f.api)
 		}
 	}

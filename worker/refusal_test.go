@@ -46,6 +46,9 @@ func TestRefusalsOfTheWholeProject(t *testing.T) {
 		"the same, one desktop":       {fakecloud.Fault{Status: 403, Code: "WKS.00081102"}, 1, tasks.PauseNoRight, "workspace:desktops:detach"},
 		"404 that names nothing":      {fakecloud.Fault{Status: 404, Code: "WKS.00211902", Message: "not found"}, 120, tasks.PauseNoRight, "workspace:desktops:detach"},
 		"readings refused":            {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 403}, 1, tasks.PauseNoRight, "workspace:desktops:list"},
+		"a gateway not configured":    {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 400, Code: "APIGW.0106"}, 120, tasks.PauseAuth, "APIGW.0106"},
+		"readings of nothing, 404":    {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 404, Code: "WKS.00211902"}, 120, tasks.PauseNoRight, "workspace:desktops:list"},
+		"the same, one desktop, 404":  {fakecloud.Fault{Op: fakecloud.OpDetail, Status: 404, Code: "WKS.00211902"}, 1, tasks.PauseNoRight, "workspace:desktops:list"},
 		"readings answered by a page": {fakecloud.Fault{Op: fakecloud.OpDetail, HTML: true, Status: 200}, 1, tasks.PauseNotAPI, "answered by 127.0.0.1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -43,9 +43,13 @@ func (s *sender) resolve(
 			return 0, err
 		}
 		for i, d := range unknown {
+			if refused, is := read[d.ID]; is && refused == nil {
+				after = sooner(after, s.backoff(d.Attempts+1)) // nothing is known of it, and the others do not wait for it
+				continue
+			}
 			r := readingOf(op, d, read, true)
 			if !got.mine[i] && policy.VerdictOf(r).Unknown == policy.Send {
-				after = jitter(min(max(got.free, immediately), maxUnknownDelay))
+				after = sooner(after, jitter(min(max(got.free, immediately), maxUnknownDelay)))
 			} else {
 				change.Moves = append(change.Moves, s.afterUnknown(op, d, r, calls[d.CallID]))
 			}

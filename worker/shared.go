@@ -72,6 +72,52 @@ func (s *shared) inPool(pool string, ids []string, p priority) ([]string, error)
 	return in, err
 }
 
+// readable makes a reading again without those desktops that the cloud refuses to read, as it would
+// be refused for ever with them. refused has its answer: nothing is known of these, and nothing
+// against the others.
+func readable[T any](s *shared, ids []string, read func(ids []string) (T, error)) (got T, refused map[string]error, err error) {
+	refused = map[string]error{}
+	for len(ids) > 0 {
+		got, err = read(ids)
+		f := s.faultOf(err)
+		switch f.class {
+		case tasks.ClassPoison, tasks.ClassDenied, tasks.ClassPermanent, tasks.ClassConflict:
+		default:
+			return got, refused, err
+		}
+		bad := f.api.Culprits()
+		var rest []string
+		for _, id := range ids {
+			if slices.Contains(bad, id) {
+				refused[id] = err
+			} else {
+				rest = append(rest, id)
+			}
+		}
+		if len(rest) == len(ids) {
+			return got, refused, err
+		}
+		ids = rest
+	}
+	var nothing T
+	return nothing, refused, nil
+}
+
+// readEach is readNow; a desktop that the cloud refuses to read is nil in it.
+func (s *shared) readEach(ids []string, p priority) (map[string]*apiclient.Desktop, error) {
+	got, refused, err := readable(s, ids, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readNow(ids, p) })
+	if err != nil {
+		return nil, err
+	}
+	if got == nil {
+		got = map[string]*apiclient.Desktop{}
+	}
+	for id := range refused {
+		got[id] = nil
+	}
+	return got, nil
+}
+
 func byID(list []apiclient.Desktop) map[string]*apiclient.Desktop {
 	out := make(map[string]*apiclient.Desktop, len(list))
 	for i := range list {

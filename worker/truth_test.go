@@ -222,6 +222,8 @@ func (s scenario) drawFault(t *rapid.T) fakecloud.Fault {
 		{Effect: fakecloud.HangAfter, Times: 1}, {Effect: fakecloud.Truncate, Times: few}, {Effect: fakecloud.Garbage, Times: few},
 		{Status: 500, Times: few}, {Status: 500, Times: few, Applied: true}, {Status: 504, Code: "APIGW.0201", Times: few, Applied: true},
 		{Status: 200, Body: `{"error_code":"WKS.0001"}`, Times: few}, {HTML: true, Times: few},
+		{Body: unnamed, Times: few}, {Body: unnamed, Times: few, Applied: true},
+		{Op: fakecloud.OpDetail, Desktop: id, Status: 404, Code: "WKS.00211902", Times: few},
 		fakecloud.Throttle(few), fakecloud.Unavailable(few), fakecloud.Poison(id), fakecloud.Conflict(id, true),
 		{Desktop: id, Status: 409, Code: "WKS.00010032", Times: few}, fakecloud.Refused(id, "WKS.00010110", "no address"),
 		{Refuse: &fakecloud.Refusal{Code: "WKS.0005", Message: "later"}, Rate: 0.3, Times: 20},

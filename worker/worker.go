@@ -126,7 +126,7 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 // addSender adds a sender and the dispatcher that gives it batches.
 func (w *Worker) addSender(common *shared, name string, slots int, p priority) *sender {
 	s := &sender{shared: common, priority: p, lanes: newLanes(), slots: make(chan struct{}, slots)}
-	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readNow(ids, p) })
+	s.reader = newReader(readersAtOnce, func(ids []string) (map[string]*apiclient.Desktop, error) { return s.readEach(ids, p) })
 	d := &dispatcher{
 		lanes: s.lanes, batches: make(chan struct{}, 2*slots), admit: s.admitFull, unadmit: s.unadmit,
 		send: s.send, paused: s.paused, linger: s.linger,

@@ -42,10 +42,20 @@ func Check(id string) (problem string) {
 // becomes that UUID in lower case; any other text is the id unchanged. problem is that of
 // Check; id is then text.
 func Parse(text string) (id, problem string) {
-	if id, ok := canonical(text); ok {
-		return id, ""
+	id = Canonical(text)
+	return id, Check(id)
+}
+
+// Canonical is the id of Parse. It serves what the cloud writes, which has to match whatever its
+// spelling.
+func Canonical(text string) string {
+	if isUUID(text) {
+		return text // as nearly all are
 	}
-	return text, Check(text)
+	if id, ok := canonical(text); ok {
+		return id
+	}
+	return text
 }
 
 // isUUID reports a UUID in lower case.

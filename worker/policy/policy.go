@@ -3,6 +3,7 @@ package policy
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -99,6 +100,10 @@ var callRules = []Rule{
 
 	{OfCall, 0, "APIGW.0101", tasks.ClassPolicy, "no such API: wrong endpoint, region or project"},
 	{OfCall, 0, "APIGW.0103", tasks.ClassPolicy, "no such back end: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0104", tasks.ClassPolicy, "the gateway has no configuration for the API: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0105", tasks.ClassPolicy, "the gateway has no configuration for the API: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0106", tasks.ClassPolicy, "the gateway cannot orchestrate the API: wrong endpoint or region"},
+	{OfCall, 0, "APIGW.0204", tasks.ClassPolicy, "the gateway does not support the TLS version of something on the way"},
 	{OfCall, 0, "APIGW.0302", tasks.ClassPolicy, "the IAM user has no permission for the API"},
 	{OfCall, 0, "APIGW.0304", tasks.ClassPolicy, "the account has no permission for the API"},
 	{OfCall, 0, "APIGW.0305", tasks.ClassPolicy, "the account has no permission for the API"},
@@ -144,12 +149,12 @@ var desktopRules = []Rule{
 	{OfDesktop, 0, "WKS.0407", tasks.ClassConflict, "disks are being added"},
 	{OfDesktop, 0, "WKS.0005", tasks.ClassTransient, "the computing service could not be reached"},
 	{OfDesktop, 0, "WKS.0009", tasks.ClassTransient, "IAM could not be reached"},
+	{OfDesktop, 0, "WKS.0001", tasks.ClassTransient, "a code of many meanings: its message has the reason"},
 	{OfDesktop, 0, "WKS.00129901", tasks.ClassTransient, "the service cannot process it now"},
 	{OfDesktop, 0, "WKS.00211401", tasks.ClassTransient, "the operation failed and may be repeated"},
 	{OfDesktop, 0, "WKS.00170208", tasks.ClassPermanent, "the user group does not exist"},
 	{OfDesktop, 0, "WKS.00170312", tasks.ClassPermanent, "the user does not exist"},
 	{OfDesktop, 0, "WKS.00010110", tasks.ClassPermanent, "the desktop has no valid IP address"},
-	{OfDesktop, 0, "WKS.0001", tasks.ClassPermanent, "the request is empty or names something that does not exist"},
 	{OfDesktop, 0, "WKS.00211102", tasks.ClassPermanent, "the parameter is invalid"},
 	{OfDesktop, 0, "WKS.00139901", tasks.ClassPermanent, "the request is invalid"},
 	{OfDesktop, 0, "WKS.00149901", tasks.ClassPermanent, "the request is invalid"},
@@ -232,6 +237,9 @@ func (r Rules) Call(err error) tasks.Class {
 	}
 	if e.AuthFault {
 		return tasks.ClassAuth
+	}
+	if e.Op == apiclient.OpToken && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusTooManyRequests {
+		return tasks.ClassPolicy // no desktop was named: IAM does not know its address or the project
 	}
 	return match(r.calls, e.Status, e.Code).Class
 }

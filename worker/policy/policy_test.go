@@ -31,7 +31,7 @@ func TestPolicyOfCalls(t *testing.T) {
 		{503, "APIGW.0613", tasks.ClassTransient}, {503, "WKS.00050902", tasks.ClassTransient}, {0, "", tasks.ClassTransient},
 		{405, "WKS.00000405", tasks.ClassPermanent}, {413, "APIGW.0201", tasks.ClassPermanent}, {414, "APIGW.0201", tasks.ClassPermanent}, {415, "", tasks.ClassPermanent},
 		{494, "APIGW.0201", tasks.ClassPermanent}, {302, "", tasks.ClassNotAPI}, {407, "", tasks.ClassNotAPI},
-		{400, "APIGW.0106", tasks.ClassPoison}, {400, "APIGW.0201", tasks.ClassPoison}, {400, "APIGW.0602", tasks.ClassPoison},
+		{400, "APIGW.0104", tasks.ClassPolicy}, {500, "APIGW.0105", tasks.ClassPolicy}, {400, "APIGW.0106", tasks.ClassPolicy}, {400, "APIGW.0204", tasks.ClassPolicy}, {400, "APIGW.0201", tasks.ClassPoison}, {400, "APIGW.0602", tasks.ClassPoison},
 		{400, "WKS.0001", tasks.ClassPoison}, {400, "WKS.00211102", tasks.ClassPoison}, {403, "WKS.00081102", tasks.ClassDenied}, {403, "", tasks.ClassDenied},
 		{404, "WKS.00211902", tasks.ClassDenied}, {404, "", tasks.ClassDenied}, {422, "", tasks.ClassPoison},
 	} {
@@ -68,10 +68,22 @@ func TestPolicyOfRefusedCredentials(t *testing.T) {
 	require.Equal(t, tasks.ClassAuth, NewRules(nil).Call(err))
 }
 
+// What IAM refuses says nothing about a desktop, whatever the status means elsewhere.
+func TestPolicyOfIAM(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]tasks.Class{
+		404: tasks.ClassPolicy, 405: tasks.ClassPolicy, 409: tasks.ClassPolicy, 413: tasks.ClassPolicy, 422: tasks.ClassPolicy,
+		429: tasks.ClassThrottled, 500: tasks.ClassTransient, 503: tasks.ClassTransient, 0: tasks.ClassTransient, 302: tasks.ClassNotAPI,
+	} {
+		err := &apiclient.Error{Op: apiclient.OpToken, Status: status, Effect: apiclient.EffectNone}
+		require.Equal(t, want, NewRules(nil).Call(err), "status %d", status)
+	}
+}
+
 func TestPolicyOfDesktops(t *testing.T) {
 	t.Parallel()
 	for code, want := range map[string]tasks.Class{
-		"WKS.00010032": tasks.ClassConflict, "WKS.0407": tasks.ClassConflict, "WKS.00010110": tasks.ClassPermanent, "WKS.0001": tasks.ClassPermanent,
+		"WKS.00010032": tasks.ClassConflict, "WKS.0407": tasks.ClassConflict, "WKS.00010110": tasks.ClassPermanent, "WKS.0001": tasks.ClassTransient,
 		"WKS.00211102": tasks.ClassPermanent, "WKS.00139901": tasks.ClassPermanent, "WKS.00149901": tasks.ClassPermanent, "WKS.00169901": tasks.ClassPermanent,
 		"WKS.00000405": tasks.ClassPermanent, "WKS.00081102": tasks.ClassPermanent, "WKS.00211902": tasks.ClassPermanent, "WKS.00010099": tasks.ClassPermanent,
 		"WKS.00000003": tasks.ClassPermanent, "WKS.00170208": tasks.ClassPermanent, "WKS.00170312": tasks.ClassPermanent, "WKS.0005": tasks.ClassTransient, "WKS.0009": tasks.ClassTransient,
