@@ -173,6 +173,9 @@ func forEach[T any](atOnce int, list []T, do func(T) error) error {
 
 // lead does the rounds of the leader.
 func (r *reconciler) lead(ctx context.Context) error {
+	if !r.heart.mayWork() {
+		return nil
+	}
 	lead, err := r.record.Lead(ctx, r.worker, 3*r.heart.beatInterval)
 	if err != nil || !lead {
 		return err

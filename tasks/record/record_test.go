@@ -933,7 +933,8 @@ func workers(t *testing.T, b *bundle) {
 		return record.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
 	}
 	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
-	require.NoError(t, b.r.Beat(t.Context(), "w1"))
+	_, err := b.r.Beat(t.Context(), "w1")
+	require.NoError(t, err)
 	begun, err := b.r.Begin(t.Context(), "w1", []record.Run{run(0, "1")}, nil)
 	require.NoError(t, err)
 	require.Len(t, begun[0].Desktops, 5)
