@@ -1042,6 +1042,23 @@ func abandoned(t *testing.T, b *bundle) {
 	require.Equal(t, 250, op.Counts.Queued, "sent again it is accepted")
 }
 
+// cutOffAt lets no pipeline through that has a command about a key.
+type cutOffAt struct{ key string }
+
+func (c *cutOffAt) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *cutOffAt) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (c *cutOffAt) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return slices.Contains(cmd.Args(), any(c.key)) }) {
+			cmds[0].SetErr(context.DeadlineExceeded)
+			return context.DeadlineExceeded
+		}
+		return next(ctx, cmds)
+	}
+}
+
 // cutOff makes every command fail from the nth on, as if Redis went away.
 type cutOff struct{ after int }
 
