@@ -138,14 +138,7 @@ func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) 
 		return op, err
 	}
 	op.Deadline = time.UnixMilli(deadline.UnixMilli()).UTC()
-	work, err := p.Record.openWork(ctx, now, []Operation{op})
-	for _, c := range work {
-		if err != nil {
-			break
-		}
-		err = p.Redispatch(ctx, c)
-	}
-	// A sweep enqueues what could not be enqueued here.
+	_ = p.Continue(ctx, op) // a sweep enqueues what could not be enqueued here
 	return op, nil
 }
 
