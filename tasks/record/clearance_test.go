@@ -190,6 +190,25 @@ func clearedAnew(t *testing.T, b *bundle) {
 	require.Nil(t, b.operation(op.ID).Clearance)
 }
 
+// A retry that comes while a worker counts what to ask about is not let go by the answer.
+func askedAboutFewer(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(3)})
+	b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[:2]...)
+	ask := func(op record.Operation) bool {
+		asked, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit, Desktops: op.Counts.Unsettled(), ExpiresAt: b.now.Add(time.Hour)})
+		require.NoError(t, err)
+		return asked
+	}
+	read := b.operation(op.ID)
+	n, err := b.p.Retry(t.Context(), read, tasks.RetryFilter{}, "bob")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.False(t, ask(read), "about one desktop, and there are three")
+	require.Nil(t, b.operation(op.ID).Clearance)
+	require.True(t, ask(b.operation(op.ID)))
+	require.Equal(t, 3, b.operation(op.ID).Clearance.Desktops)
+}
+
 // A retry of one desktop gives the others no less time than they had.
 func retryKeepsALaterDeadline(t *testing.T, b *bundle) {
 	for _, days := range []int{7, 0} {

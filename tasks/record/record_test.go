@@ -266,6 +266,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"stopAll":                  stopAll,
 		"reserve":                  reserve,
 		"approval":                 approval,
+		"asked about fewer":        askedAboutFewer,
 		"second person":            secondPerson,
 		"owner of a replay":        ownerOfAReplay,
 		"protections":              protections,
