@@ -75,6 +75,7 @@ func (s *sender) waitForBlackout(b *batch, group []*item) bool {
 	if blackout == nil {
 		return false
 	}
+	group = s.write(b, group, nil, requeued)
 	if b.claimed {
 		s.claims.release(b.claim, group)
 	}

@@ -169,12 +169,16 @@ func (s *sender) claim(b *batch, group []*item) (mine []*item) {
 		return nil // the process is ending
 	}
 	b.claimed = true
+	var busy []*item
 	for i, it := range group {
 		if got[i] {
 			mine = append(mine, it)
 		} else {
-			it.settled(jitter(busyDelay))
+			busy = append(busy, it)
 		}
+	}
+	for _, it := range s.write(b, busy, nil, requeued) {
+		it.settled(jitter(busyDelay))
 	}
 	return mine
 }
@@ -218,6 +222,7 @@ func (s *sender) onReadError(b *batch, group []*item, f fault) (again [][]*item)
 		}
 	}
 	b.pause = max(b.pause, s.pauseForReading(f))
+	group = s.write(b, group, nil, requeued)
 	s.claims.release(b.claim, group)
 	for _, it := range group {
 		it.settled(s.backoff(it.desktop.Attempts + 1))

@@ -17,7 +17,7 @@ func (s *sender) expire(c record.Chunk) (after time.Duration, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if time.Now().Before(c.Operation.Deadline) {
+	if s.clock.Now().Before(c.Operation.Deadline) {
 		return immediately, nil // a retry moved the deadline
 	}
 	if unknown := inState(c.Desktops, tasks.StateSending); len(unknown) > 0 {
@@ -27,7 +27,7 @@ func (s *sender) expire(c record.Chunk) (after time.Duration, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if after > 0 && time.Now().Before(c.Operation.Deadline.Add(s.cfg.ConfirmWithin)) {
+		if after > 0 && s.clock.Now().Before(c.Operation.Deadline.Add(s.cfg.ConfirmWithin)) {
 			return after, nil
 		}
 		if c, err = s.record.Chunk(s.inFlight, c.Operation.ID, c.Number); err != nil {

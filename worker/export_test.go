@@ -21,6 +21,13 @@ func Drowse(w *Worker) {
 	w.reconciler.minAge = time.Hour
 }
 
+// SetIdle sets how long a worker that was not started yet serves a project after its last work.
+func SetIdle(w *Worker, after time.Duration) {
+	for _, r := range w.runners {
+		r.idleAfter = after
+	}
+}
+
 // Asleep reports whether a worker serves none of its projects.
 func Asleep(w *Worker) bool {
 	for _, r := range w.runners {

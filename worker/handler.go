@@ -81,7 +81,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if p.Generation < c.Generation {
 		return nil // the reconciler has enqueued the chunk again; this is the old task
 	}
-	if early := time.Until(c.Operation.NotBefore); early > 0 {
+	if early := c.Operation.NotBefore.Sub(h.sender.clock.Now()); early > 0 {
 		return &retryError{after: early} // asynq cuts times to seconds
 	}
 	ctx, span := h.sender.cfg.Spans.Chunk(ctx, c.Operation.Operation, c.Number, h.sender.cfg.ID)
@@ -100,7 +100,7 @@ func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // the desktops are in the lane.
 func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (after time.Duration, err error) {
 	queued, unknown := inState(c.Desktops, tasks.StateQueued), inState(c.Desktops, tasks.StateSending)
-	longest := min(maxWait, time.Until(c.Operation.Deadline))
+	longest := min(maxWait, c.Operation.Deadline.Sub(h.sender.clock.Now()))
 	ctx, cancel := context.WithTimeoutCause(ctx, longest, errors.New("the handler waited long enough"))
 	defer cancel()
 	if len(unknown) > 0 {
@@ -110,7 +110,7 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 		}
 		queued, after = append(queued, again...), retryAfter
 	}
-	if op := c.Operation; len(queued) > 0 && !op.LooksUp(c.Number) && (op.AwaitsApproval() || time.Now().Before(op.Deadline)) {
+	if op := c.Operation; len(queued) > 0 && !op.LooksUp(c.Number) && (op.AwaitsApproval() || h.sender.clock.Now().Before(op.Deadline)) {
 		cleared, again, err := h.sender.clear(ctx, &c.Operation)
 		if err != nil {
 			return 0, err
@@ -132,18 +132,18 @@ func (h *handler) work(ctx context.Context, c record.Chunk, arrived func()) (aft
 			after = sooner(after, again)
 		}
 	}
-	if c.Operation.LooksUp(c.Number) && len(queued) > 0 && time.Now().Before(c.Operation.Deadline) {
+	if c.Operation.LooksUp(c.Number) && len(queued) > 0 && h.sender.clock.Now().Before(c.Operation.Deadline) {
 		arrived()
 		queued = nil
 		if after, err = h.sender.lookUp(ctx, c.Operation.ID); err != nil {
 			return 0, err
 		}
 	}
-	if len(queued) > 0 && time.Now().Before(c.Operation.Deadline) {
+	if len(queued) > 0 && h.sender.clock.Now().Before(c.Operation.Deadline) {
 		after = sooner(after, h.send(ctx, c, queued, arrived))
 	}
-	if time.Now().Before(c.Operation.Deadline) {
-		return min(after, max(time.Until(c.Operation.Deadline), immediately)), nil
+	if h.sender.clock.Now().Before(c.Operation.Deadline) {
+		return min(after, max(c.Operation.Deadline.Sub(h.sender.clock.Now()), immediately)), nil
 	}
 	return h.sender.expire(c)
 }

@@ -18,16 +18,26 @@ const (
 	deadAfter    = 7 * time.Second
 )
 
-// heart records that the worker is alive, whatever else the worker does or waits for.
+// MostSkew is how far the clock of a worker may be from that of Redis: a worker beyond it takes no
+// work. asynq and the record compare times that other workers wrote, by the clock of the machine: one
+// that is ahead would retry at once, confirm nothing in time, and remove operations too early.
+const MostSkew = time.Minute
+
+// heart records that the worker is alive, whatever else the worker does or waits for, and compares
+// its clock with that of Redis.
 type heart struct {
 	worker string
 	record *record.Record
 	log    zerolog.Logger
 	// The constants of the same names; shorter in tests.
 	beatInterval, deadAfter time.Duration
+	clock                   record.Clock
+	changed                 func() // called after a change of what mayWork reports
 
 	mu          sync.Mutex
 	first, last time.Time // of an unbroken series of beats
+	skewed      bool
+	complained  time.Time // of the skew
 }
 
 // run beats until ctx ends. A beat that fails is repeated soon.
@@ -51,11 +61,55 @@ func (h *heart) run(ctx context.Context) {
 
 // beat takes as long as Redis does: a worker that starts has no reason to give up early.
 func (h *heart) beat(ctx context.Context) error {
-	if err := h.record.Beat(ctx, h.worker); err != nil {
+	sent := time.Now()
+	redis, err := h.record.Beat(ctx, h.worker)
+	if err != nil {
 		return err
 	}
-	h.beaten(time.Now())
+	now := time.Now()
+	h.clock.Set(redis)
+	h.compare(redis, sent, now)
+	h.beaten(now)
 	return nil
+}
+
+// compare finds out whether the clock is too far from the time of Redis, which was read between
+// sent and now: a slow answer is not taken for one.
+func (h *heart) compare(redis, sent, now time.Time) {
+	ahead, behind := sent.Sub(redis), redis.Sub(now)
+	skewed := max(ahead, behind) > MostSkew
+	h.mu.Lock()
+	was := h.skewed
+	h.skewed = skewed
+	complain := skewed && (!was || now.Sub(h.complained) >= complainAgain)
+	if complain {
+		h.complained = now
+	}
+	h.mu.Unlock()
+	switch {
+	case complain && ahead > 0:
+		h.log.Error().Msgf(skewText, ahead.Round(time.Second), "ahead of", MostSkew)
+	case complain:
+		h.log.Error().Msgf(skewText, behind.Round(time.Second), "behind", MostSkew)
+	case was && !skewed:
+		h.log.Info().Msg("the clock of this machine agrees with that of Redis again: the worker takes work")
+	}
+	if was != skewed {
+		h.changed()
+	}
+}
+
+const (
+	skewText = "the clock of this machine is %s %s that of Redis: the worker takes no work until they agree to %s; " +
+		"synchronise both clocks with NTP"
+	complainAgain = time.Minute
+)
+
+// mayWork reports whether the clock is right enough to take work.
+func (h *heart) mayWork() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.skewed
 }
 
 // beaten notes a beat. After a gap a new series begins.

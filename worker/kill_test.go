@@ -192,7 +192,8 @@ func TestClaimsOutliveTheirWorker(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
 	require.NoError(t, s.record.AnnounceProjects(t.Context(), "gone", "hq"))
-	require.NoError(t, s.record.Beat(t.Context(), "gone"))
+	_, err := s.record.Beat(t.Context(), "gone")
+	require.NoError(t, err)
 	claim := func(lease time.Duration) {
 		got, _, err := s.record.Claim(t.Context(), record.Claim{Project: "hq", Holder: "gone/call", Desktops: ids(10)}, lease)
 		require.NoError(t, err)

@@ -203,6 +203,12 @@ func (s *sender) recordCall(b *batch, group []*item, call *record.Call) {
 // unmoved leaves every desktop as it is.
 func unmoved(*item) (transition, bool) { return transition{}, false }
 
+// requeued queues again what was in an earlier call of its batch, which was refused or did not leave. Left in
+// "sending", it would be taken for lost, and spend an attempt.
+func requeued(it *item) (transition, bool) {
+	return it.moveTo(tasks.StateQueued, 0), it.desktop.State == tasks.StateSending
+}
+
 // settleUnknown records a call that may have taken effect. Its desktops stay in "sending", and
 // claimed for as long as the call can still take effect: until then they are read and not
 // sent again.

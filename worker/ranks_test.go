@@ -32,7 +32,8 @@ func before(t *testing.T) string {
 func (s *env) idler(id string, projects ...string) (die func()) {
 	s.t.Helper()
 	require.NoError(s.t, s.record.AnnounceProjects(s.t.Context(), id, projects...))
-	require.NoError(s.t, s.record.Beat(s.t.Context(), id))
+	_, err := s.record.Beat(s.t.Context(), id)
+	require.NoError(s.t, err)
 	ctx, end := context.WithCancel(s.t.Context())
 	var beating sync.WaitGroup
 	beating.Go(func() {
@@ -41,7 +42,7 @@ func (s *env) idler(id string, projects ...string) (die func()) {
 		for {
 			select {
 			case <-beats.C:
-				_ = s.record.Beat(ctx, id)
+				_, _ = s.record.Beat(ctx, id)
 			case <-ctx.Done():
 				return
 			}

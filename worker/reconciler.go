@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/record"
+	"github.com/detachd/detachd/tasks/redisfault"
 	"github.com/detachd/detachd/tasks/spans"
 )
 
@@ -60,6 +62,7 @@ type reconciler struct {
 	minAge, ringAfter time.Duration
 
 	offset     int // of the next sweep
+	swept      record.Swept
 	cursor     record.RepairCursor
 	repairs    int             // in this walk
 	stuck      map[string]bool // active tasks that no worker had in hand in the last sweep
@@ -171,39 +174,78 @@ func forEach[T any](atOnce int, list []T, do func(T) error) error {
 	return errors.Join(errs...)
 }
 
-// lead does the rounds of the leader.
+// lead does the rounds of the leader. A part that fails keeps no other from its work, unless Redis is away.
 func (r *reconciler) lead(ctx context.Context) error {
+	if !r.heart.mayWork() {
+		return nil
+	}
 	lead, err := r.record.Lead(ctx, r.worker, 3*r.heart.beatInterval)
 	if err != nil || !lead {
 		return err
 	}
-	if n, err := r.producer.AdvanceCancellations(ctx, cancelBudget); err != nil {
-		return err
-	} else if n > 0 {
+	var failed []error
+	for _, part := range []struct {
+		undone string
+		do     func(context.Context) error
+	}{
+		{"cancellations did not go on", r.cancel},
+		{"lost tasks were not looked for", r.sweep},
+		{"what nobody serves was not ended", r.endUnserved},
+		{"bulk retries did not go on", r.redrive},
+		{"the record was not repaired", r.repair},
+		{"expired operations were not removed", r.expire},
+	} {
+		err := part.do(ctx)
+		if err == nil {
+			continue
+		}
+		failed = append(failed, fmt.Errorf("%s: %w", part.undone, err))
+		if f := redisfault.Of(err); ctx.Err() != nil || f != nil && f.Code == redisfault.Away {
+			break
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (r *reconciler) cancel(ctx context.Context) error {
+	n, err := r.producer.AdvanceCancellations(ctx, cancelBudget)
+	if n > 0 {
 		r.log.Info().Int("desktops", n).Msg("cancellations cancelled desktops")
 	}
-	if err := r.sweep(ctx); err != nil {
-		return err
-	}
-	if n, err := r.producer.AdvanceRedrives(ctx, redriveBudget); err != nil {
-		return err
-	} else if n > 0 {
+	return err
+}
+
+func (r *reconciler) redrive(ctx context.Context) error {
+	n, err := r.producer.AdvanceRedrives(ctx, redriveBudget)
+	if n > 0 {
 		r.log.Info().Int("desktops", n).Msg("bulk retries queued failed desktops again")
 	}
-	if err := r.repair(ctx); err != nil {
+	return err
+}
+
+// endUnserved lets time run out for what the sweep of the round has found and nobody serves.
+func (r *reconciler) endUnserved(ctx context.Context) error {
+	if len(r.swept.Open) == 0 {
+		return nil
+	}
+	return r.unserved.pass(ctx, r.swept.Chunks, unservedBudget)
+}
+
+// expire removes operations whose retention is over.
+func (r *reconciler) expire(ctx context.Context) error {
+	now := time.Now()
+	if now.Before(r.nextExpire) {
+		return nil
+	}
+	n, err := r.record.Expire(ctx, now, 10_000, expireBudget)
+	if err != nil {
 		return err
 	}
-	if now := time.Now(); !now.Before(r.nextExpire) {
-		n, err := r.record.Expire(ctx, now, 10_000, expireBudget)
-		if err != nil {
-			return err
-		}
-		if n > 0 {
-			r.log.Info().Int("operations", n).Msg("removed operations whose retention is over")
-			return nil // there may be more
-		}
-		r.nextExpire = now.Add(expireInterval)
+	if n > 0 {
+		r.log.Info().Int("operations", n).Msg("removed operations whose retention is over")
+		return nil // there may be more
 	}
+	r.nextExpire = now.Add(expireInterval)
 	return nil
 }
 
@@ -244,6 +286,7 @@ func (r *reconciler) repair(ctx context.Context) error {
 func (r *reconciler) sweep(ctx context.Context) error {
 	now := time.Now()
 	swept, err := r.record.Sweep(ctx, now, r.offset, sweepSize, time.Second)
+	r.swept = swept
 	logEnded(r.log, r.spans, swept.Ended)
 	if err != nil {
 		return err
@@ -255,9 +298,6 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	if len(swept.Open) == 0 {
 		r.stuck = nil
 		return nil // so that it costs one command while there is nothing to do
-	}
-	if err := r.unserved.pass(ctx, swept.Chunks, unservedBudget); err != nil {
-		return err
 	}
 	workers, err := r.record.Workers(ctx)
 	if err != nil {
@@ -275,7 +315,7 @@ func (r *reconciler) sweep(ctx context.Context) error {
 	for _, run := range runs {
 		inHand[run.TaskID()] = true
 	}
-	chunks := slices.DeleteFunc(swept.Chunks, func(c record.OpenChunk) bool {
+	chunks := slices.DeleteFunc(slices.Clone(swept.Chunks), func(c record.OpenChunk) bool {
 		return inHand[c.TaskID()] || now.Sub(c.Operation.AcceptedAt) < r.minAge
 	})
 	// After the suspects a sample: a long queue takes several sweeps.

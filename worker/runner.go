@@ -49,10 +49,11 @@ type runner struct {
 	newServer func(record.Queue) *queueServer
 	gate      *gate
 	rank      func() int // how many workers come before this one
+	mayWork   func() bool
 	// The constants of the same names; others in tests.
 	idleAfter, dueSoon, leftAfter, lateAfter time.Duration
 
-	signal chan struct{} // holds one token after a change of the fields below, or of the rank
+	signal chan struct{} // holds one token after a change of the fields below, of the rank or of mayWork
 
 	mu       sync.Mutex
 	wanted   bool      // off: begin; on: look again before the end
@@ -169,6 +170,9 @@ func (r *runner) rest(ctx context.Context) bool {
 		}
 		r.mu.Unlock()
 		now := time.Now()
+		if !r.mayWork() {
+			wanted, beginAt, lookAt = false, time.Time{}, time.Time{}
+		}
 		if wanted || !beginAt.IsZero() && !beginAt.After(now) {
 			return true
 		}
@@ -264,7 +268,8 @@ func (r *runner) start(q record.Queue) error {
 	return nil
 }
 
-// idle waits until the project may be idle, and ends the servers if a look confirms it.
+// idle waits until the project may be idle, and ends the servers if a look confirms it, or if the
+// worker may not work any more.
 func (r *runner) idle(ctx context.Context) bool {
 	r.mu.Lock()
 	left := time.Until(r.lastWork.Add(r.idleAfter))
@@ -273,6 +278,13 @@ func (r *runner) idle(ctx context.Context) bool {
 		return false
 	}
 	r.mu.Lock()
+	if !r.mayWork() { // what is in hand goes on
+		r.wanted = true
+		r.gate.close()
+		r.ending.Go(r.retire())
+		r.mu.Unlock()
+		return true
+	}
 	if r.inHand > 0 || time.Since(r.lastWork) < r.idleAfter {
 		if r.inHand > 0 {
 			r.lastWork = time.Now()

@@ -304,9 +304,7 @@ func (s *sender) giveBack(b *batch, group []*item, call *record.Call) {
 	// Into a slice of its own: groups are parts of one array.
 	group = slices.Concat(append([][]*item{group}, b.groups...)...)
 	b.groups = nil
-	group = s.write(b, group, call, func(it *item) (transition, bool) {
-		return it.moveTo(tasks.StateQueued, 0), it.desktop.State == tasks.StateSending
-	})
+	group = s.write(b, group, call, requeued)
 	if b.claimed {
 		s.claims.release(b.claim, group)
 	}

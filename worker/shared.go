@@ -29,6 +29,7 @@ type shared struct {
 	clearance       *clearance
 	hints           *hinter
 	calls, readings *health
+	clock           *record.Clock // for what must not be early
 
 	// inFlight carries requests to Redis and to the cloud. It outlives the context of
 	// new calls, so that a call in flight is recorded while the worker stops.
@@ -140,7 +141,7 @@ func (s *shared) afterFailure(op record.Operation, d record.Row, class tasks.Cla
 	t := transition{to: tasks.StateQueued, attempts: n, note: note, failure: f, delay: s.backoff(n)}
 	switch {
 	case class == tasks.ClassPermanent, class == tasks.ClassPoison, class == tasks.ClassLocal, class == tasks.ClassDenied,
-		n >= s.cfg.MaxAttempts, !time.Now().Before(op.Deadline):
+		n >= s.cfg.MaxAttempts, !s.clock.Now().Before(op.Deadline):
 		t.to, t.delay = tasks.StateFailed, 0
 	}
 	return t

@@ -66,7 +66,8 @@ func New(cfg Config) (*Worker, error) {
 	w.inFlight, w.endInFlight = context.WithCancelCause(context.Background())
 	w.beginner = newBeginner(rec, cfg.ID, w.handled, w.inFlight)
 	w.committer = &committer{record: rec, log: cfg.Log, observer: cfg.Observer, ended: w.noteEnded, brakes: w.brakes}
-	w.ranks = &ranks{worker: cfg.ID, projects: cfg.aliases(), record: rec, changed: w.rankChanged}
+	w.heart.changed = w.stirRunners
+	w.ranks = &ranks{worker: cfg.ID, projects: cfg.aliases(), record: rec, changed: w.stirRunners}
 	w.reconciler = &reconciler{
 		worker: cfg.ID, projects: cfg.aliases(), record: rec, producer: producer, asynq: asynq.NewInspectorFromRedisClient(cfg.Redis),
 		handled: w.handled, heart: w.heart, ranks: w.ranks, log: cfg.Log, spans: cfg.Spans,
@@ -100,12 +101,13 @@ func (w *Worker) addProject(p Project, limit *limiter) {
 		claims: &claims{record: w.record, log: log, project: p.Alias, worker: w.cfg.ID, inFlight: w.inFlight},
 		rules:  policy.NewRules(w.cfg.Rules), limit: limit, directory: &directory{}, hints: w.hints,
 		clearance: &clearance{cleared: map[string]inWindow{}},
-		calls:     &health{}, readings: &health{}, inFlight: w.inFlight,
+		calls:     &health{}, readings: &health{}, clock: &w.heart.clock, inFlight: w.inFlight,
 	}
 	bulk := w.addSender(common, "bulk", p.MaxInFlight, beforeCall)
 	urgent := w.addSender(common, "urgent", urgentSlots, urgentFirst)
 	r := &runner{
-		project: p.Alias, looks: w.looks, log: log, gate: newGate(), rank: func() int { return w.ranks.of(p.Alias) },
+		project: p.Alias, looks: w.looks, log: log, gate: newGate(),
+		rank: func() int { return w.ranks.of(p.Alias) }, mayWork: w.heart.mayWork,
 		idleAfter: idleAfter, dueSoon: dueSoon, leftAfter: leftAfter, lateAfter: lateAfter, signal: make(chan struct{}, 1),
 	}
 	r.newServer = func(q record.Queue) *queueServer {
@@ -150,8 +152,8 @@ func (w *Worker) newServer(q record.Queue, snd *sender, r *runner, concurrency i
 	return s
 }
 
-// rankChanged makes the runners look at their times again.
-func (w *Worker) rankChanged() {
+// stirRunners makes the runners look again at what they may do, and when.
+func (w *Worker) stirRunners() {
 	for _, r := range w.runners {
 		offer(r.signal, struct{}{})
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -243,6 +244,7 @@ func (p *Producer) advanceBulks(
 		return 0, fmt.Errorf("reading the open %s: %w", kind.list, err)
 	}
 	done, until := 0, time.Now().Add(within)
+	var failed []error
 	for _, z := range zs {
 		id := z.Member.(string)
 		n, err := advance(ctx, id, until)
@@ -253,10 +255,13 @@ func (p *Producer) advanceBulks(
 			}
 		}
 		if err != nil {
-			return done, err
+			failed = append(failed, err) // another one may be readable
+		}
+		if _, away := errors.AsType[net.Error](err); away {
+			break
 		}
 	}
-	return done, nil
+	return done, errors.Join(failed...)
 }
 
 var scriptAdvance = script("advance")

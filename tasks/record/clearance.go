@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -70,14 +71,20 @@ func sumOf(values []any) (n int64) {
 
 var scriptClearance = script("clearance", "brake")
 
-// decide writes a clearance; false if it has changed since op was read, or another plan than
-// that of the answer pins the rows.
+// decide writes a clearance; false if it has changed since op was read, another plan than that of
+// the answer pins the rows, or a retry has added to what a question is about.
 func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance, deadline time.Time) (bool, error) {
 	until := ""
 	if !deadline.IsZero() {
 		until = formatMS(deadline)
 	}
-	call := &scriptCall{script: scriptClearance, keys: []string{r.keys.op(op.ID)}, args: []any{op.clearance, mustJSON(next), until, next.Plan}}
+	requeued := ""
+	if next.State == tasks.ClearanceWaiting {
+		requeued = strconv.Itoa(op.requeued)
+	}
+	call := &scriptCall{
+		script: scriptClearance, keys: []string{r.keys.op(op.ID)}, args: []any{op.clearance, mustJSON(next), until, next.Plan, requeued},
+	}
 	if _, err := r.durably(ctx, []*scriptCall{call}, nil); err != nil {
 		return false, fmt.Errorf("writing the clearance of operation %s: %w", op.ID, err)
 	}
@@ -86,7 +93,7 @@ func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance,
 }
 
 // AskApproval makes an operation wait for a person, and lists it; asked is false if another
-// worker was faster, or the operation has been decided on since op was read.
+// worker was faster, or the operation has been decided on or retried since op was read.
 func (r *Record) AskApproval(ctx context.Context, op Operation, c tasks.Clearance) (asked bool, err error) {
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		r.await(ctx, p, op)
@@ -138,14 +145,7 @@ func (p *Producer) Approve(ctx context.Context, op Operation, a tasks.Approval) 
 		return op, err
 	}
 	op.Deadline = time.UnixMilli(deadline.UnixMilli()).UTC()
-	work, err := p.Record.openWork(ctx, now, []Operation{op})
-	for _, c := range work {
-		if err != nil {
-			break
-		}
-		err = p.Redispatch(ctx, c)
-	}
-	// A sweep enqueues what could not be enqueued here.
+	_ = p.Continue(ctx, op) // a sweep enqueues what could not be enqueued here
 	return op, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/queue"
 	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/tasks/redistest"
 )
@@ -82,6 +83,11 @@ func approval(t *testing.T, b *bundle) {
 
 	b = newBundle(t, b.rdb)
 	op = ask()
+	keys := queue.KeysOf(b.r.QueueOf(op, 0))
+	for range 2 { // their tasks are about to end, as they wait
+		require.NoError(t, b.rdb.RPopLPush(ctx, keys.Pending(), string(keys)+"active").Err())
+	}
+	require.Empty(t, b.tasksIn(record.BulkQueue))
 	start := b.now
 	b.now = b.now.Add(30 * time.Minute)
 	approved, err := b.p.Approve(ctx, op, tasks.Approval{By: "ann", Reason: "checked with hr"})
@@ -94,6 +100,7 @@ func approval(t *testing.T, b *bundle) {
 	require.Equal(t, tasks.OperationRunning, got.State(b.now))
 	require.Empty(t, waiting(""))
 	require.Len(t, sweep(), 2)
+	require.Len(t, b.tasksIn(record.BulkQueue), 2, "no task that was about to end stands in the way")
 	_, err = b.p.Approve(ctx, op, tasks.Approval{By: "bob"})
 	require.ErrorIs(t, err, tasks.ErrNotWaiting, "as it was read before")
 	_, err = b.p.Reject(ctx, got, "bob", "")
@@ -181,6 +188,25 @@ func clearedAnew(t *testing.T, b *bundle) {
 	require.NoError(t, err)
 	require.Equal(t, 3, n)
 	require.Nil(t, b.operation(op.ID).Clearance)
+}
+
+// A retry that comes while a worker counts what to ask about is not let go by the answer.
+func askedAboutFewer(t *testing.T, b *bundle) {
+	op := b.enqueue(tasks.Request{Desktops: ids(3)})
+	b.move(op, 0, tasks.StateFailed, b.chunk(op, 0).Desktops[:2]...)
+	ask := func(op record.Operation) bool {
+		asked, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit, Desktops: op.Counts.Unsettled(), ExpiresAt: b.now.Add(time.Hour)})
+		require.NoError(t, err)
+		return asked
+	}
+	read := b.operation(op.ID)
+	n, err := b.p.Retry(t.Context(), read, tasks.RetryFilter{}, "bob")
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.False(t, ask(read), "about one desktop, and there are three")
+	require.Nil(t, b.operation(op.ID).Clearance)
+	require.True(t, ask(b.operation(op.ID)))
+	require.Equal(t, 3, b.operation(op.ID).Clearance.Desktops)
 }
 
 // A retry of one desktop gives the others no less time than they had.

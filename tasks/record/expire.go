@@ -133,7 +133,8 @@ type removal struct {
 	op       Operation // set if it was accepted
 	index    indexed
 	ended    string // as stored
-	chunks   int    // how many there are; an upper limit if it was never accepted
+	least    int    // chunks that it has; a look-up that was overtaken may have left more, one that was never accepted has
+	chunks   int    // how many there are; an upper limit until the first that is missing after these was read
 	read     int    // how many of them have been read
 	failed   []string
 	buckets
@@ -181,7 +182,10 @@ func (x *removal) decode(cmd *redis.SliceCmd) (err error) {
 		return err
 	}
 	if x.accepted {
-		x.chunks, x.index = x.op.Chunks(), indexedOf(x.op)
+		x.least, x.index = x.op.Chunks(), indexedOf(x.op)
+		if x.op.lookups() == 0 {
+			x.chunks = x.least
+		}
 	} else if s.Index != "" {
 		return decodeJSON(s.Index, &x.index)
 	}
@@ -294,7 +298,7 @@ func (r *Record) unlist(ctx context.Context, all []*removal) error {
 	return err
 }
 
-// addRows adds the buckets of the index of desktops that have entries of chunks. If the
+// addRows adds the buckets of the index of desktops that have entries of chunks. Where the
 // number of chunks is unknown, it ends with the first missing chunk.
 func (r *Record) addRows(ctx context.Context, all []*removal) error {
 	for {
@@ -305,8 +309,8 @@ func (r *Record) addRows(ctx context.Context, all []*removal) error {
 		var refs []ref
 		for _, x := range all {
 			end := x.chunks
-			if !x.accepted {
-				end = min(end, x.read+max(8, min(x.read, 64)))
+			if end > x.least {
+				end = min(end, max(x.read, x.least)+max(8, min(x.read, 64)))
 			}
 			for n := x.read; n < end && len(refs) < rowsAtOnce; n++ {
 				refs = append(refs, ref{x, n})
@@ -326,7 +330,7 @@ func (r *Record) addRows(ctx context.Context, all []*removal) error {
 		}
 		for i, x := range refs {
 			rows := cmds[i].(*redis.StringSliceCmd).Val()
-			if len(rows) == 0 && !x.of.accepted {
+			if len(rows) == 0 && x.chunk >= x.of.least {
 				x.of.chunks = min(x.of.chunks, x.chunk)
 			}
 			x.of.read = min(x.chunk+1, x.of.chunks)

@@ -106,11 +106,11 @@ func (r *Record) chunksWith(ctx context.Context, refs []chunkID, also func(redis
 	}
 	fail := func(err error) ([]Chunk, error) { return nil, fmt.Errorf("reading %d chunks: %w", len(refs), err) }
 	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for id, names := range fields {
-			metas[id] = p.HMGet(ctx, r.keys.op(id), names...)
-		}
 		for i, x := range refs {
 			alls[i] = p.HGetAll(ctx, r.keys.chunk(x.op, x.chunk))
+		}
+		for id, names := range fields { // after the rows: it knows of the retries that queued them again
+			metas[id] = p.HMGet(ctx, r.keys.op(id), names...)
 		}
 		also(p)
 		return nil

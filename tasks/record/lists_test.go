@@ -373,6 +373,12 @@ func nothingLeft(t *testing.T, b *bundle) {
 	b.enqueue(req)
 	before := b.everything()
 	op := b.enqueue(req)
+	// A worker that died had found more.
+	dies := &cutOffAt{key: b.prefix + ":{" + op.ID + "}:open"}
+	b.rdb.AddHook(dies)
+	_, err := b.p.AddFound(t.Context(), op, record.Find{Desktops: ids(1800)[700:]})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	dies.key = "none"
 	found, err := b.p.AddFound(t.Context(), op, record.Find{
 		Desktops: []string{"f1"}, Expect: map[string][]string{"f1": {"Zoe"}}, Rows: map[string]record.RowFind{"user:Zoe": {To: tasks.StateExpanded}},
 	})

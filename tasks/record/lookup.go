@@ -132,7 +132,7 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 		puts = append(puts, &scriptCall{
 			script: scriptPutFound, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)}, args: append([]any{token}, fields...),
 		})
-		commit = append(commit, n, len(ids))
+		commit = append(commit, n, len(ids)) // Lua unpacks less than 8,000 values: 399,000 desktops, 39 for each of 10,000 users
 		after.found = append(after.found, len(ids))
 		after.Total += len(ids)
 		after.Counts.Queued += len(ids)

@@ -266,6 +266,7 @@ func conformance(t *testing.T, newRedis func(*testing.T) redis.UniversalClient) 
 		"stopAll":                  stopAll,
 		"reserve":                  reserve,
 		"approval":                 approval,
+		"asked about fewer":        askedAboutFewer,
 		"second person":            secondPerson,
 		"owner of a replay":        ownerOfAReplay,
 		"protections":              protections,
@@ -933,7 +934,8 @@ func workers(t *testing.T, b *bundle) {
 		return record.Run{Payload: queue.Payload{Operation: op.ID, Project: "hq", Generation: generation}, Mark: mark}
 	}
 	require.NoError(t, b.r.AnnounceProjects(t.Context(), "w1", "hq"))
-	require.NoError(t, b.r.Beat(t.Context(), "w1"))
+	_, err := b.r.Beat(t.Context(), "w1")
+	require.NoError(t, err)
 	begun, err := b.r.Begin(t.Context(), "w1", []record.Run{run(0, "1")}, nil)
 	require.NoError(t, err)
 	require.Len(t, begun[0].Desktops, 5)
@@ -1039,6 +1041,23 @@ func abandoned(t *testing.T, b *bundle) {
 	require.Empty(t, b.removed())
 	op := b.enqueue(req)
 	require.Equal(t, 250, op.Counts.Queued, "sent again it is accepted")
+}
+
+// cutOffAt lets no pipeline through that has a command about a key.
+type cutOffAt struct{ key string }
+
+func (c *cutOffAt) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *cutOffAt) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (c *cutOffAt) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return slices.Contains(cmd.Args(), any(c.key)) }) {
+			cmds[0].SetErr(context.DeadlineExceeded)
+			return context.DeadlineExceeded
+		}
+		return next(ctx, cmds)
+	}
 }
 
 // cutOff makes every command fail from the nth on, as if Redis went away.

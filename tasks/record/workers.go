@@ -144,12 +144,14 @@ func (r *Record) Rejects(ctx context.Context) ([]Rejected, error) {
 
 var scriptBeat = script("beat", "clock")
 
-// Beat records that a worker is alive.
-func (r *Record) Beat(ctx context.Context, worker string) error {
-	if _, err := r.runScript(ctx, scriptBeat, []string{r.keys.workers()}, worker); err != nil {
-		return fmt.Errorf("heartbeat of worker %s: %w", worker, err)
+// Beat records that a worker is alive. It returns the time of Redis.
+func (r *Record) Beat(ctx context.Context, worker string) (time.Time, error) {
+	v, err := r.runScript(ctx, scriptBeat, []string{r.keys.workers()}, worker)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("heartbeat of worker %s: %w", worker, err)
 	}
-	return nil
+	ms, _ := v.(int64)
+	return time.UnixMilli(ms).UTC(), nil
 }
 
 // Workers lists the workers that have sent a heartbeat and not left.

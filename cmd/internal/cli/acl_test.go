@@ -147,8 +147,9 @@ func TestARestrictedUserAndAPrefixSuffice(t *testing.T) {
 
 	// What a worker had in hand that was killed is taken over by one of the same name.
 	lost := s.detached(t, "d8")
-	require.NoError(t, st.Record.Beat(t.Context(), "again"))
-	_, err := st.Record.Begin(t.Context(), "again", []record.Run{
+	_, err := st.Record.Beat(t.Context(), "again")
+	require.NoError(t, err)
+	_, err = st.Record.Begin(t.Context(), "again", []record.Run{
 		{Mark: "r1", Payload: queue.Payload{Operation: lost, Project: "hq", Generation: 1}},
 	}, nil)
 	require.NoError(t, err)

@@ -160,17 +160,18 @@ func (fs findings) outcome() error {
 // Limits of clock skew. The cloud refuses signatures that are 15 minutes old; a much
 // smaller skew makes times in the record and in logs misleading.
 const (
-	skewWarn = 2 * time.Second
-	skewBad  = 5 * time.Minute
+	skewWarn  = 2 * time.Second
+	skewCloud = 5 * time.Minute
 )
 
-// clocks compares another clock with ours. exact is the measurement error.
-func (fs *findings) clocks(check, whose string, skew, exact time.Duration) {
+// clocks compares another clock with ours. exact is the measurement error; a skew above most has a
+// consequence.
+func (fs *findings) clocks(check, whose string, skew, exact, most time.Duration, consequence string) {
 	const next = "synchronise both clocks with NTP"
 	switch off := skew.Abs() - exact; {
-	case off > skewBad:
-		fs.add(check, bad, next, "%s differs from ours by %s: signatures expire, and times in the record are wrong", whose,
-			skew.Round(time.Second))
+	case off > most:
+		fs.add(check, bad, next, "%s differs from ours by %s: %s, and times in the record are wrong", whose,
+			skew.Round(time.Second), consequence)
 	case off > skewWarn:
 		fs.add(check, warn, next, "%s differs from ours by %s", whose, skew.Round(time.Second))
 	default:

@@ -33,7 +33,8 @@ func (p *Program) checkCloud(ctx context.Context, s *app.Store, alias string, pr
 		// The Date header is cut to seconds.
 		theirs := identity.ServerTime.Add(500 * time.Millisecond)
 		middle := before.Add(after.Sub(before) / 2)
-		fs.clocks(check+" clock", "the cloud's clock", theirs.Sub(middle), after.Sub(before)/2+500*time.Millisecond)
+		fs.clocks(check+" clock", "the cloud's clock", theirs.Sub(middle), after.Sub(before)/2+500*time.Millisecond,
+			skewCloud, "signatures expire")
 	}
 	fs.users(ctx, client, check+" users")
 	if probe {

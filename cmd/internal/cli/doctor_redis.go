@@ -12,6 +12,7 @@ import (
 
 	"github.com/detachd/detachd/cmd/internal/app"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/worker"
 )
 
 // checkRedis checks Redis, does there what a worker does, and checks the record.
@@ -30,7 +31,8 @@ func checkRedis(ctx context.Context, s *app.Store, now func() time.Time, fs *fin
 	after := now()
 	fs.add("redis", fine, "", "answers in %s", after.Sub(before).Round(100*time.Microsecond))
 	middle := before.Add(after.Sub(before) / 2)
-	fs.clocks("redis clock", "the clock of Redis", theirs.Sub(middle), after.Sub(before)/2)
+	fs.clocks("redis clock", "the clock of Redis", theirs.Sub(middle), after.Sub(before)/2,
+		worker.MostSkew, "a worker on this machine takes no work")
 	nodes, err := infoOfNodes(ctx, s.Redis)
 	if err != nil {
 		fs.add("redis info", warn, "let the Redis user run INFO", "INFO of Redis cannot be read: %v", err)

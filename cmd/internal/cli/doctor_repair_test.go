@@ -48,7 +48,8 @@ func TestUnservedProjectIsNamed(t *testing.T) {
 	s := newStage(t)
 	rec := s.store(t).Record
 	require.NoError(t, rec.AnnounceProjects(t.Context(), "w", "branch"))
-	require.NoError(t, rec.Beat(t.Context(), "w"))
+	_, err := rec.Beat(t.Context(), "w")
+	require.NoError(t, err)
 	s.detached(t, "d1", "d2", "d3")
 	r := s.run(t, "stats")
 	require.Contains(t, r.err, "no worker serves project hq: waiting: 3 rows")

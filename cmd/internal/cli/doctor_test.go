@@ -233,8 +233,9 @@ func TestDoctorClocks(t *testing.T) {
 		0: fine, time.Second: fine, -1900 * time.Millisecond: fine, 4 * time.Second: warn, -4 * time.Minute: warn, 6 * time.Minute: bad, -time.Hour: bad,
 	} {
 		fs := findings{OK: true}
-		fs.clocks("c", "it", skew, 10*time.Millisecond)
+		fs.clocks("c", "it", skew, 10*time.Millisecond, 5*time.Minute, "nothing works")
 		require.Equal(t, want, fs.All[0].Level, skew)
+		require.Equal(t, want == bad, strings.Contains(fs.All[0].Message, "nothing works"))
 		require.Equal(t, want != bad, fs.OK)
 	}
 }

@@ -140,15 +140,3 @@ func TestAnAnswerCounts(t *testing.T) {
 		require.Equal(t, 1, x.Rows)
 	}
 }
-
-// The time is behind by what a reply took, and never ahead, however often it is read.
-func TestClock(t *testing.T) {
-	t.Parallel()
-	var c clock
-	c.set(at("2026-11-30T18:00:00Z"))
-	first := c.now()
-	require.False(t, first.Before(at("2026-11-30T18:00:00Z")))
-	require.False(t, c.now().Before(first))
-	c.set(at("2026-11-30T17:00:00Z"))
-	require.True(t, c.now().Before(first))
-}

@@ -33,10 +33,10 @@ type run struct {
 // writes what became of it. It may die anywhere: the next attempt makes the same operations.
 func (r *run) do(ctx context.Context) outcome {
 	if r.ask == nil {
-		r.tick = latest(r.clock.now(), r.ticks, r.tick)
+		r.tick = latest(r.clock.Now(), r.ticks, r.tick)
 	}
 	state, mine, err := r.read(ctx)
-	now := r.clock.now()
+	now := r.clock.Now()
 	switch {
 	case err != nil:
 		r.failed(ctx, err, "the state of a schedule cannot be read, it waits")
@@ -196,7 +196,7 @@ func (r *run) make(ctx context.Context, x *record.ScheduleResult) (again time.Ti
 	if err == nil {
 		err = r.operations(ctx, found, x)
 	}
-	later := r.clock.now().Add(r.cfg.Retry)
+	later := r.clock.Now().Add(r.cfg.Retry)
 	switch {
 	case ctx.Err() != nil:
 		return later
@@ -446,14 +446,14 @@ func (r *run) commit(ctx context.Context, x record.ScheduleResult) outcome {
 			return outcome{lost: true}
 		case err != nil:
 			r.failed(ctx, err, "a run cannot be recorded, it is repeated")
-			return outcome{look: r.clock.now().Add(r.cfg.Every), retry: r.id()}
+			return outcome{look: r.clock.Now().Add(r.cfg.Every), retry: r.id()}
 		case written:
 			r.tell(x)
 			return outcome{tick: r.due.next}
 		}
 		if state, _, err = r.read(end); err != nil {
 			r.failed(ctx, err, "a run cannot be recorded, it is repeated")
-			return outcome{look: r.clock.now().Add(r.cfg.Every), retry: r.id()}
+			return outcome{look: r.clock.Now().Add(r.cfg.Every), retry: r.id()}
 		}
 		if recorded(state, x.Run.ID) {
 			return outcome{tick: r.due.next}

@@ -65,7 +65,7 @@ const unknownWait = inTime / 2
 type Ticker struct {
 	cfg    Config
 	record *record.Record
-	clock  clock
+	clock  record.Clock
 	slow   atomic.Int32 // readings that take long
 
 	// These are of the goroutine of Run.
@@ -137,7 +137,7 @@ func (t *Ticker) poll(ctx context.Context) {
 	defer cancel()
 	p, err := t.record.PollSchedules(step)
 	if err == nil {
-		t.clock.set(p.Now)
+		t.clock.Set(p.Now)
 		if p.Version != t.version || p.Version == "" {
 			err = t.reload(ctx, p.Version)
 		}
@@ -221,7 +221,7 @@ func (t *Ticker) knows(s tasks.Schedule) bool { return slices.Contains(t.cfg.Pro
 // begin starts the runs of ticks that are due. It compares times with thousands of entries,
 // which is cheaper than keeping them in order.
 func (t *Ticker) begin(ctx context.Context) {
-	now := t.clock.now()
+	now := t.clock.Now()
 	for _, e := range t.entries {
 		if t.full() {
 			return
@@ -241,7 +241,7 @@ const forgetAsked = time.Hour
 
 // asked starts a run that a person asked for.
 func (t *Ticker) asked(ctx context.Context, ask record.ScheduleAsk) {
-	e, now := t.entries[ask.Schedule], t.clock.now()
+	e, now := t.entries[ask.Schedule], t.clock.Now()
 	switch {
 	case e == nil && now.Sub(ask.At) > forgetAsked:
 		step, cancel := context.WithTimeout(ctx, t.cfg.StepTimeout)
@@ -278,7 +278,7 @@ func (t *Ticker) ended(x outcome) {
 	switch {
 	case x.lost:
 		t.version = "" // it is read again with the next poll
-		e.look = t.clock.now().Add(t.cfg.Every)
+		e.look = t.clock.Now().Add(t.cfg.Every)
 	case x.asked:
 		e.askedAt = x.look
 	case x.retry != "":

@@ -5,13 +5,15 @@
 -- ARGV[2] answer    {"state":"approved",…}
 -- ARGV[3] deadline  1772366400000 (ms), or "" (leave it)
 -- ARGV[4] plan      9f86d081… (the hash of the plan that its rows must be pinned by), or ""
+-- ARGV[5] requeued  12 (rows that retries had queued again when a question was counted), or ""
 -- Returns 1 if it was written
 
 local operation = KEYS[1]
-local was, answer, deadline, plan = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local was, answer, deadline, plan, requeued = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if redis.call('HEXISTS', operation, 'meta') == 0 then return 0 end
 if (redis.call('HGET', operation, 'clearance') or '') ~= was then return 0 end
 if plan ~= '' and redis.call('HGET', operation, 'pins') ~= plan then return 0 end
+if requeued ~= '' and (redis.call('HGET', operation, 'requeued') or '0') ~= requeued then return 0 end
 redis.call('HSET', operation, 'clearance', answer)
 if plan ~= '' then redis.call('HSET', operation, 'bound', 1) end
 if deadline ~= '' then
