@@ -91,8 +91,8 @@ var narrowing = map[reflect.Type]*regexp.Regexp{
 	reflect.TypeFor[*api.ScheduleRequest]():     regexp.MustCompile(`^/source/(not_in/)?selector/(pool|tag|computer|user)$`),
 }
 
-// nullable are the fields for which null is as good as none: nothing more is detached by it, and
-// nothing earlier. Programs send their records with it.
+// nullable are the fields that may be null, as programs send their records: nothing more is detached
+// by it, and nothing earlier.
 var (
 	nullable            = regexp.MustCompile(`^/(reason|ticket|owner)$`)
 	nullableOfOperation = regexp.MustCompile(
