@@ -312,8 +312,8 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 	if len(list.Unknown) > 0 {
 		p.note("ignored columns: %s", printable(strings.Join(list.Unknown, ", ")))
 	}
-	if n := list.Unguarded(); n > 0 {
-		p.note("rows with a desktop or computer and no user: %d of %d. Whoever has it loses it; --plan shows who", n, len(list.Good))
+	for _, note := range list.Notes() {
+		p.note("%s", printable(note))
 	}
 	if list.BadRows > 0 {
 		if err := p.badRows(projects, list, o.skipInvalid); err != nil {

@@ -317,7 +317,14 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 		again := s.run(t, "detach", "--file", s.file(t, csv))
 		require.Equal(t, exitOK, again.code, again.err)
 		require.Contains(t, again.err, "ignored columns: desktop_name")
-		require.Contains(t, again.err, "rows with a desktop or computer and no user: 1 of 2. Whoever has it loses it; --plan shows who")
+		require.Contains(t, again.err, "rows with a desktop or computer and no user: 1 of 2. Whoever has it loses it.")
+	})
+}
+
+func TestDetachOfPeopleWhoLeaveLater(t *testing.T) {
+	inBothModes(t, func(t *testing.T, s *stage) {
+		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user,last day\nzoe,2199-12-31\n"), "--plan")
+		require.Contains(t, r.err, `column "last day" is ignored, and has dates to come in 1 of the rows, the first in line 2: "2199-12-31".`)
 	})
 }
 

@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"fmt"
+	"html"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -146,6 +147,15 @@ func TestColumnsThatArePassedOver(t *testing.T) {
 	require.Equal(t, http.StatusOK, a.status, a.body)
 	require.Contains(t, a.body, "Ignored columns: department")
 	require.NotContains(t, s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id\nd-1\n").body, "Ignored columns")
+
+	a = s.postMulti("/new/plan", session, "project", "hq", "list", "desktop_id,left on\nd-1,2199-12-31\n")
+	require.Contains(t, a.body, "has dates to come in 1 of the rows")
+	plan := regexp.MustCompile(`name="id" value="([^"]+)"`).FindStringSubmatch(a.body)
+	require.NotNil(t, plan)
+	note := regexp.MustCompile(`name="note" value="([^"]+)"`).FindStringSubmatch(a.body)
+	require.NotNil(t, note)
+	again := s.postMulti("/new/plan", session, "id", plan[1], "plan", "[]", "key", "k", "note", html.UnescapeString(note[1]))
+	require.Contains(t, again.body, "has dates to come in 1 of the rows", "also when the page is loaded again")
 }
 
 // Fourteen failures of two codes in two projects, and their bulk retries.

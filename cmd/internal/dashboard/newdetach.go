@@ -78,6 +78,7 @@ type plan struct {
 	Asked                int       // desktops, computers and users
 	Type                 bool      // the number must be typed
 	Ignored              []string  // unknown columns
+	Notes                []string  // on the list
 	Approves             string    // the operation that waits, if the plan is of what is left of one
 	Reason               string    // of the approval
 	Back                 []kept    // the form that it came from; empty: too long to be kept
@@ -174,7 +175,7 @@ func (v *visit) planDetach() error {
 	if ids := v.PostForm["id"]; len(ids) > 0 {
 		p := plan{
 			Form: true, Text: v.PostFormValue("plan"), Key: v.PostFormValue("key"), Ignored: v.PostForm["ignored"],
-			Reason: v.PostFormValue("reason"),
+			Notes: v.PostForm["note"], Reason: v.PostFormValue("reason"),
 		}
 		for _, name := range keptFields {
 			if value := v.PostFormValue("back_" + name); value != "" {
@@ -211,7 +212,7 @@ func (v *visit) planDetach() error {
 	if err != nil {
 		return err
 	}
-	p := plan{Form: true, Text: string(text), Key: rand.Text(), Ignored: list.Unknown, Back: v.keepForm(form.whole)}
+	p := plan{Form: true, Text: string(text), Key: rand.Text(), Ignored: list.Unknown, Notes: list.Notes(), Back: v.keepForm(form.whole)}
 	for _, x := range plans {
 		p.add(x, more{})
 	}

@@ -214,69 +214,64 @@ func (h header) chosen(what, name string) (int, error) {
 
 // columns decides the meaning of each column. A column that may name the owner is never
 // ignored: the error asks for the right one.
-func (h header) columns(choice Columns) (c columns, ignored []string, err error) {
+func (h header) columns(choice Columns) (c columns, err error) {
 	c = columns{project: -1, principal: -1, names: h.names}
 	if c.desktop, err = h.chosen("desktop", choice.Desktop); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if c.computer, err = h.chosen("computer", choice.Computer); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	if c.user, err = h.chosen("user", choice.User); err != nil {
-		return c, nil, err
+		return c, err
 	}
 	used := slices.DeleteFunc([]int{c.desktop, c.computer, c.user}, func(i int) bool { return i < 0 })
 	slices.Sort(used)
 	if len(slices.Compact(slices.Clone(used))) != len(used) {
-		return c, nil, fmt.Errorf("one column was named twice: %s", h.title(used[0]))
+		return c, fmt.Errorf("one column was named twice: %s", h.title(used[0]))
 	}
 	for _, i := range used {
 		h.means[i] = harmless
 	}
 	if projects := h.having(isProject); len(projects) > 1 {
-		return c, nil, fmt.Errorf("several columns name the project: %s: remove all but one", h.titles(projects))
+		return c, fmt.Errorf("several columns name the project: %s: remove all but one", h.titles(projects))
 	} else if len(projects) == 1 {
 		c.project = projects[0]
 	}
 	// A chosen computer column means computers, even if there is a column of ids.
 	if choice.Desktop == "" && c.computer < 0 {
 		if c.desktop, err = h.only("desktop", isDesktop); err != nil {
-			return c, nil, err
+			return c, err
 		}
 	}
 	if c.desktop >= 0 {
 		c.computer = -1
 	} else if choice.Computer == "" {
 		if c.computer, err = h.only("computer", isComputer); err != nil {
-			return c, nil, err
+			return c, err
 		}
 	}
 	if choice.User == "" {
 		if c.user, c.principal = h.directoryNames(); c.user < 0 {
 			if c.user, err = h.only("user", isUser); err != nil {
-				return c, nil, err
+				return c, err
 			}
 		}
 	}
 	if err := h.complete(c, choice); err != nil {
-		return c, nil, err
+		return c, err
 	}
-	return c, h.ignored(c), nil
+	return c, nil
 }
 
-// ignored names the columns with values that are not used.
-func (h header) ignored(c columns) (names []string) {
-	used := []int{c.desktop, c.computer, c.user, c.principal, c.project}
+// unused are the columns that have a name or values, and are ignored.
+func (h header) unused(c columns) (out []int) {
 	for i, name := range h.names {
-		switch {
-		case slices.Contains(used, i):
-		case name != "":
-			names = append(names, name)
-		case !h.empty[i]:
-			names = append(names, fmt.Sprintf("column %d", i+1))
+		if !slices.Contains([]int{c.desktop, c.computer, c.user, c.principal, c.project}, i) && (name != "" || !h.empty[i]) {
+			out = append(out, i)
 		}
 	}
-	return names
+	return out
 }
 
 // directoryNames are the columns of a directory's two names of a user: sAMAccountName,

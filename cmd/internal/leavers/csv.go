@@ -124,11 +124,18 @@ func (l *List) readCSV(t *cells) error {
 		}
 		rows = append(rows, r)
 	}
-	cols, ignored, err := h.columns(l.Columns)
+	cols, err := h.columns(l.Columns)
 	if err != nil {
 		return err
 	}
-	l.Unknown = append(l.Unknown, ignored...)
+	for _, i := range h.unused(cols) {
+		name := h.names[i]
+		if name == "" {
+			name = fmt.Sprintf("column %d", i+1)
+		}
+		l.Unknown = append(l.Unknown, name)
+	}
+	l.findToCome(h, cols, rows)
 	for _, r := range rows {
 		if r.swallows(t.comma, cols) {
 			return swallowed(r.line)

@@ -2,6 +2,7 @@ package leavers
 
 import (
 	"fmt"
+	"time"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -70,24 +71,6 @@ func (x Leaver) canonical() Leaver {
 	return x
 }
 
-// Unguarded counts the rows whose desktop is taken from whoever has it, if other rows name who must
-// have theirs: somebody may have left cells empty without meaning that.
-func (l *List) Unguarded() int {
-	guarded, without := 0, 0
-	for _, x := range l.Good {
-		switch {
-		case x.guard() != "":
-			guarded++
-		case x.Desktop != "" || x.Computer != "":
-			without++
-		}
-	}
-	if guarded == 0 {
-		return 0
-	}
-	return without
-}
-
 // BadRow is a row that cannot be used.
 type BadRow struct {
 	Line    int // 0: an argument
@@ -106,12 +89,14 @@ func (b BadRow) String() string {
 type List struct {
 	Good    []Leaver
 	Bad     []BadRow
-	BadRows int      // including those not kept in Bad
-	Unknown []string // columns that were ignored
-	Mixed   bool     // rows may name other projects than the default
-	Columns Columns  // set it before reading
-	Long    bool     // it may have more users and computers than one request; set it before reading
+	BadRows int       // including those not kept in Bad
+	Unknown []string  // columns that were ignored
+	Mixed   bool      // rows may name other projects than the default
+	Columns Columns   // set it before reading
+	Long    bool      // it may have more users and computers than one request; set it before reading
+	Now     time.Time // default: that of New
 
+	toCome  []toCome
 	project string // the default
 	known   func(alias string) bool
 	first   map[rowKey]Leaver
@@ -134,7 +119,10 @@ type countKey struct{ project, what string }
 // New makes an empty list. project is the default for rows without a project, and must
 // be the same in rows that have one; known reports whether a project exists.
 func New(project string, known func(alias string) bool) *List {
-	return &List{project: project, known: known, first: map[rowKey]Leaver{}, named: map[guardKey]bool{}, counts: map[countKey]int{}}
+	return &List{
+		Now: time.Now(), project: project, known: known,
+		first: map[rowKey]Leaver{}, named: map[guardKey]bool{}, counts: map[countKey]int{},
+	}
 }
 
 func (l *List) bad(line int, format string, args ...any) {

@@ -202,19 +202,6 @@ func TestLeaversWithUsers(t *testing.T) {
 	}, bad)
 }
 
-func TestRowsThatNameNoUserAmongOthers(t *testing.T) {
-	t.Parallel()
-	for text, want := range map[string]int{
-		"desktop_id,user\nd1,zoe\nd2,\nd3, \n": 2, "computer,user\nWS-1,zoe\nWS-2,\n": 1,
-		"desktop_id,user\nd1,\nd2,\n": 0, "desktop_id\nd1\n": 0, "user\nzoe\n": 0, "desktop_id,user\nd1,zoe\nuser:bob,\n": 0,
-	} {
-		l, err := readList("hq", text)
-		require.NoError(t, err)
-		require.Empty(t, l.Bad)
-		require.Equal(t, want, l.Unguarded(), text)
-	}
-}
-
 func TestLeaversThatAreUsers(t *testing.T) {
 	t.Parallel()
 	l, err := readList("", "user,project,team\nzoe,hq,a\nzoe,branch,a\nbob,hq,b\nzoe,hq,a\n")
