@@ -46,7 +46,7 @@ scale: ## Print the table of docs/scale.md, and the figures of a million desktop
 	@mkdir -p artifacts
 	@go run ./cmd/internal/bench -scale -json artifacts/scale.json
 
-chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 12 minutes)
+chaos: ## Kill and freeze workers, stop Redis 32 times, disturb the cloud, undo operations, count what must not happen (about 14 minutes)
 	@.ci/deps redis-server
 	@go run ./cmd/internal/chaos
 
