@@ -77,7 +77,7 @@ func onProxyConnect(_ context.Context, proxy *url.URL, _ *http.Request, resp *ht
 }
 
 // setHost sets Host and NotAPI. A proxy that cannot reach the API (5xx) is an outage; any
-// other refusal by a proxy is not an answer of the API. An error_code in a list's place is one.
+// other refusal by a proxy is not an answer of the API. An error_code without a list is the API's.
 func (e *Error) setHost(r reply) {
 	if r.status != 0 {
 		e.Host = r.host

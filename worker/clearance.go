@@ -31,7 +31,7 @@ type clearance struct {
 	readAt   time.Time
 }
 
-// inWindow is that an operation is in the window with all that it had ever asked for.
+// inWindow says what an operation in the window had asked for, and until when that is trusted.
 type inWindow struct {
 	asked int
 	until time.Time

@@ -446,7 +446,7 @@ func (f *finder) findComputers(ctx context.Context, rows []record.Row, out map[s
 		if err != nil {
 			return err
 		}
-		near = append(near, more...) // nothing is near a form that is refused
+		near = append(near, more...) // a form that is refused has no similar names
 	}
 	for _, row := range rows {
 		name, _ := row.Computer()

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -256,9 +255,9 @@ func (p *Producer) advanceBulks(
 		}
 		if err != nil {
 			failed = append(failed, err) // another one may be readable
-		}
-		if _, away := errors.AsType[net.Error](err); away {
-			break
+			if !time.Now().Before(until) {
+				break
+			}
 		}
 	}
 	return done, errors.Join(failed...)

@@ -173,9 +173,6 @@ type groupWalk struct {
 
 func (r *Record) walkFailures(ctx context.Context, f tasks.FailureFilter, last place, size int) (*failureWalk, error) {
 	groups, err := r.matchingGroups(ctx, f)
-	if err == nil && f.Source != "" {
-		err = r.completeBy(ctx, groups)
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -252,6 +249,7 @@ func (w *failureWalk) read(ctx context.Context, of []*groupWalk) error {
 	return nil
 }
 
+// matchingGroups returns the groups of a filter; if it names a requester, they can be read by requester.
 func (r *Record) matchingGroups(ctx context.Context, f tasks.FailureFilter) ([]failureGroup, error) {
 	names, err := r.rdb.SMembers(ctx, r.keys.failureGroups()).Result()
 	if err != nil {
@@ -262,6 +260,9 @@ func (r *Record) matchingGroups(ctx context.Context, f tasks.FailureFilter) ([]f
 		if g, ok := parseGroup(name); ok && g.matches(f) {
 			out = append(out, g)
 		}
+	}
+	if f.Source != "" {
+		return out, r.completeBy(ctx, out)
 	}
 	return out, nil
 }
@@ -308,8 +309,6 @@ func (r *Record) FailureCounts(ctx context.Context, f tasks.FailureFilter) ([]ta
 	switch {
 	case f.Operation != "" || f.User != "":
 		err = r.countListed(ctx, f, counts)
-	case f.Source != "":
-		err = r.countBy(ctx, f, counts)
 	default:
 		err = r.countIndex(ctx, f, counts)
 	}
@@ -366,10 +365,15 @@ func (r *Record) countIndex(ctx context.Context, f tasks.FailureFilter, counts m
 	if err != nil {
 		return err
 	}
-	low, high := scoresOf(f)
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, g := range groups {
-			p.ZCount(ctx, r.keys.failures(g), low, high)
+			if f.Source != "" {
+				low, high := rangeBy(f)
+				p.ZLexCount(ctx, r.keys.failuresBy(g), low, high)
+			} else {
+				low, high := scoresOf(f)
+				p.ZCount(ctx, r.keys.failures(g), low, high)
+			}
 		}
 		return nil
 	})

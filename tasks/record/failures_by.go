@@ -16,8 +16,8 @@ import (
 // Redis sorts them by their bytes, so the failures of a requester are in the order of the first set.
 //
 // lua/inbox.lua writes both sets in one step. Programs before this set write the first one only, so
-// readers compare the sizes, and write the second one anew if they differ. The walk adds what is
-// missing where something else is too much.
+// readers compare the sizes, and rebuild the second one if they differ. If one entry is missing and
+// another should not be there, the sizes are equal; the walk adds the missing one.
 
 const (
 	requesterEnd = "\x00"
@@ -78,32 +78,7 @@ func (w *failureWalk) readBy(ctx context.Context, of []*groupWalk) error {
 	return nil
 }
 
-// countBy counts the failures of a requester.
-func (r *Record) countBy(ctx context.Context, f tasks.FailureFilter, counts map[failureGroup]int) error {
-	groups, err := r.matchingGroups(ctx, f)
-	if err != nil {
-		return err
-	}
-	if err := r.completeBy(ctx, groups); err != nil {
-		return err
-	}
-	low, high := rangeBy(f)
-	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, g := range groups {
-			p.ZLexCount(ctx, r.keys.failuresBy(g), low, high)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("counting failures: %w", err)
-	}
-	for i, cmd := range cmds {
-		counts[groups[i]] = int(cmd.(*redis.IntCmd).Val())
-	}
-	return nil
-}
-
-// completeBy writes those sets anew that have not as many entries as the first ones.
+// completeBy rebuilds the second sets that have not as many entries as the first ones.
 func (r *Record) completeBy(ctx context.Context, groups []failureGroup) error {
 	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for _, g := range groups {
@@ -126,7 +101,7 @@ func (r *Record) completeBy(ctx context.Context, groups []failureGroup) error {
 			return nil
 		})
 		if err == nil && both[0].(*redis.IntCmd).Val() != both[1].(*redis.IntCmd).Val() {
-			err = r.writeBy(ctx, g)
+			err = r.rebuildBy(ctx, g)
 		}
 		if err != nil {
 			return fmt.Errorf("sorting the failures of project %s by requester: %w", g.project, err)
@@ -135,8 +110,8 @@ func (r *Record) completeBy(ctx context.Context, groups []failureGroup) error {
 	return nil
 }
 
-// writeBy writes the set of a group anew. The next reader puts right what others write meanwhile.
-func (r *Record) writeBy(ctx context.Context, g failureGroup) error {
+// rebuildBy fills the second set of a group from the first one. The next reader repairs what others change meanwhile.
+func (r *Record) rebuildBy(ctx context.Context, g failureGroup) error {
 	if err := r.rdb.Unlink(ctx, r.keys.failuresBy(g)).Err(); err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func main() {
 	flag.IntVar(&s.Schedules, "schedules", 60, "schedules, nine of ten due each minute")
 	flag.Uint64Var(&s.Seed, "seed", uint64(time.Now().UnixNano()%1e6), "decides which workers are killed, what goes wrong, and when")
 	flag.DurationVar(&s.Every, "every", 5*time.Second, "from one kill to the next, on average")
-	// Some seeds disturb for 14 minutes; after that, patience is what is waited for.
+	// The disturbances take up to 14 minutes, and then operations have four to end (patience).
 	drill.Main("chaos", 18*time.Minute, func(ctx context.Context, site drill.Site) (int, error) {
 		s.Site, s.Operations = site, max(s.Kills, 3*s.Outages, 3*s.Freezes, 20)
 		fmt.Printf("seed %d: go run ./cmd/internal/chaos -seed %d -kills %d -outages %d -freezes %d -desktops %d -schedules %d\n",

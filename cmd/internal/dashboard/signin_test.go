@@ -67,8 +67,8 @@ func TestTheFirstCommandIsForThisServer(t *testing.T) {
 	}
 }
 
-// Who sends a form after the session has ended is told that nothing was done, and comes back to
-// the page of the form.
+// After a session has ended, a form that is sent leads to a sign-in which says that nothing was done,
+// and from there back to the form's page.
 func TestWhatIsSentAfterTheSessionHasEnded(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

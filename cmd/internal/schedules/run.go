@@ -333,8 +333,8 @@ func (r *run) operations(ctx context.Context, found sources.Found, x *record.Sch
 	return nil
 }
 
-// whyNothing says why lists made no operation. One that names nobody is not called done: its leavers
-// are perhaps in a column or a file that nobody has looked at.
+// whyNothing says why lists made no operation. An empty list has not "run before": its leavers may be
+// in another column or file.
 func whyNothing(lists []sources.List) string {
 	empty := 0
 	for _, l := range lists {

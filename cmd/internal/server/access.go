@@ -68,8 +68,8 @@ func (s *server) getAccess(r *request) error {
 	return r.answer(http.StatusOK, out)
 }
 
-// projectsOf are the projects that are read for a key: those to which it is bound, also one that is not
-// configured here. It cannot be read, and nobody must believe that all was.
+// projectsOf are the projects that are read for a key: those to which it is bound. One that is not
+// configured here is among them, so that the answer names it as not read.
 func (s *server) projectsOf(r *request) []string {
 	if len(r.key.Projects) > 0 {
 		return r.key.Projects

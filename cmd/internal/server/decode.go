@@ -99,8 +99,8 @@ var (
 		`^/(reason|ticket|desktops|users|computers|unknown_users|allow_shared|shutoff_after_detach|urgent|deadline)$`)
 )
 
-// checkEmpty refuses what would be as if it were omitted: null where that is more than none, and an
-// empty text or 0 of what narrows. text has been decoded.
+// checkEmpty refuses values that would count as omitted: null, unless the field is nullable, and an
+// empty text or 0 in a field that narrows. text has been decoded.
 func checkEmpty(text []byte, into any) error {
 	narrow, null := narrowing[reflect.TypeOf(into)], nullable
 	switch into.(type) {
