@@ -62,22 +62,19 @@ func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool,
 
 // clearWindow reports whether an operation is in the window, and nobody has to be asked.
 func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared bool, after time.Duration, err error) {
+	if p.AwaitsApproval() { // if it was approved since, the rows in hand may lack the pins of the approval
+		return s.wait(ctx, *p)
+	}
 	if *p, after, err = s.lookedUp(ctx, *p); err != nil || after > 0 {
 		return false, after, err
 	}
 	op, limit, now := *p, *s.project.Limit, time.Now()
 	approved := false
 	if c := op.Clearance; c != nil {
-		switch {
-		case c.State == tasks.ClearanceWaiting && now.Before(c.ExpiresAt):
-			return false, 0, nil
-		case c.State == tasks.ClearanceWaiting:
-			_, err := s.producer.ExpireApproval(ctx, op, s.cfg.ID)
-			if errors.Is(err, tasks.ErrNotWaiting) {
-				return false, immediately, nil
-			}
-			return false, 0, err
-		case c.State == tasks.ClearanceRejected, c.State == tasks.ClearanceExpired: // the process that rejected it died
+		switch c.State {
+		case tasks.ClearanceWaiting:
+			return s.wait(ctx, op)
+		case tasks.ClearanceRejected, tasks.ClearanceExpired: // the process that rejected it died
 			_, _, err := s.record.Cancel(ctx, op, now, c.DecidedBy)
 			return false, 0, err
 		}
@@ -116,6 +113,19 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 		UsedBySource: usage.BySource, Assigned: s.clearance.counted(), Allowed: allowed, WindowS: int(limit.Window.Seconds()),
 		SecondPersonAbove: *s.project.SecondPersonAbove,
 	})
+}
+
+// wait leaves an operation that waits to the person, whose approval enqueues its chunks again, or
+// cancels it once the time for an answer is over.
+func (s *sender) wait(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
+	if time.Now().Before(op.Clearance.ExpiresAt) {
+		return false, 0, nil
+	}
+	_, err = s.producer.ExpireApproval(ctx, op, s.cfg.ID)
+	if errors.Is(err, tasks.ErrNotWaiting) {
+		return false, immediately, nil
+	}
+	return false, 0, err
 }
 
 // lookedUp returns the operation as it is once its users and computers were looked up: only

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -299,6 +300,70 @@ func TestARowReadBeforeItsPinsIsNotSent(t *testing.T) {
 	for _, d := range now.Desktops {
 		require.Equal(t, tasks.StateQueued, d.State)
 		require.Equal(t, []string{d.Planned.Users[0].Name}, d.Expected())
+	}
+}
+
+// A worker that reads the rows between their pins and the approval, when the pins do not count
+// yet, cannot send them if it learns of the approval before it asks whether it may.
+func TestARowReadBetweenItsPinsAndTheApprovalIsNotSent(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.absent = true
+	id := ids(1)[0]
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: id, AttachState: fakecloud.Detached})
+	w := s.start(none)
+	op := s.waits(s.enqueue(tasks.Request{Desktops: []string{id}, Users: []string{"nobody"}, UnknownUsers: tasks.IgnoreUnknown}))
+	w.Stop()
+	plan, _ := s.planOf(op)
+	s.cloud.Attach(projectID, id, people("heir")...)
+
+	read, approved := make(chan bool), make(chan bool)
+	slow := s.unrepeated()
+	t.Cleanup(func() { _ = slow.Close() })
+	slow.AddHook(&afterRead{chunk: op.ID + "}:c:0", do: sync.OnceFunc(func() {
+		close(read)
+		<-approved
+	})})
+	rdb := s.unrepeated()
+	t.Cleanup(func() { _ = rdb.Close() })
+	rdb.AddHook(&meanwhile{do: func() { // all is pinned
+		c, err := s.record.Chunk(t.Context(), op.ID, 0)
+		require.NoError(t, err)
+		require.NoError(t, s.p.Regenerate(t.Context(), record.OpenChunk{Operation: op, Number: 0, Generation: c.Generation}))
+		s.start(none, func(c *worker.Config) { c.Redis = slow })
+		<-read
+	}})
+	p, err := record.NewProducer(rdb, record.ProducerConfig{Projects: []string{"hq"}})
+	require.NoError(t, err)
+	_, err = p.Approve(t.Context(), op, tasks.Approval{By: "ann", Plan: plan.Hash, PlanOwner: "me"})
+	require.NoError(t, err)
+	close(approved)
+	_, rows := s.ended(op)
+	require.Empty(t, s.called())
+	require.Equal(t, tasks.StateHeld, rows[id].State)
+	require.Equal(t, "PLAN_CHANGED", rows[id].Failure.Code)
+}
+
+// afterRead does something when a run that begins has read its chunk, before the run goes on.
+type afterRead struct {
+	chunk string // how the chunk's key ends
+	do    func()
+}
+
+func (a *afterRead) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (a *afterRead) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+func (a *afterRead) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		has := func(name, suffix string) bool {
+			return slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool {
+				return cmd.Name() == name && strings.HasSuffix(fmt.Sprint(cmd.Args()[1]), suffix)
+			})
+		}
+		if has("hgetall", a.chunk) && has("sadd", "") {
+			a.do()
+		}
+		return err
 	}
 }
 
