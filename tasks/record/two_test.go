@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
@@ -339,4 +340,50 @@ func TestAnsweredAtOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What was counted and not accepted, and is sent again later, counts from then on.
+func TestQuotaOfARequestThatIsSentAgain(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	b := newBundle(t, rdb)
+	now := b.now
+	server.SetTime(now)
+	take := func(op string, n int) bool {
+		ok, _, err := b.r.TakeQuota(t.Context(), "hr", op, n, record.Quota{Hourly: 10, Daily: 20})
+		require.NoError(t, err)
+		return ok
+	}
+	require.True(t, take("a", 7))
+	require.True(t, take("b", 3))
+	server.SetTime(now.Add(2 * time.Hour))
+	require.True(t, take("c", 10))
+	require.False(t, take("a", 7), "it would be the 17th of this hour")
+	server.SetTime(now.Add(4 * time.Hour))
+	require.True(t, take("a", 7))
+	require.True(t, take("a", 7), "it is counted once")
+	require.False(t, take("d", 4))
+	require.False(t, take("d", 1), "20 are counted in the day")
+	server.SetTime(now.Add(25 * time.Hour))
+	require.True(t, take("d", 3), "those of b are over")
+}
+
+// A run that was asked for ends with its schedule: the next one of the name has no run before its first tick.
+func TestAskedRunsEndWithTheirSchedule(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Mini(t))
+	ctx := t.Context()
+	for _, name := range []string{"nightly", "nightly-2"} {
+		require.NoError(t, b.r.AddSchedule(ctx, nightly(name)))
+		_, err := b.r.AskRun(ctx, record.ScheduleAsk{Schedule: name, By: "zoe", At: b.now}, "k")
+		require.NoError(t, err)
+	}
+	require.NoError(t, b.r.RemoveSchedule(ctx, "nightly"))
+	require.NoError(t, b.r.AddSchedule(ctx, nightly("nightly")))
+	poll, err := b.r.PollSchedules(ctx)
+	require.NoError(t, err)
+	require.Len(t, poll.Asked, 1)
+	require.Equal(t, "nightly-2", poll.Asked[0].Schedule)
 }
