@@ -37,7 +37,9 @@ func (r *Record) cancelAll(ctx context.Context, ops []Operation, now time.Time, 
 			continue
 		}
 		if op.Done() {
-			if err := r.list(ctx, op); err != nil { // cancelling what is on hold removes the seal
+			if err := r.list(ctx, op, now); errors.Is(err, tasks.ErrNotFound) {
+				continue
+			} else if err != nil { // cancelling what is on hold removes the seal
 				return 0, fmt.Errorf("cancelling operation %s: %w", op.ID, err)
 			}
 		}

@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -194,7 +195,10 @@ func (r *Record) dismissBatch(ctx context.Context, d *dismissal, found []tasks.F
 			return x.State != tasks.StateFailed && x.State != tasks.StateHeld || x.Failure == nil || !x.Failure.At.Equal(at)
 		})
 		if c.Operation.Done() {
-			if err := r.list(ctx, c.Operation); err != nil {
+			err := r.list(ctx, c.Operation, d.now)
+			if errors.Is(err, tasks.ErrNotFound) {
+				chunks[i].Desktops = nil
+			} else if err != nil {
 				return fail(err)
 			}
 		}

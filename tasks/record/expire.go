@@ -94,7 +94,7 @@ func (r *Record) expireSome(ctx context.Context, now time.Time, ids []string, ov
 	n := 0
 	for len(gone) > 0 {
 		some := gone[:fewRemovals(gone)]
-		removed, err := r.removeSome(ctx, some)
+		removed, err := r.removeSome(ctx, now, some)
 		if n += removed; err != nil {
 			return n, err
 		}
@@ -193,14 +193,14 @@ func (x *removal) decode(cmd *redis.SliceCmd) (err error) {
 }
 
 // removeAll removes operations that were never accepted, and returns how many.
-func (r *Record) removeAll(ctx context.Context, ids []string) (n int, err error) {
+func (r *Record) removeAll(ctx context.Context, now time.Time, ids []string) (n int, err error) {
 	for some := range slices.Chunk(ids, removeBatch) {
 		found, err := r.removals(ctx, some)
 		if err != nil {
 			return n, err
 		}
 		found = slices.DeleteFunc(found, func(x *removal) bool { return x.accepted && !x.hidden }) // accepted in the meantime
-		removed, err := r.removeSome(ctx, found)
+		removed, err := r.removeSome(ctx, now, found)
 		if n += removed; err != nil {
 			return n, err
 		}
@@ -213,7 +213,7 @@ var scriptHide = script("hide")
 // removeSome deletes everything of operations, and returns how many it removed. It hides
 // them first and removes them from the lists of open and ended operations last, so that
 // a later call resumes after a crash.
-func (r *Record) removeSome(ctx context.Context, all []*removal) (int, error) {
+func (r *Record) removeSome(ctx context.Context, now time.Time, all []*removal) (int, error) {
 	if len(all) == 0 {
 		return 0, nil
 	}
@@ -234,13 +234,28 @@ func (r *Record) removeSome(ctx context.Context, all []*removal) (int, error) {
 	if len(ids) == 0 {
 		return 0, nil
 	}
+	again := make([]*redis.IntCmd, len(all))
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		p.ZRem(ctx, r.keys.openOps(), ids...)
 		p.ZRem(ctx, r.keys.endedOps(), ids...)
+		for i, x := range all {
+			again[i] = p.Exists(ctx, r.keys.op(x.id))
+		}
 		return nil
 	})
 	if err != nil {
 		return fail(err)
+	}
+	var open []redis.Z // sent again with their idempotency keys, after their own keys had been deleted
+	for i, x := range all {
+		if again[i].Val() > 0 {
+			open = append(open, redis.Z{Score: float64(now.UnixMilli()), Member: x.id})
+		}
+	}
+	if len(open) > 0 {
+		if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), open...).Err(); err != nil {
+			return fail(err)
+		}
 	}
 	return len(all), nil
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/rs/xid"
+
+	"github.com/detachd/detachd/tasks"
 )
 
 var scriptSeal = script("seal")
@@ -140,7 +143,7 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 	}
 	for i, op := range ops {
 		if errors.Is(still[i].Err(), redis.Nil) {
-			if err := r.list(ctx, op); err != nil {
+			if err := r.list(ctx, op, op.EndedAt); err != nil && !errors.Is(err, tasks.ErrNotFound) {
 				return err
 			}
 		}
@@ -148,13 +151,26 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 	return nil
 }
 
+var scriptStay = script("stay")
+
+// stays is how long an operation is kept at least once somebody is about to change it.
+const stays = time.Hour
+
 // list adds an operation that is about to change to the open ones, so that a sweep
-// finds it after a crash.
-func (r *Record) list(ctx context.Context, op Operation) error {
-	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+// finds it after a crash, and keeps it from being removed meanwhile; ErrNotFound if that has begun.
+func (r *Record) list(ctx context.Context, op Operation, now time.Time) error {
+	stay := &scriptCall{
+		script: scriptStay, keys: []string{r.keys.op(op.ID)}, args: []any{now.Add(stays - r.retention).UnixMilli()},
+	}
+	err := r.runScripts(ctx, []*scriptCall{stay}, func(p redis.Pipeliner) {
 		p.ZAddNX(ctx, r.keys.openOps(), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
 		p.ZRem(ctx, r.keys.endedOps(), op.ID)
-		return nil
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	if n, err := stay.reply.Int(); err != nil || n == 0 {
+		return fmt.Errorf("operation %s: %w", op.ID, errors.Join(tasks.ErrNotFound, err))
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -119,6 +120,7 @@ type content struct {
 	expect            map[string][]string
 	had               map[string]tasks.Before // of an undo: Row.Had
 	plan              *planRun                // that it runs; nil: none
+	rows              string                  // of an undo: a hash of its rows, which depend on the time, too
 }
 
 // submit accepts an operation and enqueues its chunks.
@@ -263,7 +265,7 @@ func (p *Producer) accept(ctx context.Context, op Operation, content content) (c
 	for n := range chunks {
 		chunks[n] = &scriptCall{
 			script: scriptPutChunk, keys: []string{r.keys.op(op.ID), r.keys.chunk(op.ID, n)},
-			args: append([]any{content.fingerprint, index}, fields[n]...),
+			args: append([]any{content.fingerprint, index, content.rows}, fields[n]...),
 		}
 	}
 	if err := r.rdb.ZAddNX(ctx, r.keys.openOps(), intent).Err(); err != nil {
@@ -279,6 +281,9 @@ func (p *Producer) accept(ctx context.Context, op Operation, content content) (c
 				return false, NoReplicas, nil
 			case "other":
 				return fail(tasks.ErrKeyReused)
+			case "rows":
+				_, err := r.removeAll(ctx, p.now(), []string{op.ID})
+				return fail(cmp.Or(err, fmt.Errorf("another try of it had other desktops, and was rolled back: %w", tasks.ErrSendAgain)))
 			}
 		}
 	}
@@ -485,7 +490,7 @@ var scriptReopen = script("reopen", "brake")
 // first, so that a sweep continues after a crash in between.
 func (p *Producer) reopen(ctx context.Context, now time.Time, ch Change) ([]Row, error) {
 	r, op := p.Record, ch.Operation
-	err := r.list(ctx, op)
+	err := r.list(ctx, op, now)
 	if err == nil {
 		keys := []string{r.keys.op(op.ID), r.keys.open(op.ID), r.keys.unproven(op.ID)}
 		_, err = r.runScript(ctx, scriptReopen, keys, now.Add(tasks.DefaultDeadline).UnixMilli())

@@ -319,7 +319,11 @@ func (p *Producer) recallRows(ctx context.Context, all *Recalls, rows []opRow) (
 		i, known := at[place]
 		if !known {
 			if row.op.Done() {
-				if err := r.list(ctx, row.op); err != nil { // cancelling what is on hold removes the seal
+				// Cancelling what is on hold removes the seal.
+				if err := r.list(ctx, row.op, now); errors.Is(err, tasks.ErrNotFound) {
+					moved++
+					continue
+				} else if err != nil {
 					return moved, err
 				}
 			}

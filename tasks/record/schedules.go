@@ -176,7 +176,8 @@ func (r *Record) RemoveSchedule(ctx context.Context, name string) error {
 	k := r.keys
 	n, err := r.changeSchedule(ctx, &scriptCall{
 		script: scriptRemoveSchedule, args: []any{name},
-		keys: []string{k.schedules(), k.schedulesVersion(), k.schedulesPaused(), k.schedulesFailing(), k.schedule(name), k.scheduleLists(name)},
+		keys: []string{k.schedules(), k.schedulesVersion(), k.schedulesPaused(), k.schedulesFailing(), k.schedule(name), k.scheduleLists(name),
+			k.schedulesAsked()},
 	})
 	if err == nil && n == 0 {
 		err = tasks.ErrNoSchedule

@@ -116,7 +116,7 @@ func (r *Record) sweepGroup(
 			return 0, false, nil
 		}
 	}
-	removed, err := r.removeAll(ctx, abandoned)
+	removed, err := r.removeAll(ctx, now, abandoned)
 	if err != nil {
 		return 0, false, err
 	}
@@ -173,6 +173,8 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 			if op.AwaitsApproval() && now.Before(op.Clearance.ExpiresAt) {
 				r.await(ctx, p, op) // a failover may have lost it
 				left[i].SetVal(nil) // it has no tasks until a person decides
+			} else if op.clearance != "" || op.requeued > 0 {
+				r.unwait(ctx, p, op) // who answered, or retried, may have died before it did
 			}
 			if op.CanaryPending() && op.Stopped() == "" && now.Before(op.Deadline) {
 				left[i].SetVal(op.inTurn(left[i].Val()))

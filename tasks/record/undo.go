@@ -38,6 +38,7 @@ func (p *Producer) Undo(ctx context.Context, op Operation, req tasks.UndoRequest
 	if err := p.Record.addUndone(ctx, op, req, &c); err != nil {
 		return Operation{}, err
 	}
+	c.rows = fingerprintOf(c.desktops)
 	undo.Total, undo.Counts.Queued = len(c.desktops), len(c.desktops)
 	for _, f := range before {
 		if err := f(undo.ID); err != nil {

@@ -16,7 +16,7 @@ local accepted, fingerprint, expired = unpack(redis.call('HMGET', operation, 'me
 if accepted then return 0 end
 if expired or not fingerprint then return -1 end
 if redis.call('EXISTS', unpack(chunks)) < #chunks then return -2 end
-redis.call('HDEL', operation, 'index') -- the meta says it
+redis.call('HDEL', operation, 'index', 'rows') -- the meta says it
 redis.call('HSET', operation, 'meta', meta, 'deadline', deadline, 'nQ', total)
 redis.call('HSET', open, unpack(sizes))
 return 1

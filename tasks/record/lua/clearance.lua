@@ -1,4 +1,4 @@
--- Writes the clearance of an operation, unless it has changed since it was read. An approval
+-- Writes the clearance of an operation, unless it has changed since it was read, or the operation has ended. An approval
 -- releases the brake: nothing waits for the canary any more, and the stop-loss counts from 0.
 -- KEYS[1] operation  detachd:{d4k2m0h5tq3s7g8p9v20}:op
 -- ARGV[1] was       {"state":"waiting",…} (as read), or "" (there was none)
@@ -10,7 +10,7 @@
 
 local operation = KEYS[1]
 local was, answer, deadline, plan, requeued = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-if redis.call('HEXISTS', operation, 'meta') == 0 then return 0 end
+if redis.call('HEXISTS', operation, 'meta') == 0 or redis.call('HEXISTS', operation, 'ended') == 1 then return 0 end
 if (redis.call('HGET', operation, 'clearance') or '') ~= was then return 0 end
 if plan ~= '' and redis.call('HGET', operation, 'pins') ~= plan then return 0 end
 if requeued ~= '' and (redis.call('HGET', operation, 'requeued') or '0') ~= requeued then return 0 end

@@ -1,5 +1,6 @@
 -- Counts the desktops of an operation against what a key may ask for, by the minute, unless
--- it would exceed that. A second count of an operation changes nothing.
+-- it would exceed that. A second count of an operation replaces the first: that was of a try that was
+-- not accepted.
 -- KEYS[1] used     detachd:{q:hr}:used
 -- KEYS[2] counted  detachd:{q:hr}:counted
 -- ARGV[1] operation  d4k2m0h5tq3s7g8p9v20/100
@@ -13,16 +14,19 @@ local operation, desktops, hourly, daily = ARGV[1], tonumber(ARGV[2]), tonumber(
 
 local length, day = 60 * 1000, 24 * 60
 local now = clock_ms()
-if redis.call('ZSCORE', counted, operation) then return {1, 0} end
 
 local this, counts = math.floor(now / length), {}
+local before = tonumber(redis.call('ZSCORE', counted, operation) or -1)
+before = math.floor(before / length) -- the minute of the first count
 local entries = redis.call('HGETALL', used)
 for i = 1, #entries, 2 do
   local minute = tonumber(entries[i])
   if minute <= this - day then
     redis.call('HDEL', used, entries[i])
   else
-    counts[#counts + 1] = {minute = minute, n = tonumber(entries[i + 1])}
+    local n = tonumber(entries[i + 1])
+    if minute == before then n = n - desktops end
+    counts[#counts + 1] = {minute = minute, n = n}
   end
 end
 table.sort(counts, function(a, b) return a.minute > b.minute end)
@@ -43,6 +47,7 @@ end
 local hour_wait, day_wait = wait(hourly, 60), wait(daily, day)
 if hour_wait < 0 or day_wait < 0 then return {0, -1} end
 if hour_wait > 0 or day_wait > 0 then return {0, math.max(hour_wait, day_wait)} end
+if redis.call('HEXISTS', used, before) == 1 then redis.call('HINCRBY', used, before, 0 - desktops) end
 redis.call('HINCRBY', used, this, desktops)
 redis.call('ZADD', counted, now, operation)
 redis.call('ZREMRANGEBYSCORE', counted, '-inf', now - day * length)
