@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"testing"
@@ -231,4 +232,38 @@ func TestWhatWasProbablyMeant(t *testing.T) {
 	require.Contains(t, rows["WS-1"].Failure.Message, "it is the name of a computer, whose desktop is d")
 	require.Contains(t, rows["elsewhere"].Failure.Message, "project branch has it")
 	require.NotContains(t, rows["nowhere"].Failure.Message, "branch")
+}
+
+// What is cancelled while a look-up is under way does not come back as the desktops that it finds.
+func TestACancelDuringALookUp(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "zoe's", Users: users("zoe")}, fakecloud.Desktop{ID: "bo's", ComputerName: "WS-1"})
+	op := s.enqueue(tasks.Request{Desktops: ids(1), Users: []string{"zoe"}, Computers: []string{"WS-1"}})
+	api := &turnstile{looking: func() {
+		cancelled, _, err := s.record.Cancel(context.Background(), op, time.Now(), "ann")
+		require.NoError(t, err)
+		require.Equal(t, 3, cancelled)
+	}}
+	w := s.start(api.through)
+	s.ended(op)
+	w.Stop() // the look-up is over
+	got, rows := s.ended(op)
+	require.Equal(t, tasks.Counts{Cancelled: 3}, got.Counts, "%v", rows)
+	require.Empty(t, api.begun())
+}
+
+// A cancel of an operation that was read before its look-up had found desktops cancels these, too.
+func TestACancelThatReadBeforeALookUp(t *testing.T) {
+	t.Parallel()
+	s := newEnv(t, fakecloud.Config{})
+	s.cloud.Add(projectID, fakecloud.Desktop{ID: "zoe's", Users: users("zoe")})
+	s.start(none)
+	read := s.enqueue(tasks.Request{Users: []string{"zoe"}})
+	s.waits(read)
+	cancelled, tooLate, err := s.record.Cancel(t.Context(), read, time.Now(), "ann")
+	require.NoError(t, err)
+	require.Equal(t, []int{1, 1}, []int{cancelled, tooLate})
+	got, rows := s.ended(read)
+	require.Equal(t, tasks.Counts{Cancelled: 1, Expanded: 1}, got.Counts, "%v", rows)
 }

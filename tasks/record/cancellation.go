@@ -49,22 +49,55 @@ func (r *Record) cancelAll(ctx context.Context, ops []Operation, now time.Time, 
 		}
 	}
 	tallies := map[string]int{}
-	for some := range slices.Chunk(refs, cancelChunks) {
-		// A desktop that is being sent may return to queued. A second reading finds desktops
-		// that moved between the first reading and the write.
-		for range 2 {
-			n, err := r.cancelChunks(ctx, some, now, by, tallies)
-			if cancelled += n; err != nil {
-				return cancelled, err
-			}
-			if n == 0 {
-				break
+	cancel := func(refs []chunkID) error {
+		for some := range slices.Chunk(refs, cancelChunks) {
+			// A desktop that is being sent may return to queued. A second reading finds desktops
+			// that moved between the first reading and the write.
+			for range 2 {
+				n, err := r.cancelChunks(ctx, some, now, by, tallies)
+				if cancelled += n; err != nil {
+					return err
+				}
+				if n == 0 {
+					break
+				}
 			}
 		}
+		return nil
+	}
+	if err := cancel(refs); err != nil {
+		return cancelled, err
+	}
+	// What look-ups have found since ops were read. They find nothing more for rows that are cancelled.
+	if refs, err = r.foundSince(ctx, ops); err == nil {
+		err = cancel(refs)
+	}
+	if err != nil {
+		return cancelled, err
 	}
 	r.addCancelled(ctx, now, tallies)
 	_, err = r.Finish(ctx, touched)
 	return cancelled, err
+}
+
+// foundSince returns the chunks that look-ups have added to operations since these were read.
+func (r *Record) foundSince(ctx context.Context, ops []Operation) (refs []chunkID, err error) {
+	chunks, ids := map[string]int{}, []string(nil)
+	for _, op := range ops {
+		if op.Users+op.Computers > 0 {
+			chunks[op.ID], ids = op.Chunks(), append(ids, op.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	after, err := r.operations(ctx, ids)
+	for _, op := range after {
+		for n := chunks[op.ID]; n < op.Chunks(); n++ {
+			refs = append(refs, chunkID{op.ID, n})
+		}
+	}
+	return refs, err
 }
 
 // addCancelled adds the numbers of cancelled desktops to the tallies of their projects. An error

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/detachd/detachd/tasks"
@@ -33,9 +34,9 @@ type Find struct {
 	Rows     map[string]RowFind  // per row looked up, by id
 }
 
-// ErrOvertaken means that another worker looked the rows up at the same time and that
-// nothing was written.
-var ErrOvertaken = errors.New("the rows were looked up by another worker at the same time")
+// ErrOvertaken means that another worker looked the rows up at the same time, or that one of them
+// was moved meanwhile, by a cancel or its deadline. Nothing was written.
+var ErrOvertaken = errors.New("the rows were looked up by another worker, or moved, at the same time")
 
 // LookupRows reads an operation's rows that name users or computers.
 func (r *Record) LookupRows(ctx context.Context, op Operation) ([]Row, error) {
@@ -114,13 +115,17 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 	if err := r.rdb.HSet(ctx, r.keys.op(op.ID), fieldToken, token).Err(); err != nil {
 		return fail(err)
 	}
+	trails, entries, err := r.stillLookedUp(ctx, op, f)
+	if err != nil {
+		return fail(err)
+	}
 	if err := r.writeHistory(ctx, op, f.Desktops, f.Expect, op.Chunks()); err != nil {
 		return fail(err)
 	}
 	after := op
 	after.found = slices.Clone(op.found)
 	first, end := op.lookupChunks()
-	commit := []any{token, encodeSizes(op.found), "", len(f.Desktops), mustJSON(f.Rows), first, end - 1}
+	commit := []any{token, encodeSizes(op.found), "", len(f.Desktops), mustJSON(f.Rows), first, end - 1, entries}
 	var puts []*scriptCall
 	for ids := range slices.Chunk(f.Desktops, ChunkSize) {
 		n := after.Chunks()
@@ -143,7 +148,7 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 			return fail(err)
 		}
 	}
-	v, err := r.runScript(ctx, scriptCommitFound, []string{r.keys.op(op.ID), r.keys.open(op.ID)}, commit...)
+	v, err := r.runScript(ctx, scriptCommitFound, append([]string{r.keys.op(op.ID), r.keys.open(op.ID)}, trails...), commit...)
 	if err != nil {
 		return fail(err)
 	}
@@ -156,6 +161,37 @@ func (p *Producer) AddFound(ctx context.Context, op Operation, f Find) (Operatio
 		}
 	}
 	return after, nil
+}
+
+// stillLookedUp returns the trails of the rows that were looked up, and how many entries these have
+// while all the rows are queued. The error is ErrOvertaken if one is not.
+func (r *Record) stillLookedUp(ctx context.Context, op Operation, f Find) (trails []string, entries string, err error) {
+	for _, n := range chunkRange(op.lookupChunks()) {
+		trails = append(trails, r.keys.trail(op.ID, n))
+	}
+	cmds, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error { // before the rows: so no move is missed
+		for _, key := range trails {
+			p.LLen(ctx, key)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	all := make([]string, len(cmds))
+	for i, cmd := range cmds {
+		all[i] = strconv.FormatInt(cmd.(*redis.IntCmd).Val(), 10)
+	}
+	rows, err := r.LookupRows(ctx, op)
+	if err != nil {
+		return nil, "", err
+	}
+	for _, d := range rows {
+		if _, looked := f.Rows[d.ID]; looked && d.State != tasks.StateQueued {
+			return nil, "", ErrOvertaken
+		}
+	}
+	return trails, strings.Join(all, ","), nil
 }
 
 // Found reads, by row, the results that AddFound stored and SettleLookups has not written
