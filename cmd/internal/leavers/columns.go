@@ -336,7 +336,11 @@ func (h header) complete(c columns, choice Columns) error {
 		if c.computer < 0 {
 			machines |= ofMachine
 		}
-		if at := filled(machines); len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
+		at := filled(machines)
+		if c.principal >= 0 { // Get-ADUser: these are a person's Name and DistinguishedName
+			at = slices.DeleteFunc(at, func(i int) bool { return h.means[i]&namesPeople != 0 })
+		}
+		if len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
 			if c.computer >= 0 {
 				at = append([]int{c.computer}, at...)
 				return h.unclear("computer", at, "it is not clear which column names the computer: %s: choose one", h.titles(at))
