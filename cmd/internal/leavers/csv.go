@@ -123,7 +123,7 @@ func (l *List) readCSV(t *cells) error {
 			continue
 		}
 		if part := r.newPart(len(h.names)); part != "" {
-			return fmt.Errorf("line %d looks like %s: put the rows below it into a list of their own, or remove them", r.line, part)
+			return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", r.line, part)
 		}
 		for i, cell := range r.cells[:min(len(r.cells), len(h.names))] {
 			h.empty[i] = h.empty[i] && strings.TrimSpace(cell) == ""
@@ -142,6 +142,13 @@ func (l *List) readCSV(t *cells) error {
 		l.Unknown = append(l.Unknown, name)
 	}
 	l.titles = t.titles
+	if !l.AnyDate && !l.AnyStatus {
+		for _, text := range slices.Concat(t.titles, h.names) {
+			if namesDateToCome(text, l.Now) {
+				return fmt.Errorf("the header, or a title above it, has a date to come, %s, and nothing would wait for it: "+giveTime, shown(text))
+			}
+		}
+	}
 	doubts := doubtsOf(h, cols, rows, l.Now, l.AnyDate)
 	l.toCome = append(l.toCome, doubts.noteToCome(rows)...)
 	for _, r := range rows {

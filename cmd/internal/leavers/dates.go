@@ -22,7 +22,7 @@ const (
 // The forms in which spreadsheets, directories and HR systems write dates, with a time or without.
 var (
 	yearFirst      = regexp.MustCompile(`^(\d{4})(?:[-/.]|\s?年\s?)(\d{1,2})(?:[-/.]|\s?月\s?)(\d{1,2})(?:日.*|[T ,(].*)?$`)
-	yearLast       = regexp.MustCompile(`^(\d{1,2})([-/.])\s?(\d{1,2})[-/.]\s?(\d{4}|\d{2})(?:[ ,(T].*)?$`)
+	yearLast       = regexp.MustCompile(`^(\d{1,2})([-/.])\s?(\d{1,2})[-/.]\s?(\d{4}|\d{2})(?:[ ,()T].*)?$`)
 	monthInMid     = regexp.MustCompile(`^(\d{1,2})(?:\pL\pL|º|\.)?[-/ ]?\s?(?:de )?(\pL{3,12})\.?[-/, ]\s?(?:de )?(\d{4}|\d{2})(?:\D.*)?$`)
 	monthFirstName = regexp.MustCompile(`^(\pL{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})(?:\D.*)?$`)
 	reiwa          = regexp.MustCompile(`^(?:令和|R)\s?(\d{1,2})[年.](\d{1,2})[月.](\d{1,2})(?:\D.*)?$`)
@@ -152,6 +152,33 @@ func (s saying) toCome(cell string, now time.Time) bool {
 	}
 	for _, t := range readDate(cell, s.dates, s.order) {
 		if t.After(now) {
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	wordWithin  = regexp.MustCompile(`(?:^|[^\d\pL./-])([\d\pL])`)
+	monthWithin = regexp.MustCompile(`(\pL{3,12})\.? (\d{4})`)
+)
+
+// namesDateToCome reports whether a title, such as "Leavers of December 2026", has a date or a month
+// after now in it.
+func namesDateToCome(text string, now time.Time) bool {
+	text = norm.NFKC.String(text[:min(len(text), 1000)])
+	for _, m := range monthWithin.FindAllStringSubmatch(text, -1) {
+		year, _ := strconv.Atoi(m[2])
+		if month := monthOf(m[1]); month > 0 && time.Date(year, time.Month(month), 1, 0, 0, 0, 0, time.UTC).After(now) {
+			return true
+		}
+	}
+	for _, at := range wordWithin.FindAllStringSubmatchIndex(text, -1) {
+		begins, _, _ := strings.Cut(text[at[2]:], "|")
+		if runes := []rune(begins); len(runes) > 20 { // a date, and what follows it
+			begins = string(runes[:20])
+		}
+		if (saying{dates: true}).toCome(strings.TrimRight(begins, ")"), now) {
 			return true
 		}
 	}

@@ -87,12 +87,14 @@ func (d *doubts) about(r row) string {
 	}
 	for _, s := range d.says {
 		if !d.anyDate && s.toCome(r.at(s.at), d.now) {
-			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+
-				"give the start, which may be now, or the last working day", s.title, shown(r.at(s.at)))
+			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+giveTime, s.title, shown(r.at(s.at)))
 		}
 	}
 	return ""
 }
+
+// giveTime is the next step for a list with a date to come.
+const giveTime = "give the start, which may be now, or the last working day"
 
 // at is a cell; empty if the row has none.
 func (r row) at(i int) string {

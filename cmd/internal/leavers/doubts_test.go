@@ -117,6 +117,23 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 	require.Empty(t, refusedLines(t, "user,last day\nann,13/11/2026\nbob,12/11/2026\n"), "the other row tells that the day is first")
 	require.Len(t, refusedLines(t, "user,last day\nann,11/13/2026\nbob,12/11/2026\n"), 1)
 
+	for title, toCome := range map[string]bool{
+		"Leavers of December 2026": true, "Austritte zum 31.12.2026": true, "Leavers (12/31/2026)": true, "离职人员 2026年12月31日": true,
+		"Leaving on 31 December 2026": true, "Leavers of November 2026": false, "Made on 2026-11-27 by HR 2030": false, "Version 3.1 of 2 pages": false,
+	} {
+		for _, text := range []string{title + "\nuser,dept\nann,IT\n", "user,\"" + strings.NewReplacer("Leavers", "Left", "离职人员", "").Replace(title) + "\"\nann,x\n"} {
+			l := New("hq", known)
+			l.Now = noon
+			err := l.Read(strings.NewReader(text))
+			if toCome {
+				require.ErrorContains(t, err, "or a title above it, has a date to come", text)
+				continue
+			}
+			require.NoError(t, err, text)
+			require.Len(t, l.Good, 1)
+		}
+	}
+
 	l := New("hq", known)
 	l.AnyDate, l.Now = true, noon
 	require.NoError(t, l.Read(strings.NewReader("user,last day\nann,31-DEC-26\n")))
@@ -175,7 +192,7 @@ func TestReports(t *testing.T) {
 	require.Equal(t, []string{`lines above the header, which are ignored: 2, the first "Leavers of May".`}, l.Notes())
 
 	for text, want := range map[string]string{
-		"user,dept\nann,IT\ncomputer,user\nPC-1,bob\n":     `line 3 looks like another header: put the rows below it into a list of their own, or remove them`,
+		"user,dept\nann,IT\ncomputer,user\nPC-1,bob\n":     `line 3 looks like another header: put what is above it, or below it, into a list of its own, or remove it`,
 		"user,dept\nann,IT\nJoiners,\nbob,IT\n":            `line 3 looks like the title of another part of the list, "Joiners"`,
 		"user;dept\nann;IT\n;New hires in May\nbob;IT\n":   `line 3 looks like the title of another part`,
 		"ann\nbob\nuser,dept\ncyd,IT\n":                    `line 3 looks like another header`, // names are not titles
