@@ -93,7 +93,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 
 		v := s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid")
 		require.Len(t, v["skipped"], 3)
-		require.Equal(t, map[string]any{"line": 6.0, "problem": "wrong number of fields: 1, the header has 2"}, v["skipped"].([]any)[2])
+		require.Equal(t, map[string]any{"line": 6.0, "problem": "wrong number of fields: 1, the header has 2: correct it, or remove it if it is a title or a total"}, v["skipped"].([]any)[2])
 		s.worker(t)
 		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}})
 		v = s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid", "--wait")
