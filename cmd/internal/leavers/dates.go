@@ -21,7 +21,7 @@ const (
 
 // The forms in which spreadsheets, directories and HR systems write dates, with a time or without.
 var (
-	yearFirst      = regexp.MustCompile(`^(\d{4})(?:[-/.]|\s?年\s?)(\d{1,2})(?:[-/.]|\s?月\s?)(\d{1,2})(?:日.*|[T ,(].*)?$`)
+	yearFirst      = regexp.MustCompile(`^(\d{4})(?:[-/.]|\s?年\s?)(\d{1,2})(?:[-/.]|\s?月\s?)(\d{1,2})(?:日.*|[T ,(Z+].*)?$`)
 	yearLast       = regexp.MustCompile(`^(\d{1,2})([-/.])\s?(\d{1,2})[-/.]\s?(\d{4}|\d{2})(?:[ ,()T].*)?$`)
 	monthInMid     = regexp.MustCompile(`^(\d{1,2})(?:\pL\pL|º|\.)?[-/ ]?\s?(?:de )?(\pL{3,12})\.?[-/, ]\s?(?:de )?(\d{4}|\d{2})(?:\D.*)?$`)
 	monthFirstName = regexp.MustCompile(`^(\pL{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})(?:\D.*)?$`)

@@ -27,7 +27,8 @@ type saying struct {
 	title   string
 	mixed   string          // what some rows say of people who leave, if others say something else
 	order   order           // of its dates
-	dates   bool            // its name says that it has dates
+	dates   bool            // its name may say that it has dates
+	day     bool            // its name says that it has them
 	any     bool            // its cells may say that somebody stays
 	verdict map[string]bool // what was found of its cells
 }
@@ -44,6 +45,7 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		about := hasWord(words, aboutLeaving)
 		s.any = h.means[i]&namesPeople == 0 && key != "message" // failures --csv has texts of detachd there
 		s.dates = isLeaving(key, words) || containsAny(key, dateParts)
+		s.day = hasWord(words, dayWords) || containsAny(key, dayParts)
 		s.order = orderOf(rows, i)
 		if containsAny(key, otherDates) {
 			s.order = noDates
@@ -84,6 +86,12 @@ func (d *doubts) about(r row) string {
 	}
 	if d.someLeft && !slices.ContainsFunc(d.leaving, func(s saying) bool { return !isNothing(r.at(s.at)) }) {
 		return fmt.Sprintf("column %s has nothing, and something in other rows: %scomplete it", d.leaving[0].title, next)
+	}
+	for _, s := range d.leaving {
+		if cell := r.at(s.at); !d.anyDate && s.day && !isNothing(cell) && len(readDate(cell, true, s.order)) == 0 {
+			return fmt.Sprintf("column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or "+giveTime,
+				s.title, shown(cell))
+		}
 	}
 	for _, s := range d.says {
 		if !d.anyDate && s.toCome(r.at(s.at), d.now) {
@@ -156,5 +164,6 @@ func isNo(cell string) bool { return cell == "0" || noValues[fold(cell)] }
 // isNothing reports an empty cell, or what programs write for none: -, n/a, 00.00.0000, 31.12.9999.
 func isNothing(cell string) bool {
 	key := fold(cell)
-	return strings.Trim(key, "0") == "" || nothings[key] || isNo(cell) || strings.Contains(key, "9999")
+	empty := strings.Trim(key, "0") == "" && !strings.ContainsAny(cell, "☑☒✓✔")
+	return empty || nothings[key] || isNo(cell) || strings.HasSuffix(key, "9999") || strings.HasPrefix(key, "99991231")
 }

@@ -32,32 +32,33 @@ func refusedLines(t *testing.T, text string) map[int]string {
 func TestRowsOfPeopleWhoStay(t *testing.T) {
 	t.Parallel()
 	for text, refused := range map[string][]int{
-		"user,status\nann,Terminated\nbob,Active\ncyd,Terminated\n":                                  {3},
-		"user,status\nann,Terminated\nbob,Pending\ncyd,\n":                                           {3, 4},
-		"email,Worker Status,Termination Date\nann,Terminated,x\nbob,Termination Rescinded,x\n":      {3},
-		"user,note\nann,\nbob,CANCELLED - she is with us\ncyd,x\n":                                   {3},
-		"user,,x\nann,left,1\nbob,resignation withdrawn,1\n":                                         {3},
-		"Benutzer;Status;Austrittsdatum\nann;offen;31.10.2026\nbob;storniert;31.10.2026\n":           {3},
-		"Utilisateur;Statut\nann;Départ confirmé\nbob;Départ annule\u0301\n":                         {3},
-		"用户名,员工状态\nann,离职\nbob,在职\n":                                                                 {3},
-		"用户名,备注\nann,离职\nbob,离职申请已撤回\n":                                                              {3},
-		"ユーザー名,在籍区分\nann,退職\nbob,在籍\n":                                                               {3},
-		"user,Type\nann,Leaver\nbob,Joiner\ncyd,Mover\n":                                             {3, 4},
-		"user,Event\nann,Hire\nbob,New hire\n":                                                       {2, 3},
-		"user,Terminated\nann,Y\nbob,N\n":                                                            {3},
-		"user,Offboarding\nann,no\nbob,no\n":                                                         {2, 3},
-		"user,team,leaves\nann,a,x\nbob,a,\n":                                                        {3},
-		"Email,Hire Date,Termination Date\nann,2019-01-01,2026-11-01\nbob,2020-01-01,\n":             {3},
-		"E-Mail;Eintrittsdatum;Austrittsdatum\nann;01.01.2019;31.10.2026\nbob;01.02.2019;00.00.0000": {3},
-		"user,left on\nann,2026-10-31\nbob,31.12.9999\ncyd,n/a\n":                                    {3, 4},
-		"user,last day,resignation\nann,2026-10-31,\nbob,,2026-10-01\ncyd,,\n":                       {4},
-		"Work Email,Status,Hire Date\nann,Inactive,2019\nbob,Active,2019\n":                          {3},
-		"computer,user,action\nPC-1,ann,remove\nPC-2,bob,keep\n":                                     {3},
-		"desktop_id,user,remarks\nd1,ann,ok\nd2,bob,do NOT detach\nd3,cyd,please don’t remove\n":     {3, 4},
-		"desktop_id,user,Bemerkung\nd1,ann,Laptop zurück\nd2,bob,nicht sperren!\n":                   {3},
-		"Użytkownik;Status\nann;Zwolniony\nbob;Aktywny\n":                                            {3},
-		"Kullanıcı adı;Durum\nann;Ayrıldı\nbob;Aktif\n":                                              {3},
-		"Usuario;Estado\nann;Baja\nbob;Activo\n":                                                     {3},
+		"user,status\nann,Terminated\nbob,Active\ncyd,Terminated\n":                                               {3},
+		"user,status\nann,Terminated\nbob,Pending\ncyd,\n":                                                        {3, 4},
+		"email,Worker Status,Termination Date\nann,Terminated,2026-11-01\nbob,Termination Rescinded,2026-11-01\n": {3},
+		"user,note\nann,\nbob,CANCELLED - she is with us\ncyd,x\n":                                                {3},
+		"user,,x\nann,left,1\nbob,resignation withdrawn,1\n":                                                      {3},
+		"Benutzer;Status;Austrittsdatum\nann;offen;31.10.2026\nbob;storniert;31.10.2026\n":                        {3},
+		"Utilisateur;Statut\nann;Départ confirmé\nbob;Départ annule\u0301\n":                                      {3},
+		"用户名,员工状态\nann,离职\nbob,在职\n":                                                                              {3},
+		"用户名,备注\nann,离职\nbob,离职申请已撤回\n":                                                                           {3},
+		"ユーザー名,在籍区分\nann,退職\nbob,在籍\n":                                                                            {3},
+		"user,Type\nann,Leaver\nbob,Joiner\ncyd,Mover\n":                                                          {3, 4},
+		"user,Event\nann,Hire\nbob,New hire\n":                                                                    {2, 3},
+		"user,Terminated\nann,Y\nbob,N\n":                                                                         {3},
+		"user,Offboarding\nann,no\nbob,no\n":                                                                      {2, 3},
+		"user,Offboard\nann,☑\nbob,☐\n":                                                                           {3},
+		"user,team,leaves\nann,a,x\nbob,a,\n":                                                                     {3},
+		"Email,Hire Date,Termination Date\nann,2019-01-01,2026-11-01\nbob,2020-01-01,\n":                          {3},
+		"E-Mail;Eintrittsdatum;Austrittsdatum\nann;01.01.2019;31.10.2026\nbob;01.02.2019;00.00.0000":              {3},
+		"user,left on\nann,2026-10-31\nbob,31.12.9999\ncyd,n/a\n":                                                 {3, 4},
+		"user,last day,resignation\nann,2026-10-31,\nbob,,2026-10-01\ncyd,,\n":                                    {4},
+		"Work Email,Status,Hire Date\nann,Inactive,2019\nbob,Active,2019\n":                                       {3},
+		"computer,user,action\nPC-1,ann,remove\nPC-2,bob,keep\n":                                                  {3},
+		"desktop_id,user,remarks\nd1,ann,ok\nd2,bob,do NOT detach\nd3,cyd,please don’t remove\n":                  {3, 4},
+		"desktop_id,user,Bemerkung\nd1,ann,Laptop zurück\nd2,bob,nicht sperren!\n":                                {3},
+		"Użytkownik;Status\nann;Zwolniony\nbob;Aktywny\n":                                                         {3},
+		"Kullanıcı adı;Durum\nann;Ayrıldı\nbob;Aktif\n":                                                           {3},
+		"Usuario;Estado\nann;Baja\nbob;Activo\n":                                                                  {3},
 
 		// Nothing here says that somebody stays.
 		"user,status\nann,Active\nbob,Active\n":                                                       nil,
@@ -95,7 +96,7 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 			"2026-12-31", "2026-12-31 00:00:00.000", "31.12.2026", "31.12.2026 00:00:00", "12/31/26", "12/31/2026 12:00:00 AM", "12/11/2026", "31-DEC-26",
 			"31 December 2026", "31. Dezember 2026", "31 décembre 2026", "31 de diciembre de 2026", "December 31, 2026", "Thursday, December 31, 2026",
 			"Do., 31.12.2026", "2026年12月31日", "2026年12月31日 星期四", "令和8年12月31日", "20261231", "46387", "46387,75", "２０２６／１２／３１", "2026-11-27 18:00", "11/27/2026 6:00 PM",
-			"on 31.12.2026", "31 gru 2026",
+			"on 31.12.2026", "31 gru 2026", "2026-12-31Z", "2026-12-31+01:00",
 		},
 		"note": {"2026-12-31", "31/12/2026", "31 Dec 2026"},
 	} {
@@ -106,13 +107,18 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 		}
 	}
 	for column, dates := range map[string][]string{
-		"last day":        {"2026-11-27", "27.11.2026", "2026-11-27 09:00", "11/26/26", "5/6/2026", "20261031", "46300", "later", "x31", "99.99.2027"},
+		"last day":        {"2026-11-27", "27.11.2026", "2026-11-27 09:00", "11/26/26", "5/6/2026", "20261031", "46300"},
 		"note":            {"10.12.27.3", "10.12.27", "12-12-27", "20271231", "50000", "2027-12-31-0001"},
 		"password expiry": {"2027-01-01"},
 	} {
 		for _, date := range dates {
 			require.Empty(t, refusedLines(t, fmt.Sprintf("user,%s\nann,\"%s\"\n", column, date)), "%s %s", column, date)
 		}
+	}
+	for _, text := range []string{"later", "TBD", "99.99.2027", "Q1 2027", "12/2026", "31/12", "end of December 2026"} {
+		got := refusedLines(t, "user,last day\nann,"+text+"\nbob,2026-10-31\n")
+		require.Len(t, got, 1, text)
+		require.Contains(t, got[2], fmt.Sprintf("says %q, and it is not clear whether that day is to come: write it as 2026-12-31, or give the start", text))
 	}
 	require.Empty(t, refusedLines(t, "user,last day\nann,13/11/2026\nbob,12/11/2026\n"), "the other row tells that the day is first")
 	require.Len(t, refusedLines(t, "user,last day\nann,11/13/2026\nbob,12/11/2026\n"), 1)

@@ -59,6 +59,7 @@ var (
 	statusParts, statusWords              = sections["status parts"], set("status words")
 	aboutLeaving, negations               = set("about leaving"), set("negations")
 	noValues, nothings                    = set("no"), set("nothing")
+	dayParts, dayWords                    = sections["day parts"], set("day words")
 	dateParts, otherDates                 = sections["date parts"], sections["other dates"]
 )
 
