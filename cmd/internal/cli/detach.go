@@ -298,7 +298,7 @@ func (p *Program) requests(ctx context.Context, c *client, args []string, o deta
 // may not be skipped.
 func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.List, error) {
 	list := leavers.New(o.project, func(alias string) bool { return slices.Contains(projects, alias) })
-	list.Columns = o.columns
+	list.Columns, list.AnyDate = o.columns, o.plan || o.at+o.due+o.lastDay != ""
 	for _, x := range o.named(args) {
 		if err := list.Add(x); err != nil {
 			return nil, usage("submit several smaller lists", "%w", err)

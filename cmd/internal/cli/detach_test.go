@@ -93,7 +93,7 @@ func TestDetachBadRowsQueueNothing(t *testing.T) {
 
 		v := s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid")
 		require.Len(t, v["skipped"], 3)
-		require.Equal(t, map[string]any{"line": 6.0, "problem": "wrong number of fields: 1, the header has 2"}, v["skipped"].([]any)[2])
+		require.Equal(t, map[string]any{"line": 6.0, "problem": "wrong number of fields: 1, the header has 2: correct it, or remove it if it is a title or a total"}, v["skipped"].([]any)[2])
 		s.worker(t)
 		s.cloud.Add(hqID, fakecloud.Desktop{ID: "d1", Users: []fakecloud.User{{Name: "zoe"}}})
 		v = s.json(t, exitFailed, "detach", "--file", name, "--skip-invalid", "--wait")
@@ -323,7 +323,13 @@ func TestDetachComputersGuardedByUsers(t *testing.T) {
 
 func TestDetachOfPeopleWhoLeaveLater(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
-		r := s.run(t, "detach", "--project", "hq", "--file", s.file(t, "user,last day\nzoe,2199-12-31\n"), "--plan")
+		name := s.file(t, "user,last day\nzoe,2199-12-31\n")
+		s.refused(t, exitUsage, `line 2: column "last day" has a date to come, "2199-12-31"`, "detach", "--project", "hq", "--file", name)
+		require.Empty(t, s.operations(t))
+		for _, flags := range [][]string{{"--at", "now"}, {"--due-at", "2199-12-31"}, {"--last-day", "2199-12-31"}} {
+			s.ok(t, append([]string{"detach", "--project", "hq", "--file", name}, flags...)...)
+		}
+		r := s.run(t, "detach", "--project", "hq", "--file", name, "--plan")
 		require.Contains(t, r.err, `column "last day" is ignored, and has dates to come in 1 of the rows, the first in line 2: "2199-12-31".`)
 	})
 }

@@ -80,7 +80,7 @@ func (p *Program) devScene(o devOptions) (*scene, leavers.Leaver, error) {
 	s := newScene()
 	read := func(name string, into func(*leavers.List) error) ([]leavers.Leaver, error) {
 		list := leavers.New("hq", func(alias string) bool { return devProjects[alias] != "" })
-		list.Mixed = true
+		list.Mixed, list.AnyStatus = true, true
 		if err := into(list); err != nil {
 			return nil, usage("correct the list and run the command again", "%s: %w", name, err)
 		}

@@ -359,7 +359,7 @@ func (v *visit) readList() (form newDetach, list *leavers.List, err error) {
 		return form, nil, err
 	}
 	list = leavers.New(form.Project, func(alias string) bool { return slices.Contains(form.Choices, alias) })
-	list.Mixed, list.Columns = form.Project == "", form.Columns
+	list.Mixed, list.Columns, list.AnyDate = form.Project == "", form.Columns, true // the plan shows the notes
 	var text io.Reader = strings.NewReader(form.List)
 	file, _, err := v.FormFile("file")
 	switch {

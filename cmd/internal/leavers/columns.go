@@ -258,10 +258,7 @@ func (h header) columns(choice Columns) (c columns, err error) {
 			}
 		}
 	}
-	if err := h.complete(c, choice); err != nil {
-		return c, err
-	}
-	return c, nil
+	return c, h.complete(c, choice)
 }
 
 // unused are the columns that have a name or values, and are ignored.
@@ -313,6 +310,13 @@ func (h header) complete(c columns, choice Columns) error {
 			return h.empty[i] || i == c.user || i == c.principal || i == c.computer || i == c.desktop
 		})
 	}
+	if choice.User == "" && c.user >= 0 && c.desktop < 0 && c.computer < 0 && relations[fold(h.names[c.user])] {
+		if others := slices.DeleteFunc(h.unused(c), func(i int) bool { return h.empty[i] }); len(others) > 0 {
+			at := append([]int{c.user}, slices.DeleteFunc(others, func(i int) bool { return h.means[i] == harmless })...)
+			return h.unclear("user", at, "the list has no desktops or computers, so that %s may name who works on a ticket: "+
+				"choose the column of those who leave", h.title(c.user))
+		}
+	}
 	if choice.User == "" {
 		guards := mayBeUser
 		if c.user < 0 {
@@ -332,7 +336,11 @@ func (h header) complete(c columns, choice Columns) error {
 		if c.computer < 0 {
 			machines |= ofMachine
 		}
-		if at := filled(machines); len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
+		at := filled(machines)
+		if c.principal >= 0 { // Get-ADUser: these are a person's Name and DistinguishedName
+			at = slices.DeleteFunc(at, func(i int) bool { return h.means[i]&namesPeople != 0 })
+		}
+		if len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
 			if c.computer >= 0 {
 				at = append([]int{c.computer}, at...)
 				return h.unclear("computer", at, "it is not clear which column names the computer: %s: choose one", h.titles(at))
@@ -342,6 +350,13 @@ func (h header) complete(c columns, choice Columns) error {
 		}
 	}
 	if c.desktop < 0 && c.computer < 0 && c.user < 0 {
+		if len(h.names) == 1 && strings.Contains(h.names[0], "  ") {
+			return fmt.Errorf("its columns are only separated by spaces: %s: separate them by commas, semicolons or tabs", h.title(0))
+		}
+		if at := filled(mayBeUser); len(at) > 0 && choice.User == "" {
+			return h.unclear("user", at, "the header row has no column desktop_id, computer or user; "+
+				"one of these may name the users: %s: choose one", h.titles(at))
+		}
 		return fmt.Errorf("the header row has no column desktop_id, computer or user: its columns are %s", shown(strings.Join(h.names, ", ")))
 	}
 	return nil

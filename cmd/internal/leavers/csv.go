@@ -119,6 +119,12 @@ func (l *List) readCSV(t *cells) error {
 		if err != nil {
 			return err
 		}
+		if r.repeats(h) {
+			continue
+		}
+		if part := r.newPart(len(h.names)); part != "" {
+			return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", r.line, part)
+		}
 		for i, cell := range r.cells[:min(len(r.cells), len(h.names))] {
 			h.empty[i] = h.empty[i] && strings.TrimSpace(cell) == ""
 		}
@@ -135,21 +141,62 @@ func (l *List) readCSV(t *cells) error {
 		}
 		l.Unknown = append(l.Unknown, name)
 	}
-	l.findToCome(h, cols, rows)
+	l.titles = t.titles
+	if !l.AnyDate && !l.AnyStatus {
+		for _, text := range slices.Concat(t.titles, h.names) {
+			if namesDateToCome(text, l.Now) {
+				return fmt.Errorf("the header, or a title above it, has a date to come, %s, and nothing would wait for it: "+giveTime, shown(text))
+			}
+		}
+	}
+	doubts := doubtsOf(h, cols, rows, l.Now, l.AnyDate)
+	l.toCome = append(l.toCome, doubts.noteToCome(rows)...)
 	for _, r := range rows {
 		if r.swallows(t.comma, cols) {
 			return swallowed(r.line)
 		}
-		if err := l.row(r, cols); err != nil {
+		if err := l.row(r, cols, doubts); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// repeats reports whether a row of several cells is the header again, as where exports were joined.
+func (r row) repeats(h header) bool {
+	for i, name := range h.names {
+		if r.at(i) != name {
+			return false
+		}
+	}
+	return r.filled() > 1
+}
+
+// newPart says that the rows below a row are another table, or of other people: such as those who
+// join, below those who leave.
+func (r row) newPart(columns int) string {
+	means := meaning(0)
+	strange := slices.ContainsFunc(r.cells, func(cell string) bool {
+		m, known := names[fold(cell)]
+		means |= m
+		return !known && strings.TrimSpace(cell) != ""
+	})
+	filled := r.filled()
+	if !strange && means&(isUser|isComputer|isDesktop) != 0 && filled > 1 {
+		return "another header"
+	}
+	if columns > 1 && filled == 1 {
+		title := strings.TrimSpace(strings.Join(r.cells, ""))
+		if slices.ContainsFunc(partTitles, func(p string) bool { return strings.HasPrefix(fold(title), p) }) {
+			return "the title of another part of the list, " + shown(title)
+		}
+	}
+	return ""
+}
+
 // row adds one row. A row that is too short or too long may have its values in the
 // wrong columns, so none of them is used.
-func (l *List) row(r row, cols columns) error {
+func (l *List) row(r row, cols columns, doubts *doubts) error {
 	if r.problem != "" {
 		l.bad(r.line, "%s", r.problem)
 		return nil
@@ -158,7 +205,8 @@ func (l *List) row(r row, cols columns) error {
 		r.cells = r.cells[:len(r.cells)-1]
 	}
 	if len(r.cells) != len(cols.names) {
-		l.bad(r.line, "wrong number of fields: %d, the header has %d", len(r.cells), len(cols.names))
+		l.bad(r.line, "wrong number of fields: %d, the header has %d: correct it, or remove it if it is a title or a total",
+			len(r.cells), len(cols.names))
 		return nil
 	}
 	x := cols.leaver(r)
@@ -183,6 +231,12 @@ func (l *List) row(r row, cols columns) error {
 	case cols.desktop < 0 && x.User == "":
 		l.bad(r.line, "has no user")
 		return nil
+	}
+	if !l.AnyStatus {
+		if doubt := doubts.about(r); doubt != "" {
+			l.bad(r.line, "%s", doubt)
+			return nil
+		}
 	}
 	return l.Add(x)
 }
@@ -229,9 +283,10 @@ type row struct {
 // does not use encoding/csv, which swallows all rows after a quote that is never closed
 // and does not report where the quote opens.
 type cells struct {
-	text  string
-	comma rune
-	line  int // of where text begins
+	text   string
+	comma  rune
+	line   int      // of where text begins
+	titles []string // lines above the header that are no part of the list
 }
 
 var (
@@ -243,12 +298,12 @@ var (
 // the line sep=, or else the one that gives the most known columns in the header, and
 // among those the most columns.
 func tableOf(text string) *cells {
-	t := &cells{text: text, line: 1}
+	t, commas := &cells{text: text, line: 1}, []rune{',', ';', '\t', '|'}
 	for {
 		first, rest, more := strings.Cut(t.text, "\n")
 		if m := sepLine.FindStringSubmatch(first); m != nil {
 			t.comma, _ = utf8.DecodeRuneInString(m[1])
-		} else if !typeLine.MatchString(first) && strings.TrimSpace(first) != "" {
+		} else if !typeLine.MatchString(first) && strings.TrimSpace(first) != "" && !isRule([]string{first}) {
 			break
 		}
 		if !more {
@@ -258,34 +313,97 @@ func tableOf(text string) *cells {
 		t.text, t.line = rest, t.line+1
 	}
 	if t.comma != 0 && t.comma != '"' {
-		return t
+		commas = []rune{t.comma}
 	}
-	type score struct{ known, columns int }
-	best := score{-1, -1}
-	for _, comma := range []rune{',', ';', '\t', '|'} {
-		try := cells{text: t.text, comma: comma}
+	best := scoreOf(t.text, commas)
+	t.comma = best.comma
+	if best.known == 0 {
+		t.skipTitles(commas)
+	}
+	return t
+}
+
+// score tells how well a separator suits a header row.
+type score struct {
+	known, columns, filled int
+	comma                  rune
+}
+
+func scoreOf(text string, commas []rune) score {
+	best := score{known: -1, comma: commas[0]}
+	for _, comma := range commas {
+		try := cells{text: text, comma: comma}
 		first, err := try.next()
 		if errors.Is(err, errTooWide) {
-			t.comma = comma // so reading says so
-			return t
+			return score{known: -1, comma: comma} // so reading says so
 		}
 		if err != nil || first.problem != "" {
 			continue
 		}
-		got := score{0, len(first.cells)}
+		got := score{columns: len(first.cells), filled: first.filled(), comma: comma}
 		for _, name := range first.cells {
 			if meaningOf(name)&(isDesktop|isComputer|isUser|isProject) != 0 {
 				got.known++
 			}
 		}
 		if cmp.Or(cmp.Compare(got.known, best.known), cmp.Compare(got.columns, best.columns)) > 0 {
-			best, t.comma = got, comma
+			best = got
 		}
 	}
-	if best.known < 0 {
-		t.comma = ','
+	return best
+}
+
+// maxTitles is how many lines above a header may be titles.
+const maxTitles = 20
+
+// skipTitles passes over the title of a report above its header: lines of several words that have
+// fewer cells than a header of several columns.
+func (t *cells) skipTitles(commas []rune) {
+	text, line, titles := t.text, t.line, []string(nil)
+	for range 2 * maxTitles {
+		first, rest, more := strings.Cut(text, "\n")
+		if strings.TrimSpace(first) != "" && !isRule([]string{first}) {
+			if best := scoreOf(text, commas); best.known > 0 && best.filled > 1 {
+				for _, title := range titles {
+					if (row{cells: strings.Split(title, string(best.comma))}).filled() >= best.filled {
+						return
+					}
+				}
+				t.text, t.line, t.comma, t.titles = text, line, best.comma, titles
+				return
+			}
+			if titles = append(titles, first); !strings.ContainsAny(strings.TrimSpace(first), " \u00a0:#　") || len(titles) > maxTitles {
+				return
+			}
+		}
+		if !more {
+			return
+		}
+		text, line = rest, line+1
 	}
-	return t
+}
+
+// filled is the number of cells that are not blank.
+func (r row) filled() (n int) {
+	for _, c := range r.cells {
+		if strings.TrimSpace(c) != "" {
+			n++
+		}
+	}
+	return n
+}
+
+// isRule reports a line that is only drawn, as below the header of a table in Markdown or of a
+// terminal.
+func isRule(cells []string) bool {
+	drawn := false
+	for _, c := range cells {
+		if strings.Trim(c, "-=+:_| \t") != "" {
+			return false
+		}
+		drawn = drawn || strings.Contains(c, "---") || strings.Contains(c, "===")
+	}
+	return drawn
 }
 
 // peek returns the next row without reading past it.
@@ -302,7 +420,7 @@ func (t *cells) next() (row, error) {
 		if err != nil {
 			return row{}, err
 		}
-		if r.problem != "" || slices.ContainsFunc(r.cells, func(c string) bool { return strings.TrimSpace(c) != "" }) {
+		if r.problem != "" || r.filled() > 0 && !isRule(r.cells) {
 			return r, nil
 		}
 	}

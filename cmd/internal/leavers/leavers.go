@@ -96,8 +96,16 @@ type List struct {
 	Long    bool      // it may have more users and computers than one request; set it before reading
 	Now     time.Time // default: that of New
 
+	// AnyDate: the time of the operation was given, or notes are read before anything is
+	// queued, so that a date to come is noted and refuses no row; set it before reading.
+	AnyDate bool
+	// AnyStatus: what other columns say of a person does not matter, as in a list of those
+	// who stay; set it before reading.
+	AnyStatus bool
+
 	toCome  []toCome
-	project string // the default
+	titles  []string // lines above the header
+	project string   // the default
 	known   func(alias string) bool
 	first   map[rowKey]Leaver
 	named   map[guardKey]bool

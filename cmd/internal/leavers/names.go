@@ -50,6 +50,19 @@ var (
 	attributeEnds               = sections["attribute ends"]
 )
 
+// What cells and names of columns say about leaving.
+var (
+	relations                             = set("relations")
+	leavingParts, leavingWords, leftParts = sections["leaving parts"], set("leaving words"), sections["left parts"]
+	stayParts, stayWords, stayValues      = sections["stay parts"], set("stay words"), set("stay values")
+	partTitles                            = sections["part titles"]
+	statusParts, statusWords              = sections["status parts"], set("status words")
+	aboutLeaving, negations               = set("about leaving"), set("negations")
+	noValues, nothings                    = set("no"), set("nothing")
+	dayParts, dayWords                    = sections["day parts"], set("day words")
+	dateParts, otherDates                 = sections["date parts"], sections["other dates"]
+)
+
 func set(section string) map[string]bool {
 	out := map[string]bool{}
 	for _, word := range sections[section] {

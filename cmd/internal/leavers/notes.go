@@ -1,14 +1,13 @@
 package leavers
 
-import (
-	"fmt"
-	"strings"
-	"time"
-)
+import "fmt"
 
 // Notes are what people should know of a list that can be read, and may mean something else: a
 // sentence each.
 func (l *List) Notes() (out []string) {
+	if len(l.titles) > 0 {
+		out = append(out, fmt.Sprintf("lines above the header, which are ignored: %d, the first %s.", len(l.titles), shown(l.titles[0])))
+	}
 	if n := l.unguarded(); n > 0 {
 		out = append(out, fmt.Sprintf("rows with a desktop or computer and no user: %d of %d. Whoever has it loses it.", n, len(l.Good)))
 	}
@@ -44,46 +43,21 @@ type toCome struct {
 	rows, line   int // line and date are those of the first
 }
 
-// findToCome looks at the ignored columns.
-func (l *List) findToCome(h header, cols columns, rows []row) {
-	for _, i := range h.unused(cols) {
-		x := toCome{column: fmt.Sprint(i + 1)}
-		if h.names[i] != "" {
-			x.column = shown(h.names[i])
-		}
+// noteToCome counts the dates to come.
+func (d *doubts) noteToCome(rows []row) (out []toCome) {
+	for _, s := range d.says {
+		x := toCome{column: s.title}
 		for _, r := range rows {
-			if r.problem != "" || i >= len(r.cells) || !isToCome(strings.TrimSpace(r.cells[i]), l.Now) {
+			if !s.toCome(r.at(s.at), d.now) {
 				continue
 			}
 			if x.rows++; x.rows == 1 {
-				x.line, x.date = r.line, strings.TrimSpace(r.cells[i])
+				x.line, x.date = r.line, r.at(s.at)
 			}
 		}
 		if x.rows > 0 {
-			l.toCome = append(l.toCome, x)
+			out = append(out, x)
 		}
 	}
-}
-
-// dates are the forms in which spreadsheets and directories write them. 03/04/2027 is read in both ways.
-var dates = []string{
-	"2006-1-2", time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04", "2006-01-02 15:04:05", "2006/1/2", "2.1.2006", "2/1/2006",
-	"1/2/2006", "2-1-2006", "1-2-2006", "2 Jan 2006", "2-Jan-2006", "2 January 2006", "Jan 2, 2006", "January 2, 2006", "2006年1月2日",
-}
-
-// isToCome reports whether a text is a date after now, in all of the ways in which it can be read.
-func isToCome(text string, now time.Time) bool {
-	if len(text) < len("1.1.2006") || len(text) > len("2006-01-02T15:04:05+00:00") {
-		return false
-	}
-	is := false
-	for _, layout := range dates {
-		if t, err := time.Parse(layout, text); err == nil {
-			if !t.After(now) {
-				return false
-			}
-			is = true
-		}
-	}
-	return is
+	return out
 }

@@ -35,8 +35,8 @@ func TestDatesToComeInIgnoredColumns(t *testing.T) {
 	t.Parallel()
 	for date, toCome := range map[string]bool{
 		"2026-12-31": true, "2026-11-28": true, "2026-11-27": false, "2026-11-26": false, "31.12.2026": true, "1.12.2026": true, "31.10.2026": false,
-		"2026/12/31": true, "12/31/2026": true, "31/12/2026": true, "03/04/2027": true, "12/11/2026": false, "31-Dec-2026": true, "Dec 31, 2026": true,
-		"2026年12月31日": true, "2026-12-31T18:00:00+08:00": true, "2026-12-31 18:00": true, "20261231": false, "later": false, "": false, "99.99.2027": false,
+		"2026/12/31": true, "12/31/2026": true, "31/12/2026": true, "03/04/2027": true, "12/11/2026": true /* or 12 November: nobody knows */, "31-Dec-2026": true, "Dec 31, 2026": true,
+		"2026年12月31日": true, "2026-12-31T18:00:00+08:00": true, "2026-12-31 18:00": true, "20261231": true, "later": false, "": false, "99.99.2027": false,
 	} {
 		want := ""
 		if toCome {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -23,6 +24,9 @@ var formats = []struct{ begins, what string }{
 	{"\xff\xfe\x00\x00", "UTF-32"},
 	{"\x00\x00\xfe\xff", "UTF-32"},
 }
+
+// isJSON matches the beginning of an object or a list.
+var isJSON = regexp.MustCompile(`^\s*(?:\{\s*"|\[\s*[{"\[])`)
 
 const saveAsCSV = `save it as "CSV UTF-8 (comma delimited)", or as text in UTF-8`
 
@@ -46,6 +50,9 @@ func Text(r io.Reader) (string, error) {
 		return "", err
 	}
 	text = strings.TrimPrefix(text, "\ufeff")
+	if isJSON.MatchString(text) {
+		return "", errors.New("it is JSON, not CSV: save it as CSV, or send a request in JSON to the HTTP API")
+	}
 	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n"), nil
 }
 

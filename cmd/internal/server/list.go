@@ -66,6 +66,7 @@ func (r *request) decodeRequest() (in planRequest, ignored []string, err error) 
 	}
 	list := leavers.New(base.Project, func(alias string) bool { return slices.Contains(r.server.Store.Projects, alias) && r.maySee(alias) })
 	list.Columns = leavers.Columns{User: q.text("user_column"), Computer: q.text("computer_column"), Desktop: q.text("desktop_column")}
+	list.AnyDate = slices.ContainsFunc([]string{"not_before", "due_at", "last_working_day"}, q.values.Has)
 	if err := q.err(); err != nil {
 		return in, nil, err
 	}

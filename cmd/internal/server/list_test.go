@@ -51,10 +51,16 @@ func TestListsOverHTTP(t *testing.T) {
 		"invalid semicolon separator":           {"project=hq&due_at=2026-12-30T18:00:00Z;validate_only=true", "desktop_id\nd1\n"},
 		`invalid URL escape \"%!\"`:             {"project=hq&reason=100%!", "desktop_id\nd1\n"},
 		"a number that a spreadsheet made of":   {"project=hq", "desktop_id\n7.0E+13\n"},
+		"has a date to come":                    {"project=hq", "user,last day\nzoe,2199-12-31\n"},
+		"remove the row if the person stays":    {"project=hq&not_before=now", "user,last day\nzoe,cancelled\n"},
 	} {
 		a := post(x[0], x[1])
 		require.Equal(t, 400, a.status, a.body)
 		require.Contains(t, a.body, want)
+	}
+	for _, time := range []string{"not_before=now", "due_at=2199-12-31T18:00:00Z", "last_working_day=2199-12-31&zone=UTC"} {
+		a := post("project=hq&validate_only=true&"+time, "user,last day\nzoe,2199-12-31\n")
+		require.Equal(t, 200, a.status, a.body)
 	}
 	a = b.do(b.key[access.Producer], "POST", "/v1/operations?validate_only=true", `{"project":"hq","desktops":["d1"]}`)
 	require.Equal(t, 400, a.status, "a JSON request with validate_only in the query must not run")

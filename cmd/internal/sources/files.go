@@ -35,7 +35,7 @@ func (r *Reader) files(ctx context.Context, s tasks.Schedule) (Found, error) {
 		if c.err == nil {
 			sum := sha256.Sum256(c.bytes)
 			l.SHA256 = hex.EncodeToString(sum[:])
-			list, err := parsed(s, c.bytes)
+			list, err := parsed(s, c.bytes, false)
 			if l.Err = err; err == nil {
 				found.Rows += len(list.Good)
 				l.Requests = listed(s, list)
@@ -60,10 +60,10 @@ func listed(s tasks.Schedule, list *leavers.List) []tasks.Request {
 	return nil
 }
 
-// parsed reads a list. One bad row refuses it.
-func parsed(s tasks.Schedule, content []byte) (*leavers.List, error) {
+// parsed reads a list of leavers, or of those who stay. One bad row refuses it.
+func parsed(s tasks.Schedule, content []byte, stay bool) (*leavers.List, error) {
 	list := leavers.New(s.Project, func(alias string) bool { return alias == s.Project })
-	list.Long = true
+	list.Long, list.AnyStatus = true, stay
 	if err := list.Read(bytes.NewReader(content)); err != nil {
 		if s.Configured {
 			return nil, fmt.Errorf("nothing of it was taken: %w", err)

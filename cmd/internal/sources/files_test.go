@@ -109,6 +109,16 @@ func TestAListIsTakenAsItIs(t *testing.T) {
 }
 
 // However a file changes while it is picked up, it is taken later.
+// The tick of a schedule waits for nobody's last day: the list is refused until it has come.
+func TestAListOfPeopleWhoLeaveLater(t *testing.T) {
+	t.Parallel()
+	l := newLists(t)
+	l.write("leavers.csv", "user,last day\nzoe,2026-01-31\nkim,2199-12-31\n")
+	require.ErrorContains(t, l.one(configured("leavers.csv")).Err, `line 3: column "last day" has a date to come`)
+	l.write("leavers.csv", "user,status\nzoe,terminated\nkim,active\n")
+	require.ErrorContains(t, l.one(configured("leavers.csv")).Err, `line 3: column "status" says "active"`)
+}
+
 func TestAFileThatChangesIsNotReady(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(l *lists, path string){

@@ -403,6 +403,9 @@ func TestEverybodyNotInTheList(t *testing.T) {
 	require.Equal(t, 5, found.Rows, "of the list, not of what was found")
 	require.Equal(t, "2 desktops may match and were not selected (a group has access: 1; whether its user exists, or is locked, is not shown: 1)", found.Note)
 
+	f.write("stay.csv", "user,status,contract end\nann,active,2199-01-01\nben,terminated,\ncat,,\ndan,,\neve.adams,,\n")
+	again, _ := f.expect(staying(tasks.NotIn{File: "stay.csv"}), 5)
+	require.Equal(t, got, again, "nobody asks who of these leaves")
 	got, _ = f.expect(staying(tasks.NotIn{File: "stay.csv", Selector: &tasks.Selector{Computer: "PC-9"}}), 5)
 	require.Equal(t, map[string][]string{"left": {"left"}}, got)
 	got, _ = f.expect(staying(tasks.NotIn{File: "stay.csv", Selector: &tasks.Selector{User: tasks.UserLocked}}), 5)

@@ -102,7 +102,7 @@ func (r *Reader) stay(ctx context.Context, s tasks.Schedule, file string) (staye
 	case contents[0].err != nil:
 		return stayers{}, fmt.Errorf("the list of those who stay, nobody is detached: %w", contents[0].err)
 	}
-	list, err := parsed(s, contents[0].bytes)
+	list, err := parsed(s, contents[0].bytes, true)
 	if err != nil {
 		return stayers{}, fmt.Errorf("the list of those who stay, nobody is detached: %w", err)
 	}
