@@ -109,7 +109,7 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 	for column, dates := range map[string][]string{
 		"last day":        {"2026-11-27", "27.11.2026", "2026-11-27 09:00", "11/26/26", "5/6/2026", "20261031", "46300"},
 		"note":            {"10.12.27.3", "10.12.27", "12-12-27", "20271231", "50000", "2027-12-31-0001"},
-		"password expiry": {"2027-01-01"},
+		"password expiry": {"2027-01-01"}, "Return of keys due": {"2027-01-01"}, "Next review": {"2027-01-01"},
 	} {
 		for _, date := range dates {
 			require.Empty(t, refusedLines(t, fmt.Sprintf("user,%s\nann,\"%s\"\n", column, date)), "%s %s", column, date)

@@ -20,14 +20,22 @@ import (
 func respell(t *rapid.T, name string) string {
 	between := rapid.SampledFrom([]string{"", " ", "_", "-", ".", "  "}).Draw(t, "between")
 	var out strings.Builder
-	for _, r := range rapid.SampledFrom([]norm.Form{norm.NFC, norm.NFD}).Draw(t, "form").String(name) {
-		switch {
-		case r == ' ' || r == '-':
+	first, rest := unicode.ToLower, unicode.ToLower
+	for i, r := range rapid.SampledFrom([]norm.Form{norm.NFC, norm.NFD}).Draw(t, "form").String(name) {
+		begins := i == 0
+		if r == ' ' || r == '-' {
 			out.WriteString(between)
-		case rapid.Bool().Draw(t, "upper"):
-			out.WriteRune(unicode.ToUpper(r))
-		default:
-			out.WriteRune(unicode.ToLower(r))
+			begins = true
+		}
+		if begins { // not each letter: departMent would be a word of its own, depart
+			cases := rapid.SampledFrom([][2]func(rune) rune{
+				{unicode.ToLower, unicode.ToLower}, {unicode.ToUpper, unicode.ToLower}, {unicode.ToUpper, unicode.ToUpper},
+			}).Draw(t, "case")
+			first, rest = cases[0], cases[1]
+		}
+		if r != ' ' && r != '-' {
+			out.WriteRune(first(r))
+			first = rest
 		}
 	}
 	return rapid.SampledFrom([]string{"", " ", "\u00a0"}).Draw(t, "before") + out.String()
