@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -87,9 +88,10 @@ func (b *browser) another() *browser {
 func openWindow(t *testing.T, url string) *browser {
 	t.Helper()
 	root, err := chromium()
-	if err != nil {
+	if errors.Is(err, exec.ErrNotFound) {
 		redistest.Missing(t, err.Error())
 	}
+	require.NoError(t, err, "chromium-headless-shell does not start")
 	// A tab with its own cookies needs its own window, which chromedp.WithNewBrowserContext
 	// does not create.
 	executor := cdp.WithExecutor(root, chromedp.FromContext(root).Browser)
