@@ -144,3 +144,19 @@ func TestPaceKnowsRefusals(t *testing.T) {
 		require.True(t, refuses(err), "%v", err)
 	}
 }
+
+// Answers of something else pause a project for longer each time, until the API answers again. Those
+// to requests that were under way when the pause began count as one.
+func TestPausesForWhatIsNotTheAPIGrow(t *testing.T) {
+	t.Parallel()
+	var h health
+	now := time.Now()
+	for _, seconds := range []time.Duration{5, 10, 20, 40, 60, 60} {
+		d := h.foreign(now)
+		require.Equal(t, seconds*time.Second, d)
+		require.Equal(t, d-time.Second, h.foreign(now.Add(time.Second)), "until the same end")
+		now = now.Add(d)
+	}
+	h.good(now)
+	require.Equal(t, 5*time.Second, h.foreign(now))
+}

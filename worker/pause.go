@@ -19,8 +19,10 @@ const (
 	// authPause is the pause after the cloud refused the credentials or rights, before
 	// one call tries again. It is long because IAM locks accounts after wrong passwords.
 	authPause = 10 * time.Minute
-	// foreignPause is the pause after something else than the API answered.
-	foreignPause = time.Minute
+	// foreignPause is the pause after something else than the API answered for the first time. It
+	// doubles up to maxForeignPause with each further one: of several gateways one may be broken.
+	foreignPause    = 5 * time.Second
+	maxForeignPause = time.Minute
 	// maxThrottlePause is the longest pause that a Retry-After can ask for.
 	maxThrottlePause = 10 * time.Minute
 	// downAfter is how many calls in a row must find the service down to pause the
@@ -44,7 +46,7 @@ func (s *shared) pauseFor(f fault) (recheck time.Duration) {
 	case tasks.ClassAuth, tasks.ClassPolicy:
 		return s.pause(tasks.PauseAuth, authPause, f.api)
 	case tasks.ClassNotAPI:
-		return s.pause(tasks.PauseNotAPI, foreignPause, f.api)
+		return s.pause(tasks.PauseNotAPI, s.calls.foreign(time.Now()), f.api)
 	case tasks.ClassTransient, tasks.ClassAmbiguous: // an outage must not use up the attempts of every desktop
 		n := s.calls.bad()
 		if d := min(f.api.RetryAfter, maxThrottlePause); d > 0 {
@@ -127,13 +129,30 @@ type health struct {
 	throttling int
 	denials    int
 	goodAt     time.Time // of the last 200
+
+	foreignPauses int       // since then
+	foreignUntil  time.Time // when the last of them is over
 }
 
 // good notes a 200.
 func (h *health) good(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.down, h.throttling, h.denials, h.goodAt = 0, 0, 0, now
+	h.down, h.throttling, h.denials, h.foreignPauses, h.goodAt = 0, 0, 0, 0, now
+}
+
+// foreign notes that something else than the API answered, and returns for how long to pause. What
+// was on its way when the pause began meets the same, and does not count again.
+func (h *health) foreign(now time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if left := h.foreignUntil.Sub(now); h.foreignPauses > 0 && left > 0 {
+		return left
+	}
+	d := min(foreignPause<<min(h.foreignPauses, 10), maxForeignPause)
+	h.foreignPauses++
+	h.foreignUntil = now.Add(d)
+	return d
 }
 
 // answered notes a refusal: the service works.

@@ -767,6 +767,10 @@ func pause(t *testing.T, b *bundle) {
 	require.Equal(t, tasks.PauseAuth, gate().Kind)
 	set(tasks.PauseThrottled, time.Hour)
 	require.Equal(t, tasks.PauseAuth, gate().Kind, "a weaker pause does not replace a stronger one")
+	set(tasks.PauseNotAPI, time.Minute)
+	long = gate().Until
+	set(tasks.PauseNotAPI, time.Second)
+	require.Equal(t, long, gate().Until, "nor does one of a worker that has met it less often")
 	set(tasks.PauseOperator, 0)
 	require.Equal(t, &tasks.Pause{Kind: tasks.PauseOperator, Reason: "because"}, gate())
 	_, _, err := b.r.Claim(t.Context(), record.Claim{Project: "hq", Holder: "w/1", Desktops: []string{"a"}}, time.Hour)

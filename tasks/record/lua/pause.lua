@@ -14,7 +14,7 @@ local until_ms = ms > 0 and now + ms or 0
 local current, current_until = unpack(redis.call('HMGET', pause, 'kind', 'until'))
 if current and paused_for(pause, now) ~= 0 then
   if rank[current] > rank[kind] then return 0 end
-  if current == kind and kind == 'throttled' and tonumber(current_until) >= until_ms then return 0 end
+  if current == kind and kind ~= 'operator' and tonumber(current_until) >= until_ms then return 0 end
 end
 redis.call('HSET', pause, 'kind', kind, 'until', string.format('%.0f', until_ms), 'reason', reason)
 return 1
