@@ -15,8 +15,8 @@ NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,strat
 help: ## Show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
 
-demo: ## Detach several hundred desktops from a fake cloud, and watch
-	@go run ./cmd/detachd demo
+demo: build ## Detach several hundred desktops from a fake cloud, and watch
+	@bin/detachd demo
 
 build: ## Build the static binary, bin/detachd
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/detachd ./cmd/detachd

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -92,7 +93,9 @@ func TestWhatIsLeftOfASplitBatchSpendsNoAttempt(t *testing.T) {
 			op := s.enqueue(tasks.Request{Desktops: ids(4)})
 			var bs worker.Blackouts
 			if name == "a blackout begins" {
-				bs = worker.Blackouts{blackout(t, "nightly", 10*time.Second, 12*time.Second)}
+				for at := 10 * time.Second; at < patience; at += 10 * time.Second { // a slow machine meets a later one
+					bs = append(bs, blackout(t, fmt.Sprint("after ", at), at, at+2*time.Second))
+				}
 			}
 			api := &interrupted{Client: client(t, s.cloud.URL, 5*time.Second), between: sync.OnceFunc(func() {
 				refused := time.Now()

@@ -472,7 +472,12 @@ func TestAcceptedButUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, fakecloud.Config{})
-			s.start(func(cfg *worker.Config) { cfg.FirstLook, cfg.ConfirmWithin = 200*time.Millisecond, time.Second })
+			s.start(func(cfg *worker.Config) {
+				cfg.FirstLook, cfg.ConfirmWithin = 200*time.Millisecond, time.Second
+				if test.want == tasks.StateDetached {
+					cfg.ConfirmWithin = patience // the faults are over before that, however slow the machine is
+				}
+			})
 			op := s.enqueue(tasks.Request{Desktops: []string{"d"}})
 			require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "d") == 1 }))
 			s.cloud.Fail(test.fault)

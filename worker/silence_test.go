@@ -81,7 +81,7 @@ func TestACallThatTakesEffectLate(t *testing.T) {
 			api := &late{Client: client(t, s.cloud.URL, 5*time.Second), status: status, effect: make(chan struct{}), done: make(chan struct{})}
 			desktops := s.heirs(3)
 			op := s.enqueue(tasks.Request{Desktops: desktops})
-			s.start(func(c *worker.Config) { c.Projects[0].API = api })
+			s.start(func(c *worker.Config) { c.Projects[0].API, c.Projects[0].CallTimeout = api, 15*time.Second }) // until then it may take effect
 			require.Eventually(t, func() bool { return s.operation(op).Counts.Sending == 3 && s.cloud.Reads(projectID, desktops[0]) >= 2 },
 				patience, time.Millisecond, "the desktops are not read after the call")
 			expect := map[string][]string{}

@@ -62,8 +62,11 @@ func TestCountsAreThoseOfTheRecord(t *testing.T) {
 		s.cloud.Fail(fakecloud.Fault{Desktop: id, Refuse: &fakecloud.Refusal{Code: "WKS.00010110", Message: "no address"}})
 	}
 	one, two := &told{moves: map[tasks.State]int{}}, &told{moves: map[tasks.State]int{}}
-	first := s.start(func(c *worker.Config) { c.Observer = one })
-	second := s.start(func(c *worker.Config) { c.ID, c.Observer = "worker-2", two })
+	patient := func(c *worker.Config) { // no call is given up: the cloud may not have seen one that is
+		c.Projects[0].API, c.Projects[0].CallTimeout = client(t, s.cloud.URL, 40*time.Second), 40*time.Second
+	}
+	first := s.start(patient, func(c *worker.Config) { c.Observer = one })
+	second := s.start(patient, func(c *worker.Config) { c.ID, c.Observer = "worker-2", two })
 	bulk, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(1000)}))
 	guarded, _ := s.ended(s.enqueue(tasks.Request{Desktops: []string{"held"}, Expect: map[string][]string{"held": {"zoe"}}, Users: []string{"zoe", "idle"}}))
 	first.Stop()

@@ -41,6 +41,8 @@ func (c *Cloud) receive(w http.ResponseWriter, r *http.Request) *exchange {
 	x.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if _, tooBig := errors.AsType[*http.MaxBytesError](err); tooBig {
 		x.invalid = fail(http.StatusRequestEntityTooLarge, "APIGW.0201", "Request entity too large")
+	} else if err != nil {
+		panic(http.ErrAbortHandler) // the client went away before all of it had arrived: the service never sees it
 	}
 	if x.op == OpDetach && x.invalid == nil {
 		x.detach, x.invalid = parseDetach(x.body, x.batch)

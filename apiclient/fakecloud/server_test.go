@@ -67,6 +67,25 @@ func TestTooBigABody(t *testing.T) {
 	require.Contains(t, got.Body.String(), "APIGW.0201")
 }
 
+// A client that goes away before its request has arrived made no call: none is logged or numbered.
+func TestHalfARequest(t *testing.T) {
+	t.Parallel()
+	c := serve(t, fakecloud.Config{AutoCreate: true})
+	c.Fail(fakecloud.Fault{Calls: []int{1}, Status: 503})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(c.URL, "http://"))
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = fmt.Fprintf(conn, "POST /v2/%s/desktops/detach HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{", proj)
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+	got, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Empty(t, string(got))
+	require.Empty(t, c.Requests())
+	require.Zero(t, c.Calls())
+	require.Equal(t, 503, c.detach("a").status)
+}
+
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	clk := newClock()

@@ -449,6 +449,10 @@ func apply(t *testing.T, b *bundle) {
 		require.Equal(t, tasks.StateCancelled, out[0].Desktops[1].State)
 		require.Equal(t, tasks.Counts{Queued: 3, Sending: 1, Cancelled: 1}, b.operation(op.ID).Counts)
 	}
+	ch.By = "another"
+	others, err := b.r.Apply(t.Context(), b.now, []record.Change{ch})
+	require.NoError(t, err)
+	require.Equal(t, []record.Row{{}, {}}, others[0].Desktops, "another worker did the same in the same millisecond")
 	late := b.move(op, 0, tasks.StateCancelled, ds[1])
 	require.Equal(t, record.Row{}, late.Desktops[0], "a late write changes nothing")
 	require.Equal(t, tasks.StateSending, b.chunk(op, 0).Desktops[1].State)
@@ -498,7 +502,11 @@ func applyTogether(t *testing.T, b *bundle) {
 		require.Equal(t, b.chunk(op, 0).Desktops, out[0].Desktops)
 		require.Equal(t, tasks.Counts{Cancelled: 98, Failed: 2}, b.operation(op.ID).Counts)
 	}
-	_, err := b.r.Apply(t.Context(), b.now, []record.Change{{Operation: record.Operation{Operation: tasks.Operation{ID: "gone"}}, Moves: []record.Move{{Desktop: ds[0], To: tasks.StateSending}}}})
+	ch.By = "another"
+	others, err := b.r.Apply(t.Context(), b.now, []record.Change{ch})
+	require.NoError(t, err)
+	require.Equal(t, make([]record.Row, 100), others[0].Desktops, "another worker did the same in the same millisecond")
+	_, err = b.r.Apply(t.Context(), b.now, []record.Change{{Operation: record.Operation{Operation: tasks.Operation{ID: "gone"}}, Moves: []record.Move{{Desktop: ds[0], To: tasks.StateSending}}}})
 	require.NoError(t, err, "an operation that is gone takes no writes")
 }
 

@@ -24,8 +24,8 @@
 --   next     2r;Q;1;mm7p6zsg;; (its new value)
 --   failure  {"c":"WKS.1",…} (its last refusal), "-" (remove that), or "" (leave that)
 --   tag      "SQ||WKS.1" (for the trail: the move without its position)
--- Returns {a string of 1 (is as wanted) or 0 per row moved one by one, 1 if the common
--- status is as wanted, 1 if this was the operation's last work, what became of the brake (0:
+-- Returns {a string of 1 (moved by this write) or 0 per row moved one by one, 1 if it moved the
+-- common status, 1 if this was the operation's last work, what became of the brake (0:
 -- nothing, 1: its canary was confirmed, 2: it stopped the operation, now or before this call)}
 
 local operation, chunk, open, calls = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -97,6 +97,20 @@ local function note_move(tag, position)
   table.insert(positions[tag], string.format('%d', tonumber(position, 36)))
 end
 
+-- Whether the trail has this very write: its reply was lost, and it is sent again. Another
+-- worker may have made the same moves in the same millisecond; they are not this one's.
+local entry_head = '{"t":' .. now .. head .. ',"m":['
+local again
+local function sent_again()
+  if again == nil then
+    again = false
+    for _, entry in ipairs(redis.call('LRANGE', trail, 0, -1)) do
+      again = again or entry:sub(1, #entry_head) == entry_head
+    end
+  end
+  return again
+end
+
 -- Moves rows one by one. own: the state of a row that does not share the common status.
 local function move_rows()
   local done = {}
@@ -114,7 +128,7 @@ local function move_rows()
       note_move(tag, position)
       done[n] = '1'
     else
-      done[n] = value == next and '1' or '0' -- 1: this very write is sent again because its reply was lost
+      done[n] = value == next and sent_again() and '1' or '0'
     end
   end
   for i, tag in ipairs(tags) do
@@ -129,8 +143,9 @@ local function move_together()
     count_move(state_of(common), state_of(common_next), count)
     common = common_next
     moves[#moves+1] = together_moves
+    return 1
   end
-  return common == common_next and 1 or 0
+  return common == common_next and sent_again() and 1 or 0
 end
 
 local function write(command, key, args)
@@ -141,7 +156,7 @@ local function write_trail()
   if #moves == 0 then return end
   if seal or sealing then old_operation_fields = {'seal', 'sealing'} end -- they are about a shorter trail
   if logged ~= '' then redis.call('APPEND', index_log, logged) end
-  redis.call('RPUSH', trail, '{"t":' .. now .. head .. ',"m":[' .. table.concat(moves, ',') .. ']}')
+  redis.call('RPUSH', trail, entry_head .. table.concat(moves, ',') .. ']}')
 end
 
 -- Counts what a retry queued again. A question or an answer about how many desktops the operation
