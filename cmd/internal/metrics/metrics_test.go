@@ -141,9 +141,11 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	m := afterARun(t, rdb)
 	rec := record.New(rdb, record.Config{})
 	require.NoError(t, rec.PauseProject(t.Context(), "branch", tasks.PauseAuth, 0, "refused"))
-	op, _, err := rec.Operations(t.Context(), tasks.OperationFilter{}, 1, "")
+	p, err := record.NewProducer(rdb, record.ProducerConfig{Projects: []string{"hq"}})
 	require.NoError(t, err)
-	asked, err := rec.AskApproval(t.Context(), op[0], tasks.Clearance{Why: tasks.WhyLimit, ExpiresAt: time.Now().Add(time.Hour)})
+	op, err := p.Enqueue(t.Context(), tasks.Request{Project: "hq", Desktops: []string{"d3"}, NotBefore: time.Now().Add(time.Hour)})
+	require.NoError(t, err)
+	asked, err := rec.AskApproval(t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit, ExpiresAt: time.Now().Add(time.Hour)})
 	require.NoError(t, err)
 	require.True(t, asked)
 	failedRun(t, rec)
@@ -162,7 +164,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 		{0, "detachd_desktops_unserved", []string{"project", "branch"}},
 		{0, "detachd_record_orphans", nil},
 		{0, "detachd_record_unreadable", nil},
-		{1, "detachd_operations", []string{"project", "hq"}},
+		{2, "detachd_operations", []string{"project", "hq"}},
 		{0, "detachd_operations_open", nil},
 		{0, "detachd_desktops_open", []string{"project", "hq", "state", "accepted"}},
 		{2, "detachd_desktops_total", []string{"project", "hq", "outcome", "detached", "code", ""}},

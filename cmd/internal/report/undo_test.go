@@ -46,10 +46,14 @@ func TestReportOfAnUndo(t *testing.T) {
 func TestReportOfAnApprovedOperation(t *testing.T) {
 	t.Parallel()
 	b := newBook(t)
-	op := b.small(plainTexts)
+	op := b.enqueue(tasks.Request{Desktops: []string{"d-1", "d-2"}})
 	asked, err := b.r.AskApproval(t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit, Desktops: 2, AskedAt: b.now, ExpiresAt: b.now})
 	require.NoError(t, err)
 	require.True(t, asked)
-	_, err = Verify(bytes.NewReader(b.write(b.finish(b.later(op, 0)), JSON)))
+	_, err = b.p.Approve(t.Context(), b.later(op, 0), tasks.Approval{By: "zoe"})
+	require.NoError(t, err)
+	_, _, err = b.r.Cancel(t.Context(), b.later(op, 0), b.now, "zoe")
+	require.NoError(t, err)
+	_, err = Verify(bytes.NewReader(b.write(b.later(op, 0), JSON)))
 	require.NoError(t, err)
 }
