@@ -44,13 +44,13 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		}
 		about := hasWord(words, aboutLeaving)
 		s.any = h.means[i]&namesPeople == 0 && key != "message" // failures --csv has texts of detachd there
-		s.dates = isLeaving(key, words) || containsAny(key, dateParts)
+		leaves := isLeaving(key, words, len(words) == 1)
+		s.dates = leaves || containsAny(key, dateParts)
 		s.day = hasWord(words, dayWords) || containsAny(key, dayParts)
 		s.order = orderOf(rows, i)
 		if containsAny(key, otherDates) {
 			s.order = noDates
 		}
-		leaves := isLeaving(key, words)
 		if leaves && !about {
 			d.someLeft = d.someLeft || slices.ContainsFunc(rows, func(r row) bool { return !isNothing(r.at(i)) })
 		}
@@ -116,15 +116,15 @@ func hasWord(words []string, set map[string]bool) bool {
 	return slices.ContainsFunc(words, func(w string) bool { return set[w] })
 }
 
-// isLeaving reports whether a text speaks of leaving, or of losing access.
-func isLeaving(key string, words []string) bool {
-	return containsAny(key, leavingParts) || hasWord(words, leavingWords)
+// isLeaving reports whether a text speaks of leaving, or of removing something.
+func isLeaving(key string, words []string, removing bool) bool {
+	return containsAny(key, leavingParts) || hasWord(words, leavingWords) || removing && hasWord(words, removingWords)
 }
 
 // saysLeft reports whether a cell says that somebody has left or leaves.
 func saysLeft(cell string) bool {
 	key := fold(cell)
-	return key != "" && (containsAny(key, leftParts) || isLeaving(key, wordsOf(cell))) && !saysStays(cell)
+	return key != "" && (containsAny(key, leftParts) || isLeaving(key, wordsOf(cell), true)) && !saysStays(cell)
 }
 
 func (s saying) stays(cell string) bool {
@@ -152,7 +152,7 @@ func saysStays(cell string) bool {
 		if stayWords[w] {
 			return true
 		}
-		if negations[w] && slices.ContainsFunc(words[i+1:min(i+3, len(words))], func(w string) bool { return isLeaving(w, []string{w}) }) {
+		if negations[w] && slices.ContainsFunc(words[i+1:min(i+3, len(words))], func(w string) bool { return isLeaving(w, []string{w}, true) }) {
 			return true
 		}
 	}

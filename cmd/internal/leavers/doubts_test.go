@@ -44,6 +44,7 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 		"ユーザー名,在籍区分\nann,退職\nbob,在籍\n":                                                                            {3},
 		"user,Type\nann,Leaver\nbob,Joiner\ncyd,Mover\n":                                                          {3, 4},
 		"user,Event\nann,Hire\nbob,New hire\n":                                                                    {2, 3},
+		"user,Remove\nann,yes\nbob,no\n":                                                                          {3},
 		"user,Terminated\nann,Y\nbob,N\n":                                                                         {3},
 		"user,Offboarding\nann,no\nbob,no\n":                                                                      {2, 3},
 		"user,Offboard\nann,☑\nbob,☐\n":                                                                           {3},
@@ -61,6 +62,7 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 		"Usuario;Estado\nann;Baja\nbob;Activo\n":                                                                  {3},
 
 		// Nothing here says that somebody stays.
+		"user,Delete files,Revoke VPN?,Remove from Teams\nann,yes,no,yes\nbob,no,,yes\n":           nil,
 		"user,status\nann,Active\nbob,Active\n":                                                       nil,
 		"user,status\nann,Terminated\nbob,Inactive\ncyd,resigned\n":                                   nil,
 		"Desktop ID,User Name,Status,Login Status\nd1,ann,Running,Registered\nd2,bob,Stopped,Unknown": nil,

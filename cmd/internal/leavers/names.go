@@ -55,6 +55,7 @@ var (
 	relations                             = set("relations")
 	leavingParts, leavingWords, leftParts = sections["leaving parts"], set("leaving words"), sections["left parts"]
 	stayParts, stayWords, stayValues      = sections["stay parts"], set("stay words"), set("stay values")
+	removingWords                         = set("removing words")
 	partTitles                            = sections["part titles"]
 	statusParts, statusWords              = sections["status parts"], set("status words")
 	aboutLeaving, negations               = set("about leaving"), set("negations")
