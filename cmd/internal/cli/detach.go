@@ -393,7 +393,11 @@ func (p *Program) badRows(projects []string, list *leavers.List, skip bool) erro
 		p.say("skipped: %s; valid rows: %d", count(list.BadRows, "invalid row"), len(list.Good))
 		return nil
 	}
-	return usage("correct these rows, or skip them with --skip-invalid; --project sets one project for the whole list, configured: "+
+	next := "correct these rows, or skip them with --skip-invalid"
+	if list.Early > 0 {
+		next += ", or give a time for all rows: --at now, --last-day or --due-at"
+	}
+	return usage(next+"; --project sets one project for the whole list, configured: "+
 		strings.Join(projects, ", "), "%s invalid; nothing was queued", share(list.BadRows, list.BadRows+len(list.Good), "row"))
 }
 

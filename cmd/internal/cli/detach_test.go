@@ -325,6 +325,7 @@ func TestDetachOfPeopleWhoLeaveLater(t *testing.T) {
 	inBothModes(t, func(t *testing.T, s *stage) {
 		name := s.file(t, "user,last day\nzoe,2199-12-31\n")
 		s.refused(t, exitUsage, `line 2: column "last day" has a date to come, "2199-12-31"`, "detach", "--project", "hq", "--file", name)
+		s.refused(t, exitUsage, "give a time for all rows: --at now, --last-day or --due-at", "detach", "--project", "hq", "--file", name)
 		require.Empty(t, s.operations(t))
 		for _, flags := range [][]string{{"--at", "now"}, {"--due-at", "2199-12-31"}, {"--last-day", "2199-12-31"}} {
 			s.ok(t, append([]string{"detach", "--project", "hq", "--file", name}, flags...)...)

@@ -150,7 +150,9 @@ func (l *List) readCSV(t *cells) error {
 		}
 	}
 	doubts := doubtsOf(h, cols, rows, l.Now, l.AnyDate)
-	l.toCome = append(l.toCome, doubts.noteToCome(rows)...)
+	if l.AnyDate {
+		l.toCome = append(l.toCome, doubts.noteToCome(rows)...)
+	}
 	for _, r := range rows {
 		if r.swallows(t.comma, cols) {
 			return swallowed(r.line)
@@ -233,7 +235,12 @@ func (l *List) row(r row, cols columns, doubts *doubts) error {
 		return nil
 	}
 	if !l.AnyStatus {
-		if doubt := doubts.about(r); doubt != "" {
+		if doubt := doubts.staying(r); doubt != "" {
+			l.bad(r.line, "%s", doubt)
+			return nil
+		}
+		if doubt := doubts.early(r); doubt != "" {
+			l.Early++
 			l.bad(r.line, "%s", doubt)
 			return nil
 		}

@@ -67,8 +67,8 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 	return d
 }
 
-// about says why it is doubtful that the person of a row leaves now; empty if nothing says so.
-func (d *doubts) about(r row) string {
+// staying says why it is doubtful that the person of a row leaves; empty if nothing says so.
+func (d *doubts) staying(r row) string {
 	const next = "remove the row if the person stays, else "
 	for _, s := range d.says {
 		cell := r.at(s.at)
@@ -87,14 +87,22 @@ func (d *doubts) about(r row) string {
 	if d.someLeft && !slices.ContainsFunc(d.leaving, func(s saying) bool { return !isNothing(r.at(s.at)) }) {
 		return fmt.Sprintf("column %s has nothing, and something in other rows: %scomplete it", d.leaving[0].title, next)
 	}
+	return ""
+}
+
+// early says why the person of a row may leave later; empty if nothing says so, or a time was given.
+func (d *doubts) early(r row) string {
+	if d.anyDate {
+		return ""
+	}
 	for _, s := range d.leaving {
-		if cell := r.at(s.at); !d.anyDate && s.day && !isNothing(cell) && len(readDate(cell, true, s.order)) == 0 {
+		if cell := r.at(s.at); s.day && !isNothing(cell) && len(readDate(cell, true, s.order)) == 0 {
 			return fmt.Sprintf("column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or "+giveTime,
 				s.title, shown(cell))
 		}
 	}
 	for _, s := range d.says {
-		if !d.anyDate && s.toCome(r.at(s.at), d.now) {
+		if s.toCome(r.at(s.at), d.now) {
 			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+giveTime, s.title, shown(r.at(s.at)))
 		}
 	}

@@ -62,7 +62,7 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 		"Usuario;Estado\nann;Baja\nbob;Activo\n":                                                                  {3},
 
 		// Nothing here says that somebody stays.
-		"user,Delete files,Revoke VPN?,Remove from Teams\nann,yes,no,yes\nbob,no,,yes\n":           nil,
+		"user,Delete files,Revoke VPN?,Remove from Teams\nann,yes,no,yes\nbob,no,,yes\n":              nil,
 		"user,status\nann,Active\nbob,Active\n":                                                       nil,
 		"user,status\nann,Terminated\nbob,Inactive\ncyd,resigned\n":                                   nil,
 		"Desktop ID,User Name,Status,Login Status\nd1,ann,Running,Registered\nd2,bob,Stopped,Unknown": nil,

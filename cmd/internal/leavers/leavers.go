@@ -90,6 +90,7 @@ type List struct {
 	Good    []Leaver
 	Bad     []BadRow
 	BadRows int       // including those not kept in Bad
+	Early   int       // of these, rows that a time of the operation would take, see AnyDate
 	Unknown []string  // columns that were ignored
 	Mixed   bool      // rows may name other projects than the default
 	Columns Columns   // set it before reading
