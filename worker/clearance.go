@@ -63,7 +63,7 @@ func (s *sender) clear(ctx context.Context, op *record.Operation) (cleared bool,
 // clearWindow reports whether an operation is in the window, and nobody has to be asked.
 func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared bool, after time.Duration, err error) {
 	if p.AwaitsApproval() { // if it was approved since, the rows in hand may lack the pins of the approval
-		return s.wait(ctx, *p)
+		return s.expireIfOver(ctx, *p)
 	}
 	if *p, after, err = s.lookedUp(ctx, *p); err != nil || after > 0 {
 		return false, after, err
@@ -73,7 +73,7 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 	if c := op.Clearance; c != nil {
 		switch c.State {
 		case tasks.ClearanceWaiting:
-			return s.wait(ctx, op)
+			return s.expireIfOver(ctx, op)
 		case tasks.ClearanceRejected, tasks.ClearanceExpired: // the process that rejected it died
 			_, _, err := s.record.Cancel(ctx, op, now, c.DecidedBy)
 			return false, 0, err
@@ -115,9 +115,9 @@ func (s *sender) clearWindow(ctx context.Context, p *record.Operation) (cleared 
 	})
 }
 
-// wait leaves an operation that waits to the person, whose approval enqueues its chunks again, or
-// cancels it once the time for an answer is over.
-func (s *sender) wait(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
+// expireIfOver cancels an operation that waits once the time for an answer is over. Until then there
+// is nothing to do: an approval enqueues its chunks again.
+func (s *sender) expireIfOver(ctx context.Context, op record.Operation) (cleared bool, after time.Duration, err error) {
 	if time.Now().Before(op.Clearance.ExpiresAt) {
 		return false, 0, nil
 	}

@@ -321,7 +321,7 @@ func (p *Producer) recallRows(ctx context.Context, all *Recalls, rows []opRow) (
 			if row.op.Done() {
 				// Cancelling what is on hold removes the seal.
 				if err := r.list(ctx, row.op, now); errors.Is(err, tasks.ErrNotFound) {
-					moved++
+					moved++ // it is being removed: nothing of it is sent
 					continue
 				} else if err != nil {
 					return moved, err

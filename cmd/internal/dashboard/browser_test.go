@@ -67,8 +67,8 @@ type browser struct {
 	allow  []string // of those: parts of what is expected
 }
 
-// patience is how long a test waits for a page to show something. On a busy machine axe alone takes more
-// than a minute for the page of the API.
+// patience is how long a test waits for a page to show something. On a busy machine the test of the
+// API's page took four minutes.
 const patience = 5 * time.Minute
 
 // newBrowser opens a window. The test fails if the console reports anything. It needs

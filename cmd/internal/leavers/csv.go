@@ -366,27 +366,26 @@ const maxTitles = 20
 // skipTitles passes over the title of a report above its header: lines of several words that have
 // fewer cells than a header of several columns.
 func (t *cells) skipTitles(commas []rune) {
-	text, line, titles := t.text, t.line, []string(nil)
-	for range 2 * maxTitles {
+	text, titles := t.text, []string(nil)
+	for line := t.line; line < t.line+2*maxTitles && len(titles) <= maxTitles; line++ {
 		first, rest, more := strings.Cut(text, "\n")
-		if strings.TrimSpace(first) != "" && !isRule([]string{first}) {
-			if best := scoreOf(text, commas); best.known > 0 && best.filled > 1 {
-				for _, title := range titles {
-					if (row{cells: strings.Split(title, string(best.comma))}).filled() >= best.filled {
-						return
-					}
-				}
+		blank := strings.TrimSpace(first) == "" || isRule([]string{first})
+		if best := scoreOf(text, commas); !blank && best.known > 0 && best.filled > 1 {
+			if !slices.ContainsFunc(titles, func(title string) bool {
+				return row{cells: strings.Split(title, string(best.comma))}.filled() >= best.filled
+			}) {
 				t.text, t.line, t.comma, t.titles = text, line, best.comma, titles
-				return
 			}
-			if titles = append(titles, first); !strings.ContainsAny(strings.TrimSpace(first), " \u00a0:#　") || len(titles) > maxTitles {
-				return
-			}
-		}
-		if !more {
 			return
 		}
-		text, line = rest, line+1
+		isTitle := strings.ContainsAny(strings.TrimSpace(first), " \u00a0:#　")
+		if !blank && !isTitle || !more {
+			return
+		}
+		if isTitle && !blank {
+			titles = append(titles, first)
+		}
+		text = rest
 	}
 }
 

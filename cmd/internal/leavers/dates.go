@@ -32,21 +32,28 @@ var (
 	before         = regexp.MustCompile(`^[\pL.]{2,12},? +(\d.*|\pL{3,12}\.? \d.*)$`) // a weekday, or a word
 )
 
-// months are what the names of the months begin with, without accents.
-var months = [12][]string{
-	{"jan", "janv", "ene", "gen", "sty", "oca", "янв"}, {"feb", "fev", "fevr", "lut", "sub", "şub", "фев"},
+// months are what the names of the months begin with, as fold makes them.
+var months = func(begins [12][]string) [12][]string {
+	for _, month := range begins {
+		for i, b := range month {
+			month[i] = fold(b)
+		}
+	}
+	return begins
+}([12][]string{
+	{"jan", "janv", "ene", "gen", "sty", "oca", "янв"}, {"feb", "fev", "fevr", "lut", "şub", "фев"},
 	{"mar", "mrz", "maa", "мар"}, {"apr", "avr", "abr", "kwi", "nis", "апр"}, {"may", "mai", "maj", "mei", "mag", "май", "мая"},
 	{"jun", "juin", "giu", "cze", "haz", "июн"}, {"jul", "juil", "lug", "lip", "tem", "июл"},
 	{"aug", "aou", "ago", "sie", "agu", "авг"},
 	{"sep", "set", "wrz", "eyl", "сен"}, {"oct", "okt", "out", "ott", "paz", "eki", "окт"}, {"nov", "lis", "kas", "ноя"},
 	{"dec", "dez", "dic", "des", "gru", "ara", "дек"},
-}
+})
 
 func monthOf(name string) int {
 	key := fold(name)
 	for i, begins := range months {
 		for _, b := range begins {
-			if strings.HasPrefix(key, fold(b)) {
+			if strings.HasPrefix(key, b) {
 				return i + 1
 			}
 		}
@@ -54,13 +61,13 @@ func monthOf(name string) int {
 	return 0
 }
 
-// longestDate is the longest text that is read as a date.
-const longestDate = 60
+// Only texts of so many bytes are read as dates; a spreadsheet's number of a day has five.
+const shortestDate, longestDate = 5, 60
 
 // readDate gives the dates that a text may be: none, one, or two if days and months may be meant
 // either way.
 func readDate(text string, dates bool, o order) (out []time.Time) {
-	if len(text) < len("31.1.26")-2 || len(text) > longestDate || !strings.ContainsAny(text, "0123456789０１２３４５６７８９") {
+	if len(text) < shortestDate || len(text) > longestDate || !strings.ContainsAny(text, "0123456789０１２３４５６７８９") {
 		return nil
 	}
 	text = norm.NFKC.String(text)
