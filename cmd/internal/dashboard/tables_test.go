@@ -351,6 +351,29 @@ func TestSelectionSurvivesARefresh(t *testing.T) {
 	require.Equal(t, 1, value[int](b, `document.querySelectorAll("input[name=pick]:checked").length`))
 }
 
+// The row in use stays in use when the page is refreshed while the keys are shown.
+func TestRowInUseSurvivesTheListOfKeys(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.fleet()
+	_, err := s.api().Pause(t.Context(), "branch", api.PauseRequest{Reason: "so that an operation is in progress"})
+	require.NoError(t, err)
+	s.submit(api.OperationRequest{Project: "branch", Desktops: []string{"b-1"}})
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.open("/operations")
+	b.tap("j")
+	b.tap("?")
+	b.until(`document.querySelector("#keyboard").open`)
+	b.run(chromedp.Evaluate(`window.asked = performance.getEntriesByType("resource").length`, nil))
+	b.until(`performance.getEntriesByType("resource").length >= window.asked + 2`) // the first refresh has ended
+	b.tap(kb.Escape)
+	b.until(`!document.querySelector("#keyboard").open`)
+	b.until(`document.activeElement.closest("tr[data-key]")`)
+	b.tap(kb.Enter)
+	b.until(`location.pathname !== "/operations"`)
+}
+
 // mayCopy allows the page to use the clipboard, as browsers do on secure pages.
 func (b *browser) mayCopy() {
 	b.t.Helper()

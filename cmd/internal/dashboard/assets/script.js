@@ -20,7 +20,8 @@
     const selection = getSelection();
     return !selection.isCollapsed && selection.containsNode(element, true);
   };
-  const inUse = (element) => element.contains(document.activeElement) && document.activeElement !== document.body
+  // An open dialog has the focus of the row in use, and returns it when it closes.
+  const inUse = (element) => $("dialog[open]") !== null || element.contains(document.activeElement) && document.activeElement !== document.body
     || element.querySelector("details[open], input[name=pick]:checked") !== null || selected(element);
   // A live element as the server last sent it: the page's own may have been changed by this script.
   const sent = new Map($$("[data-live]").map((element) => [element.id, element.outerHTML]));
