@@ -229,7 +229,7 @@ func (s *env) meet(x *stepper, w way, a act, at int) (reached bool) {
 		c, err := s.record.Chunk(ctx, m.op.ID, 0)
 		require.NoError(s.t, err)
 		fired = x.arm(m.op.ID, at, does)
-		require.NoError(s.t, s.p.Regenerate(ctx, record.OpenChunk{Operation: c.Operation, Number: 0, Generation: c.Generation}))
+		require.NoError(s.t, s.p.Regenerate(ctx, record.OpenChunk{Operation: &c.Operation, Number: 0, Generation: c.Generation}))
 		require.Eventually(s.t, func() bool {
 			select {
 			case <-fired:

@@ -329,7 +329,7 @@ func TestARowReadBetweenItsPinsAndTheApprovalIsNotSent(t *testing.T) {
 	rdb.AddHook(&meanwhile{do: func() { // all is pinned
 		c, err := s.record.Chunk(t.Context(), op.ID, 0)
 		require.NoError(t, err)
-		require.NoError(t, s.p.Regenerate(t.Context(), record.OpenChunk{Operation: op, Number: 0, Generation: c.Generation}))
+		require.NoError(t, s.p.Regenerate(t.Context(), record.OpenChunk{Operation: &op, Number: 0, Generation: c.Generation}))
 		s.start(none, func(c *worker.Config) { c.Redis = slow })
 		<-read
 	}})

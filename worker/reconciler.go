@@ -155,7 +155,7 @@ func (r *reconciler) takeOver(ctx context.Context, worker string) (chunks int, e
 }
 
 func openChunk(c record.Chunk) record.OpenChunk {
-	return record.OpenChunk{Operation: c.Operation, Number: c.Number, Generation: c.Generation}
+	return record.OpenChunk{Operation: &c.Operation, Number: c.Number, Generation: c.Generation}
 }
 
 // forEach runs do for each of a list, atOnce at a time, and joins the errors.
@@ -360,7 +360,7 @@ func (r *reconciler) ringAgain(ctx context.Context, open []record.Operation, now
 
 // inspect finds the task of a chunk, and enqueues the chunk if there is none that will run.
 func (r *reconciler) inspect(ctx context.Context, c record.OpenChunk, stuck map[string]bool) error {
-	info, err := r.asynq.GetTaskInfo(r.record.QueueOf(c.Operation, c.Number), c.TaskID())
+	info, err := r.asynq.GetTaskInfo(r.record.QueueOf(*c.Operation, c.Number), c.TaskID())
 	switch {
 	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
 		r.log.Warn().Str("task", c.TaskID()).Msg("an open chunk had no task; it was enqueued")

@@ -211,6 +211,9 @@ func (r *Record) evidence(ctx context.Context, refs []chunkID) ([]Evidence, erro
 	return out, nil
 }
 
+// headsAtOnce is the number of chunks whose evidence is in memory at once.
+const headsAtOnce = 16
+
 // heads computes the heads of operations' trails, by operation. It passes each chunk
 // that it reads to show.
 func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation, Evidence) error) (map[string]string, error) {
@@ -223,7 +226,7 @@ func (r *Record) heads(ctx context.Context, ops []Operation, show func(Operation
 		}
 	}
 	chains := map[string][]trail.Chain{}
-	for batch := range slices.Chunk(refs, 64) {
+	for batch := range slices.Chunk(refs, headsAtOnce) {
 		es, err := r.evidence(ctx, batch)
 		if err != nil {
 			return nil, err

@@ -378,7 +378,7 @@ func (r *Record) unindex(ctx context.Context, all []*removal) error {
 	for b, ops := range names {
 		calls.add(b, r.keys.named(b), ops)
 	}
-	return r.runBatches(ctx, calls.all)
+	return r.runBatches(ctx, slices.Values(calls.all))
 }
 
 // unlink deletes operations' own keys. It deletes the last chunk first, because a retry

@@ -57,7 +57,7 @@ func (r *Record) Finish(ctx context.Context, ids []string) ([]Operation, error) 
 		err = settle.flush(ctx)
 	}
 	if err == nil {
-		err = r.runBatches(ctx, r.nameCalls(named))
+		err = r.enterNames(ctx, named)
 	}
 	if err != nil {
 		return fail(err)

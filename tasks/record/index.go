@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -211,21 +212,33 @@ func (b *bucketCalls) add(bucket int, key string, args ...any) (c *scriptCall, p
 	return c, len(c.keys) - 1
 }
 
-func (w indexWrites) calls(key index) []*scriptCall {
+func (w indexWrites) calls(key index) iter.Seq[*scriptCall] {
 	calls := bucketCalls{script: scriptIndexAdd, first: []any{entryBytes}}
 	for bucket, entries := range w {
 		calls.add(bucket, key(bucket), entries)
 	}
-	return calls.all
+	return slices.Values(calls.all)
 }
 
-func (r *Record) runBatches(ctx context.Context, calls []*scriptCall) error {
-	for batch := range slices.Chunk(calls, indexAtOnce) {
-		if err := r.runScripts(ctx, batch, nil); err != nil {
-			return err
+// runBatches runs lists of scripts, one list after the other. It asks a list for more only when it has
+// run what it has: all names of a large operation would take some megabytes as arguments.
+func (r *Record) runBatches(ctx context.Context, lists ...iter.Seq[*scriptCall]) error {
+	var batch []*scriptCall
+	for _, calls := range lists {
+		for c := range calls {
+			if batch = append(batch, c); len(batch) < indexAtOnce {
+				continue
+			}
+			if err := r.runScripts(ctx, batch, nil); err != nil {
+				return err
+			}
+			batch = nil
 		}
 	}
-	return nil
+	if len(batch) == 0 {
+		return nil
+	}
+	return r.runScripts(ctx, batch, nil)
 }
 
 // find reads the entries of texts from an index, in the order of the texts.
@@ -237,7 +250,7 @@ func (r *Record) find(ctx context.Context, key index, texts ...string) ([][]inde
 		bucket := hashBucket(hash)
 		asked[i], places[i] = calls.add(bucket, key(bucket), binary.BigEndian.AppendUint64(nil, hash))
 	}
-	if err := r.runBatches(ctx, calls.all); err != nil {
+	if err := r.runBatches(ctx, slices.Values(calls.all)); err != nil {
 		return nil, fmt.Errorf("reading an index: %w", err)
 	}
 	out := make([][]indexEntry, len(texts))
@@ -301,11 +314,14 @@ const historyLogged = 1 << 15 // set for the index of desktops, not for that of 
 // logCalls append to the log. They go before the entries, because a removal misses
 // entries that are not in the log. They are not scripts: if Redis knew only the second
 // of two scripts, it would run before the first.
-func (r *Record) logCalls(w indexWrites, flag uint16) (out []*scriptCall) {
-	for op, log := range w.log(flag) {
-		out = append(out, &scriptCall{args: []any{"APPEND", r.keys.logged(op), log}})
+func (r *Record) logCalls(w indexWrites, flag uint16) iter.Seq[*scriptCall] {
+	return func(yield func(*scriptCall) bool) {
+		for op, log := range w.log(flag) {
+			if !yield(&scriptCall{args: []any{"APPEND", r.keys.logged(op), log}}) {
+				return
+			}
+		}
 	}
-	return out
 }
 
 // addLogged adds the buckets that a log names.

@@ -184,7 +184,7 @@ func TestHashesThatMeet(t *testing.T) {
 	w.add(op, 0, "other")
 	w.add(op, 1, "d0")
 	w.add(op, 700, "d0")
-	require.NoError(t, r.runBatches(ctx, append(w.calls(r.keys.history), w.calls(r.keys.named)...)))
+	require.NoError(t, r.runBatches(ctx, w.calls(r.keys.history), w.calls(r.keys.named)))
 
 	seen, err := r.Seen(ctx, "hq", []string{"other", "d0", "d1", "none"})
 	require.NoError(t, err)

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -46,12 +47,12 @@ func weekOf(t time.Time) int64 { return t.Unix() / int64(seconds(week)) }
 // nameWrites are new entries of the index of names, and new texts of the lists.
 type nameWrites struct {
 	indexWrites
-	texts map[nameList]map[string]bool
+	texts map[nameList][]string
 	until map[nameList]time.Time // the last deadline of the operations
 }
 
 func newNameWrites() *nameWrites {
-	return &nameWrites{indexWrites{}, map[nameList]map[string]bool{}, map[nameList]time.Time{}}
+	return &nameWrites{indexWrites{}, map[nameList][]string{}, map[nameList]time.Time{}}
 }
 
 // addNames adds names to the index and to the list of their project.
@@ -75,10 +76,7 @@ func (w *nameWrites) addText(op Operation, kind nameKind, text string) {
 		entry += "\x01" + text
 	}
 	list := nameList{op.Project, weekOf(op.AcceptedAt)}
-	if w.texts[list] == nil {
-		w.texts[list] = map[string]bool{}
-	}
-	w.texts[list][entry] = true
+	w.texts[list] = append(w.texts[list], entry)
 	if op.Deadline.After(w.until[list]) {
 		w.until[list] = op.Deadline
 	}
@@ -94,24 +92,29 @@ var scriptNamesAdd = script("names_add", "by_bytes")
 var scriptNamesFind = script("names_find", "by_bytes")
 
 // listCalls add the texts to the lists.
-func (r *Record) listCalls(w *nameWrites) (out []*scriptCall) {
-	for list, texts := range w.texts {
-		// In whole weeks, so that it is rarely written again.
-		until := time.Now().Add(max(0, time.Until(w.until[list])) + r.retention + 24*time.Hour).Truncate(week).Add(week)
-		for some := range slices.Chunk(slices.Sorted(maps.Keys(texts)), namesPerScript) {
-			args := []any{until.Unix(), nameBlock}
-			for _, text := range some {
-				args = append(args, text)
+func (r *Record) listCalls(w *nameWrites) iter.Seq[*scriptCall] {
+	return func(yield func(*scriptCall) bool) {
+		for list, texts := range w.texts {
+			// In whole weeks, so that it is rarely written again.
+			until := time.Now().Add(max(0, time.Until(w.until[list])) + r.retention + 24*time.Hour).Truncate(week).Add(week)
+			slices.Sort(texts)
+			w.texts[list] = slices.Compact(texts)
+			for some := range slices.Chunk(w.texts[list], namesPerScript) {
+				args := []any{until.Unix(), nameBlock}
+				for _, text := range some {
+					args = append(args, text)
+				}
+				if !yield(&scriptCall{script: scriptNamesAdd, keys: r.keys.nameList(list), args: args}) {
+					return
+				}
 			}
-			out = append(out, &scriptCall{script: scriptNamesAdd, keys: r.keys.nameList(list), args: args})
 		}
 	}
-	return out
 }
 
-// nameCalls enter names, and first log their buckets.
-func (r *Record) nameCalls(w *nameWrites) []*scriptCall {
-	return append(append(r.logCalls(w.indexWrites, 0), w.calls(r.keys.named)...), r.listCalls(w)...)
+// enterNames enters names, and first logs their buckets.
+func (r *Record) enterNames(ctx context.Context, w *nameWrites) error {
+	return r.runBatches(ctx, r.logCalls(w.indexWrites, 0), w.calls(r.keys.named), r.listCalls(w))
 }
 
 // writeNames writes the names of desktops that failed, of several chunks. A chunk has a few, which are
@@ -121,7 +124,7 @@ func (r *Record) writeNames(ctx context.Context, some []*nameWrites) error {
 	for _, w := range some {
 		all.merge(w)
 	}
-	return r.runBatches(ctx, append(all.calls(r.keys.named), r.listCalls(all)...))
+	return r.runBatches(ctx, all.calls(r.keys.named), r.listCalls(all))
 }
 
 // merge adds the names of others.
@@ -130,10 +133,7 @@ func (w *nameWrites) merge(others *nameWrites) {
 		w.indexWrites[bucket] = append(w.indexWrites[bucket], entries...)
 	}
 	for list, texts := range others.texts {
-		if w.texts[list] == nil {
-			w.texts[list] = map[string]bool{}
-		}
-		maps.Copy(w.texts[list], texts)
+		w.texts[list] = append(w.texts[list], texts...)
 		if others.until[list].After(w.until[list]) {
 			w.until[list] = others.until[list]
 		}

@@ -392,11 +392,12 @@ func (r *Record) writeHistory(ctx context.Context, op Operation, desktops []stri
 		rows.addDesktop(op, n, id)
 		names.addRow(op, n, Row{Desktop: tasks.Desktop{ID: id, Expect: expect[id]}})
 	}
-	var calls []*scriptCall
+	logged := indexWrites{}
 	if chunk >= op.Chunks() {
-		calls = r.logCalls(rows, historyLogged) // the chunk may never be written
+		logged = rows // the chunk may never be written
 	}
-	return r.runBatches(ctx, append(append(calls, rows.calls(r.keys.history)...), r.nameCalls(names)...))
+	return r.runBatches(ctx, r.logCalls(logged, historyLogged), rows.calls(r.keys.history),
+		r.logCalls(names.indexWrites, 0), names.calls(r.keys.named), r.listCalls(names))
 }
 
 // dispatch enqueues one generation of a chunk, and rings for it.
@@ -415,7 +416,7 @@ func (p *Producer) dispatch(ctx context.Context, op Operation, n, generation int
 // Redispatch enqueues a chunk's current generation again, in case its task was never enqueued
 // or got lost. It is harmless while the task exists.
 func (p *Producer) Redispatch(ctx context.Context, c OpenChunk) error {
-	return p.dispatch(ctx, c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
+	return p.dispatch(ctx, *c.Operation, c.Number, c.Generation, c.Operation.NotBefore)
 }
 
 var scriptBump = script("bump")
@@ -432,7 +433,7 @@ func (p *Producer) Regenerate(ctx context.Context, c OpenChunk) error {
 	if generation < 0 {
 		return nil
 	}
-	return p.dispatch(ctx, c.Operation, c.Number, int(generation), c.Operation.NotBefore)
+	return p.dispatch(ctx, *c.Operation, c.Number, int(generation), c.Operation.NotBefore)
 }
 
 // Retry queues an operation's failed or held desktops again and returns their number.
@@ -481,7 +482,7 @@ func (p *Producer) retryChunk(ctx context.Context, c Chunk, wanted func(Row) boo
 	if err != nil {
 		return moved, err
 	}
-	return moved, p.Regenerate(ctx, OpenChunk{op, c.Number, c.Generation})
+	return moved, p.Regenerate(ctx, OpenChunk{&op, c.Number, c.Generation})
 }
 
 var scriptReopen = script("reopen", "brake")

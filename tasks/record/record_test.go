@@ -1000,7 +1000,7 @@ func workers(t *testing.T, b *bundle) {
 
 func regenerate(t *testing.T, b *bundle) {
 	op := b.enqueue(tasks.Request{Desktops: ids(3)})
-	c := record.OpenChunk{Operation: op}
+	c := record.OpenChunk{Operation: &op}
 	require.NoError(t, b.p.Regenerate(t.Context(), c))
 	require.NoError(t, b.p.Regenerate(t.Context(), c), "another was faster")
 	require.Equal(t, 1, b.chunk(op, 0).Generation)

@@ -70,7 +70,7 @@ func (s *repairStep) repairBuckets(ctx context.Context, keys []string) error {
 			calls = append(calls, &scriptCall{script: scriptIndexRemove, keys: []string{key}, args: []any{entryBytes, opAt, ops}})
 		}
 	}
-	return s.runBatches(ctx, calls)
+	return s.runBatches(ctx, slices.Values(calls))
 }
 
 // readRows reads what the indexes should have of some chunks.
@@ -196,10 +196,10 @@ func (s *repairStep) enterRows(ctx context.Context) error {
 	for id, log := range logs {
 		calls = append(calls, &scriptCall{args: []any{"APPEND", s.keys.logged(id), log}})
 	}
-	calls = append(append(calls, missingRows.calls(s.keys.history)...), missingNames.calls(s.keys.named)...)
+	calls = slices.AppendSeq(slices.AppendSeq(calls, missingRows.calls(s.keys.history)), missingNames.calls(s.keys.named))
 	last := len(rows) == len(todo.index) && len(names) == len(todo.names.indexWrites)
 	if last {
-		calls = append(calls, s.listCalls(todo.names)...) // which enters what is missing
+		calls = slices.AppendSeq(calls, s.listCalls(todo.names)) // which enters what is missing
 	}
 	if err := s.runFew(ctx, calls); err != nil {
 		return err

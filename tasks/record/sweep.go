@@ -16,9 +16,9 @@ import (
 // dead.
 const abandonedAfter = 10 * time.Minute
 
-// OpenChunk is a chunk with work left.
+// OpenChunk is a chunk with work left. Those of an operation share it: a large one has a thousand.
 type OpenChunk struct {
-	Operation  Operation
+	Operation  *Operation
 	Number     int
 	Generation int
 }
@@ -185,7 +185,7 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 					return fmt.Errorf("operation %s has the invalid open chunk %q", op.ID, s)
 				}
 				if n < op.Chunks() { // else it was added after op was read: the next sweep reads it
-					out = append(out, OpenChunk{Operation: op, Number: n})
+					out = append(out, OpenChunk{Operation: &ops[i], Number: n})
 					fields = append(fields, generationField+s)
 				}
 			}

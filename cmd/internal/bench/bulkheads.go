@@ -46,7 +46,7 @@ func (e *env) beside(c *cloud, n, waiting int) (time.Duration, error) {
 	accept := func(project string, desktops []string, until func(record.Operation) bool) error {
 		op, err := p.Enqueue(e.ctx, tasks.Request{Project: project, Desktops: desktops})
 		if err == nil {
-			_, err = e.until([]string{op.ID}, until)
+			_, err = e.until(often, []string{op.ID}, until)
 		}
 		return err
 	}

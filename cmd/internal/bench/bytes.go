@@ -72,7 +72,7 @@ func (e *env) bytesOf(req tasks.Request, n int) (map[string]float64, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := e.until([]string{op.ID}, record.Operation.Sealed)
+	all, err := e.until(seldom, []string{op.ID}, record.Operation.Sealed)
 	stop()
 	if err == nil && all.Detached != n {
 		err = fmt.Errorf("%d of %d desktops were detached", all.Detached, n)

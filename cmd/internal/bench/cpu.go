@@ -58,7 +58,7 @@ func (e *env) cpuOf(ops, each int) (ofWorker, ofRedis time.Duration, err error) 
 		_ = cmd.Process.Signal(syscall.SIGTERM) // so that it writes its profile
 		_ = cmd.Wait()
 	}()
-	all, err := e.until(ids, record.Operation.Done)
+	all, err := e.until(seldom, ids, record.Operation.Done)
 	if err != nil {
 		return 0, 0, err
 	}

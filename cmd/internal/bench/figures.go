@@ -204,7 +204,7 @@ func urgent(e *env) ([]figure, error) {
 	if op, err := e.record.Operation(e.ctx, ids[ops-1]); err != nil || taken(op) {
 		return nil, fmt.Errorf("the bulk had ended before the urgent ones were measured: %w", err)
 	}
-	if _, err := e.until(ids, record.Operation.Done); err != nil {
+	if _, err := e.until(often, ids, record.Operation.Done); err != nil {
 		return nil, err
 	}
 	line := func(name string, v []float64, goal float64) figure {
@@ -288,7 +288,7 @@ func cost(desktops int) func(e *env) ([]figure, error) {
 		if err != nil {
 			return nil, err
 		}
-		_, err = e.until(ids, record.Operation.Sealed)
+		_, err = e.until(seldom, ids, record.Operation.Sealed)
 		stop()
 		if err != nil {
 			return nil, err
@@ -394,11 +394,11 @@ func (e *env) oneSize(n int) (took time.Duration, peak float64, err error) {
 	}
 	defer end(cmd)
 	start := time.Now()
-	if _, err = e.until(ids, taken); err != nil {
+	if _, err = e.until(often, ids, taken); err != nil {
 		return 0, 0, err
 	}
 	took = time.Since(start)
-	_, err = e.until(ids, record.Operation.Done)
+	_, err = e.until(seldom, ids, record.Operation.Sealed)
 	return took, peakMemory(cmd.Process.Pid), err
 }
 
@@ -465,7 +465,7 @@ func (e *env) killOneOfTwo(
 		return 0, 0, err
 	}
 	defer end(victim) // again, if it was killed
-	if _, err := e.until(ids, func(op record.Operation) bool { return when(op.Counts) }); err != nil {
+	if _, err := e.until(often, ids, func(op record.Operation) bool { return when(op.Counts) }); err != nil {
 		return 0, 0, err
 	}
 	other, err := e.worker(c, "other", callTimeout)

@@ -256,7 +256,7 @@ func (e *env) measureBulk(x *line, projects []string, w *watched, workers []*exe
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	all, err := e.until(ids, record.Operation.Done)
+	all, err := e.until(seldom, ids, record.Operation.Done)
 	if err != nil {
 		return err
 	}

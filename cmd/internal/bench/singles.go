@@ -72,7 +72,7 @@ func (e *env) singles(c *cloud, n, perMinute int) (took time.Duration, calls int
 		return 0, 0, e.ctx.Err()
 	}
 	took = time.Since(start)
-	all, err := e.until(ids, record.Operation.Done)
+	all, err := e.until(often, ids, record.Operation.Done)
 	if err == nil && all.Detached != n {
 		err = fmt.Errorf("%d of %d desktops were detached", all.Detached, n)
 	}
