@@ -387,3 +387,26 @@ func TestAskedRunsEndWithTheirSchedule(t *testing.T) {
 	require.Len(t, poll.Asked, 1)
 	require.Equal(t, "nightly-2", poll.Asked[0].Schedule)
 }
+
+// What became of a run is not written into a schedule that was added meanwhile under the same name.
+func TestARunIsOfItsSchedule(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { _ = rdb.Close() })
+	b := newBundle(t, rdb)
+	ctx := t.Context()
+	require.NoError(t, b.r.AddSchedule(ctx, nightly("nightly")))
+	state, mine, err := b.r.BeginScheduleRun(ctx, "nightly", "w1", tasks.ScheduleTick{}, time.Minute)
+	require.NoError(t, err)
+	require.True(t, mine)
+	require.NoError(t, b.r.RemoveSchedule(ctx, "nightly"))
+	server.SetTime(time.Now().Add(time.Second))
+	require.NoError(t, b.r.AddSchedule(ctx, nightly("nightly")))
+	written, err := b.r.CommitScheduleRun(ctx, "nightly", state, record.ScheduleResult{Run: tasks.ScheduleRun{ID: "nightly!1", Result: tasks.RunFailed}})
+	require.NoError(t, err)
+	require.False(t, written)
+	views, err := b.r.ScheduleViews(ctx, []tasks.Schedule{nightly("nightly")}, b.now, 1)
+	require.NoError(t, err)
+	require.Empty(t, views[0].Runs)
+}

@@ -12,6 +12,7 @@ local name, schedule, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
 if redis.call('HEXISTS', defined, name) == 1 then return 0 end
 if redis.call('HLEN', defined) >= most then return -1 end
 redis.call('HSET', defined, name, schedule)
-redis.call('HSET', state, 'since', string.format('%.0f', clock_ms()))
+local now = string.format('%.0f', clock_ms())
+redis.call('HSET', state, 'since', now, 'rev', now) -- a run of an earlier schedule of the name has another rev
 redis.call('INCR', version)
 return 1
