@@ -112,8 +112,7 @@ func (p *Program) cancelMany(ctx context.Context, o cancelOptions) (err error) {
 	case o.dryRun && o.json:
 		return printJSON(p.Stdout, match)
 	case match.Matched == 0 && o.confirm < 0:
-		p.note("no operation matches")
-		return nil
+		return p.nothing(ctx, c, "operation", o.filter.Project)
 	case o.dryRun:
 		if err := p.show(cancelMatch(match)); err != nil {
 			return err
