@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -233,7 +234,11 @@ func checkWorkers(workers []tasks.Worker, fs *findings) {
 			"no sign of life for %s", w.Silent.Round(time.Second))
 	}
 	if alive == 0 {
-		fs.add("workers", warn, "start one: detachd worker", "none is running: nothing is sent")
+		next := "start one: detachd worker"
+		if slices.ContainsFunc(fs.All, func(f finding) bool { return f.Check == claimsCheck && f.Level == bad }) {
+			next = "correct Redis first: a worker that cannot write to it counts as gone"
+		}
+		fs.add("workers", warn, next, "none is running: nothing is sent")
 		return
 	}
 	fs.add("workers", fine, "", "%d running", alive)

@@ -253,6 +253,10 @@ func TestDoctorWorkersThatFellSilent(t *testing.T) {
 		{"worker b", warn, "no sign of life for 1h0m0s", "check its log; other workers continue its work"},
 		{"workers", fine, "1 running", ""},
 	}, fs.All)
+	fs = findings{}
+	fs.add(claimsCheck, bad, "", "Redis has no memory left")
+	checkWorkers(nil, &fs)
+	require.Equal(t, finding{"workers", warn, "none is running: nothing is sent", "correct Redis first: a worker that cannot write to it counts as gone"}, fs.All[1])
 }
 
 func TestDoctorClocks(t *testing.T) {
