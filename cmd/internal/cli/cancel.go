@@ -109,7 +109,7 @@ func (p *Program) cancelMany(ctx context.Context, o cancelOptions) (err error) {
 	switch {
 	case err != nil:
 		return err
-	case o.dryRun && o.json:
+	case o.json && (o.dryRun || match.Matched == 0 && o.confirm < 0):
 		return printJSON(p.Stdout, match)
 	case match.Matched == 0 && o.confirm < 0:
 		return p.nothing(ctx, c, "operation", o.filter.Project)

@@ -39,6 +39,7 @@ var problemAdvice = map[string]struct {
 	"too_many_runs":         {exitInternal, "detachd doctor checks the workers"},
 	"session_not_found":     {exitUsage, "detachd sessions list shows the sessions"},
 	"key_not_found":         {exitUsage, "detachd keys list shows the keys"},
+	"nothing_to_undo":       {exitUsage, seeRows},
 	"too_large":             {exitUsage, "split the list"},
 	"protected":             {exitUsage, seeProtections},
 	api.CodeInvalid:         {exitUsage, fixInput},
