@@ -60,6 +60,10 @@ func (v *visit) previewDismissal() error {
 }
 
 func (v *visit) preview(page, title string, match func(context.Context, api.RedriveRequest) (api.FailureMatch, error)) error {
+	if v.Method != http.MethodPost && v.param("which") != "all" { // a selection has no address; a sign-in leads here
+		http.Redirect(v.w, v.Request, fieldsOf(v.param).at("/failures"), http.StatusSeeOther)
+		return nil
+	}
 	p, req, err := v.redriveForm()
 	if err != nil {
 		return err
