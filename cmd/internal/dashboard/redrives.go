@@ -123,9 +123,19 @@ func (v *visit) dismiss() error {
 }
 
 func (v *visit) startRedrive() error {
-	req, _, err := v.confirmedForm()
+	req, matched, err := v.confirmedForm()
 	if err != nil {
 		return err
+	}
+	if len(req.Desktops) == 0 { // all that match
+		now, err := v.api.MatchRedrive(v.Context(), req)
+		if err != nil {
+			return err
+		}
+		if now.Matched > matched {
+			return changed("nothing was retried: %s now, and you saw %s. Look at them again",
+				plural(now.Matched, "desktop matches", "desktops match"), thousands(matched))
+		}
 	}
 	if req.PerSecond, err = wholeNumber("per_second", v.PostFormValue("per_second")); err != nil {
 		return err
