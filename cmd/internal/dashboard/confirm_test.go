@@ -32,6 +32,7 @@ func TestRetryOfMoreDesktopsThanConfirmed(t *testing.T) {
 	b.open("/failures")
 	b.press("Retry all 2 matching")
 	b.sees("Retry 2 desktops?")
+	b.sees("its users lose access")
 	b.fill("input[name=reason]", "fixed")
 	s.refused("d-3")
 	b.press("Retry 2 desktops")
@@ -78,6 +79,7 @@ func TestSkipOfAnotherRun(t *testing.T) {
 	b.signIn(s.key(access.Operator))
 	b.open("/schedules/yearly")
 	b.press("Skip the next…")
+	b.sees("02:30 in Asia/Singapore does not happen; the ones after it do.")
 	b.fill("details[open] input[name=reason]", "a holiday")
 	b.run(chromedp.SetValue("details[open] input[name=tick]", "the one before", chromedp.ByQuery))
 	b.press("Skip this run")
@@ -86,5 +88,6 @@ func TestSkipOfAnotherRun(t *testing.T) {
 	b.press("Back to the page before")
 	b.at("/schedules/yearly")
 	b.confirm("Skip the next…", "a holiday", "Skip this run")
-	b.sees("will not happen.")
+	b.sees("02:30 in Asia/Singapore will not happen.")
+	b.sees("02:30 in Asia/Singapore, by operator")
 }

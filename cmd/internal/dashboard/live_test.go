@@ -186,6 +186,24 @@ func TestBackChecksNoRows(t *testing.T) {
 	b.sees("None selected")
 }
 
+// Rows that come above those that somebody reads do not move them.
+func TestRowsStayInTheirPlace(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for i := range 50 {
+		s.submit(api.OperationRequest{Project: "hq", Desktops: []string{fmt.Sprintf("d-%d", i)}})
+	}
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Viewer))
+	b.open("/operations")
+	const row = `document.querySelector("#operations tbody tr:nth-child(25)")`
+	value[bool](b, `(`+row+`.scrollIntoView({ block: "center" }), window.key = `+row+`.dataset.key, true)`)
+	top := value[float64](b, row+`.getBoundingClientRect().top`)
+	s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"one-more"}})
+	b.until(row + `.dataset.key !== window.key`)
+	require.InDelta(t, top, value[float64](b, `document.querySelector("[data-key='" + window.key + "']").getBoundingClientRect().top`), 1)
+}
+
 // Links that load nothing here show no request in progress.
 func TestLinksThatLoadNothing(t *testing.T) {
 	t.Parallel()

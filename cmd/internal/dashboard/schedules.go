@@ -239,7 +239,7 @@ func (v *visit) skipSchedule() error {
 		if x.Skip == nil {
 			return "That run has begun already."
 		}
-		return "The run of " + wallText(x.Skip.Tick.Wall) + " will not happen."
+		return "The run of " + wallText(x.Skip.Tick.Wall) + " in " + x.Zone + " will not happen."
 	})
 }
 

@@ -50,6 +50,9 @@
     }
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // The first row in the window stays where it is, also if rows come above it.
+    const first = scrollY > 0 && rows().find((row) => row.getBoundingClientRect().top >= 0);
+    const top = first && first.getBoundingClientRect().top;
     for (const old of $$("[data-live]")) {
       const now = fresh.getElementById(old.id);
       if (!now || now.outerHTML === sent.get(old.id)) continue;
@@ -60,6 +63,8 @@
       sent.set(old.id, now.outerHTML);
       old.replaceWith(now);
     }
+    const same = first && rows().find((row) => row.dataset.key === first.dataset.key);
+    if (same) scrollBy(0, same.getBoundingClientRect().top - top);
     document.title = fresh.title;
     count();
     warn("");
