@@ -59,6 +59,7 @@ func TestWhatCannotBeSentStays(t *testing.T) {
 	signIn := b.signOut(s, key)
 	b.press("Show the plan")
 	b.sees("You are signed out, and nothing was done. Sign in in another tab, then do it again here.")
+	b.until(`document.activeElement.innerText === "Show the plan"`) // also for those who use the keyboard
 	require.GreaterOrEqual(t, value[float64](b, `document.querySelector("#connection").getBoundingClientRect().top`), 0.0, "in sight of the button")
 	b.stayed()
 	require.Equal(t, "d-1", value[string](b, `document.querySelector("textarea").value`))
@@ -102,6 +103,24 @@ func TestFileAfterTheSessionHasEnded(t *testing.T) {
 	require.Contains(t, file("failures.csv"), "at,project,desktop_id,")
 	require.False(t, value[bool](b, `document.body.classList.contains("busy")`))
 	b.at("/failures")
+}
+
+// Magnified by four, the buttons of a list do not cover its rows.
+func TestMagnified(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.tell(usual)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Admin))
+	b.run(chromedp.EmulateViewport(320, 256))
+	for _, path := range []string{"/failures", "/operations", "/keys", "/projects"} {
+		b.open(path)
+		b.wrong(path, value[[]string](b, `[...document.querySelectorAll("main tbody tr")].flatMap((row) => {
+			row.scrollIntoView();
+			const found = document.elementFromPoint(innerWidth / 2, Math.max(0, row.getBoundingClientRect().top) + 4);
+			return row.contains(found) ? [] : [row.dataset.key + " is under " + found.outerHTML.slice(0, 80)];
+		})`))
+	}
 }
 
 // On paper there are no buttons, and no light text of the dark scheme.

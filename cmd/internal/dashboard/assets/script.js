@@ -117,7 +117,7 @@
   addEventListener("pageshow", release);
   const obstacle = async () => {
     try {
-      const answer = await fetch("/search", { method: "HEAD", headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
+      const answer = await fetch("/search", { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
       if (answer.ok) return "";
       if (answer.status === 401) return "You are signed out, and nothing was done. Sign in in another tab, then do it again here.";
     } catch {
@@ -147,6 +147,7 @@
     if (why) {
       sending = null;
       warn(why);
+      if (document.activeElement === document.body) button.focus(); // which it lost while it was disabled
     } else {
       form.requestSubmit(button);
     }
