@@ -205,6 +205,39 @@ func TestBackChecksNoRows(t *testing.T) {
 	b.sees("None selected")
 }
 
+// A page is as old as the list that is kept because rows of it are selected.
+func TestAgeOfAPageInUse(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	s.work()
+	s.refused("d-1")
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Operator))
+	b.open("/failures")
+	b.click("#failures input[name=pick]")
+	s.refused("d-2")
+	b.until(`document.querySelector("#total").innerText === "2"`)
+	asOf := value[string](b, `document.querySelector("#as-of time").dateTime`)
+	value[int](b, `window.asked = performance.getEntriesByType("resource").length`)
+	b.until(`performance.getEntriesByType("resource").length >= window.asked + 2`) // the first refresh has ended
+	require.Equal(t, asOf, value[string](b, `document.querySelector("#as-of time").dateTime`))
+	require.Equal(t, 1, value[int](b, `document.querySelectorAll("#failures input[name=pick]").length`))
+	b.click("#failures input[name=pick]")
+	value[bool](b, `document.activeElement.blur() === undefined`)
+	b.until(`document.querySelectorAll("#failures input[name=pick]").length === 2`)
+	require.NotEqual(t, asOf, value[string](b, `document.querySelector("#as-of time").dateTime`))
+}
+
+// A page that waits in vain says so: a connection may break without a word.
+func TestServerThatNeverAnswers(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	b := newBrowser(t, s.url)
+	b.signIn(s.key(access.Viewer))
+	value[bool](b, `(AbortSignal.timeout = () => AbortSignal.abort(), true)`) // the time is over
+	b.sees("The server does not respond. Data as of ")
+}
+
 // Rows that come above those that somebody reads do not move them.
 func TestRowsStayInTheirPlace(t *testing.T) {
 	t.Parallel()

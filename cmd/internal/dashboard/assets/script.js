@@ -27,20 +27,24 @@
     || element.querySelector("details[open], input[name=pick]:checked") !== null || selected(element);
   // A live element as the server last sent it: the page's own may have been changed by this script.
   const sent = new Map($$("[data-live]").map((element) => [element.id, element.outerHTML]));
-  // Of a table in use only the rows that nobody uses are replaced, if it has the same columns and rows.
+  // Of a table in use only the rows that nobody uses are replaced, if it has the same columns and rows. Otherwise it is
+  // not replaced, and the page is as old as it.
   const replaceRows = (old, now) => {
     const rows = (element) => [...element.querySelectorAll(".heads, tr[data-key]")];
     const names = (element) => rows(element).map((row) => row.dataset.key ?? row.textContent).join("\n");
-    if (names(old) !== names(now)) return;
     const after = rows(now);
+    if (after.length === 0 || names(old) !== names(now)) return false;
     rows(old).forEach((row, i) => {
       if (row.dataset.key !== undefined && !inUse(row)) row.replaceWith(after[i]);
     });
+    return true;
   };
+  // A server answers within 30 seconds, if only with an error.
+  const ask = (page) => fetch(page, { headers: { "Detachd-Refresh": "1" }, cache: "no-store", signal: AbortSignal.timeout(40000) });
   async function refresh() {
-    const answer = await fetch(document.body.dataset.from || location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
+    const answer = await ask(document.body.dataset.from || location.href);
     if (answer.status === 401) {
-      warn("You are signed out. Reload this page to sign in.");
+      warn("You are signed out. Reload this page to sign in. To keep what you typed, sign in in another tab.");
       document.addEventListener("visibilitychange", () => schedule(seconds), { once: true }); // after a sign-in in another tab
       return 0;
     }
@@ -53,11 +57,12 @@
     // The first row in the window stays where it is, also if rows come above it.
     const first = scrollY > 0 && rows().find((row) => row.getBoundingClientRect().top >= 0);
     const top = first && first.getBoundingClientRect().top;
+    let whole = true;
     for (const old of $$("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (!now || now.outerHTML === sent.get(old.id)) continue;
+      if (!now || now.outerHTML === sent.get(old.id) || old.id === "as-of" && !whole) continue;
       if (inUse(old)) {
-        replaceRows(old, now);
+        whole = replaceRows(old, now) && whole;
         continue;
       }
       sent.set(old.id, now.outerHTML);
@@ -117,7 +122,7 @@
   addEventListener("pageshow", release);
   const obstacle = async () => {
     try {
-      const answer = await fetch("/search", { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
+      const answer = await ask("/search");
       if (answer.ok) return "";
       if (answer.status === 401) return "You are signed out, and nothing was done. Sign in in another tab, then do it again here.";
     } catch {
