@@ -2,7 +2,9 @@ package leavers
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -106,6 +108,7 @@ type List struct {
 
 	toCome  []toCome
 	titles  []string // lines above the header
+	below   []string // lines below the last row
 	project string   // the default
 	known   func(alias string) bool
 	first   map[rowKey]Leaver
@@ -149,6 +152,8 @@ func (l *List) Add(x Leaver) error {
 		x.Project = l.project
 	}
 	switch problem := x.problem(); {
+	case problem == "" && !l.AnyStatus && strings.ContainsFunc(x.User, unicode.IsSpace) && saysStays(x.User):
+		l.bad(x.Line, "user %s says that somebody stays: remove the row, and the one of that person", shown(x.User))
 	case problem != "":
 		l.bad(x.Line, "%s", problem)
 	case x.Project == "":

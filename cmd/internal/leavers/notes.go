@@ -8,6 +8,9 @@ func (l *List) Notes() (out []string) {
 	if len(l.titles) > 0 {
 		out = append(out, fmt.Sprintf("lines above the header, which are ignored: %d, the first %s.", len(l.titles), shown(l.titles[0])))
 	}
+	if n := len(l.below); n > 0 {
+		out = append(out, fmt.Sprintf("lines below the table, which are ignored: %d, the first %s.", n, shown(l.below[n-1])))
+	}
 	if n := l.unguarded(); n > 0 {
 		out = append(out, fmt.Sprintf("rows with a desktop or computer and no user: %d of %d. Whoever has it loses it.", n, len(l.Good)))
 	}

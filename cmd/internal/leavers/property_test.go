@@ -320,7 +320,7 @@ func FuzzRows(f *testing.F) {
 				}
 			}
 			for i, cell := range r.cells[:min(len(r.cells), len(head.cells))] {
-				if strings.TrimSpace(cell) != "" {
+				if cell = strings.TrimSpace(cell); cell != "" && !isFlag(cell) {
 					filled[strings.TrimSpace(head.cells[i])] = true
 				}
 			}
