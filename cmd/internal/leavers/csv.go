@@ -63,6 +63,9 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 		if name == "" {
 			continue
 		}
+		if part := (row{cells: []string{name}}).newPart(1); part != "" {
+			return errPart(n, part)
+		}
 		if err := l.Add(x); err != nil {
 			return err
 		}
@@ -119,7 +122,7 @@ func (l *List) readCSV(t *cells) error {
 			continue
 		}
 		if part != "" {
-			return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", r.line, part)
+			return errPart(r.line, part)
 		}
 		rows = append(rows, r)
 	}
@@ -162,7 +165,23 @@ func (l *List) readCSV(t *cells) error {
 			return err
 		}
 	}
+	l.dropStaying()
 	return nil
+}
+
+// dropStaying refuses the other rows of people of whom one row says that they stay.
+func (l *List) dropStaying() {
+	if len(l.staying) == 0 {
+		return
+	}
+	l.Good = slices.DeleteFunc(l.Good, func(x Leaver) bool {
+		line, stays := l.staying[x.who()]
+		if stays {
+			l.bad(x.Line, "%s is also on line %d, which says that the person stays: remove both rows, or correct line %d", x.subject(), line, line)
+		}
+		return stays
+	})
+	slices.SortStableFunc(l.Bad, func(a, b BadRow) int { return a.Line - b.Line })
 }
 
 // checkTitles refuses a list if what stands above its header, in it, or below its rows says that its
@@ -234,6 +253,10 @@ func (r row) newPart(columns int) string {
 }
 
 const anotherHeader = "another header"
+
+func errPart(line int, part string) error {
+	return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", line, part)
+}
 
 // isPartTitle reports a title above people who come, or stay.
 func isPartTitle(title string) bool {
@@ -312,6 +335,10 @@ func (l *List) row(r row, cols columns, doubts *doubts) error {
 	}
 	if !l.AnyStatus {
 		if doubt := doubts.staying(r); doubt != "" {
+			if l.staying == nil {
+				l.staying = map[guardKey]int{}
+			}
+			l.staying[x.canonical().who()] = r.line
 			l.bad(r.line, "%s", doubt)
 			return nil
 		}

@@ -37,6 +37,7 @@ type saying struct {
 	agreed   bool            // somebody did, in some row
 	staying  bool            // who has something in it stays
 	until    bool            // until the day in it
+	review   bool            // its name says that somebody reviewed who has access
 	said     bool            // it has the day on which somebody gave notice
 	back     bool            // it has the days on which people came back
 	verdict  map[string]bool // what was found of its cells
@@ -60,13 +61,14 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		place := hasWord(words, placeWords) || placeWords[key]
 		s.any = !people && !other && !place && key != "message" // failures --csv has texts of detachd there
 		s.reason = containsAny(key, reasonParts)
-		leaves := isLeaving(key, words, len(words) == 1)
-		agrees := containsAny(key, approvalParts) || onlyWords(words, goAhead, besideGoAhead)
+		leaves := isLeaving(key, words, onlyWords(words, removingWords, besideRemoving))
+		s.review = hasWord(words, reviewWords)
+		agrees := !s.review && (containsAny(key, approvalParts) || onlyWords(words, goAhead, besideGoAhead))
 		s.approval = agrees && !people && !other && (!about || slices.Contains(words, "by")) && !hasWord(words, requiredWords)
 		s.back = containsAny(key, backParts)
 		s.staying = !people && !other && saysInName(h.names[i], words)
 		state := hasWord(words, statusWords)
-		s.state = !s.approval && (!leaves && state || containsAny(key, statusParts) && (!about || state))
+		s.state = !s.approval && !s.review && (!leaves && state || containsAny(key, statusParts) && (!about || state))
 		s.until = hasWord(words, untilWords)
 		s.said = containsAny(key, saidParts)
 		s.dates = leaves || containsAny(key, dateParts)
@@ -257,6 +259,7 @@ func (s saying) against(cell string, now time.Time) bool {
 		key := fold(cell)
 		is = s.any && (saysStays(cell) || !s.reason && awayValues[key]) ||
 			s.staying && !isNothing(cell) && !saysLeft(cell) && !(s.until && s.isOver(cell, now)) ||
+			s.review && saysApproved(cell) ||
 			s.approval && (isNo(cell) || saysOpen(key)) ||
 			s.state && (containsAny(key, rejectedParts) || containsAny(key, absenceParts) || awayStates[key])
 		if len(s.verdict) < 1000 {

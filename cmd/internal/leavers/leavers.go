@@ -39,6 +39,11 @@ func (x Leaver) row() string {
 	return ""
 }
 
+// who is whom a row is about: a user, or the user of a desktop.
+func (x Leaver) who() guardKey {
+	return guardKey{rowKey{row: x.row()}, x.guard()}
+}
+
 // guard is the user who must have the desktop; empty for any user.
 func (x Leaver) guard() string {
 	if x.Desktop == "" && x.Computer == "" {
@@ -107,9 +112,10 @@ type List struct {
 	AnyStatus bool
 
 	toCome  []toCome
-	titles  []string // lines above the header
-	below   []string // lines below the last row
-	project string   // the default
+	staying map[guardKey]int // the line of somebody who stays, by Leaver.who
+	titles  []string         // lines above the header
+	below   []string         // lines below the last row
+	project string           // the default
 	known   func(alias string) bool
 	first   map[rowKey]Leaver
 	named   map[guardKey]bool

@@ -74,7 +74,8 @@ var (
 	stayingNames, besideStaying           = set("staying names"), set("beside staying")
 	activeValues, vagueWords              = set("active values"), set("vague words")
 	placeWords, yesValues                 = set("place words"), set("yes")
-	checklist                             = set("checklist values")
+	checklist, besideRemoving             = set("checklist values"), set("beside removing")
+	reviewWords                           = set("review words")
 	totals, awayValues, reasonParts       = set("totals"), set("away values"), sections["reason parts"]
 )
 

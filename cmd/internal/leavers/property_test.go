@@ -293,6 +293,11 @@ func FuzzRows(f *testing.F) {
 	} {
 		f.Add(seed)
 	}
+	for _, file := range []string{"mixed.txt", "ordinary.txt"} {
+		for _, s := range samples(f, file) {
+			f.Add(s.text)
+		}
+	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		text, err := Text(strings.NewReader(raw))
 		if err != nil {
