@@ -325,7 +325,7 @@ func FuzzRows(f *testing.F) {
 				}
 			}
 			for i, cell := range r.cells[:min(len(r.cells), len(head.cells))] {
-				if cell = strings.TrimSpace(cell); cell != "" && !isFlag(cell) {
+				if cell = strings.TrimSpace(cell); r.problem == "" && cell != "" && !isFlag(cell) {
 					filled[strings.TrimSpace(head.cells[i])] = true
 				}
 			}
