@@ -32,6 +32,7 @@ type saying struct {
 	day      bool            // its name says that it has them
 	any      bool            // its cells may say that somebody stays
 	reason   bool            // its name says that it has reasons
+	leaves   bool            // it has something in a row if, and only if, the person leaves
 	state    bool            // its name says that it has states of people
 	approval bool            // its name says that somebody agreed
 	agreed   bool            // somebody did, in some row
@@ -77,7 +78,8 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		if other {
 			s.order = noDates
 		}
-		if leaves && !about {
+		s.leaves = leaves && !about
+		if s.leaves {
 			d.someLeft = d.someLeft || some(func(cell string) bool { return !isNothing(cell) }) >= 0
 		}
 		agreed := leavesByState
@@ -91,7 +93,7 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 			}
 		}
 		d.says = append(d.says, s)
-		if leaves && !about {
+		if s.leaves {
 			d.leaving = append(d.leaving, s)
 		}
 	}
@@ -158,35 +160,59 @@ func (d *doubts) cameBack(r row, s saying) bool {
 	})
 }
 
+// A column may say that the person of a row leaves later: what it says, for a refusal and for a note.
+type later struct{ refusal, note string }
+
+var (
+	dayToCome = later{
+		"column %s has a date to come, %s, and nothing would wait for it: " + giveTime,
+		"column %s is ignored, and has dates to come in %d of the rows, the first in line %d: %s. Nothing waits for them.",
+	}
+	unclearDay = later{
+		"column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or " + giveTime,
+		"column %s is ignored, and in %d of the rows it is not clear whether its day is to come, the first in line %d: %s.",
+	}
+	stillWorks = later{
+		"column %s says %s, so the person may still work: " + giveTime,
+		"column %s is ignored, and says in %d of the rows that the person may still work, the first in line %d: %s. Nothing waits for the last day.",
+	}
+)
+
 // early says why the person of a row may leave later; empty if nothing says so, or a time was given.
 func (d *doubts) early(r row) string {
 	if d.anyDate {
 		return ""
 	}
-	past := false
-	for _, s := range d.leaving {
-		cell := r.at(s.at)
-		isDay := len(readDate(cell, true, s.order)) > 0
-		past = past || isDay && !s.said
-		switch {
-		case isDay || isNothing(cell) || s.order == noDates:
-		case s.day || !s.reason && isVague(cell):
-			return fmt.Sprintf("column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or "+giveTime,
-				s.title, shown(cell))
-		case namesDateToCome(cell, d.now):
-			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+giveTime, s.title, shown(cell))
-		}
-	}
 	for _, s := range d.says {
-		cell := r.at(s.at)
-		if s.toCome(cell, d.now) || s.any && s.order != noDates && speaksOfDayToCome(cell, d.now) {
-			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+giveTime, s.title, shown(cell))
-		}
-		if s.state && !past && containsAny(fold(cell), noticeParts) {
-			return fmt.Sprintf("column %s says %s, so the person may still work: "+giveTime, s.title, shown(cell))
+		if why := d.leavesLater(s, r); why != nil {
+			return fmt.Sprintf(why.refusal, s.title, shown(r.at(s.at)))
 		}
 	}
 	return ""
+}
+
+// leavesLater is what a column says of a later day of leaving; nil for nothing.
+func (d *doubts) leavesLater(s saying, r row) *later {
+	cell := r.at(s.at)
+	switch {
+	case isNothing(cell):
+	case s.toCome(cell, d.now):
+		return &dayToCome
+	case s.leaves && s.order != noDates && len(readDate(cell, true, s.order)) == 0:
+		switch {
+		case s.day || !s.reason && isVague(cell):
+			return &unclearDay
+		case namesDateToCome(cell, d.now):
+			return &dayToCome
+		}
+	case s.any && s.order != noDates && speaksOfDayToCome(cell, d.now):
+		return &dayToCome
+	case s.state && containsAny(fold(cell), noticeParts) && !slices.ContainsFunc(d.leaving, func(s saying) bool {
+		return !s.said && len(readDate(r.at(s.at), true, s.order)) > 0
+	}):
+		return &stillWorks
+	}
+	return nil
 }
 
 // speaksOfDayToCome reports whether a text, such as "last day is 31.12.2026", speaks of leaving on a

@@ -159,7 +159,7 @@ func (l *List) Add(x Leaver) error {
 	}
 	switch problem := x.problem(); {
 	case problem == "" && !l.AnyStatus && strings.ContainsFunc(x.User, unicode.IsSpace) && saysStays(x.User):
-		l.bad(x.Line, "user %s says that somebody stays: remove the row, and the one of that person", shown(x.User))
+		l.bad(x.Line, "user %s says that somebody stays: remove the row, or write only the name if the person leaves", shown(x.User))
 	case problem != "":
 		l.bad(x.Line, "%s", problem)
 	case x.Project == "":
