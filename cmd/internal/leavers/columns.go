@@ -164,6 +164,7 @@ type header struct {
 	means []meaning
 	empty []bool // no row has a value in this column
 	rows  []row
+	stay  bool // the list is of those who stay: a person who is passed over would lose a desktop
 }
 
 // title names a column in a message.
@@ -323,7 +324,7 @@ func (h header) directoryNames() (account int, same []int) {
 // columns that may name users are among them.
 func (h header) samePeople() (user int, same []int) {
 	at := slices.DeleteFunc(h.having(isUser|mayBeUser), func(i int) bool { return h.empty[i] || h.flags(i, false) })
-	if len(at) < 2 || len(h.having(isUser)) == 0 && !slices.ContainsFunc(at, h.hasAddresses) {
+	if h.stay || len(at) < 2 || len(h.having(isUser)) == 0 && !slices.ContainsFunc(at, h.hasAddresses) {
 		return -1, nil
 	}
 	rank := func(i int) int {
@@ -372,7 +373,7 @@ func (h header) leavers() int {
 		leaver := isLeaving(fold(h.names[i]), words, false) && !slices.Contains(words, "by")
 		return !leaver || h.means[i] != mayBeUser || h.empty[i] || h.flags(i, false)
 	})
-	if len(at) != 1 {
+	if h.stay || len(at) != 1 {
 		return -1
 	}
 	return at[0]
@@ -411,7 +412,7 @@ func (h header) flags(i int, machines bool) bool {
 // namesNothing takes the meaning from a column ID that only numbers the rows, and from one such as
 // Laptop that only says yes or no, if another one names users.
 func (h header) namesNothing() {
-	if len(h.having(isUser|mayBeUser)) == 0 {
+	if h.stay || len(h.having(isUser|mayBeUser)) == 0 {
 		return
 	}
 	all := func(i int, is func(cell string) bool) bool {

@@ -126,7 +126,7 @@ func (l *List) readCSV(t *cells) error {
 		}
 		rows = append(rows, r)
 	}
-	for len(rows) > 1 && len(l.below) < maxTitles && rows[len(rows)-1].isFooter(len(h.names)) {
+	for !l.AnyStatus && len(rows) > 1 && len(l.below) < maxTitles && rows[len(rows)-1].isFooter(len(h.names)) {
 		l.below = append(l.below, strings.TrimSpace(strings.Join(rows[len(rows)-1].cells, " ")))
 		rows = rows[:len(rows)-1]
 	}
@@ -135,7 +135,7 @@ func (l *List) readCSV(t *cells) error {
 			h.empty[i] = h.empty[i] && strings.TrimSpace(cell) == ""
 		}
 	}
-	h.rows = rows
+	h.rows, h.stay = rows, l.AnyStatus
 	cols, err := h.columns(l.Columns)
 	if err != nil {
 		return err

@@ -96,6 +96,18 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 		}
 	}
 
+	// In a list of those who stay nobody is passed over.
+	for text, want := range map[string]string{
+		"Login,Email\nalee,ann.lee@x\n": "several columns name the user", "Login of leaver,dept\nann,IT\n": "choose one", "user,dept\nann,IT\n(1 row of 1)\n": "",
+	} {
+		l := New("hq", known)
+		l.AnyStatus, l.Now = true, noon
+		if err := l.Read(strings.NewReader(text)); want != "" {
+			require.ErrorContains(t, err, want)
+		}
+		require.Equal(t, want == "", l.BadRows == 1, text)
+	}
+
 	// A list of those who stay is not asked who leaves.
 	l := New("hq", known)
 	l.AnyStatus, l.Now = true, noon
