@@ -411,28 +411,6 @@ func TestARunIsOfItsSchedule(t *testing.T) {
 	require.Empty(t, views[0].Runs)
 }
 
-// twice sends every command again, as a client does whose connection broke before the reply.
-type twice struct{}
-
-func (twice) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (twice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		_ = next(ctx, cmd)
-		cmd.SetErr(nil)
-		return next(ctx, cmd)
-	}
-}
-
-func (twice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		_ = next(ctx, cmds)
-		for _, cmd := range cmds {
-			cmd.SetErr(nil)
-		}
-		return next(ctx, cmds)
-	}
-}
-
 // What was done by a command whose reply was lost is not refused when the client sends it again.
 func TestRepliesAreLost(t *testing.T) {
 	t.Parallel()
@@ -443,7 +421,7 @@ func TestRepliesAreLost(t *testing.T) {
 		return rdb
 	}
 	b, rdb := newBundle(t, client()), client()
-	rdb.AddHook(twice{})
+	rdb.AddHook(redistest.Twice{})
 	again := b.other(rdb)
 	ctx := t.Context()
 	waits := func() record.Operation {
