@@ -136,11 +136,7 @@
     busy(true);
     if (!button || form.method !== "post") return;
     if (sending === button || !form.matches(".top ~ main form")) {
-      setTimeout(() => {
-        // The form's data are collected: a disabled button's name is not sent.
-        sending = null;
-        hold(button);
-      });
+      setTimeout(() => hold(button)); // once the form's data are collected: a disabled button's name is not sent
       return;
     }
     event.preventDefault();
@@ -150,12 +146,12 @@
     const why = await obstacle();
     release();
     if (why) {
-      sending = null;
       warn(why);
       if (document.activeElement === document.body) button.focus(); // which it lost while it was disabled
     } else {
-      form.requestSubmit(button);
+      form.requestSubmit(button); // comes here again at once, unless a field has become invalid
     }
+    sending = null;
   });
   addEventListener("click", async (event) => {
     const link = event.target.closest("a[href^='/']");
