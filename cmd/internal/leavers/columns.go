@@ -342,14 +342,18 @@ func (h header) samePeople() (user int, same []int) {
 	if rank(at[0]) == 2 {
 		return -1, nil
 	}
+	directory := fold(h.names[at[0]]) == "samaccountname"
 	for _, i := range at[1:] {
-		compared := 0
+		compared, same := 0, h.samePerson
+		if rank(i) < 2 && !directory { // which of alee and ann.lee a cloud knows, nobody can tell
+			same = h.sameAccount
+		}
 		for _, r := range h.rows {
 			a, b := r.at(at[0]), r.at(i)
 			if a == "" || b == "" {
 				continue
 			}
-			if compared++; len(localPart(a)) < 2 || !samePerson(a, b) && !h.sameInScripts(at[0], i, a, b) {
+			if compared++; len(localPart(a)) < 2 || !same(at[0], i, a, b) {
 				return -1, nil
 			}
 		}
@@ -360,8 +364,14 @@ func (h header) samePeople() (user int, same []int) {
 	return at[0], at[1:]
 }
 
-// sameInScripts reports two names in different scripts, in columns such as 员工账号 and 员工姓名.
-func (h header) sameInScripts(i, j int, a, b string) bool {
+func (h header) sameAccount(_, _ int, a, b string) bool { return sameAccount(a, b) }
+
+// samePerson also takes a name in another script for that of an account, in columns such as 员工账号 and
+// 员工姓名.
+func (h header) samePerson(i, j int, a, b string) bool {
+	if samePerson(a, b) {
+		return true
+	}
 	x, y := []rune(fold(h.names[i])), []rune(fold(h.names[j]))
 	return isLatin(a) && !isLatin(b) && len(x) > 2 && len(y) > 2 && slices.Equal(x[:2], y[:2])
 }
