@@ -72,7 +72,12 @@ func (p *process) until(t *testing.T, text string) string {
 // terminate ends it as systemd and Kubernetes do, and gives what it still said.
 func (p *process) terminate(t *testing.T) string {
 	t.Helper()
-	require.NoError(t, p.cmd.Process.Signal(syscall.SIGTERM))
+	return p.end(t, syscall.SIGTERM)
+}
+
+func (p *process) end(t *testing.T, sig syscall.Signal) string {
+	t.Helper()
+	require.NoError(t, p.cmd.Process.Signal(sig))
 	rest, err := io.ReadAll(p.out)
 	require.NoError(t, err)
 	require.NoError(t, p.cmd.Wait(), "it ends with 0")
@@ -124,8 +129,8 @@ projects:
 	}
 	require.NoError(t, json.Unmarshal([]byte(run(csv.String(), "detach", "--file", "-", "--wait", "--json")), &got))
 	require.Equal(t, 2500, got.Operations[0].Counts["detached"])
-	for _, w := range workers {
-		require.Contains(t, w.terminate(t), "worker stopped")
+	for i, w := range workers {
+		require.Contains(t, w.end(t, []syscall.Signal{syscall.SIGTERM, syscall.SIGHUP}[i]), "worker stopped")
 	}
 	require.NotContains(t, run("", "doctor"), "2 running")
 	cloud.terminate(t)

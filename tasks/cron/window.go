@@ -36,11 +36,11 @@ func Recurring(spec Spec, length time.Duration) (Window, error) {
 
 // Once makes a window between two times in a zone, such as "2026-12-24 18:00".
 func Once(from, until string, zone *time.Location) (Window, error) {
-	begin, err := instant(from, zone)
+	begin, err := Instant(from, zone)
 	if err != nil {
 		return Window{}, err
 	}
-	end, err := instant(until, zone)
+	end, err := Instant(until, zone)
 	if err != nil {
 		return Window{}, err
 	}
@@ -50,7 +50,8 @@ func Once(from, until string, zone *time.Location) (Window, error) {
 	return Window{from: begin, until: end}, nil
 }
 
-func instant(text string, zone *time.Location) (time.Time, error) {
+// Instant reads a time on the clocks of a zone, such as "2026-12-24 18:00".
+func Instant(text string, zone *time.Location) (time.Time, error) {
 	for _, layout := range []string{"2006-01-02 15:04", "2006-01-02 15:04:05", wallLayout} {
 		if wall, err := time.Parse(layout, text); err == nil {
 			return first(wall, zone), nil

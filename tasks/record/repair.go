@@ -89,7 +89,19 @@ type RepairCursor struct {
 	waiting bool
 
 	operations, orphans, unreadable int
+	unreadableIn                    []string // operations, the first ones
 	repairs                         Repairs
+}
+
+// mostUnreadable is how many unreadable operations are named.
+const mostUnreadable = 10
+
+// cannotRead counts an operation, or a chunk of one, that is unreadable.
+func (c *RepairCursor) cannotRead(op string) {
+	c.unreadable++
+	if len(c.unreadableIn) < mostUnreadable && !slices.Contains(c.unreadableIn, op) {
+		c.unreadableIn = append(c.unreadableIn, op)
+	}
 }
 
 // OperationsLeft reports that the round has not looked at all operations yet. They come first, and until
@@ -267,7 +279,7 @@ func (s *repairStep) mastersNow(ctx context.Context) ([]scanner, error) {
 	masters, names, err := s.masters(ctx)
 	if c := s.cursor; err == nil && !slices.Equal(names, c.masters) {
 		c.masters, c.node, c.at, c.todo = names, 0, 0, repairTodo{}
-		c.operations, c.orphans, c.unreadable = 0, 0, 0
+		c.operations, c.orphans, c.unreadable, c.unreadableIn = 0, 0, 0, nil
 	}
 	return masters, err
 }

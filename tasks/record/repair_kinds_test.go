@@ -104,6 +104,45 @@ func repairKinds(t *testing.T, b *bundle) {
 	require.Len(t, events, 1)
 }
 
+// What cannot be read is named, and is no longer once its keys are removed.
+func TestRepairNamesWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t, redistest.Start(t).Client(t))
+	damaged := b.enqueue(tasks.Request{Desktops: []string{"a"}})
+	rows := b.enqueue(tasks.Request{Desktops: ids(130)})
+	whole := b.enqueue(tasks.Request{Desktops: []string{"c"}})
+	b.round()
+	key := func(op record.Operation, name string) string { return b.prefix + ":{" + op.ID + "}:" + name }
+	require.NoError(t, b.rdb.HSet(t.Context(), key(damaged, "op"), "meta", "damaged").Err())
+	for _, chunk := range []string{"c:0", "c:1"} {
+		require.NoError(t, b.rdb.Del(t.Context(), key(rows, chunk)).Err())
+		require.NoError(t, b.rdb.Set(t.Context(), key(rows, chunk), "damaged", 0).Err())
+	}
+	b.rdb.HDel(t.Context(), b.prefix+":repair", "safe")
+	b.round()
+	report, err := b.r.RepairReport(t.Context())
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{damaged.ID, rows.ID}, report.UnreadableIn)
+	require.NotContains(t, report.UnreadableIn, whole.ID)
+	require.GreaterOrEqual(t, report.Unreadable, 2)
+
+	for _, k := range b.keys() {
+		if strings.Contains(k, "{"+damaged.ID+"}") || strings.Contains(k, "{"+rows.ID+"}") {
+			require.NoError(t, b.rdb.Unlink(t.Context(), k).Err())
+		}
+	}
+	b.now = b.now.Add(2 * time.Hour) // nobody may be about to accept them
+	for range 2 {
+		b.rdb.HDel(t.Context(), b.prefix+":repair", "safe")
+		b.round()
+	}
+	report, err = b.r.RepairReport(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, report.Unreadable)
+	require.Empty(t, report.UnreadableIn)
+	require.Zero(t, report.Orphans, "what led to them was dropped")
+}
+
 // What a producer may be about to accept stays as it is.
 func TestRepairWaitsForProducers(t *testing.T) {
 	t.Parallel()

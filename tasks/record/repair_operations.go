@@ -38,7 +38,7 @@ func (s *repairStep) repairOperations(ctx context.Context, ids []string, sure bo
 		switch {
 		case there[i].Val() == 0: // it was just removed
 		case err != nil || err2 != nil:
-			s.cursor.unreadable++
+			s.cursor.cannotRead(id)
 		case v.Expired && v.Meta != "": // its removal has begun: the ended list continues it
 			missing[RepairedEnded].add(s.keys.endedOps(), max(0, v.Ended.UnixMilli()), id)
 		case !accepted:
@@ -210,7 +210,7 @@ func (s *repairStep) recount(ctx context.Context, op Operation) (changed bool, e
 	for first := 0; first < op.Chunks(); first += 64 {
 		rows, err := s.readChunks(ctx, op, chunkRange(first, min(first+64, op.Chunks()))...)
 		if err != nil {
-			s.cursor.unreadable++
+			s.cursor.cannotRead(op.ID)
 			return false, s.rdb.Ping(ctx).Err() // Redis answers, so the rows are unreadable
 		}
 		for _, d := range rows {

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -19,6 +20,8 @@ type RepairReport struct {
 	Last       int       `json:"last"`       // repairs
 	Orphans    int       `json:"orphans"`    // entries that led to no operation, dropped ones included
 	Unreadable int       `json:"unreadable"` // operations and chunks
+	// The operations of these, some of them if they are many.
+	UnreadableIn []string `json:"unreadable_in,omitempty"`
 }
 
 // Fields of the walk's hash, besides a total for each RepairKind.
@@ -31,6 +34,7 @@ const (
 	roundLastField  = "last"
 	orphansField    = "orphans"
 	unreadableField = "unreadable"
+	unreadableIn    = "unreadable in" // ids, with spaces between them
 )
 
 // noteRepairs adds the repairs of a step.
@@ -59,6 +63,7 @@ func (r *Record) noteRound(ctx context.Context, now time.Time, c RepairCursor) e
 	return r.rdb.HSet(ctx, r.keys.repair(), safeField, safe.UnixMilli(),
 		roundField, c.begun.UnixMilli(), roundEndField, now.UnixMilli(), roundOpsField, c.operations,
 		roundLastField, c.repairs.Total(), orphansField, c.orphans, unreadableField, c.unreadable,
+		unreadableIn, strings.Join(c.unreadableIn, " "),
 	).Err()
 }
 
@@ -71,6 +76,7 @@ func (r *Record) RepairReport(ctx context.Context) (RepairReport, error) {
 	x := RepairReport{
 		Repaired: Repairs{}, Operations: int(number(v[roundOpsField])), Last: int(number(v[roundLastField])),
 		Orphans: int(number(v[orphansField])), Unreadable: int(number(v[unreadableField])),
+		UnreadableIn: strings.Fields(v[unreadableIn]),
 	}
 	for _, kind := range RepairKinds {
 		x.Repaired.add(kind, int(number(v[string(kind)])))

@@ -122,7 +122,7 @@ func (s *repairStep) readRows(ctx context.Context, refs []chunkID) error {
 			}
 		})
 		if err != nil {
-			s.cursor.unreadable++
+			s.cursor.cannotRead(op.ID)
 		}
 	}
 	todo.read += len(refs)
@@ -140,7 +140,7 @@ func (s *repairStep) evidenceOf(ctx context.Context, refs []chunkID) (map[chunkI
 		return out, nil
 	}
 	if err := s.rdb.Ping(ctx).Err(); err != nil || len(refs) == 1 {
-		s.cursor.unreadable++
+		s.cursor.cannotRead(refs[0].op)
 		return out, err
 	}
 	for _, ref := range refs {

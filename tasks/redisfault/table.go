@@ -113,7 +113,7 @@ var table = []Fault{
 	},
 	{
 		Code: Away, Meaning: "Redis does not answer",
-		Advice:     "check that Redis runs and that the configured URL is right (detachd doctor); nothing that was accepted before is lost",
+		Advice:     "check that Redis runs and that the configured URL is right; nothing that was accepted before is lost",
 		RetryAfter: soon, Passes: true,
 	},
 }

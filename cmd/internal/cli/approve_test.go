@@ -99,7 +99,8 @@ func TestStopAllProjects(t *testing.T) {
 			require.Equal(t, tasks.PauseStop, p.Kind)
 		}
 		require.Contains(t, s.ok(t, "stats", "-o", "wide"), "stop: jo: a wrong feed")
-		require.Contains(t, s.here(t).run(t, "doctor").out, "all projects are stopped: jo: a wrong feed")
+		require.Contains(t, s.run(t, "doctor").out, "all projects are stopped: jo: a wrong feed")
+		require.Contains(t, s.run(t, "resume", "hq").err, "warning: all projects are stopped, so nothing is sent")
 		s.refused(t, exitUsage, "resume --all needs a reason", "resume", "--all")
 		require.Contains(t, s.ok(t, "resume", "--all", "--reason", "corrected"), "has ended")
 		p, err := s.store(t).Record.ProjectPause(t.Context(), "hq")

@@ -131,6 +131,7 @@ func TestSessions(t *testing.T) {
 		_, err = keys.Session(t.Context(), string(session), true)
 		require.ErrorIs(t, err, access.ErrRefused)
 		s.refused(t, exitUsage, "this session does not exist", "sessions", "end", id)
+		s.refused(t, exitUsage, "next: detachd sessions list shows the sessions", "sessions", "end", id)
 		events, _, err := st.Record.AuditLog(t.Context(), tasks.AuditFilter{Target: id}, 10, "")
 		require.NoError(t, err)
 		require.Len(t, events, 1)

@@ -109,11 +109,10 @@ func (p *Program) cancelMany(ctx context.Context, o cancelOptions) (err error) {
 	switch {
 	case err != nil:
 		return err
-	case o.dryRun && o.json:
+	case o.json && (o.dryRun || match.Matched == 0 && o.confirm < 0):
 		return printJSON(p.Stdout, match)
 	case match.Matched == 0 && o.confirm < 0:
-		p.note("no operation matches")
-		return nil
+		return p.nothing(ctx, c, "operation", o.filter.Project)
 	case o.dryRun:
 		if err := p.show(cancelMatch(match)); err != nil {
 			return err

@@ -25,6 +25,9 @@ func TestCancelMany(t *testing.T) {
 		}
 		require.Contains(t, s.run(t, "cancellation", "list").err, "there are no cancellations")
 		require.Contains(t, s.run(t, "cancel", "--ticket", "none", "--reason", "r").err, "no operation matches")
+		require.InDelta(t, 0, s.json(t, exitOK, "cancel", "--ticket", "none", "--reason", "r")["matched"], 0)
+		s.refused(t, exitUsage, seeRows, "undo", other, "--reason", "r")
+		s.refused(t, exitUsage, "next: "+fixInput, "list", "--page-token", "xx")
 		r := s.run(t, "cancel", "--requested-by", "jo", "--since", "1h", "--dry-run")
 		require.Regexp(t, `hq +jo +3 +4\n`, r.out)
 		require.Contains(t, r.err, "4 desktops would be cancelled, 0 are too late; nothing was changed")

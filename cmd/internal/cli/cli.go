@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -154,6 +155,9 @@ func suggestFlags(root *cobra.Command) {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if mistyped := cmd.ValidateArgs(cmd.Flags().Args()); cmd.HasSubCommands() && mistyped != nil {
 			return mistyped
+		}
+		if number, ok := errors.AsType[*pflag.InvalidValueError](err); ok && errors.As(err, new(*strconv.NumError)) {
+			return fmt.Errorf("--%s %s is not a number", number.GetFlag().Name, shown(number.GetValue()))
 		}
 		unknown, ok := errors.AsType[*pflag.NotExistError](err)
 		if !ok {

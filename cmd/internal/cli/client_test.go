@@ -136,8 +136,19 @@ func TestServerAway(t *testing.T) {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			t.Parallel()
 			away.refused(t, exitInternal, "cannot reach the server at 127.0.0.1:1", args...)
+			away.refused(t, exitInternal, "that --server or DETACHD_SERVER is right\n", args...)
 		})
 	}
+}
+
+// A request that left may have been taken, unless it only asks.
+func TestServerThatHangsUp(t *testing.T) {
+	t.Parallel()
+	mute := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	t.Cleanup(mute.Close)
+	s := &stage{env: map[string]string{"DETACHD_SERVER": mute.URL, "DETACHD_API_KEY": "dk_secret"}, key: "dk_secret"}
+	s.refused(t, exitInternal, "the request may have taken effect: check first", "keys", "create", "--name", "hr", "--role", "producer")
+	s.refused(t, exitInternal, "that --server or DETACHD_SERVER is right\n", "list")
 }
 
 func TestServerWithoutItsRedis(t *testing.T) {
@@ -262,6 +273,10 @@ func TestDoctorOfAServer(t *testing.T) {
 	s := served(t)
 	require.Equal(t, map[string]string{"server": "ok", "server ready": "ok", "key": "ok", "workers": "warn", "the rest": "ok"}, s.levels(t, exitOK))
 	require.Contains(t, s.ok(t, "doctor"), "role admin, for all projects, no expiry")
+	rec := s.store(t).Record
+	require.NoError(t, rec.PauseProject(t.Context(), "hq", tasks.PauseNoRight, 0, "403"))
+	require.Equal(t, "bad", s.levels(t, exitFailed)["pause hq"])
+	require.NoError(t, rec.ResumeProject(t.Context(), "hq"))
 	s.worker(t)
 	require.Equal(t, "ok", s.levels(t, exitOK)["workers"])
 
@@ -283,6 +298,7 @@ func TestDoctorAsksWhetherAServerIsReady(t *testing.T) {
 	require.Equal(t, map[string]string{"ready": "ok"}, s.levels(t, exitOK, "--ready", s.url))
 	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", broken.url))
 	require.Equal(t, map[string]string{"ready": "bad"}, s.levels(t, exitFailed, "--ready", "http://127.0.0.1:1"))
+	require.Contains(t, s.run(t, "doctor", "--ready", "http://127.0.0.1:1").out, "check that the server or worker runs, and listens there (--listen)\n")
 	r := s.run(t, "doctor", "--ready", "http://jo:hidden@127.0.0.1:8080")
 	require.Equal(t, exitUsage, r.code)
 	require.Contains(t, r.err, "invalid --ready")

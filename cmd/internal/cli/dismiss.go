@@ -66,6 +66,9 @@ func (p *Program) dismiss(ctx context.Context, args []string, o dismissOptions) 
 			return err
 		}
 		if o.dryRun || match.Matched == 0 && o.confirm < 0 {
+			if match.Matched == 0 && !o.json {
+				return p.nothing(ctx, c, "failure", o.filter.Project)
+			}
 			return p.showDismissable(match, o.json)
 		}
 		err = p.confirmed(match.Matched, o.confirm, question{
@@ -117,10 +120,6 @@ func (p *Program) dismissRequest(args []string, o dismissOptions) (api.DismissRe
 func (p *Program) showDismissable(match api.FailureMatch, asJSON bool) error {
 	if asJSON {
 		return printJSON(p.Stdout, match)
-	}
-	if match.Matched == 0 {
-		p.note("no failure matches")
-		return nil
 	}
 	if err := p.show(matchTable(match)); err != nil {
 		return err

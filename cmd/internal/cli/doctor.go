@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,8 @@ func (fs *findings) add(check string, l level, next, format string, args ...any)
 	if next == askDoctor {
 		next = "compare the message with the configuration (" + check + "), and look at the log of what answered"
 	}
-	fs.All = append(fs.All, finding{check, l, fmt.Sprintf(format, args...), next})
+	message := strings.ReplaceAll(fmt.Sprintf(format, args...), "\n", "; ") // of joined errors
+	fs.All = append(fs.All, finding{check, l, message, next})
 	if l == bad {
 		fs.OK = false
 	}
@@ -53,8 +55,8 @@ func (p *Program) doctorCommand() *cobra.Command {
 		Long: `Checks everything that detachd depends on, and says what to do about each finding.
 In Redis it does once what a worker does, in keys that it deletes afterwards; it
 changes nothing else. The exit code is 0 if nothing is bad, 3 if something is, and
-6 if credentials were refused. With a server it checks the server and the API key;
-run doctor where the server runs for the rest.
+6 if credentials were refused. With a server it checks the server, the API key and
+pauses; run doctor where the server runs for the rest.
 
 With --probe it also sends one detach call per project for a desktop that does not
 exist (an id of zeros), to check that the credentials allow detaching. A cloud that

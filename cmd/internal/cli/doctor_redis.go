@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -233,27 +234,53 @@ func checkWorkers(workers []tasks.Worker, fs *findings) {
 			"no sign of life for %s", w.Silent.Round(time.Second))
 	}
 	if alive == 0 {
-		fs.add("workers", warn, "start one: detachd worker", "none is running: nothing is sent")
+		next := "start one: detachd worker"
+		if slices.ContainsFunc(fs.All, func(f finding) bool { return f.Check == claimsCheck && f.Level == bad }) {
+			next = "correct Redis first: a worker that cannot write to it counts as gone"
+		}
+		fs.add("workers", warn, next, "none is running: nothing is sent")
 		return
 	}
 	fs.add("workers", fine, "", "%d running", alive)
 }
 
 func (fs *findings) paused(alias string, pause tasks.Pause) {
-	check := "pause " + alias
+	l := warn
+	switch pause.Kind {
+	case tasks.PauseAuth, tasks.PauseNoRight:
+		l = bad
+	case tasks.PauseThrottled:
+		l = fine
+	}
+	fs.add("pause "+alias, l, endsPause(alias, pause), "%s", pauseText(pause))
+}
+
+// pauseText says of a pause what the table of stats has no room for.
+func pauseText(pause tasks.Pause) string {
+	if pause.Kind == tasks.PauseStop {
+		return "all projects are stopped: " + pause.Reason
+	}
 	until := "until it is resumed"
 	if !pause.Until.IsZero() {
 		until = "until " + clock(pause.Until)
 	}
-	text := fmt.Sprintf("paused %s (%s): %s", until, pause.Kind, pause.Reason)
+	return fmt.Sprintf("paused %s (%s): %s", until, pause.Kind, pause.Reason)
+}
+
+// endsPause is what a person does about a pause; empty: nothing.
+func endsPause(alias string, pause tasks.Pause) string {
+	resume := "detachd resume " + alias
 	switch pause.Kind {
 	case tasks.PauseAuth:
-		fs.add(check, bad, "correct the credentials or permissions, then: detachd resume "+alias, "%s", text)
+		return "correct the credentials or permissions, then: " + resume
+	case tasks.PauseNoRight:
+		return "give the IAM user the permission, then: " + resume
+	case tasks.PauseNotAPI:
+		return "correct the endpoint or the proxy, then: " + resume
 	case tasks.PauseStop:
-		fs.add(check, warn, "detachd resume --all --reason …", "all projects are stopped: %s", pause.Reason)
+		return "detachd resume --all --reason …"
 	case tasks.PauseThrottled:
-		fs.add(check, fine, "", "%s", text)
-	default:
-		fs.add(check, warn, "detachd resume "+alias, "%s", text)
+		return ""
 	}
+	return resume
 }

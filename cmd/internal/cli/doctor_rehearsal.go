@@ -7,6 +7,9 @@ import (
 	"github.com/detachd/detachd/worker"
 )
 
+// claimsCheck is the check that is bad if a worker cannot write.
+const claimsCheck = "redis claims"
+
 // rehearse does in Redis what a worker does, and reports what does not work and why.
 func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 	r := worker.Rehearse(ctx, s.Redis, s.Record)
@@ -14,7 +17,7 @@ func rehearse(ctx context.Context, s *app.Store, fs *findings) {
 		check, what string
 		err         error
 	}{
-		{"redis claims", "desktops were claimed, refused to another worker, and released", r.Claims},
+		{claimsCheck, "desktops were claimed, refused to another worker, and released", r.Claims},
 		{"redis limits", "a request was allowed", r.Limits},
 		{"redis bell", "a ring for workers was heard", r.Bell},
 		{"redis queue", "a task was enqueued, received and completed", r.Queue},

@@ -36,20 +36,23 @@ func checkRepair(ctx context.Context, s *app.Store, now func() time.Time, fs *fi
 
 func (fs *findings) repairs(x record.RepairReport, now time.Time) {
 	const check = "record"
-	if x.EndedAt.IsZero() {
-		fs.add(check, fine, "", "no worker has checked the whole record yet")
-		return
+	checked, begun := "no worker has checked the whole record yet", !x.EndedAt.IsZero()
+	if begun {
+		checked = fmt.Sprintf("%s checked until %s", count(x.Operations, "operation"), clock(x.EndedAt))
 	}
-	checked := fmt.Sprintf("%s checked until %s", count(x.Operations, "operation"), clock(x.EndedAt))
 	if x.Unreadable > 0 {
-		fs.add(check, bad, "find out what else writes to Redis under detachd's prefix; "+
-			"the log and the reports of these operations show what is affected",
-			"%s of operations cannot be read; %s", count(x.Unreadable, "part"), checked)
+		fs.add(check, bad, "find out what else writes to Redis under detachd's prefix, and submit what these operations named again",
+			"%s of operations cannot be read: %s; %s", count(x.Unreadable, "part"), strings.Join(x.UnreadableIn, ", "), checked)
 	}
 	switch total := x.Repaired.Total(); {
-	case now.Sub(x.EndedAt) > lateRound:
+	case begun && now.Sub(x.EndedAt) > lateRound:
 		fs.add(check, warn, "check the logs of the workers", "it was not checked for %s; losses of Redis are not repaired",
 			now.Sub(x.EndedAt).Round(time.Hour))
+	case x.Orphans > 0 && (total == 0 || now.Sub(x.RepairedAt) >= lateRound):
+		fs.add(check, warn, "check whether Redis loses data, and find out what else writes under detachd's prefix",
+			"%s; dangling references: %d", checked, x.Orphans)
+	case !begun && total == 0:
+		fs.add(check, fine, "", "%s", checked)
 	case total == 0 && x.Unreadable == 0:
 		fs.add(check, fine, "", "%s; nothing was lost", checked)
 	case total > 0 && now.Sub(x.RepairedAt) < lateRound:

@@ -30,7 +30,10 @@ func TestDoctorOnRepairs(t *testing.T) {
 		"whole":      {round, fine, "12 operations checked until .*; nothing was lost"},
 		"repaired":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-time.Hour), 4 }), warn, "3 repairs so far, .*: listed 1, open 2; 12 operations .*, dangling references: 4"},
 		"long ago":   {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt = some, now.Add(-48*time.Hour) }), fine, "3 repairs so far, none since"},
-		"unreadable": {with(func(x *record.RepairReport) { x.Unreadable = 1 }), bad, "1 part of operations cannot be read"},
+		"unreadable": {with(func(x *record.RepairReport) { x.Unreadable, x.UnreadableIn = 3, []string{"a", "b"} }), bad, "3 parts of operations cannot be read: a, b; 12 operations"},
+		"first walk": {record.RepairReport{Repaired: some, RepairedAt: now.Add(-time.Minute)}, warn, "3 repairs so far, .*; no worker has checked the whole record yet"},
+		"left over":  {with(func(x *record.RepairReport) { x.Orphans = 4 }), warn, "12 operations checked until .*; dangling references: 4"},
+		"long after": {with(func(x *record.RepairReport) { x.Repaired, x.RepairedAt, x.Orphans = some, now.Add(-48*time.Hour), 4 }), warn, "dangling references: 4"},
 		"nobody":     {with(func(x *record.RepairReport) { x.EndedAt = now.Add(-30 * time.Hour) }), warn, "it was not checked for 30h0m0s"},
 	} {
 		fs := findings{OK: true}

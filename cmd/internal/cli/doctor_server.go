@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"net/url"
 	"strings"
 	"time"
 
@@ -39,6 +41,13 @@ func (p *Program) examineServer(ctx context.Context, c *client) findings {
 			fs.add("workers", fine, "", "%d running", alive)
 		}
 	}
+	if projects, err := c.Projects(ctx); err == nil {
+		for _, x := range projects {
+			if x.Pause != nil {
+				fs.paused(x.Alias, *x.Pause)
+			}
+		}
+	}
 	fs.add("the rest", fine, "", "run detachd doctor where the server runs to check Redis, credentials and clocks")
 	return fs
 }
@@ -57,7 +66,10 @@ func (p *Program) examineReady(ctx context.Context, at string) (findings, error)
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	fs := findings{OK: true}
-	if fs.asked("ready", c.Ready(ctx)) {
+	err = c.Ready(ctx)
+	if _, unreached := errors.AsType[*url.Error](err); unreached {
+		fs.add("ready", bad, "check that the server or worker runs, and listens there (--listen)", "%v", explain(err))
+	} else if fs.asked("ready", err) {
 		fs.add("ready", fine, "", "%s can write to its Redis", c)
 	}
 	return fs, nil

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -217,6 +218,33 @@ func TestDoctorPausesWorkersAndUnreadableTasks(t *testing.T) {
 	require.Equal(t, "warn", levels["queue"])
 }
 
+func TestDoctorHasALineForAMessage(t *testing.T) {
+	t.Parallel()
+	var fs findings
+	fs.add("project hq", bad, "", "%v", errors.Join(errors.New("no access key"), errors.New("no secret key")))
+	require.Equal(t, "no access key; no secret key", fs.All[0].Message)
+}
+
+// A pause that only a person ends is bad, and what to do fits its cause.
+func TestDoctorSaysWhatEndsAPause(t *testing.T) {
+	t.Parallel()
+	resume := "detachd resume hq"
+	for kind, want := range map[tasks.PauseKind]finding{
+		tasks.PauseAuth:      {Level: bad, Next: "correct the credentials or permissions, then: " + resume},
+		tasks.PauseNoRight:   {Level: bad, Next: "give the IAM user the permission, then: " + resume},
+		tasks.PauseNotAPI:    {Level: warn, Next: "correct the endpoint or the proxy, then: " + resume},
+		tasks.PauseOperator:  {Level: warn, Next: resume},
+		tasks.PauseStop:      {Level: warn, Next: "detachd resume --all --reason …"},
+		tasks.PauseThrottled: {Level: fine},
+	} {
+		var fs findings
+		fs.paused("hq", tasks.Pause{Kind: kind, Reason: "why"})
+		want.Check, want.Message = "pause hq", fs.All[0].Message
+		require.Equal(t, []finding{want}, fs.All)
+		require.Contains(t, want.Message, "why")
+	}
+}
+
 func TestDoctorWorkersThatFellSilent(t *testing.T) {
 	t.Parallel()
 	var fs findings
@@ -225,6 +253,10 @@ func TestDoctorWorkersThatFellSilent(t *testing.T) {
 		{"worker b", warn, "no sign of life for 1h0m0s", "check its log; other workers continue its work"},
 		{"workers", fine, "1 running", ""},
 	}, fs.All)
+	fs = findings{}
+	fs.add(claimsCheck, bad, "", "Redis has no memory left")
+	checkWorkers(nil, &fs)
+	require.Equal(t, finding{"workers", warn, "none is running: nothing is sent", "correct Redis first: a worker that cannot write to it counts as gone"}, fs.All[1])
 }
 
 func TestDoctorClocks(t *testing.T) {

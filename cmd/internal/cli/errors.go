@@ -64,6 +64,8 @@ const changeConfigured = "change it under schedules: in the configuration of wor
 
 const startNewer = "start the release that wrote it, or a later one"
 
+const seeRows = "detachd desktops OPERATION shows what became of its desktops"
+
 const fixInput = "correct the input and run the command again"
 
 // explain finds the exit code and the next step for an error of another package.
@@ -96,6 +98,11 @@ func explain(err error) *failure {
 	case errors.Is(err, tasks.ErrKeyReused):
 		return &failure{exitUsage, err, "use another --idempotency-key, or send exactly the same desktops and options as before, " +
 			"with --at and --deadline as absolute times (a duration such as +2h changes the content)"}
+	case errors.Is(err, tasks.ErrPageToken), errors.Is(err, tasks.ErrTooMany), errors.Is(err, tasks.ErrTooManyOperations),
+		errors.Is(err, tasks.ErrTooManyRecalls):
+		return &failure{exitUsage, err, fixInput}
+	case errors.Is(err, tasks.ErrNothingToUndo):
+		return &failure{exitUsage, err, seeRows}
 	case errors.Is(err, tasks.ErrNotFound):
 		return &failure{exitUsage, err, "detachd list shows the operations"}
 	case errors.Is(err, tasks.ErrNoPlan), errors.Is(err, tasks.ErrPlanExpired):

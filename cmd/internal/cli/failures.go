@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strconv"
@@ -68,8 +69,7 @@ the CSV output, which includes desktops on hold only with --class held.`,
 				}
 				return printCSV(p.Stdout, rows)
 			case len(v.Items) == 0:
-				p.note("no failure matches")
-				return nil
+				return p.nothing(cmd.Context(), c, "failure", o.filter.Project)
 			}
 			if err := p.show(failuresTable(v.Items)); err != nil {
 				return err
@@ -113,8 +113,26 @@ func (o *failureFlags) flags(f *pflag.FlagSet) {
 
 // read completes the filter.
 func (o *failureFlags) read(p *Program) (err error) {
-	o.filter.From, o.filter.To, err = p.period(o.since, o.until)
-	return err
+	if o.filter.From, o.filter.To, err = p.period(o.since, o.until); err != nil {
+		return err
+	}
+	known := func(x policy.ClassRow) bool { return x.Class == o.filter.Class }
+	if o.filter.Class != "" && !slices.ContainsFunc(policy.Classes(), known) {
+		return usage("detachd codes shows the classes", "there is no class %s", shown(string(o.filter.Class)))
+	}
+	return nil
+}
+
+// nothing tells that nothing matches, or why: a project is not configured. What it had before it was
+// removed can still be found.
+func (p *Program) nothing(ctx context.Context, c *client, what, project string) error {
+	if project != "" {
+		if err := c.configured(ctx, project); err != nil {
+			return err
+		}
+	}
+	p.note("no %s matches", what)
+	return nil
 }
 
 // period reads --since and --until.

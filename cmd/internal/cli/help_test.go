@@ -68,6 +68,7 @@ func TestMistypedNamesAreSuggested(t *testing.T) {
 		"PROJECT is missing: detachd pause PROJECT [flags] (see detachd stats)":                "pause",
 		"REDRIVE is missing: detachd redrive abort REDRIVE [flags] (see detachd redrive list)": "redrive abort",
 		`detachd list takes no arguments, and "hq" was given`:                                  "list hq",
+		`--limit "ten" is not a number`:                                                        "list --limit ten",
 		`invalid argument "json" for "-o, --output" flag: use wide, or --json`:                 "list -o json",
 	} {
 		s.refused(t, exitUsage, want, strings.Fields(args)...)

@@ -80,8 +80,7 @@ func (p *Program) listCommand() *cobra.Command {
 				return printJSON(p.Stdout, p.view(ops))
 			}
 			if len(ops.Items) == 0 {
-				p.note("no operation matches")
-				return nil
+				return p.nothing(cmd.Context(), c, "operation", o.filter.Project)
 			}
 			t := p.operationsTable(ops.Items)
 			if o.filter.Waiting {

@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -36,7 +37,9 @@ var problemAdvice = map[string]struct {
 	"schedule_configured":   {exitUsage, changeConfigured},
 	"no_such_tick":          {exitUsage, "detachd schedule show SCHEDULE shows its next runs"},
 	"too_many_runs":         {exitInternal, "detachd doctor checks the workers"},
+	"session_not_found":     {exitUsage, "detachd sessions list shows the sessions"},
 	"key_not_found":         {exitUsage, "detachd keys list shows the keys"},
+	"nothing_to_undo":       {exitUsage, seeRows},
 	"too_large":             {exitUsage, "split the list"},
 	"protected":             {exitUsage, seeProtections},
 	api.CodeInvalid:         {exitUsage, fixInput},
@@ -54,9 +57,11 @@ func explainServer(err error) *failure {
 	case errors.As(err, &p):
 		return explainProblem(p)
 	case errors.As(err, &way):
-		return &failure{exitInternal, fmt.Errorf("cannot reach the server at %s: %w", hostOf(way.URL), way.Err),
-			"check that it runs (detachd serve) and that --server or DETACHD_SERVER is right; " +
-				"the request may have taken effect: check first"}
+		next := "check that it runs (detachd serve) and that --server or DETACHD_SERVER is right"
+		if dial, ok := errors.AsType[*net.OpError](err); way.Op != "Get" && !(ok && dial.Op == "dial") {
+			next += "; the request may have taken effect: check first"
+		}
+		return &failure{exitInternal, fmt.Errorf("cannot reach the server at %s: %w", hostOf(way.URL), way.Err), next}
 	case errors.Is(err, api.ErrBrokeOff):
 		return &failure{exitInternal, err, "run it again; if it fails again, check the server's log"}
 	}

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/detachd/detachd/tasks"
 	"github.com/detachd/detachd/tasks/api"
 )
 
@@ -105,6 +107,10 @@ the environment need a restart of the worker. --all ends the stop of all project
 				return err
 			}
 			p.out("project %s resumed", args[0])
+			projects, err := c.Projects(cmd.Context())
+			if err == nil && slices.ContainsFunc(projects, func(x api.Project) bool { return x.Pause != nil && x.Pause.Kind == tasks.PauseStop }) {
+				p.say("warning: all projects are stopped, so nothing is sent: detachd resume --all --reason … ends that")
+			}
 			return nil
 		}),
 	}

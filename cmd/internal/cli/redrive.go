@@ -80,6 +80,9 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 		if o.json {
 			return printJSON(p.Stdout, match)
 		}
+		if match.Matched == 0 {
+			return p.nothing(ctx, c, "failure", o.filter.Project)
+		}
 		return p.showMatch(match)
 	}
 	x, err := c.Redrive(ctx, req)
@@ -96,10 +99,6 @@ func (p *Program) redrive(ctx context.Context, o redriveOptions) error {
 }
 
 func (p *Program) showMatch(match api.FailureMatch) error {
-	if match.Matched == 0 {
-		p.note("no failure matches")
-		return nil
-	}
 	if err := p.show(matchTable(match)); err != nil {
 		return err
 	}

@@ -86,6 +86,13 @@ func TestListsByCodeAndUser(t *testing.T) {
 		op := s.operations(t)[0].ID
 		require.Contains(t, s.ok(t, "desktops", op, "--code", "OTHER_USER"), "d1")
 		require.Contains(t, s.run(t, "desktops", op, "--code", "X").err, "no desktop of the operation matches")
+		for _, args := range []string{"failures", "list", "redrive start --dry-run", "dismiss --dry-run", "cancel --since 1h --dry-run"} {
+			s.refused(t, exitUsage, "project \"hp\" is not configured\n  next: use one of hq, branch", append(strings.Fields(args), "--project", "hp")...)
+			require.Equal(t, exitOK, s.run(t, append(strings.Fields(args), "--project", "branch")...).code)
+		}
+		for _, args := range []string{"failures", "redrive start --dry-run", "dismiss --dry-run"} {
+			s.refused(t, exitUsage, "there is no class \"help\"", append(strings.Fields(args), "--class", "help")...)
+		}
 	})
 }
 

@@ -54,6 +54,14 @@ steps. Counts of past events lag some seconds behind.`,
 					p.say("note: no worker serves project %s: waiting: %s", s.Project, count(n, "row"))
 				}
 			}
+			for _, s := range all {
+				if s.Pause == nil {
+					continue
+				}
+				if next := endsPause(s.Project, *s.Pause); next != "" {
+					p.say("note: project %s: %s\n  next: %s", s.Project, printable(pauseText(*s.Pause)), next)
+				}
+			}
 			return p.show(statsTable(all, within))
 		}),
 	}

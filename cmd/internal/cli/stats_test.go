@@ -29,6 +29,9 @@ func TestStats(t *testing.T) {
 		hq := v[0].(map[string]any)
 		require.InDelta(t, 3, hq["counts"].(map[string]any)["queued"], 0)
 		require.Len(t, hq["buckets"], 96)
+		long := strings.Repeat("no right ", 20) + "at the end"
+		require.NoError(t, s.store(t).Record.PauseProject(t.Context(), "hq", tasks.PauseNoRight, 0, long))
+		require.Contains(t, s.here(t).run(t, "stats").err, long+"\n  next: give the IAM user the permission, then: detachd resume hq\n", "the table cuts it")
 		s.refused(t, exitUsage, "--project: there is no such project", "stats", "--project", "nowhere")
 	})
 }

@@ -36,8 +36,11 @@ func (b Blackout) window(zone string) (cron.Window, string, error) {
 	case b.Cron == "" && b.For != 0:
 		return cron.Window{}, "for", errors.New("is set without cron: remove it, or write cron")
 	case b.Cron == "":
+		if _, err := cron.Instant(b.From, loc); err != nil {
+			return cron.Window{}, "from", err
+		}
 		w, err := cron.Once(b.From, b.Until, loc)
-		return w, "from", err
+		return w, "until", err
 	}
 	spec, err := cron.Parse(b.Cron, zone)
 	if err != nil {

@@ -37,6 +37,8 @@ func TestBlackouts(t *testing.T) {
       - {name: f, from: tomorrow, until: 2027-01-02 08:00}
       - {name: f, zone: Berlin, cron: 0 0 * * *, for: 1h}
       - {name: g, from: 2026-12-24 18:00, until: 2027-01-02 08:00, for: 1h, until_then: x}
+      - {name: h, from: 2026-12-24 18:00, until: never}
+      - {name: i, from: 2026-12-24 18:00, until: 2026-12-24 18:00}
 `), env())
 	for _, want := range []string{
 		`line 10: projects[0].blackouts[0].name: is "A": 1 to 40 lower-case letters`,
@@ -49,6 +51,8 @@ func TestBlackouts(t *testing.T) {
 		`projects[0].blackouts[6].zone: unknown time zone "Berlin"`,
 		`projects[0].blackouts[7].for: is set without cron`,
 		`projects[0].blackouts[7].until_then: no such key`,
+		`projects[0].blackouts[8].until: invalid time "never"`,
+		`projects[0].blackouts[9].until: it ends at "2026-12-24 18:00"`,
 	} {
 		require.ErrorContains(t, err, want)
 	}

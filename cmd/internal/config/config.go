@@ -386,7 +386,7 @@ func Load(path string, lookup func(string) (string, bool)) (Config, error) {
 	}
 	errs := make([]error, len(s.wrong))
 	for i, p := range s.wrong {
-		errs[i] = fmt.Errorf("%s%s: %s", s.from.of(p.key), p.key, p.text)
+		errs[i] = fmt.Errorf("%s%s: %s", s.from.of(p.key), cmp.Or(p.key, "the file"), p.text)
 	}
 	err := errors.Join(errs...)
 	if path != "" {

@@ -282,6 +282,18 @@ credentials:
 	require.NotContains(t, err.Error(), "hunter2")
 }
 
+func TestAnEmptyItemOfAListIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := Load(write(t, oneProject+"protected:\n  - name: board\n    users: [ann, ~]\n    tags: [\"\"]\n"), env())
+	require.ErrorContains(t, err, "line 11: protected[0].users[1]: is empty\nline 12: protected[0].tags[0]: is empty")
+}
+
+func TestAFileWithoutKeysIsNamed(t *testing.T) {
+	t.Parallel()
+	_, err := Load(write(t, "- redis"), env())
+	require.ErrorContains(t, err, "config.yaml: the file: must be a mapping with keys")
+}
+
 // Credentials do not travel unencrypted unless the project says so.
 func TestPlainHTTPHasToBeAllowed(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/detachd/detachd/tasks"
 )
@@ -54,7 +55,7 @@ func (p Protected) validate(bad func(field, format string, args ...any)) {
 				continue
 			}
 			for _, x := range wrong.Problems {
-				bad(field, "%s %s", x.Value, x.Message)
+				bad(field, "%s", strings.TrimSpace(x.Value+" "+x.Message))
 			}
 		}
 	}

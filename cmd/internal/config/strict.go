@@ -157,7 +157,10 @@ func (s *strict) checkItems(n *yaml.Node, t reflect.Type, path string) {
 			s.check(item, t, at)
 		}
 		if item.Tag == "!!null" { // the decoder would skip it and renumber the others
-			*item = yaml.Node{Kind: yaml.MappingNode}
+			*item = yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str"}
+			if t.Kind() == reflect.Struct {
+				*item = yaml.Node{Kind: yaml.MappingNode}
+			}
 		}
 	}
 }
