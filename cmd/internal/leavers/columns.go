@@ -327,29 +327,22 @@ func (h header) samePeople() (user int, same []int) {
 	if h.stay || len(at) < 2 || len(h.having(isUser)) == 0 && !slices.ContainsFunc(at, h.hasAddresses) {
 		return -1, nil
 	}
-	rank := func(i int) int {
-		for _, r := range h.rows {
-			switch cell := r.at(i); {
-			case strings.Contains(cell, "@"):
-				return 1
-			case cell != "" && (strings.ContainsFunc(cell, unicode.IsSpace) || !isLatin(cell)):
-				return 2
-			}
-		}
-		return 0
-	}
-	slices.SortStableFunc(at, func(i, j int) int { return rank(i) - rank(j) })
-	if rank(at[0]) == 2 {
+	h.sortUsers(at)
+	if h.rank(at[0]) == 2 {
 		return -1, nil
 	}
+	directory := fold(h.names[at[0]]) == "samaccountname"
 	for _, i := range at[1:] {
-		compared := 0
+		compared, same := 0, h.samePerson
+		if h.rank(i) < 2 && !directory { // which of alee and ann.lee a cloud knows, nobody can tell
+			same = h.sameAccount
+		}
 		for _, r := range h.rows {
 			a, b := r.at(at[0]), r.at(i)
 			if a == "" || b == "" {
 				continue
 			}
-			if compared++; len(localPart(a)) < 2 || !samePerson(a, b) && !h.sameInScripts(at[0], i, a, b) {
+			if compared++; len(localPart(a)) < 2 || !same(at[0], i, a, b) {
 				return -1, nil
 			}
 		}
@@ -360,8 +353,36 @@ func (h header) samePeople() (user int, same []int) {
 	return at[0], at[1:]
 }
 
-// sameInScripts reports two names in different scripts, in columns such as 员工账号 and 员工姓名.
-func (h header) sameInScripts(i, j int, a, b string) bool {
+// rank tells what a column of users has: 0 accounts, 1 mail addresses, 2 names of people.
+func (h header) rank(i int) int {
+	for _, r := range h.rows {
+		switch cell := r.at(i); {
+		case strings.Contains(cell, "@"):
+			return 1
+		case cell != "" && (strings.ContainsFunc(cell, unicode.IsSpace) || !isLatin(cell)):
+			return 2
+		}
+	}
+	return 0
+}
+
+// sortUsers puts the columns first that a directory is most likely to know.
+func (h header) sortUsers(at []int) {
+	ranks := map[int]int{}
+	for _, i := range at {
+		ranks[i] = h.rank(i)
+	}
+	slices.SortStableFunc(at, func(i, j int) int { return ranks[i] - ranks[j] })
+}
+
+func (h header) sameAccount(_, _ int, a, b string) bool { return sameAccount(a, b) }
+
+// samePerson also takes a name in another script for that of an account, in columns such as 员工账号 and
+// 员工姓名.
+func (h header) samePerson(i, j int, a, b string) bool {
+	if samePerson(a, b) {
+		return true
+	}
 	x, y := []rune(fold(h.names[i])), []rune(fold(h.names[j]))
 	return isLatin(a) && !isLatin(b) && len(x) > 2 && len(y) > 2 && slices.Equal(x[:2], y[:2])
 }
@@ -461,6 +482,9 @@ func (h header) only(what string, m meaning) (int, error) {
 	case 1:
 		return at[0], nil
 	default:
+		if m == isUser {
+			h.sortUsers(at)
+		}
 		return -1, h.unclear(what, at, "several columns name the %s: %s: choose one", what, h.titles(at))
 	}
 }

@@ -174,7 +174,8 @@ var (
 	}
 	stillWorks = later{
 		"column %s says %s, so the person may still work: " + giveTime,
-		"column %s is ignored, and says in %d of the rows that the person may still work, the first in line %d: %s. Nothing waits for the last day.",
+		"column %s is ignored, and says in %d of the rows that the person may still work, the first in line %d: %s. " +
+			"Nothing waits for the last day.",
 	}
 )
 

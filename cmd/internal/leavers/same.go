@@ -12,10 +12,12 @@ import (
 // or principal, or an account that is made of the words of a name, as alee or lee.ann of "Ann Lee".
 func samePerson(account, other string) bool {
 	a, b := localPart(account), localPart(other)
-	if strings.EqualFold(norm.NFC.String(a), norm.NFC.String(b)) {
-		return true
-	}
-	return max(len(a), len(b)) <= longestName && (madeOf(partsOf(a), partsOf(b)) || madeOf(partsOf(b), partsOf(a)))
+	return sameAccount(a, b) || max(len(a), len(b)) <= longestName && (madeOf(partsOf(a), partsOf(b)) || madeOf(partsOf(b), partsOf(a)))
+}
+
+// sameAccount reports whether two accounts are the same without case, domain and mail domain.
+func sameAccount(account, other string) bool {
+	return strings.EqualFold(norm.NFC.String(localPart(account)), norm.NFC.String(localPart(other)))
 }
 
 // localPart is what stands before the @ of an address, and behind the domain of an account.
