@@ -43,7 +43,7 @@ func TestWrongUse(t *testing.T) {
 			"invalid --until \"x\"":                       {"list", "--until", "x"},
 			`unknown state "gone"`:                        {"desktops", "op", "--state", "gone"},
 			"[csv json]":                                  {"failures", "--json", "--csv"},
-			"invalid argument \"x\"":                      {"list", "--limit", "x"},
+			`--limit "x" is not a number`:                 {"list", "--limit", "x"},
 			`project "x" is not configured`:               {"pause", "x"},
 			"--for is less than a second":                 {"pause", "hq", "--for", "0s"},
 			"invalid desktop id: \"a b\"":                 {"history", "a b"},
