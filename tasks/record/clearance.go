@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -95,22 +96,42 @@ func (r *Record) decide(ctx context.Context, op Operation, next tasks.Clearance,
 // AskApproval makes an operation wait for a person, and lists it; asked is false if another
 // worker was faster, or the operation has been decided on or retried since op was read.
 func (r *Record) AskApproval(ctx context.Context, op Operation, c tasks.Clearance) (asked bool, err error) {
-	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
-		r.await(ctx, p, op)
-		return nil
-	})
-	if err != nil {
-		return false, fmt.Errorf("listing operation %s as waiting: %w", op.ID, err)
-	}
 	c.State = tasks.ClearanceWaiting
-	return r.decide(ctx, op, c, time.Time{})
+	if asked, err = r.decide(ctx, op, c, time.Time{}); err != nil || !asked {
+		return asked, err
+	}
+	return true, r.await(ctx, []Operation{op}) // a sweep lists it if this process dies
 }
 
-// await enters an operation into the lists of those that wait.
-func (r *Record) await(ctx context.Context, p redis.Pipeliner, op Operation) {
-	for _, project := range []string{"", op.Project} {
-		p.ZAddNX(ctx, r.keys.waiting(project), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+// await enters operations into the lists of those that wait. One that was answered, or has ended, since it
+// was read leaves them again: who did that may have taken it off before it was entered.
+func (r *Record) await(ctx context.Context, ops []Operation) error {
+	if len(ops) == 0 {
+		return nil
 	}
+	_, err := r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, op := range ops {
+			for _, project := range []string{"", op.Project} {
+				p.ZAddNX(ctx, r.keys.waiting(project), redis.Z{Score: float64(op.AcceptedAt.UnixMilli()), Member: op.ID})
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		ops, err = r.operations(ctx, idsOf(ops))
+	}
+	if ops = slices.DeleteFunc(ops, Operation.AwaitsApproval); err == nil && len(ops) > 0 {
+		_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+			for _, op := range ops {
+				r.unwait(ctx, p, op)
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("listing operations as waiting: %w", err)
+	}
+	return nil
 }
 
 // unwait takes an operation off the lists of those that wait.
@@ -211,8 +232,9 @@ func (p *Producer) answer(
 	if op.Stopped() != "" {
 		op.brake = nil // released, or of no use any more
 	}
-	_, err = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
-	return op, err
+	// It has been answered: if this fails, a sweep does it.
+	_, _ = p.Record.rdb.Pipelined(ctx, func(pipe redis.Pipeliner) error { p.Record.unwait(ctx, pipe, op); return nil })
+	return op, nil
 }
 
 func notWaiting(op Operation) error {

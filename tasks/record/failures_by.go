@@ -130,7 +130,7 @@ func (r *Record) rebuildBy(ctx context.Context, g failureGroup) error {
 	}
 }
 
-// addBy adds entries of the first set, up to pageReads, unless they are there.
+// addBy adds entries of the first set, up to pageReads, unless they are there, or have left the first set since.
 func (r *Record) addBy(ctx context.Context, g failureGroup, entries []place) error {
 	ids := make([]string, len(entries))
 	for i, p := range entries {
@@ -144,9 +144,27 @@ func (r *Record) addBy(ctx context.Context, g failureGroup, entries []place) err
 	for _, op := range ops {
 		requesters[op.ID] = op.RequestedBy
 	}
-	members := make([]redis.Z, len(entries))
+	members, first := make([]redis.Z, len(entries)), make([]string, len(entries))
 	for i, p := range entries {
-		members[i].Member = p.by(requesters[ids[i]])
+		members[i].Member, first[i] = p.by(requesters[ids[i]]), p.member
 	}
-	return r.rdb.ZAdd(ctx, r.keys.failuresBy(g), members...).Err()
+	var still *redis.FloatSliceCmd
+	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		p.ZAdd(ctx, r.keys.failuresBy(g), members...)
+		still = p.ZMScore(ctx, r.keys.failures(g), first...)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var left []any
+	for i, score := range still.Val() {
+		if int64(score) != entries[i].at { // it is about an earlier failure, or none
+			left = append(left, members[i].Member)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return r.rdb.ZRem(ctx, r.keys.failuresBy(g), left...).Err()
 }

@@ -131,7 +131,7 @@ func (r *Record) close(ctx context.Context, ops []Operation) error {
 			if !op.NotBefore.IsZero() {
 				r.leaveScheduled(ctx, p, op.ID, op.Project)
 			}
-			if op.clearance != "" {
+			if op.clearance != "" || op.requeued > 0 { // a retry drops the question
 				r.unwait(ctx, p, op)
 			}
 			still[i] = p.HGet(ctx, r.keys.op(op.ID), fieldSeal)

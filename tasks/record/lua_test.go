@@ -34,7 +34,7 @@ func luaKeys() map[string]bool {
 	out := map[string]bool{}
 	for _, key := range append([]string{
 		k.op(op), k.open(op), k.unproven(op), k.trail(op, 0), k.calls(op), k.errors(op), k.chunk(op, 0), k.logged(op),
-		k.operations(), k.openOps(), k.workers(), k.plan(op), k.audit(), k.recalls(), k.history(39),
+		k.operations(), k.openOps(), k.workers(), k.plan(op), k.audit(), k.recalls(), k.protected(), k.history(39),
 		k.schedules(), k.schedulesVersion(), k.schedulesAsked(), k.schedulesConfigured(), k.schedulesPaused(), k.schedulesFailing(), k.schedulesCounts(),
 		k.schedule("nightly"), k.scheduleLists("nightly"),
 		k.bulk(redriveKind, op), k.bulkItems(redriveKind, op, writer), k.bulkTaken(redriveKind, op),

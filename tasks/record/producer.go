@@ -315,7 +315,8 @@ func (p *Producer) accept(ctx context.Context, op Operation, content content) (c
 		err = fmt.Errorf("a failover of Redis lost a part of it while it was written: %w", tasks.ErrSendAgain)
 	}
 	if done < 0 {
-		err = errors.Join(err, r.unindexOperation(ctx, op.ID, indexedOf(op)))
+		_, err2 := r.removeAll(ctx, p.now(), []string{op.ID}) // what was written after the removal
+		err = errors.Join(err, err2, r.unindexOperation(ctx, op.ID, indexedOf(op)))
 	}
 	if err != nil {
 		return fail(err)

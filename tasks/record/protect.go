@@ -238,6 +238,8 @@ func decodeProtection(name, text string) tasks.Protection {
 	return p
 }
 
+var scriptAddProtection = script("add_protection")
+
 // AddProtection adds a protection. Every process acts by it within protectionsAge; a worker may
 // still make a call whose reading it judged before that. The error is a *tasks.ValidationError,
 // ErrProtectionExists or ErrTooManyProtections.
@@ -249,20 +251,20 @@ func (r *Record) AddProtection(ctx context.Context, p tasks.Protection) error {
 	if slices.ContainsFunc(r.protected.configured, func(c tasks.Protection) bool { return c.Name == p.Name }) {
 		return fail(tasks.ErrProtectionExists)
 	}
-	n, err := r.rdb.HLen(ctx, r.keys.protected()).Result()
-	if err != nil {
-		return fail(err)
+	add := &scriptCall{
+		script: scriptAddProtection, keys: []string{r.keys.protected()}, args: []any{p.Name, mustJSON(p), tasks.MaxProtections},
 	}
-	if n >= tasks.MaxProtections {
-		return fail(tasks.ErrTooManyProtections)
-	}
-	set := &scriptCall{args: []any{"HSETNX", r.keys.protected(), p.Name, mustJSON(p)}}
-	if _, err := r.durably(ctx, []*scriptCall{set}, nil); err != nil {
+	if _, err := r.durably(ctx, []*scriptCall{add}, nil); err != nil {
 		return fail(err)
 	}
 	r.forgetProtections()
-	if added, err := set.reply.Int(); err != nil || added == 0 {
-		return fail(errors.Join(err, tasks.ErrProtectionExists))
+	switch n, err := add.reply.Int(); {
+	case err != nil:
+		return fail(err)
+	case n == 0:
+		return fail(tasks.ErrProtectionExists)
+	case n < 0:
+		return fail(tasks.ErrTooManyProtections)
 	}
 	return nil
 }

@@ -17,7 +17,9 @@ func protections(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	board := tasks.Protection{Name: "board", Kind: tasks.ProtectUser, Pattern: "Ann", Reason: "one of the board", By: "root", At: b.now}
 	require.NoError(t, b.r.AddProtection(ctx, board))
-	require.ErrorIs(t, b.r.AddProtection(ctx, board), tasks.ErrProtectionExists)
+	again := board
+	again.At = b.now.Add(time.Second)
+	require.ErrorIs(t, b.r.AddProtection(ctx, again), tasks.ErrProtectionExists)
 	var invalid *tasks.ValidationError
 	require.ErrorAs(t, b.r.AddProtection(ctx, tasks.Protection{Name: "x", Kind: "user"}), &invalid)
 	all, err := b.r.AllProtections(ctx)

@@ -32,7 +32,9 @@ func schedules(t *testing.T, b *bundle) {
 	ctx := t.Context()
 	x := nightly("nightly")
 	require.NoError(t, b.r.AddSchedule(ctx, x))
-	require.ErrorIs(t, b.r.AddSchedule(ctx, x), tasks.ErrScheduleExists)
+	again := x
+	again.At = time.Now()
+	require.ErrorIs(t, b.r.AddSchedule(ctx, again), tasks.ErrScheduleExists)
 	got, err := b.r.Schedule(ctx, "nightly")
 	require.NoError(t, err)
 	require.Equal(t, x.WithDefaults(), got)

@@ -167,11 +167,12 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 	}
 	var out []OpenChunk
 	var generations []*redis.SliceCmd
+	var waiting []Operation
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, op := range ops {
 			var fields []string
 			if op.AwaitsApproval() && now.Before(op.Clearance.ExpiresAt) {
-				r.await(ctx, p, op) // a failover may have lost it
+				waiting = append(waiting, op)
 				left[i].SetVal(nil) // it has no tasks until a person decides
 			} else if op.clearance != "" || op.requeued > 0 {
 				r.unwait(ctx, p, op) // who answered, or retried, may have died before it did
@@ -202,6 +203,9 @@ func (r *Record) openWork(ctx context.Context, now time.Time, ops []Operation) (
 		}
 		return nil
 	})
+	if err == nil {
+		err = r.await(ctx, waiting) // a failover may have lost it, or the process that asked died
+	}
 	if err != nil {
 		return fail(err)
 	}

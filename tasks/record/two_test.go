@@ -410,3 +410,168 @@ func TestARunIsOfItsSchedule(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, views[0].Runs)
 }
+
+// What was done by a command whose reply was lost is not refused when the client sends it again.
+func TestRepliesAreLost(t *testing.T) {
+	t.Parallel()
+	server := miniredis.RunT(t)
+	client := func() redis.UniversalClient {
+		rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+		t.Cleanup(func() { _ = rdb.Close() })
+		return rdb
+	}
+	b, rdb := newBundle(t, client()), client()
+	rdb.AddHook(redistest.Twice{})
+	again := b.other(rdb)
+	ctx := t.Context()
+	waits := func() record.Operation {
+		op := b.enqueue(tasks.Request{Desktops: ids(3), RequestedBy: "hr"})
+		asked, err := again.r.AskApproval(ctx, op, tasks.Clearance{Why: tasks.WhyLimit, Desktops: 3, AskedAt: b.now, ExpiresAt: b.now.Add(time.Hour)})
+		require.NoError(t, err)
+		require.True(t, asked)
+		return b.operation(op.ID)
+	}
+	op := waits()
+	_, err := again.p.Approve(ctx, op, tasks.Approval{By: "ann"})
+	require.NoError(t, err)
+	require.Equal(t, "ann", b.operation(op.ID).Clearance.DecidedBy)
+	_, err = b.p.Reject(ctx, op, "bob", "no")
+	require.ErrorIs(t, err, tasks.ErrNotWaiting)
+	op = waits()
+	_, err = again.p.Reject(ctx, op, "bob", "no")
+	require.NoError(t, err)
+	require.Equal(t, 3, b.operation(op.ID).Counts.Cancelled)
+
+	require.NoError(t, again.r.AddSchedule(ctx, nightly("nightly")))
+	rule := tasks.Protection{Name: "board", Kind: tasks.ProtectUser, Pattern: "ann", At: b.now}
+	require.NoError(t, again.r.AddProtection(ctx, rule))
+	rule.At = b.now.Add(time.Second)
+	require.ErrorIs(t, again.r.AddProtection(ctx, rule), tasks.ErrProtectionExists)
+}
+
+// Of two protections that are added at once, one is the last of as many as there may be.
+func TestAsManyProtectionsAsMayBe(t *testing.T) {
+	t.Parallel()
+	add := func(name string) func(b *bundle) error {
+		return func(b *bundle) error {
+			return b.r.AddProtection(b.t.Context(), tasks.Protection{Name: name, Kind: tasks.ProtectUser, Pattern: name})
+		}
+	}
+	var err2 error
+	atEachTrip(t, func(b *bundle) {
+		var fields []any
+		for n := range tasks.MaxProtections - 1 {
+			fields = append(fields, fmt.Sprint(n), "{}")
+		}
+		require.NoError(t, b.rdb.HSet(t.Context(), b.prefix+":protected", fields...).Err())
+	}, add("x"), func(b *bundle) { err2 = add("y")(b) }, func(b *bundle, err error) {
+		require.EqualValues(t, tasks.MaxProtections, b.rdb.HLen(t.Context(), b.prefix+":protected").Val())
+		require.ErrorIs(t, errors.Join(err, err2), tasks.ErrTooManyProtections)
+	})
+}
+
+// What waits for an answer is listed, and what does not is not, whoever acts in between.
+func TestListedAsWaiting(t *testing.T) {
+	t.Parallel()
+	var op record.Operation
+	setup := func(b *bundle) {
+		op = b.enqueue(tasks.Request{Desktops: ids(3), RequestedBy: "hr"})
+		rows := b.chunk(op, 0).Desktops
+		b.move(op, 0, tasks.StateFailed, rows[0])
+		op = b.operation(op.ID)
+	}
+	ask := func(b *bundle) error {
+		_, err := b.r.AskApproval(b.t.Context(), op, tasks.Clearance{Why: tasks.WhyLimit, Desktops: 3, AskedAt: b.now, ExpiresAt: b.now.Add(time.Hour)})
+		return err
+	}
+	waits := func(b *bundle) {
+		setup(b)
+		require.NoError(b.t, ask(b))
+	}
+	acts := map[string]func(b *bundle) error{
+		"cancel": func(b *bundle) error {
+			_, _, err := b.r.Cancel(b.t.Context(), b.operation(op.ID), b.now, "eve")
+			return err
+		},
+		"retry": func(b *bundle) error {
+			_, err := b.p.Retry(b.t.Context(), b.operation(op.ID), tasks.RetryFilter{}, "kim")
+			return err
+		},
+		"reject": func(b *bundle) error {
+			_, err := b.p.Reject(b.t.Context(), b.operation(op.ID), "bob", "no")
+			return err
+		},
+		"sweep": func(b *bundle) error {
+			_, err := b.r.Sweep(b.t.Context(), b.now, 0, 100, 0)
+			return err
+		},
+	}
+	check := func(b *bundle, _ error) {
+		now := b.operation(op.ID)
+		for _, key := range []string{":waiting", ":waiting:hq"} {
+			listed := b.rdb.ZScore(b.t.Context(), b.prefix+key, op.ID).Err() == nil
+			require.Equal(b.t, now.AwaitsApproval(), listed, "%s of %v", key, now.Counts)
+		}
+	}
+	for first, does := range acts {
+		second := func(name string) func(b *bundle) { return func(b *bundle) { _ = acts[name](b) } }
+		t.Run("ask, "+first, func(t *testing.T) { atEachTrip(t, setup, ask, func(b *bundle) { _ = does(b) }, check) })
+		for name := range acts {
+			if name != "sweep" {
+				t.Run(first+", "+name, func(t *testing.T) {
+					atEachTrip(t, waits, does, second(name), func(b *bundle, err error) {
+						b.sweepAll() // of what has not ended
+						check(b, err)
+					})
+				})
+			}
+		}
+	}
+	t.Run("asked by a process that dies", func(t *testing.T) {
+		atEachTrip(t, setup, ask, nil, func(b *bundle, err error) { b.sweepAll(); check(b, err) })
+	})
+}
+
+// What is removed by a sweep while it is sent again leaves nothing, wherever that was.
+func TestRemovedWhileItIsAccepted(t *testing.T) {
+	t.Parallel()
+	req := tasks.Request{Project: "hq", Desktops: ids(120), Users: []string{"zoe"}, RequestedBy: "hr", IdempotencyKey: "k", Ticket: "T"}
+	refused := 0
+	atEachTrip(t, func(b *bundle) {
+		stop := &cutOff{after: 5}
+		b.rdb.AddHook(stop)
+		_, err := b.p.Enqueue(b.t.Context(), req)
+		require.Error(b.t, err)
+		stop.after = -1
+		b.now = b.now.Add(time.Hour)
+	}, func(b *bundle) error {
+		_, err := b.p.Enqueue(b.t.Context(), req)
+		return err
+	}, func(b *bundle) { b.sweepAll() }, func(b *bundle, err error) {
+		if errors.Is(err, tasks.ErrSendAgain) {
+			refused++
+			b.now = b.now.Add(time.Hour)
+			b.round() // finds what is left in the indexes
+			for _, of := range []string{":{" + record.OperationID("hr", "k") + "}*", ":desktops:*", ":named:*", ":ops*"} {
+				require.Empty(b.t, b.rdb.Keys(b.t.Context(), b.prefix+of).Val())
+			}
+		} else {
+			require.NoError(b.t, err)
+		}
+	})
+	require.Positive(t, refused)
+}
+
+// A failure that leaves the inbox while the walk is at it stays in no list.
+func TestLeavesTheInboxDuringTheWalk(t *testing.T) {
+	t.Parallel()
+	var op record.Operation
+	atEachTrip(t, func(b *bundle) {
+		op = b.fail(b.enqueue(tasks.Request{Desktops: ids(2), RequestedBy: "hr"}))
+	}, func(b *bundle) error { b.round(); return nil }, func(b *bundle) {
+		_, err := b.p.Retry(b.t.Context(), op, tasks.RetryFilter{}, "kim")
+		require.NoError(b.t, err)
+	}, func(b *bundle, _ error) {
+		require.Empty(b.t, b.rdb.Keys(b.t.Context(), b.prefix+":{p:hq}:failures*").Val())
+	})
+}

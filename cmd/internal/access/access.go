@@ -173,9 +173,13 @@ func (k *Keys) Create(ctx context.Context, want Key, before ...func(Key) error) 
 			return "", Key{}, err
 		}
 	}
-	set, err := k.rdb.HSetNX(ctx, k.all(), want.ID, mustJSON(stored{want, hash(key)})).Result()
-	if err == nil && !set {
-		err = errors.New("the random id is in use: try again")
+	text := mustJSON(stored{want, hash(key)})
+	set, err := k.rdb.HSetNX(ctx, k.all(), want.ID, text).Result()
+	if err == nil && !set { // or it was sent again, as the first reply was lost
+		var there string
+		if there, err = k.rdb.HGet(ctx, k.all(), want.ID).Result(); err == nil && there != text {
+			err = errors.New("the random id is in use: try again")
+		}
 	}
 	if err != nil {
 		return "", Key{}, fmt.Errorf("storing the key: %w", err)

@@ -72,6 +72,19 @@ func TestKeys(t *testing.T) {
 	require.Equal(t, []string{"desk", "hr"}, []string{list[0].Name, list[1].Name})
 }
 
+// A key whose reply was lost, so that the client sent it again, is as if that had not happened.
+func TestTheReplyOfANewKeyIsLost(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Mini(t)
+	rdb.AddHook(redistest.Twice{})
+	k := NewKeys(rdb, "x", time.Now)
+	secret, key, err := k.Create(t.Context(), Key{Name: "hr", Role: Producer})
+	require.NoError(t, err)
+	got, err := k.Authenticate(t.Context(), string(secret))
+	require.NoError(t, err)
+	require.Equal(t, key.ID, got.ID)
+}
+
 func TestKeysThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	k := NewKeys(redistest.Mini(t), "x", time.Now)

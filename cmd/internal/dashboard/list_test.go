@@ -15,7 +15,7 @@ func TestAListAsksWhichColumnIsMeant(t *testing.T) {
 	s := newStage(t)
 	s.cloud.Add(projectIDs["hq"], fakecloud.Desktop{ID: "d-7", ComputerName: "WS-7", Users: []fakecloud.User{{Name: "zoe"}}})
 	session := s.session(access.Operator)
-	const list = "Computer\tLogin\tOwner\tNote\r\nWS-7\tzoe\tZoe Adler\tx\r\n"
+	const list = "Computer\tLogin\tOwner\tNote\r\nWS-7\tzoe\tAnn Adler\tx\r\n"
 	a := s.postMulti("/new/plan", session, "project", "hq", "list", list)
 	require.Equal(t, http.StatusBadRequest, a.status)
 	for _, want := range []string{"several columns name the user", `<select name="user_column"`, `<option value="Login">`,

@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -179,6 +180,11 @@ func (v *visit) confirmCount(n int) error {
 	}
 	return &api.Problem{Status: http.StatusBadRequest, Code: "not_confirmed",
 		Detail: "type the number of desktops, " + strconv.Itoa(n) + ", to confirm. If you saw another number, it has changed since"}
+}
+
+// changed is the problem of a confirmation that is about something else by now.
+func changed(format string, args ...any) *api.Problem {
+	return &api.Problem{Status: http.StatusConflict, Code: "changed", Detail: fmt.Sprintf(format, args...)}
 }
 
 // confirmFrom is the number of desktops from which on it must be typed.

@@ -223,8 +223,9 @@ func (v *visit) planDetach() error {
 // that answered a form, and to a person for paging through the rows of one plan.
 func (v *visit) planPage() error {
 	ids := v.URL.Query()["plan"]
-	if len(ids) == 0 {
-		return v.notFound()
+	if len(ids) == 0 { // a plan that answered a form has no address; a sign-in leads here
+		http.Redirect(v.w, v.Request, "/new", http.StatusSeeOther)
+		return nil
 	}
 	return v.showPlan(plan{Form: v.refreshes()}, ids)
 }

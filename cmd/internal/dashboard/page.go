@@ -148,6 +148,7 @@ type failed struct {
 	Headline string
 	Advice   string
 	Again    string // URL to try again
+	Back     string // URL of the page with the form that was sent
 }
 
 // fail answers with the error page.
@@ -163,6 +164,8 @@ func (v *visit) fail(err error) {
 	f := failed{Problem: p, Headline: "The request failed"}
 	if v.Method == http.MethodGet {
 		f.Again = v.URL.RequestURI()
+	} else if back := ownPath(v.cameFrom()); back != "/" {
+		f.Back = back
 	}
 	fault := redisfault.ByCode(p.Code)
 	switch {

@@ -107,7 +107,7 @@ func TestLargePlan(t *testing.T) {
 
 	// Other visitors cannot see it.
 	require.Equal(t, http.StatusNotFound, s.get(all, s.session(access.Admin)).status)
-	require.Equal(t, http.StatusNotFound, s.get("/new/plan", s.session(access.Admin)).status)
+	require.Equal(t, "/new", s.get("/new/plan", s.session(access.Admin)).header.Get("Location"), "no plan is named")
 }
 
 // hiddenFields are the names and values of the hidden fields of a page.

@@ -60,6 +60,10 @@ func (v *visit) previewDismissal() error {
 }
 
 func (v *visit) preview(page, title string, match func(context.Context, api.RedriveRequest) (api.FailureMatch, error)) error {
+	if v.Method != http.MethodPost && v.param("which") != "all" { // a selection has no address; a sign-in leads here
+		http.Redirect(v.w, v.Request, fieldsOf(v.param).at("/failures"), http.StatusSeeOther)
+		return nil
+	}
 	p, req, err := v.redriveForm()
 	if err != nil {
 		return err
@@ -119,9 +123,19 @@ func (v *visit) dismiss() error {
 }
 
 func (v *visit) startRedrive() error {
-	req, _, err := v.confirmedForm()
+	req, matched, err := v.confirmedForm()
 	if err != nil {
 		return err
+	}
+	if len(req.Desktops) == 0 { // all that match
+		now, err := v.api.MatchRedrive(v.Context(), req)
+		if err != nil {
+			return err
+		}
+		if now.Matched > matched {
+			return changed("nothing was retried: %s now, and you saw %s. Look at them again",
+				plural(now.Matched, "desktop matches", "desktops match"), thousands(matched))
+		}
 	}
 	if req.PerSecond, err = wholeNumber("per_second", v.PostFormValue("per_second")); err != nil {
 		return err

@@ -228,11 +228,18 @@ func (v *visit) resumeSchedule() error {
 }
 
 func (v *visit) skipSchedule() error {
+	x, err := v.api.Schedule(v.Context(), v.PathValue("name"))
+	if err != nil {
+		return err
+	}
+	if next := (schedule{X: x}).Skippable(); next == nil || next.ID != v.PostFormValue("tick") {
+		return changed("nothing is skipped: the next run is another one than you saw. Look at the schedule again")
+	}
 	return v.changeSchedule(v.api.SkipTick, func(x tasks.ScheduleView) string {
 		if x.Skip == nil {
 			return "That run has begun already."
 		}
-		return "The run of " + wallText(x.Skip.Tick.Wall) + " will not happen."
+		return "The run of " + wallText(x.Skip.Tick.Wall) + " in " + x.Zone + " will not happen."
 	})
 }
 

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"crypto/rand"
-	"fmt"
 	"net/http"
 
 	"github.com/detachd/detachd/tasks"
@@ -105,9 +104,8 @@ func (v *visit) startUndo() error {
 		return err
 	}
 	if matched != p.Matched || p.Gone > 0 {
-		return &api.Problem{Status: http.StatusConflict, Code: "changed",
-			Detail: fmt.Sprintf("nothing was given back: %s can be given back now, and you saw %s. Begin again at the operation",
-				plural(p.Matched, "desktop", "desktops"), thousands(matched))}
+		return changed("nothing was given back: %s can be given back now, and you saw %s. Begin again at the operation",
+			plural(p.Matched, "desktop", "desktops"), thousands(matched))
 	}
 	if err := v.confirmCount(matched); err != nil {
 		return err

@@ -45,13 +45,27 @@ const (
 // meaningOf gives the meaning of a column's name. Known names come first; the subject
 // of a compound is its last word (user type), or the first one (tipo de usuario).
 func meaningOf(name string) meaning {
+	name = strings.TrimSpace(name)
+	if n := strings.IndexByte(name, '['); n > 0 { // Email Address [Required]
+		name = name[:n]
+	}
 	key := fold(name)
-	if m, known := names[key]; known {
+	if m, known := names[key]; known && !strings.HasSuffix(name, "#") {
 		return m
 	}
 	words := wordsOf(name)
+	if rest := strings.Join(slices.DeleteFunc(slices.Clone(words), func(w string) bool { return qualifiers[w] }), ""); rest != key {
+		if m, known := names[rest]; known && m == isUser { // Email - Work
+			return m
+		}
+	}
+	if n := len(words); n > 2 {
+		if m, known := names[words[n-2]+words[n-1]]; known && m == harmless { // User/Employee ID
+			return m
+		}
+	}
 	switch {
-	case strings.TrimSpace(name) == "#":
+	case name == "#":
 		return harmless
 	case len(words) == 0:
 		return unknown
@@ -66,7 +80,13 @@ func meaningOf(name string) meaning {
 	for len(words) > 1 && strings.Trim(words[len(words)-1], "0123456789") == "" {
 		words = words[:len(words)-1]
 	}
-	attribute := attributes[words[len(words)-1]] || attributesFirst[words[0]] ||
+	if questionWords[words[0]] && len(words) > 1 {
+		return m | mayBeUser
+	}
+	if m&mayBeUser != 0 && (hasWord(words, othersWords) || containsAny(key, othersParts)) {
+		m ^= mayBeUser | namesPeople
+	}
+	attribute := strings.HasSuffix(name, "#") || attributes[words[len(words)-1]] || attributesFirst[words[0]] ||
 		slices.ContainsFunc(attributeEnds, func(end string) bool { return strings.HasSuffix(key, end) })
 	switch {
 	case attribute && m&mayBeMachine != 0:
@@ -132,10 +152,10 @@ func wordsOf(name string) (out []string) {
 // columns are the indexes of the columns; -1 for none.
 type columns struct {
 	desktop, computer, user, project int
-	// principal is the column userPrincipalName beside sAMAccountName: a directory's
-	// second name of the same user, which must agree.
-	principal int
-	names     []string
+	// same are columns with another name of the same user, which must agree: the columns
+	// userPrincipalName beside sAMAccountName, or a person's name beside the login.
+	same  []int
+	names []string
 }
 
 // header is a header row while its meaning is determined.
@@ -143,6 +163,8 @@ type header struct {
 	names []string
 	means []meaning
 	empty []bool // no row has a value in this column
+	rows  []row
+	stay  bool // the list is of those who stay: a person who is passed over would lose a desktop
 }
 
 // title names a column in a message.
@@ -215,7 +237,7 @@ func (h header) chosen(what, name string) (int, error) {
 // columns decides the meaning of each column. A column that may name the owner is never
 // ignored: the error asks for the right one.
 func (h header) columns(choice Columns) (c columns, err error) {
-	c = columns{project: -1, principal: -1, names: h.names}
+	c = columns{project: -1, names: h.names}
 	if c.desktop, err = h.chosen("desktop", choice.Desktop); err != nil {
 		return c, err
 	}
@@ -238,6 +260,7 @@ func (h header) columns(choice Columns) (c columns, err error) {
 	} else if len(projects) == 1 {
 		c.project = projects[0]
 	}
+	h.namesNothing()
 	// A chosen computer column means computers, even if there is a column of ids.
 	if choice.Desktop == "" && c.computer < 0 {
 		if c.desktop, err = h.only("desktop", isDesktop); err != nil {
@@ -252,10 +275,16 @@ func (h header) columns(choice Columns) (c columns, err error) {
 		}
 	}
 	if choice.User == "" {
-		if c.user, c.principal = h.directoryNames(); c.user < 0 {
+		if c.user, c.same = h.directoryNames(); c.user < 0 {
+			c.user, c.same = h.samePeople()
+		}
+		if c.user < 0 {
 			if c.user, err = h.only("user", isUser); err != nil {
 				return c, err
 			}
+		}
+		if c.user < 0 {
+			c.user = h.leavers()
 		}
 	}
 	return c, h.complete(c, choice)
@@ -264,7 +293,7 @@ func (h header) columns(choice Columns) (c columns, err error) {
 // unused are the columns that have a name or values, and are ignored.
 func (h header) unused(c columns) (out []int) {
 	for i, name := range h.names {
-		if !slices.Contains([]int{c.desktop, c.computer, c.user, c.principal, c.project}, i) && (name != "" || !h.empty[i]) {
+		if !slices.Contains([]int{c.desktop, c.computer, c.user, c.project}, i) && !slices.Contains(c.same, i) && (name != "" || !h.empty[i]) {
 			out = append(out, i)
 		}
 	}
@@ -273,26 +302,160 @@ func (h header) unused(c columns) (out []int) {
 
 // directoryNames are the columns of a directory's two names of a user: sAMAccountName,
 // which Workspace uses, and userPrincipalName. -1 unless these two alone name users.
-func (h header) directoryNames() (account, principal int) {
-	account, principal = -1, -1
+func (h header) directoryNames() (account int, same []int) {
+	account = -1
 	users := h.having(isUser)
 	for _, i := range users {
 		switch fold(h.names[i]) {
 		case "samaccountname":
 			account = i
 		case "userprincipalname", "upn":
-			principal = i
+			same = append(same, i)
 		}
 	}
-	if len(users) != 2 || account < 0 || principal < 0 {
-		return -1, -1
+	if len(users) != 2 || account < 0 || len(same) != 1 {
+		return -1, nil
 	}
-	return account, principal
+	return account, same
+}
+
+// samePeople are the columns that name the same user in each row, such as the name, the login and
+// the mail address: the one that a directory is most likely to know, and the others. -1 unless all
+// columns that may name users are among them.
+func (h header) samePeople() (user int, same []int) {
+	at := slices.DeleteFunc(h.having(isUser|mayBeUser), func(i int) bool { return h.empty[i] || h.flags(i, false) })
+	if h.stay || len(at) < 2 || len(h.having(isUser)) == 0 && !slices.ContainsFunc(at, h.hasAddresses) {
+		return -1, nil
+	}
+	rank := func(i int) int {
+		for _, r := range h.rows {
+			switch cell := r.at(i); {
+			case strings.Contains(cell, "@"):
+				return 1
+			case cell != "" && (strings.ContainsFunc(cell, unicode.IsSpace) || !isLatin(cell)):
+				return 2
+			}
+		}
+		return 0
+	}
+	slices.SortStableFunc(at, func(i, j int) int { return rank(i) - rank(j) })
+	if rank(at[0]) == 2 {
+		return -1, nil
+	}
+	for _, i := range at[1:] {
+		compared := 0
+		for _, r := range h.rows {
+			a, b := r.at(at[0]), r.at(i)
+			if a == "" || b == "" {
+				continue
+			}
+			if compared++; len(localPart(a)) < 2 || !samePerson(a, b) && !h.sameInScripts(at[0], i, a, b) {
+				return -1, nil
+			}
+		}
+		if compared == 0 {
+			return -1, nil
+		}
+	}
+	return at[0], at[1:]
+}
+
+// sameInScripts reports two names in different scripts, in columns such as 员工账号 and 员工姓名.
+func (h header) sameInScripts(i, j int, a, b string) bool {
+	x, y := []rune(fold(h.names[i])), []rune(fold(h.names[j]))
+	return isLatin(a) && !isLatin(b) && len(x) > 2 && len(y) > 2 && slices.Equal(x[:2], y[:2])
+}
+
+// leavers is the only column such as "Login of the leaver", if no column is known to name users.
+func (h header) leavers() int {
+	at := slices.DeleteFunc(h.having(mayBeUser), func(i int) bool {
+		words := wordsOf(h.names[i])
+		leaver := isLeaving(fold(h.names[i]), words, false) && !slices.Contains(words, "by")
+		return !leaver || h.means[i] != mayBeUser || h.empty[i] || h.flags(i, false)
+	})
+	if h.stay || len(at) != 1 {
+		return -1
+	}
+	return at[0]
+}
+
+// sameMachines reports columns that name the same computer in each row, with a domain or without.
+func (h header) sameMachines(at []int) bool {
+	return len(h.rows) > 0 && !slices.ContainsFunc(h.rows, func(r row) bool {
+		return slices.ContainsFunc(at, func(i int) bool {
+			first, _, _ := strings.Cut(r.at(at[0]), ".")
+			other, _, _ := strings.Cut(r.at(i), ".")
+			return len(first) < 2 || !strings.EqualFold(first, other)
+		})
+	})
+}
+
+// isLatin reports a name in Latin script, or a number.
+func isLatin(name string) bool {
+	return strings.ContainsFunc(name, func(r rune) bool { return unicode.Is(unicode.Latin, r) || unicode.IsDigit(r) })
+}
+
+func (h header) hasAddresses(i int) bool {
+	return slices.ContainsFunc(h.rows, func(r row) bool { return strings.Contains(r.at(i), "@") })
+}
+
+// flags reports whether a column that may name users, or machines, says only yes or no, or has dates
+// or counts: it names nothing.
+func (h header) flags(i int, machines bool) bool {
+	return !slices.ContainsFunc(h.rows, func(r row) bool {
+		cell := r.at(i)
+		count := machines && len(cell) <= 4 && strings.Trim(cell, "0123456789") == ""
+		return !isFlag(cell) && !count
+	})
+}
+
+// namesNothing takes the meaning from a column ID that only numbers the rows, and from one such as
+// Laptop that only says yes or no, if another one names users.
+func (h header) namesNothing() {
+	if h.stay || len(h.having(isUser|mayBeUser)) == 0 {
+		return
+	}
+	all := func(i int, is func(cell string) bool) bool {
+		return !slices.ContainsFunc(h.rows, func(r row) bool { return r.at(i) != "" && !is(r.at(i)) })
+	}
+	for _, i := range h.having(isDesktop | isComputer) {
+		number := func(cell string) bool { return len(cell) <= 6 && strings.Trim(cell, "0123456789") == "" }
+		yesOrNo := func(cell string) bool { return yesValues[fold(cell)] || isNo(cell) || checklist[fold(cell)] }
+		if !h.empty[i] && (fold(h.names[i]) == "id" && all(i, number) || h.means[i] == isComputer && all(i, yesOrNo)) {
+			h.means[i] = harmless
+		}
+	}
+}
+
+// isFlag reports a cell that names nobody: yes, no, nothing, or a day.
+func isFlag(cell string) bool {
+	return isNothing(cell) || yesValues[fold(cell)] || checklist[fold(cell)] || len(readDate(cell, false, either)) > 0
+}
+
+// namesOfPeople reports whether a column such as Name, beside one of users, has names of people and
+// not of machines; halves means that other columns have first or last names.
+func (h header) namesOfPeople(i int, halves bool) bool {
+	if h.means[i]&namesPeople == 0 {
+		return false
+	}
+	return !slices.ContainsFunc(h.rows, func(r row) bool {
+		cell := r.at(i)
+		several := strings.ContainsFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == ',' })
+		return cell != "" && (!several && !halves || strings.ContainsAny(cell, "0123456789"))
+	})
 }
 
 // only is the single column with a meaning; -1 if there is none.
 func (h header) only(what string, m meaning) (int, error) {
-	switch at := h.having(m); len(at) {
+	at := h.having(m)
+	filled := slices.DeleteFunc(slices.Clone(at), func(i int) bool { return h.empty[i] || m == isUser && h.flags(i, false) })
+	if len(filled) == 1 {
+		return filled[0], nil
+	}
+	if m == isComputer && len(at) > 1 && h.sameMachines(at) {
+		return at[0], nil
+	}
+	switch len(at) {
 	case 0:
 		return -1, nil
 	case 1:
@@ -307,7 +470,7 @@ func (h header) only(what string, m meaning) (int, error) {
 func (h header) complete(c columns, choice Columns) error {
 	filled := func(m meaning) []int {
 		return slices.DeleteFunc(h.having(m), func(i int) bool {
-			return h.empty[i] || i == c.user || i == c.principal || i == c.computer || i == c.desktop
+			return h.empty[i] || i == c.user || slices.Contains(c.same, i) || i == c.computer || i == c.desktop
 		})
 	}
 	if choice.User == "" && c.user >= 0 && c.desktop < 0 && c.computer < 0 && relations[fold(h.names[c.user])] {
@@ -322,7 +485,8 @@ func (h header) complete(c columns, choice Columns) error {
 		if c.user < 0 {
 			guards |= namesPeople | unknown
 		}
-		if at := filled(guards); len(at) > 0 && (c.desktop >= 0 || c.computer >= 0 || c.user >= 0) {
+		at := slices.DeleteFunc(filled(guards), func(i int) bool { return h.flags(i, false) })
+		if len(at) > 0 && (c.desktop >= 0 || c.computer >= 0 || c.user >= 0) {
 			if c.user >= 0 {
 				at = append([]int{c.user}, at...)
 				return h.unclear("user", at, "it is not clear which column names the user: %s: choose one", h.titles(at))
@@ -336,10 +500,8 @@ func (h header) complete(c columns, choice Columns) error {
 		if c.computer < 0 {
 			machines |= ofMachine
 		}
-		at := filled(machines)
-		if c.principal >= 0 { // Get-ADUser: these are a person's Name and DistinguishedName
-			at = slices.DeleteFunc(at, func(i int) bool { return h.means[i]&namesPeople != 0 })
-		}
+		halves := slices.ContainsFunc(h.names, func(name string) bool { return givenNames[fold(name)] })
+		at := slices.DeleteFunc(filled(machines), func(i int) bool { return h.flags(i, true) || c.user >= 0 && h.namesOfPeople(i, halves) })
 		if len(at) > 0 && (c.computer >= 0 || c.user >= 0) {
 			if c.computer >= 0 {
 				at = append([]int{c.computer}, at...)

@@ -9,8 +9,6 @@ import (
 	"slices"
 	"strings"
 	"unicode/utf8"
-
-	"golang.org/x/text/unicode/norm"
 )
 
 // Lines is the meaning of the lines of a text without a header row.
@@ -65,6 +63,9 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 		if name == "" {
 			continue
 		}
+		if part := (row{cells: []string{name}}).newPart(1); part != "" {
+			return errPart(n, part)
+		}
 		if err := l.Add(x); err != nil {
 			return err
 		}
@@ -101,15 +102,7 @@ func (l *List) readCSV(t *cells) error {
 	if slices.ContainsFunc(first.inner, func(line string) bool { return strings.ContainsRune(line, t.comma) }) {
 		return swallowed(first.line)
 	}
-	h := header{names: first.cells}
-	for len(h.names) > 0 && strings.TrimSpace(h.names[len(h.names)-1]) == "" {
-		h.names = h.names[:len(h.names)-1]
-	}
-	for i, name := range h.names {
-		h.names[i] = strings.TrimSpace(name)
-		h.means = append(h.means, meaningOf(name))
-		h.empty = append(h.empty, true)
-	}
+	h := headerOf(first)
 	var rows []row
 	for {
 		r, err := t.next()
@@ -122,14 +115,27 @@ func (l *List) readCSV(t *cells) error {
 		if r.repeats(h) {
 			continue
 		}
-		if part := r.newPart(len(h.names)); part != "" {
-			return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", r.line, part)
+		part := r.newPart(len(h.names))
+		if part == anotherHeader && len(rows) == 0 && r.filled() > first.filled() { // below one of groups of columns
+			t.titles = append(t.titles, strings.Join(first.cells, " "))
+			first, h = r, headerOf(r)
+			continue
 		}
-		for i, cell := range r.cells[:min(len(r.cells), len(h.names))] {
-			h.empty[i] = h.empty[i] && strings.TrimSpace(cell) == ""
+		if part != "" {
+			return errPart(r.line, part)
 		}
 		rows = append(rows, r)
 	}
+	for !l.AnyStatus && len(rows) > 1 && len(l.below) < maxTitles && rows[len(rows)-1].isFooter(len(h.names)) {
+		l.below = append(l.below, strings.TrimSpace(strings.Join(rows[len(rows)-1].cells, " ")))
+		rows = rows[:len(rows)-1]
+	}
+	for _, r := range rows {
+		for i, cell := range r.cells[:min(len(r.cells), len(h.names))] {
+			h.empty[i] = h.empty[i] && strings.TrimSpace(cell) == ""
+		}
+	}
+	h.rows, h.stay = rows, l.AnyStatus
 	cols, err := h.columns(l.Columns)
 	if err != nil {
 		return err
@@ -142,11 +148,9 @@ func (l *List) readCSV(t *cells) error {
 		l.Unknown = append(l.Unknown, name)
 	}
 	l.titles = t.titles
-	if !l.AnyDate && !l.AnyStatus {
-		for _, text := range slices.Concat(t.titles, h.names) {
-			if namesDateToCome(text, l.Now) {
-				return fmt.Errorf("the header, or a title above it, has a date to come, %s, and nothing would wait for it: "+giveTime, shown(text))
-			}
+	if !l.AnyStatus {
+		if err := l.checkTitles(h); err != nil {
+			return err
 		}
 	}
 	doubts := doubtsOf(h, cols, rows, l.Now, l.AnyDate)
@@ -161,7 +165,60 @@ func (l *List) readCSV(t *cells) error {
 			return err
 		}
 	}
+	l.dropStaying()
 	return nil
+}
+
+// dropStaying refuses the other rows of people of whom one row says that they stay.
+func (l *List) dropStaying() {
+	if len(l.staying) == 0 {
+		return
+	}
+	l.Good = slices.DeleteFunc(l.Good, func(x Leaver) bool {
+		line, stays := l.staying[x.who()]
+		if stays {
+			l.bad(x.Line, "%s is also on line %d, which says that the person stays: remove both rows, or correct line %d", x.subject(), line, line)
+		}
+		return stays
+	})
+	slices.SortStableFunc(l.Bad, func(a, b BadRow) int { return a.Line - b.Line })
+}
+
+// checkTitles refuses a list if what stands above its header, in it, or below its rows says that its
+// people stay, or leave later.
+func (l *List) checkTitles(h header) error {
+	for _, title := range slices.Concat(l.titles, l.below) {
+		if saysStays(title) || isPartTitle(title) && !isLeaving(fold(title), wordsOf(title), true) {
+			return fmt.Errorf("a line above or below the table says %s: if the people in the table leave, remove that line", shown(title))
+		}
+	}
+	if l.AnyDate {
+		return nil
+	}
+	for i, text := range slices.Concat(l.titles, h.names, l.below) {
+		if namesDateToCome(text, l.Now) {
+			where := "the header, or a title above it,"
+			if i >= len(l.titles)+len(h.names) {
+				where = "a line below the table"
+			}
+			return fmt.Errorf("%s has a date to come, %s, and nothing would wait for it: "+giveTime, where, shown(text))
+		}
+	}
+	return nil
+}
+
+// headerOf is the meaning of a header row, before anything is known of the cells below it.
+func headerOf(r row) header {
+	h := header{names: slices.Clone(r.cells)}
+	for len(h.names) > 0 && strings.TrimSpace(h.names[len(h.names)-1]) == "" {
+		h.names = h.names[:len(h.names)-1]
+	}
+	for i, name := range h.names {
+		h.names[i] = strings.TrimSpace(name)
+		h.means = append(h.means, meaningOf(name))
+		h.empty = append(h.empty, true)
+	}
+	return h
 }
 
 // repeats reports whether a row of several cells is the header again, as where exports were joined.
@@ -185,15 +242,55 @@ func (r row) newPart(columns int) string {
 	})
 	filled := r.filled()
 	if !strange && means&(isUser|isComputer|isDesktop) != 0 && filled > 1 {
-		return "another header"
+		return anotherHeader
 	}
-	if columns > 1 && filled == 1 {
-		title := strings.TrimSpace(strings.Join(r.cells, ""))
-		if slices.ContainsFunc(partTitles, func(p string) bool { return strings.HasPrefix(fold(title), p) }) {
-			return "the title of another part of the list, " + shown(title)
-		}
+	title := strings.TrimSpace(strings.Join(r.cells, ""))
+	alone := columns > 1 || strings.HasSuffix(title, ":") || slices.Contains(partTitles, strings.TrimSuffix(fold(title), "s"))
+	if filled == 1 && alone && isPartTitle(title) {
+		return "the title of another part of the list, " + shown(title)
 	}
 	return ""
+}
+
+const anotherHeader = "another header"
+
+func errPart(line int, part string) error {
+	return fmt.Errorf("line %d looks like %s: put what is above it, or below it, into a list of its own, or remove it", line, part)
+}
+
+// isPartTitle reports a title above people who come, or stay.
+func isPartTitle(title string) bool {
+	key := fold(title)
+	return slices.ContainsFunc(partTitles, func(p string) bool { return strings.HasPrefix(key, p) })
+}
+
+var rowCount = regexp.MustCompile(`^\(?\d+ \pL+`)
+
+// isFooter reports a row that follows the last person: a total, a count of rows, or a line such as
+// "Made by HR on 2026-11-27", which no account can be.
+func (r row) isFooter(columns int) bool {
+	if columns < 2 || r.problem != "" {
+		return false
+	}
+	var filled []string
+	for _, cell := range r.cells {
+		if cell = strings.TrimSpace(cell); cell != "" {
+			filled = append(filled, cell)
+		}
+	}
+	if len(filled) == 0 {
+		return false
+	}
+	first, rest, _ := strings.Cut(filled[0], ":")
+	isNumber := func(s string) bool { return strings.Trim(s, "0123456789., ") == "" }
+	if totals[fold(first)] && isNumber(rest) && !slices.ContainsFunc(filled[1:], func(s string) bool { return !isNumber(s) }) {
+		return true
+	}
+	if len(filled) > 1 || strings.TrimSpace(r.cells[0]) == "" || strings.ContainsAny(filled[0], "@\n") {
+		return false
+	}
+	words := len(strings.Fields(filled[0]))
+	return len(r.cells) == 1 && words > 1 && rowCount.MatchString(filled[0]) || words > 3 && strings.ContainsAny(filled[0], ":0123456789")
 }
 
 // row adds one row. A row that is too short or too long may have its values in the
@@ -212,9 +309,11 @@ func (l *List) row(r row, cols columns, doubts *doubts) error {
 		return nil
 	}
 	x := cols.leaver(r)
-	if cols.principal >= 0 {
-		if upn := strings.TrimSpace(r.cells[cols.principal]); upn != "" && !sameAccount(x.User, upn) {
-			l.bad(r.line, "names two users, %s and %s: keep only the right column", shown(x.User), shown(upn))
+	for _, i := range cols.same {
+		other := strings.TrimSpace(r.cells[i])
+		comparable := x.User != "" && other != "" && (isLatin(other) || strings.Contains(other, "@"))
+		if comparable && !samePerson(x.User, other) {
+			l.bad(r.line, "names two users, %s and %s: keep only the right column", shown(x.User), shown(other))
 			return nil
 		}
 	}
@@ -236,6 +335,10 @@ func (l *List) row(r row, cols columns, doubts *doubts) error {
 	}
 	if !l.AnyStatus {
 		if doubt := doubts.staying(r); doubt != "" {
+			if l.staying == nil {
+				l.staying = map[guardKey]int{}
+			}
+			l.staying[x.canonical().who()] = r.line
 			l.bad(r.line, "%s", doubt)
 			return nil
 		}
@@ -246,13 +349,6 @@ func (l *List) row(r row, cols columns, doubts *doubts) error {
 		}
 	}
 	return l.Add(x)
-}
-
-// sameAccount reports whether a userPrincipalName belongs to an account: both are equal
-// up to the @, without case.
-func sameAccount(account, principal string) bool {
-	local, _, _ := strings.Cut(principal, "@")
-	return strings.EqualFold(norm.NFC.String(account), norm.NFC.String(local))
 }
 
 // leaver reads a row that has as many cells as there are columns.
@@ -360,7 +456,7 @@ func scoreOf(text string, commas []rune) score {
 	return best
 }
 
-// maxTitles is how many lines above a header may be titles.
+// maxTitles is how many lines above a header may be titles, or below the last row.
 const maxTitles = 20
 
 // skipTitles passes over the title of a report above its header: lines of several words that have

@@ -2,6 +2,7 @@ package leavers
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -23,14 +24,24 @@ type doubts struct {
 
 // saying is an ignored column that is looked at.
 type saying struct {
-	at      int
-	title   string
-	mixed   string          // what some rows say of people who leave, if others say something else
-	order   order           // of its dates
-	dates   bool            // its name may say that it has dates
-	day     bool            // its name says that it has them
-	any     bool            // its cells may say that somebody stays
-	verdict map[string]bool // what was found of its cells
+	at       int
+	title    string
+	mixed    string          // what some rows say of people who leave, if others say something else
+	order    order           // of its dates
+	dates    bool            // its name may say that it has dates
+	day      bool            // its name says that it has them
+	any      bool            // its cells may say that somebody stays
+	reason   bool            // its name says that it has reasons
+	leaves   bool            // it has something in a row if, and only if, the person leaves
+	state    bool            // its name says that it has states of people
+	approval bool            // its name says that somebody agreed
+	agreed   bool            // somebody did, in some row
+	staying  bool            // who has something in it stays
+	until    bool            // until the day in it
+	review   bool            // its name says that somebody reviewed who has access
+	said     bool            // it has the day on which somebody gave notice
+	back     bool            // it has the days on which people came back
+	verdict  map[string]bool // what was found of its cells
 }
 
 // doubtsOf looks at the ignored columns of a list.
@@ -38,33 +49,74 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 	d := &doubts{anyDate: anyDate, now: now}
 	for _, i := range h.unused(cols) {
 		key, words := fold(h.names[i]), wordsOf(h.names[i])
+		some := func(is func(string) bool) int {
+			return slices.IndexFunc(rows, func(r row) bool { return is(r.at(i)) })
+		}
 		s := saying{at: i, title: fmt.Sprint(i + 1), verdict: map[string]bool{}}
 		if h.names[i] != "" {
 			s.title = shown(h.names[i])
 		}
 		about := hasWord(words, aboutLeaving)
-		s.any = h.means[i]&namesPeople == 0 && key != "message" // failures --csv has texts of detachd there
-		leaves := isLeaving(key, words, len(words) == 1)
+		people := h.means[i]&namesPeople != 0
+		other := containsAny(key, otherDates)
+		place := hasWord(words, placeWords) || placeWords[key]
+		s.any = !people && !other && !place && key != "message" // failures --csv has texts of detachd there
+		s.reason = containsAny(key, reasonParts)
+		leaves := isLeaving(key, words, onlyWords(words, removingWords, besideRemoving))
+		s.review = hasWord(words, reviewWords)
+		agrees := !s.review && (containsAny(key, approvalParts) || onlyWords(words, goAhead, besideGoAhead))
+		s.approval = agrees && !people && !other && (!about || slices.Contains(words, "by")) && !hasWord(words, requiredWords)
+		s.back = containsAny(key, backParts)
+		s.staying = !people && !other && saysInName(h.names[i], words)
+		state := hasWord(words, statusWords)
+		s.state = !s.approval && !s.review && (!leaves && state || containsAny(key, statusParts) && (!about || state))
+		s.until = hasWord(words, untilWords)
+		s.said = containsAny(key, saidParts)
 		s.dates = leaves || containsAny(key, dateParts)
 		s.day = hasWord(words, dayWords) || containsAny(key, dayParts)
 		s.order = orderOf(rows, i)
-		if containsAny(key, otherDates) {
+		if other {
 			s.order = noDates
 		}
-		if leaves && !about {
-			d.someLeft = d.someLeft || slices.ContainsFunc(rows, func(r row) bool { return !isNothing(r.at(i)) })
+		s.leaves = leaves && !about
+		if s.leaves {
+			d.someLeft = d.someLeft || some(func(cell string) bool { return !isNothing(cell) }) >= 0
 		}
-		if !about && (containsAny(key, statusParts) || !leaves && hasWord(words, statusWords)) {
-			if n := slices.IndexFunc(rows, func(r row) bool { return saysLeft(r.at(i)) }); n >= 0 {
+		agreed := leavesByState
+		if s.approval {
+			agreed = saysApproved
+			s.agreed = some(func(cell string) bool { return !isNothing(cell) }) >= 0
+		}
+		if s.approval || s.state && !about {
+			if n := some(agreed); n >= 0 {
 				s.mixed = fmt.Sprintf("%s in line %d", shown(rows[n].at(i)), rows[n].line)
 			}
 		}
 		d.says = append(d.says, s)
-		if leaves && !about {
+		if s.leaves {
 			d.leaving = append(d.leaving, s)
 		}
 	}
 	return d
+}
+
+// saysInName reports whether the name of a column says that people stay, as Exclude, Cancelled on, or
+// Do not disable; and nothing else, as Meetings cancelled.
+func saysInName(name string, words []string) bool {
+	if stayingNames[fold(name)] {
+		return true
+	}
+	for i, w := range words {
+		if negations[w] && slices.ContainsFunc(words[i+1:min(i+3, len(words))], func(w string) bool { return isLeaving(w, []string{w}, true) }) {
+			return true
+		}
+	}
+	return onlyWords(words, stayWords, besideStaying) || onlyWords(words, stayingNames, besideStaying)
+}
+
+// onlyWords reports words of which some are in a set, and all others in another one.
+func onlyWords(words []string, some, others map[string]bool) bool {
+	return hasWord(words, some) && !slices.ContainsFunc(words, func(w string) bool { return !some[w] && !others[w] })
 }
 
 // staying says why it is doubtful that the person of a row leaves; empty if nothing says so.
@@ -73,9 +125,13 @@ func (d *doubts) staying(r row) string {
 	for _, s := range d.says {
 		cell := r.at(s.at)
 		switch {
-		case s.any && s.stays(cell):
+		case s.against(cell, d.now),
+			s.state && len(d.leaving) > 0 && activeValues[fold(cell)] && !d.leaves(r),
+			s.back && d.cameBack(r, s):
 			return fmt.Sprintf("column %s says %s: %scorrect it", s.title, shown(cell), next)
-		case s.mixed != "" && !saysLeft(cell):
+		case s.agreed && isNothing(cell):
+			return fmt.Sprintf("column %s has nothing, and something in other rows: %scomplete it", s.title, next)
+		case s.mixed != "" && (s.approval && !saysApproved(cell) || !s.approval && !leavesByState(cell)):
 			return fmt.Sprintf("column %s says %s, and %s: %scorrect it", s.title, shown(cell), s.mixed, next)
 		}
 	}
@@ -84,30 +140,114 @@ func (d *doubts) staying(r row) string {
 			return fmt.Sprintf("column %s says %s: %scorrect it", s.title, shown(r.at(s.at)), next)
 		}
 	}
-	if d.someLeft && !slices.ContainsFunc(d.leaving, func(s saying) bool { return !isNothing(r.at(s.at)) }) {
+	if d.someLeft && !d.leaves(r) {
 		return fmt.Sprintf("column %s has nothing, and something in other rows: %scomplete it", d.leaving[0].title, next)
 	}
 	return ""
 }
+
+// leaves reports whether a column of leaving has something in a row.
+func (d *doubts) leaves(r row) bool {
+	return slices.ContainsFunc(d.leaving, func(s saying) bool { return !isNothing(r.at(s.at)) })
+}
+
+// cameBack reports whether a row has a day of coming back, and none of leaving after it.
+func (d *doubts) cameBack(r row, s saying) bool {
+	dates := readDate(r.at(s.at), true, s.order)
+	return len(dates) > 0 && !slices.ContainsFunc(d.leaving, func(s saying) bool {
+		left := readDate(r.at(s.at), true, s.order)
+		return len(left) > 0 && left[0].After(dates[0])
+	})
+}
+
+// A column may say that the person of a row leaves later: what it says, for a refusal and for a note.
+type later struct{ refusal, note string }
+
+var (
+	dayToCome = later{
+		"column %s has a date to come, %s, and nothing would wait for it: " + giveTime,
+		"column %s is ignored, and has dates to come in %d of the rows, the first in line %d: %s. Nothing waits for them.",
+	}
+	unclearDay = later{
+		"column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or " + giveTime,
+		"column %s is ignored, and in %d of the rows it is not clear whether its day is to come, the first in line %d: %s.",
+	}
+	stillWorks = later{
+		"column %s says %s, so the person may still work: " + giveTime,
+		"column %s is ignored, and says in %d of the rows that the person may still work, the first in line %d: %s. Nothing waits for the last day.",
+	}
+)
 
 // early says why the person of a row may leave later; empty if nothing says so, or a time was given.
 func (d *doubts) early(r row) string {
 	if d.anyDate {
 		return ""
 	}
-	for _, s := range d.leaving {
-		if cell := r.at(s.at); s.day && !isNothing(cell) && len(readDate(cell, true, s.order)) == 0 {
-			return fmt.Sprintf("column %s says %s, and it is not clear whether that day is to come: write it as 2026-12-31, or "+giveTime,
-				s.title, shown(cell))
-		}
-	}
 	for _, s := range d.says {
-		if s.toCome(r.at(s.at), d.now) {
-			return fmt.Sprintf("column %s has a date to come, %s, and nothing would wait for it: "+giveTime, s.title, shown(r.at(s.at)))
+		if why := d.leavesLater(s, r); why != nil {
+			return fmt.Sprintf(why.refusal, s.title, shown(r.at(s.at)))
 		}
 	}
 	return ""
 }
+
+// leavesLater is what a column says of a later day of leaving; nil for nothing.
+func (d *doubts) leavesLater(s saying, r row) *later {
+	cell := r.at(s.at)
+	switch {
+	case isNothing(cell):
+	case s.toCome(cell, d.now):
+		return &dayToCome
+	case s.leaves && s.order != noDates && len(readDate(cell, true, s.order)) == 0:
+		switch {
+		case s.day || !s.reason && isVague(cell):
+			return &unclearDay
+		case namesDateToCome(cell, d.now):
+			return &dayToCome
+		}
+	case s.any && s.order != noDates && speaksOfDayToCome(cell, d.now):
+		return &dayToCome
+	case s.state && containsAny(fold(cell), noticeParts) && !slices.ContainsFunc(d.leaving, func(s saying) bool {
+		return !s.said && len(readDate(r.at(s.at), true, s.order)) > 0
+	}):
+		return &stillWorks
+	}
+	return nil
+}
+
+// speaksOfDayToCome reports whether a text, such as "last day is 31.12.2026", speaks of leaving on a
+// day to come.
+func speaksOfDayToCome(cell string, now time.Time) bool {
+	cell = cell[:min(len(cell), 1000)]
+	if len(cell) < 2*shortestDate || !strings.ContainsAny(cell, "0123456789０１２３４５６７８９") {
+		return false
+	}
+	parts := strings.FieldsFunc(cell, func(r rune) bool { return strings.ContainsRune(",;，；、", r) })
+	return slices.ContainsFunc(parts, func(part string) bool {
+		return isLeaving(fold(part), wordsOf(part), true) && namesDateToCome(part, now)
+	})
+}
+
+// isOver reports a date that is not to come.
+func (s saying) isOver(cell string, now time.Time) bool {
+	dates := readDate(cell, true, s.order)
+	return len(dates) > 0 && !slices.ContainsFunc(dates, func(t time.Time) bool { return t.After(now) })
+}
+
+// isVague reports a day without a year, as 4 Dec, or a text such as "end of month".
+func isVague(cell string) bool {
+	words := wordsOf(cell)
+	if vagueDay.MatchString(cell) || hasWord(words, vagueWords) || vagueWords[fold(cell)] {
+		return true
+	}
+	isMonth := func(w string) bool { return len(w) >= 3 && monthOf(w) > 0 }
+	return len(words) <= 3 && vagueNumber.MatchString(cell) && slices.ContainsFunc(words, isMonth)
+}
+
+var (
+	vagueDay    = regexp.MustCompile(`^\d{1,2}[./-]\d{1,2}\.?$|^\d{1,2}\s?月|^[QH]\d\b`)
+	vagueNumber = regexp.MustCompile(`\b\d{1,2}(?:st|nd|rd|th)?\b`)
+)
 
 // giveTime is the next step for a list with a date to come.
 const giveTime = "give the start, which may be now, or the last working day"
@@ -135,10 +275,19 @@ func saysLeft(cell string) bool {
 	return key != "" && (containsAny(key, leftParts) || isLeaving(key, wordsOf(cell), true)) && !saysStays(cell)
 }
 
-func (s saying) stays(cell string) bool {
+// leavesByState is saysLeft, or says that somebody works until the day of leaving.
+func leavesByState(cell string) bool { return saysLeft(cell) || containsAny(fold(cell), noticeParts) }
+
+// against reports whether a cell of a column says that the person stays, or may stay.
+func (s saying) against(cell string, now time.Time) bool {
 	is, known := s.verdict[cell]
 	if !known {
-		is = saysStays(cell)
+		key := fold(cell)
+		is = s.any && (saysStays(cell) || !s.reason && awayValues[key]) ||
+			s.staying && !isNothing(cell) && !saysLeft(cell) && !(s.until && s.isOver(cell, now)) ||
+			s.review && saysApproved(cell) ||
+			s.approval && (isNo(cell) || saysOpen(key)) ||
+			s.state && (containsAny(key, rejectedParts) || containsAny(key, absenceParts) || awayStates[key])
 		if len(s.verdict) < 1000 {
 			s.verdict[cell] = is
 		}
@@ -151,13 +300,28 @@ func saysStays(cell string) bool {
 	if !strings.ContainsFunc(cell, unicode.IsLetter) {
 		return false
 	}
-	key := fold(cell)
-	if stayValues[key] || containsAny(key, stayParts) {
+	if key := fold(cell); stayValues[key] || hasStayPart(key) {
 		return true
 	}
-	words := wordsOf(cell)
+	return slices.ContainsFunc(strings.FieldsFunc(cell, func(r rune) bool { return strings.ContainsRune(".,:;!?()–—", r) }), partStays)
+}
+
+// hasStayPart reports a part of a text that says that somebody stays, unless a sign before it makes the
+// opposite of it: 未续签.
+func hasStayPart(key string) bool {
+	return slices.ContainsFunc(stayParts, func(part string) bool {
+		before, _, found := strings.Cut(key, part)
+		return found && !slices.ContainsFunc(negationSigns, func(sign string) bool { return strings.HasSuffix(before, sign) })
+	})
+}
+
+var negationSigns = []string{"不", "未", "没", "没有", "無", "无"}
+
+// partStays is saysStays for a part of a text between two punctuation marks.
+func partStays(text string) bool {
+	words := wordsOf(text)
 	for i, w := range words {
-		if stayWords[w] {
+		if stayWords[w] && !hasWord(words[max(0, i-3):i], negations) {
 			return true
 		}
 		if negations[w] && slices.ContainsFunc(words[i+1:min(i+3, len(words))], func(w string) bool { return isLeaving(w, []string{w}, true) }) {
@@ -165,6 +329,17 @@ func saysStays(cell string) bool {
 		}
 	}
 	return false
+}
+
+// saysApproved reports a cell that says that somebody agreed.
+func saysApproved(cell string) bool {
+	key := fold(cell)
+	return !isNo(cell) && !saysOpen(key) && (yesValues[key] || containsAny(key, approvedParts) || strings.ContainsAny(cell, "☑☒✓✔"))
+}
+
+// saysOpen reports a cell, by fold, that says that somebody has not agreed, or not yet.
+func saysOpen(key string) bool {
+	return containsAny(key, rejectedParts) || containsAny(key, openParts) || hasStayPart(key)
 }
 
 func isNo(cell string) bool { return cell == "0" || noValues[fold(cell)] }

@@ -61,7 +61,21 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 		"Kullanıcı adı;Durum\nann;Ayrıldı\nbob;Aktif\n":                                                           {3},
 		"Usuario;Estado\nann;Baja\nbob;Activo\n":                                                                  {3},
 
+		"user,note\nann,contract not renewed\nbob,contract renewed\ncyd,will not be extended\ndan,not cancelled\neve,\"no, cancelled\"\n": {3, 6},
+		"用户名,备注\nann,未续签\nbob,已续签\n":                                                            {3},
+		"user,reason\nann,maternity leave\nbob,do not disable\n":                                {3},
+		"user,Employee status,Leaving date\nann,Active,2026-11-01\nbob,Active,\n":               {3},
+		"user,Approved by\nann,boss\nbob,\n":                                                    {3},
+		"user,Cancelled on\nann,\nbob,2026-11-02\n":                                             {3},
+		"user,Extended until\nann,2026-10-31\nbob,spring\n":                                     {3},
+		"user,Rehire date,Leaving date\nann,2020-01-01,2026-11-01\nbob,2026-11-10,2026-11-01\n": {3},
+		"user,Review decision\nann,Denied\nbob,Approved\n":                                      {3},
+
 		// Nothing here says that somebody stays.
+		"user,Authorized devices,Approval comment\nann,2,fine\nbob,,\n": nil,
+		"user,Meetings cancelled,Warranty extended\nann,yes,yes\n":      nil,
+		"user,Approval required\nann,no\n":                              nil,
+
 		"user,Delete files,Revoke VPN?,Remove from Teams\nann,yes,no,yes\nbob,no,,yes\n":              nil,
 		"user,status\nann,Active\nbob,Active\n":                                                       nil,
 		"user,status\nann,Terminated\nbob,Inactive\ncyd,resigned\n":                                   nil,
@@ -80,6 +94,18 @@ func TestRowsOfPeopleWhoStay(t *testing.T) {
 			require.Contains(t, got[line], "remove the row if the person stays, else", text)
 			require.Regexp(t, `^column "?\S.* (says "|has nothing)`, got[line], text)
 		}
+	}
+
+	// In a list of those who stay nobody is passed over.
+	for text, want := range map[string]string{
+		"Login,Email\nalee,ann.lee@x\n": "several columns name the user", "Login of leaver,dept\nann,IT\n": "choose one", "user,dept\nann,IT\n(1 row of 1)\n": "",
+	} {
+		l := New("hq", known)
+		l.AnyStatus, l.Now = true, noon
+		if err := l.Read(strings.NewReader(text)); want != "" {
+			require.ErrorContains(t, err, want)
+		}
+		require.Equal(t, want == "", l.BadRows == 1, text)
 	}
 
 	// A list of those who stay is not asked who leaves.
@@ -180,6 +206,41 @@ func TestPeopleOfTickets(t *testing.T) {
 // A report has titles above its header, lines that are drawn, and its header on each page.
 func TestReports(t *testing.T) {
 	t.Parallel()
+	for below, note := range map[string]string{
+		"Total,2":                                 `1, the first "Total 2"`,
+		"Summe: 2,\n\nMade by HR on 2026-11-27,":  `2, the first "Summe: 2"`,
+		"(2 rows affected)":                       `1, the first "(2 rows affected)"`,
+		"\nGenerated 2026-11-27 by Eve of HR\n\n": `1, the first "Generated 2026-11-27 by Eve of HR"`,
+	} {
+		l, err := readList("hq", "user,dept\nann,IT\nbob,HR\n"+below+"\n")
+		require.NoError(t, err, below)
+		require.Empty(t, l.Bad, below)
+		require.Len(t, l.Good, 2, below)
+		require.Len(t, l.Notes(), 1, below)
+		require.Contains(t, l.Notes()[0], "lines below the table, which are ignored: "+note)
+	}
+	for text, want := range map[string]string{
+		"user,dept\nann,IT\nPlease remove them on 31.12.2027 at noon\n": "a line below the table has a date to come",
+		"user,dept\nann,IT\nbob: his contract of 2024 was extended\n":   `a line above or below the table says "bob: his`,
+		"Joiners of May\nuser,dept\nann,IT\n":                           `a line above or below the table says "Joiners of May"`,
+		"Resignations that were withdrawn in May\nuser,dept\nann,IT\n":  "a line above or below the table says",
+		"user,dept\nann,IT\nInternal transfers,\nbob,HR\n":              `line 3 looks like the title of another part of the list, "Internal transfers"`,
+		"user\nann\nMaternity leave:\nbob\n":                            `line 3 looks like the title of another part of the list`,
+	} {
+		_, err := readList("hq", text)
+		require.ErrorContains(t, err, want, text)
+	}
+	for text, rows := range map[string]int{ // nobody is passed over
+		"user,dept\nTotal,2\n":                                                 1,
+		"user,dept\nann,IT\nTotal Recall,IT\n":                                 2,
+		"user,dept\nann,IT\nann lee of HR\n":                                   2,
+		"user\nann\nTotal: 1\n":                                                2,
+		"user,dept\nann,IT\n" + strings.Repeat("12 rows of many\n", 22) + "\n": 3,
+	} {
+		l, err := readList("hq", text)
+		require.NoError(t, err, text)
+		require.Equal(t, rows, len(l.Good)+l.BadRows, text)
+	}
 	for text, line := range map[string]int{
 		"Leavers November 2026;;\n;;\nuser;dept;note\nann;IT;\n":                          4,
 		"Report of leavers\nGenerated 2026-11-27 by HR, Berlin\n\nuser,dept,n\nann,IT,\n": 5,
@@ -213,7 +274,7 @@ func TestReports(t *testing.T) {
 		require.ErrorContains(t, err, want, text)
 		require.Empty(t, l.Good, text)
 	}
-	l, err = readList("hq", "user,dept\nann,IT\nTotal: 1\n")
+	l, err = readList("hq", "user,dept\nann,IT\nbob\n")
 	require.NoError(t, err)
 	require.Contains(t, l.Bad[0].String(), "line 3: wrong number of fields: 1, the header has 2: correct it, or remove it if it is a title or a total")
 }

@@ -2,7 +2,9 @@ package leavers
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"golang.org/x/text/unicode/norm"
 
@@ -35,6 +37,11 @@ func (x Leaver) row() string {
 		return tasks.UserRow(x.User)
 	}
 	return ""
+}
+
+// who is whom a row is about: a user, or the user of a desktop.
+func (x Leaver) who() guardKey {
+	return guardKey{rowKey{row: x.row()}, x.guard()}
 }
 
 // guard is the user who must have the desktop; empty for any user.
@@ -105,8 +112,10 @@ type List struct {
 	AnyStatus bool
 
 	toCome  []toCome
-	titles  []string // lines above the header
-	project string   // the default
+	staying map[guardKey]int // the line of somebody who stays, by Leaver.who
+	titles  []string         // lines above the header
+	below   []string         // lines below the last row
+	project string           // the default
 	known   func(alias string) bool
 	first   map[rowKey]Leaver
 	named   map[guardKey]bool
@@ -149,6 +158,8 @@ func (l *List) Add(x Leaver) error {
 		x.Project = l.project
 	}
 	switch problem := x.problem(); {
+	case problem == "" && !l.AnyStatus && strings.ContainsFunc(x.User, unicode.IsSpace) && saysStays(x.User):
+		l.bad(x.Line, "user %s says that somebody stays: remove the row, or write only the name if the person leaves", shown(x.User))
 	case problem != "":
 		l.bad(x.Line, "%s", problem)
 	case x.Project == "":

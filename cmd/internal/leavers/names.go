@@ -42,6 +42,9 @@ var names = func() map[string]meaning {
 var (
 	peopleParts, machineParts = sections["people parts"], sections["machine parts"]
 	peopleWords, machineWords = set("people words"), set("machine words")
+	othersWords, othersParts  = set("others"), sections["others parts"]
+	qualifiers, givenNames    = set("qualifiers"), set("given names")
+	questionWords             = set("question words")
 )
 
 // Attributes: the last word, the first word, or the end of a column's name.
@@ -62,6 +65,18 @@ var (
 	noValues, nothings                    = set("no"), set("nothing")
 	dayParts, dayWords                    = sections["day parts"], set("day words")
 	dateParts, otherDates                 = sections["date parts"], sections["other dates"]
+	rejectedParts, openParts              = sections["rejected parts"], sections["open parts"]
+	approvalParts, approvedParts          = sections["approval parts"], sections["approved parts"]
+	absenceParts, noticeParts, backParts  = sections["absence parts"], sections["notice parts"], sections["back parts"]
+	saidParts, untilWords                 = sections["said parts"], set("until words")
+	awayStates, requiredWords             = set("away states"), set("required words")
+	goAhead, besideGoAhead                = set("go-ahead words"), set("beside go-ahead")
+	stayingNames, besideStaying           = set("staying names"), set("beside staying")
+	activeValues, vagueWords              = set("active values"), set("vague words")
+	placeWords, yesValues                 = set("place words"), set("yes")
+	checklist, besideRemoving             = set("checklist values"), set("beside removing")
+	reviewWords                           = set("review words")
+	totals, awayValues, reasonParts       = set("totals"), set("away values"), sections["reason parts"]
 )
 
 func set(section string) map[string]bool {

@@ -8,12 +8,14 @@ func (l *List) Notes() (out []string) {
 	if len(l.titles) > 0 {
 		out = append(out, fmt.Sprintf("lines above the header, which are ignored: %d, the first %s.", len(l.titles), shown(l.titles[0])))
 	}
+	if n := len(l.below); n > 0 {
+		out = append(out, fmt.Sprintf("lines below the table, which are ignored: %d, the first %s.", n, shown(l.below[n-1])))
+	}
 	if n := l.unguarded(); n > 0 {
 		out = append(out, fmt.Sprintf("rows with a desktop or computer and no user: %d of %d. Whoever has it loses it.", n, len(l.Good)))
 	}
 	for _, x := range l.toCome {
-		out = append(out, fmt.Sprintf("column %s is ignored, and has dates to come in %d of the rows, the first in line %d: %s. "+
-			"Nothing waits for them.", x.column, x.rows, x.line, shown(x.date)))
+		out = append(out, fmt.Sprintf(x.note, x.column, x.rows, x.line, shown(x.says)))
 	}
 	return out
 }
@@ -36,27 +38,28 @@ func (l *List) unguarded() int {
 	return without
 }
 
-// toCome is an ignored column with dates to come, such as the last day of work of people who have
-// not left yet.
+// toCome is an ignored column that says of people that they leave later, such as their last day of work.
 type toCome struct {
-	column, date string
-	rows, line   int // line and date are those of the first
+	note, column, says string
+	rows, line         int // line and says are those of the first
 }
 
-// noteToCome counts the dates to come.
+// noteToCome counts what columns say of days to come.
 func (d *doubts) noteToCome(rows []row) (out []toCome) {
 	for _, s := range d.says {
-		x := toCome{column: s.title}
+		found := map[*later]*toCome{}
 		for _, r := range rows {
-			if !s.toCome(r.at(s.at), d.now) {
-				continue
-			}
-			if x.rows++; x.rows == 1 {
-				x.line, x.date = r.line, r.at(s.at)
+			if why := d.leavesLater(s, r); why != nil {
+				if found[why] == nil {
+					found[why] = &toCome{why.note, s.title, r.at(s.at), 0, r.line}
+				}
+				found[why].rows++
 			}
 		}
-		if x.rows > 0 {
-			out = append(out, x)
+		for _, why := range []*later{&dayToCome, &unclearDay, &stillWorks} {
+			if x := found[why]; x != nil {
+				out = append(out, *x)
+			}
 		}
 	}
 	return out

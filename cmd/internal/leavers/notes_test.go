@@ -40,11 +40,18 @@ func TestDatesToComeInIgnoredColumns(t *testing.T) {
 		"2026年12月31日": true, "2026-12-31T18:00:00+08:00": true, "2026-12-31 18:00": true, "20261231": true, "later": false, "": false, "99.99.2027": false,
 	} {
 		want := ""
-		if toCome {
+		switch {
+		case date == "later", date == "99.99.2027":
+			want = `column "last day" is ignored, and in 2 of the rows it is not clear whether its day is to come, the first in line 3: "` + date + `".`
+		case toCome:
 			want = `column "last day" is ignored, and has dates to come in 2 of the rows, the first in line 3: "` + date + `". Nothing waits for them.`
 		}
 		require.Equal(t, want, notesOf(t, "user,last day,note\nann,2026-01-31,\nzoe,\""+date+"\",\nbob,\" "+date+"\",\n"), date)
 	}
 	require.Equal(t, `column 2 is ignored, and has dates to come in 1 of the rows, the first in line 2: "2027-01-01". Nothing waits for them.`,
 		notesOf(t, "user,,note\nann,2027-01-01,x\n"))
+	require.Equal(t, `column "note" is ignored, and has dates to come in 1 of the rows, the first in line 3: "last day is 31.12.2026". Nothing waits for them.`,
+		notesOf(t, "user,note\nann,x\nzoe,last day is 31.12.2026\n"))
+	require.Equal(t, `column "Status" is ignored, and says in 1 of the rows that the person may still work, the first in line 2: "Notice period". `+
+		"Nothing waits for the last day.", notesOf(t, "user,Status\nann,Notice period\nzoe,Terminated\n"))
 }

@@ -35,8 +35,8 @@ func TestListsOverHTTP(t *testing.T) {
 	require.Equal(t, []any{"Login"}, a.json(t)["ignored_columns"])
 
 	for want, x := range map[string][2]string{
-		"several columns name the user":         {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
-		`"pointer":"user_column"`:               {"project=hq", "desktop_id,Login,Owner\nd1,zoe,zoe\n"},
+		"several columns name the user":         {"project=hq", "desktop_id,Login,Owner\nd1,zoe,ann\n"},
+		`"pointer":"user_column"`:               {"project=hq", "desktop_id,Login,Owner\nd1,zoe,ann\n"},
 		`{"pointer":"line 3"`:                   {"project=hq", "desktop_id\nd1\n\"a b\"\n"},
 		"the list has rows of several projects": {"", "desktop_id,project\nd1,hq\nd2,branch\n"},
 		"has no project":                        {"", "desktop_id\nd1\n"},

@@ -5,11 +5,12 @@
 -- ARGV[1] name      nightly
 -- ARGV[2] schedule  {"name":"nightly",…}
 -- ARGV[3] most      10000
--- Returns 1, 0 if the name is in use, -1 if there are too many
+-- Returns 1 (also if this very call has added it, and its reply was lost), 0 if the name is in use, -1 if there are too many
 
 local defined, version, state = KEYS[1], KEYS[2], KEYS[3]
 local name, schedule, most = ARGV[1], ARGV[2], tonumber(ARGV[3])
-if redis.call('HEXISTS', defined, name) == 1 then return 0 end
+local stored = redis.call('HGET', defined, name)
+if stored then return stored == schedule and 1 or 0 end
 if redis.call('HLEN', defined) >= most then return -1 end
 redis.call('HSET', defined, name, schedule)
 local now = string.format('%.0f', clock_ms())

@@ -20,38 +20,56 @@
     const selection = getSelection();
     return !selection.isCollapsed && selection.containsNode(element, true);
   };
+  let sending = null; // the button of the form that is being sent
   // An open dialog has the focus of the row in use, and returns it when it closes.
-  const inUse = (element) => $("dialog[open]") !== null || element.contains(document.activeElement) && document.activeElement !== document.body
+  const inUse = (element) => $("dialog[open]") !== null || sending !== null
+    || element.contains(document.activeElement) && document.activeElement !== document.body
     || element.querySelector("details[open], input[name=pick]:checked") !== null || selected(element);
   // A live element as the server last sent it: the page's own may have been changed by this script.
   const sent = new Map($$("[data-live]").map((element) => [element.id, element.outerHTML]));
-  // Of a table in use only the rows that nobody uses are replaced, if it has the same rows.
+  // Of a table in use only the rows that nobody uses are replaced, if it has the same columns and rows. Otherwise it is
+  // not replaced, and the page is as old as it.
   const replaceRows = (old, now) => {
-    const rows = (element) => [...element.querySelectorAll("tr[data-key]")];
-    const [before, after] = [rows(old), rows(now)];
-    if (before.length !== after.length || before.some((row, i) => row.dataset.key !== after[i].dataset.key)) return;
-    before.forEach((row, i) => {
-      if (!inUse(row)) row.replaceWith(after[i]);
+    const rows = (element) => [...element.querySelectorAll(".heads, tr[data-key]")];
+    const names = (element) => rows(element).map((row) => row.dataset.key ?? row.textContent).join("\n");
+    const after = rows(now);
+    if (after.length === 0 || names(old) !== names(now)) return false;
+    rows(old).forEach((row, i) => {
+      if (row.dataset.key !== undefined && !inUse(row)) row.replaceWith(after[i]);
     });
+    return true;
   };
+  // A server answers within 30 seconds, if only with an error.
+  const ask = (page) => fetch(page, { headers: { "Detachd-Refresh": "1" }, cache: "no-store", signal: AbortSignal.timeout(40000) });
   async function refresh() {
-    const answer = await fetch(document.body.dataset.from || location.href, { headers: { "Detachd-Refresh": "1" }, cache: "no-store" });
+    const answer = await ask(document.body.dataset.from || location.href);
     if (answer.status === 401) {
-      warn("You are signed out. Reload this page to sign in.");
+      warn("You are signed out. Reload this page to sign in. To keep what you typed, sign in in another tab.");
+      document.addEventListener("visibilitychange", () => schedule(seconds), { once: true }); // after a sign-in in another tab
+      return 0;
+    }
+    if (answer.status === 403 || answer.status === 404) {
+      warn("This is no longer stored, or your key cannot see it any more. Data as of " + $("#as-of").textContent + ".");
       return 0;
     }
     if (!answer.ok) throw new Error(answer.statusText);
     const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+    // The first row in the window stays where it is, also if rows come above it.
+    const first = scrollY > 0 && rows().find((row) => row.getBoundingClientRect().top >= 0);
+    const top = first && first.getBoundingClientRect().top;
+    let whole = true;
     for (const old of $$("[data-live]")) {
       const now = fresh.getElementById(old.id);
-      if (!now || now.outerHTML === sent.get(old.id)) continue;
+      if (!now || now.outerHTML === sent.get(old.id) || old.id === "as-of" && !whole) continue;
       if (inUse(old)) {
-        replaceRows(old, now);
+        whole = replaceRows(old, now) && whole;
         continue;
       }
       sent.set(old.id, now.outerHTML);
       old.replaceWith(now);
     }
+    const same = first && rows().find((row) => row.dataset.key === first.dataset.key);
+    if (same) scrollBy(0, same.getBoundingClientRect().top - top);
     document.title = fresh.title;
     count();
     warn("");
@@ -88,28 +106,69 @@
 
   // Show that a request is in progress, until the visitor comes back to the page.
   const busy = (is) => document.body.classList.toggle("busy", is);
-  addEventListener("pageshow", () => {
+  const hold = (button) => {
+    button.dataset.sent = button.textContent;
+    if (button.dataset.busy) button.textContent = button.dataset.busy;
+    button.disabled = true;
+  };
+  const release = () => {
     busy(false);
     for (const button of $$("button[data-sent]")) {
       button.disabled = false;
       button.textContent = button.dataset.sent;
       delete button.dataset.sent;
     }
-  });
-  addEventListener("submit", (event) => {
+  };
+  addEventListener("pageshow", release);
+  const obstacle = async () => {
+    try {
+      const answer = await ask("/search");
+      if (answer.ok) return "";
+      if (answer.status === 401) return "You are signed out, and nothing was done. Sign in in another tab, then do it again here.";
+    } catch {
+      // as below
+    }
+    return "The server does not respond, and nothing was done. Try again in a minute.";
+  };
+  // A form leaves the page only if it would arrive: otherwise what somebody typed would be lost.
+  addEventListener("submit", async (event) => {
+    const { target: form, submitter: button } = event;
     busy(true);
-    const button = event.submitter;
-    if (!button || event.target.method !== "post") return;
-    // Wait until the form's data are collected: a disabled button's name is not sent.
-    setTimeout(() => {
-      button.dataset.sent = button.textContent;
-      if (button.dataset.busy) button.textContent = button.dataset.busy;
-      button.disabled = true;
-    });
+    if (!button || form.method !== "post") return;
+    if (sending === button || !form.matches(".top ~ main form")) {
+      setTimeout(() => {
+        // The form's data are collected: a disabled button's name is not sent.
+        sending = null;
+        hold(button);
+      });
+      return;
+    }
+    event.preventDefault();
+    if (sending) return;
+    sending = button;
+    hold(button);
+    const why = await obstacle();
+    release();
+    if (why) {
+      sending = null;
+      warn(why);
+      if (document.activeElement === document.body) button.focus(); // which it lost while it was disabled
+    } else {
+      form.requestSubmit(button);
+    }
   });
-  addEventListener("click", (event) => {
+  addEventListener("click", async (event) => {
     const link = event.target.closest("a[href^='/']");
-    if (link && !link.hasAttribute("download") && !event.defaultPrevented && event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey) busy(true);
+    if (!link || event.defaultPrevented || event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (link.hasAttribute("download")) {
+      event.preventDefault(); // or a page that asks to sign in would be the file
+      const why = await obstacle();
+      if (why) warn(why);
+      else location.assign(link.href);
+      return;
+    }
+    // A link to another window, or to another place of the page, loads nothing here.
+    if (!link.target && !(link.hash && link.href.split("#")[0] === location.href.split("#")[0])) busy(true);
   });
 
   // Selecting rows.
