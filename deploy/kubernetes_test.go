@@ -503,6 +503,21 @@ func TestSwitchesOfTheChart(t *testing.T) {
 	}, kinds)
 }
 
+// What docs/kubernetes.md renders for an overlay of Kustomize is rendered, with the values that it shows.
+func TestMonitoringOfTheDocs(t *testing.T) {
+	page, err := os.ReadFile("../docs/kubernetes.md")
+	require.NoError(t, err)
+	shown := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindStringSubmatch(string(page))[1]
+	values := filepath.Join(t.TempDir(), "values.yaml")
+	require.NoError(t, os.WriteFile(values, []byte(strings.Replace(shown, "sha256:…", "sha256:"+strings.Repeat("a", 64), 1)), 0o600))
+	command := regexp.MustCompile(`(?s)\$ helm (template .*?) > monitoring\.yaml`).FindStringSubmatch(string(page))[1]
+	args := strings.Fields(strings.NewReplacer("\\\n", " ", "deploy/helm/detachd", chart, "values.yaml", values).Replace(command))
+	out, err := run(t, helm, append(args, "--kube-version", "1.30.0")...)
+	require.NoError(t, err, out)
+	require.Contains(t, out, "kind: ServiceMonitor")
+	require.Contains(t, out, "kind: PrometheusRule")
+}
+
 // The alerts and the dashboard are those of the files.
 func TestMonitoringIsThatOfTheFiles(t *testing.T) {
 	t.Parallel()

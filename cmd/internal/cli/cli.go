@@ -50,6 +50,7 @@ func (p Program) Run(ctx context.Context, args []string) int {
 		p.Now = time.Now
 	}
 	p.patience = cmp.Or(p.patience, completionPatience)
+	p.Stdin = &input{p.Stdin, ctx}
 	result := &output{Writer: p.Stdout}
 	p.Stdout = result
 	root := p.root()
@@ -291,6 +292,31 @@ func fileOf(w io.Writer) (*os.File, bool) {
 	}
 	f, ok := w.(*os.File)
 	return f, ok
+}
+
+// input is stdin. Its reads end with ctx: somebody who is asked something presses ctrl-C.
+type input struct {
+	io.Reader
+	ctx context.Context
+}
+
+func (i *input) Read(b []byte) (int, error) {
+	type answer struct {
+		text []byte
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() {
+		text := make([]byte, len(b)) // b is the caller's again once ctx has ended
+		n, err := i.Reader.Read(text)
+		read <- answer{text[:n], err}
+	}()
+	select {
+	case <-i.ctx.Done():
+		return 0, i.ctx.Err()
+	case a := <-read:
+		return copy(b, a.text), a.err
+	}
 }
 
 // output is stdout. It keeps the first error of writing: a key that is shown once, or the id of an

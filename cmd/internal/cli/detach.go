@@ -305,7 +305,9 @@ func (p *Program) gather(projects, args []string, o detachOptions) (*leavers.Lis
 		}
 	}
 	if o.file != "" {
-		if err := p.readFile(list, o.file); err != nil {
+		if err := p.readFile(list, o.file); errors.Is(err, context.Canceled) {
+			return nil, err
+		} else if err != nil {
 			return nil, usage(howToRead(err), "%s: %w", o.file, err)
 		}
 	}

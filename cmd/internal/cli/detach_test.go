@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"strings"
 	"testing"
@@ -218,6 +220,42 @@ func TestInterruptedBeforeAnythingIsQueued(t *testing.T) {
 		require.Contains(t, r.err, "interrupted")
 		require.Empty(t, s.operations(t))
 	})
+}
+
+// silence is an input of which somebody interrupts the program instead of typing.
+type silence struct {
+	interrupt func()
+	end       <-chan struct{}
+}
+
+func (s silence) Read([]byte) (int, error) {
+	s.interrupt()
+	<-s.end
+	return 0, io.EOF
+}
+
+func TestInterruptedWhileItReads(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	for _, ask := range []func(ctx context.Context, p Program) int{
+		func(ctx context.Context, p Program) int {
+			return p.Run(ctx, []string{"detach", "--file", "-", "--project", "hq"})
+		},
+		func(ctx context.Context, p Program) int {
+			p.Stdin = &input{p.Stdin, ctx}
+			_, err := p.askNumber("Type 7: ", "dismissed")
+			return p.printError(err)
+		},
+	} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		end := make(chan struct{})
+		var stderr bytes.Buffer
+		p := Program{Stdin: silence{interrupt, end}, Stdout: io.Discard, Stderr: &stderr, LookupEnv: lookup(s.env), Now: time.Now}
+		require.Equal(t, exitInternal, ask(ctx, p))
+		require.Contains(t, stderr.String(), "interrupted")
+		close(end)
+	}
+	require.Empty(t, s.operations(t))
 }
 
 func TestDetachRecordsWhoseTheDesktopsAre(t *testing.T) {

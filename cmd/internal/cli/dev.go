@@ -38,8 +38,8 @@ to set in another terminal: DETACHD_CONFIG to work on its Redis, or DETACHD_SERV
 and DETACHD_API_KEY to use its HTTP API. The same key signs in to the dashboard. The
 fake cloud has, in the projects hq and branch, the desktops of the example list, one
 shared desktop each, and those of --desktops and --list. As in a real cloud, any
-other id is unknown. No operation waits for an approval there, has a canary or is
-stopped for its failures.
+other id is unknown. Only an undo of more than 100 desktops waits for an approval there;
+no operation has a canary or is stopped for its failures.
 
 The Redis is a redis-server of its own if PATH has one, which only this user can
 reach. Otherwise, and with --redis, it is a Redis in memory of this process. Both

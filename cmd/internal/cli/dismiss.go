@@ -160,6 +160,9 @@ func (p *Program) confirmed(matched, given int, q question) error {
 
 // interactive reports whether input comes from a terminal.
 func interactive(in io.Reader) bool {
+	if i, ok := in.(*input); ok {
+		in = i.Reader
+	}
 	w, ok := in.(io.Writer) // files are
 	return ok && terminal(w)
 }
