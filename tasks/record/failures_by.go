@@ -144,9 +144,16 @@ func (r *Record) addBy(ctx context.Context, g failureGroup, entries []place) err
 	for _, op := range ops {
 		requesters[op.ID] = op.RequestedBy
 	}
-	members, first := make([]redis.Z, len(entries)), make([]string, len(entries))
+	var members []redis.Z
+	var of []place
+	var first []string
 	for i, p := range entries {
-		members[i].Member, first[i] = p.by(requesters[ids[i]]), p.member
+		if requester, is := requesters[ids[i]]; is { // else it is being removed
+			members, of, first = append(members, redis.Z{Member: p.by(requester)}), append(of, p), append(first, p.member)
+		}
+	}
+	if len(of) == 0 {
+		return nil
 	}
 	var still *redis.FloatSliceCmd
 	_, err = r.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
@@ -159,7 +166,7 @@ func (r *Record) addBy(ctx context.Context, g failureGroup, entries []place) err
 	}
 	var left []any
 	for i, score := range still.Val() {
-		if int64(score) != entries[i].at { // it is about an earlier failure, or none
+		if int64(score) != of[i].at { // it is about an earlier failure, or none
 			left = append(left, members[i].Member)
 		}
 	}

@@ -562,16 +562,20 @@ func TestRemovedWhileItIsAccepted(t *testing.T) {
 	require.Positive(t, refused)
 }
 
-// A failure that leaves the inbox while the walk is at it stays in no list.
+// A failure that leaves the inbox while the walk is at it stays in no list; nor does one whose operation is removed.
 func TestLeavesTheInboxDuringTheWalk(t *testing.T) {
 	t.Parallel()
 	var op record.Operation
-	atEachTrip(t, func(b *bundle) {
-		op = b.fail(b.enqueue(tasks.Request{Desktops: ids(2), RequestedBy: "hr"}))
-	}, func(b *bundle) error { b.round(); return nil }, func(b *bundle) {
+	setup := func(b *bundle) { op = b.fail(b.enqueue(tasks.Request{Desktops: ids(2), RequestedBy: "hr"})) }
+	check := func(b *bundle, _ error) {
+		require.Empty(b.t, b.rdb.Keys(b.t.Context(), b.prefix+":{p:hq}:failures*").Val())
+	}
+	atEachTrip(t, setup, func(b *bundle) error { b.round(); return nil }, func(b *bundle) {
 		_, err := b.p.Retry(b.t.Context(), op, tasks.RetryFilter{}, "kim")
 		require.NoError(b.t, err)
-	}, func(b *bundle, _ error) {
-		require.Empty(b.t, b.rdb.Keys(b.t.Context(), b.prefix+":{p:hq}:failures*").Val())
-	})
+	}, check)
+	atEachTrip(t, func(b *bundle) { setup(b); b.now = b.now.Add(25 * time.Hour) }, func(b *bundle) error {
+		_, err := b.r.Expire(b.t.Context(), b.now, 100, 0)
+		return err
+	}, func(b *bundle) { b.round() }, check)
 }
