@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -85,6 +86,7 @@ func (p *process) end(t *testing.T, sig syscall.Signal) string {
 }
 
 func TestWorkerProcessesDoWhatIsHandedOver(t *testing.T) {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP) // or the workers ignore it, if the tests run under nohup
 	redis := redistest.Start(t)
 	env := append(os.Environ(), "DETACHD_REDIS_URL="+redis.URL(), "CLOUD_TOKEN=made-up", beProgram+"=1")
 	cloud := start(t, env, "fakecloud", "--auto-create", "--latency", "5ms")
