@@ -24,7 +24,7 @@ const (
 // scheduleFields are read of a state. Only scripts read its "busy": until when which worker is
 // at a run.
 var scheduleFields = []string{
-	"rev",   // other after each run, and if it is added again; compare-and-set
+	"rev",   // changes with each run, and when the schedule is added; compare-and-set
 	"last",  // the last tick, see encodeTick
 	"since", // ms; ticks until then never run: it was added, or resumed
 	fieldPaused, fieldSkip,

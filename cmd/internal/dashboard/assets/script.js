@@ -27,8 +27,8 @@
     || element.querySelector("details[open], input[name=pick]:checked") !== null || selected(element);
   // A live element as the server last sent it: the page's own may have been changed by this script.
   const sent = new Map($$("[data-live]").map((element) => [element.id, element.outerHTML]));
-  // Of a table in use only the rows that nobody uses are replaced, if it has the same columns and rows. Otherwise it is
-  // not replaced, and the page is as old as it.
+  // Of a table in use only the rows that nobody uses are replaced, if it has the same columns and rows. Otherwise
+  // nothing is replaced, and "Last updated" keeps the time of this table.
   const replaceRows = (old, now) => {
     const rows = (element) => [...element.querySelectorAll(".heads, tr[data-key]")];
     const names = (element) => rows(element).map((row) => row.dataset.key ?? row.textContent).join("\n");
