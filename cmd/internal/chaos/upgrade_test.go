@@ -72,6 +72,7 @@ type upgrade struct {
 	version  map[string]int // of each worker: 0 old, 1 now
 	random   *rand.Rand
 	key      string // for the servers
+	before   int    // calls of the cloud before the last list was submitted
 }
 
 // use makes a version the one that the Env starts.
@@ -144,6 +145,7 @@ func (u *upgrade) detach(ctx context.Context, binary string, n int, flags ...str
 	var got struct {
 		Items []struct{ ID string }
 	}
+	u.before = u.Cloud.Calls()
 	require.NoError(u.t, json.Unmarshal(u.run(binary, file.String(), append([]string{"detach", "--file", "-", "--json"}, flags...)...), &got))
 	require.Len(u.t, got.Items, 1)
 	op, err := u.Record.Operation(ctx, got.Items[0].ID)
@@ -151,10 +153,9 @@ func (u *upgrade) detach(ctx context.Context, binary string, n int, flags ...str
 	u.ops = append(u.ops, op)
 }
 
-// kill kills workers while calls of them are on the wire.
+// kill kills workers while calls of the last list of at least 250 desktops are on the wire.
 func (u *upgrade) kill(ctx context.Context, workers []*drill.Process) {
-	before := u.Cloud.Calls()
-	require.NoError(u.t, u.Cloud.Wait(ctx, func() bool { return u.Cloud.Calls() >= before+3 }))
+	require.NoError(u.t, u.Cloud.Wait(ctx, func() bool { return u.Cloud.Calls() >= u.before+3 }))
 	for _, w := range workers {
 		w.Kill()
 	}
@@ -194,13 +195,19 @@ func TestRollingUpgrade(t *testing.T) {
 	t.Log(text.String())
 	require.Zero(t, u.verdict.violations().Count())
 	require.NotZero(t, u.verdict.GivenBack)
-	u.bothWorked(ctx)
 	u.bothRead(ctx)
 }
 
 func (u *upgrade) roll(ctx context.Context) error {
-	const many = 700 // so that the worker that is left has not finished when the next ones start
+	const many = 700
 	u.working = ctx
+	// together submits until workers of both versions have made calls of one operation: on a slow machine
+	// the worker that is left has finished the last one when those of the other version have started.
+	together := func() {
+		for !u.shared(ctx, u.ops[len(u.ops)-1]) {
+			u.detach(ctx, u.old, many)
+		}
+	}
 	submit := func(n int) { require.NoError(u.t, u.submit(ctx, u.random, n, 30)) } // a Go program with the library of now
 	u.key = strings.TrimSpace(string(u.run(u.old, "", "keys", "create", "--name", "hr", "--role", "admin")))
 	oldServer, nowServer := u.serve(ctx, u.old), u.serve(ctx, u.now)
@@ -208,6 +215,7 @@ func (u *upgrade) roll(ctx context.Context) error {
 	u.detach(ctx, u.old, many, "--server", nowServer)
 	u.kill(ctx, first[:1])
 	second := u.work(ctx, u.now)
+	together()
 	u.detach(ctx, u.old, 250)
 	u.detach(ctx, u.now, 250, "--server", oldServer)
 	submit(0)
@@ -221,28 +229,30 @@ func (u *upgrade) roll(ctx context.Context) error {
 	u.detach(ctx, u.now, many)
 	u.kill(ctx, second[:1])
 	u.work(ctx, u.old)
+	together()
 	u.detach(ctx, u.now, 250)
+	u.detach(ctx, u.old, 250)
 	submit(2)
 	u.kill(ctx, second[1:])
 	u.detach(ctx, u.now, 20)
 	return u.settle(ctx)
 }
 
-// bothWorked fails unless calls of some operation were made by both versions.
-func (u *upgrade) bothWorked(ctx context.Context) {
-	shared := 0
-	for _, op := range u.ops {
+// shared waits until workers of both versions have made calls of an operation, or it has ended.
+func (u *upgrade) shared(ctx context.Context, op record.Operation) bool {
+	var by [2]bool
+	require.NoError(u.t, drill.Until(ctx, 20*time.Millisecond, func() (bool, error) {
+		now, err := u.Record.Operation(ctx, op.ID)
+		if err != nil {
+			return false, err
+		}
 		calls, err := u.Record.Calls(ctx, op.ID)
-		require.NoError(u.t, err)
-		var by [2]bool
 		for _, c := range calls {
 			by[u.version[c.Worker]] = true
 		}
-		if by[0] && by[1] {
-			shared++
-		}
-	}
-	require.GreaterOrEqual(u.t, shared, 2)
+		return by[0] && by[1] || now.Sealed(), err
+	}))
+	return by[0] && by[1]
 }
 
 // bothRead has each version write the evidence of every operation, and verify that of the other.
