@@ -86,6 +86,21 @@ func (b *browser) another() *browser {
 	return openWindow(b.t, b.url)
 }
 
+// hurry makes pages refresh every second: the script learns the interval from the page, or from its fresh copy.
+var hurry = chromedp.ActionFunc(func(ctx context.Context) error {
+	_, err := page.AddScriptToEvaluateOnNewDocument(`(() => {
+		const hurry = (page) => { if (Number(page.body?.dataset.refresh) > 1) page.body.dataset.refresh = "1"; };
+		new MutationObserver(() => hurry(document)).observe(document, { childList: true, subtree: true });
+		const parse = DOMParser.prototype.parseFromString;
+		DOMParser.prototype.parseFromString = function (...text) {
+			const page = parse.apply(this, text);
+			hurry(page);
+			return page;
+		};
+	})()`).Do(ctx)
+	return err
+})
+
 func openWindow(t *testing.T, url string) *browser {
 	t.Helper()
 	root, err := chromium()
@@ -108,7 +123,7 @@ func openWindow(t *testing.T, url string) *browser {
 	b := &browser{t: t, ctx: ctx, jar: jar, url: url}
 	b.expect("Autofocus processing was blocked because a document already has a focused element") // the test was quicker
 	chromedp.ListenTarget(ctx, b.hear)
-	require.NoError(t, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900),
+	require.NoError(t, chromedp.Run(ctx, network.Enable(), log.Enable(), runtime.Enable(), chromedp.EmulateViewport(1280, 900), hurry,
 		emulation.SetFocusEmulationEnabled(true))) // each window is the one that somebody looks at
 	t.Cleanup(func() {
 		b.mu.Lock()
