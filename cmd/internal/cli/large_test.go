@@ -4,12 +4,15 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // 100,000 desktops with their users are more than a server takes in one request.
@@ -36,4 +39,36 @@ func TestALargeFile(t *testing.T) {
 			require.Len(t, s.operations(t), operations)
 		})
 	}
+}
+
+// A second long list is accepted while the first one is worked on, whichever Redis runs. A Redis that
+// needs more than five seconds for an answer is away, so it runs beside no other test, too.
+func TestDevCarriesLongLists(t *testing.T) {
+	const rows = 5000
+	var list strings.Builder
+	list.WriteString("desktop_id\n")
+	for i := range rows {
+		fmt.Fprintf(&list, "desktop-%d\n", i+1)
+	}
+	try := func(t *testing.T, s *stage, kind string) {
+		inDevWith(t, s, func(other *stage, said string) {
+			if !strings.Contains(said, kind) {
+				t.Errorf("%q is not said: %s", kind, said)
+			}
+			for _, project := range []string{"hq", "branch", "hq"} {
+				if r := other.runWith(t, t.Context(), list.String(), nil, "detach", "--file", "-", "--project", project); r.code != exitOK {
+					t.Errorf("%s: %d: %s", project, r.code, r.err)
+				}
+			}
+		}, "--desktops", strconv.Itoa(rows))
+	}
+	t.Run("in memory", func(t *testing.T) {
+		try(t, newStage(t), "up to 100,000 desktops")
+	})
+	t.Run("redis-server", func(t *testing.T) {
+		redistest.Need(t)
+		s := newStage(t)
+		s.env["PATH"] = os.Getenv("PATH")
+		try(t, s, "redis-server that saves nothing")
+	})
 }

@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/csv"
-	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +14,6 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/deploy"
-	"github.com/detachd/detachd/tasks/redistest"
 )
 
 // untilSaid runs a command that goes on until it is interrupted, which happens
@@ -180,40 +177,6 @@ func TestDevHasWhatIsCreated(t *testing.T) {
 		}
 		each.Wait()
 	}, "--desktops", "2", "--list", file)
-}
-
-// A second long list is accepted while the first one is worked on, whichever Redis runs.
-func TestDevCarriesLongLists(t *testing.T) {
-	t.Parallel()
-	const rows = 5000
-	var list strings.Builder
-	list.WriteString("desktop_id\n")
-	for i := range rows {
-		fmt.Fprintf(&list, "desktop-%d\n", i+1)
-	}
-	try := func(t *testing.T, s *stage, kind string) {
-		inDevWith(t, s, func(other *stage, said string) {
-			if !strings.Contains(said, kind) {
-				t.Errorf("%q is not said: %s", kind, said)
-			}
-			for _, project := range []string{"hq", "branch", "hq"} {
-				if r := other.runWith(t, t.Context(), list.String(), nil, "detach", "--file", "-", "--project", project); r.code != exitOK {
-					t.Errorf("%s: %d: %s", project, r.code, r.err)
-				}
-			}
-		}, "--desktops", strconv.Itoa(rows))
-	}
-	t.Run("in memory", func(t *testing.T) {
-		t.Parallel()
-		try(t, newStage(t), "up to 100,000 desktops")
-	})
-	t.Run("redis-server", func(t *testing.T) {
-		t.Parallel()
-		redistest.Need(t)
-		s := newStage(t)
-		s.env["PATH"] = os.Getenv("PATH")
-		try(t, s, "redis-server that saves nothing")
-	})
 }
 
 func TestDevRefusesAListThatCannotBeCreated(t *testing.T) {

@@ -199,14 +199,15 @@ func (b *browser) sees(text string) {
 // at waits until the window is at a page.
 func (b *browser) at(path string) {
 	b.t.Helper()
-	b.until(`document.readyState === "complete" && location.pathname + location.search === ` + quote(path))
+	b.until(`location.pathname + location.search === ` + quote(path))
 }
 
-// until waits until an expression is true, across page loads.
+// until waits until an expression is true of a page that has come as a whole, across page loads.
 func (b *browser) until(expression string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
+	expression = `document.readyState === "complete" && (` + expression + `)`
 	for {
 		err := chromedp.Run(ctx, chromedp.Poll(expression, nil, chromedp.WithPollingInterval(50*time.Millisecond),
 			chromedp.WithPollingTimeout(patience)))
@@ -242,11 +243,22 @@ func (b *browser) click(selector string, by ...chromedp.QueryOption) {
 	}
 }
 
+// focusOn focuses the element that a selector finds, in one step: a refresh may replace what was found before.
+func (b *browser) focusOn(selector string) {
+	b.t.Helper()
+	b.until(fmt.Sprintf(`(() => {
+		const e = document.querySelector(%s);
+		if (!e?.checkVisibility({ visibilityProperty: true })) return false;
+		e.focus();
+		return document.activeElement === e;
+	})()`, quote(selector)))
+}
+
 // fill replaces the content of the field that a selector finds by typing.
 func (b *browser) fill(selector, text string) {
 	b.t.Helper()
-	b.run(chromedp.Focus(selector, chromedp.ByQuery, chromedp.NodeVisible), chromedp.Evaluate(`document.activeElement.select()`, nil),
-		chromedp.KeyEvent(text))
+	b.focusOn(selector)
+	b.run(chromedp.Evaluate(`document.activeElement.select()`, nil), chromedp.KeyEvent(text))
 }
 
 // choose selects a file with a content in a file field.

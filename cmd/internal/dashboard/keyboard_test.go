@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
@@ -47,6 +48,16 @@ func (b *browser) focus() focus {
 func (b *browser) tap(key string) {
 	b.t.Helper()
 	b.run(chromedp.KeyEvent(key))
+}
+
+// together types keys at one time: the page takes two for one command only if the second comes soon.
+func (b *browser) together(keys string) {
+	b.t.Helper()
+	now := input.TimeSinceEpoch(time.Now())
+	b.run(chromedp.KeyEvent(keys, func(p *input.DispatchKeyEventParams) *input.DispatchKeyEventParams {
+		p.Timestamp = &now
+		return p
+	}))
 }
 
 // slash types a slash. chromedp.KeyEvent would insert the letter by a separate event,
@@ -118,37 +129,37 @@ func TestByKeyboard(t *testing.T) {
 	b.tap("a/b")
 	require.Equal(t, "a/b", value[string](b, `document.querySelector("#search").value`))
 	b.press("More filters")
-	b.run(chromedp.Focus("input[name=code]", chromedp.ByQuery))
+	b.focusOn("input[name=code]")
 	b.slash()
 	require.Equal(t, "/", value[string](b, `document.querySelector("input[name=code]").value`))
 
 	// Select by Space, continue by Enter.
 	b.open("/failures")
-	b.run(chromedp.Focus("#pick-page", chromedp.ByQuery))
+	b.focusOn("#pick-page")
 	b.tap(" ")
 	b.sees("14 selected")
 	b.tap(" ")
 	b.sees("None selected")
-	b.run(chromedp.Focus("input[name=pick]", chromedp.ByQuery))
+	b.focusOn("input[name=pick]")
 	b.tap(" ")
 	b.sees("1 selected")
-	b.run(chromedp.Focus("button[data-picks]", chromedp.ByQuery))
+	b.focusOn("button[data-picks]")
 	b.tap(kb.Enter)
 	b.sees("Retry 1 desktop?")
 	b.fill("input[name=reason]", "fixed")
-	b.run(chromedp.Focus("button.primary", chromedp.ByQuery))
+	b.focusOn("button.primary")
 	b.tap(" ")
 	b.sees("Bulk retry started.")
 
 	// Unfold by Enter, confirm by Enter in a field.
 	b.open("/projects")
-	b.run(chromedp.Focus("#projects summary", chromedp.ByQuery))
+	b.focusOn("#projects summary")
 	b.tap(kb.Enter)
 	b.tap(kb.Tab)
 	b.tap("by hand")
 	b.tap(kb.Enter)
 	b.sees("Project hq is paused")
-	b.run(chromedp.Focus("nav a[href='/keys']", chromedp.ByQuery))
+	b.focusOn("nav a[href='/keys']")
 	b.tap(kb.Enter)
 	b.at("/keys")
 }
@@ -166,9 +177,9 @@ func TestFreshCopiesDisturbNobody(t *testing.T) {
 		b.until(`document.querySelector("#as-of time").dateTime !== ` + quote(was))
 	}
 	b.mark()
-	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
+	b.focusOn("#desktops tbody tr:last-child a")
 	b.click("#acts summary")
-	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
+	b.focusOn("#desktops tbody tr:last-child a")
 	b.run(chromedp.Evaluate(`window.focused = document.activeElement`, nil))
 	s.submit(api.OperationRequest{Project: "hq", Desktops: []string{"d-3"}})
 	fresh()

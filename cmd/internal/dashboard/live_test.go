@@ -287,7 +287,7 @@ func TestColumnsStayThoseOfTheHead(t *testing.T) {
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
 	b.open("/operations/" + op.ID)
-	b.run(chromedp.Focus("#desktops tbody tr:last-child a", chromedp.ByQuery))
+	b.focusOn("#desktops tbody tr:last-child a")
 	s.work()
 	s.ended(op.ID)
 	b.until(`document.querySelector("#progress-head").innerText.startsWith("Finished, 1 failed")`)

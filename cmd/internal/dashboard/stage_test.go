@@ -126,12 +126,14 @@ func newStageBehind(t *testing.T, door func(cloud string) string, change ...func
 func noEnv(string) (string, bool) { return "", false }
 
 // work starts a worker.
-func (s *stage) work() {
+func (s *stage) work() (stop func()) {
 	s.t.Helper()
 	a, err := app.New(s.cfg, noEnv, zerolog.New(s.log), "test", nil)
 	require.NoError(s.t, err)
-	s.t.Cleanup(a.Stop)
+	stop = sync.OnceFunc(a.Stop)
+	s.t.Cleanup(stop)
 	require.NoError(s.t, a.Start(s.t.Context()))
+	return stop
 }
 
 // key creates a key.

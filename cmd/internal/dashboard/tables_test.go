@@ -270,8 +270,7 @@ func TestKeysOfTables(t *testing.T) {
 	b := newBrowser(t, s.url)
 	b.signIn(s.key(access.Operator))
 	b.mayCopy()
-	b.tap("g")
-	b.tap("f")
+	b.together("gf")
 	b.at("/failures")
 	at := func() string { return value[string](b, `document.activeElement.closest("tr")?.dataset.key ?? ""`) }
 	keys := value[[]string](b, `[...document.querySelectorAll("#failures tbody tr")].map((row) => row.dataset.key)`)
@@ -290,8 +289,7 @@ func TestKeysOfTables(t *testing.T) {
 	b.sees("2 selected")
 	b.tap("x")
 	b.sees("1 selected")
-	b.tap("c")
-	b.until(`document.querySelector(".copy.done")`)
+	b.copied(".copy", func() { b.tap("c") })
 	_, id, _ := strings.Cut(keys[1], "/")
 	require.Equal(t, id, b.clipboard())
 	b.tap("?")
@@ -302,13 +300,10 @@ func TestKeysOfTables(t *testing.T) {
 	b.until(`!document.querySelector("#keyboard").open`)
 	b.tap(kb.Enter) // the row in use opens
 	b.until(`location.pathname === "/desktop"`)
-	b.tap("g")
-	b.tap("o")
+	b.together("go")
 	b.at("/operations")
-	b.tap("g")
-	b.tap("x")
-	b.tap("f")
-	b.run(chromedp.Focus("#search", chromedp.ByQuery))
+	b.together("gxf")
+	b.focusOn("#search")
 	b.tap("gf?jx")
 	require.Equal(t, "gf?jx", value[string](b, `document.querySelector("#search").value`), "typing is typing")
 	b.at("/operations")
@@ -382,6 +377,15 @@ func (b *browser) mayCopy() {
 		require.NoError(b.t, allow.WithOrigin(b.url).WithBrowserContextID(b.jar).Do(
 			cdp.WithExecutor(b.ctx, chromedp.FromContext(b.ctx).Browser)))
 	}
+}
+
+// copied has the page copy something, and waits until it says so next to it, as it does for a moment.
+func (b *browser) copied(button string, press func()) {
+	b.t.Helper()
+	b.run(chromedp.Evaluate(fmt.Sprintf(`new MutationObserver(() => { window.copied ||= document.querySelector(%s); })
+		.observe(document, { subtree: true, attributeFilter: ["class"] })`, quote(button+".done")), nil))
+	press()
+	b.until(`window.copied`)
 }
 
 func (b *browser) clipboard() (text string) {

@@ -68,6 +68,7 @@ func newEnv(t *testing.T, configured ...tasks.Schedule) *env {
 	s.config = record.Config{Prefix: s.prefix, Retention: 90 * 24 * time.Hour, Schedules: configured}
 	s.p = s.producer(0)
 	s.r = s.p.Record
+	s.goTo(time.Now().Truncate(time.Minute)) // no minute ends by itself before the test goes to its first tick
 	return s
 }
 
