@@ -254,6 +254,10 @@ func TestDeploymentsAreThese(t *testing.T) {
 			require.Equal(t, name == "chart", meta.Annotations["checksum/config"] != "", "the hash of the file restarts the pods")
 			require.Equal(t, parse(t, "{maxUnavailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow, selector: {matchLabels: {"+
 				x.labels+", app.kubernetes.io/component: "+component+"}}}"), x.objects.spec(t, "PodDisruptionBudget "+x.name+"-"+component))
+			require.Equal(t, parse(t, "{"+map[string]string{
+				"worker": "clusterIP: None, publishNotReadyAddresses: true, ports: [{name: metrics, port: 9090, targetPort: metrics, appProtocol: http}]",
+				"server": "type: ClusterIP, ports: [{name: api, port: 80, targetPort: api, appProtocol: http}]",
+			}[component]+", selector: {"+x.labels+", app.kubernetes.io/component: "+component+"}}"), x.objects.spec(t, "Service "+x.name+"-"+component))
 		}
 	}
 }
