@@ -254,14 +254,19 @@ func TestDeploymentsAreThese(t *testing.T) {
 			require.Equal(t, name == "chart", meta.Annotations["checksum/config"] != "", "the hash of the file restarts the pods")
 			require.Equal(t, parse(t, "{maxUnavailable: 1, unhealthyPodEvictionPolicy: AlwaysAllow, selector: {matchLabels: {"+
 				x.labels+", app.kubernetes.io/component: "+component+"}}}"), x.objects.spec(t, "PodDisruptionBudget "+x.name+"-"+component))
+			require.Equal(t, parse(t, "{"+map[string]string{
+				"worker": "clusterIP: None, publishNotReadyAddresses: true, ports: [{name: metrics, port: 9090, targetPort: metrics, appProtocol: http}]",
+				"server": "type: ClusterIP, ports: [{name: api, port: 80, targetPort: api, appProtocol: http}]",
+			}[component]+", selector: {"+x.labels+", app.kubernetes.io/component: "+component+"}}"), x.objects.spec(t, "Service "+x.name+"-"+component))
 		}
 	}
 }
 
 // podKeys are the keys of pods that do not weaken them.
 var podKeys = []string{
-	"activeDeadlineSeconds", "automountServiceAccountToken", "containers", "enableServiceLinks", "imagePullSecrets", "nodeSelector",
-	"restartPolicy", "securityContext", "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints", "volumes",
+	"activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "containers", "enableServiceLinks", "imagePullSecrets",
+	"nodeSelector", "priorityClassName", "restartPolicy", "securityContext", "serviceAccountName", "terminationGracePeriodSeconds",
+	"tolerations", "topologySpreadConstraints", "volumes",
 }
 
 // Every pod that is rendered, that of the test too, is locked in and bounded.
@@ -452,6 +457,9 @@ func TestSwitchesOfTheChart(t *testing.T) {
 		require.Equal(t, []any{parse(t, "{name: registry}")}, pod["imagePullSecrets"])
 		require.Equal(t, parse(t, "{kubernetes.io/arch: amd64}"), pod["nodeSelector"])
 		require.Equal(t, []any{parse(t, "{key: tools, operator: Exists}")}, pod["tolerations"])
+		require.Equal(t, "tools", at(t, pod, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution",
+			"nodeSelectorTerms", 0, "matchExpressions", 0, "key"))
+		require.Equal(t, []any{"office", "leavers"}, []any{pod["priorityClassName"], pod["serviceAccountName"]})
 		require.Subset(t, at(t, pod, "containers", 0, "env"), []any{
 			parse(t, "{name: SENTINEL_PASSWORD, valueFrom: {secretKeyRef: {name: redis, key: sentinel}}}")}, component)
 		require.Subset(t, pod["volumes"], []any{
@@ -490,6 +498,14 @@ func TestSwitchesOfTheChart(t *testing.T) {
 	out, err := run(t, helm, "template", "detachd-asia", chart, "--kube-version", "1.30.0", "-f", chart+"/ci/required-values.yaml")
 	require.NoError(t, err, out)
 	require.Contains(t, read(t, out), "Deployment detachd-asia-worker", "the name of the release, if it says enough")
+
+	out, err = run(t, helm, "template", strings.Repeat("r", 53), chart, "--kube-version", "1.30.0", "-f", chart+"/ci/required-values.yaml")
+	require.NoError(t, err, out)
+	for name := range read(t, out) {
+		require.LessOrEqual(t, len(strings.Fields(name)[1]), 63, name)
+	}
+	dashboard := read(t, templated(t, "required-values.yaml", "--set", "dashboard.labels.grafana_dashboard=null"))["ConfigMap x-detachd-dashboard"]
+	require.NotContains(t, dashboard.Metadata.Labels, "grafana_dashboard")
 
 	// Without the switches there is nothing that needs more than Kubernetes, and no dashboard if it is not wanted.
 	var kinds []string
@@ -568,6 +584,13 @@ func TestTheChartRefuses(t *testing.T) {
 		{"networkPolicy.redis.to=null", "/networkPolicy/redis"},
 		{"networkPolicy.dns=", "/networkPolicy/dns"},
 		{"networkPolicy.extraEgress[0].ports[0].port=4318", "/networkPolicy/extraEgress/0"},
+		{"extraEnv[0].name=OTEL_BSP_MAX_QUEUE_SIZE,extraEnv[0].value=8192", "/extraEnv/0/value"},
+		{"nameOverride=" + strings.Repeat("n", 64), "/nameOverride"},
+		{"nameOverride=de.tachd", "x-de.tachd cannot be the name of a Service"},
+		{"fullnameOverride=2leavers", "2leavers cannot be the name of a Service"},
+		{"server.tls=null", "missing property 'tls'"},
+		{"server.service=null", "missing property 'service'"},
+		{"serviceMonitor.serverKey.name=metrics", "/serviceMonitor/serverKey/key"},
 		{"serviceMonitor.enabled=true", "Name the pods of Prometheus in networkPolicy.metrics"},
 		{"workers=3", "'workers' not allowed"},
 	} {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/deploy"
@@ -58,6 +59,7 @@ func TestExampleIsTheDefaults(t *testing.T) {
 	require.Len(t, got.Projects, 2)
 	for _, p := range got.Projects {
 		require.Equal(t, DefaultLimits(), p.Limits)
+		require.Equal(t, DefaultApproval(), p.Approval)
 	}
 	for _, c := range got.Credentials {
 		want := DefaultCredential()
@@ -163,6 +165,49 @@ func keysOf(t reflect.Type) []string {
 		}
 	}
 	return out
+}
+
+// The defaults in the tables of the page are those of the example.
+func TestTablesHaveTheDefaults(t *testing.T) {
+	t.Parallel()
+	var example yaml.Node
+	require.NoError(t, yaml.Unmarshal(deploy.ExampleConfig, &example))
+	values := map[string]string{} // by path without the numbers of items, of the first item
+	var walk func(n *yaml.Node, path string)
+	walk = func(n *yaml.Node, path string) {
+		switch n.Kind {
+		case yaml.ScalarNode:
+			if _, ok := values[path]; !ok {
+				values[path] = n.Value
+			}
+		case yaml.MappingNode:
+			for i := 0; i < len(n.Content); i += 2 {
+				walk(n.Content[i+1], path+"."+n.Content[i].Value)
+			}
+		default:
+			for _, item := range n.Content {
+				walk(item, path)
+			}
+		}
+	}
+	walk(&example, "")
+	page, err := os.ReadFile("../../../docs/configuration.md")
+	require.NoError(t, err)
+	rows := 0
+	for _, table := range regexp.MustCompile(`(?m)^\| key[^|]* \| default \|.*\n\|-.*\n((?:\|.*\n)+)`).FindAllStringSubmatch(string(page), -1) {
+		for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\| ([^|]*) \\|").FindAllStringSubmatch(table[1], -1) {
+			path := "" // the shortest: desktops is that of approval, not of its canary
+			for p := range values {
+				if strings.HasSuffix(p, "."+row[1]) && (path == "" || len(p) < len(path)) {
+					path = p
+				}
+			}
+			require.NotEmpty(t, path, "no key %s", row[1])
+			require.Equal(t, values[path], strings.Trim(row[2], `"`), path)
+			rows++
+		}
+	}
+	require.Equal(t, 22, rows)
 }
 
 func TestUnknownKeysAreNamed(t *testing.T) {

@@ -1,9 +1,11 @@
 package metrics
 
 import (
+	"bytes"
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -157,6 +159,7 @@ func TestWhatARunLeavesBehind(t *testing.T) {
 	}{
 		{1, "detachd_build_info", []string{"version", "1.2.3"}},
 		{1, "detachd_redis_up", nil},
+		{1, "detachd_redis_writable", nil},
 		{1, "detachd_workers", nil},
 		{1, "detachd_project_workers", []string{"project", "hq"}},
 		{0, "detachd_project_workers", []string{"project", "branch"}},
@@ -225,6 +228,41 @@ func TestRedisAway(t *testing.T) {
 	require.Zero(t, value(t, families, "detachd_redis_up"))
 	require.NotContains(t, families, "detachd_workers")
 	require.InDelta(t, 1, value(t, families, "detachd_calls_total"), 0)
+}
+
+// A Redis that is full answers reads, and says that it takes no writes.
+func TestRedisRefusesWrites(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t).Client(t)
+	m := New("1")
+	m.Watch(record.New(rdb, record.Config{}), []Project{{Alias: "hq"}})
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "1").Err())
+	families, _ := page(t, m)
+	require.InDelta(t, 1, value(t, families, "detachd_redis_up"), 0)
+	require.Zero(t, value(t, families, "detachd_redis_writable"))
+	require.NoError(t, rdb.ConfigSet(t.Context(), "maxmemory", "0").Err())
+	families, _ = page(t, m)
+	require.InDelta(t, 1, value(t, families, "detachd_redis_writable"), 0)
+}
+
+// The page about running has every metric of detachd, and no other.
+func TestThePageHasEveryMetric(t *testing.T) {
+	t.Parallel()
+	families, _ := page(t, afterARun(t, redistest.Mini(t)))
+	text, err := os.ReadFile("../../../docs/running.md")
+	require.NoError(t, err)
+	_, text, ok := bytes.Cut(text, []byte("## Monitoring"))
+	require.True(t, ok)
+	var want, got []string
+	for name := range families {
+		if strings.HasPrefix(name, "detachd_") {
+			want = append(want, name)
+		}
+	}
+	for _, m := range regexp.MustCompile("`(detachd_[a-z_]+)`").FindAllSubmatch(text, -1) {
+		got = append(got, string(m[1]))
+	}
+	require.ElementsMatch(t, want, got)
 }
 
 // What others write makes no end of series.

@@ -64,6 +64,29 @@ func TestAlertsInPrometheus(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "alerts.yaml"), cases, 0o600))
 	promtool(t, dir, "test", "rules", "alerts.yaml")
+
+	var played struct {
+		Tests []struct {
+			Asked []struct {
+				Alert   string `yaml:"alertname"`
+				Expects []any  `yaml:"exp_alerts"`
+			} `yaml:"alert_rule_test"`
+		}
+	}
+	require.NoError(t, yaml.Unmarshal(cases, &played))
+	fires, quiet := map[string]bool{}, map[string]bool{}
+	for _, x := range played.Tests {
+		for _, a := range x.Asked {
+			fires[a.Alert] = fires[a.Alert] || len(a.Expects) > 0
+			quiet[a.Alert] = quiet[a.Alert] || len(a.Expects) == 0
+		}
+	}
+	for _, g := range rules.Groups {
+		for _, r := range g.Rules {
+			require.True(t, fires[r["alert"].(string)], "no case in which %s fires", r["alert"])
+			require.True(t, quiet[r["alert"].(string)], "no case in which %s does not fire", r["alert"])
+		}
+	}
 }
 
 // Prometheus understands what the panels of the dashboard ask for.

@@ -20,6 +20,7 @@ func desc(name, help string, labels ...string) *prometheus.Desc {
 // Gauges from the record are the same in every process: aggregate with max, not sum.
 var (
 	redisUp          = desc("detachd_redis_up", "Whether the record could be read; if not, its gauges are omitted.")
+	redisWritable    = desc("detachd_redis_writable", "Whether Redis took a write: not if it is full, cannot save, or is a replica.")
 	workersAlive     = desc("detachd_workers", "Living workers.")
 	projectWorkers   = desc("detachd_project_workers", "Living workers that serve a project.", "project")
 	unserved         = desc("detachd_desktops_unserved", "Desktops of open operations that wait, but no worker serves the project.", "project")
@@ -73,8 +74,8 @@ func (m *Metrics) Watch(rec *record.Record, projects []Project) {
 // Describe implements prometheus.Collector.
 func (c *recordCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		redisUp, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps, awaiting,
-		openDesktops, failures, queueTasks, queueOldest, paused, schedulesPaused, schedulesFailing, scheduleRuns,
+		redisUp, redisWritable, workersAlive, projectWorkers, unserved, repairs, orphans, unreadable, operations, openOperations, scheduledOps,
+		awaiting, openDesktops, failures, queueTasks, queueOldest, paused, schedulesPaused, schedulesFailing, scheduleRuns,
 		callsLimit,
 	} {
 		to <- d
@@ -108,6 +109,7 @@ func (c *recordCollector) Collect(to chan<- prometheus.Metric) {
 	if err != nil {
 		return
 	}
+	gauge(redisWritable, truth(c.record.TryWrite(ctx) == nil))
 	alive := 0
 	for _, w := range workers {
 		if w.Alive() {

@@ -1,12 +1,15 @@
 {{- define "detachd.fullname" -}}
 {{- $name := default .Chart.Name .Values.nameOverride }}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
-{{- else if contains $name .Release.Name }}
-{{- .Release.Name | trunc 50 | trimSuffix "-" }}
+{{- if not (contains $name .Release.Name) }}
+{{- $name = printf "%s-%s" .Release.Name $name }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" }}
+{{- $name = .Release.Name }}
 {{- end }}
+{{- $name = default $name .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- if not (regexMatch "^[a-z][-a-z0-9]*$" $name) }}
+{{- fail (printf "%s cannot be the name of a Service: set fullnameOverride to one of a-z, 0-9 and -, which begins with a letter" $name) }}
+{{- end }}
+{{- $name }}
 {{- end }}
 
 {{- /* What selects pods: never changes for a release. */ -}}
@@ -42,6 +45,15 @@ securityContext:
   seccompProfile: {type: RuntimeDefault}
 {{- with $v.imagePullSecrets }}
 imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $v.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
+{{- with $v.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $v.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $v.nodeSelector }}
 nodeSelector: {{- toYaml . | nindent 2 }}
