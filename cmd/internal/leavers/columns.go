@@ -63,6 +63,10 @@ func meaningOf(name string) meaning {
 		if m, known := names[words[n-2]+words[n-1]]; known && m == harmless { // User/Employee ID
 			return m
 		}
+		rest := strings.Join(words[2:], "") // Person ID External
+		if m, known := names[words[0]+words[1]]; known && m == harmless && !containsAny(rest, peopleParts) && !peopleWords[rest] {
+			return m
+		}
 	}
 	switch {
 	case name == "#":
@@ -425,6 +429,9 @@ func (h header) hasAddresses(i int) bool {
 func (h header) flags(i int, machines bool) bool {
 	return !slices.ContainsFunc(h.rows, func(r row) bool {
 		cell := r.at(i)
+		if isCross(cell) && len(h.rows) > 1 { // two people are not called x
+			return false
+		}
 		count := machines && len(cell) <= 4 && strings.Trim(cell, "0123456789") == ""
 		return !isFlag(cell) && !count
 	})
@@ -450,7 +457,7 @@ func (h header) namesNothing() {
 
 // isFlag reports a cell that names nobody: yes, no, nothing, or a day.
 func isFlag(cell string) bool {
-	return isNothing(cell) || yesValues[fold(cell)] || checklist[fold(cell)] || len(readDate(cell, false, either)) > 0
+	return isNothing(cell) || !isCross(cell) && isYes(cell) || checklist[fold(cell)] || len(readDate(cell, false, either)) > 0
 }
 
 // namesOfPeople reports whether a column such as Name, beside one of users, has names of people and

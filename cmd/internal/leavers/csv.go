@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -47,18 +48,9 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 	n := t.line - 1
 	for line := range strings.Lines(t.text) {
 		n++
-		name := strings.TrimSpace(line)
+		name := bare(bullet.ReplaceAllString(strings.TrimSpace(line), ""))
 		if inner := strings.Trim(name, `"`); `"`+inner+`"` == name {
 			name = inner
-		}
-		x := Leaver{Line: n}
-		switch lines {
-		case Users:
-			x.User = name
-		case Computers:
-			x.Computer = name
-		default:
-			x.Desktop = name
 		}
 		if name == "" {
 			continue
@@ -66,8 +58,23 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 		if part := (row{cells: []string{name}}).newPart(1); part != "" {
 			return errPart(n, part)
 		}
-		if err := l.Add(x); err != nil {
-			return err
+		names := addresses(name)
+		if len(names) == 0 {
+			names = []string{name}
+		}
+		for _, name := range names {
+			x := Leaver{Line: n}
+			switch lines {
+			case Users:
+				x.User = name
+			case Computers:
+				x.Computer = name
+			default:
+				x.Desktop = name
+			}
+			if err := l.Add(x); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -76,6 +83,9 @@ func (l *List) ReadText(r io.Reader, lines Lines) error {
 // hasHeader reports whether a text is a CSV. Several columns always are one, so that a
 // typo in the header is reported.
 func (l *List) hasHeader(t *cells) bool {
+	if line, _, _ := strings.Cut(strings.TrimLeft(t.text, "\n "), "\n"); addresses(line) != nil {
+		return false
+	}
 	first, err := t.peek()
 	if err != nil || len(first.cells) != 1 || first.problem != "" {
 		return true
@@ -126,9 +136,11 @@ func (l *List) readCSV(t *cells) error {
 		}
 		rows = append(rows, r)
 	}
+	var signed []row
 	for !l.AnyStatus && len(rows) > 1 && len(l.below) < maxTitles && rows[len(rows)-1].isFooter(len(h.names)) {
-		l.below = append(l.below, strings.TrimSpace(strings.Join(rows[len(rows)-1].cells, " ")))
-		rows = rows[:len(rows)-1]
+		last := rows[len(rows)-1]
+		l.below = append(l.below, strings.TrimSpace(strings.Join(last.cells, " ")))
+		rows, signed = rows[:len(rows)-1], append(signed, last)
 	}
 	for _, r := range rows {
 		for i, cell := range r.cells[:min(len(r.cells), len(h.names))] {
@@ -165,8 +177,19 @@ func (l *List) readCSV(t *cells) error {
 			return err
 		}
 	}
+	for _, r := range signed {
+		if name := r.at(max(cols.user, 0)); cols.user > 0 && isAccount(name) {
+			l.bad(r.line, "begins with %s, so that it is not clear whether %s leaves: remove the line, or write who that is in the first cell",
+				shown(r.at(0)), shown(name))
+		}
+	}
 	l.dropStaying()
 	return nil
+}
+
+// isAccount reports a cell that may be an account, and no number of rows.
+func isAccount(cell string) bool {
+	return strings.ContainsFunc(cell, unicode.IsLetter) && !strings.ContainsFunc(cell, unicode.IsSpace) && !isFlag(cell)
 }
 
 // dropStaying refuses the other rows of people of whom one row says that they stay.
@@ -286,6 +309,11 @@ func (r row) isFooter(columns int) bool {
 	if totals[fold(first)] && isNumber(rest) && !slices.ContainsFunc(filled[1:], func(s string) bool { return !isNumber(s) }) {
 		return true
 	}
+	name := func(s string) bool { return !isFlag(s) && !isNumber(s) }
+	if strings.HasSuffix(filled[0], ":") || // "Approved by:", and a name in the next cell
+		len(filled) > 1 && strings.Contains(filled[0], ": ") && !slices.ContainsFunc(filled[1:], name) {
+		return true
+	}
 	if len(filled) > 1 || strings.TrimSpace(r.cells[0]) == "" || strings.ContainsAny(filled[0], "@\n") {
 		return false
 	}
@@ -357,11 +385,56 @@ func (c columns) leaver(r row) Leaver {
 		if i < 0 {
 			return ""
 		}
-		return strings.TrimSpace(r.cells[i])
+		return bare(r.cells[i])
 	}
 	return Leaver{
 		Line: r.line, Project: cell(c.project), Desktop: cell(c.desktop), Computer: unescaped(cell(c.computer)), User: unescaped(cell(c.user)),
 	}
+}
+
+// bullet is what stands before a line of a list in a mail or a note.
+var bullet = regexp.MustCompile(`^(?:[-*•–·▪]|\d{1,3}[.)])[\s\x{a0}]+`)
+
+// bare is a name without what mails and Markdown put around it.
+func bare(name string) string {
+	name = strings.TrimSpace(name)
+	if len(name) > 2 && strings.ContainsRune("`*", rune(name[0])) {
+		name = strings.Trim(name, "`*")
+	}
+	return name
+}
+
+var address = regexp.MustCompile(`<([^<>\s@]+@[^<>\s@]+)>$`)
+
+// addressIn is the address of "Ann Lee <ann.lee@corp>"; any other text as it is.
+func addressIn(name string) string {
+	if m := address.FindStringSubmatch(name); m != nil && strings.Count(name, "@") == 1 {
+		name = m[1]
+	}
+	for strings.HasPrefix(name, "mailto:") {
+		name = name[len("mailto:"):]
+	}
+	return name
+}
+
+// addresses are those of a line as mail programs copy it; nil if it has anything else.
+func addresses(line string) (out []string) {
+	for part := range strings.SplitSeq(line, ";") {
+		whole := []string{part}
+		if !strings.Contains(part, "<") || strings.Count(part, "@") > 1 {
+			whole = strings.Split(part, ",")
+		}
+		for _, name := range whole {
+			switch name = addressIn(strings.TrimSpace(name)); {
+			case name == "":
+			case !strings.Contains(name, "@") || strings.ContainsAny(name, " <>\"\t|"):
+				return nil
+			default:
+				out = append(out, name)
+			}
+		}
+	}
+	return out
 }
 
 // unescaped removes the apostrophe that CSV files of detachd have before texts that

@@ -2,6 +2,7 @@ package leavers
 
 import (
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,6 +27,8 @@ var (
 	monthInMid     = regexp.MustCompile(`^(\d{1,2})(?:\pL\pL|º|\.)?[-/ ]?\s?(?:de )?(\pL{3,12})\.?[-/, ]\s?(?:de )?(\d{4}|\d{2})(?:\D.*)?$`)
 	monthFirstName = regexp.MustCompile(`^(\pL{3,12})\.? (\d{1,2})(?:st|nd|rd|th)?,? (\d{4})(?:\D.*)?$`)
 	reiwa          = regexp.MustCompile(`^(?:令和|R)\s?(\d{1,2})[年.](\d{1,2})[月.](\d{1,2})(?:\D.*)?$`)
+	yearMonth      = regexp.MustCompile(`^(\d{4})(?:[-/.]|\s?年\s?)(\d{1,2})(?:\s?月)?$`)
+	monthYear      = regexp.MustCompile(`^(\d{1,2}|\pL{3,12}\.?)(?:[-/. ]|\s?de\s)(\d{4})$`)
 	compact        = regexp.MustCompile(`^(\d{4})(\d\d)(\d\d)$`)
 	serial         = regexp.MustCompile(`^(\d{5})(?:[.,]\d+)?$`)
 	clock          = regexp.MustCompile(`\b(\d{1,2}):(\d{2})(?::\d{2}(?:\.\d+)?)?(?: ?([AaPp])\.?[Mm])?`)
@@ -118,6 +121,28 @@ func readDate(text string, dates bool, o order) (out []time.Time) {
 	return out
 }
 
+// lastOfMonth is the last day of a month such as 12/2026 or "Oktober 2026"; zero for another text.
+func lastOfMonth(text string) time.Time {
+	var year, month string
+	if len(text) > longestDate {
+		return time.Time{}
+	}
+	if m := yearMonth.FindStringSubmatch(text); m != nil {
+		year, month = m[1], m[2]
+	} else if m := monthYear.FindStringSubmatch(text); m != nil {
+		year, month = m[2], m[1]
+	}
+	y, _ := strconv.Atoi(year)
+	n, err := strconv.Atoi(month)
+	if err != nil {
+		n = monthOf(month)
+	}
+	if y < 1900 || n < 1 || n > 12 {
+		return time.Time{}
+	}
+	return time.Date(y, time.Month(n)+1, 0, 0, 0, 0, 0, time.UTC)
+}
+
 // timeOfDay is the time in a text, or midnight.
 func timeOfDay(text string) time.Duration {
 	m := clock.FindStringSubmatch(text)
@@ -157,12 +182,18 @@ func (s saying) toCome(cell string, now time.Time) bool {
 	if s.order == noDates {
 		return false
 	}
-	for _, t := range readDate(cell, s.dates, s.order) {
-		if t.After(now) {
-			return true
+	is, known := s.future[cell]
+	if !known {
+		is = s.dates && lastOfMonth(cell).After(now) || anyAfter(readDate(cell, s.dates, s.order), now)
+		if len(s.future) < mostKnown {
+			s.future[cell] = is
 		}
 	}
-	return false
+	return is
+}
+
+func anyAfter(dates []time.Time, now time.Time) bool {
+	return slices.ContainsFunc(dates, func(t time.Time) bool { return t.After(now) })
 }
 
 var (
@@ -185,7 +216,7 @@ func namesDateToCome(text string, now time.Time) bool {
 		if runes := []rune(begins); len(runes) > 20 { // a date, and what follows it
 			begins = string(runes[:20])
 		}
-		if (saying{dates: true}).toCome(strings.TrimRight(begins, ")"), now) {
+		if anyAfter(readDate(strings.TrimRight(begins, ")"), true, either), now) {
 			return true
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 )
 
 // A list may have rows of people who stay: everybody, with a date for those who leave; or who had
@@ -26,22 +27,28 @@ type doubts struct {
 type saying struct {
 	at       int
 	title    string
-	mixed    string          // what some rows say of people who leave, if others say something else
-	order    order           // of its dates
-	dates    bool            // its name may say that it has dates
-	day      bool            // its name says that it has them
-	any      bool            // its cells may say that somebody stays
-	reason   bool            // its name says that it has reasons
-	leaves   bool            // it has something in a row if, and only if, the person leaves
-	state    bool            // its name says that it has states of people
-	approval bool            // its name says that somebody agreed
-	agreed   bool            // somebody did, in some row
-	staying  bool            // who has something in it stays
-	until    bool            // until the day in it
-	review   bool            // its name says that somebody reviewed who has access
-	said     bool            // it has the day on which somebody gave notice
-	back     bool            // it has the days on which people came back
-	verdict  map[string]bool // what was found of its cells
+	mixed    string                 // what some rows say of people who leave, if others say something else
+	agrees   func(cell string) bool // says the same as those
+	differ   string                 // what another row says, if nothing tells which of the two leaves
+	question bool                   // its name asks whether somebody stays
+	order    order                  // of its dates
+	dates    bool                   // its name may say that it has dates
+	day      bool                   // its name says that it has them
+	any      bool                   // its cells may say that somebody stays
+	reason   bool                   // its name says that it has reasons
+	leaves   bool                   // it has something in a row if, and only if, the person leaves
+	state    bool                   // its name says that it has states of people
+	approval bool                   // its name says that somebody agreed
+	agreed   bool                   // somebody did, in some row
+	staying  bool                   // who has something in it stays
+	until    bool                   // until the day in it
+	review   bool                   // its name says that somebody reviewed who has access
+	said     bool                   // it has the day on which somebody gave notice
+	back     bool                   // it has the days on which people came back
+	hired    bool                   // it has the days on which people began
+	verdict  map[string]bool        // what was found of its cells
+	future   map[string]bool        // of them, those with a date to come
+	dated    map[string][]time.Time // their dates
 }
 
 // doubtsOf looks at the ignored columns of a list.
@@ -52,7 +59,7 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		some := func(is func(string) bool) int {
 			return slices.IndexFunc(rows, func(r row) bool { return is(r.at(i)) })
 		}
-		s := saying{at: i, title: fmt.Sprint(i + 1), verdict: map[string]bool{}}
+		s := saying{at: i, title: fmt.Sprint(i + 1), verdict: map[string]bool{}, future: map[string]bool{}, dated: map[string][]time.Time{}}
 		if h.names[i] != "" {
 			s.title = shown(h.names[i])
 		}
@@ -66,10 +73,12 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		s.review = hasWord(words, reviewWords)
 		agrees := !s.review && (containsAny(key, approvalParts) || onlyWords(words, goAhead, besideGoAhead))
 		s.approval = agrees && !people && !other && (!about || slices.Contains(words, "by")) && !hasWord(words, requiredWords)
-		s.back = containsAny(key, backParts)
+		s.back = containsAny(key, backParts) || moveDates[key]
+		s.hired = containsAny(key, hireParts)
 		s.staying = !people && !other && saysInName(h.names[i], words)
 		state := hasWord(words, statusWords)
-		s.state = !s.approval && !s.review && (!leaves && state || containsAny(key, statusParts) && (!about || state))
+		isType := state || containsAny(key, typeParts)
+		s.state = !s.approval && !s.review && (!leaves && isType || containsAny(key, statusParts) && (!about || state))
 		s.until = hasWord(words, untilWords)
 		s.said = containsAny(key, saidParts)
 		s.dates = leaves || containsAny(key, dateParts)
@@ -82,14 +91,21 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		if s.leaves {
 			d.someLeft = d.someLeft || some(func(cell string) bool { return !isNothing(cell) }) >= 0
 		}
-		agreed := leavesByState
-		if s.approval {
-			agreed = saysApproved
+		s.question = !people && (onlyWords(words, stillWords, besideStill) || hasStayPart(key) && !strings.Contains(key, "可"))
+		switch {
+		case s.approval:
+			s.agrees = saysApproved
 			s.agreed = some(func(cell string) bool { return !isNothing(cell) }) >= 0
+		case activeValues[key]:
+			s.agrees = isNo
+		case s.state && !about:
+			s.agrees = leavesByState
 		}
-		if s.approval || s.state && !about {
-			if n := some(agreed); n >= 0 {
+		if s.agrees != nil {
+			if n := some(s.agrees); n >= 0 {
 				s.mixed = fmt.Sprintf("%s in line %d", shown(rows[n].at(i)), rows[n].line)
+			} else if s.state && !s.approval && containsAny(key, statusParts) {
+				s.differ = differ(rows, i, !containsAny(key, employmentParts))
 			}
 		}
 		d.says = append(d.says, s)
@@ -98,6 +114,28 @@ func doubtsOf(h header, cols columns, rows []row, now time.Time, anyDate bool) *
 		}
 	}
 	return d
+}
+
+// differ tells two different states of a column; if codes is true, only of one that has nothing but letters
+// and digits as states.
+func differ(rows []row, i int, codes bool) string {
+	var first row
+	out := ""
+	for _, r := range rows {
+		cell := r.at(i)
+		if cell == "" {
+			continue
+		}
+		if codes && utf8.RuneCountInString(cell) > 1 {
+			return ""
+		}
+		if first.line == 0 {
+			first = r
+		} else if out == "" && fold(cell) != fold(first.at(i)) {
+			out = fmt.Sprintf("%s in line %d and %s in line %d", shown(first.at(i)), first.line, shown(cell), r.line)
+		}
+	}
+	return out
 }
 
 // saysInName reports whether the name of a column says that people stay, as Exclude, Cancelled on, or
@@ -111,7 +149,8 @@ func saysInName(name string, words []string) bool {
 			return true
 		}
 	}
-	return onlyWords(words, stayWords, besideStaying) || onlyWords(words, stayingNames, besideStaying)
+	return onlyWords(words, stayWords, besideStaying) || onlyWords(words, stayingNames, besideStaying) ||
+		onlyWords(words, newWords, movedTo) && hasWord(words, movedTo)
 }
 
 // onlyWords reports words of which some are in a set, and all others in another one.
@@ -127,11 +166,16 @@ func (d *doubts) staying(r row) string {
 		switch {
 		case s.against(cell, d.now),
 			s.state && len(d.leaving) > 0 && activeValues[fold(cell)] && !d.leaves(r),
-			s.back && d.cameBack(r, s):
+			s.question && !isNo(cell) && isYes(cell),
+			s.back && d.cameBack(r, s),
+			s.hired && d.leftBefore(r, s):
 			return fmt.Sprintf("column %s says %s: %scorrect it", s.title, shown(cell), next)
 		case s.agreed && isNothing(cell):
 			return fmt.Sprintf("column %s has nothing, and something in other rows: %scomplete it", s.title, next)
-		case s.mixed != "" && (s.approval && !saysApproved(cell) || !s.approval && !leavesByState(cell)):
+		case s.differ != "" && !d.someLeft:
+			return fmt.Sprintf("column %s says %s, and it is not clear who of them leaves: keep only the rows of those who do, without this column",
+				s.title, s.differ)
+		case s.mixed != "" && !s.agrees(cell):
 			return fmt.Sprintf("column %s says %s, and %s: %scorrect it", s.title, shown(cell), s.mixed, next)
 		}
 	}
@@ -153,11 +197,25 @@ func (d *doubts) leaves(r row) bool {
 
 // cameBack reports whether a row has a day of coming back, and none of leaving after it.
 func (d *doubts) cameBack(r row, s saying) bool {
-	dates := readDate(r.at(s.at), true, s.order)
+	dates := s.days(r.at(s.at))
 	return len(dates) > 0 && !slices.ContainsFunc(d.leaving, func(s saying) bool {
-		left := readDate(r.at(s.at), true, s.order)
+		left := s.days(r.at(s.at))
 		return len(left) > 0 && left[0].After(dates[0])
 	})
+}
+
+// leftBefore reports whether a row has a day of beginning after the days of leaving.
+func (d *doubts) leftBefore(r row, s saying) bool {
+	var last time.Time
+	for _, leaving := range d.leaving {
+		for _, day := range leaving.days(r.at(leaving.at)) {
+			if day.After(last) {
+				last = day
+			}
+		}
+	}
+	dates := s.days(r.at(s.at))
+	return len(dates) > 0 && !last.IsZero() && !slices.ContainsFunc(dates, func(t time.Time) bool { return !t.After(last) })
 }
 
 // A column may say that the person of a row leaves later: what it says, for a refusal and for a note.
@@ -199,7 +257,7 @@ func (d *doubts) leavesLater(s saying, r row) *later {
 	case isNothing(cell):
 	case s.toCome(cell, d.now):
 		return &dayToCome
-	case s.leaves && s.order != noDates && len(readDate(cell, true, s.order)) == 0:
+	case s.leaves && s.order != noDates && len(s.days(cell)) == 0 && lastOfMonth(cell).IsZero():
 		switch {
 		case s.day || !s.reason && isVague(cell):
 			return &unclearDay
@@ -209,7 +267,7 @@ func (d *doubts) leavesLater(s saying, r row) *later {
 	case s.any && s.order != noDates && speaksOfDayToCome(cell, d.now):
 		return &dayToCome
 	case s.state && containsAny(fold(cell), noticeParts) && !slices.ContainsFunc(d.leaving, func(s saying) bool {
-		return !s.said && len(readDate(r.at(s.at), true, s.order)) > 0
+		return !s.said && len(s.days(r.at(s.at))) > 0
 	}):
 		return &stillWorks
 	}
@@ -229,10 +287,24 @@ func speaksOfDayToCome(cell string, now time.Time) bool {
 	})
 }
 
+// mostKnown is of how many different cells of a column it is kept what was found.
+const mostKnown = 1000
+
+// days are the dates in a cell of a column that may have some.
+func (s saying) days(cell string) []time.Time {
+	days, known := s.dated[cell]
+	if !known {
+		if days = readDate(cell, true, s.order); len(s.dated) < mostKnown {
+			s.dated[cell] = days
+		}
+	}
+	return days
+}
+
 // isOver reports a date that is not to come.
 func (s saying) isOver(cell string, now time.Time) bool {
-	dates := readDate(cell, true, s.order)
-	return len(dates) > 0 && !slices.ContainsFunc(dates, func(t time.Time) bool { return t.After(now) })
+	dates := s.days(cell)
+	return len(dates) > 0 && !anyAfter(dates, now)
 }
 
 // isVague reports a day without a year, as 4 Dec, or a text such as "end of month".
@@ -289,7 +361,7 @@ func (s saying) against(cell string, now time.Time) bool {
 			s.review && saysApproved(cell) ||
 			s.approval && (isNo(cell) || saysOpen(key)) ||
 			s.state && (containsAny(key, rejectedParts) || containsAny(key, absenceParts) || awayStates[key])
-		if len(s.verdict) < 1000 {
+		if len(s.verdict) < mostKnown {
 			s.verdict[cell] = is
 		}
 	}
@@ -335,19 +407,28 @@ func partStays(text string) bool {
 // saysApproved reports a cell that says that somebody agreed.
 func saysApproved(cell string) bool {
 	key := fold(cell)
-	return !isNo(cell) && !saysOpen(key) && (yesValues[key] || containsAny(key, approvedParts) || strings.ContainsAny(cell, "☑☒✓✔"))
+	return !isNo(cell) && !saysOpen(key) && (yesValues[key] || containsAny(key, approvedParts) || isChecked(cell))
 }
+
+// isChecked reports a box that somebody has ticked.
+func isChecked(cell string) bool {
+	return strings.ContainsAny(cell, "☑☒✓✔✅") || isCross(cell)
+}
+
+func isCross(cell string) bool { return strings.EqualFold(cell, "x") }
 
 // saysOpen reports a cell, by fold, that says that somebody has not agreed, or not yet.
 func saysOpen(key string) bool {
 	return containsAny(key, rejectedParts) || containsAny(key, openParts) || hasStayPart(key)
 }
 
+func isYes(cell string) bool { return cell == "1" || isChecked(cell) || yesValues[fold(cell)] }
+
 func isNo(cell string) bool { return cell == "0" || noValues[fold(cell)] }
 
 // isNothing reports an empty cell, or what programs write for none: -, n/a, 00.00.0000, 31.12.9999.
 func isNothing(cell string) bool {
 	key := fold(cell)
-	empty := strings.Trim(key, "0") == "" && !strings.ContainsAny(cell, "☑☒✓✔")
+	empty := strings.Trim(key, "0") == "" && !isChecked(cell)
 	return empty || nothings[key] || isNo(cell) || strings.HasSuffix(key, "9999") || strings.HasPrefix(key, "99991231")
 }

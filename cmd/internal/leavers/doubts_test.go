@@ -124,7 +124,7 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 			"2026-12-31", "2026-12-31 00:00:00.000", "31.12.2026", "31.12.2026 00:00:00", "12/31/26", "12/31/2026 12:00:00 AM", "12/11/2026", "31-DEC-26",
 			"31 December 2026", "31. Dezember 2026", "31 décembre 2026", "31 de diciembre de 2026", "December 31, 2026", "Thursday, December 31, 2026",
 			"Do., 31.12.2026", "2026年12月31日", "2026年12月31日 星期四", "令和8年12月31日", "20261231", "46387", "46387,75", "２０２６／１２／３１", "2026-11-27 18:00", "11/27/2026 6:00 PM",
-			"on 31.12.2026", "31 gru 2026", "2026-12-31Z", "2026-12-31+01:00",
+			"on 31.12.2026", "31 gru 2026", "2026-12-31Z", "2026-12-31+01:00", "12/2026", "2026-12", "Dec 2026", "November 2026", "2026年12月",
 		},
 		"note": {"2026-12-31", "31/12/2026", "31 Dec 2026"},
 	} {
@@ -135,7 +135,7 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 		}
 	}
 	for column, dates := range map[string][]string{
-		"last day":        {"2026-11-27", "27.11.2026", "2026-11-27 09:00", "11/26/26", "5/6/2026", "20261031", "46300"},
+		"last day":        {"2026-11-27", "27.11.2026", "2026-11-27 09:00", "11/26/26", "5/6/2026", "10/2026", "Oktober 2026", "20261031", "46300"},
 		"note":            {"10.12.27.3", "10.12.27", "12-12-27", "20271231", "50000", "2027-12-31-0001"},
 		"password expiry": {"2027-01-01"}, "Return of keys due": {"2027-01-01"}, "Next review": {"2027-01-01"},
 	} {
@@ -143,7 +143,7 @@ func TestRowsOfPeopleWhoLeaveLater(t *testing.T) {
 			require.Empty(t, refusedLines(t, fmt.Sprintf("user,%s\nann,\"%s\"\n", column, date)), "%s %s", column, date)
 		}
 	}
-	for _, text := range []string{"later", "TBD", "99.99.2027", "Q1 2027", "12/2026", "31/12", "end of December 2026"} {
+	for _, text := range []string{"later", "TBD", "99.99.2027", "Q1 2027", "31/12", "end of December 2026"} {
 		got := refusedLines(t, "user,last day\nann,"+text+"\nbob,2026-10-31\n")
 		require.Len(t, got, 1, text)
 		require.Contains(t, got[2], fmt.Sprintf("says %q, and it is not clear whether that day is to come: write it as 2026-12-31, or give the start", text))

@@ -39,9 +39,11 @@ func (x Leaver) row() string {
 	return ""
 }
 
-// who is whom a row is about: a user, or the user of a desktop.
+// who is whom a row is about: a user, or the user of a desktop, however the name is written: Ann@corp is
+// ann.
 func (x Leaver) who() guardKey {
-	return guardKey{rowKey{row: x.row()}, x.guard()}
+	x.User = strings.ToLower(localPart(x.User))
+	return guardKey{rowKey{row: strings.ToLower(x.row())}, x.guard()}
 }
 
 // guard is the user who must have the desktop; empty for any user.
@@ -152,14 +154,19 @@ func (l *List) bad(line int, format string, args ...any) {
 // Add adds a leaver, or records why it is invalid. An error means that the whole list
 // is unusable.
 func (l *List) Add(x Leaver) error {
+	written := x.User
+	if !l.AnyStatus { // who stays does so under each part of the text
+		x.User = addressIn(x.User)
+	}
 	x = x.canonical()
 	given := x.Project
 	if x.Project == "" {
 		x.Project = l.project
 	}
 	switch problem := x.problem(); {
-	case problem == "" && !l.AnyStatus && strings.ContainsFunc(x.User, unicode.IsSpace) && saysStays(x.User):
-		l.bad(x.Line, "user %s says that somebody stays: remove the row, or write only the name if the person leaves", shown(x.User))
+	case problem == "" && !l.AnyStatus &&
+		(strings.Contains(written, "~~") || strings.ContainsFunc(written, unicode.IsSpace) && saysStays(written)): // ~~ strikes out
+		l.bad(x.Line, "user %s says that somebody stays: remove the row, or write only the name if the person leaves", shown(written))
 	case problem != "":
 		l.bad(x.Line, "%s", problem)
 	case x.Project == "":

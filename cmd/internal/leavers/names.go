@@ -61,6 +61,7 @@ var (
 	removingWords                         = set("removing words")
 	partTitles                            = sections["part titles"]
 	statusParts, statusWords              = sections["status parts"], set("status words")
+	typeParts                             = sections["type parts"]
 	aboutLeaving, negations               = set("about leaving"), set("negations")
 	noValues, nothings                    = set("no"), set("nothing")
 	dayParts, dayWords                    = sections["day parts"], set("day words")
@@ -76,6 +77,10 @@ var (
 	placeWords, yesValues                 = set("place words"), set("yes")
 	checklist, besideRemoving             = set("checklist values"), set("beside removing")
 	reviewWords                           = set("review words")
+	hireParts, moveDates                  = sections["hire parts"], set("move dates")
+	employmentParts                       = sections["employment parts"]
+	stillWords, besideStill               = set("still words"), set("beside still")
+	newWords, movedTo                     = set("new words"), set("moved to")
 	totals, awayValues, reasonParts       = set("totals"), set("away values"), sections["reason parts"]
 )
 

@@ -330,7 +330,7 @@ func FuzzRows(f *testing.F) {
 			h := headerOf(head)
 			again := r.repeats(h) || r.isFooter(len(h.names))
 			for i, cell := range r.cells[:min(len(r.cells), len(head.cells))] {
-				if cell = strings.TrimSpace(cell); r.problem == "" && !again && cell != "" && !isFlag(cell) {
+				if cell = strings.TrimSpace(cell); r.problem == "" && !again && cell != "" && !isFlag(cell) && !isCross(cell) {
 					filled[strings.TrimSpace(head.cells[i])] = true
 				}
 			}

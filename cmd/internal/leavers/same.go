@@ -22,7 +22,7 @@ func sameAccount(account, other string) bool {
 
 // localPart is what stands before the @ of an address, and behind the domain of an account.
 func localPart(name string) string {
-	name = strings.TrimSpace(name)
+	name = addressIn(strings.TrimSpace(name))
 	if _, account, ok := strings.Cut(name, `\`); ok {
 		name = account
 	}
