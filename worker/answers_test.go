@@ -11,6 +11,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 )
 
@@ -36,12 +37,15 @@ func TestADesktopThatIsRefusedBeforeItsCall(t *testing.T) {
 func TestADesktopThatIsRefusedWhenItIsConfirmed(t *testing.T) {
 	t.Parallel()
 	s := newEnv(t, fakecloud.Config{})
-	s.start(func(cfg *worker.Config) { cfg.FirstLook, cfg.ConfirmWithin = 300*time.Millisecond, time.Second })
+	held, answer := s.hold()
+	s.start(held, func(cfg *worker.Config) { cfg.ConfirmWithin = time.Second })
+	t.Cleanup(answer) // before the worker stops
 	op := s.enqueue(tasks.Request{Desktops: ids(50)})
 	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "d-000007") == 1 }))
 	for _, bad := range []string{"d-000007", "d-000042"} {
 		s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: bad, Status: 404, Code: "WKS.00211902"})
 	}
+	answer()
 	got, rows := s.ended(op)
 	require.Equal(t, tasks.Counts{Detached: 48, Failed: 2}, got.Counts)
 	require.Equal(t, "UNCONFIRMED", rows["d-000007"].Failure.Code, "that it is refused proves nothing")
@@ -52,12 +56,21 @@ func TestADesktopThatIsRefusedWhenItIsConfirmed(t *testing.T) {
 // Nor does one whose call has an unknown outcome.
 func TestADesktopThatIsRefusedWhenItsOutcomeIsUnknown(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, fakecloud.Config{})
-	s.cloud.Fail(fakecloud.LoseReplies(1))
-	s.start(func(cfg *worker.Config) { cfg.ConfirmWithin = time.Second })
-	op := s.enqueue(tasks.Request{Desktops: ids(50), Deadline: time.Now().Add(2 * time.Second)})
-	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.CallsOf(fakecloud.OpDetach, "") == 1 }))
-	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: "d-000007", Status: 404, Code: "WKS.00211902"})
+	var s *env
+	var op record.Operation
+	for within := 2 * time.Second; s == nil || s.cloud.CallsOf(fakecloud.OpDetach, "") == 0; within *= 2 { // a slow machine makes its call later
+		s = newEnv(t, fakecloud.Config{})
+		s.cloud.Fail(fakecloud.LoseReplies(1))
+		held, answer := s.hold()
+		s.start(held, func(cfg *worker.Config) { cfg.ConfirmWithin = time.Second })
+		t.Cleanup(answer) // before the worker stops
+		op = s.enqueue(tasks.Request{Desktops: ids(50), Deadline: time.Now().Add(within)})
+		require.Eventually(t, func() bool {
+			return s.cloud.CallsOf(fakecloud.OpDetach, "") == 1 || s.operation(op).Done()
+		}, patience, time.Millisecond)
+		s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: "d-000007", Status: 404, Code: "WKS.00211902"})
+		answer()
+	}
 	got, rows := s.ended(op)
 	require.Equal(t, tasks.Counts{Detached: 49, Failed: 1}, got.Counts)
 	require.Equal(t, "UNCONFIRMED", rows["d-000007"].Failure.Code)

@@ -97,6 +97,14 @@ func (a *blocked) Detach(ctx context.Context, req apiclient.DetachRequest) (*api
 	return res, err
 }
 
+// hold makes a worker that is started with it get no answer to a detach call before answer is called: what
+// a test does until then comes before any reading that follows the call, however slow the machine is.
+func (s *env) hold() (through func(*worker.Config), answer func()) {
+	s.t.Helper()
+	api := &blocked{client(s.t, s.cloud.URL, 5*time.Second), make(chan struct{})}
+	return func(c *worker.Config) { c.Projects[0].API = api }, sync.OnceFunc(func() { close(api.may) })
+}
+
 // A worker whose clock is far from that of Redis takes no work, until the clocks agree. What it has in
 // hand it ends.
 func TestAWorkerWithAWrongClockTakesNoWork(t *testing.T) {
@@ -107,9 +115,8 @@ func TestAWorkerWithAWrongClockTakesNoWork(t *testing.T) {
 			s := newEnv(t, fakecloud.Config{})
 			var k skew
 			k.set(by)
-			api := &blocked{client(t, s.cloud.URL, 5*time.Second), make(chan struct{})}
-			answer := sync.OnceFunc(func() { close(api.may) })
-			w := s.worker(k.through(s), func(c *worker.Config) { c.Projects[0].API = api })
+			held, answer := s.hold()
+			w := s.worker(k.through(s), held)
 			worker.ShortenIntervals(w)
 			worker.SetIdle(w, 2*time.Second)
 			s.run(w)

@@ -13,6 +13,7 @@ import (
 	"github.com/detachd/detachd/apiclient"
 	"github.com/detachd/detachd/apiclient/fakecloud"
 	"github.com/detachd/detachd/tasks"
+	"github.com/detachd/detachd/tasks/record"
 	"github.com/detachd/detachd/worker"
 	"github.com/detachd/detachd/worker/policy"
 )
@@ -472,15 +473,18 @@ func TestAcceptedButUnreadable(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, fakecloud.Config{})
-			s.start(func(cfg *worker.Config) {
-				cfg.FirstLook, cfg.ConfirmWithin = 200*time.Millisecond, time.Second
+			held, answer := s.hold()
+			s.start(held, func(cfg *worker.Config) {
+				cfg.ConfirmWithin = time.Second
 				if test.want == tasks.StateDetached {
 					cfg.ConfirmWithin = patience // the faults are over before that, however slow the machine is
 				}
 			})
+			t.Cleanup(answer) // before the worker stops
 			op := s.enqueue(tasks.Request{Desktops: []string{"d"}})
 			require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "d") == 1 }))
 			s.cloud.Fail(test.fault)
+			answer()
 			_, rows := s.ended(op)
 			require.Equal(t, test.want, rows["d"].State, "%+v", rows["d"].Failure)
 			require.Equal(t, 1, s.sent("d"))
@@ -571,10 +575,13 @@ func TestListThatLeavesADesktopOut(t *testing.T) {
 	s := newEnv(t, fakecloud.Config{DetachDelay: 300 * time.Millisecond})
 	s.cloud.Add(projectID, fakecloud.Desktop{ID: "d", Users: users("zoe")}, fakecloud.Desktop{ID: "gone", Users: users("bob")})
 	s.cloud.Fail(fakecloud.Fault{Op: fakecloud.OpDetail, Desktop: "d", Omit: true, Times: 1})
-	s.start()
+	held, answer := s.hold()
+	s.start(held)
+	t.Cleanup(answer) // before the worker stops
 	op := s.enqueue(tasks.Request{Desktops: []string{"d", "gone"}})
 	require.NoError(t, s.cloud.Wait(t.Context(), func() bool { return s.cloud.DetachedTimes(projectID, "gone") == 1 }))
 	s.cloud.Remove(projectID, "gone")
+	answer()
 	_, rows := s.ended(op)
 	require.Equal(t, tasks.NoteReadBack, rows["d"].Note)
 	require.Equal(t, tasks.NoteGone, rows["gone"].Note)
@@ -648,10 +655,17 @@ func TestCodesOfTheOperator(t *testing.T) {
 // What is followed is found again when the list of it is lost.
 func TestLostListOfWhatIsFollowed(t *testing.T) {
 	t.Parallel()
-	s := newEnv(t, fakecloud.Config{DetachDelay: time.Second})
-	s.start()
-	op := s.enqueue(tasks.Request{Desktops: ids(120)})
-	require.Eventually(t, func() bool { return s.operation(op).Counts.Accepted == 120 }, patience, time.Millisecond)
+	var s *env
+	var op record.Operation
+	for delay := time.Second; op.Counts.Accepted < 120; delay *= 2 { // on a slow machine the first are confirmed before the last are sent
+		s = newEnv(t, fakecloud.Config{DetachDelay: delay})
+		s.start()
+		op = s.enqueue(tasks.Request{Desktops: ids(120)})
+		require.Eventually(t, func() bool {
+			op = s.operation(op)
+			return op.Counts.Accepted == 120 || op.Counts.Detached > 0
+		}, patience, time.Millisecond)
+	}
 	keys, err := s.rdb.Keys(t.Context(), "*:follow").Result()
 	require.NoError(t, err)
 	require.Len(t, keys, 1)

@@ -64,6 +64,17 @@ func (s *env) unrung() *record.Producer {
 	return p
 }
 
+// later enqueues what is due in a second: by the clock of its producer, however long it takes to enqueue it.
+func (s *env) later(req tasks.Request) record.Operation {
+	s.t.Helper()
+	now := time.Now()
+	var err error
+	s.p, err = record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return now }})
+	require.NoError(s.t, err)
+	req.NotBefore = now.Add(time.Second)
+	return s.enqueue(req)
+}
+
 // Every worker hears a ring, and only the first of them begins to serve the project.
 func TestTheFirstWorkerServesAlone(t *testing.T) {
 	t.Parallel()
@@ -158,12 +169,7 @@ func TestAnotherWorkerTakesWhatIsLate(t *testing.T) {
 	worker.SetLeft(w, time.Hour, 100*time.Millisecond)
 	s.run(w)
 	s.untilAsleep(w)
-	// By the clock of the producer it is due later, however long it takes to enqueue it.
-	now := time.Now()
-	var err error
-	s.p, err = record.NewProducer(s.rdb, record.ProducerConfig{Projects: []string{"hq"}, Now: func() time.Time { return now }})
-	require.NoError(t, err)
-	got, _ := s.ended(s.enqueue(tasks.Request{Desktops: ids(3), NotBefore: now.Add(time.Second)}))
+	got, _ := s.ended(s.later(tasks.Request{Desktops: ids(3)}))
 	require.Equal(t, 3, got.Counts.Detached)
 }
 
@@ -182,7 +188,7 @@ func TestTheNextWorkerBecomesTheFirst(t *testing.T) {
 			worker.SetLeft(w, time.Hour, time.Hour)
 			s.run(w)
 			require.Eventually(t, func() bool { return worker.Rank(w) == 1 }, patience, time.Millisecond) // a beat that is late looks like a death
-			op := s.enqueue(tasks.Request{Desktops: ids(3), NotBefore: time.Now().Add(time.Second)})
+			op := s.later(tasks.Request{Desktops: ids(3)})
 			die()
 			if leaves {
 				require.NoError(t, s.record.Leave(t.Context(), other))

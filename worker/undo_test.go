@@ -305,10 +305,12 @@ func TestUndoOfWhatIsNotConfirmedYet(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newEnv(t, cloud)
-			s.start(func(c *worker.Config) { c.FirstLook, c.ConfirmWithin = time.Second, 5*time.Second })
+			api := &stuckProof{API: client(t, s.cloud.URL, 5*time.Second), taken: s.takenTimes, release: make(chan struct{})}
+			s.start(func(c *worker.Config) { c.FirstLook, c.ConfirmWithin, c.Projects[0].API = time.Second, patience, api })
 			op := s.enqueue(tasks.Request{Desktops: ids(3)})
 			require.Eventually(t, func() bool { op = s.operation(op); return op.Counts.Accepted == 3 }, patience, time.Millisecond)
 			back := s.undo(op)
+			close(api.release) // no reading confirms it before
 			op, _ = s.ended(op)
 			require.Equal(t, 3, op.Counts.Detached)
 			back, _ = s.ended(back)
