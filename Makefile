@@ -7,7 +7,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 MISSPELL = github.com/golangci/misspell/cmd/misspell@v0.8.0
 HELM = helm.sh/helm/v3/cmd/helm@v3.22.0
 KUSTOMIZE = sigs.k8s.io/kustomize/kustomize/v5@v5.8.2
-NOT_MISSPELLED = appareil,clas,corporativo,inventario,responsable,recrod,responsabile,strat
+NOT_MISSPELLED = administrativo,appareil,clas,corporativo,employeur,inventario,nowe,responsable,recrod,responsabile,strat
 
 .DEFAULT_GOAL := help
 .PHONY: help demo build check test cover fuzz bench scale chaos ha load lint fmt
