@@ -20,16 +20,15 @@ import (
 
 const (
 	expireInterval = time.Minute
-	minAge         = 5 * time.Second      // of operations that are swept
-	ringAfter      = 20 * time.Second     // between two rings for a project whose operations are swept
-	sweepSize      = 200                  // operations in one sweep
-	sweepChunks    = 500                  // chunks whose tasks are looked up in one sweep
-	inHandRead     = 100                  // chunks of a dead worker that are read at a time
-	enqueuedAtOnce = 8                    // of those
-	servesRounds   = 5                    // between two announcements of the worker's projects
-	repairRest     = 10                   // rounds
-	repairFirst    = 200                  // steps of the walk in a round, until it has looked at all operations
-	repairPause    = 5 * time.Millisecond // between those, in which requests and urgent work find Redis idle
+	minAge         = 5 * time.Second  // of operations that are swept
+	ringAfter      = 20 * time.Second // between two rings for a project whose operations are swept
+	sweepSize      = 200              // operations in one sweep
+	sweepChunks    = 500              // chunks whose tasks are looked up in one sweep
+	inHandRead     = 100              // chunks of a dead worker that are read at a time
+	enqueuedAtOnce = 8                // of those
+	servesRounds   = 5                // between two announcements of the worker's projects
+	repairRest     = 10               // rounds
+	repairFirst    = 50               // steps of the walk in a round, until it has looked at all operations
 
 	// Budgets of one round, so that no part of it delays the others for long.
 	inspectBudget  = time.Second
@@ -274,7 +273,7 @@ func (r *reconciler) repair(ctx context.Context) error {
 			r.repairs = 0
 			return nil
 		}
-		if !next.OperationsLeft() || !wait(ctx, repairPause) {
+		if !next.OperationsLeft() {
 			return nil
 		}
 	}

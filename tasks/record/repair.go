@@ -134,9 +134,9 @@ type listPart struct {
 
 // The size of a step.
 const (
-	repairKeys    = 200 // of a page of SCAN, which blocks Redis for some 0.2 ms
-	repairOps     = 25  // 100 commands in a round trip
-	repairLists   = 16  // with up to some 200 entries each
+	repairKeys    = 1000 // of a page of SCAN
+	repairOps     = 100  // 400 commands in a round trip
+	repairLists   = 16   // with up to some 200 entries each
 	repairBuckets = 16
 	repairRows    = 32  // chunks
 	repairRead    = 256 // chunks, some six rows for each bucket
@@ -148,7 +148,7 @@ const (
 // and that was written this long before the round began.
 const repairSlack = time.Hour
 
-// RepairStep does the next step of the walk: a few round trips for about 25 operations. It
+// RepairStep does the next step of the walk: a few round trips for about 100 operations. It
 // returns the next cursor, its repairs, and whether the round has ended. After an error,
 // continue with the same cursor. Results are stored; see RepairReport. Two walks at a time are
 // harmless.
